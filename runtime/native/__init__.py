@@ -1,0 +1,66 @@
+"""The C core, calibrated: importing this module finds out the running glibc's layout or raises ImportError."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if not sys.platform.startswith("linux"):
+    raise ImportError(f"runtime works on Linux only (clone, futex); this is {sys.platform}")
+if platform.libc_ver()[0] not in ("glibc", ""):
+    raise ImportError(f"runtime works with glibc 2.34 or newer; this Python uses {platform.libc_ver()[0]}")
+
+from runtime.native import _core
+
+ffi, lib = _core.ffi, _core.lib
+
+
+def _calibrate() -> None:
+    why = ffi.new("char[]", 512)
+    if lib.glibc_calibrate(why, len(why)) != 0:
+        raise ImportError("runtime can't work with this C library: " + ffi.string(why).decode())
+    if (error := lib.lwp_init()) != 0:
+        raise ImportError(f"runtime can't register its fork handlers: errno {error}")
+    if lib.runtime_attach(ffi.cast("void *", id(sys.modules[__name__]))) != 0:
+        raise ImportError("runtime can't add its types to runtime.native")
+
+
+_calibrate()
+
+if TYPE_CHECKING:
+    from runtime.native._types import LWP as LWP
+    from runtime.native._types import gate_close as gate_close
+    from runtime.native._types import running as running
+
+_SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing found out about the running glibc."""
+
+    name: str
+    value: int  #: an offset or size in bytes, a count, or an address
+    source: str  #: where it comes from
+    check: str  #: what confirmed it from a second side
+
+
+def glibc_version() -> str:
+    """The running glibc's version, such as "2.41"."""
+    return str(ffi.string(lib.glibc.version).decode())
+
+
+def facts() -> list[Fact]:
+    """What was calibrated at import, and how each was checked."""
+    glibc = lib.glibc
+    return [
+        Fact(
+            ffi.string(found.name).decode(),
+            int(found.value),
+            _SOURCES[found.source],
+            ffi.string(found.check).decode(),
+        )
+        for found in glibc.facts[0 : glibc.fact_count]
+    ]

@@ -1,0 +1,92 @@
+/* aarch64: the thread pointer is tpidr_el0.  Written from the ABI and glibc's sources; see docs/platforms.md for what ran. */
+#if defined(__aarch64__)
+#include "arch.h"
+
+#include <sys/syscall.h>
+
+/* tp points at this (sysdeps/aarch64/nptl/tls.h: tcbhead_t); TLS blocks follow, struct pthread ends just below. */
+struct tcb {
+    void *dtv;
+    void *unused;
+};
+
+/* The head of struct pthread where the TCB is not part of it (nptl/descr.h).  The guards are globals on this processor. */
+struct pthread_head {
+    int multiple_threads;
+    int gscope_flag;
+};
+
+void *arch_thread_pointer(void)
+{
+    void *tp;
+    __asm__("mrs %0, tpidr_el0" : "=r"(tp));
+    return tp;
+}
+
+long runtime_clone_aarch64(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
+                           void (*entry)(void *), void *arg);
+__asm__(
+    ".pushsection .text\n"
+    ".hidden runtime_clone_aarch64\n"
+    ".globl runtime_clone_aarch64\n"
+    ".type runtime_clone_aarch64, %function\n"
+    "runtime_clone_aarch64:\n"
+    "	.cfi_startproc\n"
+    "	hint	#34\n"                  /* bti c: may be called indirectly */
+    "	and	x1, x1, #-16\n"         /* sp must be 16-byte aligned whenever it is used */
+    "	mov	x7, x3\n"               /* this processor's clone takes (flags, stack, parent_tid, tls, child_tid) */
+    "	mov	x3, x4\n"
+    "	mov	x4, x7\n"
+    "	mov	x8, #220\n"             /* SYS_clone */
+    "	svc	#0\n"
+    "	cbz	x0, 1f\n"
+    "	ret\n"                          /* parent: tid or -errno */
+    "1:	.cfi_undefined x30\n"           /* child: unwinders end here */
+    "	mov	x29, #0\n"              /* and frame-pointer walkers */
+    "	mov	x30, #0\n"
+    "	mov	x0, x6\n"               /* the kernel preserves every register but x0: arg and entry are still there */
+    "	blr	x5\n"
+    "	brk	#1\n"                   /* entry never returns */
+    "	.cfi_endproc\n"
+    ".size runtime_clone_aarch64, .-runtime_clone_aarch64\n"
+    ".popsection\n");
+
+_Static_assert(SYS_clone == 220, "SYS_clone");
+
+long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
+                void (*entry)(void *), void *arg)
+{
+    return runtime_clone_aarch64(flags, stack, parent_tid, child_tid, thread_pointer, entry, arg);
+}
+
+_Noreturn void arch_exit(int status)
+{
+    register long x8 __asm__("x8") = SYS_exit;
+    register long x0 __asm__("x0") = status;
+    for (;;)
+        __asm__ volatile("svc #0" : : "r"(x8), "r"(x0) : "memory");
+}
+
+void **arch_tcb_dtv(void *tp)
+{
+    return &((struct tcb *)tp)->dtv;
+}
+
+void arch_tcb_init(void *tp, void *pthread)
+{
+    struct pthread_head *head = pthread;
+
+    (void)tp;
+    head->multiple_threads = 1;
+    head->gscope_flag = 0;
+}
+
+const char *arch_tcb_check(void *pthread)
+{
+    struct pthread_head *head = pthread;
+
+    if (head->multiple_threads != 1)
+        return "the first word of struct pthread is not 1 in a process with threads: not multiple_threads";
+    return NULL;
+}
+#endif

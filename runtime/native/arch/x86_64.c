@@ -1,0 +1,122 @@
+/* x86-64: the thread pointer is the fs segment's base. */
+#if defined(__x86_64__)
+#include "arch.h"
+
+#include <setjmp.h>
+#include <sys/syscall.h>
+
+/* The head of glibc's tcbhead_t (sysdeps/x86_64/nptl/tls.h).  GCC's stack protector, the sanitizers and libgcc's split
+ * stacks are compiled against these places, so glibc can't move them; arch_tcb_check() looks all the same. */
+struct tcb {
+    void *self_tcb;             /* fs:0x00, equals tp: how code reads the thread pointer without a system call */
+    void *dtv;                  /* fs:0x08 */
+    void *self;                 /* fs:0x10, struct pthread, THREAD_SELF */
+    int multiple_threads;       /* fs:0x18, ld.so takes its single-threaded short cuts while 0 */
+    int gscope_flag;            /* fs:0x1c, 0: not inside a lookup of the dynamic linker */
+    uintptr_t sysinfo;          /* fs:0x20, unused on x86-64 */
+    uintptr_t stack_guard;      /* fs:0x28, GCC's stack protector canary */
+    uintptr_t pointer_guard;    /* fs:0x30, mangles jmp_bufs, atexit and gconv pointers */
+    unsigned long unused[2];
+    unsigned int feature_1;     /* fs:0x48, CET: shadow stack and IBT in use */
+};
+
+void *arch_thread_pointer(void)
+{
+    void *tp;
+    __asm__("mov %%fs:0, %0" : "=r"(tp));
+    return tp;
+}
+
+/* C can't express this: after the system call two threads return from it, the child on an empty stack. */
+long runtime_clone_x86_64(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
+                          void (*entry)(void *), void *arg);
+__asm__(
+    ".pushsection .text\n"
+    ".hidden runtime_clone_x86_64\n"
+    ".globl runtime_clone_x86_64\n"
+    ".type runtime_clone_x86_64, @function\n"
+    "runtime_clone_x86_64:\n"
+    "	.cfi_startproc\n"
+    "	endbr64\n"
+    "	and	$-16, %rsi\n"           /* the ABI wants rsp 16-byte aligned at a call: SSE spills fault otherwise */
+    "	sub	$16, %rsi\n"            /* room for arg, alignment kept */
+    "	mov	8(%rsp), %rax\n"        /* seventh argument: arg ... */
+    "	mov	%rax, (%rsi)\n"         /* ... travels on the child's stack; entry stays in r9 */
+    "	mov	%rcx, %r10\n"           /* the kernel takes argument 4 in r10, the syscall instruction destroys rcx */
+    "	mov	$56, %eax\n"            /* SYS_clone(flags rdi, stack rsi, parent_tid rdx, child_tid r10, tls r8) */
+    "	syscall\n"
+    "	test	%eax, %eax\n"
+    "	jz	1f\n"
+    "	ret\n"                          /* parent: tid or -errno in rax */
+    "1:	.cfi_undefined rip\n"           /* child: unwinders end here, there is no caller */
+    "	xor	%ebp, %ebp\n"           /* and frame-pointer walkers too */
+    "	mov	(%rsp), %rdi\n"
+    "	call	*%r9\n"
+    "	hlt\n"                          /* entry never returns */
+    "	.cfi_endproc\n"
+    ".size runtime_clone_x86_64, .-runtime_clone_x86_64\n"
+    ".popsection\n");
+
+_Static_assert(SYS_clone == 56, "SYS_clone");
+
+long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
+                void (*entry)(void *), void *arg)
+{
+    return runtime_clone_x86_64(flags, stack, parent_tid, child_tid, thread_pointer, entry, arg);
+}
+
+_Noreturn void arch_exit(int status)
+{
+    for (;;)
+        __asm__ volatile("syscall" : : "a"(SYS_exit), "D"(status) : "rcx", "r11", "memory");
+}
+
+void **arch_tcb_dtv(void *tp)
+{
+    return &((struct tcb *)tp)->dtv;
+}
+
+void arch_tcb_init(void *tp, void *pthread)
+{
+    struct tcb *tcb = tp, *mine = arch_thread_pointer();
+
+    tcb->self_tcb = tp;
+    tcb->self = pthread;
+    tcb->multiple_threads = 1;
+    tcb->gscope_flag = 0;
+    tcb->stack_guard = mine->stack_guard;     /* a frame that spans the switch must find the canary it stored */
+    tcb->pointer_guard = mine->pointer_guard; /* pointers mangled in one thread are demangled in others */
+    tcb->feature_1 = mine->feature_1;         /* longjmp and the unwinder ask it about the shadow stack */
+}
+
+/* glibc's setjmp keeps rsp in jmp_buf word 6, xor pointer_guard, rotated left by 17 (sysdeps/x86_64/jmpbuf-offsets.h and
+ * PTR_MANGLE in sysdeps/unix/sysv/linux/x86_64/pointer_guard.h).  Undoing that with the right guard gives a stack address. */
+static int pointer_guard_is_right(uintptr_t guard)
+{
+    jmp_buf here;
+    char *frame = __builtin_frame_address(0);
+
+    if (setjmp(here) != 0)
+        return 0;
+    uintptr_t mangled = (uintptr_t)here->__jmpbuf[6];
+    uintptr_t sp = ((mangled >> 17) | (mangled << 47)) ^ guard;
+    return sp > (uintptr_t)frame - 8192 && sp <= (uintptr_t)frame + 8192;
+}
+
+const char *arch_tcb_check(void *pthread)
+{
+    struct tcb *mine = arch_thread_pointer();
+    uintptr_t canary;
+
+    if (mine->self_tcb != (void *)mine || mine->self != pthread)
+        return "fs:0 and fs:0x10 do not point at the thread's own TCB";
+    __asm__("mov %%fs:0x28, %0" : "=r"(canary));
+    if (mine->stack_guard != canary)
+        return "the stack guard is not at fs:0x28";
+    if (!pointer_guard_is_right(mine->pointer_guard))
+        return "the word at fs:0x30 does not demangle setjmp's stack pointer: not the pointer guard";
+    if (mine->multiple_threads != 1)
+        return "fs:0x18 is not 1 in a process with threads: not multiple_threads";
+    return NULL;
+}
+#endif

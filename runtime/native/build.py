@@ -1,0 +1,99 @@
+"""Builds the C core as a cffi extension module, `runtime.native._core` (API mode).
+
+setuptools calls this through `cffi_modules` in pyproject.toml's setup; `python runtime/native/build.py` builds in place.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+if not sys.platform.startswith("linux"):
+    raise SystemExit(f"runtime is made of Linux system calls (clone, futex); this is {sys.platform}")
+
+# The C floors, ground floor first.
+SOURCES = [
+    "arch/x86_64.c",
+    "arch/aarch64.c",
+    "park.c",
+    "steps.c",
+    "glibc.c",
+    "context.c",
+    "measure.c",
+    "lwp.c",
+    "cost.c",
+    "python.c",
+]
+
+CDEF = """
+struct glibc_fact { const char *name; long value; int source; const char *check; ...; };
+struct glibc {
+    const char *version;
+    size_t pthread_size, static_size, static_align, libc_module, rseq_size;
+    const struct glibc_fact *facts;
+    int fact_count;
+    ...;
+};
+extern struct glibc glibc;
+int glibc_calibrate(char *why, size_t room);
+size_t glibc_default_stack(void);
+
+int lwp_init(void);
+struct lwp_statistics {
+    long started, alive, peak, measured, voluntary, involuntary;
+    int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
+    size_t stack_used;
+    ...;
+};
+void lwp_measure(int on);
+void lwp_read_statistics(struct lwp_statistics *out);
+size_t context_round(size_t wanted);
+
+struct step { int64_t ns; int tid; int kind; uint64_t a, b; ...; };
+void steps_record(int on);
+int steps_read(struct step *out, int room);
+
+int64_t cost_once(int kind);
+
+int runtime_attach(void *module);
+"""
+
+ffi = FFI()
+ffi.cdef(CDEF)
+ffi.set_source(
+    "runtime.native._core",
+    """
+    #include "context.h"
+    #include "cost.h"
+    #include "glibc.h"
+    #include "lwp.h"
+    #include "python.h"
+    #include "steps.h"
+    """,
+    sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
+    include_dirs=[str(HERE.relative_to(ROOT))],
+    # python.c needs more than the limited API, and both live in one module.
+    define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
+    py_limited_api=False,
+    # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp.c.
+    # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
+    extra_compile_args=[
+        "-std=gnu11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-parameter",
+        "-Wno-missing-field-initializers",
+        "-fno-exceptions",
+        "-fasynchronous-unwind-tables",
+        "-fvisibility=hidden",
+    ],
+)
+
+if __name__ == "__main__":
+    ffi.compile(tmpdir=str(ROOT), verbose=True)

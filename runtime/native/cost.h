@@ -1,0 +1,12 @@
+/* What the kernel asks for the different ways to make another flow of control, without an interpreter in between. */
+#ifndef RUNTIME_COST_H
+#define RUNTIME_COST_H
+
+#include <stdint.h>
+
+enum cost_kind { COST_FORK, COST_VFORK, COST_CLONE_VM, COST_THREAD };
+
+/* Makes one, waits for its end, and returns the nanoseconds that took, or -errno. */
+int64_t cost_once(int kind);
+
+#endif

@@ -1,0 +1,546 @@
+#include "lwp.h"
+
+#include "arch/arch.h"
+#include "context.h"
+#include "glibc.h"
+#include "measure.h"
+#include "park.h"
+#include "steps.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <locale.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MANY = 512 }; /* from so many LWPs on the futex hash is worth enlarging */
+
+const unsigned long lwp_own_flags =
+    CLONE_SETTLS             /* the thread pointer register: its own TLS block, errno, THREAD_SELF */
+    | CLONE_PARENT_SETTID    /* the kernel writes the tid before the child runs: glibc's locks in the child need it */
+    | CLONE_CHILD_CLEARTID;  /* at its end the kernel writes 0 to our word and wakes who waits there: join */
+
+const unsigned long lwp_thread_flags =
+    CLONE_VM                 /* one memory */
+    | CLONE_FS               /* one working directory, root and umask */
+    | CLONE_FILES            /* one table of file descriptors */
+    | CLONE_SIGHAND          /* one table of signal handlers; the kernel demands CLONE_VM with it */
+    | CLONE_THREAD           /* one process: same pid, signals to the process, no SIGCHLD; demands CLONE_SIGHAND */
+    | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
+    | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+
+/* The registry of all LWPs in states (2) and (3).  Lock order: registry_lock, then glibc's stack_lock. */
+static struct lwp registry = {.newer = &registry, .older = &registry};
+static atomic_int registry_lock;
+static _Atomic(struct lwp *) ended;
+static long started, alive, peak; /* under registry_lock */
+
+static void block_signals(uint64_t *old)
+{
+    /* The raw call: libc's hides its two signals, 32 (cancel) and 33 (setxid), which must be blocked here too. */
+    static const uint64_t all = ~(uint64_t)0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, old, sizeof all);
+}
+
+static void set_signals(const uint64_t *mask)
+{
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof *mask);
+}
+
+/* ---- the lists ------------------------------------------------------------------------------------------------------ */
+
+static struct glibc_list *glibc_link(struct lwp *lwp)
+{
+    return glibc_field(lwp->context->pthread, glibc.list);
+}
+
+static void list(struct lwp *lwp)
+{
+    struct glibc_list *link = glibc_link(lwp), *head = glibc.stack_user;
+
+    park_lock(&registry_lock);
+    lwp->older = &registry;
+    lwp->newer = registry.newer;
+    registry.newer->older = lwp;
+    registry.newer = lwp;
+    if (++alive > peak)
+        peak = alive;
+    int many = alive == MANY;
+
+    park_lock(glibc.stack_lock);
+    link->next = head->next;
+    link->prev = head;
+    head->next->prev = link;
+    /* Last, and whole before it is seen: debuggers and a forked child walk the list forwards without the lock. */
+    __atomic_store_n(&head->next, link, __ATOMIC_RELEASE);
+    park_unlock(glibc.stack_lock);
+    park_unlock(&registry_lock);
+    STEP(STEP_LIST, lwp->context->pthread, head);
+    if (many)
+        park_many();
+}
+
+static void unlist(struct lwp *lwp)
+{
+    struct glibc_list *link = glibc_link(lwp);
+
+    park_lock(&registry_lock);
+    lwp->newer->older = lwp->older;
+    lwp->older->newer = lwp->newer;
+    alive--;
+    /* setxid holds this lock for its whole run (nptl/nptl_setxid.c): while we have it, none is waiting for our answer to
+     * its signal, and the next won't find us.  The signal is not blocked here, else we could not answer the one before. */
+    park_lock(glibc.stack_lock);
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    park_unlock(glibc.stack_lock);
+    park_unlock(&registry_lock);
+}
+
+/* ---- the child's life ------------------------------------------------------------------------------------------------ */
+
+/* Destructors of pthread keys, in rounds, as POSIX asks (pthread_key_create(3)). */
+static void run_key_destructors(void *self)
+{
+    char **blocks = glibc_field(self, glibc.specific);
+    size_t per_block = glibc.keys_per_block;
+
+    for (int round = 0, again = 1; again && round < PTHREAD_DESTRUCTOR_ITERATIONS; round++) {
+        again = 0;
+        for (size_t key = 0; key < glibc.key_count; key++) {
+            char *block = blocks[key / per_block];
+            if (!block) {
+                key += per_block - 1;
+                continue;
+            }
+            char *data = block + key % per_block * glibc.data_size;
+            const char *entry = glibc.keys + key * glibc.key_size;
+            void **value = (void **)(data + glibc.data_value), *old = *value;
+            if (!old)
+                continue;
+            *value = NULL;
+            /* A key deleted since, or deleted and made anew, has another sequence number: its value is nobody's. */
+            void (*destructor)(void *) = *(void (*const *)(void *))(entry + glibc.key_destructor);
+            if (*(uintptr_t *)(data + glibc.data_sequence) == *(const uintptr_t *)(entry + glibc.key_sequence) && destructor) {
+                destructor(old);
+                again = 1;
+            }
+        }
+    }
+    for (size_t i = 1; i < glibc.key_count / per_block; i++) {
+        free(blocks[i]); /* made by pthread_setspecific; block 0 is part of struct pthread */
+        blocks[i] = NULL;
+    }
+}
+
+/* What libc's block and our record keep for the next thread must not tell of this one. */
+static void tidy_libc(struct context *context)
+{
+    if (dlerror())
+        dlerror(); /* the second call frees the text */
+    uselocale(LC_GLOBAL_LOCALE);
+    if (context->resolver.options || context->resolver.nscount) {
+        res_nclose(&context->resolver);
+        memset(&context->resolver, 0, sizeof context->resolver);
+    }
+    errno = 0;
+    h_errno = 0;
+}
+
+static _Noreturn void end(struct lwp *me)
+{
+    struct context *context = me->context;
+    int status = me->exit_status;
+
+    glibc.call_tls_dtors();
+    run_key_destructors(context->pthread);
+    tidy_libc(context);
+    STEP(STEP_DESTRUCTORS, 0, 0);
+    measure_end(context);
+
+    /* As start_thread does: the last thread takes the process with it, whoever made it. */
+    if ((me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
+        exit(0);
+    atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
+    unlist(me);
+    STEP(STEP_UNLIST, context->pthread, 0);
+
+    uint64_t ignored;
+    block_signals(&ignored); /* a handler on this stack after the push would run on memory that is up for recycling */
+    STEP(STEP_EXIT, status, 0);
+    me->below = atomic_load_explicit(&ended, memory_order_relaxed);
+    /* Release: the reaper sees all that this thread wrote.  No ABA: the stack is only ever taken whole. */
+    while (!atomic_compare_exchange_weak_explicit(&ended, &me->below, me, memory_order_release, memory_order_relaxed))
+        ;
+    arch_exit(status);
+}
+
+static void end_by_pthread_exit(void *me)
+{
+    end(me);
+}
+
+static void register_with_kernel(struct context *context)
+{
+    char *robust = glibc_field(context->pthread, glibc.robust_head);
+    int registered = 0;
+
+    /* Robust mutexes: the kernel walks this list when the thread dies and wakes their waiters. */
+    syscall(SYS_set_robust_list, robust, 3 * sizeof(void *));
+    STEP(STEP_ROBUST, robust, 0);
+    if (glibc.rseq) {
+        int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
+        size_t size = glibc.rseq_size > 32 ? glibc.rseq_size : 32; /* the kernel takes no less (kernel/rseq.c) */
+        memset(area, 0, size);
+        /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
+        area[1] = -2;
+        if (glibc.rseq_size)
+            registered = syscall(SYS_rseq, area, size, 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
+        STEP(STEP_RSEQ, area, registered);
+    }
+}
+
+static void born(void *arg)
+{
+    struct lwp *me = arg;
+    struct context *context = me->context;
+
+    /* Everything the C library looks at was laid out before the clone.  No signal can come until the mask is restored. */
+    STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
+    atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
+    *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
+    glibc.ctype_init();
+    STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
+    register_with_kernel(context);
+    measure_born(me->cloned_at);
+    if (me->name[0])
+        prctl(PR_SET_NAME, me->name);
+    STEP(STEP_UNMASK, me->mask, 0);
+    set_signals(&me->mask);
+
+    /* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads
+     * so when the interpreter shuts down.  In C without -fexceptions this is a jmp_buf that the unwinder finds in struct
+     * pthread (nptl/unwind.c, unwind_stop), with exceptions it would be a frame with a destructor. */
+    pthread_cleanup_push(end_by_pthread_exit, me);
+    me->run(me->arg);
+    pthread_cleanup_pop(0);
+    end(me);
+}
+
+#ifdef __EXCEPTIONS
+#error "compile with -fno-exceptions: see born()"
+#endif
+
+/* ---- starting -------------------------------------------------------------------------------------------------------- */
+
+static void drop(struct lwp *lwp)
+{
+    if (atomic_fetch_sub(&lwp->refs, 1) == 1)
+        free(lwp);
+}
+
+struct lwp *lwp_copied(void)
+{
+    struct lwp *lwp = calloc(1, sizeof *lwp);
+
+    if (lwp) {
+        atomic_init(&lwp->refs, 1);
+        lwp->wait_status = -1;
+    }
+    return lwp;
+}
+
+struct lwp *lwp_new(size_t stack_size)
+{
+    lwp_reap();
+    struct lwp *lwp = lwp_copied();
+    if (!lwp)
+        return NULL;
+    struct context *c = lwp->context = context_get(stack_size);
+    if (!c) {
+        int error = errno;
+        free(lwp);
+        errno = error;
+        return NULL;
+    }
+    lwp->stack_low = (uintptr_t)c->stack_low;
+    lwp->stack_high = (uintptr_t)c->stack_high;
+    lwp->guard_low = (uintptr_t)c->base;
+    lwp->block_low = (uintptr_t)c->block_low;
+    lwp->block_high = (uintptr_t)c->block_high;
+    lwp->tp = (uintptr_t)c->tp;
+    return lwp;
+}
+
+int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int error = context_blank(context);
+
+    if (error)
+        return error;
+    lwp->flags = flags;
+    lwp->exit_signal = exit_signal;
+    lwp->run = run;
+    lwp->arg = arg;
+    list(lwp);
+    if ((error = context_load_tls(context)) != 0) {
+        unlist(lwp);
+        return error;
+    }
+    if (flags & CLONE_THREAD)
+        atomic_fetch_add(glibc.thread_count, 1);
+    atomic_fetch_add(&lwp->refs, 1);
+    atomic_store(&lwp->alive, 1);
+    lwp->started = 1;
+    lwp->cloned_at = measure_clock();
+
+    /* A setxid in another thread must find this one either not there, so that it inherits our credentials, or there with its
+     * tid, so that it gets the signal: setxid holds the same lock.  Taken before signals are blocked, for we may have to
+     * answer that signal while we wait.  With CLONE_VFORK we would sleep in clone() with it: the child needs it to end. */
+    int lock = !(flags & CLONE_VFORK);
+    if (lock)
+        park_lock(glibc.stack_lock);
+    block_signals(&lwp->mask); /* a handler must not run on a child that is half set up; the child restores the mask */
+    STEP(STEP_MASK, 1, 0);
+    STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
+    uint64_t mask = lwp->mask;
+    int *tid = glibc_field(context->pthread, glibc.tid);
+    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, born, lwp);
+    /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
+    if (lock)
+        park_unlock(glibc.stack_lock);
+    set_signals(&mask);
+    STEP(STEP_MASK, 0, 0);
+    STEP(STEP_CLONED, result, 0);
+
+    if (result < 0) {
+        lwp->started = 0;
+        atomic_store(&lwp->alive, 0);
+        atomic_fetch_sub(&lwp->refs, 1);
+        if (flags & CLONE_THREAD)
+            atomic_fetch_sub(glibc.thread_count, 1);
+        unlist(lwp);
+        return (int)-result;
+    }
+    atomic_store(&lwp->tid, (int)result); /* the child does the same: whoever asks first finds it */
+    park_lock(&registry_lock);
+    started++;
+    park_unlock(&registry_lock);
+    return 0;
+}
+
+void lwp_release(struct lwp *lwp)
+{
+    if (!lwp->started && lwp->context)
+        context_put(lwp->context, 0);
+    drop(lwp);
+}
+
+/* ---- joining and reaping --------------------------------------------------------------------------------------------- */
+
+void lwp_reap(void)
+{
+    if (!atomic_load_explicit(&ended, memory_order_relaxed))
+        return;
+    struct lwp *due = atomic_exchange_explicit(&ended, NULL, memory_order_acquire), *next, *first = NULL, *last = NULL;
+
+    for (; due; due = next) {
+        next = due->below;
+        if (atomic_load_explicit(&due->alive, memory_order_acquire)) { /* (4): the kernel still uses its stack */
+            due->below = first;
+            first = due;
+            if (!last)
+                last = due;
+            continue;
+        }
+        struct context *context = due->context;
+        due->context = NULL;
+        context_put(context, 0);
+        drop(due);
+    }
+    if (first) {
+        last->below = atomic_load_explicit(&ended, memory_order_relaxed);
+        while (!atomic_compare_exchange_weak_explicit(&ended, &last->below, first, memory_order_release, memory_order_relaxed))
+            ;
+    }
+}
+
+int lwp_alive(struct lwp *lwp)
+{
+    if (!lwp->started)
+        return 0;
+    if (lwp->flags & CLONE_VM)
+        return atomic_load_explicit(&lwp->alive, memory_order_acquire) != 0;
+    siginfo_t info = {0};
+    if (lwp->wait_status != -1)
+        return 0;
+    return waitid(P_PID, (id_t)lwp->tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == 0;
+}
+
+/* Collects the exit status of a process that is at its end, once, whoever comes first. */
+static int reap_process(struct lwp *lwp)
+{
+    int status, error = 0;
+
+    park_lock(&lwp->reaping);
+    if (lwp->wait_status == -1) {
+        if (waitpid(lwp->tid, &status, __WALL) == lwp->tid)
+            lwp->wait_status = status;
+        else if (errno == ECHILD)
+            lwp->wait_status = -2; /* somebody else has waited for it: the status is lost */
+        else
+            error = errno;
+    }
+    park_unlock(&lwp->reaping);
+    return error;
+}
+
+int lwp_join(struct lwp *lwp, int64_t deadline)
+{
+    int error = 0;
+
+    if (lwp->flags & CLONE_VM) {
+        STEP(STEP_JOIN, &lwp->alive, atomic_load(&lwp->alive));
+        int word; /* 1, or the tid if CLONE_CHILD_SETTID was asked for */
+        while ((word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) != 0) {
+            if (error)
+                return error;
+            error = park_wait(&lwp->alive, word, deadline, PARK_SHARED); /* the kernel wakes it as a shared futex */
+        }
+        error = 0;
+        STEP(STEP_CLEARED, &lwp->alive, 0);
+        lwp_reap();
+    } else if (lwp->wait_status == -1) {
+        int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
+        if (fd >= 0) {
+            error = park_process(fd, deadline);
+            close(fd);
+            if (error)
+                return error;
+        } else if (errno != ESRCH) /* ESRCH: somebody has reaped it; reap_process() finds that out */
+            return errno;
+    }
+    return lwp->flags & CLONE_THREAD ? 0 : reap_process(lwp);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------------------------------ */
+
+static int only_thread(void)
+{
+    park_lock(&registry_lock);
+    long ours = alive;
+    park_unlock(&registry_lock);
+    return atomic_load(glibc.thread_count) == 1 && ours == 0;
+}
+
+long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
+{
+    long pid;
+
+    if (flags == 0 && exit_signal == SIGCHLD)
+        pid = fork();
+    else {
+        if (!only_thread())
+            return -EBUSY;
+        /* Alone, the caller finds every lock free in the copy.  The stack is the caller's, copied: NULL.  CHILD_SETTID
+         * keeps the descriptor's tid right, as glibc's fork does. */
+        int *tid = glibc_field((void *)pthread_self(), glibc.tid);
+        pid = syscall(SYS_clone, flags | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | (unsigned)exit_signal, NULL, NULL,
+#if defined(__x86_64__)
+                      tid, NULL
+#else
+                      NULL, tid
+#endif
+        );
+        if (pid == 0)
+            syscall(SYS_set_robust_list, glibc_field((void *)pthread_self(), glibc.robust_head), 3 * sizeof(void *));
+    }
+    if (pid < 0)
+        return -errno;
+    atomic_store(&lwp->tid, pid ? (int)pid : getpid());
+    lwp->flags = flags;
+    lwp->exit_signal = exit_signal;
+    lwp->started = 1;
+    return pid;
+}
+
+static void before_fork(void)
+{
+    park_lock(&registry_lock);
+    context_before_fork();
+}
+
+static void after_fork_in_parent(void)
+{
+    context_after_fork();
+    park_unlock(&registry_lock);
+}
+
+/* (2),(3),(4) -> (6): the child has one thread, the caller.  glibc has emptied its own lists by now
+ * (nptl/nptl-stack.c, __nptl_reclaim_stacks), and made the caller's __nptl_nthreads 1. */
+static void after_fork_in_child(void)
+{
+    struct lwp *me = NULL, *lwp, *next, *lost = atomic_exchange(&ended, NULL);
+
+    context_after_fork();
+    for (lwp = lost; lwp; lwp = lwp->below)
+        atomic_store(&lwp->alive, 1); /* cleared or not, its life's ref is still held */
+    for (lwp = registry.newer; lwp != &registry; lwp = next) {
+        next = lwp->newer;
+        if (lwp->tp == (uintptr_t)arch_thread_pointer()) {
+            me = lwp;
+            continue;
+        }
+        lwp->below = lost;
+        lost = lwp;
+    }
+    registry.newer = registry.older = me ? me : &registry;
+    alive = 0;
+    if (me) {
+        me->newer = me->older = &registry;
+        atomic_store(&me->tid, gettid());
+        me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
+        alive = 1;
+        /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */
+        syscall(SYS_set_tid_address, &me->alive);
+    }
+    atomic_store(&registry_lock, 0);
+    for (lwp = lost; lwp; lwp = next) {
+        next = lwp->below;
+        struct context *context = lwp->context;
+        lwp->context = NULL;
+        int was_running = atomic_exchange(&lwp->alive, 0);
+        lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
+        context_put(context, 1);
+        if (was_running)
+            drop(lwp);
+    }
+}
+
+void lwp_read_statistics(struct lwp_statistics *out)
+{
+    park_lock(&registry_lock);
+    *out = (struct lwp_statistics){.started = started, .alive = alive, .peak = peak};
+    park_unlock(&registry_lock);
+    measure_read(out);
+}
+
+int lwp_init(void)
+{
+    static int done;
+
+    if (done)
+        return 0;
+    int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    done = error == 0;
+    return error;
+}

@@ -1,0 +1,91 @@
+/* Kernel threads made by clone(2), each on a context of its own.
+ *
+ * LIFE CYCLE.  A struct lwp has two kinds of owner, counted in `refs`: whoever holds a handle, and the thread's own life.
+ *
+ *   (1) NEW       lwp_new().  A context is reserved, so the ident (thread pointer) is known.  One ref: the handle.
+ *   (2) LISTED    lwp_start() has linked it into our registry and glibc's _dl_stack_user.  Not cloned yet.
+ *   (3) RUNNING   cloned.  A second ref: the life.  `alive` is 1.
+ *   (4) ENDING    the thread left both lists, blocked all signals and pushed itself on the `ended` stack; it is still in
+ *                 user space on its own stack.  `alive` is 1.
+ *   (5) GONE      the kernel has cleared `alive` and woken who waited on it: nothing uses the stack or TLS any more.
+ *   (6) REAPED    somebody else, lwp_reap(), took it off the `ended` stack, put the context back and dropped the life's ref.
+ *
+ *   (1) -> (2) -> (3) -> (4) -> (5) -> (6)
+ *   (1) -> freed         lwp_release() of a thread that was never started
+ *   (2) -> (1)           clone failed: both lists left, context kept, may be started again
+ *   (2),(3),(4) -> (6)   in a forked child, where the thread does not exist (after_fork_in_child)
+ *
+ * Who may free: the context, only the reaper at (5) -> (6); the struct lwp, whoever drops the last ref.  A thread never frees
+ * its own stack or record.  `alive` lies in struct lwp, not in the context, since joiners look at it after (6).
+ * Detaching is no state: a handle that nobody joins is just released. */
+#ifndef RUNTIME_LWP_H
+#define RUNTIME_LWP_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct context;
+
+struct lwp {
+    atomic_int alive;  /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0 */
+    atomic_int refs;
+    atomic_int reaping; /* lock around waitpid, for process-style LWPs */
+    atomic_int tid;     /* of the LWP, kept after its end */
+    int started;
+    unsigned long flags;
+    int exit_signal;
+    int exit_status;    /* what the thread gives to exit(2) */
+    int wait_status;    /* what waitpid gave, process-style; -1 until then */
+    void (*run)(void *arg);
+    void *arg;
+    struct context *context; /* NULL from (6) on */
+    uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's places, kept for those who ask */
+    struct lwp *newer, *older; /* registry */
+    struct lwp *below;         /* `ended` stack */
+    uint64_t mask;             /* the creator's signal mask, the child's first */
+    int64_t cloned_at;         /* when measuring */
+    char name[16];
+};
+
+/* The flags of an ordinary thread, and those that every LWP in our memory gets: without a TCB and words of its own it would
+ * be taken for its creator. */
+extern const unsigned long lwp_thread_flags, lwp_own_flags;
+
+/* (1).  NULL with errno set. */
+struct lwp *lwp_new(size_t stack_size);
+
+/* (1) -> (3): runs run(arg) in a new LWP.  0 or errno, in which case nothing is left behind and it may be tried again. */
+int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
+
+/* Waits until (5), or the process's end, until the deadline (monotonic ns).  0, ETIMEDOUT, EINTR. */
+int lwp_join(struct lwp *lwp, int64_t deadline);
+
+int lwp_alive(struct lwp *lwp);
+
+/* Drops the handle's ref. */
+void lwp_release(struct lwp *lwp);
+
+/* (5) -> (6) for all that are due.  Called by start and join. */
+void lwp_reap(void);
+
+/* fork(2) with flags: a process on a copy of memory, child side returns 0 on the caller's own stack.  `lwp` gets the pid.
+ * Flags that share something (CLONE_FILES, CLONE_FS ...) can't go through libc's fork(), so the caller must be the only
+ * thread: any other might hold one of malloc's locks in the copy.  0, or -errno (EBUSY: there are other threads). */
+struct lwp *lwp_copied(void);
+long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal);
+
+struct lwp_statistics {
+    long started, alive, peak;
+    /* since lwp_measure(1) */
+    long measured, voluntary, involuntary;
+    int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
+    size_t stack_used;
+};
+void lwp_measure(int on);
+void lwp_read_statistics(struct lwp_statistics *out);
+
+/* Registers the fork handlers.  Once, after glibc_calibrate(). 0 or errno. */
+int lwp_init(void);
+
+#endif

@@ -1,0 +1,80 @@
+#include "park.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NANO 1000000000
+
+int64_t park_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NANO + now.tv_nsec;
+}
+
+int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
+{
+    /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when a signal makes us come back here. */
+    int op = FUTEX_WAIT_BITSET | (scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0), saved = errno, result = 0;
+    struct timespec until = {deadline / NANO, deadline % NANO};
+
+    if (deadline < 0)
+        until = (struct timespec){0, 0};
+    if (syscall(SYS_futex, word, op, expected, deadline == PARK_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY) < 0
+        && errno != EAGAIN)
+        result = errno;
+    errno = saved;
+    return result;
+}
+
+void park_wake(atomic_int *word, int count, enum park_scope scope)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE | (scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0), count);
+    errno = saved;
+}
+
+int park_process(int pidfd, int64_t deadline)
+{
+    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
+    int64_t left = deadline - park_now();
+    struct timespec timeout = {left / NANO, left % NANO};
+
+    if (left < 0)
+        timeout = (struct timespec){0, 0};
+    int n = ppoll(&fd, 1, deadline == PARK_FOREVER ? NULL : &timeout, NULL);
+    return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno;
+}
+
+void park_many(void)
+{
+    int saved = errno;
+    prctl(78 /* PR_FUTEX_HASH */, 1 /* PR_FUTEX_HASH_SET_SLOTS */, 4096, 0, 0);
+    errno = saved;
+}
+
+void park_lock(atomic_int *lock)
+{
+    int seen = 0;
+
+    /* Acquire: what the last holder wrote is seen.  Once we have slept we must take it as 2: others may sleep still. */
+    if (atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed))
+        return;
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
+        park_wait(lock, 2, PARK_FOREVER, PARK_PRIVATE);
+}
+
+void park_unlock(atomic_int *lock)
+{
+    /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
+     * only names its address. */
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+        park_wake(lock, 1, PARK_PRIVATE);
+}

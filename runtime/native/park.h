@@ -1,0 +1,38 @@
+/* The one place where anything of ours blocks: futex(2) words with deadlines on the monotonic clock.
+ *
+ * "Private" futexes are keyed by (mm, address) and cheap; "shared" ones by the page behind the address.  The kernel wakes the
+ * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so whoever waits on that one must say shared. */
+#ifndef RUNTIME_PARK_H
+#define RUNTIME_PARK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define PARK_FOREVER INT64_MAX
+
+enum park_scope { PARK_PRIVATE, PARK_SHARED };
+
+/* CLOCK_MONOTONIC in nanoseconds; deadlines are in the same unit. */
+int64_t park_now(void);
+
+/* Sleeps while *word == expected.  0: woken, or the word differs (look at it again: a wake may be spurious);
+ * ETIMEDOUT: the deadline passed; EINTR: a signal handler ran.  errno is preserved. */
+int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+
+/* Wakes at most `count` sleepers.  The word may be gone by now: a wake on unmapped memory fails harmlessly.  errno is preserved. */
+void park_wake(atomic_int *word, int count, enum park_scope scope);
+
+/* Sleeps until the process behind a pidfd has ended.  0, ETIMEDOUT or EINTR as above, else an errno. */
+int park_process(int pidfd, int64_t deadline);
+
+/* To be called once many threads are about to sleep.  Since Linux 6.16 a process has a futex hash of its own with few
+ * buckets, where thousands of sleepers make every wake-up walk long chains; this asks for 4,096.  Older kernels refuse: their
+ * hash is the machine's and large. */
+void park_many(void);
+
+/* A lock of one word: 0 free, 1 held, 2 held and somebody sleeps.  glibc's own low-level locks follow the same protocol
+ * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too. */
+void park_lock(atomic_int *lock);
+void park_unlock(atomic_int *lock);
+
+#endif

@@ -1,0 +1,464 @@
+/* From a bare LWP to a Python thread and back: the type LWP, and what its thread runs.
+ *
+ * The new thread makes its own PyThreadState, which needs no GIL, and only then waits for the GIL; so start() waits for
+ * nothing.  The interpreter must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
+#include <Python.h>
+
+#include "python.h"
+
+#include "glibc.h"
+#include "lwp.h"
+#include "park.h"
+#include "steps.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct lwp *lwp;
+    int detached;
+} LwpObject;
+
+struct boot {
+    PyInterpreterState *interpreter;
+    PyObject *function, *args, *kwargs;
+    struct lwp *lwp;
+};
+
+static atomic_int starting;    /* threads cloned that have no PyThreadState yet */
+static atomic_int gate_closed; /* the interpreter is about to end: starts wait until the thread has one */
+static atomic_long running;    /* threads inside their Python function, for _thread._count() */
+
+/* ---- the thread's side ----------------------------------------------------------------------------------------------- */
+
+static void report(PyObject *function)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) { /* as _thread.start_new_thread: it ends the thread, silently */
+        PyErr_Clear();
+        return;
+    }
+#if PY_VERSION_HEX >= 0x030d0000
+    PyErr_FormatUnraisable("Exception ignored in thread started by %R", function);
+#else
+    _PyErr_WriteUnraisableMsg("in thread started by", function);
+#endif
+}
+
+static void started_one(void)
+{
+    if (atomic_fetch_sub(&starting, 1) == 1 && atomic_load(&gate_closed))
+        park_wake(&starting, INT_MAX, PARK_PRIVATE);
+}
+
+static void run_python(void *arg)
+{
+    struct boot *boot = arg;
+    PyThreadState *tstate = PyThreadState_New(boot->interpreter);
+
+    started_one();
+    if (!tstate)
+        Py_FatalError("no memory for a thread's PyThreadState");
+    STEP(STEP_PYTHON, tstate, 0);
+    PyEval_RestoreThread(tstate); /* may end the thread by pthread_exit when the interpreter has ended: see lwp.c, born() */
+    atomic_fetch_add(&running, 1);
+
+    STEP(STEP_TARGET, boot->function, 0);
+    PyObject *result = PyObject_Call(boot->function, boot->args, boot->kwargs);
+    STEP(STEP_RETURNED, result == NULL, 0);
+    if (!result)
+        report(boot->function);
+    else if (!(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
+        boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
+    Py_XDECREF(result);
+    Py_DECREF(boot->function);
+    Py_DECREF(boot->args);
+    Py_XDECREF(boot->kwargs);
+    PyMem_RawFree(boot);
+    atomic_fetch_sub(&running, 1);
+    PyThreadState_Clear(tstate);
+    PyThreadState_DeleteCurrent();
+}
+
+/* ---- LWP ------------------------------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(lwp_doc,
+"A kernel thread made by clone(2) on a stack and TLS block of our own.\n\n"
+"Made by runtime.scheduler.spawn().  A handle: dropping it lets the thread run on, its memory is recycled when it has ended.");
+
+static LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp)
+{
+    LwpObject *self = (LwpObject *)type->tp_alloc(type, 0);
+    if (self)
+        self->lwp = lwp;
+    return self;
+}
+
+static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t stack_size;
+    static char *names[] = {"stack_size", NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:LWP", names, &stack_size))
+        return NULL;
+    if (stack_size < 0) {
+        PyErr_SetString(PyExc_ValueError, "stack_size must not be negative");
+        return NULL;
+    }
+    struct lwp *lwp = stack_size ? lwp_new((size_t)stack_size) : lwp_copied();
+    if (!lwp)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    LwpObject *self = lwp_object(type, lwp);
+    if (!self)
+        lwp_release(lwp);
+    return (PyObject *)self;
+}
+
+static void lwp_tp_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    LwpObject *self = (LwpObject *)op;
+
+    if (self->lwp)
+        lwp_release(self->lwp);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static int wait_for_starters(void)
+{
+    int n;
+    while ((n = atomic_load(&starting)) != 0)
+        park_wait(&starting, n, PARK_FOREVER, PARK_PRIVATE);
+    return 0;
+}
+
+static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    LwpObject *self = (LwpObject *)op;
+    struct boot *boot;
+
+    if (count < 4 || count > 6 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(PyExc_TypeError, "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None)");
+        return NULL;
+    }
+    unsigned long flags = PyLong_AsUnsignedLong(args[3]);
+    if (flags == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    long exit_signal = count > 4 ? PyLong_AsLong(args[4]) : 0;
+    if (exit_signal == -1 && PyErr_Occurred())
+        return NULL;
+    if (self->lwp->started || !self->lwp->context) {
+        PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
+        return NULL;
+    }
+    if (count > 5 && args[5] != Py_None) {
+        const char *name = PyUnicode_AsUTF8(args[5]);
+        if (!name)
+            return NULL;
+        strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
+    }
+    if (!(boot = PyMem_RawMalloc(sizeof *boot)))
+        return PyErr_NoMemory();
+    *boot = (struct boot){PyInterpreterState_Get(), Py_NewRef(args[0]), Py_NewRef(args[1]),
+                          args[2] == Py_None ? NULL : Py_NewRef(args[2]), self->lwp};
+    atomic_fetch_add(&starting, 1);
+    int error;
+    if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
+        Py_BEGIN_ALLOW_THREADS
+        error = lwp_start(self->lwp, flags, (int)exit_signal, run_python, boot);
+        Py_END_ALLOW_THREADS
+    } else
+        error = lwp_start(self->lwp, flags, (int)exit_signal, run_python, boot);
+    if (error) {
+        started_one();
+        Py_DECREF(boot->function);
+        Py_DECREF(boot->args);
+        Py_XDECREF(boot->kwargs);
+        PyMem_RawFree(boot);
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (atomic_load(&gate_closed))
+        wait_for_starters();
+    Py_RETURN_NONE;
+}
+
+static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "_fork(flags, exit_signal)");
+        return NULL;
+    }
+    unsigned long flags = PyLong_AsUnsignedLong(args[0]);
+    long exit_signal = PyLong_AsLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    PyOS_BeforeFork();
+    long pid = lwp_copy(self->lwp, flags, (int)exit_signal);
+    if (pid == 0)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+    if (pid < 0) {
+        errno = (int)-pid;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyLong_FromLong(pid);
+}
+
+/* Seconds to a deadline on the monotonic clock; None waits forever, negative is now. */
+static int to_deadline(PyObject *timeout, int64_t *deadline)
+{
+    if (timeout == Py_None) {
+        *deadline = PARK_FOREVER;
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    if (isnan(seconds)) {
+        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
+        return -1;
+    }
+    if (seconds > 9e9) { /* threading.TIMEOUT_MAX, 2**63 ns */
+        PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
+        return -1;
+    }
+    *deadline = seconds <= 0 ? 0 : park_now() + (int64_t)ceil(seconds * 1e9);
+    return 0;
+}
+
+PyDoc_STRVAR(join_doc,
+"join($self, /, timeout=None)\n--\n\n"
+"Waits until the kernel has cleared the thread's word: then nothing uses its stack or TLS any more.  A process-style LWP is\n"
+"reaped with waitpid(2) too.  timeout: seconds on the monotonic clock; None waits for ever, 0 or less only looks.\n"
+"True when it has ended, False when the time is up.  Signal handlers run meanwhile.\n"
+"RuntimeError: the LWP was not started, is detached, or is the calling thread.");
+
+static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    LwpObject *self = (LwpObject *)op;
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    int64_t deadline;
+    int result;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:join", names, &timeout) || to_deadline(timeout, &deadline) < 0)
+        return NULL;
+    const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
+                        : self->detached    ? "cannot join a detached LWP"
+                        : self->lwp->tp && (void *)self->lwp->tp == (void *)pthread_self() && lwp_alive(self->lwp)
+                            ? "cannot join the calling LWP"
+                            : NULL;
+    if (wrong) {
+        PyErr_SetString(PyExc_RuntimeError, wrong);
+        return NULL;
+    }
+    for (;;) {
+        if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
+            result = lwp_join(self->lwp, deadline); /* it won't block */
+        else {
+            Py_BEGIN_ALLOW_THREADS
+            result = lwp_join(self->lwp, deadline);
+            Py_END_ALLOW_THREADS
+        }
+        if (result == 0)
+            Py_RETURN_TRUE;
+        if (result == ETIMEDOUT)
+            Py_RETURN_FALSE;
+        if (result != EINTR) {
+            errno = result;
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
+    }
+}
+
+PyDoc_STRVAR(is_alive_doc,
+"is_alive($self, /)\n--\n\n"
+"True from the start until the kernel has cleared the thread's word (a process-style LWP: until it has ended).");
+
+static PyObject *lwp_is_alive(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(lwp_alive(((LwpObject *)op)->lwp));
+}
+
+PyDoc_STRVAR(detach_doc,
+"detach($self, /)\n--\n\n"
+"Gives up the right to join: the thread's memory is recycled after its end anyway.  RuntimeError: already detached.\n"
+"As pthread_detach(3).");
+
+static PyObject *lwp_detach(PyObject *op, PyObject *unused)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    (void)unused;
+    if (self->detached) {
+        PyErr_SetString(PyExc_RuntimeError, "the LWP is detached already");
+        return NULL;
+    }
+    self->detached = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_tid(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(atomic_load(&((LwpObject *)op)->lwp->tid));
+}
+
+static PyObject *get_ident(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(((LwpObject *)op)->lwp->tp);
+}
+
+static PyObject *get_flags(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLong(((LwpObject *)op)->lwp->flags);
+}
+
+static PyObject *get_exit_signal(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((LwpObject *)op)->lwp->exit_signal);
+}
+
+static PyObject *get_exit_status(PyObject *op, void *unused)
+{
+    struct lwp *lwp = ((LwpObject *)op)->lwp;
+
+    (void)unused;
+    if (lwp->wait_status < 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLong(WIFSIGNALED(lwp->wait_status) ? -WTERMSIG(lwp->wait_status) : WEXITSTATUS(lwp->wait_status));
+}
+
+static PyObject *get_name(PyObject *op, void *unused)
+{
+    const char *name = ((LwpObject *)op)->lwp->name;
+
+    (void)unused;
+    if (!name[0])
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "ignore");
+}
+
+static PyObject *get_places(PyObject *op, void *unused)
+{
+    struct lwp *l = ((LwpObject *)op)->lwp;
+
+    (void)unused;
+    if (!l->tp)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(KKKKKK)", (unsigned long long)l->guard_low, (unsigned long long)l->stack_low,
+                         (unsigned long long)l->stack_high, (unsigned long long)l->block_low,
+                         (unsigned long long)l->block_high, (unsigned long long)l->tp);
+}
+
+static PyObject *lwp_repr(PyObject *op)
+{
+    LwpObject *self = (LwpObject *)op;
+    return PyUnicode_FromFormat("<LWP tid=%d %s>", atomic_load(&self->lwp->tid),
+                                !self->lwp->started ? "not started" : lwp_alive(self->lwp) ? "alive" : "ended");
+}
+
+static PyMethodDef lwp_methods[] = {
+    {"_begin", (PyCFunction)(void (*)(void))lwp_begin, METH_FASTCALL, NULL},
+    {"_fork", (PyCFunction)(void (*)(void))lwp_fork, METH_FASTCALL, NULL},
+    {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_VARARGS | METH_KEYWORDS, join_doc},
+    {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},
+    {"detach", lwp_detach, METH_NOARGS, detach_doc},
+    {0},
+};
+
+static PyGetSetDef lwp_attributes[] = {
+    {"tid", get_tid, NULL, "The kernel's id of the LWP (gettid(2)); the pid for a process-style one.  0: not started.", NULL},
+    {"ident", get_ident, NULL, "The thread pointer: threading.get_ident() in the thread.  Known before the start.", NULL},
+    {"exit_signal", get_exit_signal, NULL, "The signal its end sends to the parent, 0 for none (clone(2)).", NULL},
+    {"exit_status", get_exit_status, NULL,
+     "Of a process-style LWP after join(): its exit status, or minus the signal that killed it; None before, for threads, and\n"
+     "when somebody else has waited for it.", NULL},
+    {"name", get_name, NULL, "The name given to the kernel, 15 bytes at most, or None.", NULL},
+    {"_flags", get_flags, NULL, NULL, NULL},
+    {"_places", get_places, NULL, NULL, NULL},
+    {0},
+};
+
+static PyType_Slot lwp_slots[] = {
+    {Py_tp_doc, (void *)lwp_doc},
+    {Py_tp_new, lwp_tp_new},
+    {Py_tp_dealloc, lwp_tp_dealloc},
+    {Py_tp_repr, lwp_repr},
+    {Py_tp_methods, lwp_methods},
+    {Py_tp_getset, lwp_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec lwp_spec = {
+    .name = "runtime.native.LWP",
+    .basicsize = sizeof(LwpObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = lwp_slots,
+};
+
+/* ---- the module -------------------------------------------------------------------------------------------------------- */
+
+static PyObject *count_running(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(atomic_load(&running));
+}
+
+/* Before the interpreter goes: from now on no thread of ours is between clone and having a PyThreadState when its creator
+ * goes on, so that finalization meets either a known thread, which it stops at the GIL, or none.  Such a thread needs no GIL
+ * to get there: the wait is short. */
+static PyObject *gate_close(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    atomic_store(&gate_closed, 1);
+    Py_BEGIN_ALLOW_THREADS
+    wait_for_starters();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static void after_fork_in_child(void)
+{
+    struct lwp_statistics left; /* lwp.c's own handler has run before: only the caller can be left */
+
+    lwp_read_statistics(&left);
+    atomic_store(&starting, 0);
+    atomic_store(&running, left.alive);
+}
+
+static PyMethodDef functions[] = {
+    {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
+    {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python.c."},
+    {0},
+};
+
+int runtime_attach(void *module)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *type = PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
+    int result = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0 || PyModule_AddFunctions(module, functions) < 0;
+
+    Py_XDECREF(type);
+    if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
+        result = 1;
+    if (PyErr_Occurred())
+        PyErr_Print();
+    PyGILState_Release(state);
+    return result ? -1 : 0;
+}
