@@ -43,6 +43,7 @@ _REPLACEMENTS: list[tuple[Any, str, Any]] = [
 ]
 if hasattr(threading, "_start_new_thread"):  # to 3.12
     _REPLACEMENTS.append((threading, "_start_new_thread", _start_new_thread))
+    thread.known_starters.add(_start_new_thread)
 
 _stock: list[Any] = []
 
@@ -59,7 +60,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Gives threading and _thread back what install() has replaced.  Threads that run on our LWPs can still be joined."""
+    """Gives threading and _thread back what install() has replaced.  Threads that run on our LWPs stay valid."""
     if _stock:
         for (owner, name, _), stock in zip(_REPLACEMENTS, _stock, strict=True):
             setattr(owner, name, stock)

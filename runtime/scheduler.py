@@ -111,7 +111,7 @@ THREAD_FLAGS = (
     | Clone.CHILD_CLEARTID
 )
 
-#: Added to every LWP in our memory: without its own TCB it would be taken for its creator, without the words nobody could join it.
+#: Added to every LWP in our memory: without a TCB it would be taken for its creator, without the words not be joined.
 _OWN_FLAGS = Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
 
 _ALL_FLAGS = Clone(sum(Clone))
@@ -186,7 +186,7 @@ def _checked(flags: int, exit_signal: int) -> Clone:
     if Clone.SYSVSEM in flags and Clone.NEWIPC in flags:
         raise ValueError("CLONE_SYSVSEM can't go with CLONE_NEWIPC: one undo list over two IPC namespaces")
     if Clone.PIDFD in flags:
-        raise ValueError("CLONE_PIDFD can't be used: clone(2) would write it where the tid goes; os.pidfd_open() gives one")
+        raise ValueError("CLONE_PIDFD can't be used: clone(2) writes it where the tid goes; os.pidfd_open() gives one")
     if Clone.PARENT in flags:
         raise ValueError("CLONE_PARENT can't be used: the LWP would be our parent's child, so join() could not reap it")
     return flags | _OWN_FLAGS if Clone.VM in flags else flags
@@ -252,7 +252,7 @@ def spawn(
     stack_size: int | None = None,
     name: str | None = None,
 ) -> LWP:
-    """Runs target(*args, **kwargs) in a new LWP and returns its handle; the thread may have begun, or ended, by then.
+    """Runs target(*args, **kwargs) in a new LWP and returns its handle; it may have begun, or ended, by then.
 
     flags: what it shares, see Clone; with Clone.VM, SETTLS, PARENT_SETTID and CHILD_CLEARTID are always added.
     exit_signal: sent to this process at its end; only for process-style LWPs (without Clone.THREAD).
@@ -261,12 +261,14 @@ def spawn(
 
     A thread's exception goes to sys.unraisablehook, SystemExit just ends it, as with _thread.start_new_thread.
 
-    Without Clone.THREAD it is a process of its own (own pid, reaped by LWP.join); the target's int result or SystemExit is its
-    exit status, an exception is printed and gives 1.  In our memory (Clone.VM) it takes turns with us for the GIL, and those not
-    joined or detached are joined at the end of the interpreter.  Without Clone.VM it runs on a copy of memory, with Python's
-    after-fork work done; it may share more than fork's child (Clone.FILES, Clone.FS ...) only when this process has one thread.
+    Without Clone.THREAD it is a process of its own (own pid, reaped by LWP.join); the target's int result or
+    SystemExit is its exit status, an exception is printed and gives 1.  In our memory (Clone.VM) it takes turns with
+    us for the GIL, and those not joined or detached are joined at the end of the interpreter.  Without Clone.VM it
+    runs on a copy of memory, with Python's after-fork work done; it may share more than fork's child (Clone.FILES,
+    Clone.FS ...) only when this process has one thread.
 
-    ValueError: a combination that the kernel refuses.  RuntimeError "can't start new thread": a limit was hit; its cause names it.
+    ValueError: a combination that the kernel refuses.  RuntimeError "can't start new thread": a limit was hit, which
+    its cause, an OSError, names.
     """
     flags = _checked(flags, exit_signal)
     if Clone.VM not in flags:

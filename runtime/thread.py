@@ -1,12 +1,13 @@
 """threading's vocabulary on our LWPs: Thread.
 
-Everything that threading keeps about a thread (the registry, names, daemon, hooks, local) is threading's own; here are start and
-join, and an object that answers for the thread where threading's private code asks: `_Ending`.
+Everything that threading keeps about a thread (the registry, names, daemon, hooks, local) is threading's own; here are
+start and join, and an object that answers for the thread where threading's private code asks: `_Ending`.
 """
 
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import threading
 from collections import deque
@@ -22,7 +23,14 @@ __all__ = ["Thread"]
 _private: Any = threading
 _HANDLES = hasattr(_thread, "_ThreadHandle")  # 3.13 on; before, a lock that is released with the thread state
 
+_STARTER = "_start_joinable_thread" if _HANDLES else "_start_new_thread"
+
+_stock_start = threading.Thread.start
 _stock_join = threading.Thread.join
+
+#: What may stand at threading's private name for "make a thread" without having a say: threading's own and patch.py's.
+#: Anything else was put there by somebody who wants to make the threads himself, as debuggers do.
+known_starters = {getattr(_private, _STARTER)}
 
 
 class _Ending:
@@ -32,28 +40,32 @@ class _Ending:
     From 3.13 on `Thread._handle`: join, is_done, ident.
     """
 
-    __slots__ = ("_given_up", "lwp")
+    __slots__ = ("_held", "_living", "lwp")
 
     def __init__(self, lwp: LWP) -> None:
         self.lwp = lwp
-        self._given_up = False
+        self._living = True  # held by the thread itself
+        self._held = False  # held by somebody who has acquired it after the end
 
     # to 3.12
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if self.lwp.ident == threading.get_ident():
             return True  # by threading._after_fork in the child of a thread of ours: the lock is held, as it should be
-        if not blocking:
-            return not self.locked()
-        return self.lwp.join(None if timeout < 0 else timeout)
+        if self._living and self.lwp.join(0 if not blocking else None if timeout < 0 else timeout):
+            self._living = False
+        if self._living or self._held:
+            return False
+        self._held = True
+        return True
 
     def release(self) -> None:
-        self._given_up = True  # by threading._shutdown, for a main thread that was ours before a fork
+        self._living = self._held = False
 
     def locked(self) -> bool:
-        return not self._given_up and self.lwp.is_alive()
+        return self._living or self._held
 
     def _at_fork_reinit(self) -> None:
-        self._given_up = False
+        self._held = False
 
     # from 3.13 on
     @property
@@ -61,85 +73,64 @@ class _Ending:
         return self.lwp.ident
 
     def is_done(self) -> bool:
-        return not self.locked()
+        return not self._living or not self.lwp.is_alive()
 
     def _set_done(self) -> None:
-        self._given_up = True
+        self._living = False  # by threading._shutdown, for a main thread that was ours before a fork
 
     def join(self, timeout: float | None = None) -> None:
         self.lwp.join(None if timeout is None or timeout < 0 else timeout)
 
 
-# ---- the end of the program: threads that are not daemons are waited for -----------------------------------------------
+# ---- the end of the program: threads that are not daemons are waited for ---------------------------------------------
 
-_waited: set[LWP] = set()  # running, not daemon
-_ended: deque[LWP] = deque()  # their Python part is over: to leave _waited once the kernel says so
+# To 3.12 they are kept where threading keeps its own (a set that is made anew in a forked child), from 3.13 on here.
+_ours: set[_Ending] = set()
+_ended: deque[_Ending] = deque()  # their Python part is over: to be forgotten once the kernel says so
+
+
+def _waited() -> set[_Ending]:
+    return _ours if _HANDLES else _private._shutdown_locks
 
 
 def _forget_ended() -> None:
     # Each of several callers pops another one, so none is dropped that still lives.
     while _ended:
-        lwp = _ended.popleft()
-        if lwp.is_alive():
-            _ended.append(lwp)
+        ending = _ended.popleft()
+        if ending.lwp.is_alive():
+            _ended.append(ending)
             return
-        _waited.discard(lwp)
+        _waited().discard(ending)
 
 
-def _join_waited() -> None:
-    """Joins what is not daemon, until there is none, also of those that are started meanwhile."""
-    while _waited:
-        lwp = _waited.pop()
-        try:
-            lwp.join()
-        except BaseException:
-            _waited.add(lwp)
-            raise
+def _after_fork_in_child() -> None:
+    _ours.clear()  # the others don't exist there, and the caller is the main thread now
+    _ended.clear()
 
 
-class _AllEnded:
-    """A member of threading._shutdown_locks (to 3.12): acquiring it waits for our threads."""
-
-    def acquire(self) -> bool:
-        _join_waited()
-        return True
-
-    def release(self) -> None:
-        pass
-
-    def locked(self) -> bool:
-        return True  # else _maintain_shutdown_locks() would drop it
-
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 if _HANDLES:
     _stock_shutdown = _private._thread_shutdown
 
     def _thread_shutdown() -> None:
         _stock_shutdown()
-        while _waited:
-            _join_waited()
+        while _ours:
+            ending = next(iter(_ours))
+            ending.lwp.join()
+            _ours.discard(ending)
             _stock_shutdown()  # ours may have started stock ones
 
     _private._thread_shutdown = _thread_shutdown
 
-_all_ended = _AllEnded()
+
+# ---- what a thread runs ---------------------------------------------------------------------------------------------
 
 
-def _wait_at_exit(lwp: LWP) -> None:
-    _forget_ended()
-    _waited.add(lwp)
-    if not _HANDLES and _all_ended not in _private._shutdown_locks:
-        with _private._shutdown_locks_lock:
-            _private._shutdown_locks.add(_all_ended)
-
-
-# ---- what a thread runs --------------------------------------------------------------------------------------------------
-
-
-def _bootstrap(thread: Any, lwp: LWP) -> None:
+def _bootstrap(thread: Any, ending: _Ending) -> None:
     """threading.Thread._bootstrap_inner without its handshake: the creator has registered the thread."""
     try:
-        thread._native_id = lwp.tid
+        thread._native_id = ending.lwp.tid
         if _private._trace_hook:
             sys.settrace(_private._trace_hook)
         if _private._profile_hook:
@@ -154,8 +145,8 @@ def _bootstrap(thread: Any, lwp: LWP) -> None:
             thread._invoke_excepthook(thread)
     finally:
         thread._delete()
-        if lwp in _waited:
-            _ended.append(lwp)
+        if not thread._daemonic:
+            _ended.append(ending)
 
 
 class Thread(threading.Thread):
@@ -164,8 +155,8 @@ class Thread(threading.Thread):
     Arguments as threading.Thread, and, by keyword:
 
     stack_size: bytes of stack, at least 32 KiB; None for threading.stack_size() or the size that a pthread would get.
-    flags: what it shares, see runtime.Clone.  Without Clone.FILES it has a descriptor table of its own, without Clone.FS a
-    working directory and umask of its own.  Clone.THREAD must be among them: ValueError.
+    flags: what it shares, see runtime.Clone.  Without Clone.FILES it has a descriptor table of its own, without
+    Clone.FS a working directory and umask of its own.  Clone.THREAD must be among them: ValueError.
 
     `ident` and `native_id` are set when start() returns.
     """
@@ -189,41 +180,44 @@ class Thread(threading.Thread):
             scheduler.stack_size_or_default(stack_size)
         super().__init__(group, target, name, args, kwargs, daemon=daemon, **newer)
 
-    # start and join serve threading.Thread itself too when the runtime is installed: no super(), nothing set in __init__.
+    # start and join serve threading.Thread too when the runtime is installed: no super(), nothing set in __init__.
 
     def start(self) -> None:
         """Starts the thread; returns without waiting for its first line.
 
-        RuntimeError: started before, or no thread can be made (its cause names the limit), and then nothing has changed.
+        RuntimeError: started before, or no thread can be made: its cause names the limit, and nothing has changed.
         """
         thread: Any = self
         if not thread._initialized:
             raise RuntimeError("thread.__init__() not called")
         if thread._started.is_set():
             raise RuntimeError("threads can only be started once")
+        if getattr(_private, _STARTER) not in known_starters and not isinstance(self, Thread):
+            return _stock_start(self)
         lwp = scheduler.reserve(getattr(thread, "_lwp_stack_size", None))
         ending = _Ending(lwp)
         if _HANDLES:
             before, thread._handle = thread._handle, ending
         else:
             before, thread._tstate_lock = thread._tstate_lock, ending
-        thread._lwp = lwp
+        thread._lwp_ending = ending
         thread._ident = lwp.ident
         thread._started.set()
         _new_context(thread)
         with _private._active_limbo_lock:
             _private._active[lwp.ident] = thread
         if not thread._daemonic:
-            _wait_at_exit(lwp)
+            _forget_ended()
+            _waited().add(ending)
         try:
-            scheduler.begin(lwp, _bootstrap, (thread, lwp), None, getattr(thread, "_lwp_flags", THREAD_FLAGS))
+            scheduler.begin(lwp, _bootstrap, (thread, ending), None, getattr(thread, "_lwp_flags", THREAD_FLAGS))
         except BaseException:
-            _waited.discard(lwp)
+            _waited().discard(ending)
             with _private._active_limbo_lock:
                 del _private._active[lwp.ident]
             thread._started.clear()
             thread._ident = None
-            thread._lwp = None
+            thread._lwp_ending = None
             if _HANDLES:
                 thread._handle = before
             else:
@@ -237,14 +231,15 @@ class Thread(threading.Thread):
         RuntimeError: not started, or the calling thread itself.
         """
         thread: Any = self
-        lwp = thread.__dict__.get("_lwp")
-        if lwp is None:
+        ending = thread.__dict__.get("_lwp_ending")
+        if ending is None:
             return _stock_join(self, timeout)  # not started, or not by us: a thread from before install()
         if self is threading.current_thread():
             raise RuntimeError("cannot join current thread")
-        if lwp.join(timeout):
-            _waited.discard(lwp)
+        if ending.lwp.join(timeout):
+            _waited().discard(ending)
             if not _HANDLES:
+                # What Thread._stop() would do, without its walk over all locks.
                 thread._is_stopped = True
                 thread._tstate_lock = None
 
@@ -254,4 +249,4 @@ def _new_context(thread: Any) -> None:
     if getattr(thread, "_context", thread) is None:
         from contextvars import Context, copy_context
 
-        thread._context = copy_context() if sys.flags.thread_inherit_context else Context()
+        thread._context = copy_context() if getattr(sys.flags, "thread_inherit_context", 0) else Context()

@@ -1,6 +1,6 @@
 """Builds the C core as a cffi extension module, `runtime.native._core` (API mode).
 
-setuptools calls this through `cffi_modules` in pyproject.toml's setup; `python runtime/native/build.py` builds in place.
+setuptools calls this through setup.py; `python runtime/native/build.py` builds in place.
 """
 
 from __future__ import annotations

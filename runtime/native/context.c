@@ -342,9 +342,11 @@ shelve:
 void context_before_fork(void)
 {
     park_lock(&cache_lock);
+    glibc_before_fork();
 }
 
 void context_after_fork(void)
 {
+    glibc_after_fork();
     park_unlock(&cache_lock);
 }

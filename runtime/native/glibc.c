@@ -460,6 +460,8 @@ struct walk {
     void *closure;
 };
 
+static atomic_int walking;
+
 static int walk_locked(struct dl_phdr_info *info, size_t size, void *arg)
 {
     struct walk *walk = arg;
@@ -475,7 +477,20 @@ static int walk_locked(struct dl_phdr_info *info, size_t size, void *arg)
 void glibc_modules(void (*visit)(const struct glibc_module *, void *), void *closure)
 {
     struct walk walk = {visit, closure};
+
+    park_lock(&walking);
     dl_iterate_phdr(walk_locked, &walk);
+    park_unlock(&walking);
+}
+
+void glibc_before_fork(void)
+{
+    park_lock(&walking);
+}
+
+void glibc_after_fork(void)
+{
+    park_unlock(&walking);
 }
 
 static void max_module(const struct glibc_module *module, void *closure)

@@ -96,6 +96,11 @@ int glibc_calibrate(char *why, size_t room);
  * May be called by any thread. */
 void glibc_modules(void (*visit)(const struct glibc_module *module, void *closure), void *closure);
 
+/* fork(2): no thread is inside glibc_modules() then.  The lock that it takes in the dynamic linker is not among those that
+ * glibc makes good in a forked child: the child's first walk would wait for a thread that it doesn't have. */
+void glibc_before_fork(void);
+void glibc_after_fork(void);
+
 /* How long a DTV must be to hold every module that is loaded now. */
 size_t glibc_max_module(void);
 

@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <locale.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -37,11 +38,11 @@ const unsigned long lwp_thread_flags =
     | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
     | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
-/* The registry of all LWPs in states (2) and (3).  Lock order: registry_lock, then glibc's stack_lock. */
+/* The registry of all LWPs in states (2) to (5).  Lock order: registry_lock, then glibc's stack_lock. */
 static struct lwp registry = {.newer = &registry, .older = &registry};
 static atomic_int registry_lock;
 static _Atomic(struct lwp *) ended;
-static long started, alive, peak; /* under registry_lock */
+static atomic_long started, alive, peak;
 
 static void block_signals(uint64_t *old)
 {
@@ -57,23 +58,24 @@ static void set_signals(const uint64_t *mask)
 
 /* ---- the lists ------------------------------------------------------------------------------------------------------ */
 
-static struct glibc_list *glibc_link(struct lwp *lwp)
+static void drop(struct lwp *lwp)
 {
-    return glibc_field(lwp->context->pthread, glibc.list);
+    if (atomic_fetch_sub(&lwp->refs, 1) == 1)
+        free(lwp);
 }
 
+/* (1) -> (2) */
 static void list(struct lwp *lwp)
 {
-    struct glibc_list *link = glibc_link(lwp), *head = glibc.stack_user;
+    struct glibc_list *link = glibc_field(lwp->context->pthread, glibc.list), *head = glibc.stack_user;
 
+    atomic_fetch_add(&lwp->refs, 1);
     park_lock(&registry_lock);
     lwp->older = &registry;
     lwp->newer = registry.newer;
     registry.newer->older = lwp;
     registry.newer = lwp;
-    if (++alive > peak)
-        peak = alive;
-    int many = alive == MANY;
+    park_unlock(&registry_lock);
 
     park_lock(glibc.stack_lock);
     link->next = head->next;
@@ -82,27 +84,39 @@ static void list(struct lwp *lwp)
     /* Last, and whole before it is seen: debuggers and a forked child walk the list forwards without the lock. */
     __atomic_store_n(&head->next, link, __ATOMIC_RELEASE);
     park_unlock(glibc.stack_lock);
-    park_unlock(&registry_lock);
     STEP(STEP_LIST, lwp->context->pthread, head);
-    if (many)
-        park_many();
 }
 
-static void unlist(struct lwp *lwp)
+static void leave_glibc(struct context *context)
 {
-    struct glibc_list *link = glibc_link(lwp);
+    struct glibc_list *link = glibc_field(context->pthread, glibc.list);
 
-    park_lock(&registry_lock);
-    lwp->newer->older = lwp->older;
-    lwp->older->newer = lwp->newer;
-    alive--;
     /* setxid holds this lock for its whole run (nptl/nptl_setxid.c): while we have it, none is waiting for our answer to
      * its signal, and the next won't find us.  The signal is not blocked here, else we could not answer the one before. */
     park_lock(glibc.stack_lock);
     link->prev->next = link->next;
     link->next->prev = link->prev;
     park_unlock(glibc.stack_lock);
+    STEP(STEP_UNLIST, context->pthread, 0);
+}
+
+static void leave_registry(struct lwp *lwp)
+{
+    park_lock(&registry_lock);
+    lwp->newer->older = lwp->older;
+    lwp->older->newer = lwp->newer;
     park_unlock(&registry_lock);
+}
+
+static void count_started(void)
+{
+    long now = atomic_fetch_add(&alive, 1) + 1, most = atomic_load(&peak);
+
+    atomic_fetch_add(&started, 1);
+    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now))
+        ;
+    if (now == MANY)
+        park_many();
 }
 
 /* ---- the child's life ------------------------------------------------------------------------------------------------ */
@@ -165,13 +179,13 @@ static _Noreturn void end(struct lwp *me)
     tidy_libc(context);
     STEP(STEP_DESTRUCTORS, 0, 0);
     measure_end(context);
+    atomic_fetch_sub(&alive, 1);
 
     /* As start_thread does: the last thread takes the process with it, whoever made it. */
     if ((me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
         exit(0);
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
-    unlist(me);
-    STEP(STEP_UNLIST, context->pthread, 0);
+    leave_glibc(context);
 
     uint64_t ignored;
     block_signals(&ignored); /* a handler on this stack after the push would run on memory that is up for recycling */
@@ -241,12 +255,6 @@ static void born(void *arg)
 
 /* ---- starting -------------------------------------------------------------------------------------------------------- */
 
-static void drop(struct lwp *lwp)
-{
-    if (atomic_fetch_sub(&lwp->refs, 1) == 1)
-        free(lwp);
-}
-
 struct lwp *lwp_copied(void)
 {
     struct lwp *lwp = calloc(1, sizeof *lwp);
@@ -280,6 +288,16 @@ struct lwp *lwp_new(size_t stack_size)
     return lwp;
 }
 
+/* (2) -> (1) */
+static void unstart(struct lwp *lwp)
+{
+    lwp->started = 0;
+    atomic_store(&lwp->alive, 0);
+    leave_glibc(lwp->context);
+    leave_registry(lwp);
+    drop(lwp);
+}
+
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
@@ -293,12 +311,12 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     lwp->arg = arg;
     list(lwp);
     if ((error = context_load_tls(context)) != 0) {
-        unlist(lwp);
+        unstart(lwp);
         return error;
     }
     if (flags & CLONE_THREAD)
         atomic_fetch_add(glibc.thread_count, 1);
-    atomic_fetch_add(&lwp->refs, 1);
+    count_started();
     atomic_store(&lwp->alive, 1);
     lwp->started = 1;
     lwp->cloned_at = measure_clock();
@@ -323,18 +341,14 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     STEP(STEP_CLONED, result, 0);
 
     if (result < 0) {
-        lwp->started = 0;
-        atomic_store(&lwp->alive, 0);
-        atomic_fetch_sub(&lwp->refs, 1);
+        atomic_fetch_sub(&alive, 1);
+        atomic_fetch_sub(&started, 1);
         if (flags & CLONE_THREAD)
             atomic_fetch_sub(glibc.thread_count, 1);
-        unlist(lwp);
+        unstart(lwp);
         return (int)-result;
     }
     atomic_store(&lwp->tid, (int)result); /* the child does the same: whoever asks first finds it */
-    park_lock(&registry_lock);
-    started++;
-    park_unlock(&registry_lock);
     return 0;
 }
 
@@ -362,6 +376,7 @@ void lwp_reap(void)
                 last = due;
             continue;
         }
+        leave_registry(due);
         struct context *context = due->context;
         due->context = NULL;
         context_put(context, 0);
@@ -404,19 +419,28 @@ static int reap_process(struct lwp *lwp)
     return error;
 }
 
+/* Sleeps until the kernel has cleared the word: (5). */
+static int await_end(struct lwp *lwp, int64_t deadline)
+{
+    int word, error = 0; /* word: 1, or the tid if CLONE_CHILD_SETTID was asked for */
+
+    atomic_fetch_add(&lwp->joiners, 1);
+    while ((word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) != 0 && !error)
+        error = park_wait(&lwp->alive, word, deadline, PARK_SHARED); /* the kernel wakes it as a shared futex */
+    /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
+    if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
+        park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    return word ? error : 0;
+}
+
 int lwp_join(struct lwp *lwp, int64_t deadline)
 {
-    int error = 0;
+    int error;
 
     if (lwp->flags & CLONE_VM) {
         STEP(STEP_JOIN, &lwp->alive, atomic_load(&lwp->alive));
-        int word; /* 1, or the tid if CLONE_CHILD_SETTID was asked for */
-        while ((word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) != 0) {
-            if (error)
-                return error;
-            error = park_wait(&lwp->alive, word, deadline, PARK_SHARED); /* the kernel wakes it as a shared futex */
-        }
-        error = 0;
+        if ((error = await_end(lwp, deadline)) != 0)
+            return error;
         STEP(STEP_CLEARED, &lwp->alive, 0);
         lwp_reap();
     } else if (lwp->wait_status == -1) {
@@ -436,10 +460,7 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
 
 static int only_thread(void)
 {
-    park_lock(&registry_lock);
-    long ours = alive;
-    park_unlock(&registry_lock);
-    return atomic_load(glibc.thread_count) == 1 && ours == 0;
+    return atomic_load(glibc.thread_count) == 1 && atomic_load(&alive) == 0;
 }
 
 long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
@@ -485,52 +506,44 @@ static void after_fork_in_parent(void)
     park_unlock(&registry_lock);
 }
 
-/* (2),(3),(4) -> (6): the child has one thread, the caller.  glibc has emptied its own lists by now
+/* (2),(3),(4),(5) -> (6): the child has one thread, the caller.  glibc has emptied its own lists by now
  * (nptl/nptl-stack.c, __nptl_reclaim_stacks), and made the caller's __nptl_nthreads 1. */
 static void after_fork_in_child(void)
 {
-    struct lwp *me = NULL, *lwp, *next, *lost = atomic_exchange(&ended, NULL);
+    struct lwp *me = NULL, *lwp = registry.newer, *next;
 
     context_after_fork();
-    for (lwp = lost; lwp; lwp = lwp->below)
-        atomic_store(&lwp->alive, 1); /* cleared or not, its life's ref is still held */
-    for (lwp = registry.newer; lwp != &registry; lwp = next) {
+    atomic_store(&registry_lock, 0);
+    atomic_store(&ended, NULL);
+    registry.newer = registry.older = &registry;
+    for (; lwp != &registry; lwp = next) {
         next = lwp->newer;
         if (lwp->tp == (uintptr_t)arch_thread_pointer()) {
             me = lwp;
             continue;
         }
-        lwp->below = lost;
-        lost = lwp;
+        struct context *context = lwp->context;
+        lwp->context = NULL;
+        lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
+        atomic_store(&lwp->alive, 0);
+        context_put(context, 1);
+        drop(lwp);
     }
-    registry.newer = registry.older = me ? me : &registry;
-    alive = 0;
+    atomic_store(&alive, me != NULL);
     if (me) {
+        registry.newer = registry.older = me;
         me->newer = me->older = &registry;
         atomic_store(&me->tid, gettid());
         me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
-        alive = 1;
         /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */
         syscall(SYS_set_tid_address, &me->alive);
-    }
-    atomic_store(&registry_lock, 0);
-    for (lwp = lost; lwp; lwp = next) {
-        next = lwp->below;
-        struct context *context = lwp->context;
-        lwp->context = NULL;
-        int was_running = atomic_exchange(&lwp->alive, 0);
-        lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
-        context_put(context, 1);
-        if (was_running)
-            drop(lwp);
     }
 }
 
 void lwp_read_statistics(struct lwp_statistics *out)
 {
-    park_lock(&registry_lock);
-    *out = (struct lwp_statistics){.started = started, .alive = alive, .peak = peak};
-    park_unlock(&registry_lock);
+    *out = (struct lwp_statistics){
+        .started = atomic_load(&started), .alive = atomic_load(&alive), .peak = atomic_load(&peak)};
     measure_read(out);
 }
 

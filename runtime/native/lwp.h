@@ -1,19 +1,23 @@
 /* Kernel threads made by clone(2), each on a context of its own.
  *
- * LIFE CYCLE.  A struct lwp has two kinds of owner, counted in `refs`: whoever holds a handle, and the thread's own life.
+ * LIFE CYCLE.  A struct lwp has two kinds of owner, counted in `refs`: whoever holds a handle, and the
+ * registry, for the thread's own life.
  *
  *   (1) NEW       lwp_new().  A context is reserved, so the ident (thread pointer) is known.  One ref: the handle.
- *   (2) LISTED    lwp_start() has linked it into our registry and glibc's _dl_stack_user.  Not cloned yet.
- *   (3) RUNNING   cloned.  A second ref: the life.  `alive` is 1.
- *   (4) ENDING    the thread left both lists, blocked all signals and pushed itself on the `ended` stack; it is still in
+ *   (2) LISTED    lwp_start() has linked it into our registry, which holds a second ref, and into glibc's _dl_stack_user.
+ *                 Not cloned yet.
+ *   (3) RUNNING   cloned.  `alive` is 1.
+ *   (4) ENDING    the thread left glibc's list, blocked all signals and pushed itself on the `ended` stack; it is still in
  *                 user space on its own stack.  `alive` is 1.
  *   (5) GONE      the kernel has cleared `alive` and woken who waited on it: nothing uses the stack or TLS any more.
- *   (6) REAPED    somebody else, lwp_reap(), took it off the `ended` stack, put the context back and dropped the life's ref.
+ *   (6) REAPED    somebody else, lwp_reap(), took it off the `ended` stack and out of the registry, put the context back and
+ *                 dropped the registry's ref.
  *
  *   (1) -> (2) -> (3) -> (4) -> (5) -> (6)
- *   (1) -> freed         lwp_release() of a thread that was never started
- *   (2) -> (1)           clone failed: both lists left, context kept, may be started again
- *   (2),(3),(4) -> (6)   in a forked child, where the thread does not exist (after_fork_in_child)
+ *   (1) -> freed           lwp_release() of a thread that was never started
+ *   (2) -> (1)             clone failed: both lists left, context kept, may be started again
+ *   (2),(3),(4),(5) -> (6) in a forked child, where the thread does not exist (after_fork_in_child).  That is why the registry
+ *                          keeps it until (6): at whatever point a fork catches it, the child finds it there.
  *
  * Who may free: the context, only the reaper at (5) -> (6); the struct lwp, whoever drops the last ref.  A thread never frees
  * its own stack or record.  `alive` lies in struct lwp, not in the context, since joiners look at it after (6).
@@ -30,6 +34,7 @@ struct context;
 struct lwp {
     atomic_int alive;  /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0 */
     atomic_int refs;
+    atomic_int joiners; /* asleep on `alive`, or about to be */
     atomic_int reaping; /* lock around waitpid, for process-style LWPs */
     atomic_int tid;     /* of the LWP, kept after its end */
     int started;

@@ -1,0 +1,67 @@
+"""How demos print: tables and paragraphs that fit the terminal, or one JSON object."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runtime.scheduler import Clone
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """The option --json, as the parameter as_json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")(function)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    click.echo(json.dumps(facts, indent=2))
+
+
+def console() -> Console:
+    """Standard output: colour only on a terminal, 80 columns when there is none to ask."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the letter µ is no reason to fail
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def table(*columns: str, right: tuple[str, ...] = (), fixed: tuple[str, ...] = ()) -> Table:
+    """An empty table.  right: columns of numbers.  fixed: columns that are not wrapped."""
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(
+            Text(name), justify="right" if name in right else "left", no_wrap=name in fixed, overflow="fold"
+        )
+    return made
+
+
+def flags_line(asked: Clone) -> str:
+    """The flags of a process-style LWP as they were asked for, and what was added to them."""
+    names = " | ".join(f"CLONE_{flag.name}" for flag in asked) or "none"
+    line = f"clone flags: {names}, exit signal SIGCHLD"
+    if Clone.VM in asked:
+        line += "; SETTLS, PARENT_SETTID and CHILD_CLEARTID are always added to CLONE_VM"
+    return line
+
+
+def flag_names(flags: Clone) -> list[str]:
+    return [f"CLONE_{flag.name}" for flag in flags]
+
+
+def size(count: int) -> str:
+    """Bytes for people: "2.3 KiB"."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= factor:
+            whole = count / factor
+            return f"{whole:.0f} {unit}" if count % factor == 0 else f"{whole:.1f} {unit}"
+    return f"{count} B"

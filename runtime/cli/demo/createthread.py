@@ -1,0 +1,272 @@
+"""`demo createthread`: one thread's life, as recorded while it happened."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from runtime.cli.demo._output import console, json_option, print_json, size, table
+from runtime.native import ffi
+from runtime.scheduler import Context, Step, record_steps, spawn
+
+#: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
+STACK = 320 * 1024
+
+GROUPS = {
+    "memory": ("map", "guard", "reuse", "tcb", "list", "tls"),
+    "clone": ("mask", "clone", "cloned"),
+    "first lines": ("born", "glibc", "robust", "rseq", "unmask"),
+    "Python": ("python", "target", "returned"),
+    "end": ("destructors", "unlist", "exit"),
+    "join": ("join", "cleared", "recycled"),
+}
+
+
+def describe(step: Step) -> tuple[str, str]:
+    """What was done, with its numbers, and why.  native/steps.h says what a and b are."""
+    a, b = step.a, step.b
+    match step.name:
+        case "map":
+            return f"mmap: {size(b)} at {a:#x}", "one mapping for guard, stack, TLS and TCB"
+        case "guard":
+            return f"guard: {size(b)} at {a:#x}", "a stack overflow ends here, by SIGSEGV"
+        case "reuse":
+            return f"from the cache: block of {a:#x}", "an ended thread's memory: no mmap needed"
+        case "tcb":
+            return f"TCB and struct pthread at {a:#x}", f"{b} bytes; the thread pointer will point there"
+        case "list":
+            return "linked on glibc's list _dl_stack_user", "setuid, dlopen, fork, gdb find threads there"
+        case "tls":
+            return f"TLS block at {a:#x}, modules: {b}", "errno and the like get their initial values"
+        case "mask":
+            if a:
+                return "all signals blocked", "no handler may run on a thread half made"
+            return "creator's signals as before", "the clone is done"
+        case "clone":
+            return f"clone({a:#x}, {b:#x}, ...)", "flags (see below), top of its stack"
+        case "cloned":
+            return f"clone has returned tid {a}", "the kernel has put it into struct pthread too"
+        case "born":
+            return f"its first line, sp {a:#x}", f"its own stack, thread pointer {b:#x}"
+        case "glibc":
+            return f"resolver and ctype, __resp at {a:#x}", "getaddrinfo, isalpha have data per thread"
+        case "robust":
+            return f"set_robust_list({a:#x})", "robust mutexes are released if it dies"
+        case "rseq":
+            if b:
+                return f"rseq({a:#x})", "the kernel keeps the current cpu's number there"
+            return f"rseq area {a:#x} not registered", "this kernel or C library has it switched off"
+        case "unmask":
+            return f"signal mask {a:#x}, as its creator's", "signals may arrive from here on"
+        case "python":
+            return f"PyThreadState at {a:#x}", "the interpreter's record; next, the GIL"
+        case "target":
+            return "the GIL is taken, the function is called", "here the thread runs Python"
+        case "returned":
+            what = "the function raised" if a else "the function has returned"
+            return what, "next, PyThreadState and GIL are given up"
+        case "destructors":
+            return "destructors have run", "of C++ thread_local objects and pthread keys"
+        case "unlist":
+            return "off glibc's list", "setuid no longer waits for it"
+        case "exit":
+            return f"exit({a}), the system call", "ends this LWP, not the process"
+        case "join":
+            if b:
+                return f"futex wait on {a:#x}", f"sleeps while the word there is {b}"
+            return f"the word at {a:#x} is 0", "it has ended already"
+        case "cleared":
+            return f"the word at {a:#x} is {b}", "the kernel has cleared it and woken us"
+        case "recycled":
+            return f"block of {a:#x} to the cache", "nobody uses it any more: the next may"
+    raise AssertionError(step.name)
+
+
+def tcb_fields(tp: int, creator: int) -> list[dict[str, Any]]:
+    """The live words at the calling thread's thread pointer; the stack guard, a secret, is only compared."""
+
+    def word(address: int, kind: str = "uintptr_t") -> int:
+        return int(ffi.cast(f"{kind} *", address)[0])
+
+    def field(where: str, name: str, value: int | None, meaning: str) -> dict[str, Any]:
+        return {"where": where, "name": name, "value": value, "meaning": meaning}
+
+    if platform.machine() != "x86_64":  # aarch64: two words, and struct pthread below
+        return [field("tp+0", "dtv", word(tp), "where each module's TLS block lies, by module id")]
+    same = word(tp + 0x28) == word(creator + 0x28)
+    return [
+        field("fs:0x00", "tcb", word(tp), "its own address: code reads the thread pointer here"),
+        field("fs:0x08", "dtv", word(tp + 8), "where each module's TLS block lies, by module id"),
+        field("fs:0x10", "self", word(tp + 0x10), "struct pthread, pthread_self()"),
+        field("fs:0x18", "multiple_threads", word(tp + 0x18, "int"), "1: no short cuts for a single thread"),
+        {
+            **field("fs:0x28", "stack_guard", None, "the canary that GCC puts before return addresses"),
+            "equals_creators": same,
+        },
+    ]
+
+
+def status(*names: str) -> dict[str, str]:
+    """Lines of /proc/thread-self/status: the kernel's view of the calling thread."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/thread-self/status").read_text().splitlines())
+    return {name: lines[name].strip() for name in names}
+
+
+def guard_has_no_access(context: Context) -> bool:
+    """True when the kernel lists the guard as a mapping of its own without access (mprotect)."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        places, access = line.split()[:2]
+        low, high = (int(place, 16) for place in places.split("-"))
+        if low <= context.guard[0] < high:
+            return access.startswith("---")
+    return False
+
+
+def run() -> dict[str, Any]:
+    """Makes one thread, with everything recorded, and joins it."""
+    creator = threading.get_ident()
+    seen: dict[str, Any] = {}
+
+    def target() -> None:
+        seen.update(
+            ident=threading.get_ident(),
+            tcb=tcb_fields(threading.get_ident(), creator),
+            kernel=status("Name", "Tgid", "Pid", "SigBlk"),
+        )
+
+    with record_steps() as steps:
+        lwp = spawn(target, stack_size=STACK, name="createthread")
+        lwp.join()
+    context = lwp.context
+    assert context is not None
+    word = next(step.a for step in steps if step.name == "cleared")
+    steps.sort(key=lambda step: step.ns)  # two at once write the record
+    return {
+        "steps": [_step(step, steps[0].ns, lwp.tid) for step in steps],
+        "flags": [{"name": f"CLONE_{flag.name}", "meaning": flag.meaning} for flag in lwp.flags],
+        "tid": lwp.tid,
+        "creator_tid": threading.get_native_id(),
+        "kernel": seen["kernel"],
+        "ident": seen["ident"],
+        "tcb": seen["tcb"],
+        "context": {
+            "guard": context.guard,
+            "guard_by": "mprotect" if guard_has_no_access(context) else "MADV_GUARD_INSTALL",
+            "stack": context.stack,
+            "tls_block": context.tls_block,
+            "thread_pointer": context.thread_pointer,
+        },
+        # Read now, from memory that is still the handle's.
+        "word": {"address": word, "value": int(ffi.cast("int *", word)[0])},
+    }
+
+
+def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
+    what, why = describe(step)
+    who = "thread" if step.tid == tid else "creator"
+    group = next(name for name, steps in GROUPS.items() if step.name in steps)
+    return {
+        "us": (step.ns - first_ns) / 1000,
+        "who": who,
+        "group": group,
+        "name": step.name,
+        "what": what,
+        "why": why,
+        "a": step.a,
+        "b": step.b,
+    }
+
+
+@click.command("createthread")
+@json_option
+def command(as_json: bool) -> None:
+    """One thread's life, step by step as it happened.
+
+    Each step is recorded where it is done, by whoever does it, while one thread is made, runs a function,
+    ends and is joined.
+    """
+    facts = run()
+    if as_json:
+        print_json(facts)
+        return
+    out = console()
+    out.print(
+        f"Thread {facts['tid']}, made by {facts['creator_tid']}. Times in µs from the first step. From the "
+        "clone on both run at the same time.\n"
+    )
+    out.print(life(facts["steps"]))
+    out.print("\nIts memory, high addresses first\n")
+    for line in picture(facts["context"]):
+        out.print(line)
+    if facts["context"]["guard_by"] == "mprotect":
+        out.print("\nThe guard is a mapping without access (mprotect).")
+    else:
+        out.print(
+            "\nThe guard is pages marked inside the mapping (MADV_GUARD_INSTALL): /proc/self/maps shows one "
+            "area, and many stacks side by side stay one."
+        )
+    out.print("\nThe TCB, read by the thread at its thread pointer\n")
+    out.print(tcb(facts["tcb"]))
+    out.print("\nThe flags given to clone, and why\n")
+    flags = table("flag", "what it does", fixed=("flag",))
+    for flag in facts["flags"]:
+        flags.add_row(flag["name"], flag["meaning"])
+    out.print(flags)
+    kernel = facts["kernel"]
+    out.print(
+        f"\n/proc/thread-self/status in the thread said: Pid {kernel['Pid']} (its tid), Tgid "
+        f"{kernel['Tgid']} (the process), Name {kernel['Name']}. The word at {facts['word']['address']:#x} "
+        f"is {facts['word']['value']} now."
+    )
+
+
+def life(steps: list[dict[str, Any]]) -> Table:
+    rows = table("µs", "what", "why", right=("µs",), fixed=("µs",))
+    for group in GROUPS:
+        mine = [step for step in steps if step["group"] == group]
+        if rows.row_count:
+            rows.add_row()
+        rows.add_row("", Text(f"{mine[0]['who']}: {group}", style="bold"), "")
+        for step in mine:
+            rows.add_row(f"{step['us']:.1f}", step["what"], step["why"])
+    return rows
+
+
+def tcb(fields: list[dict[str, Any]]) -> Table:
+    rows = table("where", "field", "value", "what it is for", fixed=("where", "field", "value"))
+    for field in fields:
+        value = field["value"]
+        if value is None:
+            text = "as its creator's" if field["equals_creators"] else "not its creator's"
+        else:
+            text = f"{value:#x}" if value > 9 else str(value)
+        rows.add_row(field["where"], field["name"], text, field["meaning"])
+    return rows
+
+
+def picture(context: dict[str, Any]) -> list[str]:
+    """The context from high to low, a line for an address, a line for what lies below it."""
+    low, high = context["tls_block"]
+    tp = context["thread_pointer"]
+    # Where the thread pointer cuts the block depends on the architecture: see native/arch/arch.h.
+    above, below = "TCB, struct pthread", "static TLS of the modules"
+    if platform.machine() != "x86_64":
+        above, below = "TCB, static TLS of the modules", "struct pthread"
+    parts = [
+        (tp, high, above, "<- thread pointer"),
+        (low, tp, below, ""),
+        (*context["stack"], "stack, grows down", ""),
+        (*context["guard"], "guard", ""),
+    ]
+    edge = "+" + "-" * 40 + "+"
+    lines = [f"{high:#14x} {edge}"]
+    for part_low, part_high, name, mark in parts:
+        lines.append(f"{'':14} | {name:<27} {size(part_high - part_low):>10} |")
+        lines.append(f"{part_low:#14x} {edge} {mark}".rstrip())
+    return lines

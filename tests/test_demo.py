@@ -1,0 +1,326 @@
+"""The demos, each run as a user does, and what their texts promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("files", "vm", "tasks", "cow", "createthread", "tls")
+FAST = {"cow": ("--max-mb", "10")}  # what a demo needs to be quick
+
+
+def lwp(*args: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "runtime", "demo", *args]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+
+
+def text_of(*args: str, columns: int = 80) -> str:
+    done = lwp(*args, columns=columns)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def facts_of(*args: str) -> Any:
+    return json.loads(text_of(*args, "--json"))
+
+
+# ---- all -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [(), ("--help",)])
+def test_lists_its_demos_with_a_line_each(args: tuple[str, ...]) -> None:
+    lines = text_of(*args).splitlines()
+    for name in NAMES:
+        assert [line for line in lines if line.split()[:1] == [name] and len(line.split()) > 3], name
+
+
+def test_an_unknown_demo_is_an_error_of_one_line() -> None:
+    done = lwp("nonsense")
+    assert done.returncode != 0
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_help_with_the_line_of_the_list(name: str) -> None:
+    listed = next(line for line in text_of().splitlines() if line.split()[:1] == [name])
+    first_line = listed.split(maxsplit=1)[1].split(":")[0].rstrip(".")
+    assert first_line in text_of(name, "--help")
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("name", NAMES)
+def test_piped_it_fits_the_width_and_has_no_colour(name: str, columns: int) -> None:
+    text = text_of(name, *FAST.get(name, ()), columns=columns)
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_terminal_without_unicode_is_no_failure(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", "demo", name, *FAST.get(name, ())],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("name", ["tasks", "tls"])
+def test_threads_that_cannot_be_made_are_an_error_of_one_line(name: str) -> None:
+    def room_for_a_few() -> None:
+        # A stack that finds no room must leave enough for the threads that there are, hence so large ones.
+        resource.setrlimit(resource.RLIMIT_STACK, (256 << 20, 256 << 20))
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", "demo", name, "--threads", "20"],
+        capture_output=True,
+        text=True,
+        preexec_fn=room_for_a_few,
+        timeout=100,
+    )
+    assert done.returncode != 0
+    assert "can't start new thread" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def test_files_the_childs_close_is_the_parents() -> None:
+    facts = facts_of("files")
+    assert "CLONE_FILES" in facts["flags"]
+    assert facts["exit_status"] == 0
+    assert facts["open_in_child_before_close"]
+    assert not facts["open_in_child_after_close"]
+    assert not facts["open_in_parent_after_join"]
+    assert facts["write_error"] == "EBADF"
+    assert facts["file_content"] == ""
+    assert facts["child"] != facts["parent"]
+    assert not Path(facts["path"]).exists()
+    assert "fails: EBADF" in text_of("files")
+
+
+def test_files_private_the_parent_can_write() -> None:
+    facts = facts_of("files", "--private")
+    assert "CLONE_FILES" not in facts["flags"]
+    assert "CLONE_VM" in facts["flags"]
+    assert not facts["open_in_child_after_close"]
+    assert facts["open_in_parent_after_join"]
+    assert facts["write_error"] is None
+    assert facts["file_content"] == "written by the parent\n"
+    assert not Path(facts["path"]).exists()
+    assert "EBADF" not in text_of("files", "--private")
+
+
+# ---- vm ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "parent_sees"),
+    [((), "hello from parent"), (("--share",), "hello from child")],
+    ids=["copy", "share"],
+)
+def test_vm(args: tuple[str, ...], parent_sees: str) -> None:
+    facts = facts_of("vm", *args)
+    assert ("CLONE_VM" in facts["flags"]) == bool(args)
+    assert facts["before"] == "hello from parent"
+    assert facts["child"]["buffer"] == "hello from child"
+    assert facts["parent"]["buffer"] == parent_sees
+    assert facts["child"]["address"] == facts["parent"]["address"]
+    assert facts["child"]["pid"] != facts["parent"]["pid"]
+    assert facts["exit_status"] == 7
+    last_row = next(line for line in text_of("vm", *args).splitlines() if "exit status 7" in line)
+    assert last_row.rstrip().endswith(parent_sees)
+
+
+# ---- tasks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_tasks_one_task_for_each_thread(count: int) -> None:
+    facts = facts_of("tasks", "--threads", str(count))
+    threads = facts["threads"]
+    assert len(threads) == count
+    assert len({thread["tid"] for thread in threads}) == count
+    assert len({thread["ident"] for thread in threads}) == count
+    assert sorted([facts["pid"], *(thread["tid"] for thread in threads)]) == facts["tasks"]
+    assert facts["tgids"] == [facts["pid"]]
+    for thread in threads:
+        assert thread["in_proc_self_task"]
+        assert thread["tid_seen_by_itself"] == thread["tid"]
+        assert thread["tgid"] == facts["pid"]
+        assert thread["heard"] == f"hello from {(thread['number'] - 1) % count}"
+
+
+def test_tasks_shows_each_tid_and_its_neighbours_word() -> None:
+    lines = text_of("tasks", "--threads", "3").splitlines()
+    for number in range(3):
+        row = next(line for line in lines if line.split()[:1] == [str(number)])
+        assert row.rstrip().endswith(f"hello from {(number - 1) % 3}")
+
+
+# ---- cow -----------------------------------------------------------------------------------------
+
+
+def test_cow_has_every_kind_at_every_size() -> None:
+    rows = facts_of("cow", "--max-mb", "20")["rows"]
+    kinds = {"fork", "vfork", "clone(CLONE_VM)", "thread"}
+    assert {(row["kind"], row["mb"]) for row in rows} == {(kind, mb) for kind in kinds for mb in (10, 20)}
+    for row in rows:
+        assert 0 < row["low_ns"] <= row["median_ns"] <= row["high_ns"]
+        assert row["rss_kb"] * 1024 >= row["mb"] * 1_000_000  # it was touched
+
+
+def test_cow_fork_copies_page_tables_and_the_others_do_not() -> None:
+    rows = {(row["kind"], row["mb"]): row for row in facts_of("cow", "--max-mb", "200")["rows"]}
+    small, large = rows["fork", 10], rows["fork", 200]
+    # An entry of 8 bytes for each page of 4 KiB, were the pages not huge.
+    assert large["page_tables_kb"] - small["page_tables_kb"] >= 0.9 * 190e6 / 4096 * 8 / 1024
+    assert large["median_ns"] > 2 * small["median_ns"]
+    for kind in ("vfork", "clone(CLONE_VM)", "thread"):
+        assert rows[kind, 200]["median_ns"] < large["median_ns"] / 2
+
+
+def test_cow_shows_a_row_for_each_size() -> None:
+    text = text_of("cow", "--max-mb", "20")
+    for word in ("fork", "vfork", "clone(CLONE_VM)", "thread", "10 MB", "20 MB", "From 10 to 20 MB"):
+        assert word in text
+
+
+def test_cow_plot(tmp_path: Path) -> None:
+    picture = tmp_path / "cow.png"
+    done = lwp("cow", "--max-mb", "20", "--plot", str(picture))
+    if importlib.util.find_spec("matplotlib"):
+        assert done.returncode == 0, done.stderr
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    else:
+        assert done.returncode != 0
+        assert "pip install 'lwp-runtime[plot]'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not picture.exists()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
+@pytest.mark.parametrize("name", ["missing/cow.png", "cow.nonsense"])
+def test_cow_plot_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    done = lwp("cow", "--max-mb", "10", "--plot", str(tmp_path / name))
+    assert done.returncode != 0
+    assert "--plot" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- createthread --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def life() -> Any:
+    return facts_of("createthread")
+
+
+def test_createthread_steps_in_causal_order(life: Any) -> None:
+    first: dict[str, float] = {}
+    for step in life["steps"]:
+        first.setdefault(step["name"], step["us"])
+    chains = [
+        # the creator, up to the clone
+        ["map", "guard", "tcb", "list", "tls", "mask", "clone", "cloned", "join", "cleared", "recycled"],
+        # from the clone through the thread to the end
+        ["clone", "born", "glibc", "robust", "unmask", "python", "target", "returned", "destructors"],
+        ["destructors", "unlist", "exit", "cleared", "recycled"],
+    ]
+    for chain in chains:
+        times = [first[name] for name in chain]
+        assert times == sorted(times), chain
+    assert life["steps"][0]["us"] == 0
+    assert "reuse" not in first
+
+
+def test_createthread_says_who_did_what(life: Any) -> None:
+    by_thread = {step["name"] for step in life["steps"] if step["who"] == "thread"}
+    assert by_thread | {"rseq"} == {  # not every glibc has rseq
+        *("born", "glibc", "robust", "rseq", "unmask", "python", "target", "returned"),
+        *("destructors", "unlist", "exit"),
+    }
+    assert all(step["what"] and step["why"] for step in life["steps"])
+
+
+def test_createthread_facts_agree_with_each_other(life: Any) -> None:
+    steps = {step["name"]: step for step in life["steps"]}
+    context = life["context"]
+    guard, stack, block = context["guard"], context["stack"], context["tls_block"]
+    assert guard[0] == steps["map"]["a"] == steps["guard"]["a"]
+    assert guard[1] == stack[0] < stack[1] == block[0]
+    assert block[0] <= context["thread_pointer"] <= block[1]
+    assert life["ident"] == context["thread_pointer"] == steps["tcb"]["a"] == steps["recycled"]["a"]
+    assert stack[0] <= steps["born"]["a"] < stack[1]
+    assert life["kernel"] == {
+        "Name": "createthread",
+        "Tgid": str(life["creator_tid"]),
+        "Pid": str(life["tid"]),
+        "SigBlk": "0" * 16,
+    }
+    assert steps["cloned"]["a"] == life["tid"] != life["creator_tid"]
+
+
+def test_createthread_the_word_is_cleared(life: Any) -> None:
+    steps = {step["name"]: step for step in life["steps"]}
+    assert steps["join"]["a"] == steps["cleared"]["a"] == life["word"]["address"]
+    assert steps["cleared"]["b"] == life["word"]["value"] == 0
+
+
+def test_createthread_explains_every_flag(life: Any) -> None:
+    given = next(step["a"] for step in life["steps"] if step["name"] == "clone")
+    assert len(life["flags"]) == given.bit_count() == 9
+    assert all(flag["name"].startswith("CLONE_") and flag["meaning"] for flag in life["flags"])
+    text = text_of("createthread")
+    for flag in life["flags"]:
+        assert flag["name"] in text
+
+
+def test_createthread_tcb(life: Any) -> None:
+    fields = {field["name"]: field for field in life["tcb"]}
+    assert fields["dtv"]["value"]
+    if "self" in fields:  # x86-64
+        assert fields["tcb"]["value"] == fields["self"]["value"] == life["ident"]
+        assert fields["multiple_threads"]["value"] == 1
+        assert fields["stack_guard"]["value"] is None  # a secret
+        assert fields["stack_guard"]["equals_creators"]
+
+
+# ---- tls -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 4, 20])
+def test_tls_an_address_for_each_thread(count: int) -> None:
+    facts = facts_of("tls", "--threads", str(count))
+    rows = facts["threads"]
+    assert len(rows) == count + 1
+    for name in ("variable", "errno"):
+        assert len({row[name]["address"] for row in rows}) == count + 1
+        for row in rows:
+            assert row[name]["address"] - row["thread_pointer"] == row[name]["offset"]
+        if facts[name]["tls"] == "static":
+            assert len({row[name]["offset"] for row in rows}) == 1
+    assert facts["errno"]["tls"] == "static"
+    for row in rows:
+        assert row["variable"]["first"] == facts["variable"]["initial"] == 42
+        assert row["variable"]["value"] == 42 + row["thread"]
+        assert row["errno"]["name"] == ("EBADF", "EINVAL", "ENOENT")[row["thread"] % 3]
+
+
+def test_tls_says_which_kind_was_seen() -> None:
+    text, kind = text_of("tls"), facts_of("tls")["variable"]["tls"]
+    assert text.count(f"\n{kind.capitalize()} TLS") == (2 if kind == "static" else 1)
