@@ -27,6 +27,7 @@ SOURCES = [
     "measure.c",
     "lwp.c",
     "cost.c",
+    "tlsdemo.c",
     "python.c",
 ]
 
@@ -60,6 +61,10 @@ int steps_read(struct step *out, int room);
 
 int64_t cost_once(int kind);
 
+int *tlsdemo_variable(void);
+int *tlsdemo_errno(void);
+int tlsdemo_fail(int how);
+
 int runtime_attach(void *module);
 """
 
@@ -74,6 +79,7 @@ ffi.set_source(
     #include "lwp.h"
     #include "python.h"
     #include "steps.h"
+    #include "tlsdemo.h"
     """,
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],

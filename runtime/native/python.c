@@ -1,7 +1,8 @@
 /* From a bare LWP to a Python thread and back: the type LWP, and what its thread runs.
  *
- * The new thread makes its own PyThreadState, which needs no GIL, and only then waits for the GIL; so start() waits for
- * nothing.  The interpreter must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
+ * The creator makes the PyThreadState, so that running out of memory fails the start; the new thread completes it, which needs
+ * no GIL, and only then waits for the GIL: start() waits for nothing.  The interpreter must not be taken down in that moment:
+ * `starting` counts the threads in it, see gate_close(). */
 #include <Python.h>
 
 #include "python.h"
@@ -23,13 +24,13 @@ typedef struct {
 } LwpObject;
 
 struct boot {
-    PyInterpreterState *interpreter;
+    PyThreadState *tstate;
     PyObject *function, *args, *kwargs;
     struct lwp *lwp;
 };
 
-static atomic_int starting;    /* threads cloned that have no PyThreadState yet */
-static atomic_int gate_closed; /* the interpreter is about to end: starts wait until the thread has one */
+static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
+static atomic_int gate_closed; /* the interpreter is about to end: starts wait until the thread has */
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
 /* ---- the thread's side ----------------------------------------------------------------------------------------------- */
@@ -53,14 +54,41 @@ static void started_one(void)
         park_wake(&starting, INT_MAX, PARK_PRIVATE);
 }
 
+#if PY_VERSION_HEX < 0x030c0000
+PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
+#endif
+
+/* The state is made for the thread that will have this ident, not for the caller. */
+static PyThreadState *new_state(struct lwp *lwp)
+{
+    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Get());
+    if (tstate)
+        tstate->thread_id = lwp->tp;
+    return tstate;
+}
+
+static void discard_state(PyThreadState *tstate)
+{
+    PyThreadState_Clear(tstate);
+    PyThreadState_Delete(tstate);
+}
+
+static void complete_state(PyThreadState *tstate, struct lwp *lwp)
+{
+    tstate->native_thread_id = (unsigned long)lwp->tid;
+#if PY_VERSION_HEX < 0x030c0000
+    /* PyGILState_Ensure() in this thread must find the state.  From 3.12 on taking the GIL sees to that (tstate_activate). */
+    _PyThreadState_SetCurrent(tstate);
+#endif
+}
+
 static void run_python(void *arg)
 {
     struct boot *boot = arg;
-    PyThreadState *tstate = PyThreadState_New(boot->interpreter);
+    PyThreadState *tstate = boot->tstate;
 
+    complete_state(tstate, boot->lwp);
     started_one();
-    if (!tstate)
-        Py_FatalError("no memory for a thread's PyThreadState");
     STEP(STEP_PYTHON, tstate, 0);
     PyEval_RestoreThread(tstate); /* may end the thread by pthread_exit when the interpreter has ended: see lwp.c, born() */
     atomic_fetch_add(&running, 1);
@@ -160,10 +188,15 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
             return NULL;
         strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
     }
-    if (!(boot = PyMem_RawMalloc(sizeof *boot)))
-        return PyErr_NoMemory();
-    *boot = (struct boot){PyInterpreterState_Get(), Py_NewRef(args[0]), Py_NewRef(args[1]),
-                          args[2] == Py_None ? NULL : Py_NewRef(args[2]), self->lwp};
+    PyThreadState *tstate = new_state(self->lwp);
+    if (!tstate || !(boot = PyMem_RawMalloc(sizeof *boot))) {
+        if (tstate)
+            discard_state(tstate);
+        errno = ENOMEM;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    *boot = (struct boot){tstate, Py_NewRef(args[0]), Py_NewRef(args[1]), args[2] == Py_None ? NULL : Py_NewRef(args[2]),
+                          self->lwp};
     atomic_fetch_add(&starting, 1);
     int error;
     if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
@@ -174,6 +207,7 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
         error = lwp_start(self->lwp, flags, (int)exit_signal, run_python, boot);
     if (error) {
         started_one();
+        discard_state(tstate);
         Py_DECREF(boot->function);
         Py_DECREF(boot->args);
         Py_XDECREF(boot->kwargs);
@@ -419,7 +453,7 @@ static PyObject *count_running(PyObject *module, PyObject *unused)
     return PyLong_FromLong(atomic_load(&running));
 }
 
-/* Before the interpreter goes: from now on no thread of ours is between clone and having a PyThreadState when its creator
+/* Before the interpreter goes: from now on no thread of ours is between clone and a complete PyThreadState when its creator
  * goes on, so that finalization meets either a known thread, which it stops at the GIL, or none.  Such a thread needs no GIL
  * to get there: the wait is short. */
 static PyObject *gate_close(PyObject *module, PyObject *unused)

@@ -1,0 +1,133 @@
+"""Runs CPython's own tests of threads twice, as they are and on the runtime, and compares test by test.
+
+    python tools/cpython_suite.py [test_threading test_thread ...]
+
+Exit status 0: no test fares worse on the runtime, apart from those listed with their reasons in
+tests/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of this Python.
+77: this Python ships no test.test_threading (Debian's does not).
+
+Both runs are regrtest in one process (`python -m test`), so the runtime is installed before the tests are
+imported.  Tests that start another Python get a stock one in both runs: its threads are not ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+LIST = Path(__file__).resolve().parent.parent / "tests" / "cpython_differences.txt"
+MODULES = ["test_threading", "test_thread"]
+NO_TESTS = 77
+
+#: "passed", "skipped" or "failed" for each test id
+Results = dict[str, str]
+
+
+class RunFailed(Exception):
+    """A run that did not get to its end."""
+
+
+def run(launcher: list[str], modules: list[str], leave_out: list[str], timeout: float, show: bool) -> Results:
+    """Runs the modules under `launcher` and reads what came of each test."""
+    with tempfile.TemporaryDirectory() as folder:
+        report, log = Path(folder, "report.xml"), Path(folder, "log")
+        ignore = [argument for name in leave_out for argument in ("--ignore", name)]
+        command = [
+            sys.executable,
+            *launcher,
+            "-m",
+            "test",
+            "-v",
+            "--junit-xml",
+            str(report),
+            *ignore,
+            *modules,
+        ]
+        print("$ python", *launcher, "-m test", *modules, f"({len(leave_out)} left out)", flush=True)
+        begin = time.monotonic()
+        try:
+            with log.open("wb") as output:
+                done = subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=folder,
+                    timeout=timeout,
+                )
+            wrong = "" if report.exists() else f"no report was written; exit status {done.returncode}"
+        except subprocess.TimeoutExpired:
+            wrong = f"not at its end after {timeout:.0f} s"
+        if show or wrong:
+            print(log.read_text(errors="replace"))
+        if wrong:
+            raise RunFailed(wrong)
+        results = {case.attrib["name"]: outcome(case) for case in ElementTree.parse(report).iter("testcase")}
+        counts = ", ".join(
+            f"{[*results.values()].count(kind)} {kind}" for kind in ("passed", "failed", "skipped")
+        )
+        print(f"{counts} in {time.monotonic() - begin:.0f} s", flush=True)
+        return results
+
+
+def outcome(case: ElementTree.Element) -> str:
+    kinds = {child.tag for child in case}
+    return "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+
+
+def listed() -> list[str]:
+    """The ids of the tests that are known to differ on this Python: lines of `versions id reason`."""
+    here = "{}.{}".format(*sys.version_info)
+    lines = [line for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
+    fields = [line.split(maxsplit=2) for line in lines]
+    return [name for versions, name, _reason in fields if here in versions.split(",")]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("modules", nargs="*", default=MODULES)
+    parser.add_argument(
+        "--timeout", type=float, default=300, help="seconds for each run (default: %(default)s)"
+    )
+    parser.add_argument("--show", action="store_true", help="print what the tests print")
+    options = parser.parse_args()
+    print(f"CPython {sys.version.split()[0]}", flush=True)
+    if importlib.util.find_spec("test") is None or importlib.util.find_spec("test.test_threading") is None:
+        print("this Python ships no test.test_threading: nothing to compare")
+        return NO_TESTS
+
+    leave_out = listed()
+    try:
+        stock = run([], options.modules, [], options.timeout, options.show)
+        ours = run(["-m", "runtime", "run"], options.modules, leave_out, options.timeout, options.show)
+    except RunFailed as error:
+        print(f"failed: {error}")
+        return 1
+    unknown = [name for name in leave_out if name not in stock] if options.modules == MODULES else []
+    for name in unknown:
+        print(f"{LIST.name} lists {name}, which is no test of this Python")
+    # What fails in stock too is no difference of ours.
+    worse = [
+        name
+        for name, was in stock.items()
+        if was != "failed" and ours.get(name) != was and name not in leave_out
+    ]
+    worse += [name for name, is_now in ours.items() if name not in stock and is_now == "failed"]
+    for name in worse:
+        print(
+            f"DIFFERS: {name}: {stock.get(name, 'missing')} in stock, {ours.get(name, 'missing')} on the runtime"
+        )
+    print(f"{len(stock)} tests in stock, {len(ours)} on the runtime, {len(worse)} differ")
+    return 1 if worse or unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
