@@ -75,9 +75,7 @@ def batch(case: Callable[[], None], size: int) -> float:
 def measure(rounds: int, size: int, pinned: bool) -> list[Result]:
     cores = os.sched_getaffinity(0)
     if pinned:
-        os.sched_setaffinity(
-            0, {max(cores)}
-        )  # threads inherit it; the lowest core often serves the interrupts
+        os.sched_setaffinity(0, {max(cores)})  # threads inherit it; the lowest core often serves the interrupts
     times: dict[str, list[float]] = {name: [] for name in CASES}
     try:
         for case in CASES.values():
@@ -122,13 +120,9 @@ def machine() -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, help="default: %(default)s")
-    parser.add_argument(
-        "--batch", type=int, default=200, help="threads of each kind in a round (default: %(default)s)"
-    )
+    parser.add_argument("--batch", type=int, default=200, help="threads of each kind in a round (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     if options.rounds < 2 or options.batch < 1:
@@ -136,18 +130,14 @@ def main() -> None:
 
     about = machine()
     gc.disable()
-    results = [
-        result for pinned in (True, False) for result in measure(options.rounds, options.batch, pinned)
-    ]
+    results = [result for pinned in (True, False) for result in measure(options.rounds, options.batch, pinned)]
     if options.json:
         found = [asdict(result) for result in results]
         print(json.dumps({"machine": about, **vars(options), "results": found}, indent=2))
         return
     for name, value in about.items():
         print(f"{name + ':':11}{value}")
-    print(
-        f"{options.rounds} rounds of {options.batch} threads: median [10th .. 90th percentile] of the rounds\n"
-    )
+    print(f"{options.rounds} rounds of {options.batch} threads: median [10th .. 90th percentile] of the rounds\n")
     print(f"{'start + join':24}{'':10}{'us':>7}{'':18}{'ratio':>7}")
     for r in results:
         microseconds = f"{r.microseconds:7.1f}  [{r.low:.1f} .. {r.high:.1f}]"

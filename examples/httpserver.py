@@ -60,9 +60,7 @@ class Client(threading.Thread):
                 response = connection.getresponse()
                 body = response.read()
                 if (response.status, body) != (200, digest(path)):
-                    raise ValueError(
-                        f"{path}: status {response.status}, {len(body)} bytes that are not its digest"
-                    )
+                    raise ValueError(f"{path}: status {response.status}, {len(body)} bytes that are not its digest")
                 self.latencies.append(time.perf_counter() - begin)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self.errors.append(repr(error))
@@ -73,9 +71,7 @@ class Client(threading.Thread):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=50, help="client threads (default: %(default)s)")
-    parser.add_argument(
-        "--requests", type=int, default=2000, help="of all clients together (default: %(default)s)"
-    )
+    parser.add_argument("--requests", type=int, default=2000, help="of all clients together (default: %(default)s)")
     options = parser.parse_args()
     if options.clients < 1 or options.requests < options.clients:
         parser.error("there must be at least one client, and a request for each")

@@ -25,19 +25,14 @@ def main() -> None:
         directories = [Path(root, name) for name in ("north", "east", "south", "west")]
         for directory in directories:
             directory.mkdir()
-        threads = [
-            Thread(target=work, args=(directory,), flags=THREAD_FLAGS & ~Clone.FS)
-            for directory in directories
-        ]
+        threads = [Thread(target=work, args=(directory,), flags=THREAD_FLAGS & ~Clone.FS) for directory in directories]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         for directory in directories:
             print((directory / "where.txt").read_text(), end="")
-    print(
-        f"the main thread is in {os.getcwd()}, {'as before' if os.getcwd() == home else 'which it never asked for'}"
-    )
+    print(f"the main thread is in {os.getcwd()}, {'as before' if os.getcwd() == home else 'which it never asked for'}")
 
 
 if __name__ == "__main__":

@@ -50,12 +50,8 @@ def count(paths: queue.Queue[str | None]) -> tuple[Counter[bytes], int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "directory", nargs="?", default=sysconfig.get_path("stdlib"), help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=16, help="how many read and count (default: %(default)s)"
-    )
+    parser.add_argument("directory", nargs="?", default=sysconfig.get_path("stdlib"), help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=16, help="how many read and count (default: %(default)s)")
     parser.add_argument("--top", type=int, default=10, help="how many words to print (default: %(default)s)")
     options = parser.parse_args()
     if options.threads < 1:

@@ -69,9 +69,7 @@ def run(launcher: list[str], modules: list[str], leave_out: list[str], timeout: 
         if wrong:
             raise RunFailed(wrong)
         results = {case.attrib["name"]: outcome(case) for case in ElementTree.parse(report).iter("testcase")}
-        counts = ", ".join(
-            f"{[*results.values()].count(kind)} {kind}" for kind in ("passed", "failed", "skipped")
-        )
+        counts = ", ".join(f"{[*results.values()].count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
         print(f"{counts} in {time.monotonic() - begin:.0f} s", flush=True)
         return results
 
@@ -90,13 +88,9 @@ def listed() -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", default=MODULES)
-    parser.add_argument(
-        "--timeout", type=float, default=300, help="seconds for each run (default: %(default)s)"
-    )
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for each run (default: %(default)s)")
     parser.add_argument("--show", action="store_true", help="print what the tests print")
     options = parser.parse_args()
     print(f"CPython {sys.version.split()[0]}", flush=True)
@@ -115,16 +109,10 @@ def main() -> int:
     for name in unknown:
         print(f"{LIST.name} lists {name}, which is no test of this Python")
     # What fails in stock too is no difference of ours.
-    worse = [
-        name
-        for name, was in stock.items()
-        if was != "failed" and ours.get(name) != was and name not in leave_out
-    ]
+    worse = [name for name, was in stock.items() if was != "failed" and ours.get(name) != was and name not in leave_out]
     worse += [name for name, is_now in ours.items() if name not in stock and is_now == "failed"]
     for name in worse:
-        print(
-            f"DIFFERS: {name}: {stock.get(name, 'missing')} in stock, {ours.get(name, 'missing')} on the runtime"
-        )
+        print(f"DIFFERS: {name}: {stock.get(name, 'missing')} in stock, {ours.get(name, 'missing')} on the runtime")
     print(f"{len(stock)} tests in stock, {len(ours)} on the runtime, {len(worse)} differ")
     return 1 if worse or unknown else 0
 

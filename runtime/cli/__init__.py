@@ -1,0 +1,88 @@
+"""The program `lwp`, also `python -m runtime`: a module for each command, imported when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+__all__ = ["main", "version"]
+
+_COMMANDS = ("run", "demo", "doctor")
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"runtime.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+def version() -> str:
+    """The runtime's version, also from a source tree that is not installed."""
+    from importlib.metadata import PackageNotFoundError
+
+    import runtime
+
+    try:
+        return runtime.__version__
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"lwp {version()}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def _lwp() -> None:
+    """CPython threads made by hand on Linux.
+
+    A Python thread is a Linux task (LWP) with a stack, thread-local storage and an interpreter state.  This
+    program makes them itself, with clone(2) and futexes instead of pthread_create, so that every step can be
+    seen, set and measured.
+
+    \b
+    Examples:
+      lwp run server.py 8000           your program, unmodified, its threads made here
+      lwp run --report -m pytest       the same for a module, with figures at the end
+      lwp run --stack-size 256K x.py   small stacks
+      lwp demo createthread            one thread's life, step by step
+      lwp doctor                       what this machine offers, and how many threads it allows
+
+    "python -m runtime" is the same as "lwp".
+    """
+
+
+def main() -> int:
+    """Does what sys.argv says and returns the exit status; `run` ends as the program that it runs does."""
+    from runtime.cli.run import Program
+
+    try:
+        result = _lwp.main(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except click.Abort:
+        return 130  # Ctrl-C, as a shell tells it
+    except click.ClickException as error:
+        print("lwp:", " ".join(error.format_message().split()).rstrip("."), file=sys.stderr)
+        return 2
+    if isinstance(result, Program):
+        # Here and not in the command: the fewer frames below the program's the better.
+        result.run()
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,236 @@
+"""`doctor`: what the runtime has found out about this machine, and what it allows."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import mmap
+import os
+import platform
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import click
+
+from runtime import limits, native, scheduler
+from runtime.cli import version
+
+__all__ = ["Feature", "doctor", "features"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that not every kernel or container has, tried out here."""
+
+    name: str
+    works: bool
+    found: str  #: what the try gave
+    meaning: str  #: what it is good for
+    since: str  #: the first Linux that has it
+
+
+# ---- trying out --------------------------------------------------------------------------------------------
+# A version number would not tell what a seccomp filter or a backport has changed.
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+# The same on all architectures: these came after the numbers had been unified.
+_SYS_IO_URING_SETUP, _SYS_PIDFD_OPEN, _SYS_CLONE3 = 425, 434, 435
+_PIDFD_THREAD = os.O_EXCL
+_MADV_GUARD_INSTALL = 102
+_PR_FUTEX_HASH, _PR_FUTEX_HASH_GET_SLOTS = 78, 2
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _syscall(number: int, *args: object) -> int:
+    return _checked(_libc.syscall(ctypes.c_long(number), *args))
+
+
+def _clone3() -> str:
+    # No arguments at all: a kernel that has it finds them too short, before it makes anything.
+    try:
+        _syscall(_SYS_CLONE3, None, ctypes.c_size_t(0))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return "there"
+
+
+def _in_thread(function: Callable[[], object]) -> object:
+    """What function() gives, or raises, in a thread of ours."""
+    found: list[object] = []
+
+    def run() -> None:
+        try:
+            found.append(function())
+        except OSError as error:
+            found.append(error)
+
+    scheduler.spawn(run).join()
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
+
+
+def _pidfd_thread() -> str:
+    def open_own() -> None:
+        tid = ctypes.c_int(threading.get_native_id())
+        os.close(_syscall(_SYS_PIDFD_OPEN, tid, ctypes.c_uint(_PIDFD_THREAD)))
+
+    _in_thread(open_own)
+    return "pidfd_open(tid, PIDFD_THREAD) gives a descriptor"
+
+
+def _guard_regions() -> str:
+    with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+        page.madvise(_MADV_GUARD_INSTALL)
+    return "madvise(MADV_GUARD_INSTALL) takes a page"
+
+
+def _rseq() -> str:
+    def cpu() -> int:
+        offset = ctypes.c_ssize_t.in_dll(_libc, "__rseq_offset").value
+        # struct rseq: cpu_id_start, cpu_id, ...  The kernel keeps cpu_id up to date; it starts below 0.
+        return ctypes.c_int32.from_address(threading.get_ident() + offset + 4).value
+
+    try:
+        size = ctypes.c_uint.in_dll(_libc, "__rseq_size").value
+    except ValueError:
+        raise OSError(errno.ENOSYS, "glibc before 2.35 has none") from None
+    if size == 0:
+        raise OSError(errno.ENOSYS, "glibc has not registered it: the tunable glibc.pthread.rseq, or the kernel")
+    inside = _in_thread(cpu)
+    if not isinstance(inside, int) or inside < 0:
+        raise OSError(errno.EINVAL, f"not registered in a thread of ours: cpu_id is {inside}")
+    return "registered in a thread of ours"
+
+
+def _futex_hash() -> str:
+    zero = ctypes.c_ulong(0)
+    slots = _checked(_libc.prctl(_PR_FUTEX_HASH, ctypes.c_ulong(_PR_FUTEX_HASH_GET_SLOTS), zero, zero, zero))
+    return f"{slots} slots" if slots else "the process still uses the global one"
+
+
+def _io_uring() -> str:
+    params = ctypes.create_string_buffer(120)  # struct io_uring_params, zeros
+    os.close(_syscall(_SYS_IO_URING_SETUP, ctypes.c_uint(1), params))
+    return "io_uring_setup(1) gives a ring"
+
+
+_PROBES: list[tuple[str, Callable[[], str], str, str]] = [
+    ("clone3", _clone3, "the newer clone(2); the runtime needs only the older", "5.3"),
+    ("pidfd for threads", _pidfd_thread, "waiting for one thread by poll(2)", "6.9"),
+    ("guard regions", _guard_regions, "stack guards that are no mappings: more threads fit", "6.13"),
+    ("rseq", _rseq, "restartable sequences: sched_getcpu() without a system call", "4.18"),
+    ("private futex hash", _futex_hash, "a process's sleepers in a table of its own", "6.16"),
+    ("io_uring", _io_uring, "asynchronous input and output", "5.1"),
+]
+
+
+def features() -> list[Feature]:
+    """Tries each kernel feature out."""
+
+    def tried(name: str, probe: Callable[[], str], meaning: str, since: str) -> Feature:
+        try:
+            return Feature(name, True, probe(), meaning, since)
+        except OSError as error:
+            return Feature(name, False, error.strerror or str(error), meaning, since)
+
+    return [tried(*probe) for probe in _PROBES]
+
+
+# ---- the command -------------------------------------------------------------------------------------------
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "runtime": version(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "glibc": native.glibc_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+    }
+
+
+def _number(value: int | None, none: str = "-") -> str:
+    return none if value is None else f"{value:,}"
+
+
+@click.command(short_help="Say what this machine offers and allows.")
+@click.option("--json", "as_json", is_flag=True, help="The same as data, for programs.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine offers, and how many threads it allows.
+
+    What was found out about the C library and how each fact was checked; which kernel features are there,
+    each of them tried out; the limits on threads and how much of each is in use.
+    """
+    versions, facts, tried = _versions(), native.facts(), features()
+    found, tasks = limits.limits(), limits.tasks()
+    allowed = limits.allowed(found)
+    if as_json:
+        data = {
+            "versions": versions,
+            "facts": [asdict(fact) for fact in facts],
+            "features": [asdict(feature) for feature in tried],
+            "limits": [{**asdict(limit), "more": limit.more} for limit in found],
+            "tasks": asdict(tasks),
+            "allowed": allowed and {"more": allowed[0], "limit": allowed[1].name, "scope": allowed[1].scope},
+        }
+        click.echo(json.dumps(data, indent=2))
+        return
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+
+    def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+        made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for at, column in enumerate(columns):
+            made.add_column(column, justify="right" if column in right else "left", no_wrap=at == 0 or column in right)
+        return made
+
+    shown = table("Versions", "", "")
+    for name, value in versions.items():
+        shown.add_row(name, value)
+    console.print(shown)
+
+    shown = table("Found out about glibc", "fact", "value", "from", "checked by", right=("value",))
+    for fact in facts:
+        value = f"{fact.value:,}" if abs(fact.value) < 1 << 32 else f"{fact.value:#x}"  # an address
+        shown.add_row(fact.name, value, fact.source, fact.check)
+    console.print(shown)
+
+    shown = table("Kernel features, tried out", "feature", "", "found", "good for", "since")
+    for feature in tried:
+        mark = "[green]yes[/]" if feature.works else "[yellow]no[/]"
+        shown.add_row(feature.name, mark, feature.found, feature.meaning, feature.since)
+    console.print(shown)
+
+    numbers = ("allows", "in use", "threads more")
+    shown = table("Limits", "limit", *numbers, "counts", right=numbers)
+    for limit in found:
+        counts = f"{limit.unit}, {limit.scope}"
+        shown.add_row(limit.name, _number(limit.value, "any"), _number(limit.used), _number(limit.more), counts)
+    console.print(shown)
+    for limit in found:
+        if limit.note:
+            console.print(f"{limit.name}: {limit.note}.", highlight=False)
+    console.print(
+        f"Tasks now: {_number(tasks.process)} in this process, {_number(tasks.user)} of this user, "
+        f"{_number(tasks.machine)} on the machine."
+    )
+    if allowed:
+        console.print(f"Room for [bold]{allowed[0]:,}[/] threads more; the first limit is {allowed[1].name}.")
+    else:
+        console.print("No limit is known here.")

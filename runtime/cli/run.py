@@ -1,0 +1,284 @@
+"""`run`: an unmodified program, with its threads on our LWPs.
+
+sys.argv, sys.path, `__main__`, exit status and tracebacks are what Modules/main.c and runpy make them.  What
+can still tell the difference: sys.orig_argv names us, and our frames lie below the program's first one, where
+sys._getframe() finds them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from types import CodeType, ModuleType, TracebackType
+
+import click
+
+__all__ = ["Program", "run"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is to be run, and how."""
+
+    kind: str  #: "script" (also a directory, a zip file, "-" for stdin), "module" or "code"
+    what: str  #: the path, the module's name, the source text
+    args: tuple[str, ...]
+    stack_size: int | None  #: bytes for each thread; None leaves threading.stack_size() alone
+    report: bool  #: figures on stderr at the end
+
+    def run(self) -> None:
+        """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
+        _forget_click()
+        _install(self.stack_size, self.report)
+        try:
+            if self.kind == "module":
+                _begin(("-m", *self.args), os.getcwd())
+                _run_module(self.what)
+            elif self.kind == "code":
+                _run_source(self.what, "<string>", ("-c", *self.args))
+            elif self.what == "-":
+                _run_source(sys.stdin.buffer.read(), "<stdin>", ("-", *self.args))
+            else:
+                _run_script(self.what, self.args)
+        except BaseException as error:
+            _hide_frames(error)
+            raise
+
+
+def _forget_click() -> None:
+    # So that the program imports what it would have imported: perhaps a click.py beside it.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "click"]:
+        del sys.modules[name]
+
+
+def _install(stack_size: int | None, report: bool) -> None:
+    import atexit
+    import threading
+
+    import runtime
+    from runtime import scheduler
+
+    if stack_size is not None:
+        threading.stack_size(stack_size)
+    if report:
+        scheduler.measure(True)
+        pid = os.getpid()
+        # Registered first, so called after the program's own.  A child that it forked is no business of ours.
+        atexit.register(lambda: _print_report() if os.getpid() == pid else None)
+    runtime.install()
+
+
+# ---- as Modules/main.c does --------------------------------------------------------------------------------
+
+
+def _new_main(**names: object) -> ModuleType:
+    """A fresh sys.modules["__main__"] with what is in it before the first line of a program."""
+    main = ModuleType("__main__")
+    if "__annotations__" in vars(sys.modules["__main__"]):  # the interpreter's own has it up to some version
+        main.__annotations__ = {}
+    vars(main).update(__builtins__=builtins, **names)
+    sys.modules["__main__"] = main
+    return main
+
+
+def _begin(argv: tuple[str, ...], path0: str) -> None:
+    sys.argv[:] = argv
+    if not sys.flags.safe_path:  # else there is no such entry
+        sys.path[0] = path0
+
+
+def _run_source(source: str | bytes, filename: str, argv: tuple[str, ...]) -> None:
+    from importlib.machinery import BuiltinImporter
+
+    _begin(argv, "")
+    main = _new_main(__loader__=BuiltinImporter)
+    if isinstance(source, bytes):
+        vars(main).update(__file__=filename, __cached__=None)
+    code = compile(source, filename, "exec", dont_inherit=True)
+    if isinstance(source, str) and sys.version_info >= (3, 13):  # tracebacks show the lines of -c
+        import linecache
+
+        # Filed by code object, in 3.13.0 by name.
+        key = code if hasattr(linecache, "_interactive_cache") else filename
+        linecache._register_code(key, source, filename)  # type: ignore[attr-defined]
+    exec(code, vars(main))
+
+
+def _run_script(path: str, args: tuple[str, ...]) -> None:
+    from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+    from pkgutil import get_importer, read_code
+
+    full = os.path.join(os.getcwd(), path)
+    if get_importer(full) is not None:  # a directory or a zip file: its __main__.py
+        _begin((path, *args), full)
+        if sys.flags.safe_path:
+            sys.path.insert(0, full)
+        return _run_module("__main__", alter_argv=False)
+    code: CodeType | None
+    try:
+        with open(path, "rb") as file:
+            code = read_code(file)  # a .pyc file
+            file.seek(0)
+            source = b"" if code else file.read()
+    except OSError as error:
+        print(f"lwp: can't open file {full!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    _begin((path, *args), os.path.dirname(os.path.realpath(path)))
+    loader = SourcelessFileLoader if code else SourceFileLoader
+    main = _new_main(__loader__=loader("__main__", full), __file__=full, __cached__=None)
+    exec(code or compile(source, full, "exec", dont_inherit=True), vars(main))
+
+
+def _run_module(name: str, alter_argv: bool = True) -> None:
+    import runpy
+    from importlib.machinery import BuiltinImporter
+
+    _new_main(__loader__=BuiltinImporter)
+    runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
+
+
+def _hide_frames(error: BaseException) -> None:
+    """Sees to it that the traceback of the program's exception will begin in the program.
+
+    The exception goes on up to the interpreter, which knows best what to do with it: SystemExit has its
+    statuses, KeyboardInterrupt ends the process by SIGINT after everything else.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    hook = getattr(sys, "excepthook", sys.__excepthook__)  # the program's, if it has set one
+
+    def excepthook(kind: type[BaseException], value: BaseException, _: TracebackType | None) -> None:
+        sys.excepthook = hook
+        sys.last_traceback = traceback
+        hook(kind, value.with_traceback(traceback), traceback)
+
+    if not isinstance(error, SystemExit):
+        sys.excepthook = excepthook
+    global _interrupted
+    _interrupted = type(error) is KeyboardInterrupt
+
+
+# ---- --report ----------------------------------------------------------------------------------------------
+
+
+_interrupted = False  # the program was ended by a KeyboardInterrupt
+
+
+def _note_interrupt() -> None:
+    """Has the interpreter remember that a KeyboardInterrupt came through, to end the process by SIGINT.
+
+    It remembers only the last piece of source text that it ran, and importing rich has run some (namedtuple).
+    """
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        eval("interrupt()", {"interrupt": interrupt})
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value * 1e6:.1f} µs"
+
+
+def _print_report() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from runtime import scheduler
+
+    found = scheduler.statistics()
+    table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("threads started", f"{found.started:,}")
+    table.add_row("most alive at once", f"{found.peak:,}")
+    if found.started:
+        table.add_row("start latency, p50", _seconds(found.latency_p50))
+        table.add_row("start latency, p99", _seconds(found.latency_p99))
+        table.add_row("CPU time of the ended", _seconds(found.cpu))
+        table.add_row("voluntary switches", f"{found.voluntary:,}")
+        table.add_row("involuntary switches", f"{found.involuntary:,}")
+        table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")
+    if found.alive:
+        table.caption = f"{found.alive:,} still alive: only their start is counted"
+    if sys.__stderr__ is not None:
+        Console(file=sys.__stderr__).print(table)
+    if _interrupted:
+        _note_interrupt()
+
+
+# ---- the command -------------------------------------------------------------------------------------------
+
+
+def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Bytes: a number, also with K, M or G for KiB, MiB, GiB."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]+)([KMG]?)", value, re.IGNORECASE)
+    if not match:
+        raise click.BadParameter(f"{value!r} is not a size such as 256K, 8M or 1048576")
+    size = int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
+    if size < 32 * 1024:
+        raise click.BadParameter(f"{value} is too small: a stack has at least 32K")
+    if size > 1 << 46:
+        raise click.BadParameter(f"{value} is more than the address space has")
+    return size
+
+
+class _Run(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
+        at = 0
+        while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
+            if args[at].startswith(("-m", "-c")):
+                at += 1 if len(args[at]) > 2 else 2
+                if at <= len(args):  # else the value is missing, which click tells
+                    args = [*args[:at], "--", *args[at:]]
+                break
+            at += 2 if args[at] == "--stack-size" else 1
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    cls=_Run,
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[--stack-size SIZE] [--report]",
+    short_help="Run a program, its threads made here.",
+)
+@click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
+@click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
+@click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]")
+def run(stack_size: int | None, report: bool, module: str | None, code: str | None, args: tuple[str, ...]) -> Program:
+    """Run an unmodified Python program; all threads that it starts are made here.
+
+    threading.Thread, its subclasses and _thread.start_new_thread are replaced before the program begins, so
+    thread pools, servers and timers use them too.  The rest is as with python: arguments, imports, tracebacks
+    and exit status.  What follows SCRIPT, MODULE or CODE belongs to the program.  New interpreters that it
+    starts, such as those of multiprocessing's "spawn", are plain python.
+
+    \b
+    Examples:
+      lwp run server.py --port 8000
+      lwp run --report -m http.server 8000
+      lwp run -c 'import threading; print(threading.stack_size())'
+    """
+    if module is not None and code is not None:
+        raise click.UsageError("-m and -c can't go together")
+    if module is not None:
+        return Program("module", module, args, stack_size, report)
+    if code is not None:
+        return Program("code", code, args, stack_size, report)
+    if not args:
+        raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
+    return Program("script", args[0], args[1:], stack_size, report)

@@ -1,0 +1,172 @@
+"""The program's face: help, version, errors, doctor."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LWP = [sys.executable, "-m", "runtime"]
+
+
+def execute(*command: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_importing_the_library_imports_no_program() -> None:
+    modules = execute(
+        sys.executable, "-c", "import runtime, sys; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    )
+    assert "'runtime'" in modules.stdout
+    assert "'click'" not in modules.stdout
+    assert "'rich'" not in modules.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help(arguments: tuple[str, ...]) -> None:
+    shown = execute(*LWP, *arguments)
+    assert shown.returncode == 0
+    assert shown.stderr == ""
+    assert shown.stdout.startswith("Usage: python -m runtime")
+    for word in ("Examples:", "lwp run server.py", "\n  run ", "\n  demo ", "\n  doctor ", "--version"):
+        assert word in shown.stdout
+
+
+def test_help_of_run() -> None:
+    shown = execute(*LWP, "run", "--help")
+    assert shown.returncode == 0
+    for word in ("-m MODULE", "-c CODE", "SCRIPT", "--stack-size", "--report", "Examples:"):
+        assert word in shown.stdout
+
+
+def test_version() -> None:
+    from runtime.cli import version
+
+    shown = execute(*LWP, "--version")
+    assert (shown.stdout, shown.returncode) == (f"lwp {version()}\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--nonsense"], "--nonsense"),
+        (["nonsense"], "nonsense"),
+        (["run"], "SCRIPT"),
+        (["run", "--nonsense", "x.py"], "--nonsense"),
+        (["run", "--stack-size", "31K", "x.py"], "at least 32K"),
+        (["run", "--stack-size", "32767", "x.py"], "at least 32K"),
+        (["run", "--stack-size", "9999999999G", "x.py"], "address space"),
+        (["run", "--stack-size", "lots", "x.py"], "'lots' is not a size"),
+        (["run", "--stack-size"], "requires an argument"),
+        (["run", "-m"], "requires an argument"),
+        (["run", "no/such.py"], "can't open file"),
+        (["doctor", "x"], "unexpected extra argument"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], says: str) -> None:
+    shown = execute(*LWP, *arguments)
+    assert shown.stdout == ""
+    assert shown.stderr.startswith("lwp: ")
+    assert shown.stderr.count("\n") == 1
+    assert says in shown.stderr
+    assert shown.returncode == 2
+
+
+def test_a_missing_script_is_told_as_python_tells_it() -> None:
+    plain, ours = execute(sys.executable, "no/such.py"), execute(*LWP, "run", "no/such.py")
+    assert ours.stderr.partition(": ")[2] == plain.stderr.partition(": ")[2]
+    assert ours.returncode == plain.returncode
+
+
+def test_reader_that_leaves(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    shown = subprocess.run(
+        [*LWP, "doctor", "--json"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
+    os.close(writer)
+    assert shown.stderr == ""
+    assert shown.returncode == 1
+
+
+# ---- doctor ------------------------------------------------------------------------------------------------
+
+
+def test_doctor_as_data() -> None:
+    from runtime import limits, native
+
+    shown = execute(*LWP, "doctor", "--json")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    data = json.loads(shown.stdout)
+    assert data["versions"]["kernel"] == platform.release()
+    assert data["versions"]["machine"] == platform.machine()
+    assert data["versions"]["glibc"] == native.glibc_version()
+    assert [fact["name"] for fact in data["facts"]] == [fact.name for fact in native.facts()]
+    assert all(fact["source"] and fact["check"] for fact in data["facts"])
+    assert [limit["name"] for limit in data["limits"]] == [limit.name for limit in limits.limits()]
+    pid_max = next(limit for limit in data["limits"] if limit["name"] == "kernel.pid_max")
+    assert pid_max["value"] == int(Path("/proc/sys/kernel/pid_max").read_text())
+    assert data["tasks"]["process"] == 1
+    assert data["allowed"]["more"] == min(limit["more"] for limit in data["limits"] if limit["more"] is not None)
+
+
+def test_doctor_for_people() -> None:
+    from runtime import limits, native
+
+    shown = execute(*LWP, "doctor").stdout
+    for name in [fact.name for fact in native.facts()] + [limit.name for limit in limits.limits()]:
+        assert name in shown
+    for feature in ("clone3", "pidfd for threads", "guard regions", "rseq", "private futex hash", "io_uring"):
+        assert feature in shown
+    assert "threads more; the first limit is" in shown
+
+
+def test_features_are_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel or filter that refuses is believed, whatever its version says."""
+    from runtime.cli import doctor
+
+    def refuse(number: int, *_: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def found() -> dict[str, bool]:
+        return {feature.name: feature.works for feature in doctor.features()}
+
+    before = found()
+    monkeypatch.setattr(doctor, "_syscall", refuse)
+    asked = {"clone3", "pidfd for threads", "io_uring"}
+    assert found() == {name: works and name not in asked for name, works in before.items()}
+
+
+def test_features_of_this_kernel() -> None:
+    """Against the kernel's version: true where nothing filters, so only what cannot be wrong either way."""
+    from runtime.cli import doctor
+
+    version = tuple(int(part) for part in platform.release().split(".")[:2])
+    for feature in doctor.features():
+        if version < tuple(int(part) for part in feature.since.split(".")):
+            assert not feature.works or feature.name == "guard regions"  # may have been backported
+        if feature.name == "pidfd for threads" and version >= (6, 9):
+            assert feature.works
+
+
+def test_features_leave_nothing_behind() -> None:
+    from runtime.cli import doctor
+
+    doctor.features()
+    before = sorted(os.listdir("/proc/self/fd")), os.listdir("/proc/self/task")
+    doctor.features()
+    assert (sorted(os.listdir("/proc/self/fd")), os.listdir("/proc/self/task")) == before
