@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from runtime.patch import install, uninstall
+from runtime.patch import install, installed, uninstall
 from runtime.scheduler import THREAD_FLAGS, Clone
 from runtime.thread import Thread
 
-__all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "uninstall"]
+__all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "uninstall"]
 
 
 def __getattr__(name: str) -> str:

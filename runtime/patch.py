@@ -1,15 +1,22 @@
-"""The runtime behind `threading` and `_thread`, for a whole process."""
+"""The runtime behind `threading` and `_thread`, for a whole process.
+
+Threads: the methods of threading.Thread itself are replaced, so that classes derived from it long ago start here too.
+Primitives: the names are, in threading, in _thread, and wherever a loaded module has kept one of them.
+"""
 
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
-from runtime import native, scheduler, thread
+from runtime import native, scheduler, sync, thread
 
-__all__ = ["install", "installed", "uninstall"]
+__all__ = ["install", "installed", "is_installed", "uninstall"]
 
 
 def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
@@ -33,40 +40,79 @@ def _count() -> int:
     return _stock_count() + native.running()
 
 
-# What is put where; the stock value is remembered beside it.
-_REPLACEMENTS: list[tuple[Any, str, Any]] = [
-    (threading.Thread, "start", thread.Thread.start),
-    (threading.Thread, "join", thread.Thread.join),
-    (_thread, "start_new_thread", _start_new_thread),
-    (_thread, "start_new", _start_new_thread),
-    (_thread, "_count", _count),
-]
-if hasattr(threading, "_start_new_thread"):  # to 3.12
-    _REPLACEMENTS.append((threading, "_start_new_thread", _start_new_thread))
-    thread.known_starters.add(_start_new_thread)
+thread.known_starters.add(_start_new_thread)
 
-_stock: list[Any] = []
+_METHODS: dict[str, Any] = {"start": thread.Thread.start, "join": thread.Thread.join}
+
+#: For each thing of threading's or _thread's: what stands in for it.
+_STAND_INS: list[tuple[Any, Any]] = [
+    (_thread.start_new_thread, _start_new_thread),
+    (_thread.start_new, _start_new_thread),
+    (_thread._count, _count),
+    (_thread.allocate_lock, sync.Lock),
+    (_thread.LockType, sync.LockType),
+    (_thread.RLock, sync.RLock),  # threading.RLock() calls it
+    (threading.Condition, sync.Condition),
+    (threading.Semaphore, sync.Semaphore),
+    (threading.BoundedSemaphore, sync.BoundedSemaphore),
+    (threading.Event, sync.Event),
+    (threading.Barrier, sync.Barrier),
+]
+#: Classes that say they are threading's while they stand there: repr and pickle show it.
+_CLASSES = (sync.Condition, sync.Semaphore, sync.BoundedSemaphore, sync.Event, sync.Barrier)
+
+_undo: list[Callable[[], None]] = []
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    _undo.append(lambda: setattr(owner, name, before))
+
+
+def _modules() -> Iterator[ModuleType]:
+    """All loaded modules but our own, which need to know the stock things."""
+    for name, module in list(sys.modules.items()):
+        if type(module) is ModuleType and name != "runtime" and not name.startswith("runtime."):
+            yield module
 
 
 def install() -> None:
-    """From now on threads of threading.Thread, its subclasses and _thread.start_new_thread run on our LWPs.
+    """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
-    Threads that run already are not touched.  Calling it twice is harmless.
+    Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
     """
-    if not _stock:
-        _stock.extend(getattr(owner, name) for owner, name, _ in _REPLACEMENTS)
-        for owner, name, ours in _REPLACEMENTS:
-            setattr(owner, name, ours)
+    if _undo:
+        return
+    for name, method in _METHODS.items():
+        _replace(threading.Thread, name, method)
+    for cls in _CLASSES:
+        _replace(cls, "__module__", "threading")
+    stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if id(value) in stand_ins:
+                _replace(module, name, stand_ins[id(value)])
 
 
 def uninstall() -> None:
-    """Gives threading and _thread back what install() has replaced.  Threads that run on our LWPs stay valid."""
-    if _stock:
-        for (owner, name, _), stock in zip(_REPLACEMENTS, _stock, strict=True):
-            setattr(owner, name, stock)
-        _stock.clear()
+    """Gives everybody back what install() has replaced.  What was made in between stays valid."""
+    while _undo:
+        _undo.pop()()
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether install() is in force."""
-    return bool(_stock)
+    return bool(_undo)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """install() for the time of a `with`; if it was in force before, it stays."""
+    before = is_installed()
+    install()
+    try:
+        yield
+    finally:
+        if not before:
+            uninstall()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import os
 import signal
@@ -114,7 +113,7 @@ THREAD_FLAGS = (
 #: Added to every LWP in our memory: without a TCB it would be taken for its creator, without the words not be joined.
 _OWN_FLAGS = Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
 
-_ALL_FLAGS = Clone(sum(Clone))
+_ALL_FLAGS = int(Clone(sum(Clone)))
 _MIN_STACK = 32 * 1024  # as threading.stack_size()
 
 
@@ -205,7 +204,7 @@ def stack_size_or_default(stack_size: int | None) -> int:
     ValueError below 32 KiB, as threading.stack_size().
     """
     if stack_size is None:
-        return int(_thread.stack_size() or lib.glibc_default_stack())
+        return int(native.stack_size() or lib.glibc_default_stack())
     if stack_size < _MIN_STACK:
         raise ValueError(f"stack_size must be at least {_MIN_STACK} bytes, not {stack_size}")
     return stack_size

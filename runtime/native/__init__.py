@@ -31,8 +31,16 @@ _calibrate()
 
 if TYPE_CHECKING:
     from runtime.native._types import LWP as LWP
+    from runtime.native._types import BarrierBase as BarrierBase
+    from runtime.native._types import ConditionBase as ConditionBase
+    from runtime.native._types import EventBase as EventBase
+    from runtime.native._types import RLock as RLock
+    from runtime.native._types import SemaphoreBase as SemaphoreBase
+    from runtime.native._types import allocate_lock as allocate_lock
     from runtime.native._types import gate_close as gate_close
+    from runtime.native._types import lock as lock
     from runtime.native._types import running as running
+    from runtime.native._types import stack_size as stack_size
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 

@@ -26,9 +26,11 @@ SOURCES = [
     "context.c",
     "measure.c",
     "lwp.c",
+    "sync.c",
     "cost.c",
     "tlsdemo.c",
     "python.c",
+    "python_sync.c",
 ]
 
 CDEF = """

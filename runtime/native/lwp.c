@@ -108,6 +108,14 @@ static void leave_registry(struct lwp *lwp)
     park_unlock(&registry_lock);
 }
 
+/* Release: the reaper sees all that the thread wrote.  No ABA: the stack is only ever taken whole. */
+static void push_ended(struct lwp *first, struct lwp *last)
+{
+    last->below = atomic_load_explicit(&ended, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&ended, &last->below, first, memory_order_release, memory_order_relaxed))
+        ;
+}
+
 static void count_started(void)
 {
     long now = atomic_fetch_add(&alive, 1) + 1, most = atomic_load(&peak);
@@ -190,10 +198,8 @@ static _Noreturn void end(struct lwp *me)
     uint64_t ignored;
     block_signals(&ignored); /* a handler on this stack after the push would run on memory that is up for recycling */
     STEP(STEP_EXIT, status, 0);
-    me->below = atomic_load_explicit(&ended, memory_order_relaxed);
-    /* Release: the reaper sees all that this thread wrote.  No ABA: the stack is only ever taken whole. */
-    while (!atomic_compare_exchange_weak_explicit(&ended, &me->below, me, memory_order_release, memory_order_relaxed))
-        ;
+    atomic_store(&me->ending, 1);
+    push_ended(me, me);
     arch_exit(status);
 }
 
@@ -379,14 +385,11 @@ void lwp_reap(void)
         leave_registry(due);
         struct context *context = due->context;
         due->context = NULL;
-        context_put(context, 0);
+        context_put(context, !atomic_load(&due->ending));
         drop(due);
     }
-    if (first) {
-        last->below = atomic_load_explicit(&ended, memory_order_relaxed);
-        while (!atomic_compare_exchange_weak_explicit(&ended, &last->below, first, memory_order_release, memory_order_relaxed))
-            ;
-    }
+    if (first)
+        push_ended(first, last);
 }
 
 int lwp_alive(struct lwp *lwp)
@@ -414,6 +417,11 @@ static int reap_process(struct lwp *lwp)
             lwp->wait_status = -2; /* somebody else has waited for it: the status is lost */
         else
             error = errno;
+        if (!error && lwp->context && !atomic_load(&lwp->ending)) {
+            leave_glibc(lwp->context);
+            atomic_fetch_sub(&alive, 1);
+            push_ended(lwp, lwp);
+        }
     }
     park_unlock(&lwp->reaping);
     return error;
@@ -442,7 +450,8 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
         if ((error = await_end(lwp, deadline)) != 0)
             return error;
         STEP(STEP_CLEARED, &lwp->alive, 0);
-        lwp_reap();
+        if (lwp->flags & CLONE_THREAD)
+            lwp_reap();
     } else if (lwp->wait_status == -1) {
         int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
         if (fd >= 0) {
@@ -453,7 +462,11 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
         } else if (errno != ESRCH) /* ESRCH: somebody has reaped it; reap_process() finds that out */
             return errno;
     }
-    return lwp->flags & CLONE_THREAD ? 0 : reap_process(lwp);
+    if (lwp->flags & CLONE_THREAD)
+        return 0;
+    error = reap_process(lwp);
+    lwp_reap();
+    return error;
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------------------------ */

@@ -16,6 +16,8 @@
  *   (1) -> (2) -> (3) -> (4) -> (5) -> (6)
  *   (1) -> freed           lwp_release() of a thread that was never started
  *   (2) -> (1)             clone failed: both lists left, context kept, may be started again
+ *   (3) -> (5)             a process-style LWP that was killed, or called _exit or exec.  reap_process() does what it
+ *                          could not do, and hands it to the reaper with a TLS block that can't be trusted.
  *   (2),(3),(4),(5) -> (6) in a forked child, where the thread does not exist (after_fork_in_child).  That is why the registry
  *                          keeps it until (6): at whatever point a fork catches it, the child finds it there.
  *
@@ -42,6 +44,7 @@ struct lwp {
     int exit_signal;
     int exit_status;    /* what the thread gives to exit(2) */
     int wait_status;    /* what waitpid gave, process-style; -1 until then */
+    atomic_int ending;  /* it has reached (4) by itself */
     void (*run)(void *arg);
     void *arg;
     struct context *context; /* NULL from (6) on */

@@ -19,26 +19,51 @@ int64_t park_now(void)
     return (int64_t)now.tv_sec * NANO + now.tv_nsec;
 }
 
-int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
+static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope, unsigned bits)
 {
     /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when a signal makes us come back here. */
-    int op = FUTEX_WAIT_BITSET | (scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0), saved = errno, result = 0;
+    int saved = errno, result = 0;
     struct timespec until = {deadline / NANO, deadline % NANO};
 
     if (deadline < 0)
         until = (struct timespec){0, 0};
-    if (syscall(SYS_futex, word, op, expected, deadline == PARK_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY) < 0
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | scope, expected, deadline == PARK_FOREVER ? NULL : &until, NULL, bits) < 0
         && errno != EAGAIN)
         result = errno;
     errno = saved;
     return result;
 }
 
-void park_wake(atomic_int *word, int count, enum park_scope scope)
+static void wake_bits(atomic_int *word, int count, int scope, unsigned bits)
 {
     int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE | (scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0), count);
+    syscall(SYS_futex, word, FUTEX_WAKE_BITSET | scope, count, NULL, NULL, bits);
     errno = saved;
+}
+
+static int private_if(enum park_scope scope)
+{
+    return scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0;
+}
+
+int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
+{
+    return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+void park_wake(atomic_int *word, int count, enum park_scope scope)
+{
+    wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
+{
+    return wait_bits(word, expected, deadline, FUTEX_PRIVATE_FLAG, bits);
+}
+
+void park_wake_some(atomic_int *word, int count, unsigned bits)
+{
+    wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
 }
 
 int park_process(int pidfd, int64_t deadline)

@@ -22,6 +22,10 @@ int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope 
 /* Wakes at most `count` sleepers.  The word may be gone by now: a wake on unmapped memory fails harmlessly.  errno is preserved. */
 void park_wake(atomic_int *word, int count, enum park_scope scope);
 
+/* The same, private, between groups of sleepers on one word: a wake-up reaches those that share a bit with it. */
+int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
+void park_wake_some(atomic_int *word, int count, unsigned bits);
+
 /* Sleeps until the process behind a pidfd has ended.  0, ETIMEDOUT or EINTR as above, else an errno. */
 int park_process(int pidfd, int64_t deadline);
 

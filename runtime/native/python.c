@@ -3,7 +3,7 @@
  * The creator makes the PyThreadState, so that running out of memory fails the start; the new thread completes it, which needs
  * no GIL, and only then waits for the GIL: start() waits for nothing.  The interpreter must not be taken down in that moment:
  * `starting` counts the threads in it, see gate_close(). */
-#include <Python.h>
+#include "python_types.h"
 
 #include "python.h"
 
@@ -13,7 +13,6 @@
 #include "steps.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -245,28 +244,6 @@ static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
     return PyLong_FromLong(pid);
 }
 
-/* Seconds to a deadline on the monotonic clock; None waits forever, negative is now. */
-static int to_deadline(PyObject *timeout, int64_t *deadline)
-{
-    if (timeout == Py_None) {
-        *deadline = PARK_FOREVER;
-        return 0;
-    }
-    double seconds = PyFloat_AsDouble(timeout);
-    if (seconds == -1.0 && PyErr_Occurred())
-        return -1;
-    if (isnan(seconds)) {
-        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
-        return -1;
-    }
-    if (seconds > 9e9) { /* threading.TIMEOUT_MAX, 2**63 ns */
-        PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
-        return -1;
-    }
-    *deadline = seconds <= 0 ? 0 : park_now() + (int64_t)ceil(seconds * 1e9);
-    return 0;
-}
-
 PyDoc_STRVAR(join_doc,
 "join($self, /, timeout=None)\n--\n\n"
 "Waits until the kernel has cleared the thread's word: then nothing uses its stack or TLS any more.  A process-style LWP is\n"
@@ -282,7 +259,7 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
     int64_t deadline;
     int result;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:join", names, &timeout) || to_deadline(timeout, &deadline) < 0)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:join", names, &timeout) || python_deadline(timeout, &deadline) < 0)
         return NULL;
     const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
                         : self->detached    ? "cannot join a detached LWP"
@@ -476,7 +453,16 @@ static void after_fork_in_child(void)
     atomic_store(&running, left.alive);
 }
 
+/* threading.stack_size() can't be asked for that: without an argument it sets the size back to the default. */
+static PyObject *stack_size(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromSize_t(PyThread_get_stacksize());
+}
+
 static PyMethodDef functions[] = {
+    {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), in bytes; 0 for nothing."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python.c."},
     {0},
@@ -486,7 +472,8 @@ int runtime_attach(void *module)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *type = PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
-    int result = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0 || PyModule_AddFunctions(module, functions) < 0;
+    int result = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0 || PyModule_AddFunctions(module, functions) < 0
+                 || python_add_sync(module) < 0;
 
     Py_XDECREF(type);
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)

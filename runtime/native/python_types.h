@@ -1,0 +1,16 @@
+/* What the files that include Python.h share. */
+#ifndef RUNTIME_PYTHON_TYPES_H
+#define RUNTIME_PYTHON_TYPES_H
+
+#include <Python.h>
+
+#include <stdint.h>
+#include <structmember.h>
+
+/* Seconds to a deadline on the monotonic clock (park.h); None waits for ever, 0 or less is now.  -1 with an exception set. */
+int python_deadline(PyObject *timeout, int64_t *deadline);
+
+/* Adds the types of python_sync.c to the module. */
+int python_add_sync(PyObject *module);
+
+#endif

@@ -1,0 +1,244 @@
+#include "sync.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
+
+enum {
+    NORMAL = 1, /* futex bits: which sleepers a wake-up is for */
+    URGENT = 2,
+};
+#define UNFAIR_FOR 1000000 /* ns of waiting after which a sleeper is urgent; as CPython's PyMutex (Python/lock.c) */
+
+int sync_forks;
+
+/* ---- lock ----------------------------------------------------------------------------------------------------------- */
+
+/* `urgent` holds the number of urgent sleepers and, above, the fork they belong to: those of another process are lost. */
+#define URGENT_COUNT 0x7fff
+
+static int urgent_word(int count)
+{
+    return (int)((unsigned)sync_forks << 16) | count;
+}
+
+static int urgent_count(struct sync_lock *lock)
+{
+    int word = atomic_load(&lock->urgent);
+    return urgent_word(word & URGENT_COUNT) == word ? word & URGENT_COUNT : 0;
+}
+
+static void urgent_add(struct sync_lock *lock, int change)
+{
+    int seen = atomic_load(&lock->urgent), count;
+
+    do
+        count = urgent_word(seen & URGENT_COUNT) == seen ? seen & URGENT_COUNT : 0;
+    while (!atomic_compare_exchange_weak(&lock->urgent, &seen, urgent_word(count + change)));
+}
+
+/* Nobody is left to whom the lock was handed: free it.  Both the releaser, after handing, and an urgent sleeper, after giving
+ * up, look at what the other has written (all sequentially consistent): at least one of them sees that it has to be done. */
+static void take_back_if_nobody(struct sync_lock *lock)
+{
+    int handed = SYNC_HANDED;
+
+    if (urgent_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE))
+        park_wake_some(&lock->word, 1, NORMAL | URGENT);
+}
+
+static int take(struct sync_lock *lock, int urgent)
+{
+    int free = SYNC_FREE, handed = SYNC_HANDED;
+
+    return atomic_compare_exchange_strong(&lock->word, &free, SYNC_CONTENDED)
+           || (urgent && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_CONTENDED));
+}
+
+int sync_lock_wait(struct sync_lock *lock, int64_t deadline)
+{
+    int64_t unfair_until = park_now() + UNFAIR_FOR;
+    int urgent = 0, result = 0, taken;
+
+    while (!(taken = take(lock, urgent)) && result == 0) {
+        int seen = SYNC_HELD;
+        if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
+            seen = SYNC_CONTENDED;
+        if (seen == SYNC_HANDED && !urgent)
+            take_back_if_nobody(lock); /* it may have been handed to a thread that a fork has lost */
+        if (seen == SYNC_FREE || (seen == SYNC_HANDED && urgent))
+            continue;
+        result = park_wait_some(&lock->word, seen, deadline, urgent ? URGENT : NORMAL);
+        if (!urgent && park_now() >= unfair_until) {
+            urgent = 1;
+            urgent_add(lock, 1);
+        }
+    }
+    if (urgent) {
+        urgent_add(lock, -1);
+        if (!taken)
+            take_back_if_nobody(lock);
+    }
+    return taken ? 0 : result;
+}
+
+int sync_lock_release(struct sync_lock *lock)
+{
+    int seen = atomic_load(&lock->word);
+
+    for (;;) {
+        if (seen == SYNC_FREE || seen == SYNC_HANDED)
+            return EPERM;
+        int to = urgent_count(lock) ? SYNC_HANDED : SYNC_FREE;
+        if (!atomic_compare_exchange_weak(&lock->word, &seen, to))
+            continue;
+        if (to == SYNC_HANDED) {
+            park_wake_some(&lock->word, 1, URGENT);
+            take_back_if_nobody(lock);
+        } else if (seen == SYNC_CONTENDED)
+            park_wake_some(&lock->word, 1, NORMAL | URGENT);
+        return 0;
+    }
+}
+
+/* ---- queue ---------------------------------------------------------------------------------------------------------- */
+
+static atomic_int forgetting;
+
+/* After a fork: its sleepers, and whoever held its lock, are lost threads. */
+static void forget_lost(struct sync_queue *queue)
+{
+    park_lock(&forgetting);
+    if (atomic_load(&queue->forks) != sync_forks) {
+        queue->head = queue->tail = queue->first_waiting = NULL;
+        queue->waiting = queue->batons = 0;
+        atomic_store(&queue->lock, 0);
+        atomic_store_explicit(&queue->forks, sync_forks, memory_order_release);
+    }
+    park_unlock(&forgetting);
+}
+
+void sync_queue_lock(struct sync_queue *queue)
+{
+    if (atomic_load_explicit(&queue->forks, memory_order_acquire) != sync_forks)
+        forget_lost(queue);
+    park_lock(&queue->lock);
+}
+
+void sync_queue_unlock(struct sync_queue *queue)
+{
+    park_unlock(&queue->lock);
+}
+
+void sync_queue_enter(struct sync_queue *queue, struct sync_place *place)
+{
+    *place = (struct sync_place){.previous = queue->tail, .ticket = queue->tickets++, .queued = 1};
+    if (queue->tail)
+        queue->tail->next = place;
+    else
+        queue->head = place;
+    queue->tail = place;
+    if (!queue->first_waiting)
+        queue->first_waiting = place;
+    queue->waiting++;
+}
+
+static int entitled(const struct sync_queue *queue, const struct sync_place *place)
+{
+    return place->ticket < queue->entitled;
+}
+
+static void unlink_place(struct sync_queue *queue, struct sync_place *place)
+{
+    *(place->previous ? &place->previous->next : &queue->head) = place->next;
+    *(place->next ? &place->next->previous : &queue->tail) = place->previous;
+    if (queue->first_waiting == place)
+        queue->first_waiting = place->next;
+    place->queued = 0;
+}
+
+/* The next entitled one, taken out of the queue and given the baton; to be woken when the state is unlocked. */
+static struct sync_place *next_with_baton(struct sync_queue *queue)
+{
+    struct sync_place *place = queue->head;
+
+    if (queue->batons || !place || !entitled(queue, place))
+        return NULL;
+    unlink_place(queue, place);
+    queue->batons++;
+    return place;
+}
+
+static void unlock_and_wake(struct sync_queue *queue)
+{
+    struct sync_place *place = next_with_baton(queue);
+
+    park_unlock(&queue->lock);
+    if (!place)
+        return;
+    /* After the store the sleeper may be gone, and its stack with it: park_wake only names the address. */
+    atomic_store_explicit(&place->woken, 1, memory_order_release);
+    park_wake(&place->woken, 1, PARK_PRIVATE);
+}
+
+long sync_queue_grant_unlock(struct sync_queue *queue, long count)
+{
+    long granted = 0;
+    struct sync_place *place = queue->first_waiting;
+
+    if (count >= queue->waiting) {
+        granted = queue->waiting;
+        place = NULL;
+        queue->entitled = queue->tickets;
+    } else
+        for (; granted < count; granted++, place = place->next)
+            queue->entitled = place->ticket + 1;
+    queue->first_waiting = place;
+    queue->waiting -= granted;
+    unlock_and_wake(queue);
+    return granted;
+}
+
+int sync_queue_wait(struct sync_place *place, int64_t deadline)
+{
+    int result = 0;
+
+    while (!atomic_load_explicit(&place->woken, memory_order_acquire) && result == 0)
+        result = park_wait(&place->woken, 0, deadline, PARK_PRIVATE);
+    return atomic_load_explicit(&place->woken, memory_order_acquire) ? 0 : result;
+}
+
+int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton)
+{
+    sync_queue_lock(queue);
+    int granted = entitled(queue, place);
+    *baton = !place->queued; /* out of the queue with the baton; the store to `woken` may still be under way */
+    if (place->queued) {
+        unlink_place(queue, place);
+        queue->waiting -= !granted;
+    }
+    park_unlock(&queue->lock);
+    while (*baton && !atomic_load_explicit(&place->woken, memory_order_acquire))
+        park_wait(&place->woken, 0, PARK_FOREVER, PARK_PRIVATE);
+    return granted;
+}
+
+void sync_queue_pass_baton(struct sync_queue *queue)
+{
+    sync_queue_lock(queue);
+    if (queue->batons)
+        queue->batons--;
+    unlock_and_wake(queue);
+}
+
+static void after_fork_in_child(void)
+{
+    sync_forks++;
+    atomic_store(&forgetting, 0);
+}
+
+int sync_init(void)
+{
+    return pthread_atfork(NULL, NULL, after_fork_in_child);
+}

@@ -1,0 +1,86 @@
+/* Synchronisation without Python: a lock of one word, and a queue of sleepers from which event, semaphore, condition and
+ * barrier are made.  Everything sleeps through park.  Functions that may sleep return 0, ETIMEDOUT or EINTR like park_wait. */
+#ifndef RUNTIME_SYNC_H
+#define RUNTIME_SYNC_H
+
+#include "park.h"
+
+/* LOCK.  Whoever finds it free takes it, also when others sleep for it: that is fast, since the one who runs needs no wake-up.
+ * A sleeper who has waited for a millisecond becomes urgent, and while there are urgent sleepers a release hands the lock to
+ * one of them: nobody starves.
+ *
+ *   FREE -> HELD        acquire, no system call            HELD -> CONTENDED   somebody is about to sleep
+ *   FREE -> CONTENDED   acquire by one who has slept: others may sleep still
+ *   HELD -> FREE        release, no system call            CONTENDED -> FREE   release, one sleeper is woken
+ *   HELD, CONTENDED -> HANDED   release while somebody is urgent; only an urgent sleeper may take it from there
+ *   HANDED -> CONTENDED an urgent sleeper has taken it     HANDED -> FREE      the urgent ones have given up */
+struct sync_lock {
+    atomic_int word;
+    atomic_int urgent; /* sleepers that are urgent, see sync.c */
+};
+enum sync_lock_word { SYNC_FREE, SYNC_HELD, SYNC_CONTENDED, SYNC_HANDED };
+
+static inline int sync_lock_try(struct sync_lock *lock)
+{
+    int seen = SYNC_FREE;
+    return atomic_compare_exchange_strong_explicit(&lock->word, &seen, SYNC_HELD, memory_order_acquire, memory_order_relaxed);
+}
+
+int sync_lock_wait(struct sync_lock *lock, int64_t deadline);
+
+/* 0, or EPERM when nobody holds it. */
+int sync_lock_release(struct sync_lock *lock);
+
+static inline int sync_lock_held(struct sync_lock *lock)
+{
+    return atomic_load_explicit(&lock->word, memory_order_relaxed) != SYNC_FREE;
+}
+
+/* QUEUE.  Sleepers in the order of their coming.  A grant makes the first ones entitled to go on; the grant is what counts,
+ * the wake-up follows.  Of those entitled one at a time is woken: it holds the baton, and passes it to the next when it runs
+ * again.  Ten thousand threads that are let go at once would otherwise all wake up to fight for one GIL, in timed waits.
+ *
+ *   WAITING -> GRANTED -> WOKEN (out of the queue, with the baton) -> passes the baton
+ *   WAITING -> left     timeout or signal before the grant
+ *   GRANTED -> left     timeout or signal after it, before the baton came: entitled all the same
+ *
+ * A sleeper's place lies on its own stack.  Its state changes under the queue's lock only, but for `woken`, the word that it
+ * sleeps on.  In a forked child the places of lost threads are forgotten: their stacks serve others by then. */
+struct sync_place {
+    struct sync_place *next, *previous;
+    unsigned long ticket;
+    int queued;
+    atomic_int woken;
+};
+
+struct sync_queue {
+    atomic_int lock;
+    atomic_int forks; /* the process that the rest is about, see sync_forks */
+    struct sync_place *head, *tail, *first_waiting;
+    unsigned long tickets;   /* given out so far */
+    unsigned long entitled;  /* places with a ticket below are granted */
+    long waiting;            /* places that are not granted */
+    int batons;              /* woken and not passed on */
+};
+
+/* Lock the queue's state: for those who keep a word of their own under it (semaphore, barrier). */
+void sync_queue_lock(struct sync_queue *queue);
+void sync_queue_unlock(struct sync_queue *queue);
+
+/* With the state locked. */
+void sync_queue_enter(struct sync_queue *queue, struct sync_place *place);
+/* Entitles the first `count` that wait and unlocks the state; returns how many there were. */
+long sync_queue_grant_unlock(struct sync_queue *queue, long count);
+
+/* Without. */
+/* Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
+int sync_queue_wait(struct sync_place *place, int64_t deadline);
+/* Leaves before being woken.  1 if entitled; *baton says whether the baton had come. */
+int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
+void sync_queue_pass_baton(struct sync_queue *queue);
+
+/* How many forks this process is away from the one that imported us: what holds another number speaks of lost threads. */
+extern int sync_forks;
+int sync_init(void);
+
+#endif

@@ -1,0 +1,156 @@
+"""threading's synchronisation primitives on our own futexes: native/sync.c's machines behind threading's methods.
+
+Lock and RLock are C types.  Event, Semaphore, Condition and Barrier are classes, as in threading, over C types.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic as _time
+from typing import Any
+
+from runtime import native
+from runtime.native import BarrierBase, ConditionBase, EventBase, RLock, SemaphoreBase
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
+    "Lock",
+    "LockType",
+    "RLock",
+    "Semaphore",
+]
+
+#: The type of a Lock.
+LockType = native.lock
+
+native.allocate_lock.__module__ = "_thread"
+
+#: Makes a lock.  As in threading: a function to Python 3.12, from 3.13 on the type itself.
+Lock: Callable[[], native.lock] = native.allocate_lock if sys.version_info < (3, 13) else native.lock
+
+#: threading's own: what it raises must be caught by who expects that.
+BrokenBarrierError = threading.BrokenBarrierError
+
+
+class Event(EventBase):
+    """A flag to wait for; threading.Event."""
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: {'set' if self.is_set() else 'unset'}>"
+
+    def isSet(self) -> bool:
+        """is_set(), deprecated as in threading."""
+        import warnings
+
+        warnings.warn("isSet() is deprecated, use is_set() instead", DeprecationWarning, stacklevel=2)
+        return self.is_set()
+
+
+class Semaphore(SemaphoreBase):
+    """A count of permits; threading.Semaphore.  ValueError: value is negative."""
+
+    def __init__(self, value: int = 1) -> None:
+        self._begin(value, False)
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: value={self._value}>"
+
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore that can't be released above its first value: ValueError; threading.BoundedSemaphore."""
+
+    def __init__(self, value: int = 1) -> None:
+        self._begin(value, True)
+        self._initial_value = value
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: value={self._value}/{self._initial_value}>"
+
+
+class Condition(ConditionBase):
+    """Sleep until notified, giving a lock up meanwhile; threading.Condition.
+
+    lock: ours, or any object with acquire and release; None for a new RLock.
+    """
+
+    def __init__(self, lock: Any = None) -> None:
+        self._begin(RLock() if lock is None else lock)
+
+    def __repr__(self) -> str:
+        return f"<Condition({self._lock}, {self._waiting})>"
+
+    # For locks that are not ours; ours are dealt with in C.
+
+    def _release_save(self) -> Any:
+        if hasattr(self._lock, "_release_save"):
+            return self._lock._release_save()
+        self._lock.release()
+        return None
+
+    def _acquire_restore(self, state: Any) -> None:
+        if hasattr(self._lock, "_acquire_restore"):
+            self._lock._acquire_restore(state)
+        else:
+            self._lock.acquire()
+
+    def _is_owned(self) -> bool:
+        if hasattr(self._lock, "_is_owned"):
+            return bool(self._lock._is_owned())
+        if self._lock.acquire(False):
+            self._lock.release()
+            return False
+        return True
+
+    def _at_fork_reinit(self) -> None:
+        self._lock._at_fork_reinit()
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Waits until predicate() is true, or for timeout seconds; the predicate's last value."""
+        end: float | None = None
+        left = timeout
+        result = predicate()
+        while not result:
+            if left is not None:
+                if end is None:
+                    end = _time() + left
+                else:
+                    left = end - _time()
+                    if left <= 0:
+                        break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def notifyAll(self) -> None:
+        """notify_all(), deprecated as in threading."""
+        import warnings
+
+        warnings.warn("notifyAll() is deprecated, use notify_all() instead", DeprecationWarning, stacklevel=2)
+        self.notify_all()
+
+
+class Barrier(BarrierBase):
+    """Lets `parties` threads go on together; threading.Barrier.
+
+    action: called by one of them when all have come, before they are let go.
+    timeout: seconds that wait() waits unless told otherwise.
+    """
+
+    def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
+        if parties < 1:
+            raise ValueError("parties must be >= 1")
+        self._begin(parties, action, timeout, BrokenBarrierError)
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        where = f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}"
+        return f"{where}: broken>" if self.broken else f"{where}: waiters={self.n_waiting}/{self.parties}>"
