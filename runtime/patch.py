@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from runtime import native, scheduler, sync, thread
+from runtime import native, scheduler, sync, thread, tls
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
@@ -57,6 +57,7 @@ _STAND_INS: list[tuple[Any, Any]] = [
     (threading.BoundedSemaphore, sync.BoundedSemaphore),
     (threading.Event, sync.Event),
     (threading.Barrier, sync.Barrier),
+    (threading.local, tls.local),
 ]
 #: Classes that say they are threading's while they stand there: repr and pickle show it.
 _CLASSES = (sync.Condition, sync.Semaphore, sync.BoundedSemaphore, sync.Event, sync.Barrier)

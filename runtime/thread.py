@@ -1,4 +1,4 @@
-"""threading's vocabulary on our LWPs: Thread.
+"""threading's vocabulary on our LWPs: Thread and Timer.
 
 Everything that threading keeps about a thread (the registry, names, daemon, hooks, local) is threading's own; here are
 start and join, and an object that answers for the thread where threading's private code asks: `_Ending`.
@@ -16,8 +16,9 @@ from typing import Any
 
 from runtime import scheduler
 from runtime.scheduler import LWP, THREAD_FLAGS
+from runtime.sync import Event
 
-__all__ = ["Thread"]
+__all__ = ["Thread", "Timer"]
 
 # threading's private parts, in one place.  Each has been there since Python 3.11 or says from when to when.
 _private: Any = threading
@@ -242,6 +243,34 @@ class Thread(threading.Thread):
                 # What Thread._stop() would do, without its walk over all locks.
                 thread._is_stopped = True
                 thread._tstate_lock = None
+
+
+class Timer(Thread):
+    """Calls function(*args, **kwargs) after interval seconds, unless cancelled before; threading.Timer."""
+
+    def __init__(
+        self,
+        interval: float,
+        function: Callable[..., object],
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.interval = interval
+        self.function = function
+        self.args = args if args is not None else []
+        self.kwargs = kwargs if kwargs is not None else {}
+        self.finished = Event()
+
+    def cancel(self) -> None:
+        """Stops the timer if it still waits."""
+        self.finished.set()
+
+    def run(self) -> None:
+        self.finished.wait(self.interval)
+        if not self.finished.is_set():
+            self.function(*self.args, **self.kwargs)
+        self.finished.set()
 
 
 def _new_context(thread: Any) -> None:

@@ -31,6 +31,7 @@ SOURCES = [
     "tlsdemo.c",
     "python.c",
     "python_sync.c",
+    "python_local.c",
 ]
 
 CDEF = """

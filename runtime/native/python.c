@@ -473,7 +473,7 @@ int runtime_attach(void *module)
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *type = PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
     int result = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0 || PyModule_AddFunctions(module, functions) < 0
-                 || python_add_sync(module) < 0;
+                 || python_add_sync(module) < 0 || python_add_local(module) < 0;
 
     Py_XDECREF(type);
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)

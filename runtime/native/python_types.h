@@ -10,7 +10,8 @@
 /* Seconds to a deadline on the monotonic clock (park.h); None waits for ever, 0 or less is now.  -1 with an exception set. */
 int python_deadline(PyObject *timeout, int64_t *deadline);
 
-/* Adds the types of python_sync.c to the module. */
+/* Add the types of python_sync.c and python_local.c to the module. */
 int python_add_sync(PyObject *module);
+int python_add_local(PyObject *module);
 
 #endif
