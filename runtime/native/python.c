@@ -478,6 +478,11 @@ int runtime_attach(void *module)
     Py_XDECREF(type);
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;
+#ifdef Py_GIL_DISABLED
+    /* Nothing here is kept consistent by the GIL: objects' state is atomic or under a lock of its own. */
+    if (!result && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
+        result = 1;
+#endif
     if (PyErr_Occurred())
         PyErr_Print();
     PyGILState_Release(state);

@@ -10,6 +10,9 @@
  * look-up, by a __thread variable, that is in its own TLS block. */
 #include "python_types.h"
 
+#include "park.h"
+
+#include <pthread.h>
 #include <string.h>
 
 #if PY_VERSION_HEX < 0x030d0000
@@ -48,6 +51,10 @@ static __thread struct {
     TableObject *table;
 } mine;
 
+/* Guards the lists of entries and the numbers below; held for a few instructions, never while anything is called.  What a thread
+ * reads in its own table needs no lock: only the end of a local, which nobody uses then, clears a place in it. */
+static atomic_int lock;
+
 /* Slots that are free again, below those that never were used. */
 static Py_ssize_t *free_slots, free_count, free_room, next_slot;
 
@@ -57,10 +64,12 @@ static void forget(struct entry *entry)
 {
     PyObject *dict = entry->dict;
 
+    park_lock(&lock);
     *entry->link = entry->next;
     if (entry->next)
         entry->next->link = entry->link;
     entry->table->at[entry->local->slot] = NULL;
+    park_unlock(&lock);
     PyMem_Free(entry);
     Py_DECREF(dict); /* last: it may run anything */
 }
@@ -129,10 +138,12 @@ static PyObject *add_entry(LocalObject *self, TableObject *table)
         PyMem_Free(entry);
         return NULL;
     }
+    park_lock(&lock);
     *entry = (struct entry){self->entries, &self->entries, self, table, dict};
     if (entry->next)
         entry->next->link = &entry->next;
     self->entries = table->at[self->slot] = entry;
+    park_unlock(&lock);
     return dict;
 }
 
@@ -180,7 +191,9 @@ static PyObject *local_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     self->args = Py_NewRef(args);
     self->kwargs = Py_XNewRef(kwargs);
+    park_lock(&lock);
     self->slot = free_count ? free_slots[--free_count] : next_slot++;
+    park_unlock(&lock);
     /* A dict for this thread already: type.__call__ runs __init__ here, which must not run again at the first use. */
     TableObject *table = my_table();
     if (!table || !add_entry(self, table))
@@ -211,6 +224,22 @@ static int local_clear(PyObject *op)
     return 0;
 }
 
+static void free_slot(Py_ssize_t slot)
+{
+    park_lock(&lock);
+    if (free_count == free_room) {
+        Py_ssize_t room = free_room ? free_room * 2 : 64;
+        Py_ssize_t *more = PyMem_RawRealloc(free_slots, (size_t)room * sizeof *more);
+        if (more) {
+            free_slots = more;
+            free_room = room;
+        }
+    }
+    if (free_count < free_room) /* else the number is lost, no harm */
+        free_slots[free_count++] = slot;
+    park_unlock(&lock);
+}
+
 static void local_dealloc(PyObject *op)
 {
     LocalObject *self = (LocalObject *)op;
@@ -220,16 +249,7 @@ static void local_dealloc(PyObject *op)
     if (self->weak)
         PyObject_ClearWeakRefs(op);
     local_clear(op);
-    if (free_count == free_room) {
-        Py_ssize_t room = free_room ? free_room * 2 : 64;
-        Py_ssize_t *more = PyMem_Realloc(free_slots, (size_t)room * sizeof *more);
-        if (more) {
-            free_slots = more;
-            free_room = room;
-        }
-    }
-    if (free_count < free_room) /* else the number is lost, no harm */
-        free_slots[free_count++] = self->slot;
+    free_slot(self->slot);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -311,8 +331,15 @@ static PyType_Spec local_spec = {
 static PyType_Spec table_spec = {
     "runtime.native.LocalTable", sizeof(TableObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, table_slots};
 
+static void after_fork_in_child(void)
+{
+    atomic_store(&lock, 0);
+}
+
 int python_add_local(PyObject *module)
 {
+    if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
+        return -1;
     if (!(table_key = PyUnicode_InternFromString("runtime.tls.table")) || !(dict_name = PyUnicode_InternFromString("__dict__")))
         return -1;
     table_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &table_spec, NULL);
