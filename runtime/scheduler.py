@@ -193,6 +193,8 @@ def _checked(flags: int, exit_signal: int) -> Clone:
 
 def checked_thread_flags(flags: int) -> Clone:
     """The flags of a thread of this process; ValueError as spawn(), and without Clone.THREAD."""
+    if flags is THREAD_FLAGS:  # IntFlag's operators take microseconds
+        return THREAD_FLAGS
     if not flags & Clone.THREAD:
         raise ValueError("a Thread needs CLONE_THREAD; runtime.scheduler.spawn() makes process-style LWPs")
     return _checked(flags, 0)
@@ -269,6 +271,10 @@ def spawn(
     ValueError: a combination that the kernel refuses.  RuntimeError "can't start new thread": a limit was hit, which
     its cause, an OSError, names.
     """
+    if flags is THREAD_FLAGS and not exit_signal:
+        lwp = reserve(stack_size)
+        begin(lwp, target, tuple(args), kwargs, THREAD_FLAGS, 0, name)
+        return lwp
     flags = _checked(flags, exit_signal)
     if Clone.VM not in flags:
         return _spawn_copy(target, args, kwargs, flags, exit_signal)

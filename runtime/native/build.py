@@ -30,6 +30,7 @@ SOURCES = [
     "cost.c",
     "tlsdemo.c",
     "python.c",
+    "python_chunks.c",
     "python_sync.c",
     "python_local.c",
 ]

@@ -449,6 +449,7 @@ static void after_fork_in_child(void)
     struct lwp_statistics left; /* lwp.c's own handler has run before: only the caller can be left */
 
     lwp_read_statistics(&left);
+    python_chunks_after_fork();
     atomic_store(&starting, 0);
     atomic_store(&running, left.alive);
 }
@@ -478,6 +479,8 @@ int runtime_attach(void *module)
     Py_XDECREF(type);
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;
+    if (!result)
+        python_keep_chunks();
 #ifdef Py_GIL_DISABLED
     /* Nothing here is kept consistent by the GIL: objects' state is atomic or under a lock of its own. */
     if (!result && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)

@@ -14,4 +14,8 @@ int python_deadline(PyObject *timeout, int64_t *deadline);
 int python_add_sync(PyObject *module);
 int python_add_local(PyObject *module);
 
+/* python_chunks.c: keeps a few of the chunks that threads get for their frames. */
+void python_keep_chunks(void);
+void python_chunks_after_fork(void);
+
 #endif
