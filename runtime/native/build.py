@@ -57,7 +57,17 @@ struct lwp_statistics {
 };
 void lwp_measure(int on);
 void lwp_read_statistics(struct lwp_statistics *out);
+void lwp_reap(void);
 size_t context_round(size_t wanted);
+struct context_counts { long made, cached; size_t bytes; ...; };
+void context_count(struct context_counts *out);
+
+/* For the tests: a TLS block as a thread would find it. */
+struct context { char *block_low, *block_high, *tp, *pthread; ...; };
+struct context *context_get(size_t stack_size);
+int context_blank(struct context *context);
+int context_load_tls(struct context *context);
+void context_put(struct context *context, int vanished);
 
 struct step { int64_t ns; int tid; int kind; uint64_t a, b; ...; };
 void steps_record(int on);

@@ -30,6 +30,8 @@ static struct shelf {
     struct context *top; /* last in, first out: warm caches and pages */
 } *shelves;
 static int cached;
+static long made;         /* with `mapped`, under cache_lock */
+static size_t mapped;
 static atomic_int cache_lock;
 
 static size_t page_size(void)
@@ -144,8 +146,13 @@ struct context *context_get(size_t stack_size)
         STEP(STEP_REUSE, context->tp, context->size);
         return context;
     }
-    if ((context = make(stack_size)))
+    if ((context = make(stack_size))) {
         context->shelf = shelf;
+        park_lock(&cache_lock);
+        made++;
+        mapped += context->size;
+        park_unlock(&cache_lock);
+    }
     return context;
 }
 
@@ -336,6 +343,13 @@ shelve:
     c->next = c->shelf->top;
     c->shelf->top = c;
     cached++;
+    park_unlock(&cache_lock);
+}
+
+void context_count(struct context_counts *out)
+{
+    park_lock(&cache_lock);
+    *out = (struct context_counts){.made = made, .cached = cached, .bytes = mapped};
     park_unlock(&cache_lock);
 }
 

@@ -52,6 +52,13 @@ int context_load_tls(struct context *context);
 /* Bytes of stack touched so far, from the top. */
 size_t context_stack_used(const struct context *context);
 
+/* Every context that was made and is not in the cache is some thread's, or lost. */
+struct context_counts {
+    long made, cached;
+    size_t bytes; /* address space of all that were made */
+};
+void context_count(struct context_counts *out);
+
 /* fork(2): the cache's lock is held across it. */
 void context_before_fork(void);
 void context_after_fork(void);

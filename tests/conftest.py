@@ -1,0 +1,279 @@
+"""What all tests share: a look at what a test has left, programs in processes of their own, C helpers."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runtime
+from runtime import scheduler
+from runtime.native import ffi, lib
+
+HELPERS = Path(__file__).parent / "helpers"
+ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: the source tree or site-packages
+
+# ---- what a test has left ------------------------------------------------------------------------------
+
+_SETTLE = 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
+_NOISE = 24 << 20  # bytes that Python, pytest and malloc may keep from one test
+_PER_CONTEXT = 128 << 10  # resident bytes that a cached context may keep: 64 KiB of stack, TLS, tcache, arena
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What this process holds that a thread could have left."""
+
+    tasks: int
+    alive: int  # LWPs of ours
+    borrowed: int  # contexts that are not in the cache
+    contexts: int  # made so far
+    descriptors: int
+    children: frozenset[str]  # pids, zombies' too
+    files: frozenset[str]  # mapped
+    writable: int  # bytes of private writable memory, without contexts' own
+    resident: int  # bytes, anonymous
+
+    @classmethod
+    def now(cls) -> Holdings:
+        lib.lwp_reap()
+        counts = ffi.new("struct context_counts *")
+        lib.context_count(counts)
+        tasks = [Path("/proc/self/task", tid) for tid in os.listdir("/proc/self/task")]
+        writable, files = 0, set()
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, protection, _, device, _, *name = line.split(maxsplit=5)
+            if name and name[0].startswith("/"):
+                if "/lib-dynload/" not in name[0]:  # parts of the standard library come when first needed
+                    files.add(name[0])
+            elif protection == "rw-p" and device == "00:00":  # not what malloc reserves for arenas
+                low, high = (int(end, 16) for end in span.split("-"))
+                writable += high - low
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found
+        return cls(
+            tasks=len(tasks),
+            alive=scheduler.statistics().alive,
+            borrowed=counts.made - counts.cached,
+            contexts=counts.made,
+            descriptors=len(os.listdir("/proc/self/fd")),
+            children=frozenset(pid for task in tasks for pid in task.joinpath("children").read_text().split()),
+            files=frozenset(files),
+            writable=writable - counts.bytes,
+            resident=int(found[1]) << 10,
+        )
+
+    def left(self, after: Holdings, may_load: bool) -> list[str]:
+        """What `after` has more than this, each in a line."""
+        new = after.contexts - self.contexts
+        found = [
+            f"{name}: {getattr(self, name)} before, {getattr(after, name)} after"
+            for name in ("tasks", "alive", "borrowed", "descriptors")
+            if getattr(after, name) > getattr(self, name)
+        ]
+        if children := after.children - self.children:
+            found.append(f"child processes, or zombies of such: {', '.join(children)}")
+        if not may_load and (files := after.files - self.files):
+            found.append(f"mapped files: {', '.join(sorted(files))} (is the test marked `loads`?)")
+        if (more := after.writable - self.writable) > _NOISE:
+            found.append(f"mapped memory that belongs to no context: {more >> 10} KiB more")
+        if (more := after.resident - self.resident) > _NOISE + new * _PER_CONTEXT:
+            found.append(f"resident memory: {more >> 10} KiB more with {new} new contexts")
+        return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "loads: the test loads shared libraries, which stay mapped")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest, native_helper: NativeHelper) -> Iterator[None]:
+    """After each test: no thread, mapping, memory, descriptor or child process that was not there before."""
+    gc.collect()
+    before = Holdings.now()
+    yield
+    may_load = request.node.get_closest_marker("loads") is not None
+    deadline = time.monotonic() + _SETTLE
+    while True:
+        gc.collect()
+        left = before.left(Holdings.now(), may_load)
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            pytest.fail("left behind by the test:\n  " + "\n  ".join(left))
+        time.sleep(0.01)
+
+
+# ---- programs in a process of their own ----------------------------------------------------------------
+
+PRELUDE = """
+import ctypes, os, signal, sys, threading, time
+from pathlib import Path
+import runtime
+from runtime import Clone, scheduler
+from runtime.scheduler import spawn
+libc = ctypes.CDLL(None)
+"""
+
+
+def wait_until_parked(tid: int) -> None:
+    """Returns when the thread sleeps in a futex call that has no timeout, as a join without one does.
+
+    Who waits for the GIL or a lock of Python's with a timeout is not taken for one.
+    """
+    futex = {"x86_64": "202", "aarch64": "98"}[os.uname().machine]
+    while True:
+        call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
+        if call[0] == futex and int(call[2], 16) & 0x7F == 9 and int(call[4], 16) == 0:  # FUTEX_WAIT_BITSET
+            return
+        os.sched_yield()
+
+
+Program = Callable[..., object]
+Child = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Child:
+    """child(program, *args, status=0, timeout=60, env={}): runs the function's text in a new interpreter.
+
+    The text sees what PRELUDE imports and nothing else of its test.  Another exit status than `status` fails
+    the test.
+    """
+
+    def run(
+        program: Program,
+        *args: object,
+        status: int = 0,
+        timeout: float = 60,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        text = textwrap.dedent(inspect.getsource(program))
+        script = tmp_path / f"{program.__name__}.py"
+        call = f"{program.__name__}({', '.join(map(repr, args))})\n"
+        script.write_text("\n".join([PRELUDE, inspect.getsource(wait_until_parked), text, call]))
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]
+        # A session of its own, so that what it leaves running can be ended with it.
+        process = subprocess.Popen(
+            command,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+            start_new_session=True,
+        )
+        hung = ""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            hung = f" after {timeout} s (killed: it hung)"
+            process.send_signal(6)  # SIGABRT: faulthandler says where the threads are
+            try:
+                out, err = process.communicate(timeout=5)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                out, err = process.communicate()
+        if hung or process.returncode != status:
+            pytest.fail(
+                f"{program.__name__} ended with {process.returncode}{hung}, expected {status}\n"
+                f"--- stdout\n{out[-4000:]}\n--- stderr\n{err[-8000:]}",
+                pytrace=False,
+            )
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    return run
+
+
+# ---- C helpers -----------------------------------------------------------------------------------------
+
+
+class TlsModule(ctypes.Structure):
+    """struct tls_module of helper.c: a loaded module with thread-local storage."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ("id", "image", "image_size", "size", "align", "here")]
+
+    id: int
+    image: int
+    image_size: int
+    size: int
+    align: int
+    here: int
+
+
+class NativeHelper:
+    """tests/helpers, compiled: helper.c loaded as `lib`, the others by path for who wants to dlopen them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = str(self._compile("helper.c"))
+        self.initial_exec = str(self._compile("tls_initial_exec.c"))
+        self.dynamic = str(self._compile("tls_dynamic.c"))
+        self.lib: Any = ctypes.CDLL(self.path)
+        for name in ("thread_pointer", "key_get", "resolver_state", "counter_address", "errno_address"):
+            getattr(self.lib, name).restype = ctypes.c_void_p
+        self.lib.signal_mask.restype = ctypes.c_uint64
+        self.lib.hammer_malloc.restype = ctypes.c_long
+        self.lib.hammer_malloc.argtypes = [ctypes.c_long, ctypes.c_uint]
+        self.lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+        self.lib.stack_damage.argtypes = [ctypes.c_size_t, ctypes.c_int]
+        # The first call of each would load a library or make something that stays.
+        self.lib.backtrace_frames()
+        self.lib.unwind_to_end((ctypes.c_size_t * 2)())
+
+    def _compile(self, source: str, compiler: str = "cc") -> Path:
+        target = self.folder / Path(source).with_suffix(".so").name
+        command = [
+            compiler,
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-fPIC",
+            "-shared",
+            "-o",
+            str(target),
+            str(HELPERS / source),
+        ]
+        subprocess.run(command, check=True)
+        return target
+
+    def copies(self, library: str, count: int) -> list[str]:
+        """Copies of a library: to the dynamic linker each is another module."""
+        paths = []
+        for number in range(count):
+            path = self.folder / f"{Path(library).stem}_{number}.so"
+            if not path.exists():
+                shutil.copy(library, path)
+            paths.append(str(path))
+        return paths
+
+    def cxx(self) -> str:
+        """The C++ library; the test is skipped when there is no C++ compiler."""
+        if not (compiler := shutil.which("c++") or shutil.which("g++")):
+            pytest.skip("no C++ compiler")
+        return str(self._compile("tls_destructor.cpp", compiler=compiler))
+
+    def modules(self) -> dict[int, TlsModule]:
+        """Every loaded module with thread-local storage, by module id."""
+        found = (TlsModule * 256)()
+        return {module.id: module for module in found[: self.lib.tls_modules(found, 256)]}
+
+
+@pytest.fixture(scope="session")
+def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
+    """The compiled helpers."""
+    return NativeHelper(tmp_path_factory.mktemp("helpers"))

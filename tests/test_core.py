@@ -1,0 +1,1009 @@
+"""The core as its users see it: spawn, LWP, Context, flags, Thread, install."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Child, NativeHelper, wait_until_parked
+
+import runtime
+from runtime import THREAD_FLAGS, Clone, scheduler
+from runtime.scheduler import spawn
+
+libc = ctypes.CDLL(None)
+
+PROCESS = Clone.VM | Clone.FS | Clone.FILES | Clone.SIGHAND  # a process-style LWP that shares all it can
+
+
+class Gate:
+    """Threads wait at it, in a system call, until it is opened."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def wait(self) -> None:
+        os.read(self._read, 1)
+
+    def open(self, count: int = 1) -> None:
+        os.write(self._write, b"." * count)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.close()
+
+
+# ---- flags ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "exit_signal", "rule"),
+    [
+        (Clone.THREAD | Clone.VM, 0, "CLONE_THREAD needs CLONE_SIGHAND"),
+        (Clone.THREAD, 0, "CLONE_THREAD needs CLONE_SIGHAND"),
+        (Clone.SIGHAND, signal.SIGCHLD, "CLONE_SIGHAND needs CLONE_VM"),
+        (Clone.THREAD | Clone.SIGHAND, 0, "CLONE_SIGHAND needs CLONE_VM"),
+        (THREAD_FLAGS, signal.SIGCHLD, "exit_signal needs"),
+        (PROCESS | Clone.NEWNS, signal.SIGCHLD, "CLONE_FS can't go with CLONE_NEWNS"),
+        (PROCESS | Clone.NEWUSER, signal.SIGCHLD, "CLONE_FS can't go with .* CLONE_NEWUSER"),
+        (Clone.VM | Clone.SYSVSEM | Clone.NEWIPC, 0, "CLONE_SYSVSEM can't go with CLONE_NEWIPC"),
+        (THREAD_FLAGS | Clone.PIDFD, 0, "CLONE_PIDFD can't be used"),
+        (THREAD_FLAGS | Clone.PARENT, 0, "CLONE_PARENT can't be used"),
+        (Clone.VM | signal.SIGCHLD, 0, "exit signal 17 goes in exit_signal"),
+        (1 << 40, 0, "not flags of clone"),
+        (Clone.VM, 1000, "exit_signal must be"),
+        (Clone.VM, -1, "exit_signal must be"),
+    ],
+)
+def test_what_the_kernel_refuses_is_refused_by_rule(flags: int, exit_signal: int, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        spawn(pytest.fail, flags=flags, exit_signal=exit_signal)
+
+
+def test_flags_of_a_thread() -> None:
+    assert THREAD_FLAGS == 0x3D0F00, "what glibc gives to clone for a pthread, see pthread_create.c"
+    assert all("\n" not in flag.meaning and flag.meaning for flag in Clone)
+    assert len({flag.meaning for flag in Clone}) == len(Clone)
+    lwp = spawn(int)
+    assert lwp.flags == THREAD_FLAGS
+    assert lwp.join()
+    lwp = spawn(int, flags=Clone.VM, exit_signal=signal.SIGCHLD)
+    assert lwp.flags == Clone.VM | Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
+    assert lwp.join()
+    with pytest.raises(ValueError, match="needs CLONE_THREAD"):
+        runtime.Thread(flags=PROCESS)
+    # CHILD_SETTID writes the tid into the word that join waits on.
+    assert spawn(int, flags=THREAD_FLAGS | Clone.CHILD_SETTID).join()
+
+
+# ---- LWP and Context -----------------------------------------------------------------------------------
+
+
+def test_an_lwp_and_its_context(gate: Gate) -> None:
+    seen: list[int] = []
+
+    def look(*args: object, **kwargs: object) -> None:
+        seen.extend([threading.get_ident(), threading.get_native_id()])
+        assert (args, kwargs) == ((1, 2), {"three": 3})
+        gate.wait()
+
+    lwp = spawn(look, (1, 2), {"three": 3}, name="a-thread")
+    assert lwp.is_alive()
+    assert lwp.tid in map(int, os.listdir("/proc/self/task"))
+    assert f"tid={lwp.tid} alive" in repr(lwp)
+    context = lwp.context
+    assert context is not None
+    assert context.guard[0] < context.guard[1] == context.stack[0] < context.stack[1] <= context.tls_block[0]
+    assert context.tls_block[0] <= context.thread_pointer <= context.tls_block[1]
+    assert context.thread_pointer == lwp.ident
+    with pytest.raises(AttributeError):
+        context.stack = (0, 0)  # type: ignore[misc]
+    gate.open()
+    assert lwp.join()
+    assert seen == [lwp.ident, lwp.tid]
+    assert lwp.exit_status is None
+    assert not lwp.is_alive()
+    assert "ended" in repr(lwp)
+    assert lwp.context == context
+    assert lwp.join(), "again, which is harmless"
+
+
+def test_contexts_of_the_living_do_not_overlap(gate: Gate) -> None:
+    lwps = [spawn(gate.wait) for _ in range(50)]
+    contexts = sorted((lwp.context.guard[0], lwp.context.tls_block[1]) for lwp in lwps if lwp.context)
+    assert len(contexts) == 50
+    assert all(high <= low for (_, high), (low, _) in itertools.pairwise(contexts))
+    gate.open(50)
+    assert all(lwp.join() for lwp in lwps)
+
+
+def test_the_guard_is_no_memory(child: Child) -> None:
+    def touch_the_guard() -> None:
+        lwp = spawn(lambda: ctypes.memset(lwp.context.guard[1] - 1, 0, 1))
+        lwp.join()
+
+    child(touch_the_guard, status=-signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("name", ["short", "fifteen-letters", "more than fifteen letters", "\u00fcml\u00e4ut"])
+def test_the_kernel_knows_the_name(name: str, gate: Gate) -> None:
+    said = Gate()
+    lwp = spawn(lambda: (said.open(), gate.wait()), name=name)
+    said.wait()
+    said.close()
+    comm = Path(f"/proc/self/task/{lwp.tid}/comm").read_bytes()
+    gate.open()
+    assert lwp.join()
+    assert comm == name.encode()[:15] + b"\n"
+
+
+def test_errors_of_the_handle(gate: Gate) -> None:
+    lwp = scheduler.reserve()
+    assert lwp.ident
+    assert (lwp.tid, lwp.is_alive()) == (0, False)
+    with pytest.raises(RuntimeError, match="not started"):
+        lwp.join()
+    scheduler.begin(lwp, gate.wait)
+    with pytest.raises(RuntimeError, match="only be started once"):
+        scheduler.begin(lwp, gate.wait)
+    with pytest.raises(ValueError, match="NaN"):
+        lwp.join(float("nan"))
+    with pytest.raises(OverflowError):
+        lwp.join(1e11)
+    with pytest.raises(TypeError):
+        lwp.join("soon")  # type: ignore[arg-type]
+    gate.open()
+    assert lwp.join()
+
+    caught: list[RuntimeError] = []
+
+    def join_myself() -> None:
+        gate.wait()
+        with pytest.raises(RuntimeError, match="calling LWP") as info:
+            myself.join()
+        caught.append(info.value)
+
+    myself = spawn(join_myself)
+    gate.open()
+    assert myself.join()
+    assert caught
+    scheduler.reserve()  # dropped without a start: its context goes back
+
+
+def test_stack_sizes(native_helper: NativeHelper) -> None:
+    for size in (32 << 10, 100_000, 1 << 20, 8 << 20):
+        lwp = spawn(native_helper.lib.stack_damage, (size - 20_000, 3), stack_size=size)
+        assert lwp.join()
+        assert lwp.context is not None
+        low, high = lwp.context.stack
+        assert size <= high - low <= size * 5 // 4 + 8192
+    for refused in (0, 1, (32 << 10) - 1):
+        with pytest.raises(ValueError, match="at least 32768"):
+            spawn(int, stack_size=refused)
+        with pytest.raises(ValueError, match="at least 32768"):
+            runtime.Thread(stack_size=refused)
+    before = threading.stack_size(512 << 10)
+    try:
+        lwp = spawn(int)
+        thread = runtime.Thread(target=int)
+        thread.start()
+        thread.join()
+        assert lwp.join()
+        assert lwp.context is not None
+        assert 512 << 10 <= lwp.context.stack[1] - lwp.context.stack[0] < 700 << 10
+    finally:
+        threading.stack_size(before)
+    default = spawn(int)
+    assert default.join()
+    assert default.context is not None
+    assert default.context.stack[1] - default.context.stack[0] >= scheduler.stack_size_or_default(None)
+
+
+# ---- join, detach --------------------------------------------------------------------------------------
+
+
+def test_join_with_a_timeout(gate: Gate) -> None:
+    thread = runtime.Thread(target=gate.wait)
+    thread.start()
+    lwp = spawn(gate.wait)
+    assert not lwp.join(0)
+    assert not lwp.join(-5)
+    begin = time.monotonic()
+    assert not lwp.join(0.05)
+    assert time.monotonic() - begin >= 0.05
+    thread.join(0.01)
+    assert thread.is_alive()
+    gate.open(2)
+    assert lwp.join(60)
+    assert lwp.join(0)
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_a_signal_handler_runs_while_join_waits_and_may_end_it(gate: Gate) -> None:
+    class Interrupted(Exception):
+        pass
+
+    calls: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise Interrupted
+        again.open()
+
+    def disturb() -> None:
+        for _ in range(2):
+            wait_until_parked(main)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            again.wait()
+
+    main, again = threading.get_native_id(), Gate()
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        for joinable in (spawn(gate.wait), runtime.Thread(target=gate.wait)):
+            if isinstance(joinable, runtime.Thread):
+                joinable.start()
+            calls.clear()
+            disturber = spawn(disturb)
+            with pytest.raises(Interrupted):
+                joinable.join()
+            assert calls == [signal.SIGUSR1] * 2
+            assert joinable.is_alive()
+            again.open()
+            gate.open()
+            joinable.join()
+            assert not joinable.is_alive()
+            assert disturber.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        again.close()
+
+
+def test_many_join_one(gate: Gate) -> None:
+    lwp = spawn(gate.wait)
+    joined: list[bool] = []
+    joiners = [runtime.Thread(target=lambda: joined.append(lwp.join())) for _ in range(10)]
+    for joiner in joiners:
+        joiner.start()
+    gate.open()
+    for joiner in joiners:
+        joiner.join()
+    assert joined == [True] * 10
+
+
+def test_detached_and_dropped_threads_are_recycled(gate: Gate) -> None:
+    lwp = spawn(gate.wait)
+    lwp.detach()
+    with pytest.raises(RuntimeError, match="detached"):
+        lwp.join()
+    with pytest.raises(RuntimeError, match="already"):
+        lwp.detach()
+    gate.open()
+    for _ in range(1000):
+        spawn(int).detach()
+        spawn(int)  # the handle is dropped at once
+    # That their contexts come back is the business of the check after each test.
+
+
+def test_threads_end_their_contexts_are_used_again() -> None:
+    idents = set()
+    for _ in range(200):
+        lwp = spawn(int)
+        assert lwp.join()
+        idents.add(lwp.ident)
+    assert len(idents) < 5
+
+
+# ---- what is shared ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["spawn", "Thread"])
+def test_without_clone_files_a_descriptor_table_of_its_own(how: str) -> None:
+    def run(flags: Clone, work: Any) -> None:
+        if how == "spawn":
+            assert spawn(work, flags=flags).join()
+        else:
+            thread = runtime.Thread(target=work, flags=flags)
+            thread.start()
+            thread.join()
+
+    read, write = os.pipe()
+    run(THREAD_FLAGS & ~Clone.FILES, lambda: os.close(write))
+    os.write(write, b"still open")
+    run(THREAD_FLAGS, lambda: os.close(write))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(write, b"closed")
+    os.close(read)
+
+
+@pytest.mark.parametrize("how", ["spawn", "Thread"])
+def test_without_clone_fs_a_working_directory_and_umask_of_its_own(how: str, tmp_path: Path) -> None:
+    def run(flags: Clone, work: Any) -> None:
+        if how == "spawn":
+            assert spawn(work, flags=flags).join()
+        else:
+            thread = runtime.Thread(target=work, flags=flags)
+            thread.start()
+            thread.join()
+
+    def move() -> None:
+        os.chdir(tmp_path)
+        os.umask(0o077)
+        seen.append(os.getcwd())
+
+    seen: list[str] = []
+    here, mask = os.getcwd(), os.umask(0o022)
+    try:
+        run(THREAD_FLAGS & ~Clone.FS, move)
+        assert os.getcwd() == here
+        assert os.umask(0o022) == 0o022
+        run(THREAD_FLAGS, move)
+        assert os.getcwd() == str(tmp_path)
+        assert os.umask(0o022) == 0o077
+    finally:
+        os.chdir(here)
+        os.umask(mask)
+    assert seen == [str(tmp_path)] * 2
+
+
+def test_vfork_returns_when_the_child_has_ended() -> None:
+    seen: list[int] = []
+    lwp = spawn(lambda: seen.append(os.getpid()), flags=Clone.VM | Clone.VFORK, exit_signal=signal.SIGCHLD)
+    assert seen == [lwp.tid]
+    assert not lwp.is_alive()
+    assert lwp.join()
+    assert lwp.exit_status == 0
+    thread = spawn(lambda: seen.append(0), flags=THREAD_FLAGS | Clone.VFORK)
+    assert seen[1:] == [0]
+    assert thread.join()
+
+
+# ---- process-style -------------------------------------------------------------------------------------
+
+
+def leave(code: object) -> None:
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+def fail() -> None:
+    raise LookupError("meant to fail")
+
+
+@pytest.mark.parametrize("flags", [PROCESS, Clone.VM, Clone(0)], ids=["shared", "vm", "copy"])
+@pytest.mark.parametrize(
+    ("target", "args", "status", "said"),
+    [
+        (int, ("7",), 7, ""),
+        (int, ("300",), 300 & 0xFF, ""),
+        (str, ("no int",), 0, ""),
+        (leave, (9,), 9, ""),
+        (leave, (None,), 0, ""),
+        (leave, ("a message",), 1, "a message"),
+        (fail, (), 1, "LookupError: meant to fail"),
+    ],
+)
+def test_exit_status_of_a_process(
+    flags: Clone,
+    target: Any,
+    args: tuple[Any, ...],
+    status: int,
+    said: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    lwp = spawn(target, args, flags=flags, exit_signal=signal.SIGCHLD)
+    assert lwp.exit_status is None
+    assert lwp.join()
+    assert lwp.exit_status == status
+    assert not lwp.is_alive()
+    assert said in capfd.readouterr().err
+
+
+def test_a_process_that_shares_memory(gate: Gate) -> None:
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.extend([os.getpid(), threading.get_ident(), threading.get_native_id()])
+        gate.wait()
+
+    lwp = spawn(look, flags=PROCESS, exit_signal=signal.SIGCHLD, name="a-process")
+    assert lwp.exit_signal == signal.SIGCHLD
+    assert not lwp.join(0.01)
+    assert lwp.is_alive()
+    assert Path(f"/proc/{lwp.tid}/comm").read_text() == "a-process\n"
+    assert str(lwp.tid) not in os.listdir("/proc/self/task")
+    gate.open()
+    assert lwp.join()
+    assert seen == [lwp.tid, lwp.ident, lwp.tid]
+    assert lwp.tid != os.getpid()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(lwp.tid, 0)
+
+
+def test_a_process_on_a_copy_of_memory(gate: Gate) -> None:
+    said = Gate()
+    value = ["parent's"]
+    forked: list[str] = []
+    os.register_at_fork(after_in_child=lambda: forked.append("child"))
+    others = [spawn(gate.wait) for _ in range(3)]
+
+    def look() -> int:
+        value[0] = "child's"
+        said.open()
+        gate.wait()
+        alone = threading.enumerate() == [threading.current_thread()] and scheduler.statistics().alive == 0
+        return 40 + alone + (forked == ["child"])
+
+    lwp = spawn(look, flags=Clone(0), exit_signal=signal.SIGCHLD)
+    said.wait()
+    assert lwp.context is None
+    assert lwp.is_alive()
+    assert not lwp.join(0)
+    assert not lwp.join(0.01)
+    gate.open(4)
+    assert lwp.join()
+    assert lwp.exit_status == 42
+    assert value == ["parent's"]
+    assert all(other.join() for other in others)
+    said.close()
+
+
+def test_a_copy_shares_more_only_when_nobody_else_can_hold_a_lock(child: Child, gate: Gate) -> None:
+    lwp = spawn(gate.wait)
+    with pytest.raises(RuntimeError, match=r"shares CLONE_FS \| CLONE_FILES can only be made"):
+        spawn(int, flags=Clone.FILES | Clone.FS, exit_signal=signal.SIGCHLD)
+    with pytest.raises(RuntimeError, match="exit signal 10 can only be made"):
+        spawn(int, flags=Clone(0), exit_signal=signal.SIGUSR1)
+    gate.open()
+    assert lwp.join()
+
+    def alone() -> None:
+        (read, write), value = os.pipe(), [0]
+
+        def close() -> int:
+            value[0] = 1
+            os.close(write)
+            os.chdir("/")
+            thread = runtime.Thread(target=value.append, args=(2,))
+            thread.start()
+            thread.join()
+            return sum(value)
+
+        copy = spawn(close, flags=Clone.FILES | Clone.FS, exit_signal=signal.SIGCHLD)
+        assert copy.join()
+        assert copy.exit_status == 3, copy.exit_status
+        assert value == [0]
+        assert os.getcwd() == "/"
+        try:
+            os.write(write, b".")
+        except OSError:
+            pass
+        else:
+            raise AssertionError("the descriptor is still open")
+        assert os.read(read, 1) == b""
+
+    child(alone)
+
+
+def test_the_exit_signal_is_sent() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        lwp = spawn(int, flags=Clone.VM, exit_signal=signal.SIGUSR1)
+        info = signal.sigtimedwait([signal.SIGUSR1], 60)
+        assert info is not None
+        assert info.si_pid == lwp.tid
+        assert lwp.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.parametrize("flags", [PROCESS, Clone.VM, Clone(0)], ids=["shared", "vm", "copy"])
+def test_a_process_that_ends_in_the_kernel(flags: Clone, child: Child) -> None:
+    """Killed, or by _exit(2): it never came to the end of its function."""
+
+    def end_there(flags: int) -> None:
+        came = os.pipe()
+
+        def be_killed() -> None:
+            os.write(came[1], b".")
+            os.read(os.pipe()[0], 1)
+
+        def leave() -> None:
+            os.write(came[1], b".")
+            libc._exit(5)  # by ctypes, which lets go of the GIL: with it all would wait for the dead
+
+        for target, status in ((be_killed, -signal.SIGKILL), (leave, 5)) * 3:
+            lwp = spawn(target, flags=flags, exit_signal=signal.SIGCHLD)
+            os.read(came[0], 1)
+            if target is be_killed:
+                while Path(f"/proc/{lwp.tid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
+                    os.sched_yield()
+                os.kill(lwp.tid, signal.SIGKILL)
+            assert lwp.join(30)
+            assert lwp.exit_status == status
+            assert not lwp.is_alive()
+        assert spawn(int).join()
+        print(scheduler.statistics().alive)
+
+    assert child(end_there, int(flags)).stdout == "0\n", "the dead are counted out"
+
+
+def test_a_process_reaped_by_somebody_else() -> None:
+    lwp = spawn(int, flags=PROCESS, exit_signal=signal.SIGCHLD)
+    assert os.waitpid(lwp.tid, 0) == (lwp.tid, 0)
+    assert lwp.join()
+    assert lwp.exit_status is None
+    copy = spawn(int, flags=Clone(0), exit_signal=signal.SIGCHLD)
+    assert os.waitpid(copy.tid, 0) == (copy.tid, 0)
+    assert not copy.is_alive()
+    assert copy.join()
+    assert copy.exit_status is None
+
+
+def test_processes_that_nobody_joined_are_joined_at_the_end(child: Child) -> None:
+    def leave_one() -> None:
+        def outlive() -> None:
+            while threading.main_thread().is_alive():
+                os.sched_yield()
+            print("still here", flush=True)
+
+        spawn(outlive, flags=Clone.VM, exit_signal=signal.SIGCHLD)
+        print("main", flush=True)
+
+    assert child(leave_one).stdout == "main\nstill here\n"
+
+
+# ---- the end of a thread -------------------------------------------------------------------------------
+
+
+def test_destructors_run_at_the_end(native_helper: NativeHelper) -> None:
+    helper = native_helper.lib
+    order = (ctypes.c_int * 2)()
+
+    def use() -> None:
+        assert helper.key_get() is None, "what the last thread on this context had set is gone"
+        helper.key_set()
+        helper.cxa_register()
+
+    for again, rounds in ((0, 1), (1, 4)):  # PTHREAD_DESTRUCTOR_ITERATIONS
+        assert helper.key_create(again) == 0
+        for n in (1, 2):
+            assert spawn(use).join()
+            assert helper.key_rounds() == rounds * n
+        assert helper.key_delete() == 0
+
+    # A key that is gone by then has no destructor.
+    assert helper.key_create(0) == 0
+
+    def use_and_delete() -> None:
+        helper.key_set()
+        helper.key_delete()
+
+    assert spawn(use_and_delete).join()
+    assert helper.key_rounds() == 0
+    # First thread_local objects, then keys, as in a pthread.
+    assert helper.key_create(0) == 0
+    assert spawn(use).join()
+    helper.destructor_order(order)
+    assert list(order) == [1, 2]
+    assert helper.key_delete() == 0
+
+
+def test_many_keys(native_helper: NativeHelper) -> None:
+    """Beyond the first 32 keys glibc allocates their values' blocks, which are freed at the end."""
+    key, keys = ctypes.c_uint(), []
+    destroyed: list[int] = []
+    destructor = ctypes.CFUNCTYPE(None, ctypes.c_size_t)(destroyed.append)
+    for _ in range(200):
+        assert libc.pthread_key_create(ctypes.byref(key), destructor) == 0
+        keys.append(key.value)
+
+    def use() -> None:
+        for key in keys:
+            assert libc.pthread_getspecific(key) == 0
+            assert libc.pthread_setspecific(key, ctypes.c_void_p(key + 1)) == 0
+
+    for _ in range(3):
+        assert spawn(use).join()
+        assert sorted(destroyed) == sorted(key + 1 for key in keys)
+        destroyed.clear()
+    for key_ in keys:
+        assert libc.pthread_key_delete(key_) == 0
+
+
+@pytest.mark.loads
+def test_cxx_thread_locals_are_destroyed(native_helper: NativeHelper) -> None:
+    library = ctypes.CDLL(native_helper.cxx())
+    seen: list[tuple[int, int]] = []
+    for _ in range(3):
+        assert spawn(lambda: seen.append((library.touch(), library.alive()))).join()
+        assert library.alive() == 0
+    assert seen == [(1, 1)] * 3, "a new object in each thread"
+
+
+def test_a_robust_mutex_of_a_dead_thread(native_helper: NativeHelper) -> None:
+    helper = native_helper.lib
+    assert helper.robust_init() == 0
+    for _ in range(2):
+        assert spawn(helper.robust_lock).join()
+        assert helper.robust_lock() == 130, "EOWNERDEAD"
+        assert helper.robust_recover() == 0
+
+
+# ---- exceptions ----------------------------------------------------------------------------------------
+
+
+def test_exceptions_end_a_thread_as_with_threading(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: hooked.append((args.exc_type, args.thread)))
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: hooked.append((args.exc_type, args.object)))
+    thread = runtime.Thread(target=fail)
+    thread.start()
+    thread.join()
+    assert hooked == [(LookupError, thread)]
+    hooked.clear()
+    assert spawn(fail).join()
+    assert hooked == [(LookupError, fail if sys.version_info < (3, 13) else None)]  # the message names it from 3.13 on
+    hooked.clear()
+    assert spawn(leave, (3,)).join()
+    assert not hooked
+
+
+def test_what_a_program_says_of_exceptions(child: Child) -> None:
+    def raise_in_threads() -> None:
+        def divide() -> None:
+            1 / 0  # noqa: B018
+
+        for target in (divide, sys.exit):
+            thread = runtime.Thread(target=target, name="divider")
+            thread.start()
+            thread.join()
+
+    ended = child(raise_in_threads)
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("Exception in thread divider:\nTraceback")
+    assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+# ---- recursion -----------------------------------------------------------------------------------------
+
+
+def test_deep_recursion_is_a_recursion_error(child: Child) -> None:
+    def recurse() -> None:
+        import json
+        import pickle
+        import re
+
+        def python(n: int) -> int:
+            return python(n + 1) + 1
+
+        def through_c(n: int) -> int:
+            return max([n], key=lambda _: through_c(n + 1))
+
+        def nested_list() -> list[object]:
+            made: list[object] = []
+            for _ in range(100_000):
+                made = [made]
+            return made
+
+        attempts = {
+            "python": lambda: python(0),
+            "through C": lambda: through_c(0),
+            "json": lambda: json.loads("[" * 200_000),
+            "dumps": lambda: json.dumps(nested),
+            "repr": lambda: repr(nested),
+            "pickle": lambda: pickle.dumps(nested),
+            "re": lambda: re.compile("(" * 20_000 + ")" * 20_000),
+        }
+        failed = []
+
+        def run() -> None:
+            for name, attempt in attempts.items():
+                try:
+                    attempt()
+                except RecursionError:
+                    failed.append(name)
+
+        nested = nested_list()
+        for _ in range(2):
+            thread = runtime.Thread(target=run)
+            thread.start()
+            thread.join()
+        assert failed == list(attempts) * 2, failed
+        while nested:  # taken apart by hand
+            nested = nested.pop()
+
+    child(recurse)
+
+
+# ---- fork ----------------------------------------------------------------------------------------------
+
+
+def test_fork_in_a_thread(child: Child) -> None:
+    def fork_in_thread() -> None:
+        def wait() -> None:
+            os.read(end[0], 1)
+
+        def fork(work: object, status: int) -> None:
+            pid = os.fork()
+            if pid == 0:
+                work()
+                return  # the thread ends, which is the child's main one
+            found = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            assert found == status, found
+            done.append(status)
+
+        def look() -> None:
+            assert threading.enumerate() == [threading.current_thread()]
+            assert threading.current_thread() is threading.main_thread()
+            assert os.listdir("/proc/self/task") == [str(os.getpid())] == [str(threading.get_native_id())]
+            assert scheduler.statistics().alive == 1, scheduler.statistics()
+            for other in others:
+                assert not other.is_alive()
+                other.join()
+            for start in (runtime.Thread, threading.Thread):
+                threads = [start(target=seen.append, args=(n,)) for n in range(20)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            assert len(seen) == 40
+
+        def look_and_leave() -> None:
+            look()
+            os._exit(7)
+
+        def fork_again() -> None:
+            thread = runtime.Thread(target=fork, args=(look_and_leave, 7))
+            thread.start()
+            thread.join()
+            os._exit(9 if done else 1)
+
+        end, seen, done = os.pipe(), [], []
+        others = [runtime.Thread(target=wait) for _ in range(5)]
+        for other in others:
+            other.start()
+        others += [spawn(wait, flags=Clone.VM, exit_signal=signal.SIGCHLD)]
+        for work, status in ((look, 0), (look_and_leave, 7), (fork_again, 9)):
+            thread = runtime.Thread(target=fork, args=(work, status))
+            thread.start()
+            thread.join()
+        assert done == [0, 7, 9]
+        os.write(end[1], b"......")
+        for other in others:
+            other.join()
+        print("parent")
+
+    assert child(fork_in_thread).stdout == "parent\n"
+
+
+def test_fork_while_a_thread_is_at_its_end(child: Child, native_helper: NativeHelper) -> None:
+    """Whatever a thread was at when the process forked, in the child it has ended and can be joined."""
+
+    def fork_at_the_end(path: str, place: int) -> None:
+        lib = ctypes.CDLL(path)
+        go, said, end = os.pipe(), os.pipe(), os.pipe()
+        thread = runtime.Thread(target=os.read, args=(end[0], 1))
+        thread.start()
+        lwp = spawn(os.read, (end[0], 1))
+        tracers = [lib.hold(tid, place, go[0], said[1]) for tid in (thread.native_id, lwp.tid)]
+        if {os.read(said[0], 1) for _ in tracers} != {b"s"}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(end[1], b"..")
+        assert [os.read(said[0], 1) for _ in tracers] == [b"x"] * 2
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)  # who hangs is ended
+            thread.join()
+            assert lwp.join()
+            assert scheduler.statistics().alive == 0
+            again = [spawn(int) for _ in range(5)]
+            assert all(other.join() for other in again)
+            sys.exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+        os.write(go[1], b"..")
+        thread.join()
+        assert lwp.join()
+        for tracer in tracers:
+            os.waitpid(tracer, 0)
+
+    for place in (0, 1):  # IN_KERNEL_EXIT, BLOCKING_SIGNALS
+        child(fork_at_the_end, native_helper.path, place)
+
+
+def test_forks_while_threads_come_and_go(child: Child) -> None:
+    def fork_often() -> None:
+        def churn() -> None:
+            while not over:
+                lwps.append(spawn(int))
+                del lwps[:-40]
+
+        over, lwps = False, []
+        churners = [runtime.Thread(target=churn) for _ in range(2)]
+        for churner in churners:
+            churner.start()
+        for _ in range(300):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                for lwp in lwps:
+                    lwp.join()
+                assert spawn(int).join()
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        over = True
+        for churner in churners:
+            churner.join()
+
+    child(fork_often)
+
+
+# ---- many ----------------------------------------------------------------------------------------------
+
+
+def test_memory_stays_over_thousands_of_threads(child: Child) -> None:
+    def run_many() -> None:
+        def resident() -> int:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+        def run(count: int) -> None:
+            for n in range(count):
+                thread = runtime.Thread(target=sorted, args=([n, 1],))
+                thread.start()
+                thread.join()
+
+        run(500)
+        before = resident()
+        run(2000)
+        assert resident() - before < 1 << 20, resident() - before
+        assert len(threading.enumerate()) == 1
+
+    child(run_many)
+
+
+def test_thousands_alive_at_once(child: Child) -> None:
+    def run_many() -> None:
+        release = os.pipe()
+        release_all = threading.Event()
+        threads = [runtime.Thread(target=release_all.wait) for _ in range(4000)]
+        lwps = [spawn(os.read, (release[0], 1)) for _ in range(1000)]
+        for thread in threads:
+            thread.start()
+        found = scheduler.statistics()
+        assert (found.alive, found.peak, found.started) == (5000, 5000, 5000), found
+        assert len(os.listdir("/proc/self/task")) == 5001
+        assert len(threading.enumerate()) >= 4001
+        assert len({thread.ident for thread in threads} | {lwp.ident for lwp in lwps}) == 5000
+        print(len(Path("/proc/self/maps").read_text().splitlines()))
+        release_all.set()
+        os.write(release[1], b"." * 1000)
+        for thread in threads:
+            thread.join()
+        assert all(lwp.join() for lwp in lwps)
+        assert scheduler.statistics().alive == 0
+
+    maps = int(child(run_many, timeout=100).stdout)
+    if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 13):
+        assert maps < 1500, "guards without mappings of their own: contexts lie side by side in few mappings"
+
+
+# ---- install -------------------------------------------------------------------------------------------
+
+
+def test_install_and_uninstall(child: Child) -> None:
+    def install() -> None:
+        import _thread
+        from concurrent.futures import ThreadPoolExecutor
+
+        def names() -> list[object]:
+            return [
+                threading.Thread.start,
+                threading.Thread.join,
+                _thread.start_new_thread,
+                _thread._count,
+                getattr(threading, "_start_new_thread", None),
+            ]
+
+        def started() -> int:
+            return scheduler.statistics().started
+
+        def run(target: object = int) -> None:
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+            assert not thread.is_alive()
+
+        stock = names()
+        runtime.uninstall()  # harmless
+        run()
+        assert started() == 0
+        end = os.pipe()
+        early = threading.Thread(target=os.read, args=(end[0], 1), daemon=True)
+        early.start()
+
+        def in_force() -> None:
+            runtime.install()
+            runtime.install()  # harmless
+            assert names() != stock
+            before = started()
+            run()
+            assert started() == before + 1
+            with ThreadPoolExecutor(4) as pool:
+                assert list(pool.map(lambda n: n * n, range(100))) == [n * n for n in range(100)]
+            assert before + 2 <= started() <= before + 5
+            came, done, end = threading.Event(), threading.Event(), os.pipe()
+            ident = _thread.start_new_thread(lambda: (came.set(), done.wait()), ())
+            assert isinstance(ident, int)
+            came.wait()
+            assert _thread._count() == 2, "early and this one"
+            done.set()
+            while _thread._count() > 1:
+                os.sched_yield()
+            late = threading.Thread(target=os.read, args=(end[0], 1), daemon=True)
+            late.start()
+            runtime.uninstall()
+            runtime.uninstall()
+            assert names() == stock
+            os.write(end[1], b".")
+            late.join()  # one of ours, by stock join
+            assert not late.is_alive()
+            before = started()
+            run()
+            assert started() == before
+
+        in_force()
+        in_force()
+        os.write(end[1], b".")
+        early.join()
+
+    child(install)
+
+
+# ---- what is told of the living ------------------------------------------------------------------------
+
+
+def test_statistics_and_steps() -> None:
+    before = scheduler.statistics()
+    with scheduler.record_steps() as steps:
+        lwp = spawn(int)
+        assert lwp.join()
+    after = scheduler.statistics()
+    assert after.started == before.started + 1
+    child = [step.name for step in steps if step.tid == lwp.tid]
+    assert child == [
+        *("born", "glibc", "robust", "rseq", "unmask", "python", "target", "returned"),
+        *("destructors", "unlist", "exit"),
+    ]
+    names = [step.name for step in steps if step.tid == threading.get_native_id()]
+    assert names.index("tcb") < names.index("list") < names.index("tls") < names.index("clone")
+    assert names.index("clone") < names.index("cloned") < names.index("join") < names.index("cleared")
+    assert names[-1] == "recycled"
+    assert [step.ns for step in steps] == sorted(step.ns for step in steps)
+
+    scheduler.measure(True)
+    try:
+        for _ in range(20):
+            assert spawn(sum, (range(100_000),)).join()
+        found = scheduler.statistics()
+    finally:
+        scheduler.measure(False)
+    assert found.measured == 20
+    assert 0 < found.latency_p50 <= found.latency_p99 < 10
+    assert 0 < found.cpu < 60
+    assert 1000 < found.stack_used < 8 << 20

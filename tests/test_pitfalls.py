@@ -1,0 +1,778 @@
+"""What a hand-made thread gets wrong first, one test each: what crashed or corrupted simpler versions.
+
+The number is that of the pitfall.  What would take the process down runs in a process of its own (`child`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Child, NativeHelper, wait_until_parked
+
+import runtime
+from runtime import Clone, scheduler
+from runtime.scheduler import spawn
+
+libc = ctypes.CDLL(None)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes user ids")
+
+
+# ---- 1: libc's single-threaded short cuts --------------------------------------------------------------
+
+
+def hammer_malloc(helper: str) -> None:
+    """Four threads in one arena: without locks its lists break at once."""
+    lib = ctypes.CDLL(helper)
+    assert os.listdir("/proc/self/task") == [str(os.getpid())]
+    damaged: list[int] = []
+    threads = [
+        runtime.Thread(target=lambda seed: damaged.append(lib.hammer_malloc(300_000, seed)), args=(seed,))
+        for seed in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert damaged == [0, 0, 0, 0]
+
+
+def test_01_malloc_takes_its_locks_though_no_pthread_was_made(child: Child, native_helper: NativeHelper) -> None:
+    child(hammer_malloc, native_helper.path, env={"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"})
+
+
+# ---- 2: glibc's list of threads ------------------------------------------------------------------------
+
+
+def seteuid_reaches(_: str) -> None:
+    """To the kernel an id is one thread's; that it holds for the process is glibc's doing, by its list."""
+    end = os.pipe()
+
+    def euid() -> int:
+        status = Path(f"/proc/self/task/{lwp.tid}/status").read_text()
+        return int(status.partition("Uid:")[2].split()[1])
+
+    lwp = spawn(os.read, (end[0], 1))
+    assert euid() == 0
+    os.seteuid(65534)
+    seen = euid()
+    os.seteuid(0)
+    again = euid()
+    os.write(end[1], b".")
+    lwp.join()
+    assert (seen, again) == (65534, 0)
+
+
+def initial_exec_library_reaches(path: str) -> None:
+    """A library with TLS at a fixed place, loaded while our thread lives, has its image in that thread."""
+    go, came = os.pipe(), os.pipe()
+    seen: list[int] = []
+
+    def look() -> None:
+        os.write(came[1], b".")
+        os.read(go[0], 1)
+        seen.append(ctypes.CDLL(path).get())
+
+    thread = runtime.Thread(target=look)
+    thread.start()
+    os.read(came[0], 1)
+    library = ctypes.CDLL(path)
+    os.write(go[1], b".")
+    thread.join()
+    later = runtime.Thread(target=lambda: seen.append(library.get()))
+    later.start()
+    later.join()
+    assert seen == [42, 42]
+
+
+def fork_in_thread(_: str) -> None:
+    """fork() takes the caller off glibc's lists and puts it back: one that is on none faults there."""
+    statuses: list[int] = []
+
+    def fork_and_wait() -> None:
+        pid = os.fork()
+        if pid == 0:
+            alive = threading.Thread(target=lambda: None)
+            alive.start()
+            alive.join()
+            os._exit(5)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    thread = runtime.Thread(target=fork_and_wait)
+    thread.start()
+    thread.join()
+    assert statuses == [5]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(seteuid_reaches, marks=needs_root), initial_exec_library_reaches, fork_in_thread],
+)
+def test_02_glibc_knows_our_threads(program: object, child: Child, native_helper: NativeHelper) -> None:
+    assert callable(program)
+    child(program, native_helper.initial_exec)
+
+
+# ---- 3: the right one of its lists ---------------------------------------------------------------------
+
+
+def stack_after_forks(helper: str) -> None:
+    """No pthread, in our thread's child or in that one's child, is given the stack of our thread."""
+    lib = ctypes.CDLL(helper)
+    lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+    found: list[int] = []
+
+    def fork_and_look() -> None:
+        known.wait()
+        found.append(lib.fork_and_look(lwp.context.guard[0], lwp.context.tls_block[1]))
+
+    known = threading.Event()
+    lwp = spawn(fork_and_look)
+    known.set()
+    lwp.join()
+    assert found == [0]
+
+
+def test_03_a_forked_child_leaves_our_stacks_alone(child: Child, native_helper: NativeHelper) -> None:
+    child(stack_after_forks, native_helper.path)
+
+
+# ---- 4: pthread_exit -----------------------------------------------------------------------------------
+
+
+def exit_by_pthread_exit() -> None:
+    """pthread_exit unwinds to a frame that ends the thread; also from deep inside."""
+
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        libc.pthread_exit(None)
+
+    lwps = [spawn(deep, (levels,)) for levels in (0, 1, 50)]
+    assert all(lwp.join(30) for lwp in lwps)
+    assert scheduler.statistics().alive == 0
+    assert spawn(lambda: None).join(30)
+
+
+def daemons_at_exit() -> None:
+    """The interpreter ends daemon threads by pthread_exit when they want the GIL: asleep, running, in C."""
+
+    def spin() -> None:
+        came.release()
+        while True:
+            pass
+
+    def sleep() -> None:
+        came.release()
+        while True:
+            time.sleep(0.001)
+
+    def read() -> None:
+        came.release()
+        os.read(os.pipe()[0], 1)
+
+    came = threading.Semaphore(0)
+    for target in (spin, sleep, read, spin, sleep):
+        runtime.Thread(target=target, daemon=True).start()
+    for _ in range(5):
+        came.acquire()
+    print("main is done")
+
+
+def test_04_pthread_exit_ends_the_thread(child: Child) -> None:
+    child(exit_by_pthread_exit)
+    for _ in range(5):
+        ended = child(daemons_at_exit)
+        assert (ended.stdout, ended.stderr) == ("main is done\n", "")
+
+
+# ---- 5, 6: the word that the kernel clears -------------------------------------------------------------
+
+
+def join_asleep() -> None:
+    """The kernel wakes a joiner that sleeps already: as a shared futex, whatever it sleeps on."""
+    for _ in range(20):
+        assert spawn(wait_until_parked, (os.getpid(),)).join()
+
+
+def test_05_join_wakes_when_it_sleeps_before_the_end(child: Child) -> None:
+    child(join_asleep, timeout=30)
+
+
+def context_of_the_dying(helper: str) -> None:
+    """A thread has left user space for good but its word is not cleared: its memory is still its own."""
+    lib = ctypes.CDLL(helper)
+    go, said, end = os.pipe(), os.pipe(), os.pipe()
+    lwp = spawn(os.read, (end[0], 1))
+    tracer = lib.hold(lwp.tid, 0, go[0], said[1])  # IN_KERNEL_EXIT
+    if os.read(said[0], 1) != b"s":
+        print("can't trace")
+        os.waitpid(tracer, 0)
+        os.write(end[1], b".")
+        return
+    os.write(end[1], b".")
+    assert os.read(said[0], 1) == b"x"
+
+    assert lwp.is_alive()
+    assert not lwp.join(0.01)
+    for _ in range(3):
+        others = [spawn(lambda: None) for _ in range(10)]
+        assert lwp.ident not in {other.ident for other in others}
+        assert all(other.join() for other in others)
+    assert lwp.is_alive()
+
+    os.write(go[1], b".")
+    assert lwp.join(30)
+    assert os.waitpid(tracer, 0)[1] == 0
+    assert spawn(lambda: None).ident == lwp.ident, "the context is used again once it is free, the last first"
+
+
+def test_06_memory_is_not_used_again_before_the_word_is_cleared(child: Child, native_helper: NativeHelper) -> None:
+    ended = child(context_of_the_dying, native_helper.path)
+    if "can't trace" in ended.stdout:
+        pytest.skip("ptrace is not allowed here")
+
+
+# ---- 7: setuid waits for every thread on the list ------------------------------------------------------
+
+
+def set_ids_in_a_storm() -> None:
+    """setegid and seteuid signal every thread on the list and wait for it; threads come and go meanwhile."""
+    over = False
+    ended = 0
+
+    def start_and_join() -> None:
+        nonlocal ended
+        while not over:
+            lwps = [spawn(lambda: None) for _ in range(4)]
+            ended += sum(lwp.join() for lwp in lwps)
+
+    starters = [threading.Thread(target=start_and_join), runtime.Thread(target=start_and_join)]
+    for starter in starters:
+        starter.start()
+    calls = 0
+    while calls < 200 or ended < 2000:
+        os.setegid(65534)
+        os.seteuid(65534)
+        os.seteuid(0)
+        os.setegid(0)
+        calls += 1
+        if calls % 20 == 0:
+            time.sleep(0.001)  # without a pause setxid has the lock nearly always
+    over = True
+    for starter in starters:
+        starter.join()
+    print(calls, ended)
+
+
+@needs_root
+def test_07_setuid_does_not_hang_on_threads_that_start_and_end(child: Child) -> None:
+    child(set_ids_in_a_storm)
+
+
+# ---- 8: the pointer guard ------------------------------------------------------------------------------
+
+
+def convert_elsewhere() -> None:
+    """A converter opened here, used there: its functions are pointers mangled with the pointer guard."""
+    libc.iconv_open.restype = ctypes.c_void_p
+    libc.iconv.argtypes = [ctypes.c_void_p] + [ctypes.c_void_p] * 4
+    libc.iconv.restype = ctypes.c_size_t
+    converter = libc.iconv_open(b"UTF-8", b"ISO-8859-15")
+    if converter in (None, ctypes.c_void_p(-1).value):
+        print("no converter")
+        return
+
+    def convert(text: bytes) -> str:
+        source, room = ctypes.create_string_buffer(text, len(text)), ctypes.create_string_buffer(100)
+        places = ctypes.c_void_p(ctypes.addressof(source)), ctypes.c_void_p(ctypes.addressof(room))
+        lengths = ctypes.c_size_t(len(text)), ctypes.c_size_t(100)
+        assert (
+            libc.iconv(converter, *(ctypes.byref(x) for x in (places[0], lengths[0], places[1], lengths[1])))
+            != ctypes.c_size_t(-1).value
+        )
+        return room.raw[: 100 - lengths[1].value].decode()
+
+    assert convert(b"\xa4") == "\u20ac"
+    found: list[str] = []
+    lwp = spawn(lambda: found.append(convert(b"\xa4 99")))
+    lwp.join()
+    assert found == ["\u20ac 99"]
+
+
+def test_08_a_converter_opened_in_one_thread_works_in_another(child: Child) -> None:
+    if "no converter" in child(convert_elsewhere).stdout:
+        pytest.skip("this system has no gconv modules")
+
+
+# ---- 9: rseq -------------------------------------------------------------------------------------------
+
+
+def test_09_sched_getcpu_tells_the_cpu() -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    if cpus == [0]:
+        pytest.skip("0 is the only CPU, and what an unregistered area says")
+    found: list[tuple[int, int]] = []
+
+    def look() -> None:
+        for cpu in cpus:
+            os.sched_setaffinity(0, {cpu})
+            found.append((cpu, libc.sched_getcpu()))
+
+    for _ in range(2):  # a new context, then one used before
+        assert spawn(look).join()
+    assert found == [(cpu, cpu) for cpu in cpus] * 2
+
+
+# ---- 10, 11: the DTV -----------------------------------------------------------------------------------
+
+
+def many_tls_libraries(paths: list[str]) -> None:
+    """More modules than the DTV has room for, while a thread lives: the dynamic linker reallocates it."""
+    go, came = os.pipe(), os.pipe()
+    libraries: list[ctypes.CDLL] = []
+    seen: list[list[int]] = []
+
+    def use() -> None:
+        for _ in paths:
+            os.write(came[1], b".")
+            os.read(go[0], 1)
+            libraries[-1].set(len(libraries))
+        seen.append([library.get() for library in libraries])
+
+    def fresh() -> None:
+        seen.append([library.get() for library in libraries])
+
+    lwp = spawn(use)
+    for path in paths:
+        os.read(came[0], 1)
+        libraries.append(ctypes.CDLL(path))
+        os.write(go[1], b".")
+    lwp.join()
+    for _ in range(3):
+        again = spawn(fresh)
+        again.join()
+        assert again.ident == lwp.ident, "the same context, with what the DTV grew to"
+    values = [n + 3000 * ((n + 128) % 256 - 128) for n in range(1, len(paths) + 1)]
+    assert seen == [values, *[[7] * len(paths)] * 3]
+
+
+def test_10_the_dtv_grows_when_libraries_come(child: Child, native_helper: NativeHelper) -> None:
+    child(many_tls_libraries, native_helper.copies(native_helper.dynamic, 60))
+
+
+def other_namespace(path: str) -> None:
+    """A library in a namespace of its own brings a second libc, whose TLS our threads need as well."""
+    libc.dlmopen.restype = libc.dlsym.restype = ctypes.c_void_p
+    libc.dlmopen.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_int]
+    libc.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    go, came = os.pipe(), os.pipe()
+    results: list[tuple[int, int, int, int]] = []
+
+    def function(name: bytes, *arguments: object) -> object:
+        return ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(libc.dlsym(handle, name))
+
+    def use(wait: bool) -> None:
+        if wait:
+            os.write(came[1], b".")
+            os.read(go[0], 1)
+        before, works = get(), libc_works()
+        put(3)
+        results.append((before, works, get(), libc_works()))
+
+    early = spawn(use, (True,))
+    os.read(came[0], 1)
+    handle = libc.dlmopen(-1, path.encode(), os.RTLD_NOW)
+    assert handle, "dlmopen failed"
+    get, libc_works, put = function(b"get"), function(b"libc_works"), function(b"set", ctypes.c_int)
+    os.write(go[1], b".")
+    assert early.join()
+    for _ in range(3):
+        assert spawn(use, (False,)).join()
+    assert results == [(7, 1, 3 + 3000 * 3, 1)] * 4
+
+
+def test_11_tls_of_a_library_in_another_namespace(child: Child, native_helper: NativeHelper) -> None:
+    child(other_namespace, native_helper.dynamic)
+
+
+# ---- 12: the tid in struct pthread ---------------------------------------------------------------------
+
+
+def test_12_locks_know_their_owner(native_helper: NativeHelper) -> None:
+    errors = (ctypes.c_int * 6)()
+    assert spawn(native_helper.lib.lock_errors, (errors,)).join()
+    assert list(errors) == [0, 0, 35, 0, 0, 0], "only locking the checking mutex again is EDEADLK"
+
+    # Two threads, one recursive mutex: the second is not taken for its owner.
+    results: list[int] = []
+    locked, tried = threading.Event(), threading.Event()
+
+    def own() -> None:
+        results.append(native_helper.lib.recursive_trylock())
+        results.append(native_helper.lib.recursive_trylock())
+        locked.set()
+        tried.wait()
+        native_helper.lib.recursive_unlock()
+        native_helper.lib.recursive_unlock()
+
+    def want() -> None:
+        locked.wait()
+        results.append(native_helper.lib.recursive_trylock())
+        tried.set()
+
+    for lwp in [spawn(own), spawn(want)]:
+        assert lwp.join()
+    assert results == [0, 0, 16], "EBUSY for the second thread"
+
+
+# ---- 13: ctype tables, the resolver's state ------------------------------------------------------------
+
+
+def test_13_isalpha_and_the_resolver_work_in_each_thread(native_helper: NativeHelper) -> None:
+    letters: list[int] = []
+    states: list[int] = [native_helper.lib.resolver_state()]
+    both = threading.Barrier(2)
+
+    def look() -> None:
+        letters.append(sum(bool(libc.isalpha(c)) for c in range(128)))
+        states.append(native_helper.lib.resolver_state())
+        both.wait()  # both live now: none has the other's context
+
+    for _ in range(2):  # new contexts, then used ones
+        for lwp in [spawn(look), spawn(look)]:
+            assert lwp.join()
+        assert len(set(states)) == 3, "main and two threads: three states"
+        del states[1:]
+    assert letters == [52] * 4
+
+
+# ---- 14: the stack that glibc believes in --------------------------------------------------------------
+
+
+def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: NativeHelper) -> None:
+    for size in (None, 64 << 10, 1 << 20):
+        out = (ctypes.c_size_t * 3)()
+        lwp = spawn(native_helper.lib.stack_range, (out,), stack_size=size)
+        assert lwp.join()
+        low, high, frame = out
+        context = lwp.context
+        assert context is not None
+        assert low == context.stack[0]
+        assert low <= frame < context.stack[1] <= high
+        # What lies above the stack in the range is the thread's own, as glibc counts its descriptor too.
+        assert high - context.tls_block[1] < 8192
+
+
+# ---- 15: libc's per-thread memory ----------------------------------------------------------------------
+
+
+def many_with_malloc(helper: str) -> None:
+    """malloc's tcache and arena are a thread's, and only glibc could free them: the next thread gets them."""
+    lib = ctypes.CDLL(helper)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            spawn(lib.fill_tcache).join()
+
+    run(1000)
+    before = resident()
+    run(20_000)
+    print(f"{(resident() - before) >> 10} KiB")
+    assert resident() - before < 2 << 20
+
+
+def test_15_threads_that_malloc_leave_memory_where_it_was(child: Child, native_helper: NativeHelper) -> None:
+    child(many_with_malloc, native_helper.path)
+
+
+# ---- 16: the last thread -------------------------------------------------------------------------------
+
+
+def main_leaves() -> None:
+    """main calls pthread_exit: the process lives until our thread has ended, and then ends well."""
+
+    def outlive() -> None:
+        while Path(f"/proc/self/task/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            os.sched_yield()
+        print("main is gone", flush=True)
+
+    spawn(outlive)
+    libc.pthread_exit(None)
+
+
+def test_16_the_process_lives_until_our_thread_has_ended(child: Child) -> None:
+    assert child(main_leaves).stdout == "main is gone\n"
+
+
+# ---- 17: signals while a thread is half made, a TCB of its own -----------------------------------------
+
+
+def start_in_a_storm(helper: str, number: int) -> None:
+    """Signals rain on the process; only a starter and its threads take them, often in their first steps."""
+    lib = ctypes.CDLL(helper)
+    assert lib.count_signals(number) == 0
+    idents: list[tuple[int, int]] = []
+
+    def child() -> None:
+        idents.append((threading.get_ident(), threading.get_native_id()))
+
+    def start() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        for _ in range(500):
+            lwps = [spawn(child) for _ in range(4)]
+            for lwp in lwps:
+                lwp.join()
+                assert (lwp.ident, lwp.tid) in idents
+            idents.clear()
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    starter = threading.Thread(target=start)
+    starter.start()
+    storm = lib.storm_begin(number)
+    starter.join()
+    assert lib.storm_end(storm)
+    assert lib.signals_strange() == 0
+    assert lib.signals_handled() > 100
+    print(lib.signals_handled())
+
+
+def test_17_signals_do_not_hurt_a_half_made_thread(child: Child, native_helper: NativeHelper) -> None:
+    child(start_in_a_storm, native_helper.path, int(signal.SIGUSR1))
+
+    # The new thread has its creator's mask, and 32 and 33, glibc's own, are not left blocked.
+    blocked = {signal.SIGUSR1, signal.SIGTERM, signal.SIGRTMAX}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        masks = [native_helper.lib.signal_mask()]
+        assert spawn(lambda: masks.append(native_helper.lib.signal_mask())).join()
+        masks.append(native_helper.lib.signal_mask())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert masks == [masks[0]] * 3
+    assert {number for number in range(1, 65) if masks[1] >> (number - 1) & 1} == before | blocked
+
+    # Its TLS block is its own.
+    places = []
+    for run in (lambda look: look(), lambda look: spawn(look).join()):
+        run(lambda: places.append((native_helper.lib.errno_address(), native_helper.lib.counter_address())))
+    assert len({address for pair in places for address in pair}) == 4
+
+
+# ---- 18: the first frame -------------------------------------------------------------------------------
+
+
+def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: NativeHelper) -> None:
+    found: list[object] = []
+    walk = (ctypes.c_size_t * 2)()
+
+    def look() -> None:
+        found.append(native_helper.lib.stack_misalignment())
+        found.append(native_helper.lib.unwind_to_end(walk))
+        found.append(native_helper.lib.backtrace_frames())
+
+    for size in (None, 128 << 10):
+        lwp = spawn(look, stack_size=size)
+        assert lwp.join()
+        misaligned, code, frames = found
+        assert misaligned == 0
+        assert code == 5, "_URC_END_OF_STACK"
+        assert isinstance(frames, int)
+        assert 10 < frames < 200
+        assert 10 < walk[0] < 200
+        assert lwp.context is not None
+        assert lwp.context.stack[1] - 256 < walk[1] <= lwp.context.stack[1], "it ended at the top"
+        found.clear()
+
+
+# ---- 19: limits ----------------------------------------------------------------------------------------
+
+
+def no_more_processes() -> None:
+    """The kernel refuses: RuntimeError with the reason, nothing left; it works when there is room again."""
+    import errno
+    import resource
+
+    from runtime.native import ffi, lib
+
+    def counts() -> tuple[int, ...]:
+        lib.lwp_reap()
+        found = ffi.new("struct context_counts *")
+        lib.context_count(found)
+        alive = scheduler.statistics().alive
+        return (
+            alive,
+            found.made - found.cached,
+            len(threading.enumerate()),
+            len(os.listdir("/proc/self/task")),
+        )
+
+    warm = runtime.Thread(target=lambda: None)
+    warm.start()
+    warm.join()
+    while len(os.listdir("/proc/self/task")) > 1:
+        os.sched_yield()
+    if os.geteuid() == 0:
+        os.setresuid(65534, 65534, 65534)  # root is never refused
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    before = counts()
+    for start in (
+        runtime.Thread(target=print).start,
+        lambda: spawn(print),
+        lambda: spawn(print, flags=Clone.VM, exit_signal=signal.SIGCHLD),
+        lambda: spawn(print, flags=Clone(0), exit_signal=signal.SIGCHLD),
+    ):
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))  # this process is one already
+        try:
+            start()
+        except RuntimeError as error:
+            refused = error
+        else:
+            raise AssertionError("no error")
+        assert str(refused) == "can't start new thread", refused
+        assert isinstance(refused.__cause__, OSError)
+        assert refused.__cause__.errno == errno.EAGAIN
+        assert refused.__cause__.strerror
+        del refused
+        assert counts() == before, (counts(), before)
+        resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+
+    # The very thread that was refused can be started when there is room.
+    seen: list[int] = []
+    thread = runtime.Thread(target=seen.append, args=(1,))
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+    try:
+        thread.start()
+    except RuntimeError:
+        assert thread.ident is None
+        assert not thread.is_alive()
+        assert "initial" in repr(thread)
+    else:
+        raise AssertionError("no error")
+    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+    thread.start()
+    thread.join()
+    assert seen == [1]
+
+
+def test_19_a_refused_thread_leaves_nothing(child: Child) -> None:
+    child(no_more_processes)
+
+
+# ---- 20: debuggers, not sanitizers ---------------------------------------------------------------------
+
+
+def test_20_debuggers_see_our_threads() -> None:
+    if not (gdb := shutil.which("gdb")):
+        pytest.skip("no gdb")
+    end, said = os.pipe(), threading.Barrier(4)
+
+    def be_seen() -> None:
+        said.wait()
+        os.read(end[0], 1)
+
+    lwps = [spawn(be_seen, name=f"seen-{n}") for n in range(3)]
+    said.wait()
+    try:
+        commands = ("set debuginfod enabled off", "info threads", "thread apply all backtrace -40")
+        found = subprocess.run(
+            [gdb, "-batch", "-nx", "-p", str(os.getpid()), *(f"-ex={command}" for command in commands)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    finally:
+        for _ in lwps:
+            os.write(end[1], b".")
+        for lwp in lwps:
+            assert lwp.join()
+        for fd in end:
+            os.close(fd)
+    if "Could not attach" in found.stderr or "not permitted" in found.stderr:
+        pytest.skip("gdb may not attach here")
+    for n, lwp in enumerate(lwps):
+        # "Thread 0x..." is what libthread_db knows, from glibc's list; without it gdb says only "LWP".
+        assert f'Thread {lwp.ident:#x} (LWP {lwp.tid}) "seen-{n}"' in found.stdout, found.stderr
+    assert "corrupt stack" not in found.stdout
+    assert "previous frame" not in found.stdout
+
+
+# ---- 21: the Python side -------------------------------------------------------------------------------
+
+
+def test_21_python_knows_the_thread_by_one_identity() -> None:
+    libc.pthread_self.restype = ctypes.c_size_t
+    seen: list[object] = []
+
+    def look() -> None:
+        seen.extend([threading.current_thread(), threading.get_ident(), libc.pthread_self()])
+        seen.append(threading.get_native_id())
+        seen.append(threading.enumerate())
+
+    thread = runtime.Thread(target=look)
+    thread.start()
+    ident, native_id = thread.ident, thread.native_id
+    thread.join()
+    *own, everyone = seen
+    assert own == [thread, ident, ident, native_id]
+    assert isinstance(everyone, list)
+    assert thread in everyone
+    assert not [other for other in everyone if isinstance(other, threading._DummyThread)]
+    assert thread not in threading.enumerate()
+
+
+def test_21_start_returns_though_the_thread_dies_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_type))
+
+    def die(*args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("runtime.thread._bootstrap", die)
+    thread = runtime.Thread(target=print)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert unraisable == [MemoryError]
+    threading._active.pop(thread.ident, None)  # type: ignore[attr-defined, arg-type]
+
+
+def threads_at_exit() -> None:
+    """The program ends when its last thread that is no daemon has; those may start more."""
+    released, started = os.pipe(), threading.Event()
+
+    def last() -> None:
+        print("last")
+
+    def late() -> None:
+        started.set()
+        os.read(released[0], 1)
+        print("late")
+        runtime.Thread(target=last).start()
+
+    runtime.Thread(target=late).start()
+    started.wait()
+
+    def release() -> None:
+        while threading.main_thread().is_alive():  # until it waits in threading._shutdown
+            os.sched_yield()
+        os.write(released[1], b".")
+
+    runtime.Thread(target=release, daemon=True).start()
+    print("main")
+
+
+def test_21_the_program_waits_for_threads_that_are_no_daemons(child: Child) -> None:
+    assert child(threads_at_exit).stdout == "main\nlate\nlast\n"

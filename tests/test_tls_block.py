@@ -1,0 +1,253 @@
+"""Our TLS block against the dynamic linker's, `_dl_allocate_tls`: same DTV, same images, byte by byte."""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Child, NativeHelper
+
+import runtime
+from runtime import scheduler
+from runtime.native import ffi, lib
+from runtime.scheduler import spawn
+
+libc = ctypes.CDLL(None)
+libc._dl_allocate_tls.restype = ctypes.c_void_p
+libc._dl_allocate_tls.argtypes = [ctypes.c_void_p]
+libc._dl_deallocate_tls.argtypes = [ctypes.c_void_p, ctypes.c_bool]
+
+WORD = ctypes.sizeof(ctypes.c_void_p)
+UNALLOCATED = 2 ** (8 * WORD) - 1
+DTV_IN_TCB = {"x86_64": WORD, "aarch64": 0}[os.uname().machine]
+OWN_STACK = 3 << 20  # a stack size that no other test uses: its first context is new
+
+
+def word(address: int) -> int:
+    return ctypes.c_size_t.from_address(address).value
+
+
+class Block:
+    """A TLS block that no thread runs on: where its thread pointer is, and what its DTV says."""
+
+    def __init__(self, thread_pointer: int) -> None:
+        self.thread_pointer = thread_pointer
+        dtv = word(thread_pointer + DTV_IN_TCB)
+        self.length = word(dtv - 2 * WORD)
+        self.generation = word(dtv)
+        self.entries = {
+            module: (word(dtv + 2 * WORD * module), word(dtv + 2 * WORD * module + WORD))
+            for module in range(1, self.length + 1)
+        }
+
+    def offset(self, module: int) -> int | None:
+        """From the thread pointer to the module's block; None: not there, __tls_get_addr has to allocate it."""
+        value, to_free = self.entries.get(module, (UNALLOCATED, 0))
+        assert to_free == 0, "static blocks are not freed, and no dynamic one is there yet"
+        # Where no module is, the linker has zeros and we the mark for unallocated: see context_load_tls().
+        return None if value in (0, UNALLOCATED) else value - self.thread_pointer
+
+    def content(self, module: int, size: int) -> bytes:
+        return ctypes.string_at(self.entries[module][0], size)
+
+
+@pytest.fixture
+def reference() -> Iterator[type]:
+    """Makes blocks as the dynamic linker does."""
+    made: list[int] = []
+
+    class Reference(Block):
+        def __init__(self) -> None:
+            made.append(libc._dl_allocate_tls(None))
+            super().__init__(made[-1])
+
+    yield Reference
+    for pointer in made:
+        libc._dl_deallocate_tls(pointer, True)
+
+
+@pytest.fixture
+def ours() -> Iterator[type]:
+    """Prepares contexts as for a new thread, but starts none."""
+    made: list[Any] = []
+
+    class Ours(Block):
+        def __init__(self, stack_size: int = OWN_STACK) -> None:
+            context = lib.context_get(stack_size)
+            assert context
+            made.append(context)
+            assert lib.context_blank(context) == 0
+            assert lib.context_load_tls(context) == 0
+            super().__init__(int(ffi.cast("uintptr_t", context.tp)))
+
+    yield Ours
+    for context in made:
+        lib.context_put(context, 0)
+
+
+def load_copy(library: str, folder: Path) -> ctypes.CDLL:
+    """Loads a copy, which is a module of its own and can be unloaded again."""
+    path = folder / f"copy_of_{Path(library).name}"
+    path.write_bytes(Path(library).read_bytes())
+    return ctypes.CDLL(str(path))
+
+
+def libc_module() -> int:
+    return int(lib.glibc.libc_module)
+
+
+def compare(mine: Block, reference: Block, helper: NativeHelper, used: bool = False) -> None:
+    """Same DTV, same content; `used`: a thread has run on it, so libc's own block is what that one left."""
+    modules = helper.modules()
+    assert libc_module() in modules
+    assert mine.generation == reference.generation
+    assert mine.length >= max(modules)
+    for module in range(1, max(mine.length, reference.length) + 1):
+        assert mine.offset(module) == reference.offset(module), f"module {module}"
+    for number, module in modules.items():
+        if mine.offset(number) is None:
+            continue
+        assert mine.entries[number][0] % module.align == module.image % module.align
+        if not (used and number == libc_module()):
+            content = mine.content(number, module.size)
+            assert content == reference.content(number, module.size), f"module {number}"
+            assert content[: module.image_size] == ctypes.string_at(module.image, module.image_size)
+            assert not any(content[module.image_size :])
+
+
+def test_a_new_block_is_the_linkers(ours: Any, reference: Any, native_helper: NativeHelper) -> None:
+    compare(ours(), reference(), native_helper)
+
+
+@pytest.mark.loads
+def test_a_used_block_is_the_linkers_again(
+    ours: Any, reference: Any, native_helper: NativeHelper, tmp_path: Path
+) -> None:
+    library = load_copy(native_helper.initial_exec, tmp_path)
+    size = OWN_STACK + (1 << 20)
+    lwp = spawn(library.set, (-1,), stack_size=size)
+    assert lwp.join()
+    mine = ours(size)
+    assert mine.thread_pointer == lwp.ident, "the context that the thread has left"
+    compare(mine, reference(), native_helper, used=True)
+    _ctypes.dlclose(library._handle)
+
+
+@pytest.mark.loads
+def test_blocks_after_dlopen_and_dlclose(
+    ours: Any, reference: Any, native_helper: NativeHelper, tmp_path: Path
+) -> None:
+    old = ours()
+    for source in (native_helper.initial_exec, native_helper.dynamic):
+        before = native_helper.modules()
+        library = load_copy(source, tmp_path)
+        (new,) = native_helper.modules().keys() - before.keys()
+        mine = ours()
+        compare(mine, reference(), native_helper)
+        static = source == native_helper.initial_exec
+        assert (mine.offset(new) is not None) == static
+        assert mine.generation > old.generation
+        if static:
+            assert mine.content(new, 8) == (42).to_bytes(4, "little") + bytes(4)
+        _ctypes.dlclose(library._handle)
+        assert new not in native_helper.modules()
+        compare(ours(), reference(), native_helper)
+
+
+def more_modules_than_the_dtv_has(paths: list[str]) -> None:
+    """Contexts that were used before libraries came are made longer when they are used again."""
+    values: list[list[int]] = []
+    first = spawn(lambda: None)
+    first.join()
+    libraries = [ctypes.CDLL(path) for path in paths]
+    second = spawn(lambda: values.append([library.get() for library in libraries]))
+    second.join()
+    assert second.ident == first.ident
+    assert values == [[7] * len(paths)]
+
+
+def test_a_used_context_gets_a_longer_dtv(child: Child, native_helper: NativeHelper) -> None:
+    child(more_modules_than_the_dtv_has, native_helper.copies(native_helper.dynamic, 60))
+
+
+def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeHelper) -> None:
+    here = native_helper.modules()
+    there: list[tuple[int, dict[int, Any]]] = []
+    lwp = spawn(lambda: there.append((native_helper.lib.thread_pointer(), native_helper.modules())))
+    assert lwp.join()
+    (pointer, modules), main = there[0], native_helper.lib.thread_pointer()
+    assert pointer == lwp.ident
+    assert modules.keys() == here.keys()
+    context = lwp.context
+    assert context is not None
+    low, high = context.tls_block
+    for number, module in modules.items():
+        if module.here and low <= module.here < high:
+            assert module.here + module.size <= high
+            assert module.here - pointer == here[number].here - main, "the same offset in every thread"
+    assert low <= modules[libc_module()].here < high
+
+
+def dynamic_tls_is_freed(path: str) -> None:
+    """What __tls_get_addr allocates for a thread is freed at its end: 3 KiB each, 30 MB here if not."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            seen.clear()
+            spawn(lambda: seen.extend([library.get(), library.set(1)])).join()
+            assert seen[0] == 7
+
+    library = ctypes.CDLL(path)
+    seen: list[int] = []
+    run(1000)
+    before = resident()
+    run(10_000)
+    assert resident() - before < 2 << 20, resident() - before
+
+
+def test_dynamic_tls_is_freed_at_the_end_of_a_thread(child: Child, native_helper: NativeHelper) -> None:
+    child(dynamic_tls_is_freed, native_helper.dynamic)
+
+
+def libraries_come_while_threads_start(paths: list[str]) -> None:
+    """Whatever a dlopen and a start do at the same time, the thread finds the images of what was loaded before it."""
+    libraries: list[ctypes.CDLL] = []
+    wrong: list[object] = []
+    over = False
+
+    def look(expected: list[ctypes.CDLL]) -> None:
+        values = [library.get() for library in expected]
+        if values != [42] * len(values):
+            wrong.append(values)
+        for library in expected:
+            library.set(1)
+
+    def start() -> None:
+        while not over:
+            for lwp in [spawn(look, (list(libraries),)) for _ in range(4)]:
+                lwp.join()
+
+    starters = [runtime.Thread(target=start) for _ in range(2)]
+    for starter in starters:
+        starter.start()
+    for path in paths:
+        libraries.append(ctypes.CDLL(path))
+        before = scheduler.statistics().started
+        while scheduler.statistics().started < before + 10:
+            os.sched_yield()
+    over = True
+    for starter in starters:
+        starter.join()
+    assert not wrong, wrong
+
+
+def test_libraries_with_initial_exec_tls_come_while_threads_start(child: Child, native_helper: NativeHelper) -> None:
+    child(libraries_come_while_threads_start, native_helper.copies(native_helper.initial_exec, 30))
