@@ -14,13 +14,12 @@ import argparse
 import gc
 import json
 import os
-import platform
-import statistics
-import sysconfig
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+
+from common import machine, spread
 
 import runtime
 from runtime.scheduler import spawn
@@ -95,28 +94,6 @@ def measure(rounds: int, size: int, pinned: bool) -> list[Result]:
         ratio_low, ratio, ratio_high = spread(ratios)
         results.append(Result(name, pinned, middle, low, high, ratio, ratio_low, ratio_high))
     return results
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """10th percentile, median, 90th percentile."""
-    tenths = statistics.quantiles(values, n=10, method="inclusive")
-    return tenths[0], statistics.median(values), tenths[-1]
-
-
-def machine() -> dict[str, str]:
-    processor = platform.machine()
-    with open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                processor = line.split(":", 1)[1].strip()
-                break
-    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return {
-        "python": f"{platform.python_version()}, {platform.python_compiler()}, {'with' if optimized else 'no'} PGO",
-        "processor": f"{processor}, {len(os.sched_getaffinity(0))} cores",
-        "system": f"Linux {platform.release()}, {' '.join(platform.libc_ver())}",
-        "load": f"{os.getloadavg()[0]:.2f} when it began",
-    }
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Runs CPython's own tests of threads twice, as they are and on the runtime, and compares test by test.
 
-    python tools/cpython_suite.py [test_threading test_thread ...]
+    python tools/cpython_suite.py [--all | test_threading test_thread ...]
 
 Exit status 0: no test fares worse on the runtime, apart from those listed with their reasons in
 tests/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of this Python.
@@ -22,7 +22,28 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 LIST = Path(__file__).resolve().parent.parent / "tests" / "cpython_differences.txt"
-MODULES = ["test_threading", "test_thread"]
+MODULES = [
+    "test_threading",
+    "test_thread",
+    "test_threading_local",
+    "test_threadsignals",
+    "test_threadedtempfile",
+    "test_queue",
+    "test_sched",
+    "test_contextlib",
+    "test_fork1",
+]
+#: What --all adds: minutes, not seconds.
+SLOW = [
+    "test_concurrent_futures",
+    "test_socketserver",
+    "test_logging",
+    "test_asyncio",
+    "test_importlib",
+    "test_signal",
+    "test_io",
+    "test_faulthandler",
+]
 NO_TESTS = 77
 
 #: "passed", "skipped" or "failed" for each test id
@@ -79,6 +100,15 @@ def outcome(case: ElementTree.Element) -> str:
     return "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
 
 
+def shipped(name: str) -> bool:
+    """Whether this Python has the test module, and not just an empty folder of its name."""
+    try:
+        spec = importlib.util.find_spec(f"test.{name}")
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None
+
+
 def listed() -> list[str]:
     """The ids of the tests that are known to differ on this Python: lines of `versions id reason`."""
     here = "{}.{}".format(*sys.version_info)
@@ -90,7 +120,8 @@ def listed() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", default=MODULES)
-    parser.add_argument("--timeout", type=float, default=300, help="seconds for each run (default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="the slow ones too: " + ", ".join(SLOW))
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for each run (default: %(default)s)")
     parser.add_argument("--show", action="store_true", help="print what the tests print")
     options = parser.parse_args()
     print(f"CPython {sys.version.split()[0]}", flush=True)
@@ -98,10 +129,11 @@ def main() -> int:
         print("this Python ships no test.test_threading: nothing to compare")
         return NO_TESTS
 
+    modules = [name for name in options.modules + (SLOW if options.all else []) if shipped(name)]
     leave_out = listed()
     try:
-        stock = run([], options.modules, [], options.timeout, options.show)
-        ours = run(["-m", "runtime", "run"], options.modules, leave_out, options.timeout, options.show)
+        stock = run([], modules, [], options.timeout, options.show)
+        ours = run(["-m", "runtime", "run"], modules, leave_out, options.timeout, options.show)
     except RunFailed as error:
         print(f"failed: {error}")
         return 1
