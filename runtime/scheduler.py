@@ -229,10 +229,14 @@ def begin(
     flags: int = THREAD_FLAGS,
     exit_signal: int = 0,
     name: str | None = None,
+    wait: bool = False,
 ) -> None:
-    """Starts a reserved LWP.  On failure nothing runs, nothing is left, and it may be tried again."""
+    """Starts a reserved LWP, and waits until it is about to call the target if told to.
+
+    On failure nothing runs, nothing is left, and it may be tried again.
+    """
     try:
-        lwp._begin(target, args, kwargs, flags, exit_signal, name)
+        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait)
     except OSError as error:
         raise _cannot_start(error) from error
 
@@ -286,7 +290,8 @@ def spawn(
         try:
             begin(lwp, _as_process, (target, args, kwargs or {}), None, flags, exit_signal, name)
         except BaseException:
-            _processes.discard(lwp)
+            if lwp.tid == 0:  # else it runs, and a signal handler has raised in us
+                _processes.discard(lwp)
             raise
     return lwp
 

@@ -184,7 +184,8 @@ class Thread(threading.Thread):
     # start and join serve threading.Thread too when the runtime is installed: no super(), nothing set in __init__.
 
     def start(self) -> None:
-        """Starts the thread; returns without waiting for its first line.
+        """Starts the thread; a runtime.Thread's start() returns without waiting for its first line, while that of
+        threading.Thread under install() waits until it has begun, as threading's does.
 
         RuntimeError: started before, or no thread can be made: its cause names the limit, and nothing has changed.
         """
@@ -197,34 +198,34 @@ class Thread(threading.Thread):
             return _stock_start(self)
         lwp = scheduler.reserve(getattr(thread, "_lwp_stack_size", None))
         ending = _Ending(lwp)
-        if _HANDLES:
-            before, thread._handle = thread._handle, ending
-        else:
-            before, thread._tstate_lock = thread._tstate_lock, ending
-        thread._lwp_ending = ending
-        thread._ident = lwp.ident
-        thread._started.set()
-        _new_context(thread)
-        with _private._active_limbo_lock:
-            _private._active[lwp.ident] = thread
-        if not thread._daemonic:
-            _forget_ended()
-            _waited().add(ending)
+        private = "_handle" if _HANDLES else "_tstate_lock"
+        before = getattr(thread, private)
         try:
-            scheduler.begin(lwp, _bootstrap, (thread, ending), None, getattr(thread, "_lwp_flags", THREAD_FLAGS))
-        except BaseException:
-            _waited().discard(ending)
+            setattr(thread, private, ending)
+            thread._lwp_ending = ending
+            thread._ident = lwp.ident
+            thread._started.set()
+            _new_context(thread)
             with _private._active_limbo_lock:
-                del _private._active[lwp.ident]
-            thread._started.clear()
-            thread._ident = None
-            thread._lwp_ending = None
-            if _HANDLES:
-                thread._handle = before
-            else:
-                thread._tstate_lock = before
+                _private._active[lwp.ident] = thread
+            if not thread._daemonic:
+                _forget_ended()
+                _waited().add(ending)
+            # Programs made for threading may rely on its start(): it returns when the thread has begun.  Ours need not.
+            wait = not isinstance(self, Thread)
+            flags = getattr(thread, "_lwp_flags", THREAD_FLAGS)
+            scheduler.begin(lwp, _bootstrap, (thread, ending), None, flags, wait=wait)
+            thread._native_id = lwp.tid
+        except BaseException:
+            if lwp.tid == 0:  # else it runs, and a signal handler has raised in the creator
+                _waited().discard(ending)
+                with _private._active_limbo_lock:
+                    _private._active.pop(lwp.ident, None)
+                thread._started.clear()
+                thread._ident = None
+                thread._lwp_ending = None
+                setattr(thread, private, before)
             raise
-        thread._native_id = lwp.tid
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until the kernel says that the thread has ended, or for so many seconds; is_alive() tells which.

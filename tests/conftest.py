@@ -224,16 +224,16 @@ class NativeHelper:
         self.initial_exec = str(self._compile("tls_initial_exec.c"))
         self.dynamic = str(self._compile("tls_dynamic.c"))
         self.lib: Any = ctypes.CDLL(self.path)
-        for name in ("thread_pointer", "key_get", "resolver_state", "counter_address", "errno_address"):
+        for name in ("thread_pointer", "key_get", "resolver_state", "ctype_table", "counter_address", "errno_address"):
             getattr(self.lib, name).restype = ctypes.c_void_p
-        self.lib.signal_mask.restype = ctypes.c_uint64
+        self.lib.signal_mask.restype = self.lib.stack_guard.restype = ctypes.c_uint64
         self.lib.hammer_malloc.restype = ctypes.c_long
         self.lib.hammer_malloc.argtypes = [ctypes.c_long, ctypes.c_uint]
         self.lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
         self.lib.stack_damage.argtypes = [ctypes.c_size_t, ctypes.c_int]
         # The first call of each would load a library or make something that stays.
         self.lib.backtrace_frames()
-        self.lib.unwind_to_end((ctypes.c_size_t * 2)())
+        self.lib.unwind_to_end((ctypes.c_size_t * 3)())
 
     def _compile(self, source: str, compiler: str = "cc") -> Path:
         target = self.folder / Path(source).with_suffix(".so").name

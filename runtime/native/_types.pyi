@@ -13,6 +13,7 @@ class LWP:
         flags: int,
         exit_signal: int = ...,
         name: str | None = ...,
+        wait: bool = ...,
         /,
     ) -> None: ...
     def _fork(self, flags: int, exit_signal: int, /) -> int: ...

@@ -303,7 +303,8 @@ static int went_deep(const struct context *c)
 
 size_t context_stack_used(const struct context *c)
 {
-    size_t page = page_size(), pages = (size_t)(c->stack_high - c->stack_low) / page;
+    /* The page that the stack shares with the TLS block counts too: a thread may need no more. */
+    size_t page = page_size(), pages = (up((size_t)c->stack_high, page) - (size_t)c->stack_low) / page;
     unsigned char resident[256];
 
     for (size_t done = 0; done < pages; done += sizeof resident) {

@@ -177,11 +177,26 @@ static void tidy_libc(struct context *context)
     h_errno = 0;
 }
 
+void lwp_say_begun(struct lwp *me)
+{
+    if (atomic_load_explicit(&me->begun, memory_order_relaxed) == LWP_BEGUN_AWAITED) {
+        atomic_store_explicit(&me->begun, LWP_BEGUN, memory_order_release);
+        park_wake(&me->begun, 1, PARK_PRIVATE);
+    }
+}
+
+void lwp_await_begun(struct lwp *lwp)
+{
+    while (atomic_load_explicit(&lwp->begun, memory_order_acquire) == LWP_BEGUN_AWAITED)
+        park_wait(&lwp->begun, LWP_BEGUN_AWAITED, PARK_FOREVER, PARK_PRIVATE);
+}
+
 static _Noreturn void end(struct lwp *me)
 {
     struct context *context = me->context;
     int status = me->exit_status;
 
+    lwp_say_begun(me); /* pthread_exit may have come before */
     glibc.call_tls_dtors();
     run_key_destructors(context->pthread);
     tidy_libc(context);

@@ -37,6 +37,7 @@ struct lwp {
     atomic_int alive;  /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0 */
     atomic_int refs;
     atomic_int joiners; /* asleep on `alive`, or about to be */
+    atomic_int begun;   /* see lwp_await_begun() */
     atomic_int reaping; /* lock around waitpid, for process-style LWPs */
     atomic_int tid;     /* of the LWP, kept after its end */
     int started;
@@ -70,6 +71,12 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
+
+/* For a creator that doesn't go on before the thread has begun: ask before lwp_start(), then wait.  The thread says so itself,
+ * when `run` is where it counts as begun; one that ends without saying so counts too. */
+enum { LWP_BEGUN_UNASKED, LWP_BEGUN_AWAITED, LWP_BEGUN };
+void lwp_await_begun(struct lwp *lwp);
+void lwp_say_begun(struct lwp *lwp);
 
 /* Drops the handle's ref. */
 void lwp_release(struct lwp *lwp);

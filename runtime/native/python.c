@@ -91,6 +91,7 @@ static void run_python(void *arg)
     STEP(STEP_PYTHON, tstate, 0);
     PyEval_RestoreThread(tstate); /* may end the thread by pthread_exit when the interpreter has ended: see lwp.c, born() */
     atomic_fetch_add(&running, 1);
+    lwp_say_begun(boot->lwp);
 
     STEP(STEP_TARGET, boot->function, 0);
     PyObject *result = PyObject_Call(boot->function, boot->args, boot->kwargs);
@@ -167,8 +168,8 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
     LwpObject *self = (LwpObject *)op;
     struct boot *boot;
 
-    if (count < 4 || count > 6 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(PyExc_TypeError, "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None)");
+    if (count < 4 || count > 7 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(PyExc_TypeError, "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False)");
         return NULL;
     }
     unsigned long flags = PyLong_AsUnsignedLong(args[3]);
@@ -187,6 +188,9 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
             return NULL;
         strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
     }
+    int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
+    if (wait < 0)
+        return NULL;
     PyThreadState *tstate = new_state(self->lwp);
     if (!tstate || !(boot = PyMem_RawMalloc(sizeof *boot))) {
         if (tstate)
@@ -196,6 +200,7 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
     }
     *boot = (struct boot){tstate, Py_NewRef(args[0]), Py_NewRef(args[1]), args[2] == Py_None ? NULL : Py_NewRef(args[2]),
                           self->lwp};
+    atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     atomic_fetch_add(&starting, 1);
     int error;
     if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
@@ -216,6 +221,11 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
     }
     if (atomic_load(&gate_closed))
         wait_for_starters();
+    if (wait) {
+        Py_BEGIN_ALLOW_THREADS
+        lwp_await_begun(self->lwp);
+        Py_END_ALLOW_THREADS
+    }
     Py_RETURN_NONE;
 }
 

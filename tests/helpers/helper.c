@@ -1,5 +1,6 @@
 /* What the tests look at from C: run inside threads by ctypes, which lets go of the GIL.  Nothing here knows the runtime. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -94,23 +95,26 @@ __attribute__((noinline)) unsigned stack_misalignment(void)
 
 struct walk {
     int frames;
-    uintptr_t last;
+    uintptr_t top, pc;
 };
 
 static _Unwind_Reason_Code count_frame(struct _Unwind_Context *context, void *arg)
 {
     struct walk *walk = arg;
-    walk->last = _Unwind_GetCFA(context);
+    walk->top = _Unwind_GetCFA(context);
+    walk->pc = _Unwind_GetIP(context);
     return ++walk->frames < 10000 ? _URC_NO_REASON : _URC_NORMAL_STOP;
 }
 
-/* Walks the stack to its end.  The unwinder's code: 5, _URC_END_OF_STACK, when it stopped because there is no caller. */
-int unwind_to_end(uintptr_t out[2])
+/* Walks the stack to its end.  The unwinder's code: 5, _URC_END_OF_STACK, when it stopped because there is no caller; the
+ * number of frames, the top of the last one and its program counter, 0 when the frame before said that it has no caller. */
+int unwind_to_end(uintptr_t out[3])
 {
-    struct walk walk = {0, 0};
+    struct walk walk = {0};
     int code = _Unwind_Backtrace(count_frame, &walk);
     out[0] = (uintptr_t)walk.frames;
-    out[1] = walk.last;
+    out[1] = walk.top;
+    out[2] = walk.pc;
     return code;
 }
 
@@ -133,6 +137,33 @@ __attribute__((noinline)) int stack_damage(size_t bytes, int value)
     for (size_t i = 0; i < bytes; i++)
         wrong += area[i] != (unsigned char)value;
     return wrong;
+}
+
+/* GCC's stack protector word.  Code compiled with it compares this with what it stored when its function was entered. */
+uintptr_t stack_guard(void)
+{
+#if defined(__x86_64__)
+    uintptr_t guard;
+    __asm__("mov %%fs:0x28, %0" : "=r"(guard));
+    return guard;
+#else
+    return 0; /* a global */
+#endif
+}
+
+/* The table that isalpha and its like read in this thread: its locale's. */
+const void *ctype_table(void)
+{
+    return *__ctype_b_loc();
+}
+
+/* How many letters the macro finds in ASCII. */
+int count_letters(void)
+{
+    int letters = 0;
+    for (int c = 0; c < 128; c++)
+        letters += isalpha(c) != 0;
+    return letters;
 }
 
 /* ---- locks ----------------------------------------------------------------------------------------------------------- */
@@ -330,7 +361,7 @@ int fork_and_look(uintptr_t low, uintptr_t high)
 
 /* ---- signals ------------------------------------------------------------------------------------------------------------ */
 
-static atomic_int handled, strange;
+static atomic_int handled, strange, expected_cpu;
 static __thread int handled_here __attribute__((tls_model("initial-exec"))); /* elsewhere the first use may call malloc */
 
 static void count_signal(int number)
@@ -338,18 +369,22 @@ static void count_signal(int number)
     int saved = errno;
     (void)number;
     errno = EXDEV;
-    /* errno and a variable of ours lie in this thread's TLS block; a handler on a half-built one faults or mixes them up. */
+    /* On a block that is half made, errno and our variable are another's, rseq's area or the ctype tables aren't there yet. */
     handled_here++;
-    if (errno != EXDEV || handled_here <= 0)
+    if (errno != EXDEV || handled_here <= 0 || !isalpha('a'))
+        atomic_fetch_add(&strange, 1);
+    if (expected_cpu >= 0 && sched_getcpu() != expected_cpu)
         atomic_fetch_add(&strange, 1);
     atomic_fetch_add(&handled, 1);
     errno = saved;
 }
 
-int count_signals(int number)
+/* Installs the handler.  It runs only in threads that are bound to `cpu`, or -1: anywhere. */
+int count_signals(int number, int cpu)
 {
     struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
     handled = strange = 0;
+    expected_cpu = cpu;
     return sigaction(number, &action, NULL);
 }
 
