@@ -10,8 +10,6 @@
 #include <math.h>
 #include <pthread.h>
 
-#define TIMEOUT_MAX 9223372036.0 /* threading.TIMEOUT_MAX, seconds */
-
 static unsigned long my_ident(void)
 {
     return (unsigned long)pthread_self();
@@ -19,30 +17,88 @@ static unsigned long my_ident(void)
 
 /* ---- arguments --------------------------------------------------------------------------------------------------------- */
 
-static int seconds_to_deadline(double seconds, int64_t *deadline)
+#if PY_VERSION_HEX >= 0x030d0000
+PyAPI_FUNC(int) _PyTime_FromSecondsObject(PyTime_t *ns, PyObject *seconds, int round); /* internal/pycore_time.h */
+#endif
+
+/* Seconds to nanoseconds as the interpreter does it: which types it takes, how it rounds, what it raises. */
+static int nanoseconds(PyObject *seconds, int64_t *ns)
 {
-    if (isnan(seconds)) {
-        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
-        return -1;
-    }
-    if (seconds > TIMEOUT_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
-        return -1;
-    }
-    *deadline = seconds <= 0 ? 0 : park_now() + (int64_t)ceil(seconds * 1e9);
-    return 0;
+    return _PyTime_FromSecondsObject(ns, seconds, 3 /* _PyTime_ROUND_TIMEOUT */);
+}
+
+static int64_t after(int64_t ns)
+{
+    if (ns <= 0)
+        return 0;
+    int64_t now = park_now();
+    return ns < PARK_FOREVER - now ? now + ns : PARK_FOREVER; /* TIMEOUT_MAX is 292 years */
 }
 
 int python_deadline(PyObject *timeout, int64_t *deadline)
 {
-    if (timeout == Py_None) {
-        *deadline = PARK_FOREVER;
+    int64_t ns;
+
+    *deadline = PARK_FOREVER;
+    if (timeout == Py_None)
+        return 0;
+    if (nanoseconds(timeout, &ns) < 0)
+        return -1;
+    *deadline = after(ns);
+    return 0;
+}
+
+/* As threading.Condition.wait looks at its timeout, and all that is made from it: what isn't above 0, NaN too, is now. */
+static int wait_deadline(PyObject *timeout, int64_t *deadline)
+{
+    int positive;
+
+    if (timeout == Py_None || PyFloat_CheckExact(timeout))
+        positive = timeout == Py_None || PyFloat_AS_DOUBLE(timeout) > 0;
+    else {
+        PyObject *zero = PyLong_FromLong(0);
+        positive = zero ? PyObject_RichCompareBool(timeout, zero, Py_GT) : -1;
+        Py_XDECREF(zero);
+    }
+    *deadline = 0;
+    return positive > 0 ? python_deadline(timeout, deadline) : positive;
+}
+
+/* How many: what a long can't hold counts as LONG_MAX, as does infinity. */
+static int how_many(PyObject *number, long *n)
+{
+    int overflow = 0;
+
+    if (PyFloat_Check(number) && PyFloat_AS_DOUBLE(number) == floor(PyFloat_AS_DOUBLE(number))) {
+        double value = PyFloat_AS_DOUBLE(number);
+        *n = value >= 0x1p63 ? LONG_MAX : value < -0x1p63 ? LONG_MIN : (long)value;
         return 0;
     }
-    double seconds = PyFloat_AsDouble(timeout);
-    if (seconds == -1.0 && PyErr_Occurred())
-        return -1;
-    return seconds_to_deadline(seconds, deadline);
+    *n = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow)
+        *n = overflow > 0 ? LONG_MAX : LONG_MIN;
+    return *n == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* What a method has returned doesn't matter, only that it has. */
+static PyObject *none_of(PyObject *result)
+{
+    if (!result)
+        return NULL;
+    Py_DECREF(result);
+    Py_RETURN_NONE;
+}
+
+/* Whether the object's class has a method of its own in place of the base's. */
+static int overrides(PyObject *op, PyTypeObject *base, const char *name)
+{
+    PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(op), name);
+    PyObject *ours = own ? PyObject_GetAttrString((PyObject *)base, name) : NULL;
+    int result = ours ? own != ours : -1;
+
+    Py_XDECREF(own);
+    Py_XDECREF(ours);
+    return result;
 }
 
 /* (blocking=True, timeout=-1) as Lock.acquire takes them: Modules/_threadmodule.c, lock_acquire_parse_args. */
@@ -70,23 +126,19 @@ static int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *
         given[at] = args[count + i];
     }
     int blocking = given[0] ? PyObject_IsTrue(given[0]) : 1;
-    double timeout = given[1] ? PyFloat_AsDouble(given[1]) : -1;
-    if (blocking < 0 || (timeout == -1.0 && PyErr_Occurred()))
+    const int64_t none = -1000000000;
+    int64_t timeout = none;
+    if (blocking < 0 || (given[1] && nanoseconds(given[1], &timeout) < 0))
         return -1;
-    if (!blocking && timeout != -1) {
+    if (!blocking && timeout != none) {
         PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
         return -1;
     }
-    if (timeout < 0 && timeout != -1) {
+    if (timeout < 0 && timeout != none) {
         PyErr_SetString(PyExc_ValueError, "timeout value must be a non-negative number");
         return -1;
     }
-    if (!blocking)
-        *deadline = 0;
-    else if (timeout == -1)
-        *deadline = PARK_FOREVER;
-    else
-        return seconds_to_deadline(timeout, deadline);
+    *deadline = !blocking ? 0 : timeout == none ? PARK_FOREVER : after(timeout);
     return 0;
 }
 
@@ -98,23 +150,35 @@ typedef struct {
     PyObject *weak;
 } LockObject;
 
-/* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
-static int take(struct sync_lock *lock, int64_t deadline)
+/* As take() for one who holds a queue's baton: handlers run without it, for they may sleep in the same queue. */
+static int take_with_baton(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton)
 {
+    int64_t since = 0;
+
     if (sync_lock_try(lock))
         return 1;
     if (deadline == 0)
-        return 0;
+        return !sync_lock_held(lock) && sync_lock_try(lock);
     for (;;) {
         int result;
         Py_BEGIN_ALLOW_THREADS
-        result = sync_lock_wait(lock, deadline);
+        result = sync_lock_wait(lock, deadline, &since);
         Py_END_ALLOW_THREADS
         if (result != EINTR)
             return result == 0;
-        if (PyErr_CheckSignals() < 0)
+        if (queue && *baton) {
+            sync_queue_pass_baton(queue);
+            *baton = 0;
+        }
+        if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
             return -1;
     }
+}
+
+/* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
+static int take(struct sync_lock *lock, int64_t deadline)
+{
+    return take_with_baton(lock, deadline, NULL, NULL);
 }
 
 static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -433,18 +497,45 @@ enum outcome {
     RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
 };
 
+struct sleeper {
+    struct sync_queue *queue;
+    struct sync_place *place;
+};
+
+static void never_woke(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    int baton;
+
+    sync_queue_leave(sleeper->queue, sleeper->place, &baton);
+    if (baton)
+        sync_queue_pass_baton(sleeper->queue);
+}
+
+/* Once the interpreter is being finalized, taking the GIL ends a daemon thread by pthread_exit.  Then its place must not stay
+ * behind in the queue of an object that lives on. */
+static int sleep_without_gil(struct sync_queue *queue, struct sync_place *place, int64_t deadline)
+{
+    struct sleeper sleeper = {queue, place};
+    int result;
+
+    pthread_cleanup_push(never_woke, &sleeper);
+    Py_BEGIN_ALLOW_THREADS
+    result = sync_queue_wait(place, deadline);
+    Py_END_ALLOW_THREADS
+    pthread_cleanup_pop(0);
+    return result;
+}
+
 /* Sleeps until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run. */
 static enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton)
 {
     *baton = 1;
     for (;;) {
-        int result;
-        Py_BEGIN_ALLOW_THREADS
-        result = sync_queue_wait(place, deadline);
-        Py_END_ALLOW_THREADS
+        int result = sleep_without_gil(queue, place, deadline);
         if (result == 0)
             return ENTITLED;
-        int raised = result == EINTR && PyErr_CheckSignals() < 0;
+        int raised = result == EINTR && Py_MakePendingCalls() < 0;
         if (result == EINTR && !raised)
             continue;
         int entitled = sync_queue_leave(queue, place, baton);
@@ -501,7 +592,7 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     }
     if (atomic_load_explicit(&self->flag, memory_order_acquire))
         Py_RETURN_TRUE;
-    if ((count || names) && python_deadline(args[0], &deadline) < 0)
+    if ((count || names) && wait_deadline(args[0], &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
     if (atomic_load(&self->flag) || deadline == 0) { /* set() has granted under the lock: not to those who come later */
@@ -547,30 +638,46 @@ static PyType_Slot event_slots[] = {
 typedef struct {
     PyObject_HEAD
     struct sync_queue queue;
-    long value; /* under the queue's lock; above 0 only when nobody waits: a release grants to sleepers first */
+    long value; /* under the queue's lock; above 0 only when nobody waits: a release grants to sleepers first.  LONG_MAX: no end */
     long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
+    int own_release; /* of a derived class: the end of a `with` has to call it */
 } SemaphoreObject;
+
+static PyTypeObject *semaphore_type;
 
 static void semaphore_give_unlock(SemaphoreObject *self, long n)
 {
     long waiting = self->queue.waiting;
 
-    self->value += n > waiting ? n - waiting : 0;
+    long more = n > waiting ? n - waiting : 0;
+    self->value = more < LONG_MAX - self->value ? self->value + more : LONG_MAX;
     sync_queue_grant_unlock(&self->queue, n);
 }
 
-/* As take(). */
-static int semaphore_take(SemaphoreObject *self, int64_t deadline)
+/* As take().  timeout: looked at only when there is none to be had, as in stock; NULL: don't wait. */
+static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
 {
     struct sync_place place;
-    int baton;
+    int64_t deadline;
+    int baton, decided = !timeout;
 
-    sync_queue_lock(&self->queue);
-    if (self->value > 0 || deadline == 0) {
-        int taken = self->value > 0;
-        self->value -= taken;
+    for (;;) {
+        sync_queue_lock(&self->queue);
+        if (self->value > 0) {
+            self->value -= self->value != LONG_MAX;
+            sync_queue_unlock(&self->queue);
+            return 1;
+        }
+        if (decided)
+            break;
+        sync_queue_unlock(&self->queue); /* a timeout may be an object that runs Python */
+        if (wait_deadline(timeout, &deadline) < 0)
+            return -1;
+        decided = 1;
+    }
+    if (!timeout || deadline == 0) {
         sync_queue_unlock(&self->queue);
-        return taken;
+        return 0;
     }
     sync_queue_enter(&self->queue, &place);
     sync_queue_unlock(&self->queue);
@@ -588,7 +695,6 @@ static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize
 {
     PyObject *blocking = Py_True, *timeout = Py_None;
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
-    int64_t deadline;
 
     if (count + keywords > 2) {
         PyErr_Format(PyExc_TypeError, "acquire() takes from 1 to 3 positional arguments but %zd were given", 1 + count + keywords);
@@ -616,11 +722,7 @@ static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize
         PyErr_SetString(PyExc_ValueError, "can't specify timeout for non-blocking acquire");
         return NULL;
     }
-    if (!block)
-        deadline = 0;
-    else if (python_deadline(timeout, &deadline) < 0)
-        return NULL;
-    int taken = semaphore_take((SemaphoreObject *)op, deadline);
+    int taken = semaphore_take((SemaphoreObject *)op, block ? timeout : NULL);
     return taken < 0 ? NULL : PyBool_FromLong(taken);
 }
 
@@ -634,14 +736,14 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
         PyErr_SetString(PyExc_TypeError, "release() takes one argument, n");
         return NULL;
     }
-    if ((count || names) && (n = PyLong_AsLong(args[0])) == -1 && PyErr_Occurred())
+    if ((count || names) && how_many(args[0], &n) < 0)
         return NULL;
     if (n < 1) {
         PyErr_SetString(PyExc_ValueError, "n must be one or more");
         return NULL;
     }
     sync_queue_lock(&self->queue);
-    if (self->bound != LONG_MAX && self->value + n > self->bound) {
+    if (self->bound != LONG_MAX && n > self->bound - self->value) {
         sync_queue_unlock(&self->queue);
         PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
         return NULL;
@@ -653,28 +755,33 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
 static PyObject *semaphore_enter(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    return semaphore_take((SemaphoreObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+    return semaphore_take((SemaphoreObject *)op, Py_None) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 static PyObject *semaphore_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     (void)args;
     (void)count;
-    return semaphore_release(op, NULL, 0, NULL);
+    if (!((SemaphoreObject *)op)->own_release)
+        return semaphore_release(op, NULL, 0, NULL);
+    return none_of(PyObject_CallMethod(op, "release", NULL));
 }
 
 static PyObject *semaphore_begin(PyObject *op, PyObject *args)
 {
     SemaphoreObject *self = (SemaphoreObject *)op;
+    PyObject *number;
     long value;
     int bounded;
 
-    if (!PyArg_ParseTuple(args, "lp:_begin", &value, &bounded))
+    if (!PyArg_ParseTuple(args, "Op:_begin", &number, &bounded) || how_many(number, &value) < 0)
         return NULL;
     if (value < 0) {
         PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
         return NULL;
     }
+    if ((self->own_release = overrides(op, semaphore_type, "release")) < 0)
+        return NULL;
     self->value = value;
     self->bound = bounded ? value : LONG_MAX;
     Py_RETURN_NONE;
@@ -714,16 +821,27 @@ typedef struct {
     PyObject_HEAD
     struct sync_queue queue;
     PyObject *lock; /* ours, or anything with acquire and release */
-    enum { OTHER, LOCK, RLOCK } kind;
+    enum lock_kind { OTHER, LOCK, RLOCK } kind;
+    int own_notify; /* of a derived class: notify_all() has to call it */
 } ConditionObject;
 
-static PyTypeObject *lock_type, *rlock_type;
+static PyTypeObject *lock_type, *rlock_type, *condition_type;
 
 static PyObject *condition_begin(PyObject *op, PyObject *lock)
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    self->kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
+    enum lock_kind kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
+    static const char *const needed[] = {"acquire", "release"};
+    for (int i = 0; kind == OTHER && i < 2; i++) {
+        PyObject *method = PyObject_GetAttrString(lock, needed[i]);
+        if (!method)
+            return NULL;
+        Py_DECREF(method);
+    }
+    if ((self->own_notify = overrides(op, condition_type, "notify")) < 0)
+        return NULL;
+    self->kind = kind;
     Py_XSETREF(self->lock, Py_NewRef(lock));
     Py_RETURN_NONE;
 }
@@ -753,50 +871,66 @@ static int owned(PyObject *op)
     return result;
 }
 
-/* Gives the lock up; what to restore is in *state (OTHER) or *depth (RLOCK). */
-static int give_up(PyObject *op, PyObject **state, unsigned long *depth)
+/* What a sleeper has given up: the very lock, whatever __init__() makes of the Condition meanwhile. */
+struct given_up {
+    enum lock_kind kind;
+    PyObject *lock;
+    unsigned long depth; /* RLOCK */
+    PyObject *state;     /* OTHER: what _release_save has returned */
+};
+
+static int give_up(PyObject *op, struct given_up *what)
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    *state = NULL;
-    if (self->kind == LOCK) {
-        sync_lock_release(&((LockObject *)self->lock)->lock);
-        return 0;
+    *what = (struct given_up){.kind = self->kind, .lock = Py_NewRef(self->lock)};
+    if (what->kind == LOCK)
+        sync_lock_release(&((LockObject *)what->lock)->lock);
+    else if (what->kind == RLOCK) {
+        what->depth = ((RLockObject *)what->lock)->depth;
+        rlock_give_up((RLockObject *)what->lock);
+    } else if (!(what->state = PyObject_CallMethod(op, "_release_save", NULL))) {
+        Py_DECREF(what->lock);
+        return -1;
     }
-    if (self->kind == RLOCK) {
-        *depth = ((RLockObject *)self->lock)->depth;
-        rlock_give_up((RLockObject *)self->lock);
-        return 0;
-    }
-    return (*state = PyObject_CallMethod(op, "_release_save", NULL)) ? 0 : -1;
+    return 0;
 }
 
-static int take_back(PyObject *op, PyObject *state, unsigned long depth)
+/* 1 or -1 with an exception.  The baton is passed when the lock is had: the next is woken when it can have the lock soon, not
+ * to queue for it. */
+static int take_back(PyObject *op, struct given_up *what, int baton)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    struct sync_queue *queue = &((ConditionObject *)op)->queue;
+    int taken;
 
-    if (self->kind == LOCK)
-        return take(&((LockObject *)self->lock)->lock, PARK_FOREVER);
-    if (self->kind == RLOCK) {
-        RLockObject *lock = (RLockObject *)self->lock;
-        int taken = take(&lock->lock, PARK_FOREVER);
-        if (taken == 1) {
-            atomic_store_explicit(&lock->owner, my_ident(), memory_order_relaxed);
-            lock->depth = depth;
+    if (what->kind == OTHER) {
+        if (baton) /* any Python may run, and sleep here itself */
+            sync_queue_pass_baton(queue);
+        PyObject *none = PyObject_CallMethod(op, "_acquire_restore", "(O)", what->state);
+        taken = none ? 1 : -1;
+        Py_XDECREF(none);
+        Py_DECREF(what->state);
+    } else {
+        RLockObject *rlock = (RLockObject *)what->lock;
+        struct sync_lock *lock = what->kind == LOCK ? &((LockObject *)what->lock)->lock : &rlock->lock;
+        taken = take_with_baton(lock, PARK_FOREVER, queue, &baton);
+        if (taken == 1 && what->kind == RLOCK) {
+            atomic_store_explicit(&rlock->owner, my_ident(), memory_order_relaxed);
+            rlock->depth = what->depth;
         }
-        return taken;
+        if (baton)
+            sync_queue_pass_baton(queue);
     }
-    PyObject *none = PyObject_CallMethod(op, "_acquire_restore", "(O)", state);
-    Py_XDECREF(none);
-    return none ? 1 : -1;
+    Py_DECREF(what->lock);
+    return taken;
 }
 
 static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     ConditionObject *self = (ConditionObject *)op;
     struct sync_place place;
-    PyObject *state, *type, *value, *traceback;
-    unsigned long depth = 0;
+    struct given_up what;
+    PyObject *type, *value, *traceback;
     int64_t deadline = PARK_FOREVER;
     int baton;
 
@@ -811,13 +945,13 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
             PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
         return NULL;
     }
-    if ((count || names) && python_deadline(args[0], &deadline) < 0)
+    if ((count || names) && wait_deadline(args[0], &deadline) < 0)
         return NULL;
     /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
     sync_queue_lock(&self->queue);
     sync_queue_enter(&self->queue, &place);
     sync_queue_unlock(&self->queue);
-    if (give_up(op, &state, &depth) < 0) {
+    if (give_up(op, &what) < 0) {
         sync_queue_leave(&self->queue, &place, &baton);
         if (baton)
             sync_queue_pass_baton(&self->queue);
@@ -825,18 +959,14 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     }
     Py_INCREF(op);
     enum outcome outcome = sleep_in(&self->queue, &place, deadline, &baton);
-    if (outcome == RAISED_ENTITLED) { /* the notification isn't lost with us */
-        sync_queue_lock(&self->queue);
-        sync_queue_grant_unlock(&self->queue, 1);
-    }
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
-    int taken = take_back(op, state, depth);
-    Py_XDECREF(state);
-    /* The next is woken when it can have the lock soon, not to queue for it. */
-    if (baton)
-        sync_queue_pass_baton(&self->queue);
+    int taken = take_back(op, &what, baton);
+    if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* the notification isn't lost with us */
+        sync_queue_lock(&self->queue);
+        sync_queue_grant_unlock(&self->queue, 1);
+    }
     if (raised && taken == 1)
         PyErr_Restore(type, value, traceback);
     else if (raised) {
@@ -874,7 +1004,7 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
         PyErr_SetString(PyExc_TypeError, "notify() takes one argument, n");
         return NULL;
     }
-    if ((count || names) && (n = PyLong_AsLong(args[0])) == -1 && PyErr_Occurred())
+    if ((count || names) && how_many(args[0], &n) < 0)
         return NULL;
     return notify(op, n);
 }
@@ -882,6 +1012,8 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
 static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
 {
     (void)unused;
+    if (((ConditionObject *)op)->own_notify)
+        return none_of(PyObject_CallMethod(op, "notify", "l", ((ConditionObject *)op)->queue.waiting));
     return notify(op, LONG_MAX);
 }
 
@@ -891,11 +1023,12 @@ static PyObject *condition_enter(PyObject *op, PyObject *unused)
 
     if (no_lock(self) < 0)
         return NULL;
-    if (self->kind == LOCK)
-        return lock_enter(self->lock, unused);
-    if (self->kind == RLOCK)
-        return rlock_enter(self->lock, unused);
-    return PyObject_CallMethod(self->lock, "__enter__", NULL);
+    PyObject *lock = Py_NewRef(self->lock);
+    PyObject *result = self->kind == LOCK    ? lock_enter(lock, unused)
+                       : self->kind == RLOCK ? rlock_enter(lock, unused)
+                                             : PyObject_CallMethod(lock, "__enter__", NULL);
+    Py_DECREF(lock);
+    return result;
 }
 
 static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
@@ -1033,11 +1166,19 @@ static PyObject *barrier_is_broken(BarrierObject *self)
     return NULL;
 }
 
+static void barrier_open_entrance(BarrierObject *self)
+{
+    sync_queue_lock(&self->entrance);
+    sync_queue_grant_unlock(&self->entrance, LONG_MAX);
+}
+
 /* With the state locked: everybody inside is let go to see the new state.  Unlocks. */
 static void barrier_change_unlock(BarrierObject *self, enum barrier_state state)
 {
     self->state = state;
     sync_queue_grant_unlock(&self->inside, LONG_MAX);
+    if (state == BROKEN)
+        barrier_open_entrance(self);
 }
 
 static void barrier_leave(BarrierObject *self)
@@ -1047,10 +1188,8 @@ static void barrier_leave(BarrierObject *self)
     if (open)
         self->state = FILLING;
     sync_queue_unlock(&self->inside);
-    if (open) {
-        sync_queue_lock(&self->entrance);
-        sync_queue_grant_unlock(&self->entrance, LONG_MAX);
-    }
+    if (open)
+        barrier_open_entrance(self);
 }
 
 /* Goes in: the index of arrival, -1 with an exception. */
@@ -1089,8 +1228,10 @@ static long barrier_enter(BarrierObject *self)
 /* The last to come: runs the action and lets all go. 0, or -1 with an exception. */
 static int barrier_act(BarrierObject *self)
 {
-    PyObject *result = self->action && self->action != Py_None ? PyObject_CallNoArgs(self->action) : Py_NewRef(Py_None);
+    PyObject *action = Py_NewRef(self->action ? self->action : Py_None);
+    PyObject *result = action != Py_None ? PyObject_CallNoArgs(action) : Py_NewRef(Py_None);
 
+    Py_DECREF(action);
     sync_queue_lock(&self->inside);
     int aborted = self->state != ACTING; /* by abort() or reset() in the action or beside it */
     barrier_change_unlock(self, !result ? BROKEN : aborted ? self->state : DRAINING);
@@ -1101,11 +1242,14 @@ static int barrier_act(BarrierObject *self)
 }
 
 /* Sleeps until let go. 0, or -1 with an exception. */
-static int barrier_sleep(BarrierObject *self, int64_t deadline)
+static int barrier_sleep(BarrierObject *self, PyObject *timeout)
 {
     struct sync_place place;
+    int64_t deadline;
     int baton;
 
+    if (wait_deadline(timeout, &deadline) < 0)
+        return -1;
     for (;;) {
         sync_queue_lock(&self->inside);
         enum barrier_state state = self->state;
@@ -1118,17 +1262,17 @@ static int barrier_sleep(BarrierObject *self, int64_t deadline)
         enum outcome outcome = sleep_in(&self->inside, &place, deadline, &baton);
         if (baton)
             sync_queue_pass_baton(&self->inside);
-        int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
+        if (outcome == RAISED || outcome == RAISED_ENTITLED)
+            return -1; /* as in stock the others go on waiting, now for one more */
         if (outcome == ENTITLED)
             continue;
         sync_queue_lock(&self->inside);
-        if (self->state == FILLING) { /* not complete, and won't be: the others must know */
+        if (self->state == FILLING) { /* not complete in time: it breaks for all */
             barrier_change_unlock(self, BROKEN);
-            return raised ? -1 : (barrier_is_broken(self), -1);
+            barrier_is_broken(self);
+            return -1;
         }
         sync_queue_unlock(&self->inside);
-        if (raised)
-            return -1;
         deadline = PARK_FOREVER; /* complete: the action won't take for ever */
     }
 }
@@ -1137,7 +1281,6 @@ static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t co
 {
     BarrierObject *self = (BarrierObject *)op;
     PyObject *timeout = self->timeout ? self->timeout : Py_None;
-    int64_t deadline;
 
     if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
         || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
@@ -1146,13 +1289,14 @@ static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t co
     }
     if ((count || names) && args[0] != Py_None)
         timeout = args[0];
-    if (python_deadline(timeout, &deadline) < 0)
-        return NULL;
+    Py_INCREF(timeout);
     long index = barrier_enter(self);
-    if (index < 0)
-        return NULL;
-    int failed = index + 1 == self->parties ? barrier_act(self) : barrier_sleep(self, deadline);
-    barrier_leave(self);
+    int failed = -1;
+    if (index >= 0) {
+        failed = index + 1 == self->parties ? barrier_act(self) : barrier_sleep(self, timeout);
+        barrier_leave(self);
+    }
+    Py_DECREF(timeout);
     return failed < 0 ? NULL : PyLong_FromLong(index);
 }
 
@@ -1178,8 +1322,6 @@ static PyObject *barrier_abort(PyObject *op, PyObject *unused)
     (void)unused;
     sync_queue_lock(&self->inside);
     barrier_change_unlock(self, BROKEN);
-    sync_queue_lock(&self->entrance);
-    sync_queue_grant_unlock(&self->entrance, LONG_MAX);
     Py_RETURN_NONE;
 }
 
@@ -1193,7 +1335,7 @@ static PyObject *barrier_waiting(PyObject *op, void *unused)
 {
     BarrierObject *self = (BarrierObject *)op;
     (void)unused;
-    return PyLong_FromLong(self->state == FILLING ? self->count : 0);
+    return PyLong_FromLong(self->state == FILLING || self->state == ACTING ? self->count : 0);
 }
 
 static PyObject *barrier_broken(PyObject *op, void *unused)
@@ -1304,5 +1446,7 @@ int python_add_sync(PyObject *module)
     }
     lock_type = types[0];
     rlock_type = types[1];
+    semaphore_type = types[3];
+    condition_type = types[4];
     return PyModule_AddFunctions(module, functions);
 }

@@ -56,11 +56,22 @@ static int take(struct sync_lock *lock, int urgent)
            || (urgent && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_CONTENDED));
 }
 
-int sync_lock_wait(struct sync_lock *lock, int64_t deadline)
+int sync_lock_really_handed(struct sync_lock *lock)
 {
-    int64_t unfair_until = park_now() + UNFAIR_FOR;
-    int urgent = 0, result = 0, taken;
+    take_back_if_nobody(lock);
+    return atomic_load(&lock->word) != SYNC_FREE;
+}
 
+int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
+{
+    int64_t now = park_now();
+    int result = 0, taken;
+
+    if (*since == 0)
+        *since = now;
+    int urgent = now - *since >= UNFAIR_FOR;
+    if (urgent)
+        urgent_add(lock, 1);
     while (!(taken = take(lock, urgent)) && result == 0) {
         int seen = SYNC_HELD;
         if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
@@ -70,7 +81,7 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline)
         if (seen == SYNC_FREE || (seen == SYNC_HANDED && urgent))
             continue;
         result = park_wait_some(&lock->word, seen, deadline, urgent ? URGENT : NORMAL);
-        if (!urgent && park_now() >= unfair_until) {
+        if (!urgent && park_now() - *since >= UNFAIR_FOR) {
             urgent = 1;
             urgent_add(lock, 1);
         }
@@ -105,8 +116,9 @@ int sync_lock_release(struct sync_lock *lock)
 /* ---- queue ---------------------------------------------------------------------------------------------------------- */
 
 static atomic_int forgetting;
+static __thread struct sync_place *innermost; /* of the calling thread */
 
-/* After a fork: its sleepers, and whoever held its lock, are lost threads. */
+/* After a fork: its sleepers, and whoever held its lock, are lost threads (but see after_fork_in_child). */
 static void forget_lost(struct sync_queue *queue)
 {
     park_lock(&forgetting);
@@ -133,7 +145,9 @@ void sync_queue_unlock(struct sync_queue *queue)
 
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place)
 {
-    *place = (struct sync_place){.previous = queue->tail, .ticket = queue->tickets++, .queued = 1};
+    *place = (struct sync_place){
+        .previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .outer = innermost};
+    innermost = place;
     if (queue->tail)
         queue->tail->next = place;
     else
@@ -206,7 +220,10 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
 
     while (!atomic_load_explicit(&place->woken, memory_order_acquire) && result == 0)
         result = park_wait(&place->woken, 0, deadline, PARK_PRIVATE);
-    return atomic_load_explicit(&place->woken, memory_order_acquire) ? 0 : result;
+    if (!atomic_load_explicit(&place->woken, memory_order_acquire))
+        return result;
+    innermost = place->outer;
+    return 0;
 }
 
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton)
@@ -221,6 +238,7 @@ int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *ba
     park_unlock(&queue->lock);
     while (*baton && !atomic_load_explicit(&place->woken, memory_order_acquire))
         park_wait(&place->woken, 0, PARK_FOREVER, PARK_PRIVATE);
+    innermost = place->outer;
     return granted;
 }
 
@@ -236,6 +254,21 @@ static void after_fork_in_child(void)
 {
     sync_forks++;
     atomic_store(&forgetting, 0);
+    /* The newest first: each goes before those that came later. */
+    for (struct sync_place *place = innermost; place; place = place->outer) {
+        struct sync_queue *queue = place->queue;
+        forget_lost(queue);
+        if (!place->queued)
+            continue;
+        place->previous = NULL;
+        place->next = queue->head;
+        *(queue->head ? &queue->head->previous : &queue->tail) = place;
+        queue->head = place;
+        if (!entitled(queue, place)) {
+            queue->first_waiting = place;
+            queue->waiting++;
+        }
+    }
 }
 
 int sync_init(void)

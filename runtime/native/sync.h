@@ -26,14 +26,19 @@ static inline int sync_lock_try(struct sync_lock *lock)
     return atomic_compare_exchange_strong_explicit(&lock->word, &seen, SYNC_HELD, memory_order_acquire, memory_order_relaxed);
 }
 
-int sync_lock_wait(struct sync_lock *lock, int64_t deadline);
+/* *since: when the caller began to wait, 0 at first; an EINTR on the way does not put it back. */
+int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 
 /* 0, or EPERM when nobody holds it. */
 int sync_lock_release(struct sync_lock *lock);
 
+/* HANDED: looks whether the thread that it was handed to was lost by a fork; if so it is free.  Whether it isn't. */
+int sync_lock_really_handed(struct sync_lock *lock);
+
 static inline int sync_lock_held(struct sync_lock *lock)
 {
-    return atomic_load_explicit(&lock->word, memory_order_relaxed) != SYNC_FREE;
+    int word = atomic_load_explicit(&lock->word, memory_order_relaxed);
+    return word == SYNC_HANDED ? sync_lock_really_handed(lock) : word != SYNC_FREE;
 }
 
 /* QUEUE.  Sleepers in the order of their coming.  A grant makes the first ones entitled to go on; the grant is what counts,
@@ -45,11 +50,14 @@ static inline int sync_lock_held(struct sync_lock *lock)
  *   GRANTED -> left     timeout or signal after it, before the baton came: entitled all the same
  *
  * A sleeper's place lies on its own stack.  Its state changes under the queue's lock only, but for `woken`, the word that it
- * sleeps on.  In a forked child the places of lost threads are forgotten: their stacks serve others by then. */
+ * sleeps on.  In a forked child the places of lost threads are forgotten: their stacks serve others by then.  The thread that
+ * forks may have places itself, when it does so in a signal handler: those stay. */
 struct sync_place {
     struct sync_place *next, *previous;
     unsigned long ticket;
     int queued;
+    struct sync_queue *queue;
+    struct sync_place *outer; /* of the same thread: it sleeps there, and here in a signal handler */
     atomic_int woken;
 };
 
@@ -67,7 +75,7 @@ struct sync_queue {
 void sync_queue_lock(struct sync_queue *queue);
 void sync_queue_unlock(struct sync_queue *queue);
 
-/* With the state locked. */
+/* With the state locked.  Whoever has entered ends with a wait that returns 0, or leaves; in the reverse order of entering. */
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place);
 /* Entitles the first `count` that wait and unlocks the state; returns how many there were. */
 long sync_queue_grant_unlock(struct sync_queue *queue, long count);
