@@ -1,17 +1,46 @@
-"""CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create."""
+"""CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
+
+Importing this package loads nothing; the names below load the C core when first asked for, and are an ImportError where
+it can't work.  (PYTEST_DONT_REWRITE: pytest would warn that it came too late to rewrite what is loaded at start-up.)
+"""
 
 from __future__ import annotations
 
-from runtime.patch import install, installed, uninstall
-from runtime.scheduler import THREAD_FLAGS, Clone
-from runtime.thread import Thread
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.patch import install, installed, uninstall
+    from runtime.scheduler import THREAD_FLAGS, Clone
+    from runtime.thread import Thread
+
+    __version__: str
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "uninstall"]
 
+_HOMES = {
+    "THREAD_FLAGS": "runtime.scheduler",
+    "Clone": "runtime.scheduler",
+    "Thread": "runtime.thread",
+    "install": "runtime.patch",
+    "installed": "runtime.patch",
+    "uninstall": "runtime.patch",
+}
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # read when asked for: importlib.metadata is slow to import
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
 
-        return version("lwp-runtime")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: Any = version("lwp-runtime")
+        elif name in _HOMES:
+            from importlib import import_module
+
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib.metadata
+import importlib.util
 import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import time
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,3 +281,53 @@ class NativeHelper:
 def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
     """The compiled helpers."""
     return NativeHelper(tmp_path_factory.mktemp("helpers"))
+
+
+# ---- an environment where the package is installed -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that finds the packages of this one, but for ours."""
+
+    python: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> Environment:
+        venv.create(folder, symlinks=True)
+        site = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
+        # Last of all, as the system's packages are after a user's; their own .pth files are not looked at.
+        Path(site, "zz_outer.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+        return cls(folder / "bin" / "python")
+
+    def run(self, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Its python with these arguments; of the variables that change what Python does, only those given."""
+        return self.execute(str(self.python), *arguments, cwd=cwd, **variables)
+
+    def execute(self, *command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))}
+        return subprocess.run(
+            command, cwd=cwd, env={**clean, **variables}, capture_output=True, text=True, timeout=100, check=False
+        )
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One that has our package from a wheel; nothing is downloaded."""
+    for needed in ("pip", "setuptools", "cffi"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"without {needed} no wheel can be built")
+    if int(importlib.metadata.version("setuptools").partition(".")[0]) < 71:
+        pytest.skip("setuptools older than 71 can't build a wheel alone")
+    root = Path(__file__).resolve().parent.parent
+    source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
+    for name in ("pyproject.toml", "setup.py", "README.md"):
+        shutil.copy(root / name, source)
+    shutil.copytree(root / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
+    environment = Environment.make(tmp_path_factory.mktemp("venv"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
+    subprocess.run(wheel, check=True, timeout=100)
+    install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index"]
+    subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
+    return environment

@@ -30,6 +30,22 @@ def test_importing_the_library_imports_no_program() -> None:
     assert "'rich'" not in modules.stdout
 
 
+def test_importing_the_library_does_not_load_the_core() -> None:
+    program = "import runtime, sys; print('runtime.native' in sys.modules, runtime.Thread)"
+    shown = execute(sys.executable, "-c", program)
+    assert shown.stdout.startswith("False <class 'runtime.thread.Thread'>")
+    shown = execute(sys.executable, "-c", "import runtime; runtime.nonsense")
+    assert shown.stderr.endswith("AttributeError: module 'runtime' has no attribute 'nonsense'\n")
+
+
+@pytest.mark.parametrize("arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["--help"]])
+def test_where_it_cannot_work(arguments: list[str]) -> None:
+    program = "import sys; sys.platform = 'plan9'; from runtime.cli import main; sys.exit(main())"
+    shown = execute(sys.executable, "-c", program, *arguments)
+    assert (shown.stdout, shown.returncode) == ("", 1)
+    assert shown.stderr == "lwp: runtime works on Linux only (clone, futex); this is plan9\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help(arguments: tuple[str, ...]) -> None:
     shown = execute(*LWP, *arguments)

@@ -32,13 +32,13 @@ def python(program: str) -> str:
 #: fill() starts threads until that fails and says how many and why; when all have ended, a start works again.
 FILL = """
 import resource, os, sys, threading
-import runtime
+from runtime import Thread  # now: when fill() is called it may not be allowed to
 end = threading.Event()
 def fill():
     threads = []
     try:
         while len(threads) < 2000:
-            thread = runtime.Thread(target=end.wait)
+            thread = Thread(target=end.wait)
             thread.start()
             threads.append(thread)
     except RuntimeError as error:
@@ -49,7 +49,7 @@ def fill():
     end.set()
     for thread in threads:
         thread.join()
-    thread = runtime.Thread(target=print, args=("again",))
+    thread = Thread(target=print, args=("again",))
     thread.start()
     thread.join()
 """

@@ -63,6 +63,7 @@ def _lwp() -> None:
       lwp run server.py 8000           your program, unmodified, its threads made here
       lwp run --report -m pytest       the same for a module, with figures at the end
       lwp run --stack-size 256K x.py   small stacks
+      lwp run --children x.py          also for the Python processes that it starts
       lwp demo createthread            one thread's life, step by step
       lwp doctor                       what this machine offers, and how many threads it allows
 
@@ -76,11 +77,16 @@ def main() -> int:
 
     try:
         result = _lwp.main(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if isinstance(result, Program):
+            importlib.import_module("runtime.native")  # if it can't work here, that is told below
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:
         print("lwp:", " ".join(error.format_message().split()).rstrip("."), file=sys.stderr)
         return 2
+    except ImportError as error:
+        print("lwp:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
     if isinstance(result, Program):
         # Here and not in the command: the fewer frames below the program's the better.
         result.run()

@@ -17,6 +17,8 @@ from types import CodeType, ModuleType, TracebackType
 
 import click
 
+from runtime.children import has_hook, pass_on
+
 __all__ = ["Program", "run"]
 
 
@@ -29,11 +31,12 @@ class Program:
     args: tuple[str, ...]
     stack_size: int | None  #: bytes for each thread; None leaves threading.stack_size() alone
     report: bool  #: figures on stderr at the end
+    children: bool  #: the Python processes that it starts, too
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         _forget_click()
-        _install(self.stack_size, self.report)
+        _install(self.stack_size, self.report, self.children)
         try:
             if self.kind == "module":
                 _begin(("-m", *self.args), os.getcwd())
@@ -55,7 +58,7 @@ def _forget_click() -> None:
         del sys.modules[name]
 
 
-def _install(stack_size: int | None, report: bool) -> None:
+def _install(stack_size: int | None, report: bool, children: bool) -> None:
     import atexit
     import threading
 
@@ -69,6 +72,8 @@ def _install(stack_size: int | None, report: bool) -> None:
         pid = os.getpid()
         # Registered first, so called after the program's own.  A child that it forked is no business of ours.
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
+    if children:
+        pass_on(stack_size)
     runtime.install()
 
 
@@ -251,21 +256,33 @@ class _Run(click.Command):
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--stack-size SIZE] [--report]",
+    options_metavar="[--stack-size SIZE] [--report] [--children]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
+@click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S).")
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]")
-def run(stack_size: int | None, report: bool, module: str | None, code: str | None, args: tuple[str, ...]) -> Program:
+def run(
+    stack_size: int | None,
+    report: bool,
+    children: bool,
+    module: str | None,
+    code: str | None,
+    args: tuple[str, ...],
+) -> Program:
     """Run an unmodified Python program; all threads that it starts are made here.
 
     threading.Thread, its subclasses and _thread.start_new_thread are replaced before the program begins, so
     thread pools, servers and timers use them too.  The rest is as with python: arguments, imports, tracebacks
-    and exit status.  What follows SCRIPT, MODULE or CODE belongs to the program.  New interpreters that it
-    starts, such as those of multiprocessing's "spawn", are plain python.
+    and exit status.  What follows SCRIPT, MODULE or CODE belongs to the program.
+
+    Forked children go on with the runtime.  Other Python processes, of subprocess or multiprocessing's "spawn"
+    and "forkserver", are plain ones without --children.  With it they and theirs get the runtime and the stack
+    size from the environment (LWP_CHILDREN, LWP_STACK_SIZE), whatever their options, but for -S; not if they are
+    given an environment without it, or belong to another Python installation.
 
     \b
     Examples:
@@ -275,10 +292,14 @@ def run(stack_size: int | None, report: bool, module: str | None, code: str | No
     """
     if module is not None and code is not None:
         raise click.UsageError("-m and -c can't go together")
+    if children and not has_hook():
+        raise click.UsageError(
+            "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
+        )
     if module is not None:
-        return Program("module", module, args, stack_size, report)
+        return Program("module", module, args, stack_size, report, children)
     if code is not None:
-        return Program("code", code, args, stack_size, report)
+        return Program("code", code, args, stack_size, report, children)
     if not args:
         raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
-    return Program("script", args[0], args[1:], stack_size, report)
+    return Program("script", args[0], args[1:], stack_size, report, children)

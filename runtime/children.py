@@ -1,0 +1,69 @@
+"""The runtime under the Python processes that a program starts: `lwp run --children`.
+
+They learn of it from the environment.  HOOK, a line of Python beside the package (written by setup.py, executed by
+`site` when an interpreter starts), calls begin() if LWP_CHILDREN is set; if not, that was all.  This module imports
+nothing at its top that `site` hasn't: a child loads it before its sys.path is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["CHILDREN", "HOOK", "STACK_SIZE", "begin", "has_hook", "pass_on"]
+
+HOOK = "lwp_runtime.pth"
+CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
+STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threads
+
+
+def has_hook() -> bool:
+    """Whether `site` finds the hook: the package is installed, and not just on PYTHONPATH."""
+    import site
+
+    folders = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
+    return any(os.path.exists(os.path.join(folder, HOOK)) for folder in folders)
+
+
+def pass_on(stack_size: int | None) -> None:
+    """Has all Python processes that this one starts from now on, and theirs, run on the runtime."""
+    os.environ[CHILDREN] = "1"
+    if stack_size is not None:
+        os.environ[STACK_SIZE] = str(stack_size)
+
+
+class _AfterPaths:
+    """Finds no module, but notices when `site` asks for sitecustomize: then, as documented there, sys.path is complete.
+
+    While the hook is executed it isn't: the packages of a user or a virtual environment come before the system's, where
+    cffi may be.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "sitecustomize":
+            sys.meta_path.remove(self)
+            _install()
+
+
+_after_paths = _AfterPaths()
+
+
+def begin() -> None:
+    """Puts the runtime under this process, which is just starting, as soon as everything can be imported."""
+    if _after_paths not in sys.meta_path:  # in a virtual environment `site` executes each hook twice
+        sys.meta_path.insert(0, _after_paths)
+
+
+def _install() -> None:
+    try:
+        from runtime import patch
+
+        if size := os.environ.get(STACK_SIZE):
+            import threading
+
+            threading.stack_size(int(size))
+        patch.install()
+    except Exception as error:  # the child has its own work to do
+        if sys.stderr is not None:
+            reason = " ".join(str(error).split())
+            print(f"lwp: this process's threads are plain ones: {reason}", file=sys.stderr)

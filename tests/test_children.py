@@ -1,0 +1,127 @@
+"""`run --children`: the runtime under the Python processes that a program starts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Environment
+
+CHILD = """
+import sys, threading
+def count():
+    t = threading.Thread(target=int)
+    t.start()
+    t.join()
+    found = sys.modules.get("runtime.scheduler")
+    return found.statistics().started if found else 0
+"""
+
+SUBPROCESS = """
+import subprocess, sys
+command = [sys.executable, *{options}, "child.py"]
+print(subprocess.check_output(command, text=True, {keywords}), end="")
+"""
+
+MULTIPROCESSING = """
+import multiprocessing, child
+if __name__ == "__main__":
+    with multiprocessing.get_context({method!r}).Pool(1) as pool:
+        print(pool.apply(child.count))
+"""
+
+
+def starts(*options: str, keywords: str = "") -> str:
+    return SUBPROCESS.format(options=list(options), keywords=keywords)
+
+
+@pytest.fixture
+def children(tmp_path: Path) -> Path:
+    """A working directory with a child.py that prints how many threads the runtime made for it, of one."""
+    (tmp_path / "child.py").write_text(CHILD + "if __name__ == '__main__':\n    print(count())\n")
+    return tmp_path
+
+
+def run(
+    python: Environment, program: str, cwd: Path, *options: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    (cwd / "program.py").write_text(program)
+    return python.run("-m", "runtime", "run", *options, "program.py", cwd=cwd, **environment)
+
+
+@pytest.mark.parametrize(
+    ("program", "count"),
+    [
+        pytest.param(starts(), 1, id="subprocess"),
+        pytest.param(starts("-I"), 1, id="isolated"),
+        pytest.param(starts("-E", "-s", "-P", "-B"), 1, id="options"),
+        pytest.param(starts("-S"), 0, id="without-site"),
+        pytest.param(starts(keywords="env={}"), 0, id="without-environment"),
+        pytest.param(MULTIPROCESSING.format(method="spawn"), 1, id="spawn"),
+        pytest.param(MULTIPROCESSING.format(method="forkserver"), 1, id="forkserver"),
+        # the parent's threads are counted, too, as its memory is copied: some run its pool
+        pytest.param("import subprocess, sys\n" + "subprocess.run([sys.executable, 'program2.py'])", 1, id="nested"),
+    ],
+)
+def test_children(program: str, count: int, children: Path, installed: Environment) -> None:
+    (children / "program2.py").write_text(starts())
+    ours = run(installed, program, children, "--children")
+    assert (ours.stdout, ours.stderr, ours.returncode) == (f"{count}\n", "", 0)
+    plain = run(installed, program, children)
+    assert (plain.stdout, plain.stderr, plain.returncode) == ("0\n", "", 0)
+
+
+def test_stack_size(children: Path, installed: Environment) -> None:
+    (children / "child.py").write_text("import threading\nprint(threading.stack_size())\n")
+    assert run(installed, starts("-I"), children, "--children", "--stack-size", "300K").stdout == f"{300 << 10}\n"
+    assert run(installed, starts("-I"), children, "--children").stdout == "0\n"
+
+
+def test_nothing_is_loaded_unasked(children: Path, installed: Environment) -> None:
+    loaded = "import sys; print([name for name in sys.modules if name.startswith('runtime')])"
+    assert installed.run("-c", loaded, cwd=children).stdout == "[]\n"
+    assert installed.run("-c", loaded, cwd=children, LWP_CHILDREN="").stdout == "[]\n"
+    assert "'runtime.patch'" in installed.run("-c", loaded, cwd=children, LWP_CHILDREN="1").stdout
+
+
+def test_nothing_is_left_where_modules_are_found(children: Path, installed: Environment) -> None:
+    """Also with a sitecustomize, which is imported as ever, and finds the runtime in place."""
+    (children / "sitecustomize.py").write_text("import threading\nprint(threading.Thread.start.__module__)\n")
+    finders = "import sys; print(sys.meta_path, 'sitecustomize' in sys.modules)"
+    plain = installed.run("-c", finders, cwd=children, PYTHONPATH=".")
+    ours = installed.run("-c", finders, cwd=children, PYTHONPATH=".", LWP_CHILDREN="1")
+    assert plain.stdout.startswith("threading\n[")
+    assert ours.stdout == plain.stdout.replace("threading\n", "runtime.thread\n", 1)
+
+
+@pytest.mark.parametrize("why", ["core", "size"])
+def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Environment) -> None:
+    (children / "child.py").write_text(
+        "import threading\nprint(threading.Thread.start.__module__)\nraise SystemExit(3)"
+    )
+    if why == "core":
+        (children / "_cffi_backend.py").write_text("raise ImportError('no core\\nto be had')\n")
+        environment, says = {"PYTHONPATH": "."}, "no core to be had"
+    else:
+        environment, says = {"LWP_STACK_SIZE": "lots"}, "'lots'"
+    found = installed.run("child.py", cwd=children, LWP_CHILDREN="1", **environment)
+    assert (found.stdout, found.returncode) == ("threading\n", 3)
+    assert found.stderr.startswith("lwp: this process's threads are plain ones: ")
+    assert says in found.stderr
+    assert found.stderr.count("\n") == 1
+    # Where there is no stderr, it must not turn up elsewhere.
+    shell = 'exec "$0" child.py 2>&-'
+    found = installed.execute(
+        "/bin/sh", "-c", shell, str(installed.python), cwd=children, LWP_CHILDREN="1", **environment
+    )
+    assert (found.stdout, found.returncode) == ("threading\n", 3)
+
+
+def test_not_installed(tmp_path: Path) -> None:
+    found = Environment.make(tmp_path / "venv").run(
+        "-m", "runtime", "run", "--children", "-c", "1", cwd=tmp_path, PYTHONPATH=str(ROOT)
+    )
+    assert found.stderr.startswith("lwp: --children needs the package installed")
+    assert found.stderr.count("\n") == 1
+    assert (found.stdout, found.returncode) == ("", 2)
