@@ -56,7 +56,7 @@ class Holdings:
         lib.lwp_reap()
         counts = ffi.new("struct context_counts *")
         lib.context_count(counts)
-        tasks = [Path("/proc/self/task", tid) for tid in os.listdir("/proc/self/task")]
+        tasks = os.listdir("/proc/self/task")
         writable, files = 0, set()
         for line in Path("/proc/self/maps").read_text().splitlines():
             span, protection, _, device, _, *name = line.split(maxsplit=5)
@@ -74,7 +74,7 @@ class Holdings:
             borrowed=counts.made - counts.cached,
             contexts=counts.made,
             descriptors=len(os.listdir("/proc/self/fd")),
-            children=frozenset(pid for task in tasks for pid in task.joinpath("children").read_text().split()),
+            children=frozenset(pid for tid in tasks for pid in _children_of(tid)),
             files=frozenset(files),
             writable=writable - counts.bytes,
             resident=int(found[1]) << 10,
@@ -97,6 +97,13 @@ class Holdings:
         if (more := after.resident - self.resident) > _NOISE + new * _PER_CONTEXT:
             found.append(f"resident memory: {more >> 10} KiB more with {new} new contexts")
         return found
+
+
+def _children_of(tid: str) -> list[str]:
+    try:
+        return Path(f"/proc/self/task/{tid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # the task has just ended
+        return []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -124,8 +131,10 @@ def nothing_left(request: pytest.FixtureRequest, native_helper: NativeHelper) ->
 # ---- programs in a process of their own ----------------------------------------------------------------
 
 PRELUDE = """
+from __future__ import annotations
 import ctypes, os, signal, sys, threading, time
 from pathlib import Path
+from typing import Any
 import runtime
 from runtime import Clone, scheduler
 from runtime.scheduler import spawn

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Child, NativeHelper, wait_until_parked
@@ -134,6 +135,7 @@ def stack_after_forks(helper: str) -> None:
 
     def fork_and_look() -> None:
         known.wait()
+        assert lwp.context is not None
         found.append(lib.fork_and_look(lwp.context.guard[0], lwp.context.tls_block[1]))
 
     known = threading.Event()
@@ -382,7 +384,7 @@ def other_namespace(path: str) -> None:
     go, came = os.pipe(), os.pipe()
     results: list[tuple[int, int, int, int]] = []
 
-    def function(name: bytes, *arguments: object) -> object:
+    def function(name: bytes, *arguments: Any) -> Any:
         return ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(libc.dlsym(handle, name))
 
     def use(wait: bool) -> None:
@@ -757,7 +759,7 @@ def test_21_start_returns_though_the_thread_dies_at_once(monkeypatch: pytest.Mon
     thread.join(30)
     assert not thread.is_alive()
     assert unraisable == [MemoryError]
-    threading._active.pop(thread.ident, None)  # type: ignore[attr-defined, arg-type]
+    threading._active.pop(thread.ident, None)  # type: ignore[attr-defined]
 
 
 def threads_at_exit() -> None:

@@ -107,8 +107,8 @@ def compare(mine: Block, reference: Block, helper: NativeHelper, used: bool = Fa
     assert libc_module() in modules
     assert mine.generation == reference.generation
     assert mine.length >= max(modules)
-    for module in range(1, max(mine.length, reference.length) + 1):
-        assert mine.offset(module) == reference.offset(module), f"module {module}"
+    for entry in range(1, max(mine.length, reference.length) + 1):
+        assert mine.offset(entry) == reference.offset(entry), f"module {entry}"
     for number, module in modules.items():
         if mine.offset(number) is None:
             continue
@@ -236,8 +236,8 @@ def libraries_come_while_threads_start(paths: list[str]) -> None:
             for library in libraries:
                 library.set(1)
 
-        def start(loading: threading.Event = loading, look: object = look) -> None:
-            lwps = []
+        def start(loading: threading.Event = loading, look: Any = look) -> None:
+            lwps: list[Any] = []
             while len(lwps) < 5 or not loading.is_set():
                 lwps.append(spawn(look))
             for lwp in lwps:
