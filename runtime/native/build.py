@@ -32,6 +32,10 @@ SOURCES = [
     "python.c",
     "python_chunks.c",
     "python_sync.c",
+    "python_lock.c",
+    "python_event.c",
+    "python_condition.c",
+    "python_barrier.c",
     "python_local.c",
 ]
 

@@ -1,0 +1,319 @@
+/* Condition: a queue, and a lock that is given up while one sleeps in it. */
+#include "python_sync.h"
+
+#include <limits.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_queue queue;
+    PyObject *lock; /* ours, or anything with acquire and release */
+    enum lock_kind { OTHER, LOCK, RLOCK } kind;
+    int own_notify; /* of a derived class: notify_all() has to call it */
+} ConditionObject;
+
+static PyObject *condition_begin(PyObject *op, PyObject *lock)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    enum lock_kind kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
+    static const char *const needed[] = {"acquire", "release"};
+    for (int i = 0; kind == OTHER && i < 2; i++) {
+        PyObject *method = PyObject_GetAttrString(lock, needed[i]);
+        if (!method)
+            return NULL;
+        Py_DECREF(method);
+    }
+    if ((self->own_notify = overrides(op, condition_type, "notify")) < 0)
+        return NULL;
+    self->kind = kind;
+    Py_XSETREF(self->lock, Py_NewRef(lock));
+    Py_RETURN_NONE;
+}
+
+static int no_lock(ConditionObject *self)
+{
+    if (self->lock)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Condition.__init__() not called");
+    return -1;
+}
+
+/* 1, 0, or -1 with an exception.  A subclass may bring its own; so may a lock that isn't ours. */
+static int owned(PyObject *op)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (no_lock(self) < 0)
+        return -1;
+    if (self->kind == LOCK)
+        return sync_lock_held(&((LockObject *)self->lock)->lock); /* a Lock has no owner: held is all that can be asked */
+    if (self->kind == RLOCK)
+        return rlock_is_mine((RLockObject *)self->lock);
+    PyObject *answer = PyObject_CallMethod(op, "_is_owned", NULL);
+    int result = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return result;
+}
+
+/* What a sleeper has given up: the very lock, whatever __init__() makes of the Condition meanwhile. */
+struct given_up {
+    enum lock_kind kind;
+    PyObject *lock;
+    unsigned long depth; /* RLOCK */
+    PyObject *state;     /* OTHER: what _release_save has returned */
+};
+
+static int give_up(PyObject *op, struct given_up *what)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    *what = (struct given_up){.kind = self->kind, .lock = Py_NewRef(self->lock)};
+    if (what->kind == LOCK)
+        sync_lock_release(&((LockObject *)what->lock)->lock);
+    else if (what->kind == RLOCK) {
+        what->depth = ((RLockObject *)what->lock)->depth;
+        rlock_give_up((RLockObject *)what->lock);
+    } else if (!(what->state = PyObject_CallMethod(op, "_release_save", NULL))) {
+        Py_DECREF(what->lock);
+        return -1;
+    }
+    return 0;
+}
+
+/* 1 or -1 with an exception.  The baton is passed when the lock is had: the next is woken when it can have the lock soon, not
+ * to queue for it. */
+static int take_back(PyObject *op, struct given_up *what, int baton)
+{
+    struct sync_queue *queue = &((ConditionObject *)op)->queue;
+    int taken;
+
+    if (what->kind == OTHER) {
+        if (baton) /* any Python may run, and sleep here itself */
+            sync_queue_pass_baton(queue);
+        PyObject *none = PyObject_CallMethod(op, "_acquire_restore", "(O)", what->state);
+        taken = none ? 1 : -1;
+        Py_XDECREF(none);
+        Py_DECREF(what->state);
+    } else {
+        RLockObject *rlock = (RLockObject *)what->lock;
+        struct sync_lock *lock = what->kind == LOCK ? &((LockObject *)what->lock)->lock : &rlock->lock;
+        taken = lock_take_with_baton(lock, PARK_FOREVER, queue, &baton);
+        if (taken == 1 && what->kind == RLOCK) {
+            atomic_store_explicit(&rlock->owner, my_ident(), memory_order_relaxed);
+            rlock->depth = what->depth;
+        }
+        if (baton)
+            sync_queue_pass_baton(queue);
+    }
+    Py_DECREF(what->lock);
+    return taken;
+}
+
+static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    struct sync_place place;
+    struct given_up what;
+    PyObject *type, *value, *traceback;
+    int64_t deadline = PARK_FOREVER;
+    int baton;
+
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+        return NULL;
+    }
+    int mine = owned(op);
+    if (mine <= 0) {
+        if (mine == 0)
+            PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
+        return NULL;
+    }
+    if ((count || names) && wait_deadline(args[0], &deadline) < 0)
+        return NULL;
+    /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
+    sync_queue_lock(&self->queue);
+    sync_queue_enter(&self->queue, &place);
+    sync_queue_unlock(&self->queue);
+    if (give_up(op, &what) < 0) {
+        sync_queue_leave(&self->queue, &place, &baton);
+        if (baton)
+            sync_queue_pass_baton(&self->queue);
+        return NULL;
+    }
+    Py_INCREF(op);
+    enum outcome outcome = sleep_in(&self->queue, &place, deadline, &baton);
+    int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
+    if (raised)
+        PyErr_Fetch(&type, &value, &traceback);
+    int taken = take_back(op, &what, baton);
+    if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* the notification isn't lost with us */
+        sync_queue_lock(&self->queue);
+        sync_queue_grant_unlock(&self->queue, 1);
+    }
+    if (raised && taken == 1)
+        PyErr_Restore(type, value, traceback);
+    else if (raised) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    }
+    Py_DECREF(op);
+    return raised || taken < 0 ? NULL : PyBool_FromLong(outcome == ENTITLED);
+}
+
+static PyObject *notify(PyObject *op, long n)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    int mine = owned(op);
+
+    if (mine <= 0) {
+        if (mine == 0)
+            PyErr_SetString(PyExc_RuntimeError, "cannot notify on un-acquired lock");
+        return NULL;
+    }
+    if (n > 0) {
+        sync_queue_lock(&self->queue);
+        sync_queue_grant_unlock(&self->queue, n);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    long n = 1;
+
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "n") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "notify() takes one argument, n");
+        return NULL;
+    }
+    if ((count || names) && how_many(args[0], &n) < 0)
+        return NULL;
+    return notify(op, n);
+}
+
+static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    if (((ConditionObject *)op)->own_notify)
+        return none_of(PyObject_CallMethod(op, "notify", "l", ((ConditionObject *)op)->queue.waiting));
+    return notify(op, LONG_MAX);
+}
+
+static PyObject *condition_enter(PyObject *op, PyObject *unused)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (no_lock(self) < 0)
+        return NULL;
+    PyObject *lock = Py_NewRef(self->lock);
+    PyObject *result = self->kind == LOCK    ? lock_enter(lock, unused)
+                       : self->kind == RLOCK ? rlock_enter(lock, unused)
+                                             : PyObject_CallMethod(lock, "__enter__", NULL);
+    Py_DECREF(lock);
+    return result;
+}
+
+static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (no_lock(self) < 0)
+        return NULL;
+    if (self->kind == LOCK)
+        return lock_release(self->lock, NULL);
+    if (self->kind == RLOCK)
+        return rlock_release(self->lock, NULL);
+    PyObject *exit = PyObject_GetAttrString(self->lock, "__exit__"), *result = NULL;
+    if (exit) {
+        result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
+        Py_DECREF(exit);
+    }
+    return result;
+}
+
+static PyObject *condition_lock(PyObject *op, void *unused)
+{
+    (void)unused;
+    ConditionObject *self = (ConditionObject *)op;
+    return no_lock(self) < 0 ? NULL : Py_NewRef(self->lock);
+}
+
+static PyObject *condition_of_lock(PyObject *op, void *name)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    return no_lock(self) < 0 ? NULL : PyObject_GetAttrString(self->lock, name);
+}
+
+static PyObject *condition_waiting(PyObject *op, void *unused)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    (void)unused;
+    sync_queue_lock(&self->queue);
+    long waiting = self->queue.waiting;
+    sync_queue_unlock(&self->queue);
+    return PyLong_FromLong(waiting);
+}
+
+static int condition_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(((ConditionObject *)op)->lock);
+    return 0;
+}
+
+static int condition_clear(PyObject *op)
+{
+    Py_CLEAR(((ConditionObject *)op)->lock);
+    return 0;
+}
+
+static void condition_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    condition_clear(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef condition_methods[] = {
+    {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, /, timeout=None)\n--\n\n"
+     "Gives the lock up, sleeps until notified or for timeout seconds, takes the lock back; whether it was notified.\n"
+     "RuntimeError: the lock isn't held.  As threading.Condition.wait."},
+    {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
+     "notify($self, /, n=1)\n--\n\n"
+     "Lets the n that have waited longest go on, as soon as they can have the lock.  RuntimeError: the lock isn't held."},
+    {"notify_all", condition_notify_all, METH_NOARGS,
+     "notify_all($self, /)\n--\n\nLets all sleepers go on, one after the other.  RuntimeError: the lock isn't held."},
+    {"__enter__", condition_enter, METH_NOARGS, NULL},
+    {"__exit__", FAST(condition_exit), METH_FASTCALL, NULL},
+    {"_begin", condition_begin, METH_O, NULL},
+    {0},
+};
+
+static PyGetSetDef condition_attributes[] = {
+    {"_lock", condition_lock, NULL, "The lock.", NULL},
+    {"acquire", condition_of_lock, NULL, "The lock's acquire.", "acquire"},
+    {"release", condition_of_lock, NULL, "The lock's release.", "release"},
+    {"_waiting", condition_waiting, NULL, "How many wait and are not notified.", NULL},
+    {0},
+};
+
+static PyType_Slot condition_slots[] = {
+    {Py_tp_new, any_new},
+    {Py_tp_dealloc, condition_dealloc},
+    {Py_tp_traverse, condition_traverse},
+    {Py_tp_clear, condition_clear},
+    {Py_tp_methods, condition_methods},
+    {Py_tp_getset, condition_attributes},
+    {0, NULL},
+};
+
+PyType_Spec condition_spec = {
+    .name = "runtime.native.ConditionBase",
+    .basicsize = sizeof(ConditionObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = condition_slots,
+};

@@ -1,0 +1,342 @@
+/* Lock and RLock: complete types, as fast as a C type can be; an operation that needn't sleep makes no system call. */
+#include "python_sync.h"
+
+#include <errno.h>
+#include <limits.h>
+
+/* ---- Lock ---------------------------------------------------------------------------------------------------------------- */
+
+
+int lock_take_with_baton(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton)
+{
+    int64_t since = 0;
+
+    if (sync_lock_try(lock))
+        return 1;
+    if (deadline == 0)
+        return !sync_lock_held(lock) && sync_lock_try(lock);
+    for (;;) {
+        int result;
+        Py_BEGIN_ALLOW_THREADS
+        result = sync_lock_wait(lock, deadline, &since);
+        Py_END_ALLOW_THREADS
+        if (result != EINTR)
+            return result == 0;
+        if (queue && *baton) {
+            sync_queue_pass_baton(queue);
+            *baton = 0;
+        }
+        if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
+            return -1;
+    }
+}
+
+int lock_take(struct sync_lock *lock, int64_t deadline)
+{
+    return lock_take_with_baton(lock, deadline, NULL, NULL);
+}
+
+static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
+        return NULL;
+    int taken = lock_take(&((LockObject *)op)->lock, deadline);
+    return taken < 0 ? NULL : PyBool_FromLong(taken);
+}
+
+PyObject *lock_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return lock_take(&((LockObject *)op)->lock, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+PyObject *lock_release(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    if (sync_lock_release(&((LockObject *)op)->lock) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return lock_release(op, NULL);
+}
+
+static PyObject *lock_locked(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sync_lock_held(&((LockObject *)op)->lock));
+}
+
+static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    atomic_store(&((LockObject *)op)->lock.word, SYNC_FREE);
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<%s %s object at %p>", sync_lock_held(&((LockObject *)op)->lock) ? "locked" : "unlocked",
+                                Py_TYPE(op)->tp_name, op);
+}
+
+#if PY_VERSION_HEX >= 0x030d0000
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
+        PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
+        return NULL;
+    }
+    return type->tp_alloc(type, 0);
+}
+#endif
+
+static void lock_dealloc(PyObject *op)
+{
+    if (((LockObject *)op)->weak)
+        PyObject_ClearWeakRefs(op);
+    simple_dealloc(op);
+}
+
+PyDoc_STRVAR(acquire_doc,
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Takes the lock; True when it was taken.  With blocking=False, or when timeout (seconds, -1: no limit) has passed: False.\n"
+"As threading.Lock.acquire.");
+PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nFrees the lock; any thread may do so.  RuntimeError: nobody holds it.");
+PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether somebody holds the lock.");
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"release", lock_release, METH_NOARGS, release_doc},
+    {"release_lock", lock_release, METH_NOARGS, release_doc},
+    {"locked", lock_locked, METH_NOARGS, locked_doc},
+    {"locked_lock", lock_locked, METH_NOARGS, locked_doc},
+    {"__enter__", lock_enter, METH_NOARGS, NULL},
+    {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
+    {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMemberDef lock_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(LockObject, weak), READONLY, NULL},
+    {0},
+};
+
+PyDoc_STRVAR(lock_doc, "A lock of one futex word; threading.Lock.");
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, (void *)lock_doc},
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_tp_new, lock_new},
+#endif
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_repr, lock_repr},
+    {Py_tp_methods, lock_methods},
+    {Py_tp_members, lock_members},
+    {0, NULL},
+};
+
+/* To 3.12 threading.Lock is a function and its type can't be called, from 3.13 on it is the type. */
+PyObject *allocate_lock(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return lock_type->tp_alloc(lock_type, 0);
+}
+
+PyType_Spec lock_spec = {
+    .name = "_thread.lock", /* the name that libraries and reprs know */
+    .basicsize = sizeof(LockObject),
+#if PY_VERSION_HEX < 0x030d0000
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+#else
+    .flags = Py_TPFLAGS_DEFAULT,
+#endif
+    .slots = lock_slots,
+};
+
+/* ---- RLock --------------------------------------------------------------------------------------------------------------- */
+
+
+static int rlock_take(RLockObject *self, int64_t deadline)
+{
+    if (rlock_is_mine(self)) {
+        if (self->depth == ULONG_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "Internal lock count overflowed");
+            return -1;
+        }
+        self->depth++;
+        return 1;
+    }
+    int taken = lock_take(&self->lock, deadline);
+    if (taken == 1) {
+        atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
+        self->depth = 1;
+    }
+    return taken;
+}
+
+void rlock_give_up(RLockObject *self)
+{
+    self->depth = 0;
+    atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
+    sync_lock_release(&self->lock);
+}
+
+static PyObject *not_mine(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
+    return NULL;
+}
+
+static PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
+        return NULL;
+    int taken = rlock_take((RLockObject *)op, deadline);
+    return taken < 0 ? NULL : PyBool_FromLong(taken);
+}
+
+PyObject *rlock_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return rlock_take((RLockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+PyObject *rlock_release(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    if (!rlock_is_mine(self))
+        return not_mine();
+    if (self->depth == 1)
+        rlock_give_up(self);
+    else
+        self->depth--;
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return rlock_release(op, NULL);
+}
+
+static PyObject *rlock_locked(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->lock));
+}
+
+static PyObject *rlock_is_owned(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(rlock_is_mine((RLockObject *)op));
+}
+
+static PyObject *rlock_recursion_count(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+    (void)unused;
+    return PyLong_FromUnsignedLong(rlock_is_mine(self) ? self->depth : 0);
+}
+
+/* What Condition.wait uses: give it up wholly, take it back as deep as it was. */
+static PyObject *rlock_release_save(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    if (!rlock_is_mine(self))
+        return not_mine();
+    PyObject *state = Py_BuildValue("kk", self->depth, my_ident());
+    if (state)
+        rlock_give_up(self);
+    return state;
+}
+
+static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
+{
+    RLockObject *self = (RLockObject *)op;
+    unsigned long depth, owner;
+
+    if (!PyArg_ParseTuple(state, "(kk):_acquire_restore", &depth, &owner))
+        return NULL;
+    int taken = lock_take(&self->lock, PARK_FOREVER);
+    if (taken < 0)
+        return NULL;
+    atomic_store_explicit(&self->owner, owner, memory_order_relaxed);
+    self->depth = depth;
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    self->depth = 0;
+    atomic_store(&self->owner, 0);
+    atomic_store(&self->lock.word, SYNC_FREE);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_repr(PyObject *op)
+{
+    RLockObject *self = (RLockObject *)op;
+    unsigned long owner = atomic_load(&self->owner);
+
+    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked",
+                                Py_TYPE(op)->tp_name, owner, self->depth, op);
+}
+
+static void rlock_dealloc(PyObject *op)
+{
+    if (((RLockObject *)op)->weak)
+        PyObject_ClearWeakRefs(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef rlock_methods[] = {
+    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"release", rlock_release, METH_NOARGS, release_doc},
+    {"locked", rlock_locked, METH_NOARGS, locked_doc},
+    {"__enter__", rlock_enter, METH_NOARGS, NULL},
+    {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
+    {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
+    {"_recursion_count", rlock_recursion_count, METH_NOARGS, NULL},
+    {"_release_save", rlock_release_save, METH_NOARGS, NULL},
+    {"_acquire_restore", rlock_acquire_restore, METH_VARARGS, NULL},
+    {"_at_fork_reinit", rlock_at_fork_reinit, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMemberDef rlock_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RLockObject, weak), READONLY, NULL},
+    {0},
+};
+
+PyDoc_STRVAR(rlock_doc, "A lock that its owner may take again; threading.RLock.");
+static PyType_Slot rlock_slots[] = {
+    {Py_tp_doc, (void *)rlock_doc},   {Py_tp_new, any_new},           {Py_tp_dealloc, rlock_dealloc}, {Py_tp_repr, rlock_repr},
+    {Py_tp_methods, rlock_methods},   {Py_tp_members, rlock_members}, {0, NULL},
+};
+
+PyType_Spec rlock_spec = {
+    .name = "_thread.RLock",
+    .basicsize = sizeof(RLockObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = rlock_slots,
+};

@@ -1,0 +1,89 @@
+/* What the files of the synchronisation types share. */
+#ifndef RUNTIME_PYTHON_SYNC_H
+#define RUNTIME_PYTHON_SYNC_H
+
+#include "python_types.h"
+
+#include "sync.h"
+
+#include <pthread.h>
+
+#define FAST(function) (PyCFunction)(void (*)(void))function
+
+static inline unsigned long my_ident(void)
+{
+    return (unsigned long)pthread_self();
+}
+
+/* ---- arguments, and other small things: python_sync.c ---- */
+
+/* As threading.Condition.wait looks at its timeout, and all that is made from it: what isn't above 0, NaN too, is now. */
+int wait_deadline(PyObject *timeout, int64_t *deadline);
+
+/* How many: what a long can't hold counts as LONG_MAX, as does infinity. */
+int how_many(PyObject *number, long *n);
+
+/* What a method has returned doesn't matter, only that it has. */
+PyObject *none_of(PyObject *result);
+
+/* Whether the object's class has a method of its own in place of the base's. */
+int overrides(PyObject *op, PyTypeObject *base, const char *name);
+
+/* (blocking=True, timeout=-1) as Lock.acquire takes them: Modules/_threadmodule.c, lock_acquire_parse_args. */
+int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
+
+void simple_dealloc(PyObject *op);
+PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
+/* ---- sleeping in a queue: python_sync.c ---- */
+
+enum outcome {
+    LEFT,            /* the time was up */
+    ENTITLED,        /* granted */
+    RAISED,          /* a signal handler raised; not granted */
+    RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
+};
+
+/* Sleeps until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run. */
+enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton);
+
+/* ---- Lock and RLock: python_lock.c ---- */
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_lock lock;
+    PyObject *weak;
+} LockObject;
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_lock lock;
+    atomic_ulong owner;   /* ident, 0: nobody.  Only the owner writes its own ident here, so whoever reads it is the owner */
+    unsigned long depth;  /* written by the owner only */
+    PyObject *weak;
+} RLockObject;
+
+static inline int rlock_is_mine(RLockObject *self)
+{
+    return atomic_load_explicit(&self->owner, memory_order_relaxed) == my_ident();
+}
+
+/* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
+int lock_take(struct sync_lock *lock, int64_t deadline);
+
+/* As lock_take() for one who holds a queue's baton: handlers run without it, for they may sleep in the same queue. */
+int lock_take_with_baton(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton);
+
+PyObject *lock_enter(PyObject *op, PyObject *unused);
+PyObject *lock_release(PyObject *op, PyObject *unused);
+PyObject *rlock_enter(PyObject *op, PyObject *unused);
+PyObject *rlock_release(PyObject *op, PyObject *unused);
+void rlock_give_up(RLockObject *self);
+PyObject *allocate_lock(PyObject *module, PyObject *unused);
+
+/* ---- the types ---- */
+
+extern PyType_Spec lock_spec, rlock_spec, event_spec, semaphore_spec, condition_spec, barrier_spec;
+extern PyTypeObject *lock_type, *rlock_type, *semaphore_type, *condition_type; /* once python_add_sync() has made them */
+
+#endif
