@@ -1,0 +1,72 @@
+"""A C library that is not as it should be is refused at import, by an ImportError that names the check; never a crash."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IMPORT = "import runtime.native"
+
+# Those that are relied on; report_events isn't, it only says where to look for user_stack.
+DESCRIPTORS = """pthread_list pthread_tid pthread_cancelhandling pthread_specific pthread_start_routine pthread_dtvp
+    link_map_l_tls_modid link_map_l_tls_offset list_t_next dtv_t_pointer_val rtld_global__dl_stack_user"""
+
+
+def preload(folder: Path, source: str) -> dict[str, str]:
+    """An environment in which the dynamic linker finds these symbols before libc's."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("without a C compiler there is no library to preload")
+    (folder / "fake.c").write_text(source)
+    library = folder / "fake.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "fake.c"], check=True)
+    return {**os.environ, "LD_PRELOAD": str(library)}
+
+
+def refused(environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: runtime can't work with this C library: glibc "), done.stderr
+    return last
+
+
+def test_an_old_glibc(tmp_path: Path) -> None:
+    last = refused(preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }'))
+    assert "glibc 2.33" in last
+    assert "2.34 or newer is needed" in last
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS.split())
+def test_a_descriptor_that_lies(name: str, tmp_path: Path) -> None:
+    """It says 8 bytes more than is true."""
+    bits, elements, offset = (ctypes.c_uint32 * 3).in_dll(ctypes.CDLL(None), f"_thread_db_{name}")
+    refused(preload(tmp_path, f"const unsigned _thread_db_{name}[3] = {{{bits}, {elements}, {offset + 8}}};"))
+
+
+def test_a_field_of_another_size(tmp_path: Path) -> None:
+    last = refused(preload(tmp_path, "const unsigned _thread_db_pthread_tid[3] = {64, 1, 720};"))
+    assert "_thread_db_pthread_tid describes a field of 64 bits, expected 32" in last
+
+
+def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
+    environment = preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }')
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", "doctor"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("lwp: runtime can't work with this C library: glibc 2.33")
+    assert len(done.stderr.splitlines()) == 1
