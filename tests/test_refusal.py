@@ -1,4 +1,4 @@
-"""A C library that is not as it should be is refused at import, by an ImportError that names the check; never a crash."""
+"""A C library that is not as it should be is refused by an ImportError that names the check; never by a crash."""
 
 from __future__ import annotations
 
