@@ -143,14 +143,14 @@ libc = ctypes.CDLL(None)
 
 
 def wait_until_parked(tid: int) -> None:
-    """Returns when the thread sleeps in a futex call that has no timeout, as a join without one does.
+    """Returns when the thread sleeps as a join without a timeout does: in a futex call that is shared and has none.
 
-    Who waits for the GIL or a lock of Python's with a timeout is not taken for one.
+    Who waits for the GIL, or hands it over, or waits for a lock, sleeps in a private one.
     """
     futex = {"x86_64": "202", "aarch64": "98"}[os.uname().machine]
     while True:
         call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
-        if call[0] == futex and int(call[2], 16) & 0x7F == 9 and int(call[4], 16) == 0:  # FUTEX_WAIT_BITSET
+        if call[0] == futex and int(call[2], 16) == 9 and int(call[4], 16) == 0:  # FUTEX_WAIT_BITSET
             return
         os.sched_yield()
 
