@@ -6,8 +6,7 @@ it can't work.  (PYTEST_DONT_REWRITE: pytest would warn that it came too late to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
 if TYPE_CHECKING:
     from runtime.patch import install, installed, uninstall
     from runtime.scheduler import THREAD_FLAGS, Clone
@@ -28,11 +27,11 @@ _HOMES = {
 
 if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name == "__version__":
             from importlib.metadata import version
 
-            value: Any = version("lwp-runtime")
+            value: object = version("lwp-runtime")
         elif name in _HOMES:
             from importlib import import_module
 

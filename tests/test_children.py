@@ -95,6 +95,15 @@ def test_nothing_is_left_where_modules_are_found(children: Path, installed: Envi
     assert ours.stdout == plain.stdout.replace("threading\n", "runtime.thread\n", 1)
 
 
+def test_subinterpreters_are_left_alone(children: Path, installed: Environment) -> None:
+    pytest.importorskip("_testcapi", reason="nothing here makes a subinterpreter")
+    where = "import threading; print(threading.Thread.start.__module__, flush=True)"
+    found = installed.run(
+        "-c", f"{where}\nimport _testcapi\n_testcapi.run_in_subinterp({where!r})", cwd=children, LWP_CHILDREN="1"
+    )
+    assert (found.stdout, found.stderr) == ("runtime.thread\nthreading\n", "")
+
+
 @pytest.mark.parametrize("why", ["core", "size"])
 def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Environment) -> None:
     (children / "child.py").write_text(
