@@ -266,8 +266,8 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
     LwpObject *self = (LwpObject *)op;
     static char *names[] = {"timeout", NULL};
     PyObject *timeout = Py_None;
-    int64_t deadline;
-    int result;
+    int64_t deadline, until;
+    int result, looked = 0;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:join", names, &timeout) || python_deadline(timeout, &deadline) < 0)
         return NULL;
@@ -280,16 +280,23 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, wrong);
         return NULL;
     }
-    for (;;) {
+    for (;; looked = 1) {
+        /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
+         * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
+        until = looked ? deadline : park_now() + 10000000;
+        if (until > deadline)
+            until = deadline;
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, deadline); /* it won't block */
         else {
             Py_BEGIN_ALLOW_THREADS
-            result = lwp_join(self->lwp, deadline);
+            result = lwp_join(self->lwp, until);
             Py_END_ALLOW_THREADS
         }
         if (result == 0)
             Py_RETURN_TRUE;
+        if (result == ETIMEDOUT && until < deadline)
+            result = EINTR;
         if (result == ETIMEDOUT)
             Py_RETURN_FALSE;
         if (result != EINTR) {
