@@ -18,7 +18,7 @@ static PyObject *condition_begin(PyObject *op, PyObject *lock)
     enum lock_kind kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
     static const char *const needed[] = {"acquire", "release"};
     for (int i = 0; kind == OTHER && i < 2; i++) {
-        PyObject *method = PyObject_GetAttrString(lock, needed[i]);
+        PyObject *method = get_attribute(lock, needed[i]);
         if (!method)
             return NULL;
         Py_DECREF(method);
@@ -49,7 +49,7 @@ static int owned(PyObject *op)
         return sync_lock_held(&((LockObject *)self->lock)->lock); /* a Lock has no owner: held is all that can be asked */
     if (self->kind == RLOCK)
         return rlock_is_mine((RLockObject *)self->lock);
-    PyObject *answer = PyObject_CallMethod(op, "_is_owned", NULL);
+    PyObject *answer = call_method(op, "_is_owned", NULL);
     int result = answer ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
     return result;
@@ -73,7 +73,7 @@ static int give_up(PyObject *op, struct given_up *what)
     else if (what->kind == RLOCK) {
         what->depth = ((RLockObject *)what->lock)->depth;
         rlock_give_up((RLockObject *)what->lock);
-    } else if (!(what->state = PyObject_CallMethod(op, "_release_save", NULL))) {
+    } else if (!(what->state = call_method(op, "_release_save", NULL))) {
         Py_DECREF(what->lock);
         return -1;
     }
@@ -90,7 +90,7 @@ static int take_back(PyObject *op, struct given_up *what, int baton)
     if (what->kind == OTHER) {
         if (baton) /* any Python may run, and sleep here itself */
             sync_queue_pass_baton(queue);
-        PyObject *none = PyObject_CallMethod(op, "_acquire_restore", "(O)", what->state);
+        PyObject *none = call_method(op, "_acquire_restore", what->state);
         taken = none ? 1 : -1;
         Py_XDECREF(none);
         Py_DECREF(what->state);
@@ -196,8 +196,12 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
 static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    if (((ConditionObject *)op)->own_notify)
-        return none_of(PyObject_CallMethod(op, "notify", "l", ((ConditionObject *)op)->queue.waiting));
+    if (((ConditionObject *)op)->own_notify) {
+        PyObject *all = PyLong_FromLong(((ConditionObject *)op)->queue.waiting);
+        PyObject *result = all ? call_method(op, "notify", all) : NULL;
+        Py_XDECREF(all);
+        return none_of(result);
+    }
     return notify(op, LONG_MAX);
 }
 
@@ -210,7 +214,7 @@ static PyObject *condition_enter(PyObject *op, PyObject *unused)
     PyObject *lock = Py_NewRef(self->lock);
     PyObject *result = self->kind == LOCK    ? lock_enter(lock, unused)
                        : self->kind == RLOCK ? rlock_enter(lock, unused)
-                                             : PyObject_CallMethod(lock, "__enter__", NULL);
+                                             : call_method(lock, "__enter__", NULL);
     Py_DECREF(lock);
     return result;
 }
@@ -225,7 +229,7 @@ static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
         return lock_release(self->lock, NULL);
     if (self->kind == RLOCK)
         return rlock_release(self->lock, NULL);
-    PyObject *exit = PyObject_GetAttrString(self->lock, "__exit__"), *result = NULL;
+    PyObject *exit = get_attribute(self->lock, "__exit__"), *result = NULL;
     if (exit) {
         result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
         Py_DECREF(exit);
@@ -243,7 +247,7 @@ static PyObject *condition_lock(PyObject *op, void *unused)
 static PyObject *condition_of_lock(PyObject *op, void *name)
 {
     ConditionObject *self = (ConditionObject *)op;
-    return no_lock(self) < 0 ? NULL : PyObject_GetAttrString(self->lock, name);
+    return no_lock(self) < 0 ? NULL : get_attribute(self->lock, name);
 }
 
 static PyObject *condition_waiting(PyObject *op, void *unused)

@@ -89,8 +89,18 @@ static PyMethodDef event_methods[] = {
     {0},
 };
 
+static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    /* As object() does it: arguments are for a derived class's __init__. */
+    if ((PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) && type->tp_init == PyBaseObject_Type.tp_init) {
+        PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
+        return NULL;
+    }
+    return type->tp_alloc(type, 0);
+}
+
 static PyType_Slot event_slots[] = {
-    {Py_tp_new, any_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
+    {Py_tp_new, event_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
 };
 
 PyType_Spec event_spec = {
@@ -229,7 +239,7 @@ static PyObject *semaphore_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
     (void)count;
     if (!((SemaphoreObject *)op)->own_release)
         return semaphore_release(op, NULL, 0, NULL);
-    return none_of(PyObject_CallMethod(op, "release", NULL));
+    return none_of(call_method(op, "release", NULL));
 }
 
 static PyObject *semaphore_begin(PyObject *op, PyObject *args)

@@ -73,6 +73,24 @@ int how_many(PyObject *number, long *n)
     return *n == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+PyObject *get_attribute(PyObject *op, const char *name)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *value = interned ? PyObject_GetAttr(op, interned) : NULL;
+
+    Py_XDECREF(interned);
+    return value;
+}
+
+PyObject *call_method(PyObject *op, const char *name, PyObject *argument)
+{
+    PyObject *method = get_attribute(op, name);
+    PyObject *result = !method ? NULL : argument ? PyObject_CallOneArg(method, argument) : PyObject_CallNoArgs(method);
+
+    Py_XDECREF(method);
+    return result;
+}
+
 PyObject *none_of(PyObject *result)
 {
     if (!result)
@@ -83,8 +101,8 @@ PyObject *none_of(PyObject *result)
 
 int overrides(PyObject *op, PyTypeObject *base, const char *name)
 {
-    PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(op), name);
-    PyObject *ours = own ? PyObject_GetAttrString((PyObject *)base, name) : NULL;
+    PyObject *own = get_attribute((PyObject *)Py_TYPE(op), name);
+    PyObject *ours = own ? get_attribute((PyObject *)base, name) : NULL;
     int result = ours ? own != ours : -1;
 
     Py_XDECREF(own);
@@ -115,7 +133,16 @@ int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, 
         }
         given[at] = args[count + i];
     }
-    int blocking = given[0] ? PyObject_IsTrue(given[0]) : 1;
+    int blocking = 1;
+#if PY_VERSION_HEX < 0x030c0000 /* an int then, any truth value since */
+    if (given[0]) {
+        long value = PyLong_AsLong(given[0]);
+        blocking = value == -1 && PyErr_Occurred() ? -1 : value != 0;
+    }
+#else
+    if (given[0])
+        blocking = PyObject_IsTrue(given[0]);
+#endif
     const int64_t none = -1000000000;
     int64_t timeout = none;
     if (blocking < 0 || (given[1] && nanoseconds(given[1], &timeout) < 0))
@@ -125,7 +152,8 @@ int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, 
         return -1;
     }
     if (timeout < 0 && timeout != none) {
-        PyErr_SetString(PyExc_ValueError, "timeout value must be a non-negative number");
+        PyErr_SetString(PyExc_ValueError, PY_VERSION_HEX < 0x030d0000 ? "timeout value must be positive"
+                                                                      : "timeout value must be a non-negative number");
         return -1;
     }
     *deadline = !blocking ? 0 : timeout == none ? PARK_FOREVER : after(timeout);

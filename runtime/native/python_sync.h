@@ -23,6 +23,12 @@ int wait_deadline(PyObject *timeout, int64_t *deadline);
 /* How many: what a long can't hold counts as LONG_MAX, as does infinity. */
 int how_many(PyObject *number, long *n);
 
+/* As PyObject_GetAttrString, but by an interned name: each other string object takes a place in the interpreter's method cache. */
+PyObject *get_attribute(PyObject *op, const char *name);
+
+/* Calls a method, with an argument unless that is NULL. */
+PyObject *call_method(PyObject *op, const char *name, PyObject *argument);
+
 /* What a method has returned doesn't matter, only that it has. */
 PyObject *none_of(PyObject *result);
 
