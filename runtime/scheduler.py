@@ -446,6 +446,8 @@ def _end_of_interpreter() -> None:
     for process in list(_processes):
         process.join()
     native.gate_close()
+    if (3, 12) <= sys.version_info < (3, 13):
+        native.gate_refuse()  # thread.py may have done so before; 3.11 refuses nothing, 3.13 can be asked
 
 
 # Callbacks run last in first out: registered at import, this one comes after those of most modules.

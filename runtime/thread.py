@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runtime import scheduler
+from runtime import native, scheduler
 from runtime.scheduler import LWP, THREAD_FLAGS
 from runtime.sync import Event
 
@@ -123,6 +123,17 @@ if _HANDLES:
             _stock_shutdown()  # ours may have started stock ones
 
     _private._thread_shutdown = _thread_shutdown
+elif sys.version_info >= (3, 12):
+    _stock_shutdown = _private._shutdown
+
+    def _shutdown() -> None:
+        # Py_FinalizeEx refuses new threads before it waits for the running ones, since 3.12.2 (gh-114570) only after.
+        if sys.version_info < (3, 12, 2):
+            native.gate_refuse()
+        _stock_shutdown()
+        native.gate_refuse()
+
+    _private._shutdown = _shutdown
 
 
 # ---- what a thread runs ---------------------------------------------------------------------------------------------

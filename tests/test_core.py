@@ -1127,3 +1127,26 @@ def test_statistics_and_steps() -> None:
     assert 0 < found.latency_p50 <= found.latency_p99 < 10
     assert 0 < found.cpu < 60
     assert 1000 < found.stack_used < 8 << 20
+
+
+def test_none_is_made_while_the_interpreter_ends(child: Child) -> None:
+    """From 3.12 on, as threading and os.fork say it; 3.11 refuses nothing."""
+
+    def try_at_the_end() -> None:
+        class Last:
+            def __del__(self, spawn: Any = spawn, flags: Any = (runtime.THREAD_FLAGS, 0)) -> None:
+                for some in flags:
+                    try:
+                        spawn(int, flags=some)
+                    except RuntimeError as error:
+                        print(type(error).__name__, error)
+
+        import __main__
+
+        __main__.last = Last()  # type: ignore[attr-defined]
+
+    said = child(try_at_the_end).stdout.splitlines()
+    if sys.version_info >= (3, 12):
+        error = "PythonFinalizationError: " if sys.version_info >= (3, 13) else "RuntimeError: "
+        texts = ["can't create new thread at interpreter shutdown", "can't fork at interpreter shutdown"]
+        assert said == [error.replace(":", "") + text for text in texts]

@@ -55,6 +55,7 @@ print(__import__("__main__") is sys.modules["__main__"], vars(sys.modules["__mai
 """
 
 THREAD = "import threading, sys, os\n"
+NO_NEW_THREAD = "can't create new thread at interpreter shutdown"
 
 CASES = {
     "argv": Case(
@@ -261,6 +262,43 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(ran))
         "threading.Thread(target=f).start()\n"
         "print('main')\n",
         out="main\nthread\natexit 2\natexit 1\n",
+    ),
+    "start-at-end": Case(
+        THREAD
+        + """
+import _thread, atexit
+def attempt(stage):
+    try:
+        t = threading.Thread(target=print, args=(stage, "runs"))
+        t.start()
+        t.join()
+    except RuntimeError as error:
+        print(stage, type(error).__name__, error)
+        try:
+            _thread.start_new_thread(print, (stage, "runs"))
+        except RuntimeError as again:
+            print(stage, type(again).__name__, again)
+def late():
+    threading.main_thread().join()
+    attempt("thread")
+threading._register_atexit(attempt, "threading's atexit")
+atexit.register(attempt, "atexit")
+threading.Thread(target=late).start()
+""",
+        out=f"atexit RuntimeError {NO_NEW_THREAD}\n" if sys.version_info[:2] == (3, 12) else "atexit runs\n",
+    ),
+    "start-in-finalizer": Case(
+        THREAD
+        + """
+class Last:
+    def __del__(self, Thread=threading.Thread, RuntimeError=RuntimeError, print=print):
+        try:
+            Thread(target=print).start()
+        except RuntimeError as error:
+            print(type(error).__name__, error)
+last = Last() if sys.version_info >= (3, 12) else None  # before, it is made, and waits for ever
+""",
+        out=f"Error {NO_NEW_THREAD}\n" if sys.version_info >= (3, 12) else "",
     ),
     "daemon": Case(
         THREAD + "threading.Thread(target=threading.Event().wait, daemon=True).start()\nprint('end')\n",

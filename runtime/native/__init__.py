@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from runtime.native._types import SemaphoreBase as SemaphoreBase
     from runtime.native._types import allocate_lock as allocate_lock
     from runtime.native._types import gate_close as gate_close
+    from runtime.native._types import gate_refuse as gate_refuse
     from runtime.native._types import local as local
     from runtime.native._types import lock as lock
     from runtime.native._types import running as running

@@ -30,6 +30,9 @@ struct boot {
 
 static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
 static atomic_int gate_closed; /* the interpreter is about to end: starts wait until the thread has */
+#if PY_VERSION_HEX < 0x030d0000
+static atomic_int gate_refuses; /* the interpreter makes no more threads: see gate_refuse() */
+#endif
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
 /* ---- the thread's side ----------------------------------------------------------------------------------------------- */
@@ -155,6 +158,21 @@ static void lwp_tp_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+/* As the interpreter refuses its own: 3.11 never, 3.12 from its interp->finalizing on, which can't be read, 3.13 when it says so. */
+static int refused(const char *text)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    if (!Py_IsFinalizing())
+        return 0;
+    PyErr_SetString(PyExc_PythonFinalizationError, text);
+#else
+    if (!atomic_load(&gate_refuses))
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, text);
+#endif
+    return 1;
+}
+
 static int wait_for_starters(void)
 {
     int n;
@@ -189,7 +207,7 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
         strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
     }
     int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
-    if (wait < 0)
+    if (wait < 0 || refused("can't create new thread at interpreter shutdown"))
         return NULL;
     PyThreadState *tstate = new_state(self->lwp);
     if (!tstate || !(boot = PyMem_RawMalloc(sizeof *boot))) {
@@ -239,7 +257,7 @@ static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
     }
     unsigned long flags = PyLong_AsUnsignedLong(args[0]);
     long exit_signal = PyLong_AsLong(args[1]);
-    if (PyErr_Occurred())
+    if (PyErr_Occurred() || refused("can't fork at interpreter shutdown"))
         return NULL;
     PyOS_BeforeFork();
     long pid = lwp_copy(self->lwp, flags, (int)exit_signal);
@@ -461,6 +479,16 @@ static PyObject *gate_close(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+#if PY_VERSION_HEX < 0x030d0000
+static PyObject *gate_refuse(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    atomic_store(&gate_refuses, 1);
+    Py_RETURN_NONE;
+}
+#endif
+
 static void after_fork_in_child(void)
 {
     struct lwp_statistics left; /* lwp.c's own handler has run before: only the caller can be left */
@@ -483,6 +511,9 @@ static PyMethodDef functions[] = {
     {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), in bytes; 0 for nothing."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python.c."},
+#if PY_VERSION_HEX < 0x030d0000
+    {"gate_refuse", gate_refuse, METH_NOARGS, "From now on no LWP can be started: RuntimeError."},
+#endif
     {0},
 };
 
