@@ -66,6 +66,14 @@ void park_wake_some(atomic_int *word, int count, unsigned bits)
     wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
 }
 
+int park_move(atomic_int *from, int expected, atomic_int *to)
+{
+    int saved = errno;
+    long moved = syscall(SYS_futex, from, FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 0, 1L, to, expected);
+    errno = saved;
+    return moved > 0;
+}
+
 int park_process(int pidfd, int64_t deadline)
 {
     struct pollfd fd = {.fd = pidfd, .events = POLLIN};

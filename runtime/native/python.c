@@ -458,11 +458,16 @@ static PyType_Spec lwp_spec = {
 
 /* ---- the module -------------------------------------------------------------------------------------------------------- */
 
+long python_running(void)
+{
+    return atomic_load(&running);
+}
+
 static PyObject *count_running(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return PyLong_FromLong(atomic_load(&running));
+    return PyLong_FromLong(python_running());
 }
 
 /* Before the interpreter goes: from now on no thread of ours is between clone and a complete PyThreadState when its creator
@@ -495,6 +500,7 @@ static void after_fork_in_child(void)
 
     lwp_read_statistics(&left);
     python_chunks_after_fork();
+    python_sync_after_fork();
     atomic_store(&starting, 0);
     atomic_store(&running, left.alive);
 }

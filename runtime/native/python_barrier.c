@@ -5,19 +5,21 @@
 
 /*   FILLING   threads come and sleep; the last one changes the state
  *   ACTING    all have come, the last one runs the action; who comes now waits at the entrance
- *   DRAINING  let go; who comes now waits at the entrance until all have left
  *   RESETTING reset() with threads inside: they leave with BrokenBarrierError, then it fills again
  *   BROKEN    until reset()
  *
- *   FILLING -> ACTING -> DRAINING -> FILLING      FILLING, BROKEN -> RESETTING -> FILLING      any -> BROKEN */
-enum barrier_state { FILLING, ACTING, DRAINING, RESETTING, BROKEN };
+ *   FILLING -> ACTING -> FILLING      FILLING, ACTING, BROKEN -> RESETTING -> FILLING      any -> BROKEN
+ *
+ * Those who are let go belong to a generation that is over: the next one may fill while they are still on their way out. */
+enum barrier_state { FILLING, ACTING, RESETTING, BROKEN };
 
 typedef struct {
     PyObject_HEAD
-    struct sync_queue inside;   /* its lock guards state and count */
+    struct sync_queue inside;   /* its lock guards state, generation and count */
     struct sync_queue entrance;
     enum barrier_state state;
-    long count, parties;        /* inside, sleeping or leaving; how many it takes */
+    unsigned long generation;   /* how often it has let all go */
+    long count, parties;        /* of this generation inside, sleeping or leaving broken; how many it takes */
     PyObject *action, *timeout, *broken_error;
 } BarrierObject;
 
@@ -51,14 +53,14 @@ static void barrier_change_unlock(BarrierObject *self, enum barrier_state state)
 {
     self->state = state;
     sync_queue_grant_unlock(&self->inside, LONG_MAX);
-    if (state == BROKEN)
+    if (state != RESETTING)
         barrier_open_entrance(self);
 }
 
-static void barrier_leave(BarrierObject *self)
+static void barrier_leave(BarrierObject *self, unsigned long generation)
 {
     sync_queue_lock(&self->inside);
-    int open = --self->count == 0 && (self->state == DRAINING || self->state == RESETTING);
+    int open = generation == self->generation && --self->count == 0 && self->state == RESETTING;
     if (open)
         self->state = FILLING;
     sync_queue_unlock(&self->inside);
@@ -67,7 +69,7 @@ static void barrier_leave(BarrierObject *self)
 }
 
 /* Goes in: the index of arrival, -1 with an exception. */
-static long barrier_enter(BarrierObject *self)
+static long barrier_enter(BarrierObject *self, unsigned long *generation)
 {
     struct sync_place place;
     int baton;
@@ -76,6 +78,7 @@ static long barrier_enter(BarrierObject *self)
         sync_queue_lock(&self->inside);
         if (self->state == FILLING) {
             long index = self->count++;
+            *generation = self->generation;
             if (self->count == self->parties)
                 self->state = ACTING;
             sync_queue_unlock(&self->inside);
@@ -88,10 +91,10 @@ static long barrier_enter(BarrierObject *self)
         }
         /* Into the queue while the state is locked, so that the opening can't be missed.  Order: inside, entrance. */
         sync_queue_lock(&self->entrance);
-        sync_queue_enter(&self->entrance, &place);
+        sync_queue_enter(&self->entrance, &place, NULL);
         sync_queue_unlock(&self->entrance);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = sleep_in(&self->entrance, &place, PARK_FOREVER, &baton);
+        enum outcome outcome = sleep_in(&self->entrance, &place, NULL, PARK_FOREVER, &baton);
         if (baton)
             sync_queue_pass_baton(&self->entrance);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -108,15 +111,20 @@ static int barrier_act(BarrierObject *self)
     Py_DECREF(action);
     sync_queue_lock(&self->inside);
     int aborted = self->state != ACTING; /* by abort() or reset() in the action or beside it */
-    barrier_change_unlock(self, !result ? BROKEN : aborted ? self->state : DRAINING);
+    int whole = result && !aborted;
+    if (whole) {
+        self->generation++;
+        self->count = 0;
+    }
+    barrier_change_unlock(self, whole ? FILLING : result ? self->state : BROKEN);
     if (result && aborted)
         barrier_is_broken(self);
     Py_XDECREF(result);
-    return result && !aborted ? 0 : -1;
+    return whole ? 0 : -1;
 }
 
 /* Sleeps until let go. 0, or -1 with an exception. */
-static int barrier_sleep(BarrierObject *self, PyObject *timeout)
+static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject *timeout)
 {
     struct sync_place place;
     int64_t deadline;
@@ -126,14 +134,14 @@ static int barrier_sleep(BarrierObject *self, PyObject *timeout)
         return -1;
     for (;;) {
         sync_queue_lock(&self->inside);
-        enum barrier_state state = self->state;
-        if (state == DRAINING || state == BROKEN || state == RESETTING) {
+        int over = self->generation != generation;
+        if (over || self->state == BROKEN || self->state == RESETTING) {
             sync_queue_unlock(&self->inside);
-            return state == DRAINING ? 0 : (barrier_is_broken(self), -1);
+            return over ? 0 : (barrier_is_broken(self), -1);
         }
-        sync_queue_enter(&self->inside, &place);
+        sync_queue_enter(&self->inside, &place, NULL);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = sleep_in(&self->inside, &place, deadline, &baton);
+        enum outcome outcome = sleep_in(&self->inside, &place, NULL, deadline, &baton);
         if (baton)
             sync_queue_pass_baton(&self->inside);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -141,7 +149,7 @@ static int barrier_sleep(BarrierObject *self, PyObject *timeout)
         if (outcome == ENTITLED)
             continue;
         sync_queue_lock(&self->inside);
-        if (self->state == FILLING) { /* not complete in time: it breaks for all */
+        if (self->generation == generation && self->state == FILLING) { /* not complete in time: it breaks for all */
             barrier_change_unlock(self, BROKEN);
             barrier_is_broken(self);
             return -1;
@@ -164,11 +172,13 @@ static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t co
     if ((count || names) && args[0] != Py_None)
         timeout = args[0];
     Py_INCREF(timeout);
-    long index = barrier_enter(self);
+    unsigned long generation;
+    long index = barrier_enter(self, &generation);
     int failed = -1;
     if (index >= 0) {
-        failed = index + 1 == self->parties ? barrier_act(self) : barrier_sleep(self, timeout);
-        barrier_leave(self);
+        failed = index + 1 == self->parties ? barrier_act(self) : barrier_sleep(self, generation, timeout);
+        if (failed)
+            barrier_leave(self, generation);
     }
     Py_DECREF(timeout);
     return failed < 0 ? NULL : PyLong_FromLong(index);
@@ -182,8 +192,6 @@ static PyObject *barrier_reset(PyObject *op, PyObject *unused)
     sync_queue_lock(&self->inside);
     if (self->count == 0)
         barrier_change_unlock(self, FILLING);
-    else if (self->state == DRAINING)
-        sync_queue_unlock(&self->inside); /* they leave, and it fills again */
     else
         barrier_change_unlock(self, RESETTING);
     Py_RETURN_NONE;

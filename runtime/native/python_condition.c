@@ -55,25 +55,30 @@ static int owned(PyObject *op)
     return result;
 }
 
-/* What a sleeper has given up: the very lock, whatever __init__() makes of the Condition meanwhile. */
+/* What a sleeper gives up: the very lock, whatever __init__() makes of the Condition meanwhile. */
 struct given_up {
     enum lock_kind kind;
     PyObject *lock;
-    unsigned long depth; /* RLOCK */
-    PyObject *state;     /* OTHER: what _release_save has returned */
+    struct sync_lock *ours; /* LOCK, RLOCK: released when the GIL is, for the sleep */
+    unsigned long depth;    /* RLOCK */
+    PyObject *state;        /* OTHER: what _release_save has returned */
 };
+
+static struct given_up what_to_give_up(ConditionObject *self)
+{
+    struct given_up what = {.kind = self->kind, .lock = Py_NewRef(self->lock)};
+
+    if (what.kind != OTHER)
+        what.ours = what.kind == LOCK ? &((LockObject *)what.lock)->lock : &((RLockObject *)what.lock)->lock;
+    return what;
+}
 
 static int give_up(PyObject *op, struct given_up *what)
 {
-    ConditionObject *self = (ConditionObject *)op;
-
-    *what = (struct given_up){.kind = self->kind, .lock = Py_NewRef(self->lock)};
-    if (what->kind == LOCK)
-        sync_lock_release(&((LockObject *)what->lock)->lock);
-    else if (what->kind == RLOCK) {
+    if (what->kind == RLOCK) {
         what->depth = ((RLockObject *)what->lock)->depth;
-        rlock_give_up((RLockObject *)what->lock);
-    } else if (!(what->state = call_method(op, "_release_save", NULL))) {
+        rlock_disown((RLockObject *)what->lock);
+    } else if (what->kind == OTHER && !(what->state = call_method(op, "_release_save", NULL))) {
         Py_DECREF(what->lock);
         return -1;
     }
@@ -96,8 +101,7 @@ static int take_back(PyObject *op, struct given_up *what, int baton)
         Py_DECREF(what->state);
     } else {
         RLockObject *rlock = (RLockObject *)what->lock;
-        struct sync_lock *lock = what->kind == LOCK ? &((LockObject *)what->lock)->lock : &rlock->lock;
-        taken = lock_take_with_baton(lock, PARK_FOREVER, queue, &baton);
+        taken = lock_take_back(what->ours, queue, &baton);
         if (taken == 1 && what->kind == RLOCK) {
             atomic_store_explicit(&rlock->owner, my_ident(), memory_order_relaxed);
             rlock->depth = what->depth;
@@ -113,7 +117,6 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
 {
     ConditionObject *self = (ConditionObject *)op;
     struct sync_place place;
-    struct given_up what;
     PyObject *type, *value, *traceback;
     int64_t deadline = PARK_FOREVER;
     int baton;
@@ -132,8 +135,9 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     if ((count || names) && wait_deadline(args[0], &deadline) < 0)
         return NULL;
     /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
+    struct given_up what = what_to_give_up(self);
     sync_queue_lock(&self->queue);
-    sync_queue_enter(&self->queue, &place);
+    sync_queue_enter(&self->queue, &place, what.ours);
     sync_queue_unlock(&self->queue);
     if (give_up(op, &what) < 0) {
         sync_queue_leave(&self->queue, &place, &baton);
@@ -142,7 +146,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         return NULL;
     }
     Py_INCREF(op);
-    enum outcome outcome = sleep_in(&self->queue, &place, deadline, &baton);
+    enum outcome outcome = sleep_in(&self->queue, &place, what.ours, deadline, &baton);
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);

@@ -7,19 +7,17 @@
 /* ---- Lock ---------------------------------------------------------------------------------------------------------------- */
 
 
-int lock_take_with_baton(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton)
+static int lock_sleep(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton)
 {
     int64_t since = 0;
 
-    if (sync_lock_try(lock))
-        return 1;
-    if (deadline == 0)
-        return !sync_lock_held(lock) && sync_lock_try(lock);
     for (;;) {
         int result;
+        before_sleep();
         Py_BEGIN_ALLOW_THREADS
         result = sync_lock_wait(lock, deadline, &since);
         Py_END_ALLOW_THREADS
+        after_sleep();
         if (result != EINTR)
             return result == 0;
         if (queue && *baton) {
@@ -33,7 +31,16 @@ int lock_take_with_baton(struct sync_lock *lock, int64_t deadline, struct sync_q
 
 int lock_take(struct sync_lock *lock, int64_t deadline)
 {
-    return lock_take_with_baton(lock, deadline, NULL, NULL);
+    if (sync_lock_try(lock))
+        return 1;
+    if (deadline == 0)
+        return !sync_lock_held(lock) && sync_lock_try(lock);
+    return lock_sleep(lock, deadline, NULL, NULL);
+}
+
+int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton)
+{
+    return sync_lock_try_again(lock) ? 1 : lock_sleep(lock, PARK_FOREVER, queue, baton);
 }
 
 static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -184,10 +191,15 @@ static int rlock_take(RLockObject *self, int64_t deadline)
     return taken;
 }
 
-void rlock_give_up(RLockObject *self)
+void rlock_disown(RLockObject *self)
 {
     self->depth = 0;
     atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
+}
+
+static void rlock_give_up(RLockObject *self)
+{
+    rlock_disown(self);
     sync_lock_release(&self->lock);
 }
 

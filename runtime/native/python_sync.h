@@ -50,8 +50,13 @@ enum outcome {
     RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
 };
 
-/* Sleeps until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run. */
-enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton);
+/* Sleeps until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run.
+ * A lock to be given up for the time is released when the GIL is. */
+enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline, int *baton);
+
+/* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
+void before_sleep(void);
+void after_sleep(void);
 
 /* ---- Lock and RLock: python_lock.c ---- */
 
@@ -77,14 +82,15 @@ static inline int rlock_is_mine(RLockObject *self)
 /* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
 int lock_take(struct sync_lock *lock, int64_t deadline);
 
-/* As lock_take() for one who holds a queue's baton: handlers run without it, for they may sleep in the same queue. */
-int lock_take_with_baton(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton);
+/* As lock_take() for one who has slept in a queue with the lock's name on it, and perhaps holds the queue's baton: handlers run
+ * without that, for they may sleep in the same queue. */
+int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton);
 
 PyObject *lock_enter(PyObject *op, PyObject *unused);
 PyObject *lock_release(PyObject *op, PyObject *unused);
 PyObject *rlock_enter(PyObject *op, PyObject *unused);
 PyObject *rlock_release(PyObject *op, PyObject *unused);
-void rlock_give_up(RLockObject *self);
+void rlock_disown(RLockObject *self); /* about to be released */
 PyObject *allocate_lock(PyObject *module, PyObject *unused);
 
 /* ---- the types ---- */

@@ -9,9 +9,17 @@ enum {
     NORMAL = 1, /* futex bits: which sleepers a wake-up is for */
     URGENT = 2,
 };
+enum { MOVING_FOR = 1000000 }; /* ns; many times what it takes */
 #define UNFAIR_FOR 1000000 /* ns of waiting after which a sleeper is urgent; as CPython's PyMutex (Python/lock.c) */
 
 int sync_forks;
+
+static void wake_one(atomic_int *word, unsigned bits)
+{
+    park_wake_some(word, 1, bits);
+}
+
+void (*sync_wake)(atomic_int *word, unsigned bits) = wake_one;
 
 /* ---- lock ----------------------------------------------------------------------------------------------------------- */
 
@@ -45,7 +53,7 @@ static void take_back_if_nobody(struct sync_lock *lock)
     int handed = SYNC_HANDED;
 
     if (urgent_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE))
-        park_wake_some(&lock->word, 1, NORMAL | URGENT);
+        wake_one(&lock->word, NORMAL | URGENT);
 }
 
 static int take(struct sync_lock *lock, int urgent)
@@ -54,6 +62,11 @@ static int take(struct sync_lock *lock, int urgent)
 
     return atomic_compare_exchange_strong(&lock->word, &free, SYNC_CONTENDED)
            || (urgent && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_CONTENDED));
+}
+
+int sync_lock_try_again(struct sync_lock *lock)
+{
+    return take(lock, 0);
 }
 
 int sync_lock_really_handed(struct sync_lock *lock)
@@ -105,10 +118,10 @@ int sync_lock_release(struct sync_lock *lock)
         if (!atomic_compare_exchange_weak(&lock->word, &seen, to))
             continue;
         if (to == SYNC_HANDED) {
-            park_wake_some(&lock->word, 1, URGENT);
+            sync_wake(&lock->word, URGENT);
             take_back_if_nobody(lock);
         } else if (seen == SYNC_CONTENDED)
-            park_wake_some(&lock->word, 1, NORMAL | URGENT);
+            sync_wake(&lock->word, NORMAL | URGENT);
         return 0;
     }
 }
@@ -143,10 +156,10 @@ void sync_queue_unlock(struct sync_queue *queue)
     park_unlock(&queue->lock);
 }
 
-void sync_queue_enter(struct sync_queue *queue, struct sync_place *place)
+void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock)
 {
-    *place = (struct sync_place){
-        .previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .outer = innermost};
+    *place = (struct sync_place){.previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue,
+                                 .outer = innermost, .lock = lock};
     innermost = place;
     if (queue->tail)
         queue->tail->next = place;
@@ -184,16 +197,33 @@ static struct sync_place *next_with_baton(struct sync_queue *queue)
     return place;
 }
 
+/* To the sleepers of a lock that is held.  Whether it went. */
+static int move_to_lock(struct sync_place *place, struct sync_lock *lock)
+{
+    int seen = SYNC_HELD;
+
+    /* Its release must look for sleepers.  Who has just come by the place's word is among them, when it is woken: take(). */
+    if (!atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED) && seen != SYNC_CONTENDED)
+        return 0;
+    atomic_store(&place->word, SYNC_MOVING);
+    int moved = park_move(&place->word, SYNC_MOVING, &lock->word);
+    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
+    /* From here on the place may be gone, and its stack serve others. */
+    if (moved && atomic_load(&lock->word) != SYNC_CONTENDED)
+        wake_one(&lock->word, NORMAL | URGENT); /* a Lock can be released by others than its holder: too early for the sleeper */
+    return moved;
+}
+
 static void unlock_and_wake(struct sync_queue *queue)
 {
     struct sync_place *place = next_with_baton(queue);
 
     park_unlock(&queue->lock);
-    if (!place)
+    if (!place || (place->lock && move_to_lock(place, place->lock)))
         return;
-    /* After the store the sleeper may be gone, and its stack with it: park_wake only names the address. */
-    atomic_store_explicit(&place->woken, 1, memory_order_release);
-    park_wake(&place->woken, 1, PARK_PRIVATE);
+    /* After the store the sleeper may be gone, and its stack with it: the wake-up only names the address. */
+    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
+    sync_wake(&place->word, NORMAL);
 }
 
 long sync_queue_grant_unlock(struct sync_queue *queue, long count)
@@ -216,12 +246,16 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count)
 
 int sync_queue_wait(struct sync_place *place, int64_t deadline)
 {
-    int result = 0;
+    int result = 0, word;
 
-    while (!atomic_load_explicit(&place->woken, memory_order_acquire) && result == 0)
-        result = park_wait(&place->woken, 0, deadline, PARK_PRIVATE);
-    if (!atomic_load_explicit(&place->woken, memory_order_acquire))
-        return result;
+    while ((word = atomic_load_explicit(&place->word, memory_order_acquire)) != SYNC_WOKEN) {
+        if (word == SYNC_MOVING) /* up, but not because it was woken; nobody will wake it here */
+            park_wait_some(&place->word, SYNC_MOVING, park_now() + MOVING_FOR, NORMAL);
+        else if (result)
+            return result;
+        else /* NORMAL: moved to a lock, it must not be taken for an urgent one */
+            result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
+    }
     innermost = place->outer;
     return 0;
 }
@@ -230,14 +264,14 @@ int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *ba
 {
     sync_queue_lock(queue);
     int granted = entitled(queue, place);
-    *baton = !place->queued; /* out of the queue with the baton; the store to `woken` may still be under way */
+    *baton = !place->queued; /* out of the queue with the baton; whoever took it out may not have done with it yet */
     if (place->queued) {
         unlink_place(queue, place);
         queue->waiting -= !granted;
     }
     park_unlock(&queue->lock);
-    while (*baton && !atomic_load_explicit(&place->woken, memory_order_acquire))
-        park_wait(&place->woken, 0, PARK_FOREVER, PARK_PRIVATE);
+    while (*baton && sync_queue_wait(place, park_now() + MOVING_FOR) != 0)
+        ; /* no longer at a time: it may be moved to a lock whose holder can't release it before the caller goes on */
     innermost = place->outer;
     return granted;
 }

@@ -29,6 +29,9 @@ static inline int sync_lock_try(struct sync_lock *lock)
 /* *since: when the caller began to wait, 0 at first; an EINTR on the way does not put it back. */
 int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 
+/* As sync_lock_try, for one who has slept for the lock: its release will look for others. */
+int sync_lock_try_again(struct sync_lock *lock);
+
 /* 0, or EPERM when nobody holds it. */
 int sync_lock_release(struct sync_lock *lock);
 
@@ -45,12 +48,15 @@ static inline int sync_lock_held(struct sync_lock *lock)
  * the wake-up follows.  Of those entitled one at a time is woken: it holds the baton, and passes it to the next when it runs
  * again.  Ten thousand threads that are let go at once would otherwise all wake up to fight for one GIL, in timed waits.
  *
+ * Who needs a certain lock first when it is let go names it: while that is held, the baton moves the sleeper over to the lock's
+ * own sleepers, by FUTEX_CMP_REQUEUE, and the lock's release wakes it, instead of waking it to sleep for the lock.
+ *
  *   WAITING -> GRANTED -> WOKEN (out of the queue, with the baton) -> passes the baton
  *   WAITING -> left     timeout or signal before the grant
  *   GRANTED -> left     timeout or signal after it, before the baton came: entitled all the same
  *
- * A sleeper's place lies on its own stack.  Its state changes under the queue's lock only, but for `woken`, the word that it
- * sleeps on.  In a forked child the places of lost threads are forgotten: their stacks serve others by then.  The thread that
+ * A sleeper's place lies on its own stack.  Its state changes under the queue's lock only, but for `word`, on which it sleeps.
+ * In a forked child the places of lost threads are forgotten: their stacks serve others by then.  The thread that
  * forks may have places itself, when it does so in a signal handler: those stay. */
 struct sync_place {
     struct sync_place *next, *previous;
@@ -58,7 +64,13 @@ struct sync_place {
     int queued;
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread: it sleeps there, and here in a signal handler */
-    atomic_int woken;
+    struct sync_lock *lock; /* needed first, or NULL */
+    atomic_int word;
+};
+enum sync_place_word {
+    SYNC_ASLEEP,
+    SYNC_MOVING, /* between two queues of the kernel's: whoever is awake by chance waits for the end of that */
+    SYNC_WOKEN,
 };
 
 struct sync_queue {
@@ -76,7 +88,7 @@ void sync_queue_lock(struct sync_queue *queue);
 void sync_queue_unlock(struct sync_queue *queue);
 
 /* With the state locked.  Whoever has entered ends with a wait that returns 0, or leaves; in the reverse order of entering. */
-void sync_queue_enter(struct sync_queue *queue, struct sync_place *place);
+void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock);
 /* Entitles the first `count` that wait and unlocks the state; returns how many there were. */
 long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
@@ -86,6 +98,9 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline);
 /* Leaves before being woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
 void sync_queue_pass_baton(struct sync_queue *queue);
+
+/* Wakes one sleeper, among `bits`, of a lock's release or with a baton.  A layer above may have reason to do it in its own way. */
+extern void (*sync_wake)(atomic_int *word, unsigned bits);
 
 /* How many forks this process is away from the one that imported us: what holds another number speaks of lost threads. */
 extern int sync_forks;
