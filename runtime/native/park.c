@@ -11,12 +11,26 @@
 #include <unistd.h>
 
 #define NANO 1000000000
+#define NEAR 5000000 /* ns: a hundred times the usual slack */
 
 int64_t park_now(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * NANO + now.tv_nsec;
+}
+
+/* The kernel may let a timer come late, by 50 us as a rule, to wake the processor once for several (prctl(2),
+ * PR_SET_TIMERSLACK).  That matters when the deadline is near; then the thread does without for the time that it sleeps.
+ * What it had, or 0 if that stays. */
+static int drop_slack(int64_t deadline)
+{
+    if (deadline == PARK_FOREVER || deadline - park_now() > NEAR)
+        return 0;
+    int slack = prctl(PR_GET_TIMERSLACK);
+    if (slack > 0)
+        prctl(PR_SET_TIMERSLACK, 1);
+    return slack > 0 ? slack : 0;
 }
 
 static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope, unsigned bits)
@@ -27,9 +41,12 @@ static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope
 
     if (deadline < 0)
         until = (struct timespec){0, 0};
+    int slack = drop_slack(deadline);
     if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | scope, expected, deadline == PARK_FOREVER ? NULL : &until, NULL, bits) < 0
         && errno != EAGAIN)
         result = errno;
+    if (slack)
+        prctl(PR_SET_TIMERSLACK, slack);
     errno = saved;
     return result;
 }
