@@ -9,7 +9,7 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -42,7 +42,37 @@ def _count() -> int:
 
 thread.known_starters.add(_start_new_thread)
 
-_METHODS: dict[str, Any] = {"start": thread.Thread.start, "join": thread.Thread.join}
+
+def _init(
+    self: Any,
+    group: None = None,
+    target: Callable[..., object] | None = None,
+    name: str | None = None,
+    args: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    daemon: bool | None = None,
+) -> None:
+    assert group is None, "group argument must be None for now"
+    native.thread_make(self, target, name, args, kwargs, daemon)
+
+
+def _start(self: Any) -> None:
+    """Starts the thread and waits until it has begun, as threading.Thread.start does."""
+    if thread.is_started_by_others():
+        thread.stock_start(self)
+    else:
+        # Programs made for threading may rely on its start(): it returns when the thread has begun.  Ours need not.
+        thread.start(self, True)
+
+
+_init.__name__, _start.__name__ = "__init__", "start"
+_METHODS: dict[str, Any] = {
+    "__init__": _init,
+    "start": _start,
+    "join": thread.Thread.join,
+    "is_alive": thread.Thread.is_alive,
+}
 
 #: For each thing of threading's or _thread's: what stands in for it.
 _STAND_INS: list[tuple[Any, Any]] = [
@@ -58,6 +88,7 @@ _STAND_INS: list[tuple[Any, Any]] = [
     (threading.Event, sync.Event),
     (threading.Barrier, sync.Barrier),
     (threading.local, tls.local),
+    (threading.current_thread, thread.current_thread),
 ]
 #: Classes that say they are threading's while they stand there: repr and pickle show it.
 _CLASSES = (sync.Condition, sync.Semaphore, sync.BoundedSemaphore, sync.Event, sync.Barrier)
@@ -85,6 +116,9 @@ def install() -> None:
     """
     if _undo:
         return
+    for name, value in thread.derived.items():
+        # To stay: threads made meanwhile need them, and those that threading makes have them all themselves.
+        setattr(threading.Thread, name, value)
     for name, method in _METHODS.items():
         _replace(threading.Thread, name, method)
     for cls in _CLASSES:

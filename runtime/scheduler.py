@@ -206,7 +206,7 @@ def stack_size_or_default(stack_size: int | None) -> int:
     ValueError below 32 KiB, as threading.stack_size().
     """
     if stack_size is None:
-        return int(native.stack_size() or lib.glibc_default_stack())
+        return native.stack_size()
     if stack_size < _MIN_STACK:
         raise ValueError(f"stack_size must be at least {_MIN_STACK} bytes, not {stack_size}")
     return stack_size
@@ -218,7 +218,7 @@ def reserve(stack_size: int | None = None) -> LWP:
     try:
         return LWP(size)
     except OSError as error:
-        raise _cannot_start(error, size) from error
+        raise cannot_start(error, size) from error
 
 
 def begin(
@@ -238,10 +238,10 @@ def begin(
     try:
         lwp._begin(target, args, kwargs, flags, exit_signal, name, wait)
     except OSError as error:
-        raise _cannot_start(error) from error
+        raise cannot_start(error) from error
 
 
-def _cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
+def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
     """threading's exception; its cause, the OSError, names the limit that was hit."""
     error.strerror = limits.explain(error, stack_size)
     return RuntimeError("can't start new thread")
@@ -324,7 +324,7 @@ def _spawn_copy(
     try:
         pid = lwp._fork(flags, exit_signal)
     except BlockingIOError as error:  # EAGAIN
-        raise _cannot_start(error) from error
+        raise cannot_start(error) from error
     except OSError as error:
         if error.errno == 16:  # EBUSY, from lwp_copy()
             shared = " | ".join(f"CLONE_{flag.name}" for flag in flags) or f"exit signal {exit_signal}"
@@ -332,7 +332,7 @@ def _spawn_copy(
                 f"a copy of memory that shares {shared} can only be made while this process has a single thread: "
                 "any other could hold a lock of the C library in the copy"
             ) from None
-        raise _cannot_start(error) from error
+        raise cannot_start(error) from error
     if pid == 0:
         status = 1
         try:

@@ -1,24 +1,22 @@
 """threading's vocabulary on our LWPs: Thread and Timer.
 
-Everything that threading keeps about a thread (the registry, names, daemon, hooks, local) is threading's own; here are
-start and join, and an object that answers for the thread where threading's private code asks: `_Ending`.
+The registry of threads, names, daemon, hooks and local are threading's own.  Here are start and join, and answers where
+threading's private code asks a thread something: `derived`.
 """
 
 from __future__ import annotations
 
 import _thread
-import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime import native, scheduler
-from runtime.scheduler import LWP, THREAD_FLAGS
+from runtime.scheduler import LWP
 from runtime.sync import Event
 
-__all__ = ["Thread", "Timer"]
+__all__ = ["Thread", "Timer", "current_thread"]
 
 # threading's private parts, in one place.  Each has been there since Python 3.11 or says from when to when.
 _private: Any = threading
@@ -26,12 +24,25 @@ _HANDLES = hasattr(_thread, "_ThreadHandle")  # 3.13 on; before, a lock that is 
 
 _STARTER = "_start_joinable_thread" if _HANDLES else "_start_new_thread"
 
-_stock_start = threading.Thread.start
+stock_start = threading.Thread.start
 _stock_join = threading.Thread.join
+_stock_is_alive = threading.Thread.is_alive
 
 #: What may stand at threading's private name for "make a thread" without having a say: threading's own and patch.py's.
 #: Anything else was put there by somebody who wants to make the threads himself, as debuggers do.
 known_starters = {getattr(_private, _STARTER)}
+
+
+def is_started_by_others() -> bool:
+    """Whether threading's threads are not ours to make."""
+    return getattr(_private, _STARTER) not in known_starters
+
+
+current_thread = native.current_thread
+current_thread.__module__ = "threading"
+
+
+# ---- what threading's private code asks a thread ---------------------------------------------------------------------
 
 
 class _Ending:
@@ -83,178 +94,255 @@ class _Ending:
         self.lwp.join(None if timeout is None or timeout < 0 else timeout)
 
 
+class _Started:
+    """The Event that says whether a thread is started; a real one only for who waits for it, or sets it himself."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, thread: Any) -> None:
+        self._thread = thread
+
+    def _event(self) -> Event:
+        _leave_to_threading(self._thread)
+        event: Event = self._thread.__dict__.setdefault("_started", Event())
+        return event
+
+    def is_set(self) -> bool:
+        return _lwp(self._thread) is not None
+
+    def set(self) -> None:
+        if not self.is_set():
+            self._event().set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set() or self._event().wait(timeout)
+
+    def _at_fork_reinit(self) -> None:
+        pass
+
+
+def _lwp(thread: Any) -> LWP | None:
+    lwp = thread._lwp
+    return lwp if isinstance(lwp, LWP) else None
+
+
+def _leave_to_threading(thread: Any) -> None:
+    """It starts the thread itself, or has made it for a foreign one."""
+    thread._initialized = True
+    thread.__dict__.pop("_lwp", None)
+
+
+def _name(thread: Any) -> str:
+    try:
+        number, target = thread.__dict__["_number"], thread.__dict__.get("_target_name")
+    except KeyError:
+        raise AttributeError("_name") from None
+    thread._name = name = f"Thread-{number}" if target is None else f"Thread-{number} ({target})"
+    return name
+
+
+def _initialized(thread: Any) -> bool:
+    if "_lwp" not in thread.__dict__:
+        return False
+    thread._initialized = True
+    return True
+
+
+def _ident(thread: Any) -> int | None:
+    lwp = _lwp(thread)
+    return None if lwp is None else lwp.ident
+
+
+def _native_id(thread: Any) -> int | None:
+    lwp = _lwp(thread)
+    return None if lwp is None else lwp.tid
+
+
+def _is_stopped(thread: Any) -> bool:
+    if thread.__dict__.get("_tstate_lock"):
+        return False  # somebody has the lock: it is stopped when Thread._stop() has found it free
+    lwp = _lwp(thread)
+    return lwp is not None and not lwp.is_alive()
+
+
+_asked_for_lock = False  # somebody has seen a `_tstate_lock`: threading's own rules for it are to be kept
+
+
+def _tstate_lock(thread: Any) -> _Ending | None:
+    lwp = _lwp(thread)
+    if lwp is None:
+        return None
+    global _asked_for_lock
+    _asked_for_lock = True
+    ending: _Ending = thread.__dict__.setdefault("_tstate_lock", _Ending(lwp))
+    if not thread._daemonic and lwp.is_alive():
+        _private._shutdown_locks.add(ending)  # where who asks for the lock expects it
+    return ending
+
+
+def _handle(thread: Any) -> Any:
+    lwp = _lwp(thread)
+    if lwp is not None:
+        return thread.__dict__.setdefault("_handle", _Ending(lwp))
+    _leave_to_threading(thread)
+    return thread.__dict__.setdefault("_handle", _private._ThreadHandle())
+
+
+class _Derived:
+    """An attribute that is worked out when a thread doesn't have it by itself."""
+
+    __slots__ = ("_work_out",)
+
+    def __init__(self, work_out: Callable[[Any], Any]) -> None:
+        self._work_out = work_out
+
+    def __get__(self, thread: Any, owner: Any = None) -> Any:
+        return self if thread is None else self._work_out(thread)
+
+
+#: What a class of threads needs for those that native.thread_make() has made.
+derived: dict[str, Any] = {
+    "_lwp": "made by threading",  # if a thread has nothing else there: see native/python_thread.c
+    "_lwp_stack_size": None,
+    "_lwp_flags": None,
+    "_initialized": _Derived(_initialized),
+    "_name": _Derived(_name),
+    "_started": _Derived(_Started),
+    "_ident": _Derived(_ident),
+    "_native_id": _Derived(_native_id),
+    # One serves all: it asks for threading.excepthook when it is called; what it keeps is for the program's end.
+    "_invoke_excepthook": staticmethod(_private._make_invoke_excepthook()),
+}
+if _HANDLES:
+    derived["_handle"] = _Derived(_handle)
+else:
+    derived["_is_stopped"] = _Derived(_is_stopped)
+    derived["_tstate_lock"] = _Derived(_tstate_lock)
+
+
 # ---- the end of the program: threads that are not daemons are waited for ---------------------------------------------
 
-# To 3.12 they are kept where threading keeps its own (a set that is made anew in a forked child), from 3.13 on here.
-_ours: set[_Ending] = set()
-_ended: deque[_Ending] = deque()  # their Python part is over: to be forgotten once the kernel says so
+_waits_for_threads = "_thread_shutdown" if _HANDLES else "_shutdown"
+_stock_shutdown = getattr(_private, _waits_for_threads)
 
 
-def _waited() -> set[_Ending]:
-    return _ours if _HANDLES else _private._shutdown_locks
-
-
-def _forget_ended() -> None:
-    # Each of several callers pops another one, so none is dropped that still lives.
-    while _ended:
-        ending = _ended.popleft()
-        if ending.lwp.is_alive():
-            _ended.append(ending)
-            return
-        _waited().discard(ending)
-
-
-def _after_fork_in_child() -> None:
-    _ours.clear()  # the others don't exist there, and the caller is the main thread now
-    _ended.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-if _HANDLES:
-    _stock_shutdown = _private._thread_shutdown
-
-    def _thread_shutdown() -> None:
-        _stock_shutdown()
-        while _ours:
-            ending = next(iter(_ours))
-            ending.lwp.join()
-            _ours.discard(ending)
-            _stock_shutdown()  # ours may have started stock ones
-
-    _private._thread_shutdown = _thread_shutdown
-elif sys.version_info >= (3, 12):
-    _stock_shutdown = _private._shutdown
-
-    def _shutdown() -> None:
-        # Py_FinalizeEx refuses new threads before it waits for the running ones, since 3.12.2 (gh-114570) only after.
-        if sys.version_info < (3, 12, 2):
-            native.gate_refuse()
-        _stock_shutdown()
+def _shutdown() -> None:
+    # Python 3.12 refuses new threads from before it waits for the running ones on, since 3.12.2 from after (gh-114570).
+    if (3, 12) <= sys.version_info < (3, 12, 2):
+        native.gate_refuse()
+    _stock_shutdown()
+    while (lwp := native.thread_waited(LWP)) is not None:
+        lwp.join()
+        _stock_shutdown()  # ours may have started stock ones
+    if (3, 12) <= sys.version_info < (3, 13):
         native.gate_refuse()
 
-    _private._shutdown = _shutdown
+
+setattr(_private, _waits_for_threads, _shutdown)
 
 
-# ---- what a thread runs ---------------------------------------------------------------------------------------------
+# ---- Thread ----------------------------------------------------------------------------------------------------------
 
 
-def _bootstrap(thread: Any, ending: _Ending) -> None:
-    """threading.Thread._bootstrap_inner without its handshake: the creator has registered the thread."""
+def start(thread: Any, wait: bool) -> None:
+    """Starts a Thread on an LWP; waits until it has begun if told to.  As threading.Thread.start."""
     try:
-        thread._native_id = ending.lwp.tid
-        if _private._trace_hook:
-            sys.settrace(_private._trace_hook)
-        if _private._profile_hook:
-            sys.setprofile(_private._profile_hook)
-        context = getattr(thread, "_context", None)  # 3.14 on
-        try:
-            if context is None:
-                thread.run()
-            else:
-                context.run(thread.run)
-        except:  # noqa: E722 - whatever it is, the hook decides; SystemExit is ignored there
-            thread._invoke_excepthook(thread)
-    finally:
-        thread._delete()
-        if not thread._daemonic:
-            _ended.append(ending)
+        if native.thread_start(thread, LWP, wait) is None:
+            _adopt(thread)
+            native.thread_start(thread, LWP, wait)
+    except OSError as error:
+        size = scheduler.stack_size_or_default(thread._lwp_stack_size)
+        raise scheduler.cannot_start(error, size) from error
 
 
-class Thread(threading.Thread):
+def _adopt(thread: Any) -> None:
+    """A thread that threading has made becomes one of ours, before its start."""
+    if not thread._initialized:
+        raise RuntimeError("thread.__init__() not called")
+    if thread._started.is_set():
+        raise RuntimeError("threads can only be started once")
+    for name in ("_started", "_ident", "_native_id", "_handle", "_is_stopped", "_tstate_lock"):
+        thread.__dict__.pop(name, None)
+    thread._lwp = None
+
+
+def _check_options(thread: Any, stack_size: int | None, flags: int | None) -> None:
+    if stack_size is not None:
+        thread._lwp_stack_size = scheduler.stack_size_or_default(stack_size)
+    if flags is not None:
+        thread._lwp_flags = scheduler.checked_thread_flags(flags)
+
+
+class Thread(native.ThreadBase, threading.Thread):
     """threading.Thread on an LWP of our own making.
 
     Arguments as threading.Thread, and, by keyword:
 
     stack_size: bytes of stack, at least 32 KiB; None for threading.stack_size() or the size that a pthread would get.
     flags: what it shares, see runtime.Clone.  Without Clone.FILES it has a descriptor table of its own, without
-    Clone.FS a working directory and umask of its own.  Clone.THREAD must be among them: ValueError.
+    Clone.FS a working directory and umask of its own.  Clone.THREAD must be among them: ValueError.  None: all that
+    threads share.
 
     `ident` and `native_id` are set when start() returns.
     """
 
-    def __init__(
-        self,
-        group: None = None,
-        target: Callable[..., object] | None = None,
-        name: str | None = None,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        daemon: bool | None = None,
-        stack_size: int | None = None,
-        flags: int = THREAD_FLAGS,
-        **newer: Any,
-    ) -> None:
-        self._lwp_flags = scheduler.checked_thread_flags(flags)
-        self._lwp_stack_size = stack_size
-        if stack_size is not None:
-            scheduler.stack_size_or_default(stack_size)
-        super().__init__(group, target, name, args, kwargs, daemon=daemon, **newer)
+    if TYPE_CHECKING:  # it is in C
 
-    # start and join serve threading.Thread too when the runtime is installed: no super(), nothing set in __init__.
+        def __init__(
+            self,
+            group: None = None,
+            target: Callable[..., object] | None = None,
+            name: str | None = None,
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            daemon: bool | None = None,
+            stack_size: int | None = None,
+            flags: int | None = None,
+        ) -> None: ...
 
     def start(self) -> None:
-        """Starts the thread; a runtime.Thread's start() returns without waiting for its first line, while that of
-        threading.Thread under install() waits until it has begun, as threading's does.
+        """Starts the thread and returns without waiting for its first line.
 
         RuntimeError: started before, or no thread can be made: its cause names the limit, and nothing has changed.
         """
-        thread: Any = self
-        if not thread._initialized:
-            raise RuntimeError("thread.__init__() not called")
-        if thread._started.is_set():
-            raise RuntimeError("threads can only be started once")
-        if getattr(_private, _STARTER) not in known_starters and not isinstance(self, Thread):
-            return _stock_start(self)
-        lwp = scheduler.reserve(getattr(thread, "_lwp_stack_size", None))
-        ending = _Ending(lwp)
-        private = "_handle" if _HANDLES else "_tstate_lock"
-        before = getattr(thread, private)
-        try:
-            setattr(thread, private, ending)
-            thread._lwp_ending = ending
-            thread._ident = lwp.ident
-            thread._started.set()
-            _new_context(thread)
-            with _private._active_limbo_lock:
-                _private._active[lwp.ident] = thread
-            if not thread._daemonic:
-                _forget_ended()
-                _waited().add(ending)
-            # Programs made for threading may rely on its start(): it returns when the thread has begun.  Ours need not.
-            wait = not isinstance(self, Thread)
-            flags = getattr(thread, "_lwp_flags", THREAD_FLAGS)
-            scheduler.begin(lwp, _bootstrap, (thread, ending), None, flags, wait=wait)
-            thread._native_id = lwp.tid
-        except BaseException:
-            if lwp.tid == 0:  # else it runs, and a signal handler has raised in the creator
-                _waited().discard(ending)
-                with _private._active_limbo_lock:
-                    _private._active.pop(lwp.ident, None)
-                thread._started.clear()
-                thread._ident = None
-                thread._lwp_ending = None
-                setattr(thread, private, before)
-            raise
+        start(self, False)
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until the kernel says that the thread has ended, or for so many seconds; is_alive() tells which.
 
         RuntimeError: not started, or the calling thread itself.
         """
-        thread: Any = self
-        ending = thread.__dict__.get("_lwp_ending")
-        if ending is None:
-            return _stock_join(self, timeout)  # not started, or not by us: a thread from before install()
-        if self is threading.current_thread():
-            raise RuntimeError("cannot join current thread")
-        if ending.lwp.join(timeout):
-            _waited().discard(ending)
-            if not _HANDLES:
-                # What Thread._stop() would do, without its walk over all locks.
-                thread._is_stopped = True
-                thread._tstate_lock = None
+        ended = native.thread_join(self, timeout)
+        if ended is None:
+            _stock_join(self, timeout)
+        elif ended and _asked_for_lock:
+            self.is_alive()
+
+    def is_alive(self) -> bool:
+        """True from the start until the kernel says that the thread has ended."""
+        alive = native.thread_is_alive(self)
+        return _stock_is_alive(self) if alive is None or _asked_for_lock else alive
+
+
+def _signature(
+    group: None = None,
+    target: Callable[..., object] | None = None,
+    name: str | None = None,
+    args: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    daemon: bool | None = None,
+    stack_size: int | None = None,
+    flags: int | None = None,
+) -> None:
+    """Called with what Thread() does not take, for the TypeError."""
+
+
+_signature.__name__, _signature.__qualname__ = "__init__", "Thread.__init__"
+for _attribute, _value in derived.items():
+    setattr(Thread, _attribute, _value)
+native.thread_setup(vars(threading), _check_options, _signature)
 
 
 class Timer(Thread):
@@ -283,11 +371,3 @@ class Timer(Thread):
         if not self.finished.is_set():
             self.function(*self.args, **self.kwargs)
         self.finished.set()
-
-
-def _new_context(thread: Any) -> None:
-    """Python 3.14's contextvars for a new thread, as threading.Thread.start there."""
-    if getattr(thread, "_context", thread) is None:
-        from contextvars import Context, copy_context
-
-        thread._context = copy_context() if getattr(sys.flags, "thread_inherit_context", 0) else Context()

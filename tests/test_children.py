@@ -92,7 +92,7 @@ def test_nothing_is_left_where_modules_are_found(children: Path, installed: Envi
     plain = installed.run("-c", finders, cwd=children, PYTHONPATH=".")
     ours = installed.run("-c", finders, cwd=children, PYTHONPATH=".", LWP_CHILDREN="1")
     assert plain.stdout.startswith("threading\n[")
-    assert ours.stdout == plain.stdout.replace("threading\n", "runtime.thread\n", 1)
+    assert ours.stdout == plain.stdout.replace("threading\n", "runtime.patch\n", 1)
 
 
 def test_subinterpreters_are_left_alone(children: Path, installed: Environment) -> None:
@@ -101,7 +101,7 @@ def test_subinterpreters_are_left_alone(children: Path, installed: Environment) 
     found = installed.run(
         "-c", f"{where}\nimport _testcapi\n_testcapi.run_in_subinterp({where!r})", cwd=children, LWP_CHILDREN="1"
     )
-    assert (found.stdout, found.stderr) == ("runtime.thread\nthreading\n", "")
+    assert (found.stdout, found.stderr) == ("runtime.patch\nthreading\n", "")
 
 
 @pytest.mark.parametrize("why", ["core", "size"])

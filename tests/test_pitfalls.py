@@ -216,7 +216,7 @@ def context_of_the_dying(helper: str) -> None:
     lib = ctypes.CDLL(helper)
     go, said, end = os.pipe(), os.pipe(), os.pipe()
     lwp = spawn(os.read, (end[0], 1))
-    tracer = lib.hold(lwp.tid, 0, go[0], said[1])  # IN_KERNEL_EXIT
+    tracer = lib.hold(lwp.tid, go[0], said[1])
     if os.read(said[0], 1) != b"s":
         print("can't trace")
         os.waitpid(tracer, 0)
@@ -746,20 +746,20 @@ def test_21_python_knows_the_thread_by_one_identity() -> None:
     assert thread not in threading.enumerate()
 
 
-def test_21_start_returns_though_the_thread_dies_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_21_a_thread_whose_failure_cannot_be_reported_ends_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_type))
 
-    def die(*args: object) -> None:
+    def fail(thread: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("runtime.thread._bootstrap", die)
-    thread = runtime.Thread(target=print)
+    thread: Any = runtime.Thread(target=int, args=("not a number",))
+    thread._invoke_excepthook = fail
     thread.start()
     thread.join(30)
     assert not thread.is_alive()
     assert unraisable == [MemoryError]
-    threading._active.pop(thread.ident, None)  # type: ignore[attr-defined]
+    assert thread not in threading.enumerate()
 
 
 def threads_at_exit() -> None:
@@ -788,4 +788,6 @@ def threads_at_exit() -> None:
 
 
 def test_21_the_program_waits_for_threads_that_are_no_daemons(child: Child) -> None:
-    assert child(threads_at_exit).stdout == "main\nlate\nlast\n"
+    # Python 3.12.0 and 3.12.1 start no threads any more when they begin to wait, so here we don't either.
+    last = "last\n" if not (3, 12) <= sys.version_info < (3, 12, 2) else ""
+    assert child(threads_at_exit).stdout == "main\nlate\n" + last

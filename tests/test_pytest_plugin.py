@@ -73,7 +73,7 @@ def test_before_conftest(tmp_path: Path, installed: Environment) -> None:
     """Whatever a project imports finds the runtime in place."""
     early = "import threading\nstart = threading.Thread.start.__module__\n"
     (tmp_path / "conftest.py").write_text(early)
-    tests = early + "import conftest\ndef test():\n    assert start == conftest.start == 'runtime.thread'\n"
+    tests = early + "import conftest\ndef test():\n    assert start == conftest.start == 'runtime.patch'\n"
     assert passed(run(installed, tmp_path, tests, "--lwp"), 1)
 
 

@@ -36,13 +36,21 @@ if TYPE_CHECKING:
     from runtime.native._types import EventBase as EventBase
     from runtime.native._types import RLock as RLock
     from runtime.native._types import SemaphoreBase as SemaphoreBase
+    from runtime.native._types import ThreadBase as ThreadBase
     from runtime.native._types import allocate_lock as allocate_lock
+    from runtime.native._types import current_thread as current_thread
     from runtime.native._types import gate_close as gate_close
     from runtime.native._types import gate_refuse as gate_refuse
     from runtime.native._types import local as local
     from runtime.native._types import lock as lock
     from runtime.native._types import running as running
     from runtime.native._types import stack_size as stack_size
+    from runtime.native._types import thread_is_alive as thread_is_alive
+    from runtime.native._types import thread_join as thread_join
+    from runtime.native._types import thread_make as thread_make
+    from runtime.native._types import thread_setup as thread_setup
+    from runtime.native._types import thread_start as thread_start
+    from runtime.native._types import thread_waited as thread_waited
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 

@@ -30,6 +30,7 @@ SOURCES = [
     "cost.c",
     "tlsdemo.c",
     "python.c",
+    "python_thread.c",
     "python_chunks.c",
     "python_sync.c",
     "python_lock.c",
@@ -105,6 +106,8 @@ ffi.set_source(
     define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
     py_limited_api=False,
     # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp.c.
+    # initial-exec: our few thread-local words lie in the static TLS block, a load away.  Else a thread's first
+    # look would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
     # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
     extra_compile_args=[
         "-std=gnu11",
@@ -114,6 +117,7 @@ ffi.set_source(
         "-Wno-unused-parameter",
         "-Wno-missing-field-initializers",
         "-fno-exceptions",
+        "-ftls-model=initial-exec",
         "-fasynchronous-unwind-tables",
         "-fvisibility=hidden",
     ],

@@ -210,8 +210,7 @@ static _Noreturn void end(struct lwp *me)
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     leave_glibc(context);
 
-    uint64_t ignored;
-    block_signals(&ignored); /* a handler on this stack after the push would run on memory that is up for recycling */
+    /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
     STEP(STEP_EXIT, status, 0);
     atomic_store(&me->ending, 1);
     push_ended(me, me);
@@ -223,24 +222,35 @@ static void end_by_pthread_exit(void *me)
     end(me);
 }
 
+static size_t rseq_size(void)
+{
+    return glibc.rseq_size > 32 ? glibc.rseq_size : 32; /* the kernel takes no less (kernel/rseq.c) */
+}
+
+/* What the child may need from its first instruction on, and no module's TLS image holds. */
+static void lay_out(struct context *context)
+{
+    *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
+    if (glibc.rseq) {
+        int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
+        memset(area, 0, rseq_size());
+        /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
+        area[1] = -2;
+    }
+}
+
 static void register_with_kernel(struct context *context)
 {
-    char *robust = glibc_field(context->pthread, glibc.robust_head);
+    char *robust = glibc_field(context->pthread, glibc.robust_head), *area = context->tp + glibc.rseq;
     int registered = 0;
 
     /* Robust mutexes: the kernel walks this list when the thread dies and wakes their waiters. */
     syscall(SYS_set_robust_list, robust, 3 * sizeof(void *));
     STEP(STEP_ROBUST, robust, 0);
-    if (glibc.rseq) {
-        int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
-        size_t size = glibc.rseq_size > 32 ? glibc.rseq_size : 32; /* the kernel takes no less (kernel/rseq.c) */
-        memset(area, 0, size);
-        /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
-        area[1] = -2;
-        if (glibc.rseq_size)
-            registered = syscall(SYS_rseq, area, size, 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
+    if (glibc.rseq && glibc.rseq_size)
+        registered = syscall(SYS_rseq, area, rseq_size(), 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
+    if (glibc.rseq)
         STEP(STEP_RSEQ, area, registered);
-    }
 }
 
 static void born(void *arg)
@@ -248,18 +258,18 @@ static void born(void *arg)
     struct lwp *me = arg;
     struct context *context = me->context;
 
-    /* Everything the C library looks at was laid out before the clone.  No signal can come until the mask is restored. */
     STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
     atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
-    *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
     glibc.ctype_init();
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
     register_with_kernel(context);
     measure_born(me->cloned_at);
     if (me->name[0])
         prctl(PR_SET_NAME, me->name);
-    STEP(STEP_UNMASK, me->mask, 0);
-    set_signals(&me->mask);
+    if (me->masked) {
+        STEP(STEP_UNMASK, me->mask, 0);
+        set_signals(&me->mask);
+    }
 
     /* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads
      * so when the interpreter shuts down.  In C without -fexceptions this is a jmp_buf that the unwinder finds in struct
@@ -314,6 +324,7 @@ static void unstart(struct lwp *lwp)
 {
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* lwp_next_waited() may have told of it */
     leave_glibc(lwp->context);
     leave_registry(lwp);
     drop(lwp);
@@ -322,7 +333,7 @@ static void unstart(struct lwp *lwp)
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int error = context_blank(context);
+    int fresh = context->used != USED, error = context_blank(context);
 
     if (error)
         return error;
@@ -335,6 +346,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         unstart(lwp);
         return error;
     }
+    lay_out(context);
     if (flags & CLONE_THREAD)
         atomic_fetch_add(glibc.thread_count, 1);
     count_started();
@@ -348,8 +360,14 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     int lock = !(flags & CLONE_VFORK);
     if (lock)
         park_lock(glibc.stack_lock);
-    block_signals(&lwp->mask); /* a handler must not run on a child that is half set up; the child restores the mask */
-    STEP(STEP_MASK, 1, 0);
+    /* A handler must not run on a child that is half set up.  All is there before the first instruction but the ctype tables,
+     * which only the thread itself can ask for; a block that served before has them, so there signals may stay open.  (Then a
+     * handler may run in us while we hold that lock; so it may in glibc's allocate_stack.) */
+    lwp->masked = fresh;
+    if (fresh) {
+        block_signals(&lwp->mask);
+        STEP(STEP_MASK, 1, 0);
+    }
     STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
     int *tid = glibc_field(context->pthread, glibc.tid);
@@ -357,8 +375,10 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
     if (lock)
         park_unlock(glibc.stack_lock);
-    set_signals(&mask);
-    STEP(STEP_MASK, 0, 0);
+    if (fresh) {
+        set_signals(&mask);
+        STEP(STEP_MASK, 0, 0);
+    }
     STEP(STEP_CLONED, result, 0);
 
     if (result < 0) {
@@ -405,6 +425,22 @@ void lwp_reap(void)
     }
     if (first)
         push_ended(first, last);
+}
+
+struct lwp *lwp_next_waited(void)
+{
+    struct lwp *lwp;
+
+    park_lock(&registry_lock);
+    for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
+        if (lwp->waited && atomic_load(&lwp->alive) && lwp->tp != (uintptr_t)arch_thread_pointer())
+            break;
+    if (lwp == &registry)
+        lwp = NULL;
+    else
+        atomic_fetch_add(&lwp->refs, 1);
+    park_unlock(&registry_lock);
+    return lwp;
 }
 
 int lwp_alive(struct lwp *lwp)

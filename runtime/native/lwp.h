@@ -7,7 +7,7 @@
  *   (2) LISTED    lwp_start() has linked it into our registry, which holds a second ref, and into glibc's _dl_stack_user.
  *                 Not cloned yet.
  *   (3) RUNNING   cloned.  `alive` is 1.
- *   (4) ENDING    the thread left glibc's list, blocked all signals and pushed itself on the `ended` stack; it is still in
+ *   (4) ENDING    the thread left glibc's list and pushed itself on the `ended` stack; it is still in
  *                 user space on its own stack.  `alive` is 1.
  *   (5) GONE      the kernel has cleared `alive` and woken who waited on it: nothing uses the stack or TLS any more.
  *   (6) REAPED    somebody else, lwp_reap(), took it off the `ended` stack and out of the registry, put the context back and
@@ -42,6 +42,7 @@ struct lwp {
     atomic_int tid;     /* of the LWP, kept after its end */
     int started;
     unsigned long flags;
+    int waited;         /* the program doesn't end before it has: lwp_next_waited() */
     int exit_signal;
     int exit_status;    /* what the thread gives to exit(2) */
     int wait_status;    /* what waitpid gave, process-style; -1 until then */
@@ -52,7 +53,8 @@ struct lwp {
     uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's places, kept for those who ask */
     struct lwp *newer, *older; /* registry */
     struct lwp *below;         /* `ended` stack */
-    uint64_t mask;             /* the creator's signal mask, the child's first */
+    int masked;                /* it begins with all signals blocked; `mask`, its creator's, is to be its own */
+    uint64_t mask;
     int64_t cloned_at;         /* when measuring */
     char name[16];
 };
@@ -80,6 +82,9 @@ void lwp_say_begun(struct lwp *lwp);
 
 /* Drops the handle's ref. */
 void lwp_release(struct lwp *lwp);
+
+/* One that is `waited` for and alive, not the caller, the oldest first: NULL when there is none.  With a ref. */
+struct lwp *lwp_next_waited(void);
 
 /* (5) -> (6) for all that are due.  Called by start and join. */
 void lwp_reap(void);

@@ -16,15 +16,11 @@
 #include <pthread.h>
 #include <sched.h>
 
-typedef struct {
-    PyObject_HEAD
-    struct lwp *lwp;
-    int detached;
-} LwpObject;
+PyTypeObject *lwp_type;
 
 struct boot {
     PyThreadState *tstate;
-    PyObject *function, *args, *kwargs;
+    PyObject *function, *args, *kwargs; /* without args the function is a Thread */
     struct lwp *lwp;
 };
 
@@ -84,6 +80,26 @@ static void complete_state(PyThreadState *tstate, struct lwp *lwp)
 #endif
 }
 
+static void call(struct boot *boot)
+{
+    PyObject *result = PyObject_Call(boot->function, boot->args, boot->kwargs);
+
+    STEP(STEP_RETURNED, result == NULL, 0);
+    if (!result)
+        report(boot->function);
+    else if (!(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
+        boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
+    Py_XDECREF(result);
+}
+
+static void discard_boot(struct boot *boot)
+{
+    Py_DECREF(boot->function);
+    Py_XDECREF(boot->args);
+    Py_XDECREF(boot->kwargs);
+    PyMem_RawFree(boot);
+}
+
 static void run_python(void *arg)
 {
     struct boot *boot = arg;
@@ -97,17 +113,11 @@ static void run_python(void *arg)
     lwp_say_begun(boot->lwp);
 
     STEP(STEP_TARGET, boot->function, 0);
-    PyObject *result = PyObject_Call(boot->function, boot->args, boot->kwargs);
-    STEP(STEP_RETURNED, result == NULL, 0);
-    if (!result)
-        report(boot->function);
-    else if (!(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
-        boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
-    Py_XDECREF(result);
-    Py_DECREF(boot->function);
-    Py_DECREF(boot->args);
-    Py_XDECREF(boot->kwargs);
-    PyMem_RawFree(boot);
+    if (boot->args)
+        call(boot);
+    else
+        thread_run(boot->function);
+    discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
     PyThreadState_DeleteCurrent();
@@ -119,12 +129,22 @@ PyDoc_STRVAR(lwp_doc,
 "A kernel thread made by clone(2) on a stack and TLS block of our own.\n\n"
 "Made by runtime.scheduler.spawn().  A handle: dropping it lets the thread run on, its memory is recycled when it has ended.");
 
-static LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp)
+LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp)
 {
     LwpObject *self = (LwpObject *)type->tp_alloc(type, 0);
+
     if (self)
         self->lwp = lwp;
+    else
+        lwp_release(lwp);
     return self;
+}
+
+LwpObject *lwp_make(PyTypeObject *type, size_t stack_size)
+{
+    struct lwp *lwp = stack_size ? lwp_new(stack_size) : lwp_copied();
+
+    return lwp ? lwp_object(type, lwp) : (LwpObject *)PyErr_SetFromErrno(PyExc_OSError);
 }
 
 static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -138,13 +158,7 @@ static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         PyErr_SetString(PyExc_ValueError, "stack_size must not be negative");
         return NULL;
     }
-    struct lwp *lwp = stack_size ? lwp_new((size_t)stack_size) : lwp_copied();
-    if (!lwp)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    LwpObject *self = lwp_object(type, lwp);
-    if (!self)
-        lwp_release(lwp);
-    return (PyObject *)self;
+    return (PyObject *)lwp_make(type, (size_t)stack_size);
 }
 
 static void lwp_tp_dealloc(PyObject *op)
@@ -181,10 +195,51 @@ static int wait_for_starters(void)
     return 0;
 }
 
-static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count)
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
+{
+    struct boot *boot;
+
+    if (refused("can't create new thread at interpreter shutdown"))
+        return -1;
+    PyThreadState *tstate = new_state(self->lwp);
+    if (!tstate || !(boot = PyMem_RawMalloc(sizeof *boot))) {
+        if (tstate)
+            discard_state(tstate);
+        errno = ENOMEM;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), self->lwp};
+    atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
+    atomic_fetch_add(&starting, 1);
+    int error;
+    if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
+        Py_BEGIN_ALLOW_THREADS
+        error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
+        Py_END_ALLOW_THREADS
+    } else
+        error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
+    if (error) {
+        started_one();
+        discard_state(tstate);
+        discard_boot(boot);
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    if (atomic_load(&gate_closed))
+        wait_for_starters();
+    if (wait) {
+        Py_BEGIN_ALLOW_THREADS
+        lwp_await_begun(self->lwp);
+        Py_END_ALLOW_THREADS
+    }
+    return 0;
+}
+
+static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     LwpObject *self = (LwpObject *)op;
-    struct boot *boot;
 
     if (count < 4 || count > 7 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
         PyErr_SetString(PyExc_TypeError, "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False)");
@@ -207,43 +262,8 @@ static PyObject *lwp_begin(PyObject *op, PyObject *const *args, Py_ssize_t count
         strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
     }
     int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
-    if (wait < 0 || refused("can't create new thread at interpreter shutdown"))
+    if (wait < 0 || lwp_begin(self, args[0], args[1], args[2] == Py_None ? NULL : args[2], flags, (int)exit_signal, wait) < 0)
         return NULL;
-    PyThreadState *tstate = new_state(self->lwp);
-    if (!tstate || !(boot = PyMem_RawMalloc(sizeof *boot))) {
-        if (tstate)
-            discard_state(tstate);
-        errno = ENOMEM;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    *boot = (struct boot){tstate, Py_NewRef(args[0]), Py_NewRef(args[1]), args[2] == Py_None ? NULL : Py_NewRef(args[2]),
-                          self->lwp};
-    atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
-    atomic_fetch_add(&starting, 1);
-    int error;
-    if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
-        Py_BEGIN_ALLOW_THREADS
-        error = lwp_start(self->lwp, flags, (int)exit_signal, run_python, boot);
-        Py_END_ALLOW_THREADS
-    } else
-        error = lwp_start(self->lwp, flags, (int)exit_signal, run_python, boot);
-    if (error) {
-        started_one();
-        discard_state(tstate);
-        Py_DECREF(boot->function);
-        Py_DECREF(boot->args);
-        Py_XDECREF(boot->kwargs);
-        PyMem_RawFree(boot);
-        errno = error;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    if (atomic_load(&gate_closed))
-        wait_for_starters();
-    if (wait) {
-        Py_BEGIN_ALLOW_THREADS
-        lwp_await_begun(self->lwp);
-        Py_END_ALLOW_THREADS
-    }
     Py_RETURN_NONE;
 }
 
@@ -279,25 +299,13 @@ PyDoc_STRVAR(join_doc,
 "True when it has ended, False when the time is up.  Signal handlers run meanwhile.\n"
 "RuntimeError: the LWP was not started, is detached, or is the calling thread.");
 
-static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
+PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
-    LwpObject *self = (LwpObject *)op;
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = Py_None;
     int64_t deadline, until;
     int result, looked = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:join", names, &timeout) || python_deadline(timeout, &deadline) < 0)
+    if (python_deadline(timeout, &deadline) < 0)
         return NULL;
-    const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
-                        : self->detached    ? "cannot join a detached LWP"
-                        : self->lwp->tp && (void *)self->lwp->tp == (void *)pthread_self() && lwp_alive(self->lwp)
-                            ? "cannot join the calling LWP"
-                            : NULL;
-    if (wrong) {
-        PyErr_SetString(PyExc_RuntimeError, wrong);
-        return NULL;
-    }
     for (;; looked = 1) {
         /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
          * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
@@ -307,9 +315,11 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, deadline); /* it won't block */
         else {
+            before_sleep();
             Py_BEGIN_ALLOW_THREADS
             result = lwp_join(self->lwp, until);
             Py_END_ALLOW_THREADS
+            after_sleep();
         }
         if (result == 0)
             Py_RETURN_TRUE;
@@ -324,6 +334,27 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *args, PyObject *kwargs)
         if (PyErr_CheckSignals() < 0)
             return NULL;
     }
+}
+
+static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "join() takes one argument, timeout");
+        return NULL;
+    }
+    const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
+                        : self->detached    ? "cannot join a detached LWP"
+                        : self->lwp->tp && (void *)self->lwp->tp == (void *)pthread_self() && lwp_alive(self->lwp)
+                            ? "cannot join the calling LWP"
+                            : NULL;
+    if (wrong) {
+        PyErr_SetString(PyExc_RuntimeError, wrong);
+        return NULL;
+    }
+    return lwp_wait(self, count || names ? args[0] : Py_None);
 }
 
 PyDoc_STRVAR(is_alive_doc,
@@ -418,9 +449,9 @@ static PyObject *lwp_repr(PyObject *op)
 }
 
 static PyMethodDef lwp_methods[] = {
-    {"_begin", (PyCFunction)(void (*)(void))lwp_begin, METH_FASTCALL, NULL},
+    {"_begin", (PyCFunction)(void (*)(void))lwp_begin_method, METH_FASTCALL, NULL},
     {"_fork", (PyCFunction)(void (*)(void))lwp_fork, METH_FASTCALL, NULL},
-    {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_VARARGS | METH_KEYWORDS, join_doc},
+    {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_FASTCALL | METH_KEYWORDS, join_doc},
     {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},
     {"detach", lwp_detach, METH_NOARGS, detach_doc},
     {0},
@@ -505,16 +536,22 @@ static void after_fork_in_child(void)
     atomic_store(&running, left.alive);
 }
 
+size_t default_stack_size(void)
+{
+    size_t set = PyThread_get_stacksize();
+    return set ? set : glibc_default_stack();
+}
+
 /* threading.stack_size() can't be asked for that: without an argument it sets the size back to the default. */
 static PyObject *stack_size(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return PyLong_FromSize_t(PyThread_get_stacksize());
+    return PyLong_FromSize_t(default_stack_size());
 }
 
 static PyMethodDef functions[] = {
-    {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), in bytes; 0 for nothing."},
+    {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), or what a pthread would get, in bytes."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python.c."},
 #if PY_VERSION_HEX < 0x030d0000
@@ -526,11 +563,10 @@ static PyMethodDef functions[] = {
 int runtime_attach(void *module)
 {
     PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *type = PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
-    int result = !type || PyModule_AddType(module, (PyTypeObject *)type) < 0 || PyModule_AddFunctions(module, functions) < 0
-                 || python_add_sync(module) < 0 || python_add_local(module) < 0;
+    lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
+    int result = !lwp_type || PyModule_AddType(module, lwp_type) < 0 || PyModule_AddFunctions(module, functions) < 0
+                 || python_add_thread(module) < 0 || python_add_sync(module) < 0 || python_add_local(module) < 0;
 
-    Py_XDECREF(type);
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;
     if (!result)

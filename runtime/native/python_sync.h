@@ -54,10 +54,6 @@ enum outcome {
  * A lock to be given up for the time is released when the GIL is. */
 enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline, int *baton);
 
-/* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
-void before_sleep(void);
-void after_sleep(void);
-
 /* ---- Lock and RLock: python_lock.c ---- */
 
 typedef struct {

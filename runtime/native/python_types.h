@@ -10,10 +10,45 @@
 /* Seconds to a deadline on the monotonic clock (park.h); None waits for ever, 0 or less is now.  -1 with an exception set. */
 int python_deadline(PyObject *timeout, int64_t *deadline);
 
+/* ---- LWP: python.c ---- */
+
+struct lwp;
+
+typedef struct {
+    PyObject_HEAD
+    struct lwp *lwp;
+    int detached;
+} LwpObject;
+
+extern PyTypeObject *lwp_type;
+
+/* A handle: takes over a ref.  NULL with an exception. */
+LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp);
+
+/* An LWP that is not started; without a stack for a process on a copy of memory.  NULL with an OSError. */
+LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
+
+/* Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of it. */
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait);
+
+/* Waits for its end: True, False when the timeout (None: none) has passed, NULL with an exception. */
+PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
+
+/* Bytes of stack that a thread gets if nobody asks for more. */
+size_t default_stack_size(void);
+
+/* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
+void before_sleep(void);
+void after_sleep(void);
+
+/* What the thread of a Thread runs: python_thread.c. */
+void thread_run(PyObject *thread);
+
 /* How many LWPs are inside their Python function. */
 long python_running(void);
 
-/* Add the types of python_sync.c and python_local.c to the module. */
+/* Add what the other files have to the module. */
+int python_add_thread(PyObject *module);
 int python_add_sync(PyObject *module);
 int python_add_local(PyObject *module);
 

@@ -428,24 +428,9 @@ uint64_t signal_mask(void)
 
 /* ---- holding a thread at its end ------------------------------------------------------------------------------------- */
 
-enum place {
-    IN_KERNEL_EXIT,  /* in do_exit(), before its memory is let go and its word cleared */
-    BLOCKING_SIGNALS /* at the system call by which it blocks all signals, its last but exit */
-};
-
-static int blocks_all_signals(pid_t tid)
-{
-    struct __ptrace_syscall_info info;
-
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY)
-        return 0;
-    return info.entry.nr == SYS_rt_sigprocmask && info.entry.args[0] == SIG_SETMASK
-           && ptrace(PTRACE_PEEKDATA, tid, info.entry.args[1], 0) == -1;
-}
-
-/* A process that stops the thread `tid` of ours when it comes to `place`.  Says 's' on `out` when it watches, 'x' when the
- * thread hangs there, 'e' on failure, and lets it go when `in` has a byte. */
-pid_t hold(pid_t tid, int place, int in, int out)
+/* A process that stops the thread `tid` of ours in the kernel's do_exit(), before its memory is let go and its word cleared.
+ * Says 's' on `out` when it watches, 'x' when the thread hangs there, 'e' on failure, and lets it go when `in` has a byte. */
+pid_t hold(pid_t tid, int in, int out)
 {
     int go[2], status;
     char byte = 0;
@@ -462,24 +447,15 @@ pid_t hold(pid_t tid, int place, int in, int out)
         return pid;
     }
     (void)!read(go[0], &byte, 1);
-    if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD) != 0)
+    if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXIT) != 0)
         goto failed;
-    if (place == BLOCKING_SIGNALS) { /* to be stopped at system calls it must be stopped once */
-        if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) != 0 || waitpid(tid, &status, __WALL) != tid
-            || ptrace(PTRACE_SYSCALL, tid, 0, 0) != 0)
-            goto failed;
-    }
     (void)!write(out, "s", 1);
     for (;;) {
         if (waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status))
             goto failed;
-        if (place == IN_KERNEL_EXIT && status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8))
+        if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8))
             break;
-        int at_call = WSTOPSIG(status) == (SIGTRAP | 0x80);
-        if (place == BLOCKING_SIGNALS && at_call && blocks_all_signals(tid))
-            break;
-        ptrace(place == BLOCKING_SIGNALS ? PTRACE_SYSCALL : PTRACE_CONT, tid, 0,
-               at_call || status >> 16 ? 0 : WSTOPSIG(status));
+        ptrace(PTRACE_CONT, tid, 0, status >> 16 ? 0 : WSTOPSIG(status));
     }
     (void)!write(out, "x", 1);
     (void)!read(in, &byte, 1);

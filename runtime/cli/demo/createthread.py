@@ -46,7 +46,10 @@ def describe(step: Step) -> tuple[str, str]:
             return f"TLS block at {a:#x}, modules: {b}", "errno and the like get their initial values"
         case "mask":
             if a:
-                return "all signals blocked", "no handler may run on a thread half made"
+                return (
+                    "all signals blocked",
+                    "no handler may run on a thread half made; not needed for a block that served before",
+                )
             return "creator's signals as before", "the clone is done"
         case "clone":
             return f"clone({a:#x}, {b:#x}, ...)", "flags (see below), top of its stack"

@@ -1,0 +1,415 @@
+/* threading.Thread's life on an LWP: what has to be done for each thread.
+ *
+ * A Thread holds what it was made with, and `_lwp`: None until it is started, then its LWP.  Whatever else threading keeps in
+ * a Thread (`_started`, `_ident`, `_handle` ...) is worked out from these when somebody asks, by runtime/thread.py.  Anything
+ * else at `_lwp` means that the thread is not, or not yet, one of ours: then these functions return None and leave it to it. */
+#include "python_types.h"
+
+#include "lwp.h"
+#include "steps.h"
+
+/* Interned names, and what thread.py hands over once. */
+static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemonic,
+    *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
+    *name_trace_hook, *name_profile_hook;
+static PyObject *threading_names; /* vars(threading) */
+static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
+static PyObject *stock_current_thread, *check_options, *signature;
+
+static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
+
+static const struct {
+    PyObject **name;
+    const char *text;
+} names[] = {
+    {&name_lwp, "_lwp"},
+    {&name_target, "_target"},
+    {&name_args, "_args"},
+    {&name_kwargs, "_kwargs"},
+    {&name_name, "_name"},
+    {&name_number, "_number"},
+    {&name_target_name, "_target_name"},
+    {&name_daemonic, "_daemonic"},
+    {&name_stderr, "_stderr"},
+    {&name_stack_size, "_lwp_stack_size"},
+    {&name_flags, "_lwp_flags"},
+    {&name_run, "run"},
+    {&name_excepthook, "_invoke_excepthook"},
+    {&name_counter, "_counter"},
+    {&name_function_name, "__name__"},
+    {&name_trace_hook, "_trace_hook"},
+    {&name_profile_hook, "_profile_hook"},
+};
+
+/* ---- making ---------------------------------------------------------------------------------------------------------- */
+
+/* A new reference to the calling thread's Thread. */
+static PyObject *current_thread(void)
+{
+    if (current)
+        return Py_NewRef(current);
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *thread = ident ? PyDict_GetItemWithError(active, ident) : NULL;
+    Py_XDECREF(ident);
+    return thread ? Py_NewRef(thread) : PyErr_Occurred() ? NULL : PyObject_CallNoArgs(stock_current_thread);
+}
+
+static int set_new(PyObject *self, PyObject *name, PyObject *value)
+{
+    int result = value ? PyObject_SetAttr(self, name, value) : -1;
+
+    Py_XDECREF(value);
+    return result;
+}
+
+/* threading.Thread.__init__ gives a thread without a name the next number at once; what it is called is seen to when asked for. */
+static int set_name(PyObject *self, PyObject *name, PyObject *target)
+{
+    int named = name == Py_None ? 0 : PyObject_IsTrue(name);
+
+    if (named)
+        return named < 0 ? -1 : set_new(self, name_name, PyObject_Str(name));
+    PyObject *counter = PyDict_GetItemWithError(threading_names, name_counter);
+    if (!counter || set_new(self, name_number, PyObject_CallNoArgs(counter)) < 0)
+        return -1;
+    if (target == Py_None)
+        return 0;
+    PyObject *function_name = PyObject_GetAttr(target, name_function_name);
+    if (function_name)
+        return set_new(self, name_target_name, function_name);
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
+static int set_daemonic(PyObject *self, PyObject *daemon)
+{
+    if (daemon != Py_None)
+        return PyObject_SetAttr(self, name_daemonic, daemon);
+    PyObject *creator = current_thread();
+    int result = creator ? set_new(self, name_daemonic, PyObject_GetAttr(creator, name_daemonic)) : -1;
+    Py_XDECREF(creator);
+    return result;
+}
+
+static int make(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
+{
+    PyObject *stderr_now = PySys_GetObject("stderr"); /* for a report when sys.stderr is gone */
+
+    return set_name(self, name, target) < 0 || PyObject_SetAttr(self, name_target, target) < 0
+                   || PyObject_SetAttr(self, name_args, args) < 0
+                   || set_new(self, name_kwargs, kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs)) < 0
+                   || set_daemonic(self, daemon) < 0
+                   || PyObject_SetAttr(self, name_stderr, stderr_now ? stderr_now : Py_None) < 0
+                   || PyObject_SetAttr(self, name_lwp, Py_None) < 0
+               ? -1
+               : 0;
+}
+
+/* (thread, target, name, args, kwargs, daemon) */
+static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "thread_make() takes 6 arguments");
+        return NULL;
+    }
+    if (make(args[0], args[1], args[2], args[3], args[4], args[5]) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, PARAMETERS };
+static const char *const parameters[PARAMETERS] = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags"};
+
+static int find_parameter(PyObject *name)
+{
+    for (int i = 0; i < PARAMETERS; i++)
+        if (PyUnicode_CompareWithASCIIString(name, parameters[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None) */
+static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *given[PARAMETERS] = {NULL}, *key, *value;
+    Py_ssize_t count = PyTuple_GET_SIZE(args), at = 0;
+    int wrong = count > DAEMON;
+
+    for (Py_ssize_t i = 0; i < count && !wrong; i++)
+        given[i] = PyTuple_GET_ITEM(args, i);
+    while (!wrong && kwargs && PyDict_Next(kwargs, &at, &key, &value)) {
+        int i = find_parameter(key);
+        if ((wrong = i < 0 || given[i]))
+            break;
+        given[i] = value;
+    }
+    if (wrong) { /* a function with that signature says it best */
+        Py_XDECREF(PyObject_Call(signature, args, kwargs));
+        return -1;
+    }
+    if (given[GROUP] && given[GROUP] != Py_None) {
+        PyErr_SetString(PyExc_AssertionError, "group argument must be None for now");
+        return -1;
+    }
+    if (given[STACK_SIZE] || given[FLAGS]) {
+        PyObject *none = PyObject_CallFunctionObjArgs(check_options, self, given[STACK_SIZE] ? given[STACK_SIZE] : Py_None,
+                                                      given[FLAGS] ? given[FLAGS] : Py_None, NULL);
+        if (!none)
+            return -1;
+        Py_DECREF(none);
+    }
+    PyObject *no_args = given[ARGS] ? Py_NewRef(given[ARGS]) : PyTuple_New(0);
+    int result = !no_args ? -1
+                          : make(self, given[TARGET] ? given[TARGET] : Py_None, given[NAME] ? given[NAME] : Py_None, no_args,
+                                 given[KWARGS] ? given[KWARGS] : Py_None, given[DAEMON] ? given[DAEMON] : Py_None);
+    Py_XDECREF(no_args);
+    return result;
+}
+
+static PyType_Slot base_slots[] = {{Py_tp_init, base_init}, {0, NULL}};
+
+static PyType_Spec base_spec = {
+    .name = "runtime.native.ThreadBase",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = base_slots,
+};
+
+/* ---- starting -------------------------------------------------------------------------------------------------------- */
+
+/* A new reference to what is at `_lwp`, and whether that is an LWP. */
+static PyObject *lwp_of(PyObject *thread, int *is_lwp)
+{
+    PyObject *lwp = PyObject_GetAttr(thread, name_lwp);
+
+    *is_lwp = lwp && PyObject_TypeCheck(lwp, lwp_type);
+    return lwp;
+}
+
+/* How it is to be made: 0, or -1 with an exception. */
+static int read_options(PyObject *thread, size_t *stack_size, unsigned long *flags, int *waited)
+{
+    PyObject *size = PyObject_GetAttr(thread, name_stack_size);
+    PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
+    PyObject *daemonic = some ? PyObject_GetAttr(thread, name_daemonic) : NULL;
+    int daemon = daemonic ? PyObject_IsTrue(daemonic) : -1;
+
+    if (daemon >= 0) {
+        *waited = !daemon;
+        *stack_size = size == Py_None ? default_stack_size() : PyLong_AsSize_t(size);
+        *flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
+    }
+    Py_XDECREF(size);
+    Py_XDECREF(some);
+    Py_XDECREF(daemonic);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int start(PyObject *thread, PyTypeObject *type, int wait)
+{
+    size_t stack_size = 0;
+    unsigned long flags = 0;
+    int waited = 0;
+
+    if (read_options(thread, &stack_size, &flags, &waited) < 0)
+        return -1;
+    LwpObject *lwp = lwp_make(type, stack_size);
+    if (!lwp)
+        return -1;
+    lwp->lwp->waited = waited;
+    PyObject *ident = PyLong_FromSize_t(lwp->lwp->tp);
+    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyDict_SetItem(active, ident, thread) < 0
+                         || lwp_begin(lwp, thread, NULL, NULL, flags, 0, wait) < 0
+                     ? -1
+                     : 0;
+    if (result < 0) { /* nothing is left of it */
+        PyObject *type_, *value, *traceback;
+        PyErr_Fetch(&type_, &value, &traceback);
+        if (ident && PyDict_GetItem(active, ident) == thread)
+            PyDict_DelItem(active, ident);
+        PyObject_SetAttr(thread, name_lwp, Py_None);
+        PyErr_Restore(type_, value, traceback);
+    }
+    Py_XDECREF(ident);
+    Py_DECREF(lwp);
+    return result;
+}
+
+/* (thread, class of its LWP, wait): True, or None for a thread that is not ours. */
+static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    int is_lwp;
+
+    (void)module;
+    if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type)) {
+        PyErr_SetString(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
+        return NULL;
+    }
+    PyObject *lwp = lwp_of(args[0], &is_lwp);
+    if (!lwp)
+        return NULL;
+    int ours = lwp == Py_None;
+    Py_DECREF(lwp);
+    if (is_lwp) {
+        PyErr_SetString(PyExc_RuntimeError, "threads can only be started once");
+        return NULL;
+    }
+    if (!ours)
+        Py_RETURN_NONE;
+    return start(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+/* ---- running --------------------------------------------------------------------------------------------------------- */
+
+static int set_hook(PyObject *hook_name, const char *setter)
+{
+    PyObject *hook = PyDict_GetItemWithError(threading_names, hook_name);
+    int wanted = hook ? PyObject_IsTrue(hook) : 0;
+
+    if (wanted <= 0)
+        return wanted;
+    PyObject *set = PySys_GetObject(setter), *none = set ? PyObject_CallOneArg(set, hook) : NULL;
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+/* threading's excepthook looks at sys.exc_info(). */
+static void invoke_excepthook(PyObject *thread)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    PyObject *error = PyErr_GetRaisedException();
+#else
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback)
+        PyException_SetTraceback(error, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+#endif
+    PyErr_SetHandledException(error);
+    PyObject *hook = PyObject_GetAttr(thread, name_excepthook);
+    PyObject *none = hook ? PyObject_CallOneArg(hook, thread) : NULL;
+    if (!none)
+        PyErr_WriteUnraisable(thread);
+    Py_XDECREF(hook);
+    Py_XDECREF(none);
+    PyErr_SetHandledException(NULL);
+    Py_XDECREF(error);
+}
+
+void thread_run(PyObject *thread)
+{
+    current = thread;
+    PyObject *result = set_hook(name_trace_hook, "settrace") < 0 || set_hook(name_profile_hook, "setprofile") < 0
+                           ? NULL
+                           : PyObject_CallMethodNoArgs(thread, name_run);
+    STEP(STEP_RETURNED, result == NULL, 0);
+    if (!result)
+        invoke_excepthook(thread);
+    Py_XDECREF(result);
+    current = NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (!ident || PyDict_DelItem(active, ident) < 0)
+        PyErr_Clear(); /* a program that has emptied it knows why */
+    Py_XDECREF(ident);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+
+/* (thread, timeout): True when it has ended, False when the time was up, None for a thread that is not ours. */
+static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    int is_lwp;
+
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "thread_join(thread, timeout)");
+        return NULL;
+    }
+    PyObject *lwp = lwp_of(args[0], &is_lwp), *result = NULL;
+    if (!lwp)
+        return NULL;
+    if (!is_lwp)
+        result = Py_NewRef(Py_None);
+    else if (((LwpObject *)lwp)->lwp->tp == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
+        PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
+    else
+        result = lwp_wait((LwpObject *)lwp, args[1]);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static PyObject *thread_is_alive(PyObject *module, PyObject *thread)
+{
+    int is_lwp;
+    PyObject *lwp = lwp_of(thread, &is_lwp), *result;
+
+    (void)module;
+    if (!lwp)
+        return NULL;
+    result = is_lwp ? PyBool_FromLong(lwp_alive(((LwpObject *)lwp)->lwp)) : Py_NewRef(Py_None);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static PyObject *thread_current(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return current_thread();
+}
+
+/* An LWP, of the class given, that the end of the program has to wait for, or None. */
+static PyObject *thread_waited(PyObject *module, PyObject *type)
+{
+    (void)module;
+    struct lwp *lwp = lwp_next_waited();
+    return lwp ? (PyObject *)lwp_object((PyTypeObject *)type, lwp) : Py_NewRef(Py_None);
+}
+
+/* (vars(threading), function that checks the options, function that complains about arguments) */
+static PyObject *thread_setup(PyObject *module, PyObject *args)
+{
+    PyObject *dict, *options, *complain;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!OO:thread_setup", &PyDict_Type, &dict, &options, &complain))
+        return NULL;
+    PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
+    if (!running || !PyDict_Check(running) || !stock) {
+        PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
+        return NULL;
+    }
+    Py_XSETREF(threading_names, Py_NewRef(dict));
+    Py_XSETREF(active, Py_NewRef(running));
+    Py_XSETREF(stock_current_thread, Py_NewRef(stock));
+    Py_XSETREF(check_options, Py_NewRef(options));
+    Py_XSETREF(signature, Py_NewRef(complain));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"thread_setup", thread_setup, METH_VARARGS, NULL},
+    {"thread_make", (PyCFunction)(void (*)(void))thread_make, METH_FASTCALL, NULL},
+    {"thread_start", (PyCFunction)(void (*)(void))thread_start, METH_FASTCALL, NULL},
+    {"thread_join", (PyCFunction)(void (*)(void))thread_join, METH_FASTCALL, NULL},
+    {"thread_is_alive", thread_is_alive, METH_O, NULL},
+    {"thread_waited", thread_waited, METH_O, NULL},
+    {"current_thread", thread_current, METH_NOARGS, "current_thread($module, /)\n--\n\nThe calling thread's Thread; threading.current_thread."},
+    {0},
+};
+
+int python_add_thread(PyObject *module)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return -1;
+    PyObject *base = PyType_FromModuleAndSpec(module, &base_spec, NULL);
+    int result = !base || PyModule_AddType(module, (PyTypeObject *)base) < 0 || PyModule_AddFunctions(module, functions) < 0 ? -1 : 0;
+    Py_XDECREF(base);
+    return result;
+}
