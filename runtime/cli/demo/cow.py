@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import mmap
 import os
 import random
@@ -17,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from runtime.cli.demo._output import console, json_option, print_json, table
+from runtime.cli._output import check_plot, console, json_option, plot_option, print_json, save_plot, table, time
 from runtime.native import lib
 
 KINDS = ("fork", "vfork", "clone(CLONE_VM)", "thread")  # in the order of enum cost_kind
@@ -110,15 +109,7 @@ def plot(costs: list[Cost], path: str) -> None:
     axes.set_title("A child's cost and its parent's memory (median, middle half)")
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
-
-
-def check_plot(path: str) -> None:
-    """Before anything is measured: whether the picture can be made at all."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise click.ClickException("--plot needs matplotlib: pip install 'lwp-runtime[plot]'")
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        raise click.ClickException(f"--plot: can't write to {os.path.dirname(path) or '.'}")
+    save_plot(figure, path)
 
 
 @click.command("cow")
@@ -130,13 +121,7 @@ def check_plot(path: str) -> None:
     metavar="MB",
     help="Memory to grow to.",
 )
-@click.option(
-    "--plot",
-    "plot_file",
-    type=click.Path(dir_okay=False, writable=True),
-    metavar="FILE",
-    help="Draw a picture too (PNG, SVG ...).",
-)
+@plot_option
 @json_option
 def command(max_mb: int, plot_file: str | None, as_json: bool) -> None:
     """What fork, vfork, clone and a thread cost as memory grows.
@@ -156,10 +141,7 @@ def command(max_mb: int, plot_file: str | None, as_json: bool) -> None:
         except OSError as error:  # mmap: a limit on address space
             raise click.ClickException(f"{max_mb} MB: {error.strerror}") from None
     if plot_file:
-        try:
-            plot(costs, plot_file)
-        except (OSError, ValueError) as error:  # ValueError: a format that matplotlib doesn't know
-            raise click.ClickException(f"--plot: {error}") from None
+        plot(costs, plot_file)
     if as_json:
         facts: dict[str, Any] = {"page_size": mmap.PAGESIZE, "rounds": ROUNDS, "plot": plot_file}
         print_json({**facts, "rows": [asdict(cost) for cost in costs]})
@@ -195,12 +177,6 @@ def show(costs: list[Cost]) -> None:
 def cell(cost: Cost) -> str:
     spread = (cost.high_ns - cost.low_ns) / 2 / cost.median_ns
     return f"{time(cost.median_ns)} ±{spread:.0%}"
-
-
-def time(ns: int) -> str:
-    """Three digits and a unit."""
-    value, unit = (ns / 1e6, "ms") if ns >= 1e6 else (ns / 1e3, "µs")
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 def factor(costs: list[Cost], kind: str) -> float:

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from runtime.cli.demo._output import console, json_option, print_json, size, table
+from runtime.cli._output import console, json_option, print_json, size, table
 from runtime.native import ffi
 from runtime.scheduler import Context, Step, record_steps, spawn
 

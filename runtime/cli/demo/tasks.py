@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import runtime
-from runtime.cli.demo._output import console, json_option, print_json, table
+from runtime.cli._output import console, json_option, print_json, table
 
 SHOWN = 20  # rows of the table; --json has all
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from runtime.cli.demo._output import console, json_option, print_json, table
+from runtime.cli._output import console, json_option, print_json, table
 from runtime.native import ffi, lib
 from runtime.scheduler import LWP, spawn
 

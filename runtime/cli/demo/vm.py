@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from runtime.cli.demo._output import console, flag_names, flags_line, json_option, print_json, table
+from runtime.cli._output import console, flag_names, flags_line, json_option, print_json, table
 from runtime.scheduler import Clone, spawn
 
 BEFORE, AFTER = b"hello from parent", b"hello from child"

@@ -1,9 +1,11 @@
-"""How demos print: tables and paragraphs that fit the terminal, or one JSON object."""
+"""How commands print: tables and paragraphs that fit the terminal, one JSON object, or a picture."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -26,6 +28,32 @@ def json_option(function: F) -> F:
 
 def print_json(facts: dict[str, Any]) -> None:
     click.echo(json.dumps(facts, indent=2))
+
+
+def plot_option(function: F) -> F:
+    """The option --plot, as the parameter plot_file."""
+    return click.option(
+        "--plot",
+        "plot_file",
+        type=click.Path(dir_okay=False, writable=True),
+        metavar="FILE",
+        help="Draw a picture too (PNG, SVG ...).",
+    )(function)
+
+
+def check_plot(path: str) -> None:
+    """Before anything is measured: whether the picture can be made at all."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise click.ClickException("--plot needs matplotlib: pip install 'lwp-runtime[plot]'")
+    if not os.access(os.path.dirname(path) or ".", os.W_OK):
+        raise click.ClickException(f"--plot: can't write to {os.path.dirname(path) or '.'}")
+
+
+def save_plot(figure: Any, path: str) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:  # ValueError: a format that matplotlib doesn't know
+        raise click.ClickException(f"--plot: {error}") from None
 
 
 def console() -> Console:
@@ -65,3 +93,9 @@ def size(count: int) -> str:
             whole = count / factor
             return f"{whole:.0f} {unit}" if count % factor == 0 else f"{whole:.1f} {unit}"
     return f"{count} B"
+
+
+def time(ns: float) -> str:
+    """Three digits and a unit."""
+    value, unit = (ns / 1e6, "ms") if ns >= 1e6 else (ns / 1e3, "µs") if ns >= 1e3 else (ns, "ns")
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
