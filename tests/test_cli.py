@@ -38,7 +38,7 @@ def test_importing_the_library_does_not_load_the_core() -> None:
     assert shown.stderr.endswith("AttributeError: module 'runtime' has no attribute 'nonsense'\n")
 
 
-@pytest.mark.parametrize("arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["bench", "--list"], ["--help"]])
 def test_where_it_cannot_work(arguments: list[str]) -> None:
     program = "import sys; sys.platform = 'plan9'; from runtime.cli import main; sys.exit(main())"
     shown = execute(sys.executable, "-c", program, *arguments)

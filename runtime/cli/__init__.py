@@ -9,7 +9,7 @@ import click
 
 __all__ = ["main", "version"]
 
-_COMMANDS = ("run", "demo", "doctor")
+_COMMANDS = ("run", "demo", "doctor", "bench")
 
 
 class _Commands(click.Group):
@@ -66,6 +66,7 @@ def _lwp() -> None:
       lwp run --children x.py          also for the Python processes that it starts
       lwp demo createthread            one thread's life, step by step
       lwp doctor                       what this machine offers, and how many threads it allows
+      lwp bench --quick                threads and locks against threading's, in a minute
 
     "python -m runtime" is the same as "lwp".
     """

@@ -1,0 +1,131 @@
+"""`bench`: our threads and primitives against `threading`'s, on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from dataclasses import asdict
+from typing import IO
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from runtime.cli._output import check_plot, plot_option
+from runtime.cli.bench import measure
+from runtime.cli.bench.measure import Failed, Result
+from runtime.cli.bench.operations import Operation, Unavailable, operations
+from runtime.cli.bench.output import plot, show
+
+__all__ = ["bench"]
+
+
+def _chosen(names: tuple[str, ...], known: list[Operation]) -> set[str]:
+    """The rows that are meant: a name, or what comes before its dash, for all of these."""
+    rows = [row.name for operation in known for row in operation.rows]
+    found = {name: [row for row in rows if row == name or row.startswith(name + "-")] for name in names}
+    for name, meant in found.items():
+        if not meant:
+            raise click.UsageError(f"no operation {name!r}; there are {', '.join(rows)}")
+    return {row for meant in found.values() for row in meant} if names else set(rows)
+
+
+def _check_modules(modules: tuple[str, ...]) -> None:
+    for name in modules:
+        try:
+            there = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            there = None
+        if there is None:
+            raise click.BadParameter(f"no module {name!r}", param_hint="--vs")
+
+
+@click.command(short_help="Measure threads and primitives against threading's.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--quick", is_flag=True, help="Fewer rounds, and 1,000 threads at once instead of 10,000: a minute.")
+@click.option(
+    "--vs",
+    "modules",
+    multiple=True,
+    default=("threading",),
+    show_default=True,
+    metavar="MODULE",
+    help="A module with threading's names to compare with; may be given again.",
+)
+@click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
+@click.option("--list", "only_list", is_flag=True, help="List the operations.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.File("w", lazy=False),
+    metavar="FILE",
+    help="Write the figures as JSON too; - for that alone.",
+)
+@plot_option
+def bench(
+    names: tuple[str, ...],
+    quick: bool,
+    modules: tuple[str, ...],
+    pin: bool,
+    only_list: bool,
+    json_file: IO[str] | None,
+    plot_file: str | None,
+) -> int:
+    """Measure our threads and primitives against threading's.
+
+    Each operation is done by runtime, by the other module and by the other one again, in turns that are shuffled, in a
+    process of its own. Its result is checked. NAME is one of --list, or the part before a dash for all that begin so:
+    lock, event, alive.
+
+    Exit status 1: an operation failed or gave a wrong result.
+    """
+    known = operations(quick)
+    chosen = _chosen(names, known)
+    if only_list:
+        for operation in known:
+            for row in operation.rows:
+                if row.name in chosen:
+                    click.echo(f"{row.name:20}{row.text}")
+        return 0
+    _check_modules(modules)
+    if plot_file:
+        check_plot(plot_file)
+
+    wanted = [operation for operation in known if any(row.name in chosen for row in operation.rows)]
+    # The lowest core often serves the interrupts.
+    core = max(os.sched_getaffinity(0)) if pin else None
+    about = measure.machine()
+    results: list[Result] = []
+    missing: list[dict[str, str]] = []
+    failures: list[dict[str, str]] = []
+    errors = Console(stderr=True)
+    # Few refreshes: with --no-pin they are on the cores that are measured.
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
+        task = bar.add_task("", total=len(modules) * sum(measure.rounds(operation, quick) for operation in wanted))
+        for vs in modules:
+            for operation in wanted:
+                bar.update(task, description=operation.rows[0].name)
+                done = {"operation": operation.rows[0].name, "vs": vs}
+                try:
+                    found = measure.compare(operation, vs, quick, core, lambda: bar.advance(task))
+                    results += [result for result in found if result.operation in chosen]
+                except Unavailable as error:
+                    missing.append({**done, "reason": str(error)})
+                except Failed as error:
+                    failures.append({**done, "reason": str(error)})
+
+    about["on"] = "all cores" if core is None else f"core {core} alone: waking an idle core is not part of it"
+    if not (json_file and json_file.name == "<stdout>"):
+        show(results, about)
+        for one in missing:
+            click.echo(f"not measured: {one['operation']}: {one['reason']}")
+    if json_file:
+        data = {"machine": about, "core": core, "quick": quick, "results": [asdict(result) for result in results]}
+        json.dump({**data, "missing": missing, "failures": failures}, json_file, indent=2)
+        json_file.write("\n")
+    if plot_file and results:
+        plot(results, plot_file)
+    for one in failures:
+        click.echo(f"lwp: {one['operation']}: {one['reason']}", err=True)
+    return 1 if failures else 0

@@ -1,0 +1,198 @@
+"""Takes the samples: ours, theirs, and theirs again, turn and turn about, in processes of their own.
+
+A process for each operation, so that none finds what another one has left, and a crash is one row's.  It is told what
+to do as JSON, and prints a line for each round.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from runtime.cli.bench.operations import Figures, Operation, Unavailable, WrongResult, operations
+
+__all__ = ["Failed", "Result", "compare", "machine", "rounds"]
+
+OURS = "runtime.cli.bench.ours"
+PATIENCE = 120  # seconds for a round
+
+
+class Failed(Exception):
+    """An operation that gave no figures, or wrong results."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the table.  Quartiles and median are those of the rounds; a ratio is one of the same round."""
+
+    operation: str
+    text: str
+    unit: str  #: of ours and other: ns, bytes, calls
+    vs: str  #: the module
+    rounds: int
+    ours: float  #: median
+    other: float  #: median
+    ratio: float  #: ours to other, median
+    spread: tuple[float, float]  #: quartiles of the ratio
+    noise: tuple[float, float]  #: quartiles of the ratio of other to other: how far from 1 means nothing
+
+
+def rounds(operation: Operation, quick: bool) -> int:
+    return (3 if quick else 5) if operation.alone else (20 if quick else 60)
+
+
+def compare(
+    operation: Operation, vs: str, quick: bool, core: int | None, advance: Callable[[], object]
+) -> list[Result]:
+    """Measures one operation of ours and of the module `vs`, a Result for each of its rows.
+
+    core: where it runs, None for anywhere.  advance: called after each round.
+    Unavailable: it can't be measured here.  Failed: it raised, crashed, or did not do what it should.
+    """
+    number = rounds(operation, quick)
+    modules = [OURS, vs, vs]
+    taken: list[list[Figures]] = []  # for each round the figures of each module
+    if operation.alone:
+        for order in orders(number, len(modules)):
+            found = {slot: _run(operation, [modules[slot]], 1, quick, core)[0][0] for slot in order}
+            taken.append([found[slot] for slot in range(len(modules))])
+            advance()
+    else:
+        taken = _run(operation, modules, number, quick, core, advance)
+    results = []
+    for at, row in enumerate(operation.rows):
+        ours, other, again = ([figures[slot][at] for figures in taken] for slot in range(len(modules)))
+        if min(other + again) <= 0:  # threads that are not the kernel's need no system calls, stacks, ...
+            raise Unavailable(f"{vs}: {row.text}: {min(other + again):g}, no base for a ratio")
+        low, ratio, high = _quartiles([mine / theirs for mine, theirs in zip(ours, other, strict=True)])
+        noise_low, _, noise_high = _quartiles([second / first for second, first in zip(again, other, strict=True)])
+        medians = statistics.median(ours), statistics.median(other)
+        spreads = (low, high), (noise_low, noise_high)
+        results.append(Result(row.name, row.text, row.unit, vs, number, *medians, ratio, *spreads))
+    return results
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
+def orders(number: int, slots: int) -> list[list[int]]:
+    """Who comes when, in each round: nobody always after the same one."""
+    shuffled = random.Random(1)
+    return [shuffled.sample(range(slots), slots) for _ in range(number)]
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    processor = platform.machine()
+    with open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return {
+        "python": f"{platform.python_version()}, {platform.python_compiler()}, {'with' if optimized else 'no'} PGO",
+        "processor": f"{processor}, {len(os.sched_getaffinity(0))} cores",
+        "system": f"Linux {platform.release()}, {' '.join(platform.libc_ver())}",
+        "load": f"{os.getloadavg()[0]:.2f} when it began",
+    }
+
+
+# ---- the process that does it ----------------------------------------------------------------------------------------
+
+
+def _run(
+    operation: Operation,
+    modules: list[str],
+    number: int,
+    quick: bool,
+    core: int | None,
+    advance: Callable[[], object] = lambda: None,
+) -> list[list[Figures]]:
+    name = operation.rows[0].name
+    task = {"operation": name, "modules": modules, "rounds": number, "quick": quick, "core": core}
+    # Our sys.path, without the working directory before it (-P).
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", "-c", f"from {__name__} import child; child()", json.dumps(task)]
+    taken: list[list[Figures]] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                told = json.loads(line)
+                if "unavailable" in told:
+                    raise Unavailable(told["unavailable"])
+                if "failed" in told:
+                    raise Failed(told["failed"])
+                taken.append(told["figures"])
+                advance()
+        except BaseException:  # among them KeyboardInterrupt: its threads may wait for each other for ever
+            process.kill()
+            raise
+    if process.returncode or len(taken) < number:
+        reason = f"exit status {process.returncode}"
+        if process.returncode < 0:
+            reason = signal.Signals(-process.returncode).name
+            if process.returncode == -signal.SIGALRM:
+                reason = f"a round did not end within {PATIENCE} s"
+        raise Failed(f"{', '.join(dict.fromkeys(modules))}: {reason}, after {len(taken)} of {number} rounds")
+    return taken
+
+
+def _do(task: dict[str, Any]) -> None:
+    if task["core"] is not None:
+        os.sched_setaffinity(0, {task["core"]})
+    kinds = [import_module(name) for name in task["modules"]]
+    operation = next(known for known in operations(task["quick"]) if known.rows[0].name == task["operation"])
+
+    def sample(kind: Any) -> Figures:
+        try:
+            return operation.sample(kind)
+        except Unavailable:
+            raise
+        except WrongResult as error:
+            raise Failed(f"{kind.__name__}: {error}") from None
+        except Exception as error:
+            raise Failed(f"{kind.__name__}: {type(error).__name__}: {error}") from error
+
+    gc.disable()
+    signal.alarm(PATIENCE)  # nobody handles it: threads that wait for each other for ever end there
+    if not operation.alone:
+        for kind in kinds[:2]:
+            sample(kind)  # warms caches, makes the first stacks
+    for order in orders(task["rounds"], len(kinds)):
+        signal.alarm(PATIENCE)
+        gc.collect()
+        found = {slot: sample(kinds[slot]) for slot in order}
+        print(json.dumps({"figures": [found[slot] for slot in range(len(kinds))]}), flush=True)
+
+
+def child() -> None:
+    """The main program of such a process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C is told once, by our parent
+    try:
+        _do(json.loads(sys.argv[1]))
+    except Unavailable as error:
+        told = {"unavailable": str(error)}
+    except Failed as error:
+        told = {"failed": str(error)}
+    else:
+        return
+    print(json.dumps(told), flush=True)
+    os._exit(1)  # partners of a thread that has failed would be waited for

@@ -1,0 +1,20 @@
+"""The runtime as a module with threading's names, to stand beside `threading` without install()."""
+
+from threading import current_thread, stack_size
+
+from runtime import Thread
+from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from runtime.tls import local
+
+__all__ = [
+    "Barrier",
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "Semaphore",
+    "Thread",
+    "current_thread",
+    "local",
+    "stack_size",
+]

@@ -1,0 +1,74 @@
+"""The results as a table, as data, as a picture."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from runtime.cli._output import console, save_plot, size, table, time
+from runtime.cli.bench.measure import Result
+
+__all__ = ["plot", "show"]
+
+
+def figure(value: float, unit: str) -> str:
+    if unit == "ns":
+        return time(value)
+    return size(round(value)) if unit == "bytes" else f"{value:.1f}"
+
+
+def span(ends: tuple[float, float]) -> str:
+    return "{:.2f}-{:.2f}".format(*ends)
+
+
+def show(results: list[Result], about: dict[str, str]) -> None:
+    """What was measured where, and a table for each module compared with."""
+    out = console()
+    for name, value in about.items():
+        out.print(f"{name + ':':11}{value}")
+    for vs, mine in by_module(results).items():
+        columns = ("runtime", vs.rpartition(".")[2], "ratio", "quartiles", "noise")
+        rows = table("operation", *columns, right=columns, fixed=columns)
+        for result in mine:
+            rows.add_row(
+                result.text,
+                figure(result.ours, result.unit),
+                figure(result.other, result.unit),
+                Text(f"{result.ratio:.2f}", style="bold"),
+                span(result.spread),
+                span(result.noise),
+            )
+        out.print()
+        out.print(rows)
+        out.print(
+            f"\nMedians. ratio: of runtime to {vs} in the same round, and its quartiles; noise: those of {vs} to {vs}, "
+            "what is within them says nothing."
+        )
+
+
+def by_module(results: list[Result]) -> dict[str, list[Result]]:
+    return {vs: [result for result in results if result.vs == vs] for vs in dict.fromkeys(r.vs for r in results)}
+
+
+def plot(results: list[Result], path: str) -> None:
+    """Draws the ratios, a panel for each module compared with."""
+    from matplotlib.figure import Figure
+
+    panels = by_module(results)
+    height = 1.5 + 0.25 * max(map(len, panels.values()))
+    picture = Figure(figsize=(2 + 5 * len(panels), height), layout="constrained")
+    for axes, (vs, mine) in zip(picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        places = range(len(mine))
+        axes.hlines(places, *zip(*(r.noise for r in mine), strict=True), color="lightgrey", linewidth=8, label="noise")
+        axes.hlines(places, *zip(*(r.spread for r in mine), strict=True), color="tab:blue", label="quartiles")
+        axes.plot([r.ratio for r in mine], places, "o", color="tab:blue", markersize=4, label="median")
+        axes.axvline(1, color="grey", linewidth=0.8)
+        axes.set(xscale="log", title=f"runtime / {vs}")
+        low, high = axes.get_xlim()
+        axes.minorticks_off()
+        axes.set_xticks([x for e in range(-3, 4) for x in (10**e, 2 * 10**e, 5 * 10**e) if low <= x <= high])
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_yticks(places, [result.text for result in mine])
+        axes.invert_yaxis()
+        axes.grid(True, axis="x", alpha=0.3)
+    picture.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    save_plot(picture, path)

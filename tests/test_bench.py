@@ -1,0 +1,247 @@
+"""`bench`: what it measures, what it says, and that it notices operations that don't do their work."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import Child
+
+from runtime.cli.bench.operations import Operation, WrongResult, operations
+
+NAMES = [row.name for operation in operations(True) for row in operation.rows]
+
+
+def bench(*args: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """path: where --vs finds modules too."""
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*sys.path, str(path or "")]))
+    command = [sys.executable, "-m", "runtime", "bench", *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+
+
+# ---- measuring -----------------------------------------------------------------------------------------
+
+
+def test_each_operation_does_its_work_and_gives_its_figures(child: Child) -> None:
+    def program() -> None:
+        from runtime.cli.bench import ours
+        from runtime.cli.bench.operations import Unavailable, operations
+
+        for operation in operations(True):
+            for kind in ours, threading:
+                try:
+                    figures = operation.sample(kind)
+                except Unavailable as error:
+                    print(operation.rows[0].name, error)
+                else:
+                    assert len(figures) == len(operation.rows), operation
+
+    child(program)
+
+
+def test_ours_is_the_runtime_and_the_other_is_not() -> None:
+    import runtime.sync
+    import runtime.tls
+    from runtime.cli.bench import ours
+
+    assert ours.Thread is runtime.Thread
+    assert ours.local is runtime.tls.local is not threading.local
+    for name in ("Lock", "RLock", "Event", "Semaphore", "Condition", "Barrier"):
+        assert getattr(ours, name) is getattr(runtime.sync, name) is not getattr(threading, name)
+
+
+def test_figures_as_table_and_as_data(tmp_path: Path) -> None:
+    written = tmp_path / "figures.json"
+    done = bench("--quick", "local-get", "lock-pair", "--json", str(written))
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(written.read_text())
+    assert (data["quick"], data["missing"], data["failures"]) == (True, [], [])
+    assert data["core"] in os.sched_getaffinity(0)
+    assert data["machine"].keys() == {"python", "processor", "system", "load", "on"}
+    assert [result["operation"] for result in data["results"]] == ["lock-pair", "local-get"]  # the table's order
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("Lock acquire + release", "local, get"))]
+    for result, row in zip(data["results"], rows, strict=True):
+        assert list(result) == (
+            ["operation", "text", "unit", "vs", "rounds", "ours", "other", "ratio", "spread", "noise"]
+        )
+        assert (result["unit"], result["vs"]) == ("ns", "threading")
+        assert 0 < result["spread"][0] <= result["ratio"] <= result["spread"][1]
+        assert 0 < result["noise"][0] <= result["noise"][1]
+        assert f" {result['ratio']:.2f} " in row
+
+
+def test_data_alone_against_two_modules(tmp_path: Path) -> None:
+    (tmp_path / "again.py").write_text("from threading import *\n")
+    done = bench("--quick", "lock-try", "--json", "-", "--no-pin", "--vs", "again", "--vs", "threading", path=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout)
+    assert data["core"] is None
+    assert [result["vs"] for result in data["results"]] == ["again", "threading"]
+
+
+def test_one_row_of_an_operation_that_has_several() -> None:
+    """In processes of their own: what threads need when they are the first."""
+    done = bench("--quick", "small-space", "--json", "-")
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["operation"], result["unit"]) == ("small-space", "bytes")
+    assert result["ours"] >= 256 << 10
+    assert result["other"] >= 256 << 10
+
+
+def test_plot(tmp_path: Path) -> None:
+    picture = tmp_path / "bench.svg"
+    done = bench("--quick", "lock-try", "--plot", str(picture))
+    if importlib.util.find_spec("matplotlib"):
+        assert done.returncode == 0, done.stderr
+        assert "<svg" in picture.read_text()
+    else:
+        assert done.returncode == 2
+        assert "pip install 'lwp-runtime[plot]'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not picture.exists()
+
+
+# ---- names ---------------------------------------------------------------------------------------------
+
+
+def test_list() -> None:
+    done = bench("--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES
+    assert all(len(line.split()) > 1 for line in done.stdout.splitlines())
+
+
+def test_what_comes_before_the_dash_means_all_of_these() -> None:
+    listed = [line.split()[0] for line in bench("--list", "event", "queue").stdout.splitlines()]
+    assert listed == ["event-set", "event-wait", "event-pingpong", "queue"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["nonsense"], f"no operation 'nonsense'; there are {', '.join(NAMES)}"),
+        (["lock-pair", "loc"], "no operation 'loc'"),
+        (["lock-try", "--vs", "no.such.module"], "no module 'no.such.module'"),
+        (["lock-try", "--json", "no/such/folder/x.json"], "no/such/folder/x.json"),
+    ],
+)
+def test_errors_are_one_line_before_anything_is_measured(args: list[str], says: str) -> None:
+    done = bench("--quick", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# ---- wrong results -------------------------------------------------------------------------------------
+
+
+class Open:
+    """Stands for any primitive and never makes anybody wait."""
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return True
+
+    def acquire(self, blocking: bool = True) -> bool:
+        return True
+
+    def locked(self) -> bool:
+        return True
+
+    def nothing(self) -> None:
+        pass
+
+    __enter__ = acquire
+    set = clear = release = is_set = nothing
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Idle(threading.Thread):
+    """Does not run its target."""
+
+    def run(self) -> None:
+        pass
+
+
+class Late(threading.Thread):
+    """Is not waited for."""
+
+    def start(self) -> None:
+        pass
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+def named(name: str) -> Operation:
+    return next(operation for operation in operations(True) if operation.rows[0].name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("start-join", {"Thread": Idle}),
+        ("start-join", {"Thread": Late}),
+        ("first-line", {"Thread": Idle}),
+        ("burst", {"Thread": Idle}),
+        ("alive-start", {"Lock": Open}),
+        ("lock-pair", {"Lock": Open}),
+        ("lock-with", {"Lock": Open}),
+        ("lock-try", {"Lock": Open}),
+        ("lock-busy", {"Lock": Open}),
+        ("rlock-pair", {"RLock": Open}),
+        ("event-set", {"Event": Open}),
+        ("event-wait", {"Event": Open}),
+        ("event-pingpong", {"Event": Open}),
+        ("semaphore-pair", {"Semaphore": Open}),
+        ("semaphore-pingpong", {"Semaphore": Open}),
+        ("barrier", {"Barrier": Open}),
+        ("local-get", {"local": SimpleNamespace}),
+        ("current-thread", {"current_thread": threading.main_thread}),
+        ("timeout", {"Event": Open}),
+        ("compute", {"Thread": Idle}),
+        ("mixed", {"Thread": Idle}),
+    ],
+)
+def test_an_operation_that_does_not_work_is_noticed(name: str, broken: dict[str, Any]) -> None:
+    kind = SimpleNamespace(**{**vars(threading), **broken})
+    with pytest.raises(WrongResult):
+        named(name).sample(kind)
+
+
+def test_wrong_results_and_crashes_are_told_and_the_rest_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "import os\n"
+        "from threading import *\n"
+        "class Barrier:\n"
+        "    def __init__(self, parties): pass\n"
+        "    def wait(self): pass\n"
+        "def RLock(): os.abort()\n"
+        "def Semaphore(value): raise KeyError('no permits')\n"
+    )
+    names = ("lock-pair", "rlock-pair", "semaphore-pingpong", "barrier")
+    written = tmp_path / "figures.json"
+    done = bench("--quick", *names, "--vs", "broken", "--json", str(written), path=tmp_path)
+    assert done.returncode == 1
+    crash, error, wrong = done.stderr.splitlines()
+    assert crash.startswith("lwp: rlock-pair: ")
+    assert "broken: SIGABRT, after 0 of 20 rounds" in crash
+    assert error == "lwp: semaphore-pingpong: broken: KeyError: 'no permits'"
+    assert wrong.startswith("lwp: barrier: broken: threads that passed the barrier before all had come: ")
+    assert "Lock acquire + release" in done.stdout
+    data = json.loads(written.read_text())
+    assert [result["operation"] for result in data["results"]] == ["lock-pair"]
+    assert [failure["operation"] for failure in data["failures"]] == list(names[1:])
