@@ -61,6 +61,7 @@ class Fact:
 
     name: str
     value: int  #: an offset or size in bytes, a count, or an address
+    size: int  #: of a field of struct pthread, in bytes, whose offset the value is; else 0
     source: str  #: where it comes from
     check: str  #: what confirmed it from a second side
 
@@ -77,6 +78,7 @@ def facts() -> list[Fact]:
         Fact(
             ffi.string(found.name).decode(),
             int(found.value),
+            int(found.size),
             _SOURCES[found.source],
             ffi.string(found.check).decode(),
         )

@@ -26,6 +26,7 @@ SOURCES = [
     "context.c",
     "measure.c",
     "lwp.c",
+    "inspect.c",
     "sync.c",
     "cost.c",
     "tlsdemo.c",
@@ -41,10 +42,11 @@ SOURCES = [
 ]
 
 CDEF = """
-struct glibc_fact { const char *name; long value; int source; const char *check; ...; };
+struct glibc_fact { const char *name; long value; size_t size; int source; const char *check; ...; };
 struct glibc {
     const char *version;
     size_t pthread_size, static_size, static_align, libc_module, rseq_size;
+    ptrdiff_t resp, rseq;
     const struct glibc_fact *facts;
     int fact_count;
     ...;
@@ -66,6 +68,30 @@ void lwp_reap(void);
 size_t context_round(size_t wanted);
 struct context_counts { long made, cached; size_t bytes; ...; };
 void context_count(struct context_counts *out);
+
+struct inspect_module {
+    size_t id, generation, image_size, size, align, image;
+    ptrdiff_t offset;
+    char name[1024];
+};
+size_t inspect_modules(struct inspect_module *out, size_t room, char *images, size_t *bytes);
+struct inspect_places { ptrdiff_t block_low, block_high, pthread, errno_at; };
+void inspect_places(struct inspect_places *out);
+struct inspect_block { size_t id, size; char *into; int copied; };
+struct inspect_thread {
+    uintptr_t tp, dtv;
+    size_t dtv_length;
+    uintptr_t guard_low, stack_low, stack_high;
+    size_t stack_used;
+    int tid, ours;
+};
+union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
+int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t room,
+                 struct inspect_block *blocks, size_t count);
+size_t inspect_stack_used(uintptr_t low, uintptr_t high);
+struct arch_tcb_field { const char *name; size_t offset, size; int in_pthread; const char *users; };
+extern const struct arch_tcb_field arch_tcb_fields[];
+extern const int arch_tcb_field_count;
 
 /* For the tests: a TLS block as a thread would find it. */
 struct context { char *block_low, *block_high, *tp, *pthread; ...; };
@@ -92,9 +118,11 @@ ffi.cdef(CDEF)
 ffi.set_source(
     "runtime.native._core",
     """
+    #include "arch/arch.h"
     #include "context.h"
     #include "cost.h"
     #include "glibc.h"
+    #include "inspect.h"
     #include "lwp.h"
     #include "python.h"
     #include "steps.h"

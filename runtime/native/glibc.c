@@ -48,10 +48,15 @@ static int refuse(const char *format, ...)
     return -1;
 }
 
-static void fact(const char *name, long value, enum glibc_source source, const char *check)
+static void field(const char *name, size_t offset, size_t size, enum glibc_source source, const char *check)
 {
     if (glibc.fact_count < (int)(sizeof facts / sizeof *facts))
-        facts[glibc.fact_count++] = (struct glibc_fact){name, value, source, check};
+        facts[glibc.fact_count++] = (struct glibc_fact){name, (long)offset, size, source, check};
+}
+
+static void fact(const char *name, long value, enum glibc_source source, const char *check)
+{
+    field(name, (size_t)value, 0, source, check);
 }
 
 static int symbol(const char *name, void *out)
@@ -150,6 +155,7 @@ static int read_descriptors(void)
     /* The lock has no descriptor.  It closes a run of fields that is the same from 2.34 to 2.42 (sysdeps/generic/ldsodefs.h):
      * used, user and cache lists, cache size, in-flight link, lock.  A lock of another kind is found out in probe_lock(). */
     glibc.stack_user = (struct glibc_list *)(rtld + user);
+    glibc.stack_used = (struct glibc_list *)(rtld + used);
     if (user - used != sizeof(struct glibc_list))
         return refuse("_dl_stack_user lies %zd bytes after _dl_stack_used, expected %zu", (ssize_t)(user - used),
                       sizeof(struct glibc_list));
@@ -159,7 +165,7 @@ static int read_descriptors(void)
 
 /* ---- finding: a real thread --------------------------------------------------------------------------------------- */
 
-enum { PROBE_STACK = 256 * 1024 };
+enum { PROBE_STACK = 256 * 1024, PROBE_GUARD = 5 * 64 * 1024 /* whole pages whatever their size, and nobody's default */ };
 
 struct probe {
     char *stack;              /* given by us to pthread_create */
@@ -171,6 +177,7 @@ struct probe {
     size_t robust_size;
     int count;                /* __nptl_nthreads while it ran */
     int rseq_cpu;
+    void *frame;              /* a cleanup frame that was registered meanwhile */
     const char *tcb;          /* arch_tcb_check()'s word on it */
     char *local;
     atomic_int phase;         /* 1: examined, 2: go and make a thread, 3: made */
@@ -203,7 +210,11 @@ static void *probe_main(void *arg)
     }
     if (glibc.rseq_size)
         p->rseq_cpu = ((int *)((char *)arch_thread_pointer() + glibc.rseq))[1]; /* struct rseq: cpu_id_start, cpu_id */
+    __pthread_unwind_buf_t frame; /* what pthread_cleanup_push() makes and registers */
+    p->frame = &frame;
+    __pthread_register_cancel(&frame);
     memcpy(p->copy, p->self, glibc.pthread_size);
+    __pthread_unregister_cancel(&frame);
     atomic_store(&p->phase, 1);
     park_wake(&p->phase, 1, PARK_PRIVATE);
 
@@ -234,6 +245,9 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
             return refuse("no memory for the probe's stack: %s", strerror(errno));
         }
         pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
+    } else { /* the size too: under a small RLIMIT_STACK the guard would not fit */
+        pthread_attr_setstacksize(&attr, PROBE_STACK + PROBE_GUARD);
+        pthread_attr_setguardsize(&attr, PROBE_GUARD);
     }
     error = pthread_create(thread, &attr, probe_main, p);
     pthread_attr_destroy(&attr);
@@ -315,6 +329,39 @@ static int find_user_stack(const struct probe *own, const struct probe *other)
     return 0;
 }
 
+static size_t places(const struct probe *p, size_t from, const void *value, size_t *last)
+{
+    size_t found = 0;
+
+    for (size_t at = from; at + sizeof(void *) <= glibc.pthread_size; at += sizeof(void *))
+        if (word(p->copy, at) == value) {
+            *last = at;
+            found++;
+        }
+    return found;
+}
+
+/* Fields that only those want who look at a thread. */
+static void find_for_inspection(const struct probe *own, const struct probe *other)
+{
+    size_t at = 0, again = 0;
+    int one, two;
+
+    /* struct pthread_attr's flags, copied by pthread_create, stand beside cancelhandling; a given stack is a bit in them. */
+    memcpy(&one, own->copy + glibc.cancelhandling + sizeof one, sizeof one);
+    memcpy(&two, other->copy + glibc.cancelhandling + sizeof two, sizeof two);
+    if (__builtin_popcount((unsigned)(one ^ two)) == 1 && (one & ~two))
+        glibc.flags = glibc.cancelhandling + sizeof one;
+    if (places(own, 0, own->frame, &at) == 1 && places(other, 0, other->frame, &again) == 1 && at == again)
+        glibc.cleanup_jmp_buf = at;
+    /* What was asked for and what pthread_getattr_np tells; a given stack has neither. */
+    if (places(other, glibc.stackblock_size, (void *)(uintptr_t)PROBE_GUARD, &at) == 2
+        && word(other->copy, at - sizeof(void *)) == (void *)(uintptr_t)PROBE_GUARD && !word(own->copy, at)) {
+        glibc.guardsize = at - sizeof(void *);
+        glibc.reported_guardsize = at;
+    }
+}
+
 static int examine(const struct probe *own, const struct probe *other)
 {
     const struct probe *both[] = {own, other};
@@ -350,6 +397,7 @@ static int examine(const struct probe *own, const struct probe *other)
                       glibc.robust_head, glibc.cancelhandling);
     if (find_stack_fields(own, other) || find_user_stack(own, other))
         return -1;
+    find_for_inspection(own, other);
     return 0;
 }
 
@@ -372,12 +420,12 @@ static int probe_lock(struct probe *own)
     return 0;
 }
 
-static int on_list(const void *pthread)
+static int on_list(const struct glibc_list *list, const void *pthread)
 {
     int found = 0, steps = 0;
 
     park_lock(glibc.stack_lock);
-    for (struct glibc_list *at = glibc.stack_user->next; at != glibc.stack_user && steps < 1000000; at = at->next, steps++)
+    for (struct glibc_list *at = list->next; at != list && steps < 1000000; at = at->next, steps++)
         found |= (char *)at == (char *)pthread + glibc.list;
     park_unlock(glibc.stack_lock);
     return found;
@@ -392,9 +440,11 @@ static int probe(void)
     if (start_probe(&own, &own_thread, 1) == 0) {
         if (start_probe(&other, &other_thread, 0) == 0) {
             result = examine(&own, &other);
+            if (result == 0 && !on_list(glibc.stack_used, other.self))
+                result = refuse("list: a thread on glibc's stack is not on _dl_stack_used at offset %zu", glibc.list);
             end_probe(&other, other_thread);
         }
-        if (result == 0 && !on_list(own.self))
+        if (result == 0 && !on_list(glibc.stack_user, own.self))
             result = refuse("list: a thread on its own stack is not on _dl_stack_user at offset %zu", glibc.list);
         if (result == 0)
             result = probe_lock(&own);
@@ -622,16 +672,33 @@ static int read_tls(void)
 
 static void list_facts(void)
 {
+    enum { WORD = sizeof(void *) };
+    size_t first_keys = glibc.keys_per_block * glibc.data_size;
+
     glibc.facts = facts;
     fact("sizeof struct pthread", (long)glibc.pthread_size, GLIBC_DESCRIPTOR, "the probe's own descriptor fits in its stack");
-    fact("pthread.list", (long)glibc.list, GLIBC_DESCRIPTOR, "the probe was found on _dl_stack_user through it");
-    fact("pthread.tid", (long)glibc.tid, GLIBC_DESCRIPTOR, "holds gettid() in both probes");
-    fact("pthread.robust_head", (long)glibc.robust_head, GLIBC_KERNEL, "get_robust_list(2) in both probes; points at itself");
-    fact("pthread.cancelhandling", (long)glibc.cancelhandling, GLIBC_DESCRIPTOR, "has EXITING set after the probe's end");
-    fact("pthread.specific", (long)glibc.specific, GLIBC_DESCRIPTOR, "specific[0] points at the block before it");
-    fact("pthread.start_routine", (long)glibc.start_routine, GLIBC_DESCRIPTOR, "holds the probe's function, then its argument");
-    fact("pthread.user_stack", (long)glibc.user_stack, GLIBC_PROBE, "the one byte that differs on a given stack");
-    fact("pthread.stackblock", (long)glibc.stackblock, GLIBC_PROBE, "pthread_getattr_np reads our values back from it");
+    field("pthread.list", glibc.list, 2 * WORD, GLIBC_DESCRIPTOR, "both probes were found on glibc's lists through it");
+    field("pthread.tid", glibc.tid, sizeof(pid_t), GLIBC_DESCRIPTOR, "holds gettid() in both probes");
+    field("pthread.robust_prev", glibc.robust_head - WORD, WORD, GLIBC_KERNEL, "points at robust_head, which follows");
+    field("pthread.robust_head", glibc.robust_head, 3 * WORD, GLIBC_KERNEL, "get_robust_list(2) in both probes; points at itself");
+    if (glibc.cleanup_jmp_buf)
+        field("pthread.cleanup_jmp_buf", glibc.cleanup_jmp_buf, WORD, GLIBC_PROBE, "holds the frame that both probes had registered");
+    field("pthread.cancelhandling", glibc.cancelhandling, sizeof(int), GLIBC_DESCRIPTOR, "has EXITING set after the probe's end");
+    if (glibc.flags)
+        field("pthread.flags", glibc.flags, sizeof(int), GLIBC_PROBE, "a given stack is one bit of it");
+    field("pthread.specific_1stblock", glibc.specific - first_keys, first_keys, GLIBC_DESCRIPTOR, "specific[0] points at it");
+    field("pthread.specific", glibc.specific, glibc.key_count / glibc.keys_per_block * WORD, GLIBC_DESCRIPTOR,
+          "its first entry points at the block before it");
+    field("pthread.report_events", glibc.report_events, 1, GLIBC_DESCRIPTOR, "user_stack is beside it");
+    field("pthread.user_stack", glibc.user_stack, 1, GLIBC_PROBE, "the one byte that differs on a given stack");
+    field("pthread.start_routine", glibc.start_routine, WORD, GLIBC_DESCRIPTOR, "holds the probe's function");
+    field("pthread.arg", glibc.start_routine + WORD, WORD, GLIBC_DESCRIPTOR, "holds the probe's argument, after its function");
+    field("pthread.stackblock", glibc.stackblock, WORD, GLIBC_PROBE, "pthread_getattr_np reads our value back from it");
+    field("pthread.stackblock_size", glibc.stackblock_size, WORD, GLIBC_PROBE, "pthread_getattr_np reads our value back from it");
+    if (glibc.guardsize) {
+        field("pthread.guardsize", glibc.guardsize, WORD, GLIBC_PROBE, "holds the size that a probe was made with, twice");
+        field("pthread.reported_guardsize", glibc.reported_guardsize, WORD, GLIBC_PROBE, "the second of the two");
+    }
     fact("robust futex offset", glibc.robust_futex_offset, GLIBC_KERNEL, "the same in both probes");
     fact("static TLS size", (long)glibc.static_size, GLIBC_SYMBOL, "every module's static block lies inside");
     fact("static TLS alignment", (long)glibc.static_align, GLIBC_SYMBOL, "a power of two");
@@ -644,7 +711,8 @@ static void list_facts(void)
     fact("tp to rseq area", (long)glibc.rseq, GLIBC_SYMBOL, "cpu_id is valid in both probes");
     fact("rseq size", (long)glibc.rseq_size, GLIBC_SYMBOL, "0 means not registered");
     fact("pthread keys", (long)glibc.key_count, GLIBC_DESCRIPTOR, "sysconf(_SC_THREAD_KEYS_MAX)");
-    fact("_dl_stack_user", (long)glibc.stack_user, GLIBC_DESCRIPTOR, "16 bytes after _dl_stack_used; holds the probe");
+    fact("_dl_stack_used", (long)glibc.stack_used, GLIBC_DESCRIPTOR, "holds the probe on glibc's stack");
+    fact("_dl_stack_user", (long)glibc.stack_user, GLIBC_DESCRIPTOR, "16 bytes after _dl_stack_used; holds the probe on its own");
     fact("_dl_stack_cache_lock", (long)glibc.stack_lock, GLIBC_PROBE, "pthread_create was seen to wait on it");
     fact("__nptl_nthreads", (long)glibc.thread_count, GLIBC_SYMBOL, "counted the probes");
 }

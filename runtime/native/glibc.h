@@ -43,6 +43,7 @@ enum glibc_source { GLIBC_DESCRIPTOR, GLIBC_SYMBOL, GLIBC_KERNEL, GLIBC_PROBE, G
 struct glibc_fact {
     const char *name;
     long value;
+    size_t size; /* of a field of struct pthread, whose offset `value` is; else 0 */
     enum glibc_source source;
     const char *check;
 };
@@ -56,6 +57,8 @@ struct glibc {
     size_t stackblock, stackblock_size;
     unsigned char user_stack_value;  /* what user_stack (stack_mode from 2.42 on) holds when the stack isn't glibc's */
     int exiting;                     /* the bit of cancelhandling that says so */
+    /* For those who look at threads, we write none of them.  0: not found, which is no reason to refuse. */
+    size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize;
     long robust_futex_offset;        /* from a robust list entry to its futex word, the same in every thread */
 
     /* thread-specific data */
@@ -72,7 +75,8 @@ struct glibc {
     size_t rseq_size;                 /* 0: this glibc or its tunables don't register rseq */
 
     /* the process's lists */
-    struct glibc_list *stack_user;    /* threads on stacks that are not glibc's */
+    struct glibc_list *stack_user;    /* threads on stacks that are not glibc's, and the main thread */
+    struct glibc_list *stack_used;    /* threads on glibc's stacks */
     atomic_int *stack_lock;           /* guards that list, and setxid holds it for its whole run */
     atomic_int *thread_count;         /* __nptl_nthreads: the thread that takes it to 0 ends the process */
 

@@ -611,6 +611,20 @@ void lwp_read_statistics(struct lwp_statistics *out)
     measure_read(out);
 }
 
+int lwp_guard(uintptr_t tp, uintptr_t guard[2])
+{
+    int found = 0;
+
+    park_lock(&registry_lock);
+    for (struct lwp *lwp = registry.newer; lwp != &registry && !found; lwp = lwp->newer)
+        if ((found = lwp->tp == tp)) {
+            guard[0] = lwp->guard_low;
+            guard[1] = lwp->stack_low;
+        }
+    park_unlock(&registry_lock);
+    return found;
+}
+
 int lwp_init(void)
 {
     static int done;

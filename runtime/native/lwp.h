@@ -105,6 +105,9 @@ struct lwp_statistics {
 void lwp_measure(int on);
 void lwp_read_statistics(struct lwp_statistics *out);
 
+/* Whether a living LWP has this thread pointer; if so, where its guard begins and ends. */
+int lwp_guard(uintptr_t tp, uintptr_t guard[2]);
+
 /* Registers the fork handlers.  Once, after glibc_calibrate(). 0 or errno. */
 int lwp_init(void);
 

@@ -81,6 +81,16 @@ void arch_tcb_init(void *tp, void *pthread)
     head->gscope_flag = 0;
 }
 
+#define FIELD(where, name, users) {#name, offsetof(struct where, name), sizeof((struct where *)0)->name, #where[0] == 'p', users}
+
+const struct arch_tcb_field arch_tcb_fields[] = {
+    FIELD(tcb, dtv, "__tls_get_addr and the dynamic linker: where each module's block is"),
+    FIELD(tcb, unused, "nobody: kept for the ABI"),
+    FIELD(pthread_head, multiple_threads, "the dynamic linker: 0 lets it skip its locks"),
+    FIELD(pthread_head, gscope_flag, "dlclose: it waits until no thread is inside a symbol lookup"),
+};
+const int arch_tcb_field_count = sizeof arch_tcb_fields / sizeof *arch_tcb_fields;
+
 const char *arch_tcb_check(void *pthread)
 {
     struct pthread_head *head = pthread;

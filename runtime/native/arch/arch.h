@@ -47,6 +47,16 @@ void arch_tcb_init(void *tp, void *pthread);
 /* Where the TCB keeps the pointer to the DTV. */
 void **arch_tcb_dtv(void *tp);
 
+/* What the TCB holds, for those who look at a thread.  offset: from tp, in variant I of struct pthread's head from that. */
+struct arch_tcb_field {
+    const char *name;
+    size_t offset, size;
+    int in_pthread;
+    const char *users; /* who reads it */
+};
+extern const struct arch_tcb_field arch_tcb_fields[];
+extern const int arch_tcb_field_count;
+
 /* NULL when the TCB of the calling thread is as this file believes, else what is wrong.  `pthread` is its descriptor. */
 const char *arch_tcb_check(void *pthread);
 

@@ -89,6 +89,21 @@ void arch_tcb_init(void *tp, void *pthread)
     tcb->feature_1 = mine->feature_1;         /* longjmp and the unwinder ask it about the shadow stack */
 }
 
+#define FIELD(name, users) {#name, offsetof(struct tcb, name), sizeof((struct tcb *)0)->name, 0, users}
+
+const struct arch_tcb_field arch_tcb_fields[] = {
+    FIELD(self_tcb, "compiled code: &variable in static TLS is this plus a constant"),
+    FIELD(dtv, "__tls_get_addr and the dynamic linker: where each module's block is"),
+    FIELD(self, "glibc's THREAD_SELF and pthread_self(): the ident that Python shows"),
+    FIELD(multiple_threads, "the dynamic linker: 0 lets it skip its locks"),
+    FIELD(gscope_flag, "dlclose: it waits until no thread is inside a symbol lookup"),
+    FIELD(sysinfo, "nobody on x86-64; the vDSO's entry on i386"),
+    FIELD(stack_guard, "the stack protector: each guarded frame keeps a copy and compares it when it returns"),
+    FIELD(pointer_guard, "setjmp, atexit and iconv: code addresses in memory are xored with it"),
+    FIELD(feature_1, "longjmp and the unwinder: whether a shadow stack (CET) is in use"),
+};
+const int arch_tcb_field_count = sizeof arch_tcb_fields / sizeof *arch_tcb_fields;
+
 /* glibc's setjmp keeps rsp in jmp_buf word 6, xor pointer_guard, rotated left by 17 (sysdeps/x86_64/jmpbuf-offsets.h and
  * PTR_MANGLE in sysdeps/unix/sysv/linux/x86_64/pointer_guard.h).  Undoing that with the right guard gives a stack address. */
 static int pointer_guard_is_right(uintptr_t guard)
