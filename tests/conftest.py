@@ -236,6 +236,7 @@ class NativeHelper:
         self.path = str(self._compile("helper.c"))
         self.initial_exec = str(self._compile("tls_initial_exec.c"))
         self.dynamic = str(self._compile("tls_dynamic.c"))
+        self.variables = str(self._compile("tls_variables.c"))
         self.lib: Any = ctypes.CDLL(self.path)
         for name in ("thread_pointer", "key_get", "resolver_state", "ctype_table", "counter_address", "errno_address"):
             getattr(self.lib, name).restype = ctypes.c_void_p

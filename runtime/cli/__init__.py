@@ -9,7 +9,7 @@ import click
 
 __all__ = ["main", "version"]
 
-_COMMANDS = ("run", "demo", "doctor", "bench")
+_COMMANDS = ("run", "demo", "tls", "bench", "doctor")
 
 
 class _Commands(click.Group):
@@ -65,6 +65,7 @@ def _lwp() -> None:
       lwp run --stack-size 256K x.py   small stacks
       lwp run --children x.py          also for the Python processes that it starts
       lwp demo createthread            one thread's life, step by step
+      lwp tls                          the map of a thread: stack, TLS block, TCB, struct pthread
       lwp doctor                       what this machine offers, and how many threads it allows
       lwp bench --quick                threads and locks against threading's, in a minute
 
