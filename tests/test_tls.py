@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import dataclasses
 import functools
@@ -228,6 +229,24 @@ def test_the_dtv_says_where_each_block_is(anyone: Servant, native_helper: Native
     for one in after.layout.modules:
         assert one.static or states[one.id] != "static"
     assert "static" in states.values()
+
+
+@pytest.mark.loads
+def test_a_block_of_a_library_that_has_gone_is_not_taken_for_anothers(
+    native_helper: NativeHelper, tmp_path: Path
+) -> None:
+    with servant("lwp") as who:
+        gone = load_copy(native_helper.dynamic, tmp_path, 0)
+        module = module_of(gone)
+        who.do(lambda: gone.set(5))
+        assert tls.inspect(who.thread).address_of(module)
+        _ctypes.dlclose(gone._handle)
+        new = module_of(load_copy(native_helper.dynamic, tmp_path, 1))
+        assert new.id == module.id
+        seen = tls.inspect(who.thread)
+    assert seen.dtv.entries[new.id - 1].state == "stale"
+    assert seen.address_of(new) is None
+    assert seen.block_of(new) is None
 
 
 def test_the_calling_thread_and_idents(anyone: Servant) -> None:
