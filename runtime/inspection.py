@@ -101,13 +101,17 @@ class Layout:
     rseq: int | None  #: offset of the area for restartable sequences; None: this glibc has none
     rseq_size: int  #: as the C library tells it; 0: not registered with the kernel
     errno: int  #: offset of errno
-    surplus: int  #: bytes that are left for libraries with static TLS that dlopen brings
     variant: str  #: of the ELF TLS ABI: "I", modules above the thread pointer, or "II", below
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The whole block in parts, by offset, without gaps."""
         return tuple(_segments(self))
+
+    @property
+    def surplus(self) -> int:
+        """Bytes that are left for libraries with static TLS that dlopen brings."""
+        return sum(segment.size for segment in self.segments if segment.kind == "surplus")
 
 
 def _segments(layout: Layout) -> Iterator[Segment]:
@@ -175,15 +179,6 @@ def layout() -> Layout:
         for module in found[0:count]
     ]
     places, glibc = _places(), lib.glibc
-    below = places.pthread == 0
-    rseq = glibc.rseq or None
-    taken = [(module.offset, module.size) for module in modules if module.offset is not None]
-    if rseq is not None:
-        taken.append((rseq, _rseq_area(glibc.rseq_size)))
-    if below:
-        surplus = min([0, *(offset for offset, _ in taken)]) - places.block_low
-    else:
-        surplus = places.block_high - max([0, *(offset + size for offset, size in taken)])
     return Layout(
         modules=tuple(sorted(modules, key=lambda module: module.id)),
         low=places.block_low,
@@ -191,11 +186,10 @@ def layout() -> Layout:
         align=glibc.static_align,
         pthread=places.pthread,
         pthread_size=glibc.pthread_size,
-        rseq=rseq,
+        rseq=glibc.rseq or None,
         rseq_size=glibc.rseq_size,
         errno=places.errno_at,
-        surplus=surplus,
-        variant="II" if below else "I",
+        variant="II" if places.pthread == 0 else "I",
     )
 
 

@@ -129,7 +129,9 @@ def test_segments_cover_the_block_without_gaps() -> None:
     assert [segment.module for segment in layout.segments if segment.module] == sorted(
         static, key=lambda module: module.offset or 0
     )
-    assert layout.surplus == sum(segment.size for segment in layout.segments if segment.kind == "surplus")
+    surplus = [segment for segment in layout.segments if segment.kind == "surplus"]
+    assert [segment.size for segment in surplus] == [layout.surplus]
+    assert surplus[0].offset == layout.low or surplus[0].offset + surplus[0].size == layout.high
 
 
 @pytest.mark.loads
@@ -189,6 +191,29 @@ def test_the_use_of_the_stack_is_counted_in_touched_bytes(kind: str, native_help
         after = tls.inspect(who.thread).stack
     assert before < depth
     assert depth <= after.used < depth + (256 << 10) < after.size
+
+
+def test_a_page_that_was_only_read_is_not_used() -> None:
+    size = 5 << 20  # nobody else's: the second thread gets the stack that the first has left
+    used = []
+    for _ in range(2):
+        go = threading.Event()
+        lwp = spawn(go.wait, stack_size=size)
+        used.append((lwp.ident, tls.inspect(lwp).stack.used))
+        go.set()
+        lwp.join()
+        # Recycled: a page 64 KiB down was read, to see whether the thread had been there.
+    assert used[0][0] == used[1][0]
+    assert used[1][1] < 60 << 10
+
+
+def test_bytes_outside_of_the_block_are_an_error() -> None:
+    seen = tls.inspect()
+    low, high = seen.layout.low, seen.layout.high
+    assert seen.at(low, high - low) == seen.memory
+    for offset, size in ((low - 8, 8), (high - 4, 8), (0, -1)):
+        with pytest.raises(IndexError, match="not inside"):
+            seen.at(offset, size)
 
 
 def test_the_robust_list_is_the_kernels(anyone: Servant) -> None:
@@ -349,6 +374,36 @@ def test_threads_end_while_they_are_read(child: Child) -> None:
     child(threads_end_while_they_are_read)
 
 
+def no_thread_can_end_while_one_is_read() -> None:
+    """Whoever reads holds the lock that every thread takes at its end: while we have it, it waits there."""
+    from runtime import native, tls
+
+    address = next(fact.value for fact in native.facts() if fact.name == "_dl_stack_cache_lock")
+    lock = ctypes.c_int.from_address(address)
+    futex = {"x86_64": 202, "aarch64": 98}[os.uname().machine]
+    go, results = threading.Event(), []
+    thread = threading.Thread(target=lambda: go.wait() and results.append(tls.inspect()))
+    thread.start()
+    tls.inspect(thread)  # loads what it needs
+    lock.value = 2  # held, and somebody may sleep
+    go.set()
+    while True:
+        call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
+        if call[0] == str(futex) and int(call[1], 16) == address:
+            break
+        assert not results
+        os.sched_yield()
+    assert not results
+    lock.value = 0
+    libc.syscall(futex, ctypes.c_void_p(address), 129, 1)  # FUTEX_WAKE_PRIVATE
+    thread.join()
+    assert results[0].tid == thread.native_id
+
+
+def test_no_thread_can_end_while_one_is_read(child: Child) -> None:
+    child(no_thread_can_end_while_one_is_read)
+
+
 def a_forked_child_looks(kind: str) -> None:
     from runtime import tls
 
@@ -487,7 +542,7 @@ def test_every_byte_is_in_one_list() -> None:
         ("tcb.stack_guard", 1),
         ("tcb.pointer_guard", 1),
         ("tcb.multiple_threads", 1),
-        ("pthread.tid", 1),
+        ("pthread.tid", 1 << 24),
         ("pthread.cancelhandling", 1 << 4),
         ("pthread.robust_head", 8),
         ("pthread.specific", 16),
