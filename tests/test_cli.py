@@ -38,7 +38,9 @@ def test_importing_the_library_does_not_load_the_core() -> None:
     assert shown.stderr.endswith("AttributeError: module 'runtime' has no attribute 'nonsense'\n")
 
 
-@pytest.mark.parametrize("arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["bench", "--list"], ["--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["tls"], ["bench", "--list"], ["--help"]]
+)
 def test_where_it_cannot_work(arguments: list[str]) -> None:
     program = "import sys; sys.platform = 'plan9'; from runtime.cli import main; sys.exit(main())"
     shown = execute(sys.executable, "-c", program, *arguments)
@@ -52,7 +54,7 @@ def test_help(arguments: tuple[str, ...]) -> None:
     assert shown.returncode == 0
     assert shown.stderr == ""
     assert shown.stdout.startswith("Usage: python -m runtime")
-    for word in ("Examples:", "lwp run server.py", "\n  run ", "\n  demo ", "\n  doctor ", "--version"):
+    for word in ("Examples:", "lwp run server.py", "\n  run ", "\n  demo ", "\n  tls ", "\n  doctor ", "--version"):
         assert word in shown.stdout
 
 

@@ -125,6 +125,10 @@ def test_segments_cover_the_block_without_gaps() -> None:
         assert segment.size > 0
         at += segment.size
     assert at == layout.high
+    kinds = {segment.kind for segment in layout.segments}
+    assert {"module", "tcb", "pthread"} <= kinds
+    if layout.rseq is not None and not layout.pthread <= layout.rseq < layout.pthread + layout.pthread_size:
+        assert "rseq" in kinds
     static = [module for module in layout.modules if module.static]
     assert [segment.module for segment in layout.segments if segment.module] == sorted(
         static, key=lambda module: module.offset or 0
