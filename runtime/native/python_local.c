@@ -327,7 +327,8 @@ static PyType_Slot local_slots[] = {
 static PyType_Slot table_slots[] = {{Py_tp_dealloc, table_dealloc}, {0, NULL}};
 
 static PyType_Spec local_spec = {
-    "_thread._local", sizeof(LocalObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, local_slots};
+    "_thread._local", sizeof(LocalObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, local_slots};
 static PyType_Spec table_spec = {
     "runtime.native.LocalTable", sizeof(TableObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, table_slots};
 

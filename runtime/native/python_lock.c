@@ -163,9 +163,9 @@ PyType_Spec lock_spec = {
     .name = "_thread.lock", /* the name that libraries and reprs know */
     .basicsize = sizeof(LockObject),
 #if PY_VERSION_HEX < 0x030d0000
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
 #else
-    .flags = Py_TPFLAGS_DEFAULT,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
 #endif
     .slots = lock_slots,
 };
@@ -349,6 +349,6 @@ static PyType_Slot rlock_slots[] = {
 PyType_Spec rlock_spec = {
     .name = "_thread.RLock",
     .basicsize = sizeof(RLockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
     .slots = rlock_slots,
 };

@@ -136,8 +136,9 @@ int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, 
     int blocking = 1;
 #if PY_VERSION_HEX < 0x030c0000 /* an int then, any truth value since */
     if (given[0]) {
-        long value = PyLong_AsLong(given[0]);
-        blocking = value == -1 && PyErr_Occurred() ? -1 : value != 0;
+        if (!PyArg_Parse(given[0], "i", &blocking))
+            return -1;
+        blocking = blocking != 0;
     }
 #else
     if (given[0])
