@@ -1,0 +1,61 @@
+"""Threads that sleep in a primitive: stock's and ours both sleep in futex(2)."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 30  # seconds until what must come is said to be lost
+
+_FUTEX = {"x86_64": 202, "aarch64": 98}[os.uname().machine]
+_WAIT_BITSET, _COMMAND, _REALTIME = 9, 0x7F, 0x100  # linux/futex.h
+
+
+def _switches(tid: int) -> int:
+    """How often the thread has left a CPU."""
+    lines = Path(f"/proc/self/task/{tid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def _in_futex(tid: int) -> bool:
+    """Whether the thread is in a futex call that has 50 ms to go or no end; for the GIL one sleeps 5 ms."""
+    call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
+    if call[0] != str(_FUTEX) or int(call[2], 16) & _COMMAND != _WAIT_BITSET:
+        return False
+    if not (timeout := int(call[4], 16)):
+        return True
+    memory = os.open("/proc/self/mem", os.O_RDONLY)
+    try:
+        seconds, nanoseconds = struct.unpack("qq", os.pread(memory, 16, timeout))
+    finally:
+        os.close(memory)
+    now = time.time() if int(call[2], 16) & _REALTIME else time.monotonic()
+    return bool(seconds + nanoseconds / 1e9 - now > 0.05)
+
+
+def asleep(*tids: int) -> bool:
+    """Whether the threads all sleep, and not for the GIL.
+
+    The counts tell that none has woken up in between.  The second look is for the thread that has had to hand the GIL
+    over: it sleeps without a timeout until another has taken it, as we have by then.  Who was woken is not asleep, even
+    before it runs.
+    """
+    try:
+        before = [_switches(tid) for tid in tids]
+        looks = all(map(_in_futex, tids)) and all(map(_in_futex, tids))
+        return looks and before == [_switches(tid) for tid in tids]
+    except OSError:  # ended
+        return False
+
+
+def wait_until_asleep(tid: int) -> None:
+    """Returns when the thread sleeps."""
+    deadline = time.monotonic() + PATIENCE
+    while not asleep(tid):
+        if time.monotonic() > deadline:
+            pytest.fail(f"thread {tid} doesn't sleep")
+        os.sched_yield()
