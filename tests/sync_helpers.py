@@ -15,10 +15,10 @@ _FUTEX = {"x86_64": 202, "aarch64": 98}[os.uname().machine]
 _WAIT_BITSET, _COMMAND, _REALTIME = 9, 0x7F, 0x100  # linux/futex.h
 
 
-def _switches(tid: int) -> int:
-    """How often the thread has left a CPU."""
+def _state(tid: int) -> list[str]:
+    """The thread's state, and how often it has left a CPU."""
     lines = Path(f"/proc/self/task/{tid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+    return [line for line in lines if line.startswith("State:") or "ctxt_switches" in line]
 
 
 def _in_futex(tid: int) -> bool:
@@ -42,12 +42,13 @@ def asleep(*tids: int) -> bool:
 
     The counts tell that none has woken up in between.  The second look is for the thread that has had to hand the GIL
     over: it sleeps without a timeout until another has taken it, as we have by then.  Who was woken is not asleep, even
-    before it runs.
+    before it runs; while the wake-up is on its way to another CPU only its state says so.
     """
     try:
-        before = [_switches(tid) for tid in tids]
+        before = [_state(tid) for tid in tids]
         looks = all(map(_in_futex, tids)) and all(map(_in_futex, tids))
-        return looks and before == [_switches(tid) for tid in tids]
+        sleeping = all("sleeping" in state[0] for state in before)
+        return sleeping and looks and before == [_state(tid) for tid in tids]
     except OSError:  # ended
         return False
 

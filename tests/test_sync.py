@@ -68,8 +68,10 @@ class Started:
 
     def __init__(self, function: Callable[..., Any], *args: Any, parked: bool = True) -> None:
         self._outcome: list[tuple[str, Any]] = []
+        self._begun = False
 
         def run() -> None:
+            self._begun = True
             try:
                 self._outcome.append(("returned", function(*args)))
             except Exception as error:
@@ -81,6 +83,8 @@ class Started:
             self.wait_until_asleep()
 
     def wait_until_asleep(self) -> None:
+        while not self._begun:  # it sleeps on its way into the interpreter too
+            time.sleep(0)
         wait_until_asleep(self.thread.native_id or 0)
 
     def outcome(self) -> tuple[str, Any]:
