@@ -17,7 +17,7 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 import runtime
-from runtime.cli.demo._output import console
+from runtime.cli._output import console
 from runtime.native import lib
 
 WIDTH = 110  # columns of a picture in a file

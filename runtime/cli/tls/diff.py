@@ -10,7 +10,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runtime.cli.demo._output import table
+from runtime.cli._output import table
 from runtime.cli.tls.map import signed
 from runtime.comparison import Comparison, Part, compare
 from runtime.inspection import inspect

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime import inspection
-from runtime.cli.demo._output import size, table
+from runtime.cli._output import size, table
 from runtime.inspection import Field, Inspection, Segment
 
 _STACK_ROWS = 8

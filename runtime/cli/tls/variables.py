@@ -11,7 +11,7 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from runtime.cli.demo._output import table
+from runtime.cli._output import table
 from runtime.cli.tls.map import signed
 from runtime.inspection import Inspection, inspect
 from runtime.variables import ModuleVariables, variables
