@@ -229,15 +229,14 @@ static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
 
     if (no_lock(self) < 0)
         return NULL;
-    if (self->kind == LOCK)
-        return lock_release(self->lock, NULL);
-    if (self->kind == RLOCK)
-        return rlock_release(self->lock, NULL);
-    PyObject *exit = get_attribute(self->lock, "__exit__"), *result = NULL;
-    if (exit) {
+    PyObject *lock = Py_NewRef(self->lock), *result = NULL, *exit;
+    if (self->kind != OTHER)
+        result = self->kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
+    else if ((exit = get_attribute(lock, "__exit__"))) {
         result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
         Py_DECREF(exit);
     }
+    Py_DECREF(lock);
     return result;
 }
 

@@ -258,16 +258,20 @@ static int sleep_without_gil(struct sync_queue *queue, struct sync_place *place,
 
 enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline, int *baton)
 {
-    *baton = 1;
     for (;; give_up = NULL) {
         int result = sleep_without_gil(queue, place, give_up, deadline);
+        *baton = result == 0;
         if (result == 0)
             return ENTITLED;
-        int raised = result == EINTR && Py_MakePendingCalls() < 0;
-        if (result == EINTR && !raised)
-            continue;
-        int entitled = sync_queue_leave(queue, place, baton);
-        return raised ? (entitled ? RAISED_ENTITLED : RAISED) : entitled ? ENTITLED : LEFT;
+        if (result != EINTR)
+            return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
+        int entitled = sync_queue_away(queue, place, 1);
+        int raised = Py_MakePendingCalls() < 0; /* signal handlers, and what Py_AddPendingCall has left, as in stock */
+        entitled = entitled || sync_queue_away(queue, place, 0);
+        if (raised && !entitled)
+            entitled = sync_queue_leave(queue, place, baton);
+        if (raised || entitled)
+            return !raised ? ENTITLED : entitled ? RAISED_ENTITLED : RAISED;
     }
 }
 

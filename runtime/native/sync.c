@@ -190,6 +190,8 @@ static struct sync_place *next_with_baton(struct sync_queue *queue)
 {
     struct sync_place *place = queue->head;
 
+    while (place && place->away)
+        place = place->next;
     if (queue->batons || !place || !entitled(queue, place))
         return NULL;
     unlink_place(queue, place);
@@ -206,12 +208,15 @@ static int move_to_lock(struct sync_place *place, struct sync_lock *lock)
     if (!atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED) && seen != SYNC_CONTENDED)
         return 0;
     atomic_store(&place->word, SYNC_MOVING);
-    int moved = park_move(&place->word, SYNC_MOVING, &lock->word);
-    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
-    /* From here on the place may be gone, and its stack serve others. */
-    if (moved && atomic_load(&lock->word) != SYNC_CONTENDED)
+    if (!park_move(&place->word, SYNC_MOVING, &lock->word))
+        return 0;
+    if (atomic_load(&lock->word) != SYNC_CONTENDED) {
         wake_one(&lock->word, NORMAL | URGENT); /* a Lock can be released by others than its holder: too early for the sleeper */
-    return moved;
+        return 0;
+    }
+    /* After the store the place may be gone, its stack serve others, and the lock be gone too. */
+    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
+    return 1;
 }
 
 static void unlock_and_wake(struct sync_queue *queue)
@@ -249,13 +254,15 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
     int result = 0, word;
 
     while ((word = atomic_load_explicit(&place->word, memory_order_acquire)) != SYNC_WOKEN) {
-        if (word == SYNC_MOVING) /* up, but not because it was woken; nobody will wake it here */
+        if (word == SYNC_MOVING) /* up, but not because it was woken; perhaps moved in this very sleep, hence the deadline */
             park_wait_some(&place->word, SYNC_MOVING, park_now() + MOVING_FOR, NORMAL);
         else if (result)
             return result;
         else /* NORMAL: moved to a lock, it must not be taken for an urgent one */
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
     }
+    if (result == EINTR)
+        return EINTR; /* moved to a lock, and it may take long until that is free: handlers can't wait for it */
     innermost = place->outer;
     return 0;
 }
@@ -282,6 +289,22 @@ void sync_queue_pass_baton(struct sync_queue *queue)
     if (queue->batons)
         queue->batons--;
     unlock_and_wake(queue);
+}
+
+int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away)
+{
+    int baton;
+
+    sync_queue_lock(queue);
+    place->away = away;
+    int granted = entitled(queue, place);
+    park_unlock(&queue->lock);
+    if (granted) {
+        sync_queue_leave(queue, place, &baton);
+        if (baton)
+            sync_queue_pass_baton(queue);
+    }
+    return granted;
 }
 
 static void after_fork_in_child(void)

@@ -54,6 +54,8 @@ static inline int sync_lock_held(struct sync_lock *lock)
  *   WAITING -> GRANTED -> WOKEN (out of the queue, with the baton) -> passes the baton
  *   WAITING -> left     timeout or signal before the grant
  *   GRANTED -> left     timeout or signal after it, before the baton came: entitled all the same
+ *   WAITING, GRANTED: away while its thread runs signal handlers.  It is awake, so it needs no baton; and it must not sit on
+ *                       one, for a handler may wait for others that sleep here: the baton passes it by
  *
  * A sleeper's place lies on its own stack.  Its state changes under the queue's lock only, but for `word`, on which it sleeps.
  * In a forked child the places of lost threads are forgotten: their stacks serve others by then.  The thread that
@@ -61,7 +63,7 @@ static inline int sync_lock_held(struct sync_lock *lock)
 struct sync_place {
     struct sync_place *next, *previous;
     unsigned long ticket;
-    int queued;
+    int queued, away;
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread: it sleeps there, and here in a signal handler */
     struct sync_lock *lock; /* needed first, or NULL */
@@ -93,11 +95,13 @@ void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct
 long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without. */
-/* Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
+/* Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
 /* Leaves before being woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
 void sync_queue_pass_baton(struct sync_queue *queue);
+/* After an EINTR: away while handlers run, back when they have.  1: it was entitled, and has left without the baton. */
+int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away);
 
 /* Wakes one sleeper, among `bits`, of a lock's release or with a baton.  A layer above may have reason to do it in its own way. */
 extern void (*sync_wake)(atomic_int *word, unsigned bits);
