@@ -132,26 +132,31 @@ def nothing_left(request: pytest.FixtureRequest, native_helper: NativeHelper) ->
 
 PRELUDE = """
 from __future__ import annotations
-import ctypes, os, signal, sys, threading, time
+import ctypes, os, signal, struct, sys, threading, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 import runtime
-from runtime import Clone, scheduler
+from runtime import Clone, scheduler, sync
 from runtime.scheduler import spawn
 libc = ctypes.CDLL(None)
 """
 
 
-def wait_until_parked(tid: int) -> None:
+def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
     """Returns when the thread sleeps as a join without a timeout does: in a futex call that is shared and has none.
 
     Who waits for the GIL, or hands it over, or waits for a lock, sleeps in a private one.
+    private: as in one of our primitives.  Who waits for the GIL has a timeout there; who hands it over, or waits for a
+    lock of stock's, names a clock all the same (FUTEX_CLOCK_REALTIME).
+    The address of the futex, and its bits.
     """
     futex = {"x86_64": "202", "aarch64": "98"}[os.uname().machine]
+    operation = 9 | 128 if private else 9  # FUTEX_WAIT_BITSET, FUTEX_PRIVATE_FLAG
     while True:
         call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
-        if call[0] == futex and int(call[2], 16) == 9 and int(call[4], 16) == 0:  # FUTEX_WAIT_BITSET
-            return
+        if call[0] == futex and int(call[2], 16) == operation and int(call[4], 16) == 0:
+            return int(call[1], 16), int(call[6], 16)
         os.sched_yield()
 
 
