@@ -625,10 +625,10 @@ def test_a_handler_may_let_its_thread_go_and_fork(child: Child, kind: str) -> No
     child(handler_lets_go_and_forks, kind, timeout=20)
 
 
-def handlers_of_a_notified_thread(kind: str) -> None:
+def handlers_of_a_notified_thread(kind: str, returns_first: bool) -> None:
     """Notified, but the notifier keeps the lock: handlers run meanwhile, and if one raises, another is notified."""
     condition = sync.Condition(getattr(sync, kind)())
-    ran = threading.Semaphore(0)  # stock's: we look for sleeps in ours
+    ran, raised = threading.Semaphore(0), threading.Semaphore(0)  # stock's: we look for sleeps in ours
     main: Any = threading.main_thread().ident
     results: list[bool] = []
 
@@ -639,7 +639,6 @@ def handlers_of_a_notified_thread(kind: str) -> None:
         ran.release()
 
     def raises(*_: object) -> None:
-        ran.release()
         raise Late
 
     def wait() -> None:
@@ -652,12 +651,13 @@ def handlers_of_a_notified_thread(kind: str) -> None:
         wait_until_parked(other.tid, private=True)
         with condition:
             condition.notify()
-            signal.pthread_kill(main, signal.SIGUSR1)
-            ran.acquire()
-            while wait_until_parked(os.getpid(), private=True)[0] == waits_at:
-                pass  # not yet for the lock
+            if returns_first:
+                signal.pthread_kill(main, signal.SIGUSR1)
+                ran.acquire()
+                while wait_until_parked(os.getpid(), private=True)[0] == waits_at:
+                    pass  # not yet for the lock
             signal.pthread_kill(main, signal.SIGUSR2)
-            ran.acquire()
+            raised.acquire()
         other.join()
 
     signal.signal(signal.SIGUSR1, returns)
@@ -668,13 +668,15 @@ def handlers_of_a_notified_thread(kind: str) -> None:
         results.append(condition.wait())
     except Late:
         results.append(False)
+        raised.release()
     lwp.join()
     assert results == [False, True]
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
-def test_handlers_run_while_a_notified_thread_waits_for_the_lock(child: Child, kind: str) -> None:
-    child(handlers_of_a_notified_thread, kind, timeout=20)
+@pytest.mark.parametrize("returns_first", [True, False])
+def test_handlers_run_while_a_notified_thread_waits_for_the_lock(child: Child, kind: str, returns_first: bool) -> None:
+    child(handlers_of_a_notified_thread, kind, returns_first, timeout=20)
 
 
 def handed_to_a_lost_thread(attempts: int) -> None:

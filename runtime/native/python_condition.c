@@ -87,7 +87,7 @@ static int give_up(PyObject *op, struct given_up *what)
 
 /* 1 or -1 with an exception.  The baton is passed when the lock is had: the next is woken when it can have the lock soon, not
  * to queue for it. */
-static int take_back(PyObject *op, struct given_up *what, int baton)
+static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
     struct sync_queue *queue = &((ConditionObject *)op)->queue;
     int taken;
@@ -101,7 +101,7 @@ static int take_back(PyObject *op, struct given_up *what, int baton)
         Py_DECREF(what->state);
     } else {
         RLockObject *rlock = (RLockObject *)what->lock;
-        taken = lock_take_back(what->ours, queue, &baton);
+        taken = lock_take_back(what->ours, queue, &baton, interrupted);
         if (taken == 1 && what->kind == RLOCK) {
             atomic_store_explicit(&rlock->owner, my_ident(), memory_order_relaxed);
             rlock->depth = what->depth;
@@ -150,7 +150,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
-    int taken = take_back(op, &what, baton);
+    int taken = take_back(op, &what, baton, place.interrupted);
     if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* the notification isn't lost with us */
         sync_queue_lock(&self->queue);
         sync_queue_grant_unlock(&self->queue, 1);

@@ -7,17 +7,19 @@
 /* ---- Lock ---------------------------------------------------------------------------------------------------------------- */
 
 
-static int lock_sleep(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton)
+static int lock_sleep(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
 {
     int64_t since = 0;
 
-    for (;;) {
-        int result;
-        before_sleep();
-        Py_BEGIN_ALLOW_THREADS
-        result = sync_lock_wait(lock, deadline, &since);
-        Py_END_ALLOW_THREADS
-        after_sleep();
+    for (;; interrupted = 0) {
+        int result = EINTR;
+        if (!interrupted) {
+            before_sleep();
+            Py_BEGIN_ALLOW_THREADS
+            result = sync_lock_wait(lock, deadline, &since);
+            Py_END_ALLOW_THREADS
+            after_sleep();
+        }
         if (result != EINTR)
             return result == 0;
         if (queue && *baton) {
@@ -35,12 +37,12 @@ int lock_take(struct sync_lock *lock, int64_t deadline)
         return 1;
     if (deadline == 0)
         return !sync_lock_held(lock) && sync_lock_try(lock);
-    return lock_sleep(lock, deadline, NULL, NULL);
+    return lock_sleep(lock, deadline, NULL, NULL, 0);
 }
 
-int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton)
+int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton, int interrupted)
 {
-    return sync_lock_try_again(lock) ? 1 : lock_sleep(lock, PARK_FOREVER, queue, baton);
+    return sync_lock_try_again(lock) ? 1 : lock_sleep(lock, PARK_FOREVER, queue, baton, interrupted);
 }
 
 static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)

@@ -79,8 +79,8 @@ static inline int rlock_is_mine(RLockObject *self)
 int lock_take(struct sync_lock *lock, int64_t deadline);
 
 /* As lock_take() for one who has slept in a queue with the lock's name on it, and perhaps holds the queue's baton: handlers run
- * without that, for they may sleep in the same queue. */
-int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton);
+ * without that, for they may sleep in the same queue.  interrupted: they are due already. */
+int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton, int interrupted);
 
 PyObject *lock_enter(PyObject *op, PyObject *unused);
 PyObject *lock_release(PyObject *op, PyObject *unused);

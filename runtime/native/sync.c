@@ -254,15 +254,16 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
     int result = 0, word;
 
     while ((word = atomic_load_explicit(&place->word, memory_order_acquire)) != SYNC_WOKEN) {
-        if (word == SYNC_MOVING) /* up, but not because it was woken; perhaps moved in this very sleep, hence the deadline */
-            park_wait_some(&place->word, SYNC_MOVING, park_now() + MOVING_FOR, NORMAL);
-        else if (result)
+        if (word == SYNC_MOVING) { /* up, but not because it was woken; perhaps moved in this very sleep, hence the deadline */
+            if (park_wait_some(&place->word, SYNC_MOVING, park_now() + MOVING_FOR, NORMAL) == EINTR)
+                result = EINTR;
+        } else if (result)
             return result;
         else /* NORMAL: moved to a lock, it must not be taken for an urgent one */
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
     }
     if (result == EINTR)
-        return EINTR; /* moved to a lock, and it may take long until that is free: handlers can't wait for it */
+        place->interrupted = 1;
     innermost = place->outer;
     return 0;
 }

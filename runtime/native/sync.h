@@ -64,6 +64,7 @@ struct sync_place {
     struct sync_place *next, *previous;
     unsigned long ticket;
     int queued, away;
+    int interrupted; /* an EINTR came when it was woken already, or moved to a lock: handlers are due */
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread: it sleeps there, and here in a signal handler */
     struct sync_lock *lock; /* needed first, or NULL */
@@ -95,7 +96,7 @@ void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct
 long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without. */
-/* Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: wait again or leave. */
+/* Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
 /* Leaves before being woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
