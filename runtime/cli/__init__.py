@@ -9,7 +9,7 @@ import click
 
 __all__ = ["main", "version"]
 
-_COMMANDS = ("run", "demo", "tls", "bench", "doctor")
+_COMMANDS = ("run", "demo", "tls", "bench", "stress", "doctor")
 
 
 class _Commands(click.Group):
@@ -68,6 +68,7 @@ def _lwp() -> None:
       lwp tls                          the map of a thread: stack, TLS block, TCB, struct pthread
       lwp doctor                       what this machine offers, and how many threads it allows
       lwp bench --quick                threads and locks against threading's, in a minute
+      lwp stress                       a minute of trying to break it
 
     "python -m runtime" is the same as "lwp".
     """

@@ -1,0 +1,206 @@
+"""`stress`: seeded random mixes of everything that threads do, each in a process of its own that is watched.
+
+A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what it works with, _watch.py runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from runtime.cli.stress._run import Mix
+    from runtime.cli.stress._watch import Failure
+
+__all__ = ["THEMES", "load", "stress"]
+
+THEMES = ("sync",)
+BROKEN = "broken"  # mixes that fail, to see what that looks like; run only when named
+
+_ROUND = 20  # seconds that a mix runs in one process when there is time for several
+
+
+def load() -> dict[str, Mix]:
+    """All mixes by name, in the order of their themes."""
+    from runtime.cli.stress._run import MIXES
+
+    for theme in (*THEMES, BROKEN):
+        import_module(f"runtime.cli.stress.{theme}")
+    return MIXES
+
+
+def _chosen(only: str | None) -> list[Mix]:
+    mixes = load()
+    if only is None:
+        return [mix for mix in mixes.values() if mix.theme != BROKEN]
+    found = []
+    for name in only.replace(",", " ").split():
+        named = [mix for mix in mixes.values() if name in (mix.name, mix.theme)]
+        if not named:
+            raise click.BadParameter(f"{name!r} is no mix and no theme; --list shows them", param_hint="--only")
+        found += [mix for mix in named if mix not in found]
+    if not found:
+        raise click.BadParameter("names no mix; --list shows them", param_hint="--only")
+    return found
+
+
+def _list() -> None:
+    from runtime.cli.demo._output import console, table
+
+    rows = table("theme", "mix", "what", fixed=("theme", "mix"))
+    last = ""
+    for mix in load().values():
+        rows.add_row(mix.theme if mix.theme != last else "", mix.name, mix.line)
+        last = mix.theme
+    out = console()
+    out.print(rows)
+    out.print(f'\n--only takes names of mixes and themes. Those of "{BROKEN}" fail, to show what that looks like.')
+
+
+def round_seed(seed: int, number: int) -> int:
+    """The seed of a round; that of round 0 is the seed itself, so that one mix is run again by naming it."""
+    return seed if number == 0 else random.Random(f"{seed}/{number}").getrandbits(32)
+
+
+@click.command("stress")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=60,
+    show_default=True,
+    metavar="N",
+    help="How long, all mixes together; starting and ending each comes on top.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="S", help="Of the random numbers; another each time if not given."
+)
+@click.option("--only", metavar="NAMES", help="Only these mixes or themes, separated by commas.")
+@click.option(
+    "--json", "report", type=click.Path(allow_dash=True), metavar="FILE", help="Write the results there; - for stdout."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    default=60,
+    show_default=True,
+    metavar="N",
+    help="Seconds that one operation may take: more is a hang.",
+)
+@click.option("--list", "as_list", is_flag=True, help="List the mixes.")
+def stress(
+    seconds: float, seed: int | None, only: str | None, report: str | None, patience: float, as_list: bool
+) -> int:
+    """Try to break the runtime: random mixes of everything that threads do.
+
+    Each mix runs in a process of its own, oversubscribed, with invariants checked all the time and a watchdog. A
+    failure is shown with its seed, the last operations, the stacks of all threads, and how to run it again. The seed
+    decides what each worker does, not how the kernel schedules them: a race may need several tries.
+
+    Exit status 0: no failure; 1: failures.
+
+    \b
+    Examples:
+      lwp stress                             a minute of everything
+      lwp stress --only sync --seconds 600   ten minutes of the primitives
+      lwp stress --only lock --seed 7        one mix, as it was before
+    """
+    if as_list:
+        _list()
+        return 0
+    chosen = _chosen(only)
+    seed = random.SystemRandom().getrandbits(31) if seed is None else seed
+    results = _Results(seed, chosen)
+    try:
+        _all(chosen, seed, seconds, patience, results, quiet=report == "-")
+    finally:
+        if report == "-":
+            click.echo(results.json())
+        elif report is not None:
+            Path(report).write_text(results.json() + "\n")
+    return 1 if results.failed else 0
+
+
+class _Results:
+    def __init__(self, seed: int, chosen: list[Mix]) -> None:
+        self.seed = seed
+        self.mixes = dict.fromkeys((mix.name for mix in chosen), 0)  # operations of each
+        self.seconds = dict.fromkeys((mix.name for mix in chosen), 0.0)
+        self.left_out: dict[str, str] = {}
+        self.failed: list[Failure] = []
+
+    def json(self) -> str:
+        facts: dict[str, Any] = {
+            "seed": self.seed,
+            "python": sys.version.split()[0],
+            "operations": sum(self.mixes.values()),
+            "failures": len(self.failed),
+            "mixes": self.mixes,
+            "seconds": {name: round(spent, 1) for name, spent in self.seconds.items()},
+            "left_out": self.left_out,
+            "failed": [asdict(failure) for failure in self.failed],
+        }
+        return json.dumps(facts, indent=2)
+
+
+def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results: _Results, quiet: bool) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from runtime.cli.stress._watch import watch
+
+    console = Console(highlight=False, markup=False, emoji=False, quiet=quiet)
+    rounds = max(1, round(seconds / len(chosen) / _ROUND))
+    slice_ = seconds / len(chosen) / rounds
+    console.print(f"seed {seed}, {len(chosen)} mixes, {slice_:.1f} s each{f', {rounds} times' if rounds > 1 else ''}")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        whole = progress.add_task("all", total=len(chosen) * rounds)
+        for number in range(rounds):
+            for mix in chosen:
+                task = progress.add_task(mix.name, total=slice_)
+
+                def look(gone: float, operations: int, task: Any = task, name: str = mix.name) -> None:
+                    progress.update(task, completed=gone, description=f"{name}: {operations:,} operations")
+
+                begin = time.monotonic()
+                outcome = watch(mix, round_seed(seed, number), slice_, patience, look)
+                spent = time.monotonic() - begin
+                progress.remove_task(task)
+                progress.advance(whole)
+                results.mixes[mix.name] += outcome.operations
+                results.seconds[mix.name] += spent
+                if outcome.left_out is not None:
+                    results.left_out[mix.name] = outcome.left_out
+                how = f"left out: {outcome.left_out}" if outcome.left_out is not None else "ok"
+                if outcome.failure is not None:
+                    results.failed.append(outcome.failure)
+                    how = f"FAILED: {outcome.failure.what}"
+                console.print(
+                    f"{mix.name:16} {spent:7.1f} s {outcome.operations:12,} operations   {how}", soft_wrap=True
+                )
+                if outcome.failure is not None:
+                    _show(console, outcome.failure)
+    total = sum(results.mixes.values())
+    console.print(f"{total:,} operations, {len(results.failed)} failures, seed {seed}")
+
+
+def _show(console: Any, failure: Failure) -> None:
+    lines = [
+        f"\n==== {failure.mix} {failure.what}",
+        f"seed {failure.seed}, Python {failure.python}",
+        f"run it again: {failure.again}",
+        "the last operations:",
+        *failure.operations,
+        "what it said:",
+        failure.output,
+        "====",
+    ]
+    console.print("\n".join(lines), soft_wrap=True)

@@ -1,0 +1,22 @@
+"""The process that a mix runs in: python -m runtime.cli.stress._child MIX SEED SECONDS PATIENCE JOURNAL."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import sys
+from pathlib import Path
+
+from runtime.cli.stress import load
+from runtime.cli.stress._journal import Journal
+from runtime.cli.stress._run import Run
+
+
+def main(name: str, seed: str, seconds: str, patience: str, journal: str) -> None:
+    faulthandler.register(signal.SIGQUIT, all_threads=True)  # for the watchdog; forked children have it too
+    run = Run(name, int(seed), float(seconds), float(patience), Journal(Path(journal), fresh=False))
+    run.execute(load()[name].run)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,317 @@
+"""What a mix works with: workers, random numbers from the seed, weather, and checks that end the process."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from runtime import Thread, scheduler
+from runtime.cli.stress._journal import Journal
+from runtime.native import ffi, lib
+
+__all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker", "check", "mix"]
+
+FAILED, LEFT_OUT = 70, 77  # exit statuses of the process that a mix runs in
+
+_NOISE = 64 << 20  # bytes that Python and malloc's arenas may keep
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+class LeftOut(Exception):
+    """The mix can't run here; the text says why."""
+
+
+def check(holds: object, *what: object) -> None:
+    """Ends the run as failed unless something holds; the rest says what doesn't."""
+    if not holds:
+        raise Broken(" ".join(map(str, what)))
+
+
+# ---- mixes -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mix:
+    name: str
+    theme: str  #: the module that it is in
+    line: str  #: what it does
+    run: Callable[[Run], None]
+
+
+MIXES: dict[str, Mix] = {}
+
+
+def mix(function: Callable[[Run], None]) -> Callable[[Run], None]:
+    """Decorator: the function is a mix, named as it is, described by the first line of its docstring."""
+    name = function.__name__.strip("_").replace("_", "-")
+    line = (function.__doc__ or "").strip().splitlines()[0]
+    MIXES[name] = Mix(name, function.__module__.rpartition(".")[2], line, function)
+    return function
+
+
+# ---- what could be left over -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Holdings:
+    """What the process holds of the things that a thread could leave behind."""
+
+    tasks: int
+    alive: int  # LWPs of ours
+    borrowed: int  # contexts that are in use
+    descriptors: int
+    children: int  # zombies too
+    writable: int  # bytes of private memory, without the contexts
+
+    @classmethod
+    def now(cls) -> _Holdings:
+        lib.lwp_reap()
+        counts = ffi.new("struct context_counts *")
+        lib.context_count(counts)
+        tasks = os.listdir("/proc/self/task")
+        children = writable = 0
+        for tid in tasks:
+            with suppress(OSError):  # the task has just ended
+                children += len(Path(f"/proc/self/task/{tid}/children").read_text().split())
+        for low, high, device in re.findall(r"^(\w+)-(\w+) rw-p \w+ (\S+)", Path("/proc/self/maps").read_text(), re.M):
+            if device == "00:00":
+                writable += int(high, 16) - int(low, 16)
+        return cls(
+            tasks=len(tasks),
+            alive=scheduler.statistics().alive,
+            borrowed=counts.made - counts.cached,
+            descriptors=len(os.listdir("/proc/self/fd")),
+            children=children,
+            writable=writable - counts.bytes,
+        )
+
+    def left(self, after: _Holdings) -> list[str]:
+        names = ("tasks", "alive", "borrowed", "descriptors", "children")
+        found = [
+            f"{name}: {getattr(self, name)} before, {getattr(after, name)} after"
+            for name in names
+            if getattr(after, name) > getattr(self, name)
+        ]
+        if after.writable - self.writable > _NOISE:
+            found.append(f"memory that belongs to no context: {(after.writable - self.writable) >> 10} KiB more")
+        return found
+
+
+# ---- workers -----------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """One of the threads that keep a mix going.  `for _ in worker:` goes round until the time is up."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self.run = run
+        self.number = number
+        self.random = random.Random(f"{run.seed}/{number}")
+        self.thread: threading.Thread | None = None
+
+    def __iter__(self) -> Iterator[None]:
+        while not self.run.over():
+            self.step()
+            yield
+
+    def step(self) -> None:
+        """The next operation begins: the watchdog's clock starts anew."""
+        self.run.journal.begin(self.number)
+
+    def note(self, text: str) -> None:
+        """Says what comes next, for who has to find out why it went wrong."""
+        self.run.journal.note(self.number, text)
+
+    def chance(self, of: int) -> bool:
+        """True once in so many times."""
+        return self.random.randrange(of) == 0
+
+    def jitter(self) -> None:
+        """Lets others run, or not."""
+        kind = self.random.randrange(16)
+        if kind == 0:
+            time.sleep(self.random.random() * 1e-3)
+        elif kind < 4:
+            time.sleep(0)
+
+    def may_fork(self) -> bool:
+        """Now and then, at most every thirty milliseconds: forking is dear."""
+        now = time.monotonic()
+        if self.random.randrange(8) or now - self.run.last_fork < 0.03:
+            return False
+        self.run.last_fork = now
+        return True
+
+    def fork(self, child: Callable[[], object]) -> None:
+        """Calls child() in a forked process, which must end well."""
+        self.note("fork")
+        pid = os.fork()
+        if pid == 0:
+            self.run.be_child(self.number, child)
+        self.note(f"wait for child {pid}")
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        check(status == 0, f"forked child {pid} ended with {status}")
+
+
+class Run:
+    """A mix in its process."""
+
+    def __init__(self, name: str, seed: int, seconds: float, patience: float, journal: Journal) -> None:
+        self.name = name
+        self.seed = seed
+        self.patience = patience
+        self.journal = journal
+        self.random = random.Random(f"{seed}/{name}")
+        self.signals = 0  # Python handlers that have run
+        self.last_fork = 0.0
+        self.on_signal: Callable[[], object] | None = None
+        self.pid = os.getpid()
+        self._end = time.monotonic() + seconds
+        self._living: list[Worker] = []
+        self._done = False
+
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return self._done or time.monotonic() >= self._end
+
+    def fail(self, error: BaseException, where: str) -> NoReturn:
+        """Tells what is wrong and ends the process here and now."""
+        with suppress(Exception):
+            self.journal.note(0, f"FAILED: {error!r}")
+            text = "".join(traceback.format_exception(error))
+            os.write(2, f"FAILED in {where}, pid {os.getpid()}: {error!r}\n{text}\nAll threads:\n".encode())
+            faulthandler.dump_traceback(2, all_threads=True)
+        os._exit(FAILED)
+
+    def be_child(self, number: int, child: Callable[[], object]) -> NoReturn:
+        """What a forked process does instead of what its parent did."""
+        try:
+            self.on_signal = None
+            child()
+        except BaseException as error:
+            self.fail(error, f"a child forked by worker {number}")
+        os._exit(0)
+
+    # workers
+
+    def workers(self, count: int, body: Callable[[Worker], object], makers: tuple[type[Any], ...] = (Thread,)) -> None:
+        """Runs body(worker) in so many threads, one of them the main thread, and waits until all have ended."""
+        everybody = [Worker(self, number) for number in range(count)]
+
+        def entry(worker: Worker) -> None:
+            try:
+                body(worker)
+            except BaseException as error:
+                self.fail(error, f"worker {worker.number}")
+            finally:
+                self.journal.rest(worker.number)
+
+        self._living = everybody[1:]
+        for worker in everybody[1:]:
+            maker = self.random.choice(makers)
+            worker.thread = maker(target=entry, args=(worker,), name=f"worker {worker.number}", daemon=True)
+            self.journal.begin(worker.number)
+            worker.thread.start()
+        entry(everybody[0])
+        self._living = []
+        for worker in everybody[1:]:
+            assert worker.thread is not None
+            self.journal.note(0, f"join worker {worker.number}")
+            self.journal.begin(0, 0)
+            worker.thread.join()
+            check(not worker.thread.is_alive(), "joined, but alive")
+        self.journal.rest(0)
+
+    # weather
+
+    @contextmanager
+    def storm(self, switch_interval: float = 1e-6) -> Iterator[None]:
+        """Signals at random times, to any thread and to each, and a switch interval of a microsecond.
+
+        The handlers are Python's: they run in the main thread, and call on_signal().  In the others the signal
+        interrupts what they sleep in.
+        """
+        chance = random.Random(f"{self.seed}/storm")
+        before = sys.getswitchinterval()
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            self.signals += 1
+            if number == signal.SIGALRM and os.getpid() == self.pid and not self._done:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + chance.random() * 5e-3)
+            if self.on_signal is not None:
+                self.on_signal()
+
+        tgkill = ctypes.CDLL(None).tgkill  # unlike pthread_kill it may be told of a thread that has just ended
+
+        def shoot() -> None:
+            shots = random.Random(f"{self.seed}/shots")
+            while not self._done:
+                time.sleep(shots.random() * 2e-3)
+                try:
+                    target = shots.choice(self._living).thread
+                except IndexError:
+                    continue
+                if target is not None and target.native_id:
+                    tgkill(self.pid, target.native_id, signal.SIGUSR1)
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.signal(signal.SIGUSR1, handler)
+        sys.setswitchinterval(switch_interval)
+        shooter = Thread(target=shoot, name="shooter", daemon=True)
+        shooter.start()
+        signal.setitimer(signal.ITIMER_REAL, 1e-3)
+        try:
+            yield
+        finally:
+            self._done = True
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.journal.note(0, "join shooter")
+            self.journal.begin(0, 0)
+            shooter.join()
+            self.journal.rest(0)
+            sys.setswitchinterval(before)
+
+    # the whole
+
+    def execute(self, function: Callable[[Run], None]) -> None:
+        """Runs the mix and looks at what it has left."""
+        sys.unraisablehook = lambda unraisable: self.fail(
+            unraisable.exc_value or Broken("no exception"),
+            f"{unraisable.err_msg or 'unraisable'}: {unraisable.object!r}",
+        )
+        threading.excepthook = lambda args: self.fail(args.exc_value or Broken("no exception"), repr(args.thread))
+        scheduler.spawn(int).join()  # what the first thread brings stays
+        gc.collect()
+        before = _Holdings.now()
+        try:
+            function(self)
+            self._done = True
+            self.journal.note(0, "look what is left")
+            self.journal.begin(0, 0)
+            deadline = time.monotonic() + self.patience / 3
+            while left := (gc.collect(), before.left(_Holdings.now()))[1]:
+                check(time.monotonic() < deadline, "left behind:", "; ".join(left))
+                time.sleep(0.01)  # the kernel is not done when it has cleared a thread's word
+        except LeftOut as reason:
+            os.write(2, str(reason).encode())
+            os._exit(LEFT_OUT)
+        except Exception as error:
+            self.fail(error, "the main thread")

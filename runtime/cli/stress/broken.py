@@ -1,0 +1,65 @@
+"""Mixes that fail, each in another way: what a failure looks like, and the proof that it would be seen."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from runtime import sync
+from runtime.cli.stress._run import Run, Worker, mix
+from runtime.cli.stress.sync import hammer
+
+
+class _NoLock:
+    """A lock that lets everybody in."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    def locked(self) -> bool:
+        return True
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+@mix
+def broken_lock(run: Run) -> None:
+    """The mix "lock" with a lock that excludes nobody."""
+    hammer(run, [_NoLock()])
+
+
+@mix
+def broken_hang(run: Run) -> None:
+    """A worker waits for an event that nobody sets."""
+
+    def body(worker: Worker) -> None:
+        for _ in worker:
+            worker.note("wait for an event that nobody sets")
+            sync.Event().wait()
+
+    run.workers(2, body)
+
+
+@mix
+def broken_crash(run: Run) -> None:
+    """A worker reads address 0."""
+
+    def body(worker: Worker) -> None:
+        for _ in worker:
+            worker.note("read address 0")
+            ctypes.string_at(0)
+
+    run.workers(2, body)
+
+
+@mix
+def broken_leak(run: Run) -> None:
+    """A descriptor is left open."""
+    os.dup(2)
