@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["THEMES", "load", "stress"]
 
-THEMES = ("sync",)
+THEMES = ("sync", "threads", "forks", "signals", "collect", "tasks", "makers", "memory", "ids", "libraries", "endings")
 BROKEN = "broken"  # mixes that fail, to see what that looks like; run only when named
 
-_ROUND = 20  # seconds that a mix runs in one process when there is time for several
+_ROUND = 5  # seconds that a mix runs in one process when there is time for several
 
 
 def load() -> dict[str, Mix]:

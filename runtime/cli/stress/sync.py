@@ -6,8 +6,10 @@ Two things are checked: nobody gets in who mustn't (counters and balances), and 
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +48,6 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
     owner: list[Worker | None] = [None] * len(locks)
     counted = [0] * len(locks)  # added up under the lock
     expected: Counter[int] = Counter()
-    handled = [0]
     crowd = run.random.choice(_CROWDS)
 
     def section(worker: Worker, at: int) -> None:
@@ -112,7 +113,6 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
     def handler() -> None:
         for lock in locks:
             if lock.acquire(False):
-                handled[0] += 1
                 lock.release()
 
     run.on_signal = handler
@@ -136,6 +136,52 @@ def lock(run: Run) -> None:
 def rlock(run: Run) -> None:
     """RLock: the same, taken several times by its owner."""
     hammer(run, [sync.RLock() for _ in range(run.random.choice((1, 1, 2, 5)))], recursive=True)
+
+
+@mix
+def lock_herd(run: Run) -> None:
+    """Lock and RLock: released once, with a herd asleep for it: each gets it, without help from others."""
+    held = run.random.choice((sync.Lock, sync.RLock))()
+    crowd = run.random.choice((2, 3, 4, 12, 40))
+    # Stock ones: what is under test must not wake anybody by chance.
+    begin, done = [threading.Semaphore(0) for _ in range(crowd)], threading.Semaphore(0)
+    stop = [False]
+
+    def lead(worker: Worker) -> None:
+        while not stop[0]:
+            worker.step()
+            stop[0] = run.over()
+            worker.note("hold")
+            held.acquire()
+            for semaphore in begin[1:]:
+                semaphore.release()
+            time.sleep(worker.random.random() * 3e-3)  # around the millisecond after which a sleeper is urgent
+            worker.note("release()")
+            held.release()
+            for _ in begin[1:]:
+                done.acquire()
+
+    def follow(worker: Worker) -> None:
+        last = False
+        while not last:
+            begin[worker.number].acquire()
+            worker.step()
+            last = stop[0]
+            worker.jitter()
+            # A third gives up at about the time that the lock is handed over.
+            timeout = worker.random.choice((-1, -1, worker.random.random() * 3e-3))
+            worker.note(f"acquire(timeout={timeout})")
+            if held.acquire(timeout=timeout):
+                worker.jitter()
+                held.release()
+            else:
+                check(timeout >= 0, "acquire() without a timeout gave up")
+            done.release()
+
+    with run.storm():
+        run.workers(crowd, lambda worker: follow(worker) if worker.number else lead(worker))
+    check(held.acquire(False), "nobody is left, but it is locked")
+    held.release()
 
 
 @mix
@@ -194,7 +240,7 @@ def condition(run: Run) -> None:
     put: list[int] = []
     taken: list[int] = []
     notified, woken = [0], [0]  # under the lock
-    handled = [0]
+    handled = itertools.count()  # not under it: a handler may interrupt another one
 
     def wait(worker: Worker, condition: sync.Condition) -> None:
         timeout = None if worker.random.randrange(4) else worker.random.random() ** 3 * 5e-3
@@ -264,7 +310,8 @@ def condition(run: Run) -> None:
         # Without the lock held by this thread: an RLock that we hold might be in the middle of a wait's bookkeeping.
         if lock.acquire(False):
             for condition in (not_empty, not_full):
-                handled[0] += min(1, condition._waiting)
+                if condition._waiting:
+                    next(handled)
                 condition.notify()
             lock.release()
 
@@ -273,7 +320,8 @@ def condition(run: Run) -> None:
         run.workers(crowd, lambda worker: consume(worker) if worker.number % 2 else produce(worker))
     check(sum(put) == sum(taken), f"{sum(put)} put, {sum(taken)} taken")
     check(not buffer, "nobody is left, but there is something in the buffer")
-    check(woken[0] <= notified[0] + handled[0], f"{woken[0]} woken by {notified[0]} + {handled[0]} notifications")
+    by_handlers = next(handled)
+    check(woken[0] <= notified[0] + by_handlers, f"{woken[0]} woken by {notified[0]} + {by_handlers} notifications")
     check(not_empty._waiting == not_full._waiting == 0, "nobody is left, but somebody waits")
 
 

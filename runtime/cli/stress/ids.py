@@ -1,0 +1,64 @@
+"""setuid and its kin: glibc tells every thread by a signal, also those that we have made."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+from runtime.cli.stress._run import LeftOut, Run, Worker, check, mix
+from runtime.cli.stress.threads import stack_size
+from runtime.scheduler import spawn
+
+
+def _ids(tid: str) -> list[str]:
+    """The task's real, effective and saved user and group, and its groups; none if it has ended."""
+    try:
+        text = Path("/proc/self/task", tid, "status").read_text()
+    except OSError:
+        return []
+    if re.search(r"^State:\s+[ZX]", text, re.MULTILINE):
+        return []
+    return re.findall(r"^(?:Uid|Gid|Groups):\t([\d\t ]*)", text, re.MULTILINE)
+
+
+@mix
+def setuid(run: Run) -> None:
+    """setresuid, setresgid and setgroups while threads start and end: afterwards every thread has the new ids."""
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+
+    def change(worker: Worker) -> None:
+        for _ in worker:
+            number = worker.random.randrange(1000, 60000)
+            way = worker.random.randrange(3)
+            worker.note(f"way {way}, {number}")
+            if way == 0:
+                os.setresuid(number, number, 0)
+                os.setresuid(0, 0, 0)
+                os.setresuid(number, 0, 0)
+            elif way == 1:
+                os.setresgid(number, number, 0)
+            else:
+                os.setgroups([number, number + 1])
+            mine = _ids(str(os.getpid()))
+            for tid in os.listdir("/proc/self/task"):
+                # One that was at its end already keeps the old ones until it is gone.
+                deadline = time.monotonic() + 10
+                while (its := _ids(tid)) and its != mine:
+                    check(time.monotonic() < deadline, f"thread {tid} has {its}, the others {mine}")
+            os.setresuid(0, 0, 0)
+
+    def come_and_go(worker: Worker) -> None:
+        for _ in worker:
+            worker.note("start and join")
+            lwps = [spawn(time.sleep, (0,), stack_size=stack_size(worker.random)) for _ in range(4)]
+            for lwp in lwps:
+                lwp.join()
+
+    # The main thread forks no child here: some limits and rights go with the user.
+    with run.storm(run.random.choice((1e-5, 5e-3))):
+        run.workers(run.random.choice((3, 10)), lambda worker: come_and_go(worker) if worker.number else change(worker))
+        os.setresgid(0, 0, 0)
+        os.setgroups([])
