@@ -27,17 +27,13 @@ def stress(*arguments: str, status: int) -> str:
     return shown.stdout
 
 
-def names() -> list[str]:
-    from runtime.cli.stress import BROKEN, load
-
-    return [mix.name for mix in load().values() if mix.theme != BROKEN]
-
-
 def test_every_mix_for_a_moment(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    shown = stress("--seconds", "3", "--seed", "1", "--json", str(report), status=0)
+    shown = stress("--seconds", "2", "--seed", "1", "--json", str(report), status=0)
     found: dict[str, Any] = json.loads(report.read_text())
-    assert list(found["mixes"]) == names()
+    listed = stress("--list", status=0)
+    assert all(f" {name} " in listed for name in found["mixes"])
+    assert listed.count("\n") >= len(found["mixes"]) >= 30
     assert found["seed"] == 1
     assert found["failures"] == 0
     assert found["failed"] == []
@@ -83,12 +79,6 @@ def test_a_crash_is_found() -> None:
 def test_what_is_left_is_found() -> None:
     found = json.loads(stress("--seconds", "0.1", "--only", "broken-leak", "--patience", "1", "--json", "-", status=1))
     assert "left behind: descriptors" in found["failed"][0]["what"]
-
-
-def test_the_list() -> None:
-    shown = stress("--list", status=0)
-    for name in names():
-        assert f" {name} " in shown
 
 
 @pytest.mark.parametrize("names", ["nonsense", "lock,nonsense", ","])

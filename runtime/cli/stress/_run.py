@@ -119,7 +119,7 @@ class _Holdings:
 
 
 class Worker:
-    """One of the threads that keep a mix going.  `for _ in worker:` goes round until the time is up."""
+    """One of the threads that keep a mix going.  `for _ in worker:` goes round until the time is up, once at least."""
 
     def __init__(self, run: Run, number: int) -> None:
         self.run = run
@@ -128,6 +128,8 @@ class Worker:
         self.thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[None]:
+        self.step()
+        yield
         while not self.run.over():
             self.step()
             yield
