@@ -588,6 +588,7 @@ static void after_fork_in_child(void)
         }
         struct context *context = lwp->context;
         lwp->context = NULL;
+        lwp->arg = NULL; /* CPython frees what belongs to lost threads */
         lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
         atomic_store(&lwp->alive, 0);
         context_put(context, 1);

@@ -48,7 +48,7 @@ struct lwp {
     int wait_status;    /* what waitpid gave, process-style; -1 until then */
     atomic_int ending;  /* it has reached (4) by itself */
     void (*run)(void *arg);
-    void *arg;
+    void *arg;  /* NULL from when `run` has used it up, and in a forked child */
     struct context *context; /* NULL from (6) on */
     uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's places, kept for those who ask */
     struct lwp *newer, *older; /* registry */

@@ -22,6 +22,7 @@ struct boot {
     PyThreadState *tstate;
     PyObject *function, *args, *kwargs; /* without args the function is a Thread */
     struct lwp *lwp;
+    enum { STARTING, STARTED, RUNNING } stage; /* which of the counts below it is in */
 };
 
 static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
@@ -106,10 +107,12 @@ static void run_python(void *arg)
     PyThreadState *tstate = boot->tstate;
 
     complete_state(tstate, boot->lwp);
+    boot->stage = STARTED;
     started_one();
     STEP(STEP_PYTHON, tstate, 0);
     PyEval_RestoreThread(tstate); /* may end the thread by pthread_exit when the interpreter has ended: see lwp.c, born() */
     atomic_fetch_add(&running, 1);
+    boot->stage = RUNNING;
     lwp_say_begun(boot->lwp);
 
     STEP(STEP_TARGET, boot->function, 0);
@@ -117,10 +120,32 @@ static void run_python(void *arg)
         call(boot);
     else
         thread_run(boot->function);
+    boot->lwp->arg = NULL; /* nothing left for bury() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
     PyThreadState_DeleteCurrent();
+}
+
+/* A process in our memory that was killed, or called _exit, has left its PyThreadState.  On the interpreter's list it would lead
+ * faulthandler, sys._current_frames() and the end of the interpreter to a stack that serves another thread by then.  What its
+ * frames refer to stays: nobody knows how far they had come. */
+static void bury(struct lwp *lwp)
+{
+    struct boot *boot = lwp->arg;
+
+    if (!boot)
+        return;
+    lwp->arg = NULL;
+#if PY_VERSION_HEX >= 0x030c0000
+    boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete would take away the caller's */
+#endif
+    discard_state(boot->tstate);
+    if (boot->stage == STARTING)
+        started_one();
+    else if (boot->stage == RUNNING)
+        atomic_fetch_sub(&running, 1);
+    discard_boot(boot);
 }
 
 /* ---- LWP ------------------------------------------------------------------------------------------------------------- */
@@ -209,7 +234,7 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), self->lwp};
+    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), self->lwp, STARTING};
     atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     atomic_fetch_add(&starting, 1);
     int error;
@@ -321,8 +346,11 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
             Py_END_ALLOW_THREADS
             after_sleep();
         }
-        if (result == 0)
+        if (result == 0) {
+            if ((self->lwp->flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM)
+                bury(self->lwp);
             Py_RETURN_TRUE;
+        }
         if (result == ETIMEDOUT && until < deadline)
             result = EINTR;
         if (result == ETIMEDOUT)
