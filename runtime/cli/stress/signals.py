@@ -192,6 +192,9 @@ def timeouts(run: Run) -> None:
     def body(worker: Worker) -> None:
         with _blocking() as blocking:
             calls = blocking.calls()
+            if sys.version_info < (3, 13):
+                # There a signal that comes when the time is just up makes it wait for ever (Modules/_queuemodule.c).
+                del calls["SimpleQueue.get"]
             for _ in worker:
                 name = worker.random.choice(list(calls))
                 timeout = worker.random.choice((0.0, worker.random.random() * 1e-3, worker.random.random() * 2e-2))
