@@ -10,7 +10,7 @@ import itertools
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -47,8 +47,7 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
     """Critical sections under each of the locks: never two threads in one."""
     owner: list[Worker | None] = [None] * len(locks)
     counted = [0] * len(locks)  # added up under the lock
-    expected: Counter[int] = Counter()
-    crowd = run.random.choice(_CROWDS)
+    entered: list[list[int]] = []  # of each worker, as it has counted itself
 
     def section(worker: Worker, at: int) -> None:
         check(owner[at] is None, f"worker {worker.number} is in with worker {getattr(owner[at], 'number', None)}")
@@ -83,7 +82,8 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
                 other.release()
 
     def body(worker: Worker) -> None:
-        mine: Counter[int] = Counter()
+        mine = [0] * len(locks)
+        entered.append(mine)
         for _ in worker:
             at = worker.random.randrange(len(locks))
             lock = locks[at]
@@ -105,10 +105,6 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
                 worker.note("release()")
                 lock.release()
             worker.jitter()
-        for at, count in mine.items():
-            total[at].append(count)
-
-    total: list[list[int]] = [[] for _ in locks]
 
     def handler() -> None:
         for lock in locks:
@@ -117,10 +113,9 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
 
     run.on_signal = handler
     with run.storm():
-        run.workers(crowd, body)
-    run.on_signal = None
-    expected.update({at: sum(counts) for at, counts in enumerate(total)})
-    check([expected[at] for at in range(len(locks))] == counted, f"counted {counted}, entered {dict(expected)}")
+        run.workers(run.random.choice(_CROWDS), body)
+    expected = [sum(column) for column in zip(*entered, strict=True)]
+    check(counted == expected, f"counted {counted} under the locks, {expected} beside them")
     for lock in locks:
         check(lock.acquire(False), "nobody is left, but it is locked")
         lock.release()
@@ -191,36 +186,32 @@ def lock_handoff(run: Run) -> None:
     to_release: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     rounds = [0]
 
-    def body(worker: Worker) -> None:
-        if worker.number % 2 == 1:
-            while (number := to_release.get()) is not None:
-                worker.step()
-                check(held.locked(), "the lock that we are to release is free")
-                check(number == rounds[0], "not the round that holds the lock")
-                rounds[0] += 1
-                worker.jitter()
-                worker.note("release() for another")
-                held.release()
-            return
+    crowd = run.random.choice(_CROWDS)
+    ended: list[Worker] = []
+
+    def take(worker: Worker) -> None:
         for _ in worker:
             if _take(worker, held):
                 to_release.put(rounds[0])
+        ended.append(worker)
+        if worker.number == 0:
+            while len(ended) < crowd // 2:
+                worker.jitter()
+            for _ in range(crowd // 2):
+                to_release.put(None)
 
-    def stop(worker: Worker) -> None:
-        try:
-            body(worker)
-        finally:
-            if worker.number % 2 == 0:
-                with counting:
-                    ended.append(worker)
-                    if len(ended) == (crowd + 1) // 2:
-                        for _ in range(crowd // 2):
-                            to_release.put(None)
+    def release(worker: Worker) -> None:
+        while (number := to_release.get()) is not None:
+            worker.step()
+            check(held.locked(), "the lock that we are to release is free")
+            check(number == rounds[0], "not the round that holds the lock")
+            rounds[0] += 1
+            worker.jitter()
+            worker.note("release() for another")
+            held.release()
 
-    counting, ended = threading.Lock(), []  # type: ignore[var-annotated]
-    crowd = run.random.choice(_CROWDS)
     with run.storm():
-        run.workers(crowd, stop)
+        run.workers(crowd, lambda worker: release(worker) if worker.number % 2 else take(worker))
     check(not held.locked(), "all are released, but it is locked")
 
 
