@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import signal
 import sys
@@ -13,6 +14,7 @@ from runtime.cli.stress._run import Run
 
 
 def main(name: str, seed: str, seconds: str, patience: str, journal: str) -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: without who watches it is of no use
     faulthandler.register(signal.SIGQUIT, all_threads=True)  # for the watchdog; forked children have it too
     run = Run(name, int(seed), float(seconds), float(patience), Journal(Path(journal), fresh=False))
     run.execute(load()[name].run)
