@@ -34,6 +34,12 @@ class _AtExit:
             self.condition.notify_all()
 
 
+def start_one() -> None:
+    # From 3.12 on an interpreter that ends refuses new threads, 3.12.0 and 3.12.1 while it waits for the running ones.
+    with suppress(RuntimeError):
+        spawn(int).join()
+
+
 def states() -> tuple[list[Callable[[], object]], list[Callable[[], object]], list[Callable[[], object]]]:
     """What a thread can be at: for ever, asleep or not (both only for daemons), or until it comes to its end."""
     lock, rlock, event, semaphore = sync.Lock(), sync.RLock(), sync.Event(), sync.Semaphore(0)
@@ -53,7 +59,7 @@ def states() -> tuple[list[Callable[[], object]], list[Callable[[], object]], li
             time.sleep(0)
 
     def start() -> None:
-        with suppress(RuntimeError):  # from 3.12 on an interpreter that ends refuses new threads
+        with suppress(RuntimeError):  # as in start_one()
             thread = Thread(target=time.sleep, args=(0,), daemon=True)
             thread.start()
             thread.join()
@@ -86,14 +92,14 @@ def states() -> tuple[list[Callable[[], object]], list[Callable[[], object]], li
         again(in_rlock),
         again(lambda: time.sleep(1e-4)),
     ]
-    busy: list[Callable[[], object]] = [again(start), again(gc.collect), again(os.getpid), again(lambda: spawn(int))]
+    busy: list[Callable[[], object]] = [again(start), again(gc.collect), again(os.getpid), again(start_one)]
     ending: list[Callable[[], object]] = [
         int,
         lambda: time.sleep(1e-3),
         lambda: sum(range(100_000)),
         some(let_go),
         some(in_rlock),
-        some(lambda: spawn(int).join()),
+        some(start_one),
     ]
     return asleep, busy, ending
 
@@ -123,15 +129,10 @@ def end(seed: int, out: Callable[[str], object]) -> int:
     if chance.randrange(4) == 0:
         spawn(chance.choice(ending), flags=Clone.VM)  # a process in our memory, joined at the end
     if chance.randrange(2):
-        atexit.register(_start_one)
+        atexit.register(start_one)
     kept.append(_AtExit())
     time.sleep(chance.random() ** 4 * 1e-2)
     return chance.randrange(3)
-
-
-def _start_one() -> None:
-    with suppress(RuntimeError):
-        spawn(int)
 
 
 kept: list[object] = []
