@@ -53,7 +53,7 @@ def _chosen(only: str | None) -> list[Mix]:
 
 
 def _list() -> None:
-    from runtime.cli.demo._output import console, table
+    from runtime.cli._output import console, table
 
     rows = table("theme", "mix", "what", fixed=("theme", "mix"))
     last = ""
