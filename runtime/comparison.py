@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.inspection import DtvEntry, Inspection
-from runtime.native import lib
+from runtime.native import _core, lib
 
 __all__ = ["Comparison", "Part", "compare"]
 
 _WORD = 8
+_OURS = _core.__file__
 
 
 @dataclass(frozen=True)
@@ -186,17 +187,23 @@ class _Pair:
             return "an address on the thread's own stack: a frame that is registered while it sleeps there"
         if inside and not name and (a, b) == (one.ident, 0):
             return "pthread_detach has left its mark, joinid; nobody joins or detaches ours through glibc"
-        if name == "pthread.specific_1stblock" or (not name and self.of_a_module(offset)):
+        if self.module_at(offset) == _OURS and self.is_zero_or_data(a) and self.is_zero_or_data(b):
+            return "this runtime's own: which Thread runs there, which is known of those that it has made"
+        if name == "pthread.specific_1stblock" or (not name and self.module_at(offset)):
             whose = "a value of pthread_setspecific" if name else "what malloc or the library has for each thread"
             if self.is_data(a) and self.is_data(b):
                 return f"{whose}: addresses in writable memory"
         return ""
 
-    def of_a_module(self, offset: int) -> bool:
-        return any(
-            segment.module and segment.offset <= offset < segment.offset + segment.size
-            for segment in self.ours.layout.segments
-        )
+    def module_at(self, offset: int) -> str:
+        """The module whose variables are there, or ""."""
+        for segment in self.ours.layout.segments:
+            if segment.module and segment.offset <= offset < segment.offset + segment.size:
+                return segment.module.name
+        return ""
+
+    def is_zero_or_data(self, value: int) -> bool:
+        return value == 0 or self.is_data(value)
 
     def is_data(self, address: int) -> bool:
         return address % _WORD == 0 and any(low <= address < high for low, high in self.writable)

@@ -926,6 +926,7 @@ def test_forks_while_threads_come_and_go(child: Child) -> None:
                 lwps.append(spawn(int))
                 del lwps[:-40]
 
+        sys.setswitchinterval(1e-4)
         lwps: list[scheduler.LWP] = []
         over = False
         churners = [runtime.Thread(target=churn) for _ in range(2)]

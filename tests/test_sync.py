@@ -1063,7 +1063,7 @@ def test_a_daemon_thread_that_the_end_stops_leaves_its_queue(child: Child) -> No
         for number in range(20):
             thread = runtime.Thread(target=sleep, args=(0.3 + number / 100,), daemon=True)
             thread.start()
-            stacks.append(thread._lwp_ending.lwp._places[2])  # type: ignore[attr-defined]
+            stacks.append(thread._lwp._places[2])  # type: ignore[attr-defined]
         for _ in range(20):
             ready.acquire()
 
