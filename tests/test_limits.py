@@ -76,11 +76,9 @@ threads = [threading.Thread(target=end.wait) for _ in range(20)]
 for thread in threads: thread.start()
 after = limits.tasks()
 end.set()
-print(before.process, after.process, after.user - before.user, after.machine > 21)
+print(before.process, after.process, after.user >= 21, after.machine > 21)
 """
-    process, grown, user, machine = python(program).split()
-    assert (process, grown, machine) == ("1", "21", "True")
-    assert int(user) > 0  # others may come and go meanwhile
+    assert python(program).split() == ["1", "21", "True", "True"]
 
 
 def test_the_tightest_binds() -> None:
