@@ -939,6 +939,28 @@ def test_nor_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal
     assert other[0].outcome() == ("returned", True)
 
 
+def test_a_handler_sleeps_in_the_condition_whose_lock_its_thread_waits_for(kit: Kit, on_signal: OnSignal) -> None:
+    condition = kit.Condition()
+    main = threading.get_native_id()
+    inner: list[bool] = []
+    send = on_signal(lambda: inner.append(waited(condition, PATIENCE)))
+
+    def notify_both() -> None:
+        wait_until_asleep(main)
+        with condition:
+            condition.notify()
+            send()
+        wait_until_asleep(main)  # in the handler
+        notify(condition)
+
+    notifier = Started(notify_both, parked=False)
+    begin = time.monotonic()
+    assert waited(condition, PATIENCE) is True
+    assert inner == [True]
+    assert time.monotonic() - begin < PATIENCE
+    assert notifier.outcome() == ("returned", None)
+
+
 def test_a_barrier_survives_a_handler_that_raises(kit: Kit, on_signal: OnSignal) -> None:
     barrier = kit.Barrier(3)
     sleeper = Started(barrier.wait)
