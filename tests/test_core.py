@@ -1023,6 +1023,36 @@ def test_thousands_alive_at_once(child: Child) -> None:
 # ---- install -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="threading has no such lock")
+def test_start_and_join_need_no_lock_that_their_own_thread_may_hold(child: Child) -> None:
+    def start_and_join() -> None:
+        with threading._shutdown_locks_lock:  # type: ignore[attr-defined]  # as threading, when a finalizer interrupts it
+            thread = runtime.Thread(target=int)
+            thread.start()
+            thread.join()
+            runtime.Thread(target=int).start()
+
+    child(start_and_join, timeout=20)
+
+
+@pytest.mark.skipif((3, 12) <= sys.version_info < (3, 13), reason="refuses threads by then, in some of its releases")
+def test_threads_that_threads_start_at_the_end_are_waited_for(child: Child) -> None:
+    def chain(kinds: list[str]) -> None:
+        def link(left: list[str]) -> None:
+            threading.main_thread().join()
+            print(len(left), flush=True)
+            if left:
+                kind = {"ours": runtime.Thread, "stock": threading.Thread}[left[0]]
+                kind(target=link, args=(left[1:],), daemon=False).start()
+
+        link_first = {"ours": runtime.Thread, "stock": threading.Thread}[kinds[0]]
+        link_first(target=link, args=(kinds[1:],)).start()
+
+    for kinds in (["ours", "stock", "ours", "stock"], ["stock", "ours", "stock", "ours"], ["stock", "ours", "ours"]):
+        expected = "".join(f"{count}\n" for count in range(len(kinds) - 1, -1, -1))
+        assert child(chain, kinds).stdout == expected
+
+
 def test_install_and_uninstall(child: Child) -> None:
     def install() -> None:
         import _thread

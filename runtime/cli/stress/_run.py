@@ -273,12 +273,11 @@ class Run:
             shots = random.Random(f"{self.seed}/shots")
             while not self._done:
                 time.sleep(shots.random() * 2e-3)
-                try:
-                    target = shots.choice(self._living).thread
-                except IndexError:
-                    continue
-                if target is not None and target.native_id:
-                    tgkill(self.pid, target.native_id, signal.SIGUSR1)
+                # Every second one at any thread, also one that begins or ends.
+                tids = [worker.thread.native_id for worker in self._living if worker.thread is not None]
+                if not tids or shots.randrange(2):
+                    tids = [int(tid) for tid in os.listdir("/proc/self/task")]
+                tgkill(self.pid, shots.choice(tids) or self.pid, signal.SIGUSR1)
 
         signal.signal(signal.SIGALRM, handler)
         signal.signal(signal.SIGUSR1, handler)

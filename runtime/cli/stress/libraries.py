@@ -43,7 +43,7 @@ def dlopen(run: Run) -> None:
     initial_exec = build("initial_exec", _SOURCE % ("initial-exec", 16))
     # What glibc has for initial-exec TLS that comes late is small (glibc.rtld.optional_static_tls), and a dlclose gives
     # it back only in the reverse order: some copies, which stay.
-    late = [os.path.abspath(shutil.copy(initial_exec, f"late_{number}.so")) for number in range(8)]
+    left = iter([os.path.abspath(shutil.copy(initial_exec, f"late_{number}.so")) for number in range(8)])
 
     def fresh(library: Any, zeros: int) -> None:
         """In a thread that has not touched the library yet."""
@@ -63,7 +63,7 @@ def dlopen(run: Run) -> None:
             return
         own = os.path.abspath(shutil.copy(dynamic, f"dynamic_{worker.number}.so"))
         for _ in worker:
-            if worker.chance(50) and late:
+            if worker.chance(50) and (path := next(left, None)):
                 worker.note("dlopen, initial-exec")
                 event = sync.Event()
                 found: list[Any] = []
@@ -73,7 +73,7 @@ def dlopen(run: Run) -> None:
                     fresh(found[0], 16)
 
                 living = spawn(target)
-                found.append(ctypes.CDLL(late.pop()))
+                found.append(ctypes.CDLL(path))
                 event.set()
                 for lwp in (living, spawn(target), spawn(target)):
                     lwp.join()
