@@ -226,6 +226,21 @@ _waits_for_threads = "_thread_shutdown" if _HANDLES else "_shutdown"
 _stock_shutdown = getattr(_private, _waits_for_threads)
 
 
+def _wait_for_stock() -> None:
+    if _HANDLES:
+        _stock_shutdown()
+        return
+    while True:  # as threading._shutdown, which does nothing when called again
+        with _private._shutdown_locks_lock:
+            locks = list(_private._shutdown_locks)
+            _private._shutdown_locks.clear()
+        if not locks:
+            return
+        for lock in locks:
+            lock.acquire()
+            lock.release()
+
+
 def _shutdown() -> None:
     # Python 3.12 refuses new threads from before it waits for the running ones on, since 3.12.2 from after (gh-114570).
     if (3, 12) <= sys.version_info < (3, 12, 2):
@@ -233,7 +248,7 @@ def _shutdown() -> None:
     _stock_shutdown()
     while (lwp := native.thread_waited(LWP)) is not None:
         lwp.join()
-        _stock_shutdown()  # ours may have started stock ones
+        _wait_for_stock()  # ours may have started some
     if (3, 12) <= sys.version_info < (3, 13):
         native.gate_refuse()
 
