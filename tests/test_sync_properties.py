@@ -27,6 +27,9 @@ MOMENT = 0.0001  # seconds
 Operation = Callable[[Any, int], Any]
 
 
+COUNTS = hasattr(threading.RLock(), "_recursion_count")  # since 3.11.3
+
+
 @dataclass
 class Kind:
     """How a primitive is made and used."""
@@ -98,7 +101,7 @@ KINDS = {
         },
         sleep={"acquire": lambda lock, n: lock.acquire(timeout=PATIENCE)},
         wake=lambda lock, n: lock._is_owned() and lock._release_save()[0],
-        state=lambda lock, n: (lock._is_owned(), lock._recursion_count()),
+        state=lambda lock, n: (lock._is_owned(), COUNTS and lock._recursion_count()),
         threads=3,
         sleepers=1,
     ),
