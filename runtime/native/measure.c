@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 /* Start latencies in a histogram: four buckets a doubling, so a quantile is right to about a fifth at constant memory. */
 enum { BUCKETS = 4 * 48 };
@@ -62,15 +63,17 @@ void measure_born(int64_t cloned_at)
 void measure_end(const struct context *context)
 {
     struct rusage used;
+    struct timespec cpu;
 
-    if (!atomic_load_explicit(&measuring, memory_order_relaxed) || getrusage(RUSAGE_THREAD, &used) != 0)
+    /* rusage's times are those of the last tick or switch: nothing yet for a thread of a few milliseconds. */
+    if (!atomic_load_explicit(&measuring, memory_order_relaxed) || getrusage(RUSAGE_THREAD, &used) != 0
+        || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0)
         return;
     size_t stack = context_stack_used(context);
     park_lock(&lock);
     sums.voluntary += used.ru_nvcsw;
     sums.involuntary += used.ru_nivcsw;
-    sums.cpu_ns += (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000
-                   + (int64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000;
+    sums.cpu_ns += (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
     if (stack > sums.stack_used)
         sums.stack_used = stack;
     park_unlock(&lock);
