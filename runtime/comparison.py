@@ -193,6 +193,9 @@ class _Pair:
             whose = "a value of pthread_setspecific" if name else "what malloc or the library has for each thread"
             if self.is_data(a) and self.is_data(b):
                 return f"{whose}: addresses in writable memory"
+        libc = lib.glibc.libc_block <= offset < lib.glibc.libc_block + lib.glibc.libc_block_size
+        if libc and not name and self.is_zero_or_data(a) and self.is_zero_or_data(b):
+            return "the C library's, set when first needed; a block that served before has it from the last thread"
         return ""
 
     def module_at(self, offset: int) -> str:

@@ -521,6 +521,21 @@ def test_nothing_is_unexplained() -> None:
         assert difference()[2].unexplained == ()
 
 
+def test_what_libc_keeps_in_a_block_from_the_thread_before_is_explained() -> None:
+    nothing = ctypes.create_string_buffer(8)
+    destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
+
+    def leave_something() -> None:  # libc remembers the library whose thread_local it was
+        libc.__cxa_thread_atexit_impl(destructor, nothing, ctypes.c_void_p.in_dll(libc, "environ"))
+
+    thread = runtime.Thread(target=leave_something)
+    thread.start()
+    thread.join()
+    found = difference()[2]
+    assert found.unexplained == ()
+    assert any("from the last thread" in part.reason for part in found.explained)
+
+
 def test_every_byte_is_in_one_list() -> None:
     pthread, ours, found = difference()
     parts = sorted([*found.equal, *found.explained], key=lambda part: part.offset)

@@ -45,8 +45,8 @@ CDEF = """
 struct glibc_fact { const char *name; long value; size_t size; int source; const char *check; ...; };
 struct glibc {
     const char *version;
-    size_t pthread_size, static_size, static_align, libc_module, rseq_size;
-    ptrdiff_t resp, rseq;
+    size_t pthread_size, static_size, static_align, libc_module, libc_block_size, rseq_size;
+    ptrdiff_t resp, rseq, libc_block;
     const struct glibc_fact *facts;
     int fact_count;
     ...;
