@@ -20,7 +20,10 @@ enum {
     GUARD = 16 * 1024,      /* a frame that skips more than this is compiled with stack probes */
     WARM = 1024,            /* contexts in the cache whose stack pages are kept */
     WARM_STACK = 64 * 1024, /* and how much of each */
+    ROOM_ON_PAGE = 1024,    /* of the room on struct pthread's page */
 };
+
+size_t context_room;
 
 /* ---- the cache: a shelf for each size ----------------------------------------------------------------------------- */
 
@@ -90,8 +93,9 @@ static int guard(char *base, size_t size)
 static struct context *make(size_t stack_size)
 {
     size_t align = glibc.static_align > 64 ? glibc.static_align : 64;
-    /* The block, the record above it, and what aligning each may cost. */
-    size_t top = glibc.static_size + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size) + sizeof(struct context) + 3 * align;
+    /* The block, the record above it, the room, and what aligning each may cost. */
+    size_t room = context_room ? up(context_room - ROOM_ON_PAGE, page_size()) + ROOM_ON_PAGE : 0;
+    size_t top = glibc.static_size + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size) + sizeof(struct context) + 3 * align + room;
     size_t guard_size = up(GUARD, page_size()), size = guard_size + up(stack_size + top, page_size());
     /* NORESERVE: a stack is address space until it is touched.  STACK: the kernel keeps huge pages off. */
     char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
@@ -105,7 +109,7 @@ static struct context *make(size_t stack_size)
         errno = error;
         return NULL;
     }
-    struct context *c = (struct context *)down(base + size - sizeof *c, align);
+    struct context *c = (struct context *)down(base + size - room - sizeof *c, align);
     c->base = base;
     c->size = size;
     c->guard_size = guard_size;
@@ -169,6 +173,7 @@ int context_blank(struct context *c)
     char *tls_low = ARCH_TLS_BELOW_TP ? c->block_low : c->tp, *tls_high = ARCH_TLS_BELOW_TP ? c->tp : c->block_high;
     size_t size = (size_t)(c->block_high - c->stack_low) + sizeof *c;
 
+    c->room = c->used == VANISHED || !context_room ? NULL : (char *)(c + 1);
     if (c->used == VANISHED) {
         memset(c->block_low, 0, (size_t)(c->block_high - c->block_low));
         memset(&c->resolver, 0, sizeof c->resolver);
@@ -333,9 +338,11 @@ void context_put(struct context *c, int vanished)
         goto shelve;
     }
     free_dynamic_tls(c);
-    if (cached >= WARM) /* a guess may be stale: it is a limit on memory, not a count that anything rests on */
+    if (cached >= WARM) { /* a guess may be stale: it is a limit on memory, not a count that anything rests on */
         keep = down(c->stack_high, page);
-    else if (!went_deep(c))
+        if (c->room)
+            madvise(down(c->room, page) + page, up(context_room - ROOM_ON_PAGE, page), MADV_DONTNEED);
+    } else if (!went_deep(c))
         keep = c->stack_low;
     if (keep > c->stack_low)
         madvise(c->stack_low, (size_t)(keep - c->stack_low), MADV_DONTNEED);

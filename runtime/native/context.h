@@ -1,8 +1,12 @@
 /* A context: what makes a flow of control a thread to glibc and CPython, whoever runs it.  One mapping, on x86-64:
  *
  *   base                                                                                                  base + size
- *   | guard | stack, grows down ... | static TLS, modules' blocks | struct pthread (begins with the TCB) | struct context |
+ *   | guard | stack, grows down ... | static TLS, modules' blocks | struct pthread (begins with the TCB) | struct context | room |
  *           ^ stack_low             ^ stack_high = block_low      ^ tp = pthread                         ^ block_high
+ *
+ * The room is for the floor above: memory for each thread beside what is touched anyway.  The block lies in its mapping so that
+ * the room's first KiB is on the page of struct pthread, and the first 2 KiB of stack on the page below: a thread that does
+ * little lives in two pages.
  *
  * On aarch64 (variant I) struct pthread comes first in the block and tp points behind it; see arch/arch.h.
  *
@@ -29,7 +33,11 @@ struct context {
     char *tp, *pthread;
     struct __res_state resolver;  /* what libc's __resp points at in this thread */
     enum { BLANK, USED, VANISHED } used; /* USED: libc's block is to be kept.  VANISHED: its thread was lost in a fork */
+    char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one, whose things may be there */
 };
+
+/* To be set before the first context is made. */
+extern size_t context_room;
 
 /* The size that a stack of `wanted` bytes really gets: whole pages, a few classes a doubling, so that the cache is of use. */
 size_t context_round(size_t wanted);

@@ -7,6 +7,7 @@
 
 #include "python.h"
 
+#include "context.h"
 #include "glibc.h"
 #include "lwp.h"
 #include "park.h"
@@ -107,6 +108,7 @@ static void run_python(void *arg)
     PyThreadState *tstate = boot->tstate;
 
     complete_state(tstate, boot->lwp);
+    python_chunk_at(boot->lwp->context->room);
     boot->stage = STARTED;
     started_one();
     STEP(STEP_PYTHON, tstate, 0);
@@ -558,7 +560,6 @@ static void after_fork_in_child(void)
     struct lwp_statistics left; /* lwp.c's own handler has run before: only the caller can be left */
 
     lwp_read_statistics(&left);
-    python_chunks_after_fork();
     python_sync_after_fork();
     atomic_store(&starting, 0);
     atomic_store(&running, left.alive);

@@ -52,9 +52,9 @@ int python_add_thread(PyObject *module);
 int python_add_sync(PyObject *module);
 int python_add_local(PyObject *module);
 
-/* python_chunks.c: keeps a few of the chunks that threads get for their frames. */
+/* python_chunks.c: where the frames of our threads lie.  python_chunk_at() is for the calling thread, NULL: anywhere. */
 void python_keep_chunks(void);
-void python_chunks_after_fork(void);
+void python_chunk_at(void *place);
 
 /* python_sync.c */
 void python_sync_after_fork(void);
