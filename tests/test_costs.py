@@ -1,0 +1,153 @@
+"""What operations cost, counted and not timed: system calls, memory, switches.  What makes one dearer shows here."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Child
+
+import runtime
+from runtime import sync
+
+TURNS = 300
+
+# The counting begins and ends at system calls of its own, which strace shows among the others.
+SCRIPT = """
+import os
+from runtime import Thread
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def turns(n):
+    for _ in range(n):
+        thread = Thread(target=int)
+        thread.start()
+        thread.join()
+turns(100)
+os.access("/begin", 0)
+turns(%d)
+os.access("/end", 0)
+"""
+
+
+def test_a_start_and_a_join_are_six_system_calls(tmp_path: Path) -> None:
+    """What each is for stands in docs/performance.md.  Of a glibc thread it is 20."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-o", trace, sys.executable, "-c", SCRIPT % TURNS],
+        check=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
+    assert counted
+    calls = Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
+    for name in ("clone", "set_robust_list", "rseq", "exit", "gettid"):
+        assert calls.pop(name) == TURNS, name
+    # One for the join.  Now and then the GIL passes from hand to hand in another way.
+    assert TURNS <= calls.pop("futex") < TURNS * 1.2
+    assert not calls, "for example memory that was mapped, or signals that were blocked"
+
+
+def resident() -> None:
+    import re
+
+    event, began = sync.Event(), sync.Semaphore(0)
+
+    def begin_and_wait() -> None:
+        began.release()
+        event.wait()
+
+    def anonymous() -> int:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1]) << 10
+
+    def start(many: int) -> list[runtime.Thread]:
+        threads = [runtime.Thread(target=begin_and_wait) for _ in range(many)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            began.acquire()
+        return threads
+
+    some = start(10)
+    before, many = anonymous(), 1000
+    more = start(many)
+    each = (anonymous() - before) / many
+    event.set()
+    for thread in some + more:
+        thread.join()
+    print(each)
+
+
+def test_a_thread_that_does_little_lives_in_two_pages(child: Child) -> None:
+    """One with the top of its stack, one with struct pthread and its first Python frames.  The rest is its objects'."""
+    assert float(child(resident).stdout) < 2 * mmap.PAGESIZE + 2048
+
+
+def _ping_pong_event() -> tuple[Callable[[], Any], Callable[[], Any]]:
+    ping, pong = sync.Event(), sync.Event()
+
+    def serve() -> None:
+        ping.wait()
+        ping.clear()
+        pong.set()
+
+    def ask() -> None:
+        ping.set()
+        pong.wait()
+        pong.clear()
+
+    return serve, ask
+
+
+def _ping_pong_semaphore() -> tuple[Callable[[], Any], Callable[[], Any]]:
+    ping, pong = sync.Semaphore(0), sync.Semaphore(0)
+    return lambda: (ping.acquire(), pong.release()), lambda: (ping.release(), pong.acquire())
+
+
+def _ping_pong_condition() -> tuple[Callable[[], Any], Callable[[], Any]]:
+    condition, turn = sync.Condition(sync.Lock()), [0]
+
+    def take(mine: int) -> None:
+        with condition:
+            while turn[0] != mine:
+                condition.wait()
+            turn[0] = 1 - mine
+            condition.notify()
+
+    return lambda: take(1), lambda: take(0)
+
+
+@pytest.mark.parametrize("pair", [_ping_pong_event, _ping_pong_semaphore, _ping_pong_condition])
+def test_two_threads_that_take_turns_switch_once_a_turn(
+    pair: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]],
+) -> None:
+    """On one core: the waker lets go of the GIL, so the one that it wakes needn't sleep for it.  Stock: five."""
+    serve, ask = pair()
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        rounds = 2000
+        thread = runtime.Thread(target=lambda: [serve() for _ in range(rounds)])
+        thread.start()
+        switched = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        for _ in range(rounds):
+            ask()
+        switched = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - switched
+        thread.join()
+    finally:
+        os.sched_setaffinity(0, before)
+    assert switched < 3 * rounds  # 2 a round, and what the machine adds
