@@ -447,6 +447,70 @@ def test_a_call_that_does_not_fit_is_a_type_error() -> None:
             assert outcome(case, KITS[side])[:2] == ("raised", TypeError), f"{side}, {case.__defaults__}: {line}"
 
 
+@pytest.mark.parametrize("name", ["Lock", "RLock"])
+@pytest.mark.parametrize("method", ["__enter__", "__exit__", "acquire", "release"])
+def test_a_bound_method_is_stocks_to_who_looks_at_it(kit: Kit, name: str, method: str) -> None:
+    lock, other = make(kit, name), make(kit, name)
+    bound = getattr(lock, method)
+    assert isinstance(bound, types.BuiltinMethodType)
+    assert (bound.__name__, bound.__self__) == (method, lock)
+    assert bound == getattr(lock, method)
+    assert hash(bound) == hash(getattr(lock, method))
+    assert bound != getattr(other, method)
+    assert len({bound, getattr(lock, method), getattr(other, method)}) == 2
+    assert re.fullmatch(rf"<built-in method {method} of _thread\.R?[lL]ock object at 0x[0-9a-f]+>", repr(bound))
+    assert repr(getattr(type(lock), method)).startswith(f"<method '{method}' of '_thread.")
+    del lock  # what is bound keeps it
+    assert bound.__self__ is not None
+    with pytest.raises(AttributeError):
+        bound.nothing  # noqa: B018
+    with pytest.raises(TypeError):
+        bound(nothing=1)
+    if method == "__enter__":
+        assert bound(False) is True  # it is acquire by another name
+        assert bound(False) is (name == "RLock")
+
+
+def test_a_cycle_through_a_bound_method(kit: Kit) -> None:
+    class Derived(type(kit.RLock())):  # type: ignore[misc]
+        pass
+
+    lock = Derived()
+    lock.leave = lock.__exit__
+    gone = weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert gone() is None
+
+
+def test_with_holds_the_lock_and_frees_it_however_it_is_left(kit: Kit) -> None:
+    for lock in (kit.Lock(), kit.RLock()):
+
+        def is_free(lock: Any = lock) -> bool:
+            def take() -> bool:
+                taken: bool = lock.acquire(False)
+                if taken:
+                    lock.release()
+                return taken
+
+            return bool(in_thread(take))
+
+        with lock as got:
+            assert got is True
+            assert not is_free()
+        assert is_free()
+        with pytest.raises(KeyError), lock:
+            raise KeyError
+        assert is_free()
+        for _ in range(2):
+            with lock:
+                continue
+        assert is_free()
+        with pytest.raises(RuntimeError, match="release un"), lock:
+            lock.release()
+        assert is_free()
+
+
 def test_calls_keep_no_memory() -> None:
     cases = [case for group in CASES.values() for case in group] + MISFITS
 

@@ -35,6 +35,7 @@ SOURCES = [
     "python_chunks.c",
     "python_sync.c",
     "python_lock.c",
+    "python_with.c",
     "python_event.c",
     "python_condition.c",
     "python_barrier.c",

@@ -33,6 +33,8 @@ static int lock_sleep(struct sync_lock *lock, int64_t deadline, struct sync_queu
 
 int lock_take(struct sync_lock *lock, int64_t deadline)
 {
+    if (deadline == 0 && sync_lock_held(lock))
+        return 0;
     if (sync_lock_try(lock))
         return 1;
     if (deadline == 0)
@@ -52,7 +54,7 @@ static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t co
     if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
         return NULL;
     int taken = lock_take(&((LockObject *)op)->lock, deadline);
-    return taken < 0 ? NULL : PyBool_FromLong(taken);
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
 }
 
 PyObject *lock_enter(PyObject *op, PyObject *unused)
@@ -129,7 +131,7 @@ static PyMethodDef lock_methods[] = {
     {"release_lock", lock_release, METH_NOARGS, release_doc},
     {"locked", lock_locked, METH_NOARGS, locked_doc},
     {"locked_lock", lock_locked, METH_NOARGS, locked_doc},
-    {"__enter__", lock_enter, METH_NOARGS, NULL},
+    {"__enter__", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
     {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
     {0},
@@ -218,7 +220,7 @@ static PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t c
     if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
         return NULL;
     int taken = rlock_take((RLockObject *)op, deadline);
-    return taken < 0 ? NULL : PyBool_FromLong(taken);
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
 }
 
 PyObject *rlock_enter(PyObject *op, PyObject *unused)
@@ -327,7 +329,7 @@ static PyMethodDef rlock_methods[] = {
     {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
     {"release", rlock_release, METH_NOARGS, release_doc},
     {"locked", rlock_locked, METH_NOARGS, locked_doc},
-    {"__enter__", rlock_enter, METH_NOARGS, NULL},
+    {"__enter__", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
     {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
     {"_recursion_count", rlock_recursion_count, METH_NOARGS, NULL},

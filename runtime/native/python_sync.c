@@ -112,6 +112,10 @@ int overrides(PyObject *op, PyTypeObject *base, const char *name)
 
 int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline)
 {
+    if (count == 1 && !names && PyBool_Check(args[0])) { /* acquire(False): most calls */
+        *deadline = args[0] == Py_True ? PARK_FOREVER : 0;
+        return 0;
+    }
     PyObject *given[2] = {NULL, NULL};
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
 
@@ -300,5 +304,7 @@ int python_add_sync(PyObject *module)
         if (made[i].type)
             *made[i].type = type;
     }
+    if (python_quick_with(lock_type, lock_enter, lock_release) < 0 || python_quick_with(rlock_type, rlock_enter, rlock_release) < 0)
+        return -1;
     return PyModule_AddFunctions(module, functions);
 }

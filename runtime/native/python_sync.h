@@ -89,6 +89,11 @@ PyObject *rlock_release(PyObject *op, PyObject *unused);
 void rlock_disown(RLockObject *self); /* about to be released */
 PyObject *allocate_lock(PyObject *module, PyObject *unused);
 
+/* ---- `with`: python_with.c ---- */
+
+/* Gives the type's __enter__ and __exit__, which must not look at what they are given, a quick way to be called. */
+int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave);
+
 /* ---- the types ---- */
 
 extern PyType_Spec lock_spec, rlock_spec, event_spec, semaphore_spec, condition_spec, barrier_spec;

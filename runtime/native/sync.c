@@ -107,7 +107,7 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
     return taken ? 0 : result;
 }
 
-int sync_lock_release(struct sync_lock *lock)
+int sync_lock_release_any(struct sync_lock *lock)
 {
     int seen = atomic_load(&lock->word);
 

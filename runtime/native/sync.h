@@ -33,7 +33,16 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 int sync_lock_try_again(struct sync_lock *lock);
 
 /* 0, or EPERM when nobody holds it. */
-int sync_lock_release(struct sync_lock *lock);
+int sync_lock_release_any(struct sync_lock *lock);
+
+/* HELD says that nobody sleeps: who is about to, and urgent ones too, make it CONTENDED before. */
+static inline int sync_lock_release(struct sync_lock *lock)
+{
+    int seen = SYNC_HELD;
+    return atomic_compare_exchange_strong_explicit(&lock->word, &seen, SYNC_FREE, memory_order_release, memory_order_relaxed)
+               ? 0
+               : sync_lock_release_any(lock);
+}
 
 /* HANDED: looks whether the thread that it was handed to was lost by a fork; if so it is free.  Whether it isn't. */
 int sync_lock_really_handed(struct sync_lock *lock);
