@@ -1,9 +1,10 @@
 """The runtime as a module with threading's names, to stand beside `threading` without install()."""
 
-from threading import current_thread, stack_size
+from threading import stack_size
 
 from runtime import Thread
 from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from runtime.thread import current_thread
 from runtime.tls import local
 
 __all__ = [
