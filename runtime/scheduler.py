@@ -440,6 +440,9 @@ def record_steps() -> Iterator[list[Step]]:
         steps += [
             Step(found[i].ns, found[i].tid, STEP_NAMES[found[i].kind], found[i].a, found[i].b) for i in range(count)
         ]
+        steps.sort(
+            key=lambda step: step.ns
+        )  # a thread takes its place before it reads the clock; another may be quicker
 
 
 def _end_of_interpreter() -> None:
