@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,22 @@ def test_two_threads_that_take_turns_switch_once_a_turn(
     finally:
         os.sched_setaffinity(0, before)
     assert switched < 3 * rounds  # 2 a round, and what the machine adds
+
+
+def burst() -> None:
+    import resource
+
+    many = 3000
+    threads = [runtime.Thread(target=int, stack_size=64 << 10) for _ in range(many)]
+    ended = time.monotonic() + 30
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):  # computes
+        assert time.monotonic() < ended
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before) / many)
+
+
+def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once(child: Child) -> None:
+    """Each sleeps until its turn, and then for the GIL.  All at once, they would ask for it again every 5 ms."""
+    assert float(child(burst).stdout) < 6

@@ -34,6 +34,7 @@ SOURCES = [
     "python_thread.c",
     "python_chunks.c",
     "python_sync.c",
+    "python_entrance.c",
     "python_lock.c",
     "python_with.c",
     "python_event.c",

@@ -112,7 +112,12 @@ static void run_python(void *arg)
     boot->stage = STARTED;
     started_one();
     STEP(STEP_PYTHON, tstate, 0);
-    PyEval_RestoreThread(tstate); /* may end the thread by pthread_exit when the interpreter has ended: see lwp.c, born() */
+    /* May end the thread by pthread_exit when the interpreter has ended: see lwp.c, born().  A process may be killed on the way,
+     * and nobody would follow. */
+    if (boot->lwp->flags & CLONE_THREAD)
+        python_enter(tstate);
+    else
+        PyEval_RestoreThread(tstate);
     atomic_fetch_add(&running, 1);
     boot->stage = RUNNING;
     lwp_say_begun(boot->lwp);
@@ -236,6 +241,8 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
+    if ((flags & CLONE_THREAD) && python_entrance_is_full())
+        wait = 1;
     *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), self->lwp, STARTING};
     atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     atomic_fetch_add(&starting, 1);
@@ -561,6 +568,7 @@ static void after_fork_in_child(void)
 
     lwp_read_statistics(&left);
     python_sync_after_fork();
+    python_entrance_after_fork();
     atomic_store(&starting, 0);
     atomic_store(&running, left.alive);
 }

@@ -56,6 +56,11 @@ int python_add_local(PyObject *module);
 void python_keep_chunks(void);
 void python_chunk_at(void *place);
 
+/* python_entrance.c: takes the GIL, in a thread that begins; whether so many do that the next start should wait for them. */
+void python_enter(PyThreadState *tstate);
+int python_entrance_is_full(void);
+void python_entrance_after_fork(void);
+
 /* python_sync.c */
 void python_sync_after_fork(void);
 

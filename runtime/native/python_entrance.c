@@ -1,0 +1,69 @@
+/* The way to the GIL for threads that begin.  Who waits for the GIL does so for 5 ms at a time, then asks for it and waits on
+ * (Python/ceval_gil.c, take_gil): a thousand threads that are started at once would all be woken again and again for nothing.
+ * So a few at a time wait for the GIL, and who has got it lets the next one through; the others sleep until then.  Not one at
+ * a time: a thread that computes gives the GIL up every 5 ms, and takes it back as soon as nobody else waits for it. */
+#include "python_types.h"
+
+#include "sync.h"
+
+#include <pthread.h>
+
+enum {
+    FEW = 8,
+    /* Who starts threads that start threads holds the GIL most of the time; those that begin get through one by one.  A start
+     * that waits when so many have not begun keeps their number bounded. */
+    MANY = 128,
+};
+
+static struct sync_queue line;
+static int on_the_way; /* under the line's lock */
+
+static void enter(void)
+{
+    struct sync_place place;
+
+    sync_queue_lock(&line);
+    if (on_the_way < FEW) {
+        on_the_way++;
+        sync_queue_unlock(&line);
+        return;
+    }
+    sync_queue_enter(&line, &place, NULL);
+    sync_queue_unlock(&line);
+    while (sync_queue_wait(&place, PARK_FOREVER) != 0)
+        ; /* signal handlers run in Python, later */
+    sync_queue_pass_baton(&line); /* the entitled come one at a time as it is */
+}
+
+static void leave(void *unused)
+{
+    (void)unused;
+    sync_queue_lock(&line);
+    if (line.waiting)
+        sync_queue_grant_unlock(&line, 1);
+    else {
+        on_the_way--;
+        sync_queue_unlock(&line);
+    }
+}
+
+void python_enter(PyThreadState *tstate)
+{
+    enter();
+    pthread_cleanup_push(leave, NULL); /* once the interpreter has ended, taking the GIL is pthread_exit */
+    PyEval_RestoreThread(tstate);
+    pthread_cleanup_pop(1);
+}
+
+int python_entrance_is_full(void)
+{
+    sync_queue_lock(&line);
+    int full = line.waiting >= MANY;
+    sync_queue_unlock(&line);
+    return full;
+}
+
+void python_entrance_after_fork(void)
+{
+    on_the_way = 0; /* whoever was on the way is lost: the caller has the GIL */
+}
