@@ -207,6 +207,8 @@ derived: dict[str, Any] = {
     "_lwp_stack_size": None,
     "_lwp_flags": None,
     "_initialized": _Derived(_initialized),
+    "_daemonic": False,
+    "_stderr": sys.stderr,
     "_name": _Derived(_name),
     "_started": _Derived(_Started),
     "_ident": _Derived(_ident),
@@ -358,7 +360,7 @@ def _signature(
 _signature.__name__, _signature.__qualname__ = "__init__", "Thread.__init__"
 for _attribute, _value in derived.items():
     setattr(Thread, _attribute, _value)
-native.thread_setup(vars(threading), _check_options, _signature)
+native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"], _check_options, _signature)
 
 
 class Timer(Thread):

@@ -34,6 +34,9 @@ ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: th
 
 _SETTLE = 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
 _NOISE = 24 << 20  # bytes that Python, pytest and malloc may keep from one test
+_STOCK_STACKS = (
+    40 << 20
+)  # glibc keeps that much of the stacks of its own threads (nptl/allocatestack.c, stack_cache_maxsize)
 _PER_CONTEXT = 128 << 10  # resident bytes that a cached context may keep: 64 KiB of stack, TLS, tcache, arena
 
 
@@ -80,7 +83,7 @@ class Holdings:
             resident=int(found[1]) << 10,
         )
 
-    def left(self, after: Holdings, may_load: bool) -> list[str]:
+    def left(self, after: Holdings, may_load: bool, stock_stacks: int) -> list[str]:
         """What `after` has more than this, each in a line."""
         new = after.contexts - self.contexts
         found = [
@@ -92,7 +95,7 @@ class Holdings:
             found.append(f"child processes, or zombies of such: {', '.join(children)}")
         if not may_load and (files := after.files - self.files):
             found.append(f"mapped files: {', '.join(sorted(files))} (is the test marked `loads`?)")
-        if (more := after.writable - self.writable) > _NOISE:
+        if (more := after.writable - self.writable) > _NOISE + stock_stacks:
             found.append(f"mapped memory that belongs to no context: {more >> 10} KiB more")
         if (more := after.resident - self.resident) > _NOISE + new * _PER_CONTEXT:
             found.append(f"resident memory: {more >> 10} KiB more with {new} new contexts")
@@ -108,6 +111,7 @@ def _children_of(tid: str) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "loads: the test loads shared libraries, which stay mapped")
+    config.addinivalue_line("markers", "stock_threads: the test starts many of threading's own threads")
 
 
 @pytest.fixture(autouse=True)
@@ -117,10 +121,11 @@ def nothing_left(request: pytest.FixtureRequest, native_helper: NativeHelper) ->
     before = Holdings.now()
     yield
     may_load = request.node.get_closest_marker("loads") is not None
+    stock_stacks = _STOCK_STACKS if request.node.get_closest_marker("stock_threads") else 0
     deadline = time.monotonic() + _SETTLE
     while True:
         gc.collect()
-        left = before.left(Holdings.now(), may_load)
+        left = before.left(Holdings.now(), may_load, stock_stacks)
         if not left:
             return
         if time.monotonic() > deadline:

@@ -190,6 +190,7 @@ def named(name: str) -> Operation:
     return next(operation for operation in operations(True) if operation.rows[0].name == name)
 
 
+@pytest.mark.stock_threads
 @pytest.mark.parametrize(
     ("name", "broken"),
     [

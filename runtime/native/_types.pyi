@@ -39,7 +39,13 @@ class LWP:
 class ThreadBase: ...
 
 def thread_setup(
-    names: dict[str, Any], check_options: Callable[..., None], signature: Callable[..., object], /
+    names: dict[str, Any],
+    sys_names: dict[str, Any],
+    thread: type[Any],
+    usual_stderr: Any,
+    check_options: Callable[..., None],
+    signature: Callable[..., object],
+    /,
 ) -> None: ...
 def thread_make(thread: Any, target: Any, name: Any, args: Any, kwargs: Any, daemon: bool | None, /) -> None: ...
 def thread_start(thread: Any, lwp: type[LWP], wait: bool, /) -> bool | None: ...

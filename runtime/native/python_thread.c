@@ -11,8 +11,10 @@
 /* Interned names, and what thread.py hands over once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemonic,
     *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
-    *name_trace_hook, *name_profile_hook;
+    *name_trace_hook, *name_profile_hook, *name_sys_stderr;
 static PyObject *threading_names; /* vars(threading) */
+static PyObject *sys_names;       /* vars(sys) */
+static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
 static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
 static PyObject *stock_current_thread, *check_options, *signature;
 
@@ -39,6 +41,7 @@ static const struct {
     {&name_function_name, "__name__"},
     {&name_trace_hook, "_trace_hook"},
     {&name_profile_hook, "_profile_hook"},
+    {&name_sys_stderr, "stderr"},
 };
 
 /* ---- making ---------------------------------------------------------------------------------------------------------- */
@@ -83,25 +86,32 @@ static int set_name(PyObject *self, PyObject *name, PyObject *target)
     return 0;
 }
 
+/* False is what the class says. */
 static int set_daemonic(PyObject *self, PyObject *daemon)
 {
     if (daemon != Py_None)
-        return PyObject_SetAttr(self, name_daemonic, daemon);
-    PyObject *creator = current_thread();
-    int result = creator ? set_new(self, name_daemonic, PyObject_GetAttr(creator, name_daemonic)) : -1;
+        return daemon == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, daemon);
+    PyObject *creator = current_thread(), *its = creator ? PyObject_GetAttr(creator, name_daemonic) : NULL;
+    int result = !its ? -1 : its == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, its);
     Py_XDECREF(creator);
+    Py_XDECREF(its);
     return result;
+}
+
+/* threading.excepthook reports there when sys.stderr is gone.  The usual one is what the class says. */
+static int set_stderr(PyObject *self)
+{
+    PyObject *now = PyDict_GetItemWithError(sys_names, name_sys_stderr);
+
+    return now == usual_stderr ? 0 : PyObject_SetAttr(self, name_stderr, now ? now : Py_None);
 }
 
 static int make(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
 {
-    PyObject *stderr_now = PySys_GetObject("stderr"); /* for a report when sys.stderr is gone */
-
     return set_name(self, name, target) < 0 || PyObject_SetAttr(self, name_target, target) < 0
                    || PyObject_SetAttr(self, name_args, args) < 0
                    || set_new(self, name_kwargs, kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs)) < 0
-                   || set_daemonic(self, daemon) < 0
-                   || PyObject_SetAttr(self, name_stderr, stderr_now ? stderr_now : Py_None) < 0
+                   || set_daemonic(self, daemon) < 0 || set_stderr(self) < 0
                    || PyObject_SetAttr(self, name_lwp, Py_None) < 0
                ? -1
                : 0;
@@ -122,34 +132,32 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
 
 enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, PARAMETERS };
 static const char *const parameters[PARAMETERS] = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags"};
+static PyObject *parameter_names[PARAMETERS]; /* interned, as the names in a program's calls are */
 
 static int find_parameter(PyObject *name)
 {
+    for (int i = 0; i < PARAMETERS; i++)
+        if (name == parameter_names[i])
+            return i;
     for (int i = 0; i < PARAMETERS; i++)
         if (PyUnicode_CompareWithASCIIString(name, parameters[i]) == 0)
             return i;
     return -1;
 }
 
-/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None) */
-static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
+/* Whether it is a parameter that has not been given yet; borrows the value. */
+static int give(PyObject *given[PARAMETERS], PyObject *name, PyObject *value)
 {
-    PyObject *given[PARAMETERS] = {NULL}, *key, *value;
-    Py_ssize_t count = PyTuple_GET_SIZE(args), at = 0;
-    int wrong = count > DAEMON;
+    int i = find_parameter(name);
 
-    for (Py_ssize_t i = 0; i < count && !wrong; i++)
-        given[i] = PyTuple_GET_ITEM(args, i);
-    while (!wrong && kwargs && PyDict_Next(kwargs, &at, &key, &value)) {
-        int i = find_parameter(key);
-        if ((wrong = i < 0 || given[i]))
-            break;
-        given[i] = value;
-    }
-    if (wrong) { /* a function with that signature says it best */
-        Py_XDECREF(PyObject_Call(signature, args, kwargs));
-        return -1;
-    }
+    if (i < 0 || given[i])
+        return 0;
+    given[i] = value;
+    return 1;
+}
+
+static int init(PyObject *self, PyObject *given[PARAMETERS])
+{
     if (given[GROUP] && given[GROUP] != Py_None) {
         PyErr_SetString(PyExc_AssertionError, "group argument must be None for now");
         return -1;
@@ -167,6 +175,56 @@ static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
                                  given[KWARGS] ? given[KWARGS] : Py_None, given[DAEMON] ? given[DAEMON] : Py_None);
     Py_XDECREF(no_args);
     return result;
+}
+
+/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None) */
+static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *given[PARAMETERS] = {NULL}, *key, *value;
+    Py_ssize_t count = PyTuple_GET_SIZE(args), at = 0;
+    int right = count <= DAEMON;
+
+    for (Py_ssize_t i = 0; i < count && right; i++)
+        given[i] = PyTuple_GET_ITEM(args, i);
+    while (right && kwargs && PyDict_Next(kwargs, &at, &key, &value))
+        right = give(given, key, value);
+    if (right)
+        return init(self, given);
+    Py_XDECREF(PyObject_Call(signature, args, kwargs)); /* a function with that signature says best what is wrong */
+    return -1;
+}
+
+/* Thread(...) itself, without a tuple and a dict of the arguments; not for classes derived from it, which don't inherit this
+ * (type.__call__ looks at tp_vectorcall, PyType_Ready copies none).  Whoever has replaced Thread's methods gets what he put there. */
+static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t flagged_count, PyObject *names_)
+{
+    PyTypeObject *type = (PyTypeObject *)op;
+    PyObject *given[PARAMETERS] = {NULL};
+    Py_ssize_t count = PyVectorcall_NARGS(flagged_count), named = names_ ? PyTuple_GET_SIZE(names_) : 0;
+    int right = type->tp_init == base_init && type->tp_new == PyBaseObject_Type.tp_new && count <= DAEMON;
+
+    for (Py_ssize_t i = 0; i < count && right; i++)
+        given[i] = args[i];
+    for (Py_ssize_t i = 0; i < named && right; i++)
+        right = give(given, PyTuple_GET_ITEM(names_, i), args[count + i]);
+    if (!right) {
+        PyObject *tuple = PyTuple_New(count), *dict = PyDict_New(), *result = NULL;
+        int made = tuple && dict;
+        for (Py_ssize_t i = 0; i < count && made; i++)
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+        for (Py_ssize_t i = 0; i < named && made; i++)
+            made = PyDict_SetItem(dict, PyTuple_GET_ITEM(names_, i), args[count + i]) == 0;
+        if (made)
+            result = PyType_Type.tp_call(op, tuple, dict);
+        Py_XDECREF(tuple);
+        Py_XDECREF(dict);
+        return result;
+    }
+    PyObject *nothing = PyTuple_New(0), *self = nothing ? type->tp_new(type, nothing, NULL) : NULL;
+    Py_XDECREF(nothing);
+    if (self && init(self, given) < 0)
+        Py_CLEAR(self);
+    return self;
 }
 
 static PyType_Slot base_slots[] = {{Py_tp_init, base_init}, {0, NULL}};
@@ -371,13 +429,14 @@ static PyObject *thread_waited(PyObject *module, PyObject *type)
     return lwp ? (PyObject *)lwp_object((PyTypeObject *)type, lwp) : Py_NewRef(Py_None);
 }
 
-/* (vars(threading), function that checks the options, function that complains about arguments) */
+/* (vars(threading), vars(sys), Thread, Thread._stderr, function that checks the options, function that complains about arguments) */
 static PyObject *thread_setup(PyObject *module, PyObject *args)
 {
-    PyObject *dict, *options, *complain;
+    PyObject *dict, *sys_dict, *type, *usual, *options, *complain;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!OO:thread_setup", &PyDict_Type, &dict, &options, &complain))
+    if (!PyArg_ParseTuple(args, "O!O!O!OOO:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual,
+                          &options, &complain))
         return NULL;
     PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
     if (!running || !PyDict_Check(running) || !stock) {
@@ -385,10 +444,13 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_XSETREF(threading_names, Py_NewRef(dict));
+    Py_XSETREF(sys_names, Py_NewRef(sys_dict));
+    Py_XSETREF(usual_stderr, Py_NewRef(usual));
     Py_XSETREF(active, Py_NewRef(running));
     Py_XSETREF(stock_current_thread, Py_NewRef(stock));
     Py_XSETREF(check_options, Py_NewRef(options));
     Py_XSETREF(signature, Py_NewRef(complain));
+    ((PyTypeObject *)type)->tp_vectorcall = thread_vectorcall;
     Py_RETURN_NONE;
 }
 
@@ -407,6 +469,9 @@ int python_add_thread(PyObject *module)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return -1;
+    for (int i = 0; i < PARAMETERS; i++)
+        if (!(parameter_names[i] = PyUnicode_InternFromString(parameters[i])))
             return -1;
     PyObject *base = PyType_FromModuleAndSpec(module, &base_spec, NULL);
     int result = !base || PyModule_AddType(module, (PyTypeObject *)base) < 0 || PyModule_AddFunctions(module, functions) < 0 ? -1 : 0;

@@ -1,0 +1,150 @@
+"""A Thread before its start: what was said in the call is in it, as in threading's."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from conftest import Child
+
+import runtime
+
+
+def work(*args: Any) -> None: ...
+
+
+def new(text: str) -> str:
+    """Equal to `text` and not interned: names that a program makes at run time."""
+    return "".join(list(text))
+
+
+Call = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+CALLS: dict[str, Call] = {
+    "nothing": ((), {}),
+    "target": ((), {"target": work}),
+    "all by place": ((None, work, "x", (1, 2), {"a": 3}), {}),
+    "all by name": (
+        (),
+        {"group": None, "target": work, "name": "x", "args": [1], "kwargs": {"a": 3}, "daemon": True},
+    ),
+    "names made at run time": ((), {new("target"): work, new("args"): (1,), new("daemon"): True}),
+    "a number for a name": ((), {"name": 17}),
+    "no name": ((), {"name": "", "target": work}),
+    "a target without a name": ((), {"target": object()}),
+    "daemon false": ((), {"daemon": False}),
+    "daemon is anything": ((), {"daemon": "yes"}),
+    "kwargs none": ((None, work, None, (), None), {}),
+    "a group": ((1,), {}),
+    "too many": ((None, work, "x", (), {}, True), {}),
+    "unknown": ((), {"goal": work}),
+    "twice": ((None, work), {"target": work}),
+    "a bad name": ((), {"name": type("Bad", (), {"__str__": lambda self: 1 / 0, "__bool__": lambda self: 1 / 0})()}),
+}
+
+
+def made(cls: Callable[..., threading.Thread], call: Call) -> Any:
+    args, kwargs = call
+    try:
+        thread: Any = cls(*args, **kwargs)
+    except Exception as error:
+        return type(error)
+    return (
+        re.sub(r"\d+", "N", thread.name) if not kwargs.get("name") else thread.name,
+        thread.daemon,
+        thread._target,
+        thread._args,
+        thread._kwargs,
+        thread._stderr is sys.stderr,
+        thread.ident,
+        thread.is_alive(),
+        re.sub(r"\d+", "N", repr(thread)),
+    )
+
+
+class Derived(runtime.Thread):
+    pass
+
+
+class WithInit(runtime.Thread):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+@pytest.mark.parametrize("cls", [runtime.Thread, Derived, WithInit])
+@pytest.mark.parametrize("what", CALLS)
+def test_what_the_call_says(what: str, cls: type[runtime.Thread]) -> None:
+    theirs = made(threading.Thread, CALLS[what])
+    if isinstance(theirs, tuple):
+        theirs = (*theirs[:-1], theirs[-1].replace("<Thread(", f"<{cls.__name__}("))
+    assert made(cls, CALLS[what]) == theirs
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "text"),
+    [
+        ((), {"goal": 1}, "goal"),
+        ((None, work), {"target": work}, "target"),
+        ((None,) * 6, {}, "positional"),
+        ((), {"flags": 0}, "THREAD"),
+        ((), {"stack_size": 1}, "stack_size"),
+    ],
+)
+def test_what_is_wrong_is_named(args: tuple[Any, ...], kwargs: dict[str, Any], text: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=text):
+        runtime.Thread(*args, **kwargs)
+
+
+def test_daemon_and_stderr_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    here = io.StringIO()
+
+    def makes_one() -> None:
+        seen.append(runtime.Thread().daemon)
+
+    for daemon in (True, False):
+        thread = runtime.Thread(target=makes_one, daemon=daemon)
+        thread.start()
+        thread.join()
+    monkeypatch.setattr(sys, "stderr", here)
+    seen.append(vars(runtime.Thread())["_stderr"])
+    monkeypatch.setattr(sys, "stderr", None)
+    seen.append(vars(runtime.Thread())["_stderr"])
+    monkeypatch.delattr(sys, "stderr")
+    seen.append(vars(runtime.Thread())["_stderr"])
+    monkeypatch.undo()
+    assert seen == [True, False, here, None, None]
+
+
+def replace(name: str) -> None:
+    calls = []
+    before: Any = getattr(runtime.Thread, name)
+
+    def other(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append((args, kwargs))
+        return before(self) if name == "__new__" else before(self, *args, **kwargs)
+
+    setattr(runtime.Thread, name, staticmethod(other) if name == "__new__" else other)
+    thread: Any = runtime.Thread(None, int, name="x")
+    assert (thread.name, thread._target, calls) == ("x", int, [((None, int), {"name": "x"})])
+
+
+@pytest.mark.parametrize("name", ["__init__", "__new__"])
+def test_a_method_put_in_its_place_is_called(name: str, child: Child) -> None:
+    child(replace, name)
+
+
+def test_many_leave_nothing() -> None:
+    """References are counted by hand in there."""
+    args, kwargs, name = (object(),), {"a": object()}, new("a name")
+    counts = [sys.getrefcount(thing) for thing in (work, args, kwargs, name)]
+    for _ in range(1000):
+        runtime.Thread(target=work, args=args, kwargs=kwargs, name=name)
+        with pytest.raises(TypeError):
+            runtime.Thread(None, work, name, args, kwargs, goal=1)
+    assert [sys.getrefcount(thing) for thing in (work, args, kwargs, name)] == counts
