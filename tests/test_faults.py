@@ -114,6 +114,8 @@ ABSORBED = [
     ("ppoll", errno.EINTR, 2),
     ("futex_wait", errno.EINTR, 7),
     ("futex_wait", errno.EAGAIN, 7),
+    ("futex_wait", errno.ENOMEM, 7),
+    ("futex_wait", errno.ENOSYS, 7),
     ("futex_requeue", errno.EAGAIN, 1),
     ("futex_requeue", errno.ENOMEM, 1),
     ("futex_requeue", errno.ENOSYS, 1),
@@ -151,6 +153,13 @@ def test_a_guard_that_cannot_be_made_leaves_no_mapping(faulty: Faulty) -> None:
     assert len(faults) == 2  # a kernel that knows no guard regions is not asked again
     for fault in faults:
         assert fault["raised"][0][0] == "RuntimeError: can't start new thread"
+
+
+def test_without_any_sleep_all_waits_end(faulty: Faulty) -> None:
+    """Every futex wait is refused: locks still exclude, joins still wait for the end, timeouts still come."""
+    refused = ("--refused", "futex_wait", str(errno.ENOSYS), str(1 << 40))
+    (fault,) = faulty.inject("realloc", errno.ENOMEM, *refused)
+    assert len(fault["raised"]) == 1
 
 
 @pytest.mark.parametrize(

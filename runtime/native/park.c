@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -33,6 +34,15 @@ static int drop_slack(int64_t deadline)
     return slack > 0 ? slack : 0;
 }
 
+/* The kernel won't have us sleep: it has no memory for that, or a filter of the process's forbids it.  To give up would be to
+ * go on without the lock that was waited for.  So it is as if a signal had come: everybody looks again then, at the word,
+ * the time and the signals. */
+static int awake_after_all(int64_t deadline)
+{
+    sched_yield();
+    return park_now() < deadline ? EINTR : ETIMEDOUT;
+}
+
 static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope, unsigned bits)
 {
     /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when a signal makes us come back here. */
@@ -44,7 +54,7 @@ static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope
     int slack = drop_slack(deadline);
     if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | scope, expected, deadline == PARK_FOREVER ? NULL : &until, NULL, bits) < 0
         && errno != EAGAIN)
-        result = errno;
+        result = errno == ETIMEDOUT || errno == EINTR ? errno : awake_after_all(deadline);
     if (slack)
         prctl(PR_SET_TIMERSLACK, slack);
     errno = saved;

@@ -16,7 +16,7 @@ enum park_scope { PARK_PRIVATE, PARK_SHARED };
 int64_t park_now(void);
 
 /* Sleeps while *word == expected.  0: woken, or the word differs (look at it again: a wake may be spurious);
- * ETIMEDOUT: the deadline passed; EINTR: a signal handler ran.  errno is preserved. */
+ * ETIMEDOUT: the deadline passed; EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
 
 /* Wakes at most `count` sleepers.  The word may be gone by now: a wake on unmapped memory fails harmlessly.  errno is preserved. */
