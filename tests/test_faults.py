@@ -155,6 +155,11 @@ def test_a_guard_that_cannot_be_made_leaves_no_mapping(faulty: Faulty) -> None:
         assert fault["raised"][0][0] == "RuntimeError: can't start new thread"
 
 
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN], ids=_label)
+def test_a_guard_region_refused_for_lack_of_memory_is_asked_for_again(number: int, faulty: Faulty) -> None:
+    assert len(faulty.inject("mprotect", errno.ENOMEM, "--refused", "madvise", str(number), "1")) == 1
+
+
 def test_without_any_sleep_all_waits_end(faulty: Faulty) -> None:
     """Every futex wait is refused: locks still exclude, joins still wait for the end, timeouts still come."""
     refused = ("--refused", "futex_wait", str(errno.ENOSYS), str(1 << 40))

@@ -85,7 +85,7 @@ static int guard(char *base, size_t size)
     if (!no_guard_regions) {
         if (madvise(base, size, MADV_GUARD_INSTALL) == 0)
             return 0;
-        no_guard_regions = 1;
+        no_guard_regions = errno == EINVAL; /* another reason may be gone the next time */
     }
     return mprotect(base, size, PROT_NONE);
 }
