@@ -318,10 +318,10 @@ def _spawn_copy(
     flags: Clone,
     exit_signal: int,
 ) -> LWP:
-    lwp = LWP(0)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
+        lwp = LWP(0)
         pid = lwp._fork(flags, exit_signal)
     except BlockingIOError as error:  # EAGAIN
         raise cannot_start(error) from error
