@@ -169,6 +169,14 @@ def test_without_any_sleep_all_waits_end(faulty: Faulty) -> None:
     assert len(fault["raised"]) == 1
 
 
+def test_memory_that_the_interpreter_does_not_get(faulty: Faulty) -> None:
+    pytest.importorskip("_testcapi")
+    faults = faulty.inject("python", errno.ENOMEM)
+    raised = [error for fault in faults for error in fault["raised"]]
+    assert len(raised) >= 5
+    assert {error[0].partition(":")[0] for error in raised} <= {"MemoryError", "RuntimeError"}
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [("mmap", errno.ENOMEM), ("malloc", errno.ENOMEM), ("calloc", errno.ENOMEM), ("pthread_create", errno.EAGAIN)],

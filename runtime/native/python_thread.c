@@ -359,6 +359,21 @@ static void invoke_excepthook(PyObject *thread)
     Py_XDECREF(error);
 }
 
+static void leave_active(PyObject *thread)
+{
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident()), *key, *value;
+    Py_ssize_t at = 0;
+
+    if (!ident) /* no memory for a number: there it is one */
+        PyErr_Clear();
+    while (!ident && PyDict_Next(active, &at, &key, &value))
+        if (value == thread)
+            ident = Py_NewRef(key);
+    if (!ident || PyDict_DelItem(active, ident) < 0)
+        PyErr_Clear(); /* a program that has emptied it knows why */
+    Py_XDECREF(ident);
+}
+
 void thread_run(PyObject *thread)
 {
     current = thread;
@@ -370,10 +385,7 @@ void thread_run(PyObject *thread)
         invoke_excepthook(thread);
     Py_XDECREF(result);
     current = NULL;
-    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (!ident || PyDict_DelItem(active, ident) < 0)
-        PyErr_Clear(); /* a program that has emptied it knows why */
-    Py_XDECREF(ident);
+    leave_active(thread);
 }
 
 /* ---- asking ---------------------------------------------------------------------------------------------------------- */
