@@ -1,0 +1,162 @@
+"""What README.md and docs/ say is so: fresh outputs, flags explained, commands that exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from runtime.cli import _lwp
+from runtime.scheduler import Clone
+
+TREE = Path(__file__).parent.parent
+DOCUMENTS = [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
+STORY = TREE / "docs" / "how-a-thread-is-made.md"
+
+in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, TREE / "tools" / name, *arguments], capture_output=True, text=True, timeout=110
+    )
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [path.name for path in DOCUMENTS if "<!-- shown below -->" in path.read_text()])
+def test_outputs_are_those_of_the_commands_above_them(name: str) -> None:
+    done = tool("run_documents.py", "--check", TREE / "docs" / name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+EXAMPLE = """\
+<!-- machine -->
+nowhere
+
+<!-- shown below -->
+```sh
+python -c 'import os; print("seen", os.getpid(), "for 3 µs")' | tr a-z A-Z
+```
+
+<!-- shown below -->
+```sh
+python -c 'import os; print("seen", os.getpid(), "for 3 µs")' | sed s/seen/saw/
+```
+"""
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    path = tmp_path / "example.md"
+    path.write_text(EXAMPLE)
+    assert tool("run_documents.py", path).returncode == 0
+    return path
+
+
+def test_what_two_excerpts_begin_with_is_run_once(example: Path) -> None:
+    found = re.findall(r"```text\n(\w+) (\d+) .*\n```", example.read_text())
+    assert [word for word, _ in found] == ["SEEN", "saw"]
+    assert len({pid for _, pid in found}) == 1
+    assert f"Run on {os.uname().machine} (" in example.read_text()
+
+
+def test_check_sees_a_word_that_has_changed_but_no_number(example: Path) -> None:
+    text = example.read_text()
+    example.write_text(re.sub(r"saw \d+ for 3 µs", "saw 1 for 12 ms", text))
+    assert tool("run_documents.py", "--check", example).returncode == 0
+    example.write_text(text.replace("saw ", "has seen ", 2))
+    done = tool("run_documents.py", "--check", example)
+    assert done.returncode == 1
+    assert "new: ['saw'], gone: ['has', 'seen']" in done.stdout
+
+
+def test_check_compares_no_words_with_another_system(example: Path) -> None:
+    text = re.sub(r"\nsaw .*", r"\nsomething else", example.read_text())
+    example.write_text(re.sub(r"glibc [\d.]+", "glibc 2.1", text))
+    assert tool("run_documents.py", "--check", example).returncode == 0
+
+
+@pytest.mark.parametrize("option", [[], ["--check"]])
+def test_a_command_that_fails_is_told_and_nothing_is_written(example: Path, option: list[str]) -> None:
+    broken = example.read_text().replace("import os;", "import nonsense;")
+    example.write_text(broken)
+    done = tool("run_documents.py", *option, example)
+    assert done.returncode == 1
+    assert "No module named 'nonsense'" in done.stderr
+    assert example.read_text() == broken
+
+
+# ---- what the text says ----------------------------------------------------------------------------------------------
+
+
+def test_every_flag_of_clone_is_explained() -> None:
+    """Those of threads and those that the C code names, in a row of their own or in a sentence; the rest in a line."""
+    story = STORY.read_text()
+    used = {name for path in (TREE / "runtime" / "native").rglob("*.[ch]") for name in named(path.read_text())}
+    own_words = re.sub(r"```.*?```", "", story, flags=re.DOTALL)
+    assert used <= named(own_words)
+    assert {f"CLONE_{flag.name}" for flag in Clone} <= named(story)
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"\bCLONE_[A-Z_]*[A-Z]\b", text))
+
+
+def quoted_commands(text: str) -> list[list[str]]:
+    """The words behind `lwp` or `python -m runtime`, wherever these stand first in code."""
+    code = re.findall(r"`([^`\n]+)`", text)
+    code += [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    found = []
+    for line in code:
+        if match := re.match(
+            r"(?:\$ )?(?:lwp|\S*python3? -m runtime)(?: (.*))?$", re.sub(r" [|#&] ?.*| && .*", "", line)
+        ):
+            found.append(shlex.split(match[1] or ""))
+    return found
+
+
+def what_is_wrong(words: list[str]) -> str | None:
+    """With a command line as documents quote it; capitals and brackets stand for something."""
+    command: click.Command = _lwp
+    context = click.Context(_lwp)
+    words = list(words)
+    while words and isinstance(command, click.Group) and re.match(r"[a-z]", words[0]):
+        inner = command.get_command(context, name := words.pop(0))
+        if inner is None:
+            return f"no command {name}"
+        command = inner
+    options = {name: parameter for parameter in command.params for name in parameter.opts}
+    while words:
+        option, given, _ = words.pop(0).strip("[]").partition("=")
+        if not option.startswith("-") or option == "-":
+            if command.name == "run":
+                return None  # it is the program, the rest is for that
+        elif option not in options and option not in ("-h", "--help"):
+            return f"no option {option}"
+        elif option in options and not options[option].is_flag and not given:
+            words = words[1:]
+            if option in ("-m", "-c"):
+                return None
+    return None
+
+
+@in_each
+def test_quoted_commands_exist(document: Path) -> None:
+    wrong = {" ".join(words): why for words in quoted_commands(document.read_text()) if (why := what_is_wrong(words))}
+    assert not wrong
+
+
+def test_what_is_quoted_is_found_and_a_wrong_one_noticed() -> None:
+    text = "`lwp demo nothing` and `lwp tls --up`\n```sh\nlwp run --report -m x --y  # z\nlwp doctor | grep -A 1\n```\n"
+    commands = quoted_commands(text)
+    assert [what_is_wrong(words) for words in commands] == ["no command nothing", "no option --up", None, None]
+    assert commands[3] == ["doctor"]
+    assert len(quoted_commands((TREE / "README.md").read_text())) > 10
