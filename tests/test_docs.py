@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", [path.name for path in DOCUMENTS if "<!-- shown below -->" in path.read_text()])
 def test_outputs_are_those_of_the_commands_above_them(name: str) -> None:
-    done = tool("run_documents.py", "--check", TREE / "docs" / name)
+    document = TREE / "docs" / name
+    if "system_calls.py" in document.read_text() and not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    done = tool("run_documents.py", "--check", document)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -92,6 +96,17 @@ def test_a_command_that_fails_is_told_and_nothing_is_written(example: Path, opti
     assert done.returncode == 1
     assert "No module named 'nonsense'" in done.stderr
     assert example.read_text() == broken
+
+
+def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path) -> None:
+    path, measured = tmp_path / "example.md", "<!-- measured below with CPython {} -->\n```sh\npython -V\n```\n"
+    this = "{}.{}".format(*sys.version_info)
+    path.write_text(text := measured.format("2.7") + "\n" + measured.format(this))
+    assert tool("run_documents.py", path).returncode == tool("run_documents.py", "--check", path).returncode == 0
+    assert path.read_text() == text
+    assert tool("run_documents.py", "--measure", path).returncode == 0
+    ours = path.read_text().removeprefix(text)
+    assert re.search(rf"\n```text\nRun on .*\n\nPython {re.escape(this)}", ours)
 
 
 # ---- what the text says ----------------------------------------------------------------------------------------------
@@ -160,3 +175,38 @@ def test_what_is_quoted_is_found_and_a_wrong_one_noticed() -> None:
     assert [what_is_wrong(words) for words in commands] == ["no command nothing", "no option --up", None, None]
     assert commands[3] == ["doctor"]
     assert len(quoted_commands((TREE / "README.md").read_text())) > 10
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+
+
+def anchors(document: Path) -> set[str]:
+    """Those that a forge gives to a document's headings."""
+    prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(document: Path) -> list[str]:
+    """Relative links to a file or a heading that is not there."""
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    return dead
+
+
+@in_each
+def test_links_lead_somewhere(document: Path) -> None:
+    assert not dead_links(document)
+
+
+def test_a_dead_link_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "# Here: we are\n[a](b.md) [b](a.md#here-we-are) [c](#there) [d](https://example.org/)\n"
+    )
+    assert dead_links(tmp_path / "a.md") == ["b.md", "#there"]

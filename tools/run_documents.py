@@ -2,6 +2,7 @@
 
     python tools/run_documents.py [FILE ...]            all of docs/, or these
     python tools/run_documents.py --check [FILE ...]    changes nothing; exit status 1 when a document is out of date
+    python tools/run_documents.py --measure [FILE ...]  the measurements too, which take minutes
 
 A command stands in a document like this; the second block is written by this program:
 
@@ -20,6 +21,9 @@ What comes before the first " | " is run once for a document, so that several ex
 Addresses, tids and times are never the same twice, and where a line is wrapped depends on their length.  So --check
 compares which words, those with digits left out, a command prints.  Another processor, C library or kernel may need
 other words: there --check only looks whether each command works.
+
+Below <!-- measured below with CPython 3.13 --> stands a measurement, made by that Python with --measure and left alone
+otherwise.  The machine is then named in the block itself.
 """
 
 from __future__ import annotations
@@ -35,7 +39,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 MARK = re.compile(
-    r"(?P<head><!-- shown below -->\n```sh\n(?P<command>.*?)```\n)(?:\n```text\n(?P<output>.*?)```\n)?", re.DOTALL
+    r"(?P<head><!-- (?:shown below|measured below with CPython (?P<python>[\d.]+)) -->\n"
+    r"```sh\n(?P<command>.*?)```\n)(?:\n```text\n(?P<output>.*?)```\n)?",
+    re.DOTALL,
 )
 MACHINE = re.compile(r"(?<=<!-- machine -->\n).*\n")
 UNITS = {"B", "KiB", "MiB", "GiB", "ns", "µs", "ms", "s"}  # which one depends on the number before it
@@ -65,13 +71,11 @@ def shell(script: str, given: str | None = None) -> str:
     settings = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["bash", "-c", functions + script],
-        input=given,
-        stdin=subprocess.DEVNULL if given is None else None,
+        input=given or "",
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**os.environ, **settings},
-        timeout=100,
     )
     if done.returncode or not done.stdout.strip():
         why = done.stderr.strip() or "it printed nothing"
@@ -101,11 +105,20 @@ def words(text: str) -> set[str]:
     return {word for word in found if re.fullmatch(r"[^\W\d]\D*", word) and "…" not in word} - UNITS
 
 
-def written(text: str) -> str:
+def written(text: str, measure: bool) -> str:
     """The document with what its commands print now."""
     commands = Commands()
-    text = MACHINE.sub(lambda _: machine(), text)
-    return MARK.sub(lambda found: f"{found['head']}\n```text\n{commands.run(found['command'])}```\n", text)
+
+    def block(found: re.Match[str]) -> str:
+        if not found["python"]:
+            output = commands.run(found["command"])
+        elif measure and found["python"] == ".".join(platform.python_version_tuple()[:2]):
+            output = machine() + "\n" + commands.run(found["command"])
+        else:
+            return found[0]
+        return f"{found['head']}\n```text\n{output}```\n"
+
+    return MARK.sub(block, MACHINE.sub(lambda _: machine(), text))
 
 
 def complaints(text: str) -> list[str]:
@@ -115,6 +128,8 @@ def complaints(text: str) -> list[str]:
     here = line is not None and system(line[0]) == system(machine())
     found = []
     for mark in MARK.finditer(text):
+        if mark["python"]:
+            continue
         now = words(commands.run(mark["command"]))
         before = words(mark["output"] or "")
         if here and now != before:
@@ -125,14 +140,17 @@ def complaints(text: str) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the commands that documents show and writes what they print.")
     parser.add_argument("--check", action="store_true", help="change nothing; status 1 when a document is out of date")
+    parser.add_argument("--measure", action="store_true", help="measure too, with this Python: takes minutes")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all of docs/")
     options = parser.parse_args()
+    if options.check and options.measure:
+        parser.error("--check measures nothing")
     stale = False
     for path in options.files or sorted((ROOT / "docs").glob("*.md")):
         text = path.read_text()
         try:
             if not options.check:
-                path.write_text(written(text))
+                path.write_text(written(text, options.measure))
                 continue
             found = complaints(text)
         except Failed as error:
