@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runtime.scheduler import THREAD_FLAGS, Clone
     from runtime.thread import Thread
 
-    __version__: str
+    __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "uninstall"]
 

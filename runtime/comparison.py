@@ -30,7 +30,7 @@ class Part:
     size: int  #: bytes
     field: str  #: "tcb.NAME", "pthread.NAME", "dtv[ID]", "MODULE+OFFSET", "errno", "__resp", "rseq", "padding" ...
     pthread: bytes  #: what the thread made by pthread_create has there
-    ours: bytes
+    ours: bytes  #: what the thread made by this runtime has there
     reason: str  #: why they differ; empty when they are equal or nobody knows
 
 
@@ -38,9 +38,9 @@ class Part:
 class Comparison:
     """All bytes of two threads' TLS, each in one of the lists; unexplained is empty when ours is what glibc's is."""
 
-    equal: tuple[Part, ...]
-    explained: tuple[Part, ...]
-    unexplained: tuple[Part, ...]
+    equal: tuple[Part, ...]  #: the same bytes in both
+    explained: tuple[Part, ...]  #: different, with the reason
+    unexplained: tuple[Part, ...]  #: different, and nobody knows why
 
 
 def compare(pthread: Inspection, ours: Inspection) -> Comparison:

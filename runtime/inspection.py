@@ -53,9 +53,9 @@ class Module:
     offset: (
         int | None
     )  #: from the thread pointer to its static block; None: dynamic, allocated for each thread that asks
-    size: int
-    align: int
-    image_size: int  #: the initialised part (.tdata); the rest of the block is zero (.tbss)
+    size: int  #: of its block, bytes
+    align: int  #: of its block, bytes
+    image_size: int  #: bytes of the initialised part (.tdata); the rest of the block is zero (.tbss)
     initial: (
         bytes  #: what the block of a new thread holds: the image, as the dynamic linker has relocated it, and zeros
     )
@@ -82,10 +82,10 @@ class Segment:
     """A part of the block that every thread is made with."""
 
     kind: str  #: "module", "rseq", "padding", "surplus" (free for libraries that come later), "tcb" or "pthread"
-    name: str
-    offset: int
-    size: int
-    module: Module | None = None
+    name: str  #: a module's short name, or the kind
+    offset: int  #: from the thread pointer
+    size: int  #: bytes
+    module: Module | None = None  #: whose block it is
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class Layout:
     modules: tuple[Module, ...]  #: all that are loaded now, by id
     low: int  #: offset of the block's begin ...
     high: int  #: ... and end
-    align: int  #: of the thread pointer
+    align: int  #: of the thread pointer, bytes
     pthread: int  #: offset of struct pthread
-    pthread_size: int
+    pthread_size: int  #: bytes
     rseq: int | None  #: offset of the area for restartable sequences; None: this glibc has none
-    rseq_size: int  #: as the C library tells it; 0: not registered with the kernel
+    rseq_size: int  #: bytes, as the C library tells it; 0: not registered with the kernel
     errno: int  #: offset of errno
     variant: str  #: of the ELF TLS ABI: "I", modules above the thread pointer, or "II", below
 
@@ -200,10 +200,10 @@ def layout() -> Layout:
 class Field:
     """A field of the TCB or of struct pthread in one thread."""
 
-    name: str
+    name: str  #: as glibc calls it
     offset: int  #: from the thread pointer
-    size: int
-    content: bytes
+    size: int  #: bytes
+    content: bytes  #: as they lie in memory
     users: str  #: who reads it, and what for
     source: str  #: how its place was found
     check: str  #: what confirmed that
@@ -242,7 +242,7 @@ class Stack:
     """A thread's stack, which grows from high to low."""
 
     low: int  #: the main thread's is extended as far as this, by RLIMIT_STACK
-    high: int
+    high: int  #: where it began; excluded
     used: int  #: bytes from high to the lowest page that was ever written, by earlier threads on it too
     guard: (
         tuple[int, int] | None
@@ -250,6 +250,7 @@ class Stack:
 
     @property
     def size(self) -> int:
+        """Bytes from low to high."""
         return self.high - self.low
 
 
@@ -257,15 +258,16 @@ class Stack:
 class Rseq:
     """The area for restartable sequences, rseq(2): the kernel writes there on which CPU the thread runs."""
 
-    offset: int
-    size: int
-    cpu_id_start: int
+    offset: int  #: from the thread pointer
+    size: int  #: bytes
+    cpu_id_start: int  #: the CPU, 0 also when it isn't registered
     cpu_id: int  #: negative: not registered
     rseq_cs: int  #: address of the sequence that is being run, 0 for none
-    flags: int
+    flags: int  #: rseq(2); 0 nowadays
 
     @property
     def registered(self) -> bool:
+        """Whether the kernel keeps it up to date."""
         return self.cpu_id >= 0
 
 
@@ -276,9 +278,9 @@ class RobustList:
     As set_robust_list(2) registers it.
     """
 
-    offset: int
+    offset: int  #: of the list's head, from the thread pointer
     first: int  #: address of the first entry; the head's own when there is none
-    empty: bool
+    empty: bool  #: whether it holds none
     futex_offset: int  #: from an entry to the futex word of its mutex
     pending: int  #: one that is being taken or given back right now, 0 for none
 
@@ -289,17 +291,17 @@ class Inspection:
 
     name: str | None  #: of its Thread or LWP, if it was given as such
     kind: str  #: "main", "lwp" (made by this runtime) or "pthread"
-    tid: int
+    tid: int  #: the kernel's number, gettid(2)
     ident: int  #: pthread_self(), threading.get_ident() in the thread
-    thread_pointer: int
-    layout: Layout
-    stack: Stack
+    thread_pointer: int  #: an address; offsets count from it
+    layout: Layout  #: as it was then
+    stack: Stack  #: with what was used of it so far
     memory: bytes  #: the static block, from layout.low to layout.high
-    tcb: tuple[Field, ...]
+    tcb: tuple[Field, ...]  #: what compiled code and the C library read at the thread pointer
     pthread: tuple[Field, ...]  #: the fields of struct pthread that are known
-    dtv: Dtv
-    rseq: Rseq | None
-    robust: RobustList
+    dtv: Dtv  #: where the modules' blocks are
+    rseq: Rseq | None  #: None: this glibc has no such area
+    robust: RobustList  #: which robust mutexes it held
     dynamic: dict[int, bytes]  #: the dynamic blocks that the thread has, by module id
 
     @property

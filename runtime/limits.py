@@ -20,13 +20,13 @@ __all__ = ["Limit", "Tasks", "allowed", "explain", "limits", "tasks"]
 class Limit:
     """One limit, and how near it is."""
 
-    name: str
+    name: str  #: as ulimit, /proc/sys or the cgroup call it
     value: int | None  #: None: there is none, or it can't be read
     used: int | None  #: None: can't be read, or nothing is counted
     unit: str  #: of both: "tasks" (threads and processes alike), "mappings" or "bytes"
     scope: str  #: whose use is counted
     applies: bool = True  #: whether the kernel asks it here
-    note: str = ""
+    note: str = ""  #: what a reader should know of it
     reserved: int = 0  #: the last of `value`, which we never get
     cost: int | None = 1  #: what a thread takes of it; None: next to nothing
 
@@ -47,9 +47,9 @@ class Limit:
 class Tasks:
     """How many tasks (threads and processes alike) there are now; None where /proc doesn't say."""
 
-    process: int | None
+    process: int | None  #: in this process
     user: int | None  #: with our real user id, as far as /proc shows them
-    machine: int | None
+    machine: int | None  #: on the whole machine, or in what /proc shows of it
 
 
 def _read(path: str) -> str | None:
@@ -295,6 +295,7 @@ def explain(error: OSError, stack_size: int = 0) -> str:
     """Why no thread could be made: the kernel's reason and the limit that was hit, in one sentence.
 
     stack_size: bytes that were asked for, 0 if that is not known.
+
     Never raises: it is called when even memory may be short.
     """
     number = error.errno or 0

@@ -97,7 +97,7 @@ _MEANINGS = {
     Clone.IO: "one I/O context: the block layer schedules both as one",
 }
 
-#: What an ordinary thread is made with.
+#: What an ordinary thread is made with: it shares all that can be shared but the I/O context.
 THREAD_FLAGS = (
     Clone.VM
     | Clone.FS
@@ -351,8 +351,8 @@ def _spawn_copy(
 class Statistics:
     """Counts over all LWPs of this process; from latency_p50 on, of those since measure(True)."""
 
-    started: int
-    alive: int
+    started: int  #: since the process began
+    alive: int  #: now
     peak: int  #: most alive at once
     measured: int  #: threads that the rest is about
     latency_p50: float  #: seconds from before clone(2) to the thread's first line in C
@@ -390,11 +390,11 @@ def statistics() -> Statistics:
 class Step:
     """One thing that happened to a thread; native/steps.h says what a and b are for each name."""
 
-    ns: int  #: CLOCK_MONOTONIC
+    ns: int  #: CLOCK_MONOTONIC, nanoseconds
     tid: int  #: who did it
-    name: str
-    a: int
-    b: int
+    name: str  #: one of STEP_NAMES
+    a: int  #: an address, a number or a flag, as it comes with that name
+    b: int  #: likewise
 
 
 # In the order of enum step_kind.

@@ -31,15 +31,15 @@ LockType = native.lock
 
 native.allocate_lock.__module__ = "_thread"
 
-#: Makes a lock.  As in threading: a function to Python 3.12, from 3.13 on the type itself.
+#: Makes a lock, see LockType.  As in threading: a function to Python 3.12, from 3.13 on the type itself.
 Lock: Callable[[], native.lock] = native.allocate_lock if sys.version_info < (3, 13) else native.lock
 
-#: threading's own: what it raises must be caught by who expects that.
+#: Raised by Barrier.wait().  threading's own: who expects that one must catch ours.
 BrokenBarrierError = threading.BrokenBarrierError
 
 
 class Event(EventBase):
-    """A flag to wait for; threading.Event."""
+    """A flag to wait for, not set at first; threading.Event."""
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -54,7 +54,10 @@ class Event(EventBase):
 
 
 class Semaphore(SemaphoreBase):
-    """A count of permits; threading.Semaphore.  ValueError: value is negative."""
+    """A count of permits; threading.Semaphore.  `with semaphore:` takes one and gives it back.
+
+    value: how many there are at first.  ValueError: it is negative.
+    """
 
     def __init__(self, value: int = 1) -> None:
         self._begin(value, False)
@@ -114,7 +117,10 @@ class Condition(ConditionBase):
         self._lock._at_fork_reinit()
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Waits until predicate() is true, or for timeout seconds; the predicate's last value."""
+        """Waits until predicate() is true, or for timeout seconds (None: no limit); the predicate's last value.
+
+        RuntimeError: the lock isn't held.
+        """
         end: float | None = None
         left = timeout
         result = predicate()
@@ -139,10 +145,10 @@ class Condition(ConditionBase):
 
 
 class Barrier(BarrierBase):
-    """Lets `parties` threads go on together; threading.Barrier.
+    """Lets `parties` threads go on together; threading.Barrier.  ValueError, from Python 3.13 on: less than one.
 
     action: called by one of them when all have come, before they are let go.
-    timeout: seconds that wait() waits unless told otherwise.
+    timeout: seconds that wait() waits unless told otherwise; None: no limit.
     """
 
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:

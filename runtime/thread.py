@@ -364,7 +364,10 @@ native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"], _che
 
 
 class Timer(Thread):
-    """Calls function(*args, **kwargs) after interval seconds, unless cancelled before; threading.Timer."""
+    """Calls function(*args, **kwargs) after interval seconds, unless cancelled before; threading.Timer.
+
+    Attributes as threading's: interval, function, args, kwargs, and finished, an Event that is set at the end.
+    """
 
     def __init__(
         self,
@@ -385,6 +388,7 @@ class Timer(Thread):
         self.finished.set()
 
     def run(self) -> None:
+        """What the thread does; not to be called."""
         self.finished.wait(self.interval)
         if not self.finished.is_set():
             self.function(*self.args, **self.kwargs)

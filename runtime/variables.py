@@ -25,7 +25,7 @@ _DEBUG = Path("/usr/lib/debug/.build-id")  # gdb's default: a file for each buil
 class Variable:
     """A thread-local variable, as one thread has it."""
 
-    name: str
+    name: str  #: as the symbol table has it
     module: str  #: the path of its module's file
     offset: int  #: bytes from the begin of the module's block
     size: int  #: bytes; 0: the symbol table doesn't say
@@ -39,7 +39,7 @@ class Variable:
 class ModuleVariables:
     """The variables of one module with thread-local storage."""
 
-    module: Module
+    module: Module  #: the program or library
     variables: tuple[Variable, ...]  #: by offset
     unnamed: int  #: bytes of the module's block that no symbol covers
     tables: tuple[

@@ -109,6 +109,43 @@ def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path)
     assert re.search(rf"\n```text\nRun on .*\n\nPython {re.escape(this)}", ours)
 
 
+# ---- the reference ---------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_is_up_to_date_and_leaves_no_public_name_out() -> None:
+    done = tool("api_reference.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_public_name_that_nothing_is_said_about_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(
+        '"""A module."""\nfrom dataclasses import dataclass\n__all__ = ["Thing", "function", "number"]\n'
+        "def function(): pass\nnumber = 1\n"
+        '@dataclass\nclass Thing:\n    """One."""\n    a: int  #: said\n    b: int\n    def method(self): pass\n'
+    )
+    program = "import api_reference as tool; tool.MODULES[:] = ['bare', 'runtime.sync']; raise SystemExit(tool.main())"
+    path = os.pathsep.join([str(tmp_path), str(TREE / "tools"), str(TREE)])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    named = {line.partition(": nothing")[0] for line in done.stderr.splitlines()}
+    assert named == {"bare.Thing.b", "bare.Thing.method", "bare.function", "bare.number"}
+
+
+def test_the_reference_gives_units() -> None:
+    reference = (TREE / "docs" / "api.md").read_text()
+    for entry in re.split(r"(?m)^(?=- `\w+\(|### )", reference):
+        if re.search(r"[(,] ?timeout\b", entry) and "by its old name" not in entry:
+            assert "second" in entry
+        if re.search(r"[(,] ?stack_size\b", entry):
+            assert "bytes" in entry
+
+
 # ---- what the text says ----------------------------------------------------------------------------------------------
 
 

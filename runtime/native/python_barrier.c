@@ -257,8 +257,9 @@ static void barrier_dealloc(PyObject *op)
 static PyMethodDef barrier_methods[] = {
     {"wait", FAST(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
      "wait($self, /, timeout=None)\n--\n\n"
-     "Sleeps until all parties have come; an index from 0 to parties-1, another for each.  BrokenBarrierError: the time was up\n"
-     "for one of them, the action raised, or it was aborted or reset.  As threading.Barrier.wait."},
+     "Sleeps until all parties have come, or for timeout seconds (None: as the Barrier was made with); an index from 0 to\n"
+     "parties-1, another for each.  As threading.Barrier.wait.\n\n"
+     "BrokenBarrierError: the time was up for one of them, the action raised, or it was aborted or reset."},
     {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; who sleeps in it gets BrokenBarrierError."},
     {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreaks it: who sleeps in it or comes gets BrokenBarrierError."},
     {"_begin", barrier_begin, METH_VARARGS, NULL},

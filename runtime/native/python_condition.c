@@ -287,8 +287,8 @@ static void condition_dealloc(PyObject *op)
 static PyMethodDef condition_methods[] = {
     {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS,
      "wait($self, /, timeout=None)\n--\n\n"
-     "Gives the lock up, sleeps until notified or for timeout seconds, takes the lock back; whether it was notified.\n"
-     "RuntimeError: the lock isn't held.  As threading.Condition.wait."},
+     "Gives the lock up, sleeps until notified or for timeout seconds (None: no limit), takes the lock back; whether it was\n"
+     "notified.  As threading.Condition.wait.  RuntimeError: the lock isn't held."},
     {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
      "notify($self, /, n=1)\n--\n\n"
      "Lets the n that have waited longest go on, as soon as they can have the lock.  RuntimeError: the lock isn't held."},

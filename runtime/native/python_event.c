@@ -78,7 +78,8 @@ static PyObject *event_at_fork_reinit(PyObject *op, PyObject *unused)
 
 PyDoc_STRVAR(wait_doc,
 "wait($self, /, timeout=None)\n--\n\n"
-"Sleeps until the flag is set, or for timeout seconds; whether it was set.  As threading.Event.wait.");
+"Sleeps until the flag is set, or for timeout seconds (None: no limit); whether it was set.  As threading.Event.wait.\n\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX.");
 
 static PyMethodDef event_methods[] = {
     {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nWhether the flag is set."},
@@ -271,9 +272,13 @@ static PyObject *semaphore_value(PyObject *op, void *unused)
 static PyMethodDef semaphore_methods[] = {
     {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, /, blocking=True, timeout=None)\n--\n\n"
-     "Takes one; sleeps while there is none, at most timeout seconds.  Whether one was taken.  As threading.Semaphore."},
+     "Takes one; sleeps while there is none, at most timeout seconds (None: no limit).  Whether one was taken.  With\n"
+     "blocking=False it doesn't sleep.  As threading.Semaphore.acquire.\n\n"
+     "ValueError: a timeout without blocking.  OverflowError: one above threading.TIMEOUT_MAX."},
     {"release", FAST(semaphore_release), METH_FASTCALL | METH_KEYWORDS,
-     "release($self, /, n=1)\n--\n\nGives n back, to those who have waited longest first.  As threading.Semaphore."},
+     "release($self, /, n=1)\n--\n\n"
+     "Gives n back, to those who have waited longest first.  As threading.Semaphore.release.\n\n"
+     "ValueError: n is less than one; for a BoundedSemaphore, it would have more than at first."},
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
     {"__exit__", FAST(semaphore_exit), METH_FASTCALL, NULL},
     {"_begin", semaphore_begin, METH_VARARGS, NULL},

@@ -120,17 +120,22 @@ static void lock_dealloc(PyObject *op)
 PyDoc_STRVAR(acquire_doc,
 "acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
 "Takes the lock; True when it was taken.  With blocking=False, or when timeout (seconds, -1: no limit) has passed: False.\n"
-"As threading.Lock.acquire.");
+"As threading.Lock.acquire.\n\n"
+"ValueError: a timeout without blocking, or a negative one that is not -1.\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX.");
+PyDoc_STRVAR(acquire_lock_doc, "acquire_lock($self, /, blocking=True, timeout=-1)\n--\n\nacquire() by its old name.");
 PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nFrees the lock; any thread may do so.  RuntimeError: nobody holds it.");
+PyDoc_STRVAR(release_lock_doc, "release_lock($self, /)\n--\n\nrelease() by its old name.");
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether somebody holds the lock.");
+PyDoc_STRVAR(locked_lock_doc, "locked_lock($self, /)\n--\n\nlocked() by its old name.");
 
 static PyMethodDef lock_methods[] = {
     {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
-    {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_lock_doc},
     {"release", lock_release, METH_NOARGS, release_doc},
-    {"release_lock", lock_release, METH_NOARGS, release_doc},
+    {"release_lock", lock_release, METH_NOARGS, release_lock_doc},
     {"locked", lock_locked, METH_NOARGS, locked_doc},
-    {"locked_lock", lock_locked, METH_NOARGS, locked_doc},
+    {"locked_lock", lock_locked, METH_NOARGS, locked_lock_doc},
     {"__enter__", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
     {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
@@ -142,7 +147,7 @@ static PyMemberDef lock_members[] = {
     {0},
 };
 
-PyDoc_STRVAR(lock_doc, "A lock of one futex word; threading.Lock.");
+PyDoc_STRVAR(lock_doc, "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
 static PyType_Slot lock_slots[] = {
     {Py_tp_doc, (void *)lock_doc},
 #if PY_VERSION_HEX >= 0x030d0000
@@ -325,9 +330,19 @@ static void rlock_dealloc(PyObject *op)
     simple_dealloc(op);
 }
 
+PyDoc_STRVAR(rlock_acquire_doc,
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Takes the lock, at once if the caller has it already; True when it was taken.  With blocking=False, or when timeout (seconds,\n"
+"-1: no limit) has passed: False.  As threading.RLock.acquire.\n\n"
+"ValueError: a timeout without blocking, or a negative one that is not -1.\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX, or taken too often.");
+PyDoc_STRVAR(rlock_release_doc,
+"release($self, /)\n--\n\n"
+"Undoes one acquire(); the last frees the lock.  RuntimeError: the caller doesn't hold it.");
+
 static PyMethodDef rlock_methods[] = {
-    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
-    {"release", rlock_release, METH_NOARGS, release_doc},
+    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, rlock_acquire_doc},
+    {"release", rlock_release, METH_NOARGS, rlock_release_doc},
     {"locked", rlock_locked, METH_NOARGS, locked_doc},
     {"__enter__", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
@@ -344,7 +359,7 @@ static PyMemberDef rlock_members[] = {
     {0},
 };
 
-PyDoc_STRVAR(rlock_doc, "A lock that its owner may take again; threading.RLock.");
+PyDoc_STRVAR(rlock_doc, "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc, (void *)rlock_doc},   {Py_tp_new, any_new},           {Py_tp_dealloc, rlock_dealloc}, {Py_tp_repr, rlock_repr},
     {Py_tp_methods, rlock_methods},   {Py_tp_members, rlock_members}, {0, NULL},
