@@ -18,6 +18,7 @@ from typing import Any
 
 from runtime import limits, native
 from runtime.native import ffi, lib
+from runtime.waits import Wait, Waiting, waiting
 
 __all__ = [
     "LWP",
@@ -26,10 +27,13 @@ __all__ = [
     "Context",
     "Statistics",
     "Step",
+    "Wait",
+    "Waiting",
     "measure",
     "record_steps",
     "spawn",
     "statistics",
+    "waiting",
 ]
 
 

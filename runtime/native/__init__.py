@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from runtime.native._types import thread_setup as thread_setup
     from runtime.native._types import thread_start as thread_start
     from runtime.native._types import thread_waited as thread_waited
+    from runtime.native._types import waits as waits
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 

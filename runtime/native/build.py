@@ -32,6 +32,7 @@ SOURCES = [
     "tlsdemo.c",
     "python.c",
     "python_thread.c",
+    "python_waits.c",
     "python_chunks.c",
     "python_sync.c",
     "python_entrance.c",

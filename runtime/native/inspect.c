@@ -179,3 +179,18 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
     park_unlock(glibc.stack_lock);
     return error;
 }
+
+void inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
+{
+    const struct glibc_list *lists[] = {glibc.stack_user, glibc.stack_used};
+
+    park_lock(glibc.stack_lock);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        for (const struct glibc_list *at = lists[i]->next; at != lists[i]; at = at->next) {
+            char *pthread = (char *)at - glibc.list;
+            int tid = *(int *)glibc_field(pthread, glibc.tid);
+            if (tid > 0) /* on the list from before the clone until after the end */
+                see((uintptr_t)pthread, tid, arg);
+        }
+    park_unlock(glibc.stack_lock);
+}

@@ -48,6 +48,10 @@ struct inspect_thread {
 int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t room,
                  struct inspect_block *blocks, size_t count);
 
+/* Calls `see` with the pthread_self() and the tid of each thread of this process's memory; none ends, and none comes, meanwhile.
+ * It must not block. */
+void inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
+
 /* As stack_used, for the range of a stack whose owner can't end meanwhile. */
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);
 

@@ -335,7 +335,7 @@ PyDoc_STRVAR(join_doc,
 
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
-    int64_t deadline, until;
+    int64_t deadline, until, since = 0;
     int result, looked = 0;
 
     if (python_deadline(timeout, &deadline) < 0)
@@ -343,15 +343,17 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
     for (;; looked = 1) {
         /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
          * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
-        until = looked ? deadline : park_now() + 10000000;
+        until = looked ? deadline : (since = park_now()) + 10000000;
         if (until > deadline)
             until = deadline;
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, deadline); /* it won't block */
         else {
             before_sleep();
+            wait_begins((PyObject *)self, NULL, since, deadline);
             Py_BEGIN_ALLOW_THREADS
             result = lwp_join(self->lwp, until);
+            wait_ends();
             Py_END_ALLOW_THREADS
             after_sleep();
         }
@@ -402,6 +404,11 @@ static PyObject *lwp_is_alive(PyObject *op, PyObject *unused)
 {
     (void)unused;
     return PyBool_FromLong(lwp_alive(((LwpObject *)op)->lwp));
+}
+
+unsigned long lwp_ident_alive(LwpObject *self)
+{
+    return self->lwp->tp && lwp_alive(self->lwp) ? self->lwp->tp : 0;
 }
 
 PyDoc_STRVAR(detach_doc,
@@ -602,7 +609,8 @@ int runtime_attach(void *module)
     PyGILState_STATE state = PyGILState_Ensure();
     lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
     int result = !lwp_type || PyModule_AddType(module, lwp_type) < 0 || PyModule_AddFunctions(module, functions) < 0
-                 || python_add_thread(module) < 0 || python_add_sync(module) < 0 || python_add_local(module) < 0;
+                 || python_add_thread(module) < 0 || python_add_sync(module) < 0 || python_add_local(module) < 0
+                 || python_add_waits(module) < 0;
 
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;

@@ -94,7 +94,7 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation)
         sync_queue_enter(&self->entrance, &place, NULL);
         sync_queue_unlock(&self->entrance);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = sleep_in(&self->entrance, &place, NULL, PARK_FOREVER, &baton);
+        enum outcome outcome = sleep_in((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, &baton);
         if (baton)
             sync_queue_pass_baton(&self->entrance);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -141,7 +141,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
         }
         sync_queue_enter(&self->inside, &place, NULL);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = sleep_in(&self->inside, &place, NULL, deadline, &baton);
+        enum outcome outcome = sleep_in((PyObject *)self, &self->inside, &place, NULL, deadline, &baton);
         if (baton)
             sync_queue_pass_baton(&self->inside);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)

@@ -69,7 +69,7 @@ static struct given_up what_to_give_up(ConditionObject *self)
     struct given_up what = {.kind = self->kind, .lock = Py_NewRef(self->lock)};
 
     if (what.kind != OTHER)
-        what.ours = what.kind == LOCK ? &((LockObject *)what.lock)->lock : &((RLockObject *)what.lock)->lock;
+        what.ours = &((LockObject *)what.lock)->lock;
     return what;
 }
 
@@ -100,12 +100,9 @@ static int take_back(PyObject *op, struct given_up *what, int baton, int interru
         Py_XDECREF(none);
         Py_DECREF(what->state);
     } else {
-        RLockObject *rlock = (RLockObject *)what->lock;
-        taken = lock_take_back(what->ours, queue, &baton, interrupted);
-        if (taken == 1 && what->kind == RLOCK) {
-            atomic_store_explicit(&rlock->owner, my_ident(), memory_order_relaxed);
-            rlock->depth = what->depth;
-        }
+        taken = lock_take_back((LockObject *)what->lock, queue, &baton, interrupted);
+        if (taken == 1 && what->kind == RLOCK)
+            ((RLockObject *)what->lock)->depth = what->depth;
         if (baton)
             sync_queue_pass_baton(queue);
     }
@@ -146,7 +143,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         return NULL;
     }
     Py_INCREF(op);
-    enum outcome outcome = sleep_in(&self->queue, &place, what.ours, deadline, &baton);
+    enum outcome outcome = sleep_in(op, &self->queue, &place, what.ours, deadline, &baton);
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);

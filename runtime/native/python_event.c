@@ -61,7 +61,7 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = sleep_in(&self->queue, &place, NULL, deadline, &baton);
+    enum outcome outcome = sleep_in((PyObject *)self, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
     if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -157,7 +157,7 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = sleep_in(&self->queue, &place, NULL, deadline, &baton);
+    enum outcome outcome = sleep_in((PyObject *)self, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
     if (outcome == RAISED_ENTITLED) {

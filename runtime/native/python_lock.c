@@ -7,16 +7,26 @@
 /* ---- Lock ---------------------------------------------------------------------------------------------------------------- */
 
 
-static int lock_sleep(struct sync_lock *lock, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
+static int took(LockObject *self)
 {
-    int64_t since = 0;
+    atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
+    return 1;
+}
+
+static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
+{
+    int64_t since = park_now();
 
     for (;; interrupted = 0) {
         int result = EINTR;
         if (!interrupted) {
             before_sleep();
+            wait_begins((PyObject *)self, NULL, since, deadline);
             Py_BEGIN_ALLOW_THREADS
-            result = sync_lock_wait(lock, deadline, &since);
+            result = sync_lock_wait(&self->lock, deadline, &since);
+            wait_ends();
+            if (result == 0) /* release: who sees that sees the end of the wait too, see python_waits.c */
+                atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
             Py_END_ALLOW_THREADS
             after_sleep();
         }
@@ -31,20 +41,22 @@ static int lock_sleep(struct sync_lock *lock, int64_t deadline, struct sync_queu
     }
 }
 
-int lock_take(struct sync_lock *lock, int64_t deadline)
+int lock_take(LockObject *self, int64_t deadline)
 {
+    struct sync_lock *lock = &self->lock;
+
     if (deadline == 0 && sync_lock_held(lock))
         return 0;
     if (sync_lock_try(lock))
-        return 1;
+        return took(self);
     if (deadline == 0)
-        return !sync_lock_held(lock) && sync_lock_try(lock);
-    return lock_sleep(lock, deadline, NULL, NULL, 0);
+        return !sync_lock_held(lock) && sync_lock_try(lock) ? took(self) : 0;
+    return lock_sleep(self, deadline, NULL, NULL, 0);
 }
 
-int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton, int interrupted)
+int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted)
 {
-    return sync_lock_try_again(lock) ? 1 : lock_sleep(lock, PARK_FOREVER, queue, baton, interrupted);
+    return sync_lock_try_again(&self->lock) ? took(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
 }
 
 static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -53,14 +65,14 @@ static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t co
 
     if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
         return NULL;
-    int taken = lock_take(&((LockObject *)op)->lock, deadline);
+    int taken = lock_take((LockObject *)op, deadline);
     return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
 }
 
 PyObject *lock_enter(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    return lock_take(&((LockObject *)op)->lock, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+    return lock_take((LockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 PyObject *lock_release(PyObject *op, PyObject *unused)
@@ -192,24 +204,22 @@ static int rlock_take(RLockObject *self, int64_t deadline)
         self->depth++;
         return 1;
     }
-    int taken = lock_take(&self->lock, deadline);
-    if (taken == 1) {
-        atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
+    int taken = lock_take(&self->base, deadline);
+    if (taken == 1)
         self->depth = 1;
-    }
     return taken;
 }
 
 void rlock_disown(RLockObject *self)
 {
     self->depth = 0;
-    atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
+    atomic_store_explicit(&self->base.owner, 0, memory_order_relaxed);
 }
 
 static void rlock_give_up(RLockObject *self)
 {
     rlock_disown(self);
-    sync_lock_release(&self->lock);
+    sync_lock_release(&self->base.lock);
 }
 
 static PyObject *not_mine(void)
@@ -258,7 +268,7 @@ static PyObject *rlock_exit(PyObject *op, PyObject *const *args, Py_ssize_t coun
 static PyObject *rlock_locked(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->lock));
+    return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->base.lock));
 }
 
 static PyObject *rlock_is_owned(PyObject *op, PyObject *unused)
@@ -295,10 +305,10 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
 
     if (!PyArg_ParseTuple(state, "(kk):_acquire_restore", &depth, &owner))
         return NULL;
-    int taken = lock_take(&self->lock, PARK_FOREVER);
+    int taken = lock_take(&self->base, PARK_FOREVER);
     if (taken < 0)
         return NULL;
-    atomic_store_explicit(&self->owner, owner, memory_order_relaxed);
+    atomic_store_explicit(&self->base.owner, owner, memory_order_relaxed);
     self->depth = depth;
     Py_RETURN_NONE;
 }
@@ -309,15 +319,15 @@ static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
 
     (void)unused;
     self->depth = 0;
-    atomic_store(&self->owner, 0);
-    atomic_store(&self->lock.word, SYNC_FREE);
+    atomic_store(&self->base.owner, 0);
+    atomic_store(&self->base.lock.word, SYNC_FREE);
     Py_RETURN_NONE;
 }
 
 static PyObject *rlock_repr(PyObject *op)
 {
     RLockObject *self = (RLockObject *)op;
-    unsigned long owner = atomic_load(&self->owner);
+    unsigned long owner = atomic_load(&self->base.owner);
 
     return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked",
                                 Py_TYPE(op)->tp_name, owner, self->depth, op);
@@ -325,7 +335,7 @@ static PyObject *rlock_repr(PyObject *op)
 
 static void rlock_dealloc(PyObject *op)
 {
-    if (((RLockObject *)op)->weak)
+    if (((RLockObject *)op)->base.weak)
         PyObject_ClearWeakRefs(op);
     simple_dealloc(op);
 }
@@ -355,7 +365,7 @@ static PyMethodDef rlock_methods[] = {
 };
 
 static PyMemberDef rlock_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(RLockObject, weak), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RLockObject, base.weak), READONLY, NULL},
     {0},
 };
 

@@ -254,15 +254,20 @@ static int sleep_without_gil(struct sync_queue *queue, struct sync_place *place,
     if (give_up)
         sync_lock_release(give_up);
     result = sync_queue_wait(place, deadline);
+    wait_ends();
     Py_END_ALLOW_THREADS
     pthread_cleanup_pop(0);
     after_sleep();
     return result;
 }
 
-enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline, int *baton)
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                      int64_t deadline, int *baton)
 {
+    int64_t since = park_now();
+
     for (;; give_up = NULL) {
+        wait_begins(op, place, since, deadline);
         int result = sleep_without_gil(queue, place, give_up, deadline);
         *baton = result == 0;
         if (result == 0)

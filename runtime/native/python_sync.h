@@ -10,9 +10,19 @@
 
 #define FAST(function) (PyCFunction)(void (*)(void))function
 
+/* python_waits.c: what the calling thread waits for. */
+struct wait {
+    _Atomic(PyObject *) object; /* NULL: it doesn't sleep.  Written last, for the end of a wait comes without the GIL */
+    struct sync_place *place;   /* in the object's queue, or NULL */
+    int64_t since, deadline;
+};
+extern __thread struct wait my_wait;
+extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident: the same in all threads */
+
+/* pthread_self(), but for the call. */
 static inline unsigned long my_ident(void)
 {
-    return (unsigned long)pthread_self();
+    return (unsigned long)&my_wait - (unsigned long)wait_offset;
 }
 
 /* ---- arguments, and other small things: python_sync.c ---- */
@@ -50,37 +60,36 @@ enum outcome {
     RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
 };
 
-/* Sleeps until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run.
+/* Sleeps in a queue of op's until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run.
  * A lock to be given up for the time is released when the GIL is. */
-enum outcome sleep_in(struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline, int *baton);
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                      int64_t deadline, int *baton);
 
 /* ---- Lock and RLock: python_lock.c ---- */
 
 typedef struct {
     PyObject_HEAD
     struct sync_lock lock;
+    atomic_ulong owner; /* ident of who took it last.  Of a Lock only for who wants to know, while it is held: nobody clears it */
     PyObject *weak;
 } LockObject;
 
 typedef struct {
-    PyObject_HEAD
-    struct sync_lock lock;
-    atomic_ulong owner;   /* ident, 0: nobody.  Only the owner writes its own ident here, so whoever reads it is the owner */
-    unsigned long depth;  /* written by the owner only */
-    PyObject *weak;
+    LockObject base;     /* owner 0: nobody.  Only the owner writes its own ident there, so whoever reads it is the owner */
+    unsigned long depth; /* written by the owner only */
 } RLockObject;
 
 static inline int rlock_is_mine(RLockObject *self)
 {
-    return atomic_load_explicit(&self->owner, memory_order_relaxed) == my_ident();
+    return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();
 }
 
 /* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
-int lock_take(struct sync_lock *lock, int64_t deadline);
+int lock_take(LockObject *self, int64_t deadline);
 
 /* As lock_take() for one who has slept in a queue with the lock's name on it, and perhaps holds the queue's baton: handlers run
  * without that, for they may sleep in the same queue.  interrupted: they are due already. */
-int lock_take_back(struct sync_lock *lock, struct sync_queue *queue, int *baton, int interrupted);
+int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted);
 
 PyObject *lock_enter(PyObject *op, PyObject *unused);
 PyObject *lock_release(PyObject *op, PyObject *unused);

@@ -41,6 +41,15 @@ size_t default_stack_size(void);
 void before_sleep(void);
 void after_sleep(void);
 
+/* python_waits.c: that the calling thread is about to sleep, with the GIL; that it doesn't any more, with it or without.
+ * object: what it sleeps for, to which it has a reference.  since, deadline: as in park.h. */
+struct sync_place;
+void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline);
+void wait_ends(void);
+
+/* The ident of an LWP that lives in our memory, else 0. */
+unsigned long lwp_ident_alive(LwpObject *self);
+
 /* What the thread of a Thread runs: python_thread.c. */
 void thread_run(PyObject *thread);
 
@@ -51,6 +60,7 @@ long python_running(void);
 int python_add_thread(PyObject *module);
 int python_add_sync(PyObject *module);
 int python_add_local(PyObject *module);
+int python_add_waits(PyObject *module);
 
 /* python_chunks.c: where the frames of our threads lie.  python_chunk_at() is for the calling thread, NULL: anywhere. */
 void python_keep_chunks(void);

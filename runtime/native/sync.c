@@ -249,6 +249,11 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count)
     return granted;
 }
 
+int sync_place_granted(const struct sync_place *place)
+{
+    return entitled(place->queue, place);
+}
+
 int sync_queue_wait(struct sync_place *place, int64_t deadline)
 {
     int result = 0, word;

@@ -110,6 +110,8 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline);
 /* Leaves before being woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
 void sync_queue_pass_baton(struct sync_queue *queue);
+/* Whether it may go on, for who looks at another thread's place while that sleeps: it may be so by the next moment. */
+int sync_place_granted(const struct sync_place *place);
 /* After an EINTR: away while handlers run, back when they have.  1: it was entitled, and has left without the baton. */
 int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away);
 

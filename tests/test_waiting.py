@@ -1,0 +1,342 @@
+"""Who waits for what: `scheduler.waiting()`, `run --watchdog` and `run --live`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pytest
+from conftest import Child
+from sync_helpers import PATIENCE
+
+from runtime import Thread, scheduler, sync
+from runtime.scheduler import Wait, Waiting
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T | None]) -> T:
+    """What look() returns once that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            pytest.fail("what must come has not")
+        os.sched_yield()
+    return found
+
+
+def wait_of(ident: int | None, kind: str | None = None) -> Wait:
+    """The wait of a thread, once it has one, of that kind."""
+
+    def look() -> Wait | None:
+        found = [wait for wait in scheduler.waiting().waits if wait.ident == ident and kind in (None, wait.kind)]
+        return found[0] if found else None
+
+    return until(look)
+
+
+@contextmanager
+def running(target: Callable[..., object], *args: Any, name: str | None = None) -> Iterator[Thread]:
+    thread = Thread(target=target, args=args, name=name)
+    thread.start()
+    yield thread
+    thread.join()
+
+
+# ---- what waits are told -------------------------------------------------------------------------------
+
+# For each kind: a primitive that makes a thread sleep, how it does, how it is let go.
+SLEEPS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "event": (sync.Event, lambda event: event.wait(), lambda event: event.set()),
+    "semaphore": (lambda: sync.Semaphore(0), lambda some: some.acquire(), lambda some: some.release()),
+    "barrier": (lambda: sync.Barrier(2), lambda barrier: barrier.wait(), lambda barrier: barrier.wait()),
+}
+
+
+@pytest.mark.parametrize("kind", SLEEPS)
+def test_what_nobody_holds(kind: str) -> None:
+    make, sleep, let_go = SLEEPS[kind]
+    thing = make()
+    before = time.monotonic()
+    with running(sleep, thing, name="sleeper") as thread:
+        wait = wait_of(thread.ident)
+        assert (wait.kind, wait.address, wait.name) == (kind, id(thing), "sleeper")
+        assert (wait.tid, wait.holder, wait.holder_name, wait.deadline) == (thread.native_id, None, None, None)
+        assert before <= wait.since <= time.monotonic()
+        assert f"{id(thing):#x}" in wait.what
+        let_go(thing)
+    assert scheduler.waiting() == Waiting((), ())
+
+
+@pytest.mark.parametrize(("make", "kind"), [(sync.Lock, "lock"), (sync.RLock, "rlock")])
+def test_a_lock_has_a_holder(make: Callable[[], Any], kind: str) -> None:
+    lock = make()
+    with lock, running(lock.acquire, True, 1000.0) as thread:
+        wait = wait_of(thread.ident)
+        assert (wait.kind, wait.address, wait.what) == (kind, id(lock), repr(lock))
+        assert (wait.holder, wait.holder_name) == (threading.get_ident(), threading.current_thread().name)
+        assert wait.deadline is not None
+        assert 999 < wait.deadline - wait.since < 1001
+        if kind == "rlock":
+            lock.release()
+        else:
+            with running(lock.release):  # by a thread that has not taken it
+                pass
+        thread.join()
+        assert scheduler.waiting().waits == ()
+        if kind == "lock":
+            assert lock.locked()
+        else:
+            lock._at_fork_reinit()  # its owner has ended
+            lock.acquire()
+
+
+def test_who_took_a_lock_after_sleeping_for_it_holds_it() -> None:
+    lock, done = sync.Lock(), sync.Event()
+
+    def hold() -> None:
+        with lock:
+            done.wait()
+
+    lock.acquire()
+    with running(hold) as holder:
+        wait_of(holder.ident, "lock")
+        lock.release()
+        wait_of(holder.ident, "event")
+        with running(lambda: lock.acquire() and lock.release()) as thread:
+            assert wait_of(thread.ident).holder == holder.ident
+            done.set()
+
+
+def test_who_has_ended_is_not_named() -> None:
+    lock = sync.Lock()
+    with running(lock.acquire, name="taker") as taker:
+        pass
+    del taker
+    with running(lambda: lock.acquire(), name="waiter") as thread:
+        assert wait_of(thread.ident).holder_name in ("a thread that has ended", "waiter")  # it may have the ident now
+        lock.release()
+
+
+def test_join() -> None:
+    done = sync.Event()
+    with running(done.wait, name="joined") as joined, running(joined.join) as thread:
+        wait = wait_of(thread.ident)
+        assert (wait.kind, wait.holder, wait.holder_name) == ("join", joined.ident, "joined")
+        assert wait.what == repr(joined)
+        assert "waits for the end of <Thread(joined" in str(wait)
+        done.set()
+
+
+def test_a_thread_without_a_thread_object() -> None:
+    event = sync.Event()
+    lwp = scheduler.spawn(event.wait)
+    wait = wait_of(lwp.ident)
+    assert (wait.name, wait.tid) == (f"LWP {lwp.tid}", lwp.tid)
+    event.set()
+    lwp.join()
+
+
+@pytest.mark.parametrize("make", [sync.Lock, sync.RLock])
+def test_condition(make: Callable[[], Any]) -> None:
+    lock = make()
+    condition = sync.Condition(lock)
+
+    def sleep() -> None:
+        with condition:
+            condition.wait()
+
+    with running(sleep) as thread:
+        wait = wait_of(thread.ident, "condition")
+        assert (wait.address, wait.holder) == (id(condition), None)
+        with condition:
+            condition.notify()
+            # It is asleep for the lock now, without having run.
+            wait = wait_of(thread.ident)
+            assert (wait.address, wait.holder) == (id(lock), threading.get_ident())
+
+
+def test_pthreads_and_the_main_thread(child: Child) -> None:
+    def program() -> None:
+        lock = sync.Lock()
+        lock.acquire()
+        main = threading.main_thread()
+        seen: list[Any] = []
+
+        def look() -> None:
+            while len(seen) < 2:
+                seen[:] = scheduler.waiting().waits
+            lock.release()
+
+        threading.Thread(target=lambda: lock.acquire() and lock.release(), name="pthread").start()  # stock
+        threading.Thread(target=look).start()
+        lock.acquire()
+        assert sorted((w.name, w.tid == os.getpid(), w.holder_name) for w in seen) == [
+            ("MainThread", True, "MainThread"),
+            ("pthread", False, "MainThread"),
+        ], seen
+        assert main.ident == seen[0].holder
+
+    child(program)
+
+
+def test_a_raising_repr_does_no_harm() -> None:
+    class Odd(sync.Event):
+        def __repr__(self) -> str:
+            raise ValueError
+
+    odd = Odd()
+    with running(odd.wait) as thread:
+        assert "Odd object at 0x" in wait_of(thread.ident).what
+        odd.set()
+
+
+def test_more_waits_than_room() -> None:
+    event = sync.Event()
+    threads = [Thread(target=event.wait, stack_size=64 << 10) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(scheduler.waiting().waits) == len(threads))
+    assert {wait.ident for wait in scheduler.waiting().waits} == {thread.ident for thread in threads}
+    event.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_what_is_waited_for_is_not_kept() -> None:
+    event = sync.Event()
+    with running(event.wait) as thread:
+        wait_of(thread.ident)
+        event.set()
+    counts = [0]
+
+    class Counted(sync.Event):
+        def __del__(self) -> None:
+            counts[0] += 1
+
+    counted = Counted()
+    with running(counted.wait) as thread:
+        wait_of(thread.ident)
+        counted.set()
+    del counted, thread
+    assert counts == [1]
+
+
+def test_looking_while_all_come_and_go() -> None:
+    """Many waits that begin and end while others look: no crash, and what is told is whole."""
+    stop = [False]
+    lock, some = sync.Lock(), sync.Semaphore(1)
+
+    def work() -> None:
+        while not stop[0]:
+            with lock, some:
+                pass
+            event = sync.Event()
+            with running(event.set):
+                event.wait()
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    seen = 0
+    deadline = time.monotonic() + PATIENCE
+    while seen < 1000 and time.monotonic() < deadline:
+        found = scheduler.waiting()
+        seen += len(found.waits)
+        assert {wait.kind for wait in found.waits} <= {"lock", "semaphore", "event", "join"}
+        assert found.cycles == ()
+        os.sched_yield()
+    stop[0] = True
+    for thread in threads:
+        thread.join()
+    assert seen >= 1000
+
+
+def test_the_child_of_a_fork_waits_for_nothing(child: Child) -> None:
+    def program() -> None:
+        from runtime import Thread
+
+        event = sync.Event()
+        threads = [Thread(target=event.wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while len(scheduler.waiting().waits) < 3:
+            pass
+        if (pid := os.fork()) == 0:
+            os._exit(scheduler.waiting() != scheduler.Waiting((), ()))
+        assert os.waitpid(pid, 0)[1] == 0
+        event.set()
+
+    child(program)
+
+
+# ---- circles -------------------------------------------------------------------------------------------
+
+
+def test_two_locks_taken_in_two_orders() -> None:
+    one, two, both = sync.Lock(), sync.Lock(), sync.Barrier(2)
+
+    def take(first: Any, second: Any) -> None:
+        first.acquire()
+        both.wait()
+        second.acquire()
+
+    with running(take, one, two, name="A"), running(take, two, one, name="B"):
+        cycle = until(lambda: scheduler.waiting().cycles)[0]
+        assert {(w.name, w.address, w.holder_name) for w in cycle} == {("A", id(two), "B"), ("B", id(one), "A")}
+        assert [w.holder for w in cycle] == [cycle[1].ident, cycle[0].ident]
+        assert f"'A' waits for lock {two!r} held by 'B'" in str(scheduler.waiting())
+        two.release()  # by a thread that has not taken them
+        one.release()
+
+
+def test_circle_of_three_with_a_tail() -> None:
+    lock, rlock, ready = sync.Lock(), sync.RLock(), sync.Barrier(3)
+
+    def hold_rlock() -> None:
+        with rlock:
+            ready.wait()
+            lock.acquire()
+
+    def hold_lock(joined: Thread) -> None:
+        lock.acquire()
+        ready.wait()
+        joined.join()
+
+    def middle() -> None:
+        ready.wait()
+        with rlock:
+            pass
+
+    with (
+        running(middle, name="middle") as m,
+        running(hold_lock, m, name="lock") as a,
+        running(hold_rlock, name="rlock"),
+        running(a.join, name="tail") as tail,
+    ):
+        cycle = until(lambda: scheduler.waiting().cycles)[0]
+        wait_of(tail.ident)
+        assert len(scheduler.waiting().cycles) == 1
+        assert {(w.name, w.kind, w.holder_name) for w in cycle} == {
+            ("middle", "rlock", "rlock"),
+            ("rlock", "lock", "lock"),
+            ("lock", "join", "middle"),
+        }
+        lock.release()
+
+
+def test_a_lock_taken_twice_is_a_circle_of_one() -> None:
+    lock = sync.Lock()
+
+    def twice() -> None:
+        lock.acquire()
+        lock.acquire()
+
+    with running(twice, name="twice"):
+        (wait,) = until(lambda: scheduler.waiting().cycles)[0]
+        assert (wait.name, wait.holder_name, wait.address) == ("twice", "twice", id(lock))
+        lock.release()
