@@ -36,7 +36,7 @@ class Wait:
     #: ident of who can end the wait: the owner of an RLock, who took a Lock last, the thread that is joined.  None:
     #: nobody in particular, or it is free already.  Another may release a Lock, and who took it may have ended.
     holder: int | None
-    holder_name: str | None
+    holder_name: str | None  #: its name, as `name`
     since: float  #: time.monotonic()
     deadline: float | None  #: time.monotonic() at its timeout; None: it has none
 

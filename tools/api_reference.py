@@ -35,6 +35,7 @@ MODULES = [
     "runtime.scheduler",
     "runtime.patch",
     "runtime.limits",
+    "runtime.waits",
     "runtime.inspection",
     "runtime.comparison",
     "runtime.variables",
