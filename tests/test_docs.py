@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import ROOT
 
 from runtime.cli import _lwp
 from runtime.scheduler import Clone
@@ -35,7 +36,7 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", [path.name for path in DOCUMENTS if "<!-- shown below -->" in path.read_text()])
 def test_outputs_are_those_of_the_commands_above_them(name: str) -> None:
     document = TREE / "docs" / name
-    if "system_calls.py" in document.read_text() and not shutil.which("strace"):
+    if "\npython tools/system_calls.py" in document.read_text() and not shutil.which("strace"):
         pytest.skip("strace is not installed")
     done = tool("run_documents.py", "--check", document)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -124,7 +125,7 @@ def test_a_public_name_that_nothing_is_said_about_is_named(tmp_path: Path) -> No
         '@dataclass\nclass Thing:\n    """One."""\n    a: int  #: said\n    b: int\n    def method(self): pass\n'
     )
     program = "import api_reference as tool; tool.MODULES[:] = ['bare', 'runtime.sync']; raise SystemExit(tool.main())"
-    path = os.pathsep.join([str(tmp_path), str(TREE / "tools"), str(TREE)])
+    path = os.pathsep.join(map(str, [tmp_path, TREE / "tools", ROOT]))
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": path},

@@ -36,6 +36,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import runtime
+
 ROOT = Path(__file__).resolve().parent.parent
 
 MARK = re.compile(
@@ -67,8 +69,10 @@ def system(line: str) -> list[str]:
 
 def shell(script: str, given: str | None = None) -> str:
     """What bash prints, into 100 columns and without colours."""
-    functions = 'lwp() { "$PYTHON" -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
-    settings = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
+    # -P: the runtime is the one that is installed, also when that isn't the one in the directory.
+    functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" -P "$@"; }\nset -o pipefail\n'
+    home = Path(runtime.__file__).parent.parent
+    settings = {"PYTHON": sys.executable, "PYTHONPATH": str(home), "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["bash", "-c", functions + script],
         input=given or "",

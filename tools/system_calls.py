@@ -19,9 +19,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import runtime
 from runtime.cli._output import console, table
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM = 100
 
 #: access() of a file that doesn't exist: a mark among the other calls.
@@ -73,8 +73,8 @@ def turns(module: str, many: int) -> list[list[Call]]:
         trace = Path(directory, "trace")
         program = PROGRAM.format(module=module, turns=many)
         done = subprocess.run(
-            ["strace", "-f", "-qq", "-o", trace, sys.executable, "-c", program],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            ["strace", "-f", "-qq", "-o", trace, sys.executable, "-P", "-c", program],
+            env={**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parent.parent)},
             capture_output=True,
             text=True,
         )
