@@ -40,21 +40,23 @@ os.access("/end", 0)
 """
 
 
-def test_a_start_and_a_join_are_six_system_calls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("sigaltstack",)], ids=["six", "seven with faulthandler"])
+def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path: Path) -> None:
     """What each is for stands in docs/performance.md.  Of a glibc thread it is 20."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
     trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-qq", "-o", str(trace)]
     subprocess.run(
-        ["strace", "-f", "-qq", "-o", trace, sys.executable, "-c", SCRIPT % TURNS],
+        [*strace, sys.executable, *(["-X", "faulthandler"] if more else []), "-c", SCRIPT % TURNS],
         check=True,
         timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
     )
     counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
     assert counted
     calls = Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
-    for name in ("clone", "set_robust_list", "rseq", "exit", "gettid"):
+    for name in ("clone", "set_robust_list", "rseq", "exit", "gettid", *more):
         assert calls.pop(name) == TURNS, name
     # One for the join.  Now and then the GIL passes from hand to hand in another way.
     assert TURNS <= calls.pop("futex") < TURNS * 1.2

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -158,6 +159,27 @@ struct context *context_get(size_t stack_size)
         park_unlock(&cache_lock);
     }
     return context;
+}
+
+size_t context_signal_stack_size(void)
+{
+    /* What the kernel stores there depends on the processor; as faulthandler sizes its own (Modules/faulthandler.c). */
+    return up(getauxval(AT_MINSIGSTKSZ) + 16 * 1024, page_size());
+}
+
+void *context_signal_stack(struct context *c)
+{
+    size_t size = context_signal_stack_size();
+
+    if (c->signal_stack)
+        return c->signal_stack;
+    char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    if (stack == MAP_FAILED)
+        return NULL;
+    park_lock(&cache_lock);
+    mapped += size;
+    park_unlock(&cache_lock);
+    return c->signal_stack = stack;
 }
 
 /* ---- TLS ----------------------------------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@ struct context {
     char *tp, *pthread;
     struct __res_state resolver;  /* what libc's __resp points at in this thread */
     enum { BLANK, USED, VANISHED } used; /* USED: libc's block is to be kept.  VANISHED: its thread was lost in a fork */
+    void *signal_stack;           /* see context_signal_stack() */
     char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one, whose things may be there */
 };
 
@@ -57,13 +58,18 @@ int context_blank(struct context *context);
  * and initialises the block itself (nptl/nptl-stack.c, __nptl_init_static_tls). 0 or errno. */
 int context_load_tls(struct context *context);
 
+/* A stack for signal handlers that ask for one of their own (SA_ONSTACK), with which the overflow of the thread's own can be
+ * reported.  It stays with the context.  NULL: no memory. */
+void *context_signal_stack(struct context *context);
+size_t context_signal_stack_size(void);
+
 /* Bytes of stack touched so far, from the top. */
 size_t context_stack_used(const struct context *context);
 
 /* Every context that was made and is not in the cache is some thread's, or lost. */
 struct context_counts {
     long made, cached;
-    size_t bytes; /* address space of all that were made */
+    size_t bytes; /* address space of all that were made, with their signal stacks */
 };
 void context_count(struct context_counts *out);
 

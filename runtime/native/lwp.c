@@ -264,6 +264,8 @@ static void born(void *arg)
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
     register_with_kernel(context);
     measure_born(me->cloned_at);
+    if (me->signal_stack)
+        sigaltstack(&(stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()}, NULL);
     if (me->name[0])
         prctl(PR_SET_NAME, me->name);
     if (me->masked) {
@@ -347,6 +349,8 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         return error;
     }
     lay_out(context);
+    if (lwp->signal_stack)
+        lwp->signal_stack = context_signal_stack(context) != NULL;
     if (flags & CLONE_THREAD)
         atomic_fetch_add(glibc.thread_count, 1);
     count_started();

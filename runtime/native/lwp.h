@@ -53,6 +53,7 @@ struct lwp {
     uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's places, kept for those who ask */
     struct lwp *newer, *older; /* registry */
     struct lwp *below;         /* `ended` stack */
+    int signal_stack;          /* it is to have one, if there is memory for it: context_signal_stack() */
     int masked;                /* it begins with all signals blocked; `mask`, its creator's, is to be its own */
     uint64_t mask;
     int64_t cloned_at;         /* when measuring */

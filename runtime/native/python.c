@@ -219,6 +219,33 @@ static int refused(const char *text)
     return 1;
 }
 
+/* Whether faulthandler is to report crashes: then a thread gets a signal stack, without which the overflow of its own stack
+ * could not be told.  Asked at every start, hence without the ways of a call. */
+static PyObject *faulthandler_is_enabled;
+
+static int faulthandler_on(void)
+{
+    if (!faulthandler_is_enabled)
+        return 0;
+    PyObject *result = PyCFunction_GET_FUNCTION(faulthandler_is_enabled)(PyCFunction_GET_SELF(faulthandler_is_enabled), NULL);
+    int on = result == Py_True;
+    Py_XDECREF(result);
+    return on;
+}
+
+static int find_faulthandler(void)
+{
+    PyObject *module = PyImport_ImportModule("faulthandler"), *found = NULL;
+
+    if (module)
+        found = PyObject_GetAttrString(module, "is_enabled");
+    if (found && PyCFunction_Check(found) && PyCFunction_GET_FLAGS(found) == METH_NOARGS)
+        Py_XSETREF(faulthandler_is_enabled, Py_NewRef(found));
+    Py_XDECREF(found);
+    Py_XDECREF(module);
+    return found ? 0 : -1;
+}
+
 static int wait_for_starters(void)
 {
     int n;
@@ -245,6 +272,7 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         wait = 1;
     *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), self->lwp, STARTING};
     atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
+    self->lwp->signal_stack = faulthandler_on();
     atomic_fetch_add(&starting, 1);
     int error;
     if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
@@ -609,8 +637,8 @@ int runtime_attach(void *module)
     PyGILState_STATE state = PyGILState_Ensure();
     lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
     int result = !lwp_type || PyModule_AddType(module, lwp_type) < 0 || PyModule_AddFunctions(module, functions) < 0
-                 || python_add_thread(module) < 0 || python_add_sync(module) < 0 || python_add_local(module) < 0
-                 || python_add_waits(module) < 0;
+                 || find_faulthandler() < 0 || python_add_thread(module) < 0 || python_add_sync(module) < 0
+                 || python_add_local(module) < 0 || python_add_waits(module) < 0;
 
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;
