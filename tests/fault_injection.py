@@ -8,6 +8,8 @@ same cycle of everything that the core does for a thread, once with the fault an
 holds with what it held before.  Prints what was raised and what was wrong, as JSON: an object for no fault, and a list
 with one for each.
 
+With a negative ERRNO that signal ends the process instead, and the cycle has threads only.
+
 NAME "python" is any allocation of the interpreter's while a thread is made, started and joined.
 """
 
@@ -106,8 +108,9 @@ def holdings() -> dict[str, int]:
 class Cycle:
     """Everything once.  What raises is noted, and the next step begun."""
 
-    def __init__(self, libraries: list[str]) -> None:
+    def __init__(self, libraries: list[str], only_threads: bool = False) -> None:
         self.libraries = libraries
+        self.only_threads = only_threads
         self.errors: list[BaseException] = []
 
     @contextmanager
@@ -143,11 +146,13 @@ class Cycle:
         self.thread(target, 1, 2)
         self.thread(target, 1, 2)  # on the same context
         self.thread(_deep, 150)
+        self._waiting()
+        if self.only_threads:
+            return self.errors
         self.lwp(scheduler.THREAD_FLAGS)
         self.lwp(Clone.VM | Clone.FS, signal.SIGCHLD, 7)
         self.lwp(0, signal.SIGCHLD, 7)
         self.lwp(Clone.FILES, signal.SIGCHLD, 7)
-        self._waiting()
         scheduler.measure(True)
         self.thread(target)
         scheduler.statistics()
@@ -226,6 +231,27 @@ def _faulty(arguments: argparse.Namespace, nth: int) -> dict[str, Any]:
     return {"failed": failed, "raised": raised, "wrong": wrong, "blocks": _blocks()}
 
 
+def _killed(arguments: argparse.Namespace, nth: int) -> dict[str, Any]:
+    """Whose process group has nobody left when its first has ended."""
+    shared = os.listdir("/dev/shm")
+    if (pid := os.fork()) == 0:
+        os.setpgid(0, 0)
+        _core.faults_set(arguments.name.encode(), nth, 1, arguments.errno)
+        Cycle([], only_threads=True).run()
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    wrong = [] if os.listdir("/dev/shm") == shared else ["a file in /dev/shm"]
+    try:
+        os.killpg(pid, 0)
+        wrong.append("a process")
+    except ProcessLookupError:
+        pass
+    failed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == -arguments.errno
+    if status and not failed:
+        wrong.append(f"wait status {status}")
+    return {"failed": failed, "raised": [], "wrong": wrong, "blocks": 0}
+
+
 def _without_memory(nth: int) -> dict[str, Any]:
     import _testcapi
 
@@ -288,9 +314,10 @@ def main() -> None:
         faults = [in_a_fork(partial(_without_memory, nth)) for nth in range(PYTHON_ALLOCATIONS)]
         json.dump({"faultless": None, "faults": faults}, sys.stdout)
         return
-    faultless = in_a_fork(partial(_faulty, arguments, EVERY))
+    once = _killed if arguments.errno < 0 else _faulty
+    faultless = in_a_fork(partial(once, arguments, EVERY))
     faults: list[dict[str, Any]] = []
-    while (result := in_a_fork(partial(_faulty, arguments, len(faults))))["failed"]:
+    while (result := in_a_fork(partial(once, arguments, len(faults))))["failed"]:
         if result["blocks"] > faultless["blocks"]:
             result["wrong"].append(
                 f"blocks of malloc: {faultless['blocks']} without a fault, {result['blocks']} with it"

@@ -5,20 +5,32 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import re
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NativeHelper
+from conftest import Child, NativeHelper, wait_until_parked
 
+import runtime
+from runtime import Clone, scheduler, sync
+from runtime.scheduler import spawn
+
+libc = ctypes.CDLL(None)
 NATIVE = Path(__file__).parent / "native"
 INJECTION = Path(__file__).parent / "fault_injection.py"
 
@@ -34,18 +46,18 @@ class Faulty:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-X", "faulthandler", *command],
-            env={**os.environ, "PYTHONPATH": str(self.root), **variables},
+            [sys.executable, *command],
+            env={**os.environ, "PYTHONPATH": str(self.root), "PYTHONFAULTHANDLER": "", **variables},
             capture_output=True,
             text=True,
             timeout=100,
             check=False,
         )
 
-    def inject(self, name: str, number: int, *options: str) -> list[dict[str, Any]]:
+    def inject(self, name: str, number: int, *options: str, **variables: str) -> list[dict[str, Any]]:
         """A list of what came of each fault; the test fails if anything was wrong."""
         libraries = [word for path in self.libraries for word in ("--library", path)]
-        done = self.run(str(INJECTION), name, str(number), *options, *libraries)
+        done = self.run(str(INJECTION), name, str(number), *options, *libraries, **variables)
         assert done.returncode == 0, done.stderr[-4000:]
         found = json.loads(done.stdout)
         if found["faultless"]:
@@ -82,7 +94,6 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper
 RAISED = [
     ("mmap", errno.ENOMEM, 2),
     ("mmap", errno.EAGAIN, 2),  # RLIMIT_MEMLOCK after mlockall(MCL_FUTURE)
-    ("malloc", errno.ENOMEM, 0),
     ("calloc", errno.ENOMEM, 10),
     ("realloc", errno.ENOMEM, 1),
     ("PyThreadState_New", errno.ENOMEM, 7),
@@ -162,6 +173,11 @@ def test_a_guard_region_refused_for_lack_of_memory_is_asked_for_again(number: in
     assert len(faulty.inject("mprotect", errno.ENOMEM, "--refused", "madvise", str(number), "1")) == 1
 
 
+def test_without_memory_for_a_signal_stack_a_thread_has_none(faulty: Faulty) -> None:
+    faults = faulty.inject("mmap", errno.ENOMEM, PYTHONFAULTHANDLER="1")
+    assert sorted(len(fault["raised"]) for fault in faults) == [0, 0, 1, 1]  # two contexts were made
+
+
 def test_without_any_sleep_all_waits_end(faulty: Faulty) -> None:
     """Every futex wait is refused: locks still exclude, joins still wait for the end, timeouts still come."""
     refused = ("--refused", "futex_wait", str(errno.ENOSYS), str(1 << 40))
@@ -205,3 +221,235 @@ assert os.listdir("/proc/self/task") == tasks
         count += 1
     assert count >= 1
     print(f"faults injected: {count}")
+
+
+# ---- killed ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("mmap", 1),
+        ("calloc", 5),
+        ("madvise", 3),
+        ("PyThreadState_New", 4),
+        ("clone", 4),
+        ("futex_wait", 4),
+        ("rseq", 1),
+    ],
+)
+def test_killed_at_each_step_nothing_is_left(name: str, least: int, faulty: Faulty) -> None:
+    """SIGKILL when the core makes its first, second ... call: no task and no file outlives the process."""
+    assert len(faulty.inject(name, -signal.SIGKILL)) >= least
+
+
+def shot(number: int) -> None:
+    began = sync.Event()
+
+    def wait_for_ever() -> None:
+        began.set()
+        sync.Event().wait()
+
+    thread = runtime.Thread(target=wait_for_ever)
+    thread.start()
+    began.wait()
+    wait_until_parked(thread.native_id or 0, private=True)
+    libc.tgkill(os.getpid(), thread.native_id, number)
+    signal.pause()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_thread_that_is_shot_takes_the_process_with_it(number: signal.Signals, child: Child) -> None:
+    """As the kernel has it (signal(7)); the process-style LWP that dies alone is in test_core.py."""
+    child(shot, int(number), status=-number)
+
+
+def test_faulthandler_tells_which_thread_was_shot(child: Child) -> None:
+    said = child(shot, int(signal.SIGSEGV), status=-signal.SIGSEGV).stderr
+    current = re.search(r"^Current thread .*\n((?: .*\n)+)", said, re.MULTILINE)
+    assert current
+    assert "in wait_for_ever" in current[1]
+
+
+# ---- the stack's end ------------------------------------------------------------------------------------------------
+
+
+def overflow(helper: str, earlier: int) -> None:
+    native = ctypes.CDLL(helper)
+
+    def too_deep() -> None:
+        native.recurse_for_ever(0)
+
+    for _ in range(earlier):
+        thread = runtime.Thread(target=int)
+        thread.start()
+        thread.join()
+    runtime.Thread(target=too_deep).start()
+    signal.pause()
+
+
+@pytest.mark.parametrize("earlier", [0, 1], ids=["new context", "used context"])
+def test_a_stack_overflow_in_c_is_reported(earlier: int, child: Child, native_helper: NativeHelper) -> None:
+    """With stock's threads the report is missing: only the main thread has a stack for the handler."""
+    said = child(overflow, native_helper.path, earlier, status=-signal.SIGSEGV).stderr
+    assert "Fatal Python error: Segmentation fault" in said
+    current = re.search(r"^Current thread .*\n((?: .*\n)+)", said, re.MULTILINE)
+    assert current
+    assert "in too_deep" in current[1]
+
+
+def overflow_beside_others(helper: str) -> None:
+    """In a process of its own in our memory, whose end we outlive: the memory of all others is as it was."""
+    native = ctypes.CDLL(helper)
+    go_on, began = sync.Event(), sync.Semaphore(0)
+
+    def sleep() -> None:
+        began.release()
+        go_on.wait()
+
+    def contents() -> list[bytes]:
+        places = [place for lwp in sleepers if (place := lwp.context)]
+        spans = [span for place in places for span in (place.stack, place.tls_block)]
+        return [ctypes.string_at(low, high - low) for low, high in spans]
+
+    sleepers = [spawn(sleep, stack_size=1 << 16) for _ in range(20)]
+    for _ in sleepers:
+        began.acquire()
+    for lwp in sleepers:
+        wait_until_parked(lwp.tid, private=True)
+    before = contents()
+    lost = spawn(native.recurse_for_ever, (0,), flags=Clone.VM, exit_signal=signal.SIGCHLD, stack_size=1 << 16)
+    lost.join()
+    assert lost.exit_status == -signal.SIGSEGV
+    assert contents() == before
+    go_on.set()
+    assert all(lwp.join() for lwp in sleepers)
+
+
+def test_a_stack_overflow_ends_at_the_guard(child: Child, native_helper: NativeHelper) -> None:
+    child(overflow_beside_others, native_helper.path)
+
+
+# ---- forbidden ------------------------------------------------------------------------------------------------------
+
+
+def forbidden(number: int) -> None:
+    """clone(2) is refused by a seccomp filter; what ran before goes on."""
+    go_on, answers = sync.Event(), sync.Semaphore(0)
+
+    def wait_and_answer() -> None:
+        go_on.wait()
+        answers.release()
+
+    thread = runtime.Thread(target=wait_and_answer)
+    thread.start()
+    clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET; SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, clone), (0x06, 0, 0, 0x50000 | number), (0x06, 0, 0, 0x7FFF0000)]
+    text = b"".join(struct.pack("HBBI", *step) for step in steps)
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    # PR_SET_SECCOMP, SECCOMP_MODE_FILTER; the other thread began before, and has none.
+    if libc.prctl(22, 2, program) != 0:
+        print("no filters")
+        go_on.set()
+        return
+    for _ in range(1000):
+        try:
+            runtime.Thread(target=int).start()
+        except RuntimeError as error:
+            said, why = str(error), error.__cause__
+        assert said == "can't start new thread"
+        assert isinstance(why, OSError)
+        assert why.errno == number
+    print(why)
+    assert scheduler.statistics().alive == 1 == scheduler.statistics().started
+    assert threading.active_count() == 2 == len(os.listdir("/proc/self/task"))
+    go_on.set()
+    answers.acquire()
+    thread.join()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EAGAIN], ids=_label)
+def test_a_filter_forbids_threads(number: int, child: Child) -> None:
+    said = child(forbidden, number).stdout
+    if said == "no filters\n":
+        pytest.skip("this kernel has no seccomp filters, or the sandbox forbids them")
+    assert f"[Errno {number}] {os.strerror(number)}: " in said
+    assert "seccomp filter" in said or number == errno.EAGAIN
+
+
+# ---- the clock is set -----------------------------------------------------------------------------------------------
+
+
+def deadlines() -> None:
+    """The kernel's own view of each sleeper: which clock its timeout is of, and what the timeout is."""
+    held, owned = sync.Lock(), sync.RLock()
+    held.acquire()
+    owned.acquire()
+    condition = sync.Condition()
+
+    def wait_in_condition() -> None:
+        with condition:
+            condition.wait(3600)
+
+    waits = [
+        partial(held.acquire, timeout=3600),
+        partial(owned.acquire, timeout=3600),
+        partial(sync.Event().wait, 3600),
+        partial(sync.Semaphore(0).acquire, timeout=3600),
+        partial(sync.Barrier(2).wait, 3600),
+        wait_in_condition,
+        partial(threading.current_thread().join, 3600),
+    ]
+    sleeper = runtime.Thread(target=sync.Event().wait)
+    sleeper.start()
+    waits[-1] = partial(sleeper.join, 3600)
+    futex = {"x86_64": "202", "aarch64": "98"}[os.uname().machine]
+    for wait in waits:
+        thread = runtime.Thread(target=wait)
+        begin = time.monotonic()
+        thread.start()
+        while True:
+            call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
+            if call[0] == futex and int(call[2], 16) & 0x7F == 9 and (until := int(call[4], 16)):  # FUTEX_WAIT_BITSET
+                seconds = ctypes.c_int64.from_address(until).value
+                if begin + 3599 <= seconds <= time.monotonic() + 3601:  # else it waits for the GIL, or its first moment
+                    break
+            os.sched_yield()
+        assert not int(call[2], 16) & 256, "FUTEX_CLOCK_REALTIME"
+    os._exit(0)
+
+
+def test_deadlines_are_of_the_monotonic_clock(child: Child) -> None:
+    """Which nobody can set: settimeofday(2) moves no deadline."""
+    child(deadlines)
+
+
+def another_time() -> None:
+    """The monotonic clock of the forked child is eleven days ahead: time_namespaces(7)."""
+    if libc.unshare(0x80) != 0:  # CLONE_NEWTIME
+        print("no namespace")
+        return
+    Path("/proc/self/timens_offsets").write_text("monotonic 1000000 0\n")
+    before = time.monotonic()
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            assert time.monotonic() > before + 999_999
+            sleeper = runtime.Thread(target=sync.Event().wait, daemon=True)
+            sleeper.start()
+            begin = time.monotonic()
+            assert not sync.Event().wait(0.01)
+            sleeper.join(0.01)
+            assert sleeper.is_alive()
+            assert begin + 0.02 <= time.monotonic() < begin + 60
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0) == (pid, 0)
+
+
+def test_deadlines_after_the_clock_has_jumped(child: Child) -> None:
+    if child(another_time).stdout:
+        pytest.skip("no time namespace can be made here")

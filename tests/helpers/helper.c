@@ -61,6 +61,16 @@ void fill_tcache(void)
 
 /* ---- identity, stack ------------------------------------------------------------------------------------------------- */
 
+/* A frame of a KiB for each level, all of it written. */
+__attribute__((noinline)) long recurse_for_ever(long level)
+{
+    volatile char frame[1000];
+
+    for (size_t i = 0; i < sizeof frame; i++)
+        frame[i] = (char)level;
+    return recurse_for_ever(level + 1) + frame[level % 1000];
+}
+
 /* What pthread_getattr_np says of the calling thread, and where its frame really is.  0 or errno. */
 int stack_range(uintptr_t out[3])
 {

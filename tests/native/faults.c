@@ -27,7 +27,7 @@ static struct rule {
     const char *name;
     atomic_long calls, failed;
     long from, count; /* calls from, from + 1 ... from + count - 1 fail */
-    int error;
+    int error; /* below 0: a signal that ends the process there */
 } rules[] = {
     {"mmap"}, {"mprotect"}, {"madvise"}, {"mincore"},
     {"malloc"}, {"calloc"}, {"realloc"}, {"PyThreadState_New"}, {"PyMem_RawMalloc"},
@@ -84,6 +84,8 @@ static int fails(const char *name)
     if (call < rule->from || call - rule->from >= rule->count)
         return 0;
     atomic_fetch_add(&rule->failed, 1);
+    if (rule->error < 0)
+        kill(getpid(), -rule->error);
     errno = rule->error;
     return 1;
 }
