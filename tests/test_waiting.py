@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from conftest import Child
+from conftest import ROOT, Child
 from sync_helpers import PATIENCE
 
 from runtime import Thread, scheduler, sync
@@ -340,3 +343,213 @@ def test_a_lock_taken_twice_is_a_circle_of_one() -> None:
         (wait,) = until(lambda: scheduler.waiting().cycles)[0]
         assert (wait.name, wait.holder_name, wait.address) == ("twice", "twice", id(lock))
         lock.release()
+
+
+# ---- run --watchdog ------------------------------------------------------------------------------------
+
+RUN = [sys.executable, "-m", "runtime", "run"]
+
+DEADLOCK = """
+import threading, time
+one, two, both = threading.Lock(), threading.Lock(), threading.Barrier(2)
+def take(first, second):
+    with first:
+        both.wait()
+        with second:
+            print("never")
+def first_way():
+    take(one, two)
+def second_way():
+    take(two, one)
+def beat():
+    while True:
+        time.sleep(0.01)
+"""
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def told(tmp_path: Path, source: str, last: str) -> str:
+    """What a program says on stderr up to the end of the paragraph with the text `last`; then it is killed."""
+    (tmp_path / "program.py").write_text(source)
+    command = [*RUN, "--watchdog", "0.2", "program.py"]
+    said = []
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if last in line:
+                break
+        process.kill()
+    assert last in said[-1], "".join(said)
+    return "".join(said)
+
+
+def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
+    source = DEADLOCK + (
+        'a = threading.Thread(target=first_way, name="A"); b = threading.Thread(target=second_way, name="B")\n'
+        "a.start(); b.start()\n"
+        "a.join()  # the main thread sleeps too\n"
+    )
+    text = told(tmp_path, source, "in join")
+    waits, _, stacks = text.partition("Stack of")
+    assert "nothing has moved for 0.2 s" in waits
+    cycle = next(line for line in waits.splitlines() if line.startswith("deadlock: "))
+    assert "'A' waits for lock <locked _thread.lock object at" in cycle
+    assert "held by 'B'" in cycle
+    assert "'B' waits for lock <locked _thread.lock object at" in cycle
+    assert "held by 'A'" in cycle
+    assert "'MainThread' waits for the end of <Thread(A, started" in waits
+    for line in ("in first_way", "in second_way", "with second:", "in take", "a.join()  # the main thread sleeps too"):
+        assert line in stacks
+    assert "runtime/cli/run.py" not in stacks
+
+
+def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) -> None:
+    source = DEADLOCK + (
+        'threading.Thread(target=first_way, name="A").start(); threading.Thread(target=second_way, name="B").start()\n'
+        "beat()\n"
+    )
+    text = told(tmp_path, source, "in beat")
+    assert text.startswith("lwp: deadlock for more than 0.2 s")
+    assert "nothing has moved" not in text
+
+
+def test_watchdog_tells_of_a_main_thread_that_reads(tmp_path: Path) -> None:
+    text = told(tmp_path, "import sys\nsys.stdin.readline()\n", "sys.stdin.readline()")
+    assert "nothing has moved" in text
+    assert "deadlock" not in text
+
+
+def test_watchdog_works_when_stderr_is_closed(tmp_path: Path) -> None:
+    source = "import sys, os\nsys.stderr.close()\nsys.stderr = None\nsys.stdin.readline()\n"
+    assert "nothing has moved" in told(tmp_path, source, "sys.stdin.readline()")
+
+
+def test_watchdog_speaks_once_for_each_standstill(child: Child) -> None:
+    def program() -> None:
+        from runtime import native
+
+        looks: list[bool] = []
+        ticks = [0]
+        event = sync.Event()
+
+        def tick() -> None:
+            ticks[0] += 1
+            if ticks[0] in (40, 80):
+                event.set()
+
+        def look(still: bool) -> bool:
+            looks.append(still)
+            return True
+
+        native.watch_start(tick, look, 0.02, 0.3)
+        for n in (1, 2):
+            event.wait()
+            event.clear()
+            assert looks.count(True) == n, looks
+        native.watch_stop()
+        native.watch_stop()  # harmless
+        native.watch_start(tick, None, 0.01, 0.1)
+        try:
+            native.watch_start(tick, None, 0.01, 0.1)
+        except RuntimeError:
+            native.watch_stop()
+        else:
+            raise AssertionError
+
+    child(program)
+
+
+def test_watchdog_is_silent_while_a_lock_is_held_for_computing(child: Child) -> None:
+    def program() -> None:
+        from hashlib import pbkdf2_hmac
+
+        from runtime import Thread, native
+        from runtime.watchdog import Watchdog
+
+        looks = [0]
+        lock, taken = sync.Lock(), sync.Event()
+        read, write = os.pipe()
+        watchdog = Watchdog(0.1, write)
+
+        def look(still: bool) -> bool:
+            looks[0] += 1
+            return watchdog.look(still)
+
+        def compute() -> None:
+            with lock:
+                taken.set()
+                while looks[0] < 5:
+                    pass
+                pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # without the GIL, so that nobody makes it switch
+
+        thread = Thread(target=compute)
+        native.watch_start(None, look, 0.005, 0.01)
+        thread.start()
+        taken.wait()
+        with lock:  # asleep until then
+            pass
+        native.watch_stop()
+        thread.join()
+        os.close(write)
+        assert os.read(read, 1000) == b""
+
+    child(program)
+
+
+def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import _thread, os, sys, threading, time\n"
+        "from runtime import scheduler\n"
+        "threading.Thread(target=time.sleep, args=(0.5,)).start()\n"
+        "time.sleep(0.5)\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    sys.exit(7)\n"
+        "print(os.waitpid(pid, 0)[1])\n"
+        "print(threading.active_count(), _thread._count(), len(sys._current_frames()))\n"
+        "print(scheduler.statistics())\n"
+    )
+    said = [
+        subprocess.run(
+            [*RUN, *options, "program.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+        )
+        for options in ([], ["--watchdog", "0.1"])
+    ]
+    assert said[0].stdout == said[1].stdout
+    assert [run.returncode for run in said] == [0, 0]
+    assert "nothing has moved" in said[1].stderr
+
+
+def test_the_watching_thread_gets_no_signals(child: Child) -> None:
+    def program() -> None:
+        from runtime import native
+
+        seen: list[str] = []
+        event = sync.Event()
+
+        def tick() -> None:
+            seen.append(Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text())
+            event.set()
+
+        native.watch_start(tick, None, 0.01, 1.0)
+        event.wait()
+        native.watch_stop()
+        blocked = int(seen[0].partition("SigBlk:")[2].split()[0], 16)
+        assert [n for n in range(1, 32) if not blocked >> (n - 1) & 1] == [9, 19]  # SIGKILL, SIGSTOP
+
+    child(program)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_watchdog_of_no_time(seconds: str) -> None:
+    command = [*RUN, "--watchdog", seconds, "program.py"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"'--watchdog': {seconds!r}" in done.stderr or f"'--watchdog': {seconds} is not" in done.stderr

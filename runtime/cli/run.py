@@ -32,11 +32,14 @@ class Program:
     stack_size: int | None  #: bytes for each thread; None leaves threading.stack_size() alone
     report: bool  #: figures on stderr at the end
     children: bool  #: the Python processes that it starts, too
+    watchdog: float | None  #: seconds of standing still until that is told
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         _forget_click()
         _install(self.stack_size, self.report, self.children)
+        if self.watchdog is not None:
+            _watch(self.watchdog)
         try:
             if self.kind == "module":
                 _begin(("-m", *self.args), os.getcwd())
@@ -75,6 +78,18 @@ def _install(stack_size: int | None, report: bool, children: bool) -> None:
     if children:
         pass_on(stack_size)
     runtime.install()
+
+
+def _watch(patience: float) -> None:
+    import atexit
+
+    from runtime import native
+    from runtime.watchdog import Watchdog
+
+    # The program may close or replace sys.stderr, and the descriptor too.
+    fd = os.dup(sys.stderr.fileno() if sys.stderr is not None else 2)
+    native.watch_start(None, Watchdog(patience, fd).look, min(patience / 4, 0.5), patience)
+    atexit.register(native.watch_stop)
 
 
 # ---- as Modules/main.c does --------------------------------------------------------------------------------
@@ -239,6 +254,12 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
     return size
 
 
+def _patience(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0.1 <= value <= 1e6:  # NaN, too, is not
+        raise click.BadParameter(f"{value:g} is not a number of seconds from 0.1 to 1e6")
+    return value
+
+
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
@@ -249,18 +270,25 @@ class _Run(click.Command):
                 if at <= len(args):  # else the value is missing, which click tells
                     args = [*args[:at], "--", *args[at:]]
                 break
-            at += 2 if args[at] == "--stack-size" else 1
+            at += 2 if args[at] in ("--stack-size", "--watchdog") else 1
         return super().parse_args(ctx, args)
 
 
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--stack-size SIZE] [--report] [--children]",
+    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--children]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
+@click.option(
+    "--watchdog",
+    type=float,
+    callback=_patience,
+    metavar="SECONDS",
+    help="When nothing has moved for so long, say on stderr who waits for what, and all stacks.",
+)
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S).")
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
@@ -268,6 +296,7 @@ class _Run(click.Command):
 def run(
     stack_size: int | None,
     report: bool,
+    watchdog: float | None,
     children: bool,
     module: str | None,
     code: str | None,
@@ -284,10 +313,14 @@ def run(
     size from the environment (LWP_CHILDREN, LWP_STACK_SIZE), whatever their options, but for -S; not if they are
     given an environment without it, or belong to another Python installation.
 
+    --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
+    for the network, a child process or a long sleep stands still too.  Forked children are not watched.
+
     \b
     Examples:
       lwp run server.py --port 8000
       lwp run --report -m http.server 8000
+      lwp run --watchdog 10 server.py
       lwp run -c 'import threading; print(threading.stack_size())'
     """
     if module is not None and code is not None:
@@ -297,9 +330,9 @@ def run(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
         )
     if module is not None:
-        return Program("module", module, args, stack_size, report, children)
+        return Program("module", module, args, stack_size, report, children, watchdog)
     if code is not None:
-        return Program("code", code, args, stack_size, report, children)
+        return Program("code", code, args, stack_size, report, children, watchdog)
     if not args:
         raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
-    return Program("script", args[0], args[1:], stack_size, report, children)
+    return Program("script", args[0], args[1:], stack_size, report, children, watchdog)

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from runtime.native._types import thread_start as thread_start
     from runtime.native._types import thread_waited as thread_waited
     from runtime.native._types import waits as waits
+    from runtime.native._types import watch_start as watch_start
+    from runtime.native._types import watch_stop as watch_stop
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 

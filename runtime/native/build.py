@@ -33,6 +33,7 @@ SOURCES = [
     "python.c",
     "python_thread.c",
     "python_waits.c",
+    "python_watch.c",
     "python_chunks.c",
     "python_sync.c",
     "python_entrance.c",

@@ -638,7 +638,7 @@ int runtime_attach(void *module)
     lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
     int result = !lwp_type || PyModule_AddType(module, lwp_type) < 0 || PyModule_AddFunctions(module, functions) < 0
                  || find_faulthandler() < 0 || python_add_thread(module) < 0 || python_add_sync(module) < 0
-                 || python_add_local(module) < 0 || python_add_waits(module) < 0;
+                 || python_add_local(module) < 0 || python_add_waits(module) < 0 || python_add_watch(module) < 0;
 
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;

@@ -1,0 +1,122 @@
+"""What a program stands still for: `run --watchdog`.
+
+Nothing moves when no thread was switched to or away, and none runs or is about to.  So it is, too, while a program
+waits for the network, a child process or a long sleep: the report says what it waits for.  A circle of waits without
+timeouts is told even if other threads go on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import tokenize  # noqa: F401  what linecache imports late: in a standstill somebody may sleep in an import
+import traceback
+from types import FrameType
+
+from runtime.waits import Wait, Waiting, describe_cycle, name_of, waiting
+
+__all__ = ["Watchdog", "report"]
+
+_OUR_START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cli", "run.py")
+
+
+def _tids() -> dict[int, int]:
+    """The tid by ident, of the threads that have a Thread."""
+    active = list(threading._active.values())  # type: ignore[attr-defined]
+    return {thread.ident: thread.native_id for thread in active if thread.native_id is not None}
+
+
+def _stack(frame: FrameType) -> str:
+    """As a traceback shows it, without the frames below the program's."""
+    entries = traceback.extract_stack(frame)
+    ours = [at for at, entry in enumerate(entries) if entry.filename == _OUR_START]
+    return "".join(traceback.format_list(entries[ours[-1] + 1 if ours else 0 :]))
+
+
+def _stacks(tids: dict[int, int]) -> list[str]:
+    """The stacks of all threads but the caller's; those who have the same together."""
+    who: dict[str, list[str]] = {}
+    for ident, frame in sys._current_frames().items():
+        if ident != threading.get_ident():
+            name = repr(name_of(ident, tids.get(ident)))
+            who.setdefault(_stack(frame), []).append(f"{name} (tid {tids[ident]})" if ident in tids else name)
+    return [f"Stack of {', '.join(names)}, most recent call last:\n{stack}" for stack, names in who.items()]
+
+
+def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
+    """The circles that no timeout will break."""
+    return [cycle for cycle in found.cycles if all(wait.deadline is None for wait in cycle)]
+
+
+_Circle = frozenset[tuple[int, int, float]]
+
+
+def _identity(cycle: tuple[Wait, ...]) -> _Circle:
+    return frozenset((wait.ident, wait.address, wait.since) for wait in cycle)
+
+
+def report(why: str, found: Waiting) -> str:
+    """All that is known of who waits for what, and all Python stacks."""
+    now = time.monotonic()
+    deadlocks = _deadlocks(found)
+    lines = [f"lwp: {why}"]
+    for wait in found.waits:
+        left = "" if wait.deadline is None else f", {wait.deadline - now:.1f} s to its timeout"
+        lines.append(f"  {wait}, for {now - wait.since:.1f} s{left}")
+    for cycle in found.cycles:
+        lines.append(f"{'deadlock' if cycle in deadlocks else 'circle, until a timeout'}: {describe_cycle(cycle)}")
+    tids = {**_tids(), **{wait.ident: wait.tid for wait in found.waits}}
+    return "\n".join(lines) + "\n" + "".join(_stacks(tids))
+
+
+def _runs(tid: str) -> bool:
+    """Whether the task is on a CPU, or would be if there were one for it."""
+    try:
+        with open(f"/proc/self/task/{tid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "R"
+    except OSError:  # it has ended
+        return False
+
+
+class Watchdog:
+    """Tells on a file descriptor, from a thread that is not one of the program's, when it stands still.
+
+    seconds: of standing still until it is told, once until something moves again; a circle is told when it has been
+    there for as long.
+    """
+
+    def __init__(self, seconds: float, fd: int) -> None:
+        self._seconds = seconds
+        self._fd = fd
+        self._seen: set[_Circle] = set()  # at the last look
+        self._told: set[_Circle] = set()
+        _stack(sys._getframe())  # what that loads is loaded now
+
+    def look(self, still: bool) -> bool:
+        """Whether the program really stands still, if it seems to; that, or a circle, is told."""
+        me = str(threading.get_native_id())
+        found = waiting()
+        circles = {_identity(cycle) for cycle in _deadlocks(found)}
+        if still and any(_runs(tid) for tid in os.listdir("/proc/self/task") if tid != me):
+            still = False  # it only got no CPU
+        lasting = (circles & self._seen) - self._told
+        self._seen = circles
+        self._told &= circles
+        if still:
+            self._tell(f"nothing has moved for {self._seconds:g} s", found)
+        elif lasting:
+            self._tell(f"deadlock for more than {self._seconds:g} s", found)
+        if still or lasting:
+            self._told |= circles
+        return still
+
+    def _tell(self, why: str, found: Waiting) -> None:
+        left = report(why, found).encode(errors="backslashreplace")
+        # Not through sys.stderr: a thread that holds its lock may be among those that stand still.
+        while left:
+            try:
+                left = left[os.write(self._fd, left) :]
+            except OSError:  # nobody reads it
+                return
