@@ -1,8 +1,8 @@
 """What a program stands still for: `run --watchdog`.
 
-Nothing moves when no thread was switched to or away, and none runs or is about to.  So it is, too, while a program
-waits for the network, a child process or a long sleep: the report says what it waits for.  A circle of waits without
-timeouts is told even if other threads go on.
+Nothing moves when no thread has used the CPU or was switched to, and none is about to run.  So it is, too, while a
+program waits for the network, a child process or a long sleep: the report says what it waits for.  A circle of waits
+without timeouts is told even if other threads go on.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def report(why: str, found: Waiting) -> str:
 
 
 def _runs(tid: str) -> bool:
-    """Whether the task is on a CPU, or would be if there were one for it."""
+    """Whether the task would be on a CPU if there were one for it; with the GIL, others may sleep for that."""
     try:
         with open(f"/proc/self/task/{tid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] == "R"

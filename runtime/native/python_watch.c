@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct {
@@ -21,7 +22,24 @@ static struct {
     pid_t pid; /* 0: there is none */
 } watch;
 
-static long switches_of(int who)
+/* ---- whether anything moves ---------------------------------------------------------------------------------------------- */
+
+enum { NOTHING = 100000 }; /* ns of CPU time: more than the readings of two clocks are apart */
+
+struct activity {
+    int64_t cpu; /* ns */
+    long switches;
+};
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static long switches(int who)
 {
     struct rusage used;
 
@@ -29,17 +47,24 @@ static long switches_of(int who)
     return used.ru_nvcsw + used.ru_nivcsw;
 }
 
-/* All threads', also of those that have ended, but for this one's.  None more, and nobody on a CPU: nobody has run, since whoever
- * goes to sleep is switched away. */
-static long switches(void)
+/* All threads', also of those that have ended, but for this one's. */
+static struct activity activity(void)
 {
-    long mine, all;
+    struct activity a;
+    long mine;
 
     do {
-        mine = switches_of(RUSAGE_THREAD);
-        all = switches_of(RUSAGE_SELF);
-    } while (mine != switches_of(RUSAGE_THREAD));
-    return all - mine;
+        mine = switches(RUSAGE_THREAD);
+        a.switches = switches(RUSAGE_SELF) - mine;
+        a.cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    } while (mine != switches(RUSAGE_THREAD));
+    return a;
+}
+
+/* Who goes to sleep is switched away, who computes may not be for long. */
+static int moved(struct activity before, struct activity now)
+{
+    return now.switches != before.switches || now.cpu - before.cpu > NOTHING;
 }
 
 /* ---- the thread ---------------------------------------------------------------------------------------------------------- */
@@ -65,7 +90,7 @@ static void *run(void *unused)
 {
     int64_t next, still = 0, unseen = 0;
     int told = 0; /* of this standstill */
-    long before = switches(), now;
+    struct activity before = activity(), now;
 
     for (;; before = now) {
         next = park_now() + watch.every;
@@ -75,12 +100,12 @@ static void *run(void *unused)
             return NULL;
         if (watch.tick != Py_None)
             call(watch.tick, NULL);
-        now = switches();
+        now = activity();
         if (watch.look == Py_None)
             continue;
         unseen += watch.every;
         still += watch.every;
-        if (now != before)
+        if (moved(before, now))
             told = still = 0;
         if (still >= watch.patience && !told) {
             told = call(watch.look, Py_True);
@@ -145,8 +170,8 @@ static PyObject *watch_stop(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
      "watch_start(tick, look, every, patience): from a thread beside the program, every so many seconds tick() is called, and\n"
-     "look(True) when no thread was switched to or away for `patience` seconds, once if that returned true; look(False) after\n"
-     "as long otherwise.  None for either: not called.  RuntimeError: it is watched already."},
+     "look(True) when no thread has run for `patience` seconds, once if that returned true; look(False) after as long\n"
+     "otherwise.  None for either: not called.  RuntimeError: it is watched already."},
     {"watch_stop", watch_stop, METH_NOARGS, "Ends that, after a call that is under way."},
     {0},
 };
