@@ -13,11 +13,13 @@ import threading
 import time
 import tokenize  # noqa: F401  what linecache imports late: in a standstill somebody may sleep in an import
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from runtime.waits import Wait, Waiting, describe_cycle, name_of, waiting
 
-__all__ = ["Watchdog", "report"]
+__all__ = ["Watchdog", "report", "teller"]
 
 _OUR_START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cli", "run.py")
 
@@ -80,16 +82,28 @@ def _runs(tid: str) -> bool:
         return False
 
 
+def teller(fd: int) -> Callable[[str], None]:
+    """Writes on a file descriptor, not through sys.stderr: who holds a lock of that may be among those that sleep."""
+
+    def tell(text: str) -> None:
+        left = text.encode(errors="backslashreplace")
+        with suppress(OSError):  # nobody reads it
+            while left:
+                left = left[os.write(fd, left) :]
+
+    return tell
+
+
 class Watchdog:
-    """Tells on a file descriptor, from a thread that is not one of the program's, when it stands still.
+    """Tells when the program stands still; asked by a thread that is not one of the program's.
 
     seconds: of standing still until it is told, once until something moves again; a circle is told when it has been
     there for as long.
     """
 
-    def __init__(self, seconds: float, fd: int) -> None:
+    def __init__(self, seconds: float, tell: Callable[[str], object]) -> None:
         self._seconds = seconds
-        self._fd = fd
+        self._tell = tell
         self._seen: set[_Circle] = set()  # at the last look
         self._told: set[_Circle] = set()
         _stack(sys._getframe())  # what that loads is loaded now
@@ -105,18 +119,9 @@ class Watchdog:
         self._seen = circles
         self._told &= circles
         if still:
-            self._tell(f"nothing has moved for {self._seconds:g} s", found)
+            self._tell(report(f"nothing has moved for {self._seconds:g} s", found))
         elif lasting:
-            self._tell(f"deadlock for more than {self._seconds:g} s", found)
+            self._tell(report(f"deadlock for more than {self._seconds:g} s", found))
         if still or lasting:
             self._told |= circles
         return still
-
-    def _tell(self, why: str, found: Waiting) -> None:
-        left = report(why, found).encode(errors="backslashreplace")
-        # Not through sys.stderr: a thread that holds its lock may be among those that stand still.
-        while left:
-            try:
-                left = left[os.write(self._fd, left) :]
-            except OSError:  # nobody reads it
-                return

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -471,12 +476,12 @@ def test_watchdog_is_silent_while_a_lock_is_held_for_computing(child: Child) -> 
         from hashlib import pbkdf2_hmac
 
         from runtime import Thread, native
-        from runtime.watchdog import Watchdog
+        from runtime.watchdog import Watchdog, teller
 
         looks = [0]
         lock, taken = sync.Lock(), sync.Event()
         read, write = os.pipe()
-        watchdog = Watchdog(0.1, write)
+        watchdog = Watchdog(0.1, teller(write))
 
         def look(still: bool) -> bool:
             looks[0] += 1
@@ -553,3 +558,126 @@ def test_watchdog_of_no_time(seconds: str) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"'--watchdog': {seconds!r}" in done.stderr or f"'--watchdog': {seconds} is not" in done.stderr
+
+
+# ---- run --live ----------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A program on a pseudo-terminal of 40 lines of 160 columns."""
+
+    def __init__(self, *command: str, cwd: Path, **streams: Any) -> None:
+        self._fd, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+        streams = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env={**environment(), "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}, **streams
+        )
+        os.close(slave)
+        self.said = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._fd)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def _read(self) -> bool:
+        try:
+            more = os.read(self._fd, 65536).decode(errors="replace")
+        except OSError:  # EIO: nobody has it open any more
+            return False
+        self.said += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", more)
+        return more != ""
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """What it has shown that matches."""
+        while not (found := re.search(pattern, self.said)):
+            assert self._read(), self.said
+        return found
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        return self.process.wait()
+
+
+LIVE = """
+import os, sys, threading
+lock, rlock, event = threading.Lock(), threading.RLock(), threading.Event()
+def hold():
+    with rlock:
+        event.wait()
+def want():
+    with rlock:
+        pass
+holder, wanter = threading.Thread(target=hold, name="holder"), threading.Thread(target=want, name="wanter")
+holder.start()
+wanter.start()
+print("hello")
+sys.stdin.readline()
+if (pid := os.fork()) == 0:
+    print("child")
+    os._exit(3)
+print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+event.set()
+holder.join()
+print("unfinished", end="")
+sys.exit(5)
+"""
+
+
+def test_live_shows_names_and_what_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(LIVE)
+    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path) as terminal:
+        tid = terminal.process.pid
+        row = r" +\d+ +asleep +{} +\d\.\d\d s +\d+ +program.py:{}"
+        terminal.wait_for("holder" + row.format(r"event <threading.Event at 0x[0-9a-f]+: unset>", 11))
+        terminal.wait_for("wanter" + row.format(r"rlock <locked _thread.RLock object [^>]*> of holder", 12))
+        terminal.wait_for(rf"MainThread +{tid} +asleep +at program.py:14 ")
+        terminal.wait_for("3 threads")
+        terminal.type("\n")
+        assert terminal.end() == 5
+        for text in ("hello\r\n", "child\r\n", "status 3\r\n", "unfinished\r\n"):
+            assert text in terminal.said
+
+
+def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import sys\nsys.stdin.readline()\nprint(type(sys.stdout).__name__, end='')\n")
+    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, stdout=subprocess.PIPE) as terminal:
+        terminal.wait_for("MainThread")
+        terminal.type("\n")
+        assert terminal.end() == 0
+        assert terminal.process.stdout
+        assert terminal.process.stdout.read() == b"TextIOWrapper"
+
+
+def test_live_and_watchdog_together(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import sys\nsys.stdin.readline()\n")
+    with Terminal(*RUN, "--live", "--watchdog", "0.2", "program.py", cwd=tmp_path) as terminal:
+        terminal.wait_for("nothing has moved for 0.2 s")
+        terminal.wait_for("1 thread ")
+        terminal.type("\n")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_live_needs_a_terminal(term: str, tmp_path: Path) -> None:
+    command = [*RUN, "--live", "program.py"]
+    if term == "dumb":
+        with Terminal("env", "TERM=dumb", *command, cwd=tmp_path) as terminal:
+            status, said = terminal.end(), terminal.said
+    else:
+        done = subprocess.run(
+            command, env={**environment(), "TERM": term}, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        status, said = done.returncode, done.stderr
+    assert status == 2
+    assert " ".join(said.split()) == "lwp: --live needs a terminal on standard error, with its kind in TERM"

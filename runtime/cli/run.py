@@ -33,13 +33,14 @@ class Program:
     report: bool  #: figures on stderr at the end
     children: bool  #: the Python processes that it starts, too
     watchdog: float | None  #: seconds of standing still until that is told
+    live: bool  #: a table of its threads on the terminal
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         _forget_click()
         _install(self.stack_size, self.report, self.children)
-        if self.watchdog is not None:
-            _watch(self.watchdog)
+        if self.live or self.watchdog is not None:
+            _watch(self.live, self.watchdog)
         try:
             if self.kind == "module":
                 _begin(("-m", *self.args), os.getcwd())
@@ -80,15 +81,28 @@ def _install(stack_size: int | None, report: bool, children: bool) -> None:
     runtime.install()
 
 
-def _watch(patience: float) -> None:
+def _watch(live: bool, patience: float | None) -> None:
     import atexit
+    import threading
 
-    from runtime import native
-    from runtime.watchdog import Watchdog
+    from runtime import native, thread
+    from runtime.watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
-    fd = os.dup(sys.stderr.fileno() if sys.stderr is not None else 2)
-    native.watch_start(None, Watchdog(patience, fd).look, min(patience / 4, 0.5), patience)
+    tell = teller(os.dup(sys.stderr.fileno() if sys.stderr is not None else 2))
+    tick = look = None
+    if live:
+        from runtime.cli._live import View, note_starts
+
+        view = View()
+        tick, tell = view.refresh, view.tell
+        for cls in (threading.Thread, thread.Thread):
+            note_starts(cls)
+        view.start()
+        atexit.register(view.stop)
+    if patience is not None:
+        look = Watchdog(patience, tell).look
+    native.watch_start(tick, look, 0.5 if patience is None else min(patience / 4, 0.5), patience or 0.0)
     atexit.register(native.watch_stop)
 
 
@@ -277,7 +291,7 @@ class _Run(click.Command):
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--children]",
+    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--children]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
@@ -289,6 +303,7 @@ class _Run(click.Command):
     metavar="SECONDS",
     help="When nothing has moved for so long, say on stderr who waits for what, and all stacks.",
 )
+@click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S).")
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
@@ -297,6 +312,7 @@ def run(
     stack_size: int | None,
     report: bool,
     watchdog: float | None,
+    live: bool,
     children: bool,
     module: str | None,
     code: str | None,
@@ -316,6 +332,9 @@ def run(
     --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.
 
+    --live shows each thread's name, tid, state, what it waits for and who holds that, CPU time, switches, and where
+    it was started, twice a second, below what the program prints.
+
     \b
     Examples:
       lwp run server.py --port 8000
@@ -329,10 +348,14 @@ def run(
         raise click.UsageError(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
         )
+    if live and (
+        sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    ):
+        raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if module is not None:
-        return Program("module", module, args, stack_size, report, children, watchdog)
+        return Program("module", module, args, stack_size, report, children, watchdog, live)
     if code is not None:
-        return Program("code", code, args, stack_size, report, children, watchdog)
+        return Program("code", code, args, stack_size, report, children, watchdog, live)
     if not args:
         raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
-    return Program("script", args[0], args[1:], stack_size, report, children, watchdog)
+    return Program("script", args[0], args[1:], stack_size, report, children, watchdog, live)
