@@ -239,7 +239,7 @@ assert os.listdir("/proc/self/task") == tasks
     ],
 )
 def test_killed_at_each_step_nothing_is_left(name: str, least: int, faulty: Faulty) -> None:
-    """SIGKILL when the core makes its first, second ... call: no task and no file outlives the process."""
+    """SIGKILL when the core makes its first, second ... call: no task outlives the process."""
     assert len(faulty.inject(name, -signal.SIGKILL)) >= least
 
 
