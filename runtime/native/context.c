@@ -179,7 +179,8 @@ void *context_signal_stack(struct context *c)
     park_lock(&cache_lock);
     mapped += size;
     park_unlock(&cache_lock);
-    return c->signal_stack = stack;
+    c->signal_stack = stack;
+    return stack;
 }
 
 /* ---- TLS ----------------------------------------------------------------------------------------------------------- */

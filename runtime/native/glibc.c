@@ -244,7 +244,7 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
             pthread_attr_destroy(&attr);
             return refuse("no memory for the probe's stack: %s", strerror(errno));
         }
-        pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
+        (void)pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
     } else { /* the size too: under a small RLIMIT_STACK the guard would not fit */
         pthread_attr_setstacksize(&attr, PROBE_STACK + PROBE_GUARD);
         pthread_attr_setguardsize(&attr, PROBE_GUARD);
@@ -304,7 +304,7 @@ static int find_stack_fields(const struct probe *own, const struct probe *other)
     free(fake);
     if (error)
         return refuse("pthread_getattr_np on a blank descriptor: %s", strerror(error));
-    pthread_attr_getstack(&attr, &base, &size);
+    (void)pthread_attr_getstack(&attr, &base, &size);
     pthread_attr_destroy(&attr);
     if (base != own->stack || size != PROBE_STACK)
         return refuse("pthread_getattr_np reads %p + %zu from stackblock, expected %p + %d", base, size, (void *)own->stack,
@@ -742,6 +742,7 @@ int glibc_calibrate(char *why, size_t room)
 
     /* pthread_exit and cancellation unwind with libgcc_s, which glibc loads at the first need and aborts when it can't:
      * then a daemon thread at exit would take the process down.  So it is loaded while a missing one can be reported. */
+    /* cppcheck-suppress leakReturnValNotUsed ; it stays */
     if (!dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL))
         return refuse("libgcc_s.so.1, which pthread_exit needs, can't be loaded: %s", dlerror());
     list_facts();

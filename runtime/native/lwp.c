@@ -167,7 +167,7 @@ static void run_key_destructors(void *self)
 static void tidy_libc(struct context *context)
 {
     if (dlerror())
-        dlerror(); /* the second call frees the text */
+        (void)dlerror(); /* the second call frees the text */
     uselocale(LC_GLOBAL_LOCALE);
     if (context->resolver.options || context->resolver.nscount) {
         res_nclose(&context->resolver);

@@ -1,0 +1,436 @@
+/* The C core without Python, for tests/test_native.py: built with sanitizers, and run under valgrind.
+ *
+ * core NAME runs one of the programs below; status 0 says that all was as expected. */
+#include "arch/arch.h"
+#include "context.h"
+#include "glibc.h"
+#include "inspect.h"
+#include "lwp.h"
+#include "park.h"
+#include "sync.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHECK(condition)                                                             \
+    do {                                                                             \
+        if (!(condition)) {                                                          \
+            dprintf(2, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);      \
+            abort();                                                                 \
+        }                                                                            \
+    } while (0)
+
+static int rounds; /* fewer under valgrind, which runs one thread at a time */
+
+/* ---- helpers ---------------------------------------------------------------------------------------------------------- */
+
+static struct lwp *start(size_t stack_size, void (*run)(void *), void *arg)
+{
+    struct lwp *lwp = lwp_new(stack_size);
+    CHECK(lwp);
+    CHECK(lwp_start(lwp, lwp_thread_flags, 0, run, arg) == 0);
+    return lwp;
+}
+
+static void join(struct lwp *lwp)
+{
+    int error;
+    while ((error = lwp_join(lwp, PARK_FOREVER)) == EINTR)
+        ;
+    CHECK(error == 0);
+    CHECK(!lwp_alive(lwp));
+    lwp_release(lwp);
+}
+
+static void check_nothing_left(void)
+{
+    struct lwp_statistics statistics;
+    struct context_counts counts;
+
+    do { /* who has been released is reaped when the kernel has cleared its word */
+        lwp_reap();
+        lwp_read_statistics(&statistics);
+        context_count(&counts);
+        sched_yield();
+    } while (statistics.alive || counts.made != counts.cached);
+    CHECK(atomic_load(glibc.thread_count) == 1);
+}
+
+/* ---- threads ---------------------------------------------------------------------------------------------------------- */
+
+static __thread int mine = 41;
+static pthread_key_t key;
+static atomic_int destroyed;
+
+static void destroy(void *value)
+{
+    free(value);
+    atomic_fetch_add(&destroyed, 1);
+}
+
+static void use_everything(void *arg)
+{
+    char frame[24 * 1024], *block = malloc(1000);
+
+    CHECK(mine == 41);
+    mine++;
+    CHECK(errno == 0);
+    memset(frame, 1, sizeof frame);
+    CHECK(block);
+    memset(block, frame[100], 1000);
+    CHECK(pthread_setspecific(key, block) == 0);
+    close(-1);
+    CHECK(errno == EBADF);
+    CHECK((void *)pthread_self() == ((struct lwp *)arg)->context->pthread);
+}
+
+static void threads(void)
+{
+    CHECK(pthread_key_create(&key, destroy) == 0);
+    for (int i = 0; i < rounds; i++) {
+        struct lwp *lwp = lwp_new((size_t)64 * 1024 << i % 4);
+        CHECK(lwp);
+        CHECK(lwp_start(lwp, lwp_thread_flags, 0, use_everything, lwp) == 0);
+        join(lwp);
+    }
+    CHECK(atomic_load(&destroyed) == rounds);
+    pthread_key_delete(key);
+}
+
+static atomic_int gate, began;
+
+static void wait_at_gate(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&began, 1);
+    while (!atomic_load(&gate))
+        park_wait(&gate, 0, PARK_FOREVER, PARK_PRIVATE);
+}
+
+static void open_gate(void)
+{
+    atomic_store(&gate, 1);
+    park_wake(&gate, INT32_MAX, PARK_PRIVATE);
+}
+
+static void crowd(void)
+{
+    struct lwp *lwps[64];
+
+    for (int i = 0; i < 64; i++)
+        lwps[i] = start(64 * 1024, wait_at_gate, NULL);
+    CHECK(lwp_join(lwps[0], park_now() + 1000000) == ETIMEDOUT);
+    open_gate();
+    for (int i = 0; i < 64; i++)
+        if (i % 2)
+            lwp_release(lwps[i]); /* detached */
+        else
+            join(lwps[i]);
+}
+
+static void refused(void)
+{
+    struct lwp *lwp = lwp_new(64 * 1024);
+    CHECK(lwp);
+    for (int i = 0; i < rounds; i++) /* the kernel wants CLONE_SIGHAND with CLONE_THREAD */
+        CHECK(lwp_start(lwp, CLONE_VM | CLONE_THREAD | lwp_own_flags, 0, wait_at_gate, NULL) == EINVAL);
+    open_gate();
+    CHECK(lwp_start(lwp, lwp_thread_flags, 0, wait_at_gate, NULL) == 0);
+    join(lwp);
+    lwp_release(lwp_new(64 * 1024));
+}
+
+/* ---- processes -------------------------------------------------------------------------------------------------------- */
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void fork_and_start(void *arg)
+{
+    (void)arg;
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        join(start(64 * 1024, nothing, NULL));
+        _exit(7);
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
+static void forks(void)
+{
+    struct lwp *waiting = start(64 * 1024, wait_at_gate, NULL);
+
+    for (int i = 0; i < rounds; i++) {
+        fork_and_start(NULL);
+        join(start(256 * 1024, fork_and_start, NULL));
+    }
+    open_gate();
+    join(waiting);
+}
+
+static void processes(void)
+{
+    for (int i = 0; i < rounds; i++) {
+        struct lwp *lwp = lwp_new(64 * 1024);
+        CHECK(lwp);
+        lwp->exit_status = 7;
+        CHECK(lwp_start(lwp, CLONE_VM | lwp_own_flags, SIGCHLD, nothing, NULL) == 0);
+        int error;
+        while ((error = lwp_join(lwp, PARK_FOREVER)) == EINTR)
+            ;
+        CHECK(error == 0 && WEXITSTATUS(lwp->wait_status) == 7);
+        lwp_release(lwp);
+
+        struct lwp *copy = lwp_copied();
+        CHECK(copy);
+        long pid = lwp_copy(copy, i % 2 ? CLONE_FILES : 0, SIGCHLD);
+        if (pid == 0)
+            _exit(8);
+        CHECK(pid > 0 && lwp_join(copy, PARK_FOREVER) == 0 && WEXITSTATUS(copy->wait_status) == 8);
+        lwp_release(copy);
+    }
+}
+
+/* ---- synchronisation -------------------------------------------------------------------------------------------------- */
+
+static struct sync_lock the_lock;
+static long counter; /* under the_lock */
+static atomic_int timeouts;
+
+static int acquire(int64_t deadline)
+{
+    int64_t since = 0;
+    int error = 0;
+
+    if (sync_lock_try(&the_lock))
+        return 1;
+    while ((error = sync_lock_wait(&the_lock, deadline, &since)) == EINTR)
+        ;
+    return error == 0;
+}
+
+static void count_up(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < rounds; i++) {
+        if (i % 5 == 0 && !acquire(park_now() + 1000)) {
+            atomic_fetch_add(&timeouts, 1);
+            continue;
+        }
+        if (i % 5)
+            CHECK(acquire(PARK_FOREVER));
+        long seen = counter;
+        if (i % 3 == 0)
+            sched_yield();
+        counter = seen + 1;
+        CHECK(sync_lock_release(&the_lock) == 0);
+    }
+}
+
+static void lock(void)
+{
+    struct lwp *lwps[8];
+
+    for (int i = 0; i < 8; i++)
+        lwps[i] = start(64 * 1024, count_up, NULL);
+    for (int i = 0; i < 8; i++)
+        join(lwps[i]);
+    CHECK(counter + atomic_load(&timeouts) == 8L * rounds);
+    CHECK(sync_lock_release(&the_lock) == EPERM);
+    CHECK(!sync_lock_held(&the_lock));
+}
+
+static struct sync_queue the_queue;
+static long value; /* of a semaphore, under the queue's lock */
+static atomic_long got;
+
+static void give(void)
+{
+    sync_queue_lock(&the_queue);
+    value++;
+    value -= sync_queue_grant_unlock(&the_queue, 1);
+}
+
+static int take(int64_t deadline)
+{
+    struct sync_place place;
+    int baton, entitled = 1, error;
+
+    sync_queue_lock(&the_queue);
+    if (value > 0) {
+        value--;
+        sync_queue_unlock(&the_queue);
+        return 1;
+    }
+    sync_queue_enter(&the_queue, &place, NULL);
+    sync_queue_unlock(&the_queue);
+    while ((error = sync_queue_wait(&place, deadline)) == EINTR)
+        ;
+    baton = error == 0;
+    if (error)
+        entitled = sync_queue_leave(&the_queue, &place, &baton);
+    if (baton)
+        sync_queue_pass_baton(&the_queue);
+    return entitled;
+}
+
+static void take_some(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < rounds; i++)
+        while (!take(i % 2 ? PARK_FOREVER : park_now() + 20000))
+            ;
+    atomic_fetch_add(&got, rounds);
+}
+
+static void queue(void)
+{
+    struct lwp *lwps[6];
+
+    CHECK(sync_init() == 0);
+    for (int i = 0; i < 6; i++)
+        lwps[i] = start(64 * 1024, take_some, NULL);
+    for (int i = 0; i < 6 * rounds; i++)
+        give();
+    for (int i = 0; i < 6; i++)
+        join(lwps[i]);
+    CHECK(atomic_load(&got) == 6L * rounds);
+    CHECK(!the_queue.head && !the_queue.waiting && !the_queue.batons);
+}
+
+/* ---- looking, signals -------------------------------------------------------------------------------------------------- */
+
+static void looked_at(void)
+{
+    struct lwp *lwp = start(256 * 1024, wait_at_gate, NULL);
+    struct inspect_places places;
+    struct inspect_thread seen;
+    union glibc_dtv dtv[256];
+
+    while (!atomic_load(&began))
+        sched_yield();
+    inspect_places(&places);
+    char *block = malloc((size_t)(places.block_high - places.block_low));
+    CHECK(block);
+    for (int i = 0; i < rounds; i++)
+        CHECK(inspect_copy(lwp->tp + (uintptr_t)places.pthread, &seen, block, dtv, 256, NULL, 0) == 0);
+    CHECK(seen.tid == atomic_load(&lwp->tid) && seen.ours && seen.tp == lwp->tp);
+    CHECK(inspect_copy(lwp->tp + 64, &seen, block, dtv, 256, NULL, 0) == ESRCH);
+    free(block);
+    open_gate();
+    join(lwp);
+}
+
+static atomic_int handled;
+
+static void handle(int number)
+{
+    (void)number;
+    atomic_fetch_add(&handled, 1);
+}
+
+static void shoot(void *arg)
+{
+    struct lwp *target = arg;
+    for (int i = 0; i < rounds; i++)
+        syscall(SYS_tgkill, getpid(), atomic_load(&target->tid), SIGUSR1);
+}
+
+static void signals(void)
+{
+    struct sigaction action = {.sa_handler = handle};
+
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    struct lwp *target = start(64 * 1024, wait_at_gate, NULL);
+    struct lwp *shooter = start(64 * 1024, shoot, target);
+    join(shooter);
+    open_gate();
+    join(target);
+    CHECK(atomic_load(&handled) > 0);
+}
+
+/* What the tools must find, in a thread of ours. */
+static void write_behind(void *arg)
+{
+    volatile size_t size = 10; /* which the compiler must not know */
+    volatile char *block = malloc(size);
+    block[size] = *(char *)arg;
+    free((char *)block);
+}
+
+static void damage(void)
+{
+    join(start(64 * 1024, write_behind, "x"));
+}
+
+static void shift_too_far(void *arg)
+{
+    volatile int distance = *(char *)arg;
+    CHECK(1 << distance != 1);
+}
+
+static void undefined(void)
+{
+    join(start(64 * 1024, shift_too_far, "x"));
+}
+
+/* Linked with --wrap: the sanitizers have a pthread_create and a pthread_join of their own, but the probes have to be glibc's. */
+
+static void *glibcs(const char *name)
+{
+    return dlsym(dlopen("libc.so.6", RTLD_LAZY), name);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = glibcs("pthread_create");
+    return real(thread, attr, run, arg);
+}
+
+int __wrap_pthread_join(pthread_t thread, void **result)
+{
+    int (*real)(pthread_t, void **) = glibcs("pthread_join");
+    return real(thread, result);
+}
+
+int main(int argc, char **argv)
+{
+    const struct {
+        const char *name;
+        void (*run)(void);
+        int rounds;
+    } programs[] = {{"threads", threads, 200}, {"crowd", crowd, 1}, {"refused", refused, 100}, {"forks", forks, 10},
+                    {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000}, {"looked_at", looked_at, 50},
+                    {"signals", signals, 200}, {"damage", damage, 1}, {"undefined", undefined, 1}};
+    char why[512];
+
+    CHECK(argc == 3);
+    if (glibc_calibrate(why, sizeof why) != 0) {
+        dprintf(2, "%s\n", why);
+        return 2;
+    }
+    CHECK(lwp_init() == 0);
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
+        if (strcmp(programs[i].name, argv[1]) == 0) {
+            rounds = programs[i].rounds / atoi(argv[2]) + 1;
+            programs[i].run();
+            check_nothing_left();
+            return 0;
+        }
+    dprintf(2, "no program %s\n", argv[1]);
+    return 2;
+}

@@ -1,0 +1,130 @@
+"""The C core without Python: under the sanitizers, under valgrind, and read by cppcheck.
+
+tests/native/core.c has the programs: each makes threads and ends with nothing left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runtime.native.build import SOURCES
+
+ROOT = Path(__file__).resolve().parent.parent
+NATIVE = ROOT / "runtime" / "native"
+CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
+PROGRAMS = ["threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"]
+FLAGS = [  # as build.py has them
+    *(
+        "-std=gnu11",
+        "-g",
+        "-D_GNU_SOURCE",
+        "-fno-exceptions",
+        "-ftls-model=initial-exec",
+        "-fasynchronous-unwind-tables",
+    ),
+    *("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Werror"),
+]
+
+
+def build(target: Path, *options: str) -> Path:
+    wrap = "-Wl,--wrap=pthread_create,--wrap=pthread_join"
+    source = str(ROOT / "tests" / "native" / "core.c")
+    command = ["cc", *FLAGS, *options, f"-I{NATIVE}", wrap, "-o", str(target), source, *CORE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    if "cannot find" in done.stderr and options[-1].startswith("-fsanitize"):
+        pytest.skip("this compiler has no sanitizers")
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=100, env={**os.environ, **variables}, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = ("-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-fsanitize=address,undefined")
+    return build(tmp_path_factory.mktemp("sanitized") / "core", *options)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("plain") / "core", "-O2")
+
+
+# ---- sanitizers -----------------------------------------------------------------------------------------------------
+
+# No leaks: blocks that only a context refers to would count as such, the sanitizer doesn't look into our mappings.
+OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0"}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
+    done = run(str(sanitized), program, "1", **OPTIONS)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("program", "says"), [("damage", "heap-buffer-overflow"), ("undefined", "shift exponent")])
+def test_the_sanitizers_see_our_threads(program: str, says: str, sanitized: Path) -> None:
+    done = run(str(sanitized), program, "1", **OPTIONS)
+    assert done.returncode != 0
+    assert says in done.stderr
+
+
+# ---- valgrind -------------------------------------------------------------------------------------------------------
+
+MEMCHECK = ("valgrind", "--quiet", "--error-exitcode=9", "--fair-sched=yes")
+#: It knows no other clone(2) than a thread's: "Unsupported clone() flags".
+NOT_UNDER_VALGRIND = {"refused", "processes"}
+
+
+@pytest.fixture(scope="module")
+def checked(plain: Path) -> Path:
+    if not shutil.which("valgrind"):
+        pytest.skip("valgrind is not installed")
+    return plain
+
+
+@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_UNDER_VALGRIND))
+def test_memcheck_finds_nothing(program: str, checked: Path) -> None:
+    done = run(*MEMCHECK, str(checked), program, "20")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_memcheck_sees_our_threads(checked: Path) -> None:
+    done = run(*MEMCHECK, str(checked), "damage", "1")
+    assert done.returncode == 9
+    assert "Invalid write of size 1" in done.stderr
+    assert "write_behind" in done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_without_tools(program: str, plain: Path) -> None:
+    done = run(str(plain), program, "1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- cppcheck -------------------------------------------------------------------------------------------------------
+
+
+def test_cppcheck_finds_nothing() -> None:
+    if not shutil.which("cppcheck"):
+        pytest.skip("cppcheck is not installed")
+    for version in ("0x030b0000", "0x030d0000"):
+        command = [
+            *("cppcheck", "--quiet", "--std=c11", "--enable=warning,portability,performance", "--inline-suppr"),
+            # Without Python.h, whose macros it knows from its own library.
+            *("--library=posix,gnu,python", "-DPyAPI_FUNC(type)=type", f"-DPY_VERSION_HEX={version}"),
+            # It can't read aarch64.c: register variables in assembly are "syntax errors".
+            *("-D__x86_64__=1", "-D__LP64__=1", "--suppress=normalCheckLevelMaxBranches"),
+            *("-I", str(NATIVE), str(NATIVE)),
+        ]
+        done = run(*command)
+        assert done.stdout + done.stderr == ""
