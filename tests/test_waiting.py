@@ -183,6 +183,7 @@ def test_pthreads_and_the_main_thread(child: Child) -> None:
         threading.Thread(target=lambda: lock.acquire() and lock.release(), name="pthread").start()  # stock
         threading.Thread(target=look).start()
         lock.acquire()
+        lock.release()  # perhaps before the other has had it
         assert sorted((w.name, w.tid == os.getpid(), w.holder_name) for w in seen) == [
             ("MainThread", True, "MainThread"),
             ("pthread", False, "MainThread"),
