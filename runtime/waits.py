@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,8 @@ def name_of(ident: int, tid: int | None = None) -> str:
     """The name of the Thread with this ident; of a thread that has none, "LWP" and the tid, or what is known."""
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
     if thread is not None:
-        return str(thread.name)
+        with suppress(Exception):  # of a derived class
+            return str(thread.name)
     if tid is not None:
         return f"LWP {tid}"
     return f"ident {ident}" if ident in sys._current_frames() else "a thread that has ended"

@@ -193,15 +193,24 @@ def test_pthreads_and_the_main_thread(child: Child) -> None:
     child(program)
 
 
-def test_a_raising_repr_does_no_harm() -> None:
+def test_a_raising_repr_or_name_does_no_harm() -> None:
     class Odd(sync.Event):
         def __repr__(self) -> str:
             raise ValueError
 
+    class Nameless(Thread):
+        @property
+        def name(self) -> str:
+            raise ValueError
+
     odd = Odd()
-    with running(odd.wait) as thread:
-        assert "Odd object at 0x" in wait_of(thread.ident).what
-        odd.set()
+    thread = Nameless(target=odd.wait)
+    thread.start()
+    wait = wait_of(thread.ident)
+    assert "Odd object at 0x" in wait.what
+    assert wait.name == f"LWP {thread.native_id}"
+    odd.set()
+    thread.join()
 
 
 def test_more_waits_than_room() -> None:

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.cli._output import table
-from runtime.waits import waiting
+from runtime.waits import name_of, waiting
 
 __all__ = ["Row", "View", "note_starts", "rows"]
 
@@ -87,7 +87,7 @@ def rows() -> list[Row]:
         try:
             found.append(
                 Row(
-                    name=thread.name if thread is not None else _read(tid, "comm").strip(),
+                    name=name_of(thread.ident, tid) if thread is not None else _read(tid, "comm").strip(),
                     tid=tid,
                     state=_STATES.get(_read(tid, "stat").rpartition(")")[2].split()[0], "ending"),
                     waits=where,
