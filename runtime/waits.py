@@ -34,7 +34,7 @@ class Wait:
     kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", or "join"
     what: str  #: repr() of what it waits for: the primitive, or the thread that it joins
     address: int  #: id() of that: the same for all that wait for the same
-    #: ident of who can end the wait: the owner of an RLock, who took a Lock last, the thread that is joined.  None:
+    #: ident of who can end the wait: the owner of an RLock, who took a Lock, the thread that is joined.  None:
     #: nobody in particular, or it is free already.  Another may release a Lock, and who took it may have ended.
     holder: int | None
     holder_name: str | None  #: its name, as `name`

@@ -75,7 +75,9 @@ static struct given_up what_to_give_up(ConditionObject *self)
 
 static int give_up(PyObject *op, struct given_up *what)
 {
-    if (what->kind == RLOCK) {
+    if (what->kind == LOCK)
+        lock_disown((LockObject *)what->lock);
+    else if (what->kind == RLOCK) {
         what->depth = ((RLockObject *)what->lock)->depth;
         rlock_disown((RLockObject *)what->lock);
     } else if (what->kind == OTHER && !(what->state = call_method(op, "_release_save", NULL))) {

@@ -77,8 +77,11 @@ PyObject *lock_enter(PyObject *op, PyObject *unused)
 
 PyObject *lock_release(PyObject *op, PyObject *unused)
 {
+    LockObject *self = (LockObject *)op;
+
     (void)unused;
-    if (sync_lock_release(&((LockObject *)op)->lock) != 0) {
+    lock_disown(self);
+    if (sync_lock_release(&self->lock) != 0) {
         PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
         return NULL;
     }
@@ -101,6 +104,7 @@ static PyObject *lock_locked(PyObject *op, PyObject *unused)
 static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused)
 {
     (void)unused;
+    lock_disown((LockObject *)op);
     atomic_store(&((LockObject *)op)->lock.word, SYNC_FREE);
     Py_RETURN_NONE;
 }
@@ -213,7 +217,7 @@ static int rlock_take(RLockObject *self, int64_t deadline)
 void rlock_disown(RLockObject *self)
 {
     self->depth = 0;
-    atomic_store_explicit(&self->base.owner, 0, memory_order_relaxed);
+    lock_disown(&self->base);
 }
 
 static void rlock_give_up(RLockObject *self)

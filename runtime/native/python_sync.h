@@ -70,18 +70,24 @@ enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place 
 typedef struct {
     PyObject_HEAD
     struct sync_lock lock;
-    atomic_ulong owner; /* ident of who took it last.  Of a Lock only for who wants to know, while it is held: nobody clears it */
+    atomic_ulong owner; /* ident, 0: nobody, or somebody who has just taken it.  Of a Lock only for who wants to know */
     PyObject *weak;
 } LockObject;
 
 typedef struct {
-    LockObject base;     /* owner 0: nobody.  Only the owner writes its own ident there, so whoever reads it is the owner */
+    LockObject base;     /* only the owner writes its own ident there, so whoever reads it is the owner */
     unsigned long depth; /* written by the owner only */
 } RLockObject;
 
 static inline int rlock_is_mine(RLockObject *self)
 {
     return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();
+}
+
+/* Before it is released: the owner of a lock that is held is never one who has held it before. */
+static inline void lock_disown(LockObject *self)
+{
+    atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
 }
 
 /* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
