@@ -348,6 +348,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
     subprocess.run(wheel, check=True, timeout=100)
-    install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index"]
+    # ignore-installed: the environment finds this one's packages, and pip would be content with ours among them.
+    install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
     subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
     return environment
