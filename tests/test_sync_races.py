@@ -681,6 +681,8 @@ def test_handlers_run_while_a_notified_thread_waits_for_the_lock(child: Child, k
 
 def handed_to_a_lost_thread(attempts: int) -> None:
     """In the child a lock is free that was on its way to a thread which had waited long."""
+    from contextlib import suppress
+
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     signal.signal(signal.SIGUSR1, lambda *_: None)
 
@@ -695,7 +697,8 @@ def handed_to_a_lost_thread(attempts: int) -> None:
         pid = os.fork()
         if pid == 0:
             os._exit(not lock.locked() and lock.acquire(False))
-        os.sched_setscheduler(sleeper.tid, os.SCHED_OTHER, os.sched_param(0))
+        with suppress(ProcessLookupError):  # it got a moment, had the lock, and has ended
+            os.sched_setscheduler(sleeper.tid, os.SCHED_OTHER, os.sched_param(0))
         sleeper.join()
         return bool(os.waitpid(pid, 0)[1])
 
