@@ -32,6 +32,8 @@ from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
 NATIVE = Path(__file__).parent / "native"
+#: What the core makes a PyThreadState with.
+NEW_THREAD_STATE = "PyThreadState_New" if sys.version_info >= (3, 12) else "_PyThreadState_Prealloc"
 INJECTION = Path(__file__).parent / "fault_injection.py"
 
 # ---- injected -------------------------------------------------------------------------------------------------------
@@ -75,7 +77,19 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper
     shutil.copytree(sources, root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     made = root / "faults.o"
     options = ["-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fPIC", "-fvisibility=hidden"]
-    subprocess.run(["cc", *options, "-D_GNU_SOURCE", "-c", str(NATIVE / "faults.c"), "-o", str(made)], check=True)
+    subprocess.run(
+        [
+            "cc",
+            *options,
+            "-D_GNU_SOURCE",
+            f"-DNEW_THREAD_STATE={NEW_THREAD_STATE}",
+            "-c",
+            str(NATIVE / "faults.c"),
+            "-o",
+            str(made),
+        ],
+        check=True,
+    )
     symbols = subprocess.run(["nm", str(made)], check=True, capture_output=True, text=True).stdout.split()
     wrap = [f"-Wl,--wrap={name.removeprefix('__wrap_')}" for name in symbols if name.startswith("__wrap_")]
     built = subprocess.run(
@@ -96,7 +110,7 @@ RAISED = [
     ("mmap", errno.EAGAIN, 2),  # RLIMIT_MEMLOCK after mlockall(MCL_FUTURE)
     ("calloc", errno.ENOMEM, 10),
     ("realloc", errno.ENOMEM, 1),
-    ("PyThreadState_New", errno.ENOMEM, 7),
+    (NEW_THREAD_STATE, errno.ENOMEM, 7),
     ("PyMem_RawMalloc", errno.ENOMEM, 7),
     ("clone", errno.EAGAIN, 7),
     ("clone", errno.ENOMEM, 7),
@@ -232,7 +246,7 @@ assert os.listdir("/proc/self/task") == tasks
         ("mmap", 1),
         ("calloc", 5),
         ("madvise", 3),
-        ("PyThreadState_New", 4),
+        (NEW_THREAD_STATE, 4),
         ("clone", 4),
         ("futex_wait", 4),
         ("rseq", 1),

@@ -61,7 +61,11 @@ PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/p
 /* The state is made for the thread that will have this ident, not for the caller. */
 static PyThreadState *new_state(struct lwp *lwp)
 {
+#if PY_VERSION_HEX < 0x030c0000
+    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Get()); /* PyThreadState_New crashes there when memory is short */
+#else
     PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Get());
+#endif
     if (tstate)
         tstate->thread_id = lwp->tp;
     return tstate;

@@ -23,6 +23,9 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
+#define TEXT_OF(name) #name
+#define TEXT(name) TEXT_OF(name)
+
 static struct rule {
     const char *name;
     atomic_long calls, failed;
@@ -30,7 +33,7 @@ static struct rule {
     int error; /* below 0: a signal that ends the process there */
 } rules[] = {
     {"mmap"}, {"mprotect"}, {"madvise"}, {"mincore"},
-    {"malloc"}, {"calloc"}, {"realloc"}, {"PyThreadState_New"}, {"PyMem_RawMalloc"},
+    {"malloc"}, {"calloc"}, {"realloc"}, {TEXT(NEW_THREAD_STATE)}, {"PyMem_RawMalloc"},
     {"clone"}, {"fork"}, {"pthread_create"},
     {"prctl"}, {"waitpid"}, {"ppoll"},
     {"futex_wait"}, {"futex_requeue"}, {"set_robust_list"}, {"rseq"}, {"pidfd_open"}, {"clone_copy"},
@@ -111,6 +114,9 @@ __attribute__((constructor)) static void set_from_environment(void)
         return fails(#name) ? failure : __real_##name arguments;  \
     }
 
+/* The same for a name that is a macro. */
+#define WRAP_NAMED(result, name, parameters, arguments, failure) WRAP(result, name, parameters, arguments, failure)
+
 void *__real_mmap(void *, size_t, int, int, int, off_t);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
@@ -167,7 +173,7 @@ void __wrap_free(void *block)
 }
 
 /* Of the interpreter's own, the two that the core asks for by themselves. */
-WRAP(void *, PyThreadState_New, (void *interpreter), (interpreter), NULL)
+WRAP_NAMED(void *, NEW_THREAD_STATE, (void *interpreter), (interpreter), NULL)
 WRAP(void *, PyMem_RawMalloc, (size_t size), (size), NULL)
 
 /* ---- threads and processes ---- */
