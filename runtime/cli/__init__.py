@@ -9,7 +9,7 @@ import click
 
 __all__ = ["main", "version"]
 
-_COMMANDS = ("run", "demo", "tls", "bench", "stress", "doctor")
+_COMMANDS = ("run", "trace", "demo", "tls", "bench", "stress", "doctor")
 
 
 class _Commands(click.Group):
@@ -63,6 +63,7 @@ def _lwp() -> None:
       lwp run server.py 8000           your program, unmodified, its threads made here
       lwp run --report -m pytest       the same for a module, with figures at the end
       lwp run --stack-size 256K x.py   small stacks
+      lwp run --trace t.json x.py      a timeline of its threads, for Perfetto
       lwp run --children x.py          also for the Python processes that it starts
       lwp demo createthread            one thread's life, step by step
       lwp tls                          the map of a thread: stack, TLS block, TCB, struct pthread

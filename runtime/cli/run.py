@@ -13,6 +13,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 
 import click
@@ -34,6 +35,8 @@ class Program:
     children: bool  #: the Python processes that it starts, too
     watchdog: float | None  #: seconds of standing still until that is told
     live: bool  #: a table of its threads on the terminal
+    trace: Path | None  #: file for a timeline
+    trace_size: int  #: bytes for its records
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
@@ -41,6 +44,8 @@ class Program:
         _install(self.stack_size, self.report, self.children)
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog)
+        if self.trace is not None:
+            _record(self.trace, self.trace_size, (self.what, *self.args))
         try:
             if self.kind == "module":
                 _begin(("-m", *self.args), os.getcwd())
@@ -250,17 +255,56 @@ def _print_report() -> None:
         _note_interrupt()
 
 
+# ---- --trace -----------------------------------------------------------------------------------------------
+
+
+def _record(file: Path, size: int, arguments: tuple[str, ...]) -> None:
+    import atexit
+
+    from runtime import trace
+
+    file = file.absolute()
+    records = file.with_name(file.name + ".records")
+    try:
+        trace.record(records, size, arguments)
+    except OSError as error:
+        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    pid = os.getpid()
+    atexit.register(lambda: _make_timeline(records, file) if os.getpid() == pid else None)
+
+
+def _make_timeline(records: Path, file: Path) -> None:
+    """Does it in another process: what the program has made of this one doesn't matter there."""
+    import subprocess
+
+    import runtime
+    from runtime import children, trace
+
+    trace.stop()
+    path = [os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__))), os.environ.get("PYTHONPATH", "")]
+    environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
+    if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+        records.unlink()
+
+
 # ---- the command -------------------------------------------------------------------------------------------
 
 
-def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Bytes: a number, also with K, M or G for KiB, MiB, GiB."""
-    if value is None:
-        return None
+def _bytes(value: str) -> int:
+    """A number, also with K, M or G for KiB, MiB, GiB."""
     match = re.fullmatch(r"([0-9]+)([KMG]?)", value, re.IGNORECASE)
     if not match:
         raise click.BadParameter(f"{value!r} is not a size such as 256K, 8M or 1048576")
-    size = int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
+
+
+def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    size = _bytes(value)
     if size < 32 * 1024:
         raise click.BadParameter(f"{value} is too small: a stack has at least 32K")
     if size > 1 << 46:
@@ -274,6 +318,19 @@ def _patience(ctx: click.Context, param: click.Parameter, value: float | None) -
     return value
 
 
+def _trace_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    size = _bytes(value)
+    if not 1 << 16 <= size <= 1 << 40:
+        raise click.BadParameter(f"{value} is not between 64K and 1024G")
+    return size
+
+
+def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and value.suffix != ".json":
+        raise click.BadParameter(f"{value}: the timeline is JSON, for Perfetto. Name it .json")
+    return value
+
+
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
@@ -284,14 +341,14 @@ class _Run(click.Command):
                 if at <= len(args):  # else the value is missing, which click tells
                     args = [*args[:at], "--", *args[at:]]
                 break
-            at += 2 if args[at] in ("--stack-size", "--watchdog") else 1
+            at += 2 if args[at] in ("--stack-size", "--watchdog", "--trace", "--trace-size") else 1
         return super().parse_args(ctx, args)
 
 
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--children]",
+    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--children] [--trace FILE]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
@@ -305,6 +362,20 @@ class _Run(click.Command):
 )
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S).")
+@click.option(
+    "--trace",
+    callback=_trace_file,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="At the end, write a timeline: .json, for Perfetto.",
+)
+@click.option(
+    "--trace-size",
+    callback=_trace_size,
+    default="16M",
+    metavar="SIZE",
+    help="Bytes for its records: the latest are kept (default 16M, half a million).",
+)
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]")
@@ -314,6 +385,8 @@ def run(
     watchdog: float | None,
     live: bool,
     children: bool,
+    trace: Path | None,
+    trace_size: int,
     module: str | None,
     code: str | None,
     args: tuple[str, ...],
@@ -335,6 +408,12 @@ def run(
     --live shows each thread's name, tid, state, what it waits for and who holds that, CPU time, switches, and where
     it was started, twice a second, below what the program prints.
 
+    --trace shows when each thread has run, waited for the GIL, or was blocked in one of the runtime's primitives or
+    in join(), where, and who let it go on. A thread "runs Python" there until it comes to such a place, also while
+    it waits in a system call, or for the GIL that it had to give to another. What lasts longer than 20 ms is looked
+    for, in 64 threads at most, and marked "seen"; what is shorter is not seen. While the program runs, and after it
+    was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
+
     \b
     Examples:
       lwp run server.py --port 8000
@@ -352,10 +431,11 @@ def run(
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
+    options = (stack_size, report, children, watchdog, live, trace, trace_size)
     if module is not None:
-        return Program("module", module, args, stack_size, report, children, watchdog, live)
+        return Program("module", module, args, *options)
     if code is not None:
-        return Program("code", code, args, stack_size, report, children, watchdog, live)
+        return Program("code", code, args, *options)
     if not args:
         raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
-    return Program("script", args[0], args[1:], stack_size, report, children, watchdog, live)
+    return Program("script", args[0], args[1:], *options)

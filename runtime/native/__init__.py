@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from runtime.native._types import thread_setup as thread_setup
     from runtime.native._types import thread_start as thread_start
     from runtime.native._types import thread_waited as thread_waited
+    from runtime.native._types import trace_begin as trace_begin
+    from runtime.native._types import trace_end as trace_end
     from runtime.native._types import waits as waits
     from runtime.native._types import watch_start as watch_start
     from runtime.native._types import watch_stop as watch_stop

@@ -22,10 +22,12 @@ SOURCES = [
     "arch/aarch64.c",
     "park.c",
     "steps.c",
+    "trace.c",
     "glibc.c",
     "context.c",
     "measure.c",
     "lwp.c",
+    "sampler.c",
     "inspect.c",
     "sync.c",
     "cost.c",
@@ -43,6 +45,8 @@ SOURCES = [
     "python_condition.c",
     "python_barrier.c",
     "python_local.c",
+    "python_trace.c",
+    "python_gil.c",
 ]
 
 CDEF = """

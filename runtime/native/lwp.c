@@ -5,7 +5,9 @@
 #include "glibc.h"
 #include "measure.h"
 #include "park.h"
+#include "sampler.h"
 #include "steps.h"
+#include "trace.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -212,6 +214,10 @@ static _Noreturn void end(struct lwp *me)
 
     /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
     STEP(STEP_EXIT, status, 0);
+    if (TRACING()) {
+        trace_note(TRACE_ENDS, 0, 0, me->tp, 0);
+        trace_leave();
+    }
     atomic_store(&me->ending, 1);
     push_ended(me, me);
     arch_exit(status);
@@ -259,6 +265,7 @@ static void born(void *arg)
     struct context *context = me->context;
 
     STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
+    TRACE(TRACE_BORN, me->tp, 0);
     atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
     glibc.ctype_init();
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
@@ -339,6 +346,10 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 
     if (error)
         return error;
+    if (TRACING()) { /* here, before glibc's lock is taken: it makes a pthread */
+        sampler_begin();
+        trace_note(TRACE_STARTS, 0, 0, lwp->tp, 0);
+    }
     lwp->flags = flags;
     lwp->exit_signal = exit_signal;
     lwp->run = run;

@@ -6,6 +6,7 @@
 #include "python_types.h"
 
 #include "python.h"
+#include "python_trace.h"
 
 #include "context.h"
 #include "glibc.h"
@@ -116,12 +117,16 @@ static void run_python(void *arg)
     boot->stage = STARTED;
     started_one();
     STEP(STEP_PYTHON, tstate, 0);
+    TRACE(TRACE_WANTS_GIL, 0, 0);
     /* May end the thread by pthread_exit when the interpreter has ended: see lwp.c, born().  A process may be killed on the way,
      * and nobody would follow. */
     if (boot->lwp->flags & CLONE_THREAD)
         python_enter(tstate);
     else
         PyEval_RestoreThread(tstate);
+    TRACE(TRACE_RUNS, 0, 0);
+    if (TRACING())
+        trace_begins(boot->function, !boot->args);
     atomic_fetch_add(&running, 1);
     boot->stage = RUNNING;
     lwp_say_begun(boot->lwp);
@@ -135,6 +140,7 @@ static void run_python(void *arg)
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
+    TRACE(TRACE_LEAVES, 0, 0);
     PyThreadState_DeleteCurrent();
 }
 
@@ -296,9 +302,13 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
     if (atomic_load(&gate_closed))
         wait_for_starters();
     if (wait) {
+        if (TRACING())
+            trace_thread(TRACE_AWAITS, self->lwp->tp);
         Py_BEGIN_ALLOW_THREADS
         lwp_await_begun(self->lwp);
+        TRACE(TRACE_WANTS_GIL, 0, 0);
         Py_END_ALLOW_THREADS
+        TRACE(TRACE_RUNS, 0, 0);
     }
     return 0;
 }
@@ -381,11 +391,14 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, deadline); /* it won't block */
         else {
+            if (TRACING())
+                trace_thread(TRACE_JOINS, self->lwp->tp);
             before_sleep();
             wait_begins((PyObject *)self, NULL, since, deadline);
             Py_BEGIN_ALLOW_THREADS
             result = lwp_join(self->lwp, until);
             wait_ends();
+            TRACE(TRACE_WANTS_GIL, result, 0);
             Py_END_ALLOW_THREADS
             after_sleep();
         }
@@ -642,7 +655,8 @@ int runtime_attach(void *module)
     lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
     int result = !lwp_type || PyModule_AddType(module, lwp_type) < 0 || PyModule_AddFunctions(module, functions) < 0
                  || find_faulthandler() < 0 || python_add_thread(module) < 0 || python_add_sync(module) < 0
-                 || python_add_local(module) < 0 || python_add_waits(module) < 0 || python_add_watch(module) < 0;
+                 || python_add_local(module) < 0 || python_add_waits(module) < 0 || python_add_watch(module) < 0
+                 || python_add_trace(module) < 0;
 
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;

@@ -61,7 +61,7 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = sleep_in((PyObject *)self, &self->queue, &place, NULL, deadline, &baton);
+    enum outcome outcome = sleep_in(op, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
     if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -97,7 +97,7 @@ static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
         return NULL;
     }
-    return type->tp_alloc(type, 0);
+    return new_primitive(type);
 }
 
 static PyType_Slot event_slots[] = {

@@ -6,7 +6,6 @@
 
 /* ---- Lock ---------------------------------------------------------------------------------------------------------------- */
 
-
 static int took(LockObject *self)
 {
     atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
@@ -20,6 +19,8 @@ static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *que
     for (;; interrupted = 0) {
         int result = EINTR;
         if (!interrupted) {
+            if (TRACING())
+                trace_blocked((PyObject *)self, &self->lock, 0);
             before_sleep();
             wait_begins((PyObject *)self, NULL, since, deadline);
             Py_BEGIN_ALLOW_THREADS
@@ -27,6 +28,7 @@ static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *que
             wait_ends();
             if (result == 0) /* release: who sees that sees the end of the wait too, see python_waits.c */
                 atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
+            TRACE(TRACE_WANTS_GIL, result, 0);
             Py_END_ALLOW_THREADS
             after_sleep();
         }
@@ -122,7 +124,7 @@ static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
         return NULL;
     }
-    return type->tp_alloc(type, 0);
+    return new_primitive(type);
 }
 #endif
 
@@ -181,7 +183,7 @@ PyObject *allocate_lock(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return lock_type->tp_alloc(lock_type, 0);
+    return new_primitive(lock_type);
 }
 
 PyType_Spec lock_spec = {

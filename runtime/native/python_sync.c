@@ -173,11 +173,20 @@ void simple_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+PyObject *new_primitive(PyTypeObject *type)
+{
+    PyObject *op = type->tp_alloc(type, 0);
+
+    if (TRACING() && op)
+        trace_made(op);
+    return op;
+}
+
 PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     (void)args;
     (void)kwargs;
-    return type->tp_alloc(type, 0);
+    return new_primitive(type);
 }
 
 /* ---- sleeping and waking --------------------------------------------------------------------------------------------------- */
@@ -204,6 +213,7 @@ void after_sleep(void)
 {
     atomic_fetch_sub(&asleep, 1);
     turns = TURNS;
+    TRACE(TRACE_RUNS, 0, 0);
 }
 
 void python_sync_after_fork(void)
@@ -218,9 +228,11 @@ static void wake(atomic_int *word, unsigned bits)
         return;
     }
     int left = turns - 1;
+    TRACE(TRACE_YIELDS, 0, 0);
     before_sleep();
     Py_BEGIN_ALLOW_THREADS
     park_wake_some(word, 1, bits);
+    TRACE(TRACE_WANTS_GIL, 0, 0);
     Py_END_ALLOW_THREADS
     after_sleep();
     turns = left;
@@ -243,11 +255,13 @@ static void never_woke(void *arg)
 
 /* Once the interpreter is being finalized, taking the GIL ends a daemon thread by pthread_exit.  Then its place must not stay
  * behind in the queue of an object that lives on. */
-static int sleep_without_gil(struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline)
+static int sleep_without_gil(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline)
 {
     struct sleeper sleeper = {queue, place};
     int result;
 
+    if (TRACING())
+        trace_blocked(op, queue, place->ticket);
     before_sleep();
     pthread_cleanup_push(never_woke, &sleeper);
     Py_BEGIN_ALLOW_THREADS
@@ -255,20 +269,21 @@ static int sleep_without_gil(struct sync_queue *queue, struct sync_place *place,
         sync_lock_release(give_up);
     result = sync_queue_wait(place, deadline);
     wait_ends();
+    TRACE(TRACE_WANTS_GIL, result, 0);
     Py_END_ALLOW_THREADS
     pthread_cleanup_pop(0);
     after_sleep();
     return result;
 }
 
-enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
-                      int64_t deadline, int *baton)
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline,
+                      int *baton)
 {
     int64_t since = park_now();
 
     for (;; give_up = NULL) {
         wait_begins(op, place, since, deadline);
-        int result = sleep_without_gil(queue, place, give_up, deadline);
+        int result = sleep_without_gil(op, queue, place, give_up, deadline);
         *baton = result == 0;
         if (result == 0)
             return ENTITLED;

@@ -2,6 +2,7 @@
 #ifndef RUNTIME_PYTHON_SYNC_H
 #define RUNTIME_PYTHON_SYNC_H
 
+#include "python_trace.h"
 #include "python_types.h"
 
 #include "sync.h"
@@ -49,6 +50,7 @@ int overrides(PyObject *op, PyTypeObject *base, const char *name);
 int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
 
 void simple_dealloc(PyObject *op);
+PyObject *new_primitive(PyTypeObject *type);
 PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
 /* ---- sleeping in a queue: python_sync.c ---- */
@@ -62,8 +64,8 @@ enum outcome {
 
 /* Sleeps in a queue of op's until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run.
  * A lock to be given up for the time is released when the GIL is. */
-enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
-                      int64_t deadline, int *baton);
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline,
+                      int *baton);
 
 /* ---- Lock and RLock: python_lock.c ---- */
 

@@ -62,6 +62,7 @@ int python_add_sync(PyObject *module);
 int python_add_local(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
+int python_add_trace(PyObject *module);
 
 /* python_chunks.c: where the frames of our threads lie.  python_chunk_at() is for the calling thread, NULL: anywhere. */
 void python_keep_chunks(void);

@@ -1,5 +1,7 @@
 #include "sync.h"
 
+#include "trace.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -117,6 +119,8 @@ int sync_lock_release_any(struct sync_lock *lock)
         int to = urgent_count(lock) ? SYNC_HANDED : SYNC_FREE;
         if (!atomic_compare_exchange_weak(&lock->word, &seen, to))
             continue;
+        if (seen == SYNC_CONTENDED)
+            TRACE(TRACE_RELEASES, lock, 0);
         if (to == SYNC_HANDED) {
             sync_wake(&lock->word, URGENT);
             take_back_if_nobody(lock);
@@ -245,6 +249,8 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count)
             queue->entitled = place->ticket + 1;
     queue->first_waiting = place;
     queue->waiting -= granted;
+    if (granted)
+        TRACE(TRACE_GRANTS, queue, queue->entitled);
     unlock_and_wake(queue);
     return granted;
 }

@@ -1,0 +1,32 @@
+"""`trace`: the timeline that `run --trace` has recorded, as a file for Perfetto or as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["trace"]
+
+
+@click.command(short_help="Make a timeline of what a killed `run --trace` has left.")
+@click.argument("records", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def trace(records: Path, file: Path) -> int:
+    """Make FILE, a timeline, of RECORDS.
+
+    While a program runs under `lwp run --trace FILE`, its records are in FILE.records. When it ends in order, they are
+    made into FILE. If it was killed, this does it. FILE is in Chrome's trace format, for ui.perfetto.dev,
+    chrome://tracing and trace_processor.
+    """
+    from runtime.cli.trace import _perfetto
+    from runtime.trace import read
+
+    try:
+        timeline = read(records)
+        with open(file, "w", encoding="utf-8") as out:
+            _perfetto.write(timeline, out)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{file}: {timeline.summary()}", err=True)
+    return 0

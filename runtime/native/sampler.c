@@ -1,0 +1,132 @@
+#include "sampler.h"
+
+#include "lwp.h"
+#include "park.h"
+#include "trace.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { PERIOD = 20000000, BUDGET = PERIOD / 200 }; /* ns: of a round, for looking at threads */
+enum { CLOSE_UNSHARED = 2 }; /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
+
+uintptr_t sampler_gil[2];
+
+/* System calls that wait. */
+static struct call {
+    long number;
+    const char *name;
+    uint32_t text;
+} calls[] = {
+#define CALL(name) {SYS_##name, #name, 0},
+    CALL(futex) CALL(read) CALL(write) CALL(readv) CALL(writev) CALL(pread64) CALL(pwrite64) CALL(recvfrom) CALL(recvmsg) CALL(sendto)
+    CALL(sendmsg) CALL(accept) CALL(accept4) CALL(connect) CALL(ppoll) CALL(pselect6) CALL(epoll_pwait) CALL(clock_nanosleep)
+    CALL(nanosleep) CALL(wait4) CALL(waitid) CALL(fsync) CALL(fdatasync) CALL(flock) CALL(fcntl) CALL(openat) CALL(sendfile)
+    CALL(rt_sigtimedwait) CALL(semtimedop) CALL(msgrcv) CALL(mq_timedreceive) CALL(getrandom) CALL(munmap) CALL(mmap)
+#ifdef SYS_poll /* aarch64 has only the newer ones */
+    CALL(poll) CALL(select) CALL(epoll_wait) CALL(pause) CALL(open)
+#endif
+};
+static uint32_t gil_text, other_text;
+
+static uint32_t text_once(uint32_t *text, const char *name)
+{
+    if (!*text)
+        *text = trace_text(name, strlen(name));
+    return *text;
+}
+
+static uint32_t call_text(long number, uintptr_t argument)
+{
+    if (number == SYS_futex && argument >= sampler_gil[0] && argument < sampler_gil[1])
+        return text_once(&gil_text, "waiting for the GIL");
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (calls[i].number == number)
+            return text_once(&calls[i].text, calls[i].name);
+    return text_once(&other_text, "another system call");
+}
+
+static ssize_t read_file(const char *path, char *into, size_t room)
+{
+    int fd = open(path, O_RDONLY);
+    ssize_t length = fd < 0 ? -1 : read(fd, into, room - 1);
+
+    if (fd >= 0)
+        close(fd);
+    into[length > 0 ? length : 0] = 0;
+    return length;
+}
+
+static void look_at(struct trace_watch *watch)
+{
+    char path[64], line[256], *rest;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", atomic_load(&watch->tid));
+    if (read_file(path, line, sizeof line) <= 0)
+        return;
+    /* "running", or the number, six arguments ...; -1: it sleeps, but in no system call (a page fault). */
+    long number = line[0] == 'r' ? -1 : strtol(line, &rest, 10);
+    trace_note(TRACE_SEEN, 0, number < 0 ? 0 : call_text(number, strtoul(rest, NULL, 16)), watch->track, PERIOD);
+}
+
+static void look(int64_t now)
+{
+    static unsigned next;
+    struct lwp_statistics lwps;
+    char line[256], *resident;
+
+    if (read_file("/proc/self/statm", line, sizeof line) > 0 && (resident = strchr(line, ' '))) {
+        lwp_read_statistics(&lwps);
+        trace_note(TRACE_COUNTS, 0, 0, strtoul(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)lwps.alive);
+    }
+    for (int i = 0; i < TRACE_WATCHED && park_now() < now + BUDGET; i++) {
+        struct trace_watch *watch = &trace_watched[next++ % TRACE_WATCHED];
+        int64_t since = atomic_load_explicit(&watch->since, memory_order_acquire);
+        if (since && now - since >= PERIOD)
+            look_at(watch);
+    }
+}
+
+static void *sample(void *unused)
+{
+    static atomic_int never;
+
+    prctl(PR_SET_NAME, "lwp-trace");
+    /* A table of descriptors of its own, empty: the program's next open() gets the number that it would have got. */
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
+        return NULL;
+    while (TRACING()) {
+        int64_t now = park_now();
+        look(now);
+        while (park_now() < now + PERIOD)
+            park_wait(&never, 0, now + PERIOD, PARK_PRIVATE);
+    }
+    return NULL;
+}
+
+void sampler_begin(void)
+{
+    static atomic_int begun;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+
+    if (atomic_exchange(&begun, 1))
+        return;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    /* glibc's, so that what is counted of ours is the program's. */
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 256 * 1024);
+    pthread_create(&thread, &attributes, sample, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}

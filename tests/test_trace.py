@@ -1,0 +1,402 @@
+"""`run --trace` and `trace`: the timeline of a program whose story is known, and the rules of the format."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime import trace
+
+LWP = [sys.executable, "-m", "runtime"]
+Event = dict[str, Any]
+
+
+def execute(*command: str | Path, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [*LWP, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@dataclass
+class Trace:
+    """A file in Chrome's format, checked against the format's rules."""
+
+    events: list[Event]
+    about: dict[str, Any]
+
+    @classmethod
+    def load(cls, file: Path) -> Trace:
+        whole = json.loads(file.read_text().replace(f"{file.parent}/", ""))
+        found = cls(whole["traceEvents"], whole["otherData"])
+        found.check()
+        return found
+
+    def check(self) -> None:
+        threads = {event["tid"] for event in self.named("thread_name")}
+        assert len(self.named("process_name")) == 1
+        assert len({event["pid"] for event in self.events}) == 1
+        assert len(threads) == len(self.named("thread_name"))
+        kinds = Counter(event["ph"] for event in self.events)
+        assert set(kinds) <= set("MXCsf")
+        stacks: dict[int, list[float]] = defaultdict(list)  # of each track: the ends of what is open
+        latest: dict[tuple[str, int], float] = {}
+        for event in self.events:
+            if event["ph"] == "M":
+                continue
+            assert event["ts"] >= 0
+            if event["ph"] == "X":
+                assert event["tid"] in threads
+                assert event["dur"] >= 0
+                key, end = ("X", event["tid"]), event["ts"] + event["dur"]
+                open_spans = stacks[event["tid"]]
+                while open_spans and open_spans[-1] <= event["ts"] + 1e-4:
+                    open_spans.pop()
+                assert not open_spans or end <= open_spans[-1] + 1e-4, f"{event} is not within what it began in"
+                open_spans.append(end)
+            elif event["ph"] == "C":
+                key = (event["name"], 0)
+            else:
+                assert event["tid"] in threads
+                continue
+            assert event["ts"] >= latest.get(key, 0), f"{event} comes before its predecessor"
+            latest[key] = event["ts"]
+        self.check_arrows()
+
+    def check_arrows(self) -> None:
+        ends: dict[int, list[Event]] = defaultdict(list)
+        for event in self.events:
+            if event["ph"] in "sf":
+                ends[event["id"]].append(event)
+        for begin, end in ends.values():
+            assert (begin["ph"], end["ph"], end["bp"]) == ("s", "f", "e")
+            assert begin["name"] == end["name"]
+            assert begin["ts"] <= end["ts"]
+            for event in (begin, end):  # it hangs on what it lies in
+                assert any(
+                    span["ts"] <= event["ts"] <= span["ts"] + span["dur"]
+                    for span in self.events
+                    if span["ph"] == "X" and span["tid"] == event["tid"]
+                )
+
+    def named(self, name: str) -> list[Event]:
+        return [event for event in self.events if event["name"] == name]
+
+    def tid(self, thread: str) -> int:
+        (tid,) = (event["tid"] for event in self.named("thread_name") if event["args"]["name"] == thread)
+        assert isinstance(tid, int)
+        return tid
+
+    def spans(self, thread: str) -> list[Event]:
+        tid = self.tid(thread)
+        return [
+            event for event in self.events if event["ph"] == "X" and event["tid"] == tid and event["name"] != "life"
+        ]
+
+    def arrows(self, why: str, source: str, target: str) -> list[tuple[Event, Event]]:
+        """The two ends of each arrow from one thread to another."""
+        starts = {event["id"]: event for event in self.named(why) if event["ph"] == "s"}
+        ends = [(starts[event["id"]], event) for event in self.named(why) if event["ph"] == "f"]
+        wanted = self.tid(source), self.tid(target)
+        return [pair for pair in ends if (pair[0]["tid"], pair[1]["tid"]) == wanted]
+
+
+def traced(source: str, tmp_path: Path, *options: str, status: int = 0) -> Trace:
+    (tmp_path / "program.py").write_text(source)
+    execute("run", "--trace", "trace.json", *options, "program.py", cwd=tmp_path, status=status)
+    assert not list(tmp_path.glob("*.records"))
+    return Trace.load(tmp_path / "trace.json")
+
+
+# In a futex call that is private and has no timeout: who waits for the GIL has one.
+ASLEEP = """\
+import os, threading
+def asleep(thread):
+    while True:
+        call = open(f"/proc/self/task/{thread.native_id}/syscall").read().split()
+        if call[0] in ("202", "98") and int(call[2], 16) == 9 | 128 and int(call[4], 16) == 0:
+            break
+"""
+
+STORY = f"""\
+{ASLEEP}
+event = threading.Event()
+lock = threading.Lock()
+condition = threading.Condition()
+def waits_for_event():
+    event.wait()
+def waits_for_lock():
+    with lock:
+        pass
+def waits_for_condition():
+    with condition:
+        condition.wait()
+def wakes():
+    asleep(threads[0])
+    event.set()
+    with lock:
+        threads[1].start()
+        asleep(threads[1])
+    asleep(threads[2])
+    with condition:
+        condition.notify()
+threads = [
+    threading.Thread(target=target, name=target.__name__)
+    for target in (waits_for_event, waits_for_lock, waits_for_condition, wakes)
+]
+for thread in threads[0], threads[2], threads[3]:
+    thread.start()
+for thread in threads[3], threads[0], threads[1], threads[2]:
+    thread.join()
+threading.Event().wait(0.001)
+"""
+
+
+def place(text: str, function: str) -> str:
+    """The story's first line with this text, as the trace names it."""
+    number = next(number for number, line in enumerate(STORY.splitlines(), 1) if line.strip().startswith(text))
+    return f"program.py:{number} in {function}"
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    return traced(STORY, tmp_path_factory.mktemp("story"))
+
+
+@pytest.mark.parametrize(
+    ("thread", "what", "made", "waits"),
+    [
+        ("waits_for_event", "Event", "event =", "event.wait"),
+        ("waits_for_lock", "Lock", "lock =", "with lock"),
+        ("waits_for_condition", "Condition", "condition =", "condition.wait"),
+    ],
+)
+def test_blocked_on_a_primitive_and_woken(story: Trace, thread: str, what: str, made: str, waits: str) -> None:
+    (blocked,) = (span for span in story.spans(thread) if span["name"].startswith(f"blocked: {what} at 0x"))
+    assert blocked["args"] == {
+        "made": place(made, "<module>"),
+        "waits at": place(waits, thread),
+        "outcome": "woken",
+        "woken by": f"wakes ({story.tid('wakes')})",
+    }
+    ((begin, end),) = story.arrows("wakes", "wakes", thread)
+    assert blocked["ts"] <= begin["ts"] <= end["ts"]
+    assert end["ts"] == pytest.approx(blocked["ts"] + blocked["dur"], abs=0.01)
+    # and then it wants the GIL, and has it
+    after = story.spans(thread)[story.spans(thread).index(blocked) + 1 :]
+    assert [span["name"] for span in after[:2]] == ["waiting for the GIL", "running Python"]
+
+
+def test_a_life(story: Trace) -> None:
+    names = [span["name"] for span in story.spans("waits_for_lock")]
+    assert names[:3] == ["starting", "waiting for the GIL", "running Python"]
+    assert names[-1] == "ending"
+    assert len(story.arrows("starts", "wakes", "waits_for_lock")) == 1
+    assert len(story.arrows("starts", "MainThread", "wakes")) == 1
+
+
+def test_joins_and_timeouts(story: Trace) -> None:
+    spans = story.spans("MainThread")
+    (joined,) = (span for span in spans if span["name"] == "blocked: end of thread wakes")
+    assert joined["args"]["woken by"].startswith("wakes")
+    assert len(story.arrows("ends", "wakes", "MainThread")) == 1
+    late = [span for span in spans if span["args"].get("outcome") == "timed out"]
+    assert [span["args"]["waits at"] for span in late] == [place("threading.Event().wait", "<module>")]
+
+
+def test_nothing_is_missing_of_a_short_program(story: Trace) -> None:
+    assert story.about["program"] == "program.py"
+    assert story.about["ended in order"] is True
+    assert story.about["records overwritten"] == story.about["records lost"] == story.about["names lost"] == 0
+    lives = story.named("life")
+    assert len(lives) == 5
+    assert [life["tid"] for life in lives if not life["args"]["ended"]] == [story.tid("MainThread")]
+
+
+SEEN = """
+from pathlib import Path
+from runtime.trace import read
+def seen(name, what):
+    found = read(Path("trace.json.records"))
+    return any(span.what == what for track in found.tracks if track.name == name for span in track.seen)
+"""
+
+
+def test_seen_in_a_system_call(tmp_path: Path) -> None:
+    """What says nothing of itself is looked at; the program waits until it was."""
+    found = traced(
+        "import socket, threading\n"
+        "here, there = socket.socketpair()\n"
+        "thread = threading.Thread(target=here.recv, args=(1,), name='receives')\n"
+        f"{SEEN}"
+        "thread.start()\n"
+        "while not seen('receives', 'recvfrom'): pass\n"
+        "there.send(b'x')\n"
+        "thread.join()\n",
+        tmp_path,
+    )
+    assert "recvfrom (seen)" in [span["name"] for span in found.spans("receives")]
+
+
+def test_seen_waiting_for_the_gil(tmp_path: Path) -> None:
+    found = traced(
+        "import threading\n"
+        "stop = False\n"
+        "def compute():\n"
+        "    while not stop: pass\n"
+        "thread = threading.Thread(target=compute, name='computes')\n"
+        f"{SEEN}"
+        "thread.start()\n"
+        "while not seen('computes', 'waiting for the GIL'): pass\n"
+        "stop = True\n"
+        "thread.join()\n",
+        tmp_path,
+    )
+    assert "waiting for the GIL (seen)" in [span["name"] for span in found.spans("computes")]
+    alive = [event["args"]["alive"] for event in found.named("threads")]
+    assert alive
+    assert set(alive) <= {0, 1}
+    assert all(event["args"]["resident MiB"] > 1 for event in found.named("memory"))
+
+
+def test_the_sampler_takes_no_descriptor(tmp_path: Path) -> None:
+    found = traced(
+        "import os, threading\n"
+        "thread = threading.Thread(target=print)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "for _ in range(10_000):\n"
+        "    a = os.open('/dev/null', 0)\n"
+        "    b = os.open('/dev/null', 0)\n"
+        "    assert b == a + 1\n"
+        "    os.close(a)\n"
+        "    os.close(b)\n",
+        tmp_path,
+    )
+    assert found.named("memory")
+
+
+def test_killed(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        f"{ASLEEP}"
+        "event = threading.Event()\n"
+        "thread = threading.Thread(target=event.wait, name='blocked')\n"
+        "thread.start()\n"
+        "asleep(thread)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    execute("run", "--trace", "trace.json", "program.py", cwd=tmp_path, status=-signal.SIGKILL)
+    assert not (tmp_path / "trace.json").exists()
+    done = execute("trace", "trace.json.records", "trace.json", cwd=tmp_path)
+    assert "did not end in order" in done.stderr
+    found = Trace.load(tmp_path / "trace.json")
+    assert found.about["ended in order"] is False
+    last = found.spans("blocked")[-1]
+    assert last["name"].startswith("blocked: Event")
+    assert last["args"]["outcome"] == "still blocked at the end of the record"
+
+
+def test_bounded(tmp_path: Path) -> None:
+    """A million waits in 64 KiB of records: the latest are there, the others counted, no memory is used."""
+    found = traced(
+        "import threading, re\n"
+        "def resident():\n"
+        "    return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        "taken = threading.Semaphore(0)\n"
+        "given = threading.Semaphore(0)\n"
+        "rounds = 500_000\n"
+        "def other():\n"
+        "    for _ in range(rounds):\n"
+        "        taken.acquire()\n"
+        "        given.release()\n"
+        "thread = threading.Thread(target=other, name='other')\n"
+        "thread.start()\n"
+        "before = resident()\n"
+        "for _ in range(rounds):\n"
+        "    taken.release()\n"
+        "    given.acquire()\n"
+        "assert resident() < before + 1024, f'{resident() - before} KiB more'\n"
+        "thread.join()\n",
+        tmp_path,
+        "--trace-size",
+        "64K",
+    )
+    assert found.about["records"] <= 64 * 1024 // 32
+    assert found.about["records overwritten"] > 1_000_000
+    assert found.tid("other")
+    assert [life["args"]["its first records are lost"] for life in found.named("life")] == [True, True]
+
+
+def test_more_threads_than_chunks(tmp_path: Path) -> None:
+    """What finds no room is counted, and the program goes on."""
+    found = traced(
+        "import threading\n"
+        "event = threading.Event()\n"
+        "threads = [threading.Thread(target=event.wait) for _ in range(100)]\n"
+        "for thread in threads: thread.start()\n"
+        "event.set()\n"
+        "for thread in threads: thread.join()\n",
+        tmp_path,
+        "--trace-size",
+        "64K",
+    )
+    assert found.about["records lost"] > 0
+
+
+def test_a_forked_child_is_not_in_it(tmp_path: Path) -> None:
+    found = traced(
+        "import os, threading\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    thread = threading.Thread(target=print, name='of the child')\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    raise SystemExit\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n",
+        tmp_path,
+    )
+    assert [event["args"]["name"] for event in found.named("thread_name")] == ["MainThread"]
+
+
+def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
+    assert traced("raise SystemExit(3)\n", tmp_path, status=3)
+    assert traced("1/0\n", tmp_path, status=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--trace", "x.txt"), "Name it .json"),
+        (("--trace", "missing/x.json"), "can't record to"),
+        (("--trace", "x.json", "--trace-size", "1K"), "between 64K"),
+        (("--trace", "x.json", "--trace-size", "many"), "is not a size"),
+    ],
+)
+def test_bad_options(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    done = execute("run", *options, "-c", "print('ran')", cwd=tmp_path, status=2)
+    assert message in done.stderr
+    assert "ran" not in done.stdout
+    assert done.stderr.count("\n") == 1
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(bytes(10_000))
+    with pytest.raises(ValueError, match="not a file of trace records"):
+        trace.read(tmp_path / "other")
+    done = execute("trace", "other", "x.json", cwd=tmp_path, status=2)
+    assert done.stderr.count("\n") == 1
