@@ -68,7 +68,7 @@ __attribute__((noinline)) long recurse_for_ever(long level)
 
     for (size_t i = 0; i < sizeof frame; i++)
         frame[i] = (char)level;
-    return recurse_for_ever(level + 1) + frame[level % 1000];
+    return level < 0 ? 0 : recurse_for_ever(level + 1) + frame[level % 1000];
 }
 
 /* What pthread_getattr_np says of the calling thread, and where its frame really is.  0 or errno. */

@@ -1,0 +1,338 @@
+"""The state machines of runtime/native/sync.c as models, and an explorer that runs them in every order there is.
+
+A thread is a generator whose functions are named after those in C and go the same way.  Each `yield` stands before one
+atomic operation, so between two of them nobody else comes.  What is not atomic in C is more than one step here; what C
+does under the queue's lock is one, for that lock lets nobody in between.  A thread that sleeps on a futex goes on when it
+is woken, and if it may, at any time by its deadline or a signal: the explorer tries all.  Memory is one for all, as
+sequentially consistent atomics see it.  Left out are forks and the move of a sleeper from a queue to a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+FREE, HELD, CONTENDED, HANDED = "FREE", "HELD", "CONTENDED", "HANDED"
+ASLEEP, WOKEN = "ASLEEP", "WOKEN"
+NORMAL, URGENT = 1, 2
+TIMEOUT, SIGNAL = "ETIMEDOUT", "EINTR"
+
+Thread = Generator[str, Any, Any]
+
+
+class Wrong(AssertionError):
+    """What must not be; its message has the way there."""
+
+
+@dataclass
+class World:
+    """What the threads share."""
+
+    words: dict[Any, Any] = field(default_factory=dict)
+    sleepers: list[tuple[int, Any, int]] = field(default_factory=list)  # thread, word, bits; the first sleeps longest
+    woken: set[int] = field(default_factory=set)
+    inside: int = 0  # threads that hold the lock
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def key(self) -> Hashable:
+        words = tuple(sorted((repr(k), repr(v)) for k, v in self.words.items()))
+        data = tuple(sorted((k, repr(v)) for k, v in self.data.items()))
+        return words, tuple(self.sleepers), frozenset(self.woken), self.inside, data
+
+    def exchange_if(self, word: Any, expected: Any, value: Any) -> bool:
+        """Compare and exchange."""
+        if self.words[word] != expected:
+            return False
+        self.words[word] = value
+        return True
+
+    def wake(self, word: Any, bits: int) -> None:
+        """FUTEX_WAKE_BITSET of one."""
+        for at, (thread, where, group) in enumerate(self.sleepers):
+            if where == word and group & bits:
+                del self.sleepers[at]
+                self.woken.add(thread)
+                return
+
+
+def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int) -> Thread:
+    """None: woken, or the word was another."""
+    yield "park_wait_some"
+    if world.words[word] != expected:
+        return None
+    world.sleepers.append((me, word, bits))
+    event = yield "asleep"
+    if me in world.woken:  # a wake-up that came is not lost to a deadline that comes at once
+        world.woken.discard(me)
+        return None
+    world.sleepers = [sleeper for sleeper in world.sleepers if sleeper[0] != me]
+    return event
+
+
+# ---- every order ----------------------------------------------------------------------------------------------------
+
+
+def _place(thread: Thread) -> Hashable:
+    """Where a generator is, and the ones that it waits for, with what they know."""
+    found: list[Hashable] = []
+    at: Any = thread
+    while at is not None and at.gi_frame is not None:
+        known = {name: value for name, value in at.gi_frame.f_locals.items() if name != "world"}
+        found.append((at.gi_code.co_name, at.gi_frame.f_lasti, repr(sorted(known.items(), key=lambda item: item[0]))))
+        at = at.gi_yieldfrom
+    return tuple(found)
+
+
+class Run:
+    """One order, as far as it has come."""
+
+    def __init__(self, make: Callable[[], tuple[World, list[Thread]]]) -> None:
+        self.world, self.threads = make()
+        self.labels: list[str | None] = []
+        for at in range(len(self.threads)):
+            self.labels.append(None)
+            self.step(at, None)
+
+    def step(self, at: int, event: Any) -> None:
+        try:
+            self.labels[at] = self.threads[at].send(event)
+        except StopIteration:
+            self.labels[at] = None
+
+    def choices(self, events: dict[int, tuple[str, ...]]) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]]]:
+        """What can be next: steps, and what the time and others can do to a sleeper."""
+        steps: list[tuple[int, Any]] = []
+        chances: list[tuple[int, Any]] = []
+        for at, label in enumerate(self.labels):
+            if label == "clock":
+                steps += [(at, False), (at, True)]
+            elif label == "asleep" and at not in self.world.woken:
+                chances += [(at, event) for event in events.get(at, ())]
+            elif label is not None:
+                steps.append((at, None))
+        return steps, chances
+
+    def key(self) -> Hashable:
+        return self.world.key(), tuple(_place(thread) for thread in self.threads)
+
+
+def explore(
+    make: Callable[[], tuple[World, list[Thread]]],
+    check: Callable[[World], str],
+    check_end: Callable[[World], str],
+    events: dict[int, tuple[str, ...]] | None = None,
+) -> int:
+    """Runs the threads in every order; how many states there are.
+
+    Wrong: a check has something to say, or nobody is left who could wake a sleeper.
+
+    events: by thread, what may end its sleep besides a wake-up.
+    """
+    seen: set[Hashable] = set()
+    paths: list[list[tuple[int, Any]]] = [[]]
+    while paths:
+        path = paths.pop()
+        run = Run(make)
+        for at, event in path:
+            run.step(at, event)
+        if (key := run.key()) in seen:
+            continue
+        seen.add(key)
+        steps, chances = run.choices(events or {})
+        said = check(run.world)
+        if not said and not steps:
+            asleep = [at for at, label in enumerate(run.labels) if label is not None]
+            said = f"nobody wakes {asleep}" if asleep else check_end(run.world)
+        if said:
+            raise Wrong(f"{said}, after {path}: {run.labels}, {run.world}")
+        paths += [[*path, choice] for choice in steps + chances]
+    return len(seen)
+
+
+# ---- lock -----------------------------------------------------------------------------------------------------------
+
+
+def sync_lock_try(world: World) -> Thread:
+    yield "sync_lock_try"
+    return world.exchange_if("lock", FREE, HELD)
+
+
+def take(world: World, urgent: bool) -> Thread:
+    yield "take"
+    if world.exchange_if("lock", FREE, CONTENDED):
+        return True
+    if urgent:
+        yield "take"
+        return world.exchange_if("lock", HANDED, CONTENDED)
+    return False
+
+
+def take_back_if_nobody(world: World) -> Thread:
+    yield "take_back_if_nobody"
+    if world.words["urgent"]:
+        return
+    yield "take_back_if_nobody"
+    if world.exchange_if("lock", HANDED, FREE):
+        yield "take_back_if_nobody"
+        world.wake("lock", NORMAL | URGENT)
+
+
+def urgent_add(world: World, change: int) -> Thread:
+    yield "urgent_add"
+    world.words["urgent"] += change
+
+
+def sync_lock_wait(world: World, me: int) -> Thread:
+    """Whether it was taken.  An end by deadline or signal leaves, as there; "clock": has a millisecond passed?"""
+    urgent, result = False, None
+    while not (taken := (yield from take(world, urgent))) and result is None:
+        yield "sync_lock_wait"
+        seen = world.words["lock"]
+        if seen == HELD:
+            world.words["lock"] = seen = CONTENDED
+        if seen == HANDED and not urgent:
+            yield from take_back_if_nobody(world)
+        if seen == FREE or (seen == HANDED and urgent):
+            continue
+        result = yield from park_wait_some(world, me, "lock", seen, URGENT if urgent else NORMAL)
+        if not urgent and (yield "clock"):
+            urgent = True
+            yield from urgent_add(world, 1)
+    if urgent:
+        yield from urgent_add(world, -1)
+        if not taken:
+            yield from take_back_if_nobody(world)
+    return taken
+
+
+def sync_lock_release_any(world: World) -> Thread:
+    while True:
+        yield "sync_lock_release_any"
+        seen = world.words["lock"]
+        if seen in (FREE, HANDED):
+            raise Wrong("released, and nobody holds it")
+        yield "sync_lock_release_any"
+        to = HANDED if world.words["urgent"] else FREE
+        yield "sync_lock_release_any"
+        if not world.exchange_if("lock", seen, to):
+            continue
+        if to == HANDED:
+            yield "sync_wake"
+            world.wake("lock", URGENT)
+            yield from take_back_if_nobody(world)
+        elif seen == CONTENDED:
+            yield "sync_wake"
+            world.wake("lock", NORMAL | URGENT)
+        return
+
+
+def sync_lock_release(world: World) -> Thread:
+    yield "sync_lock_release"
+    if not world.exchange_if("lock", HELD, FREE):
+        yield from sync_lock_release_any(world)
+
+
+# ---- queue ----------------------------------------------------------------------------------------------------------
+# world.data["queue"]: the places in it, oldest first; "entitled": those with a ticket below; "away", "batons", "value".
+
+
+def _next_with_baton(world: World) -> int | None:
+    """next_with_baton(), and what stands before it: under the queue's lock."""
+    data = world.data
+    if data["batons"]:
+        return None
+    for place, ticket in data["queue"]:
+        if place not in data["away"]:
+            if ticket >= data["entitled"]:
+                return None
+            data["queue"] = tuple(entry for entry in data["queue"] if entry[0] != place)
+            data["batons"] += 1
+            return int(place)
+    return None
+
+
+def unlock_and_wake(world: World, place: int | None) -> Thread:
+    if place is None:
+        return
+    yield "unlock_and_wake"
+    world.words[place] = WOKEN
+    yield "sync_wake"
+    world.wake(place, NORMAL)
+
+
+def semaphore_give(world: World) -> Thread:
+    yield "sync_queue_grant_unlock"
+    waiting = [ticket for _, ticket in world.data["queue"] if ticket >= world.data["entitled"]]
+    if waiting:
+        world.data["entitled"] = waiting[0] + 1
+    else:
+        world.data["value"] += 1
+    yield from unlock_and_wake(world, _next_with_baton(world))
+
+
+def sync_queue_pass_baton(world: World) -> Thread:
+    yield "sync_queue_pass_baton"
+    world.data["batons"] -= 1
+    yield from unlock_and_wake(world, _next_with_baton(world))
+
+
+def sync_queue_wait(world: World, me: int) -> Thread:
+    result = None
+    while True:
+        yield "sync_queue_wait"
+        if world.words[me] == WOKEN:
+            return None
+        if result:
+            return result
+        result = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
+
+
+def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
+    """(entitled, baton)"""
+    yield "sync_queue_leave"
+    entitled = ticket < world.data["entitled"]
+    baton = all(place != me for place, _ in world.data["queue"])
+    world.data["queue"] = tuple(entry for entry in world.data["queue"] if entry[0] != me)
+    if baton:
+        while (yield from sync_queue_wait(world, me)):
+            pass
+    return entitled, baton
+
+
+def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:
+    yield "sync_queue_away"
+    world.data["away"] = world.data["away"] | {me} if away else world.data["away"] - {me}
+    entitled = ticket < world.data["entitled"]
+    if entitled:
+        _, baton = yield from sync_queue_leave(world, me, ticket)
+        if baton:
+            yield from sync_queue_pass_baton(world)
+    return entitled
+
+
+def semaphore_take(world: World, me: int) -> Thread:
+    """Whether it got one; as python_event.c and python_sync.c's sleep_in()."""
+    yield "sync_queue_enter"
+    if world.data["value"]:
+        world.data["value"] -= 1
+        return True
+    ticket = world.data["tickets"]
+    world.data["tickets"] += 1
+    world.data["queue"] = (*world.data["queue"], (me, ticket))
+    while True:
+        result = yield from sync_queue_wait(world, me)
+        if result is None:
+            yield from sync_queue_pass_baton(world)
+            return True
+        if result == TIMEOUT:
+            entitled, baton = yield from sync_queue_leave(world, me, ticket)
+            if baton:
+                yield from sync_queue_pass_baton(world)
+            return entitled
+        entitled = yield from sync_queue_away(world, me, ticket, True)
+        yield "signal handler"
+        if not entitled:
+            entitled = yield from sync_queue_away(world, me, ticket, False)
+        if entitled:
+            return True
