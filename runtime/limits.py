@@ -60,9 +60,16 @@ def _read(path: str) -> str | None:
         return None
 
 
+def _integer(text: str | None, base: int = 10) -> int | None:
+    """None where no number stands: a sandbox's /proc may look different."""
+    try:
+        return int(text or "", base)
+    except ValueError:
+        return None
+
+
 def _number(path: str) -> int | None:
-    text = (_read(path) or "").strip()
-    return int(text) if text.isdigit() else None
+    return _integer(_read(path))
 
 
 def _field(text: str | None, name: str) -> str | None:
@@ -74,18 +81,15 @@ def _field(text: str | None, name: str) -> str | None:
 
 
 def _bytes(text: str | None, name: str) -> int | None:
-    value = _field(text, name)
-    return int(value.split()[0]) * 1024 if value else None
+    kibibytes = _integer((_field(text, name) or "").partition(" ")[0])
+    return None if kibibytes is None else kibibytes * 1024
 
 
 # ---- what is in use ----------------------------------------------------------------------------------------
 
 
 def _machine_tasks() -> int | None:
-    try:
-        return int((_read("/proc/loadavg") or "").split()[3].partition("/")[2])
-    except (IndexError, ValueError):
-        return None
+    return _integer((_read("/proc/loadavg") or "").partition("/")[2].partition(" ")[0])
 
 
 def _user_tasks(uid: int) -> int | None:
@@ -97,14 +101,13 @@ def _user_tasks(uid: int) -> int | None:
     for pid in pids:
         status = _read(f"/proc/{pid}/status")
         if (_field(status, "Uid") or "").split()[:1] == [str(uid)]:
-            found += int(_field(status, "Threads") or 0)
+            found += _integer(_field(status, "Threads")) or 0
     return found
 
 
 def tasks() -> Tasks:
     """How many tasks there are now."""
-    threads = _field(_read("/proc/self/status"), "Threads")
-    return Tasks(int(threads) if threads else None, _user_tasks(os.getuid()), _machine_tasks())
+    return Tasks(_integer(_field(_read("/proc/self/status"), "Threads")), _user_tasks(os.getuid()), _machine_tasks())
 
 
 def _mappings() -> int | None:
@@ -136,7 +139,7 @@ def _above_nproc() -> str:
         return ""  # in a user namespace of our own nothing that we have counts
     if os.getuid() == 0:
         return "not asked: root"
-    capabilities = int(_field(_read("/proc/thread-self/status"), "CapEff") or "0", 16)
+    capabilities = _integer(_field(_read("/proc/thread-self/status"), "CapEff"), 16) or 0
     if capabilities >> _CAP_SYS_RESOURCE & 1:
         return "not asked: CAP_SYS_RESOURCE"
     if capabilities >> _CAP_SYS_ADMIN & 1:
@@ -154,12 +157,14 @@ def _pids_directories() -> Iterator[tuple[str, str]]:
     """(directory, name) of each cgroup from ours up to the root, where a pids controller may be."""
     paths: dict[str, str] = {}  # "" is version 2
     for line in (_read("/proc/self/cgroup") or "").splitlines():
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         for controller in controllers.split(","):
             paths[controller] = path
     for line in (_read("/proc/self/mountinfo") or "").splitlines():
-        fields = line.split()
-        kind, _, options = fields[fields.index("-") + 1 :][:3]
+        where, _, what = line.partition(" - ")
+        fields, (kind, _, options) = where.split(), (what.split() + [""] * 3)[:3]
+        if len(fields) < 5:
+            continue
         root, mount = fields[3], fields[4]
         if kind == "cgroup2":
             path = paths.get("", "/")
