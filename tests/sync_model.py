@@ -2,8 +2,8 @@
 
 A thread is a generator whose functions are named after those in C and go the same way.  Each `yield` stands before one
 atomic operation, so between two of them nobody else comes.  What is not atomic in C is more than one step here; what C
-does under the queue's lock is one, for that lock lets nobody in between.  A thread that sleeps on a futex goes on when it
-is woken, and if it may, at any time by its deadline or a signal: the explorer tries all.  Memory is one for all, as
+does under the queue's lock is one, for that lock lets nobody in between.  A thread that sleeps on a futex goes on when
+it is woken, and if it may, at any time by its deadline or a signal: the explorer tries all.  Memory is one for all, as
 sequentially consistent atomics see it.  Left out are forks and the move of a sleeper from a queue to a lock.
 """
 
