@@ -48,7 +48,7 @@ class Span:
     what: str = ""  #: BLOCKED: "Event at 0x7f0c5c1d2e30", or "end of thread NAME"; SEEN: the system call, or the GIL
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
     site: str = ""  #: BLOCKED: where the program waits for it
-    outcome: str = ""  #: BLOCKED: "woken", "timed out", "interrupted by a signal"; "" if it was still blocked
+    outcome: str = ""  #: BLOCKED: "woken", "timed out" or what else ended it; "" if it was still blocked
     woken_by: int | None = None  #: BLOCKED: number of the track whose thread let it go on, if that is known
 
 
@@ -133,7 +133,8 @@ def record(path: Path, size: int, arguments: Sequence[str]) -> None:
     library = os.path.dirname(os.__file__)
     inner = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
     inner.append(os.path.dirname(runtime.__file__) + os.sep)
-    native.trace_begin(path, size, " ".join(arguments)[:1000], tuple(inner))
+    program = " ".join(arguments)[:1000].encode(errors="replace")
+    native.trace_begin(path, size, program, tuple(inner))
 
 
 def stop() -> None:
@@ -179,7 +180,12 @@ _STATES = {
     _Kind.LEAVES: State.ENDING,
 }
 _EFFECTS = {_Kind.BORN, _Kind.STARTS, _Kind.GRANTS, _Kind.RELEASES, _Kind.ENDS}
-_OUTCOMES = {0: "woken", errno.ETIMEDOUT: "timed out", errno.EINTR: "interrupted by a signal"}
+_OUTCOMES = {
+    0: "woken",
+    errno.ETIMEDOUT: "timed out",
+    errno.EINTR: "interrupted by a signal",
+    errno.EAGAIN: "broken off to look for signals",
+}
 _OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
 _BREAK = 100_000  # ns: a wait that goes on after so long is one wait: join() looks for signals in between
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import xml.etree.ElementTree as xml
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,8 @@ def traced(source: str, tmp_path: Path, *options: str, status: int = 0) -> Trace
     return Trace.load(tmp_path / "trace.json")
 
 
-# In a futex call that is private and has no timeout: who waits for the GIL has one.
+# asleep(): in a futex call that is private and has no timeout: who waits for the GIL has one.
+# joins(): the main thread is in one that is shared.
 ASLEEP = """\
 import os, threading
 def asleep(thread):
@@ -132,6 +134,9 @@ def asleep(thread):
         call = open(f"/proc/self/task/{thread.native_id}/syscall").read().split()
         if call[0] in ("202", "98") and int(call[2], 16) == 9 | 128 and int(call[4], 16) == 0:
             break
+def joins():
+    call = open(f"/proc/self/task/{os.getpid()}/syscall").read().split()
+    return call[0] in ("202", "98") and int(call[2], 16) == 9
 """
 
 STORY = f"""\
@@ -156,6 +161,8 @@ def wakes():
     asleep(threads[2])
     with condition:
         condition.notify()
+    while not joins(): # the main thread, this one
+        pass
 threads = [
     threading.Thread(target=target, name=target.__name__)
     for target in (waits_for_event, waits_for_lock, waits_for_condition, wakes)
@@ -276,17 +283,20 @@ def test_seen_waiting_for_the_gil(tmp_path: Path) -> None:
 
 
 def test_the_sampler_takes_no_descriptor(tmp_path: Path) -> None:
+    """Its table of descriptors is its own: the program's next open() gets the number that it would have got."""
     found = traced(
         "import os, threading\n"
+        "def samplers():\n"
+        "    for tid in os.listdir('/proc/self/task'):\n"
+        "        if open(f'/proc/self/task/{tid}/comm').read() == 'lwp-trace\\n':\n"
+        "            return [tid]\n"
+        "    return []\n"
         "thread = threading.Thread(target=print)\n"
         "thread.start()\n"
         "thread.join()\n"
-        "for _ in range(10_000):\n"
-        "    a = os.open('/dev/null', 0)\n"
-        "    b = os.open('/dev/null', 0)\n"
-        "    assert b == a + 1\n"
-        "    os.close(a)\n"
-        "    os.close(b)\n",
+        "while not (found := samplers()): pass\n"
+        "# at most the one that it is just reading\n"
+        "while len(os.listdir(f'/proc/self/task/{found[0]}/fd')) > 1: pass\n",
         tmp_path,
     )
     assert found.named("memory")
@@ -310,6 +320,38 @@ def test_killed(tmp_path: Path) -> None:
     last = found.spans("blocked")[-1]
     assert last["name"].startswith("blocked: Event")
     assert last["args"]["outcome"] == "still blocked at the end of the record"
+
+
+@pytest.mark.parametrize("kind", ["svg", "html"])
+def test_a_picture(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "program.py").write_text(STORY)
+    execute("run", "--trace", f"picture.{kind}", "program.py", cwd=tmp_path)
+    text = (tmp_path / f"picture.{kind}").read_text()
+    picture = xml.fromstring(text[text.index("<svg") : text.index("</svg>") + len("</svg>")])
+    titles = [title.text or "" for title in picture.iter("{http://www.w3.org/2000/svg}title")]
+    (blocked,) = (title for title in titles if title.startswith("waits_for_event blocked: Event at 0x"))
+    assert "\nwoken\n" in blocked
+    assert "\nby wakes\n" in blocked
+    assert "wakes wakes waits_for_event" in titles
+
+
+@pytest.mark.loads
+def test_perfetto_reads_it(tmp_path: Path) -> None:
+    platform = pytest.importorskip("perfetto.trace_processor.platform")
+    from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
+
+    try:
+        binary = platform.PlatformDelegate().get_shell_path(None)
+    except Exception as error:  # whatever its own downloading raises
+        pytest.skip(f"perfetto's trace_processor is not to be had: {error}")
+    found = traced(STORY, tmp_path)
+    with TraceProcessor(str(tmp_path / "trace.json"), config=TraceProcessorConfig(bin_path=binary)) as processor:
+        slices = next(iter(processor.query("select count(*) as n from slice"))).n
+        arrows = next(iter(processor.query("select count(*) as n from flow"))).n
+        errors = next(iter(processor.query("select sum(value) as n from stats where severity = 'error'"))).n
+    assert slices == sum(event["ph"] == "X" for event in found.events)
+    assert arrows == sum(event["ph"] == "s" for event in found.events)
+    assert not errors
 
 
 def test_bounded(tmp_path: Path) -> None:

@@ -326,8 +326,8 @@ def _trace_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 
 def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and value.suffix != ".json":
-        raise click.BadParameter(f"{value}: the timeline is JSON, for Perfetto. Name it .json")
+    if value is not None and value.suffix not in (".json", ".svg", ".html"):
+        raise click.BadParameter(f"{value}: what is it to be? Name it .json (Perfetto), .svg or .html")
     return value
 
 
@@ -348,7 +348,7 @@ class _Run(click.Command):
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--children] [--trace FILE]",
+    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--trace FILE] [--children]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
@@ -367,7 +367,7 @@ class _Run(click.Command):
     callback=_trace_file,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="At the end, write a timeline: .json, for Perfetto.",
+    help="At the end, write a timeline: .json for Perfetto, .svg or .html for a picture.",
 )
 @click.option(
     "--trace-size",
@@ -407,7 +407,6 @@ def run(
 
     --live shows each thread's name, tid, state, what it waits for and who holds that, CPU time, switches, and where
     it was started, twice a second, below what the program prints.
-
     --trace shows when each thread has run, waited for the GIL, or was blocked in one of the runtime's primitives or
     in join(), where, and who let it go on. A thread "runs Python" there until it comes to such a place, also while
     it waits in a system call, or for the GIL that it had to give to another. What lasts longer than 20 ms is looked

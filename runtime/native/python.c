@@ -398,7 +398,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
             Py_BEGIN_ALLOW_THREADS
             result = lwp_join(self->lwp, until);
             wait_ends();
-            TRACE(TRACE_WANTS_GIL, result, 0);
+            TRACE(TRACE_WANTS_GIL, result == ETIMEDOUT && until < deadline ? EAGAIN : result, 0);
             Py_END_ALLOW_THREADS
             after_sleep();
         }

@@ -276,8 +276,8 @@ static int sleep_without_gil(PyObject *op, struct sync_queue *queue, struct sync
     return result;
 }
 
-enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline,
-                      int *baton)
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                      int64_t deadline, int *baton)
 {
     int64_t since = park_now();
 

@@ -191,19 +191,20 @@ void trace_begins(PyObject *function, int is_thread)
 /* (path, bytes, arguments, how the names of inner files begin): the calling thread is the main one. */
 static PyObject *begin(PyObject *module, PyObject *args)
 {
-    Py_ssize_t bytes, length = 0;
-    PyObject *path, *prefixes, *given;
+    const char *arguments;
+    Py_ssize_t bytes;
+    PyObject *path, *prefixes;
 
-    if (!PyArg_ParseTuple(args, "O&nUO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &given, &PyTuple_Type, &prefixes))
+    if (!PyArg_ParseTuple(args, "O&nyO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &PyTuple_Type,
+                          &prefixes))
         return NULL;
-    const char *arguments = PyUnicode_AsUTF8AndSize(given, &length);
-    if (!arguments || (!texts && !(texts = PyDict_New()))) {
+    if (!texts && !(texts = PyDict_New())) {
         Py_DECREF(path);
         return NULL;
     }
     Py_XSETREF(insides, Py_NewRef(prefixes));
     python_gil(sampler_gil);
-    int error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, (size_t)length);
+    int error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
     Py_DECREF(path);
     if (error) {
         errno = error;

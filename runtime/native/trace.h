@@ -26,7 +26,7 @@ enum { TRACE_VERSION = 1, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_C
 enum trace_kind {
     /* What the thread does from here on. */
     TRACE_BORN = 1,  /* a: thread pointer */
-    TRACE_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT or EINTR */
+    TRACE_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, or EAGAIN: it will go on */
     TRACE_RUNS,      /* has the GIL */
     TRACE_BLOCKED,   /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site */
     TRACE_JOINS,     /* a: thread pointer of the one waited for, site */

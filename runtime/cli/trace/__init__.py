@@ -16,16 +16,22 @@ def trace(records: Path, file: Path) -> int:
     """Make FILE, a timeline, of RECORDS.
 
     While a program runs under `lwp run --trace FILE`, its records are in FILE.records. When it ends in order, they are
-    made into FILE. If it was killed, this does it. FILE is in Chrome's trace format, for ui.perfetto.dev,
-    chrome://tracing and trace_processor.
+    made into FILE. If it was killed, this does it. What FILE is says the end of its name:
+
+    \b
+      .json         Chrome's trace format, for ui.perfetto.dev, chrome://tracing and trace_processor
+      .svg, .html   a picture
     """
-    from runtime.cli.trace import _perfetto
+    from runtime.cli.trace import _drawing, _perfetto
     from runtime.trace import read
 
+    writers = {".json": _perfetto.write, ".svg": _drawing.write_svg, ".html": _drawing.write_html}
+    if file.suffix not in writers:
+        raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
     try:
         timeline = read(records)
         with open(file, "w", encoding="utf-8") as out:
-            _perfetto.write(timeline, out)
+            writers[file.suffix](timeline, out)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{file}: {timeline.summary()}", err=True)
