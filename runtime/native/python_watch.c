@@ -133,8 +133,8 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "it is watched already");
         return NULL;
     }
-    watch.tick = Py_NewRef(tick);
-    watch.look = Py_NewRef(look);
+    Py_XSETREF(watch.tick, Py_NewRef(tick)); /* in a forked child the parent's are there */
+    Py_XSETREF(watch.look, Py_NewRef(look));
     watch.every = (int64_t)(every * 1e9);
     watch.patience = (int64_t)(patience * 1e9);
     atomic_store(&watch.stop, 0);
@@ -143,6 +143,8 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     int error = pthread_create(&watch.thread, NULL, run, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
+        Py_CLEAR(watch.tick);
+        Py_CLEAR(watch.look);
         errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
