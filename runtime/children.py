@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["CHILDREN", "HOOK", "STACK_SIZE", "begin", "has_hook", "pass_on"]
+__all__ = ["CHILDREN", "HOOK", "STACK_SIZE", "begin", "has_hook", "pass_on", "python_path"]
 
 HOOK = "lwp_runtime.pth"
 CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
@@ -23,6 +23,12 @@ def has_hook() -> bool:
 
     folders = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
     return any(os.path.exists(os.path.join(folder, HOOK)) for folder in folders)
+
+
+def python_path() -> str:
+    """The PYTHONPATH with which a Python process that we start finds this package, and what the program has there."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
 
 
 def pass_on(stack_size: int | None) -> None:

@@ -278,13 +278,11 @@ def _make_timeline(records: Path, file: Path) -> None:
     """Does it in another process: what the program has made of this one doesn't matter there."""
     import subprocess
 
-    import runtime
     from runtime import children, trace
 
     trace.stop()
-    path = [os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__))), os.environ.get("PYTHONPATH", "")]
     environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    environment["PYTHONPATH"] = children.python_path()
     command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
     if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
         records.unlink()

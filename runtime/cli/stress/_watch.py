@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import runtime
+from runtime.children import python_path
 from runtime.cli.stress._journal import Journal
 from runtime.cli.stress._run import FAILED, LEFT_OUT, Mix
 
@@ -67,7 +67,6 @@ class _Watch:
     def __init__(self, mix: Mix, seed: int, seconds: float, patience: float, journal: Journal, output: Path) -> None:
         self.mix, self.seed, self.seconds, self.patience = mix, seed, seconds, patience
         self.journal, self.output = journal, output
-        path = os.pathsep.join(filter(None, [str(Path(runtime.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "runtime.cli.stress._child"]
         folder = output.parent
         with output.open("ab") as file:
@@ -77,7 +76,7 @@ class _Watch:
                 stdout=file,
                 stderr=file,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": python_path()},
                 start_new_session=True,  # so that what it leaves can be found
             )
 
