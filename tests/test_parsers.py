@@ -35,7 +35,7 @@ FILES = st.dictionaries(st.sampled_from(NAMES.split()).map("/proc/{}".format), L
 
 @pytest.fixture(scope="module", autouse=True)
 def room_for_hypothesis() -> None:
-    """A first run leaves the allocator with 20 MiB and more in pieces: have them before a test's memory is looked at."""
+    """A first run leaves the allocator with 20 MiB and more in pieces: before a test's memory is looked at."""
     SLOW(given(FILES)(lambda files: None))()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import runtime
+
 IMPORT = "import runtime.native"
 
 # Those that are relied on; report_events isn't, it only says where to look for user_stack.
@@ -70,3 +72,15 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("lwp: runtime can't work with this C library: glibc 2.33")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_core_that_was_not_built(tmp_path: Path) -> None:
+    package = Path(runtime.__file__).parent
+    shutil.copytree(package, tmp_path / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: runtime's C core has not been built for cpython-"), done.stderr
+    assert "pip install" in last

@@ -5,12 +5,18 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if not sys.platform.startswith("linux"):
     raise ImportError(f"runtime works on Linux only (clone, futex); this is {sys.platform}")
 if platform.libc_ver()[0] not in ("glibc", ""):
     raise ImportError(f"runtime works with glibc 2.34 or newer; this Python uses {platform.libc_ver()[0]}")
+if find_spec("runtime.native._core") is None:
+    raise ImportError(
+        f"runtime's C core has not been built for {sys.implementation.cache_tag}: "
+        f"`{sys.executable} -m pip install .` in its source tree, or `-e .`, builds it"
+    )
 
 from runtime.native import _core
 
