@@ -2,7 +2,8 @@
 
 A thread is a generator whose functions are named after those in C and go the same way.  Each `yield` stands before one
 atomic operation, so between two of them nobody else comes.  What is not atomic in C is more than one step here; what C
-does under the queue's lock is one, for that lock lets nobody in between.  A thread that sleeps on a futex goes on when
+does under the queue's lock is one, for that lock lets nobody in between, but where it touches a word that is also
+changed without the lock.  A thread that sleeps on a futex goes on when
 it is woken, and if it may, at any time by its deadline or a signal: the explorer tries all.  Memory is one for all, as
 sequentially consistent atomics see it.  Left out are forks and the move of a sleeper from a queue to a lock.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 FREE, HELD, CONTENDED, HANDED = "FREE", "HELD", "CONTENDED", "HANDED"
 ASLEEP, WOKEN = "ASLEEP", "WOKEN"
+ASK = "ASK"
 NORMAL, URGENT = 1, 2
 TIMEOUT, SIGNAL = "ETIMEDOUT", "EINTR"
 
@@ -234,7 +236,16 @@ def sync_lock_release(world: World) -> Thread:
 
 
 # ---- queue ----------------------------------------------------------------------------------------------------------
-# world.data["queue"]: the places in it, oldest first; "entitled": those with a ticket below; "away", "batons", "value".
+# world.data["queue"]: the places in it, oldest first; "entitled": those with a ticket below; "away", "batons";
+# "locked": somebody holds the queue's lock for more than one step.
+
+
+def sync_queue_lock(world: World) -> Thread:
+    """Comes back when nobody has it; what the caller does up to its next step, it does under the lock."""
+    while True:
+        yield "sync_queue_lock"
+        if not world.data["locked"]:
+            return
 
 
 def _next_with_baton(world: World) -> int | None:
@@ -261,18 +272,8 @@ def unlock_and_wake(world: World, place: int | None) -> Thread:
     world.wake(place, NORMAL)
 
 
-def semaphore_give(world: World) -> Thread:
-    yield "sync_queue_grant_unlock"
-    waiting = [ticket for _, ticket in world.data["queue"] if ticket >= world.data["entitled"]]
-    if waiting:
-        world.data["entitled"] = waiting[0] + 1
-    else:
-        world.data["value"] += 1
-    yield from unlock_and_wake(world, _next_with_baton(world))
-
-
 def sync_queue_pass_baton(world: World) -> Thread:
-    yield "sync_queue_pass_baton"
+    yield from sync_queue_lock(world)
     world.data["batons"] -= 1
     yield from unlock_and_wake(world, _next_with_baton(world))
 
@@ -290,7 +291,7 @@ def sync_queue_wait(world: World, me: int) -> Thread:
 
 def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
     """(entitled, baton)"""
-    yield "sync_queue_leave"
+    yield from sync_queue_lock(world)
     entitled = ticket < world.data["entitled"]
     baton = all(place != me for place, _ in world.data["queue"])
     world.data["queue"] = tuple(entry for entry in world.data["queue"] if entry[0] != me)
@@ -301,7 +302,7 @@ def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
 
 
 def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:
-    yield "sync_queue_away"
+    yield from sync_queue_lock(world)
     world.data["away"] = world.data["away"] | {me} if away else world.data["away"] - {me}
     entitled = ticket < world.data["entitled"]
     if entitled:
@@ -311,12 +312,60 @@ def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:
     return entitled
 
 
+# ---- semaphore: python_event.c, and sleep_in() of python_sync.c -----------------------------------------------------
+
+
+def semaphore_try(world: World) -> Thread:
+    """(taken, value).  A look and a successful exchange are one step: who comes in between makes it look again."""
+    yield "semaphore_try"
+    value = world.words["value"]
+    if value in (0, ASK):
+        return False, value
+    world.words["value"] -= 1
+    return True, value
+
+
+def semaphore_give(world: World) -> Thread:
+    while True:
+        yield "semaphore_give"
+        if world.words["value"] != ASK:
+            world.words["value"] += 1
+            return
+        yield from sync_queue_lock(world)
+        if world.words["value"] == ASK:  # now only who has the lock changes it
+            break
+    waiting = [ticket for _, ticket in world.data["queue"] if ticket >= world.data["entitled"]]
+    if len(waiting) <= 1:
+        world.data["locked"] = True
+        world.words["value"] = 1 - len(waiting)
+        yield "semaphore_give"
+        world.data["locked"] = False
+    # sync_queue_grant_unlock()
+    if waiting:
+        world.data["entitled"] = waiting[0] + 1
+    yield from unlock_and_wake(world, _next_with_baton(world))
+
+
+def semaphore_ask(world: World, value: Any) -> Thread:
+    yield "semaphore_take"
+    return world.exchange_if("value", value, ASK)
+
+
 def semaphore_take(world: World, me: int) -> Thread:
-    """Whether it got one; as python_event.c and python_sync.c's sleep_in()."""
-    yield "sync_queue_enter"
-    if world.data["value"]:
-        world.data["value"] -= 1
+    """Whether it got one."""
+    taken, _ = yield from semaphore_try(world)
+    if taken:
         return True
+    yield from sync_queue_lock(world)
+    world.data["locked"] = True
+    while True:
+        taken, value = yield from semaphore_try(world)
+        if taken:
+            world.data["locked"] = False
+            return True
+        if value == ASK or (yield from semaphore_ask(world, value)):
+            break
+    world.data["locked"] = False
     ticket = world.data["tickets"]
     world.data["tickets"] += 1
     world.data["queue"] = (*world.data["queue"], (me, ticket))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import sync_model
-from sync_model import ASLEEP, FREE, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
+from sync_model import ASK, ASLEEP, FREE, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
 
 # ---- lock -----------------------------------------------------------------------------------------------------------
 
@@ -69,8 +69,8 @@ def giver(world: World, count: int) -> Thread:
 
 def semaphores(takers: int, *gives: int) -> Callable[[], tuple[World, list[Thread]]]:
     def make() -> tuple[World, list[Thread]]:
-        data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "value": 0, "got": 0}
-        world = World(words=dict.fromkeys(range(takers), ASLEEP), data=data)
+        data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False, "got": 0}
+        world = World(words={"value": 0, **dict.fromkeys(range(takers), ASLEEP)}, data=data)
         users = [semaphore_user(world, me) for me in range(takers)]
         return world, users + [giver(world, count) for count in gives]
 
@@ -83,9 +83,9 @@ def nothing(world: World) -> str:
 
 def counted(given: int) -> Callable[[World], str]:
     def check(world: World) -> str:
-        data = world.data
-        if data["got"] + data["value"] != given:
-            return f"{given} given, {data['got']} got and {data['value']} left"
+        data, left = world.data, world.words["value"]
+        if data["got"] + (0 if left == ASK else left) != given:
+            return f"{given} given, {data['got']} got and {left} left"
         return "" if not data["queue"] and not data["batons"] else "somebody is left in the queue"
 
     return check
@@ -102,7 +102,7 @@ def counted(given: int) -> Callable[[World], str]:
         (2, (1, 1), {0: (SIGNAL,), 1: (TIMEOUT,)}),
     ],
 )
-def test_queue(takers: int, gives: tuple[int, ...], events: dict[int, tuple[str, ...]]) -> None:
+def test_semaphore(takers: int, gives: tuple[int, ...], events: dict[int, tuple[str, ...]]) -> None:
     print(f"states: {explore(semaphores(takers, *gives), nothing, counted(sum(gives)), events)}")
 
 
@@ -151,4 +151,16 @@ def test_a_broken_lock_is_found(
 def test_a_baton_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_model, "sync_queue_pass_baton", keep_the_baton)
     with pytest.raises(Wrong, match=r"nobody wakes|left in the queue"):
+        explore(semaphores(2, 2), nothing, counted(2))
+
+
+def ask_nobody(world: World, value: object) -> Thread:
+    """The one who is about to sleep does not say so: a release takes the number for the truth."""
+    yield "semaphore_take"
+    return True
+
+
+def test_a_sleeper_who_does_not_say_so_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_model, "semaphore_ask", ask_nobody)
+    with pytest.raises(Wrong, match="nobody wakes"):
         explore(semaphores(2, 2), nothing, counted(2))

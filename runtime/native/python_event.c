@@ -1,6 +1,7 @@
-/* Event and Semaphore: a word each, under the lock of the queue of those who sleep for it. */
+/* Event and Semaphore: a word each, and the queue of those who sleep for it. */
 #include "python_sync.h"
 
+#include <errno.h>
 #include <limits.h>
 
 /* ---- Event --------------------------------------------------------------------------------------------------------------- */
@@ -116,18 +117,52 @@ PyType_Spec event_spec = {
 typedef struct {
     PyObject_HEAD
     struct sync_queue queue;
-    long value; /* under the queue's lock; above 0 only when nobody waits: a release grants to sleepers first.  LONG_MAX: no end */
+    atomic_long value;
     long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
     int own_release; /* of a derived class: the end of a `with` has to call it */
 } SemaphoreObject;
 
-static void semaphore_give_unlock(SemaphoreObject *self, long n)
-{
-    long waiting = self->queue.waiting;
+/* The value is how many are to be had, or ASK: somebody may sleep, so the queue has to be asked.  From 0 up anyone changes it
+ * by compare-and-swap, without the queue's lock; from and to ASK, who holds that lock.  So a release that finds a number knows
+ * that nobody sleeps, and who is about to sleep has made it ASK before.  When the last sleeper has left it stays ASK: the next
+ * release finds out.  LONG_MAX: no end. */
+enum { ASK = -1 };
 
-    long more = n > waiting ? n - waiting : 0;
-    self->value = more < LONG_MAX - self->value ? self->value + more : LONG_MAX;
+/* Takes one, if there is a number above 0; *value is what was seen last. */
+static int semaphore_try(SemaphoreObject *self, long *value)
+{
+    *value = atomic_load_explicit(&self->value, memory_order_relaxed);
+    do {
+        if (*value <= 0)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&self->value, value, *value - (*value != LONG_MAX), memory_order_acquire,
+                                                    memory_order_relaxed));
+    return 1;
+}
+
+/* 0, or ERANGE: more than the bound. */
+static int semaphore_give(SemaphoreObject *self, long n)
+{
+    long value = atomic_load_explicit(&self->value, memory_order_relaxed);
+
+    for (;;) {
+        if (self->bound != LONG_MAX && n > self->bound - (value == ASK ? 0 : value))
+            return ERANGE;
+        if (value != ASK) {
+            long sum = n < LONG_MAX - value ? value + n : LONG_MAX;
+            if (atomic_compare_exchange_weak_explicit(&self->value, &value, sum, memory_order_release, memory_order_relaxed))
+                return 0;
+            continue;
+        }
+        sync_queue_lock(&self->queue);
+        if ((value = atomic_load_explicit(&self->value, memory_order_relaxed)) == ASK)
+            break;
+        sync_queue_unlock(&self->queue); /* another release was here meanwhile */
+    }
+    if (n >= self->queue.waiting)
+        atomic_store_explicit(&self->value, n == LONG_MAX ? n : n - self->queue.waiting, memory_order_release);
     sync_queue_grant_unlock(&self->queue, n);
+    return 0;
 }
 
 /* As lock_take().  timeout: looked at only when there is none to be had, as in stock; NULL: don't wait. */
@@ -135,35 +170,30 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
 {
     struct sync_place place;
     int64_t deadline;
-    int baton, decided = !timeout;
+    int baton;
+    long value;
 
-    for (;;) {
-        sync_queue_lock(&self->queue);
-        if (self->value > 0) {
-            self->value -= self->value != LONG_MAX;
-            sync_queue_unlock(&self->queue);
-            return 1;
-        }
-        if (decided)
-            break;
-        sync_queue_unlock(&self->queue); /* a timeout may be an object that runs Python */
-        if (wait_deadline(timeout, &deadline) < 0)
-            return -1;
-        decided = 1;
-    }
-    if (!timeout || deadline == 0) {
-        sync_queue_unlock(&self->queue);
+    if (semaphore_try(self, &value))
+        return 1;
+    if (!timeout)
         return 0;
-    }
+    if (wait_deadline(timeout, &deadline) < 0) /* before the lock: it may be an object that runs Python */
+        return -1;
+    sync_queue_lock(&self->queue);
+    do {
+        if (semaphore_try(self, &value) || deadline == 0) {
+            sync_queue_unlock(&self->queue);
+            return value > 0;
+        }
+    } while (value != ASK
+             && !atomic_compare_exchange_weak_explicit(&self->value, &value, ASK, memory_order_relaxed, memory_order_relaxed));
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
     enum outcome outcome = sleep_in((PyObject *)self, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
-    if (outcome == RAISED_ENTITLED) {
-        sync_queue_lock(&self->queue);
-        semaphore_give_unlock(self, 1);
-    }
+    if (outcome == RAISED_ENTITLED)
+        semaphore_give(self, 1);
     return outcome == ENTITLED ? 1 : outcome == LEFT ? 0 : -1;
 }
 
@@ -218,13 +248,10 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
         PyErr_SetString(PyExc_ValueError, "n must be one or more");
         return NULL;
     }
-    sync_queue_lock(&self->queue);
-    if (self->bound != LONG_MAX && n > self->bound - self->value) {
-        sync_queue_unlock(&self->queue);
+    if (semaphore_give(self, n) != 0) {
         PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
         return NULL;
     }
-    semaphore_give_unlock(self, n);
     Py_RETURN_NONE;
 }
 
@@ -258,7 +285,7 @@ static PyObject *semaphore_begin(PyObject *op, PyObject *args)
     }
     if ((self->own_release = overrides(op, semaphore_type, "release")) < 0)
         return NULL;
-    self->value = value;
+    atomic_store(&self->value, value);
     self->bound = bounded ? value : LONG_MAX;
     Py_RETURN_NONE;
 }
@@ -266,7 +293,8 @@ static PyObject *semaphore_begin(PyObject *op, PyObject *args)
 static PyObject *semaphore_value(PyObject *op, void *unused)
 {
     (void)unused;
-    return PyLong_FromLong(((SemaphoreObject *)op)->value);
+    long value = atomic_load(&((SemaphoreObject *)op)->value);
+    return PyLong_FromLong(value == ASK ? 0 : value);
 }
 
 static PyMethodDef semaphore_methods[] = {
