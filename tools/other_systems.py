@@ -1,0 +1,309 @@
+"""The tests on other systems: another C library, another Python, another processor.
+
+    python tools/other_systems.py [--keep DIR] [--all | debian12 unstable arm64 ...] [-- PYTEST ARGUMENT ...]
+
+Each system is a root made by debootstrap from the Debian mirror that apt uses here.  A wheel is built in it and
+installed with what the tests need, by pip, configured as here; then the tests run on what was installed, away from
+the sources.
+What comes after `--` is for pytest: `debian12 -- -k clone -x`.
+
+Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
+A root takes 1 GiB.  With --keep it stays in DIR for the next time, and beside it the log of the last run.
+
+Exit status 0: all is well on each.  1: not so.  77: no root can be made here, and it says what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+TREE = Path(__file__).resolve().parent.parent
+IMPOSSIBLE = 77
+PACKAGES = ("gcc", "g++", "libc6-dev", "gdb", "strace", "procps", "ca-certificates")
+#: How pip is configured here, as far as the environment doesn't say it.
+PIP = ("/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
+MAKE, INSTALL, TEST = 3600, 3600, 7200  # seconds that each may take
+
+
+@dataclass(frozen=True)
+class System:
+    """A Debian."""
+
+    suite: str
+    python: str = "python3"  #: the command, and the Debian package
+    processor: str = platform.machine()  #: as the kernel names it
+    pytest: tuple[str, ...] = ()  #: arguments
+
+    @property
+    def foreign(self) -> bool:
+        return self.processor != platform.machine()
+
+
+SYSTEMS = {
+    "debian12": System("bookworm"),
+    "unstable": System("sid"),
+    "unstable-3.13": System("sid", "python3.13"),
+    "arm64": System("trixie", processor="aarch64", pytest=("-o", "timeout=600")),
+}
+DEBIAN_NAMES = {"aarch64": "arm64"}
+
+#: PID 1 of a pid namespace.  The mounts are seen in it only and end with it, and so does every process.  The shell
+#: waits for its command (something follows it, else the shell would become it) and so reaps orphans, as an init does:
+#: tests look for zombies.  Not in the background, where a command ignores SIGINT.
+INIT = """
+cd "$1"; shift
+mount --rbind /dev dev
+mount --rbind /sys sys
+mount -t proc proc proc
+chroot . "$@" || exit
+exit 0
+"""
+
+BUILD = """
+rm -rf /opt/venv /opt/wheels
+"$0" -m venv /opt/venv
+cd /tmp
+/opt/venv/bin/pip wheel --quiet --no-deps --wheel-dir /opt/wheels /src
+set -- /opt/wheels/*.whl
+/opt/venv/bin/pip install --quiet "$1[test]"
+"""
+
+ABOUT = """
+import platform, runtime
+print(f"CPython {platform.python_version()}, {' '.join(platform.libc_ver())}, {platform.machine()}")
+"""
+
+#: How the kernel knows a program for the processor: the head of its ELF file, and which bits of that count.
+BINFMT = {
+    "aarch64": (
+        rb"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+        rb"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
+    )
+}
+
+
+class Failed(Exception):
+    """A step that went wrong; its output was shown."""
+
+
+class Impossible(Exception):
+    """What is missing here."""
+
+
+# ---- another processor -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def emulator(processor: str) -> Iterator[None]:
+    """The kernel starts programs of that processor under qemu-user, until the end."""
+    qemu = shutil.which(f"qemu-{processor}-static") or shutil.which(f"qemu-{processor}")
+    if not qemu:
+        raise Impossible(f"no qemu-{processor}: apt-get install qemu-user-static, or qemu-user-binfmt")
+    name = f"lwp-{processor}"
+    magic, mask = BINFMT[processor]
+    # P: argv[0] as it was given: a virtual environment is found by it.  F: qemu is opened now, here, not in the root.
+    register = b":" + name.encode() + b":M::" + magic + b":" + mask + b":" + qemu.encode() + b":PF"
+    if binfmt(f'for entry in qemu-{processor} {name}; do [ -e "$entry" ] && exit; done; cat >register', register):
+        raise Impossible(f"the kernel can't be told to start {processor} programs under {qemu}: no binfmt_misc")
+    try:
+        yield
+    finally:
+        binfmt(f'[ ! -e "{name}" ] || echo -1 >"{name}"')
+
+
+def binfmt(script: str, text: bytes = b"") -> int:
+    """Runs it where the kernel's list of interpreters is mounted, which it need not be outside.  The exit status."""
+    enter = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc && cd /proc/sys/fs/binfmt_misc\n"
+    command = ["unshare", "--mount", "sh", "-euc", enter + script]
+    return subprocess.run(command, input=text, stderr=subprocess.DEVNULL, timeout=60).returncode
+
+
+# ---- a root ----------------------------------------------------------------------------------------------------------
+
+
+def isolated(*command: str) -> list[str]:
+    """The command in mount and pid namespaces of its own; when unshare is killed, all in them are."""
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+
+
+def inside(root: Path, *command: str) -> list[str]:
+    """The command in the root."""
+    return isolated("sh", "-euc", INIT, "init", str(root), *command)
+
+
+def run(command: list[str], log: Path, timeout: float, may_fail: bool = False) -> None:
+    """Runs it with its output in the log, whose end is shown if it fails."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))
+    }
+    environment |= {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TMPDIR": "/tmp"}
+    environment |= {"DEBIAN_FRONTEND": "noninteractive", "PIP_ROOT_USER_ACTION": "ignore"}
+    with log.open("ab") as output:
+        output.write(f"$ {shlex.join(command)}\n".encode())
+        output.flush()
+        try:
+            status = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                timeout=timeout,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = None
+    if status != 0 and not (may_fail and status is not None):
+        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+        raise Failed(f"not at its end after {timeout:.0f} s" if status is None else f"exit status {status}, see {log}")
+
+
+def mirror() -> str:
+    """Where apt gets Debian from here."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    if not found:
+        raise Impossible("apt has no index of Debian: apt-get update")
+    return found[0]
+
+
+def make(root: Path, system: System, log: Path) -> None:
+    """A root with what builds and runs the tests; whole, or not at all."""
+    if root.exists():
+        return
+    partial = root.with_name(root.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    packages = ",".join((*PACKAGES, system.python, f"{system.python}-dev", f"{system.python}-venv"))
+    debian = ["--arch", DEBIAN_NAMES[system.processor]] if system.foreign else []
+    what = ["debootstrap", "--variant=minbase", *debian, f"--include={packages}", system.suite, str(partial), mirror()]
+    run(isolated("--mount-proc", *what), log, MAKE)
+    partial.rename(root)
+
+
+def fill(root: Path) -> None:
+    """The sources and pip's configuration in the root, anew."""
+    shutil.rmtree(root / "src", ignore_errors=True)
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TREE, capture_output=True, timeout=60, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (TREE / name).is_file():  # not deleted
+            (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TREE / name, root / "src" / name)
+    for name in filter(os.path.exists, PIP):
+        target = root / name[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.isdir(name):
+            shutil.copytree(name, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(name, target)
+
+
+# ---- the tests in it -------------------------------------------------------------------------------------------------
+
+
+def counts(report: Path) -> tuple[str, bool]:
+    """What pytest counted, and whether all is well."""
+    suite = ElementTree.parse(report).getroot().find("testsuite")
+    assert suite is not None
+    tests, failures, errors, skips = (int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped"))
+    for case in suite.iter("testcase"):
+        for wrong in case.iter():
+            if wrong.tag in ("failure", "error"):
+                print(
+                    f"{wrong.tag}: {case.attrib['classname']}::{case.attrib['name']}: {wrong.attrib['message'][:200]}"
+                )
+    passed = tests - failures - errors - skips
+    return f"{passed} passed, {failures + errors} failed, {skips} skipped", not failures + errors and passed > 0
+
+
+def examine(root: Path, system: System, arguments: list[str]) -> tuple[str, bool]:
+    """Makes the root if need be, installs, tests.  What came of it in a line, and whether all is well."""
+    log = root.with_name(root.name + ".log")
+    log.unlink(missing_ok=True)
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        if system.foreign:
+            stack.enter_context(emulator(system.processor))
+        make(root, system, log)
+        fill(root)
+        run(inside(root, "sh", "-euc", BUILD, system.python), log, INSTALL)
+        about = root.with_name(root.name + ".about")
+        about.unlink(missing_ok=True)
+        run(inside(root, "sh", "-euc", 'cd /tmp; exec "$@"', "sh", "/opt/venv/bin/python", "-c", ABOUT), about, 600)
+        version = about.read_text().splitlines()[-1]
+        print(version, flush=True)
+        report = root / "tmp" / "report.xml"
+        report.unlink(missing_ok=True)
+        test = ["/opt/venv/bin/python", "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--junit-xml=/tmp/report.xml"]
+        test += [*system.pytest, *(arguments or ["/src/tests"])]
+        run(
+            inside(root, "sh", "-euc", 'cd /tmp; PATH=/opt/venv/bin:$PATH; exec "$@"', "sh", *test),
+            log,
+            TEST,
+            may_fail=True,
+        )
+    if not report.exists():
+        raise Failed(f"pytest wrote no report, see {log}")
+    text, well = counts(report)
+    return f"{version}: {text} in {time.monotonic() - begin:.0f} s", well
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="where roots are looked for, and left for the next time"
+    )
+    parser.add_argument("--all", action="store_true", help="every system")
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=", ".join(SYSTEMS))
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:end])
+    names = list(SYSTEMS) if options.all else options.systems
+    if not names:
+        parser.error("which system? " + ", ".join(SYSTEMS))
+    if unknown := set(names) - set(SYSTEMS):
+        parser.error(f"no such system: {', '.join(sorted(unknown))}")
+    if missing := [name for name in ("debootstrap", "unshare", "chroot", "apt-get", "git") if not shutil.which(name)]:
+        print(f"no root can be made here without {', '.join(missing)}: apt-get install debootstrap util-linux git")
+        return IMPOSSIBLE
+    if os.geteuid() != 0:
+        print("only root can make a root")
+        return IMPOSSIBLE
+    outcomes = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it has begun is ended too
+    with ExitStack() as stack:
+        # Not in /tmp, which may be in memory, or forbid programs and devices.
+        keep = options.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="lwp-systems-", dir="/var/tmp"))
+        )
+        keep.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            print(f"--- {name}", flush=True)
+            try:
+                text, well = examine(keep.resolve() / name, SYSTEMS[name], words[end + 1 :])
+            except Impossible as error:
+                print(f"{name}: {error}")
+                return IMPOSSIBLE
+            except (OSError, subprocess.SubprocessError, Failed) as error:
+                text, well = str(error), False
+            outcomes.append((name, text, well))
+    for name, text, well in outcomes:
+        print(f"{name}: {'' if well else 'FAILED: '}{text}")
+    return int(not all(well for _, _, well in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
