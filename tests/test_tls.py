@@ -635,7 +635,8 @@ def test_piped_it_fits_the_width_and_has_no_colour(args: tuple[str, ...]) -> Non
 def test_the_picture_shows_all_parts_in_the_order_of_addresses() -> None:
     lines = shown(columns=120).splitlines()
     addresses = [int(line.split()[0], 16) for line in lines if line.startswith("0x")]
-    assert len(addresses) > 8
+    # guard, stack, surplus, two blocks, TCB, struct pthread, the end: rseq and libpython may have no block of their own
+    assert len(addresses) >= 8
     assert addresses == sorted(addresses)
     picture = "\n".join(lines)
     for word in ("guard", "stack", "surplus", "libc.so.6", "thread pointer", "TCB", "struct pthread", "DTV", "robust"):
