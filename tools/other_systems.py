@@ -25,8 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -36,7 +35,7 @@ IMPOSSIBLE = 77
 PACKAGES = ("gcc", "g++", "libc6-dev", "gdb", "strace", "procps", "ca-certificates")
 #: How pip is configured here, as far as the environment doesn't say it.
 PIP = ("/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
-MAKE, INSTALL, TEST = 3600, 3600, 7200  # seconds that each may take
+MAKE_TIME, INSTALL_TIME, TEST_TIME = 3600, 3600, 7200  # seconds that each may take
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,32 @@ SYSTEMS = {
 }
 DEBIAN_NAMES = {"aarch64": "arm64"}
 
-#: PID 1 of a pid namespace.  The mounts are seen in it only and end with it, and so does every process.  The shell
-#: waits for its command (something follows it, else the shell would become it) and so reaps orphans, as an init does:
-#: tests look for zombies.  Not in the background, where a command ignores SIGINT.
-INIT = """
+#: What runs in mount and pid namespaces of its own, as PID 1.  The mounts are seen there only and end with it, and so
+#: does every process.
+MAKE = """
+mount -t proc proc /proc
+"$@" || exit
+exit 0
+"""
+
+#: The shell waits for its command (something follows it, else the shell would become it) and so reaps orphans, as an
+#: init does: tests look for zombies.  Not in the background, where a command ignores SIGINT.
+ENTER = """
 cd "$1"; shift
 mount --rbind /dev dev
 mount --rbind /sys sys
 mount -t proc proc proc
 chroot . "$@" || exit
 exit 0
+"""
+
+#: Comes before: the kernel starts programs of the processor under qemu.  It forgets that with the last mount of its
+#: list.  P: argv[0] as it was given, a virtual environment is found by it.  F: qemu is opened here and now.
+EMULATE = """
+list=/proc/sys/fs/binfmt_misc
+[ -e $list/register ] || mount -t binfmt_misc binfmt_misc $list
+[ -e $list/qemu-{processor} ] || [ -e $list/lwp-{processor} ] ||
+    printf %s ':lwp-{processor}:M::{magic}:{mask}:{qemu}:PF' >$list/register
 """
 
 BUILD = """
@@ -82,6 +97,13 @@ set -- /opt/wheels/*.whl
 /opt/venv/bin/pip install --quiet "$1[test]"
 """
 
+#: Away from the sources, and what is installed is found first.
+IN_TMP = """
+cd /tmp
+PATH=/opt/venv/bin:$PATH
+exec "$0" "$@"
+"""
+
 ABOUT = """
 import platform, runtime
 print(f"CPython {platform.python_version()}, {' '.join(platform.libc_ver())}, {platform.machine()}")
@@ -90,8 +112,8 @@ print(f"CPython {platform.python_version()}, {' '.join(platform.libc_ver())}, {p
 #: How the kernel knows a program for the processor: the head of its ELF file, and which bits of that count.
 BINFMT = {
     "aarch64": (
-        rb"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
-        rb"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
+        r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+        r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
     )
 }
 
@@ -104,45 +126,25 @@ class Impossible(Exception):
     """What is missing here."""
 
 
-# ---- another processor -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def emulator(processor: str) -> Iterator[None]:
-    """The kernel starts programs of that processor under qemu-user, until the end."""
-    qemu = shutil.which(f"qemu-{processor}-static") or shutil.which(f"qemu-{processor}")
-    if not qemu:
-        raise Impossible(f"no qemu-{processor}: apt-get install qemu-user-static, or qemu-user-binfmt")
-    name = f"lwp-{processor}"
-    magic, mask = BINFMT[processor]
-    # P: argv[0] as it was given: a virtual environment is found by it.  F: qemu is opened now, here, not in the root.
-    register = b":" + name.encode() + b":M::" + magic + b":" + mask + b":" + qemu.encode() + b":PF"
-    if binfmt(f'for entry in qemu-{processor} {name}; do [ -e "$entry" ] && exit; done; cat >register', register):
-        raise Impossible(f"the kernel can't be told to start {processor} programs under {qemu}: no binfmt_misc")
-    try:
-        yield
-    finally:
-        binfmt(f'[ ! -e "{name}" ] || echo -1 >"{name}"')
-
-
-def binfmt(script: str, text: bytes = b"") -> int:
-    """Runs it where the kernel's list of interpreters is mounted, which it need not be outside.  The exit status."""
-    enter = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc && cd /proc/sys/fs/binfmt_misc\n"
-    command = ["unshare", "--mount", "sh", "-euc", enter + script]
-    return subprocess.run(command, input=text, stderr=subprocess.DEVNULL, timeout=60).returncode
-
-
 # ---- a root ----------------------------------------------------------------------------------------------------------
 
 
-def isolated(*command: str) -> list[str]:
-    """The command in mount and pid namespaces of its own; when unshare is killed, all in them are."""
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+def isolated(system: System, script: str, *arguments: str) -> list[str]:
+    """Runs the script, in namespaces of its own.  When unshare is killed, all in them are."""
+    if system.foreign:
+        qemu = shutil.which(f"qemu-{system.processor}-static") or shutil.which(f"qemu-{system.processor}")
+        if not qemu:
+            raise Impossible(f"no qemu-{system.processor}: apt-get install qemu-user-static, or qemu-user-binfmt")
+        if "binfmt_misc" not in Path("/proc/filesystems").read_text():
+            raise Impossible(f"this kernel can't start programs under {qemu}: it has no binfmt_misc")
+        magic, mask = BINFMT[system.processor]
+        script = EMULATE.format(processor=system.processor, magic=magic, mask=mask, qemu=qemu) + script
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "init", *arguments]
 
 
-def inside(root: Path, *command: str) -> list[str]:
-    """The command in the root."""
-    return isolated("sh", "-euc", INIT, "init", str(root), *command)
+def inside(root: Path, system: System, script: str, *arguments: str) -> list[str]:
+    """Runs the script in the root."""
+    return isolated(system, ENTER, str(root), "sh", "-euc", script, *arguments)
 
 
 def run(command: list[str], log: Path, timeout: float, may_fail: bool = False) -> None:
@@ -189,7 +191,7 @@ def make(root: Path, system: System, log: Path) -> None:
     packages = ",".join((*PACKAGES, system.python, f"{system.python}-dev", f"{system.python}-venv"))
     debian = ["--arch", DEBIAN_NAMES[system.processor]] if system.foreign else []
     what = ["debootstrap", "--variant=minbase", *debian, f"--include={packages}", system.suite, str(partial), mirror()]
-    run(isolated("--mount-proc", *what), log, MAKE)
+    run(isolated(system, MAKE, *what), log, MAKE_TIME)
     partial.rename(root)
 
 
@@ -234,27 +236,19 @@ def examine(root: Path, system: System, arguments: list[str]) -> tuple[str, bool
     log = root.with_name(root.name + ".log")
     log.unlink(missing_ok=True)
     begin = time.monotonic()
-    with ExitStack() as stack:
-        if system.foreign:
-            stack.enter_context(emulator(system.processor))
-        make(root, system, log)
-        fill(root)
-        run(inside(root, "sh", "-euc", BUILD, system.python), log, INSTALL)
-        about = root.with_name(root.name + ".about")
-        about.unlink(missing_ok=True)
-        run(inside(root, "sh", "-euc", 'cd /tmp; exec "$@"', "sh", "/opt/venv/bin/python", "-c", ABOUT), about, 600)
-        version = about.read_text().splitlines()[-1]
-        print(version, flush=True)
-        report = root / "tmp" / "report.xml"
-        report.unlink(missing_ok=True)
-        test = ["/opt/venv/bin/python", "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--junit-xml=/tmp/report.xml"]
-        test += [*system.pytest, *(arguments or ["/src/tests"])]
-        run(
-            inside(root, "sh", "-euc", 'cd /tmp; PATH=/opt/venv/bin:$PATH; exec "$@"', "sh", *test),
-            log,
-            TEST,
-            may_fail=True,
-        )
+    make(root, system, log)
+    fill(root)
+    run(inside(root, system, BUILD, system.python), log, INSTALL_TIME)
+    about = root.with_name(root.name + ".about")
+    about.unlink(missing_ok=True)
+    run(inside(root, system, IN_TMP, "/opt/venv/bin/python", "-c", ABOUT), about, 600)
+    version = about.read_text().splitlines()[-1]
+    print(version, flush=True)
+    report = root / "tmp" / "report.xml"
+    report.unlink(missing_ok=True)
+    test = ["/opt/venv/bin/python", "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--junit-xml=/tmp/report.xml"]
+    test += [*system.pytest, *(arguments or ["/src/tests"])]
+    run(inside(root, system, IN_TMP, *test), log, TEST_TIME, may_fail=True)
     if not report.exists():
         raise Failed(f"pytest wrote no report, see {log}")
     text, well = counts(report)
