@@ -64,6 +64,10 @@ def states() -> tuple[list[Callable[[], object]], list[Callable[[], object]], li
             thread.start()
             thread.join()
 
+    def start_and_join() -> None:
+        with suppress(RuntimeError):
+            spawn(event.wait).join()
+
     def again(call: Callable[[], object]) -> Callable[[], None]:
         def loop() -> None:
             while True:
@@ -87,7 +91,7 @@ def states() -> tuple[list[Callable[[], object]], list[Callable[[], object]], li
         wait,
         lambda: os.read(reader, 1),
         lambda: time.sleep(1e6),
-        lambda: spawn(event.wait).join(),
+        start_and_join,
         again(let_go),
         again(in_rlock),
         again(lambda: time.sleep(1e-4)),
