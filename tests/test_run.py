@@ -441,6 +441,15 @@ def test_console_script(name: str, tmp_path: Path) -> None:
     )
 
 
+def test_console_script_whose_program_has_no_frame_in_the_traceback(tmp_path: Path) -> None:
+    """The interpreter only borrows the names of the script's `__main__`: -X dev finds the use of freed memory."""
+    (tmp_path / "lwp").write_text("import sys\nfrom runtime.cli import main\nsys.exit(main())\n")
+    (tmp_path / "program.py").write_text("def f(:")
+    shown = execute([sys.executable, "-X", "dev", "lwp", "run", "program.py"], tmp_path)
+    assert (shown.returncode, shown.stdout) == (1, ""), shown.stderr
+    assert shown.stderr.endswith("SyntaxError: invalid syntax\n")
+
+
 def test_compiled_script(tmp_path: Path) -> None:
     import py_compile
 

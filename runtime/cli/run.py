@@ -114,6 +114,11 @@ def _watch(live: bool, patience: float | None) -> None:
 # ---- as Modules/main.c does --------------------------------------------------------------------------------
 
 
+# An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
+# traceback (_PyRun_SimpleFileObject).
+_first_main = sys.modules["__main__"]
+
+
 def _new_main(**names: object) -> ModuleType:
     """A fresh sys.modules["__main__"] with what is in it before the first line of a program."""
     main = ModuleType("__main__")
