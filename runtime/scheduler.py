@@ -17,6 +17,7 @@ from enum import IntFlag
 from typing import Any
 
 from runtime import limits, native
+from runtime.green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, yield_
 from runtime.native import ffi, lib
 from runtime.waits import Wait, Waiting, waiting
 
@@ -25,15 +26,21 @@ __all__ = [
     "THREAD_FLAGS",
     "Clone",
     "Context",
+    "Deadlock",
+    "GreenStatistics",
+    "Scheduler",
     "Statistics",
     "Step",
     "Wait",
     "Waiting",
+    "green_statistics",
     "measure",
     "record_steps",
+    "sleep",
     "spawn",
     "statistics",
     "waiting",
+    "yield_",
 ]
 
 

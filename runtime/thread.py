@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from runtime import native, scheduler
-from runtime.scheduler import LWP
+from runtime.scheduler import LWP, Scheduler
 from runtime.sync import Event
 
 __all__ = ["Thread", "Timer", "current_thread"]
@@ -206,6 +206,7 @@ derived: dict[str, Any] = {
     "_lwp": "made by threading",  # if a thread has nothing else there: see native/python_thread.c
     "_lwp_stack_size": None,
     "_lwp_flags": None,
+    "_lwp_scheduler": None,
     "_initialized": _Derived(_initialized),
     "_daemonic": False,
     "_stderr": sys.stderr,
@@ -249,9 +250,11 @@ def _shutdown() -> None:
     if (3, 12) <= sys.version_info < (3, 12, 2):
         native.gate_refuse()
     _stock_shutdown()
+    native.run_all()
     while (lwp := native.thread_waited(LWP)) is not None:
         lwp.join()
         _wait_for_stock()  # ours may have started some
+        native.run_all()
     if (3, 12) <= sys.version_info < (3, 13):
         native.gate_refuse()
 
@@ -284,11 +287,17 @@ def _adopt(thread: Any) -> None:
     thread._lwp = None
 
 
-def _check_options(thread: Any, stack_size: int | None, flags: int | None) -> None:
+def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None) -> None:
     if stack_size is not None:
         thread._lwp_stack_size = scheduler.stack_size_or_default(stack_size)
     if flags is not None:
         thread._lwp_flags = scheduler.checked_thread_flags(flags)
+    if on is not None:
+        if not isinstance(on, Scheduler):
+            raise TypeError(f"scheduler must be a Scheduler or None, not {type(on).__name__}")
+        if flags is not None:
+            raise ValueError("a green thread has no LWP of its own, so no flags")
+        thread._lwp_scheduler = on
 
 
 class Thread(native.ThreadBase, threading.Thread):
@@ -300,6 +309,7 @@ class Thread(native.ThreadBase, threading.Thread):
     flags: what it shares, see runtime.Clone.  Without Clone.FILES it has a descriptor table of its own, without
     Clone.FS a working directory and umask of its own.  Clone.THREAD must be among them: ValueError.  None: all that
     threads share.
+    scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
 
     `ident` and `native_id` are set when start() returns.
     """
@@ -317,6 +327,7 @@ class Thread(native.ThreadBase, threading.Thread):
             daemon: bool | None = None,
             stack_size: int | None = None,
             flags: int | None = None,
+            scheduler: Scheduler | None = None,
         ) -> None: ...
 
     def start(self) -> None:
@@ -353,6 +364,7 @@ def _signature(
     daemon: bool | None = None,
     stack_size: int | None = None,
     flags: int | None = None,
+    scheduler: Scheduler | None = None,
 ) -> None:
     """Called with what Thread() does not take, for the TypeError."""
 

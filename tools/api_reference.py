@@ -33,6 +33,7 @@ MODULES = [
     "runtime.sync",
     "runtime.tls",
     "runtime.scheduler",
+    "runtime.green",
     "runtime.patch",
     "runtime.limits",
     "runtime.waits",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from runtime.native._types import ConditionBase as ConditionBase
     from runtime.native._types import EventBase as EventBase
     from runtime.native._types import RLock as RLock
+    from runtime.native._types import SchedulerBase as SchedulerBase
     from runtime.native._types import SemaphoreBase as SemaphoreBase
     from runtime.native._types import ThreadBase as ThreadBase
     from runtime.native._types import allocate_lock as allocate_lock
@@ -49,8 +50,13 @@ if TYPE_CHECKING:
     from runtime.native._types import gate_refuse as gate_refuse
     from runtime.native._types import local as local
     from runtime.native._types import lock as lock
+    from runtime.native._types import on_scheduler as on_scheduler
+    from runtime.native._types import run_all as run_all
     from runtime.native._types import running as running
+    from runtime.native._types import set_describe_stuck as set_describe_stuck
+    from runtime.native._types import sleep as sleep
     from runtime.native._types import stack_size as stack_size
+    from runtime.native._types import switches as switches
     from runtime.native._types import thread_is_alive as thread_is_alive
     from runtime.native._types import thread_join as thread_join
     from runtime.native._types import thread_make as thread_make
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
     from runtime.native._types import waits as waits
     from runtime.native._types import watch_start as watch_start
     from runtime.native._types import watch_stop as watch_stop
+    from runtime.native._types import yield_ as yield_
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 

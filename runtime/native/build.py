@@ -26,6 +26,10 @@ SOURCES = [
     "glibc.c",
     "context.c",
     "measure.c",
+    "timers.c",
+    "sleepers.c",
+    "green_lwp.c",
+    "green.c",
     "lwp.c",
     "sampler.c",
     "inspect.c",
@@ -47,6 +51,7 @@ SOURCES = [
     "python_local.c",
     "python_trace.c",
     "python_gil.c",
+    "python_green.c",
 ]
 
 CDEF = """

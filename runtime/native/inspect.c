@@ -1,6 +1,7 @@
 #include "inspect.h"
 
 #include "arch/arch.h"
+#include "green_lwp.h"
 #include "lwp.h"
 #include "park.h"
 
@@ -137,6 +138,7 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
 
     const char *pthread = block + (places.pthread - places.block_low);
     memcpy(&out->tid, pthread + glibc.tid, sizeof out->tid);
+    out->tid = green_lwp_tid(out->tid, (void *)out->tp);
     if (out->tid <= 0) /* on the list from before the clone until after the end */
         return ESRCH;
     if ((out->stack_low = word(pthread, glibc.stackblock)) != 0) {
@@ -188,7 +190,7 @@ void inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const struct glibc_list *at = lists[i]->next; at != lists[i]; at = at->next) {
             char *pthread = (char *)at - glibc.list;
-            int tid = *(int *)glibc_field(pthread, glibc.tid);
+            int tid = green_lwp_tid(*(int *)glibc_field(pthread, glibc.tid), pthread + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size));
             if (tid > 0) /* on the list from before the clone until after the end */
                 see((uintptr_t)pthread, tid, arg);
         }

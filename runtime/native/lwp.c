@@ -3,6 +3,7 @@
 #include "arch/arch.h"
 #include "context.h"
 #include "glibc.h"
+#include "green_lwp.h"
 #include "measure.h"
 #include "park.h"
 #include "sampler.h"
@@ -203,11 +204,13 @@ static _Noreturn void end(struct lwp *me)
     run_key_destructors(context->pthread);
     tidy_libc(context);
     STEP(STEP_DESTRUCTORS, 0, 0);
-    measure_end(context);
+    int green = me->green.scheduler != NULL;
+    if (!green)
+        measure_end(context);
     atomic_fetch_sub(&alive, 1);
 
-    /* As start_thread does: the last thread takes the process with it, whoever made it. */
-    if ((me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
+    /* As start_thread does: the last thread takes the process with it, whoever made it.  A green one is not among the counted. */
+    if (!green && (me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
         exit(0);
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     leave_glibc(context);
@@ -219,7 +222,10 @@ static _Noreturn void end(struct lwp *me)
         trace_leave();
     }
     atomic_store(&me->ending, 1);
+    park_wake_greens(&me->ending, INT_MAX); /* who joins: await_end() */
     push_ended(me, me);
+    if (green)
+        green_end();
     arch_exit(status);
 }
 
@@ -289,6 +295,23 @@ static void born(void *arg)
     end(me);
 }
 
+/* Kernel-side there is nothing to set up: the LWP, its robust list, rseq area, signal mask and stack, and name are there already,
+ * and not this thread's alone (green.h). */
+static void born_green(void *arg)
+{
+    struct lwp *me = arg;
+
+    STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
+    TRACE(TRACE_BORN, me->tp, 0);
+    atomic_store(&me->tid, scheduler_tid(me->green.scheduler));
+    glibc.ctype_init();
+    STEP(STEP_GLIBC, me->context->tp + glibc.resp, 1);
+    pthread_cleanup_push(end_by_pthread_exit, me); /* as in born() */
+    me->run(me->arg);
+    pthread_cleanup_pop(0);
+    end(me);
+}
+
 #ifdef __EXCEPTIONS
 #error "compile with -fno-exceptions: see born()"
 #endif
@@ -339,10 +362,11 @@ static void unstart(struct lwp *lwp)
     drop(lwp);
 }
 
-int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+/* (1) -> (2), with all that a thread needs in its memory.  0 or errno. */
+static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int fresh = context->used != USED, error = context_blank(context);
+    int error = context_blank(context);
 
     if (error)
         return error;
@@ -360,6 +384,16 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         return error;
     }
     lay_out(context);
+    return 0;
+}
+
+int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int fresh = context->used != USED, error = prepare(lwp, flags, exit_signal, run, arg);
+
+    if (error)
+        return error;
     if (lwp->signal_stack)
         lwp->signal_stack = context_signal_stack(context) != NULL;
     if (flags & CLONE_THREAD)
@@ -405,6 +439,36 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         return (int)-result;
     }
     atomic_store(&lwp->tid, (int)result); /* the child does the same: whoever asks first finds it */
+    return 0;
+}
+
+/* (4) -> (5): the kernel's part at the end of an LWP. */
+static void gone(struct green *green)
+{
+    struct lwp *lwp = (struct lwp *)((char *)green - offsetof(struct lwp, green));
+
+    atomic_fetch_add(&lwp->refs, 1); /* when `alive` is cleared it may be reaped */
+    atomic_store(&lwp->alive, 0);
+    if (atomic_load(&lwp->joiners)) /* who comes now sees the end: await_end() */
+        park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    drop(lwp);
+}
+
+int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int error = prepare(lwp, lwp_thread_flags, 0, run, arg);
+
+    if (error)
+        return error;
+    *(int *)glibc_field(context->pthread, glibc.tid) = green_lwp_number();
+    count_started();
+    atomic_store(&lwp->tid, scheduler_tid(scheduler));
+    atomic_store(&lwp->alive, 1);
+    lwp->started = 1;
+    int waited = lwp->waited;
+    lwp->waited = 0;
+    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, born_green, lwp, gone, waited);
     return 0;
 }
 
@@ -493,14 +557,28 @@ static int reap_process(struct lwp *lwp)
     return error;
 }
 
+/* Of a thread with an LWP, by one that is on a scheduler: the kernel, which clears the word, knows nothing of those, so the
+ * thread wakes them itself, shortly before. */
+static int await_ending(struct lwp *lwp, int64_t deadline)
+{
+    int error = 0;
+
+    while (!atomic_load(&lwp->ending) && !error)
+        error = park_wait(&lwp->ending, 0, deadline, PARK_PRIVATE);
+    return error;
+}
+
 /* Sleeps until the kernel has cleared the word: (5). */
 static int await_end(struct lwp *lwp, int64_t deadline)
 {
     int word, error = 0; /* word: 1, or the tid if CLONE_CHILD_SETTID was asked for */
+    int unlike = park_green && !lwp->green.scheduler;
 
+    if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
+        return error;
     atomic_fetch_add(&lwp->joiners, 1);
     while ((word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) != 0 && !error)
-        error = park_wait(&lwp->alive, word, deadline, PARK_SHARED); /* the kernel wakes it as a shared futex */
+        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* the kernel wakes it as a shared futex */
     /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
     if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
@@ -585,6 +663,19 @@ static void after_fork_in_parent(void)
     park_unlock(&registry_lock);
 }
 
+/* A green thread that has forked is the only thread of the child.  What the LWP has registered with the kernel lies in another
+ * thread's memory, which will serve others; glibc's fork() has seen to the robust list and the tid. */
+static void take_lwp(struct lwp *me, char *native)
+{
+    struct context *context = me->context;
+
+    me->green.scheduler = NULL;
+    if (glibc.rseq && glibc.rseq_size
+        && syscall(SYS_rseq, native + glibc.rseq, rseq_size(), 1 /* RSEQ_FLAG_UNREGISTER */, 0x53053053) == 0)
+        register_with_kernel(context);
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+}
+
 /* (2),(3),(4),(5) -> (6): the child has one thread, the caller.  glibc has emptied its own lists by now
  * (nptl/nptl-stack.c, __nptl_reclaim_stacks), and made the caller's __nptl_nthreads 1. */
 static void after_fork_in_child(void)
@@ -609,10 +700,14 @@ static void after_fork_in_child(void)
         context_put(context, 1);
         drop(lwp);
     }
+    char *native = me && me->green.scheduler ? scheduler_native(me->green.scheduler) : NULL;
+    green_after_fork();
     atomic_store(&alive, me != NULL);
     if (me) {
         registry.newer = registry.older = me;
         me->newer = me->older = &registry;
+        if (native)
+            take_lwp(me, native);
         atomic_store(&me->tid, gettid());
         me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
         /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */

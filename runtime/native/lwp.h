@@ -1,4 +1,4 @@
-/* Kernel threads made by clone(2), each on a context of its own.
+/* Kernel threads made by clone(2), each on a context of its own; and green threads, contexts that a scheduler runs (green.h).
  *
  * LIFE CYCLE.  A struct lwp has two kinds of owner, counted in `refs`: whoever holds a handle, and the
  * registry, for the thread's own life.
@@ -21,11 +21,17 @@
  *   (2),(3),(4),(5) -> (6) in a forked child, where the thread does not exist (after_fork_in_child).  That is why the registry
  *                          keeps it until (6): at whatever point a fork catches it, the child finds it there.
  *
+ * A green thread has the same states.  It is RUNNING from when its scheduler has it in its queue, and GONE when whoever runs next
+ * on that LWP, its stack being left, has cleared `alive` and woken who waited: lwp_start_green(), gone().
+ *   (3) -> (3)             in a child forked by itself it has the LWP to itself from then on: take_lwp()
+ *
  * Who may free: the context, only the reaper at (5) -> (6); the struct lwp, whoever drops the last ref.  A thread never frees
  * its own stack or record.  `alive` lies in struct lwp, not in the context, since joiners look at it after (6).
  * Detaching is no state: a handle that nobody joins is just released. */
 #ifndef RUNTIME_LWP_H
 #define RUNTIME_LWP_H
+
+#include "green.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -58,6 +64,7 @@ struct lwp {
     uint64_t mask;
     int64_t cloned_at;         /* when measuring */
     char name[16];
+    struct green green;        /* its scheduler is NULL when it has an LWP of its own */
 };
 
 /* The flags of an ordinary thread, and those that every LWP in our memory gets: without a TCB and words of its own it would
@@ -69,6 +76,9 @@ struct lwp *lwp_new(size_t stack_size);
 
 /* (1) -> (3): runs run(arg) in a new LWP.  0 or errno, in which case nothing is left behind and it may be tried again. */
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
+
+/* The same as a green thread of that scheduler.  `waited` counts there: scheduler_waited(). */
+int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg);
 
 /* Waits until (5), or the process's end, until the deadline (monotonic ns).  0, ETIMEDOUT, EINTR. */
 int lwp_join(struct lwp *lwp, int64_t deadline);

@@ -14,6 +14,9 @@
 #define NANO 1000000000
 #define NEAR 5000000 /* ns: a hundred times the usual slack */
 
+__thread struct green *park_green;
+const struct park_greens *_Atomic park_greens;
+
 int64_t park_now(void)
 {
     struct timespec now;
@@ -73,29 +76,60 @@ static int private_if(enum park_scope scope)
     return scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0;
 }
 
+static int woken_greens(atomic_int *word, int count, unsigned bits)
+{
+    const struct park_greens *greens = atomic_load_explicit(&park_greens, memory_order_acquire);
+    return greens ? greens->wake(word, count, bits) : 0;
+}
+
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
 {
+    if (park_green)
+        return park_greens->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
     return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
 }
 
 void park_wake(atomic_int *word, int count, enum park_scope scope)
 {
-    wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+    if ((count -= woken_greens(word, count, FUTEX_BITSET_MATCH_ANY)) > 0)
+        wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+void park_wake_greens(atomic_int *word, int count)
+{
+    woken_greens(word, count, FUTEX_BITSET_MATCH_ANY);
+}
+
+int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
+{
+    return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+void park_wake_lwp(atomic_int *word)
+{
+    wake_bits(word, 1, FUTEX_PRIVATE_FLAG, FUTEX_BITSET_MATCH_ANY);
 }
 
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
 {
+    if (park_green)
+        return park_greens->wait(word, expected, deadline, bits);
     return wait_bits(word, expected, deadline, FUTEX_PRIVATE_FLAG, bits);
 }
 
 void park_wake_some(atomic_int *word, int count, unsigned bits)
 {
-    wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
+    if ((count -= woken_greens(word, count, bits)) > 0)
+        wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
 }
 
 int park_move(atomic_int *from, int expected, atomic_int *to)
 {
+    const struct park_greens *greens = atomic_load_explicit(&park_greens, memory_order_acquire);
     int saved = errno;
+
+    if (greens && greens->any(from))
+        return 0; /* it costs nothing to wake that one */
     long moved = syscall(SYS_futex, from, FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 0, 1L, to, expected);
     errno = saved;
     return moved > 0;
@@ -128,7 +162,7 @@ void park_lock(atomic_int *lock)
     if (atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed))
         return;
     while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
-        park_wait(lock, 2, PARK_FOREVER, PARK_PRIVATE);
+        park_wait_lwp(lock, 2, PARK_FOREVER, PARK_PRIVATE);
 }
 
 void park_unlock(atomic_int *lock)
@@ -136,5 +170,5 @@ void park_unlock(atomic_int *lock)
     /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
      * only names its address. */
     if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
-        park_wake(lock, 1, PARK_PRIVATE);
+        park_wake_lwp(lock);
 }

@@ -37,8 +37,24 @@ int park_process(int pidfd, int64_t deadline);
  * hash is the machine's and large. */
 void park_many(void);
 
+/* Before anybody is put to sleep the scheduler is asked: a thread that is on one leaves the LWP to others (green.h). */
+struct green;
+extern __thread struct green *park_green; /* what the calling thread is to its scheduler; NULL: it has its LWP to itself */
+struct park_greens {
+    int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* in a thread that is on one */
+    int (*wake)(atomic_int *word, int count, unsigned bits); /* returns how many, 1 less if others should have a chance */
+    int (*any)(atomic_int *word);                            /* whether any sleeps there */
+};
+extern const struct park_greens *_Atomic park_greens; /* NULL until there is a scheduler */
+
+/* Of green threads only: no system call.  Of LWPs only, whatever runs on them. */
+void park_wake_greens(atomic_int *word, int count);
+int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+void park_wake_lwp(atomic_int *word);
+
 /* A lock of one word: 0 free, 1 held, 2 held and somebody sleeps.  glibc's own low-level locks follow the same protocol
- * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too. */
+ * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.
+ * Held for a few instructions, by a thread that runs: who waits for it keeps its LWP. */
 void park_lock(atomic_int *lock);
 void park_unlock(atomic_int *lock);
 

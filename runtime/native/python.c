@@ -114,13 +114,15 @@ static void run_python(void *arg)
 
     complete_state(tstate, boot->lwp);
     python_chunk_at(boot->lwp->context->room);
+    int one_by_one = (boot->lwp->flags & CLONE_THREAD) && boot->stage == STARTING;
+    if (boot->stage == STARTING)
+        started_one();
     boot->stage = STARTED;
-    started_one();
     STEP(STEP_PYTHON, tstate, 0);
     TRACE(TRACE_WANTS_GIL, 0, 0);
     /* May end the thread by pthread_exit when the interpreter has ended: see lwp.c, born().  A process may be killed on the way,
-     * and nobody would follow. */
-    if (boot->lwp->flags & CLONE_THREAD)
+     * and nobody would follow; green threads come one by one as it is. */
+    if (one_by_one)
         python_enter(tstate);
     else
         PyEval_RestoreThread(tstate);
@@ -264,23 +266,53 @@ static int wait_for_starters(void)
     return 0;
 }
 
-int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
+/* What the thread is to run: NULL with an exception. */
+static struct boot *new_boot(struct lwp *lwp, PyObject *function, PyObject *args, PyObject *kwargs)
 {
+    PyThreadState *tstate = NULL;
     struct boot *boot;
 
     if (refused("can't create new thread at interpreter shutdown"))
-        return -1;
-    PyThreadState *tstate = new_state(self->lwp);
-    if (!tstate || !(boot = PyMem_RawMalloc(sizeof *boot))) {
+        return NULL;
+    if (!(tstate = new_state(lwp)) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
         if (tstate)
             discard_state(tstate);
         errno = ENOMEM;
         PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
+        return NULL;
     }
+    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), lwp, STARTING};
+    return boot;
+}
+
+static int not_begun(struct boot *boot, int error)
+{
+    discard_state(boot->tstate);
+    discard_boot(boot);
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, struct scheduler *scheduler)
+{
+    struct boot *boot = new_boot(self->lwp, function, args, kwargs);
+
+    if (!boot)
+        return -1;
+    boot->stage = STARTED; /* it may never run, and until it does nobody stops it */
+    int error = lwp_start_green(self->lwp, scheduler, run_python, boot);
+    return error ? not_begun(boot, error) : 0;
+}
+
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
+{
+    struct boot *boot = new_boot(self->lwp, function, args, kwargs);
+
+    if (!boot)
+        return -1;
     if ((flags & CLONE_THREAD) && python_entrance_is_full())
         wait = 1;
-    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), self->lwp, STARTING};
     atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     self->lwp->signal_stack = faulthandler_on();
     atomic_fetch_add(&starting, 1);
@@ -293,11 +325,7 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
     if (error) {
         started_one();
-        discard_state(tstate);
-        discard_boot(boot);
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
+        return not_begun(boot, error);
     }
     if (atomic_load(&gate_closed))
         wait_for_starters();
@@ -378,7 +406,7 @@ PyDoc_STRVAR(join_doc,
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
     int64_t deadline, until, since = 0;
-    int result, looked = 0;
+    int result, looked = park_green != NULL; /* its scheduler sees to it */
 
     if (python_deadline(timeout, &deadline) < 0)
         return NULL;
@@ -656,7 +684,7 @@ int runtime_attach(void *module)
     int result = !lwp_type || PyModule_AddType(module, lwp_type) < 0 || PyModule_AddFunctions(module, functions) < 0
                  || find_faulthandler() < 0 || python_add_thread(module) < 0 || python_add_sync(module) < 0
                  || python_add_local(module) < 0 || python_add_waits(module) < 0 || python_add_watch(module) < 0
-                 || python_add_trace(module) < 0;
+                 || python_add_trace(module) < 0 || python_add_green(module) < 0;
 
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
         result = 1;

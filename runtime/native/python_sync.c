@@ -198,7 +198,8 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
  *
  * A producer that streams keeps it: the others take what it has made in batches, not one by one.  It is told by its not having
  * slept for TURNS wake-ups.
- * And if anybody else is awake it is kept too: that one might wait for the GIL, and once it has it, compute for 5 ms. */
+ * And if anybody else is awake it is kept too: that one might wait for the GIL, and once it has it, compute for 5 ms.  Who is woken
+ * by a green thread mostly waits for this very LWP. */
 enum { TURNS = 8 };
 static __thread int turns;
 static atomic_long asleep; /* threads that sleep here, or wake another and want the GIL back */
@@ -223,7 +224,7 @@ void python_sync_after_fork(void)
 
 static void wake(atomic_int *word, unsigned bits)
 {
-    if (turns == 0 || atomic_load(&asleep) < python_running()) {
+    if (turns == 0 || park_green || atomic_load(&asleep) < python_running()) {
         park_wake_some(word, 1, bits);
         return;
     }

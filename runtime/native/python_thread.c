@@ -11,7 +11,7 @@
 /* Interned names, and what thread.py hands over once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemonic,
     *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
-    *name_trace_hook, *name_profile_hook, *name_sys_stderr;
+    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
@@ -42,6 +42,7 @@ static const struct {
     {&name_trace_hook, "_trace_hook"},
     {&name_profile_hook, "_profile_hook"},
     {&name_sys_stderr, "stderr"},
+    {&name_scheduler, "_lwp_scheduler"},
 };
 
 /* ---- making ---------------------------------------------------------------------------------------------------------- */
@@ -130,8 +131,9 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, PARAMETERS };
-static const char *const parameters[PARAMETERS] = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags"};
+enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, SCHEDULER, PARAMETERS };
+static const char *const parameters[PARAMETERS]
+    = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags", "scheduler"};
 static PyObject *parameter_names[PARAMETERS]; /* interned, as the names in a program's calls are */
 
 static int find_parameter(PyObject *name)
@@ -162,9 +164,10 @@ static int init(PyObject *self, PyObject *given[PARAMETERS])
         PyErr_SetString(PyExc_AssertionError, "group argument must be None for now");
         return -1;
     }
-    if (given[STACK_SIZE] || given[FLAGS]) {
+    if (given[STACK_SIZE] || given[FLAGS] || given[SCHEDULER]) {
         PyObject *none = PyObject_CallFunctionObjArgs(check_options, self, given[STACK_SIZE] ? given[STACK_SIZE] : Py_None,
-                                                      given[FLAGS] ? given[FLAGS] : Py_None, NULL);
+                                                      given[FLAGS] ? given[FLAGS] : Py_None,
+                                                      given[SCHEDULER] ? given[SCHEDULER] : Py_None, NULL);
         if (!none)
             return -1;
         Py_DECREF(none);
@@ -177,7 +180,7 @@ static int init(PyObject *self, PyObject *given[PARAMETERS])
     return result;
 }
 
-/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None) */
+/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None, scheduler=None) */
 static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *given[PARAMETERS] = {NULL}, *key, *value;
@@ -247,40 +250,49 @@ static PyObject *lwp_of(PyObject *thread, int *is_lwp)
     return lwp;
 }
 
+struct options {
+    size_t stack_size;
+    unsigned long flags;
+    int waited;
+    struct scheduler *scheduler; /* NULL: it gets an LWP */
+};
+
 /* How it is to be made: 0, or -1 with an exception. */
-static int read_options(PyObject *thread, size_t *stack_size, unsigned long *flags, int *waited)
+static int read_options(PyObject *thread, struct options *o)
 {
     PyObject *size = PyObject_GetAttr(thread, name_stack_size);
     PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
-    PyObject *daemonic = some ? PyObject_GetAttr(thread, name_daemonic) : NULL;
+    PyObject *scheduler = some ? PyObject_GetAttr(thread, name_scheduler) : NULL;
+    PyObject *daemonic = scheduler ? PyObject_GetAttr(thread, name_daemonic) : NULL;
     int daemon = daemonic ? PyObject_IsTrue(daemonic) : -1;
 
     if (daemon >= 0) {
-        *waited = !daemon;
-        *stack_size = size == Py_None ? default_stack_size() : PyLong_AsSize_t(size);
-        *flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
+        o->waited = !daemon;
+        o->stack_size = size == Py_None ? default_stack_size() : PyLong_AsSize_t(size);
+        o->flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
+        o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* who made it keeps it alive */
     }
     Py_XDECREF(size);
     Py_XDECREF(some);
+    Py_XDECREF(scheduler);
     Py_XDECREF(daemonic);
     return PyErr_Occurred() ? -1 : 0;
 }
 
 static int start(PyObject *thread, PyTypeObject *type, int wait)
 {
-    size_t stack_size = 0;
-    unsigned long flags = 0;
-    int waited = 0;
+    struct options o = {0};
 
-    if (read_options(thread, &stack_size, &flags, &waited) < 0)
+    if (read_options(thread, &o) < 0)
         return -1;
-    LwpObject *lwp = lwp_make(type, stack_size);
+    LwpObject *lwp = lwp_make(type, o.stack_size);
     if (!lwp)
         return -1;
-    lwp->lwp->waited = waited;
+    lwp->lwp->waited = o.waited;
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->tp);
     int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyDict_SetItem(active, ident, thread) < 0
-                         || lwp_begin(lwp, thread, NULL, NULL, flags, 0, wait) < 0
+                         || (o.scheduler ? lwp_begin_green(lwp, thread, NULL, NULL, o.scheduler)
+                                         : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait)) < 0
                      ? -1
                      : 0;
     if (result < 0) { /* nothing is left of it */

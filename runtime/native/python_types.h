@@ -31,6 +31,13 @@ LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 /* Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of it. */
 int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait);
 
+/* The same as a green thread. */
+struct scheduler;
+int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, struct scheduler *scheduler);
+
+/* The scheduler behind a Python object; NULL with a TypeError. */
+struct scheduler *python_scheduler(PyObject *op);
+
 /* Waits for its end: True, False when the timeout (None: none) has passed, NULL with an exception. */
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
 
@@ -63,6 +70,7 @@ int python_add_local(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);
+int python_add_green(PyObject *module);
 
 /* python_chunks.c: where the frames of our threads lie.  python_chunk_at() is for the calling thread, NULL: anywhere. */
 void python_keep_chunks(void);

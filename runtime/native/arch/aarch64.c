@@ -67,6 +67,98 @@ _Noreturn void arch_exit(int status)
         __asm__ volatile("svc #0" : : "r"(x8), "r"(x0) : "memory");
 }
 
+const char *arch_swap_check(void)
+{
+    return NULL;
+}
+
+void runtime_swap_aarch64(void **left, void *sp, void *thread_pointer);
+void runtime_swap_begin_aarch64(void);
+__asm__(
+    ".pushsection .text\n"
+    ".hidden runtime_swap_aarch64\n"
+    ".globl runtime_swap_aarch64\n"
+    ".type runtime_swap_aarch64, %function\n"
+    "runtime_swap_aarch64:\n"
+    "	.cfi_startproc\n"
+    "	hint	#34\n"                  /* bti c */
+    "	sub	sp, sp, #176\n"
+    "	.cfi_adjust_cfa_offset 176\n"
+    "	stp	x29, x30, [sp]\n"       /* what the ABI says a function preserves */
+    "	.cfi_rel_offset x29, 0\n"
+    "	.cfi_rel_offset x30, 8\n"
+    "	stp	x19, x20, [sp, #16]\n"
+    "	stp	x21, x22, [sp, #32]\n"
+    "	stp	x23, x24, [sp, #48]\n"
+    "	stp	x25, x26, [sp, #64]\n"
+    "	stp	x27, x28, [sp, #80]\n"
+    "	stp	d8, d9, [sp, #96]\n"
+    "	stp	d10, d11, [sp, #112]\n"
+    "	stp	d12, d13, [sp, #128]\n"
+    "	stp	d14, d15, [sp, #144]\n"
+    "	mrs	x9, fpcr\n"             /* rounding, which exceptions trap */
+    "	str	x9, [sp, #160]\n"
+    "	mov	x10, sp\n"
+    "	str	x10, [x0]\n"
+    "	msr	tpidr_el0, x2\n"        /* any program may write its own */
+    "	mov	sp, x1\n"               /* from here on the other's frame, which has the same shape */
+    "	ldr	x9, [sp, #160]\n"
+    "	msr	fpcr, x9\n"
+    "	ldp	d14, d15, [sp, #144]\n"
+    "	ldp	d12, d13, [sp, #128]\n"
+    "	ldp	d10, d11, [sp, #112]\n"
+    "	ldp	d8, d9, [sp, #96]\n"
+    "	ldp	x27, x28, [sp, #80]\n"
+    "	ldp	x25, x26, [sp, #64]\n"
+    "	ldp	x23, x24, [sp, #48]\n"
+    "	ldp	x21, x22, [sp, #32]\n"
+    "	ldp	x19, x20, [sp, #16]\n"
+    "	ldp	x29, x30, [sp]\n"
+    "	add	sp, sp, #176\n"
+    "	.cfi_adjust_cfa_offset -176\n"
+    "	.cfi_restore x29\n"
+    "	.cfi_restore x30\n"
+    "	ret\n"
+    "	.cfi_endproc\n"
+    ".size runtime_swap_aarch64, .-runtime_swap_aarch64\n"
+    ".hidden runtime_swap_begin_aarch64\n"
+    ".globl runtime_swap_begin_aarch64\n"
+    ".type runtime_swap_begin_aarch64, %function\n"
+    "runtime_swap_begin_aarch64:\n"    /* where a new context's first `ret` leads: see arch_swap_begin() */
+    "	.cfi_startproc\n"
+    "	.cfi_undefined x30\n"          /* unwinders end here, there is no caller */
+    "	hint	#36\n"                  /* bti j */
+    "	mov	x0, x20\n"
+    "	blr	x19\n"
+    "	brk	#1\n"                   /* entry never returns */
+    "	.cfi_endproc\n"
+    ".size runtime_swap_begin_aarch64, .-runtime_swap_begin_aarch64\n"
+    ".popsection\n");
+
+void arch_swap(void **left, void *sp, void *thread_pointer)
+{
+    runtime_swap_aarch64(left, sp, thread_pointer);
+}
+
+void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg)
+{
+    struct { /* what runtime_swap_aarch64() loads */
+        void *x29, *x30, *x19, *x20, *x21_to_x28[8];
+        double d8_to_d15[8];
+        unsigned long fpcr, unused;
+    } *frame = (void *)(((uintptr_t)stack_high & ~(uintptr_t)15) - sizeof *frame);
+
+    _Static_assert(sizeof *frame == 176, "the frame of runtime_swap_aarch64()");
+    *frame = (__typeof__(*frame)){.x30 = (void *)runtime_swap_begin_aarch64, .x19 = (void *)entry, .x20 = arg};
+    __asm__("mrs %0, fpcr" : "=r"(frame->fpcr)); /* the creator's, as a new thread has it */
+    return frame;
+}
+
+void arch_set_thread_pointer(void *tp)
+{
+    __asm__ volatile("msr tpidr_el0, %0" : : "r"(tp) : "memory");
+}
+
 void **arch_tcb_dtv(void *tp)
 {
     return &((struct tcb *)tp)->dtv;

@@ -40,6 +40,20 @@ long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_ti
 /* exit(2), this LWP only: no atexit handler, no other thread. */
 _Noreturn void arch_exit(int status);
 
+/* NULL when a context can be left in user space for another one, else why not. */
+const char *arch_swap_check(void);
+
+/* A new context's stack as arch_swap() wants to find it: who goes on there calls entry(arg), which never returns. */
+void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg);
+
+/* Leaves the calling context and goes on in the one that was left at `sp`, under its thread pointer.  Where the caller was left
+ * is written to *left; the call returns when somebody goes on there.  What the ABI says a function preserves is kept: registers
+ * and the control words of floating point.  To the kernel it is the same LWP before and after. */
+void arch_swap(void **left, void *sp, void *thread_pointer);
+
+/* For a moment: code that must see another context's TCB. */
+void arch_set_thread_pointer(void *tp);
+
 /* The words that compiled code and glibc read relative to the thread pointer, written for a new thread.  `pthread` is its
  * struct pthread (equal to tp in variant II).  What must be the same in all threads is copied from the caller's TCB. */
 void arch_tcb_init(void *tp, void *pthread);

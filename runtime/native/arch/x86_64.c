@@ -2,7 +2,9 @@
 #if defined(__x86_64__)
 #include "arch.h"
 
+#include <asm/prctl.h>
 #include <setjmp.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 
 /* The head of glibc's tcbhead_t (sysdeps/x86_64/nptl/tls.h).  GCC's stack protector, the sanitizers and libgcc's split
@@ -69,6 +71,133 @@ _Noreturn void arch_exit(int status)
 {
     for (;;)
         __asm__ volatile("syscall" : : "a"(SYS_exit), "D"(status) : "rcx", "r11", "memory");
+}
+
+/* Whether user code may write the fs base itself: Linux 5.9 on a processor that has FSGSBASE says so in AT_HWCAP2
+ * (HWCAP2_FSGSBASE, Documentation/arch/x86/x86_64/fsgs.rst).  Else the instruction is SIGILL and the kernel has to do it. */
+__attribute__((visibility("hidden"), used)) char runtime_has_wrfsbase;
+
+const char *arch_swap_check(void)
+{
+    struct tcb *mine = arch_thread_pointer();
+
+    runtime_has_wrfsbase = (getauxval(AT_HWCAP2) >> 1) & 1;
+    /* A return is checked against the shadow stack, and that is the LWP's. */
+    return mine->feature_1 & 2 ? "the processor's shadow stack (CET) is in use" : NULL;
+}
+
+void runtime_swap_x86_64(void **left, void *sp, void *thread_pointer);
+void runtime_swap_begin_x86_64(void);
+__asm__(
+    ".pushsection .text\n"
+    ".hidden runtime_swap_x86_64\n"
+    ".globl runtime_swap_x86_64\n"
+    ".type runtime_swap_x86_64, @function\n"
+    "runtime_swap_x86_64:\n"
+    "	.cfi_startproc\n"
+    "	endbr64\n"
+    "	push	%rbp\n"                 /* what the ABI says a function preserves */
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	.cfi_rel_offset rbp, 0\n"
+    "	push	%rbx\n"
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	.cfi_rel_offset rbx, 0\n"
+    "	push	%r12\n"
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	.cfi_rel_offset r12, 0\n"
+    "	push	%r13\n"
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	.cfi_rel_offset r13, 0\n"
+    "	push	%r14\n"
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	.cfi_rel_offset r14, 0\n"
+    "	push	%r15\n"
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	.cfi_rel_offset r15, 0\n"
+    "	sub	$8, %rsp\n"
+    "	.cfi_adjust_cfa_offset 8\n"
+    "	stmxcsr	(%rsp)\n"              /* SSE: rounding, which exceptions trap */
+    "	fnstcw	4(%rsp)\n"             /* x87: the same, and precision */
+    "	mov	%rsp, (%rdi)\n"
+    "	cmpb	$0, runtime_has_wrfsbase(%rip)\n"
+    "	je	2f\n"
+    "	wrfsbase %rdx\n"
+    "1:	mov	%rsi, %rsp\n"          /* from here on the other's frame, which has the same shape */
+    "	ldmxcsr	(%rsp)\n"
+    "	fldcw	4(%rsp)\n"
+    "	add	$8, %rsp\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	pop	%r15\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	.cfi_restore r15\n"
+    "	pop	%r14\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	.cfi_restore r14\n"
+    "	pop	%r13\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	.cfi_restore r13\n"
+    "	pop	%r12\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	.cfi_restore r12\n"
+    "	pop	%rbx\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	.cfi_restore rbx\n"
+    "	pop	%rbp\n"
+    "	.cfi_adjust_cfa_offset -8\n"
+    "	.cfi_restore rbp\n"
+    "	ret\n"
+    "2:	.cfi_adjust_cfa_offset 56\n"
+    "	mov	%rsi, %r8\n"           /* the system call destroys rcx, r11 and rax only */
+    "	mov	%rdx, %rsi\n"
+    "	mov	$0x1002, %edi\n"       /* arch_prctl(ARCH_SET_FS, thread_pointer) */
+    "	mov	$158, %eax\n"
+    "	syscall\n"
+    "	mov	%r8, %rsi\n"
+    "	jmp	1b\n"
+    "	.cfi_endproc\n"
+    ".size runtime_swap_x86_64, .-runtime_swap_x86_64\n"
+    ".hidden runtime_swap_begin_x86_64\n"
+    ".globl runtime_swap_begin_x86_64\n"
+    ".type runtime_swap_begin_x86_64, @function\n"
+    "runtime_swap_begin_x86_64:\n"     /* where a new context's first `ret` leads: see arch_swap_begin() */
+    "	.cfi_startproc\n"
+    "	.cfi_undefined rip\n"          /* unwinders end here, there is no caller */
+    "	mov	%r13, %rdi\n"
+    "	call	*%r12\n"
+    "	hlt\n"                         /* entry never returns */
+    "	.cfi_endproc\n"
+    ".size runtime_swap_begin_x86_64, .-runtime_swap_begin_x86_64\n"
+    ".popsection\n");
+
+_Static_assert(SYS_arch_prctl == 158 && ARCH_SET_FS == 0x1002, "arch_prctl");
+
+void arch_swap(void **left, void *sp, void *thread_pointer)
+{
+    runtime_swap_x86_64(left, sp, thread_pointer);
+}
+
+void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg)
+{
+    struct { /* what runtime_swap_x86_64() pops */
+        unsigned mxcsr;
+        unsigned short x87, unused;
+        void *r15, *r14, *r13, *r12, *rbx, *rbp, *rip;
+    } *frame = (void *)(((uintptr_t)stack_high & ~(uintptr_t)15) - sizeof *frame); /* rsp is aligned before the call, as the ABI wants */
+
+    *frame = (__typeof__(*frame)){.r13 = arg, .r12 = (void *)entry, .rip = (void *)runtime_swap_begin_x86_64};
+    __asm__("stmxcsr %0" : "=m"(frame->mxcsr)); /* the creator's, as a new thread has them */
+    __asm__("fnstcw %0" : "=m"(frame->x87));
+    return frame;
+}
+
+void arch_set_thread_pointer(void *tp)
+{
+    long result = SYS_arch_prctl;
+
+    if (runtime_has_wrfsbase)
+        __asm__ volatile("wrfsbase %0" : : "r"(tp) : "memory");
+    else
+        __asm__ volatile("syscall" : "+a"(result) : "D"(ARCH_SET_FS), "S"(tp) : "rcx", "r11", "memory");
 }
 
 void **arch_tcb_dtv(void *tp)

@@ -1,0 +1,88 @@
+"""Green threads: many contexts on one LWP; `runtime.scheduler` hands it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime import native
+from runtime.waits import waiting
+
+if TYPE_CHECKING:
+    from runtime.thread import Thread
+
+__all__ = ["Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "yield_"]
+
+yield_ = native.yield_
+sleep = native.sleep
+
+
+class Deadlock(RuntimeError):
+    """All green threads of a scheduler sleep, none has a timeout, and the process has no other thread."""
+
+
+class Scheduler(native.SchedulerBase):
+    """Runs threads on the LWP of the thread that calls run(), instead of on LWPs of their own.
+
+    To CPython and the C library each is a thread: its own get_ident(), threading.local, errno, context variables and C
+    stack.  What sleeps in a primitive of `runtime.sync`, in join(), in sleep() here or in yield_() leaves the LWP to
+    the others; any other call that blocks (time.sleep, input and output, a stock lock) stops them all, and so does one
+    that computes: nothing is taken from a thread by force.
+
+    lwps: how many LWPs run them: 1.  ValueError for others.
+    RuntimeError: where a context can't be left in user space (the processor's shadow stack is in use).
+    """
+
+    def __init__(self, lwps: int = 1) -> None:
+        if lwps != 1:
+            raise ValueError(f"a Scheduler has one LWP as yet, not {lwps}")
+        from runtime.thread import Thread  # which is made of this
+
+        self._thread_class = Thread
+
+    def __new__(cls, lwps: int = 1) -> Scheduler:
+        return super().__new__(cls)
+
+    def spawn(self, target: Callable[..., object], *args: Any) -> Thread:
+        """Starts a Thread that calls target(*args) here; it runs when run() does, or, within that, when it is its turn.
+
+        As Thread(target=target, args=args, scheduler=self).start().
+        """
+        thread = self._thread_class(target=target, args=args, scheduler=self)
+        thread.start()
+        return thread
+
+    def run(self) -> None:
+        """Lends the calling thread's LWP to the green threads until all that are not daemons have ended.
+
+        Signal handlers run meanwhile, in the main thread as always; if one raises, or a Deadlock is found, run() does,
+        and may be called again.  Those that have not ended go on then, at the latest at the end of the program; a
+        daemon that nobody runs any more stays where it is.
+
+        RuntimeError: another thread runs it, or the caller is a green thread itself.
+        """
+        super().run()
+
+
+@dataclass(frozen=True)
+class GreenStatistics:
+    """Counts over all schedulers of this process, since it began."""
+
+    switches: int  #: from one context to another, in user space
+    sleeps: int  #: of an LWP in the kernel, since no green thread could go on
+
+
+def green_statistics() -> GreenStatistics:
+    """What is counted so far."""
+    return GreenStatistics(*native.switches())
+
+
+def _describe() -> None:
+    """Raises, in the thread that is attached."""
+    found = waiting()
+    lines = "".join(f"\n  {line}" for line in str(found).splitlines()) or " something else than our primitives"
+    raise Deadlock(f"all green threads sleep, and nobody is left who could wake one; they wait for:{lines}")
+
+
+native.set_describe_stuck(_describe)

@@ -1,0 +1,254 @@
+/* Green threads for Python: the base of the type Scheduler, and what a thread says to the scheduler that it is on. */
+#include "python_types.h"
+
+#include "green.h"
+#include "green_lwp.h"
+#include "lwp.h"
+
+#include <errno.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct scheduler *scheduler;
+} SchedulerObject;
+
+static PyTypeObject *scheduler_type;
+static PyObject *describe_stuck; /* runtime/scheduler.py's, which raises */
+
+struct scheduler *python_scheduler(PyObject *op)
+{
+    if (PyObject_TypeCheck(op, scheduler_type))
+        return ((SchedulerObject *)op)->scheduler;
+    PyErr_Format(PyExc_TypeError, "scheduler must be a Scheduler or None, not %.100s", Py_TYPE(op)->tp_name);
+    return NULL;
+}
+
+/* ---- nobody can go on -------------------------------------------------------------------------------------------------------- */
+
+static int raise_stuck(void *unused)
+{
+    (void)unused;
+    PyObject *none = describe_stuck ? PyObject_CallNoArgs(describe_stuck) : Py_NewRef(Py_None);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+/* Without the GIL.  The attached thread's wait returns EINTR after this, and then it makes pending calls. */
+static void stuck(void)
+{
+    Py_AddPendingCall(raise_stuck, NULL);
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------------------ */
+
+/* Sleeps until all that are waited for have ended: then the others run.  -1 with what a signal handler raised, or stuck(). */
+static int run(struct scheduler *scheduler)
+{
+    atomic_int *waited = scheduler_waited(scheduler);
+    int count, result;
+
+    while ((count = atomic_load(waited)) != 0) {
+        before_sleep();
+        Py_BEGIN_ALLOW_THREADS
+        result = park_wait(waited, count, PARK_FOREVER, PARK_PRIVATE);
+        Py_END_ALLOW_THREADS
+        after_sleep();
+        if (result == EINTR && Py_MakePendingCalls() < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *scheduler_run(PyObject *op, PyObject *unused)
+{
+    struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
+    int error = scheduler_attach(scheduler);
+
+    (void)unused;
+    if (error) {
+        PyErr_SetString(PyExc_RuntimeError, error == EBUSY ? "another thread runs this scheduler"
+                                                           : "the calling thread is on a scheduler itself");
+        return NULL;
+    }
+    int result = run(scheduler);
+    scheduler_detach(scheduler);
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* At the end of the program: those that are not daemons get to theirs, whoever runs them. */
+static PyObject *run_all(PyObject *module, PyObject *unused)
+{
+    struct scheduler *scheduler;
+
+    (void)module;
+    (void)unused;
+    while ((scheduler = scheduler_unfinished())) {
+        int attached = scheduler_attach(scheduler) == 0, result = run(scheduler);
+        if (attached)
+            scheduler_detach(scheduler);
+        if (result < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- what a thread says ------------------------------------------------------------------------------------------------------- */
+
+static PyObject *yield(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    green_yield();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* As time.sleep() takes it: -1 with an exception. */
+static int sleep_deadline(PyObject *seconds, int64_t *deadline)
+{
+    if (seconds == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "sleep() takes a number of seconds, not None");
+        return -1;
+    }
+    if (python_deadline(seconds, deadline) < 0)
+        return -1;
+    PyObject *zero = *deadline == 0 ? PyLong_FromLong(0) : NULL;
+    int negative = *deadline != 0 ? 0 : zero ? PyObject_RichCompareBool(seconds, zero, Py_LT) : -1;
+    Py_XDECREF(zero);
+    if (negative > 0)
+        PyErr_SetString(PyExc_ValueError, "sleep length must be non-negative");
+    return negative ? -1 : 0;
+}
+
+static PyObject *sleep_for(PyObject *module, PyObject *seconds)
+{
+    atomic_int word = 0; /* nobody wakes it */
+    int64_t deadline;
+    int result;
+
+    if (sleep_deadline(seconds, &deadline) < 0)
+        return NULL;
+    if (deadline == 0)
+        return yield(module, NULL);
+    do {
+        before_sleep();
+        Py_BEGIN_ALLOW_THREADS
+        result = park_wait(&word, 0, deadline, PARK_PRIVATE);
+        Py_END_ALLOW_THREADS
+        after_sleep();
+        if (result == EINTR && Py_MakePendingCalls() < 0)
+            return NULL;
+    } while (result != ETIMEDOUT);
+    Py_RETURN_NONE;
+}
+
+static PyObject *on_scheduler(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(park_green != NULL);
+}
+
+static PyObject *set_describe_stuck(PyObject *module, PyObject *function)
+{
+    (void)module;
+    Py_XSETREF(describe_stuck, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
+static PyObject *switches(PyObject *module, PyObject *unused)
+{
+    long count, sleeps;
+
+    (void)module;
+    (void)unused;
+    scheduler_count(&count, &sleeps);
+    return Py_BuildValue("(ll)", count, sleeps);
+}
+
+/* ---- the type ------------------------------------------------------------------------------------------------------------------ */
+
+static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    const char *why = green_lwp_init();
+
+    (void)args;
+    (void)kwargs;
+    if (why) {
+        PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
+        return NULL;
+    }
+    SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
+    if (self && !(self->scheduler = scheduler_new())) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void scheduler_tp_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    if (((SchedulerObject *)op)->scheduler)
+        scheduler_free(((SchedulerObject *)op)->scheduler);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *get_tid(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(scheduler_tid(((SchedulerObject *)op)->scheduler));
+}
+
+static PyObject *get_unfinished(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(atomic_load(scheduler_waited(((SchedulerObject *)op)->scheduler)));
+}
+
+static PyMethodDef scheduler_methods[] = {
+    {"run", scheduler_run, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef scheduler_attributes[] = {
+    {"tid", get_tid, NULL, "The kernel's id of the LWP that is lent to it, or was last; 0 before.", NULL},
+    {"unfinished", get_unfinished, NULL, "How many of its threads that are not daemons have not ended.", NULL},
+    {0},
+};
+
+static PyType_Slot scheduler_slots[] = {
+    {Py_tp_new, scheduler_tp_new},         {Py_tp_dealloc, scheduler_tp_dealloc}, {Py_tp_methods, scheduler_methods},
+    {Py_tp_getset, scheduler_attributes}, {0, NULL},
+};
+
+static PyType_Spec scheduler_spec = {
+    .name = "runtime.native.SchedulerBase",
+    .basicsize = sizeof(SchedulerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = scheduler_slots,
+};
+
+static PyMethodDef functions[] = {
+    {"yield_", yield, METH_NOARGS, "yield_($module, /)\n--\n\n"
+     "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
+    {"sleep", sleep_for, METH_O, "sleep($module, seconds, /)\n--\n\n"
+     "As time.sleep(); a thread that is on a scheduler lets the others run meanwhile."},
+    {"on_scheduler", on_scheduler, METH_NOARGS, "Whether the calling thread is on a scheduler."},
+    {"switches", switches, METH_NOARGS, "(from one green thread to another, an LWP's sleeps because none could go on), so far."},
+    {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
+    {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
+    {0},
+};
+
+int python_add_green(PyObject *module)
+{
+    green_stuck = stuck;
+    scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
+    return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+}

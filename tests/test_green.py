@@ -1,0 +1,711 @@
+"""Green threads: the same Thread, run on the LWP of who calls Scheduler.run()."""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import errno
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import Child, wait_until_parked
+
+import runtime
+from runtime import Thread, scheduler, sync, tls
+from runtime.scheduler import Scheduler, sleep, yield_
+
+libc = ctypes.CDLL(None)
+pytestmark = pytest.mark.timeout(20)  # who parks the LWP instead of the green thread stops all
+
+
+@pytest.fixture
+def green() -> Scheduler:
+    return Scheduler()
+
+
+# ---- a green thread is a thread ------------------------------------------------------------------------------
+
+
+def test_many_threads_one_lwp(green: Scheduler) -> None:
+    seen = []
+
+    def look(number: int) -> None:
+        for turn in range(3):
+            thread = threading.current_thread()
+            seen.append((turn, number, threading.get_ident(), threading.get_native_id(), thread))
+            assert thread in threading.enumerate()
+            assert thread.is_alive()
+            yield_()
+
+    threads = [green.spawn(look, number) for number in range(3)]
+    assert seen == [], "nobody runs it yet"
+    assert green.unfinished == 3
+    green.run()
+    assert green.unfinished == 0
+    assert [entry[:2] for entry in seen] == [(turn, number) for turn in range(3) for number in range(3)], "in turn"
+    assert {entry[3] for entry in seen} == {threading.get_native_id()} == {green.tid}
+    assert [entry[2] for entry in seen[:3]] == [thread.ident for thread in threads]
+    assert len({thread.ident for thread in threads}) == 3
+    assert [entry[4] for entry in seen[:3]] == threads
+    assert {thread.native_id for thread in threads} == {green.tid}
+    assert not any(thread.is_alive() or thread in threading.enumerate() for thread in threads)
+    for thread in threads:
+        thread.join()
+
+
+def test_thread_takes_a_scheduler(green: Scheduler) -> None:
+    done: list[str] = []
+
+    class Derived(Thread):
+        def run(self) -> None:
+            done.append(self.name)
+
+    Thread(target=done.append, args=("target",), scheduler=green).start()
+    Derived(name="derived", scheduler=green, stack_size=64 << 10).start()
+    green.run()
+    assert done == ["target", "derived"]
+
+
+def test_what_a_scheduler_refuses(green: Scheduler) -> None:
+    with pytest.raises(ValueError, match="one LWP as yet, not 2"):
+        Scheduler(lwps=2)
+    with pytest.raises(TypeError, match="scheduler must be a Scheduler or None, not int"):
+        Thread(scheduler=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no LWP of its own"):
+        Thread(scheduler=green, flags=runtime.THREAD_FLAGS)
+    for wrong, error in ((-1, ValueError), (None, TypeError), ("1", TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error):
+            sleep(wrong)  # type: ignore[arg-type]
+    raised: list[BaseException] = []
+
+    def run_again(other: Scheduler) -> None:
+        try:
+            other.run()
+        except RuntimeError as caught:
+            raised.append(caught)
+
+    green.spawn(run_again, green)
+    green.spawn(run_again, Scheduler())
+    lwp_runs_it = Thread(target=run_again, args=(green,))
+    green.spawn(lwp_runs_it.start)
+    green.spawn(lwp_runs_it.join)
+    green.run()
+    assert sorted(map(str, raised)) == [
+        "another thread runs this scheduler",
+        "the calling thread is on a scheduler itself",
+        "the calling thread is on a scheduler itself",
+    ]
+
+
+def test_what_is_a_threads_own(green: Scheduler) -> None:
+    """TLS of Python and of the C library, context variables, the rounding of floating point, recursive mutexes."""
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    locals_ = (threading.local(), tls.local())
+    libm = ctypes.CDLL("libm.so.6")
+    mutex, attributes = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    assert libc.pthread_mutexattr_init(attributes) == libc.pthread_mutexattr_settype(attributes, 1) == 0  # recursive
+    assert libc.pthread_mutex_init(mutex, attributes) == 0
+    taken = []
+
+    def change(number: int) -> None:
+        variable.set(number)
+        ctypes.set_errno(number)
+        libm.fesetround(rounding[number])
+        for local in locals_:
+            assert not hasattr(local, "number")
+            local.number = number
+        taken.append(libc.pthread_mutex_trylock(mutex))
+        yield_()
+        assert (variable.get(), ctypes.get_errno(), libm.fegetround()) == (number, number, rounding[number])
+        assert [local.number for local in locals_] == [number, number]
+
+    rounding = {1: 0x400, 2: 0x800} if os.uname().machine == "x86_64" else {1: 0x400000, 2: 0x800000}
+    threads = [green.spawn(change, number) for number in (1, 2)]
+    green.run()
+    assert taken == [0, errno.EBUSY]
+    assert (variable.get(), libm.fegetround()) == (0, 0)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_an_exception_ends_only_its_thread(green: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_type, args.thread)))
+    after: list[int] = []
+
+    def divide() -> None:
+        try:
+            raise KeyError
+        except KeyError:
+            yield_()  # another one handles another exception meanwhile
+            assert sys.exc_info()[0] is KeyError
+            after.append(1 // 0)
+
+    threads = [green.spawn(divide), green.spawn(sys.exit, 3), green.spawn(after.append, 1)]
+    green.run()
+    assert told == [(SystemExit, threads[1]), (ZeroDivisionError, threads[0])]
+    assert after == [1]
+
+
+def test_switches_in_the_midst_of_things(green: Scheduler) -> None:
+    """Deep in Python, in a callback from C, in a generator that goes from thread to thread, in finally."""
+    done: list[object] = []
+
+    def deep(depth: int) -> int:
+        if depth:
+            return deep(depth - 1) + 1
+        yield_()
+        return 0
+
+    def callbacks() -> None:
+        compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        numbers = (ctypes.c_int * 50)(*range(50, 0, -1))
+
+        def in_turn(a: int, b: int) -> int:
+            yield_()
+            x, y = (ctypes.cast(p, ctypes.POINTER(ctypes.c_int))[0] for p in (a, b))
+            return (x > y) - (x < y)
+
+        ctypes.CDLL(None).qsort(numbers, 50, 4, compare(in_turn))
+        done.append(list(numbers) == sorted(numbers))
+        done.append(sorted(range(50), key=lambda n: (yield_(), -n)[1]) == list(range(49, -1, -1)))
+
+    def generate() -> Iterator[int]:
+        try:
+            for _ in range(4):
+                yield threading.get_ident()
+                yield_()
+        finally:
+            yield_()
+            done.append("finally")
+
+    def take(shared: Iterator[int]) -> None:
+        done.append(next(shared) == threading.get_ident())
+        sync.Event().wait(0.001)
+
+    for _ in range(3):
+        green.spawn(lambda: done.append(deep(400) == 400))
+        green.spawn(callbacks)
+    shared = generate()
+    for _ in range(3):
+        green.spawn(lambda: turns.acquire() and take(shared) is None and turns.release())
+    turns = sync.Lock()
+    green.run()
+    assert list(shared) == [threading.get_ident()]
+    assert done.count(True) == 12
+    assert done.count("finally") == 1
+
+
+def test_tracing_is_a_threads_own(green: Scheduler) -> None:
+    lines: dict[int, int] = {}
+
+    def trace(frame: Any, event: str, arg: object) -> Any:
+        ident = threading.get_ident()
+        lines[ident] = lines.get(ident, 0) + (event == "line")
+        return trace
+
+    def work(traced: bool) -> None:
+        if traced:
+            sys.settrace(trace)
+        count()
+
+    def count() -> None:
+        for _ in range(5):
+            yield_()
+
+    before = sys.gettrace()
+    threads = [green.spawn(work, traced) for traced in (True, False, True)]
+    green.run()
+    assert [lines.get(thread.ident or 0, 0) > 5 for thread in threads] == [True, False, True]
+    assert sys.gettrace() is before
+
+
+def test_switching_is_no_system_call(green: Scheduler) -> None:
+    def turn() -> None:
+        for _ in range(5_000):
+            yield_()
+
+    def sleeps() -> int:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+    for _ in range(4):
+        green.spawn(turn)
+    before, switches_before = sleeps(), scheduler.green_statistics().switches
+    green.run()
+    assert scheduler.green_statistics().switches - switches_before >= 20_000
+    assert sleeps() - before < 100
+
+
+# ---- sleeping and waking -------------------------------------------------------------------------------------
+
+Start = Callable[..., Thread]
+
+
+def kinds() -> list[Any]:
+    """(how to sleep, how to wake that), each from a primitive of its own."""
+
+    def lock() -> Any:
+        lock = sync.Lock()
+        lock.acquire()
+        return lock.acquire, lock.release
+
+    def semaphore() -> Any:
+        semaphore = sync.Semaphore(0)
+        return semaphore.acquire, semaphore.release
+
+    def event() -> Any:
+        event = sync.Event()
+        return lambda timeout=None: event.wait(timeout) and event.clear() is None, event.set
+
+    def condition() -> Any:
+        condition, said = sync.Condition(), []
+
+        def wait(timeout: float | None = None) -> bool:
+            with condition:
+                return bool(condition.wait_for(lambda: said, timeout) and said.pop())
+
+        def notify() -> None:
+            with condition:
+                said.append(1)
+                condition.notify()
+
+        return wait, notify
+
+    return [pytest.param(make, id=make.__name__) for make in (lock, semaphore, event, condition)]
+
+
+def on(green: Scheduler, is_green: bool) -> Start:
+    def start(target: Callable[..., object], *args: object) -> Thread:
+        thread = Thread(target=target, args=args, scheduler=green if is_green else None)
+        thread.start()
+        return thread
+
+    return start
+
+
+@pytest.mark.parametrize("make", kinds())
+@pytest.mark.parametrize("sleeper", [True, False], ids=["green sleeps", "LWP sleeps"])
+@pytest.mark.parametrize("waker", [True, False], ids=["green wakes", "LWP wakes"])
+def test_all_wake_each_other(make: Callable[[], Any], sleeper: bool, waker: bool, green: Scheduler) -> None:
+    done = []
+
+    def sleep_then_wake(wait: Callable[[], object], notify: Callable[[], object], first: bool) -> None:
+        if first:
+            notify()
+        for _ in range(50):
+            done.append(wait())
+            notify()
+
+    (wait_a, wake_a), (wait_b, wake_b) = make(), make()
+    threads = [
+        on(green, sleeper)(sleep_then_wake, wait_a, wake_b, False),
+        on(green, waker)(sleep_then_wake, wait_b, wake_a, True),
+    ]
+    green.run()
+    for thread in threads:
+        thread.join()
+    assert done == [True] * 100
+
+
+def test_a_barrier_of_both(green: Scheduler) -> None:
+    barrier, met = sync.Barrier(6), []
+
+    def meet() -> None:
+        for turn in range(20):
+            met.append(turn)
+            barrier.wait()
+
+    threads = [on(green, bool(number % 2))(meet) for number in range(6)]
+    green.run()
+    for thread in threads:
+        thread.join()
+    assert met == sorted(met)
+
+
+@pytest.mark.parametrize("make", kinds())
+def test_a_timeout_comes_while_others_run(make: Callable[[], Any], green: Scheduler) -> None:
+    done, computes = [], [True]
+    wait, _ = make()
+
+    def time_out() -> None:
+        done.append(wait(timeout=0.02))
+        computes.clear()
+
+    def compute() -> None:
+        while computes:
+            yield_()
+
+    green.spawn(compute)
+    green.spawn(time_out)
+    green.run()
+    assert done == [False]
+
+
+def test_nobody_sleeps_too_short(green: Scheduler) -> None:
+    """Sleeps and waits of all lengths, of which some are ended before their time."""
+    events = [sync.Event() for _ in range(60)]
+    slept: list[bool] = []
+
+    def nap(seconds: float) -> None:
+        before = time.monotonic()
+        sleep(seconds)
+        slept.append(time.monotonic() - before >= seconds)
+
+    def wait(number: int, seconds: float) -> None:
+        before = time.monotonic()
+        woken = events[number].wait(seconds)
+        slept.append(woken == (number % 3 > 0) and (woken or time.monotonic() - before >= seconds))
+
+    for number in range(60):
+        green.spawn(nap, 0.001 * (7 * number % 31))
+        green.spawn(wait, number, 0.001 * (11 * number % 37) if number % 3 == 0 else 3600)
+    for number in range(60):
+        if number % 3:
+            green.spawn(nap, 0.001 * (number % 23))
+            green.spawn(events[number].set)
+    green.run()
+    assert slept == [True] * 160
+    sleep(0)
+    sleep(0.001)  # in a thread that is on none
+
+
+def test_join_from_everywhere(green: Scheduler) -> None:
+    """A green thread that ends while green threads and others wait for that; and the other way round."""
+    gate, done = sync.Event(), []
+
+    def join(thread: Thread, timeout: float | None = None) -> None:
+        thread.join(timeout)
+        done.append(thread.is_alive())
+
+    target = green.spawn(gate.wait)
+    lwp = Thread(target=gate.wait)
+    lwp.start()
+    others = [Thread(target=join, args=(target,)) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    for _ in range(2):
+        green.spawn(join, target)
+        green.spawn(join, lwp)
+        green.spawn(join, target, 0.001)
+    green.spawn(lambda: (sleep(0.01), gate.set()))
+    green.run()
+    for thread in [*others, lwp]:
+        thread.join()
+    assert sorted(done) == [False] * 6 + [True] * 2
+
+
+def test_a_stream_between_green_threads_and_lwps(green: Scheduler) -> None:
+    """Many of each on one condition: nothing is lost, nobody is left asleep."""
+    items: list[int] = []
+    taken: list[int] = []
+    condition = sync.Condition()
+
+    def produce(base: int) -> None:
+        for number in range(100):
+            with condition:
+                items.append(base + number)
+                condition.notify()
+
+    def consume() -> None:
+        while True:
+            with condition:
+                condition.wait_for(lambda: items)
+                number = items.pop(0)
+                if number < 0:
+                    return
+                taken.append(number)
+
+    consumers = [on(green, bool(n % 2))(consume) for n in range(6)]
+    producers = [on(green, bool(n % 2))(produce, n * 100) for n in range(6)]
+
+    def finish() -> None:
+        for thread in producers:
+            thread.join()
+        with condition:
+            items.extend([-1] * 6)
+            condition.notify_all()
+
+    green.spawn(finish)
+    green.run()
+    for thread in consumers:
+        thread.join()
+    assert sorted(taken) == list(range(600))
+
+
+# ---- when nobody can go on -----------------------------------------------------------------------------------
+
+
+def test_deadlock_says_who_waits_for_what(child: Child) -> None:
+    def deadlock() -> None:
+        green = scheduler.Scheduler()
+        first, second = sync.Lock(), sync.Lock()
+
+        def take(mine: Any, other: Any) -> None:
+            mine.acquire()
+            scheduler.yield_()
+            other.acquire()
+            other.release()
+
+        threads = [
+            runtime.Thread(target=take, args=pair, name=name, scheduler=green)
+            for name, pair in (("left", (first, second)), ("right", (second, first)))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            green.run()
+        except scheduler.Deadlock as found:
+            print(found)
+        first.release()
+        second.release()
+        green.run()
+        assert not any(thread.is_alive() for thread in threads)
+
+    said = child(deadlock).stdout
+    assert "'left' waits for lock" in said
+    assert "held by 'right'" in said
+    assert "cycle: " in said
+
+
+def test_a_deadlock_with_a_way_out_is_none(child: Child) -> None:
+    def handled() -> None:
+        """A signal handler, a timeout, or another LWP may still come."""
+        green, event = scheduler.Scheduler(), sync.Event()
+        signal.signal(signal.SIGALRM, lambda *_: event.set())
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        green.spawn(event.wait)
+        green.run()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+        event = sync.Event()
+        green.spawn(event.wait)
+        lwp = runtime.Thread(target=lambda: (time.sleep(0.1), event.set()))
+        lwp.start()
+        green.run()
+        lwp.join()
+        green.spawn(sync.Event().wait, 0.05)
+        green.run()
+
+    child(handled)
+
+
+# ---- signals -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["while others run", "while all sleep"])
+def test_ctrl_c_reaches_run(busy: bool, child: Child) -> None:
+    def interrupted(busy: bool) -> None:
+        green, stop, ready = scheduler.Scheduler(), [], sync.Event()
+
+        def work() -> None:
+            ready.set()
+            while not stop:
+                scheduler.yield_() if busy else scheduler.sleep(3600)
+
+        def interrupt() -> None:
+            ready.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        daemon = runtime.Thread(target=work, scheduler=green, daemon=True)
+        daemon.start()
+        green.spawn(interrupt)
+        waits = green.spawn(sync.Event().wait, 3600)
+        try:
+            green.run()
+        except KeyboardInterrupt:
+            print("interrupted", waits.is_alive(), green.unfinished)
+        os._exit(0)
+
+    assert child(interrupted, busy).stdout.startswith("interrupted True")
+
+
+def test_an_lwps_signal_while_all_sleep(child: Child) -> None:
+    def interrupted() -> None:
+        green = scheduler.Scheduler()
+        green.spawn(sync.Event().wait)
+        main = threading.get_native_id()
+
+        def interrupt() -> None:
+            wait_until_parked(main, private=True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        runtime.Thread(target=interrupt).start()
+        try:
+            green.run()
+        except KeyboardInterrupt:
+            print("interrupted")
+        sys.stdout.flush()
+        os._exit(0)
+
+    assert child(interrupted).stdout == "interrupted\n"
+
+
+def test_credentials_change_under_green_threads(child: Child) -> None:
+    def change() -> None:
+        """glibc waits until the signal has reached each LWP; the one that runs green threads must answer."""
+        green, stop = scheduler.Scheduler(), []
+
+        def change() -> None:
+            for _ in range(200):
+                assert libc.setresgid(-1, os.getegid(), -1) == 0
+            stop.append(1)
+
+        def turn() -> None:
+            while not stop:
+                scheduler.yield_()
+
+        for _ in range(3):
+            green.spawn(turn)
+        lwp = runtime.Thread(target=change)
+        lwp.start()
+        green.run()
+        lwp.join()
+        green.spawn(change)  # a green thread itself
+        green.run()
+
+    child(change)
+
+
+# ---- fork, and the end -----------------------------------------------------------------------------------------
+
+
+def test_fork_in_a_green_thread(child: Child) -> None:
+    def fork() -> None:
+        green, ended = scheduler.Scheduler(), []
+
+        def in_child() -> int:
+            assert threading.get_native_id() == os.getpid()
+            assert [thread.name for thread in threading.enumerate()] == ["forks"]
+            assert not other.is_alive()
+            lwp = runtime.Thread(target=ended.append, args=(1,))
+            lwp.start()
+            lwp.join()
+            scheduler.sleep(0.001)
+            again = green.spawn(ended.append, 2)
+            again.join()  # whoever has forked has the LWP, and lends it
+            assert ended == [1, 2], ended
+            return 7
+
+        def parent() -> None:
+            scheduler.yield_()
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    code = in_child()
+                finally:
+                    sys.stderr.flush()
+                    os._exit(code)
+            _, status = os.waitpid(pid, 0)
+            ended.append(os.waitstatus_to_exitcode(status))
+
+        other = green.spawn(scheduler.sleep, 0.05)
+        runtime.Thread(target=parent, name="forks", scheduler=green).start()
+        green.run()
+        assert ended == [7], ended
+
+    child(fork)
+
+
+def test_fork_by_who_runs_the_scheduler(child: Child) -> None:
+    def fork() -> None:
+        green = scheduler.Scheduler()
+        codes = []
+
+        def handler(*_: object) -> None:  # runs in the main thread, which is in run()
+            pid = os.fork()
+            if pid == 0:
+                return
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+        signal.signal(signal.SIGALRM, handler)
+        green.spawn(lambda: (os.kill(os.getpid(), signal.SIGALRM), scheduler.sleep(0.2)))
+        green.run()
+        if not codes:  # the child: nobody is left, so run() is at its end
+            os._exit(5)
+        assert codes == [5], codes
+
+    child(fork)
+
+
+def test_the_end_of_the_program(child: Child) -> None:
+    def ends() -> None:
+        """Those that are not daemons get to their end, whoever started them; daemons are left where they are."""
+        green = scheduler.Scheduler()
+
+        def late(name: str) -> None:
+            scheduler.sleep(0.01)
+            print(name)
+
+        def start_more() -> None:
+            late("first")
+            if (3, 12) <= sys.version_info < (3, 12, 2):  # it makes no threads from here on
+                print("second third")
+                return
+            green.spawn(late, "second")
+            runtime.Thread(target=late, args=("third",)).start()
+
+        def never() -> None:
+            try:
+                sync.Event().wait()
+            finally:
+                print("never")
+
+        daemons = [runtime.Thread(target=never, scheduler=green, daemon=True) for _ in range(5)]
+        for daemon in daemons:
+            daemon.start()
+        green.spawn(start_more)
+        green.spawn(scheduler.yield_)
+
+    result = child(ends)
+    assert sorted(result.stdout.split()) == ["first", "second", "third"]
+    assert result.stderr == ""
+
+
+def test_the_end_while_a_daemon_runs_green_threads(child: Child) -> None:
+    def ends() -> None:
+        """What the end waits for runs on an LWP for which it would not."""
+        green, running = scheduler.Scheduler(), sync.Event()
+
+        def late() -> None:
+            running.set()
+            scheduler.sleep(0.05)
+            print("late")
+
+        def turn() -> None:
+            while True:
+                scheduler.yield_()
+
+        runtime.Thread(target=turn, scheduler=green, daemon=True).start()
+        green.spawn(late)
+        runtime.Thread(target=green.run, daemon=True).start()
+        running.wait()
+
+    assert child(ends).stdout == "late\n"
+
+
+def test_many(green: Scheduler) -> None:
+    gate, count = sync.Event(), []
+    number = 5_000
+
+    def wait() -> None:
+        gate.wait()
+        count.append(1)
+
+    for _ in range(number):
+        green.spawn(wait)
+
+    def let_go() -> None:
+        assert scheduler.statistics().alive == number + 1
+        assert len(os.listdir("/proc/self/task")) < 50
+        gate.set()
+
+    green.spawn(let_go)
+    green.run()
+    assert len(count) == number
