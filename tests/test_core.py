@@ -948,6 +948,26 @@ def test_forks_while_threads_come_and_go(child: Child) -> None:
     child(fork_often)
 
 
+def test_forks_while_a_thread_reads_the_statistics(child: Child) -> None:
+    def fork_often() -> None:
+        def read() -> None:
+            while not over:
+                scheduler.statistics()
+
+        over = False
+        reader = runtime.Thread(target=read)
+        reader.start()
+        for _ in range(300):
+            pid = os.fork()
+            if pid == 0:  # its first look at them was in the fork handlers
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        over = True
+        reader.join()
+
+    child(fork_often)
+
+
 # ---- many ----------------------------------------------------------------------------------------------
 
 

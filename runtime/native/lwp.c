@@ -683,6 +683,7 @@ static void after_fork_in_child(void)
     struct lwp *me = NULL, *lwp = registry.newer, *next;
 
     context_after_fork();
+    measure_after_fork();
     atomic_store(&registry_lock, 0);
     atomic_store(&ended, NULL);
     registry.newer = registry.older = &registry;

@@ -14,4 +14,7 @@ void measure_end(const struct context *context);
 
 void measure_read(struct lwp_statistics *out);
 
+/* In a forked child: whoever had the lock is lost. */
+void measure_after_fork(void);
+
 #endif
