@@ -986,7 +986,7 @@ def test_a_notification_is_not_lost_with_the_thread_that_a_handler_takes_away(on
 def test_nor_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal) -> None:
     condition = sync.Condition(make(KITS["ours"], lock))
     main = threading.get_native_id()
-    interrupted = threading.Event()
+    ran, interrupted = threading.Event(), threading.Event()
     other: list[Started] = []
 
     def notify_us() -> None:
@@ -995,16 +995,46 @@ def test_nor_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal
         with condition:
             condition.notify()
             send()  # once we sleep again, for the lock
-            assert interrupted.wait(PATIENCE)
+            # A Lock's wait is over at once, an RLock's when it has the lock again: both as in stock.
+            assert (interrupted if lock == "Lock" else ran).wait(PATIENCE)
 
-    send = on_signal(interrupt)
+    send = on_signal(lambda: (ran.set(), interrupt()))
     notifier = Started(notify_us, parked=False)
     condition.acquire()
     with pytest.raises(Interrupted):
         condition.wait(PATIENCE)
     interrupted.set()
+    if lock == "RLock":
+        condition.release()
     assert notifier.outcome() == ("returned", None)
     assert other[0].outcome() == ("returned", True)
+
+
+@pytest.mark.parametrize("make_condition", [sync.Condition, threading.Condition])
+def test_an_rlock_is_had_again_whatever_a_handler_raises(
+    make_condition: Callable[[Any], Any], on_signal: OnSignal
+) -> None:
+    """Else the end of the `with` raises too, and Ctrl-C comes out as a RuntimeError."""
+    lock = sync.RLock()
+    condition = make_condition(lock)
+    main = threading.get_native_id()
+    ran = threading.Event()
+
+    def keep_the_lock() -> None:
+        wait_until_asleep(main)
+        with lock:
+            condition.notify()
+            send()
+            assert ran.wait(PATIENCE)
+
+    send = on_signal(lambda: (ran.set(), interrupt()))
+    keeper = Started(keep_the_lock, parked=False)
+    lock.acquire()
+    with pytest.raises(Interrupted), lock:
+        condition.wait(PATIENCE)
+    assert lock._recursion_count() == 1
+    lock.release()
+    assert keeper.outcome() == ("returned", None)
 
 
 def test_a_handler_sleeps_in_the_condition_whose_lock_its_thread_waits_for(kit: Kit, on_signal: OnSignal) -> None:

@@ -87,7 +87,7 @@ static int give_up(PyObject *op, struct given_up *what)
     return 0;
 }
 
-/* 1 or -1 with an exception.  The baton is passed when the lock is had: the next is woken when it can have the lock soon, not
+/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed when the lock is had: the next is woken when it can have the lock soon, not
  * to queue for it. */
 static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
@@ -105,6 +105,8 @@ static int take_back(PyObject *op, struct given_up *what, int baton, int interru
         taken = lock_take_back((LockObject *)what->lock, queue, &baton, interrupted);
         if (taken == 1 && what->kind == RLOCK)
             ((RLockObject *)what->lock)->depth = what->depth;
+        else if (what->kind == RLOCK)
+            rlock_take_raising((RLockObject *)what->lock, what->depth);
         if (baton)
             sync_queue_pass_baton(queue);
     }

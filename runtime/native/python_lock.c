@@ -12,26 +12,32 @@ static int took(LockObject *self)
     return 1;
 }
 
+/* Sleeps for it once: 0 taken, ETIMEDOUT, EINTR. */
+static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
+{
+    int result;
+
+    if (TRACING())
+        trace_blocked((PyObject *)self, &self->lock, 0);
+    before_sleep();
+    wait_begins((PyObject *)self, NULL, *since, deadline);
+    Py_BEGIN_ALLOW_THREADS
+    result = sync_lock_wait(&self->lock, deadline, since);
+    wait_ends();
+    if (result == 0) /* release: who sees that sees the end of the wait too, see python_waits.c */
+        atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
+    TRACE(TRACE_WANTS_GIL, result, 0);
+    Py_END_ALLOW_THREADS
+    after_sleep();
+    return result;
+}
+
 static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
 {
     int64_t since = park_now();
 
     for (;; interrupted = 0) {
-        int result = EINTR;
-        if (!interrupted) {
-            if (TRACING())
-                trace_blocked((PyObject *)self, &self->lock, 0);
-            before_sleep();
-            wait_begins((PyObject *)self, NULL, since, deadline);
-            Py_BEGIN_ALLOW_THREADS
-            result = sync_lock_wait(&self->lock, deadline, &since);
-            wait_ends();
-            if (result == 0) /* release: who sees that sees the end of the wait too, see python_waits.c */
-                atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
-            TRACE(TRACE_WANTS_GIL, result, 0);
-            Py_END_ALLOW_THREADS
-            after_sleep();
-        }
+        int result = interrupted ? EINTR : lock_sleep_once(self, deadline, &since);
         if (result != EINTR)
             return result == 0;
         if (queue && *baton) {
@@ -59,6 +65,21 @@ int lock_take(LockObject *self, int64_t deadline)
 int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted)
 {
     return sync_lock_try_again(&self->lock) ? took(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
+}
+
+void rlock_take_raising(RLockObject *self, unsigned long depth)
+{
+    PyObject *type, *value, *traceback;
+    int64_t since = park_now();
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (sync_lock_try_again(&self->base.lock))
+        took(&self->base);
+    else
+        while (lock_sleep_once(&self->base, PARK_FOREVER, &since) != 0)
+            ;
+    self->depth = depth;
+    PyErr_Restore(type, value, traceback);
 }
 
 static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -313,10 +334,10 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
         return NULL;
     int taken = lock_take(&self->base, PARK_FOREVER);
     if (taken < 0)
-        return NULL;
+        rlock_take_raising(self, depth);
     atomic_store_explicit(&self->base.owner, owner, memory_order_relaxed);
     self->depth = depth;
-    Py_RETURN_NONE;
+    return taken < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)

@@ -99,6 +99,11 @@ int lock_take(LockObject *self, int64_t deadline);
  * without that, for they may sleep in the same queue.  interrupted: they are due already. */
 int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted);
 
+/* When a handler has raised in a wait for an RLock to be taken back: takes it all the same, and keeps the exception.  As in stock
+ * whoever gave up an RLock to wait has it again whatever comes, so that the end of his `with` doesn't raise too; there handlers
+ * run only then.  A Lock's wait ends at once, there too. */
+void rlock_take_raising(RLockObject *self, unsigned long depth);
+
 PyObject *lock_enter(PyObject *op, PyObject *unused);
 PyObject *lock_release(PyObject *op, PyObject *unused);
 PyObject *rlock_enter(PyObject *op, PyObject *unused);
