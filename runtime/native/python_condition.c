@@ -87,8 +87,8 @@ static int give_up(PyObject *op, struct given_up *what)
     return 0;
 }
 
-/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed when the lock is had: the next is woken when it can have the lock soon, not
- * to queue for it. */
+/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed when the lock is had: the next is woken
+ * when it can have the lock soon, not to queue for it. */
 static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
     struct sync_queue *queue = &((ConditionObject *)op)->queue;
