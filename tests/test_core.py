@@ -558,6 +558,32 @@ def test_a_process_that_ends_in_the_kernel(flags: Clone, child: Child) -> None:
     assert child(end_there, int(flags)).stdout == "0 1 0\n", "the dead are counted out"
 
 
+@pytest.mark.parametrize("flags", [PROCESS, Clone.VM, Clone.VM | Clone.VFORK], ids=["shared", "vm", "vfork"])
+def test_a_process_that_leaves_our_memory_by_exec(flags: Clone, child: Child) -> None:
+    """It lives on: the kernel clears its word at the exec."""
+
+    def run_a_shell(flags: int) -> None:
+        said, go = os.pipe(), os.pipe()
+        for end in (said[1], go[0]):
+            os.set_inheritable(end, True)
+        script = f"echo >&{said[1]}; read line <&{go[0]}; exit 7"
+        args = (ctypes.c_char_p * 4)(b"sh", b"-c", script.encode(), None)
+        lwp = spawn(libc.execv, (b"/bin/sh", args), flags=flags, exit_signal=signal.SIGCHLD)
+        os.read(said[0], 1)
+        assert lwp.is_alive()
+        assert not lwp.join(0)
+        assert not lwp.join(0.01)
+        assert lwp.exit_status is None
+        os.write(go[1], b"\n")
+        assert lwp.join()
+        assert lwp.exit_status == 7
+        assert not lwp.is_alive()
+        assert spawn(int).join()
+        assert scheduler.statistics().alive == 0
+
+    child(run_a_shell, int(flags))
+
+
 def test_a_process_reaped_by_somebody_else() -> None:
     lwp = spawn(int, flags=PROCESS, exit_signal=signal.SIGCHLD)
     assert os.waitpid(lwp.tid, 0) == (lwp.tid, 0)

@@ -526,8 +526,10 @@ int lwp_alive(struct lwp *lwp)
 {
     if (!lwp->started)
         return 0;
-    if (lwp->flags & CLONE_VM)
-        return atomic_load_explicit(&lwp->alive, memory_order_acquire) != 0;
+    if ((lwp->flags & CLONE_VM) && atomic_load_explicit(&lwp->alive, memory_order_acquire) != 0)
+        return 1;
+    if (lwp->flags & CLONE_THREAD)
+        return 0;
     siginfo_t info = {0};
     if (lwp->wait_status != -1)
         return 0;
@@ -585,6 +587,20 @@ static int await_end(struct lwp *lwp, int64_t deadline)
     return word ? error : 0;
 }
 
+/* Sleeps until the process is at its end: it may have left our memory by exec long before. */
+static int await_process(struct lwp *lwp, int64_t deadline)
+{
+    int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
+
+    /* ESRCH: somebody has reaped it; reap_process() finds that out.  It also waits, without regard to the deadline, for one that
+     * has left our memory when there is no descriptor to be had: that is at its end, but for exec. */
+    if (fd < 0)
+        return errno == ESRCH || (lwp->flags & CLONE_VM) ? 0 : errno;
+    int error = park_process(fd, deadline);
+    close(fd);
+    return error;
+}
+
 int lwp_join(struct lwp *lwp, int64_t deadline)
 {
     int error;
@@ -594,20 +610,13 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
         if ((error = await_end(lwp, deadline)) != 0)
             return error;
         STEP(STEP_CLEARED, &lwp->alive, 0);
-        if (lwp->flags & CLONE_THREAD)
-            lwp_reap();
-    } else if (lwp->wait_status == -1) {
-        int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
-        if (fd >= 0) {
-            error = park_process(fd, deadline);
-            close(fd);
-            if (error)
-                return error;
-        } else if (errno != ESRCH) /* ESRCH: somebody has reaped it; reap_process() finds that out */
-            return errno;
     }
-    if (lwp->flags & CLONE_THREAD)
+    if (lwp->flags & CLONE_THREAD) {
+        lwp_reap();
         return 0;
+    }
+    if (lwp->wait_status == -1 && (error = await_process(lwp, deadline)) != 0)
+        return error;
     error = reap_process(lwp);
     lwp_reap();
     return error;

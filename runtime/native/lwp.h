@@ -80,7 +80,8 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 /* The same as a green thread of that scheduler.  `waited` counts there: scheduler_waited(). */
 int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg);
 
-/* Waits until (5), or the process's end, until the deadline (monotonic ns).  0, ETIMEDOUT, EINTR. */
+/* Waits until (5), of a process until its end, which comes long after (5) if it has called exec; at most until the deadline
+ * (monotonic ns).  0, ETIMEDOUT, EINTR. */
 int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
