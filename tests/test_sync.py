@@ -1359,6 +1359,43 @@ def test_many_locals_come_and_go_in_many_threads(kit: Kit) -> None:
     assert not any(one.__dict__ for one in locals_)
 
 
+def finalizers_use_a_local_that_begins(threads: int) -> None:
+    import gc
+
+    from runtime import tls
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            locals_[0].count = getattr(locals_[0], "count", 0) + 1
+
+    def use() -> None:
+        locals_[1].x = 1  # what all locals need in a thread is there
+        Cycle()
+        kept: list[dict[str, int]] = [{} for _ in range(200)]  # so that no dict lies about that could serve again
+        gc.set_threshold(1)
+        gc.enable()
+        locals_[0].x = 1  # to 3.11 the making of its dict collects, later versions do so between two lines
+        gc.disable()
+        gc.collect()
+        seen.append((dict(locals_[0].__dict__), len(kept)))
+
+    gc.disable()
+    locals_, seen = [tls.local(), tls.local()], []
+    for _ in range(threads):
+        thread = runtime.Thread(target=use)
+        thread.start()
+        thread.join()
+    locals_.clear()  # with what the threads have left there
+    assert seen == [({"count": 1, "x": 1}, 200)] * threads
+
+
+def test_a_finalizer_may_use_a_local_whose_dict_is_just_made(child: Child) -> None:
+    child(finalizers_use_a_local_that_begins, 100, env={"PYTHONMALLOC": "malloc_debug"})
+
+
 # ---- CPython's own tests ---------------------------------------------------------------------------------------------
 
 

@@ -127,16 +127,19 @@ static int grow(TableObject *table, Py_ssize_t slot)
     return 0;
 }
 
-/* An empty dict for the thread of that table; NULL with an exception. */
-static PyObject *add_entry(LocalObject *self, TableObject *table)
+/* Makes the dict, which it takes over, that of the table's thread.  0, or -1 with an exception. */
+static int add_entry(LocalObject *self, TableObject *table, PyObject *dict)
 {
-    if (self->slot >= table->room && grow(table, self->slot) < 0)
-        return NULL;
-    struct entry *entry = PyMem_Malloc(sizeof *entry);
-    PyObject *dict = entry ? PyDict_New() : PyErr_NoMemory();
-    if (!dict) {
-        PyMem_Free(entry);
-        return NULL;
+    struct entry *entry = NULL;
+
+    if (self->slot < table->room || grow(table, self->slot) == 0) {
+        entry = PyMem_Malloc(sizeof *entry);
+        if (!entry)
+            PyErr_NoMemory();
+    }
+    if (!entry) {
+        Py_DECREF(dict);
+        return -1;
     }
     park_lock(&lock);
     *entry = (struct entry){self->entries, &self->entries, self, table, dict};
@@ -144,15 +147,26 @@ static PyObject *add_entry(LocalObject *self, TableObject *table)
         entry->next->link = &entry->next;
     self->entries = table->at[self->slot] = entry;
     park_unlock(&lock);
-    return dict;
+    return 0;
+}
+
+static inline PyObject *dict_in(TableObject *table, LocalObject *self)
+{
+    return self->slot < table->room && table->at[self->slot] ? table->at[self->slot]->dict : NULL;
 }
 
 /* The first use in a thread: the dict, and what a subclass's __init__ puts there. */
 static PyObject *begin(LocalObject *self, TableObject *table)
 {
-    PyObject *dict = add_entry(self, table);
+    PyObject *dict = PyDict_New(), *already = dict_in(table, self);
 
-    if (dict && Py_TYPE(self)->tp_init != PyBaseObject_Type.tp_init
+    if (dict && already) { /* to 3.11 the allocation may collect garbage, and a finalizer there has used this local */
+        Py_DECREF(dict);
+        return already;
+    }
+    if (!dict || add_entry(self, table, dict) < 0)
+        return NULL;
+    if (Py_TYPE(self)->tp_init != PyBaseObject_Type.tp_init
         && Py_TYPE(self)->tp_init((PyObject *)self, self->args, self->kwargs) < 0) {
         forget(table->at[self->slot]); /* the next use tries again */
         return NULL;
@@ -172,9 +186,8 @@ static inline PyObject *my_dict(LocalObject *self)
 
     if (!table)
         return NULL;
-    if (self->slot < table->room && table->at[self->slot])
-        return table->at[self->slot]->dict;
-    return begin(self, table);
+    PyObject *dict = dict_in(table, self);
+    return dict ? dict : begin(self, table);
 }
 
 /* ---- local ---------------------------------------------------------------------------------------------------------------- */
@@ -196,7 +209,8 @@ static PyObject *local_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     park_unlock(&lock);
     /* A dict for this thread already: type.__call__ runs __init__ here, which must not run again at the first use. */
     TableObject *table = my_table();
-    if (!table || !add_entry(self, table))
+    PyObject *dict = table ? PyDict_New() : NULL;
+    if (!dict || add_entry(self, table, dict) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
