@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.inspection import DtvEntry, Inspection
+from runtime.inspection import DtvEntry, Inspection, Module
 from runtime.native import _core, lib
 
 __all__ = ["Comparison", "Part", "compare"]
@@ -187,9 +187,10 @@ class _Pair:
             return "an address on the thread's own stack: a frame that is registered while it sleeps there"
         if inside and not name and (a, b) == (one.ident, 0):
             return "pthread_detach has left its mark, joinid; nobody joins or detaches ours through glibc"
-        if self.module_at(offset) == _OURS and self.is_zero_or_data(a) and self.is_zero_or_data(b):
-            return "this runtime's own: which Thread runs there, which is known of those that it has made"
-        if name == "pthread.specific_1stblock" or (not name and self.module_at(offset)):
+        module = self.module_at(offset)
+        if module and module.name == _OURS and offset >= (module.offset or 0) + module.image_size:  # it begins as zeros
+            return "this runtime's own: which Thread runs there, what it waits for, what is recorded of it"
+        if name == "pthread.specific_1stblock" or (not name and module):
             whose = "a value of pthread_setspecific" if name else "what malloc or the library has for each thread"
             if self.is_data(a) and self.is_data(b):
                 return f"{whose}: addresses in writable memory"
@@ -198,12 +199,12 @@ class _Pair:
             return "the C library's, set when first needed; a block that served before has it from the last thread"
         return ""
 
-    def module_at(self, offset: int) -> str:
-        """The module whose variables are there, or ""."""
+    def module_at(self, offset: int) -> Module | None:
+        """The module whose variables are there."""
         for segment in self.ours.layout.segments:
             if segment.module and segment.offset <= offset < segment.offset + segment.size:
-                return segment.module.name
-        return ""
+                return segment.module
+        return None
 
     def is_zero_or_data(self, value: int) -> bool:
         return value == 0 or self.is_data(value)

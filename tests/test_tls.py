@@ -23,11 +23,12 @@ import pytest
 from conftest import Child, NativeHelper
 
 import runtime
-from runtime import tls
+from runtime import scheduler, tls
 from runtime.cli.tls._output import parked
 from runtime.comparison import Comparison, Part
 from runtime.inspection import Inspection, Module
 from runtime.scheduler import Clone, spawn
+from runtime.sync import Event
 
 KINDS = ("main", "pthread", "lwp")
 libc = ctypes.CDLL(None, use_errno=True)
@@ -519,6 +520,21 @@ def difference() -> tuple[Inspection, Inspection, Comparison]:
 def test_nothing_is_unexplained() -> None:
     for _ in range(20):  # from the second on, blocks are recycled
         assert difference()[2].unexplained == ()
+
+
+def test_threads_that_wait_in_primitives_of_ours_are_compared() -> None:
+    go = Event()
+    threads = [make(target=go.wait) for make in (threading.Thread, runtime.Thread)]
+    for thread in threads:
+        thread.start()
+    try:
+        while len(scheduler.waiting().waits) < len(threads):
+            os.sched_yield()
+        assert tls.compare(*map(tls.inspect, threads)).unexplained == ()
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_what_libc_keeps_in_a_block_from_the_thread_before_is_explained() -> None:
