@@ -81,10 +81,20 @@ def test_what_is_left_is_found() -> None:
     assert "left behind: descriptors" in found["failed"][0]["what"]
 
 
-@pytest.mark.parametrize("names", ["nonsense", "lock,nonsense", ","])
-def test_names_that_are_none(names: str) -> None:
-    command = [sys.executable, "-m", "runtime", "stress", "--only", names]
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--only", "nonsense", "--list"),
+        ("--only", "lock,nonsense", "--list"),
+        ("--only", ",", "--list"),
+        ("--seconds", "nan", "nan is not a number of seconds"),
+        ("--patience", "inf", "inf is not a number of seconds"),
+        ("--json", "no/such/folder", "No such file"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before(option: str, value: str, says: str) -> None:
+    command = [sys.executable, "-m", "runtime", "stress", "--only", "lock", "--seconds", "0.1", option, value]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert shown.returncode == 2
-    assert "--list" in shown.stderr
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert says in shown.stderr
     assert shown.stderr.count("\n") == 1

@@ -6,13 +6,13 @@ A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 import time
 from dataclasses import asdict
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -65,15 +65,22 @@ def _list() -> None:
     out.print(f'\n--only takes names of mixes and themes. Those of "{BROKEN}" fail, to show what that looks like.')
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):  # NaN is in every range
+        raise click.BadParameter(f"{value:g} is not a number of seconds")
+    return value
+
+
 def round_seed(seed: int, number: int) -> int:
     """The seed of a round; that of round 0 is the seed itself, so that one mix is run again by naming it."""
     return seed if number == 0 else random.Random(f"{seed}/{number}").getrandbits(32)
 
 
-@click.command("stress")
+@click.command("stress", short_help="Try to break the runtime.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
+    callback=_finite,
     default=60,
     show_default=True,
     metavar="N",
@@ -84,11 +91,12 @@ def round_seed(seed: int, number: int) -> int:
 )
 @click.option("--only", metavar="NAMES", help="Only these mixes or themes, separated by commas.")
 @click.option(
-    "--json", "report", type=click.Path(allow_dash=True), metavar="FILE", help="Write the results there; - for stdout."
+    "--json", "report", type=click.File("w", lazy=False), metavar="FILE", help="Write the results there; - for stdout."
 )
 @click.option(
     "--patience",
     type=click.FloatRange(min=1),
+    callback=_finite,
     default=60,
     show_default=True,
     metavar="N",
@@ -96,7 +104,7 @@ def round_seed(seed: int, number: int) -> int:
 )
 @click.option("--list", "as_list", is_flag=True, help="List the mixes.")
 def stress(
-    seconds: float, seed: int | None, only: str | None, report: str | None, patience: float, as_list: bool
+    seconds: float, seed: int | None, only: str | None, report: IO[str] | None, patience: float, as_list: bool
 ) -> int:
     """Try to break the runtime: random mixes of everything that threads do.
 
@@ -119,12 +127,10 @@ def stress(
     seed = random.SystemRandom().getrandbits(31) if seed is None else seed
     results = _Results(seed, chosen)
     try:
-        _all(chosen, seed, seconds, patience, results, quiet=report == "-")
+        _all(chosen, seed, seconds, patience, results, quiet=report is not None and report.name == "<stdout>")
     finally:
-        if report == "-":
-            click.echo(results.json())
-        elif report is not None:
-            Path(report).write_text(results.json() + "\n")
+        if report is not None:
+            report.write(results.json() + "\n")
     return 1 if results.failed else 0
 
 
@@ -159,7 +165,8 @@ def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results:
     console = Console(highlight=False, markup=False, emoji=False, quiet=quiet)
     rounds = max(1, round(seconds / len(chosen) / _ROUND))
     slice_ = seconds / len(chosen) / rounds
-    console.print(f"seed {seed}, {len(chosen)} mixes, {slice_:.1f} s each{f', {rounds} times' if rounds > 1 else ''}")
+    mixes = "1 mix" if len(chosen) == 1 else f"{len(chosen)} mixes"
+    console.print(f"seed {seed}, {mixes}, {slice_:.1f} s each{f', {rounds} times' if rounds > 1 else ''}")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         whole = progress.add_task("all", total=len(chosen) * rounds)
