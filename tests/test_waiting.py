@@ -656,7 +656,7 @@ def test_live_shows_names_and_what_is_waited_for(tmp_path: Path) -> None:
         tid = terminal.process.pid
         row = r" +\d+ +asleep +{} +\d\.\d\d s +\d+ +program.py:{}"
         terminal.wait_for("holder" + row.format(r"event <threading.Event at 0x[0-9a-f]+: unset>", 11))
-        terminal.wait_for("wanter" + row.format(r"rlock <locked _thread.RLock object [^>]*> of holder", 12))
+        terminal.wait_for("wanter" + row.format(r"rlock of holder <locked _thread.RLock object [^>]*>", 12))
         terminal.wait_for(rf"MainThread +{tid} +asleep +at program.py:14 ")
         terminal.wait_for("3 threads")
         terminal.type("\n")

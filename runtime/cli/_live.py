@@ -83,7 +83,8 @@ def rows() -> list[Row]:
         where = f"at {_place(frame.f_code.co_filename, frame.f_lineno)}" if frame is not None else ""
         wait = waits.get(tid)
         if wait is not None:
-            where = f"{wait.kind} {wait.what}" + (f" of {wait.holder_name}" if wait.holder_name else "")
+            # The holder first: a narrow terminal shows the begin.
+            where = " ".join([wait.kind, *(["of", wait.holder_name] if wait.holder_name else []), wait.what])
         try:
             found.append(
                 Row(
