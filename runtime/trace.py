@@ -107,7 +107,8 @@ class Timeline:
 
     def summary(self) -> str:
         """What it holds and what is missing, in a line."""
-        parts = [f"{len(self.tracks):,} threads, {self.records:,} records"]
+        threads = "1 thread" if len(self.tracks) == 1 else f"{len(self.tracks):,} threads"
+        parts = [f"{threads}, {self.records:,} records"]
         if not self.finished:
             parts.append("the program did not end in order")
         if self.overwritten:

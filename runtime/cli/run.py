@@ -293,6 +293,9 @@ def _make_timeline(records: Path, file: Path) -> None:
         records.unlink()
 
 
+_TRACE_SIZE = 16 << 20
+
+
 # ---- the command -------------------------------------------------------------------------------------------
 
 
@@ -321,7 +324,9 @@ def _patience(ctx: click.Context, param: click.Parameter, value: float | None) -
     return value
 
 
-def _trace_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+def _trace_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
     size = _bytes(value)
     if not 1 << 16 <= size <= 1 << 40:
         raise click.BadParameter(f"{value} is not between 64K and 1024G")
@@ -375,7 +380,6 @@ class _Run(click.Command):
 @click.option(
     "--trace-size",
     callback=_trace_size,
-    default="16M",
     metavar="SIZE",
     help="Bytes for its records: the latest are kept (default 16M, half a million).",
 )
@@ -389,7 +393,7 @@ def run(
     live: bool,
     children: bool,
     trace: Path | None,
-    trace_size: int,
+    trace_size: int | None,
     module: str | None,
     code: str | None,
     args: tuple[str, ...],
@@ -410,6 +414,7 @@ def run(
 
     --live shows each thread's name, tid, state, what it waits for and who holds that, CPU time, switches, and where
     it was started, twice a second, below what the program prints.
+
     --trace shows when each thread has run, waited for the GIL, or was blocked in one of the runtime's primitives or
     in join(), where, and who let it go on. A thread "runs Python" there until it comes to such a place, also while
     it waits in a system call, or for the GIL that it had to give to another. What lasts longer than 20 ms is looked
@@ -433,7 +438,9 @@ def run(
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
-    options = (stack_size, report, children, watchdog, live, trace, trace_size)
+    if trace_size is not None and trace is None:
+        raise click.UsageError("--trace-size is for --trace")
+    options = (stack_size, report, children, watchdog, live, trace, trace_size or _TRACE_SIZE)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:
