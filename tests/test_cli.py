@@ -85,6 +85,8 @@ def test_version() -> None:
         (["run", "--stack-size", "lots", "x.py"], "'lots' is not a size"),
         (["run", "--stack-size"], "requires an argument"),
         (["run", "-m"], "requires an argument"),
+        (["run", "--trace-size", "1M", "x.py"], "--trace-size is for --trace"),
+        (["tls", "--svg", "/dev/full"], "/dev/full: No space left on device"),
         (["run", "no/such.py"], "can't open file"),
         (["doctor", "x"], "unexpected extra argument"),
     ],
@@ -151,6 +153,19 @@ def test_doctor_for_people() -> None:
     for feature in ("clone3", "pidfd for threads", "guard regions", "rseq", "private futex hash", "io_uring"):
         assert feature in shown
     assert "threads more; the first limit is" in shown
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["tls"], ["demo", "tls"]])
+def test_a_narrow_terminal_folds_lines_and_loses_nothing(command: list[str]) -> None:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    shown = subprocess.run(
+        [*LWP, *command],
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "40", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert 40 < max(map(len, shown.stdout.splitlines())) <= 80
 
 
 def test_features_are_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,11 +56,16 @@ def save_plot(figure: Any, path: str) -> None:
         raise click.ClickException(f"--plot: {error}") from None
 
 
-def console() -> Console:
-    """Standard output: colour only on a terminal, 80 columns when there is none to ask."""
+def console(marked: bool = False) -> Console:
+    """Standard output: colour only on a terminal, 80 columns when there is none to ask, and at least.
+
+    In fewer, tables would lose columns and digits; a narrow terminal folds the lines.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the letter µ is no reason to fail
-    return Console(highlight=False, markup=False, emoji=False)
+    made = Console(highlight=marked, markup=marked, emoji=False)
+    made.width = max(made.width, 80)
+    return made
 
 
 def table(*columns: str, right: tuple[str, ...] = (), fixed: tuple[str, ...] = ()) -> Table:

@@ -189,15 +189,19 @@ def doctor(as_json: bool) -> None:
         return
 
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from runtime.cli import _output
+
+    console = _output.console(marked=True)
 
     def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-        made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        made = Table(
+            title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_header=any(columns)
+        )
         for at, column in enumerate(columns):
-            made.add_column(column, justify="right" if column in right else "left", no_wrap=at == 0 or column in right)
+            fixed = at == 0 or column in right
+            made.add_column(column, justify="right" if column in right else "left", no_wrap=fixed, overflow="fold")
         return made
 
     shown = table("Versions", "", "")

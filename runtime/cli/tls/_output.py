@@ -78,12 +78,12 @@ def as_data(value: Any) -> Any:
 
 def show(facts: Any, pictures: Iterable[RenderableType], as_json: bool, svg: Path | None, html: Path | None) -> None:
     """Writes the files that are asked for, or else prints."""
-    try:
-        for path, export in ((svg, _svg), (html, _html)):
-            if path:
+    for path, export in ((svg, _svg), (html, _html)):
+        if path:
+            try:
                 path.write_text(export(_recorded(pictures)), encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+            except OSError as error:
+                raise click.ClickException(f"{path}: {error.strerror}") from None
     if as_json:
         click.echo(json.dumps(as_data(facts), indent=2))
     elif not (svg or html):
