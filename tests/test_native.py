@@ -17,7 +17,7 @@ from runtime.native.build import SOURCES
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "runtime" / "native"
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
-PROGRAMS = ["threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"]
+PROGRAMS = ["threads", "crowd", "refused", "forks", "warm", "processes", "lock", "queue", "looked_at", "signals"]
 FLAGS = [  # as build.py has them
     *(
         "-std=gnu11",
@@ -34,7 +34,7 @@ FLAGS = [  # as build.py has them
 def build(target: Path, *options: str) -> Path:
     wrap = "-Wl,--wrap=pthread_create,--wrap=pthread_join"
     source = str(ROOT / "tests" / "native" / "core.c")
-    command = ["cc", *FLAGS, *options, f"-I{NATIVE}", wrap, "-o", str(target), source, *CORE]
+    command = ["cc", *FLAGS, *options, f"-I{NATIVE}", wrap, "-o", str(target), source, *CORE, "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     if "cannot find" in done.stderr and options[-1].startswith("-fsanitize"):
         pytest.skip("this compiler has no sanitizers")

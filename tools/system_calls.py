@@ -1,6 +1,6 @@
 """The system calls of a thread's start and join, here and in threading, as strace sees them.
 
-    python tools/system_calls.py [--turns N]
+    python tools/system_calls.py [--turns N] [--keep-warm]
 
 Threads that do nothing are started and joined one after another, on one core.  When nothing new is needed for the next,
 each call is counted.  It prints what one turn was, call by call, and how many of each there are in a turn on average.
@@ -28,6 +28,7 @@ WARM = 100
 PROGRAM = f"""
 import os, sys
 from {{module}} import Thread
+{{before}}
 os.sched_setaffinity(0, {{{{min(os.sched_getaffinity(0))}}}})
 for turn in range({WARM} + {{turns}} + 1):
     if turn >= {WARM}:
@@ -37,6 +38,7 @@ for turn in range({WARM} + {{turns}} + 1):
     thread.join()
 """
 
+SAME = "as the thread leaves it, and as the next one's creator has it"
 MEANINGS = {
     "gettid": "a PyThreadState notes the tid of who makes it; threading's thread asks again for its own",
     "clone": "makes the thread",
@@ -49,6 +51,10 @@ MEANINGS = {
     "mmap": "16 KiB for the frames of its Python functions",
     "munmap": "and back",
     "madvise": "gives back what its stack has touched",
+    "prctl": "the name; timer slack, no_new_privs, whether there is a seccomp filter",
+    "sigaltstack": "not that of the thread before",
+    **dict.fromkeys(("sched_getaffinity", "sched_getattr", "ioprio_get", "capget", "setfsuid", "setfsgid"), SAME),
+    "kcmp": "whether the thread's descriptors and directory are the process's",
 }
 
 
@@ -65,13 +71,13 @@ class Failed(Exception):
     """strace is missing, or can't trace here."""
 
 
-def turns(module: str, many: int) -> list[list[Call]]:
-    """The calls of each turn with the module's Thread."""
+def turns(module: str, many: int, before: str = "") -> list[list[Call]]:
+    """The calls of each turn with the module's Thread; before: what the program does first."""
     if not shutil.which("strace"):
         raise Failed("strace is not installed")
     with tempfile.TemporaryDirectory() as directory:
         trace = Path(directory, "trace")
-        program = PROGRAM.format(module=module, turns=many)
+        program = PROGRAM.format(module=module, turns=many, before=before)
         done = subprocess.run(
             ["strace", "-f", "-qq", "-o", trace, sys.executable, "-P", "-c", program],
             env={**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parent.parent)},
@@ -130,11 +136,16 @@ def show(found: dict[str, list[list[Call]]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="The system calls of a thread's start and join, by strace.")
     parser.add_argument("--turns", type=int, default=200, metavar="N", help="threads to average over (default: 200)")
+    parser.add_argument("--keep-warm", action="store_true", help="with and without keep_warm(1), instead of threading")
     options = parser.parse_args()
     if options.turns < 1:
         parser.error("--turns must be at least 1")
     try:
-        show({f"{module}.Thread": turns(module, options.turns) for module in ("runtime", "threading")})
+        if options.keep_warm:
+            before = "from runtime import scheduler; scheduler.keep_warm(1)"
+            show({"a kept LWP": turns("runtime", options.turns, before), "a new one": turns("runtime", options.turns)})
+        else:
+            show({f"{module}.Thread": turns(module, options.turns) for module in ("runtime", "threading")})
     except Failed as error:
         print(f"system_calls.py: {error}", file=sys.stderr)
         return 1

@@ -30,6 +30,7 @@ SOURCES = [
     "sleepers.c",
     "green_lwp.c",
     "green.c",
+    "warm.c",
     "lwp.c",
     "sampler.c",
     "inspect.c",
@@ -69,8 +70,9 @@ int glibc_calibrate(char *why, size_t room);
 size_t glibc_default_stack(void);
 
 int lwp_init(void);
+void lwp_keep_warm(int limit);
 struct lwp_statistics {
-    long started, alive, peak, measured, voluntary, involuntary;
+    long warm, started, alive, peak, measured, voluntary, involuntary;
     int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
     size_t stack_used;
     ...;
@@ -150,6 +152,7 @@ ffi.set_source(
     # initial-exec: our few thread-local words lie in the static TLS block, a load away.  Else a thread's first
     # look would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
     # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
+    libraries=["m"],
     extra_compile_args=[
         "-std=gnu11",
         "-O2",

@@ -161,6 +161,11 @@ struct context *context_get(size_t stack_size)
     return context;
 }
 
+int context_is_of(const struct context *context, size_t stack_size)
+{
+    return context->shelf->stack_size == context_round(stack_size);
+}
+
 size_t context_signal_stack_size(void)
 {
     /* What the kernel stores there depends on the processor; as faulthandler sizes its own (Modules/faulthandler.c). */
@@ -190,11 +195,30 @@ static char *block_of(const struct context *c, const struct glibc_module *module
     return ARCH_TLS_BELOW_TP ? c->tp - module->offset : c->tp + module->offset;
 }
 
+/* What struct pthread holds of every thread of ours. */
+static void fill_pthread(struct context *c)
+{
+    size_t size = (size_t)(c->block_high - c->stack_low) + sizeof *c;
+    void **robust = glibc_field(c->pthread, glibc.robust_head);
+
+    robust[-1] = robust; /* robust_prev */
+    robust[0] = robust;  /* an empty list points at itself */
+    memcpy(&robust[1], &glibc.robust_futex_offset, sizeof glibc.robust_futex_offset);
+    *(void **)glibc_field(c->pthread, glibc.specific)
+        = glibc_field(c->pthread, glibc.specific - glibc.keys_per_block * glibc.data_size);
+    /* fork() in this thread then keeps it on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks); on the other list
+     * a forked child would hand its stack to the next pthread. */
+    *(unsigned char *)glibc_field(c->pthread, glibc.user_stack) = glibc.user_stack_value;
+    /* What pthread_getattr_np tells: without it callers get the main thread's stack. */
+    *(void **)glibc_field(c->pthread, glibc.stackblock) = c->stack_low;
+    memcpy(glibc_field(c->pthread, glibc.stackblock_size), &size, sizeof size);
+    STEP(STEP_TCB, c->tp, glibc.pthread_size);
+}
+
 int context_blank(struct context *c)
 {
     union glibc_dtv *dtv;
     char *tls_low = ARCH_TLS_BELOW_TP ? c->block_low : c->tp, *tls_high = ARCH_TLS_BELOW_TP ? c->tp : c->block_high;
-    size_t size = (size_t)(c->block_high - c->stack_low) + sizeof *c;
 
     c->room = c->used == VANISHED || !context_room ? NULL : (char *)(c + 1);
     if (c->used == VANISHED) {
@@ -218,21 +242,32 @@ int context_blank(struct context *c)
     }
     arch_tcb_init(c->tp, c->pthread);
     *arch_tcb_dtv(c->tp) = dtv;
-
-    void **robust = glibc_field(c->pthread, glibc.robust_head);
-    robust[-1] = robust; /* robust_prev */
-    robust[0] = robust;  /* an empty list points at itself */
-    memcpy(&robust[1], &glibc.robust_futex_offset, sizeof glibc.robust_futex_offset);
-    *(void **)glibc_field(c->pthread, glibc.specific)
-        = glibc_field(c->pthread, glibc.specific - glibc.keys_per_block * glibc.data_size);
-    /* fork() in this thread then keeps it on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks); on the other list
-     * a forked child would hand its stack to the next pthread. */
-    *(unsigned char *)glibc_field(c->pthread, glibc.user_stack) = glibc.user_stack_value;
-    /* What pthread_getattr_np tells: without it callers get the main thread's stack. */
-    *(void **)glibc_field(c->pthread, glibc.stackblock) = c->stack_low;
-    memcpy(glibc_field(c->pthread, glibc.stackblock_size), &size, sizeof size);
-    STEP(STEP_TCB, c->tp, glibc.pthread_size);
+    fill_pthread(c);
     return 0;
+}
+
+/* Zeros from low to high, but for what lies between the other two. */
+static void clear_around(char *low, char *high, char *keep_low, char *keep_high)
+{
+    if (keep_low < low || keep_high > high)
+        keep_low = keep_high = high;
+    memset(low, 0, (size_t)(keep_low - low));
+    memset(keep_high, 0, (size_t)(high - keep_high));
+}
+
+void context_blank_around(struct context *c)
+{
+    char *libc_low = c->tp + glibc.libc_block, *libc_high = libc_low + glibc.libc_block_size;
+    char *rseq_low = c->tp + glibc.rseq, *rseq_high = rseq_low + (glibc.rseq ? glibc_rseq_area() : 0);
+    char *tls_low = ARCH_TLS_BELOW_TP ? c->block_low : c->tp + 2 * sizeof(void *); /* the TCB of variant I */
+    char *tls_high = ARCH_TLS_BELOW_TP ? c->tp : c->block_high;
+    char *after_robust = glibc_field(c->pthread, glibc.robust_head + 3 * sizeof(void *));
+
+    c->room = context_room ? (char *)(c + 1) : NULL;
+    memset(after_robust, 0, (size_t)(c->pthread + glibc.stackblock - after_robust));
+    clear_around(tls_low, libc_low, rseq_low, rseq_high);
+    clear_around(libc_high, tls_high, rseq_low, rseq_high);
+    fill_pthread(c);
 }
 
 struct loading {
@@ -346,6 +381,13 @@ size_t context_stack_used(const struct context *c)
         }
     }
     return 0;
+}
+
+void context_trim(struct context *c)
+{
+    free_dynamic_tls(c);
+    if (went_deep(c))
+        madvise(c->stack_low, (size_t)(depth_mark(c) - c->stack_low), MADV_DONTNEED);
 }
 
 void context_put(struct context *c, int vanished)

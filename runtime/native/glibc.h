@@ -111,6 +111,12 @@ size_t glibc_max_module(void);
 /* The stack size of a pthread made without attributes: RLIMIT_STACK at the start of the process, mostly 8 MiB. */
 size_t glibc_default_stack(void);
 
+/* Bytes of the area for restartable sequences: the kernel takes no less than 32 (kernel/rseq.c). */
+static inline size_t glibc_rseq_area(void)
+{
+    return glibc.rseq_size > 32 ? glibc.rseq_size : 32;
+}
+
 static inline void *glibc_field(void *pthread, size_t offset)
 {
     return (char *)pthread + offset;

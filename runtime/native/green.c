@@ -78,7 +78,7 @@ static void ready_from_outside(struct green *green)
         atomic_store(&s->idle, 0);
     park_unlock(&s->lock);
     if (sleeps)
-        park_wake_lwp(&s->idle);
+        park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
 }
 
 static void interrupt_native(struct scheduler *s)

@@ -9,6 +9,7 @@
 #include "sampler.h"
 #include "steps.h"
 #include "trace.h"
+#include "warm.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -79,6 +80,8 @@ static void list(struct lwp *lwp)
     registry.newer->older = lwp;
     registry.newer = lwp;
     park_unlock(&registry_lock);
+    if (lwp->context->warm.parked) /* it has stayed on glibc's */
+        return;
 
     park_lock(glibc.stack_lock);
     link->next = head->next;
@@ -194,10 +197,10 @@ void lwp_await_begun(struct lwp *lwp)
         park_wait(&lwp->begun, LWP_BEGUN_AWAITED, PARK_FOREVER, PARK_PRIVATE);
 }
 
-static _Noreturn void end(struct lwp *me)
+/* What is done at a thread's end, whatever becomes of its LWP. */
+static void wind_up(struct lwp *me)
 {
     struct context *context = me->context;
-    int status = me->exit_status;
 
     lwp_say_begun(me); /* pthread_exit may have come before */
     glibc.call_tls_dtors();
@@ -206,21 +209,38 @@ static _Noreturn void end(struct lwp *me)
     STEP(STEP_DESTRUCTORS, 0, 0);
     int green = me->green.scheduler != NULL;
     if (!green)
-        measure_end(context);
+        measure_end(me);
     atomic_fetch_sub(&alive, 1);
 
     /* As start_thread does: the last thread takes the process with it, whoever made it.  A green one is not among the counted. */
     if (!green && (me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
         exit(0);
+}
+
+static void leave_threads(struct context *context)
+{
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     leave_glibc(context);
+}
 
-    /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
-    STEP(STEP_EXIT, status, 0);
+static void tell_end(struct lwp *me)
+{
     if (TRACING()) {
         trace_note(TRACE_ENDS, 0, 0, me->tp, 0);
         trace_leave();
     }
+}
+
+static _Noreturn void leave(struct lwp *me)
+{
+    int status = me->exit_status, green = me->green.scheduler != NULL;
+
+    leave_threads(me->context);
+    warm_leave(me->context, &me->alive);
+
+    /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
+    STEP(STEP_EXIT, status, 0);
+    tell_end(me);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* who joins: await_end() */
     push_ended(me, me);
@@ -231,21 +251,17 @@ static _Noreturn void end(struct lwp *me)
 
 static void end_by_pthread_exit(void *me)
 {
-    end(me);
-}
-
-static size_t rseq_size(void)
-{
-    return glibc.rseq_size > 32 ? glibc.rseq_size : 32; /* the kernel takes no less (kernel/rseq.c) */
+    wind_up(me);
+    leave(me);
 }
 
 /* What the child may need from its first instruction on, and no module's TLS image holds. */
 static void lay_out(struct context *context)
 {
     *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
-    if (glibc.rseq) {
+    if (glibc.rseq && !context->warm.parked) { /* else the kernel knows it already */
         int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
-        memset(area, 0, rseq_size());
+        memset(area, 0, glibc_rseq_area());
         /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
         area[1] = -2;
     }
@@ -260,9 +276,110 @@ static void register_with_kernel(struct context *context)
     syscall(SYS_set_robust_list, robust, 3 * sizeof(void *));
     STEP(STEP_ROBUST, robust, 0);
     if (glibc.rseq && glibc.rseq_size)
-        registered = syscall(SYS_rseq, area, rseq_size(), 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
+        registered = syscall(SYS_rseq, area, glibc_rseq_area(), 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
     if (glibc.rseq)
         STEP(STEP_RSEQ, area, registered);
+}
+
+/* ---- the LWP outlives its thread, see warm.h ---------------------------------------------------------------------------
+ *
+ * What a thread may have changed for itself, and what is done so that the next one finds it as if new:
+ *
+ *   errno, locale, resolver, dlerror        tidy_libc(), as for a recycled context
+ *   C++ thread_local, pthread keys          their destructors run at the thread's end, as ever
+ *   TLS blocks, struct pthread              written anew by the starter: context_blank_around(), context_load_tls()
+ *   ctype tables, signal stack, name,       set by resume(); what is inherited the starter has read in itself
+ *     signal mask, rounding mode
+ *   what is in warm_settings()              must be at the end as it was, and in the next one's creator too
+ *   pthread_exit(), cancellation            pthread_exit() never gets to keep(); a cancel bit that is set forbids it
+ *   robust mutexes still held               forbid it: the kernel has to tell those who wait for them
+ *   rseq                                    the kernel goes on knowing the area; a thread that has withdrawn it is not kept
+ *   pending signals                         forbid it
+ *   working directory, descriptors          only LWPs that share them all are kept: lwp_thread_flags, and see warm_settings()
+ *
+ * What can't be seen at that price is in the docstring of scheduler.keep_warm(). */
+
+enum { SIGSETXID = 33 }; /* glibc's (sysdeps/unix/sysv/linux/internal-signals.h); its own functions let nobody block it */
+
+/* Whether `me`, which is wound up, leaves its LWP as it found it.  Has all signals blocked, but setxid's, if so. */
+static int is_clean(struct lwp *me)
+{
+    struct context *context = me->context;
+    void **robust = glibc_field(context->pthread, glibc.robust_head);
+    int *rseq = (int *)(context->tp + glibc.rseq);
+    uint64_t mask, pending = 0;
+    static const uint64_t quiet = ~((uint64_t)1 << (SIGSETXID - 1));
+
+    if (atomic_load((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling)) != 0 || robust[0] != robust || robust[2]
+        || (glibc.rseq && rseq[1] == -1 /* RSEQ_CPU_ID_UNINITIALIZED */) || warm_settings() != me->settings)
+        return 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &quiet, &mask, sizeof mask);
+    if (mask) /* else none was held back.  One for the process is none of ours, but can't be told from ours */
+        syscall(SYS_rt_sigpending, &pending, sizeof pending);
+    return !(pending & mask);
+}
+
+static int keep(struct lwp *me)
+{
+    if (!me->settings || me->exit_status || park_green)
+        return 0;
+    atomic_store(&me->parking, 1); /* before it is counted: see lwp_keep_warm() */
+    if (is_clean(me) && warm_admit())
+        return 1;
+    atomic_store(&me->parking, 0);
+    return 0;
+}
+
+/* (3) -> (4) -> (5) without the kernel.  The next thread, or NULL. */
+static struct lwp *sleep_warm(struct lwp *me)
+{
+    struct context *context = me->context;
+    atomic_int *word = &me->alive;
+
+    warm_lie_down(context, me->settings);
+    if (glibc.rseq)
+        *(uint64_t *)(context->tp + glibc.rseq + 8) = 0; /* rseq_cs, the last critical section: its library may be unloaded */
+    STEP(STEP_PARKED, 0, 0);
+    tell_end(me);
+    atomic_store(&me->ending, 1);
+    park_wake_greens(&me->ending, INT_MAX);
+    push_ended(me, me);
+    /* From here on `me` may be reaped, and the context be taken: nothing of them but what warm.h says.  Nothing is read to see
+     * whether somebody sleeps on the word. */
+    atomic_store(word, 0);
+    park_wake_lwp(word, INT_MAX, PARK_SHARED);
+    return warm_sleep(context);
+}
+
+/* What the thread itself has to do to be like new. */
+static void resume(struct lwp *me)
+{
+    struct context *context = me->context;
+    stack_t stack = {.ss_flags = SS_DISABLE};
+
+    STEP(STEP_RESUMED, __builtin_frame_address(0), arch_thread_pointer());
+    TRACE(TRACE_BORN, me->tp, 0);
+    glibc.ctype_init(); /* setlocale may have been called meanwhile */
+    if (me->signal_stack)
+        stack = (stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()};
+    sigaltstack(&stack, NULL);
+    prctl(PR_SET_NAME, context->warm.name);
+    fesetenv(&context->warm.arithmetic);
+    measure_resumed(me);
+    set_signals(&me->mask);
+}
+
+/* ---- the child's begin ------------------------------------------------------------------------------------------------- */
+
+/* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads so when
+ * the interpreter shuts down.  In C without -fexceptions this is a jmp_buf that the unwinder finds in struct pthread
+ * (nptl/unwind.c, unwind_stop), with exceptions it would be a frame with a destructor. */
+static void run(struct lwp *me)
+{
+    pthread_cleanup_push(end_by_pthread_exit, me);
+    me->run(me->arg);
+    pthread_cleanup_pop(0);
+    wind_up(me);
 }
 
 static void born(void *arg)
@@ -277,6 +394,8 @@ static void born(void *arg)
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
     register_with_kernel(context);
     measure_born(me->cloned_at);
+    if (!(me->flags & CLONE_THREAD))
+        warm_outside();
     if (me->signal_stack)
         sigaltstack(&(stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()}, NULL);
     if (me->name[0])
@@ -285,14 +404,16 @@ static void born(void *arg)
         STEP(STEP_UNMASK, me->mask, 0);
         set_signals(&me->mask);
     }
-
-    /* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads
-     * so when the interpreter shuts down.  In C without -fexceptions this is a jmp_buf that the unwinder finds in struct
-     * pthread (nptl/unwind.c, unwind_stop), with exceptions it would be a frame with a destructor. */
-    pthread_cleanup_push(end_by_pthread_exit, me);
-    me->run(me->arg);
-    pthread_cleanup_pop(0);
-    end(me);
+    run(me);
+    while (keep(me)) {
+        if (!(me = sleep_warm(me))) { /* told to end */
+            leave_threads(context);
+            arch_exit(0);
+        }
+        resume(me);
+        run(me);
+    }
+    leave(me);
 }
 
 /* Kernel-side there is nothing to set up: the LWP, its robust list, rseq area, signal mask and stack, and name are there already,
@@ -306,14 +427,12 @@ static void born_green(void *arg)
     atomic_store(&me->tid, scheduler_tid(me->green.scheduler));
     glibc.ctype_init();
     STEP(STEP_GLIBC, me->context->tp + glibc.resp, 1);
-    pthread_cleanup_push(end_by_pthread_exit, me); /* as in born() */
-    me->run(me->arg);
-    pthread_cleanup_pop(0);
-    end(me);
+    run(me);
+    leave(me);
 }
 
 #ifdef __EXCEPTIONS
-#error "compile with -fno-exceptions: see born()"
+#error "compile with -fno-exceptions: see run()"
 #endif
 
 /* ---- starting -------------------------------------------------------------------------------------------------------- */
@@ -335,7 +454,9 @@ struct lwp *lwp_new(size_t stack_size)
     struct lwp *lwp = lwp_copied();
     if (!lwp)
         return NULL;
-    struct context *c = lwp->context = context_get(stack_size);
+    struct context *c = lwp->context = warm_get(stack_size);
+    if (!c)
+        c = lwp->context = context_get(stack_size);
     if (!c) {
         int error = errno;
         free(lwp);
@@ -357,18 +478,53 @@ static void unstart(struct lwp *lwp)
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
     park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* lwp_next_waited() may have told of it */
-    leave_glibc(lwp->context);
+    if (!lwp->context->warm.parked)
+        leave_glibc(lwp->context);
     leave_registry(lwp);
     drop(lwp);
 }
 
-/* (1) -> (2), with all that a thread needs in its memory.  0 or errno. */
-static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+/* (2) -> (3) without clone. */
+static void wake_up(struct lwp *lwp)
 {
     struct context *context = lwp->context;
-    int error = context_blank(context);
+    char *name = context->warm.name;
 
-    if (error)
+    atomic_store(&lwp->tid, *(int *)glibc_field(context->pthread, glibc.tid));
+    if (lwp->name[0])
+        memcpy(name, lwp->name, sizeof lwp->name);
+    else
+        prctl(PR_GET_NAME, name);
+    fegetenv(&context->warm.arithmetic);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &lwp->mask, sizeof lwp->mask);
+    STEP(STEP_WOKEN, *(int *)glibc_field(context->pthread, glibc.tid), 0);
+    warm_wake(context, lwp);
+}
+
+/* Whether an LWP sleeps on the context that can be its thread's; one that can't is ended. */
+static int can_wake(struct lwp *lwp)
+{
+    struct context *context = lwp->context;
+
+    if (!warm_is_here(context))
+        return 0;
+    if (lwp->settings && lwp->settings == context->warm.settings)
+        return 1;
+    warm_end(context);
+    return 0;
+}
+
+/* (1) -> (2), with all that a thread needs in its memory; warm: an LWP sleeps there.  0 or errno. */
+static int prepare(struct lwp *lwp, int warm, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int error;
+
+    if (warm) {
+        park_lock(glibc.stack_lock);
+        context_blank_around(context);
+        park_unlock(glibc.stack_lock);
+    } else if ((error = context_blank(context)) != 0)
         return error;
     if (TRACING()) { /* here, before glibc's lock is taken: it makes a pthread */
         sampler_begin();
@@ -390,7 +546,9 @@ static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int fresh = context->used != USED, error = prepare(lwp, flags, exit_signal, run, arg);
+
+    lwp->settings = flags == lwp_thread_flags ? warm_settings() : 0;
+    int warm = can_wake(lwp), fresh = context->used != USED, error = prepare(lwp, warm, flags, exit_signal, run, arg);
 
     if (error)
         return error;
@@ -402,6 +560,10 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     atomic_store(&lwp->alive, 1);
     lwp->started = 1;
     lwp->cloned_at = measure_clock();
+    if (warm) {
+        wake_up(lwp);
+        return 0;
+    }
 
     /* A setxid in another thread must find this one either not there, so that it inherits our credentials, or there with its
      * tid, so that it gets the signal: setxid holds the same lock.  Taken before signals are blocked, for we may have to
@@ -457,7 +619,10 @@ static void gone(struct green *green)
 int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int error = prepare(lwp, lwp_thread_flags, 0, run, arg);
+
+    if (warm_is_here(context)) /* it has no use for an LWP */
+        warm_end(context);
+    int error = prepare(lwp, 0, lwp_thread_flags, 0, run, arg);
 
     if (error)
         return error;
@@ -472,10 +637,22 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
     return 0;
 }
 
+/* To where contexts come from, with the LWP that sleeps on it if there is one. */
+static void put_back(struct context *context, int vanished)
+{
+    if (!vanished && warm_is_here(context))
+        warm_put(context);
+    else
+        context_put(context, vanished);
+}
+
 void lwp_release(struct lwp *lwp)
 {
-    if (!lwp->started && lwp->context)
-        context_put(lwp->context, 0);
+    if (!lwp->started && lwp->context) {
+        if (warm_is_here(lwp->context) && !warm_admit()) /* warm_get() has uncounted it */
+            warm_end(lwp->context);
+        put_back(lwp->context, lwp->context->used == VANISHED);
+    }
     drop(lwp);
 }
 
@@ -499,11 +676,43 @@ void lwp_reap(void)
         leave_registry(due);
         struct context *context = due->context;
         due->context = NULL;
-        context_put(context, !atomic_load(&due->ending));
+        put_back(context, !atomic_load(&due->ending));
         drop(due);
     }
     if (first)
         push_ended(first, last);
+}
+
+/* One that is on its way to the pool, with a ref. */
+static struct lwp *next_parking(void)
+{
+    struct lwp *lwp;
+
+    park_lock(&registry_lock);
+    for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
+        if (atomic_load(&lwp->parking) && atomic_load(&lwp->alive))
+            break;
+    if (lwp == &registry)
+        lwp = NULL;
+    else
+        atomic_fetch_add(&lwp->refs, 1);
+    park_unlock(&registry_lock);
+    return lwp;
+}
+
+static int await_end(struct lwp *lwp, int64_t deadline);
+
+void lwp_keep_warm(int limit)
+{
+    struct lwp *lwp;
+
+    warm_limit(limit);
+    while ((lwp = next_parking())) { /* a few instructions are left of it */
+        await_end(lwp, PARK_FOREVER);
+        drop(lwp);
+    }
+    lwp_reap();
+    warm_trim();
 }
 
 struct lwp *lwp_next_waited(void)
@@ -648,8 +857,10 @@ long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
                       NULL, tid
 #endif
         );
-        if (pid == 0)
+        if (pid == 0) {
+            warm_after_fork_in_child();
             syscall(SYS_set_robust_list, glibc_field((void *)pthread_self(), glibc.robust_head), 3 * sizeof(void *));
+        }
     }
     if (pid < 0)
         return -errno;
@@ -663,12 +874,14 @@ long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
 static void before_fork(void)
 {
     park_lock(&registry_lock);
+    warm_before_fork();
     context_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
     context_after_fork();
+    warm_after_fork();
     park_unlock(&registry_lock);
 }
 
@@ -680,7 +893,7 @@ static void take_lwp(struct lwp *me, char *native)
 
     me->green.scheduler = NULL;
     if (glibc.rseq && glibc.rseq_size
-        && syscall(SYS_rseq, native + glibc.rseq, rseq_size(), 1 /* RSEQ_FLAG_UNREGISTER */, 0x53053053) == 0)
+        && syscall(SYS_rseq, native + glibc.rseq, glibc_rseq_area(), 1 /* RSEQ_FLAG_UNREGISTER */, 0x53053053) == 0)
         register_with_kernel(context);
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
 }
@@ -693,6 +906,7 @@ static void after_fork_in_child(void)
 
     context_after_fork();
     measure_after_fork();
+    warm_after_fork_in_child();
     atomic_store(&registry_lock, 0);
     atomic_store(&ended, NULL);
     registry.newer = registry.older = &registry;
@@ -704,6 +918,7 @@ static void after_fork_in_child(void)
         }
         struct context *context = lwp->context;
         lwp->context = NULL;
+        warm_lost(context);
         lwp->arg = NULL; /* CPython frees what belongs to lost threads */
         lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
         atomic_store(&lwp->alive, 0);
@@ -719,6 +934,9 @@ static void after_fork_in_child(void)
         if (native)
             take_lwp(me, native);
         atomic_store(&me->tid, gettid());
+        me->settings = 0; /* its LWP, the process's first, is not kept */
+        me->before = (struct measured){0}; /* that LWP is a new one */
+        warm_lost(me->context);
         me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
         /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */
         syscall(SYS_set_tid_address, &me->alive);
@@ -728,7 +946,7 @@ static void after_fork_in_child(void)
 void lwp_read_statistics(struct lwp_statistics *out)
 {
     *out = (struct lwp_statistics){
-        .started = atomic_load(&started), .alive = atomic_load(&alive), .peak = atomic_load(&peak)};
+        .warm = warm_count(), .started = atomic_load(&started), .alive = atomic_load(&alive), .peak = atomic_load(&peak)};
     measure_read(out);
 }
 
@@ -752,6 +970,7 @@ int lwp_init(void)
 
     if (done)
         return 0;
+    warm_init();
     int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     done = error == 0;
     return error;

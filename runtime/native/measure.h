@@ -10,7 +10,10 @@ int64_t measure_clock(void);
 
 /* In the child, before its first own work and after its last. */
 void measure_born(int64_t cloned_at);
-void measure_end(const struct context *context);
+void measure_end(const struct lwp *lwp);
+
+/* Instead of measure_born() in an LWP that had another thread before. */
+void measure_resumed(struct lwp *lwp);
 
 void measure_read(struct lwp_statistics *out);
 

@@ -105,9 +105,9 @@ int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_sc
     return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
 }
 
-void park_wake_lwp(atomic_int *word)
+void park_wake_lwp(atomic_int *word, int count, enum park_scope scope)
 {
-    wake_bits(word, 1, FUTEX_PRIVATE_FLAG, FUTEX_BITSET_MATCH_ANY);
+    wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
 }
 
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
@@ -170,5 +170,5 @@ void park_unlock(atomic_int *lock)
     /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
      * only names its address. */
     if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
-        park_wake_lwp(lock);
+        park_wake_lwp(lock, 1, PARK_PRIVATE);
 }

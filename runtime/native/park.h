@@ -50,7 +50,7 @@ extern const struct park_greens *_Atomic park_greens; /* NULL until there is a s
 /* Of green threads only: no system call.  Of LWPs only, whatever runs on them. */
 void park_wake_greens(atomic_int *word, int count);
 int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
-void park_wake_lwp(atomic_int *word);
+void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
 
 /* A lock of one word: 0 free, 1 held, 2 held and somebody sleeps.  glibc's own low-level locks follow the same protocol
  * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.

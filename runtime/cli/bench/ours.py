@@ -3,6 +3,7 @@
 from threading import stack_size
 
 from runtime import Thread
+from runtime.scheduler import keep_warm
 from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from runtime.thread import current_thread
 from runtime.tls import local
@@ -16,6 +17,7 @@ __all__ = [
     "Semaphore",
     "Thread",
     "current_thread",
+    "keep_warm",
     "local",
     "stack_size",
 ]

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["THEMES", "load", "stress"]
 
-THEMES = ("sync", "threads", "forks", "signals", "collect", "tasks", "makers", "memory", "ids", "libraries", "endings")
+THEMES = (
+    "sync",
+    "threads",
+    "forks",
+    "signals",
+    "collect",
+    "tasks",
+    "makers",
+    "memory",
+    "ids",
+    "libraries",
+    "warm",
+    "endings",
+)
 BROKEN = "broken"  # mixes that fail, to see what that looks like; run only when named
 
 _ROUND = 5  # seconds that a mix runs in one process when there is time for several

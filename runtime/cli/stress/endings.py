@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import runtime
-from runtime import Clone, Thread, sync
+from runtime import Clone, Thread, scheduler, sync
 from runtime.cli.stress._run import Run, Worker, check, mix
 from runtime.scheduler import spawn
 
@@ -124,6 +124,8 @@ def end(seed: int, out: Callable[[str], object]) -> int:
 
     if chance.randrange(3) == 0:
         runtime.install()
+    if chance.randrange(3) == 0:
+        scheduler.keep_warm(chance.choice((1, 3, 30)))
     for _ in range(chance.choice((1, 5, 30))):
         chance.choice(kinds)(target=chance.choice(asleep), daemon=True).start()
     for _ in range(expected):
