@@ -195,7 +195,7 @@ class _Pair:
             if self.is_data(a) and self.is_data(b):
                 return f"{whose}: addresses in writable memory"
         libc = lib.glibc.libc_block <= offset < lib.glibc.libc_block + lib.glibc.libc_block_size
-        if libc and not name and self.is_zero_or_data(a) and self.is_zero_or_data(b):
+        if libc and not name and all(self.is_zero_or_data(value) or value == self.initial(offset) for value in (a, b)):
             return "the C library's, set when first needed; a block that served before has it from the last thread"
         return ""
 
@@ -205,6 +205,14 @@ class _Pair:
             if segment.module and segment.offset <= offset < segment.offset + segment.size:
                 return segment.module
         return None
+
+    def initial(self, offset: int) -> int:
+        """The word there in a new thread's block; 0 where no module is."""
+        for segment in self.ours.layout.segments:
+            if segment.module and segment.offset <= offset < segment.offset + segment.size:
+                at = offset - segment.offset
+                return _number(segment.module.initial[at : at + _WORD])
+        return 0
 
     def is_zero_or_data(self, value: int) -> bool:
         return value == 0 or self.is_data(value)

@@ -327,7 +327,7 @@ class Inspection:
         return self.at(module.offset, module.size) if module.offset is not None else self.dynamic.get(module.id)
 
 
-# Who reads the fields of struct pthread, and what for (glibc's nptl/, 2.34 to 2.42).
+# Who reads the fields of struct pthread, and what for (glibc's nptl/, 2.34 to 2.43).
 _USERS = {
     "list": "setuid, dlopen, dlclose, fork and debuggers: they find all threads by it",
     "tid": "mutexes that know their owner, pthread_kill, debuggers",
@@ -340,6 +340,7 @@ _USERS = {
     "specific": "pthread_getspecific: where the blocks of further keys are",
     "report_events": "debuggers that ask libthread_db for events",
     "user_stack": "the thread's end, and fork: not 0, the stack is not glibc's to recycle",
+    "joinstate": "pthread_join and pthread_detach: 2, it runs and can be joined",
     "start_routine": "pthread_create's start of the thread, and debuggers",
     "arg": "pthread_create's start of the thread",
     "stackblock": "pthread_getattr_np, and glibc's own recycling of stacks",

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +58,22 @@ def _init(
     native.thread_make(self, target, name, args, kwargs, daemon)
 
 
+def _init_with_context(
+    self: Any,
+    group: None = None,
+    target: Callable[..., object] | None = None,
+    name: str | None = None,
+    args: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    daemon: bool | None = None,
+    context: Context | None = None,
+) -> None:
+    _init(self, group, target, name, args, kwargs, daemon=daemon)
+    if context is not None:
+        self._context = context
+
+
 def _start(self: Any) -> None:
     """Starts the thread and waits until it has begun, as threading.Thread.start does."""
     if thread.is_started_by_others():
@@ -66,9 +83,10 @@ def _start(self: Any) -> None:
         thread.start(self, True)
 
 
-_init.__name__, _start.__name__ = "__init__", "start"
+_init.__name__ = _init_with_context.__name__ = "__init__"
+_start.__name__ = "start"
 _METHODS: dict[str, Any] = {
-    "__init__": _init,
+    "__init__": _init if sys.version_info < (3, 14) else _init_with_context,
     "start": _start,
     "join": thread.Thread.join,
     "is_alive": thread.Thread.is_alive,

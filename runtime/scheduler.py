@@ -126,7 +126,7 @@ THREAD_FLAGS = (
 _OWN_FLAGS = Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
 
 _ALL_FLAGS = int(Clone(sum(Clone)))
-_MIN_STACK = 32 * 1024  # as threading.stack_size()
+MIN_STACK = (32 if sys.version_info < (3, 14) else 52) * 1024  # as threading.stack_size()
 
 
 @dataclass(frozen=True)
@@ -215,12 +215,12 @@ def checked_thread_flags(flags: int) -> Clone:
 def stack_size_or_default(stack_size: int | None) -> int:
     """Bytes of stack for a new thread: as asked, else threading.stack_size(), else what a pthread would get.
 
-    ValueError below 32 KiB, as threading.stack_size().
+    ValueError below MIN_STACK, as threading.stack_size().
     """
     if stack_size is None:
         return native.stack_size()
-    if stack_size < _MIN_STACK:
-        raise ValueError(f"stack_size must be at least {_MIN_STACK} bytes, not {stack_size}")
+    if stack_size < MIN_STACK:
+        raise ValueError(f"stack_size must be at least {MIN_STACK} bytes, not {stack_size}")
     return stack_size
 
 
@@ -273,7 +273,8 @@ def spawn(
 
     flags: what it shares, see Clone; with Clone.VM, SETTLS, PARENT_SETTID and CHILD_CLEARTID are always added.
     exit_signal: sent to this process at its end; only for process-style LWPs (without Clone.THREAD).
-    stack_size: bytes, at least 32 KiB; None for threading.stack_size(), or the size that a pthread would get.
+    stack_size: bytes, at least 32 KiB (52 from Python 3.14 on); None for threading.stack_size(), or the size that a
+    pthread would get.
     name: what ps and gdb call it; the kernel keeps 15 bytes.
 
     A thread's exception goes to sys.unraisablehook, SystemExit just ends it, as with _thread.start_new_thread.

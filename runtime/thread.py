@@ -10,6 +10,7 @@ import _thread
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from runtime import native, scheduler
@@ -21,6 +22,7 @@ __all__ = ["Thread", "Timer", "current_thread"]
 # threading's private parts, in one place.  Each has been there since Python 3.11 or says from when to when.
 _private: Any = threading
 _HANDLES = hasattr(_thread, "_ThreadHandle")  # 3.13 on; before, a lock that is released with the thread state
+_HANDLE = "_handle" if sys.version_info < (3, 14) else "_os_thread_handle"
 
 _STARTER = "_start_joinable_thread" if _HANDLES else "_start_new_thread"
 
@@ -49,7 +51,7 @@ class _Ending:
     """The end of an LWP, as threading's private code wants to see it.
 
     To Python 3.12 `Thread._tstate_lock`: a lock that is held while the thread lives.
-    From 3.13 on `Thread._handle`: join, is_done, ident.
+    From 3.13 on `Thread._handle`, from 3.14 on `_os_thread_handle`: join, is_done, ident.
     """
 
     __slots__ = ("_held", "_living", "lwp")
@@ -184,9 +186,9 @@ def _tstate_lock(thread: Any) -> _Ending | None:
 def _handle(thread: Any) -> Any:
     lwp = _lwp(thread)
     if lwp is not None:
-        return thread.__dict__.setdefault("_handle", _Ending(lwp))
+        return thread.__dict__.setdefault(_HANDLE, _Ending(lwp))
     _leave_to_threading(thread)
-    return thread.__dict__.setdefault("_handle", _private._ThreadHandle())
+    return thread.__dict__.setdefault(_HANDLE, _private._ThreadHandle())
 
 
 class _Derived:
@@ -209,6 +211,7 @@ derived: dict[str, Any] = {
     "_lwp_scheduler": None,
     "_initialized": _Derived(_initialized),
     "_daemonic": False,
+    "_context": None,  # 3.14 on
     "_stderr": sys.stderr,
     "_name": _Derived(_name),
     "_started": _Derived(_Started),
@@ -218,7 +221,7 @@ derived: dict[str, Any] = {
     "_invoke_excepthook": staticmethod(_private._make_invoke_excepthook()),
 }
 if _HANDLES:
-    derived["_handle"] = _Derived(_handle)
+    derived[_HANDLE] = _Derived(_handle)
 else:
     derived["_is_stopped"] = _Derived(_is_stopped)
     derived["_tstate_lock"] = _Derived(_tstate_lock)
@@ -282,7 +285,7 @@ def _adopt(thread: Any) -> None:
         raise RuntimeError("thread.__init__() not called")
     if thread._started.is_set():
         raise RuntimeError("threads can only be started once")
-    for name in ("_started", "_ident", "_native_id", "_handle", "_is_stopped", "_tstate_lock"):
+    for name in ("_started", "_ident", "_native_id", _HANDLE, "_is_stopped", "_tstate_lock"):
         thread.__dict__.pop(name, None)
     thread._lwp = None
 
@@ -305,11 +308,13 @@ class Thread(native.ThreadBase, threading.Thread):
 
     Arguments as threading.Thread, and, by keyword:
 
-    stack_size: bytes of stack, at least 32 KiB; None for threading.stack_size() or the size that a pthread would get.
+    stack_size: bytes of stack, at least 32 KiB (52 from Python 3.14 on); None for threading.stack_size() or the size
+    that a pthread would get.
     flags: what it shares, see runtime.Clone.  Without Clone.FILES it has a descriptor table of its own, without
     Clone.FS a working directory and umask of its own.  Clone.THREAD must be among them: ValueError.  None: all that
     threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
+    context: from Python 3.14 on as threading.Thread; before, an unknown argument.
 
     `ident` and `native_id` are set when start() returns.
     """
@@ -328,6 +333,7 @@ class Thread(native.ThreadBase, threading.Thread):
             stack_size: int | None = None,
             flags: int | None = None,
             scheduler: Scheduler | None = None,
+            context: Context | None = None,
         ) -> None: ...
 
     def start(self) -> None:
@@ -369,6 +375,24 @@ def _signature(
     """Called with what Thread() does not take, for the TypeError."""
 
 
+def _signature_with_context(
+    group: None = None,
+    target: Callable[..., object] | None = None,
+    name: str | None = None,
+    args: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    daemon: bool | None = None,
+    stack_size: int | None = None,
+    flags: int | None = None,
+    scheduler: Scheduler | None = None,
+    context: Context | None = None,
+) -> None:
+    """The same from Python 3.14 on."""
+
+
+if sys.version_info >= (3, 14):
+    _signature = _signature_with_context
 _signature.__name__, _signature.__qualname__ = "__init__", "Thread.__init__"
 for _attribute, _value in derived.items():
     setattr(Thread, _attribute, _value)

@@ -113,6 +113,7 @@ def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path)
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the reference is of what there is from 3.11 on")
 def test_the_reference_is_up_to_date_and_leaves_no_public_name_out() -> None:
     done = tool("api_reference.py", "--check")
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ tests/native/core.c has the programs: each makes threads and ends with nothing l
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,11 +72,13 @@ def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("program", "says"), [("damage", "heap-buffer-overflow"), ("undefined", "shift exponent")])
+@pytest.mark.parametrize(
+    ("program", "says"), [("damage", "overflow|insufficient space"), ("undefined", "shift exponent")]
+)
 def test_the_sanitizers_see_our_threads(program: str, says: str, sanitized: Path) -> None:
     done = run(str(sanitized), program, "1", **OPTIONS)
     assert done.returncode != 0
-    assert says in done.stderr
+    assert re.search(says, done.stderr)  # GCC's UBSan, from 16 on, is quicker than ASan to see the damage
 
 
 # ---- valgrind -------------------------------------------------------------------------------------------------------

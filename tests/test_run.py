@@ -325,6 +325,29 @@ last = Last() if sys.version_info >= (3, 12) else None  # before, it is made, an
         "print(t, threading.main_thread().name, threading.enumerate())\n",
         out="Thread-2 (f) True 2",
     ),
+    "names-in-the-kernel": Case(  # from 3.14 on a Thread's name is told
+        THREAD + "def f():\n"
+        "    print(open(f'/proc/self/task/{threading.get_native_id()}/comm').read())\n"
+        "    threading.current_thread().name = 'a new name of it'\n"
+        "    print(open(f'/proc/self/task/{threading.get_native_id()}/comm').read())\n"
+        "for name in (None, 'N\\u00e4me with more than fifteen bytes', ' '):\n"
+        "    t = threading.Thread(target=f, name=name)\n"
+        "    t.start()\n"
+        "    t.join()\n",
+        out="Thread-1 (f)\n" if sys.version_info >= (3, 14) else "python",
+    ),
+    "context": Case(
+        THREAD + "import contextvars\n"
+        "v = contextvars.ContextVar('v', default='unset')\n"
+        "v.set('main')\n"
+        "here = {'context': contextvars.copy_context()} if sys.version_info >= (3, 14) else {}\n"
+        "for options in ({}, here, here):\n"
+        "    t = threading.Thread(target=lambda: (print(v.get()), v.set('thread')), **options)\n"
+        "    t.start()\n"
+        "    t.join()\n"
+        "print(v.get())\n",
+        out="unset\nmain\nthread\nmain\n" if sys.version_info >= (3, 14) else "unset\nunset\nunset\nmain\n",
+    ),
     "pool": Case(
         "from concurrent.futures import ThreadPoolExecutor\n"
         "def f(n):\n"
@@ -489,7 +512,7 @@ import threading, runtime.scheduler
 low, high = runtime.scheduler.spawn(int).context.stack
 print(threading.stack_size(), high - low)
 """
-    for text, size in (("256K", 256 << 10), ("1M", 1 << 20), ("40000", 40000)):
+    for text, size in (("256K", 256 << 10), ("1M", 1 << 20), ("60000", 60000)):
         shown, real = map(int, execute([*RUN, "--stack-size", text, "-c", program], tmp_path).stdout.split())
         assert shown == size
         assert size <= real < size * 1.3 + 8192

@@ -148,3 +148,23 @@ def test_many_leave_nothing() -> None:
         with pytest.raises(TypeError):
             runtime.Thread(None, work, name, args, kwargs, goal=1)
     assert [sys.getrefcount(thing) for thing in (work, args, kwargs, name)] == counts
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads have contexts from 3.14 on")
+def test_a_thread_begins_with_its_creators_context_when_told_to(child: Child) -> None:
+    def program() -> None:
+        import contextvars
+
+        place = contextvars.ContextVar("place", default="nowhere")
+        for kind in (runtime.Thread, threading.Thread):
+            for options in ({}, {"context": contextvars.Context()}):
+                place.set("made")
+                thread = kind(target=lambda: (print(place.get()), place.set("thread")), **options)
+                place.set("started")
+                thread.start()
+                thread.join()
+                print(place.get())
+
+    for inherit, seen in (("1", "started"), ("0", "nowhere")):
+        out = child(program, env={"PYTHON_THREAD_INHERIT_CONTEXT": inherit}).stdout.split()
+        assert out == [seen, "started", "nowhere", "started"] * 2

@@ -261,7 +261,7 @@ def constructors() -> dict[str, str]:
     """Of classes whose constructor is in C: from the function that complains about wrong arguments."""
     from runtime import thread
 
-    return {"runtime.thread.Thread": signature(thread._signature)}
+    return {"runtime.thread.Thread": signature(thread._signature_with_context)}
 
 
 CONSTRUCTORS = constructors()

@@ -310,9 +310,11 @@ def _bytes(value: str) -> int:
 def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
+    from runtime.scheduler import MIN_STACK
+
     size = _bytes(value)
-    if size < 32 * 1024:
-        raise click.BadParameter(f"{value} is too small: a stack has at least 32K")
+    if size < MIN_STACK:
+        raise click.BadParameter(f"{value} is too small: a stack has at least {MIN_STACK >> 10}K")
     if size > 1 << 46:
         raise click.BadParameter(f"{value} is more than the address space has")
     return size

@@ -209,6 +209,8 @@ static void fill_pthread(struct context *c)
     /* fork() in this thread then keeps it on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks); on the other list
      * a forked child would hand its stack to the next pthread. */
     *(unsigned char *)glibc_field(c->pthread, glibc.user_stack) = glibc.user_stack_value;
+    if (glibc.joinstate)
+        memcpy(glibc_field(c->pthread, glibc.joinstate), &glibc.joinable, sizeof glibc.joinable);
     /* What pthread_getattr_np tells: without it callers get the main thread's stack. */
     *(void **)glibc_field(c->pthread, glibc.stackblock) = c->stack_low;
     memcpy(glibc_field(c->pthread, glibc.stackblock_size), &size, sizeof size);

@@ -33,6 +33,7 @@ static struct {
 } linker;
 
 static struct glibc_fact facts[64];
+static int robust_told; /* the kernel says where a thread's robust list is */
 static char *complaint;
 static size_t complaint_room;
 
@@ -152,7 +153,7 @@ static int read_descriptors(void)
     glibc.key_count = keys->elements;
     linker.slot_list = (char **)(rtld + slots);
 
-    /* The lock has no descriptor.  It closes a run of fields that is the same from 2.34 to 2.42 (sysdeps/generic/ldsodefs.h):
+    /* The lock has no descriptor.  It closes a run of fields that is the same from 2.34 to 2.43 (sysdeps/generic/ldsodefs.h):
      * used, user and cache lists, cache size, in-flight link, lock.  A lock of another kind is found out in probe_lock(). */
     glibc.stack_user = (struct glibc_list *)(rtld + user);
     glibc.stack_used = (struct glibc_list *)(rtld + used);
@@ -329,6 +330,46 @@ static int find_user_stack(const struct probe *own, const struct probe *other)
     return 0;
 }
 
+/* joinstate, since 2.43: where joinid was, and 0 was the usual, 0 now says that the thread has ended, and pthread_detach() would
+ * free it.  A running one has 2; 3 says that it is detached, which pthread_getattr_np tells of a descriptor that has nothing else. */
+static int find_joinstate(const struct probe *own, const struct probe *other, int minor)
+{
+    enum { JOINABLE = 2, DETACHED = 3 }; /* nptl/descr.h */
+    char *fake = calloc(1, glibc.pthread_size);
+    size_t size = PROBE_STACK;
+    int found = 0;
+
+    if (!fake)
+        return refuse("no memory for a blank descriptor");
+    memcpy(glibc_field(fake, glibc.stackblock), &own->stack, sizeof own->stack);
+    memcpy(glibc_field(fake, glibc.stackblock_size), &size, sizeof size);
+    for (size_t at = (glibc.user_stack + 3) & ~(size_t)3; at < glibc.start_routine; at += sizeof(int)) {
+        int one, two, state = DETACHED, told = PTHREAD_CREATE_JOINABLE;
+        pthread_attr_t attr;
+
+        memcpy(&one, own->copy + at, sizeof one);
+        memcpy(&two, other->copy + at, sizeof two);
+        if (one != JOINABLE || two != JOINABLE)
+            continue;
+        memcpy(fake + at, &state, sizeof state);
+        if (pthread_getattr_np((pthread_t)fake, &attr) == 0) {
+            (void)pthread_attr_getdetachstate(&attr, &told);
+            pthread_attr_destroy(&attr);
+        }
+        memset(fake + at, 0, sizeof state);
+        if (told == PTHREAD_CREATE_DETACHED) {
+            glibc.joinstate = at;
+            glibc.joinable = JOINABLE;
+            found++;
+        }
+    }
+    free(fake);
+    int expected = minor >= 43;
+    if (found != expected)
+        return refuse("joinstate: %d places tell pthread_getattr_np whether a thread is detached, expected %d", found, expected);
+    return 0;
+}
+
 static size_t places(const struct probe *p, size_t from, const void *value, size_t *last)
 {
     size_t found = 0;
@@ -362,10 +403,29 @@ static void find_for_inspection(const struct probe *own, const struct probe *oth
     }
 }
 
-static int examine(const struct probe *own, const struct probe *other)
+/* Where the kernel knows of no robust lists (qemu-user, some sandboxes) glibc lays out an empty one all the same: after tid two
+ * words, robust_prev and the head, point at the head (nptl/allocatestack.c), and the futex's offset follows. */
+static int find_robust_head(struct probe *p)
 {
-    const struct probe *both[] = {own, other};
+    enum { WORD = sizeof(void *) };
 
+    for (size_t at = (glibc.tid + 2 * WORD - 1) & -WORD; at <= glibc.tid + 64 && at + 2 * WORD <= glibc.pthread_size; at += WORD)
+        if (word(p->copy, at) == (char *)p->self + at && word(p->copy, at - WORD) == (char *)p->self + at) {
+            p->robust_head = (char *)p->self + at;
+            p->robust_futex_offset = (long)word(p->copy, at + WORD);
+            return 0;
+        }
+    return refuse("robust_head: get_robust_list(2) tells of none, and no empty list lies behind tid");
+}
+
+static int examine(struct probe *own, struct probe *other, int minor)
+{
+    struct probe *both[] = {own, other};
+
+    robust_told = own->robust_head && other->robust_head;
+    for (int i = 0; i < 2; i++)
+        if (!robust_told && find_robust_head(both[i]))
+            return -1;
     glibc.robust_head = (size_t)((char *)own->robust_head - (char *)own->self);
     glibc.robust_futex_offset = own->robust_futex_offset;
     for (int i = 0; i < 2; i++) {
@@ -395,7 +455,7 @@ static int examine(const struct probe *own, const struct probe *other)
     if (glibc.robust_head < glibc.tid || glibc.robust_head - glibc.tid > 64 || glibc.cancelhandling < glibc.robust_head)
         return refuse("tid, robust_head and cancelhandling are at %zu, %zu, %zu: not in that order", glibc.tid,
                       glibc.robust_head, glibc.cancelhandling);
-    if (find_stack_fields(own, other) || find_user_stack(own, other))
+    if (find_stack_fields(own, other) || find_user_stack(own, other) || find_joinstate(own, other, minor))
         return -1;
     find_for_inspection(own, other);
     return 0;
@@ -431,7 +491,7 @@ static int on_list(const struct glibc_list *list, const void *pthread)
     return found;
 }
 
-static int probe(void)
+static int probe(int minor)
 {
     struct probe own = {0}, other = {0};
     pthread_t own_thread = 0, other_thread = 0;
@@ -439,7 +499,7 @@ static int probe(void)
 
     if (start_probe(&own, &own_thread, 1) == 0) {
         if (start_probe(&other, &other_thread, 0) == 0) {
-            result = examine(&own, &other);
+            result = examine(&own, &other, minor);
             if (result == 0 && !on_list(glibc.stack_used, other.self))
                 result = refuse("list: a thread on glibc's stack is not on _dl_stack_used at offset %zu", glibc.list);
             end_probe(&other, other_thread);
@@ -674,13 +734,15 @@ static void list_facts(void)
 {
     enum { WORD = sizeof(void *) };
     size_t first_keys = glibc.keys_per_block * glibc.data_size;
+    enum glibc_source robust = robust_told ? GLIBC_KERNEL : GLIBC_PROBE;
 
     glibc.facts = facts;
     fact("sizeof struct pthread", (long)glibc.pthread_size, GLIBC_DESCRIPTOR, "the probe's own descriptor fits in its stack");
     field("pthread.list", glibc.list, 2 * WORD, GLIBC_DESCRIPTOR, "both probes were found on glibc's lists through it");
     field("pthread.tid", glibc.tid, sizeof(pid_t), GLIBC_DESCRIPTOR, "holds gettid() in both probes");
-    field("pthread.robust_prev", glibc.robust_head - WORD, WORD, GLIBC_KERNEL, "points at robust_head, which follows");
-    field("pthread.robust_head", glibc.robust_head, 3 * WORD, GLIBC_KERNEL, "get_robust_list(2) in both probes; points at itself");
+    field("pthread.robust_prev", glibc.robust_head - WORD, WORD, robust, "points at robust_head, which follows");
+    field("pthread.robust_head", glibc.robust_head, 3 * WORD, robust,
+          robust_told ? "get_robust_list(2) in both probes; points at itself" : "points at itself in both probes, as robust_prev");
     if (glibc.cleanup_jmp_buf)
         field("pthread.cleanup_jmp_buf", glibc.cleanup_jmp_buf, WORD, GLIBC_PROBE, "holds the frame that both probes had registered");
     field("pthread.cancelhandling", glibc.cancelhandling, sizeof(int), GLIBC_DESCRIPTOR, "has EXITING set after the probe's end");
@@ -691,6 +753,8 @@ static void list_facts(void)
           "its first entry points at the block before it");
     field("pthread.report_events", glibc.report_events, 1, GLIBC_DESCRIPTOR, "user_stack is beside it");
     field("pthread.user_stack", glibc.user_stack, 1, GLIBC_PROBE, "the one byte that differs on a given stack");
+    if (glibc.joinstate)
+        field("pthread.joinstate", glibc.joinstate, sizeof(int), GLIBC_PROBE, "pthread_getattr_np reads our value back from it");
     field("pthread.start_routine", glibc.start_routine, WORD, GLIBC_DESCRIPTOR, "holds the probe's function");
     field("pthread.arg", glibc.start_routine + WORD, WORD, GLIBC_DESCRIPTOR, "holds the probe's argument, after its function");
     field("pthread.stackblock", glibc.stackblock, WORD, GLIBC_PROBE, "pthread_getattr_np reads our value back from it");
@@ -699,7 +763,7 @@ static void list_facts(void)
         field("pthread.guardsize", glibc.guardsize, WORD, GLIBC_PROBE, "holds the size that a probe was made with, twice");
         field("pthread.reported_guardsize", glibc.reported_guardsize, WORD, GLIBC_PROBE, "the second of the two");
     }
-    fact("robust futex offset", glibc.robust_futex_offset, GLIBC_KERNEL, "the same in both probes");
+    fact("robust futex offset", glibc.robust_futex_offset, robust, "the same in both probes");
     fact("static TLS size", (long)glibc.static_size, GLIBC_SYMBOL, "every module's static block lies inside");
     fact("static TLS alignment", (long)glibc.static_align, GLIBC_SYMBOL, "a power of two");
     fact("link_map.l_tls_modid", (long)linker.map_module, GLIBC_DESCRIPTOR, "dl_iterate_phdr, every module with TLS");
@@ -735,7 +799,7 @@ int glibc_calibrate(char *why, size_t room)
         return -1;
     if (strcmp(private_version, glibc.version) != 0)
         return refuse("__nptl_version says %s", private_version);
-    if (read_descriptors() || read_tls() || probe())
+    if (read_descriptors() || read_tls() || probe(minor))
         return -1;
     if ((long)glibc.key_count != sysconf(_SC_THREAD_KEYS_MAX))
         return refuse("__pthread_keys has %zu entries, sysconf says %ld", glibc.key_count, sysconf(_SC_THREAD_KEYS_MAX));

@@ -56,6 +56,8 @@ struct glibc {
     size_t list, tid, robust_head, cancelhandling, specific, report_events, user_stack, start_routine;
     size_t stackblock, stackblock_size;
     unsigned char user_stack_value;  /* what user_stack (stack_mode from 2.42 on) holds when the stack isn't glibc's */
+    size_t joinstate;                /* 0 before 2.43 */
+    int joinable;                    /* what it holds while the thread runs */
     int exiting;                     /* the bit of cancelhandling that says so */
     /* For those who look at threads, we write none of them.  0: not found, which is no reason to refuse. */
     size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize;

@@ -59,6 +59,11 @@ static void started_one(void)
 PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
 #endif
 
+#if PY_VERSION_HEX >= 0x030e0000
+#pragma weak PyUnstable_ThreadState_SetStackProtection /* not in the first 3.14 */
+PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate, void *start, size_t size);
+#endif
+
 /* The state is made for the thread that will have this ident, not for the caller. */
 static PyThreadState *new_state(struct lwp *lwp)
 {
@@ -67,8 +72,15 @@ static PyThreadState *new_state(struct lwp *lwp)
 #else
     PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Get());
 #endif
-    if (tstate)
-        tstate->thread_id = lwp->tp;
+    if (!tstate)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030e0000
+    /* Else the thread would ask pthread_getattr_np, which calls the kernel, and malloc: with an arena for the thread. */
+    if (PyUnstable_ThreadState_SetStackProtection
+        && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
+        PyErr_Clear(); /* too small: let it ask */
+#endif
+    tstate->thread_id = lwp->tp;
     return tstate;
 }
 

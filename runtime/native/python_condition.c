@@ -305,6 +305,9 @@ static PyGetSetDef condition_attributes[] = {
     {"_lock", condition_lock, NULL, "The lock.", NULL},
     {"acquire", condition_of_lock, NULL, "The lock's acquire.", "acquire"},
     {"release", condition_of_lock, NULL, "The lock's release.", "release"},
+#if PY_VERSION_HEX >= 0x030e0000
+    {"locked", condition_of_lock, NULL, "The lock's locked.", "locked"},
+#endif
     {"_waiting", condition_waiting, NULL, "How many wait and are not notified.", NULL},
     {0},
 };

@@ -43,19 +43,25 @@ int python_deadline(PyObject *timeout, int64_t *deadline)
     return 0;
 }
 
+/* Before 3.14 threading.Condition.wait asks `timeout > 0`, since then `timeout <= 0`: a NaN goes on, and is refused. */
 int wait_deadline(PyObject *timeout, int64_t *deadline)
 {
-    int positive;
+    enum { ASKS_LE = PY_VERSION_HEX >= 0x030e0000 };
+    int waits;
 
-    if (timeout == Py_None || PyFloat_CheckExact(timeout))
-        positive = timeout == Py_None || PyFloat_AS_DOUBLE(timeout) > 0;
+    if (timeout == Py_None)
+        waits = 1;
+    else if (PyFloat_CheckExact(timeout))
+        waits = ASKS_LE ? !(PyFloat_AS_DOUBLE(timeout) <= 0) : PyFloat_AS_DOUBLE(timeout) > 0;
     else {
         PyObject *zero = PyLong_FromLong(0);
-        positive = zero ? PyObject_RichCompareBool(timeout, zero, Py_GT) : -1;
+        waits = zero ? PyObject_RichCompareBool(timeout, zero, ASKS_LE ? Py_LE : Py_GT) : -1;
+        if (ASKS_LE && waits >= 0)
+            waits = !waits;
         Py_XDECREF(zero);
     }
     *deadline = 0;
-    return positive > 0 ? python_deadline(timeout, deadline) : positive;
+    return waits > 0 ? python_deadline(timeout, deadline) : waits;
 }
 
 int how_many(PyObject *number, long *n)

@@ -11,7 +11,7 @@
 /* Interned names, and what thread.py hands over once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemonic,
     *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
-    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler;
+    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
@@ -43,6 +43,8 @@ static const struct {
     {&name_profile_hook, "_profile_hook"},
     {&name_sys_stderr, "stderr"},
     {&name_scheduler, "_lwp_scheduler"},
+    {&name_context, "_context"},
+    {&name_set_os_name, "_set_os_name"},
 };
 
 /* ---- making ---------------------------------------------------------------------------------------------------------- */
@@ -131,9 +133,10 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, SCHEDULER, PARAMETERS };
-static const char *const parameters[PARAMETERS]
-    = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags", "scheduler"};
+enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, SCHEDULER, CONTEXT, EVERY };
+enum { PARAMETERS = PY_VERSION_HEX >= 0x030e0000 ? EVERY : CONTEXT }; /* context: from 3.14 on */
+static const char *const parameters[EVERY]
+    = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags", "scheduler", "context"};
 static PyObject *parameter_names[PARAMETERS]; /* interned, as the names in a program's calls are */
 
 static int find_parameter(PyObject *name)
@@ -148,7 +151,7 @@ static int find_parameter(PyObject *name)
 }
 
 /* Whether it is a parameter that has not been given yet; borrows the value. */
-static int give(PyObject *given[PARAMETERS], PyObject *name, PyObject *value)
+static int give(PyObject *given[EVERY], PyObject *name, PyObject *value)
 {
     int i = find_parameter(name);
 
@@ -158,7 +161,7 @@ static int give(PyObject *given[PARAMETERS], PyObject *name, PyObject *value)
     return 1;
 }
 
-static int init(PyObject *self, PyObject *given[PARAMETERS])
+static int init(PyObject *self, PyObject *given[EVERY])
 {
     if (given[GROUP] && given[GROUP] != Py_None) {
         PyErr_SetString(PyExc_AssertionError, "group argument must be None for now");
@@ -172,6 +175,8 @@ static int init(PyObject *self, PyObject *given[PARAMETERS])
             return -1;
         Py_DECREF(none);
     }
+    if (given[CONTEXT] && given[CONTEXT] != Py_None && PyObject_SetAttr(self, name_context, given[CONTEXT]) < 0)
+        return -1;
     PyObject *no_args = given[ARGS] ? Py_NewRef(given[ARGS]) : PyTuple_New(0);
     int result = !no_args ? -1
                           : make(self, given[TARGET] ? given[TARGET] : Py_None, given[NAME] ? given[NAME] : Py_None, no_args,
@@ -180,10 +185,11 @@ static int init(PyObject *self, PyObject *given[PARAMETERS])
     return result;
 }
 
-/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None, scheduler=None) */
+/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None, scheduler=None,
+ * context=None) */
 static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *given[PARAMETERS] = {NULL}, *key, *value;
+    PyObject *given[EVERY] = {NULL}, *key, *value;
     Py_ssize_t count = PyTuple_GET_SIZE(args), at = 0;
     int right = count <= DAEMON;
 
@@ -202,7 +208,7 @@ static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t flagged_count, PyObject *names_)
 {
     PyTypeObject *type = (PyTypeObject *)op;
-    PyObject *given[PARAMETERS] = {NULL};
+    PyObject *given[EVERY] = {NULL};
     Py_ssize_t count = PyVectorcall_NARGS(flagged_count), named = names_ ? PyTuple_GET_SIZE(names_) : 0;
     int right = type->tp_init == base_init && type->tp_new == PyBaseObject_Type.tp_new && count <= DAEMON;
 
@@ -279,11 +285,29 @@ static int read_options(PyObject *thread, struct options *o)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* From 3.14 on a thread may get a copy of its creator's context; without, it begins with an empty one, as a PyThreadState does. */
+static int inherit_context(PyObject *thread)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    static int inherited = -1; /* sys.flags.thread_inherit_context */
+
+    if (inherited < 0 && PyConfig_GetInt("thread_inherit_context", &inherited) < 0)
+        return -1;
+    if (inherited) {
+        PyObject *given = PyObject_GetAttr(thread, name_context);
+        Py_XDECREF(given);
+        return !given ? -1 : given != Py_None ? 0 : set_new(thread, name_context, PyContext_CopyCurrent());
+    }
+#endif
+    (void)thread;
+    return 0;
+}
+
 static int start(PyObject *thread, PyTypeObject *type, int wait)
 {
     struct options o = {0};
 
-    if (read_options(thread, &o) < 0)
+    if (read_options(thread, &o) < 0 || inherit_context(thread) < 0)
         return -1;
     LwpObject *lwp = lwp_make(type, o.stack_size);
     if (!lwp)
@@ -386,12 +410,33 @@ static void leave_active(PyObject *thread)
     Py_XDECREF(ident);
 }
 
+/* From 3.14 on the kernel is told a Thread's name, and it may have a context to run in. */
+static PyObject *call_run(PyObject *thread)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    PyObject *none = PyObject_CallMethodNoArgs(thread, name_set_os_name);
+    PyObject *context = none ? PyObject_GetAttr(thread, name_context) : NULL, *run, *result = NULL;
+    Py_XDECREF(none);
+    if (context && context != Py_None) {
+        if ((run = PyObject_GetAttr(thread, name_run)))
+            result = PyObject_CallMethodOneArg(context, name_run, run);
+        Py_XDECREF(run);
+        Py_DECREF(context);
+        return result;
+    }
+    Py_XDECREF(context);
+    if (!context)
+        return NULL;
+#endif
+    return PyObject_CallMethodNoArgs(thread, name_run);
+}
+
 void thread_run(PyObject *thread)
 {
     current = thread;
     PyObject *result = set_hook(name_trace_hook, "settrace") < 0 || set_hook(name_profile_hook, "setprofile") < 0
                            ? NULL
-                           : PyObject_CallMethodNoArgs(thread, name_run);
+                           : call_run(thread);
     STEP(STEP_RETURNED, result == NULL, 0);
     if (!result)
         invoke_excepthook(thread);

@@ -14,7 +14,7 @@ from typing import Any
 
 from runtime import THREAD_FLAGS, Clone, Thread, sync, tls
 from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import LWP, spawn, statistics
+from runtime.scheduler import LWP, MIN_STACK, spawn, statistics
 from runtime.thread import Timer
 
 # What a thread may do without, what it may have more, and what makes a process of it.
@@ -25,7 +25,7 @@ _PROCESSES = (Clone.VM, Clone.VM | Clone.FS, Clone.VM | Clone.FILES | Clone.SIGH
 
 def stack_size(chance: random.Random) -> int | None:
     """Any that is allowed, small ones more often; None for the default."""
-    return None if chance.randrange(3) == 0 else chance.randrange(1 << 15, 1 << chance.randrange(16, 23))
+    return None if chance.randrange(3) == 0 else chance.randrange(MIN_STACK, 1 << chance.randrange(16, 23))
 
 
 def thread_flags(chance: random.Random) -> Clone:
