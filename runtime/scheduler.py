@@ -136,7 +136,7 @@ class Context:
     guard: tuple[int, int]  #: touching it is SIGSEGV: a stack overflow stops here
     stack: tuple[int, int]  #: grows from high to low
     tls_block: tuple[int, int]  #: static TLS of all modules and struct pthread
-    thread_pointer: int  #: what the thread pointer register holds; equals threading.get_ident() in the thread
+    thread_pointer: int  #: what the thread pointer register holds
 
 
 class LWP(native.LWP):

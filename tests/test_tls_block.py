@@ -133,7 +133,8 @@ def test_a_used_block_is_the_linkers_again(
     lwp = spawn(library.set, (-1,), stack_size=size)
     assert lwp.join()
     mine = ours(size)
-    assert mine.thread_pointer == lwp.ident, "the context that the thread has left"
+    assert lwp.context
+    assert mine.thread_pointer == lwp.context.thread_pointer, "the context that the thread has left"
     compare(mine, reference(), native_helper, used=True)
     _ctypes.dlclose(library._handle)
 

@@ -100,7 +100,7 @@ def _rseq() -> str:
     def cpu() -> int:
         offset = ctypes.c_ssize_t.in_dll(_libc, "__rseq_offset").value
         # struct rseq: cpu_id_start, cpu_id, ...  The kernel keeps cpu_id up to date; it starts below 0.
-        return ctypes.c_int32.from_address(threading.get_ident() + offset + 4).value
+        return ctypes.c_int32.from_address(native.thread_pointer() + offset + 4).value
 
     try:
         size = ctypes.c_uint.in_dll(_libc, "__rseq_size").value

@@ -89,6 +89,11 @@ def glibc_version() -> str:
     return str(ffi.string(lib.glibc.version).decode())
 
 
+def thread_pointer() -> int:
+    """What the calling thread's thread pointer register holds; on x86-64 its ident too."""
+    return int(ffi.cast("uintptr_t", lib.arch_thread_pointer()))
+
+
 def facts() -> list[Fact]:
     """What was calibrated at import, and how each was checked."""
     glibc = lib.glibc

@@ -103,6 +103,7 @@ struct inspect_thread {
 union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
 int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t room,
                  struct inspect_block *blocks, size_t count);
+void *arch_thread_pointer(void);
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);
 struct arch_tcb_field { const char *name; size_t offset, size; int in_pthread; const char *users; };
 extern const struct arch_tcb_field arch_tcb_fields[];

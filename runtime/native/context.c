@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MADV_GUARD_INSTALL
@@ -78,15 +79,28 @@ static struct shelf *shelf_for(size_t stack_size)
 
 /* ---- making one ---------------------------------------------------------------------------------------------------- */
 
+/* qemu-user says yes to any advice and does nothing.  A sleep of as long as the zeros there say, if they can be read. */
+static int kernel_can_read(const char *place)
+{
+    int error = errno, result = syscall(SYS_nanosleep, place, NULL) == 0;
+
+    errno = error;
+    return result;
+}
+
 static int guard(char *base, size_t size)
 {
-    static int no_guard_regions; /* written once with the same value by whoever finds out: no order needed */
+    /* Written once with the same value by whoever finds out: no order needed. */
+    static int no_guard_regions, guard_regions;
 
     STEP(STEP_GUARD, base, size);
     if (!no_guard_regions) {
-        if (madvise(base, size, MADV_GUARD_INSTALL) == 0)
-            return 0;
-        no_guard_regions = errno == EINVAL; /* another reason may be gone the next time */
+        if (madvise(base, size, MADV_GUARD_INSTALL) == 0) {
+            if (guard_regions || (guard_regions = !kernel_can_read(base)))
+                return 0;
+            no_guard_regions = 1;
+        } else
+            no_guard_regions = errno == EINVAL; /* another reason may be gone the next time */
     }
     return mprotect(base, size, PROT_NONE);
 }

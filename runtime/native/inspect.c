@@ -174,7 +174,7 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 
     inspect_places(&places);
     *out = (struct inspect_thread){0};
-    out->ours = lwp_guard(ident - (uintptr_t)places.pthread, guard); /* its lock comes before glibc's */
+    out->ours = lwp_guard(ident, guard); /* its lock comes before glibc's */
     out->guard_low = guard[0];
     park_lock(glibc.stack_lock);
     int error = copy_listed(ident, out, block, dtv, room, blocks, count);

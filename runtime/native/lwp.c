@@ -226,7 +226,7 @@ static void leave_threads(struct context *context)
 static void tell_end(struct lwp *me)
 {
     if (TRACING()) {
-        trace_note(TRACE_ENDS, 0, 0, me->tp, 0);
+        trace_note(TRACE_ENDS, 0, 0, me->ident, 0);
         trace_leave();
     }
 }
@@ -388,7 +388,7 @@ static void born(void *arg)
     struct context *context = me->context;
 
     STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
-    TRACE(TRACE_BORN, me->tp, 0);
+    TRACE(TRACE_BORN, me->ident, 0);
     atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
     glibc.ctype_init();
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
@@ -423,7 +423,7 @@ static void born_green(void *arg)
     struct lwp *me = arg;
 
     STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
-    TRACE(TRACE_BORN, me->tp, 0);
+    TRACE(TRACE_BORN, me->ident, 0);
     atomic_store(&me->tid, scheduler_tid(me->green.scheduler));
     glibc.ctype_init();
     STEP(STEP_GLIBC, me->context->tp + glibc.resp, 1);
@@ -469,6 +469,7 @@ struct lwp *lwp_new(size_t stack_size)
     lwp->block_low = (uintptr_t)c->block_low;
     lwp->block_high = (uintptr_t)c->block_high;
     lwp->tp = (uintptr_t)c->tp;
+    lwp->ident = (uintptr_t)c->pthread;
     return lwp;
 }
 
@@ -528,7 +529,7 @@ static int prepare(struct lwp *lwp, int warm, unsigned long flags, int exit_sign
         return error;
     if (TRACING()) { /* here, before glibc's lock is taken: it makes a pthread */
         sampler_begin();
-        trace_note(TRACE_STARTS, 0, 0, lwp->tp, 0);
+        trace_note(TRACE_STARTS, 0, 0, lwp->ident, 0);
     }
     lwp->flags = flags;
     lwp->exit_signal = exit_signal;
@@ -721,7 +722,7 @@ struct lwp *lwp_next_waited(void)
 
     park_lock(&registry_lock);
     for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
-        if (lwp->waited && atomic_load(&lwp->alive) && lwp->tp != (uintptr_t)arch_thread_pointer())
+        if (lwp->waited && atomic_load(&lwp->alive) && lwp->ident != (uintptr_t)pthread_self())
             break;
     if (lwp == &registry)
         lwp = NULL;
@@ -912,7 +913,7 @@ static void after_fork_in_child(void)
     registry.newer = registry.older = &registry;
     for (; lwp != &registry; lwp = next) {
         next = lwp->newer;
-        if (lwp->tp == (uintptr_t)arch_thread_pointer()) {
+        if (lwp->ident == (uintptr_t)pthread_self()) {
             me = lwp;
             continue;
         }
@@ -950,13 +951,13 @@ void lwp_read_statistics(struct lwp_statistics *out)
     measure_read(out);
 }
 
-int lwp_guard(uintptr_t tp, uintptr_t guard[2])
+int lwp_guard(uintptr_t ident, uintptr_t guard[2])
 {
     int found = 0;
 
     park_lock(&registry_lock);
     for (struct lwp *lwp = registry.newer; lwp != &registry && !found; lwp = lwp->newer)
-        if ((found = lwp->tp == tp)) {
+        if ((found = lwp->ident == ident)) {
             guard[0] = lwp->guard_low;
             guard[1] = lwp->stack_low;
         }

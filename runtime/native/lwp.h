@@ -67,6 +67,7 @@ struct lwp {
     void *arg;  /* NULL from when `run` has used it up, and in a forked child */
     struct context *context; /* NULL from (6) on */
     uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's places, kept for those who ask */
+    uintptr_t ident; /* pthread_self() in the thread: its struct pthread, which is at tp in variant II only */
     struct lwp *newer, *older; /* registry */
     struct lwp *below;         /* `ended` stack */
     int signal_stack;          /* it is to have one, if there is memory for it: context_signal_stack() */
@@ -133,8 +134,8 @@ struct lwp_statistics {
 void lwp_measure(int on);
 void lwp_read_statistics(struct lwp_statistics *out);
 
-/* Whether a living LWP has this thread pointer; if so, where its guard begins and ends. */
-int lwp_guard(uintptr_t tp, uintptr_t guard[2]);
+/* Whether a living LWP has this ident; if so, where its guard begins and ends. */
+int lwp_guard(uintptr_t ident, uintptr_t guard[2]);
 
 /* Registers the fork handlers.  Once, after glibc_calibrate(). 0 or errno. */
 int lwp_init(void);

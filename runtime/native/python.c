@@ -80,7 +80,7 @@ static PyThreadState *new_state(struct lwp *lwp)
         && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
         PyErr_Clear(); /* too small: let it ask */
 #endif
-    tstate->thread_id = lwp->tp;
+    tstate->thread_id = lwp->ident;
     return tstate;
 }
 
@@ -343,7 +343,7 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         wait_for_starters();
     if (wait) {
         if (TRACING())
-            trace_thread(TRACE_AWAITS, self->lwp->tp);
+            trace_thread(TRACE_AWAITS, self->lwp->ident);
         Py_BEGIN_ALLOW_THREADS
         lwp_await_begun(self->lwp);
         TRACE(TRACE_WANTS_GIL, 0, 0);
@@ -432,7 +432,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
             result = lwp_join(self->lwp, deadline); /* it won't block */
         else {
             if (TRACING())
-                trace_thread(TRACE_JOINS, self->lwp->tp);
+                trace_thread(TRACE_JOINS, self->lwp->ident);
             before_sleep();
             wait_begins((PyObject *)self, NULL, since, deadline);
             Py_BEGIN_ALLOW_THREADS
@@ -471,7 +471,7 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t
     }
     const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
                         : self->detached    ? "cannot join a detached LWP"
-                        : self->lwp->tp && (void *)self->lwp->tp == (void *)pthread_self() && lwp_alive(self->lwp)
+                        : self->lwp->ident && (void *)self->lwp->ident == (void *)pthread_self() && lwp_alive(self->lwp)
                             ? "cannot join the calling LWP"
                             : NULL;
     if (wrong) {
@@ -493,7 +493,7 @@ static PyObject *lwp_is_alive(PyObject *op, PyObject *unused)
 
 unsigned long lwp_ident_alive(LwpObject *self)
 {
-    return self->lwp->tp && lwp_alive(self->lwp) ? self->lwp->tp : 0;
+    return self->lwp->ident && lwp_alive(self->lwp) ? self->lwp->ident : 0;
 }
 
 PyDoc_STRVAR(detach_doc,
@@ -523,7 +523,7 @@ static PyObject *get_tid(PyObject *op, void *unused)
 static PyObject *get_ident(PyObject *op, void *unused)
 {
     (void)unused;
-    return PyLong_FromSize_t(((LwpObject *)op)->lwp->tp);
+    return PyLong_FromSize_t(((LwpObject *)op)->lwp->ident);
 }
 
 static PyObject *get_flags(PyObject *op, void *unused)
@@ -588,7 +588,7 @@ static PyMethodDef lwp_methods[] = {
 
 static PyGetSetDef lwp_attributes[] = {
     {"tid", get_tid, NULL, "The kernel's id of the LWP (gettid(2)); the pid for a process-style one.  0: not started.", NULL},
-    {"ident", get_ident, NULL, "The thread pointer: threading.get_ident() in the thread.  Known before the start.", NULL},
+    {"ident", get_ident, NULL, "pthread_self() and threading.get_ident() in the thread.  Known before the start.", NULL},
     {"exit_signal", get_exit_signal, NULL, "The signal its end sends to the parent, 0 for none (clone(2)).", NULL},
     {"exit_status", get_exit_status, NULL,
      "Of a process-style LWP after join(): its exit status, or minus the signal that killed it; None before, for threads, and\n"

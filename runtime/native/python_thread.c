@@ -313,7 +313,7 @@ static int start(PyObject *thread, PyTypeObject *type, int wait)
     if (!lwp)
         return -1;
     lwp->lwp->waited = o.waited;
-    PyObject *ident = PyLong_FromSize_t(lwp->lwp->tp);
+    PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
     int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyDict_SetItem(active, ident, thread) < 0
                          || (o.scheduler ? lwp_begin_green(lwp, thread, NULL, NULL, o.scheduler)
                                          : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait)) < 0
@@ -462,7 +462,7 @@ static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t
         return NULL;
     if (!is_lwp)
         result = Py_NewRef(Py_None);
-    else if (((LwpObject *)lwp)->lwp->tp == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
+    else if (((LwpObject *)lwp)->lwp->ident == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
         PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
     else
         result = lwp_wait((LwpObject *)lwp, args[1]);

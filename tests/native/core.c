@@ -343,9 +343,9 @@ static void looked_at(void)
     char *block = malloc((size_t)(places.block_high - places.block_low));
     CHECK(block);
     for (int i = 0; i < rounds; i++)
-        CHECK(inspect_copy(lwp->tp + (uintptr_t)places.pthread, &seen, block, dtv, 256, NULL, 0) == 0);
+        CHECK(inspect_copy(lwp->ident, &seen, block, dtv, 256, NULL, 0) == 0);
     CHECK(seen.tid == atomic_load(&lwp->tid) && seen.ours && seen.tp == lwp->tp);
-    CHECK(inspect_copy(lwp->tp + 64, &seen, block, dtv, 256, NULL, 0) == ESRCH);
+    CHECK(inspect_copy(lwp->ident + 64, &seen, block, dtv, 256, NULL, 0) == ESRCH);
     free(block);
     open_gate();
     join(lwp);

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.cli._output import console, json_option, print_json, size, table
-from runtime.native import ffi
+from runtime.native import ffi, thread_pointer
 from runtime.scheduler import Context, Step, record_steps, spawn
 
 #: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
@@ -133,13 +133,13 @@ def guard_has_no_access(context: Context) -> bool:
 
 def run() -> dict[str, Any]:
     """Makes one thread, with everything recorded, and joins it."""
-    creator = threading.get_ident()
+    creator = thread_pointer()
     seen: dict[str, Any] = {}
 
     def target() -> None:
         seen.update(
             ident=threading.get_ident(),
-            tcb=tcb_fields(threading.get_ident(), creator),
+            tcb=tcb_fields(thread_pointer(), creator),
             kernel=status("Name", "Tgid", "Pid", "SigBlk"),
         )
 

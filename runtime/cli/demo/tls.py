@@ -11,13 +11,13 @@ import click
 from rich.table import Table
 
 from runtime.cli._output import console, json_option, print_json, table
-from runtime.native import ffi, lib
+from runtime.native import ffi, lib, thread_pointer
 from runtime.scheduler import LWP, spawn
 
 
 def place(pointer: Any) -> dict[str, int]:
     address = int(ffi.cast("uintptr_t", pointer))
-    return {"address": address, "offset": address - threading.get_ident()}
+    return {"address": address, "offset": address - thread_pointer()}
 
 
 def run(count: int) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def run(count: int) -> dict[str, Any]:
         rows[number] = {
             "thread": number,
             "tid": threading.get_native_id(),
-            "thread_pointer": threading.get_ident(),
+            "thread_pointer": thread_pointer(),
             "variable": {**place(variable), "first": first, "value": variable[0]},
             "errno": {**place(lib.tlsdemo_errno()), "value": error, "name": errno.errorcode[error]},
         }

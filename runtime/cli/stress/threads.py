@@ -99,7 +99,7 @@ class _Batch:
         context = lwp.context
         check(context is not None, "an LWP in our memory without a context")
         assert context is not None
-        check(context.thread_pointer == lwp.ident, "the ident is not the thread pointer")
+        check(context.tls_block[0] <= lwp.ident < context.tls_block[1], "an ident outside of the block")
         check(context.guard[1] <= context.stack[0] < context.stack[1] <= context.tls_block[0] + 1, context)
 
     def joined(self, thread: threading.Thread) -> None:
