@@ -1,0 +1,50 @@
+"""The end of a program with threads in every state: status and output as of plain python, and it is never wedged.
+
+`LWP_EXITS=40 pytest tests/test_exits.py -rP` ends so many programs by each door, on the runtime and as plain python.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from test_run import RUN, execute, said
+
+PROGRAM = str(Path(__file__).parent / "helpers" / "ending.py")
+MANY = int(os.environ.get("LWP_EXITS", "2"))
+
+#: How a program ends, and with which status.
+DOORS = {
+    "return": 0,
+    "number": 5,
+    "text": 1,
+    "exception": 1,
+    "interrupt": -2,
+    "killed": -15,
+    "_exit": 6,
+    "_exit in a thread": 7,
+    "exit in a thread": 0,
+    "start in atexit": 0,
+    "failing atexit": 0,
+    "interrupt in the end": 0,
+}
+
+
+@pytest.mark.timeout(120 + 60 * MANY)
+@pytest.mark.parametrize("door", DOORS)
+def test_a_program_ends_as_in_plain_python(door: str, tmp_path: Path) -> None:
+    for _ in range(MANY):
+        arguments = [PROGRAM, door, str(random.getrandbits(31))]
+        print(*arguments[1:])
+        plain = execute([sys.executable, *arguments], tmp_path)
+        assert plain.returncode == DOORS[door], plain.stderr
+        ours = execute([*RUN, *arguments], tmp_path)
+        assert (ours.returncode, said(ours.stdout), said(ours.stderr)) == (
+            plain.returncode,
+            said(plain.stdout),
+            said(plain.stderr),
+        )
+    print(f"{MANY} exits by {door!r}, and as many of plain python: the same status and output")
