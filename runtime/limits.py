@@ -234,6 +234,13 @@ def _address_space(stack_size: int = 0) -> Limit:
     return Limit("RLIMIT_AS (ulimit -v)", _soft(resource.RLIMIT_AS), used, "bytes", "process", cost=cost)
 
 
+def _data(stack_size: int = 0) -> Limit:
+    """Since Linux 4.7 it is of all memory that only the process can write, its threads' stacks too."""
+    used = _bytes(_read("/proc/self/status"), "VmData")
+    cost = stack_size or _default_stack()
+    return Limit("RLIMIT_DATA (ulimit -d)", _soft(resource.RLIMIT_DATA), used, "bytes", "process", cost=cost)
+
+
 def _stack() -> Limit:
     value, note = _soft(resource.RLIMIT_STACK), "the size of a stack, unless another is asked for"
     return Limit("RLIMIT_STACK (ulimit -s)", value, None, "bytes", "thread", note=note, cost=None)
@@ -241,7 +248,7 @@ def _stack() -> Limit:
 
 def limits() -> list[Limit]:
     """What can stop a new thread here, as it is now.  OSError never: what can't be read is None."""
-    return [*_task_limits(), _max_map_count(), _address_space(), _stack()]
+    return [*_task_limits(), _max_map_count(), _address_space(), _data(), _stack()]
 
 
 def allowed(found: list[Limit] | None = None) -> tuple[int, Limit] | None:
@@ -282,9 +289,10 @@ def _why(number: int, stack_size: int) -> str:
     if number == errno.EAGAIN:
         return _nearest(_task_limits())
     if number == errno.ENOMEM:
-        space, maps = _address_space(stack_size), _max_map_count()
-        if space.more == 0:
-            return f"{_says(space)}, a stack takes {space.cost}"
+        maps = _max_map_count()
+        for space in (_address_space(stack_size), _data(stack_size)):
+            if space.more == 0:
+                return f"{_says(space)}, a stack takes {space.cost}"
         if maps.free == 0:
             return _says(maps)
         if _number("/proc/sys/vm/overcommit_memory") == 2:
@@ -292,7 +300,9 @@ def _why(number: int, stack_size: int) -> str:
             limit, used = _bytes(memory, "CommitLimit"), _bytes(memory, "Committed_AS")
             if limit is not None and used is not None and used + (stack_size or _default_stack()) > limit:
                 return f"vm.overcommit_memory is 2: CommitLimit allows {limit} bytes and {used} are in use"
-        return "neither RLIMIT_AS nor vm.max_map_count is reached: the machine or cgroup is short of memory"
+        return (
+            "neither RLIMIT_AS, RLIMIT_DATA nor vm.max_map_count is reached: the machine or cgroup is short of memory"
+        )
     return _OTHER_REASONS.get(number, "")
 
 

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -255,6 +256,117 @@ assert os.listdir("/proc/self/task") == tasks
 def test_killed_at_each_step_nothing_is_left(name: str, least: int, faulty: Faulty) -> None:
     """SIGKILL when the core makes its first, second ... call: no task outlives the process."""
     assert len(faulty.inject(name, -signal.SIGKILL)) >= least
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A cgroup whose processes may use 64 MiB together."""
+    for root, names in (("memory", ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")), ("", ("memory.max",))):
+        group = Path("/sys/fs/cgroup", root, f"test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / names[0]).exists():
+                for name in names:
+                    if (group / name).exists():
+                        (group / name).write_text(str(64 << 20))
+                with suppress(OSError):
+                    (group / "memory.swap.max").write_text("0")
+                yield group
+                return
+        finally:
+            group.rmdir()  # EBUSY: a process is left in it
+    pytest.skip("no cgroup with a memory controller can be made here")
+
+
+def use_all_memory(group: str) -> None:
+    Path(group, "cgroup.procs").write_text(str(os.getpid()))
+    lock = sync.Lock()
+    lock.acquire()
+    for _ in range(20):
+        runtime.Thread(target=lock.acquire).start()
+        runtime.Thread(target=time.sleep, args=(1e6,)).start()
+    spawn(lock.acquire, flags=Clone.VM)
+    print(scheduler.statistics().alive, flush=True)
+
+    def start() -> None:
+        while True:
+            spawn(int).join()
+
+    def take(kept: Any) -> None:
+        while True:
+            kept.append(bytearray(b"x" * (1 << 16)))
+
+    for _ in range(3):
+        runtime.Thread(target=start).start()
+        runtime.Thread(target=take, args=([],)).start()
+
+
+def test_killed_for_lack_of_memory_nothing_is_left(memory_group: Path, child: Child) -> None:
+    """With threads asleep, being made and at work, and a process in the same memory: the kernel kills that one too."""
+    assert child(use_all_memory, str(memory_group), status=-signal.SIGKILL).stdout == "41\n"
+    ended = time.monotonic() + 10
+    while (memory_group / "cgroup.procs").read_text():
+        assert time.monotonic() < ended
+
+
+def start_without_memory(rounds: int) -> None:
+    import errno
+    import re
+    import resource
+
+    def mapped() -> int:
+        found = re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1]) << 10
+
+    def fill() -> None:
+        threads, reserve = [], bytearray(1 << 20)
+        together.wait()
+        try:
+            while True:
+                thread = runtime.Thread(target=gate.wait, stack_size=4 << 20)
+                thread.start()
+                threads.append(thread)
+        except (RuntimeError, MemoryError) as error:  # no stack, or nothing for Python's objects
+            del reserve
+            causes.append(error.__cause__ or error)
+        full.wait()
+        gate.set()
+        for thread in threads:
+            thread.join()
+
+    resource.setrlimit(resource.RLIMIT_AS, (mapped() + (512 << 20), resource.RLIM_INFINITY))
+    causes: list[Any] = []
+    together, full = sync.Barrier(3), sync.Barrier(3)
+    before = 0
+    for number in range(rounds):
+        gate = sync.Event()
+        fillers = [runtime.Thread(target=fill) for _ in range(3)]
+        for filler in fillers:
+            filler.start()
+        for filler in fillers:
+            filler.join()
+        assert scheduler.statistics().alive == 0
+        if number == rounds // 2:
+            before = mapped()
+    assert mapped() <= before + (1 << 20)
+    refused = [cause for cause in causes if not isinstance(cause, MemoryError)]
+    assert {cause.errno for cause in refused} == {errno.ENOMEM}
+    # Finding out which limit it was needs memory too.
+    assert any("RLIMIT_AS (ulimit -v) allows" in str(cause) for cause in refused), refused
+    print(len(refused), len(causes))
+
+
+def test_without_memory_for_a_stack_it_is_said_and_nothing_is_lost(child: Child) -> None:
+    """Three threads at a time use up the address space that RLIMIT_AS allows, and again."""
+    rounds = 20
+    refused, failed = map(int, child(start_without_memory, rounds).stdout.split())
+    assert failed == 3 * rounds
+    assert refused >= rounds
+    print(f"starts refused: {refused}")
 
 
 def shot(number: int) -> None:

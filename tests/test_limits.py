@@ -144,19 +144,23 @@ def test_who_is_above_nproc(
     assert limits._above_nproc() == why
 
 
-def test_address_space_is_named() -> None:
-    program = """
+@pytest.mark.parametrize(
+    ("limit", "name", "size"),
+    [("RLIMIT_AS", "RLIMIT_AS (ulimit -v)", "VmSize"), ("RLIMIT_DATA", "RLIMIT_DATA (ulimit -d)", "VmData")],
+)
+def test_a_limit_of_memory_is_named(limit: str, name: str, size: str) -> None:
+    program = f"""
 import re
-size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+size = int(re.search(r"{size}:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 threading.stack_size(16 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20), resource.RLIM_INFINITY))
+resource.setrlimit(resource.{limit}, (size + (200 << 20), resource.RLIM_INFINITY))
 fill()
 """
     lines = python(FILL + program).splitlines()
     count, number, why = lines[0].split("|")
     assert 1 <= int(count) <= 12
     assert int(number) == errno.ENOMEM
-    assert why.startswith(f"{os.strerror(errno.ENOMEM)}: RLIMIT_AS (ulimit -v) allows ")
+    assert why.startswith(f"{os.strerror(errno.ENOMEM)}: {name} allows ")
     assert f"a stack takes {16 << 20}" in why
     assert lines[1] == "again"
 
