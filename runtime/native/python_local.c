@@ -268,9 +268,14 @@ static void local_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+/* -1 with what comparing has raised: a name may be any object, and say that it is equal. */
 static int is_dict_name(PyObject *name)
 {
-    return name == dict_name || (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "__dict__") == 0);
+    if (name == dict_name)
+        return 1;
+    if (PyUnicode_CheckExact(name))
+        return PyUnicode_CompareWithASCIIString(name, "__dict__") == 0;
+    return PyObject_RichCompareBool(name, dict_name, Py_EQ);
 }
 
 static PyObject *local_getattro(PyObject *op, PyObject *name)
@@ -286,8 +291,9 @@ static PyObject *local_getattro(PyObject *op, PyObject *name)
         if (PyErr_Occurred())
             return NULL;
     }
-    if (is_dict_name(name))
-        return Py_NewRef(dict);
+    int is_dict = is_dict_name(name);
+    if (is_dict)
+        return is_dict < 0 ? NULL : Py_NewRef(dict);
     return _PyObject_GenericGetAttrWithDict(op, name, dict, 0);
 }
 
@@ -297,8 +303,10 @@ static int local_setattro(PyObject *op, PyObject *name, PyObject *value)
 
     if (!dict)
         return -1;
-    if (is_dict_name(name)) {
-        PyErr_Format(PyExc_AttributeError, "'%.100s' object attribute '%U' is read-only", Py_TYPE(op)->tp_name, name);
+    int is_dict = is_dict_name(name);
+    if (is_dict) {
+        if (is_dict > 0)
+            PyErr_Format(PyExc_AttributeError, "'%.100s' object attribute %R is read-only", Py_TYPE(op)->tp_name, name);
         return -1;
     }
     return _PyObject_GenericSetAttrWithDict(op, name, value, dict);
