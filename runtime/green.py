@@ -12,10 +12,11 @@ from runtime.waits import waiting
 if TYPE_CHECKING:
     from runtime.thread import Thread
 
-__all__ = ["Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "yield_"]
+__all__ = ["Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
 
 yield_ = native.yield_
 sleep = native.sleep
+wait_fd = native.wait_fd
 
 
 class Deadlock(RuntimeError):
@@ -69,13 +70,14 @@ class Scheduler(native.SchedulerBase):
 class GreenStatistics:
     """Counts over all schedulers of this process, since it began."""
 
+    started: int  #: green threads
     switches: int  #: from one context to another, in user space
     sleeps: int  #: of an LWP in the kernel, since no green thread could go on
 
 
 def green_statistics() -> GreenStatistics:
     """What is counted so far."""
-    return GreenStatistics(*native.switches())
+    return GreenStatistics(*native.green_counts())
 
 
 def _describe() -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from runtime import native, scheduler, sync, thread, tls
+from runtime.scheduler import Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
@@ -29,7 +30,10 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
     lwp = scheduler.reserve()
-    scheduler.begin(lwp, function, args, kwargs)
+    if (on := threading.Thread._lwp_scheduler) is None:  # type: ignore[attr-defined]
+        scheduler.begin(lwp, function, args, kwargs)
+    else:
+        lwp._begin_green(function, args, kwargs, on)
     return lwp.ident
 
 
@@ -115,9 +119,12 @@ _undo: list[Callable[[], None]] = []
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:
-    before = getattr(owner, name)
+    if name in vars(owner):
+        before = vars(owner)[name]
+        _undo.append(lambda: setattr(owner, name, before))
+    else:  # a class has it from its base
+        _undo.append(lambda: delattr(owner, name))
     setattr(owner, name, value)
-    _undo.append(lambda: setattr(owner, name, before))
 
 
 def _modules() -> Iterator[ModuleType]:
@@ -127,13 +134,23 @@ def _modules() -> Iterator[ModuleType]:
             yield module
 
 
-def install() -> None:
+def install(*, green: bool = False) -> None:
     """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
+
+    green: threads of threading and _thread are green threads, on the LWP of the calling thread, which ought to be the
+    main one: they run while it sleeps in a primitive, or in what of the standard library leaves the LWP to others then
+    (`runtime.blocking`): time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess.
+    RuntimeError: install() is in force without it, no green threads are possible, or the caller is one.
     """
     if _undo:
+        if green and threading.Thread._lwp_scheduler is None:  # type: ignore[attr-defined]
+            raise RuntimeError("install() is in force without green threads; uninstall() first")
         return
+    lent = Scheduler() if green else None
+    if lent:
+        lent._lend()
     for name, value in thread.derived.items():
         # To stay: threads made meanwhile need them, and those that threading makes have them all themselves.
         setattr(threading.Thread, name, value)
@@ -142,6 +159,13 @@ def install() -> None:
     for cls in _CLASSES:
         _replace(cls, "__module__", "threading")
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
+    if lent:
+        from runtime import blocking  # imports much, which other programs may not need
+
+        _replace(threading.Thread, "_lwp_scheduler", lent)
+        stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)
+        for cls, name, method in blocking.METHODS:
+            _replace(cls, name, method)
     for module in _modules():
         for name, value in list(vars(module).items()):
             if id(value) in stand_ins:
@@ -149,7 +173,14 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Gives everybody back what install() has replaced.  What was made in between stays valid."""
+    """Gives everybody back what install() has replaced.  What was made in between stays valid.
+
+    Green threads that have not ended go on at the end of the program, unless they are daemons.
+    RuntimeError: they are on another thread's LWP, and only that may do this.
+    """
+    lent = threading.Thread._lwp_scheduler if _undo else None  # type: ignore[attr-defined]
+    if lent:
+        lent._take_back()
     while _undo:
         _undo.pop()()
 
@@ -160,10 +191,10 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installed(*, green: bool = False) -> Iterator[None]:
     """install() for the time of a `with`; if it was in force before, it stays."""
     before = is_installed()
-    install()
+    install(green=green)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from enum import IntFlag
 from typing import Any
 
 from runtime import limits, native
-from runtime.green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, yield_
+from runtime.green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, wait_fd, yield_
 from runtime.native import ffi, lib
 from runtime.waits import Wait, Waiting, waiting
 
@@ -40,6 +40,7 @@ __all__ = [
     "sleep",
     "spawn",
     "statistics",
+    "wait_fd",
     "waiting",
     "yield_",
 ]

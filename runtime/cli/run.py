@@ -11,10 +11,12 @@ import builtins
 import os
 import re
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
+from typing import Any
 
 import click
 
@@ -37,11 +39,12 @@ class Program:
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int  #: bytes for its records
+    green: bool  #: its threads on one LWP
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         _forget_click()
-        _install(self.stack_size, self.report, self.children)
+        _install(self.stack_size, self.report, self.children, self.green)
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog)
         if self.trace is not None:
@@ -67,7 +70,7 @@ def _forget_click() -> None:
         del sys.modules[name]
 
 
-def _install(stack_size: int | None, report: bool, children: bool) -> None:
+def _install(stack_size: int | None, report: bool, children: bool, green: bool) -> None:
     import atexit
     import threading
 
@@ -77,13 +80,15 @@ def _install(stack_size: int | None, report: bool, children: bool) -> None:
     if stack_size is not None:
         threading.stack_size(stack_size)
     if report:
+        global _begun
+        _begun = time.monotonic()
         scheduler.measure(True)
         pid = os.getpid()
         # Registered first, so called after the program's own.  A child that it forked is no business of ours.
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
     if children:
         pass_on(stack_size)
-    runtime.install()
+    runtime.install(green=green)
 
 
 def _watch(live: bool, patience: float | None) -> None:
@@ -210,6 +215,7 @@ def _hide_frames(error: BaseException) -> None:
 # ---- --report ----------------------------------------------------------------------------------------------
 
 
+_begun = 0.0
 _interrupted = False  # the program was ended by a KeyboardInterrupt
 
 
@@ -233,6 +239,18 @@ def _seconds(value: float) -> str:
     return f"{value * 1e6:.1f} µs"
 
 
+def _add_process(table: Any) -> None:
+    """What can be compared with a run on other threads."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    table.add_section()
+    table.add_row("switches by the kernel", f"{used.ru_nvcsw + used.ru_nivcsw:,}")
+    table.add_row("CPU time of the process", _seconds(used.ru_utime + used.ru_stime))
+    table.add_row("most memory", f"{used.ru_maxrss / 1024:,.1f} MiB")
+    table.add_row("time", _seconds(time.monotonic() - _begun))
+
+
 def _print_report() -> None:
     from rich.console import Console
     from rich.table import Table
@@ -245,13 +263,19 @@ def _print_report() -> None:
     table.add_column(justify="right")
     table.add_row("threads started", f"{found.started:,}")
     table.add_row("most alive at once", f"{found.peak:,}")
-    if found.started:
+    green = scheduler.green_statistics()
+    if green.started:
+        table.add_row("of them green", f"{green.started:,}")
+        table.add_row("switches from one to another", f"{green.switches:,}")
+        table.add_row("times that none could go on", f"{green.sleeps:,}")
+    if found.measured:
         table.add_row("start latency, p50", _seconds(found.latency_p50))
         table.add_row("start latency, p99", _seconds(found.latency_p99))
         table.add_row("CPU time of the ended", _seconds(found.cpu))
         table.add_row("voluntary switches", f"{found.voluntary:,}")
         table.add_row("involuntary switches", f"{found.involuntary:,}")
         table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")
+    _add_process(table)
     if found.alive:
         table.caption = f"{found.alive:,} still alive: only their start is counted"
     if sys.__stderr__ is not None:
@@ -358,9 +382,11 @@ class _Run(click.Command):
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--trace FILE] [--children]",
+    options_metavar="[--green] [--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--trace FILE] "
+    "[--children]",
     short_help="Run a program, its threads made here.",
 )
+@click.option("--green", is_flag=True, help="Green threads: all on one LWP, each runs while the others wait.")
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
 @click.option(
@@ -389,6 +415,7 @@ class _Run(click.Command):
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]")
 def run(
+    green: bool,
     stack_size: int | None,
     report: bool,
     watchdog: float | None,
@@ -411,6 +438,10 @@ def run(
     size from the environment (LWP_CHILDREN, LWP_STACK_SIZE), whatever their options, but for -S; not if they are
     given an environment without it, or belong to another Python installation.
 
+    --green puts all its threads on one LWP. They take turns where they wait: in locks, queues and the like, join,
+    time.sleep, sockets, pipes, select, subprocess. What else waits, or computes, holds all up; see
+    `python -c 'help("runtime.blocking")'`.
+
     --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.
 
@@ -432,6 +463,10 @@ def run(
     """
     if module is not None and code is not None:
         raise click.UsageError("-m and -c can't go together")
+    if green and children:
+        raise click.UsageError(
+            "--green and --children can't go together as yet: the children's threads would have LWPs"
+        )
     if children and not has_hook():
         raise click.UsageError(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
@@ -442,7 +477,7 @@ def run(
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
-    options = (stack_size, report, children, watchdog, live, trace, trace_size or _TRACE_SIZE)
+    options = (stack_size, report, children, watchdog, live, trace, trace_size or _TRACE_SIZE, green)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from runtime.native._types import ThreadBase as ThreadBase
     from runtime.native._types import allocate_lock as allocate_lock
     from runtime.native._types import current_thread as current_thread
+    from runtime.native._types import fd_ready as fd_ready
     from runtime.native._types import gate_close as gate_close
     from runtime.native._types import gate_refuse as gate_refuse
+    from runtime.native._types import green_counts as green_counts
     from runtime.native._types import local as local
     from runtime.native._types import lock as lock
     from runtime.native._types import on_scheduler as on_scheduler
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
     from runtime.native._types import set_describe_stuck as set_describe_stuck
     from runtime.native._types import sleep as sleep
     from runtime.native._types import stack_size as stack_size
-    from runtime.native._types import switches as switches
     from runtime.native._types import thread_is_alive as thread_is_alive
     from runtime.native._types import thread_join as thread_join
     from runtime.native._types import thread_make as thread_make
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from runtime.native._types import thread_waited as thread_waited
     from runtime.native._types import trace_begin as trace_begin
     from runtime.native._types import trace_end as trace_end
+    from runtime.native._types import wait_fd as wait_fd
     from runtime.native._types import waits as waits
     from runtime.native._types import watch_start as watch_start
     from runtime.native._types import watch_stop as watch_stop

@@ -28,6 +28,7 @@ SOURCES = [
     "measure.c",
     "timers.c",
     "sleepers.c",
+    "poller.c",
     "green_lwp.c",
     "green.c",
     "warm.c",

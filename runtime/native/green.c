@@ -3,20 +3,21 @@
 #include "arch/arch.h"
 #include "glibc.h"
 #include "green_lwp.h"
+#include "poller.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
-    TURNS = 64,            /* from one to the next, until it is time to look at the clock */
-    LOOK_EVERY = 5000000,  /* ns between two looks of the native thread for signals, while others run */
-    FIRST_LOOK = 10000000, /* ns: see idle() */
-    SHARE = 64,            /* of so many wake-ups one reaches for a sleeper with an LWP of its own too */
+    TURNS = 64,           /* from one to the next, until it is time to look at the clock and for files */
+    LOOK_EVERY = 5000000, /* ns from one look of the native thread for signals to the next, while others run */
+    SHARE = 64,           /* of so many wake-ups one reaches for a sleeper with an LWP of its own too */
 };
 
 struct scheduler {
@@ -29,8 +30,9 @@ struct scheduler {
     int looked;                /* the native thread has looked for signals since another one ran */
     int64_t look_at;
     long threads;              /* begun and not gone */
-    long switches, sleeps;
-    atomic_int idle;           /* a futex word: 1 while the LWP sleeps */
+    struct green_counts counts;
+    atomic_int idle;           /* a futex word: 1 while the LWP sleeps; there, or if there is one, in the poller */
+    struct poller *poller;     /* made when first needed, by a thread that is on it */
     atomic_int waited;
     atomic_int tid;
     atomic_int attached;
@@ -74,18 +76,23 @@ static void ready_from_outside(struct green *green)
     park_lock(&s->lock);
     ready(s, green);
     int sleeps = atomic_load(&s->idle);
+    struct poller *poller = s->poller;
     if (sleeps)
         atomic_store(&s->idle, 0);
     park_unlock(&s->lock);
-    if (sleeps)
+    if (sleeps && poller)
+        poller_wake(poller);
+    else if (sleeps)
         park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
 }
 
+/* The native thread's wait is interrupted, so that it looks for signals. */
 static void interrupt_native(struct scheduler *s)
 {
     if (sleeper_leave(&s->native.sleeper, EINTR))
         ready(s, &s->native);
     s->looked = 1;
+    s->look_at = park_now() + LOOK_EVERY;
 }
 
 static void fire_timers(struct scheduler *s)
@@ -103,10 +110,15 @@ static void fire_timers(struct scheduler *s)
 
 /* ---- from one to the next --------------------------------------------------------------------------------------------------- */
 
-/* Whether nobody could wake a green thread: the LWP's own thread is the only one that glibc knows. */
-static int alone(void)
+static int watches(struct scheduler *s)
 {
-    return atomic_load(glibc.thread_count) == 1 && !green_lwp_has_handlers();
+    return s->poller && poller_waiters(s->poller);
+}
+
+/* Whether nobody could wake a green thread: the LWP's own thread is the only one that glibc knows. */
+static int alone(struct scheduler *s)
+{
+    return atomic_load(glibc.thread_count) == 1 && !watches(s) && !green_lwp_has_handlers();
 }
 
 /* Nobody can go on: the LWP sleeps, without the lock. */
@@ -114,34 +126,36 @@ static void idle(struct scheduler *s)
 {
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
 
-    if (until == PARK_FOREVER && s->looked && green_stuck && alone()) {
+    if (until == PARK_FOREVER && s->looked && green_stuck && alone(s)) {
         green_stuck();
         interrupt_native(s);
         return;
     }
-    /* A signal that came while others ran doesn't interrupt this sleep: a short one first, then the native thread looks. */
-    int64_t first = s->looked ? PARK_FOREVER : park_now() + FIRST_LOOK;
+    /* A signal that comes while others run doesn't interrupt the sleep that follows: then it ends early, for a look. */
+    int64_t wake_at = s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, 1);
-    s->sleeps++;
+    s->counts.sleeps++;
     park_unlock(&s->lock);
-    int result = park_wait_lwp(&s->idle, 1, first < until ? first : until, PARK_PRIVATE);
+    int result = s->poller ? poller_poll(s->poller, wake_at) : park_wait_lwp(&s->idle, 1, wake_at, PARK_PRIVATE);
     park_lock(&s->lock);
     atomic_store(&s->idle, 0);
     fire_timers(s);
-    if (result == EINTR || (result == ETIMEDOUT && first < until))
+    if (result == EINTR || (!s->looked && park_now() >= s->look_at))
         interrupt_native(s);
 }
 
+/* What only time brings, while there is always one that can go on. */
 static void look(struct scheduler *s)
 {
-    int64_t now = park_now();
-
     s->turns = TURNS;
     fire_timers(s);
-    if (now >= s->look_at) {
-        interrupt_native(s);
-        s->look_at = now + LOOK_EVERY;
+    if (watches(s)) {
+        park_unlock(&s->lock);
+        poller_poll(s->poller, 0);
+        park_lock(&s->lock);
     }
+    if (park_now() >= s->look_at)
+        interrupt_native(s);
 }
 
 static struct green *next(struct scheduler *s)
@@ -180,7 +194,7 @@ static void leave(struct scheduler *s, struct green *me)
         park_unlock(&s->lock);
         return;
     }
-    s->switches++;
+    s->counts.switches++;
     if (to != &s->native)
         s->looked = 0;
     arch_swap(&me->sp, to->sp, to->tp);
@@ -212,6 +226,7 @@ void green_begin(struct green *green, struct scheduler *s, void *stack_high, voi
         atomic_fetch_add(&s->waited, 1);
     park_lock(&s->lock);
     s->threads++;
+    s->counts.started++;
     park_unlock(&s->lock);
     ready_from_outside(green);
 }
@@ -276,6 +291,34 @@ static int green_wake(atomic_int *word, int count, unsigned bits)
     return woken && atomic_fetch_add_explicit(&wakes, 1, memory_order_relaxed) % SHARE == 0 ? woken - 1 : woken;
 }
 
+static int wait_alone(int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct pollfd one = {.fd = fd, .events = (short)events};
+    int64_t left = deadline - park_now();
+    struct timespec timeout = {left / 1000000000, left % 1000000000};
+
+    if (left < 0)
+        timeout = (struct timespec){0, 0};
+    int count = ppoll(&one, 1, deadline == PARK_FOREVER ? NULL : &timeout, NULL);
+    *found = (unsigned)(unsigned short)one.revents;
+    return count < 0 ? errno : count == 0 ? ETIMEDOUT : one.revents & POLLNVAL ? EBADF : 0;
+}
+
+int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct scheduler *s = scheduler_here();
+
+    if (!s)
+        return wait_alone(fd, events, deadline, found);
+    if (!s->poller && !(s->poller = poller_new()))
+        return errno;
+    int result = poller_wait(s->poller, fd, events, deadline, found);
+    if (result != EPERM)
+        return result;
+    *found = events;
+    return 0;
+}
+
 static const struct park_greens ways = {green_wait, green_wake, sleepers_any};
 
 /* ---- whose LWP it is ------------------------------------------------------------------------------------------------------------ */
@@ -287,8 +330,12 @@ static void forget_lost(struct scheduler *s)
         return;
     s->head = s->ended = NULL;
     s->timers = NULL;
+    if (s->poller)
+        poller_free(s->poller); /* its descriptors lead to the parent's */
+    s->poller = NULL;
     s->threads = 0;
     s->turns = s->looked = 0;
+    s->look_at = 0;
     atomic_store(&s->lock, 0);
     atomic_store(&s->waited, 0);
     atomic_store(&s->attached, 0);
@@ -318,6 +365,11 @@ void scheduler_detach(struct scheduler *s)
 {
     park_green = NULL;
     atomic_store(&s->attached, 0);
+}
+
+int scheduler_lent_by_me(struct scheduler *s)
+{
+    return park_green == &s->native;
 }
 
 struct scheduler *scheduler_here(void)
@@ -350,13 +402,18 @@ struct scheduler *scheduler_unfinished(void)
     return s;
 }
 
-void scheduler_count(long *switches, long *sleeps)
+struct green_counts green_count(void)
 {
-    *switches = *sleeps = 0;
+    struct green_counts sum = {0};
+
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
-        *switches += __atomic_load_n(&s->switches, __ATOMIC_RELAXED);
-        *sleeps += __atomic_load_n(&s->sleeps, __ATOMIC_RELAXED);
+        park_lock(&s->lock);
+        sum.started += s->counts.started;
+        sum.switches += s->counts.switches;
+        sum.sleeps += s->counts.sleeps;
+        park_unlock(&s->lock);
     }
+    return sum;
 }
 
 /* ---- making ----------------------------------------------------------------------------------------------------------------- */
@@ -398,6 +455,10 @@ void scheduler_free(struct scheduler *s)
 {
     park_lock(&all_lock);
     s->free = 1;
+    if (s->poller && s->threads == 0) {
+        poller_free(s->poller);
+        s->poller = NULL;
+    }
     park_unlock(&all_lock);
 }
 

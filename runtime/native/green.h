@@ -49,9 +49,16 @@ _Noreturn void green_end(void);
 /* Lets the others of its scheduler go first; in a thread that has none, sched_yield(2). */
 void green_yield(void);
 
+/* Sleeps until one of the events (poll.h's) is there at the descriptor, which *found says, or HUP or ERR.  0, ETIMEDOUT, EINTR, or
+ * why it can't be waited for (poll(2), epoll_ctl(2)).  What is always ready, as files are, is so at once. */
+int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
+
 /* The calling thread lends its LWP.  0; EBUSY: another thread does; EDEADLK: the caller is on a scheduler. */
 int scheduler_attach(struct scheduler *scheduler);
 void scheduler_detach(struct scheduler *scheduler);
+
+/* Whether it is the calling thread that is attached. */
+int scheduler_lent_by_me(struct scheduler *scheduler);
 
 /* The scheduler that the calling thread is on, green or attached; NULL: none. */
 struct scheduler *scheduler_here(void);
@@ -68,8 +75,11 @@ int scheduler_tid(struct scheduler *scheduler);
 /* The thread pointer of the attached thread. */
 void *scheduler_native(struct scheduler *scheduler);
 
-/* Times that an LWP went from one context to another, and slept because there was none. */
-void scheduler_count(long *switches, long *sleeps);
+/* Since the process began: threads, times that an LWP went from one to another, and that it slept because none could go on. */
+struct green_counts {
+    long started, switches, sleeps;
+};
+struct green_counts green_count(void);
 
 /* Called when all sleep, without a timeout, and the process has nobody else who could wake one; then the native thread's wait
  * returns EINTR.  For the floor above, which can say so.  NULL: they sleep on. */

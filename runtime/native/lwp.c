@@ -358,7 +358,7 @@ static void resume(struct lwp *me)
     stack_t stack = {.ss_flags = SS_DISABLE};
 
     STEP(STEP_RESUMED, __builtin_frame_address(0), arch_thread_pointer());
-    TRACE(TRACE_BORN, me->tp, 0);
+    TRACE(TRACE_BORN, me->ident, 0);
     glibc.ctype_init(); /* setlocale may have been called meanwhile */
     if (me->signal_stack)
         stack = (stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()};

@@ -383,6 +383,26 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
     Py_RETURN_NONE;
 }
 
+static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(PyExc_TypeError, "_begin_green(function, args tuple, kwargs dict or None, scheduler)");
+        return NULL;
+    }
+    struct scheduler *scheduler = python_scheduler(args[3]);
+    if (!scheduler)
+        return NULL;
+    if (self->lwp->started || !self->lwp->context) {
+        PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
+        return NULL;
+    }
+    if (lwp_begin_green(self, args[0], args[1], args[2] == Py_None ? NULL : args[2], scheduler) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     LwpObject *self = (LwpObject *)op;
@@ -455,7 +475,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
             errno = result;
             return PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (PyErr_CheckSignals() < 0)
+        if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left */
             return NULL;
     }
 }
@@ -579,6 +599,7 @@ static PyObject *lwp_repr(PyObject *op)
 
 static PyMethodDef lwp_methods[] = {
     {"_begin", (PyCFunction)(void (*)(void))lwp_begin_method, METH_FASTCALL, NULL},
+    {"_begin_green", (PyCFunction)(void (*)(void))lwp_begin_green_method, METH_FASTCALL, NULL},
     {"_fork", (PyCFunction)(void (*)(void))lwp_fork, METH_FASTCALL, NULL},
     {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_FASTCALL | METH_KEYWORDS, join_doc},
     {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},

@@ -6,6 +6,7 @@
 #include "lwp.h"
 
 #include <errno.h>
+#include <poll.h>
 
 typedef struct {
     PyObject_HEAD
@@ -59,21 +60,48 @@ static int run(struct scheduler *scheduler)
     return 0;
 }
 
+static int attach(struct scheduler *scheduler)
+{
+    int error = scheduler_attach(scheduler);
+
+    if (error)
+        PyErr_SetString(PyExc_RuntimeError, error == EBUSY ? "another thread runs this scheduler"
+                                                           : "the calling thread is on a scheduler itself");
+    return error ? -1 : 0;
+}
+
 static PyObject *scheduler_run(PyObject *op, PyObject *unused)
 {
     struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
-    int error = scheduler_attach(scheduler);
+    int lent = scheduler_lent_by_me(scheduler);
 
     (void)unused;
-    if (error) {
-        PyErr_SetString(PyExc_RuntimeError, error == EBUSY ? "another thread runs this scheduler"
-                                                           : "the calling thread is on a scheduler itself");
+    if (!lent && attach(scheduler) < 0)
         return NULL;
-    }
     int result = run(scheduler);
-    scheduler_detach(scheduler);
+    if (!lent)
+        scheduler_detach(scheduler);
     if (result < 0)
         return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *scheduler_lend(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return attach(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
+{
+    struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
+
+    (void)unused;
+    if (!scheduler_lent_by_me(scheduler)) {
+        PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
+        return NULL;
+    }
+    scheduler_detach(scheduler);
     Py_RETURN_NONE;
 }
 
@@ -145,6 +173,50 @@ static PyObject *sleep_for(PyObject *module, PyObject *seconds)
     Py_RETURN_NONE;
 }
 
+static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"fd", "events", "timeout", NULL};
+    PyObject *file, *timeout = Py_None;
+    unsigned events, found = 0;
+    int64_t deadline;
+    int result;
+
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OI|O:wait_fd", names, &file, &events, &timeout))
+        return NULL;
+    int fd = PyObject_AsFileDescriptor(file);
+    if (fd < 0 || python_deadline(timeout, &deadline) < 0)
+        return NULL;
+    do {
+        before_sleep();
+        Py_BEGIN_ALLOW_THREADS
+        result = green_wait_fd(fd, events, deadline, &found);
+        Py_END_ALLOW_THREADS
+        after_sleep();
+        if (result == EINTR && Py_MakePendingCalls() < 0)
+            return NULL;
+    } while (result == EINTR);
+    if (result && result != ETIMEDOUT) {
+        errno = result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyLong_FromUnsignedLong(result ? 0 : found);
+}
+
+static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "fd_ready() takes 2 arguments");
+        return NULL;
+    }
+    long fd = PyLong_AsLong(args[0]), events = PyLong_AsLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    struct pollfd one = {.fd = (int)fd, .events = (short)events};
+    return PyBool_FromLong(poll(&one, 1, 0) != 0);
+}
+
 static PyObject *on_scheduler(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -159,14 +231,13 @@ static PyObject *set_describe_stuck(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
-static PyObject *switches(PyObject *module, PyObject *unused)
+static PyObject *counts(PyObject *module, PyObject *unused)
 {
-    long count, sleeps;
+    struct green_counts found = green_count();
 
     (void)module;
     (void)unused;
-    scheduler_count(&count, &sleeps);
-    return Py_BuildValue("(ll)", count, sleeps);
+    return Py_BuildValue("(lll)", found.started, found.switches, found.sleeps);
 }
 
 /* ---- the type ------------------------------------------------------------------------------------------------------------------ */
@@ -213,6 +284,8 @@ static PyObject *get_unfinished(PyObject *op, void *unused)
 
 static PyMethodDef scheduler_methods[] = {
     {"run", scheduler_run, METH_NOARGS, NULL},
+    {"_lend", scheduler_lend, METH_NOARGS, NULL},
+    {"_take_back", scheduler_take_back, METH_NOARGS, NULL},
     {0},
 };
 
@@ -239,8 +312,14 @@ static PyMethodDef functions[] = {
      "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
     {"sleep", sleep_for, METH_O, "sleep($module, seconds, /)\n--\n\n"
      "As time.sleep(); a thread that is on a scheduler lets the others run meanwhile."},
+    {"wait_fd", (PyCFunction)(void (*)(void))wait_fd, METH_VARARGS | METH_KEYWORDS, "wait_fd($module, /, fd, events, timeout=None)\n--\n\n"
+     "Waits until one of the events (select.POLLIN, POLLOUT ..., added up) is there at the file or descriptor, and returns those that\n"
+     "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
+     "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
+    {"fd_ready", (PyCFunction)(void (*)(void))fd_ready, METH_FASTCALL,
+     "(fd, events): whether one of the events is there, or anything else that a call would tell; doesn't wait."},
     {"on_scheduler", on_scheduler, METH_NOARGS, "Whether the calling thread is on a scheduler."},
-    {"switches", switches, METH_NOARGS, "(from one green thread to another, an LWP's sleeps because none could go on), so far."},
+    {"green_counts", counts, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
     {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
     {0},

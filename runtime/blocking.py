@@ -1,0 +1,437 @@
+"""Calls of the standard library that block, for threads on a scheduler: they leave the LWP to the others.
+
+A call that would block waits first, by wait_fd(), until it won't.  In a thread that has its LWP to itself each is the
+stock call.  `install(green=True)` puts them in their places: STAND_INS wherever a module has the stock one, METHODS in
+the classes.  What is not here blocks the LWP: files on disks, sys.stdin, C code of others, the stock locks in C code.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import select
+import selectors
+import socket
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial, wraps
+from typing import Any
+
+from runtime import native
+from runtime.scheduler import spawn
+
+__all__ = ["METHODS", "STAND_INS"]
+
+#: (stock, what stands in for it)
+STAND_INS: list[tuple[Any, Any]] = [(time.sleep, native.sleep)]
+#: (class, name of the method, what stands in for it)
+METHODS: list[tuple[type[Any], str, Any]] = []
+
+_on_scheduler = native.on_scheduler
+_IN, _OUT = select.POLLIN, select.POLLOUT
+
+
+def _stands_in_for(stock: Any) -> Callable[[Any], Any]:
+    """For a function that is called in a thread on a scheduler; in others the stock one is."""
+
+    def decorate(function: Any) -> Any:
+        @wraps(stock)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs) if _on_scheduler() else stock(*args, **kwargs)
+
+        STAND_INS.append((stock, call))
+        return call
+
+    return decorate
+
+
+def _replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
+    """The same for methods: function(stock, self, ...)."""
+
+    def decorate(function: Any) -> Any:
+        for name in names:
+            METHODS.append((cls, name, _method(getattr(cls, name), function)))
+        return function
+
+    return decorate
+
+
+def _method(stock: Any, function: Any) -> Any:
+    @wraps(stock)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(stock, self, *args, **kwargs) if _on_scheduler() else stock(self, *args, **kwargs)
+
+    return method
+
+
+class _Patience:
+    """What is left of a timeout in seconds; None has no end."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float | None:
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
+
+
+def _wait(fd: int, events: int, patience: _Patience) -> None:
+    """Until nothing of that fd would block; another thread may have been quicker when it had its turn.
+
+    TimeoutError as a socket's.
+    """
+    while not native.fd_ready(fd, events):
+        if not native.wait_fd(fd, events, patience.left()):
+            raise TimeoutError("timed out")
+
+
+def _on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Called in a thread with an LWP of its own, while the caller's goes on with others."""
+    result: list[Any] = []
+
+    def call() -> None:
+        try:
+            result.extend((function(*args, **kwargs), None))
+        except BaseException as error:
+            result.extend((None, error))
+
+    spawn(call).join()
+    value, error = result
+    if error is not None:
+        raise error
+    return value
+
+
+# ---- files and processes -------------------------------------------------------------------------------------
+
+
+def _would_block(fd: int) -> bool:
+    """Whether it can be waited for, and is not to be told by an exception that it isn't ready."""
+    return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
+
+
+@_stands_in_for(os.read)
+def _read(fd: int, length: int, /) -> bytes:
+    if not native.fd_ready(fd, _IN) and _would_block(fd):
+        _wait(fd, _IN, _Patience(None))
+    return _stock_read(fd, length)
+
+
+@_stands_in_for(os.readv)
+def _readv(fd: int, buffers: Any, /) -> int:
+    if not native.fd_ready(fd, _IN) and _would_block(fd):
+        _wait(fd, _IN, _Patience(None))
+    return _stock_readv(fd, buffers)
+
+
+@_stands_in_for(os.write)
+def _write(fd: int, data: Any, /) -> int:
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode) or not os.get_blocking(fd):
+        return _stock_write(fd, data)
+    try:
+        view = memoryview(data).cast("B")
+    except TypeError:
+        return _stock_write(fd, data)  # says it
+    written = 0
+    with view as rest:
+        while written < len(rest):  # a pipe that is ready takes so much without blocking (pipe(7))
+            _wait(fd, _OUT, _Patience(None))
+            written += _stock_write(fd, rest[written : written + select.PIPE_BUF])
+    return written
+
+
+@_stands_in_for(os.waitpid)
+def _waitpid(pid: int, options: int, /) -> tuple[int, int]:
+    found = _stock_waitpid(pid, options | os.WNOHANG)  # says, too, what is no child of ours
+    if found[0] or options & os.WNOHANG:
+        return found
+    if pid > 0 and not options:
+        with suppress(OSError):  # no memory, or descriptors: then it is done as for many
+            fd = os.pidfd_open(pid)
+            try:
+                native.wait_fd(fd, _IN)
+            finally:
+                os.close(fd)
+    pause = 0.001
+    while not (found := _stock_waitpid(pid, options | os.WNOHANG))[0]:
+        native.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return found
+
+
+@_stands_in_for(os.wait)
+def _wait_any() -> tuple[int, int]:
+    found: tuple[int, int] = _waitpid(-1, 0)
+    return found
+
+
+_stock_read, _stock_readv, _stock_write, _stock_waitpid, _stock_system = (
+    os.read,
+    os.readv,
+    os.write,
+    os.waitpid,
+    os.system,
+)
+
+
+@_stands_in_for(os.system)
+def _system(command: Any) -> int:
+    return int(_on_lwp(_stock_system, command))
+
+
+# ---- sockets ---------------------------------------------------------------------------------------------------
+
+
+@_replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
+def _receive(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> Any:
+    if (timeout := self.gettimeout()) != 0:
+        _wait(self.fileno(), _IN, _Patience(timeout))
+    return stock(self, *args, **kwargs)
+
+
+def _send(call: Callable[[int], Any], sock: socket.socket, patience: _Patience) -> Any:
+    """call(MSG_DONTWAIT), as soon as something fits: without that flag it would wait until all does."""
+    while True:
+        _wait(sock.fileno(), _OUT, patience)
+        with suppress(BlockingIOError):
+            return call(socket.MSG_DONTWAIT)
+
+
+def _send_flagged(sock: socket.socket, data: Any, flags: int, flag: int) -> int:
+    return _stock_send(sock, data, flags | flag)
+
+
+@_replaces(socket.socket, "send")
+def _socket_send(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> int:
+    if (timeout := self.gettimeout()) == 0:
+        return int(stock(self, data, flags))
+    return int(_send(partial(_send_flagged, self, data, flags), self, _Patience(timeout)))
+
+
+@_replaces(socket.socket, "sendall")
+def _socket_sendall(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> None:
+    if (timeout := self.gettimeout()) == 0:
+        return stock(self, data, flags)  # type: ignore[no-any-return]
+    patience, sent = _Patience(timeout), 0
+    with memoryview(data) as view, view.cast("B") as rest:
+        while sent < len(rest):
+            sent += _send(partial(_send_flagged, self, rest[sent:], flags), self, patience)
+
+
+@_replaces(socket.socket, "sendto")
+def _socket_sendto(stock: Any, self: socket.socket, data: Any, *flags_and_address: Any) -> int:
+    if (timeout := self.gettimeout()) == 0 or not 1 <= len(flags_and_address) <= 2:
+        return int(stock(self, data, *flags_and_address))
+    flags, address = (0, *flags_and_address)[-2:]
+    return int(_send(lambda flag: stock(self, data, flags | flag, address), self, _Patience(timeout)))
+
+
+@_replaces(socket.socket, "sendmsg")
+def _socket_sendmsg(
+    stock: Any, self: socket.socket, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None, /
+) -> int:
+    if (timeout := self.gettimeout()) == 0:
+        return int(stock(self, buffers, ancillary, flags, address))
+    return int(_send(lambda flag: stock(self, buffers, ancillary, flags | flag, address), self, _Patience(timeout)))
+
+
+@_replaces(socket.socket, "sendfile")
+def _socket_sendfile(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> int:
+    return int(self._sendfile_use_send(*args, **kwargs))  # type: ignore[attr-defined]
+
+
+def _connect(self: socket.socket, address: Any) -> int:
+    """0 or errno."""
+    timeout = self.gettimeout()
+    if timeout == 0:
+        return _stock_connect_ex(self, address)
+    patience = _Patience(timeout)
+    if self.family in (socket.AF_INET, socket.AF_INET6) and _is_name(self.family, address):
+        host, port, *_ = address
+        address = _getaddrinfo(host, port, self.family, self.type, self.proto)[0][4]
+    while (error := _connect_now(self, address, timeout)) == errno.EAGAIN:
+        native.sleep(0.001)  # the backlog of a Unix socket is full, and there is nothing to wait for
+        if patience.left() == 0:
+            raise TimeoutError("timed out")
+    if error != errno.EINPROGRESS:
+        return error
+    _wait(self.fileno(), _OUT, patience)
+    error = _connect_now(
+        self, address, timeout
+    )  # says how it went; SO_ERROR would leave the socket unfit for another try
+    return 0 if error == errno.EISCONN else error
+
+
+def _connect_now(self: socket.socket, address: Any, timeout: float | None) -> int:
+    self.settimeout(0)
+    try:
+        return _stock_connect_ex(self, address)
+    finally:
+        self.settimeout(timeout)
+
+
+def _is_numeric(family: int, address: Any) -> bool:
+    try:
+        socket.inet_pton(family, address[0])
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_name(family: int, address: Any) -> bool:
+    """Whether it has a host that is to be looked up; what is no address at all, connect() says."""
+    right = isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str) and address[0]
+    return bool(right) and not _is_numeric(family, address)
+
+
+@_replaces(socket.socket, "connect")
+def _socket_connect(stock: Any, self: socket.socket, address: Any, /) -> None:
+    if self.gettimeout() == 0:
+        return stock(self, address)  # type: ignore[no-any-return]
+    if error := _connect(self, address):
+        raise OSError(error, os.strerror(error))
+
+
+@_replaces(socket.socket, "connect_ex")
+def _socket_connect_ex(stock: Any, self: socket.socket, address: Any, /) -> int:
+    try:
+        return _connect(self, address)
+    except TimeoutError:
+        return errno.EAGAIN
+
+
+_stock_send, _stock_connect_ex = socket.socket.send, socket.socket.connect_ex
+
+
+def _resolver(stock: Any) -> Any:
+    @_stands_in_for(stock)
+    def resolve(*args: Any, **kwargs: Any) -> Any:
+        return _on_lwp(stock, *args, **kwargs)
+
+    return resolve
+
+
+@_stands_in_for(socket.getaddrinfo)
+def _getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+    if host is None or any(_is_numeric(family, (host,)) for family in (socket.AF_INET, socket.AF_INET6)):
+        return _stock_getaddrinfo(host, port, *args, **kwargs)  # nobody needs to be asked
+    return _on_lwp(_stock_getaddrinfo, host, port, *args, **kwargs)
+
+
+_stock_getaddrinfo = socket.getaddrinfo
+for _stock in (socket.getnameinfo, socket.gethostbyname, socket.gethostbyname_ex, socket.gethostbyaddr):
+    _resolver(_stock)
+
+
+# ---- TLS ---------------------------------------------------------------------------------------------------------
+
+try:
+    import ssl
+except ImportError:
+    pass
+else:
+
+    @_replaces(ssl.SSLSocket, "read", "write", "send", "do_handshake", "unwrap")
+    def _secure(stock: Any, self: ssl.SSLSocket, *args: Any, **kwargs: Any) -> Any:
+        """One exchange may need both directions, so it is tried, and says what it waits for."""
+        if (timeout := self.gettimeout()) == 0 or self._sslobj is None:  # type: ignore[attr-defined]
+            return stock(self, *args, **kwargs)
+        patience = _Patience(timeout)
+        while True:
+            self.settimeout(0)
+            try:
+                return stock(self, *args, **kwargs)
+            except ssl.SSLWantReadError:
+                events = _IN
+            except ssl.SSLWantWriteError:
+                events = _OUT
+            finally:
+                if self.fileno() >= 0:  # unwrap() leaves another socket in its place
+                    self.settimeout(timeout)
+            if not native.wait_fd(self.fileno(), events, patience.left()):
+                raise TimeoutError("The operation timed out")
+
+
+# ---- many at once --------------------------------------------------------------------------------------------------
+
+
+def _wait_for_any(registered: dict[int, int], timeout: float | None) -> None:
+    """Until one of the descriptors has one of its events, or the timeout.  OSError as epoll says it."""
+    with select.epoll() as every:
+        for fd, events in registered.items():
+            every.register(fd, events)
+        native.wait_fd(every.fileno(), _IN, timeout)
+
+
+def _fd(file: Any) -> int:
+    return file if isinstance(file, int) else int(file.fileno())
+
+
+@_stands_in_for(select.select)
+def _select(read: Any, write: Any, exceptional: Any, timeout: float | None = None, /) -> Any:
+    read, write, exceptional = list(read), list(write), list(exceptional)
+    found = _stock_select(read, write, exceptional, 0)
+    if any(found) or (timeout is not None and timeout <= 0):
+        return found
+    registered: dict[int, int] = {}
+    for files, events in ((read, _IN), (write, _OUT), (exceptional, select.POLLPRI)):
+        for file in files:
+            registered[_fd(file)] = registered.get(_fd(file), 0) | events
+    patience = _Patience(timeout)
+    while not any(found) and patience.left() != 0:
+        _wait_for_any(registered, patience.left())
+        found = _stock_select(read, write, exceptional, 0)
+    return found
+
+
+_stock_select = select.select
+
+
+class _Poll:
+    """What select.poll() returns."""
+
+    def __init__(self) -> None:
+        self._stock = _stock_poll()
+        self._registered: dict[int, int] = {}
+
+    def register(self, file: Any, events: int = _IN | select.POLLPRI | _OUT, /) -> None:
+        self._stock.register(file, events)
+        self._registered[_fd(file)] = events
+
+    def modify(self, file: Any, events: int, /) -> None:
+        self._stock.modify(file, events)
+        self._registered[_fd(file)] = events
+
+    def unregister(self, file: Any, /) -> None:
+        self._stock.unregister(file)
+        self._registered.pop(_fd(file), None)
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """timeout: milliseconds; None or a negative one has no end."""
+        if not _on_scheduler():
+            return self._stock.poll(timeout)
+        if not (found := self._stock.poll(0)) and timeout != 0:
+            _wait_for_any(self._registered, None if timeout is None or timeout < 0 else timeout / 1000)
+            found = self._stock.poll(0)
+        return found
+
+
+_stock_poll = select.poll
+STAND_INS.append((select.poll, _Poll))
+METHODS.append((selectors.PollSelector, "_selector_cls", _Poll))
+METHODS.append((selectors.SelectSelector, "_select", staticmethod(STAND_INS[-2][1])))
+
+
+@_replaces(selectors.EpollSelector, "select")
+def _epoll_select(stock: Any, self: selectors.EpollSelector, timeout: float | None = None) -> Any:
+    found = stock(self, 0)
+    if not found and (timeout is None or timeout > 0):
+        native.wait_fd(self.fileno(), _IN, timeout)
+        found = stock(self, 0)
+    return found
+
+
+# Its get() waits for a lock of C; the same in Python waits for a semaphore of threading's.
+STAND_INS.append((queue.SimpleQueue, queue._PySimpleQueue))  # type: ignore[attr-defined]

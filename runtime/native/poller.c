@@ -1,0 +1,187 @@
+#include "poller.h"
+
+#include "park.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { AT_ONCE = 64, NANO = 1000000000 };
+
+struct waiter {
+    struct waiter *next;
+    unsigned events;
+    atomic_int found; /* what it sleeps on: 0 until it is woken */
+};
+
+/* What epoll knows of a descriptor is armed for one event (EPOLLONESHOT), for all who wait for it, and stays there disarmed when
+ * nobody does.  If the descriptor is closed meanwhile the kernel forgets it, so each arming may find it there or not. */
+struct poller {
+    int epoll, waker;
+    atomic_int lock;
+    atomic_int waiters;
+    struct waiter **of; /* by descriptor */
+    int room;
+};
+
+struct poller *poller_new(void)
+{
+    struct poller *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return NULL;
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    p->waker = p->epoll < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = p->waker}; /* edge: it is never read */
+    if (p->waker >= 0 && epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->waker, &event) == 0)
+        return p;
+    int error = errno;
+    poller_free(p);
+    errno = error;
+    return NULL;
+}
+
+void poller_free(struct poller *p)
+{
+    if (p->epoll >= 0)
+        close(p->epoll);
+    if (p->waker >= 0)
+        close(p->waker);
+    free(p->of);
+    free(p);
+}
+
+int poller_waiters(struct poller *p)
+{
+    return atomic_load(&p->waiters);
+}
+
+static int arm(struct poller *p, int fd)
+{
+    struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
+
+    for (struct waiter *w = p->of[fd]; w; w = w->next)
+        event.events |= w->events;
+    if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) == 0)
+        return 0;
+    return errno == ENOENT && epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
+static int make_room(struct poller *p, int fd)
+{
+    int room = p->room ? p->room : 64;
+
+    if (fd < 0)
+        return EBADF;
+    if (fd < p->room)
+        return 0;
+    while (room <= fd)
+        room *= 2;
+    struct waiter **of = realloc(p->of, (size_t)room * sizeof *of);
+    if (!of)
+        return ENOMEM;
+    memset(of + p->room, 0, (size_t)(room - p->room) * sizeof *of);
+    p->of = of;
+    p->room = room;
+    return 0;
+}
+
+static void forget(struct poller *p, int fd, struct waiter *waiter)
+{
+    struct waiter **at = &p->of[fd];
+
+    while (*at && *at != waiter)
+        at = &(*at)->next;
+    if (*at) {
+        *at = waiter->next;
+        atomic_fetch_sub(&p->waiters, 1);
+    }
+}
+
+int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct waiter waiter = {.events = events};
+
+    park_lock(&p->lock);
+    int result = make_room(p, fd);
+    if (!result) {
+        waiter.next = p->of[fd];
+        p->of[fd] = &waiter;
+        atomic_fetch_add(&p->waiters, 1);
+        if ((result = arm(p, fd)))
+            forget(p, fd, &waiter);
+    }
+    park_unlock(&p->lock);
+    if (result)
+        return result;
+    while (!atomic_load(&waiter.found) && !result)
+        result = park_wait(&waiter.found, 0, deadline, PARK_PRIVATE);
+    park_lock(&p->lock);
+    forget(p, fd, &waiter); /* unless it was woken */
+    park_unlock(&p->lock);
+    *found = (unsigned)atomic_load(&waiter.found);
+    return *found ? 0 : result;
+}
+
+/* Those on one descriptor whose events are there.  The last to be told are the first to have come. */
+static void wake(struct poller *p, int fd, unsigned found)
+{
+    struct waiter **at = &p->of[fd], *waiter;
+
+    while ((waiter = *at)) {
+        unsigned its = found & (waiter->events | POLLERR | POLLHUP);
+        if (!its) {
+            at = &waiter->next;
+            continue;
+        }
+        *at = waiter->next;
+        atomic_fetch_sub(&p->waiters, 1);
+        atomic_store(&waiter->found, (int)its);
+        park_wake_greens(&waiter->found, 1); /* it may be gone by now, its stack can't be unmapped */
+    }
+    if (p->of[fd])
+        arm(p, fd);
+}
+
+static int sleep_until(struct poller *p, struct epoll_event *events, int64_t deadline)
+{
+    int64_t left = deadline == 0 ? 0 : deadline == PARK_FOREVER ? -1 : deadline - park_now();
+    struct timespec timeout = {left / NANO, left % NANO};
+
+    if (deadline != PARK_FOREVER && left < 0)
+        timeout = (struct timespec){0, 0};
+#ifdef SYS_epoll_pwait2 /* Linux 5.11: nanoseconds */
+    int count = (int)syscall(SYS_epoll_pwait2, p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? NULL : &timeout, NULL, 0);
+    if (count >= 0 || errno != ENOSYS)
+        return count;
+#endif
+    return epoll_wait(p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? -1 : (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000));
+}
+
+int poller_poll(struct poller *p, int64_t deadline)
+{
+    struct epoll_event events[AT_ONCE];
+    int saved = errno, count = sleep_until(p, events, deadline), result = count < 0 ? errno : 0;
+
+    park_lock(&p->lock);
+    for (int i = 0; i < count; i++)
+        if (events[i].data.fd != p->waker)
+            wake(p, events[i].data.fd, events[i].events);
+    park_unlock(&p->lock);
+    errno = saved;
+    return result;
+}
+
+void poller_wake(struct poller *p)
+{
+    int saved = errno;
+
+    eventfd_write(p->waker, 1);
+    errno = saved;
+}

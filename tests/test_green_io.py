@@ -1,0 +1,528 @@
+"""Calls of the standard library that block, in green threads: `wait_fd()`, `install(green=True)`, `run --green`."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Child
+
+import runtime
+from runtime import patch, scheduler
+from runtime.scheduler import Scheduler, sleep, wait_fd, yield_
+
+pytestmark = pytest.mark.timeout(20)
+
+
+# ---- wait_fd -------------------------------------------------------------------------------------------------
+
+
+def test_wait_fd() -> None:
+    """Many on one descriptor, each for its own event; timeouts; files; what is closed."""
+    green, found = Scheduler(), {}
+    read, write = os.pipe()
+
+    def wait(name: str, fd: int, events: int, timeout: float | None = None) -> None:
+        found[name] = wait_fd(fd, events, timeout)
+
+    def feed() -> None:
+        green.spawn(wait, "times out", read, select.POLLIN, 0.01)
+        while "times out" not in found:
+            sleep(0.001)
+        assert "reader" not in found
+        os.write(write, b".")
+        yield_()
+
+    def refuse() -> None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            wait_fd(9999, select.POLLIN)
+        with pytest.raises(ValueError, match="negative"):
+            wait_fd(-1, select.POLLIN)
+
+    try:
+        with Path(__file__).open() as file:
+            for name in ("reader", "other reader"):
+                green.spawn(wait, name, read, select.POLLIN)
+            green.spawn(wait, "writer", write, select.POLLOUT)
+            green.spawn(wait, "file", file, select.POLLIN)
+            green.spawn(feed)
+            green.spawn(refuse)
+            green.run()
+        assert found == {
+            "reader": select.POLLIN,
+            "other reader": select.POLLIN,
+            "writer": select.POLLOUT,
+            "file": select.POLLIN,
+            "times out": 0,
+        }
+        refuse()  # in a thread with an LWP
+        assert wait_fd(read, select.POLLIN) == select.POLLIN
+        os.read(read, 1)
+        assert wait_fd(read, select.POLLIN, 0.001) == 0
+        green.spawn(wait, "hangs up", read, select.POLLIN)
+        green.spawn(os.close, write)
+        green.run()
+        assert found["hangs up"] == select.POLLHUP
+    finally:
+        os.close(read)
+
+
+def test_files_are_looked_at_while_others_run() -> None:
+    green, done = Scheduler(), []
+    read, write = os.pipe()
+
+    def turn() -> None:
+        while not done:
+            yield_()
+
+    def wait() -> None:
+        done.append(wait_fd(read, select.POLLIN))
+
+    lwp = runtime.Thread(target=os.write, args=(write, b"."))
+    green.spawn(wait)
+    green.spawn(turn)
+    green.spawn(lwp.start)
+    green.run()
+    lwp.join()
+    assert done == [select.POLLIN]
+    os.close(read)
+    os.close(write)
+
+
+def test_a_descriptor_used_again() -> None:
+    """The kernel forgets what was closed; what has its number next is another file."""
+    green, found = Scheduler(), []
+
+    def wait_and_close() -> None:
+        for _ in range(3):
+            read, write = os.pipe()
+            green.spawn(os.write, write, b".")
+            found.append(wait_fd(read, select.POLLIN))
+            os.close(read)
+            os.close(write)
+
+    green.spawn(wait_and_close)
+    green.run()
+    assert found == [select.POLLIN] * 3
+
+
+# ---- install(green=True) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.loads
+def test_install_and_uninstall() -> None:
+    before = {id(value) for value in vars(threading).values()}
+    sleeping = time.sleep
+    with patch.installed(green=True):
+        assert time.sleep is not sleeping
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(threading.get_native_id()))
+        thread.start()
+        assert seen == [], "nobody has left the LWP yet"
+        thread.join()
+        assert seen == [threading.get_native_id()]
+        lwp = runtime.Thread(target=lambda: seen.append(threading.get_native_id()))
+        lwp.start()
+        lwp.join()
+        assert seen[1] != seen[0], "a runtime.Thread without a scheduler has an LWP"
+        with pytest.raises(RuntimeError, match="on a scheduler itself"):
+            Scheduler().run()
+        refused: list[BaseException] = []
+
+        def uninstall() -> None:
+            try:
+                patch.uninstall()
+            except RuntimeError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=uninstall)
+        thread.start()
+        thread.join()
+        assert "has not lent its LWP" in str(refused)
+    assert time.sleep is sleeping
+    assert {id(value) for value in vars(threading).values()} == before
+    assert "recv" not in vars(__import__("socket").socket)
+    with patch.installed(), pytest.raises(RuntimeError, match="in force without green threads"):
+        patch.install(green=True)
+
+
+BLOCKS = {
+    "sleep": "time.sleep(0.05)",
+    "select": "assert select.select([late], [], [], 30)[0] == [late]",
+    "poll": "poll = select.poll(); poll.register(late, select.POLLIN); assert poll.poll(30_000)",
+    "DefaultSelector": "assert selector(selectors.DefaultSelector)",
+    "PollSelector": "assert selector(selectors.PollSelector)",
+    "SelectSelector": "assert selector(selectors.SelectSelector)",
+    "recv": "assert late.recv(1) == b'.'",
+    "recv with a timeout": "late.settimeout(30); assert late.recv(1) == b'.'",
+    "recv_into": "assert late.recv_into(bytearray(1)) == 1",
+    "makefile": "assert late.makefile('rb').read(1) == b'.'",
+    "send": "full.setblocking(True); full.sendall(bytes(4_000_000))",
+    "os.read": "assert os.read(late.fileno(), 1) == b'.'",
+    "os.write": "read, write = os.pipe(); drain(read); os.write(write, bytes(1_000_000))",
+    "waitpid": "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05'); assert os.waitpid(pid, 0) == (pid, 0)",
+    "wait for any": "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05'); assert os.wait() == (pid, 0)",
+    "system": "assert os.system('sleep 0.05') == 0",
+    "subprocess.run": "assert subprocess.run(['sleep', '0.05'], timeout=30).returncode == 0",
+    "communicate": "assert subprocess.run(['sh', '-c', 'sleep 0.05; cat'], input=big, stdout=-1).stdout == big",
+    "getaddrinfo": "socket.getaddrinfo('localhost', 80)",
+    "SimpleQueue": "simple = queue.SimpleQueue(); later(simple.put, 1); assert simple.get() == 1",
+    "Queue": "full_queue = queue.Queue(); later(full_queue.put, 1); assert full_queue.get() == 1",
+    "executor": "assert executor.submit(lambda: time.sleep(0.05) or 5).result() == 5",
+    "asyncio": "asyncio.run(asyncio.sleep(0.05)); assert asyncio.run(asyncio.to_thread(lambda: 5)) == 5",
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("main", [False, True], ids=["a green thread", "the main thread"])
+def test_what_blocks_lets_others_run(name: str, main: bool, child: Child) -> None:
+    def blocks(text: str, main: bool) -> None:
+        runtime.install(green=True)
+        import asyncio
+        import queue
+        import select
+        import selectors
+        import socket
+        import subprocess
+        from concurrent.futures import ThreadPoolExecutor
+
+        _ = asyncio, queue, select, subprocess  # for the text
+
+        turns: list[int] = []
+        executor = ThreadPoolExecutor(1)
+        big = bytes(300_000)
+        late, other = socket.socketpair()
+        full, drained = socket.socketpair()
+
+        def tick() -> None:
+            while True:
+                turns.append(1)
+                scheduler.sleep(0.001)
+
+        def later(function: Any, *args: object) -> None:
+            threading.Timer(0.05, function, args).start()
+
+        def drain(fd: int) -> None:
+            def read() -> None:
+                time.sleep(0.02)
+                while os.read(fd, 100_000):
+                    pass
+
+            threading.Thread(target=read, daemon=True).start()
+
+        def selector(cls: Any) -> object:
+            with cls() as selector:
+                selector.register(late, selectors.EVENT_READ)
+                return selector.select(30)
+
+        def block() -> None:
+            later(other.send, b".")
+            drain(drained.fileno())
+            names = {**globals(), **scope}
+            begun = len(turns)
+            exec(text, names)
+            assert len(turns) > begun or "getaddrinfo" in text, "nobody else ran"
+            print("done")
+
+        scope = {**locals()}
+        threading.Thread(target=tick, daemon=True).start()
+        if main:
+            block()
+        else:
+            thread = threading.Thread(target=block)
+            thread.start()
+            thread.join()
+        if "getaddrinfo" not in text and "system" not in text:
+            assert len(os.listdir("/proc/self/task")) == 1
+        sys.stdout.flush()
+
+    result = child(blocks, BLOCKS[name], main)
+    assert result.stdout == "done\n"
+    assert result.stderr == ""
+
+
+def test_a_server_and_its_clients(child: Child) -> None:
+    def serve() -> None:
+        """An HTTP server of threads, and clients of it, all on one LWP."""
+        runtime.install(green=True)
+        import urllib.request
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                time.sleep(0.01)
+                body = self.path.encode() * 1000
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # with less the kernel drops connections, which are tried again after a second
+
+        server = Server(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever).start()
+        lengths = []
+
+        def get(number: int) -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{number:03}") as reply:
+                lengths.append(len(reply.read()))
+
+        clients = [threading.Thread(target=get, args=(number,)) for number in range(100)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        server.shutdown()
+        server.server_close()
+        assert lengths == [4000] * 100
+        assert len(os.listdir("/proc/self/task")) == 1
+
+    child(serve)
+
+
+def test_tls_between_green_threads(child: Child, tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    pem = tmp_path / "both.pem"
+    make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(
+        ["openssl", *make.split(), "-keyout", str(pem), "-out", f"{pem}.cert"], check=True, capture_output=True
+    )
+    pem.write_text(pem.read_text() + Path(f"{pem}.cert").read_text())
+
+    def secure(pem: str) -> None:
+        runtime.install(green=True)
+        import socket
+        import ssl
+
+        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server_side.load_cert_chain(pem)
+        client_side = ssl.create_default_context(cafile=pem)
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def serve() -> None:
+            raw, _ = listening.accept()
+            with server_side.wrap_socket(raw, server_side=True) as connection:
+                while data := connection.recv(65536):
+                    connection.sendall(data)
+
+        def talk(timeout: float | None) -> None:
+            threading.Thread(target=serve).start()
+            raw = socket.create_connection(listening.getsockname(), timeout)
+            with client_side.wrap_socket(raw, server_hostname="localhost") as connection:
+                sender = threading.Thread(target=connection.sendall, args=(bytes(1_000_000),))
+                sender.start()
+                got = 0
+                while got < 1_000_000:
+                    got += len(connection.recv(65536))
+                sender.join()
+                assert connection.gettimeout() == timeout
+                if timeout is not None:
+                    connection.settimeout(0.01)
+                    try:
+                        connection.recv(1)
+                    except TimeoutError:
+                        print("timed out")
+
+        talk(None)
+        talk(30.0)
+
+    assert child(secure, str(pem)).stdout == "timed out\n"
+
+
+def test_errors_are_stocks(child: Child) -> None:
+    """What a call raises, with and without green threads."""
+
+    def errors(green: bool) -> None:
+        import json
+        import select
+        import socket
+
+        if green:
+            runtime.install(green=True)
+        found = []
+
+        def note(function: Any, *args: object) -> None:
+            try:
+                found.append(repr(function(*args)))
+            except Exception as error:
+                found.append(f"{type(error).__name__}: {error}")
+
+        def all_of_it() -> None:
+            with socket.create_server(("127.0.0.1", 0)) as gone:
+                address = gone.getsockname()
+            with socket.socket() as sock:
+                note(sock.connect, address)
+                note(sock.connect_ex, address)
+                note(sock.connect, "no address")
+                note(sock.connect, (1, 2))
+                note(sock.send, "text")
+                note(sock.sendto, b".")
+                note(sock.recv, -1)
+                note(sock.recv)
+                sock.settimeout(0)
+                note(sock.accept)
+                note(sock.recv, 1)
+            note(sock.recv, 1)
+            note(sock.sendall, b".")
+            a, b = socket.socketpair()
+            a.settimeout(0.001)
+            note(a.recv, 1)
+            b.close()
+            note(a.send, b".")
+            a.close()
+            note(os.read, 9999, 1)
+            note(os.write, 9999, b".")
+            note(os.write, 1, "text")
+            note(os.waitpid, os.getpid(), 0)
+            note(os.waitpid, -1, 0)
+            note(time.sleep, -1)
+            note(time.sleep, "1")
+            note(select.select, [9999], [], [], 0.001)
+            note(select.select, ["x"], [], [])
+            note(select.select, [], [], [], 0.001)
+            poll = select.poll()
+            note(poll.register, "x")
+            note(poll.modify, 5, select.POLLIN)
+            note(poll.unregister, 5)
+            note(socket.getaddrinfo, "127.0.0.1", "no such service")
+
+        thread = threading.Thread(target=all_of_it)
+        thread.start()
+        thread.join()
+        print(json.dumps(found))
+
+    stock, green = (json.loads(child(errors, green).stdout) for green in (False, True))
+    assert [text.replace("connect_ex()", "connect()") for text in green] == stock
+
+
+def test_fork_with_green_threads_installed(child: Child) -> None:
+    def fork() -> None:
+        runtime.install(green=True)
+        import multiprocessing
+        import select
+
+        read, write = os.pipe()
+        scheduler.wait_fd(read, select.POLLIN, 0.001)  # there is an epoll that the child must not share
+
+        def wait_for_it() -> None:
+            assert os.read(read, 1) == b"1"
+
+        def in_child() -> None:
+            thread = threading.Thread(target=time.sleep, args=(0.01,))
+            thread.start()
+            thread.join()
+            mine, theirs = os.pipe()
+            thread = threading.Thread(target=os.read, args=(mine, 1))
+            thread.start()
+            time.sleep(0.01)
+            os.write(theirs, b".")
+            thread.join()
+
+        reader = threading.Thread(target=wait_for_it)
+        reader.start()
+        time.sleep(0.01)
+        process = multiprocessing.get_context("fork").Process(target=in_child)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        os.write(write, b"1")
+        reader.join()
+
+    child(fork)
+
+
+def test_signals_while_the_main_thread_waits(child: Child) -> None:
+    def wait() -> None:
+        runtime.install(green=True)
+        event = threading.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: event.set())
+
+        def kill() -> None:
+            time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        threading.Thread(target=kill).start()
+        assert event.wait(30)
+        threading.Thread(target=lambda: (time.sleep(0.02), os.kill(os.getpid(), signal.SIGINT))).start()
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            print("interrupted")
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        try:
+            threading.Event().wait()
+        except scheduler.Deadlock as found:
+            print(found)
+
+    said = child(wait).stdout
+    assert said.startswith("interrupted\nall green threads sleep")
+
+
+def test_a_deadlock_of_the_whole_program(child: Child) -> None:
+    def deadlock() -> None:
+        runtime.install(green=True)
+        lock = threading.Lock()
+        lock.acquire()
+        thread = threading.Thread(target=lock.acquire, name="forever")
+        thread.start()
+        try:
+            thread.join()
+        except scheduler.Deadlock as found:
+            print(found)
+        lock.release()
+
+    said = child(deadlock).stdout
+    assert "'forever' waits for lock" in said
+    assert "held by 'MainThread'" in said
+
+
+# ---- run --green -----------------------------------------------------------------------------------------------
+
+
+def lwp(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runtime", *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
+def test_run_green() -> None:
+    program = "import threading, os; threading.Thread(target=lambda: print(len(os.listdir('/proc/self/task')))).start()"
+    done = lwp("run", "--green", "--report", "-c", program)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    assert "of them green" in done.stderr
+    assert lwp("run", "-c", program).stdout == "2\n"
+    assert "of them green" not in lwp("run", "--report", "-c", program).stderr
+    refused = lwp("run", "--green", "--children", "-c", program)
+    assert refused.returncode == 2
+    assert "can't go together as yet" in refused.stderr
+
+
+def test_an_example_runs_green() -> None:
+    path = ROOT / "examples" / "wordcount.py"
+    if not path.exists():
+        pytest.skip("the examples are not there")
+    arguments = [str(path), str(ROOT / "runtime")]
+    stock = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=True)
+    done = lwp("run", "--green", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:-1] == stock.stdout.splitlines()[:-1]  # the last has the time
