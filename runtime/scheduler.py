@@ -284,7 +284,7 @@ def spawn(
     SystemExit is its exit status, an exception is printed and gives 1.  In our memory (Clone.VM) it takes turns with
     us for the GIL, and those not joined or detached are joined at the end of the interpreter.  Without Clone.VM it
     runs on a copy of memory, with Python's after-fork work done; it may share more than fork's child (Clone.FILES,
-    Clone.FS ...) only when this process has one thread.
+    Clone.FS ...), or have another exit_signal than SIGCHLD, only when this process has one thread: RuntimeError.
 
     ValueError: a combination that the kernel refuses.  RuntimeError "can't start new thread": a limit was hit, which
     its cause, an OSError, names.
@@ -341,9 +341,10 @@ def _spawn_copy(
         raise cannot_start(error) from error
     except OSError as error:
         if error.errno == 16:  # EBUSY, from lwp_copy()
-            shared = " | ".join(f"CLONE_{flag.name}" for flag in flags) or f"exit signal {exit_signal}"
+            shared = " | ".join(f"CLONE_{flag.name}" for flag in flags)
+            which = f"that shares {shared}" if shared else f"with exit signal {exit_signal} and not SIGCHLD"
             raise RuntimeError(
-                f"a copy of memory that shares {shared} can only be made while this process has a single thread: "
+                f"a copy of memory {which} can only be made while this process has a single thread: "
                 "any other could hold a lock of the C library in the copy"
             ) from None
         raise cannot_start(error) from error
