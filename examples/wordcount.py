@@ -77,7 +77,7 @@ def main() -> None:
     for word, times in sorted(words.items(), key=lambda item: (-item[1], item[0]))[: options.top]:
         print(f"{times:9,}  {word.decode()}")
     print(f"{words.total():,} words, {len(words):,} different, in {files:,} files of {size:,} bytes")
-    print(f"{options.threads} threads, {time.perf_counter() - begin:.2f} s")
+    print(f"{options.threads} readers and a walker, {time.perf_counter() - begin:.2f} s")
 
 
 if __name__ == "__main__":

@@ -559,7 +559,7 @@ def test_report(end: str, status: int, tmp_path: Path) -> None:
     assert re.fullmatch(r"[\d.]+ (µs|ms)", found["start latency, p50"])
     assert re.fullmatch(r"[\d.]+ (µs|ms)", found["start latency, p99"])
     assert float(found["stack used, deepest"].split()[0].replace(",", "")) > 1
-    assert re.fullmatch(r"[\d.]+ (µs|ms)", found["CPU time of the ended"])
+    assert re.fullmatch(r"[\d.]+ (µs|ms)", found["CPU time of those that ended"])
 
 
 def test_report_counts_cpu_and_stack(tmp_path: Path) -> None:
@@ -570,7 +570,7 @@ def f():
 t = threading.Thread(target=f); t.start(); t.join()
 """
     found = reported(execute([*RUN, "--report", "-c", program], tmp_path).stderr)
-    number, unit = found["CPU time of the ended"].split()
+    number, unit = found["CPU time of those that ended"].split()
     assert unit == "ms"
     assert 200 <= float(number) < 400
 

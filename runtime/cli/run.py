@@ -271,7 +271,7 @@ def _print_report() -> None:
     if found.measured:
         table.add_row("start latency, p50", _seconds(found.latency_p50))
         table.add_row("start latency, p99", _seconds(found.latency_p99))
-        table.add_row("CPU time of the ended", _seconds(found.cpu))
+        table.add_row("CPU time of those that ended", _seconds(found.cpu))
         table.add_row("voluntary switches", f"{found.voluntary:,}")
         table.add_row("involuntary switches", f"{found.involuntary:,}")
         table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")

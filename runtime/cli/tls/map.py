@@ -236,7 +236,10 @@ def side_by_side(threads: list[threading.Thread]) -> tuple[dict[str, Any], list[
     """Several threads: same offsets, different addresses."""
     seen = [inspection.inspect(thread) for thread in threads]
     pictures: list[RenderableType] = [
-        _heading(f"{len(seen)} threads", "same offsets, different addresses; dynamic blocks lie anywhere\n")
+        _heading(
+            "1 thread" if len(seen) == 1 else f"{len(seen)} threads",
+            "same offsets, different addresses; dynamic blocks lie anywhere\n",
+        )
     ]
     for begin in range(0, len(seen), 3):
         some = seen[begin : begin + 3]
