@@ -473,6 +473,11 @@ def test_console_script_whose_program_has_no_frame_in_the_traceback(tmp_path: Pa
     assert shown.stderr.endswith("SyntaxError: invalid syntax\n")
 
 
+def test_itself(tmp_path: Path) -> None:
+    shown = execute([*RUN, "-m", "runtime", "demo", "nonsense"], tmp_path)
+    assert (shown.stderr, shown.returncode) == ("lwp: No such command 'nonsense'\n", 2)
+
+
 def test_compiled_script(tmp_path: Path) -> None:
     import py_compile
 

@@ -43,7 +43,8 @@ class Program:
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
-        _forget_click()
+        if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
+            _forget_click()
         _install(self.stack_size, self.report, self.children, self.green)
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog)
