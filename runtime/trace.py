@@ -188,7 +188,7 @@ _OUTCOMES = {
     errno.EAGAIN: "broken off to look for signals",
 }
 _OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
-_BREAK = 100_000  # ns: a wait that goes on after so long is one wait: join() looks for signals in between
+_BREAK = 100_000  # ns: a wait that a signal, say, has ended and that goes on after so long is one wait
 
 
 @dataclass(slots=True)
@@ -341,7 +341,8 @@ class _Reader:
     def goes_on(spans: list[Span], blocked: Span) -> bool:
         """Whether the wait was only broken off to look for signals; if so, the two are one again."""
         broken = len(spans) > 2 and spans[-3] is blocked and blocked.outcome not in ("", "woken")
-        if not broken or spans[-1].end - blocked.end > _BREAK:
+        sure = blocked.outcome == _OUTCOMES[errno.EAGAIN]
+        if not broken or not (sure or spans[-1].end - blocked.end <= _BREAK):
             return False
         del spans[-2:]
         blocked.end, blocked.outcome = 0, ""
