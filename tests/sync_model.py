@@ -5,7 +5,7 @@ atomic operation, so between two of them nobody else comes.  What is not atomic 
 does under the queue's lock is one, for that lock lets nobody in between, but where it touches a word that is also
 changed without the lock.  A thread that sleeps on a futex goes on when
 it is woken, and if it may, at any time by its deadline or a signal: the explorer tries all.  Memory is one for all, as
-sequentially consistent atomics see it.  Left out are forks and the move of a sleeper from a queue to a lock.
+sequentially consistent atomics see it.  Left out are forks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FREE, HELD, CONTENDED, HANDED = "FREE", "HELD", "CONTENDED", "HANDED"
-ASLEEP, WOKEN = "ASLEEP", "WOKEN"
+ASLEEP, MOVING, WOKEN = "ASLEEP", "MOVING", "WOKEN"
 ASK = "ASK"
 NORMAL, URGENT = 1, 2
 TIMEOUT, SIGNAL = "ETIMEDOUT", "EINTR"
@@ -57,14 +57,23 @@ class World:
                 self.woken.add(thread)
                 return
 
+    def requeue(self, word: Any, expected: Any, other: Any) -> bool:
+        """FUTEX_CMP_REQUEUE of one; whether there was one."""
+        for at, (thread, where, group) in enumerate(self.sleepers):
+            if where == word and self.words[word] == expected:
+                del self.sleepers[at]
+                self.sleepers.append((thread, other, group))
+                return True
+        return False
 
-def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int) -> Thread:
-    """None: woken, or the word was another."""
+
+def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int, asleep: str = "asleep") -> Thread:
+    """None: woken, or the word was another.  "asleep for a moment": with a deadline that is sure to come."""
     yield "park_wait_some"
     if world.words[word] != expected:
         return None
     world.sleepers.append((me, word, bits))
-    event = yield "asleep"
+    event = yield asleep
     if me in world.woken:  # a wake-up that came is not lost to a deadline that comes at once
         world.woken.discard(me)
         return None
@@ -109,8 +118,10 @@ class Run:
         for at, label in enumerate(self.labels):
             if label == "clock":
                 steps += [(at, False), (at, True)]
-            elif label == "asleep" and at not in self.world.woken:
+            elif label in ("asleep", "asleep for a moment") and at not in self.world.woken:
                 chances += [(at, event) for event in events.get(at, ())]
+                if label != "asleep":
+                    steps.append((at, TIMEOUT))
             elif label is not None:
                 steps.append((at, None))
         return steps, chances
@@ -278,15 +289,27 @@ def sync_queue_pass_baton(world: World) -> Thread:
     yield from unlock_and_wake(world, _next_with_baton(world))
 
 
+def wake_another(world: World) -> Thread:
+    yield "sync_queue_wait"
+    world.wake("lock", NORMAL | URGENT)
+
+
 def sync_queue_wait(world: World, me: int) -> Thread:
     result = None
     while True:
         yield "sync_queue_wait"
         if world.words[me] == WOKEN:
+            if result == SIGNAL and "lock" in world.words:  # that it needs first
+                world.data["interrupted"] = True
+                yield from wake_another(world)
             return None
-        if result:
+        if world.words[me] == MOVING:
+            if (yield from park_wait_some(world, me, me, MOVING, NORMAL, "asleep for a moment")) == SIGNAL:
+                result = SIGNAL
+        elif result:
             return result
-        result = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
+        else:
+            result = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
 
 
 def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
@@ -310,6 +333,49 @@ def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:
         if baton:
             yield from sync_queue_pass_baton(world)
     return entitled
+
+
+# ---- condition: the way of one sleeper from its queue to the lock, which the mover holds -----------------------------
+
+
+def move_to_lock(world: World, place: int) -> Thread:
+    yield "move_to_lock"
+    if world.words["lock"] not in (HELD, CONTENDED):
+        return False
+    world.words["lock"] = CONTENDED
+    yield "move_to_lock"
+    world.words[place] = MOVING
+    yield "move_to_lock"
+    if not world.requeue(place, MOVING, "lock"):
+        return False
+    yield "move_to_lock"
+    if world.words["lock"] != CONTENDED:
+        yield "move_to_lock"
+        world.wake("lock", NORMAL | URGENT)
+        return False
+    yield "move_to_lock"
+    world.words[place] = WOKEN
+    return True
+
+
+def condition_notify(world: World, place: int) -> Thread:
+    if not (yield from move_to_lock(world, place)):
+        yield "unlock_and_wake"
+        world.words[place] = WOKEN
+        yield "sync_wake"
+        world.wake(place, NORMAL)
+
+
+def condition_wait(world: World, me: int) -> Thread:
+    """From its sleep in the queue on; whether it has the lock: a signal handler raises where it waits for that."""
+    while (yield from sync_queue_wait(world, me)):
+        yield "signal handler"
+    if (yield from take(world, False)):
+        return True
+    if world.data["interrupted"]:
+        yield "signal handler"
+        return False
+    return (yield from sync_lock_wait(world, me))
 
 
 # ---- semaphore: python_event.c, and sleep_in() of python_sync.c -----------------------------------------------------

@@ -106,6 +106,52 @@ def test_semaphore(takers: int, gives: tuple[int, ...], events: dict[int, tuple[
     print(f"states: {explore(semaphores(takers, *gives), nothing, counted(sum(gives)), events)}")
 
 
+# ---- condition ------------------------------------------------------------------------------------------------------
+
+
+def notifier(world: World, sleeper: int) -> Thread:
+    yield from sync_model.condition_notify(world, sleeper)
+    world.inside -= 1
+    yield from sync_model.sync_lock_release(world)
+
+
+def notified(world: World, me: int) -> Thread:
+    if (yield from sync_model.condition_wait(world, me)):
+        world.inside += 1
+        yield "inside"
+        world.inside -= 1
+        yield from sync_model.sync_lock_release(world)
+
+
+def passer_by(world: World) -> Thread:
+    """Takes the lock if it is free."""
+    if (yield from sync_model.sync_lock_try(world)):
+        world.inside += 1
+        yield "inside"
+        world.inside -= 1
+        yield from sync_model.sync_lock_release(world)
+
+
+def conditions(users: int, passers_by: int) -> Callable[[], tuple[World, list[Thread]]]:
+    """A thread that sleeps, one that holds the lock and notifies it, others that want the lock."""
+
+    def make() -> tuple[World, list[Thread]]:
+        words = {"lock": sync_model.HELD, "urgent": 0, 0: ASLEEP}
+        world = World(words=words, inside=1, data={"interrupted": False})
+        others = [lock_user(world, 2 + at, 1) for at in range(users)] + [passer_by(world) for _ in range(passers_by)]
+        return world, [notified(world, 0), notifier(world, 0), *others]
+
+    return make
+
+
+def lock_is_left(world: World) -> str:
+    return "" if world.words["lock"] == FREE and world.words["urgent"] == 0 else "the lock is left behind"
+
+
+def test_condition() -> None:
+    print(f"states: {explore(conditions(1, 1), two_inside, lock_is_left, {0: (SIGNAL,)})}")
+
+
 # ---- what the explorer finds ----------------------------------------------------------------------------------------
 
 
@@ -164,3 +210,14 @@ def test_a_sleeper_who_does_not_say_so_is_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sync_model, "semaphore_ask", ask_nobody)
     with pytest.raises(Wrong, match="nobody wakes"):
         explore(semaphores(2, 2), nothing, counted(2))
+
+
+def wake_nobody(world: World) -> Thread:
+    """Who was interrupted may have had the lock's wake-up, and goes without the lock."""
+    yield "sync_queue_wait"
+
+
+def test_a_wakeup_that_is_taken_along_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_model, "wake_another", wake_nobody)
+    with pytest.raises(Wrong, match="nobody wakes"):
+        explore(conditions(1, 1), two_inside, lock_is_left, {0: (SIGNAL,)})

@@ -273,8 +273,13 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
         else /* NORMAL: moved to a lock, it must not be taken for an urgent one */
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
     }
-    if (result == EINTR)
+    if (result == EINTR) {
         place->interrupted = 1;
+        /* Moved in a sleep on SYNC_MOVING, it may have had the lock's wake-up since; and a handler that raises may take it away
+         * without the lock, or keep it from there long.  So that wake-up goes to another. */
+        if (place->lock)
+            wake_one(&place->lock->word, NORMAL | URGENT);
+    }
     innermost = place->outer;
     return 0;
 }
