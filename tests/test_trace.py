@@ -415,6 +415,24 @@ def test_a_forked_child_is_not_in_it(tmp_path: Path) -> None:
     assert [event["args"]["name"] for event in found.named("thread_name")] == ["MainThread"]
 
 
+def test_what_runs_when_the_record_lets_go_of_code_may_be_recorded(tmp_path: Path) -> None:
+    """It knows code objects by address and so keeps them; the end of one calls the program back."""
+    assert traced(
+        "import threading, weakref\n"
+        "gone = []\n"
+        "def call_back(_):\n"
+        "    gone.append(threading.Event())\n"
+        "kept = []\n"
+        "for number in range(3000):\n"
+        "    names = {'threading': threading}\n"
+        "    exec('def make(): threading.Event()', names)\n"
+        "    kept.append(weakref.ref(names['make'].__code__, call_back))\n"
+        "    names['make']()\n"
+        "assert len(gone) > 1000\n",
+        tmp_path,
+    )
+
+
 def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
     assert traced("raise SystemExit(3)\n", tmp_path, status=3)
     assert traced("1/0\n", tmp_path, status=1)

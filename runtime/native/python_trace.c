@@ -30,6 +30,7 @@ static struct made {
 
 static PyObject *texts;   /* text -> number */
 static PyObject *insides; /* how the names of files begin whose lines tell nobody anything: threading.py, queue.py ... */
+static PyObject *dropped; /* code objects that sites have let go of */
 static atomic_int naming;
 
 /* ---- texts ----------------------------------------------------------------------------------------------------------- */
@@ -71,7 +72,12 @@ static struct site *site_of(PyFrameObject *frame)
     struct site *site = &sites[(((uintptr_t)code >> 4) * 31 + (unsigned)instruction) % SITES];
 
     if (site->code != code || site->instruction != instruction) {
-        Py_XSETREF(site->code, (PyCodeObject *)Py_NewRef(code));
+        /* Its end may run callbacks of the program's, which must neither find `naming` locked nor run before a sleep. */
+        if (site->code && site->code != code && PyList_Append(dropped, (PyObject *)site->code) < 0)
+            PyErr_Clear(); /* then it stays for good */
+        else
+            Py_XDECREF(site->code);
+        site->code = (PyCodeObject *)Py_NewRef(code);
         site->instruction = instruction;
         site->inner = is_inside(code->co_filename);
         site->text = number_of(
@@ -142,6 +148,15 @@ static void go_on(struct quiet *quiet)
         PyGC_Enable();
 }
 
+/* Where anything may run. */
+static void drop(void)
+{
+    Py_ssize_t count = PyList_GET_SIZE(dropped);
+
+    if (count && PyList_SetSlice(dropped, 0, count, NULL) < 0)
+        PyErr_Clear();
+}
+
 /* ---- what is recorded ------------------------------------------------------------------------------------------------ */
 
 void trace_made(PyObject *op)
@@ -150,6 +165,7 @@ void trace_made(PyObject *op)
 
     *made_of(op) = (struct made){op, here()};
     go_on(&quiet);
+    drop();
 }
 
 void trace_blocked(PyObject *op, const void *key, unsigned long ticket)
@@ -198,7 +214,7 @@ static PyObject *begin(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&nyO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &PyTuple_Type,
                           &prefixes))
         return NULL;
-    if (!texts && !(texts = PyDict_New())) {
+    if ((!texts && !(texts = PyDict_New())) || (!dropped && !(dropped = PyList_New(0)))) {
         Py_DECREF(path);
         return NULL;
     }
