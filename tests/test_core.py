@@ -797,53 +797,6 @@ def test_what_a_program_says_of_exceptions(child: Child) -> None:
     assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
-# ---- recursion -----------------------------------------------------------------------------------------
-
-
-def test_deep_recursion_is_a_recursion_error(child: Child) -> None:
-    def recurse() -> None:
-        import json
-        import pickle
-        import re
-
-        def python(n: int) -> int:
-            return python(n + 1) + 1
-
-        def through_c(n: int) -> int:
-            return max([n], key=lambda _: through_c(n + 1))
-
-        nested: list[Any] = []
-        for _ in range(100_000):
-            nested = [nested]
-        attempts: dict[str, Any] = {
-            "python": lambda: python(0),
-            "through C": lambda: through_c(0),
-            "json": lambda: json.loads("[" * 200_000),
-            "dumps": lambda: json.dumps(nested),
-            "repr": lambda: repr(nested),
-            "pickle": lambda: pickle.dumps(nested),
-            "re": lambda: re.compile("(" * 20_000 + ")" * 20_000),
-        }
-        failed = []
-
-        def run() -> None:
-            for name, attempt in attempts.items():
-                try:
-                    attempt()
-                except RecursionError:
-                    failed.append(name)
-
-        for _ in range(2):
-            thread = runtime.Thread(target=run)
-            thread.start()
-            thread.join()
-        assert failed == list(attempts) * 2, failed
-        while nested:  # taken apart by hand
-            nested = nested.pop()
-
-    child(recurse)
-
-
 # ---- fork ----------------------------------------------------------------------------------------------
 
 
