@@ -391,12 +391,12 @@ def keep_warm(n: int) -> None:
     thread that has ended reaches the next one.
 
     A thread finds what it would have inherited from its creator, whatever the one before has done.  Signal mask, name,
-    signal stack and rounding mode are set.  Affinity, policy, priorities, timer slack, ids and capabilities are
-    compared, by the thread at its end and by the next one's creator: where they differ, the LWP ends, and the thread
-    gets a new one.  So it is too with flags of clone, CLONE_FS or CLONE_FILES unshared, pending signals, a robust
-    mutex still held, and where there is a seccomp filter.  What is not seen, and needs a program that changes it in
-    single threads: namespaces, real and saved ids, supplementary groups, NUMA policy, personality, what only exec
-    looks at, and the lesser prctl(2)s.
+    signal stack and rounding mode are set.  Affinity, policy, priorities, timer slack, file system ids and capabilities
+    are compared, by the thread at its end and by the next one's creator: where they differ, the LWP ends, and the
+    thread gets a new one.  So it is too with flags of clone, CLONE_FS or CLONE_FILES unshared, pending signals, a
+    robust mutex still held, and where there is a seccomp filter or no kcmp(2).  What is not seen, and needs a program
+    that changes it in single threads: namespaces, real and saved ids, supplementary groups, NUMA policy, personality,
+    what only exec looks at, and the lesser prctl(2)s.
     """
     if n < 0:
         raise ValueError(f"n must not be negative, not {n}")

@@ -24,9 +24,11 @@ from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None, use_errno=False)
 
+KCMP = {"x86_64": 312, "aarch64": 272}[os.uname().machine]
 pytestmark = pytest.mark.skipif(
-    not re.search(r"^Seccomp:\t0$", Path("/proc/self/status").read_text(), re.MULTILINE),
-    reason="where there is a seccomp filter no LWP is kept",
+    not re.search(r"^Seccomp:\t0$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    or libc.syscall(KCMP, os.getpid(), os.getpid(), 2, 0, 0) != 0,  # KCMP_FILES
+    reason="where there is a seccomp filter, or no kcmp(2), no LWP is kept",
 )
 
 

@@ -1,5 +1,6 @@
 #include "warm.h"
 
+#include "arch/arch.h"
 #include "context.h"
 #include "glibc.h"
 #include "green_lwp.h"
@@ -54,8 +55,7 @@ struct attributes {
 /* Whether the calling thread has the process's descriptors and directories: unshare(2) may have given it its own. */
 static int shares_files(void)
 {
-    void *me = (void *)pthread_self();
-    pid_t tid = green_lwp_tid(*(pid_t *)glibc_field(me, glibc.tid), me);
+    pid_t tid = green_lwp_tid(*(pid_t *)glibc_field((void *)pthread_self(), glibc.tid), arch_thread_pointer());
 
     return tid == process
         || (syscall(SYS_kcmp, process, tid, KCMP_FILES, 0, 0) == 0 && syscall(SYS_kcmp, process, tid, KCMP_FS, 0, 0) == 0);
