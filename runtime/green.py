@@ -24,26 +24,23 @@ class Deadlock(RuntimeError):
 
 
 class Scheduler(native.SchedulerBase):
-    """Runs threads on the LWP of the thread that calls run(), instead of on LWPs of their own.
+    """Runs threads on few LWPs, instead of on one of its own for each.
 
     To CPython and the C library each is a thread: its own get_ident(), threading.local, errno, context variables and C
-    stack.  What sleeps in a primitive of `runtime.sync`, in join(), in sleep() here or in yield_() leaves the LWP to
-    the others; any other call that blocks (time.sleep, input and output, a stock lock) stops them all, and so does one
-    that computes: nothing is taken from a thread by force.
+    stack.  What sleeps in a primitive of `runtime.sync`, in join(), in sleep() and wait_fd() here or in yield_() leaves
+    the LWP to the others.
 
-    lwps: how many LWPs run them: 1.  ValueError for others.
-    RuntimeError: where a context can't be left in user space (the processor's shadow stack is in use).
+    lwps: 1: the LWP of the thread that calls run().  Any other call that blocks (input and output, a stock lock) stops
+    all its threads, and so does one that computes.  More, up to 1024: LWPs of its own, of which one runs; when it
+    doesn't get on for 2 ms, in a call that blocks or since a thread computes, another one takes over.
+    ValueError: lwps is out of bounds.  RuntimeError: a context can't be left in user space here (the processor's shadow
+    stack is in use).
     """
 
     def __init__(self, lwps: int = 1) -> None:
-        if lwps != 1:
-            raise ValueError(f"a Scheduler has one LWP as yet, not {lwps}")
         from runtime.thread import Thread  # which is made of this
 
         self._thread_class = Thread
-
-    def __new__(cls, lwps: int = 1) -> Scheduler:
-        return super().__new__(cls)
 
     def spawn(self, target: Callable[..., object], *args: Any) -> Thread:
         """Starts a Thread that calls target(*args) here; it runs when run() does, or, within that, when it is its turn.
@@ -55,7 +52,7 @@ class Scheduler(native.SchedulerBase):
         return thread
 
     def run(self) -> None:
-        """Lends the calling thread's LWP to the green threads until all that are not daemons have ended.
+        """Runs the green threads until all that are not daemons have ended, on the caller's LWP if there is only one.
 
         Signal handlers run meanwhile, in the main thread as always; if one raises, or a Deadlock is found, run() does,
         and may be called again.  Those that have not ended go on then, at the latest at the end of the program; a

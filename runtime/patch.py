@@ -134,23 +134,27 @@ def _modules() -> Iterator[ModuleType]:
             yield module
 
 
-def install(*, green: bool = False) -> None:
+def install(*, green: bool = False, lwps: int = 1) -> None:
     """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
 
-    green: threads of threading and _thread are green threads, on the LWP of the calling thread, which ought to be the
-    main one: they run while it sleeps in a primitive, or in what of the standard library leaves the LWP to others then
-    (`runtime.blocking`): time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess.
+    green: threads of threading and _thread are green threads, on `lwps` LWPs, see Scheduler.  With one it is that of
+    the calling thread, which ought to be the main one: they run while it sleeps in a primitive, or in what of the
+    standard library leaves the LWP to others then (`runtime.blocking`): time.sleep, sockets, ssl, select, selectors,
+    os.read, os.write, os.waitpid, subprocess.  With more the calling thread stays what it is.
+    ValueError: lwps without green, or out of bounds.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one.
     """
     if _undo:
         if green and threading.Thread._lwp_scheduler is None:  # type: ignore[attr-defined]
             raise RuntimeError("install() is in force without green threads; uninstall() first")
         return
-    lent = Scheduler() if green else None
-    if lent:
-        lent._lend()
+    if lwps != 1 and not green:
+        raise ValueError(f"lwps is for green threads, which were not asked for: {lwps}")
+    on = Scheduler(lwps) if green else None
+    if on:
+        on._lend()
     for name, value in thread.derived.items():
         # To stay: threads made meanwhile need them, and those that threading makes have them all themselves.
         setattr(threading.Thread, name, value)
@@ -159,10 +163,10 @@ def install(*, green: bool = False) -> None:
     for cls in _CLASSES:
         _replace(cls, "__module__", "threading")
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
-    if lent:
+    if on:
         from runtime import blocking  # imports much, which other programs may not need
 
-        _replace(threading.Thread, "_lwp_scheduler", lent)
+        _replace(threading.Thread, "_lwp_scheduler", on)
         stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)
         for cls, name, method in blocking.METHODS:
             _replace(cls, name, method)
@@ -178,9 +182,9 @@ def uninstall() -> None:
     Green threads that have not ended go on at the end of the program, unless they are daemons.
     RuntimeError: they are on another thread's LWP, and only that may do this.
     """
-    lent = threading.Thread._lwp_scheduler if _undo else None  # type: ignore[attr-defined]
-    if lent:
-        lent._take_back()
+    on = threading.Thread._lwp_scheduler if _undo else None  # type: ignore[attr-defined]
+    if on:
+        on._take_back()
     while _undo:
         _undo.pop()()
 
@@ -191,10 +195,10 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def installed(*, green: bool = False) -> Iterator[None]:
+def installed(*, green: bool = False, lwps: int = 1) -> Iterator[None]:
     """install() for the time of a `with`; if it was in force before, it stays."""
     before = is_installed()
-    install(green=green)
+    install(green=green, lwps=lwps)
     try:
         yield
     finally:

@@ -25,15 +25,21 @@ libc = ctypes.CDLL(None)
 pytestmark = pytest.mark.timeout(20)  # who parks the LWP instead of the green thread stops all
 
 
+@pytest.fixture(params=[1, 3], ids=["one LWP", "three LWPs"])
+def green(request: pytest.FixtureRequest) -> Iterator[Scheduler]:
+    yield Scheduler(request.param)
+    request.node.funcargs.pop("green")  # else it would be there, with its epoll, until after the look at what is left
+
+
 @pytest.fixture
-def green() -> Scheduler:
+def on_one() -> Scheduler:
     return Scheduler()
 
 
 # ---- a green thread is a thread ------------------------------------------------------------------------------
 
 
-def test_many_threads_one_lwp(green: Scheduler) -> None:
+def test_many_threads_one_lwp(on_one: Scheduler) -> None:
     seen = []
 
     def look(number: int) -> None:
@@ -44,17 +50,17 @@ def test_many_threads_one_lwp(green: Scheduler) -> None:
             assert thread.is_alive()
             yield_()
 
-    threads = [green.spawn(look, number) for number in range(3)]
+    threads = [on_one.spawn(look, number) for number in range(3)]
     assert seen == [], "nobody runs it yet"
-    assert green.unfinished == 3
-    green.run()
-    assert green.unfinished == 0
+    assert on_one.unfinished == 3
+    on_one.run()
+    assert on_one.unfinished == 0
     assert [entry[:2] for entry in seen] == [(turn, number) for turn in range(3) for number in range(3)], "in turn"
-    assert {entry[3] for entry in seen} == {threading.get_native_id()} == {green.tid}
+    assert {entry[3] for entry in seen} == {threading.get_native_id()} == {on_one.tid}
     assert [entry[2] for entry in seen[:3]] == [thread.ident for thread in threads]
     assert len({thread.ident for thread in threads}) == 3
     assert [entry[4] for entry in seen[:3]] == threads
-    assert {thread.native_id for thread in threads} == {green.tid}
+    assert {thread.native_id for thread in threads} == {on_one.tid}
     assert not any(thread.is_alive() or thread in threading.enumerate() for thread in threads)
     for thread in threads:
         thread.join()
@@ -73,13 +79,62 @@ def test_thread_takes_a_scheduler(green: Scheduler) -> None:
     assert done == ["target", "derived"]
 
 
-def test_what_a_scheduler_refuses(green: Scheduler) -> None:
-    with pytest.raises(ValueError, match="one LWP as yet, not 2"):
-        Scheduler(lwps=2)
+def test_lwps_of_its_own() -> None:
+    """Its threads run on them, one after another; when all have ended they are gone."""
+    green, seen = Scheduler(3), []
+
+    def look(number: int) -> None:
+        for turn in range(3):
+            seen.append((turn, number, threading.get_native_id()))
+            yield_()
+
+    for number in range(3):
+        green.spawn(look, number)
+    green.run()
+    assert sorted(entry[:2] for entry in seen) == [(turn, number) for turn in range(3) for number in range(3)]
+    assert threading.get_native_id() not in {entry[2] for entry in seen}
+
+
+def test_another_lwp_takes_over(child: Child) -> None:
+    """When a thread waits for something that green threads can't help, or computes."""
+
+    def take_over() -> None:
+        green, turns, read_end, write_end = scheduler.Scheduler(3), [], *os.pipe()
+
+        def blocks() -> None:
+            assert os.read(read_end, 1) == b"."
+
+        def computes() -> None:
+            while len(turns) < 20:
+                pass
+
+        def turn() -> None:
+            while len(turns) < 20:
+                turns.append(threading.get_native_id())
+                scheduler.sleep(0.001)
+            os.write(write_end, b"..")
+
+        for what in (blocks, blocks):
+            green.spawn(what)
+        green.spawn(turn)
+        green.run()
+        assert len(turns) == 20
+        turns.clear()
+        green.spawn(computes)
+        green.spawn(turn)
+        green.run()
+
+    child(take_over)
+
+
+def test_what_a_scheduler_refuses(on_one: Scheduler) -> None:
+    for lwps in (0, -1, 1025):
+        with pytest.raises(ValueError, match=f"from 1 to 1024, not {lwps}"):
+            Scheduler(lwps=lwps)
     with pytest.raises(TypeError, match="scheduler must be a Scheduler or None, not int"):
         Thread(scheduler=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no LWP of its own"):
-        Thread(scheduler=green, flags=runtime.THREAD_FLAGS)
+        Thread(scheduler=on_one, flags=runtime.THREAD_FLAGS)
     for wrong, error in ((-1, ValueError), (None, TypeError), ("1", TypeError), (float("nan"), ValueError)):
         with pytest.raises(error):
             sleep(wrong)  # type: ignore[arg-type]
@@ -91,12 +146,12 @@ def test_what_a_scheduler_refuses(green: Scheduler) -> None:
         except RuntimeError as caught:
             raised.append(caught)
 
-    green.spawn(run_again, green)
-    green.spawn(run_again, Scheduler())
-    lwp_runs_it = Thread(target=run_again, args=(green,))
-    green.spawn(lwp_runs_it.start)
-    green.spawn(lwp_runs_it.join)
-    green.run()
+    on_one.spawn(run_again, on_one)
+    on_one.spawn(run_again, Scheduler())
+    lwp_runs_it = Thread(target=run_again, args=(on_one,))
+    on_one.spawn(lwp_runs_it.start)
+    on_one.spawn(lwp_runs_it.join)
+    on_one.run()
     assert sorted(map(str, raised)) == [
         "another thread runs this scheduler",
         "the calling thread is on a scheduler itself",
@@ -134,7 +189,7 @@ def test_what_is_a_threads_own(green: Scheduler) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_an_exception_ends_only_its_thread(green: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_ends_only_its_thread(on_one: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_type, args.thread)))
     after: list[int] = []
@@ -147,8 +202,8 @@ def test_an_exception_ends_only_its_thread(green: Scheduler, monkeypatch: pytest
             assert sys.exc_info()[0] is KeyError
             after.append(1 // 0)
 
-    threads = [green.spawn(divide), green.spawn(sys.exit, 3), green.spawn(after.append, 1)]
-    green.run()
+    threads = [on_one.spawn(divide), on_one.spawn(sys.exit, 3), on_one.spawn(after.append, 1)]
+    on_one.run()
     assert told == [(SystemExit, threads[1]), (ZeroDivisionError, threads[0])]
     assert after == [1]
 
@@ -226,7 +281,7 @@ def test_tracing_is_a_threads_own(green: Scheduler) -> None:
     assert sys.gettrace() is before
 
 
-def test_switching_is_no_system_call(green: Scheduler) -> None:
+def test_switching_is_no_system_call(on_one: Scheduler) -> None:
     def turn() -> None:
         for _ in range(5_000):
             yield_()
@@ -235,9 +290,9 @@ def test_switching_is_no_system_call(green: Scheduler) -> None:
         return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
     for _ in range(4):
-        green.spawn(turn)
+        on_one.spawn(turn)
     before, switches_before = sleeps(), scheduler.green_statistics().switches
-    green.run()
+    on_one.run()
     assert scheduler.green_statistics().switches - switches_before >= 20_000
     assert sleeps() - before < 100
 
@@ -690,7 +745,7 @@ def test_the_end_while_a_daemon_runs_green_threads(child: Child) -> None:
     assert child(ends).stdout == "late\n"
 
 
-def test_many(green: Scheduler) -> None:
+def test_many(on_one: Scheduler) -> None:
     gate, count = sync.Event(), []
     number = 5_000
 
@@ -699,13 +754,13 @@ def test_many(green: Scheduler) -> None:
         count.append(1)
 
     for _ in range(number):
-        green.spawn(wait)
+        on_one.spawn(wait)
 
     def let_go() -> None:
         assert scheduler.statistics().alive == number + 1
         assert len(os.listdir("/proc/self/task")) < 50
         gate.set()
 
-    green.spawn(let_go)
-    green.run()
+    on_one.spawn(let_go)
+    on_one.run()
     assert len(count) == number

@@ -154,6 +154,9 @@ def test_install_and_uninstall() -> None:
     assert "recv" not in vars(__import__("socket").socket)
     with patch.installed(), pytest.raises(RuntimeError, match="in force without green threads"):
         patch.install(green=True)
+    with pytest.raises(ValueError, match="lwps is for green threads"):
+        patch.install(lwps=2)
+    assert not patch.is_installed()
 
 
 BLOCKS = {
@@ -184,10 +187,12 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-@pytest.mark.parametrize("main", [False, True], ids=["a green thread", "the main thread"])
-def test_what_blocks_lets_others_run(name: str, main: bool, child: Child) -> None:
-    def blocks(text: str, main: bool) -> None:
-        runtime.install(green=True)
+@pytest.mark.parametrize(
+    ("main", "lwps"), [(False, 1), (True, 1), (False, 2)], ids=["a green thread", "the main thread", "two LWPs"]
+)
+def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Child) -> None:
+    def blocks(text: str, main: bool, lwps: int) -> None:
+        runtime.install(green=True, lwps=lwps)
         import asyncio
         import queue
         import select
@@ -243,10 +248,10 @@ def test_what_blocks_lets_others_run(name: str, main: bool, child: Child) -> Non
             thread.start()
             thread.join()
         if "getaddrinfo" not in text and "system" not in text:
-            assert len(os.listdir("/proc/self/task")) == 1
+            assert len(os.listdir("/proc/self/task")) == (1 if lwps == 1 else 1 + lwps)
         sys.stdout.flush()
 
-    result = child(blocks, BLOCKS[name], main)
+    result = child(blocks, BLOCKS[name], main, lwps)
     assert result.stdout == "done\n"
     assert result.stderr == ""
 
@@ -410,9 +415,10 @@ def test_errors_are_stocks(child: Child) -> None:
     assert [text.replace("connect_ex()", "connect()") for text in green] == stock
 
 
-def test_fork_with_green_threads_installed(child: Child) -> None:
-    def fork() -> None:
-        runtime.install(green=True)
+@pytest.mark.parametrize("lwps", [1, 2])
+def test_fork_with_green_threads_installed(lwps: int, child: Child) -> None:
+    def fork(lwps: int) -> None:
+        runtime.install(green=True, lwps=lwps)
         import multiprocessing
         import select
 
@@ -443,7 +449,7 @@ def test_fork_with_green_threads_installed(child: Child) -> None:
         os.write(write, b"1")
         reader.join()
 
-    child(fork)
+    child(fork, lwps)
 
 
 def test_signals_while_the_main_thread_waits(child: Child) -> None:
@@ -512,6 +518,10 @@ def test_run_green() -> None:
     assert "of them green" in done.stderr
     assert lwp("run", "-c", program).stdout == "2\n"
     assert "of them green" not in lwp("run", "--report", "-c", program).stderr
+    done = lwp("run", "--green", "--lwps", "3", "-c", program)
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+    for wrong in (("--green", "--lwps", "0"), ("--lwps", "2")):
+        assert lwp("run", *wrong, "-c", program).returncode == 2
     refused = lwp("run", "--green", "--children", "-c", program)
     assert refused.returncode == 2
     assert "can't go together as yet" in refused.stderr

@@ -39,13 +39,13 @@ class Program:
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int  #: bytes for its records
-    green: bool  #: its threads on one LWP
+    lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             _forget_click()
-        _install(self.stack_size, self.report, self.children, self.green)
+        _install(self.stack_size, self.report, self.children, self.lwps)
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog)
         if self.trace is not None:
@@ -71,7 +71,7 @@ def _forget_click() -> None:
         del sys.modules[name]
 
 
-def _install(stack_size: int | None, report: bool, children: bool, green: bool) -> None:
+def _install(stack_size: int | None, report: bool, children: bool, lwps: int) -> None:
     import atexit
     import threading
 
@@ -89,7 +89,7 @@ def _install(stack_size: int | None, report: bool, children: bool, green: bool) 
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
     if children:
         pass_on(stack_size)
-    runtime.install(green=green)
+    runtime.install(green=lwps > 0, lwps=lwps or 1)
 
 
 def _watch(live: bool, patience: float | None) -> None:
@@ -376,18 +376,19 @@ class _Run(click.Command):
                 if at <= len(args):  # else the value is missing, which click tells
                     args = [*args[:at], "--", *args[at:]]
                 break
-            at += 2 if args[at] in ("--stack-size", "--watchdog", "--trace", "--trace-size") else 1
+            at += 2 if args[at] in ("--stack-size", "--watchdog", "--trace", "--trace-size", "--lwps") else 1
         return super().parse_args(ctx, args)
 
 
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--green] [--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--trace FILE] "
+    options_metavar="[--green [--lwps N]] [--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--trace FILE] "
     "[--children]",
     short_help="Run a program, its threads made here.",
 )
-@click.option("--green", is_flag=True, help="Green threads: all on one LWP, each runs while the others wait.")
+@click.option("--green", is_flag=True, help="Green threads: on few LWPs, each runs while the others wait.")
+@click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="On how many: 1, the main thread's, or more.")
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
 @click.option(
@@ -417,6 +418,7 @@ class _Run(click.Command):
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]")
 def run(
     green: bool,
+    lwps: int | None,
     stack_size: int | None,
     report: bool,
     watchdog: float | None,
@@ -439,9 +441,9 @@ def run(
     size from the environment (LWP_CHILDREN, LWP_STACK_SIZE), whatever their options, but for -S; not if they are
     given an environment without it, or belong to another Python installation.
 
-    --green puts all its threads on one LWP. They take turns where they wait: in locks, queues and the like, join,
-    time.sleep, sockets, pipes, select, subprocess. What else waits, or computes, holds all up; see
-    `python -c 'help("runtime.blocking")'`.
+    --green puts all its threads on the main thread's LWP. They take turns where they wait: in locks, queues and the
+    like, join, time.sleep, sockets, pipes, select, subprocess. What else waits, or computes, holds all up. With --lwps
+    2 or more they are on LWPs of their own, one at a time; when the one doesn't get on, another takes over.
 
     --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.
@@ -464,6 +466,8 @@ def run(
     """
     if module is not None and code is not None:
         raise click.UsageError("-m and -c can't go together")
+    if lwps is not None and not green:
+        raise click.UsageError("--lwps is for --green")
     if green and children:
         raise click.UsageError(
             "--green and --children can't go together as yet: the children's threads would have LWPs"
@@ -478,7 +482,7 @@ def run(
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
-    options = (stack_size, report, children, watchdog, live, trace, trace_size or _TRACE_SIZE, green)
+    options = (stack_size, report, children, watchdog, live, trace, trace_size or _TRACE_SIZE, (lwps or 1) if green else 0)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:

@@ -31,6 +31,8 @@ SOURCES = [
     "poller.c",
     "green_lwp.c",
     "green.c",
+    "carrier.c",
+    "scheduler.c",
     "warm.c",
     "lwp.c",
     "sampler.c",

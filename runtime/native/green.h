@@ -1,19 +1,17 @@
-/* Many contexts on one LWP: green threads.
+/* Green threads: contexts that a scheduler runs, on LWPs that it is lent or makes (carriers).
  *
- * A scheduler has a queue of contexts that could go on.  Where one of them would sleep (park.h), gives its turn away or ends, its
- * LWP goes on in the next, in user space.  Nothing here knows Python: what a green thread has of its own, CPython and glibc find
- * through its thread pointer, as in any thread.
+ * Where one would sleep (park.h), gives its turn away or ends, its LWP goes on in the next, in user space.  Nothing here knows
+ * Python: what a green thread has of its own, CPython and glibc find through its thread pointer, as in any thread.
  *
- * The LWP is lent by a thread that attaches itself to the scheduler.  It is one of the contexts then, the native one: the others
- * run while it sleeps.  When nobody can go on, the LWP sleeps in the kernel, on the stack of whoever was the last.
- *
- *   QUEUED   could go on                   -> RUNNING  its turn
- *   RUNNING  the one that the LWP is in    -> QUEUED   it yields     -> ASLEEP  it parks     -> ENDED
- *   ASLEEP   in sleepers.c, perhaps with a timer     -> QUEUED  woken, or the time is up
+ *   QUEUED   could go on                              -> RUNNING  its turn
+ *   RUNNING  the one that a carrier is in             -> QUEUED   it yields     -> ASLEEP  it parks     -> ENDED
+ *   ASLEEP   in sleepers.c, perhaps with a timer      -> QUEUED   woken, or the time is up
  *   ENDED    its stack is still stood on, until the next one has arrived and calls gone()
  *
  * All but the sleepers' table is under the scheduler's lock.  Who leaves takes it, who arrives releases it: nobody can let a thread
- * go on that has not been left yet.  Lock order: the scheduler's, then a bucket's of sleepers.c. */
+ * go on that has not been left yet.  Lock order: a poller's, the scheduler's, a bucket's of sleepers.c.
+ *
+ * green.c has the threads' side, carrier.c the LWPs', scheduler.c whose LWPs they are. */
 #ifndef RUNTIME_GREEN_H
 #define RUNTIME_GREEN_H
 
@@ -22,23 +20,21 @@
 #include "timers.h"
 
 struct scheduler;
+struct carrier;
 
 struct green {
     struct scheduler *scheduler;
-    void *sp, *tp;       /* where it goes on */
-    struct green *next;  /* in the queue */
+    struct carrier *carrier; /* that it is in, or was last */
+    atomic_int tid;          /* its LWP's; 0 before the first turn */
+    void *sp, *tp;           /* where it goes on */
+    struct green *next;      /* in the queue */
     struct sleeper sleeper;
     struct timer timer;
     void (*entry)(void *arg);
     void *arg;
     void (*gone)(struct green *green);
-    int waited;          /* scheduler_waited() counts it */
+    int waited;              /* scheduler_waited() counts it */
 };
-
-/* NULL with errno set. */
-struct scheduler *scheduler_new(void);
-/* Nobody refers to it any more but its threads. */
-void scheduler_free(struct scheduler *scheduler);
 
 /* Makes a context run there: calls entry(arg), which ends by green_end().  What lies in the TLS block at its thread pointer is
  * complete.  gone(): called when its stack is left for good, by whoever runs next. */
@@ -53,27 +49,42 @@ void green_yield(void);
  * why it can't be waited for (poll(2), epoll_ctl(2)).  What is always ready, as files are, is so at once. */
 int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
 
-/* The calling thread lends its LWP.  0; EBUSY: another thread does; EDEADLK: the caller is on a scheduler. */
+/* With one LWP it is the one that a thread lends, by attaching itself; that thread is one of the green ones then, the native one,
+ * and the others run while it sleeps.  With more they are its own, which somebody gives it, by scheduler_carry() in each.
+ * NULL with errno set. */
+struct scheduler *scheduler_new(int lwps);
+/* Nobody refers to it any more but its threads. */
+void scheduler_free(struct scheduler *scheduler);
+
+/* 0; EBUSY: another thread lends it its LWP; EDEADLK: the caller is on a scheduler. */
 int scheduler_attach(struct scheduler *scheduler);
 void scheduler_detach(struct scheduler *scheduler);
 
 /* Whether it is the calling thread that is attached. */
 int scheduler_lent_by_me(struct scheduler *scheduler);
 
-/* The scheduler that the calling thread is on, green or attached; NULL: none. */
-struct scheduler *scheduler_here(void);
+/* Whether it has LWPs of its own.  They are wanted from scheduler_serve() to scheduler_stop(): 0, or EBUSY and EDEADLK as above.  How
+ * many are still to be made, which count as made when that was asked.  In each: returns some time after scheduler_stop(). */
+int scheduler_own_lwps(struct scheduler *scheduler);
+int scheduler_serve(struct scheduler *scheduler);
+int scheduler_lacks(struct scheduler *scheduler);
+void scheduler_lacks_another(struct scheduler *scheduler); /* one could not be made */
+void scheduler_carry(struct scheduler *scheduler);
+void scheduler_stop(struct scheduler *scheduler);
+void scheduler_stop_all(void);
 
-/* A word: how many threads are waited for and have not ended.  Who sleeps on it is woken when it gets to 0. */
-atomic_int *scheduler_waited(struct scheduler *scheduler);
+/* How many threads are waited for and have not ended.  Sleeps until there are none: 0, or EINTR: a signal came, or they are stuck. */
+int scheduler_waited(struct scheduler *scheduler);
+int scheduler_await(struct scheduler *scheduler);
 
 /* One that has threads which are waited for, or NULL: what is left to do at the end of a program. */
 struct scheduler *scheduler_unfinished(void);
 
-/* The LWP that is lent to it, or was last; 0 before. */
+/* An LWP that carries it, or did last; 0 before. */
 int scheduler_tid(struct scheduler *scheduler);
 
-/* The thread pointer of the attached thread. */
-void *scheduler_native(struct scheduler *scheduler);
+/* The thread pointer of the thread whose LWP the caller, which is on a scheduler, is on. */
+void *green_native(void);
 
 /* Since the process began: threads, times that an LWP went from one to another, and that it slept because none could go on. */
 struct green_counts {
@@ -81,11 +92,11 @@ struct green_counts {
 };
 struct green_counts green_count(void);
 
-/* Called when all sleep, without a timeout, and the process has nobody else who could wake one; then the native thread's wait
- * returns EINTR.  For the floor above, which can say so.  NULL: they sleep on. */
+/* Called when all sleep, without a timeout, and the process has nobody else who could wake one; then the wait of the
+ * native thread, or of who is in scheduler_await(), returns EINTR.  For the floor above, which can say so.  NULL: they sleep on. */
 extern void (*green_stuck)(void);
 
-/* In a forked child: the caller is the only thread.  If it was on a scheduler, that is empty, and it is attached to it. */
+/* In a forked child: the caller is the only thread.  If it was on a scheduler, that is empty; with one LWP it is attached to it. */
 void green_after_fork(void);
 
 #endif

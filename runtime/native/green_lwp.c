@@ -24,7 +24,7 @@ int green_lwp_tid(int number, void *tp)
     if (number < FIRST_NUMBER)
         return number;
     struct green *green = *(struct green **)((char *)tp + ((char *)&park_green - (char *)arch_thread_pointer()));
-    return green ? scheduler_tid(green->scheduler) : 0;
+    return green ? atomic_load(&green->tid) : 0;
 }
 
 /* ---- signals ---------------------------------------------------------------------------------------------------------------- */
@@ -52,7 +52,7 @@ static void (*setxid_handler)(int, siginfo_t *, void *);
  * signal that LWP again and again.  So the handler sees the TCB of the thread whose LWP it is. */
 static void in_native_tcb(int signal, siginfo_t *info, void *context)
 {
-    void *tp = arch_thread_pointer(), *native = park_green ? scheduler_native(park_green->scheduler) : tp;
+    void *tp = arch_thread_pointer(), *native = park_green ? green_native() : tp;
 
     if (native != tp)
         arch_set_thread_pointer(native);

@@ -424,7 +424,7 @@ static void born_green(void *arg)
 
     STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
     TRACE(TRACE_BORN, me->ident, 0);
-    atomic_store(&me->tid, scheduler_tid(me->green.scheduler));
+    atomic_store(&me->tid, atomic_load(&me->green.tid));
     glibc.ctype_init();
     STEP(STEP_GLIBC, me->context->tp + glibc.resp, 1);
     run(me);
@@ -926,7 +926,7 @@ static void after_fork_in_child(void)
         context_put(context, 1);
         drop(lwp);
     }
-    char *native = me && me->green.scheduler ? scheduler_native(me->green.scheduler) : NULL;
+    char *native = me && me->green.scheduler ? green_native() : NULL;
     green_after_fork();
     atomic_store(&alive, me != NULL);
     if (me) {

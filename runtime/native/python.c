@@ -119,22 +119,32 @@ static void discard_boot(struct boot *boot)
     PyMem_RawFree(boot);
 }
 
+/* A green thread may have its first turn late; until then nobody waits for it. */
+static int green_may_start(void)
+{
+    atomic_fetch_add(&starting, 1);
+    if (!atomic_load(&gate_closed))
+        return 1;
+    started_one();
+    return 0;
+}
+
 static void run_python(void *arg)
 {
     struct boot *boot = arg;
     PyThreadState *tstate = boot->tstate;
 
+    if (boot->lwp->green.scheduler && !green_may_start())
+        return; /* the interpreter may be gone, and what it would run with it */
     complete_state(tstate, boot->lwp);
     python_chunk_at(boot->lwp->context->room);
-    int one_by_one = (boot->lwp->flags & CLONE_THREAD) && boot->stage == STARTING;
-    if (boot->stage == STARTING)
-        started_one();
     boot->stage = STARTED;
+    started_one();
     STEP(STEP_PYTHON, tstate, 0);
     TRACE(TRACE_WANTS_GIL, 0, 0);
     /* May end the thread by pthread_exit when the interpreter has ended: see lwp.c, born().  A process may be killed on the way,
      * and nobody would follow; green threads come one by one as it is. */
-    if (one_by_one)
+    if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
         python_enter(tstate);
     else
         PyEval_RestoreThread(tstate);
@@ -312,8 +322,9 @@ int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObjec
 
     if (!boot)
         return -1;
-    boot->stage = STARTED; /* it may never run, and until it does nobody stops it */
-    int error = lwp_start_green(self->lwp, scheduler, run_python, boot);
+    int error = python_provide(scheduler);
+    if (!error)
+        error = lwp_start_green(self->lwp, scheduler, run_python, boot);
     return error ? not_begun(boot, error) : 0;
 }
 
@@ -659,6 +670,7 @@ static PyObject *gate_close(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     atomic_store(&gate_closed, 1);
+    scheduler_stop_all();
     Py_BEGIN_ALLOW_THREADS
     wait_for_starters();
     Py_END_ALLOW_THREADS

@@ -13,6 +13,8 @@ typedef struct {
     struct scheduler *scheduler;
 } SchedulerObject;
 
+enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
+
 static PyTypeObject *scheduler_type;
 static PyObject *describe_stuck; /* runtime/scheduler.py's, which raises */
 
@@ -42,32 +44,68 @@ static void stuck(void)
 
 /* ---- running ------------------------------------------------------------------------------------------------------------------ */
 
-/* Sleeps until all that are waited for have ended: then the others run.  -1 with what a signal handler raised, or stuck(). */
-static int run(struct scheduler *scheduler)
+static void carry(void *scheduler)
 {
-    atomic_int *waited = scheduler_waited(scheduler);
-    int count, result;
+    scheduler_carry(scheduler);
+}
 
-    while ((count = atomic_load(waited)) != 0) {
+int python_provide(struct scheduler *scheduler)
+{
+    int error = 0;
+
+    for (int lacks = scheduler_lacks(scheduler); lacks > 0; lacks--) {
+        struct lwp *lwp = error ? NULL : lwp_new(CARRIER_STACK);
+        if (!error)
+            error = lwp ? lwp_start(lwp, lwp_thread_flags, 0, carry, scheduler) : errno;
+        if (lwp)
+            lwp_release(lwp);
+        if (error)
+            scheduler_lacks_another(scheduler);
+    }
+    return error;
+}
+
+/* Sees to it that its threads can run: until stop_running().  *lent: the caller's LWP is.  -1 with an exception. */
+static int begin_running(struct scheduler *scheduler)
+{
+    int error = scheduler_own_lwps(scheduler) ? scheduler_serve(scheduler) : scheduler_attach(scheduler);
+
+    if (error) {
+        PyErr_SetString(PyExc_RuntimeError, error == EBUSY ? "another thread runs this scheduler"
+                                                           : "the calling thread is on a scheduler itself");
+        return -1;
+    }
+    if (!scheduler_own_lwps(scheduler) || !(error = python_provide(scheduler)))
+        return 0;
+    scheduler_stop(scheduler);
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static void stop_running(struct scheduler *scheduler)
+{
+    if (scheduler_own_lwps(scheduler))
+        scheduler_stop(scheduler);
+    else
+        scheduler_detach(scheduler);
+}
+
+/* Sleeps until all that are waited for have ended.  -1 with what a signal handler raised, or stuck(). */
+static int await(struct scheduler *scheduler)
+{
+    int result;
+
+    do {
         before_sleep();
         Py_BEGIN_ALLOW_THREADS
-        result = park_wait(waited, count, PARK_FOREVER, PARK_PRIVATE);
+        result = scheduler_await(scheduler);
         Py_END_ALLOW_THREADS
         after_sleep();
         if (result == EINTR && Py_MakePendingCalls() < 0)
             return -1;
-    }
+    } while (result);
     return 0;
-}
-
-static int attach(struct scheduler *scheduler)
-{
-    int error = scheduler_attach(scheduler);
-
-    if (error)
-        PyErr_SetString(PyExc_RuntimeError, error == EBUSY ? "another thread runs this scheduler"
-                                                           : "the calling thread is on a scheduler itself");
-    return error ? -1 : 0;
 }
 
 static PyObject *scheduler_run(PyObject *op, PyObject *unused)
@@ -76,20 +114,18 @@ static PyObject *scheduler_run(PyObject *op, PyObject *unused)
     int lent = scheduler_lent_by_me(scheduler);
 
     (void)unused;
-    if (!lent && attach(scheduler) < 0)
+    if (!lent && begin_running(scheduler) < 0)
         return NULL;
-    int result = run(scheduler);
+    int result = await(scheduler);
     if (!lent)
-        scheduler_detach(scheduler);
-    if (result < 0)
-        return NULL;
-    Py_RETURN_NONE;
+        stop_running(scheduler);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *scheduler_lend(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    return attach(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
+    return begin_running(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
@@ -97,11 +133,11 @@ static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
     struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
 
     (void)unused;
-    if (!scheduler_lent_by_me(scheduler)) {
+    if (!scheduler_own_lwps(scheduler) && !scheduler_lent_by_me(scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
         return NULL;
     }
-    scheduler_detach(scheduler);
+    stop_running(scheduler);
     Py_RETURN_NONE;
 }
 
@@ -113,9 +149,11 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     while ((scheduler = scheduler_unfinished())) {
-        int attached = scheduler_attach(scheduler) == 0, result = run(scheduler);
-        if (attached)
-            scheduler_detach(scheduler);
+        int mine = begin_running(scheduler) == 0;
+        PyErr_Clear(); /* somebody else runs it, or nobody can */
+        int result = await(scheduler);
+        if (mine)
+            stop_running(scheduler);
         if (result < 0)
             return NULL;
     }
@@ -244,18 +282,20 @@ static PyObject *counts(PyObject *module, PyObject *unused)
 
 static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    const char *why = green_lwp_init();
+    static char *names[] = {"lwps", NULL};
+    int lwps = 1;
 
-    (void)args;
-    (void)kwargs;
-    if (why) {
-        PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:Scheduler", names, &lwps))
         return NULL;
-    }
+    if (lwps < 1 || lwps > MOST_LWPS)
+        return PyErr_Format(PyExc_ValueError, "lwps must be from 1 to %d, not %d", MOST_LWPS, lwps);
+    const char *why = green_lwp_init();
+    if (why)
+        return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
     SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
-    if (self && !(self->scheduler = scheduler_new())) {
+    if (self && !(self->scheduler = scheduler_new(lwps))) {
         Py_DECREF(self);
-        return PyErr_NoMemory();
+        return PyErr_SetFromErrno(PyExc_OSError);
     }
     return (PyObject *)self;
 }
@@ -279,7 +319,7 @@ static PyObject *get_tid(PyObject *op, void *unused)
 static PyObject *get_unfinished(PyObject *op, void *unused)
 {
     (void)unused;
-    return PyLong_FromLong(atomic_load(scheduler_waited(((SchedulerObject *)op)->scheduler)));
+    return PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler));
 }
 
 static PyMethodDef scheduler_methods[] = {
@@ -290,7 +330,7 @@ static PyMethodDef scheduler_methods[] = {
 };
 
 static PyGetSetDef scheduler_attributes[] = {
-    {"tid", get_tid, NULL, "The kernel's id of the LWP that is lent to it, or was last; 0 before.", NULL},
+    {"tid", get_tid, NULL, "The kernel's id of an LWP that runs its threads, or did last; 0 before.", NULL},
     {"unfinished", get_unfinished, NULL, "How many of its threads that are not daemons have not ended.", NULL},
     {0},
 };

@@ -38,6 +38,9 @@ int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObjec
 /* The scheduler behind a Python object; NULL with a TypeError. */
 struct scheduler *python_scheduler(PyObject *op);
 
+/* Gives it the LWPs that it lacks: 0 or errno. */
+int python_provide(struct scheduler *scheduler);
+
 /* Waits for its end: True, False when the timeout (None: none) has passed, NULL with an exception. */
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
 

@@ -1,0 +1,277 @@
+#include "scheduler.h"
+
+#include "arch/arch.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int forks;
+
+/* Their memory is never given back: who has woken a green thread may still look at the lock when all is over. */
+static _Atomic(struct scheduler *) all;
+static atomic_int all_lock;
+
+/* ---- a forked child ------------------------------------------------------------------------------------------------------------- */
+
+/* Of a process that has forked since, nobody else is left. */
+static void forget_lost(struct scheduler *s)
+{
+    if (atomic_load(&s->forks) == forks)
+        return;
+    s->head = s->ended = NULL;
+    s->timers = NULL;
+    s->runner = s->watcher = s->spares = NULL;
+    s->generation++;
+    s->threads = 0;
+    s->turns = s->looked = s->made = s->begun = s->out = 0;
+    s->served = s->served ? INHERITED : UNSERVED;
+    s->look_at = 0;
+    if (s->poller)
+        poller_free(s->poller); /* its descriptors lead to the parent's */
+    s->poller = s->lwps > 1 ? poller_new() : NULL;
+    atomic_store(&s->lock, 0);
+    atomic_store(&s->waited, 0);
+    atomic_store(&s->awaited, 0);
+    atomic_store(&s->attached, 0);
+    atomic_store(&s->idle, BUSY);
+    atomic_store(&s->forks, forks);
+}
+
+void green_after_fork(void)
+{
+    struct scheduler *s = park_green ? park_green->scheduler : NULL;
+
+    forks++;
+    sleepers_forget();
+    atomic_store(&all_lock, 0);
+    park_green = NULL;
+    if (s && s->lwps == 1)
+        scheduler_attach(s);
+}
+
+/* ---- one LWP that is lent ---------------------------------------------------------------------------------------------------------- */
+
+static void begin_carrying(struct scheduler *s, struct carrier *c)
+{
+    *c = (struct carrier){.scheduler = s, .generation = s->generation};
+    c->base = (struct green){.scheduler = s, .carrier = c, .tp = arch_thread_pointer()};
+    atomic_store(&c->base.tid, (int)syscall(SYS_gettid));
+    atomic_store(&s->tid, atomic_load(&c->base.tid));
+    park_green = &c->base;
+}
+
+int scheduler_attach(struct scheduler *s)
+{
+    forget_lost(s);
+    if (park_green)
+        return EDEADLK;
+    if (atomic_exchange(&s->attached, 1))
+        return EBUSY;
+    begin_carrying(s, &s->lent);
+    s->runner = &s->lent;
+    return 0;
+}
+
+void scheduler_detach(struct scheduler *s)
+{
+    park_green = NULL;
+    s->runner = NULL;
+    atomic_store(&s->attached, 0);
+}
+
+int scheduler_lent_by_me(struct scheduler *s)
+{
+    return park_green == &s->lent.base;
+}
+
+/* ---- LWPs of its own ------------------------------------------------------------------------------------------------------------ */
+
+int scheduler_serve(struct scheduler *s)
+{
+    forget_lost(s);
+    if (park_green)
+        return EDEADLK;
+    park_lock(&s->lock);
+    int busy = s->served == SERVED;
+    s->served = SERVED;
+    park_unlock(&s->lock);
+    return busy ? EBUSY : 0;
+}
+
+int scheduler_lacks(struct scheduler *s)
+{
+    forget_lost(s);
+    park_lock(&s->lock);
+    int lacks = s->served ? s->lwps - s->made : 0;
+    s->made += lacks;
+    park_unlock(&s->lock);
+    return lacks;
+}
+
+void scheduler_lacks_another(struct scheduler *s)
+{
+    park_lock(&s->lock);
+    s->made -= s->made > 0;
+    park_unlock(&s->lock);
+}
+
+void scheduler_carry(struct scheduler *s)
+{
+    struct carrier c;
+
+    park_lock(&s->lock);
+    if (s->begun == s->made) { /* it was stopped before this one got here */
+        park_unlock(&s->lock);
+        return;
+    }
+    s->begun++;
+    begin_carrying(s, &c);
+    carry(&c);
+    park_green = NULL;
+}
+
+void scheduler_stop(struct scheduler *s)
+{
+    park_lock(&s->lock);
+    s->served = UNSERVED;
+    s->generation++;
+    carriers_wake(s); /* they can't go before the lock is released */
+    s->runner = s->watcher = s->spares = NULL;
+    s->made = s->begun = 0;
+    park_unlock(&s->lock);
+}
+
+void scheduler_stop_all(void)
+{
+    for (struct scheduler *s = atomic_load(&all); s; s = s->other)
+        if (s->lwps > 1 && atomic_load(&s->forks) == forks)
+            scheduler_stop(s);
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------------------------ */
+
+int scheduler_own_lwps(struct scheduler *s)
+{
+    return s->lwps > 1;
+}
+
+int scheduler_waited(struct scheduler *s)
+{
+    forget_lost(s);
+    return atomic_load(&s->waited) & ~STUCK;
+}
+
+int scheduler_await(struct scheduler *s)
+{
+    int count, result = 0;
+
+    atomic_fetch_add(&s->awaited, 1);
+    if (!park_green) { /* all may be stuck already, see alone() */
+        park_lock(&s->lock);
+        carrier_wake(s, carrier_idle(s));
+        park_unlock(&s->lock);
+    }
+    while (!result && (count = atomic_load(&s->waited)) != 0) {
+        if (!(count & STUCK))
+            result = park_wait(&s->waited, count, PARK_FOREVER, PARK_PRIVATE);
+        else {
+            atomic_fetch_and(&s->waited, ~STUCK);
+            result = EINTR;
+        }
+    }
+    atomic_fetch_sub(&s->awaited, 1);
+    return result;
+}
+
+struct scheduler *scheduler_unfinished(void)
+{
+    struct scheduler *s;
+
+    for (s = atomic_load(&all); s && scheduler_waited(s) == 0; s = s->other)
+        ;
+    return s;
+}
+
+int scheduler_tid(struct scheduler *s)
+{
+    return atomic_load(&s->tid);
+}
+
+struct green_counts green_count(void)
+{
+    struct green_counts sum = {0};
+
+    for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
+        park_lock(&s->lock);
+        sum.started += s->counts.started;
+        sum.switches += s->counts.switches;
+        sum.sleeps += s->counts.sleeps;
+        park_unlock(&s->lock);
+    }
+    return sum;
+}
+
+/* ---- making ------------------------------------------------------------------------------------------------------------------------- */
+
+static struct scheduler *reuse(void)
+{
+    struct scheduler *s;
+
+    for (s = atomic_load(&all); s; s = s->other) {
+        forget_lost(s);
+        if (s->free && s->threads == 0) {
+            s->free = 0;
+            return s;
+        }
+    }
+    return NULL;
+}
+
+static struct scheduler *get(void)
+{
+    park_lock(&all_lock);
+    struct scheduler *s = reuse();
+    if (!s && (s = calloc(1, sizeof *s))) {
+        atomic_store(&s->forks, forks);
+        s->other = atomic_load(&all);
+        atomic_store(&all, s);
+    }
+    park_unlock(&all_lock);
+    return s;
+}
+
+struct scheduler *scheduler_new(int lwps)
+{
+    struct scheduler *s = get();
+
+    if (!s)
+        return NULL;
+    s->lwps = lwps;
+    if (lwps > 1 && !(s->poller = poller_new())) {
+        int error = errno;
+        scheduler_free(s);
+        errno = error;
+        return NULL;
+    }
+    /* Who reads NULL there must not have a change of a word still under way to memory that a green thread can't see yet: that
+     * would be a lost wake-up.  The kernel makes all running threads pass a barrier (membarrier(2)). */
+    if (!atomic_load(&park_greens)) {
+        atomic_store(&park_greens, &green_ways);
+        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+    }
+    return s;
+}
+
+void scheduler_free(struct scheduler *s)
+{
+    park_lock(&all_lock);
+    s->free = 1;
+    if (s->poller && s->threads == 0) {
+        poller_free(s->poller);
+        s->poller = NULL;
+    }
+    park_unlock(&all_lock);
+}
