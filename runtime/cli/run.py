@@ -482,7 +482,8 @@ def run(
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
-    options = (stack_size, report, children, watchdog, live, trace, trace_size or _TRACE_SIZE, (lwps or 1) if green else 0)
+    trace_size, lwps = trace_size or _TRACE_SIZE, (lwps or 1) if green else 0
+    options = (stack_size, report, children, watchdog, live, trace, trace_size, lwps)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:
