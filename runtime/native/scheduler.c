@@ -37,6 +37,7 @@ static void forget_lost(struct scheduler *s)
     atomic_store(&s->awaited, 0);
     atomic_store(&s->attached, 0);
     atomic_store(&s->idle, BUSY);
+    atomic_store(&s->carrying, 0);
     atomic_store(&s->forks, forks);
 }
 
@@ -118,6 +119,20 @@ void scheduler_lacks_another(struct scheduler *s)
     park_unlock(&s->lock);
 }
 
+/* When nobody is left: an LWP that was told to stop may sleep in the poller still, and closing the file by which it was told
+ * would take the wake-up away (fs/eventpoll.c, ep_remove). */
+static void drop_poller(struct scheduler *s)
+{
+    park_lock(&all_lock);
+    park_lock(&s->lock);
+    if (s->free && s->poller && s->threads == 0 && atomic_load(&s->carrying) == 0) {
+        poller_free(s->poller);
+        s->poller = NULL;
+    }
+    park_unlock(&s->lock);
+    park_unlock(&all_lock);
+}
+
 void scheduler_carry(struct scheduler *s)
 {
     struct carrier c;
@@ -128,9 +143,12 @@ void scheduler_carry(struct scheduler *s)
         return;
     }
     s->begun++;
+    atomic_fetch_add(&s->carrying, 1);
     begin_carrying(s, &c);
     carry(&c);
     park_green = NULL;
+    atomic_fetch_sub(&s->carrying, 1);
+    drop_poller(s);
 }
 
 void scheduler_stop(struct scheduler *s)
@@ -222,7 +240,7 @@ static struct scheduler *reuse(void)
 
     for (s = atomic_load(&all); s; s = s->other) {
         forget_lost(s);
-        if (s->free && s->threads == 0) {
+        if (s->free && s->threads == 0 && atomic_load(&s->carrying) == 0) {
             s->free = 0;
             return s;
         }
@@ -250,7 +268,7 @@ struct scheduler *scheduler_new(int lwps)
     if (!s)
         return NULL;
     s->lwps = lwps;
-    if (lwps > 1 && !(s->poller = poller_new())) {
+    if (lwps > 1 && !s->poller && !(s->poller = poller_new())) {
         int error = errno;
         scheduler_free(s);
         errno = error;
@@ -269,9 +287,6 @@ void scheduler_free(struct scheduler *s)
 {
     park_lock(&all_lock);
     s->free = 1;
-    if (s->poller && s->threads == 0) {
-        poller_free(s->poller);
-        s->poller = NULL;
-    }
     park_unlock(&all_lock);
+    drop_poller(s);
 }

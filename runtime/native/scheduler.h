@@ -46,6 +46,7 @@ struct scheduler {
     enum { UNSERVED, SERVED, INHERITED } served; /* its own LWPs are wanted; INHERITED: by the process that forked this one */
     atomic_int forks;          /* the process that all this is about */
     int lwps, made, begun;     /* its own LWPs: wanted, if more than one; made; that carry */
+    atomic_int carrying;       /* those that carry still, also when it has been stopped */
     int free;
     struct scheduler *other;   /* in the list of all */
 };
