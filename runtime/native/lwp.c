@@ -922,6 +922,7 @@ static void after_fork_in_child(void)
         warm_lost(context);
         lwp->arg = NULL; /* CPython frees what belongs to lost threads */
         lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
+        atomic_store(&lwp->reaping, 0); /* who waits for it by waitpid() is lost */
         atomic_store(&lwp->alive, 0);
         context_put(context, 1);
         drop(lwp);
