@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import os
 import shutil
@@ -84,3 +85,37 @@ def test_a_core_that_was_not_built(tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ImportError: runtime's C core has not been built for cpython-"), done.stderr
     assert "pip install" in last
+
+
+WITHOUT_ROBUST_LISTS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/syscall.h>
+
+long syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    long (*real)(long, long, long, long, long, long, long) = dlsym(RTLD_NEXT, "syscall");
+
+    if (number != SYS_get_robust_list)
+        return real(number, a, b, c, d, e, f);
+    errno = ENOSYS;
+    return -1;
+}
+"""
+
+
+def test_a_kernel_that_does_not_tell_of_robust_lists(tmp_path: Path) -> None:
+    """It is no reason to refuse: their place is found by what glibc has laid out there."""
+    program = """
+import runtime.native
+print([(fact.value, fact.source) for fact in runtime.native.facts() if "robust" in fact.name])
+"""
+    seen = []
+    for environment in (dict(os.environ), preload(tmp_path, WITHOUT_ROBUST_LISTS)):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        seen.append(dict(ast.literal_eval(done.stdout)))
+    told, found = seen
+    assert list(told) == list(found)
+    assert set(found.values()) == {"probe thread"}
