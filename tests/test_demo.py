@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-NAMES = ("files", "vm", "tasks", "cow", "createthread", "tls")
+NAMES = ("files", "vm", "tasks", "models", "cow", "createthread", "tls")
 FAST = {"cow": ("--max-mb", "10")}  # what a demo needs to be quick
 
 
@@ -173,6 +173,29 @@ def test_tasks_shows_each_tid_and_its_neighbours_word() -> None:
 
 
 # ---- cow -----------------------------------------------------------------------------------------
+
+
+def test_models_idents_and_tids() -> None:
+    facts = facts_of("models", "--threads", "6")
+    assert list(facts["models"]) == ["1:1", "green, 1 LWP", "green, 2 LWPs"]
+    for name, model in facts["models"].items():
+        assert len(set(model["idents"])) == 6
+        assert set(model["tids"]) <= set(model["tasks"])
+        assert model["turn_ns"] > 0
+        if name == "1:1":
+            assert len(set(model["tids"])) == 6
+            assert len(model["tasks"]) == 7
+    assert set(facts["models"]["green, 1 LWP"]["tids"]) == {facts["pid"]}
+    assert facts["models"]["green, 1 LWP"]["tasks"] == [facts["pid"]]
+    assert facts["pid"] not in facts["models"]["green, 2 LWPs"]["tids"]
+    assert len(facts["models"]["green, 2 LWPs"]["tasks"]) == 3
+
+
+def test_models_what_blocks() -> None:
+    models = facts_of("models")["models"]
+    assert models["green, 1 LWP"]["turns_while_one_blocks"] == 0
+    assert models["1:1"]["turns_while_one_blocks"] > 0
+    assert models["green, 2 LWPs"]["turns_while_one_blocks"] > 0
 
 
 def test_cow_has_every_kind_at_every_size() -> None:

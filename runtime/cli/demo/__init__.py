@@ -17,6 +17,7 @@ DEMOS = {
     "files": "A child closes its parent's file descriptor: CLONE_FILES.",
     "vm": "A child writes into its parent's memory or a copy: CLONE_VM.",
     "tasks": "Threads as the kernel counts them: a tid each, one tgid.",
+    "models": "The same work on kernel threads and on green ones.",
     "cow": "What fork, vfork, clone and a thread cost as memory grows.",
     "createthread": "One thread's life, step by step as it happened.",
     "tls": "One __thread variable, as many addresses as threads.",
