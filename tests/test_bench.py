@@ -48,6 +48,35 @@ def test_each_operation_does_its_work_and_gives_its_figures(child: Child) -> Non
     child(program)
 
 
+def test_each_operation_on_green_threads(child: Child) -> None:
+    def program() -> None:
+        from runtime.cli.bench import green
+        from runtime.cli.bench.operations import Unavailable, operations
+
+        for operation in operations(True):
+            try:
+                figures = operation.sample(green)
+            except Unavailable as error:
+                print(operation.rows[0].name, error)
+            else:
+                assert len(figures) == len(operation.rows), operation
+
+    lines = child(program).stdout.splitlines()
+    assert [line.split()[0] for line in lines if "strace" not in line] == ["lock-busy"]
+
+
+@pytest.mark.parametrize("library", ["greenlet", "gevent"])
+def test_libraries_without_threadings_names(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    done = bench("--quick", "--green", "switch", "barrier", "--vs", library, "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout)
+    assert [(result["operation"], result["vs"]) for result in data["results"]] == [("switch", library)]
+    assert [one["reason"].split()[:4] for one in data["missing"]] == [[library, "has", "no", "Barrier"]]
+    assert "only threads that share an LWP" in bench("--quick", "switch").stdout
+
+
 def test_ours_is_the_runtime_and_the_other_is_not() -> None:
     import runtime.sync
     import runtime.tls

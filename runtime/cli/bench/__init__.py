@@ -51,8 +51,9 @@ def _check_modules(modules: tuple[str, ...]) -> None:
     default=("threading",),
     show_default=True,
     metavar="MODULE",
-    help="A module with threading's names to compare with; may be given again.",
+    help="A module with threading's names to compare with, or greenlet or gevent; may be given again.",
 )
+@click.option("--green", is_flag=True, help="Our green threads in place of those with LWPs of their own.")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
 @click.option("--list", "only_list", is_flag=True, help="List the operations.")
 @click.option(
@@ -67,6 +68,7 @@ def bench(
     names: tuple[str, ...],
     quick: bool,
     modules: tuple[str, ...],
+    green: bool,
     pin: bool,
     only_list: bool,
     json_file: IO[str] | None,
@@ -76,10 +78,12 @@ def bench(
 
     Each operation is done by runtime, by the other module and by the other one again, in turns that are shuffled, in a
     process of its own. Its result is checked. NAME is one of --list, or the part before a dash for all that begin so:
-    lock, event, alive.
+    lock, event, alive.  With --green all threads of ours are on one LWP; what makes no sense there, or what the other
+    library doesn't have, is told at the end.
 
     Exit status 1: an operation failed or gave a wrong result.
     """
+    ours = measure.GREEN if green else measure.OURS
     known = operations(quick)
     chosen = _chosen(names, known)
     if only_list:
@@ -108,7 +112,7 @@ def bench(
                 bar.update(task, description=operation.rows[0].name)
                 done = {"operation": operation.rows[0].name, "vs": vs}
                 try:
-                    found = measure.compare(operation, vs, quick, core, lambda: bar.advance(task))
+                    found = measure.compare(operation, ours, vs, quick, core, lambda: bar.advance(task))
                     results += [result for result in found if result.operation in chosen]
                 except Unavailable as error:
                     missing.append({**done, "reason": str(error)})

@@ -23,9 +23,12 @@ from typing import Any
 
 from runtime.cli.bench.operations import Figures, Operation, Unavailable, WrongResult, operations
 
-__all__ = ["Failed", "Result", "compare", "machine", "rounds"]
+__all__ = ["GREEN", "OURS", "Failed", "Result", "compare", "machine", "rounds"]
 
 OURS = "runtime.cli.bench.ours"
+GREEN = "runtime.cli.bench.green"
+#: For libraries that don't have threading's names: what has, as far as it goes.
+STAND_INS = {"greenlet": "runtime.cli.bench.greenlets", "gevent": "runtime.cli.bench.gevents"}
 PATIENCE = 120  # seconds for a round
 
 
@@ -54,15 +57,16 @@ def rounds(operation: Operation, quick: bool) -> int:
 
 
 def compare(
-    operation: Operation, vs: str, quick: bool, core: int | None, advance: Callable[[], object]
+    operation: Operation, ours: str, vs: str, quick: bool, core: int | None, advance: Callable[[], object]
 ) -> list[Result]:
-    """Measures one operation of ours and of the module `vs`, a Result for each of its rows.
+    """Measures one operation of OURS or GREEN and of the module `vs`, a Result for each of its rows.
 
     core: where it runs, None for anywhere.  advance: called after each round.
     Unavailable: it can't be measured here.  Failed: it raised, crashed, or did not do what it should.
     """
     number = rounds(operation, quick)
-    modules = [OURS, vs, vs]
+    other = STAND_INS.get(vs, vs)
+    modules = [ours, other, other]
     taken: list[list[Figures]] = []  # for each round the figures of each module
     if operation.alone:
         for order in orders(number, len(modules)):
@@ -73,12 +77,12 @@ def compare(
         taken = _run(operation, modules, number, quick, core, advance)
     results = []
     for at, row in enumerate(operation.rows):
-        ours, other, again = ([figures[slot][at] for figures in taken] for slot in range(len(modules)))
-        if min(other + again) <= 0:  # threads that are not the kernel's need no system calls, stacks, ...
-            raise Unavailable(f"{vs}: {row.text}: {min(other + again):g}, no base for a ratio")
-        low, ratio, high = _quartiles([mine / theirs for mine, theirs in zip(ours, other, strict=True)])
-        noise_low, _, noise_high = _quartiles([second / first for second, first in zip(again, other, strict=True)])
-        medians = statistics.median(ours), statistics.median(other)
+        mine, theirs, again = ([figures[slot][at] for figures in taken] for slot in range(len(modules)))
+        if min(theirs + again) <= 0:  # threads that are not the kernel's need no system calls, stacks, ...
+            raise Unavailable(f"{vs}: {row.text}: {min(theirs + again):g}, no base for a ratio")
+        low, ratio, high = _quartiles([one / two for one, two in zip(mine, theirs, strict=True)])
+        noise_low, _, noise_high = _quartiles([second / first for second, first in zip(again, theirs, strict=True)])
+        medians = statistics.median(mine), statistics.median(theirs)
         spreads = (low, high), (noise_low, noise_high)
         results.append(Result(row.name, row.text, row.unit, vs, number, *medians, ratio, *spreads))
     return results

@@ -147,6 +147,14 @@ def burst(kind: Kind, number: int = 1_000) -> Figures:
     return (ns / number,)
 
 
+def switch(kind: Kind, number: int = 20_000) -> Figures:
+    if (take_turns := getattr(kind, "take_turns", None)) is None:
+        raise Unavailable(f"{kind.__name__}: only threads that share an LWP go to each other")
+    begin = now()
+    take_turns(number)
+    return ((now() - begin) / number,)
+
+
 def memory() -> list[int]:
     """Bytes: resident, address space, page tables."""
     status = Path("/proc/self/status").read_text()
@@ -264,6 +272,8 @@ def filled_local(kind: Kind) -> Any:
 
 def lock_beside_computing(kind: Kind, number: int = 50_000) -> Figures:
     """The thread's own CPU time: the turns of the other one would outweigh everything."""
+    if hasattr(kind, "take_turns"):
+        raise Unavailable(f"{kind.__name__}: while one of its threads computes no other has its turn")
     lock, go_on, turns = kind.Lock(), True, 0
 
     def other() -> None:
@@ -542,6 +552,7 @@ def operations(quick: bool) -> list[Operation]:
             lambda kind: alive(kind, 1_000, stack_size=256 << 10)[2:],
             alone=True,
         ),
+        one("switch", "from one to another", switch),
         one("syscalls", "start + join: system calls", system_calls, "calls", alone=True),
         one("lock-pair", "Lock acquire + release", statement("x.acquire(); x.release()", lambda k: k.Lock(), excludes)),
         one("lock-with", "with Lock", statement("with x: pass", lambda k: k.Lock(), excludes)),

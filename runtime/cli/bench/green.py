@@ -1,0 +1,46 @@
+"""Green threads as a module with threading's names: all on the LWP of who imports this."""
+
+from __future__ import annotations
+
+from threading import stack_size
+
+import runtime
+from runtime.scheduler import Scheduler, yield_
+from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from runtime.thread import current_thread
+from runtime.tls import local
+
+__all__ = [
+    "Barrier",
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "Semaphore",
+    "Thread",
+    "current_thread",
+    "local",
+    "stack_size",
+    "take_turns",
+]
+
+_scheduler = Scheduler()
+_scheduler._lend()
+
+
+class Thread(runtime.Thread):
+    _lwp_scheduler = _scheduler
+
+
+def take_turns(number: int) -> None:
+    """So many switches, of two threads that leave the LWP to each other."""
+
+    def turn() -> None:
+        for _ in range(number // 2):
+            yield_()
+
+    threads = [Thread(target=turn) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
