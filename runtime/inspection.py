@@ -390,6 +390,8 @@ def _identify(thread: threading.Thread | LWP | int | None) -> tuple[int, int | N
     if thread is None:
         thread = threading.get_ident()
     if isinstance(thread, int):
+        if not 0 <= thread < 1 << 8 * _WORD:
+            raise ProcessLookupError(errno.ESRCH, f"no living thread has the ident {thread:#x}")
         return thread, None, None
     if isinstance(thread, LWP):
         ident, tid, alive = thread.ident, thread.tid, thread.is_alive()

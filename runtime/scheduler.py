@@ -216,10 +216,12 @@ def checked_thread_flags(flags: int) -> Clone:
 def stack_size_or_default(stack_size: int | None) -> int:
     """Bytes of stack for a new thread: as asked, else threading.stack_size(), else what a pthread would get.
 
-    ValueError below MIN_STACK, as threading.stack_size().
+    ValueError below MIN_STACK, as threading.stack_size(); TypeError: no integer.
     """
     if stack_size is None:
         return native.stack_size()
+    if not isinstance(stack_size, int):
+        raise TypeError(f"stack_size must be an integer or None, not {type(stack_size).__name__}")
     if stack_size < MIN_STACK:
         raise ValueError(f"stack_size must be at least {MIN_STACK} bytes, not {stack_size}")
     return stack_size
@@ -286,9 +288,14 @@ def spawn(
     runs on a copy of memory, with Python's after-fork work done; it may share more than fork's child (Clone.FILES,
     Clone.FS ...), or have another exit_signal than SIGCHLD, only when this process has one thread: RuntimeError.
 
+    TypeError: the target is not callable, or another argument of a wrong type, before anything is made.
     ValueError: a combination that the kernel refuses.  RuntimeError "can't start new thread": a limit was hit, which
     its cause, an OSError, names.
     """
+    if not callable(target):
+        raise TypeError(f"target must be callable, not {type(target).__name__}")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a string or None, not {type(name).__name__}")
     if flags is THREAD_FLAGS and not exit_signal:
         lwp = reserve(stack_size)
         begin(lwp, target, tuple(args), kwargs, THREAD_FLAGS, 0, name)

@@ -164,6 +164,19 @@ def test_the_kernel_knows_the_name(name: str, gate: Gate) -> None:
     assert comm == name.encode()[:15] + b"\n"
 
 
+def test_arguments_of_a_wrong_type_are_told_before_anything_is_made() -> None:
+    made = scheduler.statistics().started
+    for wrong, says in (
+        (lambda: spawn(3), "target must be callable, not int"),  # type: ignore[arg-type]
+        (lambda: spawn(int, name=5), "name must be a string or None, not int"),  # type: ignore[arg-type]
+        (lambda: spawn(int, stack_size="1M"), "stack_size must be an integer or None, not str"),  # type: ignore[arg-type]
+        (lambda: runtime.Thread(stack_size="1M"), "stack_size must be an integer or None, not str"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=says):
+            wrong()
+    assert scheduler.statistics().started == made
+
+
 def test_errors_of_the_handle(gate: Gate) -> None:
     lwp = scheduler.reserve()
     assert lwp.ident

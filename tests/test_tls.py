@@ -323,7 +323,7 @@ def test_an_lwp_that_does_not_live_is_an_error() -> None:
         tls.inspect(lwp.ident)
 
 
-@pytest.mark.parametrize("ident", [0, 1, 12345, 1 << 40, (1 << 64) - 8])
+@pytest.mark.parametrize("ident", [0, 1, -1, 12345, 1 << 40, (1 << 64) - 8, 1 << 64])
 def test_an_ident_that_is_none_is_an_error(ident: int) -> None:
     with pytest.raises(ProcessLookupError, match="no living thread"):
         tls.inspect(ident)

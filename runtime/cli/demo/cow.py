@@ -170,7 +170,7 @@ def show(costs: list[Cost]) -> None:
         "\nfork copies no memory (copy on write), but it copies the page tables: an entry for every page "
         "touched, write-protected in both. The others leave them alone: a child of vfork or clone(CLONE_VM) "
         "is a process that uses the parent's memory, a thread is the same process. How much memory there is "
-        "does not matter to them."
+        "does not matter to them; what a busy machine adds shows in the spread."
     )
 
 
