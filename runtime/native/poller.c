@@ -26,6 +26,7 @@ struct poller {
     int epoll, waker;
     atomic_int lock;
     atomic_int waiters;
+    atomic_int sleepers; /* LWPs in poller_poll() with a deadline */
     struct waiter **of; /* by descriptor */
     int room;
 };
@@ -167,15 +168,27 @@ static int sleep_until(struct poller *p, struct epoll_event *events, int64_t dea
 int poller_poll(struct poller *p, int64_t deadline)
 {
     struct epoll_event events[AT_ONCE];
-    int saved = errno, count = sleep_until(p, events, deadline), result = count < 0 ? errno : 0;
+    int sleeps = deadline != 0, for_another = 0;
 
+    atomic_fetch_add(&p->sleepers, sleeps);
+    int saved = errno, count = sleep_until(p, events, deadline), result = count < 0 ? errno : 0;
+    atomic_fetch_sub(&p->sleepers, sleeps);
     park_lock(&p->lock);
     for (int i = 0; i < count; i++)
         if (events[i].data.fd != p->waker)
             wake(p, events[i].data.fd, events[i].events);
+        else
+            for_another = !sleeps && atomic_load(&p->sleepers);
     park_unlock(&p->lock);
+    if (for_another) /* one edge wakes one */
+        poller_wake(p);
     errno = saved;
     return result;
+}
+
+int poller_sleepers(struct poller *p)
+{
+    return atomic_load(&p->sleepers);
 }
 
 void poller_wake(struct poller *p)

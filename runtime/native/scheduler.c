@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -160,6 +161,11 @@ void scheduler_stop(struct scheduler *s)
     s->runner = s->watcher = s->spares = NULL;
     s->made = s->begun = 0;
     park_unlock(&s->lock);
+    /* Whoever polls must be gone before the next one does, who would be woken in its place; it needs nothing but its turn. */
+    while (s->poller && poller_sleepers(s->poller)) {
+        poller_wake(s->poller);
+        sched_yield();
+    }
 }
 
 void scheduler_stop_all(void)

@@ -34,6 +34,7 @@ THEMES = (
     "ids",
     "libraries",
     "warm",
+    "green",
     "endings",
 )
 BROKEN = "broken"  # mixes that fail, to see what that looks like; run only when named
