@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import select
@@ -536,3 +537,63 @@ def test_an_example_runs_green() -> None:
     done = lwp("run", "--green", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:-1] == stock.stdout.splitlines()[:-1]  # the last has the time
+
+
+SERVER = """
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = self.path.encode() * 100
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+server = Server(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--lwps", "2")], ids=["one LWP", "two LWPs"])
+@pytest.mark.stock_threads
+def test_a_server_under_load_from_another_process(options: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "runtime", "run", "--green", *options, "-c", SERVER]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    right: list[bool] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout
+        port = int(server.stdout.readline())
+
+        def ask(number: int) -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            for turn in range(10):
+                path = f"/{number}/{turn}"
+                connection.request("GET", path)
+                right.append(connection.getresponse().read() == path.encode() * 100)
+            connection.close()
+
+        clients = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        tasks = len(os.listdir(f"/proc/{server.pid}/task"))
+        server.send_signal(signal.SIGINT)
+        assert server.stdout.read() == "interrupted\n"
+    assert right == [True] * 400
+    assert tasks == (3 if options else 1)
+    assert server.returncode == 0

@@ -1,6 +1,6 @@
 """As many threads alive at once as the machine allows, here or in threading.
 
-    python tools/thread_limit.py [--threading] [--most N]
+    python tools/thread_limit.py [--threading | --green] [--most N]
 
 Each waits for one event.  The line of each step says how many live and what one more has cost meanwhile; the last
 ones say which limit was hit, how long the joins took, and that a thread can be started again after that.  The limits
@@ -20,6 +20,7 @@ from typing import Any
 
 import runtime
 import runtime.sync
+from runtime.scheduler import yield_
 
 STACK = 64 << 10
 STEP = 10_000
@@ -35,12 +36,16 @@ def memory() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threading", action="store_true", help="threading's threads, with the same stack size")
+    parser.add_argument("--green", action="store_true", help="green threads, on this LWP")
     parser.add_argument("--most", type=int, default=10_000_000, metavar="N", help="no more than so many")
     options = parser.parse_args()
 
     gate: Any = threading.Event() if options.threading else runtime.sync.Event()
     make: Callable[[], threading.Thread]
-    if options.threading:
+    if options.green:
+        runtime.install(green=True)
+        gate = threading.Event()
+    if options.threading or options.green:
         threading.stack_size(STACK)
         make = lambda: threading.Thread(target=gate.wait)  # noqa: E731
     else:
@@ -57,6 +62,8 @@ def main() -> None:
             print(f"{error}: {error.__cause__}" if error.__cause__ else error)
             break
         threads.append(thread)
+        if options.green:
+            yield_()  # it runs until it waits
         if len(threads) % STEP == 0:
             now = time.monotonic()
             print(f"{len(threads):9,} alive   {(now - last) / STEP * 1e6:7.1f} us each", flush=True)

@@ -448,7 +448,7 @@ PyDoc_STRVAR(join_doc,
 
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
-    int64_t deadline, until, since = 0;
+    int64_t deadline, until, since = park_now();
     int result, looked = park_green != NULL; /* its scheduler sees to it */
 
     if (python_deadline(timeout, &deadline) < 0)
@@ -456,7 +456,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
     for (;; looked = 1) {
         /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
          * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
-        until = looked ? deadline : (since = park_now()) + 10000000;
+        until = looked ? deadline : since + 10000000;
         if (until > deadline)
             until = deadline;
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
