@@ -33,8 +33,8 @@ from xml.etree import ElementTree
 TREE = Path(__file__).resolve().parent.parent
 IMPOSSIBLE = 77
 PACKAGES = ("gcc", "g++", "libc6-dev", "gdb", "strace", "procps", "ca-certificates")
-#: How pip is configured here, as far as the environment doesn't say it.
-PIP = ("/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
+#: Who localhost is, and how pip is configured here, as far as the environment doesn't say it.
+CONFIGURATION = ("/etc/hosts", "/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
 MAKE_TIME, INSTALL_TIME, TEST_TIME = 3600, 3600, 7200  # seconds that each may take
 
 
@@ -211,7 +211,7 @@ def make(root: Path, system: System, log: Path) -> None:
 
 
 def fill(root: Path) -> None:
-    """The sources and pip's configuration in the root, anew."""
+    """The sources and the configuration in the root, anew."""
     shutil.rmtree(root / "src", ignore_errors=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=TREE, capture_output=True, timeout=60, check=True).stdout
@@ -219,7 +219,7 @@ def fill(root: Path) -> None:
         if (TREE / name).is_file():  # not deleted
             (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(TREE / name, root / "src" / name)
-    for name in filter(os.path.exists, PIP):
+    for name in filter(os.path.exists, CONFIGURATION):
         target = root / name[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.isdir(name):
@@ -295,6 +295,9 @@ def main() -> int:
         print("only root can make a root")
         return IMPOSSIBLE
     outcomes = []
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # in the background they are ignored, and so in tests
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it has begun is ended too
     with ExitStack() as stack:
         # Not in /tmp, which may be in memory, or forbid programs and devices.
