@@ -550,6 +550,47 @@ def test_a_deadlock_with_a_way_out_is_none(child: Child) -> None:
     child(handled)
 
 
+def test_joining_what_nobody_runs(child: Child) -> None:
+    def join() -> None:
+        green = scheduler.Scheduler()
+        thread = green.spawn(int)
+        thread.join(0.001)
+        assert thread.is_alive()
+        try:
+            thread.join()
+        except RuntimeError as error:
+            print(error)
+        green.run()
+        thread.join()
+
+    assert "call its scheduler's run()" in child(join).stdout
+
+
+@pytest.mark.parametrize("lwps", [1, 2])
+def test_a_stack_overflow_is_told(lwps: int, child: Child) -> None:
+    def overflow(lwps: int) -> None:
+        """The guard of a green thread's stack; faulthandler has a stack of its own on each LWP."""
+        green = scheduler.Scheduler(lwps)
+        libc = ctypes.CDLL(None)
+
+        def deep() -> None:
+            compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+            sys.setrecursionlimit(10**6)
+
+            def again(a: int, b: int) -> int:
+                libc.qsort(ctypes.create_string_buffer(2), 2, 1, compare(again))
+                return 0
+
+            again(0, 0)
+
+        runtime.Thread(target=deep, scheduler=green, stack_size=64 << 10).start()
+        green.run()
+
+    said = child(overflow, lwps, status=-signal.SIGSEGV).stderr
+    assert "Segmentation fault" in said
+    assert "in again" in said
+
+
 # ---- signals -------------------------------------------------------------------------------------------------
 
 

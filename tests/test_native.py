@@ -18,7 +18,10 @@ from runtime.native.build import SOURCES
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "runtime" / "native"
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
-PROGRAMS = ["threads", "crowd", "refused", "forks", "warm", "processes", "lock", "queue", "looked_at", "signals"]
+PROGRAMS = [
+    *("threads", "crowd", "refused", "forks", "warm", "processes", "lock", "queue", "looked_at", "signals"),
+    *("timers", "greens"),
+]
 FLAGS = [  # as build.py has them
     *(
         "-std=gnu11",
@@ -64,9 +67,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # No leaks: blocks that only a context refers to would count as such, the sanitizer doesn't look into our mappings.
 OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0"}
+#: Neither follows a thread pointer that changes, and pthread_getattr_np() of a green thread fails: green_lwp.h.
+NOT_WITH_TOOLS = {"greens"}
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_WITH_TOOLS))
 def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
     done = run(str(sanitized), program, "1", **OPTIONS)
     assert (done.returncode, done.stderr) == (0, "")
@@ -95,7 +100,7 @@ def checked(plain: Path) -> Path:
     return plain
 
 
-@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_UNDER_VALGRIND))
+@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_UNDER_VALGRIND - NOT_WITH_TOOLS))
 def test_memcheck_finds_nothing(program: str, checked: Path) -> None:
     done = run(*MEMCHECK, str(checked), program, "20")
     assert (done.returncode, done.stderr) == (0, "")
@@ -131,3 +136,22 @@ def test_cppcheck_finds_nothing() -> None:
         ]
         done = run(*command)
         assert done.stdout + done.stderr == ""
+
+
+# ---- the switch from one context to another -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_switch_keeps_what_a_function_preserves(machine: str, tmp_path: Path) -> None:
+    """Each processor's, the other one's by a cross compiler and qemu where they are installed."""
+    program, here = str(tmp_path / "swap"), os.uname().machine == machine
+    compiler = "cc" if here else f"{machine}-linux-gnu-gcc"
+    emulator = [] if here else [f"qemu-{machine}"]
+    if not all(map(shutil.which, [compiler, *emulator])):
+        pytest.skip(f"{' or '.join([compiler, *emulator])} is not installed")
+    sources = [str(ROOT / "tests" / "native" / "swap.c"), *map(str, sorted((NATIVE / "arch").glob("*.c")))]
+    command = [compiler, *FLAGS, "-O2", *([] if here else ["-static"]), f"-I{NATIVE}", "-o", program, *sources, "-lm"]
+    subprocess.run(command, check=True, timeout=100)
+    done = run(*emulator, program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "right\n" or done.stdout.startswith("refused: ")

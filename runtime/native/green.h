@@ -73,6 +73,9 @@ void scheduler_carry(struct scheduler *scheduler);
 void scheduler_stop(struct scheduler *scheduler);
 void scheduler_stop_all(void);
 
+/* Whether nobody runs it, and the process has no second thread that could. */
+int scheduler_forsaken(struct scheduler *scheduler);
+
 /* How many threads are waited for and have not ended.  Sleeps until there are none: 0, or EINTR: a signal came, or they are stuck. */
 int scheduler_waited(struct scheduler *scheduler);
 int scheduler_await(struct scheduler *scheduler);

@@ -9,7 +9,8 @@
  *                   says "not registered", so that sched_getcpu() asks the kernel and nobody begins a restartable sequence there.
  *   robust list     The LWP's own; see tid.
  *   signal mask, signal stack, name, affinity, priority, credentials of its own, timer slack: the LWP's, for all on it.
- *   stack bounds    The context's: pthread_getattr_np() reads struct pthread.
+ *                   pthread_getattr_np() asks the kernel for the affinity of that number, and fails with ESRCH: who asks for
+ *                   the bounds of a green thread's stack doesn't get them.
  *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
 #ifndef RUNTIME_GREEN_LWP_H
 #define RUNTIME_GREEN_LWP_H

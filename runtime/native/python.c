@@ -257,7 +257,7 @@ static int refused(const char *text)
  * could not be told.  Asked at every start, hence without the ways of a call. */
 static PyObject *faulthandler_is_enabled;
 
-static int faulthandler_on(void)
+int python_faulthandler_on(void)
 {
     if (!faulthandler_is_enabled)
         return 0;
@@ -337,7 +337,7 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
     if ((flags & CLONE_THREAD) && python_entrance_is_full())
         wait = 1;
     atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
-    self->lwp->signal_stack = faulthandler_on();
+    self->lwp->signal_stack = python_faulthandler_on();
     atomic_fetch_add(&starting, 1);
     int error;
     if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
@@ -453,6 +453,10 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 
     if (python_deadline(timeout, &deadline) < 0)
         return NULL;
+    if (deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp) && scheduler_forsaken(self->lwp->green.scheduler)) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
+        return NULL;
+    }
     for (;; looked = 1) {
         /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
          * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */

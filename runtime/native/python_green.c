@@ -55,6 +55,8 @@ int python_provide(struct scheduler *scheduler)
 
     for (int lacks = scheduler_lacks(scheduler); lacks > 0; lacks--) {
         struct lwp *lwp = error ? NULL : lwp_new(CARRIER_STACK);
+        if (lwp)
+            lwp->signal_stack = python_faulthandler_on();
         if (!error)
             error = lwp ? lwp_start(lwp, lwp_thread_flags, 0, carry, scheduler) : errno;
         if (lwp)

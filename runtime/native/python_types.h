@@ -47,6 +47,9 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
 /* Bytes of stack that a thread gets if nobody asks for more. */
 size_t default_stack_size(void);
 
+/* Whether faulthandler is to report crashes; python.c. */
+int python_faulthandler_on(void);
+
 /* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
 void before_sleep(void);
 void after_sleep(void);

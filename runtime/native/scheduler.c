@@ -1,6 +1,7 @@
 #include "scheduler.h"
 
 #include "arch/arch.h"
+#include "glibc.h"
 
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -180,6 +181,12 @@ void scheduler_stop_all(void)
 int scheduler_own_lwps(struct scheduler *s)
 {
     return s->lwps > 1;
+}
+
+int scheduler_forsaken(struct scheduler *s)
+{
+    forget_lost(s);
+    return !atomic_load(&s->attached) && !s->served && atomic_load(glibc.thread_count) == 1;
 }
 
 int scheduler_waited(struct scheduler *s)

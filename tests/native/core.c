@@ -4,6 +4,7 @@
 #include "arch/arch.h"
 #include "context.h"
 #include "glibc.h"
+#include "green_lwp.h"
 #include "inspect.h"
 #include "lwp.h"
 #include "park.h"
@@ -380,6 +381,85 @@ static void signals(void)
 }
 
 /* What the tools must find, in a thread of ours. */
+/* ---- green threads ---------------------------------------------------------------------------------------------------- */
+
+enum { TIMERS = 100, GREENS = 8 };
+
+/* Against a list: which is the earliest, whatever was set and dropped before. */
+static void timers(void)
+{
+    static struct timer all[TIMERS];
+    struct timer *heap = NULL;
+
+    srand(1);
+    for (int i = 0; i < 100 * rounds; i++) {
+        struct timer *one = &all[rand() % TIMERS];
+        if (one->set)
+            timer_drop(&heap, one);
+        else
+            timer_set(&heap, one, rand() % 1000);
+        int64_t earliest = INT64_MAX;
+        for (int j = 0; j < TIMERS; j++)
+            if (all[j].set && all[j].deadline < earliest)
+                earliest = all[j].deadline;
+        CHECK(heap ? heap->set && heap->deadline == earliest : earliest == INT64_MAX);
+    }
+}
+
+static atomic_int turn;
+
+/* Yields, sleeps, and waits for its turn, which the one before gives it. */
+static void take_turns(void *arg)
+{
+    int me = (int)(intptr_t)arg, seen;
+    atomic_int nobody = 0;
+
+    for (int i = 0; i < rounds; i++) {
+        green_yield();
+        CHECK(park_wait(&nobody, 0, park_now() + 1000 * (me + 1), PARK_PRIVATE) == ETIMEDOUT);
+        while ((seen = atomic_load(&turn)) % GREENS != me)
+            park_wait(&turn, seen, PARK_FOREVER, PARK_PRIVATE);
+        atomic_fetch_add(&turn, 1);
+        park_wake(&turn, GREENS, PARK_PRIVATE);
+        CHECK(errno == 0);
+    }
+}
+
+static void carry(void *scheduler)
+{
+    scheduler_carry(scheduler);
+}
+
+static void greens(void)
+{
+    CHECK(!green_lwp_init());
+    for (int own = 1; own <= 2; own++) { /* on this LWP, then on two others */
+        struct scheduler *scheduler = scheduler_new(own);
+        struct lwp *lwps[GREENS], *carriers[2];
+        CHECK(scheduler && (own == 1 ? scheduler_attach : scheduler_serve)(scheduler) == 0);
+        int made = own == 1 ? 0 : scheduler_lacks(scheduler);
+        CHECK(made == (own == 1 ? 0 : 2));
+        for (int i = 0; i < made; i++)
+            carriers[i] = start(64 * 1024, carry, scheduler);
+        atomic_store(&turn, 0);
+        for (intptr_t i = 0; i < GREENS; i++) {
+            lwps[i] = lwp_new(64 * 1024);
+            CHECK(lwps[i]);
+            lwps[i]->waited = 1;
+            CHECK(lwp_start_green(lwps[i], scheduler, take_turns, (void *)i) == 0);
+        }
+        while (scheduler_await(scheduler) != 0)
+            ;
+        CHECK(atomic_load(&turn) == GREENS * rounds && scheduler_waited(scheduler) == 0);
+        for (int i = 0; i < GREENS; i++)
+            join(lwps[i]);
+        (own == 1 ? scheduler_detach : scheduler_stop)(scheduler);
+        for (int i = 0; i < made; i++)
+            join(carriers[i]);
+        scheduler_free(scheduler);
+    }
+}
+
 static void write_behind(void *arg)
 {
     volatile size_t size = 10; /* which the compiler must not know */
@@ -430,8 +510,9 @@ int main(int argc, char **argv)
         void (*run)(void);
         int rounds;
     } programs[] = {{"threads", threads, 200}, {"crowd", crowd, 1}, {"refused", refused, 100}, {"forks", forks, 10},
-                    {"warm", warm, 200}, {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000}, {"looked_at", looked_at, 50},
-                    {"signals", signals, 200}, {"damage", damage, 1}, {"undefined", undefined, 1}};
+                    {"warm", warm, 200}, {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000},
+                    {"looked_at", looked_at, 50}, {"signals", signals, 200}, {"timers", timers, 200}, {"greens", greens, 200},
+                    {"damage", damage, 1}, {"undefined", undefined, 1}};
     char why[512];
 
     CHECK(argc == 3);
