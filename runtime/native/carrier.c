@@ -13,21 +13,42 @@ void (*green_stuck)(void);
 
 /* ---- sleeping --------------------------------------------------------------------------------------------------------------- */
 
-enum idle carrier_idle(struct scheduler *s)
+int carrier_rouse(struct scheduler *s)
 {
     enum idle how = atomic_load(&s->idle);
 
-    if (how)
-        atomic_store(&s->idle, BUSY);
-    return how;
+    if (how == BUSY)
+        return 0;
+    atomic_store(&s->idle, BUSY);
+    if (how == IDLE_IN_POLLER)
+        poller_wake(s->poller); /* here, for without the lock it may be gone with the scheduler */
+    return how == IDLE_IN_FUTEX;
 }
 
-void carrier_wake(struct scheduler *s, enum idle how)
+void carrier_wake(struct scheduler *s)
 {
-    if (how == IDLE_IN_POLLER)
-        poller_wake(s->poller);
-    else if (how)
-        park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
+    park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
+}
+
+/* Without the lock meanwhile. */
+static int poll_until(struct scheduler *s, int64_t deadline)
+{
+    struct poller *poller = s->poller;
+
+    s->polling++;
+    park_unlock(&s->lock);
+    int result = poller_poll(poller, deadline);
+    park_lock(&s->lock);
+    s->polling--;
+    return result;
+}
+
+static int sleep_in_futex(struct scheduler *s, int64_t deadline)
+{
+    park_unlock(&s->lock);
+    int result = park_wait_lwp(&s->idle, IDLE_IN_FUTEX, deadline, PARK_PRIVATE);
+    park_lock(&s->lock);
+    return result;
 }
 
 static void wake_spare(struct carrier *c)
@@ -79,11 +100,8 @@ static int watches_files(struct scheduler *s)
 static void look(struct scheduler *s)
 {
     fire_timers(s);
-    if (watches_files(s)) {
-        park_unlock(&s->lock);
-        poller_poll(s->poller, 0);
-        park_lock(&s->lock);
-    }
+    if (watches_files(s))
+        poll_until(s, 0);
     if (atomic_load(&s->attached) && park_now() >= s->look_at)
         interrupt_native(s);
 }
@@ -124,9 +142,7 @@ static void idle(struct scheduler *s)
     int64_t wake_at = !attached || s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
-    park_unlock(&s->lock);
-    int result = s->poller ? poller_poll(s->poller, wake_at) : park_wait_lwp(&s->idle, IDLE_IN_FUTEX, wake_at, PARK_PRIVATE);
-    park_lock(&s->lock);
+    int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
     atomic_store(&s->idle, BUSY);
     fire_timers(s);
     if (attached && (result == EINTR || (!s->looked && park_now() >= s->look_at)))
@@ -218,8 +234,8 @@ void carry(struct carrier *c)
         green_switch(s, &c->base, to);
         park_lock(&s->lock);
         s->out--;
-        if (s->runner != c && s->out == 0)
-            carrier_wake(s, carrier_idle(s)); /* it may be stuck now */
+        if (s->runner != c && s->out == 0 && carrier_rouse(s))
+            carrier_wake(s); /* it may be stuck now */
         if (c->chosen)
             break;
     }
@@ -233,5 +249,6 @@ void carriers_wake(struct scheduler *s)
         wake_spare(s->watcher);
     for (struct carrier *c = s->spares; c; c = c->next)
         wake_spare(c);
-    carrier_wake(s, carrier_idle(s));
+    if (carrier_rouse(s))
+        carrier_wake(s);
 }

@@ -41,13 +41,10 @@ static void let_go(struct green *green)
 
     park_lock(&s->lock);
     green_ready(s, green);
-    enum idle how = carrier_idle(s);
-    if (how == IDLE_IN_POLLER)
-        carrier_wake(s, how);
+    int wake = carrier_rouse(s);
     park_unlock(&s->lock);
-    /* Afterwards, for who is woken needs the lock; but without the lock its poller may be gone. */
-    if (how == IDLE_IN_FUTEX)
-        carrier_wake(s, how);
+    if (wake)
+        carrier_wake(s);
 }
 
 /* ---- from one to the next --------------------------------------------------------------------------------------------------- */

@@ -186,11 +186,6 @@ int poller_poll(struct poller *p, int64_t deadline)
     return result;
 }
 
-int poller_sleepers(struct poller *p)
-{
-    return atomic_load(&p->sleepers);
-}
-
 void poller_wake(struct poller *p)
 {
     int saved = errno;

@@ -23,7 +23,4 @@ int poller_waiters(struct poller *poller);
 int poller_poll(struct poller *poller, int64_t deadline);
 void poller_wake(struct poller *poller);
 
-/* How many LWPs poll until a deadline. */
-int poller_sleepers(struct poller *poller);
-
 #endif

@@ -28,7 +28,7 @@ static void forget_lost(struct scheduler *s)
     s->runner = s->watcher = s->spares = NULL;
     s->generation++;
     s->threads = 0;
-    s->turns = s->looked = s->made = s->begun = s->out = 0;
+    s->turns = s->looked = s->made = s->begun = s->out = s->polling = 0;
     s->served = s->served ? INHERITED : UNSERVED;
     s->look_at = 0;
     if (s->poller)
@@ -39,7 +39,6 @@ static void forget_lost(struct scheduler *s)
     atomic_store(&s->awaited, 0);
     atomic_store(&s->attached, 0);
     atomic_store(&s->idle, BUSY);
-    atomic_store(&s->carrying, 0);
     atomic_store(&s->forks, forks);
 }
 
@@ -121,20 +120,6 @@ void scheduler_lacks_another(struct scheduler *s)
     park_unlock(&s->lock);
 }
 
-/* When nobody is left: an LWP that was told to stop may sleep in the poller still, and closing the file by which it was told
- * would take the wake-up away (fs/eventpoll.c, ep_remove). */
-static void drop_poller(struct scheduler *s)
-{
-    park_lock(&all_lock);
-    park_lock(&s->lock);
-    if (s->free && s->poller && s->threads == 0 && atomic_load(&s->carrying) == 0) {
-        poller_free(s->poller);
-        s->poller = NULL;
-    }
-    park_unlock(&s->lock);
-    park_unlock(&all_lock);
-}
-
 void scheduler_carry(struct scheduler *s)
 {
     struct carrier c;
@@ -145,12 +130,9 @@ void scheduler_carry(struct scheduler *s)
         return;
     }
     s->begun++;
-    atomic_fetch_add(&s->carrying, 1);
     begin_carrying(s, &c);
     carry(&c);
     park_green = NULL;
-    atomic_fetch_sub(&s->carrying, 1);
-    drop_poller(s);
 }
 
 void scheduler_stop(struct scheduler *s)
@@ -161,12 +143,15 @@ void scheduler_stop(struct scheduler *s)
     carriers_wake(s); /* they can't go before the lock is released */
     s->runner = s->watcher = s->spares = NULL;
     s->made = s->begun = 0;
-    park_unlock(&s->lock);
-    /* Whoever polls must be gone before the next one does, who would be woken in its place; it needs nothing but its turn. */
-    while (s->poller && poller_sleepers(s->poller)) {
+    /* Whoever polls must be gone before the poller is, and before the next one polls, who would be woken in its place.  It needs
+     * nothing but its turn. */
+    while (s->polling) {
         poller_wake(s->poller);
+        park_unlock(&s->lock);
         sched_yield();
+        park_lock(&s->lock);
     }
+    park_unlock(&s->lock);
 }
 
 void scheduler_stop_all(void)
@@ -202,7 +187,8 @@ int scheduler_await(struct scheduler *s)
     atomic_fetch_add(&s->awaited, 1);
     if (!park_green) { /* all may be stuck already, see alone() */
         park_lock(&s->lock);
-        carrier_wake(s, carrier_idle(s));
+        if (carrier_rouse(s))
+            carrier_wake(s);
         park_unlock(&s->lock);
     }
     while (!result && (count = atomic_load(&s->waited)) != 0) {
@@ -253,7 +239,7 @@ static struct scheduler *reuse(void)
 
     for (s = atomic_load(&all); s; s = s->other) {
         forget_lost(s);
-        if (s->free && s->threads == 0 && atomic_load(&s->carrying) == 0) {
+        if (s->free && s->threads == 0) {
             s->free = 0;
             return s;
         }
@@ -281,7 +267,7 @@ struct scheduler *scheduler_new(int lwps)
     if (!s)
         return NULL;
     s->lwps = lwps;
-    if (lwps > 1 && !s->poller && !(s->poller = poller_new())) {
+    if (lwps > 1 && !(s->poller = poller_new())) {
         int error = errno;
         scheduler_free(s);
         errno = error;
@@ -298,8 +284,17 @@ struct scheduler *scheduler_new(int lwps)
 
 void scheduler_free(struct scheduler *s)
 {
+    struct poller *poller = NULL;
+
     park_lock(&all_lock);
+    park_lock(&s->lock); /* who has woken the last thread may be about to wake its LWP */
     s->free = 1;
+    if (s->threads == 0) {
+        poller = s->poller;
+        s->poller = NULL;
+    }
+    park_unlock(&s->lock);
     park_unlock(&all_lock);
-    drop_poller(s);
+    if (poller)
+        poller_free(poller);
 }

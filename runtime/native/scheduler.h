@@ -37,7 +37,8 @@ struct scheduler {
     int64_t look_at;
     long threads;              /* begun and not gone */
     struct green_counts counts;
-    struct poller *poller;     /* with one LWP made when first needed, by a thread that is on it */
+    struct poller *poller;     /* with one LWP made when first needed, by a thread that is on it; used with the lock, or while */
+    int polling;               /* counts */
     atomic_int idle;           /* how the runner sleeps; a futex word */
     atomic_int waited;         /* threads, and STUCK for who sleeps on it */
     atomic_int awaited;        /* who does */
@@ -46,7 +47,6 @@ struct scheduler {
     enum { UNSERVED, SERVED, INHERITED } served; /* its own LWPs are wanted; INHERITED: by the process that forked this one */
     atomic_int forks;          /* the process that all this is about */
     int lwps, made, begun;     /* its own LWPs: wanted, if more than one; made; that carry */
-    atomic_int carrying;       /* those that carry still, also when it has been stopped */
     int free;
     struct scheduler *other;   /* in the list of all */
 };
@@ -72,9 +72,9 @@ void green_switch(struct scheduler *s, struct green *from, struct green *to);
  * first, without it in the end. */
 void carry(struct carrier *c);
 
-/* With the lock, by who has made a thread ready: whom to wake, after the lock is released. */
-enum idle carrier_idle(struct scheduler *s);
-void carrier_wake(struct scheduler *s, enum idle how);
+/* With the lock, by who has made a thread ready: the runner is not to sleep.  1: carrier_wake() is to follow, without the lock. */
+int carrier_rouse(struct scheduler *s);
+void carrier_wake(struct scheduler *s);
 
 /* All that sleep, with the lock. */
 void carriers_wake(struct scheduler *s);
