@@ -20,7 +20,11 @@ wait_fd = native.wait_fd
 
 
 class Deadlock(RuntimeError):
-    """All green threads of a scheduler sleep, none has a timeout, and the process has no other thread."""
+    """All green threads of a scheduler sleep, none has a timeout or waits for a file, and nobody is left to wake one.
+
+    It is noticed when the last one goes to sleep.  Where another thread lives, or the program handles signals (others
+    than SIGINT), somebody may come yet: nothing is said then, also when that thread ends without having done so.
+    """
 
 
 class Scheduler(native.SchedulerBase):

@@ -10,6 +10,7 @@
 enum { QUIET = 3 };         /* ticks without anything to run, until the watcher sleeps for good */
 
 void (*green_stuck)(void);
+atomic_int green_others_ending;
 
 /* ---- sleeping --------------------------------------------------------------------------------------------------------------- */
 
@@ -113,7 +114,8 @@ static int alone(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
 
-    return rests && s->out == 0 && atomic_load(glibc.thread_count) == s->made + 1 && !watches_files(s) && !green_lwp_has_handlers();
+    return rests && s->out == 0 && atomic_load(glibc.thread_count) == s->made + 1 && !atomic_load(&green_others_ending)
+           && !s->head && !watches_files(s) && !green_lwp_has_handlers();
 }
 
 static void say_stuck(struct scheduler *s)

@@ -95,6 +95,9 @@ struct green_counts {
 };
 struct green_counts green_count(void);
 
+/* LWPs that glibc doesn't count any more, but that have not woken yet who waits for their end. */
+extern atomic_int green_others_ending;
+
 /* Called when all sleep, without a timeout, and the process has nobody else who could wake one; then the wait of the
  * native thread, or of who is in scheduler_await(), returns EINTR.  For the floor above, which can say so.  NULL: they sleep on. */
 extern void (*green_stuck)(void);

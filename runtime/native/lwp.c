@@ -213,6 +213,8 @@ static void wind_up(struct lwp *me)
     atomic_fetch_sub(&alive, 1);
 
     /* As start_thread does: the last thread takes the process with it, whoever made it.  A green one is not among the counted. */
+    if (!green)
+        atomic_fetch_add(&green_others_ending, 1);
     if (!green && (me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
         exit(0);
 }
@@ -246,6 +248,7 @@ static _Noreturn void leave(struct lwp *me)
     push_ended(me, me);
     if (green)
         green_end();
+    atomic_fetch_sub(&green_others_ending, 1);
     arch_exit(status);
 }
 
@@ -929,6 +932,7 @@ static void after_fork_in_child(void)
     }
     char *native = me && me->green.scheduler ? green_native() : NULL;
     green_after_fork();
+    atomic_store(&green_others_ending, 0);
     atomic_store(&alive, me != NULL);
     if (me) {
         registry.newer = registry.older = me;
