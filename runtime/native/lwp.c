@@ -351,6 +351,7 @@ static struct lwp *sleep_warm(struct lwp *me)
      * whether somebody sleeps on the word. */
     atomic_store(word, 0);
     park_wake_lwp(word, INT_MAX, PARK_SHARED);
+    atomic_fetch_sub(&green_others_ending, 1);
     return warm_sleep(context);
 }
 
