@@ -30,7 +30,7 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
     lwp = scheduler.reserve()
-    if (on := threading.Thread._lwp_scheduler) is None:  # type: ignore[attr-defined]
+    if (on := getattr(threading.Thread, "_lwp_scheduler", None)) is None:  # it has none before the first install()
         scheduler.begin(lwp, function, args, kwargs)
     else:
         lwp._begin_green(function, args, kwargs, on)

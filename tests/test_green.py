@@ -615,7 +615,7 @@ def test_ctrl_c_reaches_run(busy: bool, child: Child) -> None:
         try:
             green.run()
         except KeyboardInterrupt:
-            print("interrupted", waits.is_alive(), green.unfinished)
+            print("interrupted", waits.is_alive(), green.unfinished, flush=True)
         os._exit(0)
 
     assert child(interrupted, busy).stdout.startswith("interrupted True")

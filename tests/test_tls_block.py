@@ -182,10 +182,10 @@ def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeH
     lwp = spawn(lambda: there.append((native_helper.lib.thread_pointer(), native_helper.modules())))
     assert lwp.join()
     (pointer, modules), main = there[0], native_helper.lib.thread_pointer()
-    assert pointer == lwp.ident
     assert modules.keys() == here.keys()
     context = lwp.context
     assert context is not None
+    assert pointer == context.thread_pointer
     low, high = context.tls_block
     for number, module in modules.items():
         if module.here and low <= module.here < high:
