@@ -267,7 +267,7 @@ struct scheduler *scheduler_new(int lwps)
     if (!s)
         return NULL;
     s->lwps = lwps;
-    if (lwps > 1 && !(s->poller = poller_new())) {
+    if (lwps > 1 && !s->poller && !(s->poller = poller_new())) {
         int error = errno;
         scheduler_free(s);
         errno = error;
