@@ -154,21 +154,9 @@ void park_many(void)
     errno = saved;
 }
 
-void park_lock(atomic_int *lock)
+void park_lock_contended(atomic_int *lock)
 {
-    int seen = 0;
-
-    /* Acquire: what the last holder wrote is seen.  Once we have slept we must take it as 2: others may sleep still. */
-    if (atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed))
-        return;
+    /* Once we have slept we must take it as 2: others may sleep still. */
     while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
         park_wait_lwp(lock, 2, PARK_FOREVER, PARK_PRIVATE);
-}
-
-void park_unlock(atomic_int *lock)
-{
-    /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
-     * only names its address. */
-    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
-        park_wake_lwp(lock, 1, PARK_PRIVATE);
 }

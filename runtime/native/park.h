@@ -55,7 +55,23 @@ void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
 /* A lock of one word: 0 free, 1 held, 2 held and somebody sleeps.  glibc's own low-level locks follow the same protocol
  * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.
  * Held for a few instructions, by a thread that runs: who waits for it keeps its LWP. */
-void park_lock(atomic_int *lock);
-void park_unlock(atomic_int *lock);
+void park_lock_contended(atomic_int *lock);
+
+static inline void park_lock(atomic_int *lock)
+{
+    int seen = 0;
+
+    /* Acquire: what the last holder wrote is seen. */
+    if (!atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed))
+        park_lock_contended(lock);
+}
+
+static inline void park_unlock(atomic_int *lock)
+{
+    /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
+     * only names its address. */
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+        park_wake_lwp(lock, 1, PARK_PRIVATE);
+}
 
 #endif

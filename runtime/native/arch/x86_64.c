@@ -118,14 +118,18 @@ __asm__(
     "	.cfi_adjust_cfa_offset 8\n"
     "	stmxcsr	(%rsp)\n"              /* SSE: rounding, which exceptions trap */
     "	fnstcw	4(%rsp)\n"             /* x87: the same, and precision */
+    "	mov	(%rsp), %eax\n"
+    "	movzwl	4(%rsp), %ecx\n"
     "	mov	%rsp, (%rdi)\n"
     "	cmpb	$0, runtime_has_wrfsbase(%rip)\n"
     "	je	2f\n"
     "	wrfsbase %rdx\n"
-    "1:	mov	%rsi, %rsp\n"          /* from here on the other's frame, which has the same shape */
-    "	ldmxcsr	(%rsp)\n"
-    "	fldcw	4(%rsp)\n"
-    "	add	$8, %rsp\n"
+    "	mov	%rsi, %rsp\n"          /* from here on the other's frame, which has the same shape */
+    "	cmp	(%rsp), %eax\n"       /* mostly the control words are the same, and loading them is slow */
+    "	jne	3f\n"
+    "	cmp	4(%rsp), %cx\n"
+    "	jne	3f\n"
+    "4:	add	$8, %rsp\n"
     "	.cfi_adjust_cfa_offset -8\n"
     "	pop	%r15\n"
     "	.cfi_adjust_cfa_offset -8\n"
@@ -146,14 +150,17 @@ __asm__(
     "	.cfi_adjust_cfa_offset -8\n"
     "	.cfi_restore rbp\n"
     "	ret\n"
-    "2:	.cfi_adjust_cfa_offset 56\n"
-    "	mov	%rsi, %r8\n"           /* the system call destroys rcx, r11 and rax only */
+    "3:	.cfi_adjust_cfa_offset 56\n"
+    "	ldmxcsr	(%rsp)\n"
+    "	fldcw	4(%rsp)\n"
+    "	jmp	4b\n"
+    "2:	mov	%rsi, %r8\n"           /* the system call destroys rcx, r11 and rax only */
     "	mov	%rdx, %rsi\n"
     "	mov	$0x1002, %edi\n"       /* arch_prctl(ARCH_SET_FS, thread_pointer) */
     "	mov	$158, %eax\n"
     "	syscall\n"
-    "	mov	%r8, %rsi\n"
-    "	jmp	1b\n"
+    "	mov	%r8, %rsp\n"
+    "	jmp	3b\n"
     "	.cfi_endproc\n"
     ".size runtime_swap_x86_64, .-runtime_swap_x86_64\n"
     ".hidden runtime_swap_begin_x86_64\n"
