@@ -707,7 +707,7 @@ def handed_to_a_lost_thread(attempts: int) -> None:
 
 
 def test_a_lock_handed_to_a_lost_thread_is_free(child: Child) -> None:
-    child(handed_to_a_lost_thread, 20)
+    child(handed_to_a_lost_thread, 1000)
 
 
 if __name__ == "__main__":
