@@ -688,14 +688,14 @@ void lwp_reap(void)
         push_ended(first, last);
 }
 
-/* One that is on its way to the pool, with a ref. */
-static struct lwp *next_parking(void)
+/* The oldest that is so, with a ref; NULL: none. */
+static struct lwp *oldest(int (*is_so)(struct lwp *lwp))
 {
     struct lwp *lwp;
 
     park_lock(&registry_lock);
     for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
-        if (atomic_load(&lwp->parking) && atomic_load(&lwp->alive))
+        if (is_so(lwp))
             break;
     if (lwp == &registry)
         lwp = NULL;
@@ -703,6 +703,16 @@ static struct lwp *next_parking(void)
         atomic_fetch_add(&lwp->refs, 1);
     park_unlock(&registry_lock);
     return lwp;
+}
+
+static int on_its_way_to_sleep(struct lwp *lwp)
+{
+    return atomic_load(&lwp->parking) && atomic_load(&lwp->alive);
+}
+
+static int is_waited(struct lwp *lwp)
+{
+    return lwp->waited && atomic_load(&lwp->alive) && lwp->ident != (uintptr_t)pthread_self();
 }
 
 static int await_end(struct lwp *lwp, int64_t deadline);
@@ -712,7 +722,7 @@ void lwp_keep_warm(int limit)
     struct lwp *lwp;
 
     warm_limit(limit);
-    while ((lwp = next_parking())) { /* a few instructions are left of it */
+    while ((lwp = oldest(on_its_way_to_sleep))) { /* a few instructions are left of it */
         await_end(lwp, PARK_FOREVER);
         drop(lwp);
     }
@@ -722,18 +732,7 @@ void lwp_keep_warm(int limit)
 
 struct lwp *lwp_next_waited(void)
 {
-    struct lwp *lwp;
-
-    park_lock(&registry_lock);
-    for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
-        if (lwp->waited && atomic_load(&lwp->alive) && lwp->ident != (uintptr_t)pthread_self())
-            break;
-    if (lwp == &registry)
-        lwp = NULL;
-    else
-        atomic_fetch_add(&lwp->refs, 1);
-    park_unlock(&registry_lock);
-    return lwp;
+    return oldest(is_waited);
 }
 
 int lwp_alive(struct lwp *lwp)
