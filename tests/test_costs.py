@@ -4,58 +4,27 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import resource
-import shutil
-import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Child
+from conftest import Child
+from strace import calls_of_turns
 
 import runtime
 from runtime import sync
 
 TURNS = 300
 
-# The counting begins and ends at system calls of its own, which strace shows among the others.
-SCRIPT = """
-import os
-from runtime import Thread
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-def turns(n):
-    for _ in range(n):
-        thread = Thread(target=int)
-        thread.start()
-        thread.join()
-turns(100)
-os.access("/begin", 0)
-turns(%d)
-os.access("/end", 0)
-"""
-
 
 @pytest.mark.parametrize("more", [(), ("sigaltstack",)], ids=["six", "seven with faulthandler"])
 def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path: Path) -> None:
     """What each is for stands in docs/performance.md.  Of a glibc thread it is 20."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
-    trace = tmp_path / "trace"
-    strace = ["strace", "-f", "-qq", "-o", str(trace)]
-    subprocess.run(
-        [*strace, sys.executable, *(["-X", "faulthandler"] if more else []), "-c", SCRIPT % TURNS],
-        check=True,
-        timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
-    )
-    counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
-    assert counted
-    calls = Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
+    calls = calls_of_turns(TURNS, tmp_path, options=("-X", "faulthandler") if more else ())
     named = ["prctl"] if sys.version_info >= (3, 14) else []  # the kernel is told a Thread's name
     for name in ("clone", "set_robust_list", "rseq", "exit", "gettid", *named, *more):
         assert calls.pop(name) == TURNS, name

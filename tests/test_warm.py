@@ -5,18 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Child, NativeHelper
+from conftest import Child, NativeHelper
+from strace import calls_of_turns
 
 import runtime
 from runtime import Clone, Thread, scheduler, sync
@@ -661,37 +659,11 @@ def test_green_threads_and_kept_lwps(child: Child) -> None:
 
 # ---- what it costs ---------------------------------------------------------------------------------------------------
 
-SCRIPT = """
-import os
-from runtime import Thread, scheduler
-scheduler.keep_warm(1)
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-def turns(n):
-    for _ in range(n):
-        thread = Thread(target=int)
-        thread.start()
-        thread.join()
-turns(100)
-os.access("/begin", 0)
-turns(%d)
-os.access("/end", 0)
-"""
-
 
 def test_neither_clone_nor_exit_and_which_calls_instead(tmp_path: Path) -> None:
     """What each is for stands in docs/performance.md."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
-    turns, trace = 300, tmp_path / "trace"
-    subprocess.run(
-        ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-c", SCRIPT % turns],
-        check=True,
-        timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
-    )
-    counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
-    assert counted
-    calls = Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
+    turns = 300
+    calls = calls_of_turns(turns, tmp_path, first="scheduler.keep_warm(1)")
     # The creator and the thread: their settings.  kcmp only in the thread, for the creator is the process's first.
     for both in ("sched_getaffinity", "sched_getattr", "capget", "ioprio_get", "setfsuid", "setfsgid"):
         assert calls.pop(both) == 2 * turns, both

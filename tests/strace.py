@@ -1,0 +1,51 @@
+"""The system calls of threads that start and are joined, one after the other, as strace sees them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+# The counting begins and ends at system calls of its own, which strace shows among the others.
+SCRIPT = """
+import os
+from runtime import Thread, scheduler
+%s
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def turns(n):
+    for _ in range(n):
+        thread = Thread(target=int)
+        thread.start()
+        thread.join()
+turns(100)
+os.access("/begin", 0)
+turns(%d)
+os.access("/end", 0)
+"""
+
+
+def calls_of_turns(turns: int, folder: Path, first: str = "", options: tuple[str, ...] = ()) -> Counter[str]:
+    """How many of each so many starts and joins take, when some have been before.
+
+    first: Python that runs before all.  options: of the interpreter.
+    """
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    trace = folder / "trace"
+    strace = ["strace", "-f", "-qq", "-o", str(trace)]
+    subprocess.run(
+        [*strace, sys.executable, *options, "-c", SCRIPT % (first, turns)],
+        check=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
+    )
+    counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
+    assert counted
+    return Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
