@@ -165,6 +165,19 @@ def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
         os.sched_yield()
 
 
+def in_forked_child(check: Callable[[], object]) -> int:
+    """Calls check in a forked child and gives the child's wait status: 0, if nothing was raised."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            check()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1]
+
+
 Program = Callable[..., object]
 Child = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -187,7 +200,8 @@ def child(tmp_path: Path) -> Child:
         text = textwrap.dedent(inspect.getsource(program))
         script = tmp_path / f"{program.__name__}.py"
         call = f"{program.__name__}({', '.join(map(repr, args))})\n"
-        script.write_text("\n".join([PRELUDE, inspect.getsource(wait_until_parked), text, call]))
+        ours = [inspect.getsource(function) for function in (wait_until_parked, in_forked_child)]
+        script.write_text("\n".join([PRELUDE, *ours, text, call]))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]
         # A session of its own, so that what it leaves running can be ended with it.

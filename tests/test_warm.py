@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Child, NativeHelper
+from conftest import Child, NativeHelper, in_forked_child
 from strace import calls_of_turns
 
 import runtime
@@ -482,15 +483,7 @@ def test_a_forked_child_has_none_of_them_and_makes_its_own(child: Child) -> None
             assert os.listdir("/proc/self/task") == [str(os.getpid())]
 
         def forks() -> None:
-            pid = os.fork()
-            if pid == 0:
-                status = 1
-                try:
-                    in_child(1)
-                    status = 0
-                finally:
-                    os._exit(status)
-            assert os.waitpid(pid, 0)[1] == 0
+            assert in_forked_child(partial(in_child, 1)) == 0
 
         ran: list[int] = []
         scheduler.keep_warm(2)
@@ -741,15 +734,7 @@ def test_threads_forks_and_ids_while_the_number_kept_changes(child: Child) -> No
         for thread in threads:
             thread.start()
         for _ in range(20):
-            pid = os.fork()
-            if pid == 0:
-                status = 1
-                try:
-                    in_child()
-                    status = 0
-                finally:
-                    os._exit(status)
-            assert os.waitpid(pid, 0)[1] == 0
+            assert in_forked_child(in_child) == 0
         over.append(1)
         for thread in threads:
             thread.join()
