@@ -16,7 +16,7 @@ from conftest import Child
 from strace import calls_of_turns
 
 import runtime
-from runtime import sync
+from runtime import scheduler, sync
 
 TURNS = 300
 
@@ -147,3 +147,17 @@ def burst() -> None:
 def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once(child: Child) -> None:
     """Each sleeps until its turn, and then for the GIL.  All at once, they would ask for it again every 5 ms."""
     assert float(child(burst).stdout) < 6
+
+
+def start_a_thousand() -> None:
+    threads = [runtime.Thread(target=int) for _ in range(1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(scheduler.statistics().peak)
+
+
+def test_of_a_thousand_threads_that_do_little_few_are_alive_at_once(child: Child) -> None:
+    """Who starts them holds the GIL, yet they get their turn early: else each would need a stack of its own."""
+    assert int(child(start_a_thousand).stdout) < 64

@@ -1,8 +1,8 @@
 /* From a bare LWP to a Python thread and back: the type LWP, and what its thread runs.
  *
  * The creator makes the PyThreadState, so that running out of memory fails the start; the new thread completes it, which needs
- * no GIL, and only then waits for the GIL: start() waits for nothing.  The interpreter must not be taken down in that moment:
- * `starting` counts the threads in it, see gate_close(). */
+ * no GIL, and only then waits for the GIL: start() waits for nothing, unless many are on their way (python_entrance.c).  The
+ * interpreter must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
 #include "python_types.h"
 
 #include "python.h"
@@ -334,8 +334,8 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
 
     if (!boot)
         return -1;
-    if ((flags & CLONE_THREAD) && python_entrance_is_full())
-        wait = 1;
+    if (flags & CLONE_THREAD)
+        wait |= python_entrance_announce();
     atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     self->lwp->signal_stack = python_faulthandler_on();
     atomic_fetch_add(&starting, 1);
@@ -348,6 +348,8 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
     if (error) {
         started_one();
+        if (flags & CLONE_THREAD)
+            python_entrance_revoke();
         return not_begun(boot, error);
     }
     if (atomic_load(&gate_closed))

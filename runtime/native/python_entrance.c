@@ -10,13 +10,16 @@
 
 enum {
     FEW = 8,
-    /* Who starts threads that start threads holds the GIL most of the time; those that begin get through one by one.  A start
-     * that waits when so many have not begun keeps their number bounded. */
-    MANY = 128,
+    /* So many are started and have not got the GIL, then the next start waits until its thread has.  Threads that are let loose
+     * by one that keeps the GIL ask for it, sleep, and are woken when it gives it up; those that find it free run to their end in
+     * one go, often before the next needs a stack, and in the kernel too the next gets what the last has just given back.  One
+     * start alone waits for nothing. */
+    AHEAD = 4,
 };
 
 static struct sync_queue line;
-static int on_the_way; /* under the line's lock */
+static int on_the_way;    /* under the line's lock */
+static atomic_int coming; /* started, and without the GIL yet */
 
 static void enter(void)
 {
@@ -38,6 +41,7 @@ static void enter(void)
 static void leave(void *unused)
 {
     (void)unused;
+    atomic_fetch_sub(&coming, 1);
     sync_queue_lock(&line);
     if (line.waiting)
         sync_queue_grant_unlock(&line, 1);
@@ -55,15 +59,18 @@ void python_enter(PyThreadState *tstate)
     pthread_cleanup_pop(1);
 }
 
-int python_entrance_is_full(void)
+int python_entrance_announce(void)
 {
-    sync_queue_lock(&line);
-    int full = line.waiting >= MANY;
-    sync_queue_unlock(&line);
-    return full;
+    return atomic_fetch_add(&coming, 1) >= AHEAD;
+}
+
+void python_entrance_revoke(void)
+{
+    atomic_fetch_sub(&coming, 1);
 }
 
 void python_entrance_after_fork(void)
 {
     on_the_way = 0; /* whoever was on the way is lost: the caller has the GIL */
+    atomic_store(&coming, 0);
 }

@@ -82,9 +82,11 @@ int python_add_green(PyObject *module);
 void python_keep_chunks(void);
 void python_chunk_at(void *place);
 
-/* python_entrance.c: takes the GIL, in a thread that begins; whether so many do that the next start should wait for them. */
+/* python_entrance.c: takes the GIL, in a thread that begins and was announced before clone.  Announcing tells whether so many are
+ * on the way that the start should wait until its thread has begun; it is revoked when there will be no thread. */
 void python_enter(PyThreadState *tstate);
-int python_entrance_is_full(void);
+int python_entrance_announce(void);
+void python_entrance_revoke(void);
 void python_entrance_after_fork(void);
 
 /* python_sync.c */
