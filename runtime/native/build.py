@@ -34,7 +34,10 @@ SOURCES = [
     "carrier.c",
     "scheduler.c",
     "warm.c",
+    "registry.c",
+    "life.c",
     "lwp.c",
+    "lwp_fork.c",
     "sampler.c",
     "inspect.c",
     "sync.c",
@@ -152,7 +155,7 @@ ffi.set_source(
     # python.c needs more than the limited API, and both live in one module.
     define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
     py_limited_api=False,
-    # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp.c.
+    # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see life.c.
     # initial-exec: our few thread-local words lie in the static TLS block, a load away.  Else a thread's first
     # look would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
     # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.

@@ -2,8 +2,8 @@
 
 #include "arch/arch.h"
 #include "green_lwp.h"
-#include "lwp.h"
 #include "park.h"
+#include "registry.h"
 
 #include <errno.h>
 #include <link.h>
@@ -174,7 +174,7 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 
     inspect_places(&places);
     *out = (struct inspect_thread){0};
-    out->ours = lwp_guard(ident, guard); /* its lock comes before glibc's */
+    out->ours = registry_guard(ident, guard); /* its lock comes before glibc's */
     out->guard_low = guard[0];
     park_lock(glibc.stack_lock);
     int error = copy_listed(ident, out, block, dtv, room, blocks, count);

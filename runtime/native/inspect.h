@@ -1,7 +1,7 @@
 /* A look at another thread: copies of what belongs to it, made while it can't end.  Writes nothing of it.
  *
  * Who holds the lock of glibc's lists keeps every thread that is on them: ours and pthreads leave under that lock before their
- * memory is recycled (lwp.c; nptl/nptl-stack.c, __nptl_deallocate_stack).  What a thread that runs may free meanwhile, its
+ * memory is recycled (registry.c; nptl/nptl-stack.c, __nptl_deallocate_stack).  What a thread that runs may free meanwhile, its
  * DTV and its dynamic blocks, is read by process_vm_readv(2), which reports an address that is gone as EFAULT. */
 #ifndef RUNTIME_INSPECT_H
 #define RUNTIME_INSPECT_H

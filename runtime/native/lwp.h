@@ -21,7 +21,7 @@
  *   (2) -> (1)             clone failed: both lists left, context kept, may be started again
  *   (3) -> (5)             a process-style LWP that was killed, or called _exit or exec.  reap_process() does what it
  *                          could not do, and hands it to the reaper with a TLS block that can't be trusted.
- *   (2),(3),(4),(5) -> (6) in a forked child, where the thread does not exist (after_fork_in_child).  That is why the registry
+ *   (2),(3),(4),(5) -> (6) in a forked child, where the thread does not exist (lwp_fork.c, lost()).  That is why the registry
  *                          keeps it until (6): at whatever point a fork catches it, the child finds it there.
  *
  * A green thread has the same states.  It is RUNNING from when its scheduler has it in its queue, and GONE when whoever runs next
@@ -113,7 +113,7 @@ struct lwp *lwp_next_waited(void);
 /* (5) -> (6) for all that are due.  Called by start and join. */
 void lwp_reap(void);
 
-/* fork(2) with flags: a process on a copy of memory, child side returns 0 on the caller's own stack.  `lwp` gets the pid.
+/* lwp_fork.c: fork(2) with flags: a process on a copy of memory, child side returns 0 on the caller's own stack.  `lwp` gets the pid.
  * Flags that share something (CLONE_FILES, CLONE_FS ...) can't go through libc's fork(), so the caller must be the only
  * thread: any other might hold one of malloc's locks in the copy.  0, or -errno (EBUSY: there are other threads). */
 struct lwp *lwp_copied(void);
@@ -133,9 +133,6 @@ struct lwp_statistics {
 };
 void lwp_measure(int on);
 void lwp_read_statistics(struct lwp_statistics *out);
-
-/* Whether a living LWP has this ident; if so, where its guard begins and ends. */
-int lwp_guard(uintptr_t ident, uintptr_t guard[2]);
 
 /* Registers the fork handlers.  Once, after glibc_calibrate(). 0 or errno. */
 int lwp_init(void);

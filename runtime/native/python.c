@@ -142,7 +142,7 @@ static void run_python(void *arg)
     started_one();
     STEP(STEP_PYTHON, tstate, 0);
     TRACE(TRACE_WANTS_GIL, 0, 0);
-    /* May end the thread by pthread_exit when the interpreter has ended: see lwp.c, born().  A process may be killed on the way,
+    /* May end the thread by pthread_exit when the interpreter has ended: see life.c, run().  A process may be killed on the way,
      * and nobody would follow; green threads come one by one as it is. */
     if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
         python_enter(tstate);
@@ -695,7 +695,7 @@ static PyObject *gate_refuse(PyObject *module, PyObject *unused)
 
 static void after_fork_in_child(void)
 {
-    struct lwp_statistics left; /* lwp.c's own handler has run before: only the caller can be left */
+    struct lwp_statistics left; /* lwp_fork.c's own handler has run before: only the caller can be left */
 
     lwp_read_statistics(&left);
     python_sync_after_fork();

@@ -1,6 +1,6 @@
 /* LWPs whose thread has ended, kept asleep on their contexts for the next: a futex wake where clone and exit would be.
  *
- * lwp.c decides which LWP is kept, and makes of it what a new one would be; here are those that are asleep.  Such an LWP stays
+ * life.c decides which LWP is kept, and makes of it what a new one would be; here are those that are asleep.  Such an LWP stays
  * on glibc's list, as the sleeping thread that it is: so setxid changes its credentials too, and the dynamic linker its TLS
  * block.  All its signals are blocked but that of setxid: it must not take one that is for the process.  It uses its stack,
  * the TCB and errno, nothing else of its TLS, which the next thread's starter writes; but for park_green, in the handler of
