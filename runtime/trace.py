@@ -1,7 +1,7 @@
 """A recorded trace as data: which thread ran, wanted the GIL or waited for what, when, and who let it go on.
 
-`record` has this process write its trace into a file of records (native/trace.h: layout and meaning); `read` makes a
-Timeline of such a file, also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
+`read` makes a Timeline of a file of records (native/trace.h: layout and meaning), as runtime.recording has it written,
+also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
 
-__all__ = ["DEFAULT_SIZE", "Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
-
-DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
+__all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
 _HEADER_SIZE, _VERSION = 4096, 1
@@ -118,31 +116,6 @@ class Timeline:
         if self.texts_lost:
             parts.append(f"{self.texts_lost:,} names lost")
         return "; ".join(parts)
-
-
-# ---- recording -------------------------------------------------------------------------------------------------------
-
-
-def record(path: Path, size: int, arguments: Sequence[str]) -> None:
-    """Has this process record from now on, once in its life.  size: bytes for records.
-
-    OSError: the file can't be made, or the disk has no room for it.
-    """
-    import runtime
-    from runtime import native
-
-    library = os.path.dirname(os.__file__)
-    inner = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
-    inner.append(os.path.dirname(runtime.__file__) + os.sep)
-    program = " ".join(arguments)[:1000].encode(errors="replace")
-    native.trace_begin(path, size, program, tuple(inner))
-
-
-def stop() -> None:
-    """Ends the record."""
-    from runtime import native
-
-    native.trace_end()
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

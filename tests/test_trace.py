@@ -236,6 +236,16 @@ def test_nothing_is_missing_of_a_short_program(story: Trace) -> None:
     assert [life["tid"] for life in lives if not life["args"]["ended"]] == [story.tid("MainThread")]
 
 
+def test_recording_loads_one_small_module(tmp_path: Path) -> None:
+    """What makes a timeline of the records is loaded by another process, at the end."""
+    (tmp_path / "program.py").write_text("import sys; print(*sys.modules, sep='\\n')\n")
+    plain, traced = (
+        set(execute("run", *options, "program.py", cwd=tmp_path).stdout.split())
+        for options in ([], ["--trace", "trace.json"])
+    )
+    assert traced - plain == {"runtime.recording"}
+
+
 SEEN = """
 from pathlib import Path
 from runtime.trace import read

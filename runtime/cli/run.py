@@ -38,7 +38,7 @@ class Program:
     watchdog: float | None  #: seconds of standing still until that is told
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
-    trace_size: int  #: bytes for its records
+    trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
 
     def run(self) -> None:
@@ -288,15 +288,15 @@ def _print_report() -> None:
 # ---- --trace -----------------------------------------------------------------------------------------------
 
 
-def _record(file: Path, size: int, arguments: tuple[str, ...]) -> None:
+def _record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
     import atexit
 
-    from runtime import trace
+    from runtime import recording
 
     file = file.absolute()
     records = file.with_name(file.name + ".records")
     try:
-        trace.record(records, size, arguments)
+        recording.record(records, size or recording.DEFAULT_SIZE, arguments)
     except OSError as error:
         print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
@@ -308,17 +308,14 @@ def _make_timeline(records: Path, file: Path) -> None:
     """Does it in another process: what the program has made of this one doesn't matter there."""
     import subprocess
 
-    from runtime import children, trace
+    from runtime import children, recording
 
-    trace.stop()
+    recording.stop()
     environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
     environment["PYTHONPATH"] = children.python_path()
     command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
     if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
         records.unlink()
-
-
-_TRACE_SIZE = 16 << 20
 
 
 # ---- the command -------------------------------------------------------------------------------------------
@@ -482,8 +479,7 @@ def run(
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
-    trace_size, lwps = trace_size or _TRACE_SIZE, (lwps or 1) if green else 0
-    options = (stack_size, report, children, watchdog, live, trace, trace_size, lwps)
+    options = (stack_size, report, children, watchdog, live, trace, trace_size, (lwps or 1) if green else 0)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:
