@@ -246,6 +246,18 @@ def test_recording_loads_one_small_module(tmp_path: Path) -> None:
     assert traced - plain == {"runtime.recording"}
 
 
+def test_what_is_not_recorded_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import re\n"
+        "maps = open('/proc/self/smaps').read()\n"
+        "print(*re.search(r'trace.json.records\\nSize: +(\\d+) kB\\n.*?Rss: +(\\d+) kB', maps, re.S).groups())\n"
+    )
+    done = execute("run", "--trace", "trace.json", "--trace-size", "16M", "program.py", cwd=tmp_path)
+    mapped, resident = map(int, done.stdout.split())
+    assert mapped > 16 * 1024
+    assert 0 < resident <= 256
+
+
 SEEN = """
 from pathlib import Path
 from runtime.trace import read
@@ -400,7 +412,7 @@ def test_more_threads_than_chunks(tmp_path: Path) -> None:
     found = traced(
         "import threading\n"
         "event = threading.Event()\n"
-        "threads = [threading.Thread(target=event.wait) for _ in range(100)]\n"
+        "threads = [threading.Thread(target=event.wait) for _ in range(200)]\n"
         "for thread in threads: thread.start()\n"
         "event.set()\n"
         "for thread in threads: thread.join()\n",

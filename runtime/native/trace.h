@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 1, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 1024 };
+enum { TRACE_VERSION = 1, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
