@@ -19,8 +19,8 @@ from pathlib import Path
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_HEADER_SIZE, _VERSION = 4096, 1
-_CHUNK = struct.Struct("=iIiIII8x")
+_HEADER_SIZE, _VERSION = 4096, 2
+_CHUNK = struct.Struct("=iIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
 
@@ -164,6 +164,11 @@ _OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEA
 _BREAK = 100_000  # ns: a wait that a signal, say, has ended and that goes on after so long is one wait
 
 
+def _name(text: str, nth: int) -> str:
+    """Of a thread, as threading makes it of the number and the function's name."""
+    return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
+
+
 @dataclass(slots=True)
 class _Wait:
     """A BLOCKED span, and what is needed to find out who ended it."""
@@ -202,12 +207,13 @@ class _File:
 
     def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
         """Each thread with its records, in the order of their first."""
-        parts: dict[int, list[tuple[int, int, int, int, int]]] = defaultdict(list)
+        parts: dict[int, list[tuple[int, int, int, int, str]]] = defaultdict(list)
         first = _HEADER_SIZE + self.texts
         for at in range(first, min(first + self.chunks * self.chunk_size, len(self.data)), self.chunk_size):
-            _, used, tid, track, name, number = _CHUNK.unpack_from(self.data, at)
+            _, used, tid, track, name, number, nth = _CHUNK.unpack_from(self.data, at)
             if used:
-                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, name))
+                whole_name = _name(self.text(name), nth)
+                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name))
         for track, chunks in sorted(parts.items()):
             chunks.sort()
             records: list[_Record] = []
@@ -215,7 +221,7 @@ class _File:
                 records += _RECORD.iter_unpack(self.data[at : at + size])
             number, _, _, tid, name = chunks[-1]
             whole = len(chunks) == number + 1
-            yield Track(track, tid, self.text(name), records[0][0], records[-1][0], whole), records
+            yield Track(track, tid, name, records[0][0], records[-1][0], whole), records
 
 
 class _Reader:

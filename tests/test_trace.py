@@ -439,6 +439,50 @@ for name in "one", "two", "three":
     assert [life["args"]["ended"] for life in lives] == [True] * 3
 
 
+def test_names(tmp_path: Path) -> None:
+    found = traced(
+        "import _thread, threading\n"
+        "class Derived(threading.Thread): pass\n"
+        "class Called(threading.Thread):\n"
+        "    name = property(lambda self: 'what it says')\n"
+        "def work(): pass\n"
+        "class Callable:\n"
+        "    def __call__(self): pass\n"
+        "asked = threading.Thread(target=work)\n"
+        "assert asked.name == 'Thread-1 (work)'\n"
+        "given = threading.Thread(target=work)\n"
+        "given.name = 'given'\n"
+        "threads = [asked, given, threading.Thread(target=work), threading.Thread(target=Callable()), threading.Thread()]\n"
+        "threads += [threading.Thread(name='first'), Derived(target=work), Derived(), Called()]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "assert [threads[2].name, threads[3].name, threads[4].name] == ['Thread-3 (work)', 'Thread-4', 'Thread-5']\n"
+        "ended = threading.Event()\n"
+        "_thread.start_new_thread(ended.set, ())\n"
+        "ended.wait()\n",
+        tmp_path,
+    )
+    names = [event["args"]["name"] for event in found.named("thread_name")]
+    assert names[:6] == ["MainThread", "Thread-1 (work)", "given", "Thread-3 (work)", "Thread-4", "Thread-5"]
+    assert names[6:] == ["first", "Thread-6 (work)", "Thread-7", "what it says", "Event.set"]
+
+
+def test_names_take_no_room_for_each_thread(tmp_path: Path) -> None:
+    """Those that threading gives by default: there is half a megabyte for texts."""
+    found = traced(
+        "import threading\n"
+        "def work(): pass\n"
+        "work.__name__ = 500 * 'x'\n"
+        "for _ in range(1500):\n"
+        "    thread = threading.Thread(target=work)\n"
+        "    thread.start()\n"
+        "    thread.join()\n",
+        tmp_path,
+    )
+    assert found.about["names lost"] == 0
+    assert found.tid(f"Thread-1500 ({500 * 'x'})")
+
+
 def test_a_forked_child_is_not_in_it(tmp_path: Path) -> None:
     found = traced(
         "import os, threading\n"

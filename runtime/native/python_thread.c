@@ -11,10 +11,11 @@
 /* Interned names, and what thread.py hands over once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemonic,
     *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
-    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name;
+    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name, *name_property;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
+static PyObject *usual_name;      /* ... and `name`: the property */
 static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
 static PyObject *stock_current_thread, *check_options, *signature;
 
@@ -45,6 +46,7 @@ static const struct {
     {&name_scheduler, "_lwp_scheduler"},
     {&name_context, "_context"},
     {&name_set_os_name, "_set_os_name"},
+    {&name_property, "name"},
 };
 
 /* ---- making ---------------------------------------------------------------------------------------------------------- */
@@ -234,6 +236,26 @@ static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t f
     if (self && init(self, given) < 0)
         Py_CLEAR(self);
     return self;
+}
+
+/* Only while nobody has asked for the name or given one, else it is at `_name`, and not if the class has a `name` of its own. */
+uint64_t thread_number(PyObject *thread, PyObject **function)
+{
+    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_property);
+    PyObject *dict = property && property == usual_name ? PyObject_GenericGetDict(thread, NULL) : NULL;
+    PyObject *number = dict && !PyDict_Contains(dict, name_name) ? PyDict_GetItemWithError(dict, name_number) : NULL;
+    PyObject *target = number ? PyDict_GetItemWithError(dict, name_target_name) : NULL;
+    int usual = number && PyLong_Check(number) && (!target || PyUnicode_Check(target));
+    uint64_t result = usual ? PyLong_AsUnsignedLongLong(number) : 0;
+
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        result = 0;
+    }
+    *function = result ? Py_XNewRef(target) : NULL;
+    Py_XDECREF(property);
+    Py_XDECREF(dict);
+    return result;
 }
 
 static PyType_Slot base_slots[] = {{Py_tp_init, base_init}, {0, NULL}};
@@ -512,6 +534,10 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
         return NULL;
     }
+    PyObject *property = PyObject_GetAttr(type, name_property);
+    if (!property)
+        return NULL;
+    Py_XSETREF(usual_name, property);
     Py_XSETREF(threading_names, Py_NewRef(dict));
     Py_XSETREF(sys_names, Py_NewRef(sys_dict));
     Py_XSETREF(usual_stderr, Py_NewRef(usual));

@@ -188,18 +188,23 @@ void trace_thread(enum trace_kind kind, uint64_t thread_pointer)
     trace_note(kind, 0, site, thread_pointer, 0);
 }
 
-/* A Thread by its name, a function by its own. */
+/* A Thread by its name, a function by its own.  The usual names, "Thread-7 (work)", are recorded as 7 and "work": to put them
+ * together would take longer than all else here, and each would be a text of its own. */
 void trace_begins(PyObject *function, int is_thread)
 {
-    PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
+    PyObject *name = NULL;
+    uint64_t nth = is_thread ? thread_number(function, &name) : 0;
 
-    if (!name || !PyUnicode_Check(name))
-        Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
-    PyErr_Clear();
+    if (!nth) {
+        name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
+        if (!name || !PyUnicode_Check(name))
+            Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
+        PyErr_Clear();
+    }
     struct quiet quiet = be_quiet();
     uint32_t text = number_of(name);
     go_on(&quiet);
-    trace_name(text);
+    trace_name(text, nth);
 }
 
 /* ---- the module ------------------------------------------------------------------------------------------------------ */
@@ -226,7 +231,7 @@ static PyObject *begin(PyObject *module, PyObject *args)
         errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    trace_name(trace_text("MainThread", 10));
+    trace_name(trace_text("MainThread", 10), 0);
     trace_note(TRACE_BORN, 0, 0, PyThread_get_thread_ident(), 0);
     trace_note(TRACE_RUNS, 0, 0, 0, 0);
     Py_RETURN_NONE;

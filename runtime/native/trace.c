@@ -21,6 +21,7 @@ static struct trace_chunk *chunks;
 /* The calling thread's. */
 static __thread struct trace_chunk *mine;
 static __thread uint32_t track, my_name, number;
+static __thread uint64_t my_nth;
 static __thread struct trace_watch *watch;
 
 struct trace_watch trace_watched[TRACE_WATCHED];
@@ -90,6 +91,7 @@ static int open_another(void)
     chunk->tid = gettid();
     chunk->track = track;
     chunk->number = number++;
+    atomic_store(&chunk->nth, my_nth);
     atomic_store(&chunk->name, my_name);
     mine = chunk;
     return 1;
@@ -113,11 +115,14 @@ void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, 
         atomic_store_explicit(&watch->since, kind == TRACE_RUNS ? now : 0, memory_order_release);
 }
 
-void trace_name(uint32_t text)
+void trace_name(uint32_t text, uint64_t nth)
 {
     my_name = text;
-    if (mine)
+    my_nth = nth;
+    if (mine) {
+        atomic_store(&mine->nth, nth);
         atomic_store(&mine->name, text);
+    }
 }
 
 void trace_leave(void)

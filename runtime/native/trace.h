@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 1, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 2, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
@@ -59,7 +59,7 @@ struct trace_chunk {
     uint32_t track;    /* which thread; tids are used again */
     atomic_uint name;  /* text */
     uint32_t number;   /* how many its thread had before */
-    uint64_t unused;
+    atomic_ullong nth; /* not 0: its thread is "Thread-nth (name)", without a text "Thread-nth" */
     struct trace_record records[TRACE_ROOM];
 };
 
@@ -98,8 +98,8 @@ extern struct trace_watch {
 
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b);
 
-/* The calling thread's name from here on. */
-void trace_name(uint32_t text);
+/* The calling thread's name from here on; nth: as in a chunk. */
+void trace_name(uint32_t text, uint64_t nth);
 
 /* The calling thread records no more. */
 void trace_leave(void);
