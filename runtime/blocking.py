@@ -181,6 +181,32 @@ def _system(command: Any) -> int:
     return int(_on_lwp(_stock_system, command))
 
 
+try:
+    import _multiprocessing  # type: ignore[import-not-found]
+except ImportError:
+    pass
+else:
+
+    class _SemLock(_multiprocessing.SemLock):  # type: ignore[misc]
+        """Of multiprocessing's locks and queues: nothing tells when another process has let go, so it is asked."""
+
+        def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+            if not _on_scheduler() or not block:
+                return bool(super().acquire(block, timeout))
+            patience, pause = _Patience(timeout), 0.0001
+            while not super().acquire(False):
+                if patience.left() == 0:
+                    return False
+                native.sleep(pause)
+                pause = min(pause * 2, 0.01)
+            return True
+
+        def __enter__(self) -> bool:
+            return self.acquire()
+
+    STAND_INS.append((_multiprocessing.SemLock, _SemLock))
+
+
 # ---- sockets ---------------------------------------------------------------------------------------------------
 
 

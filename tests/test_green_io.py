@@ -179,6 +179,8 @@ BLOCKS = {
     "system": "assert os.system('sleep 0.05') == 0",
     "subprocess.run": "assert subprocess.run(['sleep', '0.05'], timeout=30).returncode == 0",
     "communicate": "assert subprocess.run(['sh', '-c', 'sleep 0.05; cat'], input=big, stdout=-1).stdout == big",
+    "multiprocessing": "lock = multiprocessing.Lock(); lock.acquire(); later(lock.release); lock.acquire()",
+    "its queue": "shared = multiprocessing.Queue(); later(shared.put, 5); assert shared.get() == 5; shared.close()",
     "getaddrinfo": "socket.getaddrinfo('localhost', 80)",
     "SimpleQueue": "simple = queue.SimpleQueue(); later(simple.put, 1); assert simple.get() == 1",
     "Queue": "full_queue = queue.Queue(); later(full_queue.put, 1); assert full_queue.get() == 1",
@@ -195,6 +197,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
     def blocks(text: str, main: bool, lwps: int) -> None:
         runtime.install(green=True, lwps=lwps)
         import asyncio
+        import multiprocessing
         import queue
         import select
         import selectors
@@ -202,7 +205,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
         import subprocess
         from concurrent.futures import ThreadPoolExecutor
 
-        _ = asyncio, queue, select, subprocess  # for the text
+        _ = asyncio, multiprocessing, queue, select, subprocess  # for the text
 
         turns: list[int] = []
         executor = ThreadPoolExecutor(1)
