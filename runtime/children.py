@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["CHILDREN", "HOOK", "STACK_SIZE", "begin", "has_hook", "pass_on", "python_path"]
+__all__ = ["CHILDREN", "GREEN", "HOOK", "STACK_SIZE", "TIME_SLICE", "begin", "has_hook", "pass_on", "python_path"]
 
 HOOK = "lwp_runtime.pth"
 CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
 STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threads
+GREEN = "LWP_GREEN"  #: if set, their threads are green ones, on so many LWPs
+TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of those
 
 
 def has_hook() -> bool:
@@ -31,11 +33,15 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
 
 
-def pass_on(stack_size: int | None) -> None:
-    """Has all Python processes that this one starts from now on, and theirs, run on the runtime."""
+def pass_on(stack_size: int | None, lwps: int = 0, time_slice: float | None = None) -> None:
+    """Has all Python processes that this one starts from now on, and theirs, run on the runtime.
+
+    lwps: 0: each of their threads has an LWP of its own; more: they are green.
+    """
     os.environ[CHILDREN] = "1"
-    if stack_size is not None:
-        os.environ[STACK_SIZE] = str(stack_size)
+    for name, value in ((STACK_SIZE, stack_size), (GREEN, lwps or None), (TIME_SLICE, time_slice)):
+        if value is not None:
+            os.environ[name] = str(value)
 
 
 class _AfterPaths:
@@ -79,7 +85,11 @@ def _install() -> None:
             import threading
 
             threading.stack_size(int(size))
-        patch.install()
+        lwps, time_slice = (os.environ.get(name) for name in (GREEN, TIME_SLICE))
+        if lwps:
+            patch.install(green=True, lwps=int(lwps), time_slice=float(time_slice) if time_slice else None)
+        else:
+            patch.install()
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:
             reason = " ".join(str(error).split())

@@ -134,16 +134,17 @@ def _modules() -> Iterator[ModuleType]:
             yield module
 
 
-def install(*, green: bool = False, lwps: int = 1) -> None:
+def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = None) -> None:
     """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
 
-    green: threads of threading and _thread are green threads, on `lwps` LWPs, see Scheduler.  With one it is that of
-    the calling thread, which ought to be the main one: they run while it sleeps in a primitive, or in what of the
-    standard library leaves the LWP to others then (`runtime.blocking`): time.sleep, sockets, ssl, select, selectors,
-    os.read, os.write, os.waitpid, subprocess.  With more the calling thread stays what it is.
-    ValueError: lwps without green, or out of bounds.
+    green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
+    With one LWP and no time slice it is that of the calling thread, which ought to be the main one: they run while it
+    sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.blocking`):
+    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess.  Else the calling thread
+    stays what it is.
+    ValueError: lwps or time_slice without green, or out of bounds.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one.
     """
     if _undo:
@@ -152,7 +153,9 @@ def install(*, green: bool = False, lwps: int = 1) -> None:
         return
     if lwps != 1 and not green:
         raise ValueError(f"lwps is for green threads, which were not asked for: {lwps}")
-    on = Scheduler(lwps) if green else None
+    if time_slice is not None and not green:
+        raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
+    on = Scheduler(lwps, time_slice) if green else None
     if on:
         on._lend()
     for name, value in thread.derived.items():
@@ -195,10 +198,10 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def installed(*, green: bool = False, lwps: int = 1) -> Iterator[None]:
+def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = None) -> Iterator[None]:
     """install() for the time of a `with`; if it was in force before, it stays."""
     before = is_installed()
-    install(green=green, lwps=lwps)
+    install(green=green, lwps=lwps, time_slice=time_slice)
     try:
         yield
     finally:

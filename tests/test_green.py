@@ -127,17 +127,206 @@ def test_another_lwp_takes_over(child: Child) -> None:
     child(take_over)
 
 
+# ---- the time slice ------------------------------------------------------------------------------------------
+
+
+def compute_until_told(time_slice: float | None) -> None:
+    green, flag = scheduler.Scheduler(1, time_slice), []
+
+    def computes() -> None:
+        os.write(1, b"computes, ")
+        signal.alarm(0 if time_slice else 1)
+        while not flag:
+            pass
+
+    green.spawn(computes)
+    green.spawn(flag.append, 1)
+    green.run()
+    os.write(1, b"has ended")
+
+
+def test_one_that_computes_lets_others_have_their_turn(child: Child) -> None:
+    assert child(compute_until_told, 0.001).stdout == "computes, has ended"
+    assert child(compute_until_told, None, status=-signal.SIGALRM).stdout == "computes, "
+
+
+def test_all_that_compute_get_on(child: Child) -> None:
+    def compute() -> None:
+        """Five at once, one beside them that sleeps, on as many LWPs as that needs, all given back."""
+        green, counts, tasks = scheduler.Scheduler(1, 0.001), [0] * 5, []
+
+        def count(number: int) -> None:
+            while min(counts) < 1000:
+                counts[number] += 1
+
+        def look() -> None:
+            while min(counts) < 1000:
+                tasks.append(len(os.listdir("/proc/self/task")))
+                scheduler.sleep(0.001)
+
+        for _ in range(3):
+            counts[:] = [0] * 5
+            for number in range(5):
+                green.spawn(count, number)
+            green.spawn(look)
+            green.run()
+            while len(os.listdir("/proc/self/task")) > 1:
+                time.sleep(0.001)
+        assert 3 <= max(tasks) <= 1 + 2 + 6, tasks
+
+    child(compute)
+
+
+def test_who_has_computed_comes_back_to_the_queue(child: Child) -> None:
+    def come_back() -> None:
+        """It takes turns with the others again, on the same LWP."""
+        green, flag, event, turns = scheduler.Scheduler(1, 0.001), [], sync.Event(), []
+
+        def computes() -> None:
+            while not flag:
+                pass
+            event.wait()
+            for _ in range(5):
+                turns.append((1, threading.get_native_id()))
+                scheduler.yield_()
+
+        def goes_on() -> None:
+            flag.append(1)
+            scheduler.sleep(0.001)
+            event.set()
+            for _ in range(5):
+                turns.append((2, threading.get_native_id()))
+                scheduler.yield_()
+
+        green.spawn(computes)
+        green.spawn(goes_on)
+        green.run()
+        assert len(turns) == 10
+
+    child(come_back)
+
+
+def test_all_kinds_of_waiting_beside_one_that_computes(child: Child) -> None:
+    def wait() -> None:
+        import select
+
+        green, stop, seen = scheduler.Scheduler(1, 0.001), [], []
+        read, write = os.pipe()
+        event = sync.Event()
+
+        def computes() -> None:
+            while not stop:
+                pass
+
+        def waits() -> None:
+            scheduler.sleep(0.001)
+            os.write(write, b".")
+            seen.append(scheduler.wait_fd(read, select.POLLIN))
+            lwp = runtime.Thread(target=event.set)
+            lwp.start()
+            event.wait()
+            lwp.join()
+            green.spawn(seen.append, 2).join()
+            stop.append(1)
+
+        green.spawn(computes)
+        green.spawn(waits)
+        green.run()
+        assert seen == [select.POLLIN, 2]
+
+    child(wait)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who has no other processes")
+def test_no_more_lwps_to_be_had(child: Child) -> None:
+    def none(uid: int) -> None:
+        """Then two must do; when there are more again, they are made."""
+        import resource
+
+        scheduler.Scheduler()  # loads what it needs, which that user may not read
+        resource.setrlimit(resource.RLIMIT_NPROC, (3, 100))
+        os.setuid(uid)
+
+        def compute(number: int) -> int:
+            green, flag, tasks = scheduler.Scheduler(1, 0.001), [], []
+
+            def computes() -> None:
+                while not flag:
+                    pass
+
+            def tell() -> None:
+                tasks.append(len(os.listdir("/proc/self/task")))
+                flag.append(1)
+
+            for _ in range(number):
+                green.spawn(computes)
+            green.spawn(tell)
+            green.run()
+            while len(os.listdir("/proc/self/task")) > 1:
+                time.sleep(0.001)
+            return tasks[0]
+
+        assert compute(1) == 3
+        resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
+        assert compute(4) > 5
+
+    child(none, 52_732)
+
+
+def test_deadlock_with_a_time_slice(child: Child) -> None:
+    def deadlock() -> None:
+        green, flag, event = scheduler.Scheduler(1, 0.001), [], sync.Event()
+
+        def computes() -> None:
+            while not flag:
+                pass
+
+        for _ in range(3):
+            green.spawn(computes)
+        green.spawn(flag.append, 1)
+        waits = green.spawn(event.wait)
+        try:
+            green.run()
+        except scheduler.Deadlock as found:
+            print(found)
+        event.set()
+        green.run()
+        assert not waits.is_alive()
+
+    assert "waits for event" in child(deadlock).stdout
+
+
+def test_the_end_while_one_computes(child: Child) -> None:
+    def ends() -> None:
+        green = scheduler.Scheduler(1, 0.001)
+
+        def computes() -> None:
+            while True:
+                pass
+
+        for _ in range(2):
+            runtime.Thread(target=computes, scheduler=green, daemon=True).start()
+        green.spawn(print, "goes on")
+
+    assert child(ends).stdout == "goes on\n"
+
+
 def test_what_a_scheduler_refuses(on_one: Scheduler) -> None:
     for lwps in (0, -1, 1025):
         with pytest.raises(ValueError, match=f"from 1 to 1024, not {lwps}"):
             Scheduler(lwps=lwps)
+    for wrong in (0, -1, 0.00001, 1e7, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"from 0.0001 to 1e6, or None, not {wrong}"):
+            Scheduler(time_slice=wrong)
+    with pytest.raises(TypeError, match="must be real number, not str"):
+        Scheduler(time_slice="1")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="scheduler must be a Scheduler or None, not int"):
         Thread(scheduler=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no LWP of its own"):
         Thread(scheduler=on_one, flags=runtime.THREAD_FLAGS)
-    for wrong, error in ((-1, ValueError), (None, TypeError), ("1", TypeError), (float("nan"), ValueError)):
+    for seconds, error in ((-1, ValueError), (None, TypeError), ("1", TypeError), (float("nan"), ValueError)):
         with pytest.raises(error):
-            sleep(wrong)  # type: ignore[arg-type]
+            sleep(seconds)  # type: ignore[arg-type]
     raised: list[BaseException] = []
 
     def run_again(other: Scheduler) -> None:

@@ -155,8 +155,9 @@ def test_install_and_uninstall() -> None:
     assert "recv" not in vars(__import__("socket").socket)
     with patch.installed(), pytest.raises(RuntimeError, match="in force without green threads"):
         patch.install(green=True)
-    with pytest.raises(ValueError, match="lwps is for green threads"):
-        patch.install(lwps=2)
+    for wrong in ("lwps", "time_slice"):
+        with pytest.raises(ValueError, match=f"{wrong} is for green threads"):
+            patch.install(**{wrong: 2})  # type: ignore[arg-type]
     assert not patch.is_installed()
 
 
@@ -524,11 +525,31 @@ def test_run_green() -> None:
     assert "of them green" not in lwp("run", "--report", "-c", program).stderr
     done = lwp("run", "--green", "--lwps", "3", "-c", program)
     assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
-    for wrong in (("--green", "--lwps", "0"), ("--lwps", "2")):
+    for wrong in (("--green", "--lwps", "0"), ("--lwps", "2"), ("--time-slice", "1")):
         assert lwp("run", *wrong, "-c", program).returncode == 2
-    refused = lwp("run", "--green", "--children", "-c", program)
-    assert refused.returncode == 2
-    assert "can't go together as yet" in refused.stderr
+    for seconds in ("0", "-1", "nan", "soon"):
+        done = lwp("run", "--green", "--time-slice", seconds, "-c", program)
+        assert done.returncode == 2
+        assert seconds in done.stderr
+
+
+def test_run_green_with_a_time_slice() -> None:
+    program = """if True:
+        import threading
+        flag = []
+        def compute():
+            while not flag:
+                pass
+        threads = [threading.Thread(target=compute) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        threading.Thread(target=flag.append, args=(1,)).start()
+        for thread in threads:
+            thread.join()
+        print("has ended")
+    """
+    done = lwp("run", "--green", "--time-slice", "0.002", "-c", program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "has ended\n", "")
 
 
 def test_an_example_runs_green() -> None:

@@ -40,12 +40,13 @@ class Program:
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
+    time_slice: float | None  #: seconds: Scheduler's
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             _forget_click()
-        _install(self.stack_size, self.report, self.children, self.lwps)
+        _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog)
         if self.trace is not None:
@@ -71,7 +72,7 @@ def _forget_click() -> None:
         del sys.modules[name]
 
 
-def _install(stack_size: int | None, report: bool, children: bool, lwps: int) -> None:
+def _install(stack_size: int | None, report: bool, children: bool, lwps: int, time_slice: float | None) -> None:
     import atexit
     import threading
 
@@ -88,8 +89,8 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int) ->
         # Registered first, so called after the program's own.  A child that it forked is no business of ours.
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
     if children:
-        pass_on(stack_size)
-    runtime.install(green=lwps > 0, lwps=lwps or 1)
+        pass_on(stack_size, lwps, time_slice)
+    runtime.install(green=lwps > 0, lwps=lwps or 1, time_slice=time_slice)
 
 
 def _watch(live: bool, patience: float | None) -> None:
@@ -348,6 +349,12 @@ def _patience(ctx: click.Context, param: click.Parameter, value: float | None) -
     return value
 
 
+def _time_slice(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 1e-4 <= value <= 1e6:
+        raise click.BadParameter(f"{value:g} is not a number of seconds from 0.0001 to 1e6")
+    return value
+
+
 def _trace_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
@@ -363,6 +370,10 @@ def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) 
     return value
 
 
+#: Options whose value is an argument of its own.
+_WITH_VALUE = ("--stack-size", "--watchdog", "--trace", "--trace-size", "--lwps", "--time-slice")
+
+
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
@@ -373,19 +384,26 @@ class _Run(click.Command):
                 if at <= len(args):  # else the value is missing, which click tells
                     args = [*args[:at], "--", *args[at:]]
                 break
-            at += 2 if args[at] in ("--stack-size", "--watchdog", "--trace", "--trace-size", "--lwps") else 1
+            at += 2 if args[at] in _WITH_VALUE else 1
         return super().parse_args(ctx, args)
 
 
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--green [--lwps N]] [--stack-size SIZE] [--report] [--watchdog SECONDS] [--live] [--trace FILE] "
-    "[--children]",
+    options_metavar="[--green [--lwps N] [--time-slice SECONDS]] [--stack-size SIZE] [--report] [--watchdog SECONDS] "
+    "[--live] [--trace FILE] [--children]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--green", is_flag=True, help="Green threads: on few LWPs, each runs while the others wait.")
 @click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="On how many: 1, the main thread's, or more.")
+@click.option(
+    "--time-slice",
+    type=float,
+    callback=_time_slice,
+    metavar="SECONDS",
+    help="One that computes for longer lets others have their turn.",
+)
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
 @click.option(
@@ -416,6 +434,7 @@ class _Run(click.Command):
 def run(
     green: bool,
     lwps: int | None,
+    time_slice: float | None,
     stack_size: int | None,
     report: bool,
     watchdog: float | None,
@@ -434,13 +453,14 @@ def run(
     and exit status.  What follows SCRIPT, MODULE or CODE belongs to the program.
 
     Forked children go on with the runtime.  Other Python processes, of subprocess or multiprocessing's "spawn"
-    and "forkserver", are plain ones without --children.  With it they and theirs get the runtime and the stack
-    size from the environment (LWP_CHILDREN, LWP_STACK_SIZE), whatever their options, but for -S; not if they are
+    and "forkserver", are plain ones without --children.  With it they and theirs get the runtime, --green and the
+    stack size from the environment (LWP_CHILDREN, LWP_GREEN ...), whatever their options, but for -S; not if they are
     given an environment without it, or belong to another Python installation.
 
     --green puts all its threads on the main thread's LWP. They take turns where they wait: in locks, queues and the
     like, join, time.sleep, sockets, pipes, select, subprocess. What else waits, or computes, holds all up. With --lwps
-    2 or more they are on LWPs of their own, one at a time; when the one doesn't get on, another takes over.
+    2 or more they are on LWPs of their own, one at a time; when the one doesn't get on, another takes over.  With
+    --time-slice too, and so many as are needed are made for those that don't get on for longer than that.
 
     --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.
@@ -465,10 +485,8 @@ def run(
         raise click.UsageError("-m and -c can't go together")
     if lwps is not None and not green:
         raise click.UsageError("--lwps is for --green")
-    if green and children:
-        raise click.UsageError(
-            "--green and --children can't go together as yet: the children's threads would have LWPs"
-        )
+    if time_slice is not None and not green:
+        raise click.UsageError("--time-slice is for --green")
     if children and not has_hook():
         raise click.UsageError(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
@@ -479,7 +497,7 @@ def run(
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
-    options = (stack_size, report, children, watchdog, live, trace, trace_size, (lwps or 1) if green else 0)
+    options = (stack_size, report, children, watchdog, live, trace, trace_size, (lwps or 1) if green else 0, time_slice)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:

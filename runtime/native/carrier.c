@@ -5,11 +5,12 @@
 #include <errno.h>
 
 #define LOOK_EVERY 5000000  /* ns from one look of the native thread for signals to the next, while others run */
-#define TICK 2000000        /* ns of standing still after which another carrier takes over */
+#define TICK 2000000        /* ns of standing still after which another carrier takes over, if no slice was asked for */
 #define LONG_TICK 10000000  /* when it has stood still for longer, for a reason that another carrier can't help */
 enum { QUIET = 3 };         /* ticks without anything to run, until the watcher sleeps for good */
 
 void (*green_stuck)(void);
+int (*scheduler_another)(struct scheduler *scheduler);
 atomic_int green_others_ending;
 
 /* ---- sleeping --------------------------------------------------------------------------------------------------------------- */
@@ -157,14 +158,16 @@ static void idle(struct scheduler *s)
 
 /* ---- the others ------------------------------------------------------------------------------------------------------------------ */
 
-/* Looks every now and then whether the runner gets on; returns as the runner, or at the end. */
+/* Looks every now and then whether the runner gets on; returns as the runner, or at the end.  Where the runner's thread computes,
+ * the one that this carrier goes on in asks for the GIL, and from then on the two take turns. */
 static void watch(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
+    int64_t first = s->slice ? s->slice : TICK, longest = first > LONG_TICK ? first : LONG_TICK;
     long seen = s->counts.switches;
     int quiet = 0;
 
-    for (int64_t tick = TICK; c->generation == s->generation;) {
+    for (int64_t tick = first; c->generation == s->generation;) {
         s->watcher_is_off = quiet >= QUIET;
         sleep_as_spare(c, s->watcher_is_off ? PARK_FOREVER : park_now() + tick);
         if (c->generation != s->generation)
@@ -172,7 +175,7 @@ static void watch(struct carrier *c)
         int moved = s->counts.switches != seen, sleeps = atomic_load(&s->idle) != BUSY;
         quiet = sleeps ? quiet + 1 : 0;
         seen = s->counts.switches;
-        tick = moved || sleeps ? TICK : tick * 2 < LONG_TICK ? tick * 2 : LONG_TICK;
+        tick = moved || sleeps ? first : tick * 2 < longest ? tick * 2 : longest;
         if (moved || sleeps)
             continue;
         look(s);
@@ -205,11 +208,29 @@ static void be_spare(struct carrier *c)
     }
 }
 
+/* With a slice somebody watches the runner whenever it goes into a thread, if there can be one more at all.  They stay until the
+ * generation's end: there are never more than two and as many as threads did not let go at one time. */
+static int lacks_watcher(struct scheduler *s)
+{
+    return s->slice && !s->watcher && s->begun == s->made;
+}
+
+/* Without the lock meanwhile. */
+static void grow(struct scheduler *s)
+{
+    s->made++;
+    park_unlock(&s->lock);
+    if (scheduler_another(s) != 0)
+        scheduler_lacks_another(s);
+    park_lock(&s->lock);
+}
+
 /* ---- all of them ------------------------------------------------------------------------------------------------------------------ */
 
 void carry(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
+    int tried = 0;
 
     for (; c->generation == s->generation; c->chosen = 0) {
         if (!s->runner)
@@ -227,6 +248,12 @@ void carry(struct carrier *c)
             idle(s);
             continue;
         }
+        if (!tried && lacks_watcher(s)) {
+            tried = 1;
+            grow(s);
+            continue;
+        }
+        tried = 0;
         struct green *to = queue_pop(s);
         if (to == &c->base)
             break;

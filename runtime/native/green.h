@@ -51,8 +51,10 @@ int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
 
 /* With one LWP it is the one that a thread lends, by attaching itself; that thread is one of the green ones then, the native one,
  * and the others run while it sleeps.  With more they are its own, which somebody gives it, by scheduler_carry() in each.
+ * slice: 0, or the ns for which a thread keeps the others waiting.  After that they go on on another LWP of its own, and it gets
+ * as many of those, by scheduler_another, as there are threads that don't let go of theirs; for this, two LWPs at least are wanted.
  * NULL with errno set. */
-struct scheduler *scheduler_new(int lwps);
+struct scheduler *scheduler_new(int lwps, int64_t slice);
 /* Nobody refers to it any more but its threads. */
 void scheduler_free(struct scheduler *scheduler);
 
@@ -94,6 +96,10 @@ struct green_counts {
     long started, switches, sleeps;
 };
 struct green_counts green_count(void);
+
+/* Makes one that calls scheduler_carry(), without the GIL: 0 or errno.  For the floor above, which has set it before any scheduler
+ * has a slice. */
+extern int (*scheduler_another)(struct scheduler *scheduler);
 
 /* LWPs that glibc doesn't count any more, but that have not woken yet who waits for their end. */
 extern atomic_int green_others_ending;

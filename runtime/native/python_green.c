@@ -14,6 +14,8 @@ typedef struct {
 } SchedulerObject;
 
 enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
+#define LEAST_SLICE 100000          /* ns: for less, LWPs would be busy with looking */
+#define MOST_SLICE 1000000000000000 /* ns */
 
 static PyTypeObject *scheduler_type;
 static PyObject *describe_stuck; /* runtime/scheduler.py's, which raises */
@@ -49,21 +51,29 @@ static void carry(void *scheduler)
     scheduler_carry(scheduler);
 }
 
+static atomic_int signal_stacks; /* faulthandler was on when somebody with the GIL last asked */
+
+static int another(struct scheduler *scheduler)
+{
+    struct lwp *lwp = lwp_new(CARRIER_STACK);
+
+    if (!lwp)
+        return errno;
+    lwp->signal_stack = atomic_load(&signal_stacks);
+    int error = lwp_start(lwp, lwp_thread_flags, 0, carry, scheduler);
+    lwp_release(lwp);
+    return error;
+}
+
 int python_provide(struct scheduler *scheduler)
 {
-    int error = 0;
+    int error = 0, lacks = scheduler_lacks(scheduler);
 
-    for (int lacks = scheduler_lacks(scheduler); lacks > 0; lacks--) {
-        struct lwp *lwp = error ? NULL : lwp_new(CARRIER_STACK);
-        if (lwp)
-            lwp->signal_stack = python_faulthandler_on();
-        if (!error)
-            error = lwp ? lwp_start(lwp, lwp_thread_flags, 0, carry, scheduler) : errno;
-        if (lwp)
-            lwp_release(lwp);
-        if (error)
+    if (lacks)
+        atomic_store(&signal_stacks, python_faulthandler_on());
+    for (; lacks > 0; lacks--)
+        if (error || (error = another(scheduler)) != 0)
             scheduler_lacks_another(scheduler);
-    }
     return error;
 }
 
@@ -282,12 +292,28 @@ static PyObject *counts(PyObject *module, PyObject *unused)
 
 /* ---- the type ------------------------------------------------------------------------------------------------------------------ */
 
+/* Nanoseconds, or -1 with an exception. */
+static int64_t slice_of(PyObject *seconds)
+{
+    double value = PyFloat_AsDouble(seconds);
+
+    if (value == -1.0 && PyErr_Occurred())
+        return -1;
+    if (value * 1e9 >= LEAST_SLICE && value * 1e9 <= MOST_SLICE) /* which NaN isn't */
+        return (int64_t)(value * 1e9);
+    PyErr_Format(PyExc_ValueError, "time_slice must be a number of seconds from 0.0001 to 1e6, or None, not %R", seconds);
+    return -1;
+}
+
 static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"lwps", NULL};
+    static char *names[] = {"lwps", "time_slice", NULL};
+    PyObject *time_slice = Py_None;
+    int64_t slice = 0;
     int lwps = 1;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:Scheduler", names, &lwps))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|iO:Scheduler", names, &lwps, &time_slice)
+        || (time_slice != Py_None && (slice = slice_of(time_slice)) < 0))
         return NULL;
     if (lwps < 1 || lwps > MOST_LWPS)
         return PyErr_Format(PyExc_ValueError, "lwps must be from 1 to %d, not %d", MOST_LWPS, lwps);
@@ -295,7 +321,7 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
     if (why)
         return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
     SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
-    if (self && !(self->scheduler = scheduler_new(lwps))) {
+    if (self && !(self->scheduler = scheduler_new(lwps, slice))) {
         Py_DECREF(self);
         return PyErr_SetFromErrno(PyExc_OSError);
     }
@@ -370,6 +396,7 @@ static PyMethodDef functions[] = {
 int python_add_green(PyObject *module)
 {
     green_stuck = stuck;
+    scheduler_another = another;
     scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
     return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

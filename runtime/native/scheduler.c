@@ -107,7 +107,7 @@ int scheduler_lacks(struct scheduler *s)
 {
     forget_lost(s);
     park_lock(&s->lock);
-    int lacks = s->served ? s->lwps - s->made : 0;
+    int lacks = s->served && s->made < s->lwps ? s->lwps - s->made : 0;
     s->made += lacks;
     park_unlock(&s->lock);
     return lacks;
@@ -260,14 +260,15 @@ static struct scheduler *get(void)
     return s;
 }
 
-struct scheduler *scheduler_new(int lwps)
+struct scheduler *scheduler_new(int lwps, int64_t slice)
 {
     struct scheduler *s = get();
 
     if (!s)
         return NULL;
-    s->lwps = lwps;
-    if (lwps > 1 && !s->poller && !(s->poller = poller_new())) {
+    s->lwps = slice && lwps == 1 ? 2 : lwps;
+    s->slice = slice;
+    if (s->lwps > 1 && !s->poller && !(s->poller = poller_new())) {
         int error = errno;
         scheduler_free(s);
         errno = error;

@@ -47,6 +47,7 @@ struct scheduler {
     enum { UNSERVED, SERVED, INHERITED } served; /* its own LWPs are wanted; INHERITED: by the process that forked this one */
     atomic_int forks;          /* the process that all this is about */
     int lwps, made, begun;     /* its own LWPs: wanted, if more than one; made; that carry */
+    int64_t slice;             /* 0, or see scheduler_new() */
     int free;
     struct scheduler *other;   /* in the list of all */
 };
