@@ -5,7 +5,8 @@ atomic operation, so between two of them nobody else comes.  What is not atomic 
 does under the queue's lock is one, for that lock lets nobody in between, but where it touches a word that is also
 changed without the lock.  A thread that sleeps on a futex goes on when
 it is woken, and if it may, at any time by its deadline or a signal: the explorer tries all.  Memory is one for all, as
-sequentially consistent atomics see it.  Left out are forks.
+sequentially consistent atomics see it.  A thread may fork: it goes on in the child, without the others; the parent goes
+on as if nothing had been.
 """
 
 from __future__ import annotations
@@ -41,6 +42,16 @@ class World:
         words = tuple(sorted((repr(k), repr(v)) for k, v in self.words.items()))
         data = tuple(sorted((k, repr(v)) for k, v in self.data.items()))
         return words, tuple(self.sleepers), frozenset(self.woken), self.inside, data
+
+    def fork(self, me: int) -> None:
+        """What the child of `me` makes of it, here at once: see sync_forks, forget_lost() and after_fork_in_child()."""
+        self.sleepers, self.woken = [], set()
+        self.data["forked"] = True
+        if "urgent" in self.words:
+            self.words["urgent"] = 0
+        if "queue" in self.data:
+            self.data["queue"] = tuple(entry for entry in self.data["queue"] if entry[0] == me)
+            self.data |= {"batons": 0, "locked": False}
 
     def exchange_if(self, word: Any, expected: Any, value: Any) -> bool:
         """Compare and exchange."""
@@ -106,6 +117,12 @@ class Run:
             self.step(at, None)
 
     def step(self, at: int, event: Any) -> None:
+        if self.labels[at] == "fork" and "forked" not in self.world.data:  # once
+            self.world.fork(at)
+            lost = [other for other, label in enumerate(self.labels) if other != at and label != "unborn"]
+            for other in lost:
+                self.threads[other].close()
+                self.labels[other] = None
         try:
             self.labels[at] = self.threads[at].send(event)
         except StopIteration:
@@ -122,6 +139,8 @@ class Run:
                 chances += [(at, event) for event in events.get(at, ())]
                 if label != "asleep":
                     steps.append((at, TIMEOUT))
+            elif label == "unborn" and "forked" not in self.world.data:  # one of the child's
+                continue
             elif label is not None:
                 steps.append((at, None))
         return steps, chances
@@ -155,7 +174,7 @@ def explore(
         steps, chances = run.choices(events or {})
         said = check(run.world)
         if not said and not steps:
-            asleep = [at for at, label in enumerate(run.labels) if label is not None]
+            asleep = [at for at, label in enumerate(run.labels) if label not in (None, "unborn")]
             said = f"nobody wakes {asleep}" if asleep else check_end(run.world)
         if said:
             raise Wrong(f"{said}, after {path}: {run.labels}, {run.world}")
@@ -274,10 +293,10 @@ def _next_with_baton(world: World) -> int | None:
     return None
 
 
-def unlock_and_wake(world: World, place: int | None) -> Thread:
+def sync_queue_unlock_and_wake(world: World, place: int | None) -> Thread:
     if place is None:
         return
-    yield "unlock_and_wake"
+    yield "sync_queue_unlock_and_wake"
     world.words[place] = WOKEN
     yield "sync_wake"
     world.wake(place, NORMAL)
@@ -286,7 +305,7 @@ def unlock_and_wake(world: World, place: int | None) -> Thread:
 def sync_queue_pass_baton(world: World) -> Thread:
     yield from sync_queue_lock(world)
     world.data["batons"] -= 1
-    yield from unlock_and_wake(world, _next_with_baton(world))
+    yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
 def wake_another(world: World) -> Thread:
@@ -360,7 +379,7 @@ def move_to_lock(world: World, place: int) -> Thread:
 
 def condition_notify(world: World, place: int) -> Thread:
     if not (yield from move_to_lock(world, place)):
-        yield "unlock_and_wake"
+        yield "sync_queue_unlock_and_wake"
         world.words[place] = WOKEN
         yield "sync_wake"
         world.wake(place, NORMAL)
@@ -401,15 +420,14 @@ def semaphore_give(world: World) -> Thread:
         if world.words["value"] == ASK:  # now only who has the lock changes it
             break
     waiting = [ticket for _, ticket in world.data["queue"] if ticket >= world.data["entitled"]]
-    if len(waiting) <= 1:
-        world.data["locked"] = True
-        world.words["value"] = 1 - len(waiting)
-        yield "semaphore_give"
-        world.data["locked"] = False
-    # sync_queue_grant_unlock()
     if waiting:
         world.data["entitled"] = waiting[0] + 1
-    yield from unlock_and_wake(world, _next_with_baton(world))
+    if len(waiting) <= 1:  # a child forked here must not find a number while somebody waits
+        world.data["locked"] = True
+        yield "semaphore_give"
+        world.words["value"] = 1 - len(waiting)
+        world.data["locked"] = False
+    yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
 def semaphore_ask(world: World, value: Any) -> Thread:
@@ -417,7 +435,7 @@ def semaphore_ask(world: World, value: Any) -> Thread:
     return world.exchange_if("value", value, ASK)
 
 
-def semaphore_take(world: World, me: int) -> Thread:
+def semaphore_take(world: World, me: int, handler: str = "signal handler") -> Thread:
     """Whether it got one."""
     taken, _ = yield from semaphore_try(world)
     if taken:
@@ -446,7 +464,7 @@ def semaphore_take(world: World, me: int) -> Thread:
                 yield from sync_queue_pass_baton(world)
             return entitled
         entitled = yield from sync_queue_away(world, me, ticket, True)
-        yield "signal handler"
+        yield handler
         if not entitled:
             entitled = yield from sync_queue_away(world, me, ticket, False)
         if entitled:

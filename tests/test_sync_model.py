@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import sync_model
-from sync_model import ASK, ASLEEP, FREE, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
+from sync_model import ASK, ASLEEP, CONTENDED, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
 
 # ---- lock -----------------------------------------------------------------------------------------------------------
 
@@ -69,12 +69,16 @@ def giver(world: World, count: int) -> Thread:
 
 def semaphores(takers: int, *gives: int) -> Callable[[], tuple[World, list[Thread]]]:
     def make() -> tuple[World, list[Thread]]:
-        data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False, "got": 0}
-        world = World(words={"value": 0, **dict.fromkeys(range(takers), ASLEEP)}, data=data)
+        world = semaphore_world(takers)
         users = [semaphore_user(world, me) for me in range(takers)]
         return world, users + [giver(world, count) for count in gives]
 
     return make
+
+
+def semaphore_world(places: int) -> World:
+    data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False, "got": 0}
+    return World(words={"value": 0, **dict.fromkeys(range(places), ASLEEP)}, data=data)
 
 
 def nothing(world: World) -> str:
@@ -152,6 +156,101 @@ def test_condition() -> None:
     print(f"states: {explore(conditions(1, 1), two_inside, lock_is_left, {0: (SIGNAL,)})}")
 
 
+# ---- a fork ---------------------------------------------------------------------------------------------------------
+
+
+def lock_user_who_forks(world: World, me: int) -> Thread:
+    """Before it wants the lock, or in a signal handler while it waits for it, or while it has it."""
+    yield "fork"
+    if world.words["lock"] in (HELD, CONTENDED):  # and so it stays, its owner is lost
+        world.data["lost"] = True
+        return
+    yield from lock_user(world, me, 1)
+
+
+def owner_who_forks(world: World, me: int) -> Thread:
+    yield "fork"
+    world.inside -= 1
+    yield from sync_model.sync_lock_release(world)
+
+
+def lock_user_of_the_child(world: World, me: int) -> Thread:
+    yield "unborn"
+    if "lost" not in world.data:
+        yield from lock_user(world, me, 1)
+
+
+def forked_locks(word: str, forker: Callable[[World, int], Thread]) -> Callable[[], tuple[World, list[Thread]]]:
+    """Two threads that use the lock and are lost at any moment, one that forks, one that its child makes."""
+
+    def make() -> tuple[World, list[Thread]]:
+        world = World(words={"lock": word, "urgent": 0}, inside=int(word == HELD))
+        return world, [
+            lock_user(world, 0, 2),  # so that the other has waited for long and is handed the lock
+            lock_user(world, 1, 1),
+            forker(world, 2),
+            lock_user_of_the_child(world, 3),
+        ]
+
+    return make
+
+
+def free_or_lost(world: World) -> str:
+    return "" if "lost" in world.data else lock_is_left(world)
+
+
+@pytest.mark.parametrize(
+    ("word", "forker"), [(FREE, lock_user_who_forks), (HELD, owner_who_forks)], ids=["another", "its owner"]
+)
+def test_lock_when_somebody_forks(word: str, forker: Callable[[World, int], Thread]) -> None:
+    print(f"states: {explore(forked_locks(word, forker), two_inside, free_or_lost)}")
+
+
+def giver_who_forks(world: World, me: int) -> Thread:
+    yield "fork"
+    yield from giver(world, 1)
+
+
+def giver_of_the_child(world: World) -> Thread:
+    yield "unborn"
+    yield from giver(world, 1)
+
+
+def taker_of_the_child(world: World, me: int) -> Thread:
+    yield "unborn"
+    world.data["got"] = 0
+    yield from semaphore_user(world, me)
+
+
+def taker_who_forks(world: World, me: int) -> Thread:
+    """In a signal handler."""
+    yield from sync_model.semaphore_take(world, me, handler="fork")
+    world.data["got"] = 1
+
+
+def forked_giver() -> tuple[World, list[Thread]]:
+    world = semaphore_world(4)
+    return world, [semaphore_user(world, 0), giver(world, 1), giver_who_forks(world, 2), taker_of_the_child(world, 3)]
+
+
+def forked_taker() -> tuple[World, list[Thread]]:
+    world = semaphore_world(2)
+    return world, [taker_who_forks(world, 0), semaphore_user(world, 1), giver(world, 2), giver_of_the_child(world)]
+
+
+def one_got_it_in_the_child(world: World) -> str:
+    data = world.data
+    if "forked" in data and data["got"] != 1:
+        return f"{data['got']} got it"
+    return "" if not data["queue"] and not data["batons"] else "somebody is left in the queue"
+
+
+@pytest.mark.parametrize("make", [forked_giver, forked_taker])
+def test_semaphore_when_somebody_forks(make: Callable[[], tuple[World, list[Thread]]]) -> None:
+    """Whatever the lost threads were at, the child's one release lets its one sleeper go on."""
+    print(f"states: {explore(make, nothing, one_got_it_in_the_child, {0: (SIGNAL,)})}")
+
+
 # ---- what the explorer finds ----------------------------------------------------------------------------------------
 
 
@@ -221,3 +320,26 @@ def test_a_wakeup_that_is_taken_along_is_found(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sync_model, "wake_another", wake_nobody)
     with pytest.raises(Wrong, match="nobody wakes"):
         explore(conditions(1, 1), two_inside, lock_is_left, {0: (SIGNAL,)})
+
+
+def wait_for_the_lost(world: World) -> Thread:
+    yield "take_back_if_nobody"
+
+
+def test_a_lock_handed_to_a_lost_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_model, "take_back_if_nobody", wait_for_the_lost)
+    with pytest.raises(Wrong, match="nobody wakes"):
+        explore(forked_locks(FREE, lock_user_who_forks), two_inside, free_or_lost)
+
+
+def test_a_baton_of_a_lost_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = World.fork
+
+    def forgetful(world: World, me: int) -> None:
+        batons = world.data["batons"]
+        fork(world, me)
+        world.data["batons"] = batons
+
+    monkeypatch.setattr(World, "fork", forgetful)
+    with pytest.raises(Wrong, match=r"nobody wakes|got it"):
+        explore(forked_giver, nothing, one_got_it_in_the_child)

@@ -159,9 +159,12 @@ static int semaphore_give(SemaphoreObject *self, long n)
             break;
         sync_queue_unlock(&self->queue); /* another release was here meanwhile */
     }
-    if (n >= self->queue.waiting)
-        atomic_store_explicit(&self->value, n == LONG_MAX ? n : n - self->queue.waiting, memory_order_release);
-    sync_queue_grant_unlock(&self->queue, n);
+    /* In this order: a child forked in between, where one who waited goes on waiting, would take a number for the truth, and
+     * its releases wake nobody.  (fork() with the GIL doesn't come in between.) */
+    long granted = sync_queue_grant(&self->queue, n);
+    if (self->queue.waiting == 0)
+        atomic_store_explicit(&self->value, n == LONG_MAX ? n : n - granted, memory_order_release);
+    sync_queue_unlock_and_wake(&self->queue);
     return 0;
 }
 

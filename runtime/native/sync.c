@@ -223,7 +223,7 @@ static int move_to_lock(struct sync_place *place, struct sync_lock *lock)
     return 1;
 }
 
-static void unlock_and_wake(struct sync_queue *queue)
+void sync_queue_unlock_and_wake(struct sync_queue *queue)
 {
     struct sync_place *place = next_with_baton(queue);
 
@@ -235,7 +235,7 @@ static void unlock_and_wake(struct sync_queue *queue)
     sync_wake(&place->word, NORMAL);
 }
 
-long sync_queue_grant_unlock(struct sync_queue *queue, long count)
+long sync_queue_grant(struct sync_queue *queue, long count)
 {
     long granted = 0;
     struct sync_place *place = queue->first_waiting;
@@ -251,7 +251,14 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count)
     queue->waiting -= granted;
     if (granted)
         TRACE(TRACE_GRANTS, queue, queue->entitled);
-    unlock_and_wake(queue);
+    return granted;
+}
+
+long sync_queue_grant_unlock(struct sync_queue *queue, long count)
+{
+    long granted = sync_queue_grant(queue, count);
+
+    sync_queue_unlock_and_wake(queue);
     return granted;
 }
 
@@ -305,7 +312,7 @@ void sync_queue_pass_baton(struct sync_queue *queue)
     sync_queue_lock(queue);
     if (queue->batons)
         queue->batons--;
-    unlock_and_wake(queue);
+    sync_queue_unlock_and_wake(queue);
 }
 
 int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away)

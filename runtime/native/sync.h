@@ -101,7 +101,10 @@ void sync_queue_unlock(struct sync_queue *queue);
 
 /* With the state locked.  Whoever has entered ends with a wait that returns 0, or leaves; in the reverse order of entering. */
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock);
-/* Entitles the first `count` that wait and unlocks the state; returns how many there were. */
+/* Entitles the first `count` that wait; returns how many there were.  To be followed by an unlock that wakes. */
+long sync_queue_grant(struct sync_queue *queue, long count);
+void sync_queue_unlock_and_wake(struct sync_queue *queue);
+/* Both. */
 long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without. */
