@@ -43,7 +43,8 @@ SOURCES = [
     "sync.c",
     "cost.c",
     "tlsdemo.c",
-    "python.c",
+    "python_lwp.c",
+    "python_boot.c",
     "python_thread.c",
     "python_waits.c",
     "python_watch.c",
@@ -59,6 +60,7 @@ SOURCES = [
     "python_trace.c",
     "python_gil.c",
     "python_green.c",
+    "python.c",
 ]
 
 CDEF = """
@@ -152,7 +154,7 @@ ffi.set_source(
     """,
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],
-    # python.c needs more than the limited API, and both live in one module.
+    # python*.c need more than the limited API, and both live in one module.
     define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
     py_limited_api=False,
     # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see life.c.

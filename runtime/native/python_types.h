@@ -10,7 +10,7 @@
 /* Seconds to a deadline on the monotonic clock (park.h); None waits for ever, 0 or less is now.  -1 with an exception set. */
 int python_deadline(PyObject *timeout, int64_t *deadline);
 
-/* ---- LWP: python.c ---- */
+/* ---- LWP: python_lwp.c ---- */
 
 struct lwp;
 
@@ -28,7 +28,7 @@ LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp);
 /* An LWP that is not started; without a stack for a process on a copy of memory.  NULL with an OSError. */
 LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 
-/* Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of it. */
+/* python_boot.c.  Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of it. */
 int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait);
 
 /* The same as a green thread. */
@@ -47,8 +47,15 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
 /* Bytes of stack that a thread gets if nobody asks for more. */
 size_t default_stack_size(void);
 
-/* Whether faulthandler is to report crashes; python.c. */
+/* python_boot.c: whether faulthandler is to report crashes. */
 int python_faulthandler_on(void);
+
+/* python_boot.c: 1 with that exception when the interpreter makes no more threads. */
+int python_refused(const char *text);
+
+/* python_boot.c: what is left of the thread of a process in our memory that is gone, if it could not see to it. */
+void python_bury(struct lwp *lwp);
+void python_boot_after_fork(void);
 
 /* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
 void before_sleep(void);
@@ -74,6 +81,8 @@ uint64_t thread_number(PyObject *thread, PyObject **function);
 long python_running(void);
 
 /* Add what the other files have to the module. */
+int python_add_lwp(PyObject *module);
+int python_add_boot(PyObject *module);
 int python_add_thread(PyObject *module);
 int python_add_sync(PyObject *module);
 int python_add_local(PyObject *module);

@@ -434,7 +434,7 @@ static void greens(void)
 {
     CHECK(!green_lwp_init());
     for (int own = 1; own <= 2; own++) { /* on this LWP, then on two others */
-        struct scheduler *scheduler = scheduler_new(own);
+        struct scheduler *scheduler = scheduler_new(own, 0);
         struct lwp *lwps[GREENS], *carriers[2];
         CHECK(scheduler && (own == 1 ? scheduler_attach : scheduler_serve)(scheduler) == 0);
         int made = own == 1 ? 0 : scheduler_lacks(scheduler);
