@@ -61,6 +61,7 @@ struct glibc {
     int exiting;                     /* the bit of cancelhandling that says so */
     /* For those who look at threads, we write none of them.  0: not found, which is no reason to refuse. */
     size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize;
+    int robust_told;                 /* the kernel has said where robust_head is */
     long robust_futex_offset;        /* from a robust list entry to its futex word, the same in every thread */
 
     /* thread-specific data */
