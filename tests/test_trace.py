@@ -307,18 +307,21 @@ def test_seen_waiting_for_the_gil(tmp_path: Path) -> None:
 def test_the_sampler_takes_no_descriptor(tmp_path: Path) -> None:
     """Its table of descriptors is its own: the program's next open() gets the number that it would have got."""
     found = traced(
-        "import os, threading\n"
-        "def samplers():\n"
-        "    for tid in os.listdir('/proc/self/task'):\n"
-        "        if open(f'/proc/self/task/{tid}/comm').read() == 'lwp-trace\\n':\n"
-        "            return [tid]\n"
-        "    return []\n"
+        "import contextlib, os, threading\n"
+        "free = os.open('/dev/null', os.O_RDONLY)\n"
+        "os.close(free)\n"
         "thread = threading.Thread(target=print)\n"
         "thread.start()\n"
         "thread.join()\n"
-        "while not (found := samplers()): pass\n"
-        "# at most the one that it is just reading\n"
-        "while len(os.listdir(f'/proc/self/task/{found[0]}/fd')) > 1: pass\n",
+        "def files_of_sampler():\n"
+        "    for tid in os.listdir('/proc/self/task'):\n"
+        "        if open(f'/proc/self/task/{tid}/comm').read() == 'lwp-trace\\n':\n"
+        "            folder = f'/proc/self/task/{tid}/fd'\n"
+        "            with contextlib.suppress(OSError): # it has just closed one\n"
+        "                return {os.path.basename(os.readlink(f'{folder}/{fd}')) for fd in os.listdir(folder)}\n"
+        "# what it has of the program's at first it closes; the main thread is the only one that it looks at\n"
+        "while files_of_sampler() != {'statm', 'syscall'}: pass\n"
+        "assert os.open('/dev/null', os.O_RDONLY) == free\n",
         tmp_path,
     )
     assert found.named("memory")

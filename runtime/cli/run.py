@@ -471,8 +471,9 @@ def run(
     --trace shows when each thread has run, waited for the GIL, or was blocked in one of the runtime's primitives or
     in join(), where, and who let it go on. A thread "runs Python" there until it comes to such a place, also while
     it waits in a system call, or for the GIL that it had to give to another. What lasts longer than 20 ms is looked
-    for, in 64 threads at most, and marked "seen"; what is shorter is not seen. While the program runs, and after it
-    was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
+    for, in 64 threads at most and a three-hundredth of the time (several threads each 20 ms), and marked "seen"; what
+    is shorter is not seen. While the program runs, and after it was killed, the records are in FILE.records: see
+    `lwp trace`. Forked children are not traced.
 
     \b
     Examples:

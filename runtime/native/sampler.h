@@ -1,6 +1,6 @@
 /* What threads don't say by themselves while a trace is recorded: the system call that a thread sleeps in which is not known to
  * sleep, and how much memory and how many threads there are.  Looked at 50 times a second, by a thread that knows no Python, in a
- * two-hundredth of the time: what it doesn't come to in one round it begins with in the next. */
+ * three-hundredth of the time: what it doesn't come to in one round it begins with in the next. */
 #ifndef RUNTIME_SAMPLER_H
 #define RUNTIME_SAMPLER_H
 
