@@ -452,6 +452,20 @@ def test_watchdog_works_when_stderr_is_closed(tmp_path: Path) -> None:
     assert "nothing has moved" in told(tmp_path, source, "sys.stdin.readline()")
 
 
+def test_watchdog_needs_standard_error(tmp_path: Path) -> None:
+    """It is closed from the beginning; the complaint goes where print() puts it then."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *RUN, "--watchdog", "1", "-c", "print('ran')"],
+        env=environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stdout == "lwp: --watchdog tells on standard error, and that is closed\n"
+
+
 def test_watchdog_speaks_once_for_each_standstill(child: Child) -> None:
     def program() -> None:
         from runtime import native

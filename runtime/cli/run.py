@@ -101,7 +101,7 @@ def _watch(live: bool, patience: float | None) -> None:
     from runtime.watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
-    tell = teller(os.dup(sys.stderr.fileno() if sys.stderr is not None else 2))
+    tell = teller(os.dup(sys.stderr.fileno()))
     tick = look = None
     if live:
         from runtime.cli._live import View, note_starts
@@ -496,6 +496,8 @@ def run(
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
+    if watchdog is not None and sys.stderr is None:
+        raise click.UsageError("--watchdog tells on standard error, and that is closed")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
     options = (stack_size, report, children, watchdog, live, trace, trace_size, (lwps or 1) if green else 0, time_slice)
