@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-FREE, HELD, CONTENDED, HANDED = "FREE", "HELD", "CONTENDED", "HANDED"
-ASLEEP, MOVING, WOKEN = "ASLEEP", "MOVING", "WOKEN"
+FREE, HELD, CONTENDED, HANDED, OWING = "FREE", "HELD", "CONTENDED", "HANDED", "OWING"
+ASLEEP, WOKEN = "ASLEEP", "WOKEN"
 ASK = "ASK"
 NORMAL, URGENT = 1, 2
 TIMEOUT, SIGNAL = "ETIMEDOUT", "EINTR"
@@ -47,8 +47,7 @@ class World:
         """What the child of `me` makes of it, here at once: see sync_forks, forget_lost() and after_fork_in_child()."""
         self.sleepers, self.woken = [], set()
         self.data["forked"] = True
-        if "urgent" in self.words:
-            self.words["urgent"] = 0
+        self.words |= {word: none for word, none in (("urgent", 0), ("owed", None)) if word in self.words}
         if "queue" in self.data:
             self.data["queue"] = tuple(entry for entry in self.data["queue"] if entry[0] == me)
             self.data |= {"batons": 0, "locked": False}
@@ -68,18 +67,9 @@ class World:
                 self.woken.add(thread)
                 return
 
-    def requeue(self, word: Any, expected: Any, other: Any) -> bool:
-        """FUTEX_CMP_REQUEUE of one; whether there was one."""
-        for at, (thread, where, group) in enumerate(self.sleepers):
-            if where == word and self.words[word] == expected:
-                del self.sleepers[at]
-                self.sleepers.append((thread, other, group))
-                return True
-        return False
-
 
 def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int, asleep: str = "asleep") -> Thread:
-    """None: woken, or the word was another.  "asleep for a moment": with a deadline that is sure to come."""
+    """None: woken, or the word was another.  "asleep for ever": no deadline ends it."""
     yield "park_wait_some"
     if world.words[word] != expected:
         return None
@@ -117,7 +107,8 @@ class Run:
             self.step(at, None)
 
     def step(self, at: int, event: Any) -> None:
-        if self.labels[at] == "fork" and "forked" not in self.world.data:  # once
+        forks = self.labels[at] == "fork" or (self.labels[at] == "fork if free" and self.world.words["lock"] == FREE)
+        if forks and "forked" not in self.world.data:  # once
             self.world.fork(at)
             lost = [other for other, label in enumerate(self.labels) if other != at and label != "unborn"]
             for other in lost:
@@ -135,10 +126,8 @@ class Run:
         for at, label in enumerate(self.labels):
             if label == "clock":
                 steps += [(at, False), (at, True)]
-            elif label in ("asleep", "asleep for a moment") and at not in self.world.woken:
-                chances += [(at, event) for event in events.get(at, ())]
-                if label != "asleep":
-                    steps.append((at, TIMEOUT))
+            elif label in ("asleep", "asleep for ever") and at not in self.world.woken:
+                chances += [(at, event) for event in events.get(at, ()) if label == "asleep" or event != TIMEOUT]
             elif label == "unborn" and "forked" not in self.world.data:  # one of the child's
                 continue
             elif label is not None:
@@ -215,19 +204,22 @@ def urgent_add(world: World, change: int) -> Thread:
     world.words["urgent"] += change
 
 
-def sync_lock_wait(world: World, me: int) -> Thread:
+def sync_lock_wait(world: World, me: int, asleep: str = "asleep") -> Thread:
     """Whether it was taken.  An end by deadline or signal leaves, as there; "clock": has a millisecond passed?"""
     urgent, result = False, None
     while not (taken := (yield from take(world, urgent))) and result is None:
         yield "sync_lock_wait"
         seen = world.words["lock"]
-        if seen == HELD:
-            world.words["lock"] = seen = CONTENDED
+        if seen in (HELD, OWING):
+            yield "sync_lock_wait"
+            if not world.exchange_if("lock", seen, CONTENDED):
+                continue
+            seen = CONTENDED
         if seen == HANDED and not urgent:
             yield from take_back_if_nobody(world)
         if seen == FREE or (seen == HANDED and urgent):
             continue
-        result = yield from park_wait_some(world, me, "lock", seen, URGENT if urgent else NORMAL)
+        result = yield from park_wait_some(world, me, "lock", seen, URGENT if urgent else NORMAL, asleep)
         if not urgent and (yield "clock"):
             urgent = True
             yield from urgent_add(world, 1)
@@ -236,6 +228,36 @@ def sync_lock_wait(world: World, me: int) -> Thread:
         if not taken:
             yield from take_back_if_nobody(world)
     return taken
+
+
+def owe(world: World, place: int) -> Thread:
+    """By the holder of the queue's lock; whether the release sees to the sleeper."""
+    yield "owe"
+    if not world.exchange_if("owed", None, place):
+        return False
+    yield "owe"
+    if world.words["lock"] in (OWING, CONTENDED) or world.exchange_if("lock", HELD, OWING):
+        return True
+    yield "owe"
+    return not world.exchange_if("owed", place, None)
+
+
+def forgive(world: World, place: int) -> Thread:
+    if "owed" not in world.words:  # it names no lock
+        return False
+    yield "forgive"
+    return world.exchange_if("owed", place, None)
+
+
+def settle(world: World) -> Thread:
+    if "owed" not in world.words:  # no condition's lock
+        return None
+    yield "settle"
+    owed, world.words["owed"] = world.words["owed"], None
+    if owed is not None:
+        yield "settle"
+        world.words[owed] = WOKEN
+    return owed
 
 
 def sync_lock_release_any(world: World) -> Thread:
@@ -249,13 +271,15 @@ def sync_lock_release_any(world: World) -> Thread:
         yield "sync_lock_release_any"
         if not world.exchange_if("lock", seen, to):
             continue
+        owed = (yield from settle(world)) if seen != HELD else None
+        if owed is not None:
+            yield "sync_wake"
+            world.wake(owed, NORMAL)
+        if to == HANDED or seen == CONTENDED:
+            yield "sync_wake"
+            world.wake("lock", URGENT if to == HANDED else NORMAL | URGENT)
         if to == HANDED:
-            yield "sync_wake"
-            world.wake("lock", URGENT)
             yield from take_back_if_nobody(world)
-        elif seen == CONTENDED:
-            yield "sync_wake"
-            world.wake("lock", NORMAL | URGENT)
         return
 
 
@@ -265,9 +289,10 @@ def sync_lock_release(world: World) -> Thread:
         yield from sync_lock_release_any(world)
 
 
-# ---- queue ----------------------------------------------------------------------------------------------------------
-# world.data["queue"]: the places in it, oldest first; "entitled": those with a ticket below; "away", "batons";
-# "locked": somebody holds the queue's lock for more than one step.
+# ---- queue, and sleep_in() of python_sync.c -------------------------------------------------------------------------
+# world.data["queue"]: the places in it, oldest first; "tickets": given out; "entitled": those below are; "away";
+# "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "owed" the places
+# name the lock.  A place's word is called after its thread.
 
 
 def sync_queue_lock(world: World) -> Thread:
@@ -293,9 +318,32 @@ def _next_with_baton(world: World) -> int | None:
     return None
 
 
+def sync_queue_enter(world: World, me: int) -> int:
+    """The ticket; under the queue's lock."""
+    ticket: int = world.data["tickets"]
+    world.data["tickets"] += 1
+    world.data["queue"] = (*world.data["queue"], (me, ticket))
+    return ticket
+
+
+def sync_queue_grant(world: World) -> int:
+    """Entitles one; how many are waiting then.  Under the queue's lock."""
+    waiting = [ticket for _, ticket in world.data["queue"] if ticket >= world.data["entitled"]]
+    if waiting:
+        world.data["entitled"] = waiting[0] + 1
+    return len(waiting[1:])
+
+
 def sync_queue_unlock_and_wake(world: World, place: int | None) -> Thread:
+    """The place is next_with_baton()'s: nobody comes between that and what is done here first."""
     if place is None:
         return
+    if "owed" in world.words:
+        world.data["locked"] = True
+        owed = yield from owe(world, place)
+        world.data["locked"] = False
+        if owed:
+            return
     yield "sync_queue_unlock_and_wake"
     world.words[place] = WOKEN
     yield "sync_wake"
@@ -308,27 +356,22 @@ def sync_queue_pass_baton(world: World) -> Thread:
     yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
-def wake_another(world: World) -> Thread:
-    yield "sync_queue_wait"
-    world.wake("lock", NORMAL | URGENT)
-
-
 def sync_queue_wait(world: World, me: int) -> Thread:
+    """None: woken, with the baton."""
     result = None
     while True:
         yield "sync_queue_wait"
         if world.words[me] == WOKEN:
-            if result == SIGNAL and "lock" in world.words:  # that it needs first
-                world.data["interrupted"] = True
-                yield from wake_another(world)
-            return None
-        if world.words[me] == MOVING:
-            if (yield from park_wait_some(world, me, me, MOVING, NORMAL, "asleep for a moment")) == SIGNAL:
-                result = SIGNAL
-        elif result:
-            return result
-        else:
+            break
+        if result is None:
             result = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
+        elif (yield from forgive(world, me)):
+            break
+        else:
+            return result
+    if result == SIGNAL and "interrupted" in world.data:
+        world.data["interrupted"] |= {me}
+    return None
 
 
 def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
@@ -337,7 +380,7 @@ def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
     entitled = ticket < world.data["entitled"]
     baton = all(place != me for place, _ in world.data["queue"])
     world.data["queue"] = tuple(entry for entry in world.data["queue"] if entry[0] != me)
-    if baton:
+    if baton and not (yield from forgive(world, me)):
         while (yield from sync_queue_wait(world, me)):
             pass
     return entitled, baton
@@ -354,50 +397,62 @@ def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:
     return entitled
 
 
-# ---- condition: the way of one sleeper from its queue to the lock, which the mover holds -----------------------------
+def sleep_in(world: World, me: int, ticket: int, handler: str) -> Thread:
+    """(entitled, baton)"""
+    while True:
+        result = yield from sync_queue_wait(world, me)
+        if result is None:
+            return True, True
+        if result == TIMEOUT:
+            return (yield from sync_queue_leave(world, me, ticket))
+        entitled = yield from sync_queue_away(world, me, ticket, True)
+        yield handler
+        if not entitled:
+            entitled = yield from sync_queue_away(world, me, ticket, False)
+        if entitled:
+            return True, False
 
 
-def move_to_lock(world: World, place: int) -> Thread:
-    yield "move_to_lock"
-    if world.words["lock"] not in (HELD, CONTENDED):
-        return False
-    world.words["lock"] = CONTENDED
-    yield "move_to_lock"
-    world.words[place] = MOVING
-    yield "move_to_lock"
-    if not world.requeue(place, MOVING, "lock"):
-        return False
-    yield "move_to_lock"
-    if world.words["lock"] != CONTENDED:
-        yield "move_to_lock"
-        world.wake("lock", NORMAL | URGENT)
-        return False
-    yield "move_to_lock"
-    world.words[place] = WOKEN
-    return True
+# ---- condition: python_condition.c ----------------------------------------------------------------------------------
 
 
-def condition_notify(world: World, place: int) -> Thread:
-    if not (yield from move_to_lock(world, place)):
-        yield "sync_queue_unlock_and_wake"
-        world.words[place] = WOKEN
-        yield "sync_wake"
-        world.wake(place, NORMAL)
+def condition_wait(world: World, me: int, handler: str = "signal handler") -> Thread:
+    """(notified, whether it has the lock).  A handler raises where it runs in the wait for the lock, not before."""
+    yield from sync_queue_lock(world)
+    ticket = sync_queue_enter(world, me)
+    world.inside -= 1
+    yield from sync_lock_release(world)
+    return (yield from condition_woken(world, me, ticket, handler))
 
 
-def condition_wait(world: World, me: int) -> Thread:
-    """From its sleep in the queue on; whether it has the lock: a signal handler raises where it waits for that."""
-    while (yield from sync_queue_wait(world, me)):
-        yield "signal handler"
-    if (yield from take(world, False)):
-        return True
-    if world.data["interrupted"]:
-        yield "signal handler"
-        return False
-    return (yield from sync_lock_wait(world, me))
+def condition_woken(world: World, me: int, ticket: int, handler: str = "signal handler") -> Thread:
+    """The rest of it, the lock being given up."""
+    entitled, baton = yield from sleep_in(world, me, ticket, handler)
+    taken = yield from sync_lock_try(world)
+    if not taken:
+        interrupted = me in world.data["interrupted"]
+        if not interrupted:
+            interrupted = not (taken := (yield from sync_lock_wait(world, me, "asleep for ever")))
+        if interrupted:
+            if baton:
+                yield from sync_queue_pass_baton(world)
+            baton = False
+            yield handler
+    world.inside += taken
+    if baton:
+        yield from sync_queue_pass_baton(world)
+    if entitled and not taken:  # the notification isn't lost with us
+        yield from condition_notify(world)
+    return entitled and taken, taken
 
 
-# ---- semaphore: python_event.c, and sleep_in() of python_sync.c -----------------------------------------------------
+def condition_notify(world: World) -> Thread:
+    yield from sync_queue_lock(world)
+    sync_queue_grant(world)
+    yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
+
+
+# ---- semaphore: python_event.c --------------------------------------------------------------------------------------
 
 
 def semaphore_try(world: World) -> Thread:
@@ -419,13 +474,11 @@ def semaphore_give(world: World) -> Thread:
         yield from sync_queue_lock(world)
         if world.words["value"] == ASK:  # now only who has the lock changes it
             break
-    waiting = [ticket for _, ticket in world.data["queue"] if ticket >= world.data["entitled"]]
-    if waiting:
-        world.data["entitled"] = waiting[0] + 1
-    if len(waiting) <= 1:  # a child forked here must not find a number while somebody waits
+    before = world.data["entitled"]
+    if sync_queue_grant(world) == 0:  # a child forked here must not find a number while somebody waits
         world.data["locked"] = True
         yield "semaphore_give"
-        world.words["value"] = 1 - len(waiting)
+        world.words["value"] = int(world.data["entitled"] == before)
         world.data["locked"] = False
     yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
@@ -450,22 +503,7 @@ def semaphore_take(world: World, me: int, handler: str = "signal handler") -> Th
         if value == ASK or (yield from semaphore_ask(world, value)):
             break
     world.data["locked"] = False
-    ticket = world.data["tickets"]
-    world.data["tickets"] += 1
-    world.data["queue"] = (*world.data["queue"], (me, ticket))
-    while True:
-        result = yield from sync_queue_wait(world, me)
-        if result is None:
-            yield from sync_queue_pass_baton(world)
-            return True
-        if result == TIMEOUT:
-            entitled, baton = yield from sync_queue_leave(world, me, ticket)
-            if baton:
-                yield from sync_queue_pass_baton(world)
-            return entitled
-        entitled = yield from sync_queue_away(world, me, ticket, True)
-        yield handler
-        if not entitled:
-            entitled = yield from sync_queue_away(world, me, ticket, False)
-        if entitled:
-            return True
+    entitled, baton = yield from sleep_in(world, me, sync_queue_enter(world, me), handler)
+    if baton:
+        yield from sync_queue_pass_baton(world)
+    return entitled

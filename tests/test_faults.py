@@ -142,9 +142,6 @@ ABSORBED = [
     ("futex_wait", errno.EAGAIN, 7),
     ("futex_wait", errno.ENOMEM, 7),
     ("futex_wait", errno.ENOSYS, 7),
-    ("futex_requeue", errno.EAGAIN, 1),
-    ("futex_requeue", errno.ENOMEM, 1),
-    ("futex_requeue", errno.ENOSYS, 1),
 ]
 
 

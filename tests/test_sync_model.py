@@ -113,18 +113,12 @@ def test_semaphore(takers: int, gives: tuple[int, ...], events: dict[int, tuple[
 # ---- condition ------------------------------------------------------------------------------------------------------
 
 
-def notifier(world: World, sleeper: int) -> Thread:
-    yield from sync_model.condition_notify(world, sleeper)
+def notifier(world: World, notifies: int) -> Thread:
+    """Begins with the lock, ends without."""
+    for _ in range(notifies):
+        yield from sync_model.condition_notify(world)
     world.inside -= 1
     yield from sync_model.sync_lock_release(world)
-
-
-def notified(world: World, me: int) -> Thread:
-    if (yield from sync_model.condition_wait(world, me)):
-        world.inside += 1
-        yield "inside"
-        world.inside -= 1
-        yield from sync_model.sync_lock_release(world)
 
 
 def passer_by(world: World) -> Thread:
@@ -136,14 +130,36 @@ def passer_by(world: World) -> Thread:
         yield from sync_model.sync_lock_release(world)
 
 
-def conditions(users: int, passers_by: int) -> Callable[[], tuple[World, list[Thread]]]:
-    """A thread that sleeps, one that holds the lock and notifies it, others that want the lock."""
+def condition_world(places: int) -> World:
+    """Somebody holds the lock, and all wait who are going to be notified: their places are in the queue."""
+    words = {"lock": HELD, "urgent": 0, "owed": None, **dict.fromkeys(range(places), ASLEEP)}
+    data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False}
+    return World(words=words, inside=1, data=data | {"interrupted": frozenset(), "notified": 0})
+
+
+def waiting(world: World, me: int, handler: str = "signal handler") -> Thread:
+    """condition_wait() from when the lock is given up."""
+    ticket = sync_model.sync_queue_enter(world, me)
+
+    def rest() -> Thread:
+        notified, taken = yield from sync_model.condition_woken(world, me, ticket, handler)
+        world.data["notified"] += notified
+        if taken:
+            world.inside -= 1
+            yield from sync_model.sync_lock_release(world)
+
+    return rest()
+
+
+def conditions(waiters: int, notifies: int, users: int, passers_by: int) -> Callable[[], tuple[World, list[Thread]]]:
+    """Threads that wait, one that holds the lock and notifies them, others that want the lock."""
 
     def make() -> tuple[World, list[Thread]]:
-        words = {"lock": sync_model.HELD, "urgent": 0, 0: ASLEEP}
-        world = World(words=words, inside=1, data={"interrupted": False})
-        others = [lock_user(world, 2 + at, 1) for at in range(users)] + [passer_by(world) for _ in range(passers_by)]
-        return world, [notified(world, 0), notifier(world, 0), *others]
+        world = condition_world(waiters)
+        threads = [waiting(world, me) for me in range(waiters)]
+        threads.append(notifier(world, notifies))
+        threads += [lock_user(world, waiters + 1 + at, 1) for at in range(users)]
+        return world, threads + [passer_by(world) for _ in range(passers_by)]
 
     return make
 
@@ -152,8 +168,66 @@ def lock_is_left(world: World) -> str:
     return "" if world.words["lock"] == FREE and world.words["urgent"] == 0 else "the lock is left behind"
 
 
-def test_condition() -> None:
-    print(f"states: {explore(conditions(1, 1), two_inside, lock_is_left, {0: (SIGNAL,)})}")
+def all_notified(*counts: int) -> Callable[[World], str]:
+    def check(world: World) -> str:
+        data = world.data
+        if data["notified"] not in counts:
+            return f"{data['notified']} were notified, not {counts}"
+        if data["queue"] or data["batons"] or world.words["owed"] is not None:
+            return "somebody is left in the queue"
+        return lock_is_left(world)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("waiters", "notifies", "users", "passers_by", "notified", "events"),
+    [
+        (1, 1, 1, 1, (1,), {}),
+        (2, 2, 1, 0, (2,), {}),
+        (3, 3, 0, 0, (3,), {}),
+        (1, 1, 1, 0, (0, 1), {0: (SIGNAL,)}),
+        (2, 2, 0, 0, (1, 2), {0: (SIGNAL, TIMEOUT)}),
+    ],
+)
+def test_condition(
+    waiters: int,
+    notifies: int,
+    users: int,
+    passers_by: int,
+    notified: tuple[int, ...],
+    events: dict[int, tuple[str, ...]],
+) -> None:
+    """A signal handler may raise, and then the notification is for another."""
+    make = conditions(waiters, notifies, users, passers_by)
+    print(f"states: {explore(make, two_inside, all_notified(*notified), events)}")
+
+
+def sleeper_of_another_condition(world: World, me: int) -> Thread:
+    yield from sync_model.sync_queue_wait(world, me)
+    yield from lock_user(world, me, 1)
+
+
+def notifier_of_two(world: World) -> Thread:
+    """A lock owes one sleeper at a time; the other, of another queue, is woken at once."""
+    for place in (0, 1):
+        if not (yield from sync_model.owe(world, place)):
+            yield "sync_queue_unlock_and_wake"
+            world.words[place] = sync_model.WOKEN
+            yield "sync_wake"
+            world.wake(place, sync_model.NORMAL)
+    world.inside -= 1
+    yield from sync_model.sync_lock_release(world)
+
+
+def two_conditions() -> tuple[World, list[Thread]]:
+    world = condition_world(2)
+    sleepers = [sleeper_of_another_condition(world, me) for me in (0, 1)]
+    return world, [*sleepers, notifier_of_two(world), passer_by(world)]
+
+
+def test_two_conditions_of_a_lock() -> None:
+    print(f"states: {explore(two_conditions, two_inside, lock_is_left)}")
 
 
 # ---- a fork ---------------------------------------------------------------------------------------------------------
@@ -251,6 +325,53 @@ def test_semaphore_when_somebody_forks(make: Callable[[], tuple[World, list[Thre
     print(f"states: {explore(make, nothing, one_got_it_in_the_child, {0: (SIGNAL,)})}")
 
 
+def notifier_who_forks(world: World) -> Thread:
+    """With the lock, which owes the one who is lost a wake-up; or not yet, or no longer."""
+    yield from sync_model.condition_notify(world)
+    yield "fork"
+    world.inside -= 1
+    yield from sync_model.sync_lock_release(world)
+
+
+def notified_in_the_child(world: World, me: int) -> Thread:
+    """Waits, and sees to its own notification before it gives up the lock."""
+    yield "unborn"
+    world.data["notified"] = 0
+    if not (yield from sync_model.sync_lock_try(world)):
+        yield from sync_model.sync_lock_wait(world, me, "asleep for ever")
+    ticket = sync_model.sync_queue_enter(world, me)
+    yield from sync_model.condition_notify(world)
+    yield from sync_model.sync_lock_release(world)
+    world.data["notified"], _ = yield from sync_model.condition_woken(world, me, ticket)
+    yield from sync_model.sync_lock_release(world)
+
+
+def notifier_of_the_child(world: World, me: int) -> Thread:
+    yield "unborn"
+    if not (yield from sync_model.sync_lock_try(world)):
+        yield from sync_model.sync_lock_wait(world, me, "asleep for ever")
+    yield from sync_model.condition_notify(world)
+    yield from sync_model.sync_lock_release(world)
+
+
+def forked_notifier() -> tuple[World, list[Thread]]:
+    world = condition_world(4)
+    threads = [waiting(world, 0), lock_user(world, 1, 1), notifier_who_forks(world), notified_in_the_child(world, 3)]
+    return world, threads
+
+
+def forked_waiter() -> tuple[World, list[Thread]]:
+    world = condition_world(1)
+    return world, [waiting(world, 0, "fork if free"), notifier(world, 1), notifier_of_the_child(world, 2)]
+
+
+@pytest.mark.parametrize(("make", "events"), [(forked_notifier, {}), (forked_waiter, {0: (SIGNAL,)})])
+def test_condition_when_somebody_forks(
+    make: Callable[[], tuple[World, list[Thread]]], events: dict[int, tuple[str, ...]]
+) -> None:
+    print(f"states: {explore(make, two_inside, all_notified(0, 1), events)}")
+
+
 # ---- what the explorer finds ----------------------------------------------------------------------------------------
 
 
@@ -311,15 +432,48 @@ def test_a_sleeper_who_does_not_say_so_is_found(monkeypatch: pytest.MonkeyPatch)
         explore(semaphores(2, 2), nothing, counted(2))
 
 
-def wake_nobody(world: World) -> Thread:
-    """Who was interrupted may have had the lock's wake-up, and goes without the lock."""
-    yield "sync_queue_wait"
+def owe_without_looking(world: World, place: int) -> Thread:
+    """A release that came before the debt doesn't see it."""
+    yield "owe"
+    world.words["owed"] = place
+    yield "owe"
+    world.exchange_if("lock", HELD, sync_model.OWING)
+    return True
 
 
-def test_a_wakeup_that_is_taken_along_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_model, "wake_another", wake_nobody)
+def forget_the_debt(world: World) -> Thread:
+    yield "settle"
+
+
+def someone_else_releases() -> tuple[World, list[Thread]]:
+    """A Lock may be released by others than its holder."""
+    world = condition_world(1)
+    return world, [waiting(world, 0), notifier_who_keeps_it(world), releaser(world)]
+
+
+def notifier_who_keeps_it(world: World) -> Thread:
+    yield from sync_model.condition_notify(world)
+
+
+def releaser(world: World) -> Thread:
+    world.inside -= 1
+    yield from sync_model.sync_lock_release(world)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "make"),
+    [("owe", owe_without_looking, someone_else_releases), ("settle", forget_the_debt, conditions(1, 1, 0, 0))],
+)
+def test_a_debt_that_is_not_paid_is_found(
+    name: str,
+    broken: Callable[..., Thread],
+    make: Callable[[], tuple[World, list[Thread]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    explore(make, two_inside, lock_is_left)
+    monkeypatch.setattr(sync_model, name, broken)
     with pytest.raises(Wrong, match="nobody wakes"):
-        explore(conditions(1, 1), two_inside, lock_is_left, {0: (SIGNAL,)})
+        explore(make, two_inside, lock_is_left)
 
 
 def wait_for_the_lost(world: World) -> Thread:

@@ -184,7 +184,7 @@ static int green_wake(atomic_int *word, int count, unsigned bits)
     return woken && atomic_fetch_add_explicit(&wakes, 1, memory_order_relaxed) % SHARE == 0 ? woken - 1 : woken;
 }
 
-const struct park_greens green_ways = {green_wait, green_wake, sleepers_any};
+const struct park_greens green_ways = {green_wait, green_wake};
 
 /* ---- files -------------------------------------------------------------------------------------------------------------------- */
 

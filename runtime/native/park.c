@@ -123,18 +123,6 @@ void park_wake_some(atomic_int *word, int count, unsigned bits)
         wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
 }
 
-int park_move(atomic_int *from, int expected, atomic_int *to)
-{
-    const struct park_greens *greens = atomic_load_explicit(&park_greens, memory_order_acquire);
-    int saved = errno;
-
-    if (greens && greens->any(from))
-        return 0; /* it costs nothing to wake that one */
-    long moved = syscall(SYS_futex, from, FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 0, 1L, to, expected);
-    errno = saved;
-    return moved > 0;
-}
-
 int park_process(int pidfd, int64_t deadline)
 {
     struct pollfd fd = {.fd = pidfd, .events = POLLIN};

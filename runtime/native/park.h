@@ -26,9 +26,6 @@ void park_wake(atomic_int *word, int count, enum park_scope scope);
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
 void park_wake_some(atomic_int *word, int count, unsigned bits);
 
-/* Moves one sleeper, asleep in park_wait_some() with *from == expected, over to those of another word.  Whether there was one. */
-int park_move(atomic_int *from, int expected, atomic_int *to);
-
 /* Sleeps until the process behind a pidfd has ended.  0, ETIMEDOUT or EINTR as above, else an errno. */
 int park_process(int pidfd, int64_t deadline);
 
@@ -43,7 +40,6 @@ extern __thread struct green *park_green; /* what the calling thread is to its s
 struct park_greens {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* in a thread that is on one */
     int (*wake)(atomic_int *word, int count, unsigned bits); /* returns how many, 1 less if others should have a chance */
-    int (*any)(atomic_int *word);                            /* whether any sleeps there */
 };
 extern const struct park_greens *_Atomic park_greens; /* NULL until there is a scheduler */
 

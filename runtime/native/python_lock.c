@@ -64,7 +64,7 @@ int lock_take(LockObject *self, int64_t deadline)
 
 int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted)
 {
-    return sync_lock_try_again(&self->lock) ? took(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
+    return sync_lock_try(&self->lock) ? took(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
 }
 
 void rlock_take_raising(RLockObject *self, unsigned long depth)
@@ -73,7 +73,7 @@ void rlock_take_raising(RLockObject *self, unsigned long depth)
     int64_t since = park_now();
 
     PyErr_Fetch(&type, &value, &traceback);
-    if (sync_lock_try_again(&self->base.lock))
+    if (sync_lock_try(&self->base.lock))
         took(&self->base);
     else
         while (lock_sleep_once(&self->base, PARK_FOREVER, &since) != 0)
@@ -128,7 +128,7 @@ static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused)
 {
     (void)unused;
     lock_disown((LockObject *)op);
-    atomic_store(&((LockObject *)op)->lock.word, SYNC_FREE);
+    sync_lock_reset(&((LockObject *)op)->lock);
     Py_RETURN_NONE;
 }
 
@@ -347,7 +347,7 @@ static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
     (void)unused;
     self->depth = 0;
     atomic_store(&self->base.owner, 0);
-    atomic_store(&self->base.lock.word, SYNC_FREE);
+    sync_lock_reset(&self->base.lock);
     Py_RETURN_NONE;
 }
 

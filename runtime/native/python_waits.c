@@ -40,7 +40,7 @@ struct all {
     size_t room, count; /* count may be more than there was room for */
 };
 
-/* Who was let go by a condition and moved over to its lock sleeps for that. */
+/* Who was let go by a condition sleeps for its lock. */
 static PyObject *really(PyObject *object, const struct sync_place *place)
 {
     return place && place->lock && sync_place_granted(place) ? (PyObject *)((char *)place->lock - offsetof(LockObject, lock)) : object;
@@ -54,7 +54,7 @@ static unsigned long holder_of(PyObject *object)
         return 0;
     LockObject *lock = (LockObject *)object;
     int word = atomic_load(&lock->lock.word);
-    return word == SYNC_HELD || word == SYNC_CONTENDED ? atomic_load(&lock->owner) : 0;
+    return word == SYNC_HELD || word == SYNC_OWING || word == SYNC_CONTENDED ? atomic_load(&lock->owner) : 0;
 }
 
 static void see(uintptr_t ident, int tid, void *arg)

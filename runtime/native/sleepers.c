@@ -81,18 +81,6 @@ struct sleeper *sleepers_take(atomic_int *word, int count, unsigned bits, int *w
     return first;
 }
 
-int sleepers_any(atomic_int *word)
-{
-    struct bucket *bucket = bucket_of(word);
-    struct sleeper *sleeper;
-
-    park_lock(&bucket->lock);
-    for (sleeper = bucket->oldest; sleeper && atomic_load_explicit(&sleeper->word, memory_order_relaxed) != word;)
-        sleeper = sleeper->newer;
-    park_unlock(&bucket->lock);
-    return sleeper != NULL;
-}
-
 void sleepers_forget(void)
 {
     memset(buckets, 0, sizeof buckets);

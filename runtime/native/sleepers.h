@@ -20,9 +20,6 @@ int sleeper_leave(struct sleeper *sleeper, int result);
 /* Wakes the oldest `count` that sleep on the word and share a bit: linked by `newer`, *woken says how many. */
 struct sleeper *sleepers_take(atomic_int *word, int count, unsigned bits, int *woken);
 
-/* Whether anybody sleeps on the word. */
-int sleepers_any(atomic_int *word);
-
 /* All are lost: in a forked child. */
 void sleepers_forget(void);
 

@@ -11,7 +11,7 @@ enum {
     NORMAL = 1, /* futex bits: which sleepers a wake-up is for */
     URGENT = 2,
 };
-enum { MOVING_FOR = 1000000 }; /* ns; many times what it takes */
+enum { WAKING_FOR = 1000000 }; /* ns; many times what it takes */
 #define UNFAIR_FOR 1000000 /* ns of waiting after which a sleeper is urgent; as CPython's PyMutex (Python/lock.c) */
 
 int sync_forks;
@@ -66,11 +66,6 @@ static int take(struct sync_lock *lock, int urgent)
            || (urgent && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_CONTENDED));
 }
 
-int sync_lock_try_again(struct sync_lock *lock)
-{
-    return take(lock, 0);
-}
-
 int sync_lock_really_handed(struct sync_lock *lock)
 {
     take_back_if_nobody(lock);
@@ -88,9 +83,12 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
     if (urgent)
         urgent_add(lock, 1);
     while (!(taken = take(lock, urgent)) && result == 0) {
-        int seen = SYNC_HELD;
-        if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
+        int seen = atomic_load(&lock->word);
+        if (seen == SYNC_HELD || seen == SYNC_OWING) {
+            if (!atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
+                continue;
             seen = SYNC_CONTENDED;
+        }
         if (seen == SYNC_HANDED && !urgent)
             take_back_if_nobody(lock); /* it may have been handed to a thread that a fork has lost */
         if (seen == SYNC_FREE || (seen == SYNC_HANDED && urgent))
@@ -109,25 +107,84 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
     return taken ? 0 : result;
 }
 
+/* What the lock owes: the address of a place and, above it, the fork that it belongs to.  That of another process lies on a
+ * stack that may serve others by now.  Addresses of processes are below 2^47 on x86-64 and 2^48 on aarch64, unless they ask mmap
+ * for more (Documentation/arch/x86/x86_64/5level-paging.rst, arch/arm64/memory.rst). */
+#define OWED_ADDRESS (((uint64_t)1 << 48) - 1)
+
+static uint64_t owed_word(const struct sync_place *place)
+{
+    return (uint64_t)sync_forks << 48 | (uintptr_t)place;
+}
+
+static struct sync_place *owed_place(uint64_t word)
+{
+    struct sync_place *place = (struct sync_place *)(uintptr_t)(word & OWED_ADDRESS);
+    return owed_word(place) == word ? place : NULL;
+}
+
+/* Of a lock that is held: its release is to wake the sleeper.  Whether it will, or has. */
+static int owe(struct sync_lock *lock, struct sync_place *place)
+{
+    uint64_t owed = owed_word(place), before = atomic_load(&lock->owed);
+    int seen = SYNC_HELD;
+
+    if ((uintptr_t)place > OWED_ADDRESS || owed_place(before) || !atomic_compare_exchange_strong(&lock->owed, &before, owed))
+        return 0;
+    /* The releaser changes the word and then looks what is owed, we do it the other way round (all sequentially consistent): if
+     * it has not seen the debt, we see here that it is too late.  Who takes the debt away sees to the sleeper. */
+    if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_OWING) || seen == SYNC_OWING || seen == SYNC_CONTENDED)
+        return 1;
+    return !atomic_compare_exchange_strong(&lock->owed, &owed, 0);
+}
+
+/* By the sleeper: it wakes up by itself.  0: it isn't owed to, or no longer, for it is being woken. */
+static int forgive(struct sync_place *place)
+{
+    uint64_t owed = owed_word(place);
+    return place->lock && atomic_compare_exchange_strong(&place->lock->owed, &owed, 0);
+}
+
+/* Who is to be woken, if it is owed to anybody. */
+static atomic_int *settle(struct sync_lock *lock)
+{
+    struct sync_place *place = owed_place(atomic_exchange(&lock->owed, 0));
+
+    if (!place)
+        return NULL;
+    /* After the store the sleeper may be gone, and its stack with it: the wake-up only names the address. */
+    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
+    return &place->word;
+}
+
 int sync_lock_release_any(struct sync_lock *lock)
 {
-    int seen = atomic_load(&lock->word);
+    int seen = atomic_load(&lock->word), to;
 
-    for (;;) {
+    do {
         if (seen == SYNC_FREE || seen == SYNC_HANDED)
             return EPERM;
-        int to = urgent_count(lock) ? SYNC_HANDED : SYNC_FREE;
-        if (!atomic_compare_exchange_weak(&lock->word, &seen, to))
-            continue;
-        if (seen == SYNC_CONTENDED)
-            TRACE(TRACE_RELEASES, lock, 0);
-        if (to == SYNC_HANDED) {
-            sync_wake(&lock->word, URGENT);
-            take_back_if_nobody(lock);
-        } else if (seen == SYNC_CONTENDED)
-            sync_wake(&lock->word, NORMAL | URGENT);
-        return 0;
-    }
+        to = urgent_count(lock) ? SYNC_HANDED : SYNC_FREE;
+    } while (!atomic_compare_exchange_weak(&lock->word, &seen, to));
+    if (seen != SYNC_HELD)
+        TRACE(TRACE_RELEASES, lock, 0);
+    atomic_int *owed = seen != SYNC_HELD ? settle(lock) : NULL;
+    int others = to == SYNC_HANDED || seen == SYNC_CONTENDED;
+    if (owed)
+        (others ? wake_one : sync_wake)(owed, NORMAL);
+    if (others)
+        sync_wake(&lock->word, to == SYNC_HANDED ? URGENT : NORMAL | URGENT);
+    if (to == SYNC_HANDED)
+        take_back_if_nobody(lock);
+    return 0;
+}
+
+void sync_lock_reset(struct sync_lock *lock)
+{
+    atomic_store(&lock->word, SYNC_FREE);
+    atomic_int *owed = settle(lock);
+    if (owed)
+        wake_one(owed, NORMAL);
 }
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------- */
@@ -203,32 +260,14 @@ static struct sync_place *next_with_baton(struct sync_queue *queue)
     return place;
 }
 
-/* To the sleepers of a lock that is held.  Whether it went. */
-static int move_to_lock(struct sync_place *place, struct sync_lock *lock)
-{
-    int seen = SYNC_HELD;
-
-    /* Its release must look for sleepers.  Who has just come by the place's word is among them, when it is woken: take(). */
-    if (!atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED) && seen != SYNC_CONTENDED)
-        return 0;
-    atomic_store(&place->word, SYNC_MOVING);
-    if (!park_move(&place->word, SYNC_MOVING, &lock->word))
-        return 0;
-    if (atomic_load(&lock->word) != SYNC_CONTENDED) {
-        wake_one(&lock->word, NORMAL | URGENT); /* a Lock can be released by others than its holder: too early for the sleeper */
-        return 0;
-    }
-    /* After the store the place may be gone, its stack serve others, and the lock be gone too. */
-    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
-    return 1;
-}
-
 void sync_queue_unlock_and_wake(struct sync_queue *queue)
 {
     struct sync_place *place = next_with_baton(queue);
 
+    if (place && place->lock && owe(place->lock, place))
+        place = NULL;
     park_unlock(&queue->lock);
-    if (!place || (place->lock && move_to_lock(place, place->lock)))
+    if (!place)
         return;
     /* After the store the sleeper may be gone, and its stack with it: the wake-up only names the address. */
     atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
@@ -269,24 +308,17 @@ int sync_place_granted(const struct sync_place *place)
 
 int sync_queue_wait(struct sync_place *place, int64_t deadline)
 {
-    int result = 0, word;
+    int result = 0;
 
-    while ((word = atomic_load_explicit(&place->word, memory_order_acquire)) != SYNC_WOKEN) {
-        if (word == SYNC_MOVING) { /* up, but not because it was woken; perhaps moved in this very sleep, hence the deadline */
-            if (park_wait_some(&place->word, SYNC_MOVING, park_now() + MOVING_FOR, NORMAL) == EINTR)
-                result = EINTR;
-        } else if (result)
-            return result;
-        else /* NORMAL: moved to a lock, it must not be taken for an urgent one */
+    while (atomic_load_explicit(&place->word, memory_order_acquire) != SYNC_WOKEN) {
+        if (result == 0)
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
+        else if (forgive(place))
+            break;
+        else
+            return result;
     }
-    if (result == EINTR) {
-        place->interrupted = 1;
-        /* Moved in a sleep on SYNC_MOVING, it may have had the lock's wake-up since; and a handler that raises may take it away
-         * without the lock, or keep it from there long.  So that wake-up goes to another. */
-        if (place->lock)
-            wake_one(&place->lock->word, NORMAL | URGENT);
-    }
+    place->interrupted = result == EINTR;
     innermost = place->outer;
     return 0;
 }
@@ -301,8 +333,9 @@ int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *ba
         queue->waiting -= !granted;
     }
     park_unlock(&queue->lock);
-    while (*baton && sync_queue_wait(place, park_now() + MOVING_FOR) != 0)
-        ; /* no longer at a time: it may be moved to a lock whose holder can't release it before the caller goes on */
+    if (*baton && !forgive(place))
+        while (sync_queue_wait(place, park_now() + WAKING_FOR) != 0)
+            ;
     innermost = place->outer;
     return granted;
 }

@@ -9,16 +9,19 @@
  * A sleeper who has waited for a millisecond becomes urgent, and while there are urgent sleepers a release hands the lock to
  * one of them: nobody starves.
  *
- *   FREE -> HELD        acquire, no system call            HELD -> CONTENDED   somebody is about to sleep
+ *   FREE -> HELD        acquire, no system call            HELD, OWING -> CONTENDED   somebody is about to sleep
  *   FREE -> CONTENDED   acquire by one who has slept: others may sleep still
  *   HELD -> FREE        release, no system call            CONTENDED -> FREE   release, one sleeper is woken
- *   HELD, CONTENDED -> HANDED   release while somebody is urgent; only an urgent sleeper may take it from there
+ *   HELD -> OWING       the release owes somebody a wake-up who sleeps in a queue, see there, and to nobody else
+ *   OWING -> FREE       release, that one is woken; from CONTENDED he is too, besides the sleeper
+ *   HELD, OWING, CONTENDED -> HANDED   release while somebody is urgent; only an urgent sleeper may take it from there
  *   HANDED -> CONTENDED an urgent sleeper has taken it     HANDED -> FREE      the urgent ones have given up */
 struct sync_lock {
     atomic_int word;
-    atomic_int urgent; /* sleepers that are urgent, see sync.c */
+    atomic_int urgent;     /* sleepers that are urgent, see sync.c */
+    _Atomic uint64_t owed; /* the place of whom the release is to wake, see sync.c */
 };
-enum sync_lock_word { SYNC_FREE, SYNC_HELD, SYNC_CONTENDED, SYNC_HANDED };
+enum sync_lock_word { SYNC_FREE, SYNC_HELD, SYNC_CONTENDED, SYNC_HANDED, SYNC_OWING };
 
 static inline int sync_lock_try(struct sync_lock *lock)
 {
@@ -29,13 +32,10 @@ static inline int sync_lock_try(struct sync_lock *lock)
 /* *since: when the caller began to wait, 0 at first; an EINTR on the way does not put it back. */
 int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 
-/* As sync_lock_try, for one who has slept for the lock: its release will look for others. */
-int sync_lock_try_again(struct sync_lock *lock);
-
 /* 0, or EPERM when nobody holds it. */
 int sync_lock_release_any(struct sync_lock *lock);
 
-/* HELD says that nobody sleeps: who is about to, and urgent ones too, make it CONTENDED before. */
+/* HELD says that there is nobody to wake: who is about to sleep, and urgent ones too, make it CONTENDED before. */
 static inline int sync_lock_release(struct sync_lock *lock)
 {
     int seen = SYNC_HELD;
@@ -43,6 +43,9 @@ static inline int sync_lock_release(struct sync_lock *lock)
                ? 0
                : sync_lock_release_any(lock);
 }
+
+/* Makes it as new, for a forked child whose holder is lost. */
+void sync_lock_reset(struct sync_lock *lock);
 
 /* HANDED: looks whether the thread that it was handed to was lost by a fork; if so it is free.  Whether it isn't. */
 int sync_lock_really_handed(struct sync_lock *lock);
@@ -57,10 +60,12 @@ static inline int sync_lock_held(struct sync_lock *lock)
  * the wake-up follows.  Of those entitled one at a time is woken: it holds the baton, and passes it to the next when it runs
  * again.  Ten thousand threads that are let go at once would otherwise all wake up to fight for one GIL, in timed waits.
  *
- * Who needs a certain lock first when it is let go names it: while that is held, the baton moves the sleeper over to the lock's
- * own sleepers, by FUTEX_CMP_REQUEUE, and the lock's release wakes it, instead of waking it to sleep for the lock.
+ * Who needs a certain lock first when it is let go names it: while that is held, its release owes the wake-up, instead of waking
+ * a sleeper who could only sleep again, for the lock.  A lock owes one at a time; another is woken at once.
  *
  *   WAITING -> GRANTED -> WOKEN (out of the queue, with the baton) -> passes the baton
+ *              GRANTED -> OWED (out of the queue, with the baton) -> WOKEN by the release
+ *              OWED -> WOKEN      timeout or signal before the release: it takes the debt off the lock itself
  *   WAITING -> left     timeout or signal before the grant
  *   GRANTED -> left     timeout or signal after it, before the baton came: entitled all the same
  *   WAITING, GRANTED: away while its thread runs signal handlers.  It is awake, so it needs no baton; and it must not sit on
@@ -73,17 +78,13 @@ struct sync_place {
     struct sync_place *next, *previous;
     unsigned long ticket;
     int queued, away;
-    int interrupted; /* an EINTR came when it was woken already, or moved to a lock: handlers are due */
+    int interrupted; /* an EINTR came when it was woken already, or owed to: handlers are due */
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread: it sleeps there, and here in a signal handler */
     struct sync_lock *lock; /* needed first, or NULL */
     atomic_int word;
 };
-enum sync_place_word {
-    SYNC_ASLEEP,
-    SYNC_MOVING, /* between two queues of the kernel's: whoever is awake by chance waits for the end of that */
-    SYNC_WOKEN,
-};
+enum sync_place_word { SYNC_ASLEEP, SYNC_WOKEN };
 
 struct sync_queue {
     atomic_int lock;

@@ -36,7 +36,7 @@ static struct rule {
     {"malloc"}, {"calloc"}, {"realloc"}, {TEXT(NEW_THREAD_STATE)}, {"PyMem_RawMalloc"},
     {"clone"}, {"fork"}, {"pthread_create"},
     {"prctl"}, {"waitpid"}, {"ppoll"},
-    {"futex_wait"}, {"futex_requeue"}, {"set_robust_list"}, {"rseq"}, {"pidfd_open"}, {"clone_copy"},
+    {"futex_wait"}, {"set_robust_list"}, {"rseq"}, {"pidfd_open"}, {"clone_copy"},
 };
 static atomic_long blocks, mapped; /* of the core's: from malloc and its kin, and bytes from mmap */
 
@@ -209,8 +209,6 @@ static const char *name_of(long number, long second)
         case FUTEX_WAIT:
         case FUTEX_WAIT_BITSET:
             return "futex_wait";
-        case FUTEX_CMP_REQUEUE:
-            return "futex_requeue";
         }
         return NULL; /* the kernel has no reason to refuse a wake-up, and nothing could make up for it */
     case SYS_set_robust_list:
