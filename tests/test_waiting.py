@@ -22,6 +22,7 @@ from conftest import ROOT, Child
 from sync_helpers import PATIENCE
 
 from runtime import Thread, scheduler, sync
+from runtime.cli import _live
 from runtime.scheduler import Wait, Waiting
 
 T = TypeVar("T")
@@ -711,3 +712,42 @@ def test_live_needs_a_terminal(term: str, tmp_path: Path) -> None:
         status, said = done.returncode, done.stderr
     assert status == 2
     assert " ".join(said.split()) == "lwp: --live needs a terminal on standard error, with its kind in TERM"
+
+
+class Clocks:
+    """time's, for runtime.cli._live: CPU time goes on by a second with each look at it."""
+
+    def __init__(self) -> None:
+        self.now = self.cpu = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def thread_time(self) -> float:
+        self.cpu += 1
+        return self.cpu
+
+    clock_gettime = staticmethod(time.clock_gettime)
+
+
+def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a table costs; and of the threads that don't fit only the CPU time is asked for."""
+    clocks, drawn, read = Clocks(), [], []
+    monkeypatch.setattr(_live, "time", clocks)
+    monkeypatch.setenv("LINES", "24")  # 20 of them threads
+    draw, read_file = _live._draw, _live._read
+    monkeypatch.setattr(_live, "_draw", lambda *args: drawn.append(clocks.now) or draw(*args))
+    monkeypatch.setattr(_live, "_read", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
+    event = sync.Event()
+    threads = [Thread(target=event.wait) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    view = _live.View()
+    for now in range(100):
+        clocks.now = now
+        view.refresh()
+    event.set()
+    for thread in threads:
+        thread.join()
+    assert drawn == [0, 30, 60, 90]
+    assert 4 * 20 * 2 <= len(read) <= 4 * 20 * 3

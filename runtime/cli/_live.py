@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,9 @@ from rich.text import Text
 from runtime.cli._output import table
 from runtime.waits import name_of, waiting
 
-__all__ = ["Row", "View", "note_starts", "rows"]
+__all__ = ["Row", "View", "busiest", "note_starts", "rows"]
+
+_SHARE = 1 / 30  # of the time, that drawing may take: 13 ms with a screenful of threads
 
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
@@ -69,15 +73,23 @@ def _switches(tid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
-def rows() -> list[Row]:
-    """All threads of the process but the calling one; who has used the most CPU time first."""
+def busiest() -> list[tuple[float, int]]:
+    """CPU seconds and tid of each thread of the process but the calling one; who has used the most comes first."""
+    found = []
+    for tid in map(int, os.listdir("/proc/self/task")):
+        if tid != threading.get_native_id():
+            with suppress(OSError):  # it has ended
+                found.append((_cpu(tid), tid))
+    return sorted(found, reverse=True)
+
+
+def rows(which: Iterable[tuple[float, int]]) -> list[Row]:
+    """Of these threads, in their order, as busiest() gives them; not of those that have ended."""
     waits = {wait.tid: wait for wait in waiting().waits}
     threads = {thread.native_id: thread for thread in list(threading._active.values())}  # type: ignore[attr-defined]
     frames = sys._current_frames()
     found = []
-    for tid in map(int, os.listdir("/proc/self/task")):
-        if tid == threading.get_native_id():
-            continue
+    for cpu, tid in which:
         thread = threads.get(tid)
         frame = frames.get(thread.ident) if thread is not None else None
         where = f"at {_place(frame.f_code.co_filename, frame.f_lineno)}" if frame is not None else ""
@@ -85,34 +97,30 @@ def rows() -> list[Row]:
         if wait is not None:
             # The holder first: a narrow terminal shows the begin.
             where = " ".join([wait.kind, *(["of", wait.holder_name] if wait.holder_name else []), wait.what])
-        try:
+        with suppress(OSError):
             found.append(
                 Row(
                     name=name_of(thread.ident, tid) if thread is not None else _read(tid, "comm").strip(),
                     tid=tid,
                     state=_STATES.get(_read(tid, "stat").rpartition(")")[2].split()[0], "ending"),
                     waits=where,
-                    cpu=_cpu(tid),
+                    cpu=cpu,
                     switches=_switches(tid),
                     start=vars(thread).get("_lwp_start", "") if thread is not None else "",
                 )
             )
-        except OSError:  # it has ended
-            continue
-    return sorted(found, key=lambda row: row.cpu, reverse=True)
+    return found
 
 
-def _draw(found: list[Row], room: int) -> Table:
+def _draw(found: list[Row], threads: int) -> Table:
     drawn = table(
         "thread", "tid", "state", "waits for", "CPU", "switches", "started at", right=("tid", "CPU", "switches")
     )
-    for row in found[:room]:
+    for row in found:
         cells = (row.name, f"{row.tid}", row.state, row.waits, f"{row.cpu:.2f} s", f"{row.switches:,}", row.start)
         drawn.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
-    more = len(found) - room
-    drawn.caption = f"{len(found)} thread{'s' if len(found) != 1 else ''}" + (
-        f", {more} more than fit" if more > 0 else ""
-    )
+    more = threads - len(found)
+    drawn.caption = f"{threads} thread{'s' if threads != 1 else ''}" + (f", {more} more than fit" if more > 0 else "")
     return drawn
 
 
@@ -127,6 +135,7 @@ class View:
         )
         self._before = sys.stdout, sys.stderr
         self._pid = os.getpid()
+        self._due = 0.0  # on the monotonic clock
 
     def start(self) -> None:
         """Shows it, and has what the program prints on the same terminal go above it."""
@@ -139,8 +148,15 @@ class View:
         os.register_at_fork(after_in_child=self._let_go)
 
     def refresh(self) -> None:
-        """Draws it anew."""
-        self._live.update(_draw(rows(), max(1, self._console.height - 4)), refresh=True)
+        """Draws it anew, unless that would take more than its share of the time."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        begun = time.thread_time()
+        threads = busiest()
+        found = rows(threads[: max(1, self._console.height - 4)])
+        self._live.update(_draw(found, len(threads)), refresh=True)
+        self._due = now + (time.thread_time() - begun) / _SHARE
 
     def tell(self, text: str) -> None:
         """Prints above it."""

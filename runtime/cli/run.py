@@ -466,7 +466,7 @@ def run(
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.
 
     --live shows each thread's name, tid, state, what it waits for and who holds that, CPU time, switches, and where
-    it was started, twice a second, below what the program prints.
+    it was started, twice a second, below what the program prints; seldom if so many threads make that dear.
 
     --trace shows when each thread has run, waited for the GIL, or was blocked in one of the runtime's primitives or
     in join(), where, and who let it go on. A thread "runs Python" there until it comes to such a place, also while
