@@ -3,8 +3,9 @@
     python tools/watching_cost.py [--rounds N]
 
 Each round runs each program once in each way, one after another, on one core, so that what else the machine does meets
-all alike.  What `run --trace` does after the program's end, making the timeline of the records, is not counted.  Shown
-are the medians of the rounds' ratios and their quartiles; *noise* is a second plain run against the first.
+all alike; each round begins with another way.  What `run --trace` does after the program's end, making the timeline of
+the records, is not counted.  Shown are the medians of the rounds' ratios and their quartiles; *plain* is what the plain
+run takes, *noise* a second one against the first.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.table import Table
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PROGRAMS = {"wordcount.py": [], "httpserver.py": ["--requests", "4000"]}
 WAYS: dict[str, list[str]] = {
+    "plain": [],
     "noise": [],
     "--trace": ["--trace", "trace.json"],
     "--watchdog 10": ["--watchdog", "10"],
@@ -62,25 +64,26 @@ def main() -> None:
         parser.error("--rounds: quartiles need two rounds at least")
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    ratios: dict[tuple[str, str], list[float]] = {(program, way): [] for program in PROGRAMS for way in WAYS}
+    taken: dict[tuple[str, str], list[float]] = {(program, way): [] for program in PROGRAMS for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for _ in track(range(rounds), "rounds", console=Console(stderr=True), transient=True):
+        for done in track(range(rounds), "rounds", console=Console(stderr=True), transient=True):
             for program in PROGRAMS:
-                plain = cpu_time([], program, folder)
-                for way, options in WAYS.items():
-                    ratios[program, way].append(cpu_time(options, program, folder) / plain)
+                for at in range(len(WAYS)):
+                    way = list(WAYS)[(done + at) % len(WAYS)]
+                    taken[program, way].append(cpu_time(WAYS[way], program, Path(name)))
 
     table = Table("program", box=None, pad_edge=False)
     for way in WAYS:
         table.add_column(way, justify="right")
     for program in PROGRAMS:
-        cells = []
-        for way in WAYS:
-            low, median, high = statistics.quantiles(ratios[program, way], method="inclusive")
+        plain = taken[program, "plain"]
+        cells = [f"{statistics.median(plain):.2f} s"]
+        for way in list(WAYS)[1:]:
+            ratios = [one / other for one, other in zip(taken[program, way], plain, strict=True)]
+            low, median, high = statistics.quantiles(ratios, method="inclusive")
             cells.append(f"{median:.3f} ({low:.3f}-{high:.3f})")
         table.add_row(program, *cells)
-    Console().print(table)
+    Console(width=100).print(table)
 
 
 if __name__ == "__main__":

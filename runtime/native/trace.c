@@ -21,6 +21,7 @@ static struct trace_chunk *chunks;
 /* The calling thread's. */
 static __thread struct trace_chunk *mine;
 static __thread uint32_t track, my_name, number;
+static __thread int my_tid;
 static __thread uint64_t my_nth;
 static __thread struct trace_watch *watch;
 
@@ -72,7 +73,7 @@ static void be_watched(void)
 {
     for (int i = 0, none = 0; i < TRACE_WATCHED && !watch; i++, none = 0)
         if (!atomic_load_explicit(&trace_watched[i].tid, memory_order_relaxed)
-            && atomic_compare_exchange_strong(&trace_watched[i].tid, &none, gettid()))
+            && atomic_compare_exchange_strong(&trace_watched[i].tid, &none, my_tid))
             watch = &trace_watched[i];
     if (watch)
         watch->track = track;
@@ -86,9 +87,10 @@ static int open_another(void)
         return 0;
     if (!track) {
         track = atomic_fetch_add(&file->tracks, 1) + 1;
+        my_tid = gettid();
         be_watched();
     }
-    chunk->tid = gettid();
+    chunk->tid = my_tid;
     chunk->track = track;
     chunk->number = number++;
     atomic_store(&chunk->nth, my_nth);
