@@ -124,7 +124,7 @@ def _segments(layout: Layout) -> Iterator[Segment]:
     tcb_low, tcb_high = min(offset for offset, _ in tcb), max(offset + size for offset, size in tcb)
     pthread_high = layout.pthread + layout.pthread_size
     parts.append(Segment("tcb", "TCB", tcb_low, tcb_high - tcb_low))
-    if tcb_low < pthread_high <= tcb_high:  # variant I: the TCB follows
+    if layout.pthread < tcb_low:  # variant I: the TCB follows
         parts.append(Segment("pthread", "struct pthread", layout.pthread, tcb_low - layout.pthread))
     else:
         parts.append(Segment("pthread", "struct pthread", tcb_high, pthread_high - tcb_high))
@@ -415,7 +415,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
     give it, for a thread that Python doesn't know; None for the calling one.
 
     ProcessLookupError: it was not started, has ended, or is at its very end.  ValueError: an LWP on a copy of memory.
-    OSError: the kernel or a seccomp filter refuses process_vm_readv(2).  RuntimeError: libraries come and go too fast.
+    OSError: neither process_vm_readv(2) nor /proc/self/mem is to be had.  RuntimeError: libraries come and go too fast.
     """
     ident, tid, name = _identify(thread)
     for _ in range(100):
@@ -482,7 +482,7 @@ def _copy(ident: int, shape: Layout, thread: object) -> tuple[Any, bytes, Any, d
             error, f"no living thread has the ident {ident:#x}" if isinstance(thread, int) else f"{thread!r} has ended"
         )
     if error:
-        raise OSError(error, f"process_vm_readv(2): {os.strerror(error)}")
+        raise OSError(error, f"/proc/self/mem: {os.strerror(error)}")
     copied = {
         module.id: bytes(ffi.buffer(buffer, module.size))
         for block, module, buffer in zip(blocks, wanted, buffers, strict=False)

@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -165,6 +166,20 @@ def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
         os.sched_yield()
 
 
+def refuse(system_call: int, error: int) -> bool:
+    """From now on the system call fails with the error in the calling thread and those that it starts: seccomp(2).
+
+    Whether there are filters.
+    """
+    # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET; SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, system_call), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]
+    text = b"".join(struct.pack("HBBI", *step) for step in steps)
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    return bool(prctl(22, 2, program) == 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
 def in_forked_child(check: Callable[[], object]) -> int:
     """Calls check in a forked child and gives the child's wait status: 0, if nothing was raised."""
     pid = os.fork()
@@ -200,7 +215,7 @@ def child(tmp_path: Path) -> Child:
         text = textwrap.dedent(inspect.getsource(program))
         script = tmp_path / f"{program.__name__}.py"
         call = f"{program.__name__}({', '.join(map(repr, args))})\n"
-        ours = [inspect.getsource(function) for function in (wait_until_parked, in_forked_child)]
+        ours = [inspect.getsource(function) for function in (wait_until_parked, refuse, in_forked_child)]
         script.write_text("\n".join([PRELUDE, *ours, text, call]))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper
+from conftest import Child, NativeHelper, refuse, wait_until_parked
 
 import runtime
-from runtime import scheduler, tls
+from runtime import scheduler, sync, tls
 from runtime.cli.tls._output import parked
 from runtime.comparison import Comparison, Part
 from runtime.inspection import Inspection, Module
@@ -327,6 +328,28 @@ def test_an_lwp_that_does_not_live_is_an_error() -> None:
 def test_an_ident_that_is_none_is_an_error(ident: int) -> None:
     with pytest.raises(ProcessLookupError, match="no living thread"):
         tls.inspect(ident)
+
+
+def without_process_vm_readv(number: int) -> None:
+    from runtime import tls
+
+    go_on = sync.Event()
+    thread = runtime.Thread(target=go_on.wait, daemon=True)
+    thread.start()
+    wait_until_parked(thread.native_id or 0, private=True)
+    before = tls.inspect(thread)
+    if refuse({"x86_64": 310, "aarch64": 270}[os.uname().machine], number):
+        assert tls.inspect(thread) == before
+    else:
+        print("no filters")
+    go_on.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_without_process_vm_readv_it_is_read_all_the_same(number: int, child: Child) -> None:
+    if child(without_process_vm_readv, number).stdout:
+        pytest.skip("this kernel has no seccomp filters, or the sandbox forbids them")
 
 
 def test_what_is_no_thread_is_an_error() -> None:

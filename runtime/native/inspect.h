@@ -2,7 +2,8 @@
  *
  * Who holds the lock of glibc's lists keeps every thread that is on them: ours and pthreads leave under that lock before their
  * memory is recycled (registry.c; nptl/nptl-stack.c, __nptl_deallocate_stack).  What a thread that runs may free meanwhile, its
- * DTV and its dynamic blocks, is read by process_vm_readv(2), which reports an address that is gone as EFAULT. */
+ * DTV and its dynamic blocks, is read by process_vm_readv(2), which reports an address that is gone as EFAULT; without that, from
+ * /proc/self/mem. */
 #ifndef RUNTIME_INSPECT_H
 #define RUNTIME_INSPECT_H
 
