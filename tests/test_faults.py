@@ -523,14 +523,15 @@ def deadlines() -> None:
     sleeper = runtime.Thread(target=sync.Event().wait)
     sleeper.start()
     waits[-1] = partial(sleeper.join, 3600)
-    futex = {"x86_64": "202", "aarch64": "98"}[os.uname().machine]
     for wait in waits:
         thread = runtime.Thread(target=wait)
         begin = time.monotonic()
         thread.start()
         while True:
             call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
-            if call[0] == futex and int(call[2], 16) & 0x7F == 9 and (until := int(call[4], 16)):  # FUTEX_WAIT_BITSET
+            if (
+                call[0] in ("202", "98") and int(call[2], 16) & 0x7F == 9 and (until := int(call[4], 16))
+            ):  # FUTEX_WAIT_BITSET
                 seconds = ctypes.c_int64.from_address(until).value
                 if begin + 3599 <= seconds <= time.monotonic() + 3601:  # else it waits for the GIL, or its first moment
                     break
