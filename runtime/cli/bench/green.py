@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import stack_size
 
 import runtime
+from runtime.cli.bench.operations import Unavailable
 from runtime.scheduler import Scheduler, yield_
 from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from runtime.thread import current_thread
@@ -19,6 +20,7 @@ __all__ = [
     "Semaphore",
     "Thread",
     "current_thread",
+    "keep_warm",
     "local",
     "stack_size",
     "take_turns",
@@ -30,6 +32,10 @@ _scheduler._lend()
 
 class Thread(runtime.Thread):
     _lwp_scheduler = _scheduler
+
+
+def keep_warm(number: int) -> None:
+    raise Unavailable(f"{__name__}: its threads have no LWPs that could be kept")
 
 
 def take_turns(number: int) -> None:
