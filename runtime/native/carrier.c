@@ -3,6 +3,7 @@
 #include "scheduler.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #define LOOK_EVERY 5000000  /* ns from one look of the native thread for signals to the next, while others run */
 #define TICK 2000000        /* ns of standing still after which another carrier takes over, if no slice was asked for */
@@ -37,11 +38,14 @@ static int poll_until(struct scheduler *s, int64_t deadline)
 {
     struct poller *poller = s->poller;
 
-    s->polling++;
+    atomic_fetch_add(&s->polling, 1);
+    if (deadline != 0)
+        poller_announce(poller);
     park_unlock(&s->lock);
     int result = poller_poll(poller, deadline);
     park_lock(&s->lock);
-    s->polling--;
+    if (atomic_fetch_sub(&s->polling, 1) == 1 && s->stopping)
+        park_wake_lwp(&s->polling, INT_MAX, PARK_PRIVATE);
     return result;
 }
 

@@ -26,7 +26,7 @@ struct poller {
     int epoll, waker;
     atomic_int lock;
     atomic_int waiters;
-    atomic_int sleepers; /* LWPs in poller_poll() with a deadline */
+    atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
     struct waiter **of; /* by descriptor */
     int room;
 };
@@ -165,12 +165,16 @@ static int sleep_until(struct poller *p, struct epoll_event *events, int64_t dea
     return epoll_wait(p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? -1 : (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000));
 }
 
+void poller_announce(struct poller *p)
+{
+    atomic_fetch_add(&p->sleepers, 1);
+}
+
 int poller_poll(struct poller *p, int64_t deadline)
 {
     struct epoll_event events[AT_ONCE];
     int sleeps = deadline != 0, for_another = 0;
 
-    atomic_fetch_add(&p->sleepers, sleeps);
     int saved = errno, count = sleep_until(p, events, deadline), result = count < 0 ? errno : 0;
     atomic_fetch_sub(&p->sleepers, sleeps);
     park_lock(&p->lock);
@@ -178,9 +182,9 @@ int poller_poll(struct poller *p, int64_t deadline)
         if (events[i].data.fd != p->waker)
             wake(p, events[i].data.fd, events[i].events);
         else
-            for_another = !sleeps && atomic_load(&p->sleepers);
+            for_another = atomic_load(&p->sleepers) > 0;
     park_unlock(&p->lock);
-    if (for_another) /* one edge wakes one */
+    if (for_another) /* one edge wakes one, and that may not be the one who was meant */
         poller_wake(p);
     errno = saved;
     return result;

@@ -18,6 +18,10 @@ int poller_wait(struct poller *poller, int fd, unsigned events, int64_t deadline
 /* How many wait. */
 int poller_waiters(struct poller *poller);
 
+/* Before poller_poll() with another deadline than 0, by who can be woken from here on: somebody else who polls, perhaps only to
+ * look, may find that wake-up before it sleeps, and hands it on to those that are announced. */
+void poller_announce(struct poller *poller);
+
 /* Wakes those whose events are there, or, if there are none yet, at the deadline (park.h), when poller_wake() is called, or a
  * signal handler has run: EINTR.  A deadline of 0 only looks. */
 int poller_poll(struct poller *poller, int64_t deadline);

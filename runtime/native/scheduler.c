@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,7 +27,7 @@ static void forget_lost(struct scheduler *s)
     s->runner = s->watcher = s->spares = NULL;
     s->generation++;
     s->threads = 0;
-    s->turns = s->looked = s->made = s->begun = s->out = s->polling = 0;
+    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = 0;
     s->served = s->served ? INHERITED : UNSERVED;
     s->look_at = 0;
     if (s->poller)
@@ -38,6 +37,7 @@ static void forget_lost(struct scheduler *s)
     atomic_store(&s->waited, 0);
     atomic_store(&s->awaited, 0);
     atomic_store(&s->attached, 0);
+    atomic_store(&s->polling, 0);
     atomic_store(&s->idle, BUSY);
     atomic_store(&s->forks, forks);
 }
@@ -143,14 +143,15 @@ void scheduler_stop(struct scheduler *s)
     carriers_wake(s); /* they can't go before the lock is released */
     s->runner = s->watcher = s->spares = NULL;
     s->made = s->begun = 0;
-    /* Whoever polls must be gone before the poller is, and before the next one polls, who would be woken in its place.  It needs
-     * nothing but its turn. */
-    while (s->polling) {
-        poller_wake(s->poller);
+    /* Whoever polls has been woken.  It must be gone before the poller is, and before the next one polls, who would be woken in its
+     * place; for that it needs nothing but its turn. */
+    s->stopping++;
+    for (int polling; (polling = atomic_load(&s->polling)) != 0;) {
         park_unlock(&s->lock);
-        sched_yield();
+        park_wait_lwp(&s->polling, polling, PARK_FOREVER, PARK_PRIVATE);
         park_lock(&s->lock);
     }
+    s->stopping--;
     park_unlock(&s->lock);
 }
 

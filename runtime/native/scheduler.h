@@ -38,7 +38,8 @@ struct scheduler {
     long threads;              /* begun and not gone */
     struct green_counts counts;
     struct poller *poller;     /* with one LWP made when first needed, by a thread that is on it; used with the lock, or while */
-    int polling;               /* counts */
+    atomic_int polling;        /* counts; a futex word for the `stopping` */
+    int stopping;              /* counts */
     atomic_int idle;           /* how the runner sleeps; a futex word */
     atomic_int waited;         /* threads, and STUCK for who sleeps on it */
     atomic_int awaited;        /* who does */

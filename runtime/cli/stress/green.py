@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import time
 
 from runtime import Thread
 from runtime.cli.stress._run import Run, Worker, check, mix
@@ -17,8 +18,8 @@ _LONG = 20  # seconds in which what must come has come
 class _Crowd:
     """Some threads, green or not, and what they share."""
 
-    def __init__(self, chance: random.Random, lwps: int) -> None:
-        self.scheduler = Scheduler(lwps)
+    def __init__(self, chance: random.Random, lwps: int, time_slice: float | None) -> None:
+        self.scheduler = Scheduler(lwps, time_slice)
         count = chance.randint(2, 12)
         self.seeds = [chance.random() for _ in range(count)]
         self.lock, self.rlock, self.condition = Lock(), RLock(), Condition()
@@ -37,7 +38,16 @@ class _Crowd:
         chance = random.Random(seed)
         for _ in range(30):
             chance.choice(
-                (self.take, self.take_twice, self.wait, self.pause, self.look, self.start, self.be_one_of_few)
+                (
+                    self.take,
+                    self.take_twice,
+                    self.wait,
+                    self.pause,
+                    self.look,
+                    self.start,
+                    self.be_one_of_few,
+                    self.compute,
+                )
             )(chance)
         self.all.wait()
 
@@ -81,6 +91,11 @@ class _Crowd:
             yield_()
             self.few.release()
 
+    def compute(self, chance: random.Random) -> None:
+        until = time.monotonic() + chance.random() * 2e-3
+        while time.monotonic() < until:
+            pass
+
     def join(self) -> None:
         for thread in self.threads:
             thread.join()
@@ -102,8 +117,9 @@ def green(run: Run) -> None:
     def turn(worker: Worker) -> None:
         for _ in worker:
             lwps = worker.random.choice((1, 1, 2, 3))
-            worker.note(f"on {lwps} LWPs")
-            _Crowd(worker.random, lwps).run()
+            time_slice = worker.random.choice((None, None, 1e-4, 1e-3))
+            worker.note(f"on {lwps} LWPs, time slice {time_slice}")
+            _Crowd(worker.random, lwps, time_slice).run()
 
     with run.storm(run.random.choice((1e-5, 5e-4, 5e-3))):
         run.workers(1, turn)
