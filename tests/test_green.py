@@ -25,9 +25,9 @@ libc = ctypes.CDLL(None)
 pytestmark = pytest.mark.timeout(20)  # who parks the LWP instead of the green thread stops all
 
 
-@pytest.fixture(params=[1, 3], ids=["one LWP", "three LWPs"])
+@pytest.fixture(params=[(1, None), (3, None), (1, 1e-4)], ids=["one LWP", "three LWPs", "time slice"])
 def green(request: pytest.FixtureRequest) -> Iterator[Scheduler]:
-    yield Scheduler(request.param)
+    yield Scheduler(*request.param)
     request.node.funcargs.pop("green")  # else it would be there, with its epoll, until after the look at what is left
 
 

@@ -135,8 +135,9 @@ static void say_stuck(struct scheduler *s)
 }
 
 /* Nobody can go on: the LWP sleeps, without the lock. */
-static void idle(struct scheduler *s)
+static void idle(struct carrier *c)
 {
+    struct scheduler *s = c->scheduler;
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
     int attached = atomic_load(&s->attached);
 
@@ -150,6 +151,8 @@ static void idle(struct scheduler *s)
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
+    if (s->runner != c) /* it was woken, but so late that the watcher took over; that one may sleep by now */
+        return;
     atomic_store(&s->idle, BUSY);
     fire_timers(s);
     if (attached && (result == EINTR || (!s->looked && park_now() >= s->look_at)))
@@ -249,7 +252,7 @@ void carry(struct carrier *c)
             continue;
         }
         if (!s->head) {
-            idle(s);
+            idle(c);
             continue;
         }
         if (!tried && lacks_watcher(s)) {

@@ -92,7 +92,7 @@ class _Crowd:
             self.few.release()
 
     def compute(self, chance: random.Random) -> None:
-        until = time.monotonic() + chance.random() * 2e-3
+        until = time.monotonic() + chance.random() * 3e-4
         while time.monotonic() < until:
             pass
 
