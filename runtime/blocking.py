@@ -2,16 +2,19 @@
 
 A call that would block waits first, by wait_fd(), until it won't.  In a thread that has its LWP to itself each is the
 stock call.  `install(green=True)` puts them in their places: STAND_INS wherever a module has the stock one, METHODS in
-the classes.  What is not here blocks the LWP: files on disks, sys.stdin, C code of others, the stock locks in C code.
+the classes.  Open files on pipes are in `runtime.streams`.  What is in neither blocks the LWP: files on disks, opening
+a named pipe, signal.pause, os.waitid, os.wait3, os.wait4, C code of others, the stock locks in C code.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import queue
 import select
 import selectors
+import signal
 import socket
 import stat
 import time
@@ -20,13 +23,14 @@ from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
-from runtime import native
+from runtime import native, streams
 from runtime.scheduler import spawn
+from runtime.streams import would_block
 
 __all__ = ["METHODS", "STAND_INS"]
 
 #: (stock, what stands in for it)
-STAND_INS: list[tuple[Any, Any]] = [(time.sleep, native.sleep)]
+STAND_INS: list[tuple[Any, Any]] = [(time.sleep, native.sleep), *streams.STAND_INS]
 #: (class, name of the method, what stands in for it)
 METHODS: list[tuple[type[Any], str, Any]] = []
 
@@ -87,6 +91,15 @@ def _wait(fd: int, events: int, patience: _Patience) -> None:
             raise TimeoutError("timed out")
 
 
+def _ask(attempt: Callable[[], Any], patience: _Patience) -> Any:
+    """What attempt() gives when that is true, or at the end of patience: nothing tells when it has come to that."""
+    pause = 0.0001
+    while not (found := attempt()) and patience.left() != 0:
+        native.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return found
+
+
 def _on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Called in a thread with an LWP of its own, while the caller's goes on with others."""
     result: list[Any] = []
@@ -107,21 +120,16 @@ def _on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 # ---- files and processes -------------------------------------------------------------------------------------
 
 
-def _would_block(fd: int) -> bool:
-    """Whether it can be waited for, and is not to be told by an exception that it isn't ready."""
-    return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
-
-
 @_stands_in_for(os.read)
 def _read(fd: int, length: int, /) -> bytes:
-    if not native.fd_ready(fd, _IN) and _would_block(fd):
+    if not native.fd_ready(fd, _IN) and would_block(fd):
         _wait(fd, _IN, _Patience(None))
     return _stock_read(fd, length)
 
 
 @_stands_in_for(os.readv)
 def _readv(fd: int, buffers: Any, /) -> int:
-    if not native.fd_ready(fd, _IN) and _would_block(fd):
+    if not native.fd_ready(fd, _IN) and would_block(fd):
         _wait(fd, _IN, _Patience(None))
     return _stock_readv(fd, buffers)
 
@@ -154,11 +162,13 @@ def _waitpid(pid: int, options: int, /) -> tuple[int, int]:
                 native.wait_fd(fd, _IN)
             finally:
                 os.close(fd)
-    pause = 0.001
-    while not (found := _stock_waitpid(pid, options | os.WNOHANG))[0]:
-        native.sleep(pause)
-        pause = min(pause * 2, 0.05)
-    return found
+
+    def attempt() -> tuple[int, int] | None:
+        found = _stock_waitpid(pid, options | os.WNOHANG)
+        return found if found[0] else None
+
+    result: tuple[int, int] = _ask(attempt, _Patience(None))
+    return result
 
 
 @_stands_in_for(os.wait)
@@ -188,23 +198,58 @@ except ImportError:
 else:
 
     class _SemLock(_multiprocessing.SemLock):  # type: ignore[misc]
-        """Of multiprocessing's locks and queues: nothing tells when another process has let go, so it is asked."""
+        """Of multiprocessing's locks and queues."""
 
         def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
             if not _on_scheduler() or not block:
                 return bool(super().acquire(block, timeout))
-            patience, pause = _Patience(timeout), 0.0001
-            while not super().acquire(False):
-                if patience.left() == 0:
-                    return False
-                native.sleep(pause)
-                pause = min(pause * 2, 0.01)
-            return True
+            return bool(_ask(partial(super().acquire, False), _Patience(timeout)))
 
         def __enter__(self) -> bool:
             return self.acquire()
 
     STAND_INS.append((_multiprocessing.SemLock, _SemLock))
+
+
+def _lock_file(stock: Any, fd: Any, operation: int, *rest: Any) -> None:
+    def attempt() -> bool:
+        try:
+            stock(fd, operation | fcntl.LOCK_NB, *rest)
+        except BlockingIOError:
+            return False
+        return True
+
+    if operation & (fcntl.LOCK_NB | fcntl.LOCK_UN):
+        stock(fd, operation, *rest)
+    else:
+        _ask(attempt, _Patience(None))
+
+
+for _lock in (fcntl.flock, fcntl.lockf):
+    _stands_in_for(_lock)(partial(_lock_file, _lock))
+
+
+# ---- signals ---------------------------------------------------------------------------------------------------
+
+
+_stock_sigtimedwait = signal.sigtimedwait
+
+
+@_stands_in_for(signal.sigtimedwait)
+def _sigtimedwait(signals: Any, timeout: float, /) -> Any:
+    if timeout <= 0:
+        return _stock_sigtimedwait(signals, timeout)
+    return _ask(lambda: _stock_sigtimedwait(signals, 0), _Patience(timeout))
+
+
+@_stands_in_for(signal.sigwaitinfo)
+def _sigwaitinfo(signals: Any, /) -> Any:
+    return _ask(lambda: _stock_sigtimedwait(signals, 0), _Patience(None))
+
+
+@_stands_in_for(signal.sigwait)
+def _sigwait(signals: Any) -> signal.Signals:
+    return signal.Signals(_sigwaitinfo(signals).si_signo)
 
 
 # ---- sockets ---------------------------------------------------------------------------------------------------
@@ -385,7 +430,7 @@ else:
 
 def _wait_for_any(registered: dict[int, int], timeout: float | None) -> None:
     """Until one of the descriptors has one of its events, or the timeout.  OSError as epoll says it."""
-    with select.epoll() as every:
+    with _stock_epoll() as every:
         for fd, events in registered.items():
             every.register(fd, events)
         native.wait_fd(every.fileno(), _IN, timeout)
@@ -458,6 +503,41 @@ def _epoll_select(stock: Any, self: selectors.EpollSelector, timeout: float | No
         found = stock(self, 0)
     return found
 
+
+class _Epoll:
+    """What select.epoll() returns."""
+
+    def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
+        self._stock = _stock_epoll(sizehint, flags)
+
+    @classmethod
+    def fromfd(cls, fd: int, /) -> _Epoll:
+        made = cls.__new__(cls)
+        made._stock = _stock_epoll.fromfd(fd)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stock, name)  # close, closed, fileno, register, modify, unregister
+
+    def __enter__(self) -> _Epoll:
+        self._stock.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stock.close()
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        """timeout: seconds; None or a negative one has no end."""
+        if not _on_scheduler() or timeout == 0:
+            return self._stock.poll(timeout, maxevents)
+        patience = _Patience(None if timeout is None or timeout < 0 else timeout)
+        while not (found := self._stock.poll(0, maxevents)) and patience.left() != 0:
+            native.wait_fd(self._stock, _IN, patience.left())
+        return found
+
+
+_stock_epoll = select.epoll
+STAND_INS.append((select.epoll, _Epoll))
 
 # Its get() waits for a lock of C; the same in Python waits for a semaphore of threading's.
 STAND_INS.append((queue.SimpleQueue, queue._PySimpleQueue))  # type: ignore[attr-defined]

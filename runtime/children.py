@@ -79,7 +79,7 @@ def _in_main_interpreter() -> bool:
 
 def _install() -> None:
     try:
-        from runtime import patch
+        from runtime import patch, streams
 
         if size := os.environ.get(STACK_SIZE):
             import threading
@@ -88,6 +88,7 @@ def _install() -> None:
         lwps, time_slice = (os.environ.get(name) for name in (GREEN, TIME_SLICE))
         if lwps:
             patch.install(green=True, lwps=int(lwps), time_slice=float(time_slice) if time_slice else None)
+            streams.reopen_stdin()
         else:
             patch.install()
     except Exception as error:  # the child has its own work to do

@@ -142,8 +142,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = No
     green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
     With one LWP and no time slice it is that of the calling thread, which ought to be the main one: they run while it
     sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.blocking`):
-    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess.  Else the calling thread
-    stays what it is.
+    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.
+    Else the calling thread stays what it is.
     ValueError: lwps or time_slice without green, or out of bounds.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one.
     """

@@ -173,6 +173,7 @@ BLOCKS = {
     "recv_into": "assert late.recv_into(bytearray(1)) == 1",
     "makefile": "assert late.makefile('rb').read(1) == b'.'",
     "send": "full.setblocking(True); full.sendall(bytes(4_000_000))",
+    "epoll": "epoll = select.epoll(); epoll.register(late, select.EPOLLIN); assert epoll.poll(30) and epoll.poll(0)",
     "os.read": "assert os.read(late.fileno(), 1) == b'.'",
     "os.write": "read, write = os.pipe(); drain(read); os.write(write, bytes(1_000_000))",
     "waitpid": "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05'); assert os.waitpid(pid, 0) == (pid, 0)",
@@ -182,6 +183,13 @@ BLOCKS = {
     "communicate": "assert subprocess.run(['sh', '-c', 'sleep 0.05; cat'], input=big, stdout=-1).stdout == big",
     "multiprocessing": "lock = multiprocessing.Lock(); lock.acquire(); later(lock.release); lock.acquire()",
     "its queue": "shared = multiprocessing.Queue(); later(shared.put, 5); assert shared.get() == 5; shared.close()",
+    "check_output": "assert subprocess.check_output(['sh', '-c', 'sleep 0.05; echo x']) == b'x\\n'",
+    "a pipe's readline": "assert piped(['sh', '-c', 'sleep 0.05; echo x; exec cat']).stdout.readline() == 'x\\n'",
+    "a pipe's lines": "assert list(piped(['sh', '-c', 'sleep 0.05; echo x']).stdout) == ['x\\n']",
+    "a pipe's write": "cat = piped(['sh', '-c', 'sleep 0.05; cat >/dev/null']); cat.stdin.write('.' * 300_000)",
+    "popen": "assert os.popen('sleep 0.05; echo x').read() == 'x\\n'",
+    "fdopen": "assert os.fdopen(late.detach(), 'rb', 0).read(1) == b'.'",
+    "flock": "one, two = twice(); fcntl.flock(one, fcntl.LOCK_EX); later(one.close); fcntl.flock(two, fcntl.LOCK_SH)",
     "getaddrinfo": "socket.getaddrinfo('localhost', 80)",
     "SimpleQueue": "simple = queue.SimpleQueue(); later(simple.put, 1); assert simple.get() == 1",
     "Queue": "full_queue = queue.Queue(); later(full_queue.put, 1); assert full_queue.get() == 1",
@@ -198,6 +206,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
     def blocks(text: str, main: bool, lwps: int) -> None:
         runtime.install(green=True, lwps=lwps)
         import asyncio
+        import fcntl
         import multiprocessing
         import queue
         import select
@@ -206,9 +215,10 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
         import subprocess
         from concurrent.futures import ThreadPoolExecutor
 
-        _ = asyncio, multiprocessing, queue, select, subprocess  # for the text
+        _ = asyncio, fcntl, multiprocessing, queue, select, subprocess  # for the text
 
         turns: list[int] = []
+        pipes: list[Any] = []
         executor = ThreadPoolExecutor(1)
         big = bytes(300_000)
         late, other = socket.socketpair()
@@ -230,6 +240,14 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
 
             threading.Thread(target=read, daemon=True).start()
 
+        def twice() -> Any:
+            return [Path(sys.argv[0]).open() for _ in range(2)]
+
+        def piped(command: list[str]) -> Any:
+            process = subprocess.Popen(command, stdin=-1, stdout=-1, text=True)
+            pipes.append(process)
+            return process
+
         def selector(cls: Any) -> object:
             with cls() as selector:
                 selector.register(late, selectors.EVENT_READ)
@@ -242,6 +260,8 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
             begun = len(turns)
             exec(text, names)
             assert len(turns) > begun or "getaddrinfo" in text, "nobody else ran"
+            for process in pipes:
+                process.communicate()
             print("done")
 
         scope = {**locals()}
@@ -259,6 +279,56 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
     result = child(blocks, BLOCKS[name], main, lwps)
     assert result.stdout == "done\n"
     assert result.stderr == ""
+
+
+def test_threads_share_an_open_pipe(child: Child) -> None:
+    def share() -> None:
+        """The lock that a buffered file has in C is no place where green threads could meet."""
+        runtime.install(green=True)
+        read, write = os.pipe()
+        reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+        lines: list[bytes] = []
+
+        def start(target: Any, *args: object) -> threading.Thread:
+            thread = threading.Thread(target=target, args=args)
+            thread.start()
+            return thread
+
+        def take() -> None:
+            lines.append(reader.readline())
+
+        def fill(letter: bytes) -> None:
+            writer.write(letter * 100_000)
+            writer.flush()
+
+        threads = [start(take) for _ in range(2)]
+        time.sleep(0.001)
+        threads.append(start(reader.close))
+        scheduler.yield_()
+        writer.write(b"1\n2\n")
+        writer.flush()
+        for thread in threads:
+            thread.join()
+        assert sorted(lines) == [b"1\n", b"2\n"]
+        assert reader.closed
+        try:
+            writer.write(b"3")
+            writer.flush()
+        except BrokenPipeError:
+            print("nobody reads")
+        writer.raw.close()  # type: ignore[union-attr]
+        read, write = os.pipe()
+        reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+        threads = [start(fill, letter) for letter in (b"a", b"b")]
+        got = reader.read(200_000)
+        for thread in threads:
+            thread.join()
+        assert sorted(got) == sorted(b"a" * 100_000 + b"b" * 100_000)
+        writer.close()
+        assert reader.read() == b""
+        reader.close()
+
+    assert child(share).stdout == "nobody reads\n"
 
 
 def test_a_server_and_its_clients(child: Child) -> None:
@@ -372,6 +442,10 @@ def test_errors_are_stocks(child: Child) -> None:
             except Exception as error:
                 found.append(f"{type(error).__name__}: {error}")
 
+        def opened(fd: int, mode: Any, options: dict[str, Any]) -> Any:
+            with open(fd, mode, **options) as file:
+                return [cls.__name__ for cls in type(file).__mro__ if cls.__module__ == "_io"]
+
         def all_of_it() -> None:
             with socket.create_server(("127.0.0.1", 0)) as gone:
                 address = gone.getsockname()
@@ -396,6 +470,14 @@ def test_errors_are_stocks(child: Child) -> None:
             note(a.send, b".")
             a.close()
             note(os.read, 9999, 1)
+            read, write = os.pipe()
+            for mode in ("r", "w", "rb", "wb", "r+", "x", "", "rb+", 7):
+                for options in ({}, {"buffering": 0}, {"buffering": 1}, {"encoding": "ascii"}, {"newline": "x"}):
+                    fd = os.dup(read if "r" in str(mode) else write)
+                    note(opened, fd, mode, options)
+            note(open, 9999)
+            note(open, -1)
+            note(input)
             note(os.write, 9999, b".")
             note(os.write, 1, "text")
             note(os.waitpid, os.getpid(), 0)
@@ -550,6 +632,56 @@ def test_run_green_with_a_time_slice() -> None:
     """
     done = lwp("run", "--green", "--time-slice", "0.002", "-c", program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "has ended\n", "")
+
+
+WAITS = """
+import signal, sys, threading, time
+waits = threading.Semaphore(0)
+def tick():
+    while True:
+        waits.acquire()
+        time.sleep(0.001)
+        print("others run", flush=True)
+def wait(function, *args):
+    waits.release()
+    try:
+        print(repr(function(*args)), flush=True)
+    except EOFError as end:
+        print(end, flush=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+threading.Thread(target=tick, daemon=True).start()
+wait(signal.sigwait, {signal.SIGUSR1})
+wait(input, "prompt\\n")
+wait(sys.stdin.readline)
+wait(next, sys.stdin)
+wait(sys.stdin.buffer.read1)
+wait(sys.stdin.read)
+wait(input)
+"""
+
+
+def test_standard_input_and_signals_green() -> None:
+    command = [sys.executable, "-m", "runtime", "run", "--green", "-c", WAITS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+        assert process.stdin
+        assert process.stdout
+        says = process.stdout.readline
+        assert says() == "others run\n"
+        process.send_signal(signal.SIGUSR1)
+        assert says() == "<Signals.SIGUSR1: 10>\n"
+        assert says() == "prompt\n"
+        for line, is_given in (("one", "'one'"), ("two", r"'two\n'"), ("three", r"'three\n'"), ("four", r"b'four\n'")):
+            assert says() == "others run\n"
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            assert says() == f"{is_given}\n"
+        assert says() == "others run\n"
+        process.stdin.write("the rest\nof it")
+        process.stdin.close()
+        assert says() == r"'the rest\nof it'" + "\n"
+        assert says() == "EOF when reading a line\n"
+    assert process.returncode == 0
 
 
 def test_an_example_runs_green() -> None:

@@ -91,6 +91,10 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
     if children:
         pass_on(stack_size, lwps, time_slice)
     runtime.install(green=lwps > 0, lwps=lwps or 1, time_slice=time_slice)
+    if lwps:
+        from runtime.streams import reopen_stdin
+
+        reopen_stdin()
 
 
 def _watch(live: bool, patience: float | None) -> None:
@@ -458,9 +462,9 @@ def run(
     given an environment without it, or belong to another Python installation.
 
     --green puts all its threads on the main thread's LWP. They take turns where they wait: in locks, queues and the
-    like, join, time.sleep, sockets, pipes, select, subprocess. What else waits, or computes, holds all up. With --lwps
-    2 or more they are on LWPs of their own, one at a time; when the one doesn't get on, another takes over.  With
-    --time-slice too, and so many as are needed are made for those that don't get on for longer than that.
+    like, join, time.sleep, sockets, pipes, standard input, select, subprocess. What else waits, or computes, holds all
+    up. With --lwps 2 or more they are on LWPs of their own, one at a time; when the one doesn't get on, another takes
+    over. With --time-slice too, and as many are made as threads don't get on for longer than that.
 
     --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.

@@ -1,0 +1,195 @@
+"""Open files on pipes, terminals and sockets, for threads on a scheduler: who waits for them leaves the LWP to others.
+
+What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where the descriptor may have to be
+waited for, `install(green=True)` has open() put other raw files below, which wait first: so it is with what subprocess,
+os.fdopen() and os.popen() give.  The buffered files above them have locks of C, so each has one of ours before that.
+sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import sys
+from typing import Any
+
+from runtime import native
+from runtime.sync import RLock
+
+__all__ = ["STAND_INS", "reopen_stdin", "would_block"]
+
+#: (stock, what stands in for it)
+STAND_INS: list[tuple[Any, Any]] = []
+
+
+def would_block(fd: int) -> bool:
+    """Whether it can be waited for, and is not to be told by an exception that it isn't ready."""
+    return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
+
+
+class _Raw(io.FileIO):
+    def _wait(self, events: int) -> None:
+        """Until nothing of that would block; another thread may have been quicker when it had its turn."""
+        if native.on_scheduler():
+            while not native.fd_ready(self.fileno(), events) and would_block(self.fileno()):
+                native.wait_fd(self.fileno(), events)
+
+    def readinto(self, buffer: Any, /) -> Any:
+        self._wait(select.POLLIN)
+        return super().readinto(buffer)
+
+    def read(self, size: int | None = -1, /) -> Any:
+        if size is None or size < 0:
+            return self.readall()
+        self._wait(select.POLLIN)
+        return super().read(size)
+
+    def readall(self) -> Any:
+        if not native.on_scheduler():
+            return super().readall()
+        parts = []
+        while part := self.read(1 << 16):
+            parts.append(part)
+        return b"".join(parts) if parts or part is not None else None
+
+    def write(self, data: Any, /) -> Any:
+        if not native.on_scheduler() or not would_block(self.fileno()):
+            return super().write(data)
+        written = 0
+        with memoryview(data) as view, view.cast("B") as rest:
+            while written < len(rest):  # a pipe that is ready takes so much without blocking (pipe(7))
+                self._wait(select.POLLOUT)
+                written += super().write(rest[written : written + select.PIPE_BUF])
+        return written
+
+
+def _in_turn(cls: Any, *names: str) -> Any:
+    """The methods of those names, each under the lock of its file."""
+
+    def under_lock(name: str) -> Any:
+        stock = getattr(cls.__base__, name)
+
+        def method(self: Any, *args: Any) -> Any:
+            with self._turn:
+                return stock(self, *args)
+
+        method.__name__, method.__qualname__, method.__doc__ = name, f"{cls.__name__}.{name}", stock.__doc__
+        return method
+
+    for name in names:
+        setattr(cls, name, under_lock(name))
+    return cls
+
+
+class _Reader(io.BufferedReader):
+    def __init__(self, raw: io.RawIOBase, size: int) -> None:
+        self._turn = RLock()
+        super().__init__(raw, size)
+
+
+class _Writer(io.BufferedWriter):
+    def __init__(self, raw: io.RawIOBase, size: int) -> None:
+        self._turn = RLock()
+        super().__init__(raw, size)
+
+
+_in_turn(_Reader, "read", "read1", "readinto", "readinto1", "readline", "peek", "close")
+_in_turn(_Writer, "write", "flush", "close")
+
+
+def _stream(
+    fd: int,
+    mode: str,
+    buffering: int,
+    encoding: str | None,
+    errors: str | None,
+    newline: str | None,
+    closefd: bool,
+) -> Any:
+    """open() of a descriptor that is to be read, or to be written."""
+    reads, binary = "r" in mode, "b" in mode
+    raw = _Raw(fd, "r" if reads else "w", closefd)
+    if buffering == 0:
+        return raw
+    buffer = (_Reader if reads else _Writer)(raw, buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE)
+    if binary:
+        return buffer
+    text = io.TextIOWrapper(buffer, encoding, errors, newline, buffering == 1 or (buffering < 0 and raw.isatty()))
+    text.mode = mode  # type: ignore[misc]
+    return text
+
+
+_stock_open = io.open
+_MODES = ("r", "rt", "tr", "w", "wt", "tw", "rb", "br", "wb", "bw")
+
+
+def _is_for_us(fd: Any, mode: Any, buffering: Any, texts: tuple[Any, ...]) -> bool:
+    """Whether it may have to be waited for; what is wrong, open() says."""
+    if not isinstance(fd, int) or mode not in _MODES or not isinstance(buffering, int):
+        return False
+    if any(text is not None for text in texts) if "b" in mode else buffering == 0:
+        return False
+    try:
+        return would_block(fd)
+    except (OSError, OverflowError):
+        return False
+
+
+def _open(
+    file: Any,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Any = None,
+) -> Any:
+    if opener is None and _is_for_us(file, mode, buffering, (encoding, errors, newline)):
+        return _stream(file, mode, buffering, encoding, errors, newline, closefd)
+    return _stock_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+
+
+_open.__name__ = _open.__qualname__ = "open"
+_open.__doc__ = _stock_open.__doc__
+STAND_INS.append((_stock_open, _open))
+
+
+# ---- standard input --------------------------------------------------------------------------------------------------
+
+
+def reopen_stdin() -> None:
+    """Makes sys.stdin a file that leaves the LWP to others.  What was read ahead from the old one is lost."""
+    old: Any = sys.stdin
+    try:
+        if type(old.buffer.raw) is not io.FileIO or not would_block(old.fileno()):
+            return
+    except (AttributeError, OSError, ValueError):  # there is none, it is closed, or somebody's own
+        return
+    new = _stream(old.fileno(), "r", -1, old.encoding, old.errors, "\n", False)
+    new.buffer.raw.name = "<stdin>"
+    if sys.__stdin__ is old:
+        sys.__stdin__ = new  # type: ignore[misc]
+    sys.stdin = new
+
+
+_stock_input = input
+
+
+def _input(prompt: object = "", /) -> str:
+    if not native.on_scheduler() or type(getattr(sys.stdin, "buffer", None)) is not _Reader or sys.stdout is None:
+        return _stock_input(prompt)
+    sys.audit("builtins.input", prompt)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    print(prompt, end="", flush=True)
+    if not (line := sys.stdin.readline()):
+        raise EOFError("EOF when reading a line")
+    return line.removesuffix("\n")
+
+
+_input.__name__ = _input.__qualname__ = "input"
+_input.__doc__ = _stock_input.__doc__
+STAND_INS.append((_stock_input, _input))
