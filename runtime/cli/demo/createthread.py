@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
 from pathlib import Path
@@ -12,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.cli._output import console, json_option, print_json, size, table
-from runtime.native import ffi, thread_pointer
-from runtime.scheduler import Context, Step, record_steps, spawn
+from runtime.native import ffi, lib, thread_pointer
+from runtime.scheduler import STEP_NAMES, Context, Step, record_steps, spawn
 
 #: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
 STACK = 320 * 1024
@@ -131,6 +132,12 @@ def guard_has_no_access(context: Context) -> bool:
     return False
 
 
+def creator_joins() -> bool:
+    """Whether it is on record that somebody has begun to wait for a thread's end."""
+    found = ffi.new("struct step[]", 64)
+    return any(STEP_NAMES[found[i].kind] == "join" for i in range(min(lib.steps_read(found, 64), 64)))
+
+
 def run() -> dict[str, Any]:
     """Makes one thread, with everything recorded, and joins it."""
     creator = thread_pointer()
@@ -142,6 +149,8 @@ def run() -> dict[str, Any]:
             tcb=tcb_fields(thread_pointer(), creator),
             kernel=status("Name", "Tgid", "Pid", "SigBlk"),
         )
+        while not creator_joins():  # else there may be nothing to wait for
+            os.sched_yield()
 
     with record_steps() as steps:
         lwp = spawn(target, stack_size=STACK, name="createthread")
