@@ -242,6 +242,11 @@ def _guards(pair: _Pair, a: int, b: int) -> bool:
     return b == 0 and guard is not None and guard[1] - guard[0] == a
 
 
+def _guards_asked_for(pair: _Pair, a: int, b: int) -> bool:
+    guard = pair.pthread.stack.guard  # on aarch64 of 64 KiB at least, whatever was asked for
+    return b == 0 and guard is not None and 0 < a <= guard[1] - guard[0]
+
+
 def _stacks(pair: _Pair, a: int, b: int) -> bool:
     low = pair.pthread.stack.guard[0] if pair.pthread.stack.guard else pair.pthread.stack.low
     return (a, b) == (low, pair.ours.stack.low)
@@ -278,7 +283,7 @@ _REASONS: dict[str, tuple[_Fits, str]] = {
         "our record of the thread lies behind struct pthread, glibc counts its guard",
     ),
     "pthread.guardsize": (_guards, "glibc's guard is a part of its stackblock, ours lies before it"),
-    "pthread.reported_guardsize": (_guards, "glibc's guard is a part of its stackblock, ours lies before it"),
+    "pthread.reported_guardsize": (_guards_asked_for, "glibc's guard is a part of its stackblock, ours lies before it"),
     "errno": (_errors, "the last error of each thread"),
     "__resp": (_resolvers, "the resolver's state: glibc's is in struct pthread, ours behind it"),
     "rseq": (_registered, "the kernel writes there on which CPU each one runs"),

@@ -120,7 +120,8 @@ def _segments(layout: Layout) -> Iterator[Segment]:
         for module in layout.modules
         if module.offset is not None
     ]
-    tcb = [(field.offset, field.size) for field in _tcb_places()]
+    # Variant I's struct pthread begins with fields that belong to the TCB in variant II.
+    tcb = [(field.offset, field.size) for field in _tcb_places() if field.offset >= 0]
     tcb_low, tcb_high = min(offset for offset, _ in tcb), max(offset + size for offset, size in tcb)
     pthread_high = layout.pthread + layout.pthread_size
     parts.append(Segment("tcb", "TCB", tcb_low, tcb_high - tcb_low))

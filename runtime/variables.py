@@ -141,9 +141,8 @@ def _thread_local(table: Any, block_size: int) -> Iterator[tuple[tuple[int, str]
             continue
         name = symbol.name.partition("@")[0]  # in .symtab the version is a part of the name
         offset, size = symbol.entry.st_value, symbol.entry.st_size
-        if (
-            name != "_TLS_MODULE_BASE_" and offset + size <= block_size
-        ):  # that one is the linker's, for the block itself
+        # The linker's for the block itself, and, on aarch64, the mark of where data begins (AAELF64, mapping symbols).
+        if name not in ("_TLS_MODULE_BASE_", "$d") and offset + size <= block_size:
             yield (offset, name), size
 
 

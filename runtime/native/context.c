@@ -132,7 +132,7 @@ static struct context *make(size_t stack_size)
 #if ARCH_TLS_BELOW_TP
     /* static_size counts the modules' blocks and struct pthread (elf/dl-tls.c, _dl_determine_tlsoffset). */
     c->tp = c->pthread = down((char *)c - glibc.pthread_size, align);
-    c->block_low = c->tp - (glibc.static_size - glibc.pthread_size);
+    c->block_low = down(c->tp - (glibc.static_size - glibc.pthread_size), 64);
     c->block_high = c->pthread + glibc.pthread_size;
 #else
     /* static_size counts from tp: the two words of the TCB, then the modules' blocks. */
@@ -141,7 +141,7 @@ static struct context *make(size_t stack_size)
     c->block_low = c->pthread;
     c->block_high = c->tp + glibc.static_size;
 #endif
-    c->stack_high = c->block_low = down(c->block_low, 64);
+    c->stack_high = down(c->block_low, 64);
     return c;
 }
 
