@@ -1,11 +1,12 @@
 """The tests on other systems: another C library, another Python, another processor.
 
-    python tools/other_systems.py [--keep DIR] [--all | debian12 unstable arm64 ...] [-- PYTEST ARGUMENT ...]
+    python tools/other_systems.py [--keep DIR] [--cpython] [--all | debian12 unstable ...] [-- PYTEST ARGUMENT ...]
 
 Each system is a root made by debootstrap from the Debian mirror that apt uses here.  A wheel is built in it and
 installed with what the tests need, by pip, configured as here; then the tests run on what was installed, away from
 the sources.
-What comes after `--` is for pytest: `debian12 -- -k clone -x`.
+What comes after `--` is for pytest: `debian12 -- -k clone -x`.  With --cpython, CPython's own tests of threads run
+instead, by tools/cpython_suite.py --all, from Debian's package of them.
 
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
 A root takes 1 GiB.  With --keep it stays in DIR for the next time, and beside it the log of the last run.
@@ -66,12 +67,17 @@ CANNOT = {
         test_flags_of_a_thread test_without_clone_files test_without_clone_fs test_detached_and_dropped
         test_vfork_returns test_exit_status_of_a_process test_a_process_that test_a_copy_shares_more
         test_the_exit_signal_is_sent test_a_process_reaped_by_somebody_else test_processes_that_nobody_joined
-        test_a_signal_handler_runs_while_join_waits test_fork_in_a_thread""",
+        test_a_signal_handler_runs_while_join_waits test_fork_in_a_thread
+        test_what_is_no_thread_is_an_error""",
     "ptrace(2): ENOSYS": "test_fork_while_a_thread_is_at_its_end",
     "robust lists: set_robust_list(2) is ENOSYS, nobody is told that the owner of a mutex has died": """
-        test_a_robust_mutex_of_a_dead_thread""",
+        test_a_robust_mutex_of_a_dead_thread test_the_robust_list_is_the_kernels""",
+    "seccomp(2): a filter forbids what the emulator does for itself, too": """
+        test_without_contention_there_is_no_system_call""",
+    "time: ten thousand threads take it minutes": "test_ten_thousand_sleepers",
     "memory: what /proc/self/status counts is the emulator's too": """
-        test_blocks_of_keys_are_freed test_memory_stays_over_thousands test_thousands_alive_at_once""",
+        test_blocks_of_keys_are_freed test_deep_stacks_are_given_back test_memory_stays_over_thousands
+        test_dynamic_tls_is_freed test_thousands_alive_at_once""",
 }
 DEBIAN_NAMES = {"aarch64": "arm64"}
 
@@ -117,6 +123,16 @@ IN_TMP = """
 cd /tmp
 PATH=/opt/venv/bin:$PATH
 exec "$0" "$@"
+"""
+
+CPYTHON = """
+package=lib$(/opt/venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')-testsuite
+dpkg --status $package >/dev/null 2>&1 || {
+    apt-get --quiet update
+    apt-get --quiet install --yes --no-install-recommends $package
+}
+cd /tmp
+exec /opt/venv/bin/python /src/tools/cpython_suite.py --all
 """
 
 ABOUT = """
@@ -246,7 +262,7 @@ def counts(report: Path) -> tuple[str, bool]:
     return f"{passed} passed, {failures + errors} failed, {skips} skipped", not failures + errors and passed > 0
 
 
-def examine(root: Path, system: System, arguments: list[str]) -> tuple[str, bool]:
+def examine(root: Path, system: System, arguments: list[str], cpython: bool) -> tuple[str, bool]:
     """Makes the root if need be, installs, tests.  What came of it in a line, and whether all is well."""
     log = root.with_name(root.name + ".log")
     log.unlink(missing_ok=True)
@@ -259,6 +275,10 @@ def examine(root: Path, system: System, arguments: list[str]) -> tuple[str, bool
     run(inside(root, system, IN_TMP, "/opt/venv/bin/python", "-c", ABOUT), about, 600)
     version = about.read_text().splitlines()[-1]
     print(version, flush=True)
+    if cpython:
+        run(inside(root, system, CPYTHON), log, INSTALL_TIME + TEST_TIME)
+        last = log.read_text(errors="replace").splitlines()[-1]
+        return f"{version}: {last}, in {time.monotonic() - begin:.0f} s", True
     report = root / "tmp" / "report.xml"
     report.unlink(missing_ok=True)
     test = ["/opt/venv/bin/python", "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--junit-xml=/tmp/report.xml"]
@@ -279,6 +299,7 @@ def main() -> int:
         "--keep", type=Path, metavar="DIR", help="where roots are looked for, and left for the next time"
     )
     parser.add_argument("--all", action="store_true", help="every system")
+    parser.add_argument("--cpython", action="store_true", help="CPython's own tests of threads instead of ours")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=", ".join(SYSTEMS))
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
@@ -308,7 +329,7 @@ def main() -> int:
         for name in names:
             print(f"--- {name}", flush=True)
             try:
-                text, well = examine(keep.resolve() / name, SYSTEMS[name], words[end + 1 :])
+                text, well = examine(keep.resolve() / name, SYSTEMS[name], words[end + 1 :], options.cpython)
             except Impossible as error:
                 print(f"{name}: {error}")
                 return IMPOSSIBLE
