@@ -30,7 +30,6 @@ MODULES = [
     "test_threadedtempfile",
     "test_queue",
     "test_sched",
-    "test_context",
     "test_contextlib",
     "test_fork1",
 ]

@@ -58,7 +58,12 @@ SYSTEMS = {
     "unstable": System("sid"),
     "unstable-3.13": System("sid", "python3.13"),
     "arm64": System(
-        "trixie", processor="aarch64", tests=("/src/tests/test_core.py", "/src/tests/test_thread_object.py")
+        "trixie",
+        processor="aarch64",
+        tests=tuple(
+            f"/src/tests/test_{name}.py"
+            for name in ("core", "thread_object", "tls", "tls_block", "sync", "sync_races", "green", "warm", "waiting")
+        ),
     ),
 }
 #: What qemu-user can't do, and the tests that want it.
