@@ -42,8 +42,9 @@ def take_turns(number: int) -> None:
     """So many switches, of two threads that leave the LWP to each other."""
 
     def turn() -> None:
+        go = yield_
         for _ in range(number // 2):
-            yield_()
+            go()
 
     threads = [Thread(target=turn) for _ in range(2)]
     for thread in threads:
