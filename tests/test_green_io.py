@@ -502,10 +502,10 @@ def test_errors_are_stocks(child: Child) -> None:
     assert [text.replace("connect_ex()", "connect()") for text in green] == stock
 
 
-@pytest.mark.parametrize("lwps", [1, 2])
-def test_fork_with_green_threads_installed(lwps: int, child: Child) -> None:
-    def fork(lwps: int) -> None:
-        runtime.install(green=True, lwps=lwps)
+@pytest.mark.parametrize("options", [{}, {"lwps": 2}, {"time_slice": 0.001}], ids=str)
+def test_fork_with_green_threads_installed(options: dict[str, Any], child: Child) -> None:
+    def fork(options: dict[str, Any]) -> None:
+        runtime.install(green=True, **options)
         import multiprocessing
         import select
 
@@ -525,6 +525,12 @@ def test_fork_with_green_threads_installed(lwps: int, child: Child) -> None:
             time.sleep(0.01)
             os.write(theirs, b".")
             thread.join()
+            if "time_slice" in options:
+                stop: list[int] = []
+                thread = threading.Thread(target=lambda: [0 for _ in iter(lambda: bool(stop), True)])
+                thread.start()
+                threading.Thread(target=stop.append, args=(1,)).start()
+                thread.join()
 
         reader = threading.Thread(target=wait_for_it)
         reader.start()
@@ -536,7 +542,7 @@ def test_fork_with_green_threads_installed(lwps: int, child: Child) -> None:
         os.write(write, b"1")
         reader.join()
 
-    child(fork, lwps)
+    child(fork, options)
 
 
 def test_signals_while_the_main_thread_waits(child: Child) -> None:
