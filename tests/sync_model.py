@@ -366,7 +366,7 @@ def sync_queue_wait(world: World, me: int) -> Thread:
         if result is None:
             result = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
         elif (yield from forgive(world, me)):
-            break
+            world.words[me] = WOKEN
         else:
             return result
     if result == SIGNAL and "interrupted" in world.data:
@@ -384,6 +384,13 @@ def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
         while (yield from sync_queue_wait(world, me)):
             pass
     return entitled, baton
+
+
+def never_woke(world: World, me: int, ticket: int) -> Thread:
+    """Of python_sync.c, when the thread is ended as it wants the GIL after its sleep."""
+    _, baton = yield from sync_queue_leave(world, me, ticket)
+    if baton:
+        yield from sync_queue_pass_baton(world)
 
 
 def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:

@@ -1222,6 +1222,51 @@ def test_a_daemon_thread_that_the_end_stops_leaves_its_queue(child: Child) -> No
     assert child(program).stdout == "set\n"
 
 
+def test_a_daemon_thread_that_the_end_stops_while_a_lock_owes_it_its_wake_up(child: Child) -> None:
+    """Its time is up before the release; it has taken the debt off, and ends."""
+
+    def program() -> None:
+        from runtime import sync
+
+        condition, ready = sync.Condition(), sync.Semaphore(0)
+
+        def wait() -> None:
+            with condition:
+                ready.release()
+                condition.wait(1)
+
+        thread = runtime.Thread(target=wait, daemon=True)
+        thread.start()
+        ready.acquire()
+
+        class Last:
+            # Deleted with sys.modules, when the globals are gone: what it calls is kept in it.
+            def __init__(self) -> None:
+                self.condition, self.sleep, self.print = condition, time.sleep, print
+                self.open, self.read, self.close = os.open, os.read, os.close
+                self.call = f"/proc/self/task/{thread.native_id}/syscall"
+
+            def ended(self) -> bool:  # from 3.14 on it pauses for ever
+                try:
+                    file = self.open(self.call, 0)
+                except OSError:
+                    return True
+                call = self.read(file, 100)
+                self.close(file)
+                return call.startswith((b"34 ", b"73 "))
+
+            def __del__(self) -> None:
+                self.condition.acquire()
+                self.condition.notify()
+                while not self.ended():
+                    self.sleep(0.01)
+                self.print("ended", flush=True)
+
+        sys.modules["last"] = Last()  # type: ignore[assignment]
+
+    assert child(program).stdout == "ended\n"
+
+
 # ---- Timer -----------------------------------------------------------------------------------------------------------
 
 

@@ -230,6 +230,27 @@ def test_two_conditions_of_a_lock() -> None:
     print(f"states: {explore(two_conditions, two_inside, lock_is_left)}")
 
 
+def ended_after_its_sleep(world: World, me: int) -> Thread:
+    ticket = sync_model.sync_queue_enter(world, me)
+
+    def rest() -> Thread:
+        yield from sync_model.sync_queue_wait(world, me)
+        yield from sync_model.never_woke(world, me, ticket)
+
+    return rest()
+
+
+def conditions_at_the_end() -> tuple[World, list[Thread]]:
+    world = condition_world(2)
+    return world, [ended_after_its_sleep(world, 0), waiting(world, 1), notifier(world, 2)]
+
+
+def test_condition_when_the_interpreter_ends_a_sleeper() -> None:
+    """Also one that has taken the lock's debt off itself leaves, and passes its baton."""
+    events = {0: (TIMEOUT, SIGNAL)}
+    print(f"states: {explore(conditions_at_the_end, two_inside, all_notified(1), events)}")
+
+
 # ---- a fork ---------------------------------------------------------------------------------------------------------
 
 

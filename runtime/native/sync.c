@@ -314,7 +314,7 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
         if (result == 0)
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
         else if (forgive(place))
-            break;
+            atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_relaxed); /* by itself: who leaves after this sees it too */
         else
             return result;
     }
