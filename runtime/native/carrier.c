@@ -41,9 +41,9 @@ static int poll_until(struct scheduler *s, int64_t deadline)
     atomic_fetch_add(&s->polling, 1);
     if (deadline != 0)
         poller_announce(poller);
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     int result = poller_poll(poller, deadline);
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     if (atomic_fetch_sub(&s->polling, 1) == 1 && s->stopping)
         park_wake_lwp(&s->polling, INT_MAX, PARK_PRIVATE);
     return result;
@@ -51,9 +51,9 @@ static int poll_until(struct scheduler *s, int64_t deadline)
 
 static int sleep_in_futex(struct scheduler *s, int64_t deadline)
 {
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     int result = park_wait_lwp(&s->idle, IDLE_IN_FUTEX, deadline, PARK_PRIVATE);
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     return result;
 }
 
@@ -67,9 +67,9 @@ static void wake_spare(struct carrier *c)
 static int sleep_as_spare(struct carrier *c, int64_t deadline)
 {
     atomic_store(&c->word, 1);
-    park_unlock(&c->scheduler->lock);
+    park_light_unlock(&c->scheduler->lock);
     int result = park_wait_lwp(&c->word, 1, deadline, PARK_PRIVATE);
-    park_lock(&c->scheduler->lock);
+    park_light_lock(&c->scheduler->lock);
     return result;
 }
 
@@ -226,10 +226,10 @@ static int lacks_watcher(struct scheduler *s)
 static void grow(struct scheduler *s)
 {
     s->made++;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     if (scheduler_another(s) != 0)
         scheduler_lacks_another(s);
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------------------------------------ */
@@ -268,7 +268,7 @@ void carry(struct carrier *c)
             s->looked = 0;
         s->out++;
         green_switch(s, &c->base, to);
-        park_lock(&s->lock);
+        park_light_lock(&s->lock);
         s->out--;
         if (s->runner != c && s->out == 0 && carrier_rouse(s))
             carrier_wake(s); /* it may be stuck now */
@@ -276,7 +276,7 @@ void carry(struct carrier *c)
             break;
     }
     c->chosen = 0;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
 }
 
 void carriers_wake(struct scheduler *s)

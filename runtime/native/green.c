@@ -39,10 +39,10 @@ static void let_go(struct green *green)
 {
     struct scheduler *s = green->scheduler;
 
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     green_ready(s, green);
     int wake = carrier_rouse(s);
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     if (wake)
         carrier_wake(s);
 }
@@ -56,7 +56,7 @@ static void arrive(struct scheduler *s)
 
     s->ended = NULL;
     s->threads -= ended != NULL;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     if (!ended)
         return;
     int waited = ended->waited;
@@ -87,7 +87,7 @@ static void leave(struct scheduler *s, struct green *me)
     struct green *to = queued ? queue_pop(s) : &c->base;
     c->chosen = queued && to == &c->base;
     if (to == me)
-        park_unlock(&s->lock);
+        park_light_unlock(&s->lock);
     else
         green_switch(s, me, to);
 }
@@ -115,10 +115,10 @@ void green_begin(struct green *green, struct scheduler *s, void *stack_high, voi
     *here(tp) = green;
     scheduler_waited(s); /* forgets what a fork has lost */
     atomic_fetch_add(&s->waited, waited != 0);
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     s->threads++;
     s->counts.started++;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     let_go(green);
 }
 
@@ -126,7 +126,7 @@ _Noreturn void green_end(void)
 {
     struct green *me = park_green;
 
-    park_lock(&me->scheduler->lock);
+    park_light_lock(&me->scheduler->lock);
     me->scheduler->ended = me;
     leave(me->scheduler, me);
     abort(); /* nobody goes on here */
@@ -140,7 +140,7 @@ void green_yield(void)
         sched_yield();
         return;
     }
-    park_lock(&me->scheduler->lock);
+    park_light_lock(&me->scheduler->lock);
     queue_push(me->scheduler, me);
     leave(me->scheduler, me);
 }
@@ -159,9 +159,9 @@ static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned
 
     if (deadline <= 0)
         return ETIMEDOUT;
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     if (!sleeper_enter(&me->sleeper, word, expected, bits)) {
-        park_unlock(&s->lock);
+        park_light_unlock(&s->lock);
         return 0;
     }
     if (deadline != PARK_FOREVER)

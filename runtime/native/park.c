@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -147,4 +148,35 @@ void park_lock_contended(atomic_int *lock)
     /* Once we have slept we must take it as 2: others may sleep still. */
     while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
         park_wait_lwp(lock, 2, PARK_FOREVER, PARK_PRIVATE);
+}
+
+static int membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) == 0 ? 0 : errno;
+}
+
+int park_barrier(void)
+{
+    int saved = errno, error = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+
+    if (error == EPERM && membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) /* the first time */
+        error = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    if (error)
+        error = membarrier(MEMBARRIER_CMD_GLOBAL); /* milliseconds */
+    errno = saved;
+    return error;
+}
+
+void park_light_contended(struct park_light *lock)
+{
+    int seen = 0;
+
+    atomic_fetch_add(&lock->waiters, 1);
+    /* Without the barrier a wake-up may be missed: then we look again by ourselves. */
+    int64_t patience = park_barrier() == 0 ? 0 : NANO / 1000;
+    while (!atomic_compare_exchange_strong_explicit(&lock->held, &seen, 1, memory_order_acquire, memory_order_relaxed)) {
+        park_wait_lwp(&lock->held, 1, patience ? park_now() + patience : PARK_FOREVER, PARK_PRIVATE);
+        seen = 0;
+    }
+    atomic_fetch_sub(&lock->waiters, 1);
 }

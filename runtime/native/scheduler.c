@@ -4,7 +4,6 @@
 #include "glibc.h"
 
 #include <errno.h>
-#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,7 +32,7 @@ static void forget_lost(struct scheduler *s)
     if (s->poller)
         poller_free(s->poller); /* its descriptors lead to the parent's */
     s->poller = s->lwps > 1 ? poller_new() : NULL;
-    atomic_store(&s->lock, 0);
+    s->lock = (struct park_light){0};
     atomic_store(&s->waited, 0);
     atomic_store(&s->awaited, 0);
     atomic_store(&s->attached, 0);
@@ -96,37 +95,37 @@ int scheduler_serve(struct scheduler *s)
     forget_lost(s);
     if (park_green)
         return EDEADLK;
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     int busy = s->served == SERVED;
     s->served = SERVED;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     return busy ? EBUSY : 0;
 }
 
 int scheduler_lacks(struct scheduler *s)
 {
     forget_lost(s);
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     int lacks = s->served && s->made < s->lwps ? s->lwps - s->made : 0;
     s->made += lacks;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     return lacks;
 }
 
 void scheduler_lacks_another(struct scheduler *s)
 {
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     s->made -= s->made > 0;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
 }
 
 void scheduler_carry(struct scheduler *s)
 {
     struct carrier c;
 
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     if (s->begun == s->made) { /* it was stopped before this one got here */
-        park_unlock(&s->lock);
+        park_light_unlock(&s->lock);
         return;
     }
     s->begun++;
@@ -137,7 +136,7 @@ void scheduler_carry(struct scheduler *s)
 
 void scheduler_stop(struct scheduler *s)
 {
-    park_lock(&s->lock);
+    park_light_lock(&s->lock);
     s->served = UNSERVED;
     s->generation++;
     carriers_wake(s); /* they can't go before the lock is released */
@@ -147,12 +146,12 @@ void scheduler_stop(struct scheduler *s)
      * place; for that it needs nothing but its turn. */
     s->stopping++;
     for (int polling; (polling = atomic_load(&s->polling)) != 0;) {
-        park_unlock(&s->lock);
+        park_light_unlock(&s->lock);
         park_wait_lwp(&s->polling, polling, PARK_FOREVER, PARK_PRIVATE);
-        park_lock(&s->lock);
+        park_light_lock(&s->lock);
     }
     s->stopping--;
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
 }
 
 void scheduler_stop_all(void)
@@ -187,10 +186,10 @@ int scheduler_await(struct scheduler *s)
 
     atomic_fetch_add(&s->awaited, 1);
     if (!park_green) { /* all may be stuck already, see alone() */
-        park_lock(&s->lock);
+        park_light_lock(&s->lock);
         if (carrier_rouse(s))
             carrier_wake(s);
-        park_unlock(&s->lock);
+        park_light_unlock(&s->lock);
     }
     while (!result && (count = atomic_load(&s->waited)) != 0) {
         if (!(count & STUCK))
@@ -223,11 +222,11 @@ struct green_counts green_count(void)
     struct green_counts sum = {0};
 
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
-        park_lock(&s->lock);
+        park_light_lock(&s->lock);
         sum.started += s->counts.started;
         sum.switches += s->counts.switches;
         sum.sleeps += s->counts.sleeps;
-        park_unlock(&s->lock);
+        park_light_unlock(&s->lock);
     }
     return sum;
 }
@@ -276,10 +275,10 @@ struct scheduler *scheduler_new(int lwps, int64_t slice)
         return NULL;
     }
     /* Who reads NULL there must not have a change of a word still under way to memory that a green thread can't see yet: that
-     * would be a lost wake-up.  The kernel makes all running threads pass a barrier (membarrier(2)). */
+     * would be a lost wake-up. */
     if (!atomic_load(&park_greens)) {
         atomic_store(&park_greens, &green_ways);
-        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+        park_barrier();
     }
     return s;
 }
@@ -289,13 +288,13 @@ void scheduler_free(struct scheduler *s)
     struct poller *poller = NULL;
 
     park_lock(&all_lock);
-    park_lock(&s->lock); /* who has woken the last thread may be about to wake its LWP */
+    park_light_lock(&s->lock); /* who has woken the last thread may be about to wake its LWP */
     s->free = 1;
     if (s->threads == 0) {
         poller = s->poller;
         s->poller = NULL;
     }
-    park_unlock(&s->lock);
+    park_light_unlock(&s->lock);
     park_unlock(&all_lock);
     if (poller)
         poller_free(poller);

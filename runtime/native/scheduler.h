@@ -23,7 +23,7 @@ enum idle { BUSY, IDLE_IN_FUTEX, IDLE_IN_POLLER };
 /* One carrier, the runner, takes threads from the queue.  The others are spares: there can be no use in two that run Python, as long
  * as the one gets on.  One of them watches it, and takes over when it doesn't. */
 struct scheduler {
-    atomic_int lock;
+    struct park_light lock;
     struct green *head, *tail; /* the queue */
     struct timer *timers;
     struct green *ended;       /* is being left */
