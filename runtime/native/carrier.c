@@ -14,7 +14,7 @@ void (*green_stuck)(void);
 int (*scheduler_another)(struct scheduler *scheduler);
 atomic_int green_others_ending;
 
-/* ---- sleeping --------------------------------------------------------------------------------------------------------------- */
+/* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 
 int carrier_rouse(struct scheduler *s)
 {
@@ -73,7 +73,7 @@ static int sleep_as_spare(struct carrier *c, int64_t deadline)
     return result;
 }
 
-/* ---- what comes from outside --------------------------------------------------------------------------------------------------- */
+/* ---- what comes from outside ------------------------------------------------------------------------------------- */
 
 /* The native thread's wait is interrupted, so that it looks for signals. */
 static void interrupt_native(struct scheduler *s)
@@ -112,9 +112,10 @@ static void look(struct scheduler *s)
         interrupt_native(s);
 }
 
-/* ---- the runner ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the runner -------------------------------------------------------------------------------------------------- */
 
-/* Whether nobody could wake a green thread: glibc knows of no thread but the carriers, which have none, and one that waits for all. */
+/* Whether nobody could wake a green thread: glibc knows of no thread but the carriers, which have none, and one that waits for
+ * all. */
 static int alone(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
@@ -163,7 +164,7 @@ static void idle(struct carrier *c)
     }
 }
 
-/* ---- the others ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the others -------------------------------------------------------------------------------------------------- */
 
 /* Looks every now and then whether the runner gets on; returns as the runner, or at the end.  Where the runner's thread computes,
  * the one that this carrier goes on in asks for the GIL, and from then on the two take turns. */
@@ -232,7 +233,7 @@ static void grow(struct scheduler *s)
     park_light_lock(&s->lock);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------------------------------------ */
+/* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 void carry(struct carrier *c)
 {

@@ -27,7 +27,7 @@ enum {
 
 size_t context_room;
 
-/* ---- the cache: a shelf for each size ----------------------------------------------------------------------------- */
+/* ---- the cache: a shelf for each size ---------------------------------------------------------------------------- */
 
 static struct shelf {
     struct shelf *next;
@@ -77,7 +77,7 @@ static struct shelf *shelf_for(size_t stack_size)
     return shelves = shelf;
 }
 
-/* ---- making one ---------------------------------------------------------------------------------------------------- */
+/* ---- making one -------------------------------------------------------------------------------------------------- */
 
 /* qemu-user says yes to any advice and does nothing.  A sleep of as long as the zeros there say, if they can be read. */
 static int kernel_can_read(const char *place)
@@ -202,7 +202,7 @@ void *context_signal_stack(struct context *c)
     return stack;
 }
 
-/* ---- TLS ----------------------------------------------------------------------------------------------------------- */
+/* ---- TLS --------------------------------------------------------------------------------------------------------- */
 
 static char *block_of(const struct context *c, const struct glibc_module *module)
 {
@@ -355,7 +355,7 @@ static void free_dynamic_tls(struct context *c)
     }
 }
 
-/* ---- putting it back ----------------------------------------------------------------------------------------------- */
+/* ---- putting it back --------------------------------------------------------------------------------------------- */
 
 /* The page by which went_deep() judges. */
 static char *depth_mark(const struct context *c)

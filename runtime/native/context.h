@@ -49,7 +49,7 @@ struct context {
     enum { BLANK, USED, VANISHED } used; /* USED: libc's block is to be kept.  VANISHED: its thread was lost in a fork */
     struct warm warm;
     void *signal_stack;           /* see context_signal_stack() */
-    char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one, whose things may be there */
+    char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one: its things may be there */
 };
 
 /* To be set before the first context is made. */

@@ -37,7 +37,7 @@ int glibc_symbol(const char *name, void *out)
     return 0;
 }
 
-/* ---- the record --------------------------------------------------------------------------------------------------- */
+/* ---- the record -------------------------------------------------------------------------------------------------- */
 
 static void field(const char *name, size_t offset, size_t size, enum glibc_source source, const char *check)
 {
@@ -62,9 +62,11 @@ static void list_facts(void)
     field("pthread.tid", glibc.tid, sizeof(pid_t), GLIBC_DESCRIPTOR, "holds gettid() in both probes");
     field("pthread.robust_prev", glibc.robust_head - WORD, WORD, robust, "points at robust_head, which follows");
     field("pthread.robust_head", glibc.robust_head, 3 * WORD, robust,
-          glibc.robust_told ? "get_robust_list(2) in both probes; points at itself" : "points at itself in both probes, as robust_prev");
+          glibc.robust_told ? "get_robust_list(2) in both probes; points at itself"
+                            : "points at itself in both probes, as robust_prev");
     if (glibc.cleanup_jmp_buf)
-        field("pthread.cleanup_jmp_buf", glibc.cleanup_jmp_buf, WORD, GLIBC_PROBE, "holds the frame that both probes had registered");
+        field("pthread.cleanup_jmp_buf", glibc.cleanup_jmp_buf, WORD, GLIBC_PROBE,
+              "holds the frame that both probes had registered");
     field("pthread.cancelhandling", glibc.cancelhandling, sizeof(int), GLIBC_DESCRIPTOR, "has EXITING set after the probe's end");
     if (glibc.flags)
         field("pthread.flags", glibc.flags, sizeof(int), GLIBC_PROBE, "a given stack is one bit of it");

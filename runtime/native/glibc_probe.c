@@ -214,7 +214,8 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
     free(fake);
     int expected = minor >= 43;
     if (found != expected)
-        return glibc_refuse("joinstate: %d places tell pthread_getattr_np whether a thread is detached, expected %d", found, expected);
+        return glibc_refuse("joinstate: %d places tell pthread_getattr_np whether a thread is detached, expected %d", found,
+                            expected);
     return 0;
 }
 

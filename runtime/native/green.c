@@ -11,7 +11,7 @@
 
 enum { SHARE = 64 }; /* of so many wake-ups one reaches for a sleeper with an LWP of its own too */
 
-/* ---- the queue ------------------------------------------------------------------------------------------------------------ */
+/* ---- the queue --------------------------------------------------------------------------------------------------- */
 
 void queue_push(struct scheduler *s, struct green *green)
 {
@@ -47,7 +47,7 @@ static void let_go(struct green *green)
         carrier_wake(s);
 }
 
-/* ---- from one to the next --------------------------------------------------------------------------------------------------- */
+/* ---- from one to the next ---------------------------------------------------------------------------------------- */
 
 /* Whoever goes on: releases the lock, which the one that was left has taken, and buries it if it has ended. */
 static void arrive(struct scheduler *s)
@@ -150,7 +150,7 @@ void *green_native(void)
     return park_green->carrier->base.tp;
 }
 
-/* ---- park's part -------------------------------------------------------------------------------------------------------------- */
+/* ---- park's part ------------------------------------------------------------------------------------------------- */
 
 static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned bits)
 {
@@ -186,7 +186,7 @@ static int green_wake(atomic_int *word, int count, unsigned bits)
 
 const struct park_greens green_ways = {green_wait, green_wake};
 
-/* ---- files -------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static int wait_alone(int fd, unsigned events, int64_t deadline, unsigned *found)
 {

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* ---- tid ------------------------------------------------------------------------------------------------------------------ */
+/* ---- tid --------------------------------------------------------------------------------------------------------- */
 
 enum { FIRST_NUMBER = 0x20000000, NUMBERS = 0x20000000 }; /* above PID_MAX_LIMIT, 2^22; below FUTEX_WAITERS and FUTEX_OWNER_DIED */
 
@@ -27,7 +27,7 @@ int green_lwp_tid(int number, void *tp)
     return green ? atomic_load(&green->tid) : 0;
 }
 
-/* ---- signals ---------------------------------------------------------------------------------------------------------------- */
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 /* What the kernel keeps of a handler (its struct sigaction, not libc's). */
 struct kernel_action {

@@ -37,7 +37,7 @@ void life_set_signals(const uint64_t *mask)
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof *mask);
 }
 
-/* ---- its end ------------------------------------------------------------------------------------------------------------- */
+/* ---- its end ----------------------------------------------------------------------------------------------------- */
 
 /* Destructors of pthread keys, in rounds, as POSIX asks (pthread_key_create(3)). */
 static void run_key_destructors(void *self)
@@ -237,7 +237,7 @@ static void resume(struct lwp *me)
     life_set_signals(&me->mask);
 }
 
-/* ---- its begin ----------------------------------------------------------------------------------------------------------- */
+/* ---- its begin --------------------------------------------------------------------------------------------------- */
 
 void lwp_say_begun(struct lwp *me)
 {

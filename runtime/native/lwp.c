@@ -38,7 +38,7 @@ const unsigned long lwp_thread_flags =
     | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
     | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
-/* ---- starting -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 struct lwp *lwp_copied(void)
 {
@@ -198,7 +198,8 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
     int *tid = glibc_field(context->pthread, glibc.tid);
-    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, life_born, lwp);
+    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, life_born,
+                             lwp);
     /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
     if (lock)
         park_unlock(glibc.stack_lock);
@@ -277,7 +278,7 @@ void lwp_release(struct lwp *lwp)
     registry_drop(lwp);
 }
 
-/* ---- joining and reaping --------------------------------------------------------------------------------------------- */
+/* ---- joining and reaping ----------------------------------------------------------------------------------------- */
 
 void lwp_reap(void)
 {
@@ -391,7 +392,7 @@ static int await_end(struct lwp *lwp, int64_t deadline)
         return error;
     atomic_fetch_add(&lwp->joiners, 1);
     while ((word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) != 0 && !error)
-        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* the kernel wakes it as a shared futex */
+        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* so the kernel wakes it */
     /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
     if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
@@ -433,7 +434,7 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
     return error;
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 void lwp_read_statistics(struct lwp_statistics *out)
 {

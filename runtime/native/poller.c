@@ -162,7 +162,8 @@ static int sleep_until(struct poller *p, struct epoll_event *events, int64_t dea
     if (count >= 0 || errno != ENOSYS)
         return count;
 #endif
-    return epoll_wait(p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? -1 : (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000));
+    int milliseconds = (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000);
+    return epoll_wait(p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? -1 : milliseconds);
 }
 
 void poller_announce(struct poller *p)

@@ -30,7 +30,7 @@ static atomic_int gate_refuses; /* the interpreter makes no more threads: see ga
 #endif
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
-/* ---- the thread's side ----------------------------------------------------------------------------------------------- */
+/* ---- the thread's side ------------------------------------------------------------------------------------------- */
 
 static void report(PyObject *function)
 {
@@ -64,7 +64,8 @@ PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate,
 static PyThreadState *new_state(struct lwp *lwp)
 {
 #if PY_VERSION_HEX < 0x030c0000
-    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Get()); /* PyThreadState_New crashes there when memory is short */
+    /* PyThreadState_New crashes there when memory is short. */
+    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Get());
 #else
     PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Get());
 #endif
@@ -185,7 +186,7 @@ void python_bury(struct lwp *lwp)
     discard_boot(boot);
 }
 
-/* ---- the creator's side ------------------------------------------------------------------------------------------------ */
+/* ---- the creator's side ------------------------------------------------------------------------------------------ */
 
 /* As the interpreter refuses its own: 3.11 never, 3.12 from its interp->finalizing on, which can't be read, 3.13 when it says so. */
 int python_refused(const char *text)
@@ -277,7 +278,8 @@ int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObjec
     return error ? not_begun(boot, error) : 0;
 }
 
-int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal,
+              int wait)
 {
     struct boot *boot = new_boot(self->lwp, function, args, kwargs);
 
@@ -315,7 +317,7 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
     return 0;
 }
 
-/* ---- the end of the interpreter ------------------------------------------------------------------------------------------ */
+/* ---- the end of the interpreter ---------------------------------------------------------------------------------- */
 
 long python_running(void)
 {

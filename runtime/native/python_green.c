@@ -28,7 +28,7 @@ struct scheduler *python_scheduler(PyObject *op)
     return NULL;
 }
 
-/* ---- nobody can go on -------------------------------------------------------------------------------------------------------- */
+/* ---- nobody can go on -------------------------------------------------------------------------------------------- */
 
 static int raise_stuck(void *unused)
 {
@@ -44,7 +44,7 @@ static void stuck(void)
     Py_AddPendingCall(raise_stuck, NULL);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static void carry(void *scheduler)
 {
@@ -172,7 +172,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* ---- what a thread says ------------------------------------------------------------------------------------------------------- */
+/* ---- what a thread says ------------------------------------------------------------------------------------------ */
 
 static PyObject *yield(PyObject *module, PyObject *unused)
 {
@@ -290,7 +290,7 @@ static PyObject *counts(PyObject *module, PyObject *unused)
     return Py_BuildValue("(lll)", found.started, found.switches, found.sleeps);
 }
 
-/* ---- the type ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the type ---------------------------------------------------------------------------------------------------- */
 
 /* Nanoseconds, or -1 with an exception. */
 static int64_t slice_of(PyObject *seconds)

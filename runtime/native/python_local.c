@@ -58,7 +58,7 @@ static atomic_int lock;
 /* Slots that are free again, below those that never were used. */
 static Py_ssize_t *free_slots, free_count, free_room, next_slot;
 
-/* ---- entries -------------------------------------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
 static void forget(struct entry *entry)
 {
@@ -190,7 +190,7 @@ static inline PyObject *my_dict(LocalObject *self)
     return dict ? dict : begin(self, table);
 }
 
-/* ---- local ---------------------------------------------------------------------------------------------------------------- */
+/* ---- local ------------------------------------------------------------------------------------------------------- */
 
 static PyObject *local_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {

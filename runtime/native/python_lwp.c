@@ -64,7 +64,8 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
     LwpObject *self = (LwpObject *)op;
 
     if (count < 4 || count > 7 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(PyExc_TypeError, "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False)");
+        PyErr_SetString(PyExc_TypeError,
+                        "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False)");
         return NULL;
     }
     unsigned long flags = PyLong_AsUnsignedLong(args[3]);
@@ -148,7 +149,8 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 
     if (python_deadline(timeout, &deadline) < 0)
         return NULL;
-    if (deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp) && scheduler_forsaken(self->lwp->green.scheduler)) {
+    if (deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp)
+        && scheduler_forsaken(self->lwp->green.scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
         return NULL;
     }

@@ -10,7 +10,7 @@
 
 PyTypeObject *lock_type, *rlock_type, *semaphore_type, *condition_type;
 
-/* ---- arguments ----------------------------------------------------------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 #if PY_VERSION_HEX >= 0x030d0000
 PyAPI_FUNC(int) _PyTime_FromSecondsObject(PyTime_t *ns, PyObject *seconds, int round); /* internal/pycore_time.h */
@@ -195,7 +195,7 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
-/* ---- sleeping and waking --------------------------------------------------------------------------------------------------- */
+/* ---- sleeping and waking ----------------------------------------------------------------------------------------- */
 
 /* A thread that is woken wants the GIL, and the waker has it.  On one core the woken one mostly gets the core at once (the
  * kernel's wake-up preemption), finds the GIL taken, sleeps again, in CPython's timed wait for it, and is woken a second time
@@ -262,7 +262,8 @@ static void never_woke(void *arg)
 
 /* Once the interpreter is being finalized, taking the GIL ends a daemon thread by pthread_exit.  Then its place must not stay
  * behind in the queue of an object that lives on. */
-static int sleep_without_gil(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline)
+static int sleep_without_gil(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                             int64_t deadline)
 {
     struct sleeper sleeper = {queue, place};
     int result;
@@ -306,7 +307,7 @@ enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place 
     }
 }
 
-/* ---- the module ---------------------------------------------------------------------------------------------------------- */
+/* ---- the module -------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef functions[] = {
     {"allocate_lock", allocate_lock, METH_NOARGS, "allocate_lock($module, /)\n--\n\nA new lock; _thread.allocate_lock."},

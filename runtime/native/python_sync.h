@@ -26,7 +26,7 @@ static inline unsigned long my_ident(void)
     return (unsigned long)&my_wait - (unsigned long)wait_offset;
 }
 
-/* ---- arguments, and other small things: python_sync.c ---- */
+/* ---- arguments, and other small things: python_sync.c ------------------------------------------------------------ */
 
 /* As threading.Condition.wait looks at its timeout, and all that is made from it: what isn't above 0, NaN too, is now. */
 int wait_deadline(PyObject *timeout, int64_t *deadline);
@@ -53,7 +53,7 @@ void simple_dealloc(PyObject *op);
 PyObject *new_primitive(PyTypeObject *type);
 PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
-/* ---- sleeping in a queue: python_sync.c ---- */
+/* ---- sleeping in a queue: python_sync.c -------------------------------------------------------------------------- */
 
 enum outcome {
     LEFT,            /* the time was up */
@@ -62,12 +62,12 @@ enum outcome {
     RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
 };
 
-/* Sleeps in a queue of op's until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it needs to run.
- * A lock to be given up for the time is released when the GIL is. */
+/* Sleeps in a queue of op's until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it
+ * needs to run.  A lock to be given up for the time is released when the GIL is. */
 enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
                       int64_t deadline, int *baton);
 
-/* ---- Lock and RLock: python_lock.c ---- */
+/* ---- Lock and RLock: python_lock.c ------------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
@@ -111,12 +111,12 @@ PyObject *rlock_release(PyObject *op, PyObject *unused);
 void rlock_disown(RLockObject *self); /* about to be released */
 PyObject *allocate_lock(PyObject *module, PyObject *unused);
 
-/* ---- `with`: python_with.c ---- */
+/* ---- `with`: python_with.c --------------------------------------------------------------------------------------- */
 
 /* Gives the type's __enter__ and __exit__, which must not look at what they are given, a quick way to be called. */
 int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave);
 
-/* ---- the types ---- */
+/* ---- the types --------------------------------------------------------------------------------------------------- */
 
 extern PyType_Spec lock_spec, rlock_spec, event_spec, semaphore_spec, condition_spec, barrier_spec;
 extern PyTypeObject *lock_type, *rlock_type, *semaphore_type, *condition_type; /* once python_add_sync() has made them */

@@ -49,7 +49,7 @@ static const struct {
     {&name_property, "name"},
 };
 
-/* ---- making ---------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 /* A new reference to the calling thread's Thread. */
 static PyObject *current_thread(void)
@@ -267,7 +267,7 @@ static PyType_Spec base_spec = {
     .slots = base_slots,
 };
 
-/* ---- starting -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 /* A new reference to what is at `_lwp`, and whether that is an LWP. */
 static PyObject *lwp_of(PyObject *thread, int *is_lwp)
@@ -378,7 +378,7 @@ static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_
     return start(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
-/* ---- running --------------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static int set_hook(PyObject *hook_name, const char *setter)
 {
@@ -467,7 +467,7 @@ void thread_run(PyObject *thread)
     leave_active(thread);
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 /* (thread, timeout): True when it has ended, False when the time was up, None for a thread that is not ours. */
 static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -556,7 +556,8 @@ static PyMethodDef functions[] = {
     {"thread_join", (PyCFunction)(void (*)(void))thread_join, METH_FASTCALL, NULL},
     {"thread_is_alive", thread_is_alive, METH_O, NULL},
     {"thread_waited", thread_waited, METH_O, NULL},
-    {"current_thread", thread_current, METH_NOARGS, "current_thread($module, /)\n--\n\nThe calling thread's Thread; threading.current_thread."},
+    {"current_thread", thread_current, METH_NOARGS,
+     "current_thread($module, /)\n--\n\nThe calling thread's Thread; threading.current_thread."},
     {0},
 };
 
@@ -569,7 +570,7 @@ int python_add_thread(PyObject *module)
         if (!(parameter_names[i] = PyUnicode_InternFromString(parameters[i])))
             return -1;
     PyObject *base = PyType_FromModuleAndSpec(module, &base_spec, NULL);
-    int result = !base || PyModule_AddType(module, (PyTypeObject *)base) < 0 || PyModule_AddFunctions(module, functions) < 0 ? -1 : 0;
+    int failed = !base || PyModule_AddType(module, (PyTypeObject *)base) < 0 || PyModule_AddFunctions(module, functions) < 0;
     Py_XDECREF(base);
-    return result;
+    return failed ? -1 : 0;
 }

@@ -33,7 +33,7 @@ static PyObject *insides; /* how the names of files begin whose lines tell nobod
 static PyObject *dropped; /* code objects that sites have let go of */
 static atomic_int naming;
 
-/* ---- texts ----------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 /* Takes over the reference; 0 if it is NULL or something fails. */
 static uint32_t number_of(PyObject *text)
@@ -157,7 +157,7 @@ static void drop(void)
         PyErr_Clear();
 }
 
-/* ---- what is recorded ------------------------------------------------------------------------------------------------ */
+/* ---- what is recorded -------------------------------------------------------------------------------------------- */
 
 void trace_made(PyObject *op)
 {
@@ -207,7 +207,7 @@ void trace_begins(PyObject *function, int is_thread)
     trace_name(text, nth);
 }
 
-/* ---- the module ------------------------------------------------------------------------------------------------------ */
+/* ---- the module -------------------------------------------------------------------------------------------------- */
 
 /* (path, bytes, arguments, how the names of inner files begin): the calling thread is the main one. */
 static PyObject *begin(PyObject *module, PyObject *args)

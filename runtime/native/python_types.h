@@ -10,7 +10,7 @@
 /* Seconds to a deadline on the monotonic clock (park.h); None waits for ever, 0 or less is now.  -1 with an exception set. */
 int python_deadline(PyObject *timeout, int64_t *deadline);
 
-/* ---- LWP: python_lwp.c ---- */
+/* ---- LWP: python_lwp.c ------------------------------------------------------------------------------------------- */
 
 struct lwp;
 
@@ -28,8 +28,10 @@ LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp);
 /* An LWP that is not started; without a stack for a process on a copy of memory.  NULL with an OSError. */
 LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 
-/* python_boot.c.  Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of it. */
-int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait);
+/* python_boot.c.  Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of
+ * it. */
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal,
+              int wait);
 
 /* The same as a green thread. */
 struct scheduler;

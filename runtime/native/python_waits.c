@@ -25,7 +25,7 @@ void wait_ends(void)
     atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 struct found {
     uintptr_t ident;
@@ -43,7 +43,8 @@ struct all {
 /* Who was let go by a condition sleeps for its lock. */
 static PyObject *really(PyObject *object, const struct sync_place *place)
 {
-    return place && place->lock && sync_place_granted(place) ? (PyObject *)((char *)place->lock - offsetof(LockObject, lock)) : object;
+    int for_lock = place && place->lock && sync_place_granted(place);
+    return for_lock ? (PyObject *)((char *)place->lock - offsetof(LockObject, lock)) : object;
 }
 
 static unsigned long holder_of(PyObject *object)

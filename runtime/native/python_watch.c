@@ -22,7 +22,7 @@ static struct {
     pid_t pid; /* 0: there is none */
 } watch;
 
-/* ---- whether anything moves ---------------------------------------------------------------------------------------------- */
+/* ---- whether anything moves -------------------------------------------------------------------------------------- */
 
 enum { NOTHING = 100000 }; /* ns of CPU time: more than the readings of two clocks are apart */
 
@@ -67,7 +67,7 @@ static int moved(struct activity before, struct activity now)
     return now.switches != before.switches || now.cpu - before.cpu > NOTHING;
 }
 
-/* ---- the thread ---------------------------------------------------------------------------------------------------------- */
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 /* What the function returns, as a truth value; what it raises is told. */
 static int call(PyObject *function, PyObject *argument)
@@ -117,7 +117,7 @@ static void *run(void *unused)
     }
 }
 
-/* ---- the module ---------------------------------------------------------------------------------------------------------- */
+/* ---- the module -------------------------------------------------------------------------------------------------- */
 
 /* (tick, look, every, patience) */
 static PyObject *watch_start(PyObject *module, PyObject *args)

@@ -20,7 +20,7 @@ void registry_drop(struct lwp *lwp)
         free(lwp);
 }
 
-/* ---- the lists ------------------------------------------------------------------------------------------------------ */
+/* ---- the lists --------------------------------------------------------------------------------------------------- */
 
 void registry_list(struct lwp *lwp)
 {
@@ -97,7 +97,7 @@ int registry_guard(uintptr_t ident, uintptr_t guard[2])
     return found;
 }
 
-/* ---- who has ended ----------------------------------------------------------------------------------------------------- */
+/* ---- who has ended ----------------------------------------------------------------------------------------------- */
 
 /* Release: the reaper sees all that the thread wrote.  No ABA: the stack is only ever taken whole. */
 void registry_push_ended(struct lwp *first, struct lwp *last)
@@ -112,7 +112,7 @@ struct lwp *registry_take_ended(void)
     return atomic_load_explicit(&ended, memory_order_relaxed) ? atomic_exchange_explicit(&ended, NULL, memory_order_acquire) : NULL;
 }
 
-/* ---- counts ------------------------------------------------------------------------------------------------------------ */
+/* ---- counts ------------------------------------------------------------------------------------------------------ */
 
 void registry_count_started(void)
 {
@@ -148,7 +148,7 @@ void registry_read(struct lwp_statistics *out)
     out->peak = atomic_load(&peak);
 }
 
-/* ---- fork -------------------------------------------------------------------------------------------------------------- */
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
 
 void registry_before_fork(void)
 {

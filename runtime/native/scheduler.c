@@ -14,7 +14,7 @@ static int forks;
 static _Atomic(struct scheduler *) all;
 static atomic_int all_lock;
 
-/* ---- a forked child ------------------------------------------------------------------------------------------------------------- */
+/* ---- a forked child ---------------------------------------------------------------------------------------------- */
 
 /* Of a process that has forked since, nobody else is left. */
 static void forget_lost(struct scheduler *s)
@@ -53,7 +53,7 @@ void green_after_fork(void)
         scheduler_attach(s);
 }
 
-/* ---- one LWP that is lent ---------------------------------------------------------------------------------------------------------- */
+/* ---- one LWP that is lent ---------------------------------------------------------------------------------------- */
 
 static void begin_carrying(struct scheduler *s, struct carrier *c)
 {
@@ -88,7 +88,7 @@ int scheduler_lent_by_me(struct scheduler *s)
     return park_green == &s->lent.base;
 }
 
-/* ---- LWPs of its own ------------------------------------------------------------------------------------------------------------ */
+/* ---- LWPs of its own --------------------------------------------------------------------------------------------- */
 
 int scheduler_serve(struct scheduler *s)
 {
@@ -161,7 +161,7 @@ void scheduler_stop_all(void)
             scheduler_stop(s);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 int scheduler_own_lwps(struct scheduler *s)
 {
@@ -231,7 +231,7 @@ struct green_counts green_count(void)
     return sum;
 }
 
-/* ---- making ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static struct scheduler *reuse(void)
 {

@@ -23,7 +23,7 @@ static void wake_one(atomic_int *word, unsigned bits)
 
 void (*sync_wake)(atomic_int *word, unsigned bits) = wake_one;
 
-/* ---- lock ----------------------------------------------------------------------------------------------------------- */
+/* ---- lock -------------------------------------------------------------------------------------------------------- */
 
 /* `urgent` holds the number of urgent sleepers and, above, the fork they belong to: those of another process are lost. */
 #define URGENT_COUNT 0x7fff
@@ -187,7 +187,7 @@ void sync_lock_reset(struct sync_lock *lock)
         wake_one(owed, NORMAL);
 }
 
-/* ---- queue ---------------------------------------------------------------------------------------------------------- */
+/* ---- queue ------------------------------------------------------------------------------------------------------- */
 
 static atomic_int forgetting;
 static __thread struct sync_place *innermost; /* of the calling thread */
@@ -314,7 +314,7 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
         if (result == 0)
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
         else if (forgive(place))
-            atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_relaxed); /* by itself: who leaves after this sees it too */
+            atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_relaxed); /* by itself: seen by leave(), if that follows */
         else
             return result;
     }

@@ -27,7 +27,7 @@ static __thread struct trace_watch *watch;
 
 struct trace_watch trace_watched[TRACE_WATCHED];
 
-/* ---- records --------------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 /* A page costs 3 us where a thread comes to it by a page fault, half of that in a row; what a short program never comes to costs
  * nothing.  Kernels before 5.14 don't know MADV_POPULATE_WRITE: page faults then. */
@@ -137,7 +137,7 @@ void trace_leave(void)
     }
 }
 
-/* ---- texts ----------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 uint32_t trace_text(const char *text, size_t length)
 {
@@ -155,7 +155,7 @@ uint32_t trace_text(const char *text, size_t length)
     return at / 8;
 }
 
-/* ---- beginning and end ----------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
 static void after_fork_in_child(void)
 {

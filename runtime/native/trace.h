@@ -107,7 +107,8 @@ void trace_leave(void);
 /* Adds a text; what is needed once is to be added once.  Any thread.  0: there is no room left. */
 uint32_t trace_text(const char *text, size_t length);
 
-/* Makes the file, for `bytes` of chunks, and begins, for the program called with these arguments; 0 or errno.  A forked child records nothing.  Once in a process. */
+/* Makes the file, for `bytes` of chunks, and begins, for the program called with these arguments; 0 or errno.  A forked child
+ * records nothing.  Once in a process. */
 int trace_begin(const char *path, size_t bytes, const char *arguments, size_t length);
 void trace_end(void);
 

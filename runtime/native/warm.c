@@ -26,7 +26,7 @@ static int generation = 1;   /* of processes, by fork: whose LWP sleeps on a con
 static pid_t process;
 static __thread int outside; /* the calling LWP is a process of its own in our memory */
 
-/* ---- what must be the same ------------------------------------------------------------------------------------------- */
+/* ---- what must be the same --------------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t sum, const void *from, size_t size)
 {
@@ -101,7 +101,7 @@ uint64_t warm_settings(void)
     return settings;
 }
 
-/* ---- asleep ------------------------------------------------------------------------------------------------------------ */
+/* ---- asleep ------------------------------------------------------------------------------------------------------ */
 
 void warm_lie_down(struct context *context, uint64_t settings)
 {
@@ -173,7 +173,7 @@ int warm_is_here(struct context *context)
     return 0;
 }
 
-/* ---- the pool ---------------------------------------------------------------------------------------------------------- */
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
 
 int warm_admit(void)
 {
@@ -255,7 +255,7 @@ int warm_count(void)
     return now;
 }
 
-/* ---- processes ----------------------------------------------------------------------------------------------------------- */
+/* ---- processes --------------------------------------------------------------------------------------------------- */
 
 void warm_init(void)
 {
