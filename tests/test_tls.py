@@ -615,6 +615,8 @@ def test_every_byte_is_in_one_list() -> None:
 )
 def test_a_difference_without_a_reason_is_found(field: str, change: int) -> None:
     pthread, ours, found = difference()
+    if field.startswith("tcb.") and field.removeprefix("tcb.") not in [one.name for one in ours.tcb]:
+        pytest.skip("the TCB of this processor has no such field")
     part = next(part for part in [*found.equal, *found.explained] if part.field == field)
     at, size = part.offset - ours.layout.low, min(part.size, 8)
     value = int.from_bytes(ours.memory[at : at + size], sys.byteorder) ^ change
