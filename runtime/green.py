@@ -23,7 +23,8 @@ class Deadlock(RuntimeError):
     """All green threads of a scheduler sleep, none has a timeout or waits for a file, and nobody is left to wake one.
 
     It is noticed when the last one goes to sleep.  Where another thread lives, or the program handles signals (others
-    than SIGINT), somebody may come yet: nothing is said then, also when that thread ends without having done so.
+    than SIGINT), somebody may come yet, and nothing is said before that thread has ended; after the end of one that the
+    C library made, as threading's own, nothing is.
     """
 
 

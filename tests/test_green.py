@@ -172,7 +172,8 @@ def test_all_that_compute_get_on(child: Child) -> None:
             green.run()
             while len(os.listdir("/proc/self/task")) > 1:
                 time.sleep(0.001)
-        assert 3 <= max(tasks) <= 1 + 2 + 6, tasks
+        assert len(tasks) == 3
+        assert all(1 + 2 < number <= 1 + 2 + 6 for number in tasks), tasks
 
     child(compute)
 
@@ -715,6 +716,28 @@ def test_deadlock_says_who_waits_for_what(child: Child) -> None:
     assert "'left' waits for lock" in said
     assert "held by 'right'" in said
     assert "cycle: " in said
+
+
+@pytest.mark.parametrize("options", [(1, None), (2, None), (1, 0.001)], ids=str)
+def test_a_deadlock_when_the_last_who_could_help_has_ended(options: tuple[int, float | None], child: Child) -> None:
+    def deadlock(lwps: int, time_slice: float | None) -> None:
+        """Also the LWPs of a run() before."""
+        green = scheduler.Scheduler(lwps, time_slice)
+        for _ in range(20):
+            event, gate = sync.Event(), sync.Event()
+            thread = green.spawn(event.wait)
+            lwp = runtime.Thread(target=gate.wait)
+            lwp.start()
+            green.spawn(gate.set)
+            try:
+                green.run()
+            except scheduler.Deadlock:
+                print("found")
+            event.set()
+            green.run()
+            assert not thread.is_alive()
+
+    assert child(deadlock, *options).stdout == "found\n" * 20
 
 
 def test_a_deadlock_with_a_way_out_is_none(child: Child) -> None:

@@ -10,9 +10,9 @@
 #define LONG_TICK 10000000  /* when it has stood still for longer, for a reason that another carrier can't help */
 enum { QUIET = 3 };         /* ticks without anything to run, until the watcher sleeps for good */
 
-void (*green_stuck)(void);
+int green_tells_stuck;
 int (*scheduler_another)(struct scheduler *scheduler);
-atomic_int green_others_ending;
+atomic_int green_others_ending, in_doubt;
 
 /* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 
@@ -126,7 +126,7 @@ static int alone(struct scheduler *s)
 
 static void say_stuck(struct scheduler *s)
 {
-    green_stuck();
+    atomic_store(&s->was_stuck, 1);
     if (atomic_load(&s->attached))
         interrupt_native(s);
     else {
@@ -140,10 +140,13 @@ static void idle(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
-    int attached = atomic_load(&s->attached);
+    int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_tells_stuck;
 
-    if (until == PARK_FOREVER && (s->looked || !attached) && green_stuck && alone(s)) {
+    atomic_fetch_add(&in_doubt, doubts); /* before it looks: see green_other_ended() */
+    if (doubts && alone(s)) {
         say_stuck(s);
+        atomic_fetch_sub(&in_doubt, 1);
+        doubts = 0;
         if (attached)
             return;
     }
@@ -152,6 +155,7 @@ static void idle(struct carrier *c)
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
+    atomic_fetch_sub(&in_doubt, doubts);
     if (s->runner != c) /* it was woken, but so late that the watcher took over; that one may sleep by now */
         return;
     atomic_store(&s->idle, BUSY);
@@ -240,6 +244,8 @@ void carry(struct carrier *c)
     struct scheduler *s = c->scheduler;
     int tried = 0;
 
+    if (c == &s->lent) /* the native thread goes to sleep: what it did not ask for it was not woken by */
+        atomic_store_explicit(&s->was_stuck, 0, memory_order_relaxed);
     for (; c->generation == s->generation; c->chosen = 0) {
         if (!s->runner)
             s->runner = c;

@@ -101,12 +101,16 @@ struct green_counts green_count(void);
  * has a slice. */
 extern int (*scheduler_another)(struct scheduler *scheduler);
 
-/* LWPs that glibc doesn't count any more, but that have not woken yet who waits for their end. */
+/* LWPs that glibc doesn't count any more, but that have not woken yet who waits for their end.  After that: green_other_ended(),
+ * which takes the LWP off, and has those look again who would be stuck but for the threads with LWPs that there are. */
 extern atomic_int green_others_ending;
+void green_other_ended(void);
 
-/* Called when all sleep, without a timeout, and the process has nobody else who could wake one; then the wait of the
- * native thread, or of who is in scheduler_await(), returns EINTR.  For the floor above, which can say so.  NULL: they sleep on. */
-extern void (*green_stuck)(void);
+/* Whether it is told that all sleep, without a timeout, and the process has nobody else who could wake one: then the wait of the
+ * native thread, or of who is in scheduler_await(), returns EINTR, and scheduler_was_stuck() is 1 there, once.  0: they sleep on. */
+extern int green_tells_stuck;
+/* NULL: of the scheduler that the calling thread lends its LWP to, if it does. */
+int scheduler_was_stuck(struct scheduler *scheduler);
 
 /* In a forked child: the caller is the only thread.  If it was on a scheduler, that is empty; with one LWP it is attached to it. */
 void green_after_fork(void);

@@ -138,7 +138,7 @@ static _Noreturn void leave(struct lwp *me)
     registry_push_ended(me, me);
     if (green)
         green_end();
-    atomic_fetch_sub(&green_others_ending, 1);
+    green_other_ended();
     arch_exit(status);
 }
 
@@ -215,7 +215,7 @@ static struct lwp *sleep_warm(struct lwp *me)
      * whether somebody sleeps on the word. */
     atomic_store(word, 0);
     park_wake_lwp(word, INT_MAX, PARK_SHARED);
-    atomic_fetch_sub(&green_others_ending, 1);
+    green_other_ended();
     return warm_sleep(context);
 }
 

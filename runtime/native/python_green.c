@@ -30,18 +30,17 @@ struct scheduler *python_scheduler(PyObject *op)
 
 /* ---- nobody can go on -------------------------------------------------------------------------------------------- */
 
-static int raise_stuck(void *unused)
+int python_interrupted(struct scheduler *scheduler)
 {
-    (void)unused;
-    PyObject *none = describe_stuck ? PyObject_CallNoArgs(describe_stuck) : Py_NewRef(Py_None);
+    int stuck = scheduler_was_stuck(scheduler);
+
+    if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
+        return -1;
+    if (!stuck || !describe_stuck)
+        return 0;
+    PyObject *none = PyObject_CallNoArgs(describe_stuck);
     Py_XDECREF(none);
     return none ? 0 : -1;
-}
-
-/* Without the GIL.  The attached thread's wait returns EINTR after this, and then it makes pending calls. */
-static void stuck(void)
-{
-    Py_AddPendingCall(raise_stuck, NULL);
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -114,7 +113,7 @@ static int await(struct scheduler *scheduler)
         result = scheduler_await(scheduler);
         Py_END_ALLOW_THREADS
         after_sleep();
-        if (result == EINTR && Py_MakePendingCalls() < 0)
+        if (result == EINTR && python_interrupted(scheduler) < 0)
             return -1;
     } while (result);
     return 0;
@@ -217,7 +216,7 @@ static PyObject *sleep_for(PyObject *module, PyObject *seconds)
         result = park_wait(&word, 0, deadline, PARK_PRIVATE);
         Py_END_ALLOW_THREADS
         after_sleep();
-        if (result == EINTR && Py_MakePendingCalls() < 0)
+        if (result == EINTR && python_interrupted(NULL) < 0)
             return NULL;
     } while (result != ETIMEDOUT);
     Py_RETURN_NONE;
@@ -243,7 +242,7 @@ static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
         result = green_wait_fd(fd, events, deadline, &found);
         Py_END_ALLOW_THREADS
         after_sleep();
-        if (result == EINTR && Py_MakePendingCalls() < 0)
+        if (result == EINTR && python_interrupted(NULL) < 0)
             return NULL;
     } while (result == EINTR);
     if (result && result != ETIMEDOUT) {
@@ -395,7 +394,7 @@ static PyMethodDef functions[] = {
 
 int python_add_green(PyObject *module)
 {
-    green_stuck = stuck;
+    green_tells_stuck = 1;
     scheduler_another = another;
     scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
     return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);

@@ -187,7 +187,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
             errno = result;
             return PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left */
+        if (python_interrupted(NULL) < 0)
             return NULL;
     }
 }

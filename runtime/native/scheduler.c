@@ -37,6 +37,7 @@ static void forget_lost(struct scheduler *s)
     atomic_store(&s->awaited, 0);
     atomic_store(&s->attached, 0);
     atomic_store(&s->polling, 0);
+    atomic_store(&s->was_stuck, 0);
     atomic_store(&s->idle, BUSY);
     atomic_store(&s->forks, forks);
 }
@@ -46,6 +47,7 @@ void green_after_fork(void)
     struct scheduler *s = park_green ? park_green->scheduler : NULL;
 
     forks++;
+    atomic_store(&in_doubt, 0);
     sleepers_forget();
     atomic_store(&all_lock, 0);
     park_green = NULL;
@@ -97,6 +99,8 @@ int scheduler_serve(struct scheduler *s)
         return EDEADLK;
     park_light_lock(&s->lock);
     int busy = s->served == SERVED;
+    if (!busy)
+        atomic_store(&s->was_stuck, 0);
     s->served = SERVED;
     park_light_unlock(&s->lock);
     return busy ? EBUSY : 0;
@@ -201,6 +205,29 @@ int scheduler_await(struct scheduler *s)
     }
     atomic_fetch_sub(&s->awaited, 1);
     return result;
+}
+
+void green_other_ended(void)
+{
+    atomic_fetch_sub(&green_others_ending, 1);
+    if (!atomic_load(&in_doubt))
+        return;
+    for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
+        if (atomic_load(&s->forks) != forks)
+            continue;
+        park_light_lock(&s->lock);
+        int wake = carrier_rouse(s);
+        park_light_unlock(&s->lock);
+        if (wake)
+            carrier_wake(s);
+    }
+}
+
+int scheduler_was_stuck(struct scheduler *s)
+{
+    if (!s && park_green && park_green == &park_green->scheduler->lent.base)
+        s = park_green->scheduler;
+    return s && atomic_exchange(&s->was_stuck, 0);
 }
 
 struct scheduler *scheduler_unfinished(void)

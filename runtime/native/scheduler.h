@@ -45,6 +45,7 @@ struct scheduler {
     atomic_int awaited;        /* who does */
     atomic_int tid;
     atomic_int attached;
+    atomic_int was_stuck;      /* until that is told */
     enum { UNSERVED, SERVED, INHERITED } served; /* its own LWPs are wanted; INHERITED: by the process that forked this one */
     atomic_int forks;          /* the process that all this is about */
     int lwps, made, begun;     /* its own LWPs: wanted, if more than one; made; that carry */
@@ -80,6 +81,9 @@ void carrier_wake(struct scheduler *s);
 
 /* All that sleep, with the lock. */
 void carriers_wake(struct scheduler *s);
+
+/* Runners that sleep without a timeout and are not stuck: who ends may be the last one who could have woken a thread. */
+extern atomic_int in_doubt;
 
 enum { STUCK = 1 << 30 };
 enum { TURNS = 64 }; /* from one thread to the next, until a carrier looks at the clock and for files */
