@@ -477,18 +477,19 @@ def uncontended(count: str) -> None:
 
     # Another thread wants the GIL, gets it as soon as it is given up, and doesn't ask for it for a quarter of an hour.
     x86 = os.uname().machine == "x86_64"
-    read, write, futex, exit_group = (0, 1, 202, 231) if x86 else (63, 64, 98, 94)
+    write, exit_group = (1, 231) if x86 else (64, 94)
+    read, futex = ("0", "63"), ([b"202"], [b"98"])  # under qemu-user /proc has those of x86-64
     gil = ctypes.PyDLL(None)  # its calls keep the GIL
     ends = os.pipe()
     turns: list[bytes] = []
     other = spawn(lambda: turns.append(os.read(ends[0], 1)))
     call = f"/proc/self/task/{other.tid}/syscall"
-    while Path(call).read_text().split()[0] != str(read):
+    while Path(call).read_text().split()[0] not in read:
         os.sched_yield()
     sys.setswitchinterval(1000)
     buffer = ctypes.create_string_buffer(200)
     gil.write(ends[1], b".", 1)
-    while buffer.value.split()[:1] != [str(futex).encode()]:
+    while buffer.value.split()[:1] not in futex:
         file = gil.open(call.encode(), os.O_RDONLY)
         gil.read(file, buffer, 199)
         gil.close(file)

@@ -62,7 +62,7 @@ SYSTEMS = {
         processor="aarch64",
         tests=tuple(
             f"/src/tests/test_{name}.py"
-            for name in ("core", "thread_object", "tls", "tls_block", "sync", "sync_races", "green", "warm", "waiting")
+            for name in ("core", "thread_object", "tls", "tls_block", "sync", "sync_races", "green")
         ),
     ),
 }
@@ -77,8 +77,6 @@ CANNOT = {
     "ptrace(2): ENOSYS": "test_fork_while_a_thread_is_at_its_end",
     "robust lists: set_robust_list(2) is ENOSYS, nobody is told that the owner of a mutex has died": """
         test_a_robust_mutex_of_a_dead_thread test_the_robust_list_is_the_kernels""",
-    "seccomp(2): a filter forbids what the emulator does for itself, too": """
-        test_without_contention_there_is_no_system_call""",
     "time: ten thousand threads take it minutes": "test_ten_thousand_sleepers",
     "memory: what /proc/self/status counts is the emulator's too": """
         test_blocks_of_keys_are_freed test_deep_stacks_are_given_back test_memory_stays_over_thousands
