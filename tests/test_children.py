@@ -88,28 +88,29 @@ def look():
     scheduler = threading.Thread._lwp_scheduler
     return scheduler is not None, own == [threading.get_native_id()], len(os.listdir("/proc/self/task"))
 if __name__ == "__main__":
-    print(look())
+    print(*look())
 """
 
 
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        pytest.param((), (True, True, 1), id="one LWP"),
-        pytest.param(("--lwps", "3"), (True, False, 4), id="three LWPs"),
-        pytest.param(("--time-slice", "0.01"), (True, False, 3), id="time slice"),
+        pytest.param((), ["True True 1"], id="one LWP"),
+        pytest.param(("--lwps", "3"), ["True False 4"], id="three LWPs"),
+        pytest.param(("--time-slice", "5"), ["True False 3", "True False 4"], id="time slice"),
     ],
 )
-def test_green_children(options: tuple[str, ...], found: object, children: Path, installed: Environment) -> None:
+def test_green_children(options: tuple[str, ...], found: list[str], children: Path, installed: Environment) -> None:
     (children / "child.py").write_text(GREEN_CHILD)
     ours = run(installed, starts("-I"), children, "--green", *options, "--children")
-    assert (ours.stdout, ours.stderr, ours.returncode) == (f"{found}\n", "", 0)
+    assert (ours.stderr, ours.returncode) == ("", 0)
+    assert ours.stdout.strip() in found
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("options", [(), ("--time-slice", "0.01")], ids=["one LWP", "time slice"])
 def test_green_multiprocessing(method: str, options: tuple[str, ...], children: Path, installed: Environment) -> None:
-    program = MULTIPROCESSING.format(method=method).replace("child.count", "child.count, ")
+    program = MULTIPROCESSING.format(method=method)
     (children / "child.py").write_text(GREEN_CHILD.replace("def look", "def count"))
     ours = run(installed, program, children, "--green", *options, "--children")
     assert ours.stdout.startswith("(True, "), ours
