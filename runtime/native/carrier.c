@@ -230,11 +230,14 @@ static int lacks_watcher(struct scheduler *s)
 /* Without the lock meanwhile. */
 static void grow(struct scheduler *s)
 {
+    int generation = s->generation;
+
     s->made++;
     park_light_unlock(&s->lock);
-    if (scheduler_another(s) != 0)
-        scheduler_lacks_another(s);
+    int error = scheduler_another(s);
     park_light_lock(&s->lock);
+    if (error && generation == s->generation) /* else they are counted anew, without it */
+        s->made--;
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------------------- */

@@ -113,10 +113,12 @@ struct lwp *lwp_next_waited(void);
 /* (5) -> (6) for all that are due.  Called by start and join. */
 void lwp_reap(void);
 
+/* One without a context, for lwp_copy().  NULL with errno set. */
+struct lwp *lwp_copied(void);
+
 /* lwp_fork.c: fork(2) with flags: a process on a copy of memory, child side returns 0 on the caller's own stack.  `lwp` gets the pid.
  * Flags that share something (CLONE_FILES, CLONE_FS ...) can't go through libc's fork(), so the caller must be the only
  * thread: any other might hold one of malloc's locks in the copy.  0, or -errno (EBUSY: there are other threads). */
-struct lwp *lwp_copied(void);
 long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal);
 
 /* From now on up to so many LWPs outlive their threads, for the next ones: warm.h.  Returns when no more than that are left,

@@ -157,7 +157,7 @@ static void run_python(void *arg)
         call(boot);
     else
         thread_run(boot->function);
-    boot->lwp->arg = NULL; /* nothing left for bury() */
+    boot->lwp->arg = NULL; /* nothing left for python_bury() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
