@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from runtime import limits, tls, variables
 
+pytestmark = pytest.mark.timeout(600)  # 300 examples each, on a machine that may do much else
+
 SLOW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # ---- /proc ----------------------------------------------------------------------------------------------------------

@@ -49,12 +49,12 @@ def test_a_lock_that_excludes_nobody_is_found() -> None:
     found = json.loads(shown)
     assert found["failures"] == 1
     (failure,) = found["failed"]
-    assert re.search(r"worker \d+ (is in with|was joined by) worker|counted", failure["what"])
+    assert re.search(r"worker \d+ (is in with|was joined by) worker|counted|two threads in one lock", failure["what"])
     assert failure["mix"] == "broken-lock"
     assert failure["seed"] == 11
     assert failure["signal"] is None
     assert failure["again"] == "python -m runtime stress --only broken-lock --seed 11 --seconds 2"
-    assert "in section" in failure["output"]
+    assert "in section" in failure["output"] or "in contend" in failure["output"]  # that: in a forked child
     assert any("acquire" in line or "with" in line for line in failure["operations"])
 
 
