@@ -20,7 +20,7 @@ NATIVE = ROOT / "runtime" / "native"
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
 PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "warm", "processes", "lock", "queue", "looked_at", "signals"),
-    *("timers", "greens"),
+    *("condition", "timers", "greens"),
 ]
 FLAGS = [  # as build.py has them
     *(

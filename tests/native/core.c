@@ -12,6 +12,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -329,6 +330,80 @@ static void queue(void)
     CHECK(!the_queue.head && !the_queue.waiting && !the_queue.batons);
 }
 
+/* Two conditions of one lock, as a free-threaded Python uses them: nobody has a GIL. */
+enum { ROOM = 2 };
+static struct sync_queue not_full, not_empty;
+static long stored, passed; /* under the_lock */
+
+/* Gives the lock up, sleeps, takes it back. */
+static void await(struct sync_queue *queue, int64_t deadline)
+{
+    struct sync_place place;
+    int baton, error;
+
+    sync_queue_lock(queue);
+    sync_queue_enter(queue, &place, &the_lock);
+    sync_queue_unlock(queue);
+    CHECK(sync_lock_release(&the_lock) == 0);
+    while ((error = sync_queue_wait(&place, deadline)) == EINTR)
+        ;
+    baton = error == 0;
+    if (error)
+        sync_queue_leave(queue, &place, &baton);
+    memset(&place, 0x55, sizeof place);
+    CHECK(acquire(PARK_FOREVER));
+    if (baton)
+        sync_queue_pass_baton(queue);
+    for (size_t i = 0; i < sizeof place; i++)
+        CHECK(((volatile char *)&place)[i] == 0x55); /* nobody writes there any more */
+}
+
+/* Whoever puts and whoever takes; some sleep for about as long as it is until they are notified. */
+static void move(struct sync_queue *mine, long before, long change, struct sync_queue *theirs)
+{
+    for (int i = 0; i < rounds; i++) {
+        CHECK(acquire(PARK_FOREVER));
+        while (stored == before)
+            await(mine, i % 2 ? PARK_FOREVER : park_now() + 20000);
+        stored += change;
+        CHECK(stored >= 0 && stored <= ROOM);
+        passed++;
+        int later = i % 4 == 0; /* without the lock, which others may take and release meanwhile */
+        if (later)
+            CHECK(sync_lock_release(&the_lock) == 0);
+        sync_queue_lock(theirs);
+        sync_queue_grant_unlock(theirs, i % 3 ? 1 : LONG_MAX);
+        if (i % 5 == 0)
+            sched_yield();
+        if (!later)
+            CHECK(sync_lock_release(&the_lock) == 0);
+    }
+}
+
+static void put(void *arg)
+{
+    move(&not_full, ROOM, 1, &not_empty);
+}
+
+static void fetch(void *arg)
+{
+    move(&not_empty, 0, -1, &not_full);
+}
+
+static void condition(void)
+{
+    struct lwp *lwps[6];
+
+    CHECK(sync_init() == 0);
+    for (int i = 0; i < 6; i++)
+        lwps[i] = start(64 * 1024, i % 2 ? put : fetch, NULL);
+    for (int i = 0; i < 6; i++)
+        join(lwps[i]);
+    CHECK(passed == 6L * rounds && stored == 0);
+    CHECK(!not_full.head && !not_full.batons && !not_empty.head && !not_empty.batons);
+    CHECK(!sync_lock_held(&the_lock) && !atomic_load(&the_lock.owed));
+}
+
 /* ---- looking, signals -------------------------------------------------------------------------------------------------- */
 
 static void looked_at(void)
@@ -511,6 +586,7 @@ int main(int argc, char **argv)
         int rounds;
     } programs[] = {{"threads", threads, 200}, {"crowd", crowd, 1}, {"refused", refused, 100}, {"forks", forks, 10},
                     {"warm", warm, 200}, {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000},
+                    {"condition", condition, 2000},
                     {"looked_at", looked_at, 50}, {"signals", signals, 200}, {"timers", timers, 200}, {"greens", greens, 200},
                     {"damage", damage, 1}, {"undefined", undefined, 1}};
     char why[512];
