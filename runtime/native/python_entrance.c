@@ -7,14 +7,18 @@
 #include "sync.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 enum {
     FEW = 8,
     /* So many are started and have not got the GIL, then the next start waits until its thread has.  Threads that are let loose
      * by one that keeps the GIL ask for it, sleep, and are woken when it gives it up; those that find it free run to their end in
      * one go, often before the next needs a stack, and in the kernel too the next gets what the last has just given back.  One
-     * start alone waits for nothing. */
+     * start alone waits for nothing.  Where there is one processor no thread gets on before its creator sleeps; where there are
+     * more, to wake a thread there takes long, and others are started meanwhile. */
     AHEAD = 4,
+    AHEAD_ON_ONE = 1,
+    LOOK_EVERY = 1024, /* starts: whether there is one processor */
 };
 
 static struct sync_queue line;
@@ -59,9 +63,20 @@ void python_enter(PyThreadState *tstate)
     pthread_cleanup_pop(1);
 }
 
+static int ahead(void)
+{
+    static atomic_uint starts;
+    static atomic_int found = AHEAD;
+    cpu_set_t processors;
+
+    if (atomic_fetch_add_explicit(&starts, 1, memory_order_relaxed) % LOOK_EVERY == 0)
+        found = sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_COUNT(&processors) == 1 ? AHEAD_ON_ONE : AHEAD;
+    return found;
+}
+
 int python_entrance_announce(void)
 {
-    return atomic_fetch_add(&coming, 1) >= AHEAD;
+    return atomic_fetch_add(&coming, 1) >= ahead();
 }
 
 void python_entrance_revoke(void)
