@@ -28,8 +28,9 @@ def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path
     named = ["prctl"] if sys.version_info >= (3, 14) else []  # the kernel is told a Thread's name
     for name in ("clone", "set_robust_list", "rseq", "exit", "gettid", *named, *more):
         assert calls.pop(name) == TURNS, name
-    # One for the join.  Now and then the GIL passes from hand to hand in another way.
-    assert TURNS <= calls.pop("futex") < TURNS * 1.2
+    # One for the join.  Now and then the GIL passes from hand to hand in another way, more often where much else runs;
+    # one more in each turn would be twice as many.
+    assert TURNS <= calls.pop("futex") < TURNS * 1.5
     assert not calls, "for example memory that was mapped, or signals that were blocked"
 
 
