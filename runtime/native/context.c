@@ -17,6 +17,10 @@
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13: a guard without a mapping of its own */
 #endif
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 enum {
     PAGE = 4096,            /* the granularity of sizes; page_size() may be more */
     GUARD = 16 * 1024,      /* a frame that skips more than this is compiled with stack probes */
@@ -105,6 +109,16 @@ static int guard(char *base, size_t size)
     return mprotect(base, size, PROT_NONE);
 }
 
+/* The pages that every thread comes to, in one go: a page fault for each takes several times as long.  Before Linux 5.14, or
+ * without memory, they come as they are touched. */
+static void touch(char *from, char *to)
+{
+    int error = errno;
+
+    madvise(from, (size_t)(to - from), MADV_POPULATE_WRITE);
+    errno = error;
+}
+
 static struct context *make(size_t stack_size)
 {
     size_t align = glibc.static_align > 64 ? glibc.static_align : 64;
@@ -142,6 +156,7 @@ static struct context *make(size_t stack_size)
     c->block_high = c->tp + glibc.static_size;
 #endif
     c->stack_high = down(c->block_low, 64);
+    touch(down(c->stack_high - 1, page_size()), (char *)(c + 1));
     return c;
 }
 
