@@ -2,6 +2,7 @@
 
 #include "arch/arch.h"
 #include "glibc.h"
+#include "pages.h"
 #include "park.h"
 #include "steps.h"
 
@@ -15,10 +16,6 @@
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13: a guard without a mapping of its own */
-#endif
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
 #endif
 
 enum {
@@ -109,16 +106,6 @@ static int guard(char *base, size_t size)
     return mprotect(base, size, PROT_NONE);
 }
 
-/* The pages that every thread comes to, in one go: a page fault for each takes several times as long.  Before Linux 5.14, or
- * without memory, they come as they are touched. */
-static void touch(char *from, char *to)
-{
-    int error = errno;
-
-    madvise(from, (size_t)(to - from), MADV_POPULATE_WRITE);
-    errno = error;
-}
-
 static struct context *make(size_t stack_size)
 {
     size_t align = glibc.static_align > 64 ? glibc.static_align : 64;
@@ -156,7 +143,8 @@ static struct context *make(size_t stack_size)
     c->block_high = c->tp + glibc.static_size;
 #endif
     c->stack_high = down(c->block_low, 64);
-    touch(down(c->stack_high - 1, page_size()), (char *)(c + 1));
+    char *touched = down(c->stack_high - 1, page_size()); /* from there every thread comes to all of it */
+    pages_make(touched, (size_t)((char *)(c + 1) - touched));
     return c;
 }
 

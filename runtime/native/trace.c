@@ -1,5 +1,6 @@
 #include "trace.h"
 
+#include "pages.h"
 #include "park.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ struct trace_watch trace_watched[TRACE_WATCHED];
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
 /* A page costs 3 us where a thread comes to it by a page fault, half of that in a row; what a short program never comes to costs
- * nothing.  Kernels before 5.14 don't know MADV_POPULATE_WRITE: page faults then. */
+ * nothing. */
 static void make_pages(uint64_t from)
 {
     int error = errno;
@@ -38,7 +39,7 @@ static void make_pages(uint64_t from)
     if (from < file->chunks) {
         size_t bytes = (file->chunks - from < AHEAD ? file->chunks - from : AHEAD) * TRACE_CHUNK;
         madvise(&chunks[from], bytes, MADV_WILLNEED);
-        madvise(&chunks[from], bytes, 23 /* MADV_POPULATE_WRITE */);
+        pages_make(&chunks[from], bytes);
     }
     errno = error;
 }
