@@ -12,7 +12,7 @@ enum { QUIET = 3 };         /* ticks without anything to run, until the watcher 
 
 int green_tells_stuck;
 int (*scheduler_another)(struct scheduler *scheduler);
-atomic_int green_others_ending, in_doubt;
+atomic_int green_others_ending, carriers_in_doubt;
 
 /* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 
@@ -142,10 +142,10 @@ static void idle(struct carrier *c)
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
     int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_tells_stuck;
 
-    atomic_fetch_add(&in_doubt, doubts); /* before it looks: see green_other_ended() */
+    atomic_fetch_add(&carriers_in_doubt, doubts); /* before it looks: see green_other_ended() */
     if (doubts && alone(s)) {
         say_stuck(s);
-        atomic_fetch_sub(&in_doubt, 1);
+        atomic_fetch_sub(&carriers_in_doubt, 1);
         doubts = 0;
         if (attached)
             return;
@@ -155,7 +155,7 @@ static void idle(struct carrier *c)
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
-    atomic_fetch_sub(&in_doubt, doubts);
+    atomic_fetch_sub(&carriers_in_doubt, doubts);
     if (s->runner != c) /* it was woken, but so late that the watcher took over; that one may sleep by now */
         return;
     atomic_store(&s->idle, BUSY);

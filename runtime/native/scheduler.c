@@ -47,7 +47,7 @@ void green_after_fork(void)
     struct scheduler *s = park_green ? park_green->scheduler : NULL;
 
     forks++;
-    atomic_store(&in_doubt, 0);
+    atomic_store(&carriers_in_doubt, 0);
     sleepers_forget();
     atomic_store(&all_lock, 0);
     park_green = NULL;
@@ -210,7 +210,7 @@ int scheduler_await(struct scheduler *s)
 void green_other_ended(void)
 {
     atomic_fetch_sub(&green_others_ending, 1);
-    if (!atomic_load(&in_doubt))
+    if (!atomic_load(&carriers_in_doubt))
         return;
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
         if (atomic_load(&s->forks) != forks)

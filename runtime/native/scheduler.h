@@ -83,7 +83,7 @@ void carrier_wake(struct scheduler *s);
 void carriers_wake(struct scheduler *s);
 
 /* Runners that sleep without a timeout and are not stuck: who ends may be the last one who could have woken a thread. */
-extern atomic_int in_doubt;
+extern atomic_int carriers_in_doubt;
 
 enum { STUCK = 1 << 30 };
 enum { TURNS = 64 }; /* from one thread to the next, until a carrier looks at the clock and for files */

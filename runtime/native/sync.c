@@ -145,16 +145,19 @@ static int forgive(struct sync_place *place)
     return place->lock && atomic_compare_exchange_strong(&place->lock->owed, &owed, 0);
 }
 
-/* Who is to be woken, if it is owed to anybody. */
+/* What is to be woken after this.  After the store the sleeper may be gone, and its stack with it: the wake-up only names the
+ * address. */
+static atomic_int *say_woken(struct sync_place *place)
+{
+    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
+    return &place->word;
+}
+
+/* What is to be woken, if anything is owed. */
 static atomic_int *settle(struct sync_lock *lock)
 {
     struct sync_place *place = owed_place(atomic_exchange(&lock->owed, 0));
-
-    if (!place)
-        return NULL;
-    /* After the store the sleeper may be gone, and its stack with it: the wake-up only names the address. */
-    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
-    return &place->word;
+    return place ? say_woken(place) : NULL;
 }
 
 int sync_lock_release_any(struct sync_lock *lock)
@@ -267,11 +270,8 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue)
     if (place && place->lock && owe(place->lock, place))
         place = NULL;
     park_unlock(&queue->lock);
-    if (!place)
-        return;
-    /* After the store the sleeper may be gone, and its stack with it: the wake-up only names the address. */
-    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
-    sync_wake(&place->word, NORMAL);
+    if (place)
+        sync_wake(say_woken(place), NORMAL);
 }
 
 long sync_queue_grant(struct sync_queue *queue, long count)
