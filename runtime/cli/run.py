@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -347,16 +348,13 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
     return size
 
 
-def _patience(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0.1 <= value <= 1e6:  # NaN, too, is not
-        raise click.BadParameter(f"{value:g} is not a number of seconds from 0.1 to 1e6")
-    return value
+def _seconds_from(least: float) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+    def checked(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not least <= value <= 1e6:  # NaN, too, is not
+            raise click.BadParameter(f"{value:g} is not a number of seconds from {least:g} to 1e6")
+        return value
 
-
-def _time_slice(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 1e-4 <= value <= 1e6:
-        raise click.BadParameter(f"{value:g} is not a number of seconds from 0.0001 to 1e6")
-    return value
+    return checked
 
 
 def _trace_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -374,13 +372,11 @@ def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) 
     return value
 
 
-#: Options whose value is an argument of its own.
-_WITH_VALUE = ("--stack-size", "--watchdog", "--trace", "--trace-size", "--lwps", "--time-slice")
-
-
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
+        options = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
+        with_value = {name for option in options for name in option.opts}  # as an argument of its own
         at = 0
         while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
             if args[at].startswith(("-m", "-c")):
@@ -388,7 +384,7 @@ class _Run(click.Command):
                 if at <= len(args):  # else the value is missing, which click tells
                     args = [*args[:at], "--", *args[at:]]
                 break
-            at += 2 if args[at] in _WITH_VALUE else 1
+            at += 2 if args[at] in with_value else 1
         return super().parse_args(ctx, args)
 
 
@@ -404,7 +400,7 @@ class _Run(click.Command):
 @click.option(
     "--time-slice",
     type=float,
-    callback=_time_slice,
+    callback=_seconds_from(0.0001),  # as Scheduler has it
     metavar="SECONDS",
     help="One that computes for longer lets others have their turn.",
 )
@@ -413,7 +409,7 @@ class _Run(click.Command):
 @click.option(
     "--watchdog",
     type=float,
-    callback=_patience,
+    callback=_seconds_from(0.1),
     metavar="SECONDS",
     help="When nothing has moved for so long, say on stderr who waits for what, and all stacks.",
 )
