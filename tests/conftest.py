@@ -166,6 +166,14 @@ def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
         os.sched_yield()
 
 
+def filter_program(*steps: tuple[int, int, int, int]) -> ctypes.Array[ctypes.c_char]:
+    """A struct sock_fprog, and the steps of BPF that it points at behind it: for seccomp(2)."""
+    text = b"".join(struct.pack("HBBI", *step) for step in steps)
+    program = ctypes.create_string_buffer(16 + len(text))
+    struct.pack_into(f"HxxxxxxP{len(text)}s", program, 0, len(steps), ctypes.addressof(program) + 16, text)
+    return program
+
+
 def refuse(system_call: int, error: int) -> bool:
     """From now on the system call fails with the error in the calling thread and those that it starts: seccomp(2).
 
@@ -173,8 +181,7 @@ def refuse(system_call: int, error: int) -> bool:
     """
     # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET; SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
     steps = [(0x20, 0, 0, 0), (0x15, 0, 1, system_call), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]
-    text = b"".join(struct.pack("HBBI", *step) for step in steps)
-    program = struct.pack("HxxxxxxP", len(steps), ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value)
+    program = filter_program(*steps)
     prctl = ctypes.CDLL(None).prctl
     prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     return bool(prctl(22, 2, program) == 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
@@ -215,7 +222,9 @@ def child(tmp_path: Path) -> Child:
         text = textwrap.dedent(inspect.getsource(program))
         script = tmp_path / f"{program.__name__}.py"
         call = f"{program.__name__}({', '.join(map(repr, args))})\n"
-        ours = [inspect.getsource(function) for function in (wait_until_parked, refuse, in_forked_child)]
+        ours = [
+            inspect.getsource(function) for function in (wait_until_parked, filter_program, refuse, in_forked_child)
+        ]
         script.write_text("\n".join([PRELUDE, *ours, text, call]))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]

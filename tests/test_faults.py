@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, refuse, wait_until_parked
+from conftest import Child, NativeHelper, in_forked_child, refuse, wait_until_parked
 
 import runtime
 from runtime import Clone, scheduler, sync
@@ -552,21 +552,18 @@ def another_time() -> None:
         return
     Path("/proc/self/timens_offsets").write_text("monotonic 1000000 0\n")
     before = time.monotonic()
-    if (pid := os.fork()) == 0:
-        status = 1
-        try:
-            assert time.monotonic() > before + 999_999
-            sleeper = runtime.Thread(target=sync.Event().wait, daemon=True)
-            sleeper.start()
-            begin = time.monotonic()
-            assert not sync.Event().wait(0.01)
-            sleeper.join(0.01)
-            assert sleeper.is_alive()
-            assert begin + 0.02 <= time.monotonic() < begin + 60
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0) == (pid, 0)
+
+    def check() -> None:
+        assert time.monotonic() > before + 999_999
+        sleeper = runtime.Thread(target=sync.Event().wait, daemon=True)
+        sleeper.start()
+        begin = time.monotonic()
+        assert not sync.Event().wait(0.01)
+        sleeper.join(0.01)
+        assert sleeper.is_alive()
+        assert begin + 0.02 <= time.monotonic() < begin + 60
+
+    assert in_forked_child(check) == 0
 
 
 def test_deadlines_after_the_clock_has_jumped(child: Child) -> None:

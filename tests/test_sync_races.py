@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import struct
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, wait_until_parked
+from conftest import Child, filter_program, wait_until_parked
 
 import runtime
 from runtime import sync
@@ -498,8 +497,7 @@ def uncontended(count: str) -> None:
     load, equal, give = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
     kill, allow = 0x80000000, 0x7FFF0000  # SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW
     steps = [(load, 0, 0, 0), (equal, 2, 0, write), (equal, 1, 0, exit_group), (give, 0, 0, kill), (give, 0, 0, allow)]
-    text = b"".join(struct.pack("HBBI", *step) for step in steps)
-    program = struct.pack("HxxxxxxP", len(steps), ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value)
+    program = filter_program(*steps)
     gil.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     if gil.prctl(22, 2, program) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
         gil.write(1, b"none", 4)
