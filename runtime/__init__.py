@@ -8,21 +8,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
 if TYPE_CHECKING:
-    from runtime.patch import install, installed, uninstall
-    from runtime.scheduler import THREAD_FLAGS, Clone
-    from runtime.thread import Thread
+    from .patch import install, installed, uninstall
+    from .scheduler import THREAD_FLAGS, Clone
+    from .thread import Thread
 
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "uninstall"]
 
 _HOMES = {
-    "THREAD_FLAGS": "runtime.scheduler",
-    "Clone": "runtime.scheduler",
-    "Thread": "runtime.thread",
-    "install": "runtime.patch",
-    "installed": "runtime.patch",
-    "uninstall": "runtime.patch",
+    "THREAD_FLAGS": ".scheduler",
+    "Clone": ".scheduler",
+    "Thread": ".thread",
+    "install": ".patch",
+    "installed": ".patch",
+    "uninstall": ".patch",
 }
 
 if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
@@ -35,7 +35,7 @@ if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
         elif name in _HOMES:
             from importlib import import_module
 
-            value = getattr(import_module(_HOMES[name]), name)
+            value = getattr(import_module(_HOMES[name], __name__), name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value

@@ -23,9 +23,9 @@ from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
-from runtime import native, streams
-from runtime.scheduler import spawn
-from runtime.streams import would_block
+from . import native, streams
+from .scheduler import spawn
+from .streams import would_block
 
 __all__ = ["METHODS", "STAND_INS"]
 

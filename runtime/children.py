@@ -79,7 +79,7 @@ def _in_main_interpreter() -> bool:
 
 def _install() -> None:
     try:
-        from runtime import patch, streams
+        from . import patch, streams
 
         if size := os.environ.get(STACK_SIZE):
             import threading

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.inspection import DtvEntry, Inspection, Module
-from runtime.native import _core, lib
+from .inspection import DtvEntry, Inspection, Module
+from .native import _core, lib
 
 __all__ = ["Comparison", "Part", "compare"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime import native
-from runtime.waits import waiting
+from . import native
+from .waits import waiting
 
 if TYPE_CHECKING:
-    from runtime.thread import Thread
+    from .thread import Thread
 
 __all__ = ["Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
 
@@ -50,7 +50,7 @@ class Scheduler(native.SchedulerBase):
     """
 
     def __init__(self, lwps: int = 1, time_slice: float | None = None) -> None:
-        from runtime.thread import Thread  # which is made of this
+        from .thread import Thread  # which is made of this
 
         self._thread_class = Thread
 

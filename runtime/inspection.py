@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime import native
-from runtime.native import ffi, lib
-from runtime.scheduler import LWP
+from . import native
+from .native import ffi, lib
+from .scheduler import LWP
 
 __all__ = [
     "Dtv",

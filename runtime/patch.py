@@ -15,8 +15,8 @@ from contextvars import Context
 from types import ModuleType
 from typing import Any
 
-from runtime import native, scheduler, sync, thread, tls
-from runtime.scheduler import Scheduler
+from . import native, scheduler, sync, thread, tls
+from .scheduler import Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
@@ -167,7 +167,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = No
         _replace(cls, "__module__", "threading")
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
     if on:
-        from runtime import blocking  # imports much, which other programs may not need
+        from . import blocking  # imports much, which other programs may not need
 
         _replace(threading.Thread, "_lwp_scheduler", on)
         stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)

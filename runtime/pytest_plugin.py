@@ -26,7 +26,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if not early_config.known_args_namespace.lwp:
         return
     try:
-        from runtime import patch
+        from . import patch
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     if not patch.is_installed():
@@ -35,7 +35,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def _counts() -> tuple[int, int, int]:
-    from runtime import scheduler
+    from . import scheduler
 
     found = scheduler.statistics()
     return found.started, found.peak, found.alive

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
-from runtime import limits, native
-from runtime.green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, wait_fd, yield_
-from runtime.native import ffi, lib
-from runtime.waits import Wait, Waiting, waiting
+from . import limits, native
+from .green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, wait_fd, yield_
+from .native import ffi, lib
+from .waits import Wait, Waiting, waiting
 
 __all__ = [
     "LWP",

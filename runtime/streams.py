@@ -15,8 +15,8 @@ import stat
 import sys
 from typing import Any
 
-from runtime import native
-from runtime.sync import RLock
+from . import native
+from .sync import RLock
 
 __all__ = ["STAND_INS", "reopen_stdin", "would_block"]
 

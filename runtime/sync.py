@@ -11,8 +11,8 @@ from collections.abc import Callable
 from time import monotonic as _time
 from typing import Any
 
-from runtime import native
-from runtime.native import BarrierBase, ConditionBase, EventBase, RLock, SemaphoreBase
+from . import native
+from .native import BarrierBase, ConditionBase, EventBase, RLock, SemaphoreBase
 
 __all__ = [
     "Barrier",

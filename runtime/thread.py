@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from runtime import native, scheduler
-from runtime.scheduler import LWP, Scheduler
-from runtime.sync import Event
+from . import native, scheduler
+from .scheduler import LWP, Scheduler
+from .sync import Event
 
 __all__ = ["Thread", "Timer", "current_thread"]
 

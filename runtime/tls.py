@@ -6,21 +6,21 @@ runtime.inspection, compare() from runtime.comparison, variables() from runtime.
 
 from __future__ import annotations
 
-from runtime.native import local
+from .native import local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.comparison import compare
-    from runtime.inspection import inspect, layout
-    from runtime.variables import variables
+    from .comparison import compare
+    from .inspection import inspect, layout
+    from .variables import variables
 
 __all__ = ["compare", "inspect", "layout", "local", "variables"]
 
 _HOMES = {
-    "compare": "runtime.comparison",
-    "inspect": "runtime.inspection",
-    "layout": "runtime.inspection",
-    "variables": "runtime.variables",
+    "compare": ".comparison",
+    "inspect": ".inspection",
+    "layout": ".inspection",
+    "variables": ".variables",
 }
 
 if not TYPE_CHECKING:
@@ -30,7 +30,7 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        value = globals()[name] = getattr(import_module(_HOMES[name], __package__), name)
         return value
 
     def __dir__() -> list[str]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.inspection import Inspection, Module, inspect
-from runtime.scheduler import LWP
+from .inspection import Inspection, Module, inspect
+from .scheduler import LWP
 
 __all__ = ["ModuleVariables", "Variable", "variables"]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from runtime import native
+from . import native
 
 __all__ = ["Wait", "Waiting", "name_of", "waiting"]
 

@@ -19,7 +19,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"runtime.cli.{cmd_name}"), cmd_name)
+        command = getattr(importlib.import_module(f".{cmd_name}", __name__), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
@@ -28,12 +28,11 @@ def version() -> str:
     """The runtime's version, also from a source tree that is not installed."""
     from importlib.metadata import PackageNotFoundError
 
-    import runtime
-
     try:
-        return runtime.__version__
+        from .. import __version__
     except PackageNotFoundError:
         return "(not installed)"
+    return __version__
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
@@ -77,12 +76,12 @@ def _lwp() -> None:
 
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as the program that it runs does."""
-    from runtime.cli.run import Program
+    from .run import Program
 
     try:
         result = _lwp.main(sys.argv[1:] or ["--help"], standalone_mode=False)
         if isinstance(result, Program):
-            importlib.import_module("runtime.native")  # if it can't work here, that is told below
+            importlib.import_module("..native", __name__)  # if it can't work here, that is told below
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:

@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from runtime.cli._output import table
-from runtime.waits import name_of, waiting
+from ..waits import name_of, waiting
+from ._output import table
 
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
 

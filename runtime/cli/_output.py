@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runtime.scheduler import Clone
+from ..scheduler import Clone
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from runtime import limits, native, scheduler
-from runtime.cli import version
+from .. import limits, native, scheduler
+from . import version
 
 __all__ = ["Feature", "doctor", "features"]
 
@@ -191,7 +191,7 @@ def doctor(as_json: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    from runtime.cli import _output
+    from . import _output
 
     console = _output.console(marked=True)
 

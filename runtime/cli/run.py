@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from runtime.children import has_hook, pass_on
+from ..children import has_hook, pass_on
 
 __all__ = ["Program", "run"]
 
@@ -77,8 +77,7 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
     import atexit
     import threading
 
-    import runtime
-    from runtime import scheduler
+    from .. import patch, scheduler
 
     if stack_size is not None:
         threading.stack_size(stack_size)
@@ -91,9 +90,9 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
     if children:
         pass_on(stack_size, lwps, time_slice)
-    runtime.install(green=lwps > 0, lwps=lwps or 1, time_slice=time_slice)
+    patch.install(green=lwps > 0, lwps=lwps or 1, time_slice=time_slice)
     if lwps:
-        from runtime.streams import reopen_stdin
+        from ..streams import reopen_stdin
 
         reopen_stdin()
 
@@ -102,14 +101,14 @@ def _watch(live: bool, patience: float | None) -> None:
     import atexit
     import threading
 
-    from runtime import native, thread
-    from runtime.watchdog import Watchdog, teller
+    from .. import native, thread
+    from ..watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
     tell = teller(os.dup(sys.stderr.fileno()))
     tick = look = None
     if live:
-        from runtime.cli._live import View, note_starts
+        from ._live import View, note_starts
 
         view = View()
         tick, tell = view.refresh, view.tell
@@ -262,7 +261,7 @@ def _print_report() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from runtime import scheduler
+    from .. import scheduler
 
     found = scheduler.statistics()
     table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
@@ -297,7 +296,7 @@ def _print_report() -> None:
 def _record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
     import atexit
 
-    from runtime import recording
+    from .. import recording
 
     file = file.absolute()
     records = file.with_name(file.name + ".records")
@@ -314,7 +313,7 @@ def _make_timeline(records: Path, file: Path) -> None:
     """Does it in another process: what the program has made of this one doesn't matter there."""
     import subprocess
 
-    from runtime import children, recording
+    from .. import children, recording
 
     recording.stop()
     environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
@@ -338,7 +337,7 @@ def _bytes(value: str) -> int:
 def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
-    from runtime.scheduler import MIN_STACK
+    from ..scheduler import MIN_STACK
 
     size = _bytes(value)
     if size < MIN_STACK:

@@ -12,13 +12,13 @@ if not sys.platform.startswith("linux"):
     raise ImportError(f"runtime works on Linux only (clone, futex); this is {sys.platform}")
 if platform.libc_ver()[0] not in ("glibc", ""):
     raise ImportError(f"runtime works with glibc 2.34 or newer; this Python uses {platform.libc_ver()[0]}")
-if find_spec("runtime.native._core") is None:
+if find_spec("._core", __name__) is None:
     raise ImportError(
         f"runtime's C core has not been built for {sys.implementation.cache_tag}: "
         f"`{sys.executable} -m pip install .` in its source tree, or `-e .`, builds it"
     )
 
-from runtime.native import _core
+from . import _core
 
 ffi, lib = _core.ffi, _core.lib
 
@@ -36,41 +36,41 @@ def _calibrate() -> None:
 _calibrate()
 
 if TYPE_CHECKING:
-    from runtime.native._types import LWP as LWP
-    from runtime.native._types import BarrierBase as BarrierBase
-    from runtime.native._types import ConditionBase as ConditionBase
-    from runtime.native._types import EventBase as EventBase
-    from runtime.native._types import RLock as RLock
-    from runtime.native._types import SchedulerBase as SchedulerBase
-    from runtime.native._types import SemaphoreBase as SemaphoreBase
-    from runtime.native._types import ThreadBase as ThreadBase
-    from runtime.native._types import allocate_lock as allocate_lock
-    from runtime.native._types import current_thread as current_thread
-    from runtime.native._types import fd_ready as fd_ready
-    from runtime.native._types import gate_close as gate_close
-    from runtime.native._types import gate_refuse as gate_refuse
-    from runtime.native._types import green_counts as green_counts
-    from runtime.native._types import local as local
-    from runtime.native._types import lock as lock
-    from runtime.native._types import on_scheduler as on_scheduler
-    from runtime.native._types import run_all as run_all
-    from runtime.native._types import running as running
-    from runtime.native._types import set_describe_stuck as set_describe_stuck
-    from runtime.native._types import sleep as sleep
-    from runtime.native._types import stack_size as stack_size
-    from runtime.native._types import thread_is_alive as thread_is_alive
-    from runtime.native._types import thread_join as thread_join
-    from runtime.native._types import thread_make as thread_make
-    from runtime.native._types import thread_setup as thread_setup
-    from runtime.native._types import thread_start as thread_start
-    from runtime.native._types import thread_waited as thread_waited
-    from runtime.native._types import trace_begin as trace_begin
-    from runtime.native._types import trace_end as trace_end
-    from runtime.native._types import wait_fd as wait_fd
-    from runtime.native._types import waits as waits
-    from runtime.native._types import watch_start as watch_start
-    from runtime.native._types import watch_stop as watch_stop
-    from runtime.native._types import yield_ as yield_
+    from ._types import LWP as LWP
+    from ._types import BarrierBase as BarrierBase
+    from ._types import ConditionBase as ConditionBase
+    from ._types import EventBase as EventBase
+    from ._types import RLock as RLock
+    from ._types import SchedulerBase as SchedulerBase
+    from ._types import SemaphoreBase as SemaphoreBase
+    from ._types import ThreadBase as ThreadBase
+    from ._types import allocate_lock as allocate_lock
+    from ._types import current_thread as current_thread
+    from ._types import fd_ready as fd_ready
+    from ._types import gate_close as gate_close
+    from ._types import gate_refuse as gate_refuse
+    from ._types import green_counts as green_counts
+    from ._types import local as local
+    from ._types import lock as lock
+    from ._types import on_scheduler as on_scheduler
+    from ._types import run_all as run_all
+    from ._types import running as running
+    from ._types import set_describe_stuck as set_describe_stuck
+    from ._types import sleep as sleep
+    from ._types import stack_size as stack_size
+    from ._types import thread_is_alive as thread_is_alive
+    from ._types import thread_join as thread_join
+    from ._types import thread_make as thread_make
+    from ._types import thread_setup as thread_setup
+    from ._types import thread_start as thread_start
+    from ._types import thread_waited as thread_waited
+    from ._types import trace_begin as trace_begin
+    from ._types import trace_end as trace_end
+    from ._types import wait_fd as wait_fd
+    from ._types import waits as waits
+    from ._types import watch_start as watch_start
+    from ._types import watch_stop as watch_stop
+    from ._types import yield_ as yield_
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 

@@ -12,11 +12,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from runtime.cli._output import check_plot, plot_option
-from runtime.cli.bench import measure
-from runtime.cli.bench.measure import Failed, Result
-from runtime.cli.bench.operations import Operation, Unavailable, operations
-from runtime.cli.bench.output import plot, show
+from .._output import check_plot, plot_option
+from . import measure
+from .measure import Failed, Result
+from .operations import Operation, Unavailable, operations
+from .output import plot, show
 
 __all__ = ["bench"]
 

@@ -11,7 +11,7 @@ from gevent.local import local
 from gevent.lock import RLock, Semaphore
 from gevent.thread import allocate_lock as Lock  # a class, but for its name
 
-from runtime.cli.bench.operations import Unavailable
+from .operations import Unavailable
 
 __all__ = ["Event", "Lock", "RLock", "Semaphore", "Thread", "local", "take_turns"]
 

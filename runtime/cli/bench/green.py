@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from threading import stack_size
 
-import runtime
-from runtime.cli.bench.operations import Unavailable
-from runtime.scheduler import Scheduler, yield_
-from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
-from runtime.thread import current_thread
-from runtime.tls import local
+from ... import Thread as OurThread
+from ...scheduler import Scheduler, yield_
+from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from ...thread import current_thread
+from ...tls import local
+from .operations import Unavailable
 
 __all__ = [
     "Barrier",
@@ -30,7 +30,7 @@ _scheduler = Scheduler()
 _scheduler._lend()
 
 
-class Thread(runtime.Thread):
+class Thread(OurThread):
     _lwp_scheduler = _scheduler
 
 

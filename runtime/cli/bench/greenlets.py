@@ -6,7 +6,7 @@ from typing import Any
 
 import greenlet
 
-from runtime.cli.bench.operations import Unavailable
+from .operations import Unavailable
 
 __all__ = ["take_turns"]
 

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from runtime.cli.bench.operations import Figures, Operation, Unavailable, WrongResult, operations
+from .operations import Figures, Operation, Unavailable, WrongResult, operations
 
 __all__ = ["GREEN", "OURS", "Failed", "Result", "compare", "machine", "rounds"]
 
-OURS = "runtime.cli.bench.ours"
-GREEN = "runtime.cli.bench.green"
+OURS = f"{__package__}.ours"
+GREEN = f"{__package__}.green"
 #: For libraries that don't have threading's names: what has, as far as it goes.
-STAND_INS = {"greenlet": "runtime.cli.bench.greenlets", "gevent": "runtime.cli.bench.gevents"}
+STAND_INS = {"greenlet": f"{__package__}.greenlets", "gevent": f"{__package__}.gevents"}
 PATIENCE = 120  # seconds for a round
 
 

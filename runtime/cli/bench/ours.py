@@ -2,11 +2,11 @@
 
 from threading import stack_size
 
-from runtime import Thread
-from runtime.scheduler import keep_warm
-from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
-from runtime.thread import current_thread
-from runtime.tls import local
+from ... import Thread
+from ...scheduler import keep_warm
+from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from ...thread import current_thread
+from ...tls import local
 
 __all__ = [
     "Barrier",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from runtime.cli._output import console, save_plot, size, table, time
-from runtime.cli.bench.measure import Result
+from .._output import console, save_plot, size, table, time
+from .measure import Result
 
 __all__ = ["plot", "show"]
 

@@ -31,7 +31,7 @@ class _Demos(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in DEMOS:
             return None
-        command = import_module(f"runtime.cli.demo.{cmd_name}").command
+        command = import_module(f".{cmd_name}", __name__).command
         assert isinstance(command, click.Command)
         return command
 

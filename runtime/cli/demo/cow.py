@@ -16,8 +16,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from runtime.cli._output import check_plot, console, json_option, plot_option, print_json, save_plot, table, time
-from runtime.native import lib
+from ...native import lib
+from .._output import check_plot, console, json_option, plot_option, print_json, save_plot, table, time
 
 KINDS = ("fork", "vfork", "clone(CLONE_VM)", "thread")  # in the order of enum cost_kind
 SIZES = (10, 30, 100, 300, 1000)  # MB touched, as far as --max-mb goes

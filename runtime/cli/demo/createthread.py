@@ -12,9 +12,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from runtime.cli._output import console, json_option, print_json, size, table
-from runtime.native import ffi, lib, thread_pointer
-from runtime.scheduler import STEP_NAMES, Context, Step, record_steps, spawn
+from ...native import ffi, lib, thread_pointer
+from ...scheduler import STEP_NAMES, Context, Step, record_steps, spawn
+from .._output import console, json_option, print_json, size, table
 
 #: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
 STACK = 320 * 1024

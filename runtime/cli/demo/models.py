@@ -11,12 +11,11 @@ from typing import Any
 
 import click
 
-import runtime
-from runtime import scheduler
-from runtime.cli._output import console, json_option, print_json, table
-from runtime.cli._output import time as duration
-from runtime.scheduler import Scheduler
-from runtime.sync import Barrier, Event
+from ... import Thread, scheduler
+from ...scheduler import Scheduler
+from ...sync import Barrier, Event
+from .._output import console, json_option, print_json, table
+from .._output import time as duration
 
 TURNS = 2_000  # for the cost of one
 BLOCKED = 0.1  # seconds
@@ -25,10 +24,10 @@ BLOCKED = 0.1  # seconds
 MODELS = {"1:1": 0, "green, 1 LWP": 1, "green, 2 LWPs": 2}
 
 
-def together(lwps: int, *targets: Callable[[], object]) -> list[runtime.Thread]:
+def together(lwps: int, *targets: Callable[[], object]) -> list[Thread]:
     """Runs each in a thread of the model until all have ended."""
     green = Scheduler(lwps) if lwps else None
-    threads = [runtime.Thread(target=target, scheduler=green) for target in targets]
+    threads = [Thread(target=target, scheduler=green) for target in targets]
     for thread in threads:
         thread.start()
     if green:

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-import runtime
-from runtime.cli._output import console, json_option, print_json, table
+from ... import Thread
+from .._output import console, json_option, print_json, table
 
 SHOWN = 20  # rows of the table; --json has all
 
@@ -40,8 +40,8 @@ def run(count: int) -> dict[str, Any]:
             step.wait()  # all have read, all are alive
             step.wait()  # we have looked at them
 
-    threads = [runtime.Thread(target=body, args=(number,)) for number in range(count)]
-    started: list[runtime.Thread] = []
+    threads = [Thread(target=body, args=(number,)) for number in range(count)]
+    started: list[Thread] = []
     try:
         for thread in threads:
             thread.start()

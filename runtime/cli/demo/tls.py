@@ -10,9 +10,9 @@ from typing import Any
 import click
 from rich.table import Table
 
-from runtime.cli._output import console, json_option, print_json, table
-from runtime.native import ffi, lib, thread_pointer
-from runtime.scheduler import LWP, spawn
+from ...native import ffi, lib, thread_pointer
+from ...scheduler import LWP, spawn
+from .._output import console, json_option, print_json, table
 
 
 def place(pointer: Any) -> dict[str, int]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from runtime.cli._output import console, flag_names, flags_line, json_option, print_json, table
-from runtime.scheduler import Clone, spawn
+from ...scheduler import Clone, spawn
+from .._output import console, flag_names, flags_line, json_option, print_json, table
 
 BEFORE, AFTER = b"hello from parent", b"hello from child"
 STATUS = 7  # any: to be found again as the exit status

@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from runtime.cli.stress._run import Mix
-    from runtime.cli.stress._watch import Failure
+    from ._run import Mix
+    from ._watch import Failure
 
 __all__ = ["THEMES", "load", "stress"]
 
@@ -44,10 +44,10 @@ _ROUND = 5  # seconds that a mix runs in one process when there is time for seve
 
 def load() -> dict[str, Mix]:
     """All mixes by name, in the order of their themes."""
-    from runtime.cli.stress._run import MIXES
+    from ._run import MIXES
 
     for theme in (*THEMES, BROKEN):
-        import_module(f"runtime.cli.stress.{theme}")
+        import_module(f".{theme}", __name__)
     return MIXES
 
 
@@ -67,7 +67,7 @@ def _chosen(only: str | None) -> list[Mix]:
 
 
 def _list() -> None:
-    from runtime.cli._output import console, table
+    from .._output import console, table
 
     rows = table("theme", "mix", "what", fixed=("theme", "mix"))
     last = ""
@@ -174,7 +174,7 @@ def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from runtime.cli.stress._watch import watch
+    from ._watch import watch
 
     console = Console(highlight=False, markup=False, emoji=False, quiet=quiet)
     rounds = max(1, round(seconds / len(chosen) / _ROUND))

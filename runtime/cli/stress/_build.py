@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from runtime.cli.stress._run import LeftOut
+from ._run import LeftOut
 
 __all__ = ["build"]
 

@@ -8,9 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from runtime.cli.stress import load
-from runtime.cli.stress._journal import Journal
-from runtime.cli.stress._run import Run
+from . import load
+from ._journal import Journal
+from ._run import Run
 
 
 def main(name: str, seed: str, seconds: str, patience: str, journal: str) -> None:

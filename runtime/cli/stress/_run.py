@@ -20,9 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from runtime import Thread, scheduler
-from runtime.cli.stress._journal import Journal
-from runtime.native import ffi, lib
+from ... import Thread, scheduler
+from ...native import ffi, lib
+from ._journal import Journal
 
 __all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker", "check", "mix"]
 

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.children import python_path
-from runtime.cli.stress._journal import Journal
-from runtime.cli.stress._run import FAILED, LEFT_OUT, Mix
+from ...children import python_path
+from ._journal import Journal
+from ._run import FAILED, LEFT_OUT, Mix
 
 __all__ = ["Failure", "Outcome", "watch"]
 

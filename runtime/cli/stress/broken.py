@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 
-from runtime import sync
-from runtime.cli.stress._run import Run, Worker, mix
-from runtime.cli.stress.sync import hammer
+from ... import sync
+from ._run import Run, Worker, mix
+from .sync import hammer
 
 
 class _NoLock:

@@ -7,9 +7,9 @@ import threading
 import time
 import weakref
 
-from runtime import Thread, sync
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import spawn, statistics
+from ... import Thread, sync
+from ...scheduler import spawn, statistics
+from ._run import Run, Worker, check, mix
 
 
 @mix

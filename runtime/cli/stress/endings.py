@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-import runtime
-from runtime import Clone, Thread, scheduler, sync
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import spawn
+from ... import Clone, Thread, install, scheduler, sync
+from ...scheduler import spawn
+from ._run import Run, Worker, check, mix
 
 
 class _AtExit:
@@ -123,7 +122,7 @@ def end(seed: int, out: Callable[[str], object]) -> int:
         finished.append(1)
 
     if chance.randrange(3) == 0:
-        runtime.install()
+        install()
     if chance.randrange(3) == 0:
         scheduler.keep_warm(chance.choice((1, 3, 30)))
     for _ in range(chance.choice((1, 5, 30))):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from signal import SIGCHLD
 
-from runtime import Clone, Thread, scheduler, sync
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.cli.stress.threads import stack_size, thread_flags
-from runtime.scheduler import LWP, spawn
+from ... import Clone, Thread, scheduler, sync
+from ...scheduler import LWP, spawn
+from ._run import Run, Worker, check, mix
+from .threads import stack_size, thread_flags
 
 
 def _in_child(lost: list[LWP], ours: bool, again: int = 1) -> None:

@@ -8,9 +8,9 @@ import re
 import time
 from pathlib import Path
 
-from runtime.cli.stress._run import LeftOut, Run, Worker, check, mix
-from runtime.cli.stress.threads import stack_size
-from runtime.scheduler import spawn
+from ...scheduler import spawn
+from ._run import LeftOut, Run, Worker, check, mix
+from .threads import stack_size
 
 
 def _ids(tid: str) -> list[str]:

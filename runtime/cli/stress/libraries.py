@@ -8,10 +8,10 @@ import os
 import shutil
 from typing import Any
 
-from runtime import sync
-from runtime.cli.stress._build import build
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import spawn
+from ... import sync
+from ...scheduler import spawn
+from ._build import build
+from ._run import Run, Worker, check, mix
 
 _SOURCE = """
 #define MODEL __attribute__((tls_model("%s")))

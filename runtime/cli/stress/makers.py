@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import runtime
-from runtime import Thread, sync, tls
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import spawn
+from ... import Thread, patch, sync, tls
+from ...scheduler import spawn
+from ._run import Run, Worker, check, mix
 
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
@@ -70,7 +69,7 @@ def makers(run: Run) -> None:
         lambda target: _by_thread(Thread, target),
         lambda target: _by_thread(threading.Thread, target),
         lambda target: _by_underscore(_thread.start_new_thread, target),
-        lambda target: _by_underscore(runtime.patch._start_new_thread, target),
+        lambda target: _by_underscore(patch._start_new_thread, target),
         _by_pthread,
     ]
 

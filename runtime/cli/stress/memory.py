@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
-from runtime import Thread
-from runtime.cli.stress._build import build
-from runtime.cli.stress._run import LeftOut, Run, Worker, check, mix
-from runtime.scheduler import spawn
+from ... import Thread
+from ...scheduler import spawn
+from ._build import build
+from ._run import LeftOut, Run, Worker, check, mix
 
 _SOURCE = """
 #include <pthread.h>

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from runtime import Clone, Thread, installed, sync
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import spawn
+from ... import Clone, Thread, installed, sync
+from ...scheduler import spawn
+from ._run import Run, Worker, check, mix
 
 
 class _Interrupted(Exception):

@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import runtime
-from runtime import Thread, sync
-from runtime.cli.stress._run import Run, Worker, check, mix
+from ... import Thread, installed, sync
+from ._run import Run, Worker, check, mix
 
 _CROWDS = (4, 12, 12, 40, 100)  # on two cores the last is fifty times too many
 
@@ -525,7 +524,7 @@ def barrier_break(run: Run) -> None:
 def queues(run: Run) -> None:
     """queue.Queue, LifoQueue and PriorityQueue on our primitives: nothing is lost, join() returns."""
     crowd = max(4, run.random.choice(_CROWDS))
-    with runtime.installed():
+    with installed():
         kinds: list[Callable[[int], queue.Queue[Any]]] = [queue.Queue, queue.LifoQueue, queue.PriorityQueue]
         items = run.random.choice(kinds)(run.random.choice((0, 1, 10)))
     consumers = crowd // 2

@@ -7,8 +7,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from runtime import installed, sync
-from runtime.cli.stress._run import Run, Worker, check, mix
+from ... import installed, sync
+from ._run import Run, Worker, check, mix
 
 
 @mix

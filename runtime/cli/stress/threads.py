@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from runtime import THREAD_FLAGS, Clone, Thread, sync, tls
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.scheduler import LWP, MIN_STACK, spawn, statistics
-from runtime.thread import Timer
+from ... import THREAD_FLAGS, Clone, Thread, sync, tls
+from ...scheduler import LWP, MIN_STACK, spawn, statistics
+from ...thread import Timer
+from ._run import Run, Worker, check, mix
 
 # What a thread may do without, what it may have more, and what makes a process of it.
 _LESS = (Clone.FS, Clone.FILES, Clone.SYSVSEM)

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from runtime import scheduler
-from runtime.cli.stress._run import Run, Worker, check, mix
-from runtime.cli.stress.threads import stack_size, thread_flags
-from runtime.scheduler import THREAD_FLAGS, spawn
+from ... import scheduler
+from ...scheduler import THREAD_FLAGS, spawn
+from ._run import Run, Worker, check, mix
+from .threads import stack_size, thread_flags
 
 _SET_SLACK, _GET_SLACK = 29, 30  # prctl(2)
 _libc = ctypes.CDLL(None)

@@ -37,23 +37,23 @@ def tls(count: int | None, diff: bool, module: str | None, as_json: bool, svg: P
     """
     if sum((count is not None, diff, module is not None)) > 1:
         raise click.UsageError("--threads, --diff and --variables are three views: ask for one")
-    from runtime.cli.tls import _output
+    from . import _output
 
     facts: Any
     status = 0
     with _output.parked(count or 1) as threads:
         if diff:
-            from runtime.cli.tls.diff import difference
+            from .diff import difference
 
             with _output.parked(1, threading.Thread) as (pthread,):
                 facts, pictures = difference(pthread, threads[0])
             status = 1 if facts.unexplained else 0
         elif module is not None:
-            from runtime.cli.tls.variables import listing
+            from .variables import listing
 
             facts, pictures = listing(threads[0], None if module == _ALL else module)
         else:
-            from runtime.cli.tls import map
+            from . import map
 
             facts, pictures = map.side_by_side(threads) if count else map.one(threads[0])
     _output.show(facts, pictures, as_json, svg, html)

@@ -16,9 +16,9 @@ import click
 from rich.console import Console, RenderableType
 from rich.terminal_theme import SVG_EXPORT_THEME
 
-import runtime
-from runtime.cli._output import console
-from runtime.native import lib
+from ... import Thread
+from ...native import lib
+from .._output import console
 
 WIDTH = 110  # columns of a picture in a file
 
@@ -37,7 +37,7 @@ def parked(count: int, make: Callable[..., threading.Thread] | None = None) -> I
     threads: list[threading.Thread] = []
     try:
         for number in range(1, count + 1):
-            thread = (make or runtime.Thread)(target=body, name=f"thread {number}")
+            thread = (make or Thread)(target=body, name=f"thread {number}")
             thread.start()
             threads.append(thread)
         for _ in threads:

@@ -10,10 +10,10 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runtime.cli._output import table
-from runtime.cli.tls.map import signed
-from runtime.comparison import Comparison, Part, compare
-from runtime.inspection import inspect
+from ...comparison import Comparison, Part, compare
+from ...inspection import inspect
+from .._output import table
+from .map import signed
 
 
 def difference(pthread: threading.Thread, ours: threading.Thread) -> tuple[Comparison, list[RenderableType]]:

@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runtime import inspection
-from runtime.cli._output import size, table
-from runtime.inspection import Field, Inspection, Segment
+from ... import inspection
+from ...inspection import Field, Inspection, Segment
+from .._output import size, table
 
 _STACK_ROWS = 8
 _BLOCK_ROWS = 26  # about: what is smaller than a row has one all the same

@@ -11,10 +11,10 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from runtime.cli._output import table
-from runtime.cli.tls.map import signed
-from runtime.inspection import Inspection, inspect
-from runtime.variables import ModuleVariables, variables
+from ...inspection import Inspection, inspect
+from ...variables import ModuleVariables, variables
+from .._output import table
+from .map import signed
 
 
 def listing(thread: threading.Thread, module: str | None) -> tuple[dict[str, Any], list[RenderableType]]:

@@ -22,8 +22,8 @@ def trace(records: Path, file: Path) -> int:
       .json         Chrome's trace format, for ui.perfetto.dev, chrome://tracing and trace_processor
       .svg, .html   a picture
     """
-    from runtime.cli.trace import _drawing, _perfetto
-    from runtime.trace import read
+    from ...trace import read
+    from . import _drawing, _perfetto
 
     writers = {".json": _perfetto.write, ".svg": _drawing.write_svg, ".html": _drawing.write_html}
     if file.suffix not in writers:

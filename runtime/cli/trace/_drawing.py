@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TextIO
 
-from runtime.trace import Span, State, Timeline, Track
+from ...trace import Span, State, Timeline, Track
 
 __all__ = ["write_html", "write_svg"]
 
