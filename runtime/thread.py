@@ -177,7 +177,7 @@ def _tstate_lock(thread: Any) -> _Ending | None:
     global _asked_for_lock
     _asked_for_lock = True
     ending: _Ending = thread.__dict__.setdefault("_tstate_lock", _Ending(lwp))
-    if not thread._daemonic and lwp.is_alive():
+    if not thread.daemon and lwp.is_alive():
         with _private._shutdown_locks_lock:
             _private._shutdown_locks.add(ending)  # where who asks for the lock expects it
     return ending

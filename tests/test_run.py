@@ -314,6 +314,26 @@ last = Last() if sys.version_info >= (3, 12) else None  # before, it is made, an
         "sys.exit(5)\n",
         5,
     ),
+    "daemon-by-its-class": Case(
+        THREAD + "import atexit\n"
+        "class Saver(threading.Thread):\n"
+        "    daemon = True\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.stop = threading.Event()\n"
+        "        atexit.register(self.stop.set)\n"  # after the end of threads that are no daemons
+        "    def run(self):\n"
+        "        print(threading.Thread().daemon, flush=True)\n"
+        "        up.release()\n"
+        "        self.stop.wait()\n"
+        "class Asked(Saver):\n"
+        "    daemon = property(lambda self: True)\n"
+        "up = threading.Semaphore(0)\n"
+        "for kind in (Saver, Asked):\n"
+        "    kind().start()\n"
+        "    up.acquire()\n",
+        out="True\nTrue\n",
+    ),
     "names": Case(
         THREAD + "def f():\n"
         "    me = threading.current_thread()\n"

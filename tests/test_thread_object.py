@@ -121,6 +121,29 @@ def test_daemon_and_stderr_are_those_of_the_moment(monkeypatch: pytest.MonkeyPat
     assert seen == [True, False, here, None, None]
 
 
+def daemon_by_its_class() -> None:
+    class Says(runtime.Thread):
+        daemon = True
+
+    class Asks(runtime.Thread):
+        daemon: Any = property(lambda self: self.name == "asked")
+
+    def work() -> None:
+        print(threading.current_thread().name, runtime.Thread().daemon, flush=True)
+        done.release()
+        sync.Event().wait()
+
+    done = sync.Semaphore(0)
+    for thread in (Says(name="says", target=work), Asks(name="asked", target=work)):
+        thread.start()
+        done.acquire()
+
+
+def test_a_class_says_whether_its_threads_are_daemons(child: Child) -> None:
+    """Then the end of the program does not wait for them, and theirs are daemons too."""
+    assert child(daemon_by_its_class, timeout=20).stdout == "says True\nasked True\n"
+
+
 def replace(name: str) -> None:
     calls = []
     before: Any = getattr(runtime.Thread, name)

@@ -9,13 +9,15 @@
 #include "steps.h"
 
 /* Interned names, and what thread.py hands over once. */
-static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemonic,
+static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemon,
+    *name_daemonic,
     *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
     *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name, *name_property;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
 static PyObject *usual_name;      /* ... and `name`: the property */
+static PyObject *usual_daemon;    /* ... and `daemon` */
 static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
 static PyObject *stock_current_thread, *check_options, *signature;
 
@@ -32,6 +34,7 @@ static const struct {
     {&name_name, "_name"},
     {&name_number, "_number"},
     {&name_target_name, "_target_name"},
+    {&name_daemon, "daemon"},
     {&name_daemonic, "_daemonic"},
     {&name_stderr, "_stderr"},
     {&name_stack_size, "_lwp_stack_size"},
@@ -91,12 +94,25 @@ static int set_name(PyObject *self, PyObject *name, PyObject *target)
     return 0;
 }
 
+/* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
+ * 3.12, start() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
+ * Python, and returns `_daemonic`. */
+static PyObject *daemon_of(PyObject *thread)
+{
+    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_daemon);
+
+    if (!property)
+        PyErr_Clear(); /* the thread itself says why */
+    Py_XDECREF(property);
+    return PyObject_GetAttr(thread, property == usual_daemon ? name_daemonic : name_daemon);
+}
+
 /* False is what the class says. */
 static int set_daemonic(PyObject *self, PyObject *daemon)
 {
     if (daemon != Py_None)
         return daemon == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, daemon);
-    PyObject *creator = current_thread(), *its = creator ? PyObject_GetAttr(creator, name_daemonic) : NULL;
+    PyObject *creator = current_thread(), *its = creator ? daemon_of(creator) : NULL;
     int result = !its ? -1 : its == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, its);
     Py_XDECREF(creator);
     Py_XDECREF(its);
@@ -291,11 +307,11 @@ static int read_options(PyObject *thread, struct options *o)
     PyObject *size = PyObject_GetAttr(thread, name_stack_size);
     PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
     PyObject *scheduler = some ? PyObject_GetAttr(thread, name_scheduler) : NULL;
-    PyObject *daemonic = scheduler ? PyObject_GetAttr(thread, name_daemonic) : NULL;
-    int daemon = daemonic ? PyObject_IsTrue(daemonic) : -1;
+    PyObject *daemon = scheduler ? daemon_of(thread) : NULL;
+    int is_daemon = daemon ? PyObject_IsTrue(daemon) : -1;
 
-    if (daemon >= 0) {
-        o->waited = !daemon;
+    if (is_daemon >= 0) {
+        o->waited = !is_daemon;
         o->stack_size = size == Py_None ? default_stack_size() : PyLong_AsSize_t(size);
         o->flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
         o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* who made it keeps it alive */
@@ -303,7 +319,7 @@ static int read_options(PyObject *thread, struct options *o)
     Py_XDECREF(size);
     Py_XDECREF(some);
     Py_XDECREF(scheduler);
-    Py_XDECREF(daemonic);
+    Py_XDECREF(daemon);
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -534,10 +550,13 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
         return NULL;
     }
-    PyObject *property = PyObject_GetAttr(type, name_property);
-    if (!property)
+    PyObject *name = PyObject_GetAttr(type, name_property), *daemon = name ? PyObject_GetAttr(type, name_daemon) : NULL;
+    if (!daemon) {
+        Py_XDECREF(name);
         return NULL;
-    Py_XSETREF(usual_name, property);
+    }
+    Py_XSETREF(usual_name, name);
+    Py_XSETREF(usual_daemon, daemon);
     Py_XSETREF(threading_names, Py_NewRef(dict));
     Py_XSETREF(sys_names, Py_NewRef(sys_dict));
     Py_XSETREF(usual_stderr, Py_NewRef(usual));
