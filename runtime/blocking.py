@@ -1,8 +1,9 @@
 """Calls of the standard library that block, for threads on a scheduler: they leave the LWP to the others.
 
-A call that would block waits first, by wait_fd(), until it won't.  In a thread that has its LWP to itself each is the
+A call that would block waits first, by wait_fd(), until it won't.  One that is ready at once lets others run when its
+thread has kept the LWP for a millisecond (native.may_block()).  In a thread that has its LWP to itself each is the
 stock call.  `install(green=True)` puts them in their places: STAND_INS wherever a module has the stock one, METHODS in
-the classes.  Open files on pipes are in `runtime.streams`.  What is in neither blocks the LWP: files on disks, opening
+the classes.  Open files on pipes are in streams.py.  What is in neither blocks the LWP: files on disks, opening
 a named pipe, signal.pause, os.waitid, os.wait3, os.wait4, C code of others, the stock locks in C code.
 """
 
@@ -34,7 +35,7 @@ STAND_INS: list[tuple[Any, Any]] = [(time.sleep, native.sleep), *streams.STAND_I
 #: (class, name of the method, what stands in for it)
 METHODS: list[tuple[type[Any], str, Any]] = []
 
-_on_scheduler = native.on_scheduler
+_may_block = native.may_block
 _IN, _OUT = select.POLLIN, select.POLLOUT
 
 
@@ -44,7 +45,7 @@ def _stands_in_for(stock: Any) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         @wraps(stock)
         def call(*args: Any, **kwargs: Any) -> Any:
-            return function(*args, **kwargs) if _on_scheduler() else stock(*args, **kwargs)
+            return function(*args, **kwargs) if _may_block() else stock(*args, **kwargs)
 
         STAND_INS.append((stock, call))
         return call
@@ -66,7 +67,7 @@ def _replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
 def _method(stock: Any, function: Any) -> Any:
     @wraps(stock)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(stock, self, *args, **kwargs) if _on_scheduler() else stock(self, *args, **kwargs)
+        return function(stock, self, *args, **kwargs) if _may_block() else stock(self, *args, **kwargs)
 
     return method
 
@@ -144,7 +145,7 @@ def _write(fd: int, data: Any, /) -> int:
         return _stock_write(fd, data)  # says it
     written = 0
     with view as rest:
-        while written < len(rest):  # a pipe that is ready takes so much without blocking (pipe(7))
+        while written < len(rest) and _may_block():  # a pipe that is ready takes so much without blocking (pipe(7))
             _wait(fd, _OUT, _Patience(None))
             written += _stock_write(fd, rest[written : written + select.PIPE_BUF])
     return written
@@ -201,7 +202,7 @@ else:
         """Of multiprocessing's locks and queues."""
 
         def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-            if not _on_scheduler() or not block:
+            if not _may_block() or not block:
                 return bool(super().acquire(block, timeout))
             return bool(_ask(partial(super().acquire, False), _Patience(timeout)))
 
@@ -287,7 +288,7 @@ def _socket_sendall(stock: Any, self: socket.socket, data: Any, flags: int = 0, 
         return stock(self, data, flags)  # type: ignore[no-any-return]
     patience, sent = _Patience(timeout), 0
     with memoryview(data) as view, view.cast("B") as rest:
-        while sent < len(rest):
+        while sent < len(rest) and _may_block():
             sent += _send(partial(_send_flagged, self, rest[sent:], flags), self, patience)
 
 
@@ -481,7 +482,7 @@ class _Poll:
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """timeout: milliseconds; None or a negative one has no end."""
-        if not _on_scheduler():
+        if not _may_block():
             return self._stock.poll(timeout)
         if not (found := self._stock.poll(0)) and timeout != 0:
             _wait_for_any(self._registered, None if timeout is None or timeout < 0 else timeout / 1000)
@@ -528,7 +529,7 @@ class _Epoll:
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """timeout: seconds; None or a negative one has no end."""
-        if not _on_scheduler() or timeout == 0:
+        if not _may_block() or timeout == 0:
             return self._stock.poll(timeout, maxevents)
         patience = _Patience(None if timeout is None or timeout < 0 else timeout)
         while not (found := self._stock.poll(0, maxevents)) and patience.left() != 0:

@@ -32,7 +32,7 @@ def would_block(fd: int) -> bool:
 class _Raw(io.FileIO):
     def _wait(self, events: int) -> None:
         """Until nothing of that would block; another thread may have been quicker when it had its turn."""
-        if native.on_scheduler():
+        if native.may_block():
             while not native.fd_ready(self.fileno(), events) and would_block(self.fileno()):
                 native.wait_fd(self.fileno(), events)
 
@@ -47,7 +47,7 @@ class _Raw(io.FileIO):
         return super().read(size)
 
     def readall(self) -> Any:
-        if not native.on_scheduler():
+        if not native.may_block():
             return super().readall()
         parts = []
         while part := self.read(1 << 16):
@@ -55,7 +55,7 @@ class _Raw(io.FileIO):
         return b"".join(parts) if parts or part is not None else None
 
     def write(self, data: Any, /) -> Any:
-        if not native.on_scheduler() or not would_block(self.fileno()):
+        if not native.may_block() or not would_block(self.fileno()):
             return super().write(data)
         written = 0
         with memoryview(data) as view, view.cast("B") as rest:
@@ -179,7 +179,7 @@ _stock_input = input
 
 
 def _input(prompt: object = "", /) -> str:
-    if not native.on_scheduler() or type(getattr(sys.stdin, "buffer", None)) is not _Reader or sys.stdout is None:
+    if not native.may_block() or type(getattr(sys.stdin, "buffer", None)) is not _Reader or sys.stdout is None:
         return _stock_input(prompt)
     sys.audit("builtins.input", prompt)
     if sys.stderr is not None:

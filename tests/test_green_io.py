@@ -281,6 +281,78 @@ def test_what_blocks_lets_others_run(name: str, main: bool, lwps: int, child: Ch
     assert result.stderr == ""
 
 
+READY = {
+    "select": "select.select([late], [], [])",
+    "select that only looks": "select.select([late], [], [], 0)",
+    "poll": "poll.poll()",
+    "epoll": "epoll.poll()",
+    "DefaultSelector": "selector.select()",
+    "recv": "late.recv(1, socket.MSG_PEEK)",
+    "recv that only looks": "unblocked.recv(1, socket.MSG_PEEK)",
+    "send": "late.send(b'')",
+    "os.read": "os.read(zeros, 1)",
+    "os.write": "os.write(sink, b'.')",
+    "a file": "file.read(1)",
+    "waitpid": "os.waitpid(pid, os.WNOHANG)",
+}
+
+
+@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("main", [False, True], ids=["a green thread", "the main thread"])
+def test_what_is_ready_at_once_lets_others_run(name: str, main: bool, child: Child) -> None:
+    """A loop around a call that never waits: one who sleeps, and one who waits for a file, have their turns."""
+
+    def blocks(text: str, main: bool) -> None:
+        runtime.install(green=True)
+        import select
+        import selectors
+        import socket
+        import subprocess
+
+        late, other = socket.socketpair()
+        other.send(b".")
+        unblocked = socket.socket(fileno=os.dup(late.fileno()))
+        unblocked.settimeout(0)
+        poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
+        for each in (poll, epoll, selector):
+            each.register(late, 1)
+        zeros = os.open("/dev/zero", os.O_RDONLY)
+        sink = os.open("/dev/null", os.O_WRONLY)
+        file = os.fdopen(os.dup(zeros), "rb", 0)
+        process = subprocess.Popen(["cat"], stdin=-1, stdout=-1)
+        pid = process.pid
+        come: list[str] = []
+
+        def sleep() -> None:
+            time.sleep(0.01)
+            come.append("slept")
+
+        def read() -> None:
+            come.append(os.read(process.stdout.fileno(), 1).decode())  # type: ignore[union-attr]
+
+        def block() -> None:
+            call = compile(text, name, "eval")
+            process.stdin.write(b".")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            while len(come) < 2:
+                eval(call, names)
+
+        name, names = "<ready>", {**globals(), **locals()}
+        threads = [threading.Thread(target=target) for target in (sleep, read)]
+        if not main:
+            threads.append(threading.Thread(target=block))
+        for thread in threads:
+            thread.start()
+        if main:
+            block()
+        for thread in threads:
+            thread.join()
+        process.communicate()
+        print(*sorted(come))
+
+    assert child(blocks, READY[name], main).stdout == ". slept\n"
+
+
 def test_threads_share_an_open_pipe(child: Child) -> None:
     def share() -> None:
         """The lock that a buffered file has in C is no place where green threads could meet."""

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from ._types import green_counts as green_counts
     from ._types import local as local
     from ._types import lock as lock
-    from ._types import on_scheduler as on_scheduler
+    from ._types import may_block as may_block
     from ._types import run_all as run_all
     from ._types import running as running
     from ._types import set_describe_stuck as set_describe_stuck

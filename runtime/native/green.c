@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#define LONG_TURN 1000000 /* ns: see green_turn_is_over() */
 enum { SHARE = 64 }; /* of so many wake-ups one reaches for a sleeper with an LWP of its own too */
 
 /* ---- the queue --------------------------------------------------------------------------------------------------- */
@@ -79,6 +80,7 @@ static void leave(struct scheduler *s, struct green *me)
 {
     struct carrier *c = me->carrier;
 
+    me->asked = 0;
     if (me == &c->base) {
         carry(c);
         return;
@@ -143,6 +145,28 @@ void green_yield(void)
     park_light_lock(&me->scheduler->lock);
     queue_push(me->scheduler, me);
     leave(me->scheduler, me);
+}
+
+void green_end_turn(void)
+{
+    struct green *me = park_green;
+
+    park_light_lock(&me->scheduler->lock);
+    me->scheduler->turns = -1; /* its carrier looks at the clock and for files first */
+    queue_push(me->scheduler, me);
+    leave(me->scheduler, me);
+}
+
+int green_turn_is_over(void)
+{
+    struct green *me = park_green;
+
+    if (!me)
+        return 0;
+    int64_t now = park_now();
+    if (!me->asked)
+        me->asked = now;
+    return now - me->asked >= LONG_TURN;
 }
 
 void *green_native(void)

@@ -27,6 +27,7 @@ struct green {
     struct carrier *carrier; /* that it is in, or was last */
     atomic_int tid;          /* its LWP's; 0 before the first turn */
     void *sp, *tp;           /* where it goes on */
+    int64_t asked;           /* when it first called green_turn_is_over() in this turn; 0: it hasn't */
     struct green *next;      /* in the queue */
     struct sleeper sleeper;
     struct timer timer;
@@ -44,6 +45,12 @@ _Noreturn void green_end(void);
 
 /* Lets the others of its scheduler go first; in a thread that has none, sched_yield(2). */
 void green_yield(void);
+
+/* Whether the caller has kept its LWP for a millisecond since it first called this in its turn: then it is to call
+ * green_end_turn(), which yields also to those whose timer is due or whose file is ready.  For calls that are ready at once and so
+ * never sleep: a loop around one would starve all others. */
+int green_turn_is_over(void);
+void green_end_turn(void);
 
 /* Sleeps until one of the events (poll.h's) is there at the descriptor, which *found says, or HUP or ERR.  0, ETIMEDOUT, EINTR, or
  * why it can't be waited for (poll(2), epoll_ctl(2)).  What is always ready, as files are, is so at once. */

@@ -266,11 +266,18 @@ static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t co
     return PyBool_FromLong(poll(&one, 1, 0) != 0);
 }
 
-static PyObject *on_scheduler(PyObject *module, PyObject *unused)
+static PyObject *may_block(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return PyBool_FromLong(park_green != NULL);
+    if (!park_green)
+        Py_RETURN_FALSE;
+    if (green_turn_is_over()) {
+        Py_BEGIN_ALLOW_THREADS
+        green_end_turn();
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_TRUE;
 }
 
 static PyObject *set_describe_stuck(PyObject *module, PyObject *function)
@@ -385,7 +392,9 @@ static PyMethodDef functions[] = {
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
     {"fd_ready", (PyCFunction)(void (*)(void))fd_ready, METH_FASTCALL,
      "(fd, events): whether one of the events is there, or anything else that a call would tell; doesn't wait."},
-    {"on_scheduler", on_scheduler, METH_NOARGS, "Whether the calling thread is on a scheduler."},
+    {"may_block", may_block, METH_NOARGS,
+     "Before a call that may block, whether the calling thread is on a scheduler.  Such a call may also be ready at once, and a loop\n"
+     "around it would starve the others: they go first if the thread has kept its LWP for a millisecond since it first called this."},
     {"green_counts", counts, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
     {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
