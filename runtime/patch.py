@@ -15,7 +15,7 @@ from contextvars import Context
 from types import ModuleType
 from typing import Any
 
-from . import native, scheduler, sync, thread, tls
+from . import native, scheduler, sync, thread
 from .scheduler import Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
@@ -109,7 +109,6 @@ _STAND_INS: list[tuple[Any, Any]] = [
     (threading.BoundedSemaphore, sync.BoundedSemaphore),
     (threading.Event, sync.Event),
     (threading.Barrier, sync.Barrier),
-    (threading.local, tls.local),
     (threading.current_thread, thread.current_thread),
 ]
 #: Classes that say they are threading's while they stand there: repr and pickle show it.

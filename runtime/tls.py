@@ -1,4 +1,4 @@
-"""Thread-local storage: `local`, and what every thread's TLS is made of, as data read from live memory.
+"""Thread-local storage: threading's `local`, and what every thread's TLS is made of, as data read from live memory.
 
 `local` is all that a program loads.  The rest is loaded when first asked for: layout() and inspect() from
 runtime.inspection, compare() from runtime.comparison, variables() from runtime.variables; the types are there too.
@@ -6,7 +6,7 @@ runtime.inspection, compare() from runtime.comparison, variables() from runtime.
 
 from __future__ import annotations
 
-from .native import local
+from threading import local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

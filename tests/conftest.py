@@ -285,6 +285,7 @@ class NativeHelper:
         self.initial_exec = str(self._compile("tls_initial_exec.c"))
         self.dynamic = str(self._compile("tls_dynamic.c"))
         self.variables = str(self._compile("tls_variables.c"))
+        self.thread_states = str(self._compile("thread_states.c"))
         self.lib: Any = ctypes.CDLL(self.path)
         for name in ("thread_pointer", "key_get", "resolver_state", "ctype_table", "counter_address", "errno_address"):
             getattr(self.lib, name).restype = ctypes.c_void_p

@@ -79,25 +79,25 @@ def test_libraries_without_threadings_names(library: str) -> None:
 
 def test_ours_is_the_runtime_and_the_other_is_not() -> None:
     import runtime.sync
-    import runtime.tls
     from runtime.cli.bench import ours
 
     assert ours.Thread is runtime.Thread
-    assert ours.local is runtime.tls.local is not threading.local
     for name in ("Lock", "RLock", "Event", "Semaphore", "Condition", "Barrier"):
         assert getattr(ours, name) is getattr(runtime.sync, name) is not getattr(threading, name)
 
 
 def test_figures_as_table_and_as_data(tmp_path: Path) -> None:
     written = tmp_path / "figures.json"
-    done = bench("--quick", "local-get", "lock-pair", "--json", str(written))
+    done = bench("--quick", "event-set", "lock-pair", "--json", str(written))
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(written.read_text())
     assert (data["quick"], data["missing"], data["failures"]) == (True, [], [])
     assert data["core"] in os.sched_getaffinity(0)
     assert data["machine"].keys() == {"python", "processor", "system", "load", "on"}
-    assert [result["operation"] for result in data["results"]] == ["lock-pair", "local-get"]  # the table's order
-    rows = [line for line in done.stdout.splitlines() if line.startswith(("Lock acquire + release", "local, get"))]
+    assert [result["operation"] for result in data["results"]] == ["lock-pair", "event-set"]  # the table's order
+    rows = [
+        line for line in done.stdout.splitlines() if line.startswith(("Lock acquire + release", "Event set + clear"))
+    ]
     for result, row in zip(data["results"], rows, strict=True):
         assert list(result) == (
             ["operation", "text", "unit", "vs", "rounds", "ours", "other", "ratio", "spread", "noise"]
@@ -239,7 +239,6 @@ def named(name: str) -> Operation:
         ("semaphore-pair", {"Semaphore": Open}),
         ("semaphore-pingpong", {"Semaphore": Open}),
         ("barrier", {"Barrier": Open}),
-        ("local-get", {"local": SimpleNamespace}),
         ("current-thread", {"current_thread": threading.main_thread}),
         ("timeout", {"Event": Open}),
         ("compute", {"Thread": Idle}),

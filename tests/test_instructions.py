@@ -25,13 +25,12 @@ LIMITS = {
     "Event wait when set": 0.08,
     "Semaphore pair": 0.07,
     "Thread()": 0.25,
-    "local": 0.70,
     "current_thread": 0.36,
 }
 
 SCRIPT = """
 import ctypes, sys, threading
-from runtime import Thread, native, sync, tls
+from runtime import Thread, native, sync
 
 library = ctypes.CDLL(sys.argv[1])
 
@@ -48,20 +47,17 @@ def within(lock):
     for _ in range(1000):
         with lock: pass
 
-def value(local):
-    for _ in range(1000): local.value
-
 def count(name, function, *arguments):
     function(*arguments)  # the interpreter adapts to what it runs
     library.count_from_here()
     function(*arguments)
     library.count_to_here(name.encode())
 
-ours = sync.Lock, sync.RLock, sync.Event, sync.Semaphore, Thread, tls.local, native.current_thread
-stock = [getattr(threading, name) for name in "Lock RLock Event Semaphore Thread local current_thread".split()]
+ours = sync.Lock, sync.RLock, sync.Event, sync.Semaphore, Thread, native.current_thread
+stock = [getattr(threading, name) for name in "Lock RLock Event Semaphore Thread current_thread".split()]
 count("nothing", int)
-for kind, (Lock, RLock, Event, Semaphore, Thread, local, current_thread) in {"ours": ours, "stock": stock}.items():
-    lock, rlock, event, semaphore, values = Lock(), RLock(), Event(), Semaphore(), local()
+for kind, (Lock, RLock, Event, Semaphore, Thread, current_thread) in {"ours": ours, "stock": stock}.items():
+    lock, rlock, event, semaphore = Lock(), RLock(), Event(), Semaphore()
     count(f"{kind} Lock pair", pair, lock.acquire, lock.release)
     count(f"{kind} with Lock", within, lock)
     lock.acquire()
@@ -72,8 +68,6 @@ for kind, (Lock, RLock, Event, Semaphore, Thread, local, current_thread) in {"ou
     count(f"{kind} Event wait when set", once, event.wait)
     count(f"{kind} Semaphore pair", pair, semaphore.acquire, semaphore.release)
     count(f"{kind} Thread()", once, lambda: Thread(target=int))
-    values.value = 1
-    count(f"{kind} local", value, values)
     thread = Thread(target=count, args=(f"{kind} current_thread", once, current_thread))
     thread.start()
     thread.join()

@@ -1,4 +1,4 @@
-"""runtime's primitives, Timer and local against threading's: each case runs over both, and the same must come of it."""
+"""runtime's primitives and Timer against threading's: each case runs over both, and the same must come of it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,13 @@ from conftest import Child
 from sync_helpers import PATIENCE, wait_until_asleep
 
 import runtime
-from runtime import sync, thread, tls
+from runtime import sync, thread
 
 NAMES = ("Lock", "RLock", "Event", "Semaphore", "BoundedSemaphore", "Condition", "Barrier")
 Kit = Any  # the primitives of one side, by threading's names
 KITS: dict[str, Kit] = {
-    side: types.SimpleNamespace(side=side, local=local, Timer=timer, **{name: getattr(module, name) for name in NAMES})
-    for side, module, local, timer in (
-        ("stock", threading, threading.local, threading.Timer),
-        ("ours", sync, tls.local, thread.Timer),
-    )
+    side: types.SimpleNamespace(side=side, Timer=timer, **{name: getattr(module, name) for name in NAMES})
+    for side, module, timer in (("stock", threading, threading.Timer), ("ours", sync, thread.Timer))
 }
 
 NAN, INF, MAX = math.nan, math.inf, threading.TIMEOUT_MAX
@@ -310,42 +307,6 @@ CASES: dict[str, list[Case]] = {
         lambda kit: broken(kit.Barrier(1, lambda: 1 / 0), None),
         lambda kit: error(lambda: setattr(kit.Barrier(1), "parties", 2)),
     ],
-    "local": [
-        lambda kit: kit.local().x,
-        lambda kit: [
-            (one := kit.local()),
-            setattr(one, "x", 1),
-            one.x,
-            one.__dict__,
-            vars(one),
-            delattr(one, "x"),
-            one.x,
-        ],
-        lambda kit: delattr(kit.local(), "x"),
-        lambda kit: setattr(kit.local(), "__dict__", {}),
-        lambda kit: delattr(kit.local(), "__dict__"),
-        lambda kit: [(one := kit.local()), one.__dict__.update(x=1), one.x, "x" in dir(one)],
-        lambda kit: [(one := kit.local()), setattr(one, "x", 1), in_thread(lambda: hasattr(one, "x")), one.x],
-        lambda kit: kit.local(1),
-        lambda kit: kit.local(x=1),
-        lambda kit: type("Local", (kit.local,), {})(1),
-        lambda kit: type("Local", (kit.local,), {"__init__": lambda self, *args: None})(1).__dict__,
-        lambda kit: type("Local", (kit.local,), {"__init__": lambda self: 1 / 0})(),
-        lambda kit: type("Local", (kit.local,), {"x": 5})().x,
-        lambda kit: setattr(type("Local", (kit.local,), {"x": property(lambda self: 5)})(), "x", 1),
-        lambda kit: type("Local", (kit.local,), {"__getattr__": lambda self, name: name})().what,
-        lambda kit: [
-            (one := type("Slots", (kit.local,), {"__slots__": ("x",)})()),
-            setattr(one, "x", 1),
-            one.x,
-            one.__dict__,
-        ],
-        lambda kit: repr(kit.local()),
-        lambda kit: [type(kit.local()).__module__, type(kit.local()).__qualname__],
-        lambda kit: kit.local() == kit.local(),
-        lambda kit: pickle.dumps(kit.local()),
-        lambda kit: setattr(kit.local, "x", 1),
-    ],
     "Timer": [
         lambda kit: [
             (timer := kit.Timer(5, len)).interval,
@@ -544,7 +505,7 @@ def _classes(side: str) -> list[Any]:
 
 
 def test_weak_references(kit: Kit) -> None:
-    for name in (*NAMES, "local"):
+    for name in NAMES:
         one = make(kit, name)
         called: list[Any] = []
         reference = weakref.ref(one, called.append)
@@ -556,7 +517,7 @@ def test_weak_references(kit: Kit) -> None:
 
 def test_derived_classes_and_cycles(kit: Kit) -> None:
     gone: list[Any] = []
-    for name in (*NAMES, "local"):
+    for name in NAMES:
         if name == "Lock":
             continue  # its type is final
 
@@ -1093,8 +1054,7 @@ def in_child(check: Callable[[], object]) -> bool:
 
 
 def test_what_holds_across_a_fork(kit: Kit) -> None:
-    lock, rlock, event, semaphore, local = kit.Lock(), kit.RLock(), kit.Event(), kit.Semaphore(2), kit.local()
-    local.x = 1
+    lock, rlock, event, semaphore = kit.Lock(), kit.RLock(), kit.Event(), kit.Semaphore(2)
     with lock, rlock:
         event.set()
         assert in_child(lambda: lock.locked() and not lock.acquire(False))
@@ -1103,7 +1063,6 @@ def test_what_holds_across_a_fork(kit: Kit) -> None:
         assert in_child(lambda: lock._at_fork_reinit() is None and lock.acquire(False))
         assert in_child(lambda: event.is_set() and event.wait())
         assert in_child(lambda: semaphore.acquire(False) and semaphore.acquire(False) and not semaphore.acquire(False))
-        assert in_child(lambda: local.x == 1 and not in_thread(lambda: hasattr(local, "x")))
 
 
 def test_sleepers_are_lost_in_the_child_and_not_woken_there() -> None:
@@ -1309,150 +1268,6 @@ def test_what_a_timer_raises(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
         timer.join(PATIENCE)
         assert seen.pop() == (error_type, timer)
         assert not timer.finished.is_set()
-
-
-# ---- local -----------------------------------------------------------------------------------------------------------
-
-
-def test_local_runs_init_once_in_each_thread(kit: Kit) -> None:
-    calls: list[Any] = []
-
-    class Local(kit.local):  # type: ignore[misc,name-defined]
-        def __init__(self, *args: int, fail: list[int], **kwargs: int) -> None:
-            calls.append((args, kwargs, threading.get_ident()))
-            self.number = len(calls)
-            if fail:
-                fail.pop()
-                raise Interrupted
-
-    fail: list[int] = []
-    one = Local(1, 2, fail=fail, x=3)
-
-    def use() -> list[Any]:
-        fail.append(1)
-        with pytest.raises(Interrupted):
-            _ = one.number
-        return [one.number, one.number, one.__dict__, threading.get_ident()]
-
-    assert one.number == one.number == 1
-    *seen, ident = in_thread(use)
-    assert seen == [3, 3, {"number": 3}]  # of the second try
-    assert one.number == 1
-    assert calls == [((1, 2), {"x": 3}, threading.get_ident()), *[((1, 2), {"x": 3}, ident)] * 2]
-
-
-class Value:
-    """What a local may hold; says when it is gone."""
-
-    def __init__(self, gone: list[Any], name: Any) -> None:
-        self.gone, self.name = gone, name
-
-    def __del__(self) -> None:
-        self.gone.append(self.name)
-
-
-def test_local_drops_a_threads_values_at_its_end(kit: Kit) -> None:
-    one, gone = kit.local(), []  # type: ignore[var-annotated]
-    one.value = Value(gone, "main")
-
-    class Last(Value):
-        def __del__(self) -> None:
-            one.again = Value(gone, "made at the end")  # a local is used while the thread's values are dropped
-            super().__del__()
-
-    def use(cls: type, name: str) -> None:
-        one.value = cls(gone, name)
-
-    Started(use, Value, "thread", parked=False).outcome()
-    assert gone == ["thread"]
-    Started(use, Last, "last", parked=False).outcome()
-    assert one.value.name == "main"
-    del one.value
-    assert (gone[:2], gone[-1]) == (["thread", "last"], "main")
-
-
-def test_local_drops_all_threads_values_with_itself(kit: Kit) -> None:
-    go, gone = threading.Event(), []  # type: ignore[var-annotated]
-    one = kit.local()
-
-    def use(local: list[Any], name: int, cycle: bool) -> None:
-        local[0].value = Value(gone, name)
-        if cycle:
-            local[0].value.local = local[0]
-        local.clear()
-        assert go.wait(PATIENCE)
-
-    for cycle in (False, True):
-        one = kit.local()
-        threads = [Started(use, [one], number, cycle) for number in range(3)]
-        gone_with_it = weakref.ref(one)
-        del one
-        gc.collect()
-        assert gone_with_it() is None
-        assert sorted(gone) == [0, 1, 2]  # while the threads live on
-        go.set()
-        assert [thread.outcome() for thread in threads] == [("returned", None)] * 3
-        go.clear()
-        gone.clear()
-
-
-def test_many_locals_come_and_go_in_many_threads(kit: Kit) -> None:
-    locals_ = [kit.local() for _ in range(100)]
-
-    def use(number: int) -> bool:
-        for index in range(number, 100, 2):
-            locals_[index].x = (number, index)
-        mine = [kit.local() for _ in range(50)]
-        for index, one in enumerate(mine):
-            one.x = index
-        del mine[::2]
-        more = [kit.local() for _ in range(25)]  # where those were: nothing of theirs is seen
-        return (
-            not any(one.__dict__ for one in more)
-            and [one.x for one in mine] == [*range(1, 50, 2)]
-            and all(locals_[index].x == (number, index) for index in range(number, 100, 2))
-        )
-
-    threads = [Started(use, number, parked=False) for number in range(6)]
-    assert [thread.outcome() for thread in threads] == [("returned", True)] * 6
-    assert not any(one.__dict__ for one in locals_)
-
-
-def finalizers_use_a_local_that_begins(threads: int) -> None:
-    import gc
-
-    from runtime import tls
-
-    class Cycle:
-        def __init__(self) -> None:
-            self.me = self
-
-        def __del__(self) -> None:
-            locals_[0].count = getattr(locals_[0], "count", 0) + 1
-
-    def use() -> None:
-        locals_[1].x = 1  # what all locals need in a thread is there
-        Cycle()
-        kept: list[dict[str, int]] = [{} for _ in range(200)]  # so that no dict lies about that could serve again
-        gc.set_threshold(1)
-        gc.enable()
-        locals_[0].x = 1  # to 3.11 the making of its dict collects, later versions do so between two lines
-        gc.disable()
-        gc.collect()
-        seen.append((dict(locals_[0].__dict__), len(kept)))
-
-    gc.disable()
-    locals_, seen = [tls.local(), tls.local()], []
-    for _ in range(threads):
-        thread = runtime.Thread(target=use)
-        thread.start()
-        thread.join()
-    locals_.clear()  # with what the threads have left there
-    assert seen == [({"count": 1, "x": 1}, 200)] * threads
-
-
-def test_a_finalizer_may_use_a_local_whose_dict_is_just_made(child: Child) -> None:
-    child(finalizers_use_a_local_that_begins, 100, env={"PYTHONMALLOC": "malloc_debug"})
 
 
 # ---- CPython's own tests ---------------------------------------------------------------------------------------------

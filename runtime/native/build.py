@@ -59,7 +59,6 @@ SOURCES = [
     "python_event.c",
     "python_condition.c",
     "python_barrier.c",
-    "python_local.c",
     "python_trace.c",
     "python_gil.c",
     "python_green.c",

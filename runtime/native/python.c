@@ -38,7 +38,7 @@ int runtime_attach(void *module)
     PyGILState_STATE state = PyGILState_Ensure();
     int result = PyModule_AddFunctions(module, functions) < 0 || python_add_lwp(module) < 0 || python_add_boot(module) < 0
                  || python_add_thread(module) < 0 || python_add_sync(module) < 0
-                 || python_add_local(module) < 0 || python_add_waits(module) < 0 || python_add_watch(module) < 0
+                 || python_add_waits(module) < 0 || python_add_watch(module) < 0
                  || python_add_trace(module) < 0 || python_add_green(module) < 0;
 
     if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)

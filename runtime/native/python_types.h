@@ -91,7 +91,6 @@ int python_add_lwp(PyObject *module);
 int python_add_boot(PyObject *module);
 int python_add_thread(PyObject *module);
 int python_add_sync(PyObject *module);
-int python_add_local(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);

@@ -7,13 +7,12 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from gevent.local import local
 from gevent.lock import RLock, Semaphore
 from gevent.thread import allocate_lock as Lock  # a class, but for its name
 
 from .operations import Unavailable
 
-__all__ = ["Event", "Lock", "RLock", "Semaphore", "Thread", "local", "take_turns"]
+__all__ = ["Event", "Lock", "RLock", "Semaphore", "Thread", "take_turns"]
 
 
 class Thread:

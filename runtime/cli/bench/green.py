@@ -8,7 +8,6 @@ from ... import Thread as OurThread
 from ...scheduler import Scheduler, yield_
 from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from ...thread import current_thread
-from ...tls import local
 from .operations import Unavailable
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "Thread",
     "current_thread",
     "keep_warm",
-    "local",
     "stack_size",
     "take_turns",
 ]

@@ -264,12 +264,6 @@ def set_event(kind: Kind) -> Any:
     return event
 
 
-def filled_local(kind: Kind) -> Any:
-    x = kind.local()
-    x.value = 1
-    return x
-
-
 def lock_beside_computing(kind: Kind, number: int = 50_000) -> Figures:
     """The thread's own CPU time: the turns of the other one would outweigh everything."""
     if hasattr(kind, "take_turns"):
@@ -582,13 +576,6 @@ def operations(quick: bool) -> list[Operation]:
         one("condition-all", "Condition notify_all to 16", notify_all),
         one("barrier", "Barrier of 4", barrier),
         one("queue", "queue.Queue(1) hand-over", queue_hand_over),
-        one(
-            "local-get",
-            "local, get",
-            statement(
-                "x.value", filled_local, lambda k, x: x.value == 1 and not elsewhere(k, lambda: hasattr(x, "value"))
-            ),
-        ),
         one("current-thread", "current_thread()", current_thread),
         one("timeout", "lateness of a 1 ms timeout", lateness),
         one("compute", "computing in 2 threads", two_computing),

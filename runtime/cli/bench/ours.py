@@ -6,7 +6,6 @@ from ... import Thread
 from ...scheduler import keep_warm
 from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from ...thread import current_thread
-from ...tls import local
 
 __all__ = [
     "Barrier",
@@ -18,6 +17,5 @@ __all__ = [
     "Thread",
     "current_thread",
     "keep_warm",
-    "local",
     "stack_size",
 ]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ... import THREAD_FLAGS, Clone, Thread, sync, tls
+from ... import THREAD_FLAGS, Clone, Thread, sync
 from ...scheduler import LWP, MIN_STACK, spawn, statistics
 from ...thread import Timer
 from ._run import Run, Worker, check, mix
@@ -226,8 +226,8 @@ def joins(run: Run) -> None:
 
 @mix
 def locals(run: Run) -> None:
-    """local: each thread its own, gone when the thread is."""
-    mine = tls.local()
+    """threading.local: each thread its own, gone when the thread is."""
+    mine = threading.local()
     made, gone = [0], [0]
     counting = threading.Lock()
 
@@ -241,7 +241,7 @@ def locals(run: Run) -> None:
             with counting:
                 gone[0] += 1
 
-    class Derived(tls.local):
+    class Derived(threading.local):
         def __init__(self, start: int) -> None:
             self.owner = threading.get_ident()
             self.start = start
@@ -255,7 +255,7 @@ def locals(run: Run) -> None:
             mine.value = Value(me)
             time.sleep(0)
             check(mine.value.owner == me and derived.owner == me and derived.start == 5, "a value of another thread")
-            short = tls.local()
+            short = threading.local()
             short.value = Value(me)
             if rounds % 3 == 0:
                 del mine.value
