@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -355,7 +356,7 @@ def test_without_process_vm_readv_it_is_read_all_the_same(number: int, child: Ch
 def test_what_is_no_thread_is_an_error() -> None:
     with pytest.raises(TypeError, match="not str"):
         tls.inspect("main")  # type: ignore[arg-type]
-    copy = spawn(lambda: None, flags=Clone(0))
+    copy = spawn(lambda: None, flags=Clone(0), exit_signal=signal.SIGCHLD)  # as fork(2): also beside other threads
     with pytest.raises(ValueError, match="copy of memory"):
         tls.inspect(copy)
     copy.join()
