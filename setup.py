@@ -1,8 +1,11 @@
 """Only what pyproject.toml can't say: the C core is a cffi module, and a start-up hook goes beside the package."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 # As `site` wants it: one line that begins with "import".  runtime/children.py says what it is for.
@@ -18,4 +21,15 @@ class BuildWithHook(build_py):  # type: ignore[misc]  # setuptools has no types
         Path(root, "lwp_runtime.pth").write_text(HOOK)
 
 
-setup(cffi_modules=["runtime/native/build.py:ffi"], cmdclass={"build_py": BuildWithHook})
+class BuildStripped(build_ext):  # type: ignore[misc]
+    def build_extension(self, ext: Extension) -> None:
+        # Three quarters of a wheel would be debug information, for sources that it doesn't have.  Function names stay.
+        if not self.editable_mode:
+            ext.extra_link_args.append("-Wl,--strip-debug")
+        super().build_extension(ext)
+
+
+setup(
+    cffi_modules=["runtime/native/build.py:ffi"],
+    cmdclass={"build_ext": BuildStripped, "build_py": BuildWithHook},
+)

@@ -376,11 +376,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     for needed in ("pip", "setuptools", "cffi"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"without {needed} no wheel can be built")
-    if int(importlib.metadata.version("setuptools").partition(".")[0]) < 71:
-        pytest.skip("setuptools older than 71 can't build a wheel alone")
+    if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
+        pytest.skip("setuptools older than 77 can't build a wheel alone")
     root = Path(__file__).resolve().parent.parent
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    for name in ("pyproject.toml", "setup.py", "README.md"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(root / name, source)
     shutil.copytree(root / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     environment = Environment.make(tmp_path_factory.mktemp("venv"))

@@ -5,7 +5,10 @@ setuptools calls this through setup.py; `python runtime/native/build.py` builds 
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -13,8 +16,33 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-if not sys.platform.startswith("linux"):
-    raise SystemExit(f"runtime is made of Linux system calls (clone, futex); this is {sys.platform}")
+
+def obstacle() -> str | None:
+    """Why the core can't be built for this interpreter: a sentence in place of a compiler's hundred errors."""
+    if not sys.platform.startswith("linux"):
+        return f"it is made of Linux system calls (clone, futex); this is {sys.platform}"
+    if platform.machine() not in ("x86_64", "aarch64") or sys.maxsize < 1 << 32:
+        bits = 64 if sys.maxsize >= 1 << 32 else 32
+        return f"it has code for x86-64 and aarch64, 64 bits; this Python is for {platform.machine()}, {bits} bits"
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        libc = ""
+    if not libc.startswith("glibc "):
+        return (
+            "it works with glibc only, whose private data it writes; this Python uses another C library, such as musl"
+        )
+    if tuple(map(int, libc.split()[1].split(".")[:2])) < (2, 34):
+        return f"it needs glibc 2.34 or newer; this is {libc}"
+    if sys.implementation.name != "cpython":
+        return f"it is for CPython; this is {sys.implementation.name}"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "it is for CPython with the GIL; this one is built without"
+    return None
+
+
+if reason := obstacle():
+    raise SystemExit(f"runtime can't be built here: {reason}")
 
 # The C floors, ground floor first.
 SOURCES = [

@@ -1,6 +1,7 @@
 #include "glibc_finding.h"
 
 #include "arch/arch.h"
+#include "number.h"
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
@@ -106,7 +107,6 @@ static void list_facts(void)
 int glibc_calibrate(char *why, size_t room)
 {
     static int done;
-    int major, minor;
     const char *private_version = NULL;
 
     if (done)
@@ -115,7 +115,9 @@ int glibc_calibrate(char *why, size_t room)
     complaint_room = room;
     glibc.fact_count = 0;
     glibc.version = gnu_get_libc_version();
-    if (sscanf(glibc.version, "%d.%d", &major, &minor) != 2 || major != 2 || minor < 34)
+    const char *digits = glibc.version + 2;
+    int minor = strncmp(glibc.version, "2.", 2) ? 0 : (int)number_read(&digits, 10);
+    if (minor < 34)
         return glibc_refuse("glibc 2.34 or newer is needed");
     if (glibc_symbol("__nptl_version", &private_version))
         return -1;

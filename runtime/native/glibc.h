@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if !defined(__GLIBC__) || !__GLIBC_PREREQ(2, 34)
+#error "runtime is made for glibc 2.34 or newer"
+#endif
+
 /* glibc's doubly linked list node (include/list_t.h); its two words are checked against the descriptors. */
 struct glibc_list {
     struct glibc_list *next, *prev;

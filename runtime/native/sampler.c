@@ -1,6 +1,7 @@
 #include "sampler.h"
 
 #include "lwp.h"
+#include "number.h"
 #include "park.h"
 #include "trace.h"
 
@@ -8,7 +9,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -83,14 +83,20 @@ static void read_again(struct open_file *file, int tid, const char *name, char *
 
 static void look_at(struct trace_watch *watch, struct open_file *file)
 {
-    char line[256], *rest;
+    char line[256];
+    uint32_t call = 0;
 
     read_again(file, atomic_load(&watch->tid), "syscall", line, sizeof line);
     if (!line[0])
         return;
-    /* "running", or the number, six arguments ...; -1: it sleeps, but in no system call (a page fault). */
-    long number = line[0] == 'r' ? -1 : strtol(line, &rest, 10);
-    trace_note(TRACE_SEEN, 0, number < 0 ? 0 : call_text(number, strtoul(rest, NULL, 16)), watch->track, PERIOD);
+    /* "running", or the number, six arguments ("0 0x7 ..."); -1: it sleeps, but in no system call (a page fault). */
+    if (line[0] >= '0' && line[0] <= '9') {
+        const char *at = line;
+        long number = (long)number_read(&at, 10);
+        at += strncmp(at, " 0x", 3) ? 0 : 3;
+        call = call_text(number, number_read(&at, 16));
+    }
+    trace_note(TRACE_SEEN, 0, call, watch->track, PERIOD);
 }
 
 static int64_t cpu_time(void)
@@ -107,12 +113,14 @@ static void look(int64_t now, int64_t until)
     static unsigned next;
     static struct open_file memory, files[TRACE_WATCHED];
     struct lwp_statistics lwps;
-    char line[256], *resident;
+    char line[256];
+    const char *resident;
 
     read_again(&memory, gettid(), "statm", line, sizeof line);
     if ((resident = strchr(line, ' '))) {
+        resident++;
         lwp_read_statistics(&lwps);
-        trace_note(TRACE_COUNTS, 0, 0, strtoul(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)lwps.alive);
+        trace_note(TRACE_COUNTS, 0, 0, number_read(&resident, 10) * (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)lwps.alive);
     }
     for (int i = 0; i < TRACE_WATCHED; i++) {
         unsigned which = next++ % TRACE_WATCHED;
