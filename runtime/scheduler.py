@@ -34,7 +34,6 @@ __all__ = [
     "Wait",
     "Waiting",
     "green_statistics",
-    "keep_warm",
     "measure",
     "record_steps",
     "sleep",
@@ -376,7 +375,6 @@ class Statistics:
     started: int  #: since the process began
     alive: int  #: now
     peak: int  #: most alive at once
-    warm: int  #: asleep now, without a thread: keep_warm()
     measured: int  #: threads that the rest is about
     latency_p50: float  #: seconds from before clone(2) to the thread's first line in C
     latency_p99: float  #: the same; both right to about a fifth
@@ -384,30 +382,6 @@ class Statistics:
     voluntary: int  #: context switches because it slept
     involuntary: int  #: context switches because its time was up
     stack_used: int  #: bytes of stack, the deepest of all
-
-
-def keep_warm(n: int) -> None:
-    """From now on up to n LWPs whose thread has ended sleep and are given to the threads that are started next.
-
-    0, as in the beginning: none; those asleep end before it returns, but for what other threads start or end meanwhile.
-    ValueError: n is negative.  A forked child has none of them, and keeps as many of its own.
-
-    Starting such a thread is a futex wake instead of clone(2), and its end is no exit(2).  What differs is what the
-    kernel knows of a thread: native ids come again, /proc/self/task lists the sleepers (statistics().warm of them),
-    and time.thread_time() goes on from what the LWP's former threads have used.  A signal sent to the native id of a
-    thread that has ended reaches the next one.
-
-    A thread finds what it would have inherited from its creator, whatever the one before has done.  Signal mask, name,
-    signal stack and rounding mode are set.  Affinity, policy, priorities, timer slack, file system ids and capabilities
-    are compared, by the thread at its end and by the next one's creator: where they differ, the LWP ends, and the
-    thread gets a new one.  So it is too with flags of clone, CLONE_FS or CLONE_FILES unshared, pending signals, a
-    robust mutex still held, and where there is a seccomp filter or no kcmp(2).  What is not seen, and needs a program
-    that changes it in single threads: namespaces, real and saved ids, supplementary groups, NUMA policy, personality,
-    what only exec looks at, and the lesser prctl(2)s.
-    """
-    if n < 0:
-        raise ValueError(f"n must not be negative, not {n}")
-    lib.lwp_keep_warm(min(n, 2**31 - 1))
 
 
 def measure(on: bool) -> None:
@@ -423,7 +397,6 @@ def statistics() -> Statistics:
         found.started,
         found.alive,
         found.peak,
-        found.warm,
         found.measured,
         found.latency_p50_ns / 1e9,
         found.latency_p99_ns / 1e9,
@@ -469,9 +442,6 @@ STEP_NAMES = (
     "exit",
     "join",
     "cleared",
-    "parked",
-    "woken",
-    "resumed",
     "recycled",
 )
 

@@ -62,7 +62,7 @@ def test_each_operation_on_green_threads(child: Child) -> None:
                 assert len(figures) == len(operation.rows), operation
 
     lines = child(program).stdout.splitlines()
-    assert [line.split()[0] for line in lines if "strace" not in line] == ["start-join-warm", "lock-busy"]
+    assert [line.split()[0] for line in lines if "strace" not in line] == ["lock-busy"]
 
 
 @pytest.mark.parametrize("library", ["greenlet", "gevent"])

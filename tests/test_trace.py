@@ -426,22 +426,6 @@ def test_more_threads_than_chunks(tmp_path: Path) -> None:
     assert found.about["records lost"] > 0
 
 
-def test_threads_on_one_lwp_have_lives_of_their_own(tmp_path: Path) -> None:
-    program = """\
-import threading
-from runtime import scheduler
-scheduler.keep_warm(1)
-for name in "one", "two", "three":
-    thread = threading.Thread(target=int, name=name)
-    thread.start()
-    thread.join()
-"""
-    found = traced(program, tmp_path)
-    assert len({found.tid(name) for name in ("one", "two", "three")}) == 3
-    lives = [event for event in found.named("life") if event["tid"] in map(found.tid, ("one", "two", "three"))]
-    assert [life["args"]["ended"] for life in lives] == [True] * 3
-
-
 def test_names(tmp_path: Path) -> None:
     found = traced(
         "import _thread, threading\n"

@@ -1,6 +1,6 @@
 """The system calls of a thread's start and join, here and in threading, as strace sees them.
 
-    python tools/system_calls.py [--turns N] [--keep-warm]
+    python tools/system_calls.py [--turns N]
 
 Threads that do nothing are started and joined one after another, on one core.  When nothing new is needed for the next,
 each call is counted.  It prints what one turn was, call by call, and how many of each there are in a turn on average.
@@ -22,23 +22,21 @@ from pathlib import Path
 import runtime
 from runtime.cli._output import console, table
 
-WARM = 100
+BEFORE = 100  # turns that are not counted
 
 #: access() of a file that doesn't exist: a mark among the other calls.
 PROGRAM = f"""
 import os, sys
 from {{module}} import Thread
-{{before}}
 os.sched_setaffinity(0, {{{{min(os.sched_getaffinity(0))}}}})
-for turn in range({WARM} + {{turns}} + 1):
-    if turn >= {WARM}:
+for turn in range({BEFORE} + {{turns}} + 1):
+    if turn >= {BEFORE}:
         os.access("/turn", 0)
     thread = Thread(target=int)
     thread.start()
     thread.join()
 """
 
-SAME = "as the thread leaves it, and as the next one's creator has it"
 MEANINGS = {
     "gettid": "a PyThreadState notes the tid of who makes it; threading's thread asks again for its own",
     "clone": "makes the thread",
@@ -51,10 +49,6 @@ MEANINGS = {
     "mmap": "16 KiB for the frames of its Python functions",
     "munmap": "and back",
     "madvise": "gives back what its stack has touched",
-    "prctl": "the name; timer slack, no_new_privs, whether there is a seccomp filter",
-    "sigaltstack": "not that of the thread before",
-    **dict.fromkeys(("sched_getaffinity", "sched_getattr", "ioprio_get", "capget", "setfsuid", "setfsgid"), SAME),
-    "kcmp": "whether the thread's descriptors and directory are the process's",
 }
 
 
@@ -71,13 +65,13 @@ class Failed(Exception):
     """strace is missing, or can't trace here."""
 
 
-def turns(module: str, many: int, before: str = "") -> list[list[Call]]:
-    """The calls of each turn with the module's Thread; before: what the program does first."""
+def turns(module: str, many: int) -> list[list[Call]]:
+    """The calls of each turn with the module's Thread."""
     if not shutil.which("strace"):
         raise Failed("strace is not installed")
     with tempfile.TemporaryDirectory() as directory:
         trace = Path(directory, "trace")
-        program = PROGRAM.format(module=module, turns=many, before=before)
+        program = PROGRAM.format(module=module, turns=many)
         done = subprocess.run(
             ["strace", "-f", "-qq", "-o", trace, sys.executable, "-P", "-c", program],
             env={**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parent.parent)},
@@ -136,16 +130,11 @@ def show(found: dict[str, list[list[Call]]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="The system calls of a thread's start and join, by strace.")
     parser.add_argument("--turns", type=int, default=200, metavar="N", help="threads to average over (default: 200)")
-    parser.add_argument("--keep-warm", action="store_true", help="with and without keep_warm(1), instead of threading")
     options = parser.parse_args()
     if options.turns < 1:
         parser.error("--turns must be at least 1")
     try:
-        if options.keep_warm:
-            before = "from runtime import scheduler; scheduler.keep_warm(1)"
-            show({"a kept LWP": turns("runtime", options.turns, before), "a new one": turns("runtime", options.turns)})
-        else:
-            show({f"{module}.Thread": turns(module, options.turns) for module in ("runtime", "threading")})
+        show({f"{module}.Thread": turns(module, options.turns) for module in ("runtime", "threading")})
     except Failed as error:
         print(f"system_calls.py: {error}", file=sys.stderr)
         return 1

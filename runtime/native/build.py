@@ -64,7 +64,6 @@ SOURCES = [
     "green.c",
     "carrier.c",
     "scheduler.c",
-    "warm.c",
     "registry.c",
     "life.c",
     "lwp.c",
@@ -108,9 +107,8 @@ int glibc_calibrate(char *why, size_t room);
 size_t glibc_default_stack(void);
 
 int lwp_init(void);
-void lwp_keep_warm(int limit);
 struct lwp_statistics {
-    long warm, started, alive, peak, measured, voluntary, involuntary;
+    long started, alive, peak, measured, voluntary, involuntary;
     int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
     size_t stack_used;
     ...;

@@ -21,8 +21,8 @@
 enum {
     PAGE = 4096,            /* the granularity of sizes; page_size() may be more */
     GUARD = 16 * 1024,      /* a frame that skips more than this is compiled with stack probes */
-    WARM = 1024,            /* contexts in the cache whose stack pages are kept */
-    WARM_STACK = 64 * 1024, /* and how much of each */
+    KEPT = 1024,            /* contexts in the cache whose stack pages are kept */
+    KEPT_STACK = 64 * 1024, /* and how much of each */
     ROOM_ON_PAGE = 1024,    /* of the room on struct pthread's page */
 };
 
@@ -178,11 +178,6 @@ struct context *context_get(size_t stack_size)
     return context;
 }
 
-int context_is_of(const struct context *context, size_t stack_size)
-{
-    return context->shelf->stack_size == context_round(stack_size);
-}
-
 size_t context_signal_stack_size(void)
 {
     /* What the kernel stores there depends on the processor; as faulthandler sizes its own (Modules/faulthandler.c). */
@@ -265,30 +260,6 @@ int context_blank(struct context *c)
     return 0;
 }
 
-/* Zeros from low to high, but for what lies between the other two. */
-static void clear_around(char *low, char *high, char *keep_low, char *keep_high)
-{
-    if (keep_low < low || keep_high > high)
-        keep_low = keep_high = high;
-    memset(low, 0, (size_t)(keep_low - low));
-    memset(keep_high, 0, (size_t)(high - keep_high));
-}
-
-void context_blank_around(struct context *c)
-{
-    char *libc_low = c->tp + glibc.libc_block, *libc_high = libc_low + glibc.libc_block_size;
-    char *rseq_low = c->tp + glibc.rseq, *rseq_high = rseq_low + (glibc.rseq ? glibc_rseq_area() : 0);
-    char *tls_low = ARCH_TLS_BELOW_TP ? c->block_low : c->tp + 2 * sizeof(void *); /* the TCB of variant I */
-    char *tls_high = ARCH_TLS_BELOW_TP ? c->tp : c->block_high;
-    char *after_robust = glibc_field(c->pthread, glibc.robust_head + 3 * sizeof(void *));
-
-    c->room = context_room ? (char *)(c + 1) : NULL;
-    memset(after_robust, 0, (size_t)(c->pthread + glibc.stackblock - after_robust));
-    clear_around(tls_low, libc_low, rseq_low, rseq_high);
-    clear_around(libc_high, tls_high, rseq_low, rseq_high);
-    fill_pthread(c);
-}
-
 struct loading {
     struct context *context;
     union glibc_dtv *dtv;
@@ -363,7 +334,7 @@ static void free_dynamic_tls(struct context *c)
 /* The page by which went_deep() judges. */
 static char *depth_mark(const struct context *c)
 {
-    return down(c->stack_high - WARM_STACK, PAGE);
+    return down(c->stack_high - KEPT_STACK, PAGE);
 }
 
 static int blank(const char *page)
@@ -402,13 +373,6 @@ size_t context_stack_used(const struct context *c)
     return 0;
 }
 
-void context_trim(struct context *c)
-{
-    free_dynamic_tls(c);
-    if (went_deep(c))
-        madvise(c->stack_low, (size_t)(depth_mark(c) - c->stack_low), MADV_DONTNEED);
-}
-
 void context_put(struct context *c, int vanished)
 {
     size_t page = page_size();
@@ -422,7 +386,7 @@ void context_put(struct context *c, int vanished)
         goto shelve;
     }
     free_dynamic_tls(c);
-    if (cached >= WARM) { /* a guess may be stale: it is a limit on memory, not a count that anything rests on */
+    if (cached >= KEPT) { /* a guess may be stale: it is a limit on memory, not a count that anything rests on */
         keep = down(c->stack_high, page);
         if (c->room)
             madvise(down(c->room, page) + page, up(context_room - ROOM_ON_PAGE, page), MADV_DONTNEED);

@@ -20,22 +20,8 @@
 #ifndef RUNTIME_CONTEXT_H
 #define RUNTIME_CONTEXT_H
 
-#include <fenv.h>
 #include <resolv.h>
-#include <stdatomic.h>
 #include <stddef.h>
-#include <stdint.h>
-
-/* What a kept LWP (warm.h) and who gives it its next thread tell each other. */
-struct warm {
-    int parked;        /* an LWP sleeps here: warm_generation of its process; 0: none does */
-    atomic_int order;  /* where it sleeps */
-    atomic_int living; /* the word that the kernel clears at its end, once it has been kept */
-    struct lwp *lwp;   /* its next thread */
-    uint64_t settings; /* warm_settings() of its last thread */
-    fenv_t arithmetic; /* its creator's rounding mode and the like, for the next thread */
-    char name[16];     /* and the kernel's name for it */
-};
 
 struct context {
     struct context *next;         /* while it lies in the cache */
@@ -47,7 +33,6 @@ struct context {
     char *tp, *pthread;
     struct __res_state resolver;  /* what libc's __resp points at in this thread */
     enum { BLANK, USED, VANISHED } used; /* USED: libc's block is to be kept.  VANISHED: its thread was lost in a fork */
-    struct warm warm;
     void *signal_stack;           /* see context_signal_stack() */
     char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one: its things may be there */
 };
@@ -65,19 +50,8 @@ struct context *context_get(size_t stack_size);
  * `vanished`: the thread was lost in a fork, perhaps in the middle of malloc, so libc's block can't be trusted. */
 void context_put(struct context *context, int vanished);
 
-/* For one that stays in use: gives back what its last thread left, dynamic TLS blocks and a stack that went deep. */
-void context_trim(struct context *context);
-
-/* Whether it is what context_get(stack_size) would give. */
-int context_is_of(const struct context *context, size_t stack_size);
-
 /* First half of making the context fit for a new thread: blank struct pthread and TLS, TCB filled in.  0 or errno. */
 int context_blank(struct context *context);
-
-/* The same while an LWP sleeps on the context: struct pthread's place on glibc's list, its tid and what the kernel knows
- * (robust list, rseq) stay, and so does the TCB, which the LWP itself may look at.  With glibc.stack_lock: then no setxid is
- * waiting for the LWP's answer, which it would write there, and no dlopen is writing the TLS that it brings. */
-void context_blank_around(struct context *context);
 
 /* Second half, when the thread is on glibc's list: images of all modules and the DTV.  In this order a dlopen of a library
  * with initial-exec TLS can't be missed: either its module is seen here, or the dynamic linker sees the thread on the list

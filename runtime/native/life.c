@@ -9,7 +9,6 @@
 #include "registry.h"
 #include "steps.h"
 #include "trace.h"
-#include "warm.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -87,7 +86,6 @@ static void tidy_libc(struct context *context)
     h_errno = 0;
 }
 
-/* What is done at a thread's end, whatever becomes of its LWP. */
 static void wind_up(struct lwp *me)
 {
     struct context *context = me->context;
@@ -109,30 +107,20 @@ static void wind_up(struct lwp *me)
         exit(0);
 }
 
-static void leave_threads(struct context *context)
+static _Noreturn void leave(struct lwp *me)
 {
+    struct context *context = me->context;
+    int status = me->exit_status, green = me->green.scheduler != NULL;
+
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     registry_leave_glibc(context);
-}
 
-static void tell_end(struct lwp *me)
-{
+    /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
+    STEP(STEP_EXIT, status, 0);
     if (TRACING()) {
         trace_note(TRACE_ENDS, 0, 0, me->ident, 0);
         trace_leave();
     }
-}
-
-static _Noreturn void leave(struct lwp *me)
-{
-    int status = me->exit_status, green = me->green.scheduler != NULL;
-
-    leave_threads(me->context);
-    warm_leave(me->context, &me->alive);
-
-    /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
-    STEP(STEP_EXIT, status, 0);
-    tell_end(me);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* who joins: await_end() */
     registry_push_ended(me, me);
@@ -142,99 +130,10 @@ static _Noreturn void leave(struct lwp *me)
     arch_exit(status);
 }
 
-static void end_by_pthread_exit(void *me)
+static _Noreturn void end(void *me)
 {
     wind_up(me);
     leave(me);
-}
-
-/* ---- the LWP outlives its thread, see warm.h -----------------------------------------------------------------------------
- *
- * What a thread may have changed for itself, and what is done so that the next one finds it as if new:
- *
- *   errno, locale, resolver, dlerror        tidy_libc(), as for a recycled context
- *   C++ thread_local, pthread keys          their destructors run at the thread's end, as ever
- *   TLS blocks, struct pthread              written anew by the starter: context_blank_around(), context_load_tls()
- *   ctype tables, signal stack, name,       set by resume(); what is inherited the starter has read in itself
- *     signal mask, rounding mode
- *   what is in warm_settings()              must be at the end as it was, and in the next one's creator too
- *   pthread_exit(), cancellation            pthread_exit() never gets to keep(); a cancel bit that is set forbids it
- *   robust mutexes still held               forbid it: the kernel has to tell those who wait for them
- *   rseq                                    the kernel goes on knowing the area; a thread that has withdrawn it is not kept
- *   pending signals                         forbid it
- *   working directory, descriptors          only LWPs that share them all are kept: lwp_thread_flags, and see warm_settings()
- *
- * What can't be seen at that price is in the docstring of scheduler.keep_warm(). */
-
-enum { SIGSETXID = 33 }; /* glibc's (sysdeps/unix/sysv/linux/internal-signals.h); its own functions let nobody block it */
-
-/* Whether `me`, which is wound up, leaves its LWP as it found it.  Has all signals blocked, but setxid's, if so. */
-static int is_clean(struct lwp *me)
-{
-    struct context *context = me->context;
-    void **robust = glibc_field(context->pthread, glibc.robust_head);
-    int *rseq = (int *)(context->tp + glibc.rseq);
-    uint64_t mask, pending = 0;
-    static const uint64_t quiet = ~((uint64_t)1 << (SIGSETXID - 1));
-
-    if (atomic_load((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling)) != 0 || robust[0] != robust || robust[2]
-        || (glibc.rseq && rseq[1] == -1 /* RSEQ_CPU_ID_UNINITIALIZED */) || warm_settings() != me->settings)
-        return 0;
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &quiet, &mask, sizeof mask);
-    if (mask) /* else none was held back.  One for the process is none of ours, but can't be told from ours */
-        syscall(SYS_rt_sigpending, &pending, sizeof pending);
-    return !(pending & mask);
-}
-
-static int keep(struct lwp *me)
-{
-    if (!me->settings || me->exit_status || park_green)
-        return 0;
-    atomic_store(&me->parking, 1); /* before it is counted: see lwp_keep_warm() */
-    if (is_clean(me) && warm_admit())
-        return 1;
-    atomic_store(&me->parking, 0);
-    return 0;
-}
-
-/* (3) -> (4) -> (5) without the kernel.  The next thread, or NULL. */
-static struct lwp *sleep_warm(struct lwp *me)
-{
-    struct context *context = me->context;
-    atomic_int *word = &me->alive;
-
-    warm_lie_down(context, me->settings);
-    if (glibc.rseq)
-        *(uint64_t *)(context->tp + glibc.rseq + 8) = 0; /* rseq_cs, the last critical section: its library may be unloaded */
-    STEP(STEP_PARKED, 0, 0);
-    tell_end(me);
-    atomic_store(&me->ending, 1);
-    park_wake_greens(&me->ending, INT_MAX);
-    registry_push_ended(me, me);
-    /* From here on `me` may be reaped, and the context be taken: nothing of them but what warm.h says.  Nothing is read to see
-     * whether somebody sleeps on the word. */
-    atomic_store(word, 0);
-    park_wake_lwp(word, INT_MAX, PARK_SHARED);
-    green_other_ended();
-    return warm_sleep(context);
-}
-
-/* What the thread itself has to do to be like new. */
-static void resume(struct lwp *me)
-{
-    struct context *context = me->context;
-    stack_t stack = {.ss_flags = SS_DISABLE};
-
-    STEP(STEP_RESUMED, __builtin_frame_address(0), arch_thread_pointer());
-    TRACE(TRACE_BORN, me->ident, 0);
-    glibc.ctype_init(); /* setlocale may have been called meanwhile */
-    if (me->signal_stack)
-        stack = (stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()};
-    sigaltstack(&stack, NULL);
-    prctl(PR_SET_NAME, context->warm.name);
-    fesetenv(&context->warm.arithmetic);
-    measure_resumed(me);
-    life_set_signals(&me->mask);
 }
 
 /* ---- its begin --------------------------------------------------------------------------------------------------- */
@@ -264,12 +163,12 @@ void life_register_with_kernel(struct context *context)
 /* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads so when
  * the interpreter shuts down.  In C without -fexceptions this is a jmp_buf that the unwinder finds in struct pthread
  * (nptl/unwind.c, unwind_stop), with exceptions it would be a frame with a destructor. */
-static void run(struct lwp *me)
+static _Noreturn void run(struct lwp *me)
 {
-    pthread_cleanup_push(end_by_pthread_exit, me);
+    pthread_cleanup_push(end, me);
     me->run(me->arg);
     pthread_cleanup_pop(0);
-    wind_up(me);
+    end(me);
 }
 
 void life_born(void *arg)
@@ -284,8 +183,6 @@ void life_born(void *arg)
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
     life_register_with_kernel(context);
     measure_born(me->cloned_at);
-    if (!(me->flags & CLONE_THREAD))
-        warm_outside();
     if (me->signal_stack)
         sigaltstack(&(stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()}, NULL);
     if (me->name[0])
@@ -295,15 +192,6 @@ void life_born(void *arg)
         life_set_signals(&me->mask);
     }
     run(me);
-    while (keep(me)) {
-        if (!(me = sleep_warm(me))) { /* told to end */
-            leave_threads(context);
-            arch_exit(0);
-        }
-        resume(me);
-        run(me);
-    }
-    leave(me);
 }
 
 /* Kernel-side there is nothing to set up: the LWP, its robust list, rseq area, signal mask and stack, and name are there already,
@@ -318,7 +206,6 @@ void life_born_green(void *arg)
     glibc.ctype_init();
     STEP(STEP_GLIBC, me->context->tp + glibc.resp, 1);
     run(me);
-    leave(me);
 }
 
 #ifdef __EXCEPTIONS

@@ -1,5 +1,5 @@
-/* What a thread of ours does itself, from its first instruction to its last: on an LWP of its own, on one that is kept for
- * several, or as a green thread.  The states are those of lwp.h. */
+/* What a thread of ours does itself, from its first instruction to its last: on an LWP of its own, or as a green thread.
+ * The states are those of lwp.h. */
 #ifndef RUNTIME_LIFE_H
 #define RUNTIME_LIFE_H
 

@@ -11,7 +11,6 @@
 #include "sampler.h"
 #include "steps.h"
 #include "trace.h"
-#include "warm.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,7 +18,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,9 +55,7 @@ struct lwp *lwp_new(size_t stack_size)
     struct lwp *lwp = lwp_copied();
     if (!lwp)
         return NULL;
-    struct context *c = lwp->context = warm_get(stack_size);
-    if (!c)
-        c = lwp->context = context_get(stack_size);
+    struct context *c = lwp->context = context_get(stack_size);
     if (!c) {
         int error = errno;
         free(lwp);
@@ -82,47 +78,16 @@ static void unstart(struct lwp *lwp)
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
     park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* lwp_next_waited() may have told of it */
-    if (!lwp->context->warm.parked)
-        registry_leave_glibc(lwp->context);
+    registry_leave_glibc(lwp->context);
     registry_unlist(lwp);
     registry_drop(lwp);
-}
-
-/* (2) -> (3) without clone. */
-static void wake_up(struct lwp *lwp)
-{
-    struct context *context = lwp->context;
-    char *name = context->warm.name;
-
-    atomic_store(&lwp->tid, *(int *)glibc_field(context->pthread, glibc.tid));
-    if (lwp->name[0])
-        memcpy(name, lwp->name, sizeof lwp->name);
-    else
-        prctl(PR_GET_NAME, name);
-    fegetenv(&context->warm.arithmetic);
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &lwp->mask, sizeof lwp->mask);
-    STEP(STEP_WOKEN, *(int *)glibc_field(context->pthread, glibc.tid), 0);
-    warm_wake(context, lwp);
-}
-
-/* Whether an LWP sleeps on the context that can be its thread's; one that can't is ended. */
-static int can_wake(struct lwp *lwp)
-{
-    struct context *context = lwp->context;
-
-    if (!warm_is_here(context))
-        return 0;
-    if (lwp->settings && lwp->settings == context->warm.settings)
-        return 1;
-    warm_end(context);
-    return 0;
 }
 
 /* What the child may need from its first instruction on, and no module's TLS image holds. */
 static void lay_out(struct context *context)
 {
     *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
-    if (glibc.rseq && !context->warm.parked) { /* else the kernel knows it already */
+    if (glibc.rseq) {
         int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
         memset(area, 0, glibc_rseq_area());
         /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
@@ -130,17 +95,13 @@ static void lay_out(struct context *context)
     }
 }
 
-/* (1) -> (2), with all that a thread needs in its memory; warm: an LWP sleeps there.  0 or errno. */
-static int prepare(struct lwp *lwp, int warm, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+/* (1) -> (2), with all that a thread needs in its memory.  0 or errno. */
+static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int error;
+    int error = context_blank(context);
 
-    if (warm) {
-        park_lock(glibc.stack_lock);
-        context_blank_around(context);
-        park_unlock(glibc.stack_lock);
-    } else if ((error = context_blank(context)) != 0)
+    if (error)
         return error;
     if (TRACING()) { /* here, before glibc's lock is taken: it makes a pthread */
         sampler_begin();
@@ -162,9 +123,7 @@ static int prepare(struct lwp *lwp, int warm, unsigned long flags, int exit_sign
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-
-    lwp->settings = flags == lwp_thread_flags ? warm_settings() : 0;
-    int warm = can_wake(lwp), fresh = context->used != USED, error = prepare(lwp, warm, flags, exit_signal, run, arg);
+    int fresh = context->used != USED, error = prepare(lwp, flags, exit_signal, run, arg);
 
     if (error)
         return error;
@@ -176,10 +135,6 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     atomic_store(&lwp->alive, 1);
     lwp->started = 1;
     lwp->cloned_at = measure_clock();
-    if (warm) {
-        wake_up(lwp);
-        return 0;
-    }
 
     /* A setxid in another thread must find this one either not there, so that it inherits our credentials, or there with its
      * tid, so that it gets the signal: setxid holds the same lock.  Taken before signals are blocked, for we may have to
@@ -235,10 +190,7 @@ static void gone(struct green *green)
 int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-
-    if (warm_is_here(context)) /* it has no use for an LWP */
-        warm_end(context);
-    int error = prepare(lwp, 0, lwp_thread_flags, 0, run, arg);
+    int error = prepare(lwp, lwp_thread_flags, 0, run, arg);
 
     if (error)
         return error;
@@ -259,22 +211,10 @@ void lwp_await_begun(struct lwp *lwp)
         park_wait(&lwp->begun, LWP_BEGUN_AWAITED, PARK_FOREVER, PARK_PRIVATE);
 }
 
-/* To where contexts come from, with the LWP that sleeps on it if there is one. */
-static void put_back(struct context *context, int vanished)
-{
-    if (!vanished && warm_is_here(context))
-        warm_put(context);
-    else
-        context_put(context, vanished);
-}
-
 void lwp_release(struct lwp *lwp)
 {
-    if (!lwp->started && lwp->context) {
-        if (warm_is_here(lwp->context) && !warm_admit()) /* warm_get() has uncounted it */
-            warm_end(lwp->context);
-        put_back(lwp->context, lwp->context->used == VANISHED);
-    }
+    if (!lwp->started && lwp->context)
+        context_put(lwp->context, lwp->context->used == VANISHED);
     registry_drop(lwp);
 }
 
@@ -296,37 +236,16 @@ void lwp_reap(void)
         registry_unlist(due);
         struct context *context = due->context;
         due->context = NULL;
-        put_back(context, !atomic_load(&due->ending));
+        context_put(context, !atomic_load(&due->ending));
         registry_drop(due);
     }
     if (first)
         registry_push_ended(first, last);
 }
 
-
-static int on_its_way_to_sleep(struct lwp *lwp)
-{
-    return atomic_load(&lwp->parking) && atomic_load(&lwp->alive);
-}
-
 static int is_waited(struct lwp *lwp)
 {
     return lwp->waited && atomic_load(&lwp->alive) && lwp->ident != (uintptr_t)pthread_self();
-}
-
-static int await_end(struct lwp *lwp, int64_t deadline);
-
-void lwp_keep_warm(int limit)
-{
-    struct lwp *lwp;
-
-    warm_limit(limit);
-    while ((lwp = registry_oldest(on_its_way_to_sleep))) { /* a few instructions are left of it */
-        await_end(lwp, PARK_FOREVER);
-        registry_drop(lwp);
-    }
-    lwp_reap();
-    warm_trim();
 }
 
 struct lwp *lwp_next_waited(void)
@@ -438,7 +357,7 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
 
 void lwp_read_statistics(struct lwp_statistics *out)
 {
-    *out = (struct lwp_statistics){.warm = warm_count()};
+    *out = (struct lwp_statistics){0};
     registry_read(out);
     measure_read(out);
 }

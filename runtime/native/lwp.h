@@ -14,9 +14,6 @@
  *                 dropped the registry's ref.
  *
  *   (1) -> (2) -> (3) -> (4) -> (5) -> (6)
- *   (2) -> (3), (4) -> (5) without the kernel: an LWP that is kept (warm.h) is woken instead of cloned, and clears `alive`
- *                          itself when it lies down to sleep.  It stays on glibc's list, and its context is taken by nobody but
- *                          the next thread's starter; it uses nothing but its stack, the TCB and errno until then.
  *   (1) -> freed           lwp_release() of a thread that was never started
  *   (2) -> (1)             clone failed: both lists left, context kept, may be started again
  *   (3) -> (5)             a process-style LWP that was killed, or called _exit or exec.  reap_process() does what it
@@ -42,11 +39,6 @@
 
 struct context;
 
-struct measured {
-    long voluntary, involuntary; /* context switches */
-    int64_t cpu_ns;
-};
-
 struct lwp {
     atomic_int alive;  /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0 */
     atomic_int refs;
@@ -61,8 +53,6 @@ struct lwp {
     int exit_status;    /* what the thread gives to exit(2) */
     int wait_status;    /* what waitpid gave, process-style; -1 until then */
     atomic_int ending;  /* it has reached (4) by itself */
-    atomic_int parking; /* its LWP is going to be kept, or about to see whether */
-    uint64_t settings;  /* what it inherited: warm_settings(); 0: its LWP is not kept */
     void (*run)(void *arg);
     void *arg;  /* NULL from when `run` has used it up, and in a forked child */
     struct context *context; /* NULL from (6) on */
@@ -74,7 +64,6 @@ struct lwp {
     int masked;                /* it begins with all signals blocked; `mask`, its creator's, is to be its own */
     uint64_t mask;
     int64_t cloned_at;         /* when measuring */
-    struct measured before;    /* what its LWP had used before it */
     char name[16];
     struct green green;        /* its scheduler is NULL when it has an LWP of its own */
 };
@@ -121,12 +110,7 @@ struct lwp *lwp_copied(void);
  * thread: any other might hold one of malloc's locks in the copy.  0, or -errno (EBUSY: there are other threads). */
 long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal);
 
-/* From now on up to so many LWPs outlive their threads, for the next ones: warm.h.  Returns when no more than that are left,
- * but for those that other threads are just reaping or starting. */
-void lwp_keep_warm(int limit);
-
 struct lwp_statistics {
-    long warm;
     long started, alive, peak;
     /* since lwp_measure(1) */
     long measured, voluntary, involuntary;

@@ -6,7 +6,6 @@
 #include "life.h"
 #include "measure.h"
 #include "registry.h"
-#include "warm.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -39,10 +38,8 @@ long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
                       NULL, tid
 #endif
         );
-        if (pid == 0) {
-            warm_after_fork_in_child();
+        if (pid == 0)
             syscall(SYS_set_robust_list, glibc_field((void *)pthread_self(), glibc.robust_head), 3 * sizeof(void *));
-        }
     }
     if (pid < 0)
         return -errno;
@@ -56,14 +53,12 @@ long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
 static void before_fork(void)
 {
     registry_before_fork();
-    warm_before_fork();
     context_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
     context_after_fork();
-    warm_after_fork();
     registry_after_fork();
 }
 
@@ -86,7 +81,6 @@ static void lost(struct lwp *lwp)
     struct context *context = lwp->context;
 
     lwp->context = NULL;
-    warm_lost(context);
     lwp->arg = NULL; /* CPython frees what belongs to lost threads */
     lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
     atomic_store(&lwp->reaping, 0); /* who waits for it by waitpid() is lost */
@@ -101,7 +95,6 @@ static void after_fork_in_child(void)
 {
     context_after_fork();
     measure_after_fork();
-    warm_after_fork_in_child();
     struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), lost);
     char *native = me && me->green.scheduler ? green_native() : NULL;
     green_after_fork();
@@ -111,9 +104,6 @@ static void after_fork_in_child(void)
     if (native)
         take_lwp(me, native);
     atomic_store(&me->tid, gettid());
-    me->settings = 0; /* its LWP, the process's first, is not kept */
-    me->before = (struct measured){0}; /* that LWP is a new one */
-    warm_lost(me->context);
     me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
     /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */
     syscall(SYS_set_tid_address, &me->alive);
@@ -125,7 +115,6 @@ int lwp_init(void)
 
     if (done)
         return 0;
-    warm_init();
     int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     done = error == 0;
     return error;

@@ -60,37 +60,21 @@ void measure_born(int64_t cloned_at)
     park_unlock(&lock);
 }
 
-/* Of the calling LWP, since it was made. */
-static int used_so_far(struct measured *out)
+void measure_end(const struct lwp *lwp)
 {
     struct rusage used;
     struct timespec cpu;
 
+    if (!lwp->cloned_at || !atomic_load_explicit(&measuring, memory_order_relaxed))
+        return;
     /* rusage's times are those of the last tick or switch: nothing yet for a thread of a few milliseconds. */
     if (getrusage(RUSAGE_THREAD, &used) != 0 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0)
-        return 0;
-    *out = (struct measured){used.ru_nvcsw, used.ru_nivcsw, (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec};
-    return 1;
-}
-
-void measure_resumed(struct lwp *lwp)
-{
-    measure_born(lwp->cloned_at);
-    if (lwp->cloned_at)
-        used_so_far(&lwp->before);
-}
-
-void measure_end(const struct lwp *lwp)
-{
-    struct measured used;
-
-    if (!lwp->cloned_at || !atomic_load_explicit(&measuring, memory_order_relaxed) || !used_so_far(&used))
         return;
     size_t stack = context_stack_used(lwp->context);
     park_lock(&lock);
-    sums.voluntary += used.voluntary - lwp->before.voluntary;
-    sums.involuntary += used.involuntary - lwp->before.involuntary;
-    sums.cpu_ns += used.cpu_ns - lwp->before.cpu_ns;
+    sums.voluntary += used.ru_nvcsw;
+    sums.involuntary += used.ru_nivcsw;
+    sums.cpu_ns += (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
     if (stack > sums.stack_used)
         sums.stack_used = stack;
     park_unlock(&lock);

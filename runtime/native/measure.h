@@ -12,9 +12,6 @@ int64_t measure_clock(void);
 void measure_born(int64_t cloned_at);
 void measure_end(const struct lwp *lwp);
 
-/* Instead of measure_born() in an LWP that had another thread before. */
-void measure_resumed(struct lwp *lwp);
-
 void measure_read(struct lwp_statistics *out);
 
 /* In a forked child: whoever had the lock is lost. */

@@ -33,8 +33,6 @@ void registry_list(struct lwp *lwp)
     registry.newer->older = lwp;
     registry.newer = lwp;
     park_unlock(&registry_lock);
-    if (lwp->context->warm.parked) /* it has stayed on glibc's */
-        return;
 
     park_lock(glibc.stack_lock);
     link->next = head->next;

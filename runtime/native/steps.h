@@ -28,9 +28,6 @@ enum step_kind {
     STEP_EXIT,       /* child. a: status given to exit(2) */
     STEP_JOIN,       /* a: address of the word waited on, b: its value */
     STEP_CLEARED,    /* a: address of the word, b: its value: 0, written by the kernel */
-    STEP_PARKED,     /* child. it is kept, asleep */
-    STEP_WOKEN,      /* a: tid of one that was asleep: instead of clone */
-    STEP_RESUMED,    /* child. a: stack pointer, b: thread pointer */
     STEP_RECYCLED,   /* a: thread pointer of the block put back into the cache */
 };
 

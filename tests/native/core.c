@@ -184,22 +184,6 @@ static void forks(void)
     join(waiting);
 }
 
-/* Both, on kept LWPs. */
-static void warm(void)
-{
-    struct lwp_statistics statistics;
-
-    lwp_keep_warm(2);
-    threads();
-    rounds /= 20;
-    forks();
-    lwp_read_statistics(&statistics);
-    CHECK(statistics.warm == 2);
-    lwp_keep_warm(0);
-    lwp_read_statistics(&statistics);
-    CHECK(statistics.warm == 0);
-}
-
 static void processes(void)
 {
     for (int i = 0; i < rounds; i++) {
@@ -585,8 +569,7 @@ int main(int argc, char **argv)
         void (*run)(void);
         int rounds;
     } programs[] = {{"threads", threads, 200}, {"crowd", crowd, 1}, {"refused", refused, 100}, {"forks", forks, 10},
-                    {"warm", warm, 200}, {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000},
-                    {"condition", condition, 2000},
+                    {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000}, {"condition", condition, 2000},
                     {"looked_at", looked_at, 50}, {"signals", signals, 200}, {"timers", timers, 200}, {"greens", greens, 200},
                     {"damage", damage, 1}, {"undefined", undefined, 1}};
     char why[512];

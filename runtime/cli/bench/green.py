@@ -8,7 +8,6 @@ from ... import Thread as OurThread
 from ...scheduler import Scheduler, yield_
 from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from ...thread import current_thread
-from .operations import Unavailable
 
 __all__ = [
     "Barrier",
@@ -19,7 +18,6 @@ __all__ = [
     "Semaphore",
     "Thread",
     "current_thread",
-    "keep_warm",
     "stack_size",
     "take_turns",
 ]
@@ -30,10 +28,6 @@ _scheduler._lend()
 
 class Thread(OurThread):
     _lwp_scheduler = _scheduler
-
-
-def keep_warm(number: int) -> None:
-    raise Unavailable(f"{__name__}: its threads have no LWPs that could be kept")
 
 
 def take_turns(number: int) -> None:

@@ -106,16 +106,6 @@ def start_join(kind: Kind, number: int = 200) -> Figures:
     return (ns / number,)
 
 
-def start_join_warm(kind: Kind) -> Figures:
-    """The same with kept LWPs, where the module has such a thing; elsewhere it is start_join()."""
-    keep_warm = getattr(kind, "keep_warm", lambda number: None)
-    keep_warm(1)
-    try:
-        return start_join(kind)
-    finally:
-        keep_warm(0)
-
-
 def first_line(kind: Kind, number: int = 200) -> Figures:
     arrived = total = ran = 0
 
@@ -523,7 +513,6 @@ def operations(quick: bool) -> list[Operation]:
     return [
         one("thread-object", "Thread object", thread_object),
         one("start-join", "start + join", start_join),
-        one("start-join-warm", "the same, keep_warm(1)", start_join_warm),
         one("first-line", "start() to its first line", first_line),
         one("burst", "1,000 starts, then joins", lambda kind: (burst(kind), burst(kind))[1], alone=True),
         Operation(

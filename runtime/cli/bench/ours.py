@@ -3,7 +3,6 @@
 from threading import stack_size
 
 from ... import Thread
-from ...scheduler import keep_warm
 from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from ...thread import current_thread
 
@@ -16,6 +15,5 @@ __all__ = [
     "Semaphore",
     "Thread",
     "current_thread",
-    "keep_warm",
     "stack_size",
 ]

@@ -33,7 +33,6 @@ THEMES = (
     "memory",
     "ids",
     "libraries",
-    "warm",
     "green",
     "endings",
 )

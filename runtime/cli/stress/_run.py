@@ -310,10 +310,8 @@ class Run:
         scheduler.spawn(int).join()  # what the first thread brings stays
         gc.collect()
         before = _Holdings.now()
-        scheduler.keep_warm(random.Random(f"{self.seed}/warm").choice((0, 0, 1, 3, 40)))
         try:
             function(self)
-            scheduler.keep_warm(0)
             self._done = True
             self.journal.note(0, "look what is left")
             self.journal.begin(0, 0)

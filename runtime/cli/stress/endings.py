@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ... import Clone, Thread, install, scheduler, sync
+from ... import Clone, Thread, install, sync
 from ...scheduler import spawn
 from ._run import Run, Worker, check, mix
 
@@ -123,8 +123,6 @@ def end(seed: int, out: Callable[[str], object]) -> int:
 
     if chance.randrange(3) == 0:
         install()
-    if chance.randrange(3) == 0:
-        scheduler.keep_warm(chance.choice((1, 3, 30)))
     for _ in range(chance.choice((1, 5, 30))):
         chance.choice(kinds)(target=chance.choice(asleep), daemon=True).start()
     for _ in range(expected):
