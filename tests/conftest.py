@@ -249,6 +249,10 @@ def child(tmp_path: Path) -> Child:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, 9)
                 out, err = process.communicate()
+        except BaseException:  # the test is being ended: its program must not go on without it
+            os.killpg(process.pid, 9)
+            process.communicate()
+            raise
         if hung or process.returncode != status:
             pytest.fail(
                 f"{program.__name__} ended with {process.returncode}{hung}, expected {status}\n"
