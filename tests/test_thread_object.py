@@ -13,6 +13,7 @@ import pytest
 from conftest import Child
 
 import runtime
+from runtime import sync
 
 
 def work(*args: Any) -> None: ...
