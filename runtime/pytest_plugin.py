@@ -5,6 +5,8 @@ pytest imports this module whenever it runs, so it loads the core only when aske
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import pytest
@@ -18,6 +20,18 @@ _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lwp", "threads made by lwp")
     group.addoption("--lwp", action="store_true", help="Run the tests on threads made by lwp, and count them.")
+    group.addoption(
+        "--lwp-watchdog",
+        type=float,
+        metavar="SECONDS",
+        help="With --lwp: when nothing has moved for so long, say in which test, who waits for what, and all stacks.",
+    )
+    group.addoption(
+        "--lwp-watchdog-exit",
+        type=int,
+        metavar="STATUS",
+        help="And then end pytest, or the worker of pytest-xdist, with this exit status, at once.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,6 +46,36 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if not patch.is_installed():
         patch.install()
         early_config.add_cleanup(patch.uninstall)  # for who calls pytest.main()
+
+
+def _current_test() -> str:
+    test = os.environ.get("PYTEST_CURRENT_TEST")  # which pytest sets; it ends with the phase
+    return f"; pytest is at {test}" if test else ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seconds, status = config.option.lwp_watchdog, config.option.lwp_watchdog_exit
+    if seconds is None and status is None:
+        return
+    if not config.option.lwp:
+        raise pytest.UsageError("--lwp-watchdog is for --lwp")
+    if seconds is None:
+        raise pytest.UsageError("--lwp-watchdog-exit is for --lwp-watchdog")
+    if not 0.1 <= seconds <= 1e6:  # NaN, too, is not
+        raise pytest.UsageError(f"--lwp-watchdog: {seconds:g} is not a number of seconds from 0.1 to 1e6")
+    if status is not None and not 1 <= status <= 255:
+        raise pytest.UsageError(f"--lwp-watchdog-exit: {status} is not an exit status from 1 to 255")
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # pytest-xdist's controller waits for its workers, each of which has a watchdog
+    from . import native
+    from .watchdog import Watchdog, teller
+
+    # Standard error as it is before any test is captured.
+    fd = os.dup((sys.__stderr__ or sys.stderr).fileno())
+    watchdog = Watchdog(seconds, teller(fd), _current_test)
+    native.watch_start(None, watchdog.look, min(seconds / 4, 0.5), seconds, -1 if status is None else status, fd)
+    config.add_cleanup(lambda: os.close(fd))
+    config.add_cleanup(native.watch_stop)  # before that
 
 
 def _counts() -> tuple[int, int, int]:

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from . import native
+from .holders import taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "waiting"]
 
@@ -40,10 +42,14 @@ class Wait:
     holder_name: str | None  #: its name, as `name`
     since: float  #: time.monotonic()
     deadline: float | None  #: time.monotonic() at its timeout; None: it has none
+    #: Where the holder took the lock, "FILE:LINE in FUNCTION", if its stack shows that: it is inside of a `with`.
+    #: "perhaps" stands before it if all that the stack shows is an acquire() above the line that it is at.
+    taken: str = ""
 
     def __str__(self) -> str:
         by = f" held by {self.holder_name!r}" if self.holder_name and self.kind != "join" else ""
-        return f"{self.name!r} waits for {self.kind if self.kind != 'join' else 'the end of'} {self.what}{by}"
+        taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
+        return f"{self.name!r} waits for {self.kind if self.kind != 'join' else 'the end of'} {self.what}{by}{taken}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,13 @@ def _described(thing: Any) -> str:
         return object.__repr__(thing)
 
 
+def _taken(thing: Any, frame: FrameType | None) -> str:
+    try:
+        return taken_at(thing, frame)
+    except Exception:  # it reads the program's own things
+        return ""
+
+
 def _kind(thing: Any) -> str:
     return next(kind for cls, kind in _KINDS if isinstance(thing, cls))
 
@@ -116,6 +129,7 @@ def waiting() -> Waiting:
         return Waiting((), ())
     found = native.waits()
     tids = {ident: tid for ident, tid, *_ in found}
+    frames = sys._current_frames() if any(holder for _, _, _, holder, _, _ in found) else {}
     waits = [
         Wait(
             ident=ident,
@@ -128,6 +142,7 @@ def waiting() -> Waiting:
             holder_name=name_of(holder, tids.get(holder)) if holder else None,
             since=since,
             deadline=deadline,
+            taken=_taken(thing, frames.get(holder)),
         )
         for ident, tid, thing, holder, since, deadline in found
     ]

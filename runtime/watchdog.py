@@ -21,7 +21,12 @@ from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "teller"]
 
-_OUR_START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cli", "run.py")
+#: Files whose frames, and those below them, are not the program's.
+_BELOW = (
+    os.path.join(os.path.dirname(os.path.abspath(__file__)), "cli", "run.py"),
+    os.path.join("_pytest", "python.py"),
+    os.path.join("_pytest", "fixtures.py"),
+)
 
 
 def _tids() -> dict[int, int]:
@@ -33,8 +38,8 @@ def _tids() -> dict[int, int]:
 def _stack(frame: FrameType) -> str:
     """As a traceback shows it, without the frames below the program's."""
     entries = traceback.extract_stack(frame)
-    ours = [at for at, entry in enumerate(entries) if entry.filename == _OUR_START]
-    return "".join(traceback.format_list(entries[ours[-1] + 1 if ours else 0 :]))
+    below = [at for at, entry in enumerate(entries) if entry.filename.endswith(_BELOW)]
+    return "".join(traceback.format_list(entries[below[-1] + 1 if below else 0 :]))
 
 
 def _stacks(tids: dict[int, int]) -> list[str]:
@@ -98,18 +103,21 @@ class Watchdog:
     """Tells when the program stands still; asked by a thread that is not one of the program's.
 
     seconds: of standing still until it is told, once until something moves again; a circle is told when it has been
-    there for as long.
+    there for as long.  busy_with: what the program does just now, if something is known of that; it begins with "; ".
     """
 
-    def __init__(self, seconds: float, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, seconds: float, tell: Callable[[str], object], busy_with: Callable[[], str] = lambda: ""
+    ) -> None:
         self._seconds = seconds
         self._tell = tell
+        self._busy_with = busy_with
         self._seen: set[_Circle] = set()  # at the last look
         self._told: set[_Circle] = set()
         _stack(sys._getframe())  # what that loads is loaded now
 
     def look(self, still: bool) -> bool:
-        """Whether the program really stands still, if it seems to; that, or a circle, is told."""
+        """Tells of the program if it really stands still, which it seems to, or of a circle; whether it did."""
         me = str(threading.get_native_id())
         found = waiting()
         circles = {_identity(cycle) for cycle in _deadlocks(found)}
@@ -119,9 +127,9 @@ class Watchdog:
         self._seen = circles
         self._told &= circles
         if still:
-            self._tell(report(f"nothing has moved for {self._seconds:g} s", found))
+            self._tell(report(f"nothing has moved for {self._seconds:g} s{self._busy_with()}", found))
         elif lasting:
-            self._tell(report(f"deadlock for more than {self._seconds:g} s", found))
+            self._tell(report(f"deadlock for more than {self._seconds:g} s{self._busy_with()}", found))
         if still or lasting:
             self._told |= circles
-        return still
+        return still or bool(lasting)

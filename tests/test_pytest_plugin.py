@@ -176,6 +176,66 @@ def test_timeout_by_thread(tmp_path: Path, installed: Environment) -> None:
     assert counted(found.stdout)[0][0] == 7  # the tests' five and two timers
 
 
+STUCK = """
+import threading
+
+def test_before():
+    pass
+
+def test_stuck(capfd):
+    print("written by the test", flush=True)
+    lock = threading.Lock()
+    with lock:
+        threading.Thread(target=lock.acquire, name="waiter", daemon=True).start()
+        threading.Event().wait()
+"""
+
+
+def test_watchdog_names_the_test_and_ends_pytest(tmp_path: Path, installed: Environment) -> None:
+    found = run(installed, tmp_path, STUCK, "-v", "--lwp", "--lwp-watchdog=0.3", "--lwp-watchdog-exit=7")
+    assert found.returncode == 7
+    assert "test_before PASSED" in found.stdout
+    report, _, stacks = found.stderr.partition("Stack of")
+    assert report.startswith("lwp: nothing has moved for 0.3 s; pytest is at test_it.py::test_stuck (call)\n")
+    assert "held by 'MainThread' (taken at test_it.py:10 in test_stuck)" in report
+    assert "in test_stuck" in stacks
+    assert "pluggy" not in stacks
+    assert stacks.endswith("lwp: the process ends with status 7\n")
+
+
+def test_watchdog_without_exit_tells_and_goes_on(tmp_path: Path, installed: Environment) -> None:
+    tests = "import threading\ndef test_waits():\n    threading.Event().wait(2)\n"
+    found = run(installed, tmp_path, tests, "--lwp", "--lwp-watchdog=0.2")
+    assert (found.returncode, found.stderr.count("nothing has moved")) == (0, 1)
+    assert "pytest is at test_it.py::test_waits (call)" in found.stderr
+
+
+def test_watchdog_in_workers(tmp_path: Path, installed: Environment) -> None:
+    """The controller of pytest-xdist stands still too, which isn't told.  A worker's end is a failure of its test."""
+    pytest.importorskip("xdist")
+    options = ("-n", "1", "--max-worker-restart=0", "--lwp", "--lwp-watchdog=0.3", "--lwp-watchdog-exit=7")
+    found = run(installed, tmp_path, STUCK, *options)
+    assert found.returncode == 1
+    assert "crashed while running 'test_it.py::test_stuck'" in found.stdout
+    assert found.stderr.count("nothing has moved") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lwp-watchdog=1"], "--lwp-watchdog is for --lwp"),
+        (["--lwp", "--lwp-watchdog-exit=1"], "--lwp-watchdog-exit is for --lwp-watchdog"),
+        (["--lwp", "--lwp-watchdog=nan"], "nan is not a number of seconds from 0.1"),
+        (["--lwp", "--lwp-watchdog=1", "--lwp-watchdog-exit=0"], "0 is not an exit status"),
+    ],
+)
+def test_watchdog_options(options: list[str], message: str, tmp_path: Path, installed: Environment) -> None:
+    found = run(installed, tmp_path, THREADS, *options)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert message in found.stderr
+    assert found.stderr.strip().count("\n") == 0
+
+
 def test_workers(tmp_path: Path, installed: Environment) -> None:
     pytest.importorskip("xdist")
     found = run(installed, tmp_path, THREADS, "--lwp", "-n", "2", "--dist", "each")

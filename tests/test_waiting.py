@@ -367,6 +367,96 @@ def test_a_lock_taken_twice_is_a_circle_of_one() -> None:
         lock.release()
 
 
+# ---- where the holder took it --------------------------------------------------------------------------
+
+
+def line_of(text: str) -> int:
+    """Number of the only line of this file that ends with the text as a comment."""
+    (number,) = (n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith(f"  # {text}"))
+    return number
+
+
+class Holders:
+    """A way to hold a lock for each way to take it."""
+
+    __slots__ = ("__hidden", "lock", "rlock")
+
+    def __init__(self) -> None:
+        self.lock = self.__hidden = sync.Lock()
+        self.rlock = sync.RLock()
+
+    def attribute(self, stay: Callable[[], object]) -> None:
+        with self.lock:  # attribute
+            stay()
+
+    def private(self, stay: Callable[[], object]) -> None:
+        other = sync.Lock()
+        with other, self.__hidden:  # private
+            stay()
+
+    def handler(self, stay: Callable[[], object]) -> None:
+        with (
+            self.lock as _,  # handler
+            sync.Lock(),
+        ):
+            for _ in range(2):
+                try:
+                    raise ValueError
+                except ValueError:
+                    stay()
+                    return
+
+    def condition(self, stay: Callable[[], object]) -> None:
+        changed = sync.Condition(self.lock)
+        with changed:  # condition
+            stay()
+
+    def again(self, stay: Callable[[], object]) -> None:
+        with self.rlock:  # again
+            self.once_more(stay)
+
+    def once_more(self, stay: Callable[[], object]) -> None:
+        with self.rlock:
+            stay()
+
+    def acquire(self, stay: Callable[[], object]) -> None:
+        self.lock.acquire()
+        self.lock.release()
+        if self.lock.acquire(timeout=1000):  # acquire
+            stay()
+            self.lock.release()
+
+    def elsewhere(self, stay: Callable[[], object]) -> None:
+        with self.lock:
+            pass
+        getattr(self.lock, "".join(["acq", "uire"]))()
+        stay()
+        self.lock.release()
+
+
+@pytest.mark.parametrize("how", ["attribute", "private", "handler", "condition", "again", "acquire", "elsewhere"])
+def test_where_the_holder_took_a_lock(how: str) -> None:
+    holders, held, done = Holders(), sync.Event(), sync.Event()
+
+    def stay() -> None:
+        held.set()
+        done.wait()
+
+    lock = holders.rlock if how == "again" else holders.lock
+    with running(getattr(holders, how), stay, name="holder"):
+        held.wait()
+        with running(lambda: lock.acquire() and lock.release()) as thread:
+            wait = wait_of(thread.ident)
+            done.set()
+    where = "" if how == "elsewhere" else f"{Path(__file__).name}:{line_of(how)} in {how}"
+    if how == "acquire":
+        expected, shown = f"perhaps {where}", f"held by 'holder' (taken perhaps {where})"
+    else:
+        expected, shown = where, f"held by 'holder' (taken at {where})" if where else "held by 'holder'"
+    assert (wait.holder_name, wait.taken) == ("holder", expected)
+    assert str(wait).endswith(shown)
+
+
 # ---- run --watchdog ------------------------------------------------------------------------------------
 
 RUN = [sys.executable, "-m", "runtime", "run"]
@@ -580,6 +670,57 @@ def test_the_watching_thread_gets_no_signals(child: Child) -> None:
         assert [n for n in range(1, 32) if not blocked >> (n - 1) & 1] == [9, 19]  # SIGKILL, SIGSTOP
 
     child(program)
+
+
+WAYS_TO_STAND_STILL = {
+    "main": "threading.Event().wait()",
+    "not the main thread": "threading.Thread(target=threading.Event().wait).start()",
+    "while flushing": "sys.stdout.flush = threading.Event().wait\nthreading.Event().wait()",
+    "with the GIL": "ctypes.PyDLL(None).pause()",
+    "in a circle, while another thread goes on": f"{DEADLOCK}\nthreading.Thread(target=first_way).start()\n"
+    "threading.Thread(target=second_way).start()\nbeat()",
+    "and at the end": "atexit.register(print, 'never', flush=True)\nthreading.Event().wait()",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_STAND_STILL)
+def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
+    source = f"import atexit, ctypes, sys, threading\nprint('before')\n{WAYS_TO_STAND_STILL[way]}\n"
+    (tmp_path / "program.py").write_text(source)
+    command = [*RUN, "--watchdog", "0.2", "--watchdog-exit", "42", "program.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**environment(), "PYTHONUNBUFFERED": ""}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 42
+    assert done.stdout == ("" if way in ("while flushing", "with the GIL") else "before\n")
+    assert done.stderr.endswith("lwp: the process ends with status 42\n")
+    begin, last = {
+        "with the GIL": ("lwp: nothing moves, and a thread that sleeps in C code keeps the GIL", "no more to tell"),
+        "in a circle, while another thread goes on": ("lwp: deadlock for more than 0.2 s\n", "beat()"),
+    }.get(way, ("lwp: nothing has moved for 0.2 s\n", "in wait"))
+    assert done.stderr.startswith(begin)
+    assert way == "not the main thread" or last in done.stderr or "threading.Event().wait()" in done.stderr
+
+
+def test_watchdog_leaves_a_program_that_ends_by_itself(tmp_path: Path) -> None:
+    command = [*RUN, "--watchdog", "0.1", "--watchdog-exit", "42", "-c", "raise SystemExit(3)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_long_computation_that_keeps_the_gil_is_no_standstill(tmp_path: Path) -> None:
+    """The watching thread does not get the GIL for longer than it waits for one that somebody sleeps with."""
+    source = "big = 7 ** 3_000_000\nimport sys; sys.set_int_max_str_digits(0)\nprint(len(str(big)))\n"
+    command = [*RUN, "--watchdog", "0.1", "--watchdog-exit", "42", "-c", source]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_watchdog_exit_needs_a_watchdog(tmp_path: Path) -> None:
+    command = [*RUN, "--watchdog-exit", "1", "-c", "print('ran')"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "lwp: --watchdog-exit is for --watchdog\n"
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])

@@ -37,6 +37,7 @@ class Program:
     report: bool  #: figures on stderr at the end
     children: bool  #: the Python processes that it starts, too
     watchdog: float | None  #: seconds of standing still until that is told
+    watchdog_exit: int | None  #: status with which that ends the process; None: it goes on
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
@@ -49,7 +50,7 @@ class Program:
             _forget_click()
         _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
         if self.live or self.watchdog is not None:
-            _watch(self.live, self.watchdog)
+            _watch(self.live, self.watchdog, self.watchdog_exit)
         if self.trace is not None:
             _record(self.trace, self.trace_size, (self.what, *self.args))
         try:
@@ -97,7 +98,7 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
         reopen_stdin()
 
 
-def _watch(live: bool, patience: float | None) -> None:
+def _watch(live: bool, patience: float | None, status: int | None) -> None:
     import atexit
     import threading
 
@@ -105,7 +106,8 @@ def _watch(live: bool, patience: float | None) -> None:
     from ..watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
-    tell = teller(os.dup(sys.stderr.fileno()))
+    fd = os.dup(sys.stderr.fileno())
+    tell = teller(fd)
     tick = look = None
     if live:
         from ._live import View, note_starts
@@ -118,7 +120,8 @@ def _watch(live: bool, patience: float | None) -> None:
         atexit.register(view.stop)
     if patience is not None:
         look = Watchdog(patience, tell).look
-    native.watch_start(tick, look, 0.5 if patience is None else min(patience / 4, 0.5), patience or 0.0)
+    every = 0.5 if patience is None else min(patience / 4, 0.5)
+    native.watch_start(tick, look, every, patience or 0.0, -1 if status is None else status, fd)
     atexit.register(native.watch_stop)
 
 
@@ -390,8 +393,7 @@ class _Run(click.Command):
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--green [--lwps N] [--time-slice SECONDS]] [--stack-size SIZE] [--report] [--watchdog SECONDS] "
-    "[--live] [--trace FILE] [--children]",
+    options_metavar="[OPTIONS]",
     short_help="Run a program, its threads made here.",
 )
 @click.option("--green", is_flag=True, help="Green threads: on few LWPs, each runs while the others wait.")
@@ -411,6 +413,12 @@ class _Run(click.Command):
     callback=_seconds_from(0.1),
     metavar="SECONDS",
     help="When nothing has moved for so long, say on stderr who waits for what, and all stacks.",
+)
+@click.option(
+    "--watchdog-exit",
+    type=click.IntRange(1, 255),
+    metavar="STATUS",
+    help="And then end the program with this exit status, at once.",
 )
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S).")
@@ -437,6 +445,7 @@ def run(
     stack_size: int | None,
     report: bool,
     watchdog: float | None,
+    watchdog_exit: int | None,
     live: bool,
     children: bool,
     trace: Path | None,
@@ -497,9 +506,12 @@ def run(
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     if watchdog is not None and sys.stderr is None:
         raise click.UsageError("--watchdog tells on standard error, and that is closed")
+    if watchdog_exit is not None and watchdog is None:
+        raise click.UsageError("--watchdog-exit is for --watchdog")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
-    options = (stack_size, report, children, watchdog, live, trace, trace_size, (lwps or 1) if green else 0, time_slice)
+    lwps = (lwps or 1) if green else 0
+    options = (stack_size, report, children, watchdog, watchdog_exit, live, trace, trace_size, lwps, time_slice)
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:
