@@ -100,6 +100,64 @@ def test_errors_are_one_line(arguments: list[str], says: str) -> None:
     assert shown.returncode == 2
 
 
+@pytest.mark.parametrize(("word", "meant"), [("rum", "run"), ("benhc", "bench"), ("doctr", "doctor")])
+def test_a_command_that_was_nearly_written(word: str, meant: str) -> None:
+    shown = execute(*LWP, word, "x.py")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == f"lwp: no command {word!r}: did you mean {meant}?\n"
+
+
+def test_a_command_like_no_other() -> None:
+    assert execute(*LWP, "xyzzy").stderr == "lwp: no command 'xyzzy': lwp --help lists them\n"
+
+
+def on_full_disk(arguments: list[str], unbuffered: str) -> tuple[int, str]:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    with open("/dev/full", "w") as full:
+        shown = subprocess.run(
+            [*LWP, *arguments],
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    return shown.returncode, shown.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["doctor"],
+        ["doctor", "--json"],
+        ["tls"],
+        ["tls", "--threads", "2", "--json"],
+        ["demo"],
+        ["demo", "vm"],
+        ["bench", "--list"],
+        ["bench", "--quick", "lock-try"],
+        ["stress", "--list"],
+        ["stress", "--only", "timers", "--seconds", "0.1"],
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_is_told_in_a_line(arguments: list[str]) -> None:
+    assert on_full_disk(arguments, "") == (1, "lwp: standard output: No space left on device\n")
+
+
+def test_a_full_disk_is_told_without_a_buffer_too() -> None:
+    assert on_full_disk(["tls"], "1") == (1, "lwp: standard output: No space left on device\n")
+
+
+def test_the_program_that_runs_has_standard_output_as_python_made_it() -> None:
+    program = "import sys; print(sys.stdout is sys.__stdout__)"
+    shown = execute(*LWP, "run", "-c", program)
+    assert (shown.returncode, shown.stdout) == (0, "True\n")
+
+
 def test_a_missing_script_is_told_as_python_tells_it() -> None:
     plain, ours = execute(sys.executable, "no/such.py"), execute(*LWP, "run", "no/such.py")
     assert ours.stderr.partition(": ")[2] == plain.stderr.partition(": ")[2]

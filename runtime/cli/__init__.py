@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import os
 import sys
+from difflib import get_close_matches
+from typing import Any
 
 import click
 
@@ -22,6 +27,15 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f".{cmd_name}", __name__), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], _COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else "lwp --help lists them"
+            raise click.UsageError(f"no command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
 
 
 def version() -> str:
@@ -74,14 +88,51 @@ def _lwp() -> None:
     """
 
 
+class _Output(io.FileIO):
+    """Standard output, whose errors can be told from those of other files."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = self
+            raise
+
+
+def _open_output() -> None:
+    """Has sys.stdout be an _Output, unless it is closed or stands for something else than the descriptor 1."""
+    old = sys.stdout
+    if type(old) is not io.TextIOWrapper or old.fileno() != 1:
+        return
+    raw = _Output(1, "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        raw if isinstance(old.buffer, io.RawIOBase) else io.BufferedWriter(raw),  # raw: python -u
+        encoding=old.encoding,
+        errors=old.errors,
+        line_buffering=old.line_buffering,
+        write_through=old.write_through,
+    )
+
+
+def _give_up_output(error: OSError) -> None:
+    """Says why nothing can be printed; the interpreter, which flushes what is left at its end, then finds no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno != errno.EPIPE:  # else the reader has seen enough
+        print("lwp: standard output:", error.strerror, file=sys.stderr)
+
+
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as the program that it runs does."""
     from .run import Program
 
+    stdout = sys.stdout
+    _open_output()
     try:
         result = _lwp.main(sys.argv[1:] or ["--help"], standalone_mode=False)
         if isinstance(result, Program):
             importlib.import_module("..native", __name__)  # if it can't work here, that is told below
+        elif sys.stdout is not None:
+            sys.stdout.flush()
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:
@@ -90,7 +141,13 @@ def main() -> int:
     except ImportError as error:
         print("lwp:", " ".join(str(error).split()), file=sys.stderr)
         return 1
+    except OSError as error:
+        if not isinstance(error.filename, _Output):
+            raise
+        _give_up_output(error)
+        return 1
     if isinstance(result, Program):
+        sys.stdout = stdout
         # Here and not in the command: the fewer frames below the program's the better.
         result.run()
         return 0
