@@ -134,25 +134,11 @@ def _leave_to_threading(thread: Any) -> None:
     thread.__dict__.pop("_lwp", None)
 
 
-def _name(thread: Any) -> str:
-    try:
-        number, target = thread.__dict__["_number"], thread.__dict__.get("_target_name")
-    except KeyError:
-        raise AttributeError("_name") from None
-    thread._name = name = f"Thread-{number}" if target is None else f"Thread-{number} ({target})"
-    return name
-
-
 def _initialized(thread: Any) -> bool:
     if "_lwp" not in thread.__dict__:
         return False
     thread._initialized = True
     return True
-
-
-def _ident(thread: Any) -> int | None:
-    lwp = _lwp(thread)
-    return None if lwp is None else lwp.ident
 
 
 def _native_id(thread: Any) -> int | None:
@@ -213,9 +199,7 @@ derived: dict[str, Any] = {
     "_daemonic": False,
     "_context": None,  # 3.14 on
     "_stderr": sys.stderr,
-    "_name": _Derived(_name),
     "_started": _Derived(_Started),
-    "_ident": _Derived(_ident),
     "_native_id": _Derived(_native_id),
     # One serves all: it asks for threading.excepthook when it is called; what it keeps is for the program's end.
     "_invoke_excepthook": staticmethod(_private._make_invoke_excepthook()),
@@ -285,9 +269,9 @@ def _adopt(thread: Any) -> None:
         raise RuntimeError("thread.__init__() not called")
     if thread._started.is_set():
         raise RuntimeError("threads can only be started once")
-    for name in ("_started", "_ident", "_native_id", _HANDLE, "_is_stopped", "_tstate_lock"):
+    for name in ("_started", "_native_id", _HANDLE, "_is_stopped", "_tstate_lock"):
         thread.__dict__.pop(name, None)
-    thread._lwp = None
+    thread._ident = thread._lwp = None
 
 
 def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None) -> None:

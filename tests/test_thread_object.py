@@ -145,6 +145,63 @@ def test_a_class_says_whether_its_threads_are_daemons(child: Child) -> None:
     assert child(daemon_by_its_class, timeout=20).stdout == "says True\nasked True\n"
 
 
+def test_tools_find_a_thread_where_threading_has_it() -> None:
+    """They look past properties: into the dict, and into the set of weak references."""
+    seen: list[Any] = []
+    thread = runtime.Thread(
+        target=lambda: seen.extend([vars(threading.current_thread())["_ident"], threading.get_ident()])
+    )
+    assert (vars(thread)["_name"], vars(thread)["_ident"]) == (thread.name, None)
+    thread.start()
+    thread.join()
+    assert seen == [thread.ident] * 2
+    assert thread in threading._dangling  # type: ignore[attr-defined]
+    number = id(thread)
+    del thread
+    assert number not in map(id, threading._dangling)  # type: ignore[attr-defined]
+
+
+def no_descriptors() -> None:
+    """memray puts its own there."""
+    for install in (lambda: None, runtime.install, runtime.uninstall):
+        install()
+        assert not [
+            cls for cls in (threading.Thread, runtime.Thread) for name in ("_name", "_ident") if hasattr(cls, name)
+        ]
+
+
+def test_the_class_leaves_name_and_ident_to_the_thread(child: Child) -> None:
+    child(no_descriptors)
+
+
+def replaced_get_ident() -> None:
+    calls = []
+
+    def get_ident() -> int:
+        calls.append(before())
+        return calls[-1]
+
+    def fails() -> int:
+        raise ArithmeticError("fails")
+
+    before, threading.get_ident = threading.get_ident, get_ident
+    ended = runtime.Thread(target=int)
+    ended.start()
+    ended.join()
+    threading.get_ident = fails
+    another = runtime.Thread(target=int)
+    another.start()
+    another.join()
+    threading.get_ident = before
+    assert calls == [ended.ident]
+    assert threading.enumerate() == [threading.main_thread()]
+
+
+def test_get_ident_is_asked_for_at_a_threads_end(child: Child) -> None:
+    """By its name in threading: pebble hears there of the end of threads."""
+    assert "ArithmeticError: fails" in child(replaced_get_ident).stderr
+
+
 def replace(name: str) -> None:
     calls = []
     before: Any = getattr(runtime.Thread, name)

@@ -1,24 +1,30 @@
 /* threading.Thread's life on an LWP: what has to be done for each thread.
  *
- * A Thread holds what it was made with, and `_lwp`: None until it is started, then its LWP.  Whatever else threading keeps in
- * a Thread (`_started`, `_ident`, `_handle` ...) is worked out from these when somebody asks, by runtime/thread.py.  Anything
- * else at `_lwp` means that the thread is not, or not yet, one of ours: then these functions return None and leave it to it. */
+ * A Thread holds what it was made with, `_ident`, and `_lwp`: None until it is started, then its LWP.  Whatever else threading
+ * keeps in a Thread (`_started`, `_native_id`, `_handle` ...) is worked out from these when somebody asks, by runtime/thread.py.
+ * Anything else at `_lwp` means that the thread is not, or not yet, one of ours: then these functions return None and leave it
+ * to it.
+ *
+ * `_name` and `_ident` must be in the thread itself.  py-spy reads them in another process, where it can't ask, and memray puts
+ * descriptors of these names on the class, to hear when they are set. */
 #include "python_types.h"
 
 #include "lwp.h"
 #include "steps.h"
 
 /* Interned names, and what thread.py hands over once. */
-static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_number, *name_target_name, *name_daemon,
-    *name_daemonic,
+static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic,
     *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
-    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name, *name_property;
+    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name, *name_dangling,
+    *name_get_ident;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
-static PyObject *usual_name;      /* ... and `name`: the property */
 static PyObject *usual_daemon;    /* ... and `daemon` */
 static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
+static PyObject *dangling;        /* threading._dangling, a WeakSet: the threads that live as objects */
+static PyObject *dangling_refs;   /* ... its set of weak references */
+static PyObject *dangling_remove; /* ... and what these call in the end */
 static PyObject *stock_current_thread, *check_options, *signature;
 
 static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
@@ -32,8 +38,7 @@ static const struct {
     {&name_args, "_args"},
     {&name_kwargs, "_kwargs"},
     {&name_name, "_name"},
-    {&name_number, "_number"},
-    {&name_target_name, "_target_name"},
+    {&name_ident, "_ident"},
     {&name_daemon, "daemon"},
     {&name_daemonic, "_daemonic"},
     {&name_stderr, "_stderr"},
@@ -49,7 +54,8 @@ static const struct {
     {&name_scheduler, "_lwp_scheduler"},
     {&name_context, "_context"},
     {&name_set_os_name, "_set_os_name"},
-    {&name_property, "name"},
+    {&name_dangling, "_dangling"},
+    {&name_get_ident, "get_ident"},
 };
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
@@ -73,25 +79,58 @@ static int set_new(PyObject *self, PyObject *name, PyObject *value)
     return result;
 }
 
-/* threading.Thread.__init__ gives a thread without a name the next number at once; what it is called is seen to when asked for. */
+/* "Thread-N (function)".  By hand, since PyUnicode_FromFormat alone takes half as long as all else in Thread(). */
+static PyObject *numbered_name(unsigned long long number, const void *function, size_t length)
+{
+    char text[32] = "Thread-";
+    size_t count = strlen(text), digits = 1;
+
+    for (unsigned long long rest = number; rest > 9; rest /= 10)
+        digits++;
+    for (size_t i = digits; i-- > 0; number /= 10)
+        text[count + i] = (char)('0' + number % 10);
+    count += digits;
+    PyObject *name = PyUnicode_New((Py_ssize_t)(count + (function ? length + 3 : 0)), 127);
+    if (!name)
+        return NULL;
+    Py_UCS1 *to = PyUnicode_1BYTE_DATA(name);
+    memcpy(to, text, count);
+    if (function) {
+        memcpy(to + count, " (", 2);
+        memcpy(to + count + 2, function, length);
+        to[count + 2 + length] = ')';
+    }
+    return name;
+}
+
+/* What threading.Thread.__init__ calls a thread without a name: "Thread-N", or "Thread-N (function)". */
+static PyObject *new_name(PyObject *target)
+{
+    PyObject *counter = PyDict_GetItemWithError(threading_names, name_counter);
+    PyObject *count = counter ? PyObject_CallNoArgs(counter) : NULL, *function = NULL, *name = NULL;
+
+    if (count && target != Py_None && !(function = PyObject_GetAttr(target, name_function_name))
+        && PyErr_ExceptionMatches(PyExc_AttributeError))
+        PyErr_Clear();
+    unsigned long long number = count && !PyErr_Occurred() ? PyLong_AsUnsignedLongLong(count) : 0;
+    if (PyErr_Occurred())
+        ;
+    else if (!function)
+        name = numbered_name(number, NULL, 0);
+    else if (PyUnicode_Check(function) && PyUnicode_IS_ASCII(function))
+        name = numbered_name(number, PyUnicode_DATA(function), (size_t)PyUnicode_GET_LENGTH(function));
+    else
+        name = PyUnicode_FromFormat("Thread-%llu (%S)", number, function);
+    Py_XDECREF(count);
+    Py_XDECREF(function);
+    return name;
+}
+
 static int set_name(PyObject *self, PyObject *name, PyObject *target)
 {
     int named = name == Py_None ? 0 : PyObject_IsTrue(name);
 
-    if (named)
-        return named < 0 ? -1 : set_new(self, name_name, PyObject_Str(name));
-    PyObject *counter = PyDict_GetItemWithError(threading_names, name_counter);
-    if (!counter || set_new(self, name_number, PyObject_CallNoArgs(counter)) < 0)
-        return -1;
-    if (target == Py_None)
-        return 0;
-    PyObject *function_name = PyObject_GetAttr(target, name_function_name);
-    if (function_name)
-        return set_new(self, name_target_name, function_name);
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError))
-        return -1;
-    PyErr_Clear();
-    return 0;
+    return named < 0 ? -1 : set_new(self, name_name, named ? PyObject_Str(name) : new_name(target));
 }
 
 /* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
@@ -132,7 +171,7 @@ static int make(PyObject *self, PyObject *target, PyObject *name, PyObject *args
     return set_name(self, name, target) < 0 || PyObject_SetAttr(self, name_target, target) < 0
                    || PyObject_SetAttr(self, name_args, args) < 0
                    || set_new(self, name_kwargs, kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs)) < 0
-                   || set_daemonic(self, daemon) < 0 || set_stderr(self) < 0
+                   || set_daemonic(self, daemon) < 0 || PyObject_SetAttr(self, name_ident, Py_None) < 0 || set_stderr(self) < 0
                    || PyObject_SetAttr(self, name_lwp, Py_None) < 0
                ? -1
                : 0;
@@ -254,26 +293,6 @@ static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t f
     return self;
 }
 
-/* Only while nobody has asked for the name or given one, else it is at `_name`, and not if the class has a `name` of its own. */
-uint64_t thread_number(PyObject *thread, PyObject **function)
-{
-    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_property);
-    PyObject *dict = property && property == usual_name ? PyObject_GenericGetDict(thread, NULL) : NULL;
-    PyObject *number = dict && !PyDict_Contains(dict, name_name) ? PyDict_GetItemWithError(dict, name_number) : NULL;
-    PyObject *target = number ? PyDict_GetItemWithError(dict, name_target_name) : NULL;
-    int usual = number && PyLong_Check(number) && (!target || PyUnicode_Check(target));
-    uint64_t result = usual ? PyLong_AsUnsignedLongLong(number) : 0;
-
-    if (PyErr_Occurred()) {
-        PyErr_Clear();
-        result = 0;
-    }
-    *function = result ? Py_XNewRef(target) : NULL;
-    Py_XDECREF(property);
-    Py_XDECREF(dict);
-    return result;
-}
-
 static PyType_Slot base_slots[] = {{Py_tp_init, base_init}, {0, NULL}};
 
 static PyType_Spec base_spec = {
@@ -341,18 +360,33 @@ static int inherit_context(PyObject *thread)
     return 0;
 }
 
+/* threading._dangling.add(thread), without running Python.  threading looks there in a forked child for threads whose locks it
+ * has to mend. */
+static int add_to_dangling(PyObject *thread)
+{
+    PyObject *now = PyDict_GetItemWithError(threading_names, name_dangling);
+
+    if (now != dangling) /* replaced by somebody */
+        return 0;
+    PyObject *reference = PyWeakref_NewRef(thread, dangling_remove);
+    int result = reference ? PySet_Add(dangling_refs, reference) : -1;
+    Py_XDECREF(reference);
+    return result;
+}
+
 static int start(PyObject *thread, PyTypeObject *type, int wait)
 {
     struct options o = {0};
 
-    if (read_options(thread, &o) < 0 || inherit_context(thread) < 0)
+    if (read_options(thread, &o) < 0 || inherit_context(thread) < 0 || add_to_dangling(thread) < 0)
         return -1;
     LwpObject *lwp = lwp_make(type, o.stack_size);
     if (!lwp)
         return -1;
     lwp->lwp->waited = o.waited;
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
-    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyDict_SetItem(active, ident, thread) < 0
+    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0
+                         || PyObject_SetAttr(thread, name_ident, ident) < 0 || PyDict_SetItem(active, ident, thread) < 0
                          || (o.scheduler ? lwp_begin_green(lwp, thread, NULL, NULL, o.scheduler)
                                          : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait)) < 0
                      ? -1
@@ -362,6 +396,7 @@ static int start(PyObject *thread, PyTypeObject *type, int wait)
         PyErr_Fetch(&type_, &value, &traceback);
         if (ident && PyDict_GetItem(active, ident) == thread)
             PyDict_DelItem(active, ident);
+        PyObject_SetAttr(thread, name_ident, Py_None);
         PyObject_SetAttr(thread, name_lwp, Py_None);
         PyErr_Restore(type_, value, traceback);
     }
@@ -433,13 +468,22 @@ static void invoke_excepthook(PyObject *thread)
     Py_XDECREF(error);
 }
 
+/* threading.get_ident(): what somebody has put there is called, since that is how pebble hears of a thread's end. */
+static PyObject *own_ident(void)
+{
+    PyObject *get_ident = PyDict_GetItemWithError(threading_names, name_get_ident);
+
+    return !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
+                                                           : PyObject_CallNoArgs(get_ident);
+}
+
 static void leave_active(PyObject *thread)
 {
-    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident()), *key, *value;
+    PyObject *ident = own_ident(), *key, *value;
     Py_ssize_t at = 0;
 
-    if (!ident) /* no memory for a number: there it is one */
-        PyErr_Clear();
+    if (!ident) /* no memory for a number, or what was called has raised: there it is one */
+        PyErr_WriteUnraisable(thread);
     while (!ident && PyDict_Next(active, &at, &key, &value))
         if (value == thread)
             ident = Py_NewRef(key);
@@ -536,6 +580,23 @@ static PyObject *thread_waited(PyObject *module, PyObject *type)
     return lwp ? (PyObject *)lwp_object((PyTypeObject *)type, lwp) : Py_NewRef(Py_None);
 }
 
+static int find_dangling(PyObject *names_)
+{
+    PyObject *set = PyDict_GetItemWithError(names_, name_dangling);
+    PyObject *refs = set ? PyObject_GetAttrString(set, "data") : NULL, *remove = refs ? PyObject_GetAttrString(set, "_remove") : NULL;
+
+    if (!remove || !PySet_Check(refs)) {
+        Py_XDECREF(refs);
+        Py_XDECREF(remove);
+        PyErr_SetString(PyExc_ImportError, "threading has no WeakSet _dangling, or it holds no set of weak references");
+        return -1;
+    }
+    Py_XSETREF(dangling, Py_NewRef(set));
+    Py_XSETREF(dangling_refs, refs);
+    Py_XSETREF(dangling_remove, remove);
+    return 0;
+}
+
 /* (vars(threading), vars(sys), Thread, Thread._stderr, function that checks the options, function that complains about arguments) */
 static PyObject *thread_setup(PyObject *module, PyObject *args)
 {
@@ -550,12 +611,11 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
         return NULL;
     }
-    PyObject *name = PyObject_GetAttr(type, name_property), *daemon = name ? PyObject_GetAttr(type, name_daemon) : NULL;
-    if (!daemon) {
-        Py_XDECREF(name);
+    PyObject *daemon = PyObject_GetAttr(type, name_daemon);
+    if (!daemon || find_dangling(dict) < 0) {
+        Py_XDECREF(daemon);
         return NULL;
     }
-    Py_XSETREF(usual_name, name);
     Py_XSETREF(usual_daemon, daemon);
     Py_XSETREF(threading_names, Py_NewRef(dict));
     Py_XSETREF(sys_names, Py_NewRef(sys_dict));

@@ -188,19 +188,38 @@ void trace_thread(enum trace_kind kind, uint64_t thread_pointer)
     trace_note(kind, 0, site, thread_pointer, 0);
 }
 
-/* A Thread by its name, a function by its own.  The usual names, "Thread-7 (work)", are recorded as 7 and "work": to put them
- * together would take longer than all else here, and each would be a text of its own. */
+/* N of "Thread-N (function)", and `name` becomes the function's, or of "Thread-N", and it becomes NULL.  0 for other names. */
+static uint64_t take_number(PyObject **name)
+{
+    static const char prefix[] = "Thread-";
+    Py_ssize_t length, first = sizeof prefix - 1, at = first;
+    const char *text = PyUnicode_AsUTF8AndSize(*name, &length);
+    uint64_t number = 0;
+
+    if (!text || strncmp(text, prefix, (size_t)first) != 0 || text[first] == '0') /* the reader would lose the 0 */
+        return 0;
+    for (; text[at] >= '0' && text[at] <= '9' && at < first + 18; at++)
+        number = number * 10 + (uint64_t)(text[at] - '0');
+    if (at == length)
+        Py_CLEAR(*name);
+    else if (length - at > 3 && text[at] == ' ' && text[at + 1] == '(' && text[length - 1] == ')')
+        Py_SETREF(*name, PyUnicode_FromStringAndSize(text + at + 2, length - at - 3));
+    else
+        return 0;
+    return number;
+}
+
+/* A Thread by its name, a function by its own.  The usual names, "Thread-7 (work)", are recorded as 7 and "work": else each would
+ * be a text of its own. */
 void trace_begins(PyObject *function, int is_thread)
 {
-    PyObject *name = NULL;
-    uint64_t nth = is_thread ? thread_number(function, &name) : 0;
+    PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
 
-    if (!nth) {
-        name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
-        if (!name || !PyUnicode_Check(name))
-            Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
-        PyErr_Clear();
-    }
+    if (!name || !PyUnicode_Check(name))
+        Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
+    PyErr_Clear();
+    uint64_t nth = is_thread && name ? take_number(&name) : 0;
+    PyErr_Clear(); /* no UTF-8 */
     struct quiet quiet = be_quiet();
     uint32_t text = number_of(name);
     go_on(&quiet);

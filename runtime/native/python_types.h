@@ -79,10 +79,6 @@ unsigned long lwp_ident_alive(LwpObject *self);
 /* What the thread of a Thread runs: python_thread.c. */
 void thread_run(PyObject *thread);
 
-/* N of a Thread that is called "Thread-N (function)", or "Thread-N": then function is NULL, else a new reference.  0: that it has
- * another name, or that it is not known what it is called. */
-uint64_t thread_number(PyObject *thread, PyObject **function);
-
 /* How many LWPs are inside their Python function. */
 long python_running(void);
 

@@ -1,0 +1,129 @@
+"""Debuggers and profilers from outside: what they see of our threads is what they see of threading's.
+
+They come with `pip install -e '.[programs]'`; each test names the one that it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PATIENCE = 90  # seconds: a limit for hangs
+RUN = ["-m", "runtime", "run"]
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return pytest.mark.skip(reason=f"not installed: {package}")
+    return pytest.mark.skipif(False, reason="")
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python with pipes; at the end nothing of it is left."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def write(folder: Path, text: str) -> str:
+    (folder / "program.py").write_text(textwrap.dedent(text))
+    return "program.py"
+
+
+# ---- profilers -------------------------------------------------------------------------------------------------------
+
+SLEEPERS = """
+    import threading
+
+    def sleeps():
+        up.release()
+        done.wait()
+
+    up, done = threading.Semaphore(0), threading.Event()
+    threads = [threading.Thread(target=sleeps, name=name) for name in (None, "sleeper")]
+    for thread in threads:
+        thread.start()
+        up.acquire()
+    print("ready")
+    input()
+    done.set()
+"""
+
+
+def names_in_dump(python: list[str], folder: Path) -> list[str]:
+    with running([*python, write(folder, SLEEPERS)], folder) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        tool = Path(sys.executable).with_name("py-spy")
+        dump = subprocess.run(
+            [tool, "dump", "--pid", str(process.pid)], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        if dump.returncode and not python:
+            pytest.skip(f"py-spy can't look into a process here: {dump.stderr.strip()}")
+        return sorted(re.findall(r'^Thread .*: "(.*)"$', dump.stdout, re.MULTILINE))
+
+
+@needs("py-spy")
+def test_py_spy_names_all_threads(tmp_path: Path) -> None:
+    """It reads `_name` in the thread's dict, and on 3.13 a list of weak references that is not empty."""
+    assert names_in_dump([], tmp_path) == ["MainThread", "Thread-1 (sleeps)", "sleeper"]
+    assert names_in_dump(RUN, tmp_path) == ["MainThread", "Thread-1 (sleeps)", "sleeper"]
+
+
+TRACKED = """
+    import threading, memray
+
+    def allocates():
+        kept.append(bytes(3 << 20))
+
+    kept = []
+    with memray.Tracker("records"):
+        threads = [threading.Thread(target=allocates, name="allocates"), threading.Thread(target=allocates)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+    for record in memray.FileReader("records").get_high_watermark_allocation_records(merge_threads=False):
+        if 3 << 20 < record.size < 4 << 20:  # and not a stack
+            print(record.thread_name)
+"""
+
+
+@needs("memray")
+@pytest.mark.parametrize("python", [[], RUN], ids=["stock", "runtime"])
+def test_memray_knows_who_allocates(python: list[str], tmp_path: Path) -> None:
+    """Its Tracker puts descriptors at Thread's `_name` and `_ident`, where the class may have nothing."""
+    with running([*python, write(tmp_path, TRACKED)], tmp_path) as process:
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+    assert sorted(out.splitlines()) == ["Thread-1 (allocates)", "allocates"]
