@@ -54,32 +54,35 @@ class _Ending:
     From 3.13 on `Thread._handle`, from 3.14 on `_os_thread_handle`: join, is_done, ident.
     """
 
-    __slots__ = ("_held", "_living", "lwp")
+    __slots__ = ("_forked", "_held", "lwp")
 
     def __init__(self, lwp: LWP) -> None:
         self.lwp = lwp
-        self._living = True  # held by the thread itself
-        self._held = False  # held by somebody who has acquired it after the end
+        self._held = False  # by somebody who has acquired it after the end
+        self._forked = False  # threading._after_fork, in the child of the thread, is about to acquire it for the thread
 
     # to 3.12
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if self.lwp.ident == threading.get_ident():
-            return True  # by threading._after_fork in the child of a thread of ours: the lock is held, as it should be
-        if self._living and self.lwp.join(0 if not blocking else None if timeout < 0 else timeout):
-            self._living = False
-        if self._living or self._held:
+        if self._forked:  # held already: by the thread's being alive
+            self._forked = False
+            return True
+        if not blocking and self.lwp.is_alive():  # also to the thread itself, which can't join itself
+            return False
+        if not self.lwp.join(None if timeout < 0 else timeout) or self._held:
             return False
         self._held = True
         return True
 
     def release(self) -> None:
-        self._living = self._held = False
+        self._set_done()  # by threading._shutdown for the main thread: one of ours, in a child that it has forked
+        self._held = False
 
     def locked(self) -> bool:
-        return self._living or self._held
+        return self._held or self.lwp.is_alive()
 
     def _at_fork_reinit(self) -> None:
         self._held = False
+        self._forked = True
 
     # from 3.13 on
     @property
@@ -87,10 +90,11 @@ class _Ending:
         return self.lwp.ident
 
     def is_done(self) -> bool:
-        return not self._living or not self.lwp.is_alive()
+        return not self.lwp.is_alive()
 
     def _set_done(self) -> None:
-        self._living = False  # by threading._shutdown, for a main thread that was ours before a fork
+        """By threading._shutdown, for the main thread: from now on join() and is_alive() take it for ended."""
+        self.lwp._count_as_ended()
 
     def join(self, timeout: float | None = None) -> None:
         self.lwp.join(None if timeout is None or timeout < 0 else timeout)
@@ -132,6 +136,7 @@ def _leave_to_threading(thread: Any) -> None:
     """It starts the thread itself, or has made it for a foreign one."""
     thread._initialized = True
     thread.__dict__.pop("_lwp", None)
+    _private._dangling.add(thread)  # as Thread.__init__ does: threading._after_fork asks for all there are
 
 
 def _initialized(thread: Any) -> bool:

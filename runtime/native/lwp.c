@@ -243,9 +243,17 @@ void lwp_reap(void)
         registry_push_ended(first, last);
 }
 
+/* In `alive`, where else is 0, 1 or a tid. */
+enum { COUNTS_AS_ENDED = -1 };
+
+static int has_ended(int alive)
+{
+    return alive == 0 || alive == COUNTS_AS_ENDED;
+}
+
 static int is_waited(struct lwp *lwp)
 {
-    return lwp->waited && atomic_load(&lwp->alive) && lwp->ident != (uintptr_t)pthread_self();
+    return lwp->waited && !has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
 }
 
 struct lwp *lwp_next_waited(void)
@@ -257,7 +265,7 @@ int lwp_alive(struct lwp *lwp)
 {
     if (!lwp->started)
         return 0;
-    if ((lwp->flags & CLONE_VM) && atomic_load_explicit(&lwp->alive, memory_order_acquire) != 0)
+    if ((lwp->flags & CLONE_VM) && !has_ended(atomic_load_explicit(&lwp->alive, memory_order_acquire)))
         return 1;
     if (lwp->flags & CLONE_THREAD)
         return 0;
@@ -265,6 +273,19 @@ int lwp_alive(struct lwp *lwp)
     if (lwp->wait_status != -1)
         return 0;
     return waitid(P_PID, (id_t)lwp->tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == 0;
+}
+
+void lwp_count_as_ended(struct lwp *lwp)
+{
+    int alive = atomic_load(&lwp->alive);
+
+    /* The kernel clears the word whatever is in it, so a thread that really ends meanwhile is seen by its reaper: an end is not
+     * overwritten. */
+    if (has_ended(alive) || !atomic_compare_exchange_strong(&lwp->alive, &alive, COUNTS_AS_ENDED))
+        return;
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    atomic_store(&lwp->ending, 1);
+    park_wake_greens(&lwp->ending, INT_MAX);
 }
 
 /* Collects the exit status of a process that is at its end, once, whoever comes first. */
@@ -310,12 +331,12 @@ static int await_end(struct lwp *lwp, int64_t deadline)
     if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
         return error;
     atomic_fetch_add(&lwp->joiners, 1);
-    while ((word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) != 0 && !error)
+    while (!has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
         error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* so the kernel wakes it */
     /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
     if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
-    return word ? error : 0;
+    return has_ended(word) ? 0 : error;
 }
 
 /* Sleeps until the process is at its end: it may have left our memory by exec long before. */

@@ -40,7 +40,7 @@
 struct context;
 
 struct lwp {
-    atomic_int alive;  /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0 */
+    atomic_int alive;  /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0; see lwp_count_as_ended() */
     atomic_int refs;
     atomic_int joiners; /* asleep on `alive`, or about to be */
     atomic_int begun;   /* see lwp_await_begun() */
@@ -86,6 +86,9 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
 int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
+
+/* (3) -> (3): to lwp_alive(), to who joins it and to the end of the program it has ended from now on; it isn't reaped before it has. */
+void lwp_count_as_ended(struct lwp *lwp);
 
 /* For a creator that doesn't go on before the thread has begun: ask before lwp_start(), then wait.  The thread says so itself,
  * when `run` is where it counts as begun; one that ends without saying so counts too. */

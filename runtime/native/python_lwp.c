@@ -223,6 +223,13 @@ static PyObject *lwp_is_alive(PyObject *op, PyObject *unused)
     return PyBool_FromLong(lwp_alive(((LwpObject *)op)->lwp));
 }
 
+static PyObject *count_as_ended(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    lwp_count_as_ended(((LwpObject *)op)->lwp);
+    Py_RETURN_NONE;
+}
+
 unsigned long lwp_ident_alive(LwpObject *self)
 {
     return self->lwp->ident && lwp_alive(self->lwp) ? self->lwp->ident : 0;
@@ -313,6 +320,7 @@ static PyMethodDef lwp_methods[] = {
     {"_begin", (PyCFunction)(void (*)(void))lwp_begin_method, METH_FASTCALL, NULL},
     {"_begin_green", (PyCFunction)(void (*)(void))lwp_begin_green_method, METH_FASTCALL, NULL},
     {"_fork", (PyCFunction)(void (*)(void))lwp_fork, METH_FASTCALL, NULL},
+    {"_count_as_ended", count_as_ended, METH_NOARGS, NULL},
     {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_FASTCALL | METH_KEYWORDS, join_doc},
     {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},
     {"detach", lwp_detach, METH_NOARGS, detach_doc},
