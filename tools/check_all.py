@@ -1,0 +1,338 @@
+"""Everything that must hold, on every CPython 3.11 to 3.14 of this machine, each in a fresh copy of the tree with a
+virtual environment of its own.
+
+    bash .ci/run [VERSION ...]     for example 3.13, or 3.13.5; without any, all that are found
+
+With LWP_OTHER_SYSTEMS="debian12 unstable arm64", or some of them, the tests run there too: see other_systems.py.
+LWP_OTHER_SYSTEMS_DIR: where the roots stay for the next time.
+
+The commands that set up, run the example and test are the README's own, read from it.  Every step is run, also after
+one has failed.  The last line adds up the tests and, as one each, the other steps; the exit status is 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree as xml
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+TREE = Path(__file__).resolve().parent.parent
+SKIPPED = 77  # the exit status of a step that had nothing to do
+VERSIONS = range(11, 15)  # of CPython 3
+
+#: Tests of the core without Python, of commands and of documents run once for 3.11, 3.12, ... each, not for each build
+#: of them; the models, which need no Python of a certain version, once.
+ONCE_EACH = ("native", "docs", "bench", "demo", "parsers", "instructions")
+ONCE = ("sync_model",)
+#: The tests that run against the wheel made from the sdist.
+OF_SDIST = ("thread_object", "sync", "cli", "packaging")
+
+TOOLS = {
+    "gcc": ("gcc", "libc6-dev"),
+    "gdb": ("gdb",),
+    "strace": ("strace",),
+    "valgrind": ("valgrind",),
+    "cppcheck": ("cppcheck",),
+}
+
+ABOUT = """
+import os, platform, sys, sysconfig
+print(platform.python_implementation(), platform.python_version(), sysconfig.get_config_var("Py_GIL_DISABLED") or 0,
+      os.path.realpath(sys.executable))"""
+USABLE = """
+import ensurepip, os, sysconfig
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")): raise SystemExit("no Python.h")"""
+
+
+class Debian:
+    """Installs packages where it may; what is missing after all shows where it is used."""
+
+    updated = False
+
+    def install(self, *packages: str) -> None:
+        if os.getuid() != 0 or not shutil.which("apt-get"):
+            return
+        if not self.updated:
+            subprocess.run(["apt-get", "update", "-qq"], check=False)
+            self.updated = True
+        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+        if subprocess.run(command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False).returncode:
+            print("not installed:", *packages)
+
+
+# ---- which Pythons ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Python:
+    version: str
+    path: str
+
+    @property
+    def minor(self) -> str:
+        return self.version.rpartition(".")[0]
+
+
+def ask(path: str, program: str) -> tuple[int, str]:
+    done = subprocess.run([path, "-c", program], capture_output=True, text=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def find_pythons(wanted: list[str], debian: Debian) -> list[Python]:
+    pyenv = os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
+    names = ["python3", *(f"python3.{minor}" for minor in VERSIONS)]
+    candidates = chain(
+        sorted(glob.glob(f"{pyenv}/versions/*/bin/python3")),
+        (f"{folder}/{name}" for folder in ("/usr/bin", "/usr/local/bin") for name in names),
+    )
+    found: dict[str, Python] = {}
+    for candidate in filter(os.path.exists, candidates):
+        status, answer = ask(candidate, ABOUT)
+        if status or not re.match(rf"CPython 3\.({'|'.join(map(str, VERSIONS))})\.\S+ 0 ", answer):
+            continue
+        _, version, _, path = answer.split(maxsplit=3)
+        if path in found or (wanted and not any(f"{version}.".startswith(f"{one}.") for one in wanted)):
+            continue
+        python = Python(version, path)
+        status, why = ask(path, USABLE)
+        if status and path.startswith("/usr/bin/"):
+            debian.install(f"python{python.minor}-dev", f"python{python.minor}-venv")
+            status, why = ask(path, USABLE)
+        print(f"found CPython {version}: {path}" + (f", left out: {why.splitlines()[-1]}" if status else ""))
+        if status == 0:
+            found[path] = python
+    return list(found.values())
+
+
+# ---- steps and what came of them -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Results:
+    """What the steps of one Python, or of several, came to."""
+
+    passed: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, other: Results) -> None:
+        self.passed += other.passed
+        self.skipped += other.skipped
+        self.failures += other.failures
+
+    def add_tests(self, report: Path, name: str) -> None:
+        """What pytest has counted."""
+        root = xml.parse(report).getroot()
+        for case in root.iter("testcase"):
+            wrong = [*case.iter("failure"), *case.iter("error")]
+            if wrong:
+                first = wrong[0].get("message", "").split("\n")[0]
+                self.failures.append(f"{name}: {case.get('classname')} {case.get('name')} {first}")
+            elif case.find("skipped") is not None:
+                self.skipped += 1
+            else:
+                self.passed += 1
+
+
+@dataclass
+class Runner:
+    """Runs steps in one folder, with one environment, and writes what they print to one log."""
+
+    folder: Path
+    environment: dict[str, str]
+    log: TextIO
+    results: Results = field(default_factory=Results)
+
+    def step(self, name: str, text: str, **more: str) -> None:
+        """Runs lines of the shell; exit status 77 says that there was nothing to do."""
+        print(f"\n--- {name}\n$ {text}", file=self.log, flush=True)
+        begin = time.monotonic()
+        status = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.folder,
+            env={**self.environment, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+        print(f"--- {name}: exit status {status}, {time.monotonic() - begin:.0f} s", file=self.log)
+        if status == SKIPPED:
+            self.results.skipped += 1
+        elif status:
+            self.results.failures.append(f"{name}: exit status {status}")
+        else:
+            self.results.passed += 1
+
+
+def readme_command(mark: str) -> str:
+    """The code block after the line `<!-- mark -->` of the README."""
+    found = re.search(
+        rf"^<!-- {mark} -->\n```sh\n(.*?)^```", (TREE / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    if not found:
+        raise SystemExit(f"the README has no command after <!-- {mark} -->")
+    return found[1].strip()
+
+
+# A threaded program prints the same on the runtime, but for the last line, the time that it took.
+SAME_OUTPUT = """\
+.venv/bin/python examples/wordcount.py >stock.out
+.venv/bin/python -m runtime run examples/wordcount.py >ours.out
+cat ours.out
+diff <(sed '$d' stock.out) <(sed '$d' ours.out)"""
+
+# Away from the sources.
+INSTALLED_WHEEL = """\
+lwp=$PWD/wheel-venv/bin/lwp example=$PWD/examples/httpserver.py
+python3 -m venv wheel-venv
+wheel-venv/bin/pip install -q dist/*.whl
+cd /
+"$lwp" --version
+"$lwp" run "$example" --requests 200"""
+
+# What a distributor does: the sdist has all files, a wheel can be made from it, and some of its tests pass elsewhere.
+SDIST_ELSEWHERE = """\
+mkdir elsewhere elsewhere/source
+.venv/bin/python -c 'from setuptools.build_meta import build_sdist; build_sdist("elsewhere")' >elsewhere/log
+cd elsewhere
+tar --extract --file ./*.tar.gz --directory source --strip-components=1
+diff <(grep -v '^\\.git' ../../files | sort) \\
+    <(cd source && find . -type f -printf '%P\\n' | grep -vE '^(PKG-INFO|setup.cfg|lwp_runtime.egg-info/.*)$' | sort)
+python3 -m venv venv
+venv/bin/pip wheel -q --no-deps --wheel-dir . ./source
+venv/bin/pip install -q "$(echo ./*.whl)[test]"
+venv/bin/pytest -q """ + " ".join(f"source/tests/test_{name}.py" for name in OF_SDIST)
+
+
+def check(run: Runner, version: str, which: str) -> None:
+    """which: the first Python of all ("all"), the first of its 3.x ("first"), or neither ("again")."""
+    report = run.folder / "report.xml"
+    ignored: list[str] = []
+    if which == "again":
+        ignored += ONCE_EACH
+    if which != "all":
+        ignored += ONCE
+    options = " ".join(f"--ignore=tests/test_{name}.py" for name in ignored)
+    run.step(f"{version}: README, run", readme_command("run"))
+    if which != "again":  # tests that drive other programs are skipped where these are not installed
+        run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs]'")
+    run.step(f"{version}: README, test", readme_command("test"), PYTEST_ADDOPTS=f"--junit-xml={report} {options}")
+    if report.exists():
+        run.results.add_tests(report, version)
+    run.step(f"{version}: CPython's own tests", ".venv/bin/python tools/cpython_suite.py --if-needed")
+    if which == "all":  # what does not depend on the Python that it runs on
+        run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
+        run.step("mypy", ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools")
+        run.step(f"{version}: sdist, elsewhere", SDIST_ELSEWHERE)
+    run.step(f"{version}: wordcount", SAME_OUTPUT)
+    run.step(f"{version}: httpserver", ".venv/bin/python -m runtime run --report examples/httpserver.py")
+    run.step(f"{version}: private_cwd", ".venv/bin/python examples/private_cwd.py")
+    run.step(f"{version}: bench", ".venv/bin/python -m runtime bench --quick")
+    run.step(f"{version}: wheel, no warnings", ".venv/bin/pip wheel -q --no-deps --wheel-dir dist .", CFLAGS="-Werror")
+    run.step(f"{version}: wheel, installed", INSTALLED_WHEEL)
+
+
+# ---- all of it -------------------------------------------------------------------------------------------------------
+
+
+def copy_tree(target: Path) -> None:
+    """The files that git has or would take, in target; the file `files` beside it names them."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=True).stdout.splitlines()
+    names = [name for name in listed if (TREE / name).exists()]
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TREE / name, target / name)
+    (target.parent / "files").write_text("".join(f"{name}\n" for name in names))
+
+
+def clean_environment() -> dict[str, str]:
+    left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
+printing = threading.Lock()
+
+
+def check_in_copy(python: Python, which: str, work: Path) -> Results:
+    """What the Python prints comes in one piece when it has ended."""
+    folder = work / python.version
+    tree, commands, log = folder / "tree", folder / "bin", folder / "log"
+    tree.mkdir(parents=True)
+    commands.mkdir()
+    copy_tree(tree)
+    # The README says python3: here that is this one.
+    (commands / "python3").write_text(f'#!/bin/sh\nexec "{python.path}" "$@"\n')
+    (commands / "python3").chmod(0o755)
+    with log.open("w") as out:
+        print(f"\n======== CPython {python.version}, {python.path}", file=out)
+        path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+        runner = Runner(tree, {**clean_environment(), "PATH": path}, out)
+        try:
+            check(runner, python.version, which)
+        except Exception as error:
+            runner.results.failures.append(f"{python.version}: did not come to its end: {error!r}")
+    with printing:
+        print(log.read_text(errors="replace"), end="", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return runner.results
+
+
+def check_other_systems(python: Python, debian: Debian) -> Results:
+    systems = os.environ.get("LWP_OTHER_SYSTEMS", "").split()
+    keep = [word for folder in [os.environ.get("LWP_OTHER_SYSTEMS_DIR")] if folder for word in ("--keep", folder)]
+    if systems and not shutil.which("debootstrap"):
+        debian.install("debootstrap")
+    if "arm64" in systems and not shutil.which("qemu-aarch64-static"):
+        debian.install("qemu-user-static")
+    runner = Runner(TREE, clean_environment(), sys.stdout)
+    for system in systems:
+        runner.step(system, shlex.join([python.path, "tools/other_systems.py", *keep, system]))
+    return runner.results
+
+
+def main() -> int:
+    debian = Debian()
+    for command, packages in TOOLS.items():
+        if not shutil.which(command) or (command == "gcc" and not Path("/usr/include/stdio.h").exists()):
+            debian.install(*packages)
+    pythons = find_pythons(sys.argv[1:], debian)
+    if not pythons:
+        print("no usable CPython 3.11 to 3.14", *(["among", *sys.argv[1:]] if sys.argv[1:] else []))
+        return 1
+    results, minors = Results(), set[str]()
+    # As many at a time as there are processors, two at most.
+    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        jobs = []
+        for number, python in enumerate(pythons):
+            which = "again" if python.minor in minors else "first" if number else "all"
+            minors.add(python.minor)
+            jobs.append(pool.submit(check_in_copy, python, which, Path(work)))
+        for job in jobs:
+            results.add(job.result())
+    results.add(check_other_systems(pythons[-1], debian))
+    print()
+    for python in pythons:
+        print(f"ran on CPython {python.version} {python.path}")
+    for failure in results.failures:
+        print(f"FAILED: {failure}")
+    print(f"{results.passed} passed, {len(results.failures)} failed, {results.skipped} skipped")
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
