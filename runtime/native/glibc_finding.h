@@ -16,6 +16,9 @@ struct linker {
 
 extern struct linker linker;
 
+/* Where glibc_refuse() puts its words. */
+void glibc_complain_to(char *why, size_t room);
+
 /* -1, for which the words are kept. */
 int glibc_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

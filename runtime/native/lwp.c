@@ -8,7 +8,6 @@
 #include "measure.h"
 #include "park.h"
 #include "registry.h"
-#include "sampler.h"
 #include "steps.h"
 #include "trace.h"
 
@@ -103,10 +102,7 @@ static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (
 
     if (error)
         return error;
-    if (TRACING()) { /* here, before glibc's lock is taken: it makes a pthread */
-        sampler_begin();
-        trace_note(TRACE_STARTS, 0, 0, lwp->ident, 0);
-    }
+    TRACE(TRACE_STARTS, lwp->ident, 0);
     lwp->flags = flags;
     lwp->exit_signal = exit_signal;
     lwp->run = run;

@@ -10,6 +10,7 @@
 #include "context.h"
 #include "lwp.h"
 #include "park.h"
+#include "sampler.h"
 #include "steps.h"
 
 #include <errno.h>
@@ -246,6 +247,8 @@ static struct boot *new_boot(struct lwp *lwp, PyObject *function, PyObject *args
 
     if (python_refused("can't create new thread at interpreter shutdown"))
         return NULL;
+    if (TRACING())
+        sampler_begin();
     if (!(tstate = new_state(lwp)) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
         if (tstate)
             discard_state(tstate);

@@ -1,8 +1,8 @@
 #include "sampler.h"
 
-#include "lwp.h"
 #include "number.h"
 #include "park.h"
+#include "registry.h"
 #include "trace.h"
 
 #include <fcntl.h>
@@ -112,15 +112,13 @@ static void look(int64_t now, int64_t until)
 {
     static unsigned next;
     static struct open_file memory, files[TRACE_WATCHED];
-    struct lwp_statistics lwps;
     char line[256];
     const char *resident;
 
     read_again(&memory, gettid(), "statm", line, sizeof line);
     if ((resident = strchr(line, ' '))) {
         resident++;
-        lwp_read_statistics(&lwps);
-        trace_note(TRACE_COUNTS, 0, 0, number_read(&resident, 10) * (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)lwps.alive);
+        trace_note(TRACE_COUNTS, 0, 0, number_read(&resident, 10) * (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)registry_alive());
     }
     for (int i = 0; i < TRACE_WATCHED; i++) {
         unsigned which = next++ % TRACE_WATCHED;
