@@ -5,6 +5,7 @@
  * A forked child has none. */
 #include "python_types.h"
 
+#include "number.h"
 #include "park.h"
 
 #include <dirent.h>
@@ -112,9 +113,11 @@ static int somebody_runs(void)
     DIR *tasks = opendir("/proc/self/task");
     int found = 0, me = (int)syscall(SYS_gettid);
 
+    /* cppcheck-suppress readdirCalled ; a stream of the caller's own: glibc's readdir(3) is safe, readdir_r deprecated */
     for (struct dirent *task; tasks && !found && (task = readdir(tasks));) {
         char path[300], text[512], *name_end;
-        int tid = atoi(task->d_name);
+        const char *digits = task->d_name;
+        int tid = (int)number_read(&digits, 10);
         snprintf(path, sizeof path, "/proc/self/task/%s/stat", task->d_name);
         int fd = tid && tid != me ? open(path, O_RDONLY | O_CLOEXEC) : -1;
         ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
