@@ -132,11 +132,29 @@ def test_plot(tmp_path: Path) -> None:
     if importlib.util.find_spec("matplotlib"):
         assert done.returncode == 0, done.stderr
         assert "<svg" in picture.read_text()
+        assert done.stdout.splitlines()[-1] == f"picture: {picture}"
     else:
         assert done.returncode == 2
         assert "pip install 'lwp-runtime[plot]'" in done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert not picture.exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_the_picture_says_what_it_shows(child: Child) -> None:
+    def program() -> None:
+        from runtime.cli.bench import output
+        from runtime.cli.bench.measure import Result
+
+        kept: list[Any] = []
+        output.save_plot = lambda figure, path: kept.append(figure)
+        result = Result("lock-pair", "Lock", "ns", "threading", 3, 10.0, 30.0, 0.33, (0.3, 0.4), (0.9, 1.1))
+        output.plot([result], "x.png")
+        (axes,) = kept[0].axes
+        assert axes.get_title() == "runtime against threading"
+        assert axes.get_xlabel() == "time (or memory, calls) as a part of threading's: left of 1 is better"
+
+    child(program)
 
 
 # ---- names ---------------------------------------------------------------------------------------------

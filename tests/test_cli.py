@@ -181,6 +181,70 @@ def test_reader_that_leaves(tmp_path: Path) -> None:
     assert shown.returncode == 1
 
 
+# ---- --json --------------------------------------------------------------------------------------------------------
+
+WITH_JSON = [
+    ["doctor"],
+    ["tls"],
+    ["tls", "--variables", "libc"],
+    ["demo", "vm"],
+    ["bench", "--quick", "lock-try"],
+    ["stress", "--only", "timers", "--seconds", "0.1"],
+]
+
+
+@pytest.mark.parametrize("command", WITH_JSON, ids=" ".join)
+def test_json_is_the_same_option_everywhere(command: list[str], tmp_path: Path) -> None:
+    alone, file = execute(*LWP, *command, "--json"), tmp_path / "facts.json"
+    assert (alone.returncode, alone.stderr) == (0, "")
+    facts = json.loads(alone.stdout)
+    besides = execute(*LWP, *command, "--json", str(file))
+    assert (besides.returncode, besides.stderr) == (0, "")
+    assert json.loads(file.read_text()).keys() == facts.keys()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(besides.stdout)
+    assert len(besides.stdout.splitlines()) > 1, "what it prints without --json"
+
+
+def test_json_of_which_standard_output_is_the_file() -> None:
+    shown = execute(*LWP, "demo", "vm", "--json", "-")
+    assert json.loads(shown.stdout)["child"]
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("no/such/folder/x.json", "No such file or directory"),
+        ("lock-try", "for a file of that name write ./lock-try, for standard output write --json last"),
+    ],
+)
+def test_a_file_for_json_that_is_none_is_told_before_anything_is_done(file: str, says: str) -> None:
+    shown = execute(*LWP, "bench", "--quick", "--json", file)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith("lwp: ")
+    assert says in shown.stderr
+    assert shown.stderr.count("\n") == 1
+    assert not Path(file).exists()
+
+
+def test_a_file_for_json_on_a_full_disk() -> None:
+    shown = execute(*LWP, "demo", "vm", "--json", "/dev/full")
+    assert (shown.returncode, shown.stderr) == (2, "lwp: /dev/full: No space left on device\n")
+
+
+# ---- --plot --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["x.nope", "x", "no/such/folder/x"])
+@pytest.mark.parametrize("command", [["bench", "--quick", "lock-try"], ["demo", "cow", "--max-mb", "10"]], ids=" ".join)
+def test_a_picture_of_no_known_kind_is_refused_before_anything_is_measured(command: list[str], file: str) -> None:
+    shown = execute(*LWP, *command, "--plot", file)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == (
+        f"lwp: --plot: {file}: what is it to be? Its name must end in .png, .svg, .pdf, .jpg, .webp\n"
+    )
+
+
 # ---- doctor ------------------------------------------------------------------------------------------------
 
 

@@ -1,59 +1,16 @@
-"""How commands print: tables and paragraphs that fit the terminal, one JSON object, or a picture."""
+"""How commands print: tables and paragraphs that fit the terminal."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import json
-import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
 
-import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..scheduler import Clone
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def json_option(function: F) -> F:
-    """The option --json, as the parameter as_json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")(function)
-
-
-def print_json(facts: dict[str, Any]) -> None:
-    click.echo(json.dumps(facts, indent=2))
-
-
-def plot_option(function: F) -> F:
-    """The option --plot, as the parameter plot_file."""
-    return click.option(
-        "--plot",
-        "plot_file",
-        type=click.Path(dir_okay=False, writable=True),
-        metavar="FILE",
-        help="Draw a picture too (PNG, SVG ...).",
-    )(function)
-
-
-def check_plot(path: str) -> None:
-    """Before anything is measured: whether the picture can be made at all."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise click.ClickException("--plot needs matplotlib: pip install 'lwp-runtime[plot]'")
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        raise click.ClickException(f"--plot: can't write to {os.path.dirname(path) or '.'}")
-
-
-def save_plot(figure: Any, path: str) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:  # ValueError: a format that matplotlib doesn't know
-        raise click.ClickException(f"--plot: {error}") from None
 
 
 def console(marked: bool = False) -> Console:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import mmap
 import os
 import platform
@@ -16,6 +15,7 @@ import click
 
 from .. import limits, native, scheduler
 from . import version
+from ._options import Json, json_option
 
 __all__ = ["Feature", "doctor", "features"]
 
@@ -166,8 +166,8 @@ def _number(value: int | None, none: str = "-") -> str:
 
 
 @click.command(short_help="Say what this machine offers and allows.")
-@click.option("--json", "as_json", is_flag=True, help="The same as data, for programs.")
-def doctor(as_json: bool) -> None:
+@json_option
+def doctor(json_to: Json | None) -> None:
     """Say what this machine offers, and how many threads it allows.
 
     What was found out about the C library and how each fact was checked; which kernel features are there,
@@ -176,7 +176,7 @@ def doctor(as_json: bool) -> None:
     versions, facts, tried = _versions(), native.facts(), features()
     found, tasks = limits.limits(), limits.tasks()
     allowed = limits.allowed(found)
-    if as_json:
+    if json_to:
         data = {
             "versions": versions,
             "facts": [asdict(fact) for fact in facts],
@@ -185,8 +185,8 @@ def doctor(as_json: bool) -> None:
             "tasks": asdict(tasks),
             "allowed": allowed and {"more": allowed[0], "limit": allowed[1].name, "scope": allowed[1].scope},
         }
-        click.echo(json.dumps(data, indent=2))
-        return
+        if json_to.take(data):
+            return
 
     from rich import box
     from rich.table import Table

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from dataclasses import asdict
-from typing import IO
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
-from .._output import check_plot, plot_option
+from .._options import Json, check_plot, json_option, plot_option
 from . import measure
 from .measure import Failed, Result
 from .operations import Operation, Unavailable, operations
@@ -56,13 +54,7 @@ def _check_modules(modules: tuple[str, ...]) -> None:
 @click.option("--green", is_flag=True, help="Our green threads in place of those with LWPs of their own.")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
 @click.option("--list", "only_list", is_flag=True, help="List the operations.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.File("w", lazy=False),
-    metavar="FILE",
-    help="Write the figures as JSON too; - for that alone.",
-)
+@json_option
 @plot_option
 def bench(
     names: tuple[str, ...],
@@ -71,7 +63,7 @@ def bench(
     green: bool,
     pin: bool,
     only_list: bool,
-    json_file: IO[str] | None,
+    json_to: Json | None,
     plot_file: str | None,
 ) -> int:
     """Measure our threads and primitives against threading's.
@@ -120,16 +112,18 @@ def bench(
                     failures.append({**done, "reason": str(error)})
 
     about["on"] = "all cores" if core is None else f"core {core} alone: waking an idle core is not part of it"
-    if not (json_file and json_file.name == "<stdout>"):
+    alone = json_to is not None and json_to.alone
+    if not alone:
         show(results, about)
         for one in missing:
             click.echo(f"not measured: {one['operation']}: {one['reason']}")
-    if json_file:
+    if json_to:
         data = {"machine": about, "core": core, "quick": quick, "results": [asdict(result) for result in results]}
-        json.dump({**data, "missing": missing, "failures": failures}, json_file, indent=2)
-        json_file.write("\n")
+        json_to.take({**data, "missing": missing, "failures": failures})
     if plot_file and results:
         plot(results, plot_file)
+        if not alone:
+            click.echo(f"picture: {plot_file}")
     for one in failures:
         click.echo(f"lwp: {one['operation']}: {one['reason']}", err=True)
     return 1 if failures else 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from .._output import console, save_plot, size, table, time
+from .._options import save_plot
+from .._output import console, size, table, time
 from .measure import Result
 
 __all__ = ["plot", "show"]
@@ -62,7 +63,8 @@ def plot(results: list[Result], path: str) -> None:
         axes.hlines(places, *zip(*(r.spread for r in mine), strict=True), color="tab:blue", label="quartiles")
         axes.plot([r.ratio for r in mine], places, "o", color="tab:blue", markersize=4, label="median")
         axes.axvline(1, color="grey", linewidth=0.8)
-        axes.set(xscale="log", title=f"runtime / {vs}")
+        axes.set(xscale="log", title=f"runtime against {vs}")
+        axes.set(xlabel=f"time (or memory, calls) as a part of {vs}'s: left of 1 is better")
         low, high = axes.get_xlim()
         axes.minorticks_off()
         axes.set_xticks([x for e in range(-3, 4) for x in (10**e, 2 * 10**e, 5 * 10**e) if low <= x <= high])

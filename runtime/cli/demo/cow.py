@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ...native import lib
-from .._output import check_plot, console, json_option, plot_option, print_json, save_plot, table, time
+from .._options import Json, check_plot, json_option, plot_option, save_plot
+from .._output import console, table, time
 
 KINDS = ("fork", "vfork", "clone(CLONE_VM)", "thread")  # in the order of enum cost_kind
 SIZES = (10, 30, 100, 300, 1000)  # MB touched, as far as --max-mb goes
@@ -123,7 +124,7 @@ def plot(costs: list[Cost], path: str) -> None:
 )
 @plot_option
 @json_option
-def command(max_mb: int, plot_file: str | None, as_json: bool) -> None:
+def command(max_mb: int, plot_file: str | None, json_to: Json | None) -> None:
     """What fork, vfork, clone and a thread cost as memory grows.
 
     Touches memory page by page and times, at each size, a child that does nothing: from the call until it has
@@ -140,15 +141,16 @@ def command(max_mb: int, plot_file: str | None, as_json: bool) -> None:
             costs = measure(max_mb, lambda: bar.advance(task))
         except OSError as error:  # mmap: a limit on address space
             raise click.ClickException(f"{max_mb} MB: {error.strerror}") from None
+    alone = json_to is not None and json_to.alone
+    if not alone:
+        show(costs)
+    if json_to:
+        facts: dict[str, Any] = {"page_size": mmap.PAGESIZE, "rounds": ROUNDS, "plot": plot_file}
+        json_to.take({**facts, "rows": [asdict(cost) for cost in costs]})
     if plot_file:
         plot(costs, plot_file)
-    if as_json:
-        facts: dict[str, Any] = {"page_size": mmap.PAGESIZE, "rounds": ROUNDS, "plot": plot_file}
-        print_json({**facts, "rows": [asdict(cost) for cost in costs]})
-        return
-    show(costs)
-    if plot_file:
-        click.echo(f"\npicture: {plot_file}")
+        if not alone:
+            click.echo(f"\npicture: {plot_file}")
 
 
 def show(costs: list[Cost]) -> None:

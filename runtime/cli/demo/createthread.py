@@ -14,7 +14,8 @@ from rich.text import Text
 
 from ...native import ffi, lib, thread_pointer
 from ...scheduler import STEP_NAMES, Context, Step, record_steps, spawn
-from .._output import console, json_option, print_json, size, table
+from .._options import Json, json_option
+from .._output import console, size, table
 
 #: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
 STACK = 320 * 1024
@@ -197,15 +198,14 @@ def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
 
 @click.command("createthread")
 @json_option
-def command(as_json: bool) -> None:
+def command(json_to: Json | None) -> None:
     """One thread's life, step by step as it happened.
 
     Each step is recorded where it is done, by whoever does it, while one thread is made, runs a function,
     ends and is joined.
     """
     facts = run()
-    if as_json:
-        print_json(facts)
+    if json_to and json_to.take(facts):
         return
     out = console()
     out.print(

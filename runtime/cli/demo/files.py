@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from ...scheduler import Clone, spawn
-from .._output import console, flag_names, flags_line, json_option, print_json, table
+from .._options import Json, json_option
+from .._output import console, flag_names, flags_line, table
 
 TEXT = b"written by the parent\n"
 
@@ -72,15 +73,14 @@ def run(private: bool) -> dict[str, Any]:
 @click.command("files")
 @click.option("--private", is_flag=True, help="Without CLONE_FILES: a descriptor table for each.")
 @json_option
-def command(private: bool, as_json: bool) -> None:
+def command(private: bool, json_to: Json | None) -> None:
     """A child closes its parent's file descriptor.
 
     Parent and child are processes with one memory. With CLONE_FILES they also share the table of file
     descriptors: after the child's close(fd) the parent's write(fd) fails with EBADF.
     """
     facts = run(private)
-    if as_json:
-        print_json(facts)
+    if json_to and json_to.take(facts):
         return
     fd, parent, child = facts["fd"], f"parent {facts['parent']}", f"child {facts['child']}"
     out = console()

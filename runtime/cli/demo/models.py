@@ -14,7 +14,8 @@ import click
 from ... import Thread, scheduler
 from ...scheduler import Scheduler
 from ...sync import Barrier, Event
-from .._output import console, json_option, print_json, table
+from .._options import Json, json_option
+from .._output import console, table
 from .._output import time as duration
 
 TURNS = 2_000  # for the cost of one
@@ -110,15 +111,14 @@ def run(count: int) -> dict[str, Any]:
     "--threads", "count", type=click.IntRange(2, 100), default=4, show_default=True, metavar="N", help="How many."
 )
 @json_option
-def command(count: int, as_json: bool) -> None:
+def command(count: int, json_to: Json | None) -> None:
     """The same work on kernel threads and on green ones.
 
     Starts N threads with an LWP each, N green ones on this LWP, and N on two others; asks CPython and the kernel what
     they are called, lets two take turns, and lets one block.
     """
     facts = run(count)
-    if as_json:
-        print_json(facts)
+    if json_to and json_to.take(facts):
         return
     out = console()
     models = facts["models"]

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from ... import Thread
-from .._output import console, json_option, print_json, table
+from .._options import Json, json_option
+from .._output import console, table
 
 SHOWN = 20  # rows of the table; --json has all
 
@@ -86,14 +87,13 @@ def run(count: int) -> dict[str, Any]:
     help="How many.",
 )
 @json_option
-def command(count: int, as_json: bool) -> None:
+def command(count: int, json_to: Json | None) -> None:
     """Threads as the kernel counts them: a tid each, one tgid.
 
     Starts N threads, waits until all are alive, and reads /proc/self/task. They talk through a global list.
     """
     facts = run(count)
-    if as_json:
-        print_json(facts)
+    if json_to and json_to.take(facts):
         return
     out = console()
     rows = table("thread", "ident", "tid", "in /proc/self/task", "Tgid", "heard", right=("tid", "Tgid"))

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from ...native import ffi, lib, thread_pointer
 from ...scheduler import LWP, spawn
-from .._output import console, json_option, print_json, table
+from .._options import Json, json_option
+from .._output import console, table
 
 
 def place(pointer: Any) -> dict[str, int]:
@@ -100,14 +101,13 @@ def rows_of(facts: dict[str, Any], name: str, value: str) -> Table:
     help="How many.",
 )
 @json_option
-def command(count: int, as_json: bool) -> None:
+def command(count: int, json_to: Json | None) -> None:
     """One __thread variable, as many addresses as threads.
 
     errno is such a variable too. Every thread adds its number to ours and makes a system call that fails.
     """
     facts = run(count)
-    if as_json:
-        print_json(facts)
+    if json_to and json_to.take(facts):
         return
     out = console()
     out.print(f"static __thread int variable = {facts['variable']['initial']};   thread n has added n\n")

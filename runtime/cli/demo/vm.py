@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from ...scheduler import Clone, spawn
-from .._output import console, flag_names, flags_line, json_option, print_json, table
+from .._options import Json, json_option
+from .._output import console, flag_names, flags_line, table
 
 BEFORE, AFTER = b"hello from parent", b"hello from child"
 STATUS = 7  # any: to be found again as the exit status
@@ -51,15 +52,14 @@ def run(share: bool) -> dict[str, Any]:
 @click.command("vm")
 @click.option("--share", is_flag=True, help="With CLONE_VM: parent and child have one memory.")
 @json_option
-def command(share: bool, as_json: bool) -> None:
+def command(share: bool, json_to: Json | None) -> None:
     """A child writes into its parent's memory or a copy.
 
     The child overwrites a buffer. Without CLONE_VM it has a copy of the parent's memory, as after fork, and
     the parent sees nothing of it; with CLONE_VM both have one memory.
     """
     facts = run(share)
-    if as_json:
-        print_json(facts)
+    if json_to and json_to.take(facts):
         return
     child, parent = facts["child"], facts["parent"]
     out = console()

@@ -5,16 +5,17 @@ A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import sys
 import time
 from dataclasses import asdict
 from importlib import import_module
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from .._options import Json, json_option
 
 if TYPE_CHECKING:
     from ._run import Mix
@@ -103,9 +104,7 @@ def round_seed(seed: int, number: int) -> int:
     "--seed", type=click.IntRange(min=0), metavar="S", help="Of the random numbers; another each time if not given."
 )
 @click.option("--only", metavar="NAMES", help="Only these mixes or themes, separated by commas.")
-@click.option(
-    "--json", "report", type=click.File("w", lazy=False), metavar="FILE", help="Write the results there; - for stdout."
-)
+@json_option
 @click.option(
     "--patience",
     type=click.FloatRange(min=1),
@@ -117,7 +116,7 @@ def round_seed(seed: int, number: int) -> int:
 )
 @click.option("--list", "as_list", is_flag=True, help="List the mixes.")
 def stress(
-    seconds: float, seed: int | None, only: str | None, report: IO[str] | None, patience: float, as_list: bool
+    seconds: float, seed: int | None, only: str | None, json_to: Json | None, patience: float, as_list: bool
 ) -> int:
     """Try to break the runtime: random mixes of everything that threads do.
 
@@ -140,10 +139,10 @@ def stress(
     seed = random.SystemRandom().getrandbits(31) if seed is None else seed
     results = _Results(seed, chosen)
     try:
-        _all(chosen, seed, seconds, patience, results, quiet=report is not None and report.name == "<stdout>")
+        _all(chosen, seed, seconds, patience, results, quiet=json_to is not None and json_to.alone)
     finally:
-        if report is not None:
-            report.write(results.json() + "\n")
+        if json_to:
+            json_to.take(results.facts())
     return 1 if results.failed else 0
 
 
@@ -155,8 +154,8 @@ class _Results:
         self.left_out: dict[str, str] = {}
         self.failed: list[Failure] = []
 
-    def json(self) -> str:
-        facts: dict[str, Any] = {
+    def facts(self) -> dict[str, Any]:
+        return {
             "seed": self.seed,
             "python": sys.version.split()[0],
             "operations": sum(self.mixes.values()),
@@ -166,7 +165,6 @@ class _Results:
             "left_out": self.left_out,
             "failed": [asdict(failure) for failure in self.failed],
         }
-        return json.dumps(facts, indent=2)
 
 
 def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results: _Results, quiet: bool) -> None:

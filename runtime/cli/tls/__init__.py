@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from .._options import Json, json_option
+
 __all__ = ["tls"]
 
 _ALL = "*"
@@ -24,10 +26,17 @@ _ALL = "*"
     metavar="[MODULE]",
     help="__thread variables of all modules, or of one: libc, or libc.so.6, or its path.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
+@json_option
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it as a picture.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it as a web page.")
-def tls(count: int | None, diff: bool, module: str | None, as_json: bool, svg: Path | None, html: Path | None) -> int:
+def tls(
+    count: int | None,
+    diff: bool,
+    module: str | None,
+    json_to: Json | None,
+    svg: Path | None,
+    html: Path | None,
+) -> int:
     """Show what a thread is made of.
 
     Without options: the map of a thread that is made for it, with its stack, TLS block, TCB and struct pthread
@@ -56,5 +65,5 @@ def tls(count: int | None, diff: bool, module: str | None, as_json: bool, svg: P
             from . import map
 
             facts, pictures = map.side_by_side(threads) if count else map.one(threads[0])
-    _output.show(facts, pictures, as_json, svg, html)
+    _output.show(facts, pictures, json_to, svg, html)
     return status

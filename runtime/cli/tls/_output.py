@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 from ... import Thread
 from ...native import lib
+from .._options import Json
 from .._output import console
 
 WIDTH = 110  # columns of a picture in a file
@@ -76,17 +76,23 @@ def as_data(value: Any) -> Any:
     return value
 
 
-def show(facts: Any, pictures: Iterable[RenderableType], as_json: bool, svg: Path | None, html: Path | None) -> None:
-    """Writes the files that are asked for, or else prints."""
+def show(
+    facts: Any,
+    pictures: Iterable[RenderableType],
+    json_to: Json | None,
+    svg: Path | None,
+    html: Path | None,
+) -> None:
+    """Writes the pictures that are asked for, or else prints; and gives --json the facts."""
     for path, export in ((svg, _svg), (html, _html)):
         if path:
             try:
                 path.write_text(export(_recorded(pictures)), encoding="utf-8")
             except OSError as error:
                 raise click.ClickException(f"{path}: {error.strerror}") from None
-    if as_json:
-        click.echo(json.dumps(as_data(facts), indent=2))
-    elif not (svg or html):
+    if json_to and json_to.take(as_data(facts)):
+        return
+    if not (svg or html):
         out = console()
         for picture in pictures:
             out.print(picture)

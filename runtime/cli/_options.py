@@ -1,0 +1,99 @@
+"""The options that several commands have, --json and --plot, and what is done about each."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["Json", "check_plot", "json_option", "plot_option", "save_plot"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
+
+
+# ---- --json --------------------------------------------------------------------------------------------------------
+
+
+class Json:
+    """Where --json wants the facts: "-" is standard output, with nothing else there; a file is written besides."""
+
+    def __init__(self, path: str) -> None:
+        self.alone = path == "-"
+        self._path = path
+        if not self.alone:
+            try:  # here, before anything is measured
+                self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115
+            except OSError as error:
+                raise click.BadParameter(f"{path}: {error.strerror}") from None
+
+    def take(self, facts: Any) -> bool:
+        """Writes them; whether nothing else is to be printed."""
+        text = json.dumps(facts, indent=2)
+        if self.alone:
+            click.echo(text)
+            return True
+        try:
+            with self._file:
+                self._file.write(text + "\n")
+        except OSError as error:
+            raise click.ClickException(f"{self._path}: {error.strerror}") from None
+        return False
+
+
+def _json(ctx: click.Context, param: click.Parameter, value: str | None) -> Json | None:
+    if value is None:
+        return None
+    if value != "-" and "." not in value and "/" not in value:  # `bench --json lock` means an operation
+        raise click.BadParameter(f"for a file of that name write ./{value}, for standard output write --json last")
+    return Json(value)
+
+
+def json_option(function: F) -> F:
+    """The option --json [FILE], as the parameter json_to."""
+    return click.option(
+        "--json",
+        "json_to",
+        is_flag=False,
+        flag_value="-",
+        callback=_json,
+        metavar="[FILE]",
+        help="Print the facts as one JSON object, or write it to FILE besides.",
+    )(function)
+
+
+# ---- --plot --------------------------------------------------------------------------------------------------------
+
+
+def plot_option(function: F) -> F:
+    """The option --plot, as the parameter plot_file."""
+    return click.option(
+        "--plot",
+        "plot_file",
+        type=click.Path(dir_okay=False, writable=True),
+        metavar="FILE",
+        help=f"Draw a picture too: {', '.join(PICTURES)}.",
+    )(function)
+
+
+def check_plot(path: str) -> None:
+    """Before anything is measured: whether the picture can be made at all."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise click.ClickException(f"--plot: {path}: what is it to be? Its name must end in {', '.join(PICTURES)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise click.ClickException("--plot needs matplotlib: pip install 'lwp-runtime[plot]'")
+    if not os.access(os.path.dirname(path) or ".", os.W_OK):
+        raise click.ClickException(f"--plot: can't write to {os.path.dirname(path) or '.'}")
+
+
+def save_plot(figure: Any, path: str) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise click.ClickException(f"--plot: {path}: {error.strerror}") from None
