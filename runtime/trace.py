@@ -19,7 +19,7 @@ from pathlib import Path
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_HEADER_SIZE, _VERSION = 4096, 2
+_HEADER_SIZE, _VERSION = 4096, 3
 _CHUNK = struct.Struct("=iIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
@@ -28,12 +28,13 @@ class State(Enum):
     """What a thread does; the value is its name in pictures."""
 
     STARTING = "starting"  #: born, and not yet in the interpreter
-    RUNNING = "running Python"  #: it has the GIL, by all that it has said
+    RUNNING = "running Python"  #: it has the GIL: it said so, has not slept since, and no other thread had it meanwhile
+    OUTSIDE = "not in one of our waits"  #: it had the GIL first; it runs, is in a system call, or wants the GIL
     WANTS_GIL = "waiting for the GIL"
     BLOCKED = "blocked"  #: in one of the runtime's primitives, or in join()
     WAKING = "waking another"  #: without the GIL
     ENDING = "ending"  #: has left the interpreter
-    SEEN = "seen"  #: when looked at, it was in a system call, though RUNNING by all that it has said
+    SEEN = "seen"  #: when looked at, it was in a system call, of which it has said nothing
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Track:
     whole: bool = True  #: False: its first records have been overwritten
     ended: bool = False  #: False: it was alive when the record ended, or is no thread of ours
     spans: list[Span] = field(default_factory=list)  #: one after the other
-    seen: list[Span] = field(default_factory=list)  #: SEEN, each within one that is RUNNING
+    seen: list[Span] = field(default_factory=list)  #: SEEN, each within one that is RUNNING or OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,12 @@ class Timeline:
     begin: int
     end: int
     begin_unix: int  #: `begin` on the wall's clock, in ns since 1970
-    finished: bool  #: False: the program was killed, or ended by os._exit() or exec
+    finished: bool  #: False: the program was killed, or ended by os._exit() or exec, or it still runs
     records: int  #: that the file holds
     overwritten: int  #: records lost to later ones, for the file has a fixed size
     lost: int  #: records lost because all of the file was in use by more threads than it has chunks
     texts_lost: int  #: names and lines that didn't fit
+    running: bool = False  #: the program still runs: this is the record so far
     tracks: list[Track] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
@@ -107,7 +109,9 @@ class Timeline:
         """What it holds and what is missing, in a line."""
         threads = "1 thread" if len(self.tracks) == 1 else f"{len(self.tracks):,} threads"
         parts = [f"{threads}, {self.records:,} records"]
-        if not self.finished:
+        if self.running:
+            parts.append(f"still runs (pid {self.pid})")
+        elif not self.finished:
             parts.append("the program did not end in order")
         if self.overwritten:
             parts.append(f"{self.overwritten:,} earlier records overwritten (--trace-size)")
@@ -143,10 +147,12 @@ class _Kind(IntEnum):
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 _Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on
 
+_AWAKE = 0x8000  # in a kind: TRACE_AWAKE
+_HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.YIELDS, _Kind.LEAVES}  # when they are recorded
 _STATES = {
     _Kind.BORN: State.STARTING,
     _Kind.WANTS_GIL: State.WANTS_GIL,
-    _Kind.RUNS: State.RUNNING,
+    _Kind.RUNS: State.OUTSIDE,
     _Kind.BLOCKED: State.BLOCKED,
     _Kind.JOINS: State.BLOCKED,
     _Kind.AWAITS: State.BLOCKED,
@@ -180,6 +186,15 @@ class _Wait:
     ticket: int
 
 
+def _is_mapped(path: Path, pid: int) -> bool:
+    """Whether this process has the file mapped: another one may have the number now."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+        return any(line.endswith(f" {path.resolve()}") for line in maps.splitlines())
+    except OSError:  # there is none, or it is another user's
+        return False
+
+
 class _File:
     """The file's parts."""
 
@@ -194,8 +209,9 @@ class _File:
             raise ValueError(f"{path} was recorded by another version of the runtime")
         _, _, _, overwritten, lost, texts_lost, arguments = rest
         self.known_texts = {0: ""}
+        running = not finished and _is_mapped(path, pid)
         self.timeline = Timeline(
-            pid, self.text(arguments), begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost
+            pid, self.text(arguments), begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running
         )
 
     def text(self, number: int) -> str:
@@ -231,6 +247,8 @@ class _Reader:
         self.file = _File(path)
         self.timeline = self.file.timeline
         self.waits: list[_Wait] = []
+        self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
+        self.gil: list[tuple[int, int]] = []  # when which track had it
         self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # of a track: when, at what, how often
         #: Who has an effect on others, by kind and by the address that they share.
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
@@ -255,6 +273,7 @@ class _Reader:
             if track.spans and not track.spans[-1].end:
                 track.spans[-1].end = track.end
             self.place_looks(track)
+        self.find_running()
         for kinds in self.effects.values():
             for effects in kinds.values():
                 effects.sort()
@@ -273,7 +292,7 @@ class _Reader:
         """What was seen twice in a row went on in between, and half a round before and after."""
         looks = self.looks[track.number]
         for span in track.spans:
-            if span.state is not State.RUNNING or not looks:
+            if span.state is not State.OUTSIDE or not looks:
                 continue
             first = bisect_left(looks, (span.begin, "", 0))
             last: Span | None = None
@@ -290,14 +309,19 @@ class _Reader:
     def follow(self, track: Track, records: list[_Record]) -> None:
         """Finds the track's spans; the last one has no end yet."""
         wait: _Wait | None = None
-        for ns, kind, what, site, a, b in records:
+        for ns, noted, what, site, a, b in records:
+            kind = noted & ~_AWAKE
             if kind in _EFFECTS:
                 self.effects[kind][a].append((ns, track.number, b & 0xFFFFFFFF))
+            if kind in _HAVE_GIL:
+                self.gil.append((ns, track.number))
             if kind != _Kind.ENDS and kind not in _STATES:
                 continue
             if track.spans and not track.ended:
                 last = track.spans[-1]
                 last.end = ns
+                if noted & _AWAKE and last.state is State.OUTSIDE:
+                    self.awake.append(last)
                 if last.state is State.BLOCKED and kind == _Kind.WANTS_GIL:
                     last.outcome = _OUTCOMES.get(a) or os.strerror(a)
             if kind == _Kind.ENDS:
@@ -315,6 +339,15 @@ class _Reader:
                 track.spans.append(span)
                 wait = _Wait(track.number, span, kind, a, b & 0xFFFFFFFF)
                 self.waits.append(wait)
+
+    def find_running(self) -> None:
+        """A thread that has not slept has kept the GIL, unless C code gave it up to compute: others may have had it."""
+        self.gil.sort()
+        for span in self.awake:
+            first = bisect_right(self.gil, (span.begin, 1 << 32))
+            after = bisect_left(self.gil, (span.end, 0))
+            if first >= after:
+                span.state = State.RUNNING
 
     @staticmethod
     def goes_on(spans: list[Span], blocked: Span) -> bool:

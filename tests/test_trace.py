@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime import trace
+from runtime.cli.trace import _drawing, _layout, _page
 
 LWP = [sys.executable, "-m", "runtime"]
 Event = dict[str, Any]
+HAS_HAD_THE_GIL = ("running Python", "not in one of our waits")
 
 
 def execute(*command: str | Path, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -207,12 +214,14 @@ def test_blocked_on_a_primitive_and_woken(story: Trace, thread: str, what: str, 
     assert end["ts"] == pytest.approx(blocked["ts"] + blocked["dur"], abs=0.01)
     # and then it wants the GIL, and has it
     after = story.spans(thread)[story.spans(thread).index(blocked) + 1 :]
-    assert [span["name"] for span in after[:2]] == ["waiting for the GIL", "running Python"]
+    assert after[0]["name"] == "waiting for the GIL"
+    assert after[1]["name"] in HAS_HAD_THE_GIL
 
 
 def test_a_life(story: Trace) -> None:
     names = [span["name"] for span in story.spans("waits_for_lock")]
-    assert names[:3] == ["starting", "waiting for the GIL", "running Python"]
+    assert names[:2] == ["starting", "waiting for the GIL"]
+    assert names[2] in HAS_HAD_THE_GIL
     assert names[-1] == "ending"
     assert len(story.arrows("starts", "wakes", "waits_for_lock")) == 1
     assert len(story.arrows("starts", "MainThread", "wakes")) == 1
@@ -347,17 +356,281 @@ def test_killed(tmp_path: Path) -> None:
     assert last["args"]["outcome"] == "still blocked at the end of the record"
 
 
-@pytest.mark.parametrize("kind", ["svg", "html"])
-def test_a_picture(tmp_path: Path, kind: str) -> None:
+def test_a_program_that_still_runs(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import os\nprint(os.getpid(), flush=True)\ninput()\n")
+    command = [*LWP, "run", "--trace", "trace.json", "program.py"]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout
+        pid = int(process.stdout.readline())
+        said = execute("trace", "trace.json.records", "so_far.json", cwd=tmp_path).stderr
+        process.communicate("\n")
+    assert f"; still runs (pid {pid}) (open it at ui.perfetto.dev)\n" in said
+    assert "in order" not in said
+
+
+RUNNING = """
+import threading, time
+def pause():
+    threading.Event().wait(0.001)  # its records are the ends of what comes before and after
+def compute():
+    end = time.thread_time() + 0.02
+    while time.thread_time() < end: pass
+def sleep():
+    time.sleep(0.003)  # shorter than what is looked for
+for what in compute, sleep:
+    pause()
+    what()
+pause()
+"""
+
+
+def test_running_is_only_what_is_known_to_be(tmp_path: Path) -> None:
+    found = traced(RUNNING, tmp_path)
+    computes, sleeps = [span for span in found.spans("MainThread") if span["name"] in HAS_HAD_THE_GIL][1:3]
+    assert (computes["name"], sleeps["name"]) == HAS_HAD_THE_GIL
+    assert computes["dur"] >= 20_000
+    assert sleeps["dur"] >= 3_000
+
+
+def test_who_computes_in_turns_is_not_known_to_run(tmp_path: Path) -> None:
+    """Never two threads at once: the GIL forbids it."""
+    found = traced(
+        "import threading, time\n"
+        "def compute():\n"
+        "    for _ in range(5):\n"
+        "        end = time.thread_time() + 0.02\n"
+        "        while time.thread_time() < end: pass\n"
+        "        threading.Event().wait(0.001)\n"
+        "threads = [threading.Thread(target=compute) for _ in range(3)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n",
+        tmp_path,
+    )
+    running = sorted((e["ts"], e["ts"] + e["dur"]) for e in found.named("running Python"))
+    assert all(end <= begin + 1e-3 for (_, end), (begin, _) in pairwise(running))
+    assert found.named("not in one of our waits")
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def timeline(*lives: tuple[int, int], length: int = 1000, name: str = "Thread-{} (work)") -> trace.Timeline:
+    """Of threads with these begins and ends, each BLOCKED all the time."""
+    found = trace.Timeline(1, "program", 0, length, 0, True, 0, 0, 0, 0)
+    for number, (begin, end) in enumerate(lives, 1):
+        span = trace.Span(trace.State.BLOCKED, begin, end, "something")
+        found.tracks.append(
+            trace.Track(number, 100 + number, name.format(number), begin, end, ended=True, spans=[span])
+        )
+    return found
+
+
+def test_short_threads_that_do_not_overlap_share_rows() -> None:
+    found = timeline((0, 1000), (0, 50), (20, 70), (60, 110), (111, 161), (300, 800))
+    assert [[track.number for track in row.tracks] for row in _layout.rows(found)] == [[1], [2, 4, 5], [3], [6]]
+
+
+def test_names_of_rows() -> None:
+    found = timeline(*((at, at + 50) for at in range(0, 1000, 100)))
+    (row,) = _layout.rows(found)
+    names = _layout.thread_names(found)
+    assert _layout.label(row, names) == "10 threads: work"
+    names[3] = "another"
+    assert _layout.label(row, names) == "10 threads: work …"
+    assert _layout.label(_layout.Row(row.tracks[:1], False), names) == "Thread-1 (work)"
+    assert (_layout.cut("x" * 30, 30), _layout.cut("x" * 31, 30)) == ("x" * 30, "x" * 29 + "…")
+
+
+@pytest.mark.parametrize(
+    ("length", "last"),
+    [(1, "1 ns"), (9_999, "9 µs"), (4_941_000_000, "4,500 ms"), (10_000_000_000, "10 s"), (7_200 * 10**9, "7,000 s")],
+)
+def test_ticks_are_round(length: int, last: str) -> None:
+    found = _layout.ticks(length)
+    assert found[-1][1] == last
+    steps = {later - earlier for (earlier, _), (later, _) in pairwise(found)}
+    assert len(steps) == 1
+    assert str(steps.pop()).rstrip("0") in ("1", "2", "5")
+    assert 2 <= len(found) <= 11
+
+
+def elements(picture: str, name: str) -> list[xml.Element]:
+    return list(xml.fromstring(picture).iter(f"{{http://www.w3.org/2000/svg}}{name}"))
+
+
+def drawn(found: trace.Timeline) -> str:
+    out = io.StringIO()
+    _drawing.write(found, out)
+    return out.getvalue()
+
+
+def test_a_picture(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(STORY)
-    execute("run", "--trace", f"picture.{kind}", "program.py", cwd=tmp_path)
-    text = (tmp_path / f"picture.{kind}").read_text()
-    picture = xml.fromstring(text[text.index("<svg") : text.index("</svg>") + len("</svg>")])
-    titles = [title.text or "" for title in picture.iter("{http://www.w3.org/2000/svg}title")]
+    execute("run", "--trace", "picture.svg", "program.py", cwd=tmp_path)
+    picture = (tmp_path / "picture.svg").read_text()
+    titles = [title.text or "" for title in elements(picture, "title")]
     (blocked,) = (title for title in titles if title.startswith("waits_for_event blocked: Event at 0x"))
     assert "\nwoken\n" in blocked
     assert "\nby wakes\n" in blocked
     assert "wakes wakes waits_for_event" in titles
+    assert picture.index("marker-end") < picture.index("waits_for_event blocked")  # below the bars
+
+
+def test_colours_of_a_picture_are_those_of_its_legend() -> None:
+    found = timeline((0, 900))
+    track = found.tracks[0]
+    track.spans = [trace.Span(state, at * 100, at * 100 + 100) for at, state in enumerate(trace.State)]
+    track.seen = [trace.Span(trace.State.SEEN, 0, 100, "read")]
+    bars = elements(drawn(found), "rect")
+    legend = {bar.get("fill") for bar in bars if bar.get("width") == "12"}
+    assert {bar.get("fill") for bar in bars} - {"white"} == legend
+
+
+def test_many_arrows_are_left_to_the_page() -> None:
+    found = timeline((0, 1000), (0, 1000))
+    found.arrows = [trace.Arrow("wakes", 1, at, 2, at + 1) for at in range(50)]
+    assert drawn(found).count("marker-end") == 50
+    found.arrows.append(trace.Arrow("wakes", 1, 50, 2, 51))
+    assert "marker-end" not in drawn(found)
+    assert "the 51 arrows from thread to thread are in the page" in drawn(found)
+
+
+def test_nothing_of_a_picture_is_outside_of_it() -> None:
+    for length in (999, 1_000, 4_941_000_000):
+        picture = drawn(timeline((0, length), length=length, name="a name that is longer than there is room for {}"))
+        wide = int(xml.fromstring(picture).get("width", "0"))
+        for text in elements(picture, "text"):
+            anchor = text.get("text-anchor", "start")
+            room = 8 * len(text.text or "") * {"start": 1, "middle": 0.5, "end": 0}[anchor]
+            assert float(text.get("x", "0")) + room <= wide, text.text
+        assert "a name that is longer than th…" in picture
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    data = json.loads(found[1])
+    assert isinstance(data, dict)
+    return data
+
+
+def test_a_page_has_everything(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(STORY.replace("name=target.__name__", 'name=target.__name__ + "</script>"'))
+    said = execute("run", "--trace", "picture.html", "program.py", cwd=tmp_path).stderr
+    assert "perfetto" not in said
+    page = (tmp_path / "picture.html").read_text()
+    assert not re.search(r"""(src|href) *=|url\(|fetch\(|import |https?://""", page)  # it needs no network
+    data = data_of(page)
+    names = [track["name"] for track in data["tracks"]]
+    assert sorted(names) == sorted(
+        [
+            "MainThread",
+            *(f"{name}</script>" for name in ("waits_for_event", "waits_for_lock", "waits_for_condition", "wakes")),
+        ]
+    )
+    assert sorted(at for row in data["rows"] for at in row["tracks"]) == list(range(5))
+    arrows = [data["arrows"][at : at + 5] for at in range(0, len(data["arrows"]), 5)]
+    assert {(names[source], why) for why, source, _, _, _ in arrows} >= {
+        ("MainThread", "starts"),
+        ("wakes</script>", "wakes"),
+    }
+    for track in data["tracks"]:
+        assert len(track["spans"]) % 4 == 0
+        assert max(track["spans"][0::4]) < len(data["colours"])
+        assert max(track["spans"][3::4]) < len(data["texts"])
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+# Appended to a page: what a user does, and what has become of the view.
+DRIVE = """
+<pre id="seen"></pre>
+<script>
+const box = stage.getBoundingClientRect(), seen = {};
+function note(name) { seen[name] = [view.begin, view.end, view.top]; all(); }
+function send(kind, what, more) {
+  const place = { clientX: box.left + 700, clientY: box.top + 30 };
+  stage.dispatchEvent(new what(kind, { bubbles: true, cancelable: true, ...place, ...more }));
+}
+stage.setPointerCapture = () => {};  // no finger is really there
+const wheel = more => send("wheel", WheelEvent, more);
+const finger = (kind, more) => send(kind, PointerEvent, { pointerId: 1, ...more });
+const key = name => document.dispatchEvent(new KeyboardEvent("keydown", { key: name }));
+note("all");
+seen.pointed = ns(700);
+wheel({ deltaY: -500 });
+seen.pointed_after = ns(700);
+note("wheel");
+wheel({ deltaY: 500 });
+note("wheel out of all");
+wheel({ deltaY: -500 }); wheel({ deltaX: 100 });
+note("wheel to the side");
+wheel({ deltaY: -500 });
+finger("pointerdown"); finger("pointermove", { clientX: box.left + 800 }); finger("pointerup");
+note("drag");
+finger("pointerdown"); finger("pointerdown", { pointerId: 2, clientX: box.left + 800 });
+finger("pointermove", { pointerId: 2, clientX: box.left + 1000 });
+finger("pointerup"); finger("pointerup", { pointerId: 2 });
+note("pinch");
+key("+");
+note("key +");
+key("+"); key("ArrowRight");
+note("key to the right");
+send("dblclick", MouseEvent);
+note("double click");
+key("+"); key("0");
+note("key 0");
+finger("pointermove");
+seen.tip = tip.textContent;
+seen.shown = tip.style.display;
+document.getElementById("seen").textContent = JSON.stringify(seen);
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+def test_a_page_zooms_and_pans(tmp_path: Path) -> None:
+    found = timeline((0, 1_000_000), (0, 500_000), length=1_000_000)
+    with open(tmp_path / "page.html", "w") as out:
+        _page.write(found, out)
+        out.write(DRIVE)
+    assert CHROMIUM
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, *quiet.split(), profile, "--window-size=1400,600", "--dump-dom", str(tmp_path / "page.html")]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+    shown = re.search(r'<pre id="seen">(.*?)</pre>', page, re.DOTALL)
+    assert shown
+    seen = json.loads(html.unescape(shown[1]))
+    lengths = {name: view[1] - view[0] for name, view in seen.items() if isinstance(view, list)}
+    begins = {name: view[0] for name, view in seen.items() if isinstance(view, list)}
+    assert seen["all"] == seen["key 0"] == [0, 1_000_000, 0]
+    assert 300_000 < lengths["wheel"] < 400_000  # e**-1
+    assert seen["pointed"] == pytest.approx(seen["pointed_after"])
+    assert 1_000_000 < lengths["wheel out of all"] <= 1_020_000
+    assert lengths["wheel to the side"] == pytest.approx(lengths["wheel"])
+    assert begins["wheel to the side"] > begins["wheel"] + 10_000
+    assert lengths["drag"] == pytest.approx(lengths["wheel"])
+    assert begins["drag"] < begins["wheel"] - 10_000
+    assert lengths["pinch"] == pytest.approx(1_000_000 / 3, rel=0.01)
+    assert lengths["key +"] == pytest.approx(1_000_000 / 1.5)
+    assert begins["key to the right"] > begins["key +"] + 10_000
+    assert lengths["double click"] == pytest.approx(1_020_000)
+    assert seen["tip"] == "Thread-1 (work) blocked: something\n1.000 ms"
+    assert seen["shown"] == "block"
 
 
 @pytest.mark.loads

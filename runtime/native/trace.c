@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +23,8 @@ static struct trace_chunk *chunks;
 /* The calling thread's. */
 static __thread struct trace_chunk *mine;
 static __thread uint32_t track, my_name, number;
-static __thread int my_tid;
+static __thread int my_tid, runs; /* runs: the last that it has said of itself is TRACE_RUNS, after which it had slept so often: */
+static __thread long slept;
 static __thread uint64_t my_nth;
 static __thread struct trace_watch *watch;
 
@@ -100,6 +102,15 @@ static int open_another(void)
     return 1;
 }
 
+/* How often the thread went to sleep; one that only lost its processor did not. */
+static long sleeps(void)
+{
+    struct rusage used;
+
+    getrusage(RUSAGE_THREAD, &used);
+    return used.ru_nvcsw;
+}
+
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b)
 {
     unsigned at = mine ? atomic_load_explicit(&mine->used, memory_order_relaxed) : TRACE_ROOM;
@@ -112,7 +123,12 @@ void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, 
         at = 0;
     }
     int64_t now = park_now();
-    mine->records[at] = (struct trace_record){now, (uint16_t)kind, what, site, a, b};
+    unsigned awake = kind > TRACE_RUNS && kind <= TRACE_LEAVES && runs && sleeps() == slept ? TRACE_AWAKE : 0;
+    if (kind <= TRACE_LEAVES) {
+        runs = kind == TRACE_RUNS;
+        slept = runs ? sleeps() : 0;
+    }
+    mine->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
     atomic_store_explicit(&mine->used, at + 1, memory_order_release); /* whoever reads the file takes it for whole */
     if (watch && kind <= TRACE_ENDS)
         atomic_store_explicit(&watch->since, kind == TRACE_RUNS ? now : 0, memory_order_release);

@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 2, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 3, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
@@ -41,11 +41,14 @@ enum trace_kind {
     /* What sampler.c has seen. */
     TRACE_COUNTS,    /* a: bytes resident, b: LWPs alive */
     TRACE_SEEN,      /* a: track of a thread that is at TRACE_RUNS, b: ns between two rounds, site: the system call it is in */
+    /* Added to what comes after TRACE_RUNS: the kernel has not seen the thread sleep since, so that it waited for nothing, neither
+     * in a system call nor for the GIL. */
+    TRACE_AWAKE = 0x8000,
 };
 
 struct trace_record {
     int64_t ns; /* monotonic clock */
-    uint16_t kind, what;
+    uint16_t kind, what; /* kind: an enum trace_kind, perhaps with TRACE_AWAKE */
     uint32_t site;
     uint64_t a, b;
 };

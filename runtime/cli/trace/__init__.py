@@ -19,13 +19,14 @@ def trace(records: Path, file: Path) -> int:
     made into FILE. If it was killed, this does it. What FILE is says the end of its name:
 
     \b
-      .json         Chrome's trace format, for ui.perfetto.dev, chrome://tracing and trace_processor
-      .svg, .html   a picture
+      .json   Chrome's format, for ui.perfetto.dev and trace_processor
+      .html   a page that zooms; it needs no network
+      .svg    a picture
     """
     from ...trace import read
-    from . import _drawing, _perfetto
+    from . import _drawing, _page, _perfetto
 
-    writers = {".json": _perfetto.write, ".svg": _drawing.write_svg, ".html": _drawing.write_html}
+    writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}
     if file.suffix not in writers:
         raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
     try:
@@ -34,5 +35,6 @@ def trace(records: Path, file: Path) -> int:
             writers[file.suffix](timeline, out)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{file}: {timeline.summary()}", err=True)
+    how = " (open it at ui.perfetto.dev)" if file.suffix == ".json" else ""
+    click.echo(f"{file}: {timeline.summary()}{how}", err=True)
     return 0

@@ -1,4 +1,4 @@
-"""A timeline as a picture: SVG, alone or in a web page.  What a span is says its tooltip."""
+"""A timeline as a picture in SVG, which needs nothing else.  What a bar is says its tooltip."""
 
 from __future__ import annotations
 
@@ -6,46 +6,27 @@ from collections.abc import Iterator
 from html import escape
 from typing import TextIO
 
-from ...trace import Span, State, Timeline, Track
+from ...trace import Timeline, Track
+from ._layout import ARROWS, COLOURS, LEGEND, cut, label, rows, says, thread_names, ticks
 
-__all__ = ["write_html", "write_svg"]
+__all__ = ["write"]
 
-_LEFT, _WIDTH, _TOP, _ROW, _BAR = 210, 1400, 64, 22, 14  # px
-_MOST_TRACKS, _MOST_ARROWS = 300, 3000
+_LEFT, _WIDTH, _TOP, _ROW, _BAR = 210, 1400, 88, 22, 14  # px
+_MOST_ROWS, _MOST_ARROWS = 300, 50
 _NARROW = 0.4  # px: what ends so near to the last that was drawn is left out, so that a picture of anything has an end
 
-_COLOURS = {
-    State.RUNNING: "#4c9f70",
-    State.WANTS_GIL: "#e0a030",
-    State.BLOCKED: "#c44e52",
-    State.WAKING: "#8172b3",
-    State.STARTING: "#9bb7d4",
-    State.ENDING: "#9bb7d4",
-    State.SEEN: "#00000055",
-}
-_LEGEND = {state.value: colour for state, colour in _COLOURS.items() if state not in (State.ENDING, State.SEEN)}
-_LEGEND |= {State.ENDING.value: _COLOURS[State.ENDING], "seen in a system call": _COLOURS[State.SEEN]}
-_ARROWS = {"wakes": "#222", "starts": "#7aa6d8", "ends": "#999"}
 
-
-def write_svg(timeline: Timeline, out: TextIO) -> None:
-    """Writes it as a picture that needs nothing else."""
+def write(timeline: Timeline, out: TextIO) -> None:
+    """Writes it."""
     out.writelines(_svg(timeline))
-
-
-def write_html(timeline: Timeline, out: TextIO) -> None:
-    """Writes it as a page that scrolls."""
-    title = escape(timeline.program)
-    out.write(f'<!DOCTYPE html>\n<meta charset="utf-8"><title>{title}</title>\n<body style="overflow:auto">\n')
-    out.writelines(_svg(timeline))
-    out.write("</body>\n")
 
 
 def _svg(timeline: Timeline) -> Iterator[str]:
-    tracks = timeline.tracks[:_MOST_TRACKS]
+    all_rows = rows(timeline)
+    drawn = all_rows[:_MOST_ROWS]
     length = max(timeline.end - timeline.begin, 1)
-    rows = {track.number: _TOP + _ROW * row for row, track in enumerate(tracks)}
-    height = _TOP + _ROW * (len(tracks) + 1) + 70
+    top_of = {track.number: _TOP + _ROW * at for at, row in enumerate(drawn) for track in row.tracks}
+    height = _TOP + _ROW * (len(drawn) + 1) + 70
 
     def x(ns: int) -> float:
         return _LEFT + _WIDTH * (ns - timeline.begin) / length
@@ -54,53 +35,71 @@ def _svg(timeline: Timeline) -> Iterator[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LEFT + _WIDTH + 20}" height="{height}" '
         'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
     )
-    left_out = f"; {len(timeline.tracks) - len(tracks):,} threads are not drawn" if tracks != timeline.tracks else ""
-    title = escape(f"{timeline.program}: {timeline.summary()}{left_out}")
-    yield f'<text x="8" y="18" font-size="14">{title}</text>\n'
-    for place, (name, colour) in enumerate(_LEGEND.items()):
-        yield f'<rect x="{8 + place * 190}" y="28" width="12" height="12" fill="{colour}"/>'
-        yield f'<text x="{24 + place * 190}" y="38">{name}</text>\n'
-    for tenth in range(11):
-        at = x(timeline.begin + length * tenth // 10)
-        yield f'<path d="M{at:.1f} 50V{height - 20}" stroke="#ddd"/>'
-        yield f'<text x="{at:.1f}" y="56" text-anchor="middle" fill="#777">{length * tenth / 10 / 1e6:,.4g} ms</text>\n'
-    names = {track.number: track.name or f"thread {track.tid}" for track in timeline.tracks}
-    for track in tracks:
-        y = rows[track.number] + 2
-        yield f'<text x="8" y="{y + 12}">{escape(names[track.number][:30])}</text>\n'
-        for spans, top, bar in ((track.spans, y, _BAR), (track.seen, y + 4, _BAR - 8)):
-            drawn = 0.0
-            for span in spans:
-                begin, end = max(x(span.begin), drawn), x(span.end)
-                if end - drawn < _NARROW:
-                    continue
-                drawn = end
-                yield (
-                    f'<rect x="{begin:.2f}" y="{top}" width="{max(end - begin, _NARROW):.2f}" height="{bar}" '
-                    f'fill="{_COLOURS[span.state]}"><title>{escape(_says(track, span, names))}</title></rect>\n'
-                )
-    yield '<defs><marker id="tip" markerWidth="6" markerHeight="6" refX="5" refY="3" orient="auto">'
-    yield '<path d="M0 0L6 3L0 6z"/></marker></defs>\n'
-    drawn_arrows = [arrow for arrow in timeline.arrows if arrow.source in rows and arrow.target in rows]
-    for arrow in drawn_arrows[:_MOST_ARROWS]:
-        source, target = rows[arrow.source] + 9, rows[arrow.target] + 9
+    title = f"{timeline.program}: {timeline.summary()}"
+    if left_out := len(timeline.tracks) - len(top_of):
+        title += f"; {left_out:,} threads are not drawn"
+    arrows = [arrow for arrow in timeline.arrows if arrow.source in top_of and arrow.target in top_of]
+    if len(arrows) > _MOST_ARROWS:
+        title += f"; the {len(arrows):,} arrows from thread to thread are in the page: --trace FILE.html"
+        arrows = []
+    yield f'<text x="8" y="18" font-size="14">{escape(title)}</text>\n'
+    yield from _legend()
+    yield from _axis(length, height)
+    names = thread_names(timeline)
+    yield '<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
+    yield '<path d="M0 1L8 4L0 7z" fill="context-stroke"/></marker></defs>\n'
+    for arrow in arrows:  # below the bars
+        source, target = top_of[arrow.source] + _ROW / 2, top_of[arrow.target] + _ROW / 2
         yield (
-            f'<path d="M{x(arrow.at):.2f} {source}L{x(arrow.then):.2f} {target}" stroke="{_ARROWS[arrow.why]}" '
-            f'marker-end="url(#tip)"><title>{escape(names[arrow.source])} {arrow.why} '
+            f'<path d="M{x(arrow.at):.2f} {source:g}L{x(arrow.then):.2f} {target:g}" stroke="{ARROWS[arrow.why]}" '
+            f'stroke-width="0.6" marker-end="url(#tip)"><title>{escape(names[arrow.source])} {arrow.why} '
             f"{escape(names[arrow.target])}</title></path>\n"
         )
+    for row in drawn:
+        y = top_of[row.tracks[0].number] + (_ROW - _BAR) // 2
+        said = label(row, names)
+        yield f'<text x="8" y="{y + 11}">{escape(cut(said, 30))}<title>{escape(said)}</title></text>\n'
+        for track in row.tracks:
+            yield from _bars(timeline, track, names, y)
     yield from _memory(timeline, height - 70, x(timeline.begin))
     yield "</svg>\n"
 
 
-def _says(track: Track, span: Span, names: dict[int, str]) -> str:
-    parts = [f"{names[track.number]}: {span.what if span.state is State.SEEN else span.state.value}"]
-    if span.state is State.BLOCKED:
-        parts = [f"{names[track.number]} blocked: {span.what}", span.outcome]
-        parts += [f"made at {span.made}" if span.made else "", f"waits at {span.site}" if span.site else ""]
-        parts.append(f"by {names[span.woken_by]}" if span.woken_by is not None else "")
-    parts.append(f"{(span.end - span.begin) / 1e6:,.3f} ms")
-    return "\n".join(filter(None, parts))
+def _legend() -> Iterator[str]:
+    left, top = 8, 30
+    for text, colour in LEGEND:
+        wide = 40 + 6 * len(text)
+        if left + wide > _LEFT + _WIDTH:
+            left, top = 8, top + 18
+        yield f'<rect x="{left}" y="{top}" width="12" height="12" fill="{colour}"/>'
+        yield f'<text x="{left + 17}" y="{top + 10}">{escape(text)}</text>\n'
+        left += wide
+
+
+def _axis(length: int, height: int) -> Iterator[str]:
+    for at, text in ticks(length):
+        left = _LEFT + _WIDTH * at / length
+        # The last one may stand at the very edge.
+        anchor = "end" if at > length * 0.97 else "middle"
+        yield f'<path d="M{left:.1f} {_TOP - 8}V{height - 20}" stroke="#e4e4e4"/>'
+        yield f'<text x="{left:.1f}" y="{_TOP - 12}" text-anchor="{anchor}" fill="#666">{text}</text>\n'
+
+
+def _bars(timeline: Timeline, track: Track, names: dict[int, str], y: int) -> Iterator[str]:
+    scale = _WIDTH / max(timeline.end - timeline.begin, 1)
+    for spans, top, high in ((track.spans, y, _BAR), (track.seen, y + 4, _BAR - 8)):
+        drawn = 0.0
+        for span in spans:
+            begin, end = (_LEFT + scale * (ns - timeline.begin) for ns in (span.begin, span.end))
+            begin = max(begin, drawn)
+            if end - drawn < _NARROW:
+                continue
+            drawn = end
+            said = f"{names[track.number]}{says(span, names)}\n{(span.end - span.begin) / 1e6:,.3f} ms"
+            yield (
+                f'<rect x="{begin:.2f}" y="{top}" width="{max(end - begin, _NARROW):.2f}" height="{high}" '
+                f'fill="{COLOURS[span.state]}"><title>{escape(said)}</title></rect>\n'
+            )
 
 
 def _memory(timeline: Timeline, top: int, left: float) -> Iterator[str]:

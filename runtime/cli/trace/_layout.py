@@ -1,0 +1,108 @@
+"""What both pictures of a timeline share: who is drawn in which row, where the ticks are, colours and words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...trace import Span, State, Timeline, Track
+
+__all__ = ["ARROWS", "COLOURS", "LEGEND", "Row", "cut", "label", "rows", "says", "thread_names", "ticks"]
+
+COLOURS = {
+    State.RUNNING: "#2e8b57",
+    State.OUTSIDE: "#bce3cb",
+    State.WANTS_GIL: "#e8a838",
+    State.BLOCKED: "#c44e52",
+    State.WAKING: "#8172b3",
+    State.STARTING: "#9bb7d4",
+    State.ENDING: "#9bb7d4",
+    State.SEEN: "#878d96",
+}
+#: What is said of each colour.
+LEGEND = (
+    ("running Python: has the GIL", COLOURS[State.RUNNING]),
+    ("not in one of our waits: runs, in a system call, or wants the GIL", COLOURS[State.OUTSIDE]),
+    ("seen in a system call, or waiting for the GIL", COLOURS[State.SEEN]),
+    ("waiting for the GIL", COLOURS[State.WANTS_GIL]),
+    ("blocked in one of our waits", COLOURS[State.BLOCKED]),
+    ("waking another", COLOURS[State.WAKING]),
+    ("starting, ending", COLOURS[State.STARTING]),
+)
+ARROWS = {"wakes": "#333333", "starts": "#5b8fc7", "ends": "#999999"}
+
+_SHORT = 0.1  # of the whole time: threads that live for less share rows
+
+
+@dataclass
+class Row:
+    """Threads that are drawn in a line, one after the other."""
+
+    tracks: list[Track]
+    shared: bool  #: by threads that live for a short time
+
+
+def rows(timeline: Timeline) -> list[Row]:
+    """Each thread in the first row that is free when it begins; who lives for long has one alone."""
+    length = max(timeline.end - timeline.begin, 1)
+    gap = length // 1000  # so that one can be told from the next
+    found: list[Row] = []
+    for track in sorted(timeline.tracks, key=lambda track: track.begin):
+        shared = track.end - track.begin < length * _SHORT
+        free = (row for row in found if row.shared and row.tracks[-1].end + gap <= track.begin) if shared else iter(())
+        if row := next(free, None):
+            row.tracks.append(track)
+        else:
+            found.append(Row([track], shared))
+    return found
+
+
+def thread_names(timeline: Timeline) -> dict[int, str]:
+    """The name of each track, by number."""
+    return {track.number: track.name or f"thread {track.tid}" for track in timeline.tracks}
+
+
+def label(row: Row, names: dict[int, str]) -> str:
+    """The thread's name; of several threads what most are called, without their numbers, and how many there are."""
+    if len(row.tracks) == 1:
+        return names[row.tracks[0].number]
+    called = Counter(re.sub(r"^Thread-\d+ \((.*)\)$", r"\1", names[track.number]) for track in row.tracks)
+    most, count = called.most_common(1)[0]
+    if count == len(row.tracks):
+        return f"{count} threads: {most}"
+    return f"{len(row.tracks)} threads: {most} …" if count > 1 else f"{len(row.tracks)} threads"
+
+
+def cut(text: str, length: int) -> str:
+    """At most so many letters of it."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def ticks(length: int, most: int = 10) -> list[tuple[int, str]]:
+    """Moments from 0 to length, `most` + 1 at most, with their names: in steps of 1, 2 or 5 times a power of ten."""
+    step = next(step for step in _steps() if length <= step * most)
+    size, unit = next(
+        (size, unit) for size, unit in ((10**9, "s"), (10**6, "ms"), (10**3, "µs"), (1, "ns")) if step >= size
+    )
+    return [(at, f"{at // size:,} {unit}") for at in range(0, length + 1, step)]
+
+
+def _steps() -> Iterator[int]:
+    power = 1
+    while True:
+        yield from (power, 2 * power, 5 * power)
+        power *= 10
+
+
+def says(span: Span, names: dict[int, str]) -> str:
+    """What is known of a span, to be read behind the name of its thread."""
+    if span.state is State.SEEN:
+        return f": seen: {span.what}"
+    if span.state is not State.BLOCKED:
+        return f": {span.state.value}"
+    parts = [f" blocked: {span.what}", span.outcome]
+    parts += [f"made at {span.made}" if span.made else "", f"waits at {span.site}" if span.site else ""]
+    parts.append(f"by {names[span.woken_by]}" if span.woken_by is not None else "")
+    return "\n".join(filter(None, parts))
