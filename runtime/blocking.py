@@ -19,8 +19,8 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from typing import Any
 
@@ -45,12 +45,24 @@ def _stands_in_for(stock: Any) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         @wraps(stock)
         def call(*args: Any, **kwargs: Any) -> Any:
-            return function(*args, **kwargs) if _may_block() else stock(*args, **kwargs)
+            if _may_block():
+                try:
+                    return function(*args, **kwargs)
+                except TypeError as error:
+                    if not _is_refused(error):
+                        raise
+            return stock(*args, **kwargs)
 
         STAND_INS.append((stock, call))
         return call
 
     return decorate
+
+
+def _is_refused(error: TypeError) -> bool:
+    """Whether the arguments didn't fit the function that the caller called: the stock one says so in its own name."""
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_next is None
 
 
 def _replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
@@ -67,7 +79,13 @@ def _replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
 def _method(stock: Any, function: Any) -> Any:
     @wraps(stock)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(stock, self, *args, **kwargs) if _may_block() else stock(self, *args, **kwargs)
+        if _may_block():
+            try:
+                return function(stock, self, *args, **kwargs)
+            except TypeError as error:
+                if not _is_refused(error):
+                    raise
+        return stock(self, *args, **kwargs)
 
     return method
 
@@ -85,7 +103,7 @@ class _Patience:
 def _wait(fd: int, events: int, patience: _Patience) -> None:
     """Until nothing of that fd would block; another thread may have been quicker when it had its turn.
 
-    TimeoutError as a socket's.
+    TimeoutError as a socket's.  OSError EBADF: it was closed meanwhile; the number may be another file's by now.
     """
     while not native.fd_ready(fd, events):
         if not native.wait_fd(fd, events, patience.left()):
@@ -116,6 +134,81 @@ def _on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if error is not None:
         raise error
     return value
+
+
+# ---- what ends a wait for a descriptor ----------------------------------------------------------------------------
+
+
+class _Wait:
+    """A select() or poll() that waits, see _wait_for_any()."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self._signal = -1
+        self.closed: set[int] = set()  # of its descriptors, those that were closed meanwhile
+
+    def note_closing(self, fd: int) -> None:
+        """Whether the thread sleeps by now or will later: from here on the epoll is ready."""
+        self.closed.add(fd)
+        if self._signal < 0:
+            self._signal = os.eventfd(1)
+            with suppress(ValueError):  # it was left meanwhile
+                self._epoll.register(self._signal, _IN)
+
+    def __del__(self) -> None:
+        if self._signal >= 0:
+            _stock_close(self._signal)
+
+
+#: For each descriptor: those that wait for it.
+_waits: dict[int, set[_Wait]] = {}
+
+
+def _close(fd: int, close: Callable[[], Any]) -> Any:
+    """close(), and the green threads that wait for the descriptor get EBADF; those of stock threads wait on.
+
+    The kernel says nothing to those who wait in an epoll for what is closed.
+    """
+    for wait in tuple(_waits.get(fd, ())):
+        wait.note_closing(fd)
+    native.fd_closing(fd)
+    try:
+        return close()
+    finally:
+        native.fd_closed(fd)
+
+
+def _closes(stock: Any) -> Any:
+    """For a function that closes a descriptor, in all threads."""
+
+    @wraps(stock)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        fd = args[0] if args else kwargs.get("fd")
+        return _close(fd, partial(stock, *args, **kwargs)) if isinstance(fd, int) else stock(*args, **kwargs)
+
+    return call
+
+
+def _closing_method(stock: Any) -> Any:
+    """For a method that closes the descriptor that fileno() gives, in all threads."""
+
+    @wraps(stock)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            fd = self.fileno() if getattr(self, "closefd", True) else -1
+        except ValueError:  # it is closed
+            fd = -1
+        return stock(self, *args, **kwargs) if fd < 0 else _close(fd, partial(stock, self, *args, **kwargs))
+
+    return method
+
+
+_stock_close = os.close
+STAND_INS += [(stock, _closes(stock)) for stock in (os.close, socket.close)]
+METHODS += [
+    (cls, name, _closing_method(getattr(cls, name)))
+    for cls, name in ((socket.socket, "_real_close"), (selectors.EpollSelector, "close"), (streams.Raw, "close"))
+]
 
 
 # ---- files and processes -------------------------------------------------------------------------------------
@@ -258,7 +351,7 @@ def _sigwait(signals: Any) -> signal.Signals:
 
 @_replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
 def _receive(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> Any:
-    if (timeout := self.gettimeout()) != 0:
+    if (timeout := self.gettimeout()) != 0:  # of a closed one, that says the stock call
         _wait(self.fileno(), _IN, _Patience(timeout))
     return stock(self, *args, **kwargs)
 
@@ -284,12 +377,27 @@ def _socket_send(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) 
 
 @_replaces(socket.socket, "sendall")
 def _socket_sendall(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> None:
-    if (timeout := self.gettimeout()) == 0:
+    timeout = self.gettimeout()
+    if timeout == 0 or self.fileno() < 0 or (rest := _bytes_of(data)) is None or not len(rest):
         return stock(self, data, flags)  # type: ignore[no-any-return]
     patience, sent = _Patience(timeout), 0
-    with memoryview(data) as view, view.cast("B") as rest:
+    with rest:
         while sent < len(rest) and _may_block():
             sent += _send(partial(_send_flagged, self, rest[sent:], flags), self, patience)
+
+
+def _bytes_of(data: Any) -> memoryview | None:
+    """None: it is no bytes-like object, or not in one piece, which the stock call says."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        return None
+    if not view.c_contiguous:
+        return None
+    try:
+        return view.cast("B")
+    except TypeError:  # of an odd format, as ctypes' arrays have it, or empty
+        return memoryview(view.tobytes())
 
 
 @_replaces(socket.socket, "sendto")
@@ -309,15 +417,15 @@ def _socket_sendmsg(
     return int(_send(lambda flag: stock(self, buffers, ancillary, flags | flag, address), self, _Patience(timeout)))
 
 
-@_replaces(socket.socket, "sendfile")
+@_replaces(socket.socket, "_sendfile_use_sendfile")
 def _socket_sendfile(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> int:
-    return int(self._sendfile_use_send(*args, **kwargs))  # type: ignore[attr-defined]
+    raise socket._GiveupOnSendfile  # type: ignore[attr-defined]  # socket.sendfile() goes on with send()
 
 
 def _connect(self: socket.socket, address: Any) -> int:
     """0 or errno."""
     timeout = self.gettimeout()
-    if timeout == 0:
+    if timeout == 0 or self.fileno() < 0:
         return _stock_connect_ex(self, address)
     patience = _Patience(timeout)
     if self.family in (socket.AF_INET, socket.AF_INET6) and _is_name(self.family, address):
@@ -362,7 +470,11 @@ def _is_name(family: int, address: Any) -> bool:
 def _socket_connect(stock: Any, self: socket.socket, address: Any, /) -> None:
     if self.gettimeout() == 0:
         return stock(self, address)  # type: ignore[no-any-return]
-    if error := _connect(self, address):
+    try:
+        error = _connect(self, address)
+    except (OverflowError, TypeError):  # it is no address: connect_ex() has said that
+        return stock(self, address)  # type: ignore[no-any-return]
+    if error:
         raise OSError(error, os.strerror(error))
 
 
@@ -372,6 +484,10 @@ def _socket_connect_ex(stock: Any, self: socket.socket, address: Any, /) -> int:
         return _connect(self, address)
     except TimeoutError:
         return errno.EAGAIN
+    except OSError as error:
+        if error.errno != errno.EBADF:  # else it was closed meanwhile
+            raise
+        return errno.EBADF
 
 
 _stock_send, _stock_connect_ex = socket.socket.send, socket.socket.connect_ex
@@ -420,41 +536,75 @@ else:
             except ssl.SSLWantWriteError:
                 events = _OUT
             finally:
-                if self.fileno() >= 0:  # unwrap() leaves another socket in its place
+                if (fd := self.fileno()) >= 0:  # unwrap() leaves another socket in its place
                     self.settimeout(timeout)
-            if not native.wait_fd(self.fileno(), events, patience.left()):
+            if fd >= 0 and not native.wait_fd(fd, events, patience.left()):
                 raise TimeoutError("The operation timed out")
 
 
 # ---- many at once --------------------------------------------------------------------------------------------------
 
 
-def _wait_for_any(registered: dict[int, int], timeout: float | None) -> None:
-    """Until one of the descriptors has one of its events, or the timeout.  OSError as epoll says it."""
+def _wait_for_any(registered: dict[int, int], patience: _Patience) -> dict[int, int]:
+    """The events by descriptor, as soon as there are any, or none after the timeout.  OSError as epoll says it.
+
+    POLLNVAL: it was closed meanwhile.
+    """
     with _stock_epoll() as every:
-        for fd, events in registered.items():
-            every.register(fd, events)
-        native.wait_fd(every.fileno(), _IN, timeout)
+        wait = _Wait(every)
+        for fd in registered:
+            _waits.setdefault(fd, set()).add(wait)
+        try:
+            for fd, events in registered.items():
+                with suppress(PermissionError):  # a file on a disk is ready to be read and written, and never for more
+                    every.register(fd, events)
+            while not (found := every.poll(0)) and (left := patience.left()) != 0:
+                native.wait_fd(every.fileno(), _IN, left)
+        except OSError as error:
+            if error.errno != errno.EBADF or not wait.closed:
+                raise
+        finally:
+            for fd in registered:  # an empty set stays: another thread may be about to add itself
+                _waits[fd].discard(wait)
+    return dict.fromkeys(wait.closed, select.POLLNVAL) if wait.closed else dict(found)
 
 
 def _fd(file: Any) -> int:
     return file if isinstance(file, int) else int(file.fileno())
 
 
+def _can_be_waited_for(timeout: Any) -> bool:
+    """Whether the stock call, too, would wait for so long, and not say what is wrong with that."""
+    return timeout is None or (isinstance(timeout, (int, float)) and timeout > 0)
+
+
+_SHOWN = (_IN | select.POLLHUP | select.POLLERR, _OUT | select.POLLERR, select.POLLPRI)  # select(2)
+
+
 @_stands_in_for(select.select)
-def _select(read: Any, write: Any, exceptional: Any, timeout: float | None = None, /) -> Any:
-    read, write, exceptional = list(read), list(write), list(exceptional)
-    found = _stock_select(read, write, exceptional, 0)
-    if any(found) or (timeout is not None and timeout <= 0):
-        return found
-    registered: dict[int, int] = {}
-    for files, events in ((read, _IN), (write, _OUT), (exceptional, select.POLLPRI)):
-        for file in files:
-            registered[_fd(file)] = registered.get(_fd(file), 0) | events
+def _select(read: Any, write: Any, exceptional: Any, timeout: Any = None, /) -> Any:
+    try:
+        kinds = list(read), list(write), list(exceptional)
+    except TypeError:
+        return _stock_select(read, write, exceptional, timeout)  # says it
+    if not _can_be_waited_for(timeout):
+        return _stock_select(*kinds, timeout)
+    found = _stock_select(*kinds, 0)
     patience = _Patience(timeout)
+    fds = [[(file, _fd(file)) for file in files] for files in kinds]
+    registered: dict[int, int] = {}
+    for files, events in zip(fds, (_IN, _OUT, select.POLLPRI), strict=True):
+        for _, fd in files:
+            registered[fd] = registered.get(fd, 0) | events
     while not any(found) and patience.left() != 0:
-        _wait_for_any(registered, patience.left())
-        found = _stock_select(read, write, exceptional, 0)
+        said = _wait_for_any(registered, patience)
+        if select.POLLNVAL in said.values():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        found = tuple(  # type: ignore[assignment]
+            [file for file, fd in files if said.get(fd, 0) & shown] for files, shown in zip(fds, _SHOWN, strict=True)
+        )
+        if said and not any(found):  # it hung up, which select(2) doesn't show to who waits for something else
+            native.sleep(min(0.01, patience.left() or 0.01))
     return found
 
 
@@ -468,41 +618,62 @@ class _Poll:
         self._stock = _stock_poll()
         self._registered: dict[int, int] = {}
 
-    def register(self, file: Any, events: int = _IN | select.POLLPRI | _OUT, /) -> None:
-        self._stock.register(file, events)
+    # What doesn't fit, the stock methods say in their name.
+    def register(self, *file_and_events: Any) -> None:
+        self._stock.register(*file_and_events)
+        file, events = (*file_and_events, _IN | select.POLLPRI | _OUT)[:2]
         self._registered[_fd(file)] = events
 
-    def modify(self, file: Any, events: int, /) -> None:
-        self._stock.modify(file, events)
+    def modify(self, *file_and_events: Any) -> None:
+        self._stock.modify(*file_and_events)
+        file, events = file_and_events
         self._registered[_fd(file)] = events
 
-    def unregister(self, file: Any, /) -> None:
-        self._stock.unregister(file)
-        self._registered.pop(_fd(file), None)
+    def unregister(self, *file: Any) -> None:
+        self._stock.unregister(*file)
+        self._registered.pop(_fd(*file), None)
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+    def poll(self, *timeout: Any) -> list[tuple[int, int]]:
         """timeout: milliseconds; None or a negative one has no end."""
-        if not _may_block():
-            return self._stock.poll(timeout)
-        if not (found := self._stock.poll(0)) and timeout != 0:
-            _wait_for_any(self._registered, None if timeout is None or timeout < 0 else timeout / 1000)
-            found = self._stock.poll(0)
-        return found
+        milliseconds = timeout[0] if timeout else None
+        if isinstance(milliseconds, (int, float)) and milliseconds < 0:
+            milliseconds = None
+        if len(timeout) > 1 or not _may_block() or not _can_be_waited_for(milliseconds):
+            return self._stock.poll(*timeout)
+        if found := self._stock.poll(0):
+            return found
+        patience = _Patience(None if milliseconds is None else milliseconds / 1000)
+        events = _wait_for_any(self._registered, patience)
+        return [(fd, events[fd]) for fd in self._registered if fd in events]
 
 
 _stock_poll = select.poll
 STAND_INS.append((select.poll, _Poll))
 METHODS.append((selectors.PollSelector, "_selector_cls", _Poll))
-METHODS.append((selectors.SelectSelector, "_select", staticmethod(STAND_INS[-2][1])))
+METHODS.append((selectors.SelectSelector, "_select", staticmethod(_select)))
 
 
 @_replaces(selectors.EpollSelector, "select")
 def _epoll_select(stock: Any, self: selectors.EpollSelector, timeout: float | None = None) -> Any:
     found = stock(self, 0)
-    if not found and (timeout is None or timeout > 0):
-        native.wait_fd(self.fileno(), _IN, timeout)
-        found = stock(self, 0)
+    if not found and (timeout is None or not timeout <= 0):
+        with _closed_meanwhile():
+            native.wait_fd(self.fileno(), _IN, timeout)
+            found = stock(self, 0)
     return found
+
+
+@contextmanager
+def _closed_meanwhile() -> Iterator[None]:
+    """Around the wait for an epoll.  When that is closed by another thread, nothing is found, as in the stock calls."""
+    try:
+        yield
+    except ValueError as error:
+        if "closed epoll" not in str(error):
+            raise
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
 
 
 class _Epoll:
@@ -518,22 +689,29 @@ class _Epoll:
         return made
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stock, name)  # close, closed, fileno, register, modify, unregister
+        return getattr(self._stock, name)  # closed, fileno, register, modify, unregister
 
     def __enter__(self) -> _Epoll:
         self._stock.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stock.close()
+        self.close()
 
-    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+    def close(self) -> None:
+        if not self._stock.closed:
+            _close(self._stock.fileno(), self._stock.close)
+
+    def poll(self, timeout: Any = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """timeout: seconds; None or a negative one has no end."""
-        if not _may_block() or timeout == 0:
+        seconds = None if isinstance(timeout, (int, float)) and timeout < 0 else timeout
+        if not _may_block() or not _can_be_waited_for(seconds):
             return self._stock.poll(timeout, maxevents)
-        patience = _Patience(None if timeout is None or timeout < 0 else timeout)
-        while not (found := self._stock.poll(0, maxevents)) and patience.left() != 0:
-            native.wait_fd(self._stock, _IN, patience.left())
+        found, patience = self._stock.poll(0, maxevents), _Patience(seconds)
+        with _closed_meanwhile():
+            while not found and patience.left() != 0:
+                native.wait_fd(self._stock, _IN, patience.left())
+                found = self._stock.poll(0, maxevents)
         return found
 
 

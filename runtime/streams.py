@@ -18,7 +18,7 @@ from typing import Any
 from . import native
 from .sync import RLock
 
-__all__ = ["STAND_INS", "reopen_stdin", "would_block"]
+__all__ = ["STAND_INS", "Raw", "reopen_stdin", "would_block"]
 
 #: (stock, what stands in for it)
 STAND_INS: list[tuple[Any, Any]] = []
@@ -29,7 +29,7 @@ def would_block(fd: int) -> bool:
     return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
 
 
-class _Raw(io.FileIO):
+class Raw(io.FileIO):
     def _wait(self, events: int) -> None:
         """Until nothing of that would block; another thread may have been quicker when it had its turn."""
         if native.may_block():
@@ -110,7 +110,7 @@ def _stream(
 ) -> Any:
     """open() of a descriptor that is to be read, or to be written."""
     reads, binary = "r" in mode, "b" in mode
-    raw = _Raw(fd, "r" if reads else "w", closefd)
+    raw = Raw(fd, "r" if reads else "w", closefd)
     if buffering == 0:
         return raw
     buffer = (_Reader if reads else _Writer)(raw, buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE)

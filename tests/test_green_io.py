@@ -500,8 +500,10 @@ def test_errors_are_stocks(child: Child) -> None:
     """What a call raises, with and without green threads."""
 
     def errors(green: bool) -> None:
+        import ctypes
         import json
         import select
+        import selectors
         import socket
 
         if green:
@@ -533,9 +535,51 @@ def test_errors_are_stocks(child: Child) -> None:
                 sock.settimeout(0)
                 note(sock.accept)
                 note(sock.recv, 1)
-            note(sock.recv, 1)
-            note(sock.sendall, b".")
+            for name, *args in (
+                ("send", b"."),
+                ("sendall", b"."),
+                ("sendto", b".", address),
+                ("sendmsg", [b"."]),
+                ("recv", 1),
+                ("recv_into", bytearray(1)),
+                ("recvfrom", 1),
+                ("recvfrom_into", bytearray(1)),
+                ("recvmsg", 1),
+                ("recvmsg_into", [bytearray(1)]),
+                ("accept",),
+                ("connect", address),
+                ("connect_ex", address),
+                ("connect_ex", "no address"),
+                ("listen",),
+                ("close",),
+            ):
+                note(getattr(sock, name), *args)
             a, b = socket.socketpair()
+            note(a.send)
+            note(a.sendall)
+            note(a.sendall, "text")
+            note(a.sendall, [1])
+            note(a.sendall, memoryview(bytearray(4))[::2])
+            note(a.sendall, (ctypes.c_int * 2)(1, 2))
+            note(b.recv, 100)
+            note(a.sendall, b"")
+            note(a.sendmsg)
+            note(a.sendfile)
+            note(a.sendto)
+            note(a.connect)
+            note(a.connect_ex, 1, 2)
+            note(os.read)
+            note(os.read, "1", 1)
+            note(os.close)
+            note(os.close, 9999)
+            note(os.close, "1")
+            note(os.waitpid, 1)
+            closed: Any = select.epoll()
+            closed.close()
+            note(closed.poll)
+            closed = selectors.DefaultSelector()
+            closed.close()
+            note(closed.select)
             a.settimeout(0.001)
             note(a.recv, 1)
             b.close()
@@ -559,7 +603,16 @@ def test_errors_are_stocks(child: Child) -> None:
             note(select.select, [9999], [], [], 0.001)
             note(select.select, ["x"], [], [])
             note(select.select, [], [], [], 0.001)
+            note(select.select, [], [], [], -1)
+            note(select.select, [], [], [], "1")
+            note(select.select, [], [])
+            note(select.select, 5, [], [])
             poll = select.poll()
+            note(poll.register)
+            note(poll.poll, "1")
+            note(poll.poll, 1, 2)
+            note(select.epoll().poll, "1")
+            note(select.epoll().poll, 1, 0)
             note(poll.register, "x")
             note(poll.modify, 5, select.POLLIN)
             note(poll.unregister, 5)
@@ -571,7 +624,107 @@ def test_errors_are_stocks(child: Child) -> None:
         print(json.dumps(found))
 
     stock, green = (json.loads(child(errors, green).stdout) for green in (False, True))
-    assert [text.replace("connect_ex()", "connect()") for text in green] == stock
+    assert green == stock
+
+
+CLOSED = {
+    "recv": ("late.recv(1)", "late.close()", "[Errno 9] Bad file descriptor"),
+    "recv with a timeout": ("late.settimeout(30) or late.recv(1)", "late.close()", "[Errno 9] Bad file descriptor"),
+    "accept": ("quiet.accept()", "quiet.close()", "[Errno 9] Bad file descriptor"),
+    "send": ("late.sendall(bytes(10_000_000))", "late.close()", "[Errno 9] Bad file descriptor"),
+    "connect_ex": ("far.connect_ex(address)", "far.close()", "9"),
+    "os.read": ("os.read(read, 1)", "os.close(read)", "[Errno 9] Bad file descriptor"),
+    "a file": ("file.read(1)", "file.close()", "[Errno 9] Bad file descriptor"),
+    "wait_fd": ("scheduler.wait_fd(read, select.POLLIN)", "os.close(read)", "[Errno 9] Bad file descriptor"),
+    "select": ("select.select([late], [], [])", "late.close()", "[Errno 9] Bad file descriptor"),
+    "poll": ("poll.poll()[0][1] == select.POLLNVAL", "late.close()", "True"),
+    "epoll": ("epoll.poll()", "epoll.close()", "[]"),
+    "DefaultSelector": ("selector.select()", "selector.close()", "[]"),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize("options", [{}, {"time_slice": 0.001}], ids=["one LWP", "a time slice"])
+def test_who_waits_for_what_another_closes_goes_on(name: str, options: dict[str, Any], child: Child) -> None:
+    """The kernel says nothing to who waits in an epoll for a file that is closed."""
+
+    def wait(waits: str, closes: str, options: dict[str, Any]) -> None:
+        runtime.install(green=True, **options)
+        import select
+        import selectors
+        import socket
+
+        late, other = socket.socketpair()
+        server = socket.create_server(("127.0.0.1", 0), backlog=0)
+        address = server.getsockname()
+        crowd = [socket.socket() for _ in range(4)]
+        for each in crowd:  # nobody accepts, so that connect() waits
+            each.setblocking(False)
+            each.connect_ex(address)
+        far, quiet = socket.socket(), socket.create_server(("127.0.0.1", 0))
+        read, write = os.pipe()
+        file = os.fdopen(os.dup(read), "rb", 0)
+        poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
+        for each in (poll, epoll, selector):
+            each.register(late, select.POLLIN)
+        names = {**globals(), **locals()}
+
+        begun = threading.Semaphore(0)
+
+        def run() -> None:
+            begun.release()
+            try:
+                print(eval(waits, names))
+            except OSError as error:
+                print(error)
+
+        threads = [threading.Thread(target=run) for _ in range(1 if "accept" not in waits else 3)]
+        for thread in threads:
+            thread.start()
+            begun.acquire()
+        time.sleep(0.05)
+        exec(closes, names)
+        for thread in threads:
+            thread.join()
+
+    waits, closes, said = CLOSED[name]
+    assert child(wait, waits, closes, options).stdout == f"{said}\n" * (3 if name == "accept" else 1)
+
+
+def test_a_closed_descriptors_number_is_not_read_from(child: Child) -> None:
+    """The event has come, but before it is the thread's turn the number is another file's."""
+
+    def reuse() -> None:
+        runtime.install(green=True)
+        from runtime import native
+
+        def turn() -> None:
+            end = time.monotonic() + 0.002
+            native.may_block()
+            while time.monotonic() < end:
+                pass
+            native.may_block()  # who calls it goes on before those that the poller finds meanwhile
+
+        def wait() -> None:
+            try:
+                print("read", os.read(read, 1))
+            except OSError as error:
+                print(error)
+
+        read, write = os.pipe()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.001)
+        os.write(write, b".")
+        turn()
+        os.close(read)
+        other, source = os.pipe()
+        assert other == read
+        os.write(source, b"another's")
+        thread.join()
+        assert os.read(other, 100) == b"another's"
+
+    assert child(reuse).stdout == "[Errno 9] Bad file descriptor\n"
 
 
 @pytest.mark.parametrize("options", [{}, {"lwps": 2}, {"time_slice": 0.001}], ids=str)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ._types import ThreadBase as ThreadBase
     from ._types import allocate_lock as allocate_lock
     from ._types import current_thread as current_thread
+    from ._types import fd_closed as fd_closed
+    from ._types import fd_closing as fd_closing
     from ._types import fd_ready as fd_ready
     from ._types import gate_close as gate_close
     from ._types import gate_refuse as gate_refuse

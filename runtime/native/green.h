@@ -56,6 +56,10 @@ void green_end_turn(void);
  * why it can't be waited for (poll(2), epoll_ctl(2)).  What is always ready, as files are, is so at once. */
 int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
 
+/* Around close(2), by any thread; see poller.h.  Threads of all schedulers are woken: EBADF.  No scheduler is freed meanwhile. */
+void green_fd_closing(int fd);
+void green_fd_closed(int fd);
+
 /* With one LWP it is the one that a thread lends, by attaching itself; that thread is one of the green ones then, the native one,
  * and the others run while it sleeps.  With more they are its own, which somebody gives it, by scheduler_carry() in each.
  * slice: 0, or the ns for which a thread keeps the others waiting.  After that they go on on another LWP of its own, and it gets

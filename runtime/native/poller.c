@@ -17,15 +17,18 @@ enum { AT_ONCE = 64, NANO = 1000000000 };
 struct waiter {
     struct waiter *next;
     unsigned events;
-    atomic_int found; /* what it sleeps on: 0 until it is woken */
+    atomic_int found; /* what it sleeps on: 0 until it is woken.  POLLNVAL: the descriptor is closed */
 };
 
 /* What epoll knows of a descriptor is armed for one event (EPOLLONESHOT), for all who wait for it, and stays there disarmed when
- * nobody does.  If the descriptor is closed meanwhile the kernel forgets it, so each arming may find it there or not. */
+ * nobody does.  If the descriptor is closed meanwhile the kernel forgets it without a word: each arming may find it there or not, and
+ * who waits learns it from poller_closing().
+ * A waiter stays in its list until its thread has gone on: the descriptor may be closed, and its number be another file's, after the
+ * event has come and before it is that thread's turn. */
 struct poller {
     int epoll, waker;
     atomic_int lock;
-    atomic_int waiters;
+    atomic_int waiters; /* that have not been woken */
     atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
     struct waiter **of; /* by descriptor */
     int room;
@@ -68,7 +71,8 @@ static int arm(struct poller *p, int fd)
     struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
 
     for (struct waiter *w = p->of[fd]; w; w = w->next)
-        event.events |= w->events;
+        if (!atomic_load(&w->found))
+            event.events |= w->events;
     if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) == 0)
         return 0;
     return errno == ENOENT && epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
@@ -99,10 +103,9 @@ static void forget(struct poller *p, int fd, struct waiter *waiter)
 
     while (*at && *at != waiter)
         at = &(*at)->next;
-    if (*at) {
-        *at = waiter->next;
+    *at = waiter->next;
+    if (!atomic_load(&waiter->found))
         atomic_fetch_sub(&p->waiters, 1);
-    }
 }
 
 int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, unsigned *found)
@@ -124,30 +127,46 @@ int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, uns
     while (!atomic_load(&waiter.found) && !result)
         result = park_wait(&waiter.found, 0, deadline, PARK_PRIVATE);
     park_lock(&p->lock);
-    forget(p, fd, &waiter); /* unless it was woken */
+    forget(p, fd, &waiter);
     park_unlock(&p->lock);
     *found = (unsigned)atomic_load(&waiter.found);
-    return *found ? 0 : result;
+    return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
-/* Those on one descriptor whose events are there.  The last to be told are the first to have come. */
-static void wake(struct poller *p, int fd, unsigned found)
+/* Those on one descriptor whose events are there.  The last to be told are the first to have come.  How many wait on. */
+static int wake(struct poller *p, int fd, unsigned found)
 {
-    struct waiter **at = &p->of[fd], *waiter;
+    int others = 0;
 
-    while ((waiter = *at)) {
-        unsigned its = found & (waiter->events | POLLERR | POLLHUP);
-        if (!its) {
-            at = &waiter->next;
-            continue;
-        }
-        *at = waiter->next;
-        atomic_fetch_sub(&p->waiters, 1);
-        atomic_store(&waiter->found, (int)its);
-        park_wake_greens(&waiter->found, 1); /* it may be gone by now, its stack can't be unmapped */
+    for (struct waiter *w = p->of[fd]; w; w = w->next) {
+        unsigned its = found & (w->events | POLLERR | POLLHUP | POLLNVAL);
+        if (atomic_load(&w->found)) {
+            if (found & POLLNVAL)
+                atomic_store(&w->found, POLLNVAL);
+        } else if (its) {
+            atomic_fetch_sub(&p->waiters, 1);
+            atomic_store(&w->found, (int)its);
+            park_wake_greens(&w->found, 1);
+        } else
+            others++;
     }
-    if (p->of[fd])
-        arm(p, fd);
+    return others;
+}
+
+void poller_closing(struct poller *p, int fd)
+{
+    park_lock(&p->lock);
+    if (fd >= 0 && fd < p->room)
+        wake(p, fd, POLLNVAL);
+    park_unlock(&p->lock);
+}
+
+void poller_closed(struct poller *p, int fd)
+{
+    park_lock(&p->lock);
+    if (fd >= 0 && fd < p->room && wake(p, fd, 0) && arm(p, fd) == EBADF)
+        wake(p, fd, POLLNVAL);
+    park_unlock(&p->lock);
 }
 
 static int sleep_until(struct poller *p, struct epoll_event *events, int64_t deadline)
@@ -180,9 +199,10 @@ int poller_poll(struct poller *p, int64_t deadline)
     atomic_fetch_sub(&p->sleepers, sleeps);
     park_lock(&p->lock);
     for (int i = 0; i < count; i++)
-        if (events[i].data.fd != p->waker)
-            wake(p, events[i].data.fd, events[i].events);
-        else
+        if (events[i].data.fd != p->waker) {
+            if (wake(p, events[i].data.fd, events[i].events))
+                arm(p, events[i].data.fd);
+        } else
             for_another = atomic_load(&p->sleepers) > 0;
     park_unlock(&p->lock);
     if (for_another) /* one edge wakes one, and that may not be the one who was meant */

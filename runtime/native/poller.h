@@ -12,8 +12,13 @@ struct poller *poller_new(void);
 void poller_free(struct poller *poller);
 
 /* Parks the calling thread until one of the events (poll.h's) is there, which *found says, or HUP or ERR.  0, ETIMEDOUT, EINTR,
- * EBADF, EPERM: always ready, as files are (epoll_ctl(2)), ENOMEM, ENOSPC.  Somebody must poll meanwhile. */
+ * EBADF: it is closed, or was meanwhile, EPERM: always ready, as files are (epoll_ctl(2)), ENOMEM, ENOSPC.  Somebody must poll meanwhile. */
 int poller_wait(struct poller *poller, int fd, unsigned events, int64_t deadline, unsigned *found);
+
+/* Before and after a descriptor is closed: who waits for it is woken.  Both, since one may come to wait between poller_closing() and
+ * the closing itself; and not after it alone, since the number may be another file's by then. */
+void poller_closing(struct poller *poller, int fd);
+void poller_closed(struct poller *poller, int fd);
 
 /* How many wait. */
 int poller_waiters(struct poller *poller);

@@ -6,6 +6,7 @@
 #include "lwp.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 
 typedef struct {
@@ -263,7 +264,31 @@ static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t co
     if (PyErr_Occurred())
         return NULL;
     struct pollfd one = {.fd = (int)fd, .events = (short)events};
-    return PyBool_FromLong(poll(&one, 1, 0) != 0);
+    return PyBool_FromLong(fd < 0 || poll(&one, 1, 0) != 0);
+}
+
+/* With the GIL, without which no scheduler is freed.  What is no descriptor, the closing says. */
+static PyObject *about_closing(PyObject *fd, void (*call)(int fd))
+{
+    long number = PyLong_AsLong(fd);
+
+    if (number == -1)
+        PyErr_Clear();
+    else if (number >= 0 && number <= INT_MAX)
+        call((int)number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *fd_closing(PyObject *module, PyObject *fd)
+{
+    (void)module;
+    return about_closing(fd, green_fd_closing);
+}
+
+static PyObject *fd_closed(PyObject *module, PyObject *fd)
+{
+    (void)module;
+    return about_closing(fd, green_fd_closed);
 }
 
 static PyObject *may_block(PyObject *module, PyObject *unused)
@@ -392,6 +417,8 @@ static PyMethodDef functions[] = {
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
     {"fd_ready", (PyCFunction)(void (*)(void))fd_ready, METH_FASTCALL,
      "(fd, events): whether one of the events is there, or anything else that a call would tell; doesn't wait."},
+    {"fd_closing", fd_closing, METH_O, "Before a descriptor is closed: green threads that wait for it are to get EBADF."},
+    {"fd_closed", fd_closed, METH_O, "After that: those, too, that came to wait meanwhile."},
     {"may_block", may_block, METH_NOARGS,
      "Before a call that may block, whether the calling thread is on a scheduler.  Such a call may also be ready at once, and a loop\n"
      "around it would starve the others: they go first if the thread has kept its LWP for a millisecond since it first called this."},

@@ -230,6 +230,25 @@ int scheduler_was_stuck(struct scheduler *s)
     return s && atomic_exchange(&s->was_stuck, 0);
 }
 
+static void each_poller(void (*call)(struct poller *poller, int fd), int fd)
+{
+    for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
+        struct poller *poller = atomic_load(&s->forks) == forks ? s->poller : NULL;
+        if (poller)
+            call(poller, fd);
+    }
+}
+
+void green_fd_closing(int fd)
+{
+    each_poller(poller_closing, fd);
+}
+
+void green_fd_closed(int fd)
+{
+    each_poller(poller_closed, fd);
+}
+
 struct scheduler *scheduler_unfinished(void)
 {
     struct scheduler *s;

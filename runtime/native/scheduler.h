@@ -37,7 +37,7 @@ struct scheduler {
     int64_t look_at;
     long threads;              /* begun and not gone */
     struct green_counts counts;
-    struct poller *poller;     /* with one LWP made when first needed, by a thread that is on it; used with the lock, or while */
+    struct poller *_Atomic poller; /* with one LWP made when first needed, by a thread that is on it; used with the lock, or while */
     atomic_int polling;        /* counts; a futex word for the `stopping` */
     int stopping;              /* counts */
     atomic_int idle;           /* how the runner sleeps; a futex word */
