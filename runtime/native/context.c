@@ -295,9 +295,8 @@ int context_load_tls(struct context *c)
         union glibc_dtv *dtv = loading.dtv = *arch_tcb_dtv(c->tp);
         size_t length = dtv[-1].counter;
 
-        /* "Unallocated", also where no module is now (glibc has zeros there).  The generation is the newest that we saw in
-         * any slot; a dlopen that is filling slots right now may give that very generation to a slot that we saw empty, and
-         * __tls_get_addr then trusts our entry: it must be one that sends it the slow way. */
+        /* "Unallocated", also where no module is now: __tls_get_addr makes a block for such an entry and trusts any other.  The
+         * generation is the newest of a module that is there, never newer than the linker's. */
         for (size_t i = 1; i <= length; i++) {
             dtv[i].block.value = GLIBC_DTV_UNALLOCATED;
             dtv[i].block.to_free = NULL;
@@ -412,11 +411,9 @@ void context_count(struct context_counts *out)
 void context_before_fork(void)
 {
     park_lock(&cache_lock);
-    glibc_before_fork();
 }
 
 void context_after_fork(void)
 {
-    glibc_after_fork();
     park_unlock(&cache_lock);
 }

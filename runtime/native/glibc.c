@@ -1,6 +1,7 @@
 #include "glibc_finding.h"
 
 #include "arch/arch.h"
+#include "park.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 struct glibc glibc;
+void (*glibc_before_wait)(void);
 
 static char *complaint;
 static size_t complaint_room;
@@ -50,4 +52,25 @@ size_t glibc_default_stack(void)
         pthread_attr_destroy(&attr);
     }
     return size;
+}
+
+/* ---- its locks --------------------------------------------------------------------------------------------------- */
+
+int glibc_try_lock_threads(void)
+{
+    return park_try_lock(glibc.stack_lock);
+}
+
+void glibc_lock_threads(void)
+{
+    if (glibc_try_lock_threads())
+        return;
+    if (glibc_before_wait)
+        glibc_before_wait();
+    park_lock(glibc.stack_lock);
+}
+
+void glibc_unlock_threads(void)
+{
+    park_unlock(glibc.stack_lock);
 }

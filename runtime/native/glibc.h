@@ -6,6 +6,7 @@
 #ifndef RUNTIME_GLIBC_H
 #define RUNTIME_GLIBC_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -84,7 +85,8 @@ struct glibc {
     /* the process's lists */
     struct glibc_list *stack_user;    /* threads on stacks that are not glibc's, and the main thread */
     struct glibc_list *stack_used;    /* threads on glibc's stacks */
-    atomic_int *stack_lock;           /* guards that list, and setxid holds it for its whole run */
+    atomic_int *stack_lock;           /* guards these two: glibc_lock_threads() */
+    pthread_mutex_t *linker_lock;     /* guards the linker's tables of modules with TLS: glibc_modules() */
     atomic_int *thread_count;         /* __nptl_nthreads: the thread that takes it to 0 ends the process */
 
     /* functions */
@@ -103,14 +105,31 @@ extern struct glibc glibc;
  * their locks under our threads. */
 int glibc_calibrate(char *why, size_t room);
 
-/* Calls visit() for every module with TLS in every namespace while no module can be unloaded; visit must not take locks.
- * May be called by any thread. */
-void glibc_modules(void (*visit)(const struct glibc_module *module, void *closure), void *closure);
+/* LOCKS OF GLIBC.  Two of them are taken by the runtime.  Whoever waits for one must not hold what the holder may be waiting for,
+ * and by a chain of others that can be the GIL:
+ *
+ *   stack_lock   setuid(2) and its like hold it until each thread has answered their signal (nptl/nptl_setxid.c), dlclose until
+ *                none is in a symbol look-up (nptl/dl_thread_gscope_wait.c)
+ *   linker_lock  dlclose holds it, from 2.35 on, while it waits for the lock that dl_iterate_phdr has around its callback
+ *                (elf/dl-close.c, _dl_close_worker); a callback in Python, as threadpoolctl's, wants the GIL.  Before, it is the
+ *                lock that dlopen has around constructors.
+ *
+ * So a thread first tries.  Before it waits it calls glibc_before_wait(), by which a higher floor gives the GIL up.  The lock of
+ * dl_iterate_phdr itself is not taken: a callback may wait for a thread that starts another.  pthread_create doesn't take it
+ * either, so that a start here waits for nothing that it would not wait for there.
+ *
+ * The rest of what glibc locks on the way (malloc's arenas, the default attributes of threads) it holds for a few instructions
+ * of its own, calling nobody. */
+extern void (*glibc_before_wait)(void); /* NULL: nothing is to be done */
 
-/* fork(2): no thread is inside glibc_modules() then.  The lock that it takes in the dynamic linker is not among those that
- * glibc makes good in a forked child: the child's first walk would wait for a thread that it doesn't have. */
-void glibc_before_fork(void);
-void glibc_after_fork(void);
+/* The lists of threads stand still meanwhile.  _try_: 0 if another thread has them. */
+void glibc_lock_threads(void);
+int glibc_try_lock_threads(void);
+void glibc_unlock_threads(void);
+
+/* Calls visit() for every module with TLS in every namespace while none comes or goes; visit must not take locks.
+ * May be called by any thread.  In a forked child the linker's lock is free (posix/fork.c, __libc_fork). */
+void glibc_modules(void (*visit)(const struct glibc_module *module, void *closure), void *closure);
 
 /* How long a DTV must be to hold every module that is loaded now. */
 size_t glibc_max_module(void);

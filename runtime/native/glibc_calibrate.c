@@ -71,6 +71,8 @@ static void list_facts(void)
     fact("_dl_stack_used", (long)glibc.stack_used, GLIBC_DESCRIPTOR, "holds the probe on glibc's stack");
     fact("_dl_stack_user", (long)glibc.stack_user, GLIBC_DESCRIPTOR, "16 bytes after _dl_stack_used; holds the probe on its own");
     fact("_dl_stack_cache_lock", (long)glibc.stack_lock, GLIBC_PROBE, "pthread_create was seen to wait on it");
+    fact("the linker's lock", (long)glibc.linker_lock, GLIBC_PROBE,
+         "beside the one that dl_iterate_phdr holds; pthread_create was seen to wait on it");
     fact("__nptl_nthreads", (long)glibc.thread_count, GLIBC_SYMBOL, "counted the probes");
 }
 
@@ -92,7 +94,7 @@ int glibc_calibrate(char *why, size_t room)
         return -1;
     if (strcmp(private_version, glibc.version) != 0)
         return glibc_refuse("__nptl_version says %s", private_version);
-    if (glibc_read_descriptors() || glibc_read_tls() || glibc_probe(minor))
+    if (glibc_read_descriptors() || glibc_read_tls(minor) || glibc_probe(minor))
         return -1;
     if ((long)glibc.key_count != sysconf(_SC_THREAD_KEYS_MAX))
         return glibc_refuse("__pthread_keys has %zu entries, sysconf says %ld", glibc.key_count, sysconf(_SC_THREAD_KEYS_MAX));

@@ -93,10 +93,11 @@ int glibc_read_descriptors(void)
         || glibc_symbol("__ctype_init", &glibc.ctype_init) || glibc_symbol("__call_tls_dtors", &glibc.call_tls_dtors))
         return -1;
     glibc.key_count = keys->elements;
+    linker.global = rtld;
     linker.slot_list = (char **)(rtld + slots);
 
     /* The lock has no descriptor.  It closes a run of fields that is the same from 2.34 to 2.43 (sysdeps/generic/ldsodefs.h):
-     * used, user and cache lists, cache size, in-flight link, lock.  A lock of another kind is found out in probe_lock(). */
+     * used, user and cache lists, cache size, in-flight link, lock.  A lock of another kind is found out in probe_locks(). */
     glibc.stack_user = (struct glibc_list *)(rtld + user);
     glibc.stack_used = (struct glibc_list *)(rtld + used);
     if (user - used != sizeof(struct glibc_list))

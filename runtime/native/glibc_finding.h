@@ -12,6 +12,7 @@ struct linker {
     size_t dtv_pointer, map_module, map_offset, map_image, list_length, list_next, list_slots, slot_size, slot_generation,
         slot_map;
     char **slot_list; /* address of the pointer to the first struct dtv_slotinfo_list */
+    char *global;     /* _rtld_global */
 };
 
 extern struct linker linker;
@@ -26,7 +27,7 @@ int glibc_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int glibc_symbol(const char *name, void *out);
 
 int glibc_read_descriptors(void);
-int glibc_read_tls(void);
+int glibc_read_tls(int minor);
 int glibc_probe(int minor);
 
 #endif

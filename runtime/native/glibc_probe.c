@@ -67,7 +67,7 @@ static void *probe_main(void *arg)
     atomic_store(&p->phase, 1);
     park_wake(&p->phase, 1, PARK_PRIVATE);
 
-    /* Making a thread takes the lock that guards the stack lists: see probe_lock(). */
+    /* Making a thread takes the locks that are to be found: see probe_locks(). */
     while (atomic_load(&p->phase) < 2)
         park_wait(&p->phase, 1, PARK_FOREVER, PARK_PRIVATE);
     pthread_t other;
@@ -310,22 +310,39 @@ static int examine(struct probe *own, struct probe *other, int minor)
     return 0;
 }
 
-/* Whether the word taken for the lock of the stack lists is it: a thread that makes a thread must run into it. */
-static int probe_lock(struct probe *own)
+/* Whether somebody sleeps on it: the value that says so is the same in a mutex as in the lock of the lists (park.h). */
+static int awaited(const void *lock)
+{
+    return __atomic_load_n((const int *)lock, __ATOMIC_ACQUIRE) == 2;
+}
+
+/* Whether what was taken for the two locks are the locks: a thread that makes a thread must run into both. */
+static int probe_locks(struct probe *own)
 {
     int64_t deadline = park_now() + 2000000000;
-    int value = atomic_load(glibc.stack_lock), contended;
+    int value = atomic_load(glibc.stack_lock), lists = 0, linker = 0;
 
     if (value < 0 || value > 2)
         return glibc_refuse("_dl_stack_cache_lock: the word after the stack lists is %d", value);
+    pthread_mutex_lock(glibc.linker_lock);
     park_lock(glibc.stack_lock);
     atomic_store(&own->phase, 2);
     park_wake(&own->phase, 1, PARK_PRIVATE);
-    while (!(contended = atomic_load(glibc.stack_lock) == 2) && park_now() < deadline)
+    while (!(lists && linker) && park_now() < deadline) {
+        if (!lists && (lists = awaited(glibc.stack_lock)))
+            park_unlock(glibc.stack_lock);
+        if (!linker && (linker = awaited(&glibc.linker_lock->__data.__lock)))
+            pthread_mutex_unlock(glibc.linker_lock);
         sched_yield();
-    park_unlock(glibc.stack_lock);
-    if (!contended)
+    }
+    if (!lists)
+        park_unlock(glibc.stack_lock);
+    if (!linker)
+        pthread_mutex_unlock(glibc.linker_lock);
+    if (!lists)
         return glibc_refuse("_dl_stack_cache_lock: pthread_create does not take the word after the stack lists");
+    if (!linker)
+        return glibc_refuse("_dl_load_tls_lock: pthread_create does not take the mutex beside _dl_load_write_lock");
     return 0;
 }
 
@@ -356,7 +373,7 @@ int glibc_probe(int minor)
         if (result == 0 && !on_list(glibc.stack_user, own.self))
             result = glibc_refuse("list: a thread on its own stack is not on _dl_stack_user at offset %zu", glibc.list);
         if (result == 0)
-            result = probe_lock(&own);
+            result = probe_locks(&own);
         end_probe(&own, own_thread);
         if (result == 0 && own.error)
             result = glibc_refuse("can't make a thread: %s", strerror(own.error));

@@ -2,7 +2,6 @@
 #include "glibc_finding.h"
 
 #include "arch/arch.h"
-#include "park.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PLAUSIBLE_MODULES ((size_t)1 << 20)
 
@@ -22,15 +22,14 @@ static void walk_slots(void (*visit)(const struct glibc_module *, void *), void 
         size_t length = *(size_t *)(list + linker.list_length);
         for (size_t i = base == 0; i < length; i++) { /* module ids begin with 1 */
             char *slot = list + linker.list_slots + i * linker.slot_size;
-            /* dl_load_tls_lock isn't ours to take: a slot may be filled as we read it, its words are stored atomically. */
-            char *map = __atomic_load_n((char **)(slot + linker.slot_map), __ATOMIC_ACQUIRE);
+            char *map = *(char **)(slot + linker.slot_map);
             if (!map)
                 continue;
             const char *image = map + linker.map_image;
-            ptrdiff_t offset = __atomic_load_n((ptrdiff_t *)(map + linker.map_offset), __ATOMIC_ACQUIRE);
+            ptrdiff_t offset = *(ptrdiff_t *)(map + linker.map_offset);
             struct glibc_module module = {
                 .id = base + i,
-                .generation = __atomic_load_n((size_t *)(slot + linker.slot_generation), __ATOMIC_ACQUIRE),
+                .generation = *(size_t *)(slot + linker.slot_generation),
                 /* NO_TLS_OFFSET is 0, FORCED_DYNAMIC_TLS_OFFSET -1 (include/link.h, elf/dynamic-link.h) */
                 .offset = offset > 0 && (size_t)offset <= glibc.static_size ? offset : 0,
                 .image = ((const char *const *)image)[0],
@@ -42,46 +41,21 @@ static void walk_slots(void (*visit)(const struct glibc_module *, void *), void 
             visit(&module, closure);
         }
         base += length;
-        list = __atomic_load_n((char **)(list + linker.list_next), __ATOMIC_ACQUIRE);
+        list = *(char **)(list + linker.list_next);
     }
 }
 
-struct walk {
-    void (*visit)(const struct glibc_module *, void *);
-    void *closure;
-};
-
-static atomic_int walking;
-
-static int walk_locked(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct walk *walk = arg;
-
-    (void)info;
-    (void)size;
-    walk_slots(walk->visit, walk->closure);
-    return 1; /* once is enough: the lock is what we came for */
-}
-
-/* dl_iterate_phdr holds dl_load_write_lock around its callback, and dlclose takes that before it frees a module of any
- * namespace (elf/dl-iteratephdr.c, elf/dl-close.c): what a slot points at stays while we look. */
+/* dlopen has the lock from before it maps a module until its slot and offset are final, dlclose until the module is freed, in any
+ * namespace (elf/dl-open.c, dl_open_worker; elf/dl-close.c, _dl_close_worker): all stays as it is while we look. */
 void glibc_modules(void (*visit)(const struct glibc_module *, void *), void *closure)
 {
-    struct walk walk = {visit, closure};
-
-    park_lock(&walking);
-    dl_iterate_phdr(walk_locked, &walk);
-    park_unlock(&walking);
-}
-
-void glibc_before_fork(void)
-{
-    park_lock(&walking);
-}
-
-void glibc_after_fork(void)
-{
-    park_unlock(&walking);
+    if (pthread_mutex_trylock(glibc.linker_lock) != 0) {
+        if (glibc_before_wait)
+            glibc_before_wait();
+        pthread_mutex_lock(glibc.linker_lock);
+    }
+    walk_slots(visit, closure);
+    pthread_mutex_unlock(glibc.linker_lock);
 }
 
 static void max_module(const struct glibc_module *module, void *closure)
@@ -166,7 +140,55 @@ static int check_module(struct dl_phdr_info *info, size_t size, void *arg)
     return 0;
 }
 
-int glibc_read_tls(void)
+/* ---- the linker's lock ------------------------------------------------------------------------------------------- */
+
+struct held {
+    int count;
+    pthread_mutex_t *last;
+};
+
+/* The mutexes in _rtld_global that the calling thread holds. */
+static void find_held(struct held *held)
+{
+    pid_t me = gettid();
+
+    *held = (struct held){0};
+    for (char *at = linker.global; at + sizeof(pthread_mutex_t) <= (char *)glibc.stack_used; at += sizeof(void *)) {
+        pthread_mutex_t *mutex = (pthread_mutex_t *)at;
+        if (mutex->__data.__lock && mutex->__data.__count == 1 && mutex->__data.__owner == me && mutex->__data.__nusers == 1
+            && mutex->__data.__kind == PTHREAD_MUTEX_RECURSIVE_NP) {
+            held->count++;
+            held->last = mutex;
+        }
+    }
+}
+
+static int find_in_walk(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)info;
+    (void)size;
+    find_held(arg);
+    return 1;
+}
+
+/* The mutexes have no descriptors.  dl_iterate_phdr holds _dl_load_write_lock; before it lies _dl_load_lock, after it, from 2.35 on,
+ * _dl_load_tls_lock (sysdeps/generic/ldsodefs.h).  That pthread_create takes the one that is meant is seen in glibc_probe.c. */
+static int find_linker_lock(int minor)
+{
+    struct held before, inside;
+
+    find_held(&before);
+    dl_iterate_phdr(find_in_walk, &inside);
+    if (before.count != 0 || inside.count != 1)
+        return glibc_refuse("_dl_load_write_lock: %d mutexes in _rtld_global are held in dl_iterate_phdr, %d outside, expected 1 and 0",
+                            inside.count, before.count);
+    glibc.linker_lock = inside.last + (minor < 35 ? -1 : 1);
+    if (glibc.linker_lock->__data.__kind != PTHREAD_MUTEX_RECURSIVE_NP)
+        return glibc_refuse("_dl_load_tls_lock: there is no recursive mutex beside _dl_load_write_lock");
+    return 0;
+}
+
+int glibc_read_tls(int minor)
 {
     void (*static_info)(size_t *, size_t *) = NULL;
     char *resp = NULL, *tp = arch_thread_pointer();
@@ -175,6 +197,8 @@ int glibc_read_tls(void)
     const ptrdiff_t *rseq_offset = dlsym(RTLD_DEFAULT, "__rseq_offset");
     const unsigned *rseq_size = dlsym(RTLD_DEFAULT, "__rseq_size");
 
+    if (find_linker_lock(minor))
+        return -1;
     if (glibc_symbol("_dl_get_tls_static_info", &static_info) || glibc_symbol("__resp", &resp))
         return -1;
     static_info(&glibc.static_size, &glibc.static_align);

@@ -192,17 +192,24 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
     *out = (struct inspect_thread){0};
     out->ours = registry_guard(ident, guard); /* its lock comes before glibc's */
     out->guard_low = guard[0];
-    park_lock(glibc.stack_lock);
+    glibc_lock_threads();
     int error = copy_listed(ident, out, block, dtv, room, blocks, count);
-    park_unlock(glibc.stack_lock);
+    glibc_unlock_threads();
     return error;
 }
 
-void inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
+void inspect_await(void)
+{
+    glibc_lock_threads();
+    glibc_unlock_threads();
+}
+
+int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
 {
     const struct glibc_list *lists[] = {glibc.stack_user, glibc.stack_used};
 
-    park_lock(glibc.stack_lock);
+    if (!glibc_try_lock_threads())
+        return 0;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const struct glibc_list *at = lists[i]->next; at != lists[i]; at = at->next) {
             char *pthread = (char *)at - glibc.list;
@@ -210,5 +217,6 @@ void inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
             if (tid > 0) /* on the list from before the clone until after the end */
                 see((uintptr_t)pthread, tid, arg);
         }
-    park_unlock(glibc.stack_lock);
+    glibc_unlock_threads();
+    return 1;
 }

@@ -50,8 +50,10 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
                  struct inspect_block *blocks, size_t count);
 
 /* Calls `see` with the pthread_self() and the tid of each thread of this process's memory; none ends, and none comes, meanwhile.
- * It must not block. */
-void inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
+ * It must not block.  0: glibc's lock is taken by another thread, and nothing was called; inspect_await() waits until it is free.
+ * So that the GIL, if `see` needs it, is not held by a thread that waits for that lock (glibc.h). */
+void inspect_await(void);
+int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
 
 /* As stack_used, for the range of a stack whose owner can't end meanwhile. */
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);

@@ -137,7 +137,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
      * answer that signal while we wait.  With CLONE_VFORK we would sleep in clone() with it: the child needs it to end. */
     int lock = !(flags & CLONE_VFORK);
     if (lock)
-        park_lock(glibc.stack_lock);
+        glibc_lock_threads();
     /* A handler must not run on a child that is half set up.  All is there before the first instruction but the ctype tables,
      * which only the thread itself can ask for; a block that served before has them, so there signals may stay open.  (Then a
      * handler may run in us while we hold that lock; so it may in glibc's allocate_stack.) */
@@ -153,7 +153,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
                              lwp);
     /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
     if (lock)
-        park_unlock(glibc.stack_lock);
+        glibc_unlock_threads();
     if (fresh) {
         life_set_signals(&mask);
         STEP(STEP_MASK, 0, 0);

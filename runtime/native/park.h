@@ -53,12 +53,17 @@ void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
  * Held for a few instructions, by a thread that runs: who waits for it keeps its LWP. */
 void park_lock_contended(atomic_int *lock);
 
-static inline void park_lock(atomic_int *lock)
+static inline int park_try_lock(atomic_int *lock)
 {
     int seen = 0;
 
     /* Acquire: what the last holder wrote is seen. */
-    if (!atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed))
+    return atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void park_lock(atomic_int *lock)
+{
+    if (!park_try_lock(lock))
         park_lock_contended(lock);
 }
 

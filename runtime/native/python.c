@@ -4,6 +4,7 @@
 #include "python_types.h"
 
 #include "glibc.h"
+#include "sync.h"
 
 #include <pthread.h>
 
@@ -35,14 +36,15 @@ static PyMethodDef functions[] = {
 
 int runtime_attach(void *module)
 {
+    /* Without the GIL: to glibc 2.35 fork has the lock that this takes around all its handlers (posix/register-atfork.c). */
+    if (sync_init() != 0 || pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
+        return 1;
     PyGILState_STATE state = PyGILState_Ensure();
     int result = PyModule_AddFunctions(module, functions) < 0 || python_add_lwp(module) < 0 || python_add_boot(module) < 0
                  || python_add_thread(module) < 0 || python_add_sync(module) < 0
                  || python_add_waits(module) < 0 || python_add_watch(module) < 0
                  || python_add_trace(module) < 0 || python_add_green(module) < 0;
 
-    if (!result && pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
-        result = 1;
     if (!result)
         python_keep_chunks();
 #ifdef Py_GIL_DISABLED

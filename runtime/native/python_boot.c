@@ -8,6 +8,7 @@
 #include "python_trace.h"
 
 #include "context.h"
+#include "glibc.h"
 #include "lwp.h"
 #include "park.h"
 #include "sampler.h"
@@ -269,6 +270,35 @@ static int not_begun(struct boot *boot, int error)
     return -1;
 }
 
+/* ---- without the GIL where it must be (glibc.h, LOCKS OF GLIBC) ----
+ *
+ * A start takes glibc's locks with the GIL, since they are free as a rule.  When one is not, the GIL is given up until the start
+ * is done, not until the lock is there: a thread that has to take the GIL back may be ended by that (life.c, run()), and half a
+ * start would be left. */
+static __thread struct {
+    int under_way;
+    PyThreadState *without; /* the GIL was given up: the state to take it back with */
+} start;
+
+static void give_gil_up(void)
+{
+    if (start.under_way && !start.without)
+        start.without = PyEval_SaveThread();
+}
+
+static void end_start(void)
+{
+    PyThreadState *tstate = start.without;
+
+    start.under_way = 0;
+    start.without = NULL;
+    if (!tstate)
+        return;
+    TRACE(TRACE_WANTS_GIL, 0, 0);
+    PyEval_RestoreThread(tstate);
+    TRACE(TRACE_RUNS, 0, 0);
+}
+
 int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, struct scheduler *scheduler)
 {
     struct boot *boot = new_boot(self->lwp, function, args, kwargs);
@@ -276,8 +306,11 @@ int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObjec
     if (!boot)
         return -1;
     int error = python_provide(scheduler);
-    if (!error)
+    if (!error) {
+        start.under_way = 1;
         error = lwp_start_green(self->lwp, scheduler, run_python, boot);
+        end_start();
+    }
     return error ? not_begun(boot, error) : 0;
 }
 
@@ -298,8 +331,11 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
         Py_BEGIN_ALLOW_THREADS
         error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
         Py_END_ALLOW_THREADS
-    } else
+    } else {
+        start.under_way = 1;
         error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
+        end_start();
+    }
     if (error) {
         started_one();
         if (flags & CLONE_THREAD)
@@ -379,5 +415,6 @@ static PyMethodDef functions[] = {
 
 int python_add_boot(PyObject *module)
 {
+    glibc_before_wait = give_gil_up;
     return find_faulthandler() < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

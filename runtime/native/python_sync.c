@@ -322,8 +322,6 @@ int python_add_sync(PyObject *module)
     } made[] = {{&lock_spec, &lock_type},           {&rlock_spec, &rlock_type}, {&event_spec, NULL},
                 {&semaphore_spec, &semaphore_type}, {&condition_spec, &condition_type}, {&barrier_spec, NULL}};
 
-    if (sync_init() != 0)
-        return -1;
     sync_wake = wake;
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, made[i].spec, NULL);

@@ -244,7 +244,10 @@ static PyObject *begin(PyObject *module, PyObject *args)
     }
     Py_XSETREF(insides, Py_NewRef(prefixes));
     python_gil(sampler_gil);
-    int error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
+    int error;
+    Py_BEGIN_ALLOW_THREADS
+    error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
+    Py_END_ALLOW_THREADS
     Py_DECREF(path);
     if (error) {
         errno = error;

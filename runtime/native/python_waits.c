@@ -85,7 +85,11 @@ static int look(struct all *all)
             PyErr_NoMemory();
             return -1;
         }
-        inspect_each(see, all);
+        while (!inspect_each(see, all)) {
+            Py_BEGIN_ALLOW_THREADS
+            inspect_await();
+            Py_END_ALLOW_THREADS
+        }
         if (all->count <= all->room)
             return 0;
         for (size_t i = 0; i < all->room; i++)

@@ -28,7 +28,7 @@ static struct {
     int status, fd; /* status: with which a report ends the process; -1: it doesn't */
     atomic_int stop;
     pthread_t thread;
-    pid_t pid; /* 0: there is none */
+    pid_t pid, making; /* the process that has one, or is making it */
 } watch;
 
 /* ---- whether anything moves -------------------------------------------------------------------------------------- */
@@ -295,7 +295,7 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OOdd|ii:watch_start", &tick, &look, &every, &patience, &status, &fd))
         return NULL;
-    if (watch.pid == getpid()) {
+    if (watch.pid == getpid() || watch.making == getpid()) {
         PyErr_SetString(PyExc_RuntimeError, "it is watched already");
         return NULL;
     }
@@ -308,8 +308,13 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     atomic_store(&watch.stop, 0);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&watch.thread, NULL, run, NULL);
+    int error;
+    watch.making = getpid();
+    Py_BEGIN_ALLOW_THREADS
+    error = pthread_create(&watch.thread, NULL, run, NULL);
+    Py_END_ALLOW_THREADS
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    watch.making = 0;
     if (error) {
         Py_CLEAR(watch.tick);
         Py_CLEAR(watch.look);

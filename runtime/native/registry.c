@@ -34,13 +34,13 @@ void registry_list(struct lwp *lwp)
     registry.newer = lwp;
     park_unlock(&registry_lock);
 
-    park_lock(glibc.stack_lock);
+    glibc_lock_threads();
     link->next = head->next;
     link->prev = head;
     head->next->prev = link;
     /* Last, and whole before it is seen: debuggers and a forked child walk the list forwards without the lock. */
     __atomic_store_n(&head->next, link, __ATOMIC_RELEASE);
-    park_unlock(glibc.stack_lock);
+    glibc_unlock_threads();
     STEP(STEP_LIST, lwp->context->pthread, head);
 }
 
@@ -50,10 +50,10 @@ void registry_leave_glibc(struct context *context)
 
     /* setxid holds this lock for its whole run (nptl/nptl_setxid.c): while we have it, none is waiting for our answer to
      * its signal, and the next won't find us.  The signal is not blocked here, else we could not answer the one before. */
-    park_lock(glibc.stack_lock);
+    glibc_lock_threads();
     link->prev->next = link->next;
     link->next->prev = link->prev;
-    park_unlock(glibc.stack_lock);
+    glibc_unlock_threads();
     STEP(STEP_UNLIST, context->pthread, 0);
 }
 

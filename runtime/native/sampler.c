@@ -1,5 +1,6 @@
 #include "sampler.h"
 
+#include "glibc.h"
 #include "number.h"
 #include "park.h"
 #include "registry.h"
@@ -160,6 +161,8 @@ void sampler_begin(void)
 
     if (atomic_exchange(&begun, 1))
         return;
+    if (glibc_before_wait) /* pthread_create() takes its locks without trying */
+        glibc_before_wait();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     /* glibc's, so that what is counted of ours is the program's. */

@@ -1,0 +1,168 @@
+"""No thread waits for a lock of the C library with the GIL: whoever has the lock may be waiting for the GIL itself."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Child
+
+import runtime
+from runtime.scheduler import spawn
+
+libc = ctypes.CDLL(None)
+
+
+# ---- a walk of the libraries whose callback is Python ---------------------------------------------------------------
+
+
+def walks_and_starts() -> None:
+    """As threadpoolctl and ctypes.util.dllist() walk: the callback waits for the GIL with a lock of the linker's."""
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+    seen = callback(lambda info, size, data: 0)
+    sys.setswitchinterval(1e-4)
+    runtime.install()
+    done = threading.Event()
+
+    def walk() -> None:
+        while not done.is_set():
+            libc.dl_iterate_phdr(seen, None)
+
+    def start() -> None:
+        for _ in range(1000):
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+
+    walker, starters = threading.Thread(target=walk), [threading.Thread(target=start) for _ in range(2)]
+    for thread in (walker, *starters):
+        thread.start()
+    for thread in starters:
+        thread.join()
+    done.set()
+    walker.join()
+
+
+def callback_waits_for_a_start() -> None:
+    """The walk goes on when a thread has ended that starts another one."""
+    runtime.install()
+
+    def run(target: Any) -> None:
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+
+    ran: list[int] = []
+
+    def see(info: int, size: int, data: int) -> int:
+        run(lambda: run(lambda: ran.append(size)))
+        return 1
+
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+    assert libc.dl_iterate_phdr(callback(see), None) == 1
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize("program", [walks_and_starts, callback_waits_for_a_start])
+def test_threads_start_while_python_walks_the_libraries(program: Callable[[], None], child: Child) -> None:
+    child(program)
+
+
+# ---- the locks, held by a thread that wants the GIL -----------------------------------------------------------------
+
+
+def others_run_meanwhile(lock: str, what: str) -> None:
+    from runtime import native, scheduler
+    from runtime.green import Scheduler
+
+    def start() -> None:
+        thread = runtime.Thread(target=int)
+        thread.start()
+        thread.join()
+
+    def start_green() -> None:
+        on = Scheduler()
+        on.spawn(int)
+        on.run()
+
+    calls = {"start": start, "spawn": lambda: spawn(int).join(), "green": start_green, "waiting": scheduler.waiting}
+    address = next(fact.value for fact in native.facts() if fact.name == lock)
+    word = ctypes.c_int.from_address(address)
+    tids: list[int] = []
+    taken, done = threading.Event(), threading.Event()
+
+    def use() -> None:
+        tids.append(threading.get_native_id())
+        taken.wait()
+        calls[what]()
+        done.set()
+
+    def waited_for() -> bool:
+        call = Path(f"/proc/self/task/{tids[0]}/syscall").read_text().split()
+        return call[0] in ("202", "98") and int(call[1], 16) == address  # futex(2) on x86-64 and aarch64
+
+    user = runtime.Thread(target=use)
+    user.start()
+    while not tids:
+        os.sched_yield()
+    assert word.value == 0
+    if lock == "the linker's lock":
+        assert libc.pthread_mutex_lock(ctypes.c_void_p(address)) == 0
+    else:
+        word.value = 1
+    taken.set()
+    while not waited_for():  # in Python: this thread gets the GIL though that one waits
+        assert not done.is_set()
+    if lock == "the linker's lock":
+        assert libc.pthread_mutex_unlock(ctypes.c_void_p(address)) == 0
+    else:
+        word.value = 0
+        futex = {"x86_64": 202, "aarch64": 98}[os.uname().machine]
+        libc.syscall(futex, ctypes.c_void_p(address), 1 | 128, 1, None, None, 0)  # FUTEX_WAKE | FUTEX_PRIVATE_FLAG
+    user.join()
+    assert done.is_set()
+
+
+@pytest.mark.parametrize("what", ["start", "spawn", "green"])
+@pytest.mark.parametrize("lock", ["the linker's lock", "_dl_stack_cache_lock"])
+def test_a_start_that_waits_for_a_lock_lets_others_run(lock: str, what: str, child: Child) -> None:
+    child(others_run_meanwhile, lock, what)
+
+
+def test_a_look_at_who_waits_lets_others_run(child: Child) -> None:
+    child(others_run_meanwhile, "_dl_stack_cache_lock", "waiting")
+
+
+def fork_while_the_lock_is_held() -> None:
+    from runtime import native
+
+    lock = next(fact.value for fact in native.facts() if fact.name == "the linker's lock")
+    taken, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        libc.pthread_mutex_lock(ctypes.c_void_p(lock))
+        taken.set()
+        end.wait()
+        libc.pthread_mutex_unlock(ctypes.c_void_p(lock))
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    if (pid := os.fork()) == 0:
+        signal.alarm(20)
+        spawn(int).join()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    end.set()
+    holder.join()
+
+
+def test_a_forked_child_starts_threads_though_the_linkers_lock_was_held(child: Child) -> None:
+    child(fork_while_the_lock_is_held)
