@@ -79,12 +79,15 @@ def _in_main_interpreter() -> bool:
 
 def _install() -> None:
     try:
+        import lwp_runtime
+
         from . import patch, streams
 
         if size := os.environ.get(STACK_SIZE):
             import threading
 
             threading.stack_size(int(size))
+        lwp_runtime.give_way()
         lwps, time_slice = (os.environ.get(name) for name in (GREEN, TIME_SLICE))
         if lwps:
             patch.install(green=True, lwps=int(lwps), time_slice=float(time_slice) if time_slice else None)

@@ -129,7 +129,7 @@ def _replace(owner: Any, name: str, value: Any) -> None:
 def _modules() -> Iterator[ModuleType]:
     """All loaded modules but our own, which need to know the stock things."""
     for name, module in list(sys.modules.items()):
-        if type(module) is ModuleType and name != "runtime" and not name.startswith("runtime."):
+        if type(module) is ModuleType and name != __package__ and not name.startswith(f"{__package__}."):
             yield module
 
 

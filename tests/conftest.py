@@ -384,7 +384,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
         pytest.skip("setuptools older than 77 can't build a wheel alone")
     root = Path(__file__).resolve().parent.parent
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "lwp_pytest.py", "lwp_runtime.py"):
         shutil.copy(root / name, source)
     shutil.copytree(root / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     environment = Environment.make(tmp_path_factory.mktemp("venv"))

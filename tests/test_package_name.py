@@ -1,15 +1,24 @@
-"""The package under whatever name it is loaded."""
+"""The package under whatever name it is loaded: a program may have a `runtime` of its own."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
 from pathlib import Path
+
+import pytest
+from conftest import Environment
 
 import runtime
 
+THEIRS = "import threading\ndef hello():\n    return f'theirs, {__name__}, {threading.Thread.start.__module__}'\n"
+HELLO = "import runtime\nprint(runtime.hello())\n"
+PLAIN = "theirs, runtime, threading\n"
+PATCHED = "theirs, runtime, runtime.patch\n"
+PRIVATE = "theirs, runtime, _lwp_runtime.patch\n"  # ours could not be loaded by the name `runtime`
+
 
 def test_the_package_imports_itself_relatively() -> None:
-    # "runtime" may be a module of the program's.
     wrong = []
     for path in Path(runtime.__file__).parent.rglob("*.py*"):
         if path.suffix not in (".py", ".pyi"):
@@ -22,3 +31,116 @@ def test_the_package_imports_itself_relatively() -> None:
                 names = [node.module or ""]
             wrong += [f"{path}:{node.lineno}" for name in names if name.partition(".")[0] == "runtime"]
     assert not wrong
+
+
+@pytest.fixture(params=["module", "package"])
+def theirs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A working directory with a `runtime`, and a program that uses it."""
+    if request.param == "module":
+        (tmp_path / "runtime.py").write_text(THEIRS)
+    else:
+        (tmp_path / "runtime").mkdir()
+        (tmp_path / "runtime" / "inner.py").write_text(THEIRS)
+        (tmp_path / "runtime" / "__init__.py").write_text(
+            "def hello():\n    from runtime import inner\n    return inner.hello().replace('.inner', '')\n"
+        )
+    (tmp_path / "program.py").write_text(HELLO)
+    return tmp_path
+
+
+def said(found: subprocess.CompletedProcess[str]) -> str:
+    assert (found.returncode, found.stderr) == (0, "")
+    return found.stdout
+
+
+def lwp(python: Environment, cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return python.execute(str(python.python.with_name("lwp")), *arguments, cwd=cwd, **environment)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["program.py"],
+        ["-m", "program"],
+        ["-c", HELLO],
+        ["--green", "program.py"],
+        ["--watchdog", "50", "program.py"],
+    ],
+    ids=" ".join,
+)
+def test_run_beside_a_runtime(options: list[str], theirs: Path, installed: Environment) -> None:
+    assert said(lwp(installed, theirs, "run", *options)) == PATCHED
+    assert said(lwp(installed, theirs, "run", *options, PYTHONPATH=".")) == PRIVATE
+
+
+def test_what_is_loaded_after_a_program_with_a_runtime(theirs: Path, installed: Environment) -> None:
+    for options, says in (["--report"], "threads started"), (["--trace", "t.json"], "t.json: 1 thread"):
+        found = lwp(installed, theirs, "run", *options, "program.py")
+        assert (found.stdout, found.returncode) == (PATCHED, 0)
+        assert says in found.stderr
+
+
+def test_children_beside_a_runtime(theirs: Path, installed: Environment) -> None:
+    starts = (
+        "import subprocess, sys\nprint(subprocess.check_output([sys.executable, 'program.py'], text=True), end='')\n"
+    )
+    (theirs / "starts.py").write_text(starts)
+    assert said(lwp(installed, theirs, "run", "--children", "starts.py")) == PATCHED
+    assert said(lwp(installed, theirs, "run", "--children", "starts.py", PYTHONPATH=".")) == PRIVATE
+
+
+def test_commands_beside_a_runtime(theirs: Path, installed: Environment) -> None:
+    for path in {}, {"PYTHONPATH": "."}:
+        assert "start + join" in said(lwp(installed, theirs, "bench", "--list", **path))
+        assert "lock" in said(lwp(installed, theirs, "stress", "--list", **path))
+        assert lwp(installed, theirs, "tls", **path).returncode == 0
+        assert lwp(installed, theirs, "bench", "--quick", "lock-pair", **path).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["import pytest", "import sys, pytest; sys.path.pop(0)"], ids=["-m", "script"])
+def test_pytest_of_a_project_with_a_runtime(command: str, theirs: Path, installed: Environment) -> None:
+    """python -m pytest has the working directory on sys.path from the beginning, the script has not."""
+    tests = "import runtime\n\ndef test_it():\n    print(runtime.hello())\n"
+    (theirs / "test_it.py").write_text(tests)
+    for options, hello in ([], PLAIN), (["--lwp"], PATCHED if "pop" in command else PRIVATE):
+        program = f"{command}\nraise SystemExit(pytest.main({['-p', 'no:cacheprovider', '-s', *options]}))"
+        found = said(installed.run("-c", program, cwd=theirs))
+        assert hello in found
+        assert "1 passed" in found
+
+
+def test_a_runtime_whose_folder_the_program_adds_later(theirs: Path, installed: Environment) -> None:
+    (theirs / "elsewhere").mkdir()
+    add = f"import sys\nsys.path.insert(0, {str(theirs)!r})\n"
+    (theirs / "elsewhere" / "late.py").write_text(add + HELLO)
+    assert said(lwp(installed, theirs, "run", "elsewhere/late.py")) == PATCHED
+
+
+USES_OURS = """
+import sys, threading
+
+def import_all():
+    import runtime.trace
+
+threads = [threading.Thread(target=import_all) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+
+import runtime.sync
+from runtime import trace
+assert runtime.__spec__.name == runtime.__name__ == runtime.__package__ == "runtime", runtime.__spec__
+assert runtime.sync.__spec__.parent == runtime.sync.__package__ == "runtime"
+assert threading.Event is runtime.sync.Event
+assert not [name for name in sys.modules if name.startswith("_lwp_runtime")]
+assert not [finder for finder in sys.meta_path if type(finder).__module__ == "lwp_runtime"]
+assert len([m for m in sys.modules.values() if (getattr(m, "__file__", None) or "").endswith("/runtime/patch.py")]) == 1
+print(sys.modules["runtime.patch"].is_installed())
+"""
+
+
+def test_a_program_that_uses_the_package_itself(tmp_path: Path, installed: Environment) -> None:
+    """It gets the one that is loaded, under its own name."""
+    (tmp_path / "program.py").write_text(USES_OURS)
+    assert said(lwp(installed, tmp_path, "run", "program.py")) == "True\n"
+    assert said(installed.run("-W", "error", "-m", "runtime", "run", "program.py", cwd=tmp_path)) == "True\n"
+    assert said(installed.run("program.py", cwd=tmp_path, LWP_CHILDREN="1")) == "True\n"

@@ -474,7 +474,7 @@ def test_console_script(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     (tmp_path / "program.py").write_text(case.source)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "lwp").write_text("import sys\nfrom runtime.cli import main\nsys.exit(main())\n")
+    (tmp_path / "bin" / "lwp").write_text("import sys\nfrom lwp_runtime import main\nsys.exit(main())\n")
     plain = execute([sys.executable, *case.command], tmp_path)
     ours = execute([sys.executable, "bin/lwp", "run", *case.command], tmp_path)
     assert (said(ours.stdout), said(ours.stderr), ours.returncode) == (
@@ -486,7 +486,7 @@ def test_console_script(name: str, tmp_path: Path) -> None:
 
 def test_console_script_whose_program_has_no_frame_in_the_traceback(tmp_path: Path) -> None:
     """The interpreter only borrows the names of the script's `__main__`: -X dev finds the use of freed memory."""
-    (tmp_path / "lwp").write_text("import sys\nfrom runtime.cli import main\nsys.exit(main())\n")
+    (tmp_path / "lwp").write_text("import sys\nfrom lwp_runtime import main\nsys.exit(main())\n")
     (tmp_path / "program.py").write_text("def f(:")
     shown = execute([sys.executable, "-X", "dev", "lwp", "run", "program.py"], tmp_path)
     assert (shown.returncode, shown.stdout) == (1, ""), shown.stderr

@@ -40,7 +40,6 @@ MODULES = [
     "runtime.inspection",
     "runtime.comparison",
     "runtime.variables",
-    "runtime.pytest_plugin",
 ]
 
 HEAD = """\

@@ -236,7 +236,10 @@ def check(run: Runner, version: str, which: str) -> None:
     run.step(f"{version}: CPython's own tests", ".venv/bin/python tools/cpython_suite.py --if-needed")
     if which == "all":  # what does not depend on the Python that it runs on
         run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
-        run.step("mypy", ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools")
+        run.step(
+            "mypy",
+            ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools lwp_pytest.py lwp_runtime.py setup.py",
+        )
         run.step(f"{version}: sdist, elsewhere", SDIST_ELSEWHERE)
     run.step(f"{version}: wordcount", SAME_OUTPUT)
     run.step(f"{version}: httpserver", ".venv/bin/python -m runtime run --report examples/httpserver.py")

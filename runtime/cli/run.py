@@ -21,6 +21,8 @@ from typing import Any
 
 import click
 
+import lwp_runtime
+
 from ..children import has_hook, pass_on
 
 __all__ = ["Program", "run"]
@@ -49,6 +51,7 @@ class Program:
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             _forget_click()
         _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
+        lwp_runtime.give_way()
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog, self.watchdog_exit)
         if self.trace is not None:

@@ -25,10 +25,11 @@ from .operations import Figures, Operation, Unavailable, WrongResult, operations
 
 __all__ = ["GREEN", "OURS", "Failed", "Result", "compare", "machine", "rounds"]
 
-OURS = f"{__package__}.ours"
-GREEN = f"{__package__}.green"
+OURS = ".ours"
+GREEN = ".green"
 #: For libraries that don't have threading's names: what has, as far as it goes.
-STAND_INS = {"greenlet": f"{__package__}.greenlets", "gevent": f"{__package__}.gevents"}
+STAND_INS = {"greenlet": ".greenlets", "gevent": ".gevents"}
+CHILD = "import lwp_runtime; lwp_runtime.load('cli.bench.measure').child()"
 PATIENCE = 120  # seconds for a round
 
 
@@ -131,7 +132,7 @@ def _run(
     task = {"operation": name, "modules": modules, "rounds": number, "quick": quick, "core": core}
     # Our sys.path, without the working directory before it (-P).
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-P", "-c", f"from {__name__} import child; child()", json.dumps(task)]
+    command = [sys.executable, "-P", "-c", CHILD, json.dumps(task)]
     taken: list[list[Figures]] = []
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
@@ -162,7 +163,7 @@ def _run(
 def _do(task: dict[str, Any]) -> None:
     if task["core"] is not None:
         os.sched_setaffinity(0, {task["core"]})
-    kinds = [import_module(name) for name in task["modules"]]
+    kinds = [import_module(name, __package__) for name in task["modules"]]
     operation = next(known for known in operations(task["quick"]) if known.rows[0].name == task["operation"])
 
     def sample(kind: Any) -> Figures:

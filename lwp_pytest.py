@@ -1,6 +1,7 @@
 """`pytest --lwp`: a project's tests on the runtime, and at the end how many threads they have made.
 
-pytest imports this module whenever it runs, so it loads the core only when asked to.
+pytest imports this module whenever it runs, whatever it tests: so it is not in the package, and loads nothing of it
+until it is asked to.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import sys
 from typing import Any
 
 import pytest
+
+import lwp_runtime
 
 __all__: list[str] = []
 
@@ -40,9 +43,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if not early_config.known_args_namespace.lwp:
         return
     try:
-        from . import patch
+        patch = lwp_runtime.load("patch")
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
+    lwp_runtime.give_way()
     if not patch.is_installed():
         patch.install()
         early_config.add_cleanup(patch.uninstall)  # for who calls pytest.main()
@@ -67,21 +71,17 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--lwp-watchdog-exit: {status} is not an exit status from 1 to 255")
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return  # pytest-xdist's controller waits for its workers, each of which has a watchdog
-    from . import native
-    from .watchdog import Watchdog, teller
-
+    native, watchdog = lwp_runtime.load("native"), lwp_runtime.load("watchdog")
     # Standard error as it is before any test is captured.
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())
-    watchdog = Watchdog(seconds, teller(fd), _current_test)
-    native.watch_start(None, watchdog.look, min(seconds / 4, 0.5), seconds, -1 if status is None else status, fd)
+    look = watchdog.Watchdog(seconds, watchdog.teller(fd), _current_test).look
+    native.watch_start(None, look, min(seconds / 4, 0.5), seconds, -1 if status is None else status, fd)
     config.add_cleanup(lambda: os.close(fd))
     config.add_cleanup(native.watch_stop)  # before that
 
 
 def _counts() -> tuple[int, int, int]:
-    from . import scheduler
-
-    found = scheduler.statistics()
+    found = lwp_runtime.load("scheduler").statistics()
     return found.started, found.peak, found.alive
 
 
