@@ -238,7 +238,7 @@ def check(run: Runner, version: str, which: str) -> None:
         run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
         run.step(
             "mypy",
-            ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools lwp_pytest.py lwp_runtime.py setup.py",
+            ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools lwp_*.py setup.py",
         )
         run.step(f"{version}: sdist, elsewhere", SDIST_ELSEWHERE)
     run.step(f"{version}: wordcount", SAME_OUTPUT)
