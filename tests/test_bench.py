@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -155,6 +156,39 @@ def test_the_picture_says_what_it_shows(child: Child) -> None:
         assert axes.get_xlabel() == "time (or memory, calls) as a part of threading's: left of 1 is better"
 
     child(program)
+
+
+def test_ctrl_c_leaves_what_was_measured_so_far(tmp_path: Path) -> None:
+    written = tmp_path / "figures.json"
+    # The other module is slow in its second operation, and says when that is.
+    (tmp_path / "slow.py").write_text(
+        "import sys, time\n"
+        "from threading import *\n"
+        "def RLock():\n"
+        "    print('slow', file=sys.stderr, flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, str(tmp_path)]))}
+    command = [sys.executable, "-m", "runtime", "bench", "--quick", "lock-try", "rlock", "event-set"]
+    with subprocess.Popen(
+        [*command, "--vs", "slow", "--json", str(written)],
+        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stderr.readline() == "slow\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        shown, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    assert "Lock, failed try" in shown
+    assert shown.splitlines()[-1] == "stopped: 1 of 3 operations"
+    data = json.loads(written.read_text())
+    assert data["stopped"] is True
+    assert [result["operation"] for result in data["results"]] == ["lock-try"]
 
 
 # ---- names ---------------------------------------------------------------------------------------------

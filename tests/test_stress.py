@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runtime import limits
 
 
 def stress(*arguments: str, status: int) -> str:
@@ -74,6 +79,101 @@ def test_a_crash_is_found() -> None:
     assert (failure["what"], failure["signal"], failure["seed"]) == ("killed by SIGSEGV", "SIGSEGV", 13)
     assert failure["operations"][-1].endswith("read address 0")
     assert "string_at" in failure["output"]
+
+
+# ---- limits of the machine ------------------------------------------------------------------------------------------
+
+
+def limited(which: int, number: int, *arguments: str, user: tuple[str, ...] = ()) -> str:
+    """What stress prints under a limit; user: the command that makes another user of it."""
+    shown = subprocess.run(
+        [*user, sys.executable, "-m", "runtime", "stress", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        preexec_fn=lambda: resource.setrlimit(which, (number, number)),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout + shown.stderr
+    return shown.stdout
+
+
+def test_a_limit_on_descriptors_leaves_mixes_out() -> None:
+    shown = limited(resource.RLIMIT_NOFILE, 14, "--only", "subprocesses,timers", "--seconds", "2", "--json")
+    found = json.loads(shown)
+    assert found["failures"] == 0
+    assert found["left_out"] == {"subprocesses": "RLIMIT_NOFILE (ulimit -n) allows 14"}
+
+
+def test_a_limit_on_tasks_leaves_mixes_out() -> None:
+    user, in_use = (), limits.tasks().user or 0
+    if os.geteuid() == 0:  # whom RLIMIT_NPROC doesn't hold; the other one shall read what root's Python is made of
+        if not shutil.which("setpriv"):
+            pytest.skip("setpriv is not installed")
+        user, in_use = ("setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"), 0
+        user += ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    number = in_use + 40
+    shown = limited(resource.RLIMIT_NPROC, number, "--only", "crowd", "--seconds", "1", user=user)
+    says = rf"^crowd .* left out: RLIMIT_NPROC \(ulimit -u\) allows {number}$"
+    assert re.search(says, shown, re.MULTILINE)
+    assert " 0 failures, " in shown
+
+
+@pytest.mark.parametrize(
+    ("said", "soft", "found"),
+    [
+        ("OSError: [Errno 24] Too many open files", 100, "RLIMIT_NOFILE (ulimit -n) allows 100"),
+        ("OSError: [Errno 24] Too many open files", 1024, None),  # enough for each mix: they leak
+        ("AssertionError", 100, None),
+    ],
+)
+def test_only_a_low_limit_excuses(monkeypatch: pytest.MonkeyPatch, said: str, soft: int, found: str | None) -> None:
+    from runtime.cli.stress import _limits
+
+    monkeypatch.setattr(_limits.resource, "getrlimit", lambda which: (soft, soft))
+    assert _limits.limit_hit(said) == found
+
+
+@pytest.mark.parametrize(("used", "found"), [(900, "pids.max allows 1000"), (1, None)])
+def test_only_a_machine_with_few_tasks_left_excuses(
+    monkeypatch: pytest.MonkeyPatch, used: int, found: str | None
+) -> None:
+    from runtime.cli.stress import _limits
+
+    known = [
+        limits.Limit("pids.max", 1000 if found else 2000, used, "tasks", "cgroup /"),
+        limits.Limit("RLIMIT_NPROC (ulimit -u)", 10, 10, "tasks", "user 0", applies=False),
+        limits.Limit("RLIMIT_AS (ulimit -v)", 10, 10, "bytes", "process"),
+    ]
+    monkeypatch.setattr(_limits.limits, "limits", lambda: known)
+    assert _limits.limit_hit("RuntimeError: can't start new thread") == found
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "runtime", "stress", "--only", "lock,timers,rlock", "--seed", "5"]
+    with subprocess.Popen(
+        [*command, "--seconds", "12", "--json", str(report)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith("seed 5, 3 mixes, 4.0 s each")
+        assert process.stdout.readline().startswith("lock ")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        shown, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    assert re.fullmatch(r"stopped: 1 of 3 mixes, [\d,]+ operations, 0 failures, seed 5\n", shown)
+    found = json.loads(report.read_text())
+    assert found["stopped"] is True
+    assert found["mixes"]["lock"] > 0 == found["mixes"]["timers"]
 
 
 def test_what_is_left_is_found() -> None:

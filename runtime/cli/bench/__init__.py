@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import click
 from rich.console import Console
@@ -37,6 +39,45 @@ def _check_modules(modules: tuple[str, ...]) -> None:
             there = None
         if there is None:
             raise click.BadParameter(f"no module {name!r}", param_hint="--vs")
+
+
+@dataclass
+class _Found:
+    """What was measured, until all was or Ctrl-C came."""
+
+    asked: int  #: operations, each with each module
+    done: int = 0
+    results: list[Result] = field(default_factory=list)
+    missing: list[dict[str, str]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        return self.done < self.asked
+
+    def facts(self) -> dict[str, Any]:
+        results = [asdict(result) for result in self.results]
+        return {"stopped": self.stopped, "results": results, "missing": self.missing, "failures": self.failures}
+
+
+def _measure(
+    found: _Found, wanted: list[Operation], ours: str, modules: tuple[str, ...], quick: bool, core: int | None
+) -> None:
+    errors = Console(stderr=True)
+    # Few refreshes: with --no-pin they are on the cores that are measured.
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
+        task = bar.add_task("", total=len(modules) * sum(measure.rounds(operation, quick) for operation in wanted))
+        for vs in modules:
+            for operation in wanted:
+                bar.update(task, description=operation.rows[0].name)
+                done = {"operation": operation.rows[0].name, "vs": vs}
+                try:
+                    found.results += measure.compare(operation, ours, vs, quick, core, lambda: bar.advance(task))
+                except Unavailable as error:
+                    found.missing.append({**done, "reason": str(error)})
+                except Failed as error:
+                    found.failures.append({**done, "reason": str(error)})
+                found.done += 1
 
 
 @click.command(short_help="Measure threads and primitives against threading's.")
@@ -73,7 +114,9 @@ def bench(
     lock, event, alive.  With --green all threads of ours are on one LWP; what makes no sense there, or what the other
     library doesn't have, is told at the end.
 
-    Exit status 1: an operation failed or gave a wrong result.
+    Ctrl-C ends it; what was measured until then is shown.
+
+    Exit status 1: an operation failed or gave a wrong result; 130: Ctrl-C.
     """
     ours = measure.GREEN if green else measure.OURS
     known = operations(quick)
@@ -92,38 +135,24 @@ def bench(
     # The lowest core often serves the interrupts.
     core = max(os.sched_getaffinity(0)) if pin else None
     about = measure.machine()
-    results: list[Result] = []
-    missing: list[dict[str, str]] = []
-    failures: list[dict[str, str]] = []
-    errors = Console(stderr=True)
-    # Few refreshes: with --no-pin they are on the cores that are measured.
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
-        task = bar.add_task("", total=len(modules) * sum(measure.rounds(operation, quick) for operation in wanted))
-        for vs in modules:
-            for operation in wanted:
-                bar.update(task, description=operation.rows[0].name)
-                done = {"operation": operation.rows[0].name, "vs": vs}
-                try:
-                    found = measure.compare(operation, ours, vs, quick, core, lambda: bar.advance(task))
-                    results += [result for result in found if result.operation in chosen]
-                except Unavailable as error:
-                    missing.append({**done, "reason": str(error)})
-                except Failed as error:
-                    failures.append({**done, "reason": str(error)})
-
+    found = _Found(len(modules) * len(wanted))
+    with suppress(KeyboardInterrupt):
+        _measure(found, wanted, ours, modules, quick, core)
+    found.results = [result for result in found.results if result.operation in chosen]
     about["on"] = "all cores" if core is None else f"core {core} alone: waking an idle core is not part of it"
     alone = json_to is not None and json_to.alone
     if not alone:
-        show(results, about)
-        for one in missing:
+        show(found.results, about)
+        for one in found.missing:
             click.echo(f"not measured: {one['operation']}: {one['reason']}")
+        if found.stopped:
+            click.echo(f"stopped: {found.done} of {found.asked} operations")
     if json_to:
-        data = {"machine": about, "core": core, "quick": quick, "results": [asdict(result) for result in results]}
-        json_to.take({**data, "missing": missing, "failures": failures})
-    if plot_file and results:
-        plot(results, plot_file)
+        json_to.take({"machine": about, "core": core, "quick": quick, **found.facts()})
+    if plot_file and found.results:
+        plot(found.results, plot_file)
         if not alone:
             click.echo(f"picture: {plot_file}")
-    for one in failures:
+    for one in found.failures:
         click.echo(f"lwp: {one['operation']}: {one['reason']}", err=True)
-    return 1 if failures else 0
+    return 130 if found.stopped else 1 if found.failures else 0

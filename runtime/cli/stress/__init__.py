@@ -124,7 +124,9 @@ def stress(
     failure is shown with its seed, the last operations, the stacks of all threads, and how to run it again. The seed
     decides what each worker does, not how the kernel schedules them: a race may need several tries.
 
-    Exit status 0: no failure; 1: failures.
+    Ctrl-C ends it; what was done until then is told. What a limit of the machine forbids is left out.
+
+    Exit status 0: no failure; 1: failures; 130: Ctrl-C.
 
     \b
     Examples:
@@ -140,10 +142,14 @@ def stress(
     results = _Results(seed, chosen)
     try:
         _all(chosen, seed, seconds, patience, results, quiet=json_to is not None and json_to.alone)
+    except KeyboardInterrupt:
+        results.stopped = True
     finally:
         if json_to:
             json_to.take(results.facts())
-    return 1 if results.failed else 0
+    if not (json_to and json_to.alone):
+        click.echo(results.line())
+    return 130 if results.stopped else 1 if results.failed else 0
 
 
 class _Results:
@@ -153,6 +159,13 @@ class _Results:
         self.seconds = dict.fromkeys((mix.name for mix in chosen), 0.0)
         self.left_out: dict[str, str] = {}
         self.failed: list[Failure] = []
+        self.ended: set[str] = set()  # those that have had a turn
+        self.stopped = False  # by Ctrl-C
+
+    def line(self) -> str:
+        """All in one line."""
+        line = f"{sum(self.mixes.values()):,} operations, {len(self.failed)} failures, seed {self.seed}"
+        return f"stopped: {len(self.ended)} of {len(self.mixes)} mixes, {line}" if self.stopped else line
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -160,6 +173,7 @@ class _Results:
             "python": sys.version.split()[0],
             "operations": sum(self.mixes.values()),
             "failures": len(self.failed),
+            "stopped": self.stopped,
             "mixes": self.mixes,
             "seconds": {name: round(spent, 1) for name, spent in self.seconds.items()},
             "left_out": self.left_out,
@@ -195,6 +209,7 @@ def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results:
                 progress.advance(whole)
                 results.mixes[mix.name] += outcome.operations
                 results.seconds[mix.name] += spent
+                results.ended.add(mix.name)
                 if outcome.left_out is not None:
                     results.left_out[mix.name] = outcome.left_out
                 how = f"left out: {outcome.left_out}" if outcome.left_out is not None else "ok"
@@ -206,8 +221,6 @@ def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results:
                 )
                 if outcome.failure is not None:
                     _show(console, outcome.failure)
-    total = sum(results.mixes.values())
-    console.print(f"{total:,} operations, {len(results.failed)} failures, seed {seed}")
 
 
 def _show(console: Any, failure: Failure) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ...children import python_path
 from ._journal import Journal
+from ._limits import limit_hit
 from ._run import FAILED, LEFT_OUT, Mix
 
 __all__ = ["Failure", "Outcome", "watch"]
@@ -54,13 +55,18 @@ def watch(
     patience: seconds that one operation of one worker may take; longer is a hang.
     look: called now and then with the seconds gone by and the operations so far.
     """
-    with tempfile.TemporaryDirectory(prefix="lwp-stress-") as folder:
-        output = Path(folder, "output")
-        journal = Journal(Path(folder, "journal"), fresh=True)
-        try:
-            return _Watch(mix, seed, seconds, patience, journal, output).run(look)
-        finally:
-            journal.close()
+    try:
+        with tempfile.TemporaryDirectory(prefix="lwp-stress-") as folder:
+            output = Path(folder, "output")
+            journal = Journal(Path(folder, "journal"), fresh=True)
+            try:
+                return _Watch(mix, seed, seconds, patience, journal, output).run(look)
+            finally:
+                journal.close()
+    except OSError as error:  # there is no process or descriptor even for that
+        if (limit := limit_hit(str(error))) is None:
+            raise
+        return Outcome(0, limit, None)
 
 
 class _Watch:
@@ -106,6 +112,8 @@ class _Watch:
             return Outcome(operations, self.output.read_text().strip(), None)
         if hung is None and status == 0 and not left:
             return Outcome(operations, None, None)
+        if hung is None and status > 0 and (limit := limit_hit(self._said())) is not None:
+            return Outcome(operations, limit, None)
         killer = signal.Signals(-status).name if status < 0 and hung is None else None
         if status == FAILED and hung is None:
             said = re.search(r"^FAILED in (.*)", self.output.read_text(errors="replace"), re.MULTILINE)
@@ -147,6 +155,10 @@ class _Watch:
     def _say(self, text: str) -> None:
         with self.output.open("ab") as file:
             file.write(text.encode())
+
+    def _said(self) -> str:
+        """What it has written, and its last notes: of several workers that fail at once one ends the process first."""
+        return self.output.read_text(errors="replace") + "".join(entry.text for entry in self.journal.last(_LAST))
 
     def _failure(self, what: str, killer: str | None) -> Failure:
         last = self.journal.last(_LAST)

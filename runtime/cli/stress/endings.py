@@ -148,10 +148,11 @@ def main(seed: str) -> None:
         sys.exit("one" if status == 1 else status)
 
 
-def _judge(what: str, status: int, shown: str) -> None:
-    check(status in (0, 1, 2), f"{what} ended with {status}:", shown)
+def _judge(what: str, status: int, shown: str, said: str = "") -> None:
+    """said: on standard error."""
+    check(status in (0, 1, 2), f"{what} ended with {status}:", shown, said)
     words = shown.split()
-    check(len(words) == 4 and words[1] == words[3], f"{what} said:", shown)
+    check(len(words) == 4 and words[1] == words[3], f"{what} said:", shown, said)
 
 
 @mix
@@ -165,7 +166,7 @@ def exits(run: Run) -> None:
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", *module.split()]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         shown, said = process.communicate()
-        _judge(module, process.returncode, shown + said if process.returncode not in (0, 1, 2) else shown)
+        _judge(module, process.returncode, shown, said)
         check(said == ("one\n" if process.returncode == 1 else ""), f"{module} said on stderr:", said)
 
 
