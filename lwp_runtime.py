@@ -61,7 +61,7 @@ def _rename(old: str, new: str) -> None:
     renamed = {new + name.removeprefix(old): module for name, module in loaded.items()}
     sys.modules.update(renamed)  # before a relative import of another thread asks for it
     for name, module in renamed.items():
-        if type(module) is not ModuleType:  # cffi's
+        if not issubclass(type(module), ModuleType):  # cffi has put something there that looks like one
             continue
         module.__name__ = name
         module.__package__ = name if hasattr(module, "__path__") else name.rpartition(".")[0]

@@ -1,20 +1,28 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
-Importing this package loads nothing; the names below load the C core when first asked for, and are an ImportError where
-it can't work.  (PYTEST_DONT_REWRITE: pytest would warn that it came too late to rewrite what is loaded at start-up.)
+`from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are
+scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads the C core when
+first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it came too
+late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
 if TYPE_CHECKING:
-    from .patch import install, installed, uninstall
+    from . import scheduler as scheduler
+    from . import sync as sync
+    from . import thread as thread
+    from . import threading as threading
+    from . import tls as tls
+    from . import trace as trace
+    from .patch import install, installed, is_installed, uninstall
     from .scheduler import THREAD_FLAGS, Clone
     from .thread import Thread
 
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
-__all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "uninstall"]
+__all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "is_installed", "uninstall"]
 
 _HOMES = {
     "THREAD_FLAGS": ".scheduler",
@@ -22,8 +30,10 @@ _HOMES = {
     "Thread": ".thread",
     "install": ".patch",
     "installed": ".patch",
+    "is_installed": ".patch",
     "uninstall": ".patch",
 }
+_MODULES = ("scheduler", "sync", "thread", "threading", "tls", "trace")
 
 if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
 
@@ -36,10 +46,14 @@ if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
             from importlib import import_module
 
             value = getattr(import_module(_HOMES[name], __name__), name)
+        elif name in _MODULES:
+            from importlib import import_module
+
+            return import_module(f".{name}", __name__)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, *_MODULES})

@@ -140,7 +140,7 @@ class Context:
 
 
 class LWP(native.LWP):
-    """A kernel thread made by clone(2) on a stack and TLS block of our own; made by spawn().
+    """A kernel thread made by clone(2) on a stack, of stack_size bytes, and a TLS block of our own; made by spawn().
 
     A handle: dropping it lets the thread run on, and its memory is recycled when it has ended.
     """

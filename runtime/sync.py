@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from time import monotonic as _time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import native
 from .native import BarrierBase, ConditionBase, EventBase, RLock, SemaphoreBase
@@ -32,7 +32,10 @@ LockType = native.lock
 native.allocate_lock.__module__ = "_thread"
 
 #: Makes a lock, see LockType.  As in threading: a function to Python 3.12, from 3.13 on the type itself.
-Lock: Callable[[], native.lock] = native.allocate_lock if sys.version_info < (3, 13) else native.lock
+if TYPE_CHECKING:
+    Lock = native.lock
+else:
+    Lock = native.allocate_lock if sys.version_info < (3, 13) else native.lock
 
 #: Raised by Barrier.wait().  threading's own: who expects that one must catch ours.
 BrokenBarrierError = threading.BrokenBarrierError
@@ -67,7 +70,15 @@ class Semaphore(SemaphoreBase):
         return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: value={self._value}>"
 
 
-class BoundedSemaphore(Semaphore):
+if TYPE_CHECKING:
+
+    class _Bounded(Semaphore, threading.BoundedSemaphore): ...
+
+else:
+    _Bounded = Semaphore
+
+
+class BoundedSemaphore(_Bounded):
     """A semaphore that can't be released above its first value: ValueError; threading.BoundedSemaphore."""
 
     def __init__(self, value: int = 1) -> None:

@@ -34,7 +34,7 @@ def bench(*args: str, path: Path | None = None) -> subprocess.CompletedProcess[s
 
 def test_each_operation_does_its_work_and_gives_its_figures(child: Child) -> None:
     def program() -> None:
-        from runtime.cli.bench import ours
+        from runtime import threading as ours
         from runtime.cli.bench.operations import Unavailable, operations
 
         for operation in operations(True):
@@ -80,7 +80,7 @@ def test_libraries_without_threadings_names(library: str) -> None:
 
 def test_ours_is_the_runtime_and_the_other_is_not() -> None:
     import runtime.sync
-    from runtime.cli.bench import ours
+    from runtime import threading as ours
 
     assert ours.Thread is runtime.Thread
     for name in ("Lock", "RLock", "Event", "Semaphore", "Condition", "Barrier"):

@@ -38,6 +38,20 @@ def test_importing_the_library_does_not_load_the_core() -> None:
     assert shown.stderr.endswith("AttributeError: module 'runtime' has no attribute 'nonsense'\n")
 
 
+def test_submodules_are_there_when_they_are_asked_for() -> None:
+    program = """if True:
+        import runtime, sys
+        assert {"scheduler", "sync", "thread", "threading", "tls", "trace", "is_installed"} <= set(dir(runtime))
+        assert "runtime.native" not in sys.modules
+        runtime.sync.Lock, runtime.tls.local, runtime.scheduler.spawn, runtime.threading.Thread, runtime.trace
+        print(runtime.is_installed())
+        runtime.install()
+        print(runtime.is_installed())
+        """
+    shown = execute(sys.executable, "-c", program)
+    assert (shown.stdout, shown.stderr) == ("False\nTrue\n", "")
+
+
 @pytest.mark.parametrize(
     "arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["tls"], ["bench", "--list"], ["--help"]]
 )

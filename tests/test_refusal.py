@@ -78,13 +78,40 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
 def test_a_core_that_was_not_built(tmp_path: Path) -> None:
     package = Path(runtime.__file__).parent
     shutil.copytree(package, tmp_path / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for options, says in (
+        (["-S"], "runtime's C core has not been built for cpython-"),
+        (
+            [],
+            f"the source tree {tmp_path}, whose C core has not been built, hides what is installed in {package.parent}",
+        ),
+    ):
+        done = subprocess.run(
+            [sys.executable, *options, "-c", IMPORT],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": "" if options else str(package.parent)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith(f"ImportError: {says}"), done.stderr
+        assert "pip install" in last
+
+
+def test_what_the_program_needs_was_not_installed() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-S", "-m", "runtime", "--help"],
+        cwd=Path(runtime.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: runtime's C core has not been built for cpython-"), done.stderr
-    assert "pip install" in last
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr.startswith("lwp: click is missing: ")
+    assert done.stderr.count("\n") == 1
 
 
 WITHOUT_ROBUST_LISTS = """

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if not sys.platform.startswith("linux"):
     raise ImportError(f"runtime works on Linux only (clone, futex); this is {sys.platform}")
-if platform.libc_ver()[0] not in ("glibc", ""):
-    raise ImportError(f"runtime works with glibc 2.34 or newer; this Python uses {platform.libc_ver()[0]}")
-if find_spec("._core", __name__) is None:
-    raise ImportError(
+try:
+    _libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+except (ValueError, OSError):
+    _libc = ""
+if not _libc.startswith("glibc "):
+    raise ImportError("runtime works with glibc 2.34 or newer; this Python uses another C library")
+
+
+def _why_not_built() -> str:
+    """The source tree is found before what is installed when it is the working directory, or that of the program."""
+    tree = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    for folder in map(os.path.abspath, sys.path):
+        place = os.path.join(folder, "runtime", "native")
+        if folder != tree and PathFinder.find_spec("_core", [place]):
+            return (
+                f"the source tree {tree}, whose C core has not been built, hides what is installed in {folder}: "
+                f"work in another directory, or install with `{sys.executable} -m pip install -e .`"
+            )
+    return (
         f"runtime's C core has not been built for {sys.implementation.cache_tag}: "
         f"`{sys.executable} -m pip install .` in its source tree, or `-e .`, builds it"
     )
 
-from . import _core
+
+if find_spec("._core", __name__) is None:
+    raise ImportError(_why_not_built())
+
+from . import _core  # noqa: E402  # once it is there
 
 ffi, lib = _core.ffi, _core.lib
 

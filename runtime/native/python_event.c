@@ -101,7 +101,9 @@ static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
+PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and who sleeps for it.");
 static PyType_Slot event_slots[] = {
+    {Py_tp_doc, (void *)event_doc},
     {Py_tp_new, event_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
 };
 

@@ -186,7 +186,12 @@ static PyMemberDef lock_members[] = {
     {0},
 };
 
-PyDoc_STRVAR(lock_doc, "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
+#if PY_VERSION_HEX >= 0x030d0000
+#define LOCK_SIGNATURE "lock()\n--\n\n"
+#else
+#define LOCK_SIGNATURE "" /* see allocate_lock() */
+#endif
+PyDoc_STRVAR(lock_doc, LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
 static PyType_Slot lock_slots[] = {
     {Py_tp_doc, (void *)lock_doc},
 #if PY_VERSION_HEX >= 0x030d0000
@@ -396,7 +401,9 @@ static PyMemberDef rlock_members[] = {
     {0},
 };
 
-PyDoc_STRVAR(rlock_doc, "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
+PyDoc_STRVAR(rlock_doc,
+"RLock()\n--\n\n"
+"A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc, (void *)rlock_doc},   {Py_tp_new, any_new},           {Py_tp_dealloc, rlock_dealloc}, {Py_tp_repr, rlock_repr},
     {Py_tp_methods, rlock_methods},   {Py_tp_members, rlock_members}, {0, NULL},

@@ -13,6 +13,7 @@
 PyTypeObject *lwp_type;
 
 PyDoc_STRVAR(lwp_doc,
+"LWP(stack_size)\n--\n\n"
 "A kernel thread made by clone(2) on a stack and TLS block of our own.\n\n"
 "Made by runtime.scheduler.spawn().  A handle: dropping it lets the thread run on, its memory is recycled when it has ended.");
 

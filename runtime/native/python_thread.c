@@ -293,7 +293,17 @@ static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t f
     return self;
 }
 
-static PyType_Slot base_slots[] = {{Py_tp_init, base_init}, {0, NULL}};
+#if PY_VERSION_HEX >= 0x030e0000
+#define CONTEXT ", context=None"
+#else
+#define CONTEXT ""
+#endif
+PyDoc_STRVAR(base_doc, /* what inspect and help() say of Thread, whose __init__ this is */
+"ThreadBase(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None,\n"
+"           stack_size=None, flags=None, scheduler=None" CONTEXT ")\n--\n\n"
+"What of a Thread is made in C.");
+
+static PyType_Slot base_slots[] = {{Py_tp_doc, (void *)base_doc}, {Py_tp_init, base_init}, {0, NULL}};
 
 static PyType_Spec base_spec = {
     .name = "runtime.native.ThreadBase",

@@ -25,7 +25,7 @@ from .operations import Figures, Operation, Unavailable, WrongResult, operations
 
 __all__ = ["GREEN", "OURS", "Failed", "Result", "compare", "machine", "rounds"]
 
-OURS = ".ours"
+OURS = "...threading"
 GREEN = ".green"
 #: For libraries that don't have threading's names: what has, as far as it goes.
 STAND_INS = {"greenlet": ".greenlets", "gevent": ".gevents"}
