@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -280,15 +281,49 @@ def test_doctor_as_data() -> None:
     assert data["allowed"]["more"] == min(limit["more"] for limit in data["limits"] if limit["more"] is not None)
 
 
+def doctor(*options: str, columns: int = 80) -> list[str]:
+    """The lines that it prints."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    shown = subprocess.run(
+        [*LWP, "doctor", *options],
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    return shown.stdout.splitlines()
+
+
+def test_doctor_says_first_how_many_threads_fit() -> None:
+    first, second, *_ = doctor()
+    assert re.fullmatch(r"All checks passed; room for [\d,]+ threads more\.", first)
+    assert re.fullmatch(r"The first limit is .+ \(.+\)\.", second)
+
+
 def test_doctor_for_people() -> None:
     from runtime import limits, native
 
-    shown = execute(*LWP, "doctor").stdout
-    for name in [fact.name for fact in native.facts()] + [limit.name for limit in limits.limits()]:
+    shown, everything = "\n".join(doctor()), "\n".join(doctor("--all"))
+    for name in [limit.name for limit in limits.limits()]:
         assert name in shown
+        assert name in everything
     for feature in ("clone3", "pidfd for threads", "guard regions", "rseq", "private futex hash", "io_uring"):
         assert feature in shown
-    assert "threads more; the first limit is" in shown
+        assert feature in everything
+    for name in [fact.name for fact in native.facts()]:
+        assert name in everything
+    assert "pthread.stackblock" not in shown
+
+
+@pytest.mark.parametrize("options", [[], ["--all"]])
+def test_doctor_breaks_no_word_at_80_columns(options: list[str]) -> None:
+    narrow, wide = doctor(*options), doctor(*options, columns=1000)
+    assert max(map(len, narrow)) <= 80
+    # Numbers of what is in use may differ from one run to the next.
+    words = {word for line in narrow for word in line.split() if not any(c.isdigit() for c in word)}
+    known = {word for line in wide for word in line.split()}
+    assert {word for word in words - known if set(word) != {"─"}} == set()
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["tls"], ["demo", "tls"]])

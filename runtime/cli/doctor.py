@@ -8,14 +8,17 @@ import mmap
 import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import click
+from rich.table import Table
+from rich.text import Text
 
 from .. import limits, native, scheduler
 from . import version
 from ._options import Json, json_option
+from ._output import console, size, table
 
 __all__ = ["Feature", "doctor", "features"]
 
@@ -161,13 +164,51 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _number(value: int | None, none: str = "-") -> str:
-    return none if value is None else f"{value:,}"
+def _verdict(facts: list[native.Fact], allowed: tuple[int, limits.Limit] | None) -> Iterator[str]:
+    if allowed is None:
+        yield "All checks passed; no limit on threads is known here."
+    else:
+        yield f"All checks passed; room for {allowed[0]:,} threads more."
+        yield f"The first limit is {allowed[1].name} ({allowed[1].scope})."
+    yield f"{len(facts)} facts about glibc were found out and confirmed: --all shows them."
+
+
+def _facts(facts: list[native.Fact]) -> Table:
+    rows = table("about glibc", "value", "from: checked by", right=("value",), fixed=("about glibc", "value"))
+    for fact in facts:
+        value = f"{fact.value:,}" if abs(fact.value) < 1 << 32 else f"{fact.value:#x}"  # an address
+        rows.add_row(fact.name, value, f"{fact.source}: {fact.check}")
+    return rows
+
+
+def _limits(found: list[limits.Limit]) -> Table:
+    numbers = ("allows", "in use", "threads more")
+    rows = table("limit", *numbers, "counts", right=numbers, fixed=("limit", *numbers))
+
+    def shown(limit: limits.Limit, value: int | None, none: str = "-") -> str:
+        if value is None:
+            return none
+        return size(value) if limit.unit == "bytes" else f"{value:,}"
+
+    for limit in found:
+        more = "-" if limit.more is None else f"{limit.more:,}"
+        allows, used = shown(limit, limit.value, "any"), shown(limit, limit.used)
+        rows.add_row(limit.name, allows, used, more, f"{limit.unit}, {limit.scope}")
+    return rows
+
+
+def _features(tried: list[Feature]) -> Table:
+    rows = table("kernel feature", "here", "since", "good for", fixed=("kernel feature", "here", "since"))
+    for feature in tried:
+        here = Text("yes", style="green") if feature.works else Text("no", style="yellow")
+        rows.add_row(feature.name, here, feature.since, feature.meaning)
+    return rows
 
 
 @click.command(short_help="Say what this machine offers and allows.")
+@click.option("--all", "everything", is_flag=True, help="Each fact about glibc too, and what every try gave.")
 @json_option
-def doctor(json_to: Json | None) -> None:
+def doctor(everything: bool, json_to: Json | None) -> None:
     """Say what this machine offers, and how many threads it allows.
 
     What was found out about the C library and how each fact was checked; which kernel features are there,
@@ -188,53 +229,20 @@ def doctor(json_to: Json | None) -> None:
         if json_to.take(data):
             return
 
-    from rich import box
-    from rich.table import Table
-
-    from . import _output
-
-    console = _output.console(marked=True)
-
-    def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-        made = Table(
-            title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_header=any(columns)
-        )
-        for at, column in enumerate(columns):
-            fixed = at == 0 or column in right
-            made.add_column(column, justify="right" if column in right else "left", no_wrap=fixed, overflow="fold")
-        return made
-
-    shown = table("Versions", "", "")
-    for name, value in versions.items():
-        shown.add_row(name, value)
-    console.print(shown)
-
-    shown = table("Found out about glibc", "fact", "value", "from", "checked by", right=("value",))
-    for fact in facts:
-        value = f"{fact.value:,}" if abs(fact.value) < 1 << 32 else f"{fact.value:#x}"  # an address
-        shown.add_row(fact.name, value, fact.source, fact.check)
-    console.print(shown)
-
-    shown = table("Kernel features, tried out", "feature", "", "found", "good for", "since")
-    for feature in tried:
-        mark = "[green]yes[/]" if feature.works else "[yellow]no[/]"
-        shown.add_row(feature.name, mark, feature.found, feature.meaning, feature.since)
-    console.print(shown)
-
-    numbers = ("allows", "in use", "threads more")
-    shown = table("Limits", "limit", *numbers, "counts", right=numbers)
-    for limit in found:
-        counts = f"{limit.unit}, {limit.scope}"
-        shown.add_row(limit.name, _number(limit.value, "any"), _number(limit.used), _number(limit.more), counts)
-    console.print(shown)
+    out = console()
+    for line in _verdict(facts, allowed):
+        out.print(line)
+    out.print("\nruntime {runtime}, {python}, glibc {glibc}, Linux {kernel}, {machine}\n".format_map(versions))
+    out.print(_limits(found))
     for limit in found:
         if limit.note:
-            console.print(f"{limit.name}: {limit.note}.", highlight=False)
-    console.print(
-        f"Tasks now: {_number(tasks.process)} in this process, {_number(tasks.user)} of this user, "
-        f"{_number(tasks.machine)} on the machine."
-    )
-    if allowed:
-        console.print(f"Room for [bold]{allowed[0]:,}[/] threads more; the first limit is {allowed[1].name}.")
-    else:
-        console.print("No limit is known here.")
+            out.print(f"{limit.name}: {limit.note}.")
+    now = ["-" if count is None else f"{count:,}" for count in (tasks.process, tasks.user, tasks.machine)]
+    out.print("Tasks now: {} in this process, {} of this user, {} on the machine.\n".format(*now))
+    out.print(_features(tried))
+    for feature in tried:
+        if everything or not feature.works:
+            out.print(f"{feature.name}: {feature.found}.")
+    if everything:
+        out.print()
+        out.print(_facts(facts))
