@@ -16,7 +16,7 @@ HOOK = "lwp_runtime.pth"
 CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
 STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threads
 GREEN = "LWP_GREEN"  #: if set, their threads are green ones, on so many LWPs
-TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of those
+TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of those in seconds, 0: none; else it is install()'s
 
 
 def has_hook() -> bool:
@@ -37,6 +37,7 @@ def pass_on(stack_size: int | None, lwps: int = 0, time_slice: float | None = No
     """Has all Python processes that this one starts from now on, and theirs, run on the runtime.
 
     lwps: 0: each of their threads has an LWP of its own; more: they are green.
+    time_slice: 0: none; None: install()'s.
     """
     os.environ[CHILDREN] = "1"
     for name, value in ((STACK_SIZE, stack_size), (GREEN, lwps or None), (TIME_SLICE, time_slice)):
@@ -90,7 +91,8 @@ def _install() -> None:
         lwp_runtime.give_way()
         lwps, time_slice = (os.environ.get(name) for name in (GREEN, TIME_SLICE))
         if lwps:
-            patch.install(green=True, lwps=int(lwps), time_slice=float(time_slice) if time_slice else None)
+            given = {"time_slice": float(time_slice) or None} if time_slice else {}
+            patch.install(green=True, lwps=int(lwps), **given)
             streams.reopen_stdin()
         else:
             patch.install()

@@ -12,7 +12,11 @@ from .waits import waiting
 if TYPE_CHECKING:
     from .thread import Thread
 
-__all__ = ["Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
+__all__ = ["TIME_SLICE", "Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
+
+#: Seconds: of the scheduler that install(green=True) and `run --green` make, if they are not given another.  It is
+#: sys.getswitchinterval(), for which a thread that computes keeps the GIL from the others on stock threads.
+TIME_SLICE = 0.005
 
 yield_ = native.yield_
 sleep = native.sleep

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from . import native, scheduler, sync, thread
+from .green import TIME_SLICE
 from .scheduler import Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
@@ -133,16 +134,17 @@ def _modules() -> Iterator[ModuleType]:
             yield module
 
 
-def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = None) -> None:
+def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> None:
     """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
 
     green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
-    With one LWP and no time slice it is that of the calling thread, which ought to be the main one: they run while it
+    The LWPs are their own, and the calling thread stays what it is.
+    time_slice: None: with one LWP it is that of the calling thread, which ought to be the main one.  They run while it
     sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.blocking`):
-    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.
-    Else the calling thread stays what it is.
+    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.  A
+    thread that computes, or blocks in another call, keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one.
     """
@@ -152,7 +154,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = No
         return
     if lwps != 1 and not green:
         raise ValueError(f"lwps is for green threads, which were not asked for: {lwps}")
-    if time_slice is not None and not green:
+    if time_slice not in (None, TIME_SLICE) and not green:
         raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
     on = Scheduler(lwps, time_slice) if green else None
     if on:
@@ -197,7 +199,7 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = None) -> Iterator[None]:
+def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> Iterator[None]:
     """install() for the time of a `with`; if it was in force before, it stays."""
     before = is_installed()
     install(green=green, lwps=lwps, time_slice=time_slice)

@@ -96,8 +96,9 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        pytest.param((), ["True True 1"], id="one LWP"),
-        pytest.param(("--lwps", "3"), ["True False 4"], id="three LWPs"),
+        pytest.param(("--time-slice", "0"), ["True True 1"], id="one LWP"),
+        pytest.param(("--time-slice", "0", "--lwps", "3"), ["True False 4"], id="three LWPs"),
+        pytest.param((), ["True False 3", "True False 4"], id="default"),
         pytest.param(("--time-slice", "5"), ["True False 3", "True False 4"], id="time slice"),
     ],
 )
@@ -109,7 +110,7 @@ def test_green_children(options: tuple[str, ...], found: list[str], children: Pa
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("options", [(), ("--time-slice", "0.01")], ids=["one LWP", "time slice"])
+@pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["time slice", "one LWP"])
 def test_green_multiprocessing(method: str, options: tuple[str, ...], children: Path, installed: Environment) -> None:
     program = MULTIPROCESSING.format(method=method)
     (children / "child.py").write_text(GREEN_CHILD.replace("def look", "def count"))

@@ -207,6 +207,31 @@ def test_who_has_computed_comes_back_to_the_queue(child: Child) -> None:
     child(come_back)
 
 
+def test_one_that_was_held_off_yields_while_the_others_sleep(child: Child) -> None:
+    """It goes back to the queue from an LWP that isn't the runner's; that one sleeps, and has to be woken."""
+
+    def yields() -> None:
+        green, came = scheduler.Scheduler(time_slice=0.001), []
+        read, write = os.pipe()
+
+        def compute() -> None:
+            while not came:
+                pass
+            end = time.monotonic() + 0.05  # the other LWP goes to sleep
+            while time.monotonic() < end:
+                pass
+            scheduler.yield_()
+            os.write(write, b".")
+            print("went on")
+
+        green.spawn(os.read, read, 1)  # keeps its LWP
+        green.spawn(compute)
+        green.spawn(came.append, 1)
+        green.run()
+
+    assert child(yields, timeout=10).stdout == "went on\n"
+
+
 def test_all_kinds_of_waiting_beside_one_that_computes(child: Child) -> None:
     def wait() -> None:
         import select

@@ -43,7 +43,7 @@ def main() -> None:
     gate: Any = threading.Event() if options.threading else runtime.sync.Event()
     make: Callable[[], threading.Thread]
     if options.green:
-        runtime.install(green=True)
+        runtime.install(green=True, time_slice=None)
         gate = threading.Event()
     if options.threading or options.green:
         threading.stack_size(STACK)

@@ -44,7 +44,7 @@ class Program:
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
-    time_slice: float | None  #: seconds: Scheduler's
+    time_slice: float | None  #: seconds: Scheduler's; 0: it has none, None: install()'s
 
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
@@ -94,7 +94,8 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
     if children:
         pass_on(stack_size, lwps, time_slice)
-    patch.install(green=lwps > 0, lwps=lwps or 1, time_slice=time_slice)
+    given = {} if time_slice is None else {"time_slice": time_slice or None}
+    patch.install(green=lwps > 0, lwps=lwps or 1, **given)
     if lwps:
         from ..streams import reopen_stdin
 
@@ -353,10 +354,14 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
     return size
 
 
-def _seconds_from(least: float) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+def _seconds_from(
+    least: float, *others: float
+) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+    also = "".join(f"{other:g} or " for other in others)
+
     def checked(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-        if value is not None and not least <= value <= 1e6:  # NaN, too, is not
-            raise click.BadParameter(f"{value:g} is not a number of seconds from {least:g} to 1e6")
+        if value is not None and value not in others and not least <= value <= 1e6:  # NaN, too, is not
+            raise click.BadParameter(f"{value:g} is not {also}a number of seconds from {least:g} to 1e6")
         return value
 
     return checked
@@ -400,13 +405,13 @@ class _Run(click.Command):
     short_help="Run a program, its threads made here.",
 )
 @click.option("--green", is_flag=True, help="Green threads: on few LWPs, each runs while the others wait.")
-@click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="On how many: 1, the main thread's, or more.")
+@click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="On how many, at least.")
 @click.option(
     "--time-slice",
     type=float,
-    callback=_seconds_from(0.0001),  # as Scheduler has it
+    callback=_seconds_from(0.0001, 0),  # as Scheduler has it
     metavar="SECONDS",
-    help="One that computes for longer lets others have their turn.",
+    help="One that computes or blocks in C for longer lets others have their turn (default 0.005; 0: never).",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
@@ -468,10 +473,11 @@ def run(
     stack size from the environment (LWP_CHILDREN, LWP_GREEN ...), whatever their options, but for -S; not if they are
     given an environment without it, or belong to another Python installation.
 
-    --green puts all its threads on the main thread's LWP. They take turns where they wait: in locks, queues and the
-    like, join, time.sleep, sockets, pipes, standard input, select, subprocess. What else waits, or computes, holds all
-    up. With --lwps 2 or more they are on LWPs of their own, one at a time; when the one doesn't get on, another takes
-    over. With --time-slice too, and as many are made as threads don't get on for longer than that.
+    --green puts the threads that it starts on few LWPs, and switches between them in user space where they wait: in
+    locks, queues and the like, join, time.sleep, sockets, pipes, standard input, select, subprocess. One that computes
+    or waits in C code for longer than the time slice keeps its LWP, and the others go on on another: there are two, or
+    --lwps N, and one for each thread that does so at the same time. With --time-slice 0 and one LWP, that is the main
+    thread's, which takes turns with the others: what computes or waits in C code holds all up.
 
     --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
     for the network, a child process or a long sleep stands still too.  Forked children are not watched.

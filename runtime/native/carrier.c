@@ -280,8 +280,10 @@ void carry(struct carrier *c)
         green_switch(s, &c->base, to);
         park_light_lock(&s->lock);
         s->out--;
-        if (s->runner != c && s->out == 0 && carrier_rouse(s))
-            carrier_wake(s); /* it may be stuck now */
+        /* The runner may sleep, and what comes back from here without being woken is one that has yielded: that is in the queue now.
+         * Or the last has ended who could have let another go on, so that it is stuck. */
+        if (s->runner != c && (s->head || s->out == 0) && carrier_rouse(s))
+            carrier_wake(s);
         if (c->chosen)
             break;
     }

@@ -77,8 +77,9 @@ int python_provide(struct scheduler *scheduler)
     return error;
 }
 
-/* Sees to it that its threads can run: until stop_running().  *lent: the caller's LWP is.  -1 with an exception. */
-static int begin_running(struct scheduler *scheduler)
+/* From now on its threads run, on the caller's LWP or on its own, those that are given to it: until stop_running().  -1 with an
+ * exception. */
+static int begin_serving(struct scheduler *scheduler)
 {
     int error = scheduler_own_lwps(scheduler) ? scheduler_serve(scheduler) : scheduler_attach(scheduler);
 
@@ -87,6 +88,15 @@ static int begin_running(struct scheduler *scheduler)
                                                            : "the calling thread is on a scheduler itself");
         return -1;
     }
+    return 0;
+}
+
+static int begin_running(struct scheduler *scheduler)
+{
+    int error;
+
+    if (begin_serving(scheduler) < 0)
+        return -1;
     if (!scheduler_own_lwps(scheduler) || !(error = python_provide(scheduler)))
         return 0;
     scheduler_stop(scheduler);
@@ -134,10 +144,11 @@ static PyObject *scheduler_run(PyObject *op, PyObject *unused)
     return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* Its own LWPs are made by who starts the first thread, and have their signal mask from that one, as a stock thread would. */
 static PyObject *scheduler_lend(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    return begin_running(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
+    return begin_serving(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
