@@ -196,6 +196,44 @@ def test_reader_that_leaves(tmp_path: Path) -> None:
     assert shown.returncode == 1
 
 
+# ---- completion by the shell ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["st"], ["plain,stress"]),
+        (["bench", "lock-p"], ["plain,lock-pair"]),
+        (["bench", "lock-pair", "barr"], ["plain,barrier"]),
+        (["stress", "--only", "timer"], ["plain,timers"]),
+        (["stress", "--only", "lock,for"], ["plain,lock,fork-handler", "plain,lock,fork-signals"]),
+        (["demo", "cr"], ["plain,createthread"]),
+        (["run", "ser"], ["file,ser"]),
+        (["run", "--stack-size", "256K", "server.py", "da"], ["file,da"]),
+        (["run", "--gre"], ["plain,--green"]),
+    ],
+    ids=str,
+)
+def test_completion(words: list[str], offered: list[str]) -> None:
+    program = "import sys; sys.argv[0] = 'lwp'; from runtime.cli import main; sys.exit(main())"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    shown = subprocess.run(
+        [sys.executable, "-c", program],
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+            "_LWP_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(["lwp", *words]),
+            "COMP_CWORD": str(len(words)),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shown.stderr == ""
+    assert shown.stdout.splitlines()[: len(offered)] == offered
+
+
 # ---- --json --------------------------------------------------------------------------------------------------------
 
 WITH_JSON = [

@@ -17,13 +17,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import lwp_runtime
 
 from ..children import has_hook, pass_on
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["Program", "run"]
 
@@ -382,6 +385,13 @@ def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) 
     return value
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: the names of files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
@@ -445,7 +455,13 @@ class _Run(click.Command):
 )
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
-@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]")
+@click.argument(
+    "args",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=_complete,
+    metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]",
+)
 def run(
     green: bool,
     lwps: int | None,

@@ -31,6 +31,12 @@ def _chosen(names: tuple[str, ...], known: list[Operation]) -> set[str]:
     return {row for meant in found.values() for row in meant} if names else set(rows)
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: operations, and what comes before the dash of several."""
+    rows = [row.name for operation in operations(True) for row in operation.rows]
+    return sorted({name for row in rows for name in (row, row.partition("-")[0]) if name.startswith(incomplete)})
+
+
 def _check_modules(modules: tuple[str, ...]) -> None:
     for name in modules:
         try:
@@ -81,7 +87,7 @@ def _measure(
 
 
 @click.command(short_help="Measure threads and primitives against threading's.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete)
 @click.option("--quick", is_flag=True, help="Fewer rounds, and 1,000 threads at once instead of 10,000: a minute.")
 @click.option(
     "--vs",

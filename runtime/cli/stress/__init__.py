@@ -66,6 +66,13 @@ def _chosen(only: str | None) -> list[Mix]:
     return found
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: mixes and themes, behind those that stand before the last comma."""
+    before, comma, begun = incomplete.rpartition(",")
+    names = {name for mix in load().values() for name in (mix.name, mix.theme)}
+    return [before + comma + name for name in sorted(names) if name.startswith(begun)]
+
+
 def _list() -> None:
     from .._output import console, table
 
@@ -103,7 +110,9 @@ def round_seed(seed: int, number: int) -> int:
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="S", help="Of the random numbers; another each time if not given."
 )
-@click.option("--only", metavar="NAMES", help="Only these mixes or themes, separated by commas.")
+@click.option(
+    "--only", shell_complete=_complete, metavar="NAMES", help="Only these mixes or themes, separated by commas."
+)
 @json_option
 @click.option(
     "--patience",
