@@ -63,19 +63,11 @@ _after_paths = _AfterPaths()
 
 def begin() -> None:
     """Puts the runtime under this process, which is just starting, as soon as everything can be imported."""
+    from .interpreters import in_main
+
     # In a virtual environment `site` executes each hook twice; and in each subinterpreter, which are not for us.
-    if _after_paths not in sys.meta_path and _in_main_interpreter():
+    if _after_paths not in sys.meta_path and in_main():
         sys.meta_path.insert(0, _after_paths)
-
-
-def _in_main_interpreter() -> bool:
-    if sys.version_info >= (3, 12):
-        import _thread
-
-        return bool(_thread._is_main_interpreter())  # type: ignore[attr-defined]
-    import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
-
-    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def _install() -> None:

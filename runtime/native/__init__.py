@@ -9,6 +9,8 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ..interpreters import in_main
+
 if not sys.platform.startswith("linux"):
     raise ImportError(f"runtime works on Linux only (clone, futex); this is {sys.platform}")
 try:
@@ -37,6 +39,8 @@ def _why_not_built() -> str:
 
 if find_spec("._core", __name__) is None:
     raise ImportError(_why_not_built())
+if not in_main():
+    raise ImportError("runtime works in the main interpreter only: its C core can't serve a subinterpreter beside it")
 
 from . import _core  # noqa: E402  # once it is there
 

@@ -136,7 +136,7 @@ static void run_python(void *arg)
     if (boot->lwp->green.scheduler && !green_may_start())
         return; /* the interpreter may be gone, and what it would run with it */
     complete_state(tstate, boot->lwp);
-    python_chunk_at(boot->lwp->context->room);
+    python_chunk_at(boot->lwp->context->room, tstate);
     boot->stage = STARTED;
     started_one();
     STEP(STEP_PYTHON, tstate, 0);

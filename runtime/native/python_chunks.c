@@ -10,12 +10,18 @@
 
 enum { CHUNK = 16 * 1024, PAGE = 4096 };
 
-static PyObjectArenaAllocator below;
-static __thread void *room; /* not given out yet */
+#if PY_VERSION_HEX < 0x030d0000
+#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
+#endif
 
-void python_chunk_at(void *place)
+static PyObjectArenaAllocator below;
+static __thread void *room;           /* not given out yet */
+static __thread PyThreadState *owner; /* ... and for this one's frames only */
+
+void python_chunk_at(void *place, PyThreadState *tstate)
 {
     room = place;
+    owner = tstate;
 }
 
 static void *allocate(void *unused, size_t size)
@@ -23,7 +29,8 @@ static void *allocate(void *unused, size_t size)
     void *chunk = room;
 
     (void)unused;
-    if (size != CHUNK || !chunk)
+    /* A thread may make other PyThreadStates, as those of subinterpreters are, and leave them behind at its end. */
+    if (size != CHUNK || !chunk || PyThreadState_GetUnchecked() != owner)
         return below.alloc(below.ctx, size);
     room = NULL; /* only the first chunk stays as long as the thread */
     return chunk;

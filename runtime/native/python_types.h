@@ -92,9 +92,9 @@ int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);
 int python_add_green(PyObject *module);
 
-/* python_chunks.c: where the frames of our threads lie.  python_chunk_at() is for the calling thread, NULL: anywhere. */
+/* python_chunks.c: where the frames of our threads lie.  python_chunk_at() is for the calling thread's state, NULL: anywhere. */
 void python_keep_chunks(void);
-void python_chunk_at(void *place);
+void python_chunk_at(void *place, PyThreadState *tstate);
 
 /* python_entrance.c: takes the GIL, in a thread that begins and was announced before clone.  Announcing tells whether so many are
  * on the way that the start should wait until its thread has begun; it is revoked when there will be no thread. */

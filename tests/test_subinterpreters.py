@@ -1,0 +1,214 @@
+"""Subinterpreters beside the runtime: it can't be imported there, and what it does to the process leaves them alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+import pytest
+from conftest import Child
+
+import runtime
+from runtime import scheduler, sync
+from runtime.scheduler import spawn
+
+HELPERS = '''
+try:
+    import _interpreters as api
+except ImportError:
+    import _xxsubinterpreters as api
+
+def creator(own_gil):
+    """Makes a new interpreter, without any Python between, and returns its id."""
+    if sys.version_info >= (3, 13):
+        return functools.partial(api.create, "isolated" if own_gil else "legacy")
+    return functools.partial(api.create, isolated=own_gil and sys.version_info >= (3, 12))
+
+def execute(interpreter, code):
+    """Runs it there; what it raises is raised here."""
+    if sys.version_info < (3, 13):
+        api.run_string(interpreter, code)
+    elif (failed := api.exec(interpreter, code)) is not None:
+        raise RuntimeError(failed.formatted)
+
+PROGRAM = """
+import os, sys, threading
+assert "runtime.native" not in sys.modules
+assert (threading.Thread.start.__module__, type(threading.Lock()).__module__) == ("threading", "_thread")
+def deep(n):
+    return n and deep(n - 1)
+def work(n):
+    with lock:
+        seen.append(deep(n))
+lock, seen = threading.Lock(), []
+for _ in range(3):
+    threads = [threading.Thread(target=work, args=(500,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    work(500)
+    for thread in threads:
+        thread.join()
+assert seen == [0] * 15
+try:
+    from runtime import Thread
+except ImportError as error:
+    assert "main interpreter only" in str(error), error
+else:
+    raise AssertionError("imported")
+"""
+'''
+
+
+@pytest.fixture
+def program(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which a child program can import the above."""
+    folder = tmp_path_factory.mktemp("helpers")
+    (folder / "subinterpreters.py").write_text("import functools, sys\n" + HELPERS)
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+
+def in_another_interpreter(first: str, own_gil: bool) -> None:
+    """A program that uses the runtime in the main interpreter and tries to in others."""
+    from subinterpreters import PROGRAM, creator, execute
+
+    if first == "main":
+        runtime.install()
+    for _ in range(3):
+        interpreter = creator(own_gil)()
+        execute(interpreter, PROGRAM)
+        if first != "main":
+            runtime.install()
+        seen: list[int] = []
+        threads = [threading.Thread(target=seen.append, args=(n,)) for n in range(10)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        assert seen == list(range(10))
+    assert scheduler.statistics().started == 30
+    print("done")
+
+
+@pytest.mark.parametrize("own_gil", [False, True])
+@pytest.mark.parametrize("first", ["main", "another"])
+def test_it_is_refused_there_and_the_main_interpreter_goes_on(
+    first: str, own_gil: bool, child: Child, program: dict[str, str]
+) -> None:
+    assert child(in_another_interpreter, first, own_gil, env=program).stdout == "done\n"
+
+
+def in_a_thread_of(kind: str, own_gil: bool) -> None:
+    """A thread makes an interpreter, runs in it and ends it; meanwhile others do the same, and some compute."""
+    from subinterpreters import PROGRAM, api, creator, execute
+
+    def work() -> None:
+        for _ in range(2):
+            interpreter = creator(own_gil)()
+            execute(interpreter, PROGRAM)
+            assert threading.current_thread().is_alive()
+            assert threading.get_native_id() == threading.current_thread().native_id
+            with lock:  # ours, after the thread has been in another interpreter
+                done.append(threading.current_thread())
+            api.destroy(interpreter)
+
+    def deep(n: int) -> int:
+        return n and deep(n - 1)
+
+    def compute() -> None:
+        while len(done) < 6 and not failed:
+            deep(300)
+
+    failed: list[Any] = []
+    threading.excepthook = failed.append
+    runtime.install(green=kind == "green")
+    lock, done = threading.Lock(), []
+    make: Any = runtime.Thread if kind == "ours" else threading.Thread
+    workers = [make(target=work) for _ in range(3)]
+    threads = workers + [make(target=compute) for _ in range(2 if kind != "green" else 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    assert {done.count(thread) for thread in workers} == {2}
+    print("done")
+
+
+@pytest.mark.parametrize("own_gil", [False, True])
+@pytest.mark.parametrize("kind", ["ours", "installed", "green"])
+def test_a_thread_goes_into_another_interpreter_and_comes_back(
+    kind: str, own_gil: bool, child: Child, program: dict[str, str]
+) -> None:
+    assert child(in_a_thread_of, kind, own_gil, env=program).stdout == "done\n"
+
+
+def leaves_one_behind(own_gil: bool) -> None:
+    """Its first frames are those of the interpreter that it makes: called from C, it has none of its own before."""
+    import itertools
+
+    from subinterpreters import api, creator, execute
+
+    def deep(n: int) -> int:
+        return n and deep(n - 1)
+
+    def compute() -> None:
+        begun.release()
+        while not over:
+            deep(100)
+
+    before = set(map(str, api.list_all()))
+    made: list[Any] = []
+    spawn(made.extend, (itertools.starmap(creator(own_gil), [()]),)).join()
+    assert len(made) == 1
+    assert str(made[0]) not in before
+
+    sys.setswitchinterval(1e-5)
+    over, begun = False, sync.Semaphore(0)
+    threads = [runtime.Thread(target=compute) for _ in range(4)]
+    for thread in threads:  # one of them has the memory of the thread that has ended
+        thread.start()
+    for _ in threads:
+        begun.acquire()
+    for _ in range(50):
+        execute(made[0], "def deep(n):\n    return n and deep(n - 1)\nfor _ in range(20):\n    deep(100)")
+    over = True
+    for thread in threads:
+        thread.join()
+    api.destroy(made[0])
+    print("done")
+
+
+@pytest.mark.parametrize("own_gil", [False, True])
+def test_an_interpreter_outlives_the_thread_that_has_made_it(
+    own_gil: bool, child: Child, program: dict[str, str]
+) -> None:
+    assert child(leaves_one_behind, own_gil, env=program).stdout == "done\n"
+
+
+def imported_again() -> None:
+    """Dropped from sys.modules and imported again: types and functions are the same, and both copies work."""
+    runtime.install()
+    threads: list[Any] = [threading.Thread, runtime.Thread]
+    for _ in range(3):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "runtime"]:
+            del sys.modules[name]
+        import runtime as new
+
+        threads.append(new.Thread)
+    assert len(set(threads)) == 5
+    seen: list[bytes] = []
+    for _ in range(50):
+        for cls in threads:
+            thread = cls(target=lambda: seen.append(bytes(100)))
+            thread.start()
+            thread.join()
+    assert len(seen) == 250
+    from runtime.native import LWP
+
+    assert issubclass(scheduler.LWP, LWP)
+    print("done")
+
+
+def test_imported_again_it_is_the_same(child: Child) -> None:
+    assert child(imported_again).stdout == "done\n"
