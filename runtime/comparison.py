@@ -196,7 +196,7 @@ class _Pair:
                 return f"{whose}: addresses in writable memory"
         libc = lib.glibc.libc_block <= offset < lib.glibc.libc_block + lib.glibc.libc_block_size
         if libc and not name and all(self.is_zero_or_data(value) or value == self.initial(offset) for value in (a, b)):
-            return "the C library's, set when first needed; a block that served before has it from the last thread"
+            return "the C library's, set when first needed; malloc's stays in a block from one thread to the next"
         return ""
 
     def module_at(self, offset: int) -> Module | None:

@@ -328,11 +328,11 @@ class NativeHelper:
             paths.append(str(path))
         return paths
 
-    def cxx(self) -> str:
-        """The C++ library; the test is skipped when there is no C++ compiler."""
+    def cxx(self, source: str = "tls_destructor.cpp") -> str:
+        """A C++ library; the test is skipped when there is no C++ compiler."""
         if not (compiler := shutil.which("c++") or shutil.which("g++")):
             pytest.skip("no C++ compiler")
-        return str(self._compile("tls_destructor.cpp", compiler=compiler))
+        return str(self._compile(source, compiler=compiler))
 
     def modules(self) -> dict[int, TlsModule]:
         """Every loaded module with thread-local storage, by module id."""

@@ -98,7 +98,8 @@ struct glibc_fact { const char *name; long value; size_t size; int source; const
 struct glibc {
     const char *version;
     size_t pthread_size, static_size, static_align, libc_module, libc_block_size, rseq_size;
-    ptrdiff_t resp, rseq, libc_block;
+    ptrdiff_t resp, rseq, libc_block, libc_kept[8];
+    int libc_kept_count;
     const struct glibc_fact *facts;
     int fact_count;
     ...;

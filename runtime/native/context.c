@@ -266,6 +266,21 @@ struct loading {
     size_t generation, skipped, blocks;
 };
 
+/* libc's own block, when a thread has used it.  Whatever is not kept is the last thread's alone: also its list of C++ destructors,
+ * to which a destructor of a pthread key may have added when the list had been run (life.c, wind_up()). */
+static void renew_libc(struct context *c, const struct glibc_module *module)
+{
+    char *block = block_of(c, module);
+    void *kept[sizeof glibc.libc_kept / sizeof *glibc.libc_kept];
+
+    for (int i = 0; i < glibc.libc_kept_count; i++)
+        kept[i] = *(void **)(c->tp + glibc.libc_kept[i]);
+    memcpy(block, module->image, module->image_size);
+    memset(block + module->image_size, 0, module->size - module->image_size);
+    for (int i = 0; i < glibc.libc_kept_count; i++)
+        *(void **)(c->tp + glibc.libc_kept[i]) = kept[i];
+}
+
 static void load_module(const struct glibc_module *module, void *closure)
 {
     struct loading *loading = closure;
@@ -281,8 +296,10 @@ static void load_module(const struct glibc_module *module, void *closure)
     char *block = block_of(loading->context, module);
     loading->dtv[module->id].block.value = block;
     loading->blocks++;
-    if (module->id == glibc.libc_module && loading->context->used == USED)
+    if (module->id == glibc.libc_module && loading->context->used == USED) {
+        renew_libc(loading->context, module);
         return;
+    }
     /* The rest of the block is zero already, and must not be zeroed here: the linker may have written it since. */
     memcpy(block, module->image, module->image_size);
 }

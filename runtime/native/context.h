@@ -13,10 +13,11 @@
  * Mappings are made side by side with the same protection, and guards by MADV_GUARD_INSTALL, so the kernel merges them into
  * few areas: vm.max_map_count doesn't limit the number of threads.
  *
- * A context is never unmapped: it is recycled with libc's own TLS block and the tail of struct pthread as the last thread left
- * them.  They hold what only the hidden __libc_thread_freeres could free: malloc's tcache and arena, getrandom's state,
- * buffers of strerror and strsignal.  The next thread goes on using them, so memory stays at what the most threads at once
- * needed. */
+ * A context is never unmapped: it is recycled, its TLS and struct pthread laid out afresh for each thread.  What stays is what only
+ * the hidden __libc_thread_freeres could free: in libc's own TLS block malloc's tcache and arena, in the tail of struct
+ * pthread getrandom's state and the buffers of strerror and strsignal.  The next thread goes on using them, so memory
+ * stays at what the most threads at once needed.  The ctype tables stay too, so that a signal handler finds some before the thread
+ * has asked for its own. */
 #ifndef RUNTIME_CONTEXT_H
 #define RUNTIME_CONTEXT_H
 
@@ -32,7 +33,7 @@ struct context {
     char *block_low, *block_high; /* static TLS, TCB and struct pthread */
     char *tp, *pthread;
     struct __res_state resolver;  /* what libc's __resp points at in this thread */
-    enum { BLANK, USED, VANISHED } used; /* USED: libc's block is to be kept.  VANISHED: its thread was lost in a fork */
+    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to be kept.  VANISHED: its thread was lost in a fork */
     void *signal_stack;           /* see context_signal_stack() */
     char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one: its things may be there */
 };

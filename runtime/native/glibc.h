@@ -76,8 +76,10 @@ struct glibc {
     /* the static TLS block */
     size_t static_size, static_align; /* static_size counts as _dl_get_tls_static_info does, see context.c */
     size_t libc_module;               /* module id of libc.so.6 */
-    ptrdiff_t libc_block;             /* from tp to its block ... */
-    size_t libc_block_size;           /* ... which outlives a thread, see context.h */
+    ptrdiff_t libc_block;             /* from tp to its block */
+    size_t libc_block_size;
+    ptrdiff_t libc_kept[8];           /* from tp to the words of it that outlive a thread, see context.h */
+    int libc_kept_count;
     ptrdiff_t resp;                   /* from tp to libc's __resp, the pointer to the resolver's state of this thread */
     ptrdiff_t rseq;                   /* from tp to the area for restartable sequences */
     size_t rseq_size;                 /* 0: this glibc or its tunables don't register rseq */

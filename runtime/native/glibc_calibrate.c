@@ -64,6 +64,7 @@ static void list_facts(void)
     fact("link_map.l_tls_initimage", (long)linker.map_image, GLIBC_LINKER, "PT_TLS of every module");
     fact("libc's module id", (long)glibc.libc_module, GLIBC_LINKER, "errno lies in its block; its DTV entry agrees");
     fact("tp to libc's block", (long)glibc.libc_block, GLIBC_LINKER, "errno and __resp lie inside");
+    fact("libc's words that stay", glibc.libc_kept_count, GLIBC_PROBE, "malloc's are the same in both probes; ctype's lie inside");
     fact("tp to __resp", (long)glibc.resp, GLIBC_SYMBOL, "inside static TLS");
     fact("tp to rseq area", (long)glibc.rseq, GLIBC_SYMBOL, "cpu_id is valid in both probes");
     fact("rseq size", (long)glibc.rseq_size, GLIBC_SYMBOL, "0 means not registered");

@@ -4,6 +4,7 @@
 #include "arch/arch.h"
 #include "park.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -28,6 +29,9 @@ struct probe {
     int rseq_cpu;
     void *frame;              /* a cleanup frame that was registered meanwhile */
     const char *tcb;          /* arch_tcb_check()'s word on it */
+    char *libc;               /* libc's TLS block as the thread found it */
+    ptrdiff_t malloc_words[4]; /* from tp to those of it that malloc has changed */
+    int malloc_count;
     char *local;
     atomic_int phase;         /* 1: examined, 2: go and make a thread, 3: made */
     int error;
@@ -36,6 +40,25 @@ struct probe {
 static void *do_nothing(void *unused)
 {
     return unused;
+}
+
+/* Where malloc has its two words for each thread, the tcache and the arena: they are what the first call changes in libc's block. */
+static void find_malloc_words(struct probe *p)
+{
+    enum { WORD = sizeof(void *) };
+    char *block = (char *)arch_thread_pointer() + glibc.libc_block;
+    int saved = errno;
+
+    memcpy(p->libc, block, glibc.libc_block_size);
+    void *volatile some = malloc(100); /* volatile: else the compiler leaves it out */
+    free(some);
+    errno = saved;
+    for (size_t at = 0; at + WORD <= glibc.libc_block_size; at += WORD)
+        if (memcmp(p->libc + at, block + at, WORD) != 0) {
+            if (p->malloc_count < (int)(sizeof p->malloc_words / sizeof *p->malloc_words))
+                p->malloc_words[p->malloc_count] = glibc.libc_block + (ptrdiff_t)at;
+            p->malloc_count++;
+        }
 }
 
 static void *probe_main(void *arg)
@@ -48,6 +71,7 @@ static void *probe_main(void *arg)
         void *pending;
     } *head = NULL;
 
+    find_malloc_words(p); /* first: before the thread has used it */
     p->self = (void *)pthread_self();
     p->tid = gettid();
     p->local = &local;
@@ -83,7 +107,8 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
     int error;
 
     p->copy = malloc(glibc.pthread_size);
-    if (!p->copy)
+    p->libc = malloc(glibc.libc_block_size);
+    if (!p->copy || !p->libc)
         return glibc_refuse("no memory for the probe");
     pthread_attr_init(&attr);
     if (own_stack) {
@@ -267,6 +292,28 @@ static int find_robust_head(struct probe *p)
     return glibc_refuse("robust_head: get_robust_list(2) tells of none, and no empty list lies behind tid");
 }
 
+/* What stays in libc's block from one thread of a context to the next: malloc's words, and the ctype tables. */
+static int find_kept_words(const struct probe *own, const struct probe *other)
+{
+    char *tp = arch_thread_pointer();
+    const ptrdiff_t tables[] = {(char *)__ctype_b_loc() - tp, (char *)__ctype_tolower_loc() - tp, (char *)__ctype_toupper_loc() - tp};
+    int count = own->malloc_count;
+
+    if (count > (int)(sizeof own->malloc_words / sizeof *own->malloc_words) || other->malloc_count != count
+        || memcmp(own->malloc_words, other->malloc_words, (size_t)count * sizeof *own->malloc_words) != 0)
+        return glibc_refuse("libc's TLS block: malloc changes %d words of it in one thread, %d in another, or others", count,
+                            other->malloc_count);
+    glibc.libc_kept_count = 0;
+    for (int i = 0; i < count; i++)
+        glibc.libc_kept[glibc.libc_kept_count++] = own->malloc_words[i];
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        if (tables[i] < glibc.libc_block || tables[i] >= glibc.libc_block + (ptrdiff_t)glibc.libc_block_size)
+            return glibc_refuse("libc's TLS block: a ctype table is at tp%+td, outside", tables[i]);
+        glibc.libc_kept[glibc.libc_kept_count++] = tables[i];
+    }
+    return 0;
+}
+
 static int examine(struct probe *own, struct probe *other, int minor)
 {
     struct probe *both[] = {own, other};
@@ -304,7 +351,8 @@ static int examine(struct probe *own, struct probe *other, int minor)
     if (glibc.robust_head < glibc.tid || glibc.robust_head - glibc.tid > 64 || glibc.cancelhandling < glibc.robust_head)
         return glibc_refuse("tid, robust_head and cancelhandling are at %zu, %zu, %zu: not in that order", glibc.tid,
                             glibc.robust_head, glibc.cancelhandling);
-    if (find_stack_fields(own, other) || find_user_stack(own, other) || find_joinstate(own, other, minor))
+    if (find_stack_fields(own, other) || find_user_stack(own, other) || find_joinstate(own, other, minor)
+        || find_kept_words(own, other))
         return -1;
     find_for_inspection(own, other);
     return 0;
@@ -389,6 +437,8 @@ int glibc_probe(int minor)
         result = glibc_refuse("__libc_single_threaded is still set after a thread was made");
     free(own.copy);
     free(other.copy);
+    free(own.libc);
+    free(other.libc);
     if (own.stack)
         munmap(own.stack, PROBE_STACK);
     return result;

@@ -82,8 +82,8 @@ static void tidy_libc(struct context *context)
         res_nclose(&context->resolver);
         memset(&context->resolver, 0, sizeof context->resolver);
     }
-    errno = 0;
-    h_errno = 0;
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL); /* to 2.35 these two lie in the tail of struct pthread */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 }
 
 static void wind_up(struct lwp *me)
@@ -91,6 +91,9 @@ static void wind_up(struct lwp *me)
     struct context *context = me->context;
 
     lwp_say_begun(me); /* pthread_exit may have come before */
+    /* In this order, as start_thread() (nptl/pthread_create.c).  A C++ thread_local that is touched first by the destructor of a key
+     * is never destroyed, and its library stays loaded: so it is in glibc's threads.  To destroy it here would be to do so when the
+     * data of all keys is gone, which programs for glibc have never met. */
     glibc.call_tls_dtors();
     run_key_destructors(context->pthread);
     tidy_libc(context);
