@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from . import native, scheduler, sync, thread
@@ -38,6 +38,10 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     return lwp.ident
 
 
+def _is_builtin(function: Any) -> bool:
+    return type(function) is BuiltinFunctionType
+
+
 _stock_count = _thread._count
 
 
@@ -46,7 +50,7 @@ def _count() -> int:
     return _stock_count() + native.running()
 
 
-thread.known_starters.add(_start_new_thread)
+thread.our_starters.add(_start_new_thread)
 
 
 def _init(
@@ -99,8 +103,12 @@ _METHODS: dict[str, Any] = {
 
 #: For each thing of threading's or _thread's: what stands in for it.
 _STAND_INS: list[tuple[Any, Any]] = [
-    (_thread.start_new_thread, _start_new_thread),
-    (_thread.start_new, _start_new_thread),
+    # Not those of a debugger: it wants to make the threads itself, and still calls the builtin ones.
+    *(
+        (starter, _start_new_thread)
+        for starter in (_thread.start_new_thread, _thread.start_new)
+        if _is_builtin(starter)
+    ),
     (_thread._count, _count),
     (_thread.allocate_lock, sync.Lock),
     (_thread.LockType, sync.LockType),

@@ -11,9 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import native, scheduler
+from . import bootstrap, native, scheduler
 from .scheduler import LWP, Scheduler
 from .sync import Event
 
@@ -24,20 +25,24 @@ _private: Any = threading
 _HANDLES = hasattr(_thread, "_ThreadHandle")  # 3.13 on; before, a lock that is released with the thread state
 _HANDLE = "_handle" if sys.version_info < (3, 14) else "_os_thread_handle"
 
+_names = vars(threading)
 _STARTER = "_start_joinable_thread" if _HANDLES else "_start_new_thread"
 
 stock_start = threading.Thread.start
 _stock_join = threading.Thread.join
 _stock_is_alive = threading.Thread.is_alive
 
-#: What may stand at threading's private name for "make a thread" without having a say: threading's own and patch.py's.
-#: Anything else was put there by somebody who wants to make the threads himself, as debuggers do.
-known_starters = {getattr(_private, _STARTER)}
+#: patch.py's, for threading's private name for "make a thread".
+our_starters: set[Any] = set()
 
 
 def is_started_by_others() -> bool:
-    """Whether threading's threads are not ours to make."""
-    return getattr(_private, _STARTER) not in known_starters
+    """Whether threading's threads are not ours to make: somebody wants to make them himself, as debuggers do.
+
+    CPython's builtin function has no say.  What stood there when we were imported may have: a debugger comes first.
+    """
+    starter = _names[_STARTER]
+    return type(starter) is not BuiltinFunctionType and starter not in our_starters
 
 
 current_thread = native.current_thread
@@ -196,7 +201,7 @@ class _Derived:
 
 #: What a class of threads needs for those that native.thread_make() has made.
 derived: dict[str, Any] = {
-    "_lwp": "made by threading",  # if a thread has nothing else there: see native/python_thread.c
+    "_lwp": bootstrap.MADE_BY_THREADING,  # if a thread has nothing else there: see native/python_thread.c
     "_lwp_stack_size": None,
     "_lwp_flags": None,
     "_lwp_scheduler": None,
@@ -208,6 +213,8 @@ derived: dict[str, Any] = {
     "_native_id": _Derived(_native_id),
     # One serves all: it asks for threading.excepthook when it is called; what it keeps is for the program's end.
     "_invoke_excepthook": staticmethod(_private._make_invoke_excepthook()),
+    "_bootstrap": bootstrap.bootstrap,
+    "_bootstrap_inner": bootstrap.bootstrap_inner,
 }
 if _HANDLES:
     derived[_HANDLE] = _Derived(_handle)
@@ -279,6 +286,11 @@ def _adopt(thread: Any) -> None:
     thread._ident = thread._lwp = None
 
 
+def _has_options(thread: Any) -> bool:
+    """Whether nobody else can make it."""
+    return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is None)
+
+
 def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None) -> None:
     if stack_size is not None:
         thread._lwp_stack_size = scheduler.stack_size_or_default(stack_size)
@@ -330,7 +342,10 @@ class Thread(native.ThreadBase, threading.Thread):
 
         RuntimeError: started before, or no thread can be made: its cause names the limit, and nothing has changed.
         """
-        start(self, False)
+        if is_started_by_others() and not _has_options(self):
+            stock_start(self)
+        else:
+            start(self, False)
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until the kernel says that the thread has ended, or for so many seconds; is_alive() tells which.

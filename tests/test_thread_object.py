@@ -13,7 +13,7 @@ import pytest
 from conftest import Child
 
 import runtime
-from runtime import sync
+from runtime import scheduler, sync
 
 
 def work(*args: Any) -> None: ...
@@ -172,6 +172,68 @@ def no_descriptors() -> None:
 
 def test_the_class_leaves_name_and_ident_to_the_thread(child: Child) -> None:
     child(no_descriptors)
+
+
+def overridden_frames() -> None:
+    class Inner(runtime.Thread):
+        def _bootstrap_inner(self) -> None:
+            seen.append("inner")
+            super()._bootstrap_inner()
+
+    class Outer(Inner):
+        def _bootstrap(self) -> None:
+            seen.append("outer")
+            super()._bootstrap()
+
+    seen: list[str] = []
+    for kind, expected in ((runtime.Thread, []), (Inner, ["inner"]), (Outer, ["outer", "inner"])):
+        thread = kind(target=lambda: seen.append("target"))
+        thread.start()
+        thread.join()
+        assert seen == [*expected, "target"], seen
+        assert not thread.is_alive()
+        seen.clear()
+
+
+def test_a_class_may_override_the_outermost_frames(child: Child) -> None:
+    child(overridden_frames)
+
+
+def threads_of_others() -> None:
+    """A debugger makes them, or they began before install() or after uninstall()."""
+    starter = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+    made: list[Any] = []
+
+    def another(*args: Any, **kwargs: Any) -> Any:
+        made.append(args)
+        return before(*args, **kwargs)
+
+    before: Any = getattr(threading, starter)
+    seen: list[Any] = []
+    runtime.install()
+    setattr(threading, starter, another)
+    for kind in (threading.Thread, runtime.Thread):
+        thread = kind(target=lambda: seen.append(threading.current_thread()))
+        thread.start()
+        thread.join()
+        assert not thread.is_alive()
+        assert seen.pop() is thread
+        assert not isinstance(getattr(thread, "_lwp", None), scheduler.LWP)
+    assert len(made) == 2
+    thread = runtime.Thread(target=int, stack_size=1 << 20)  # that only we can make
+    thread.start()
+    thread.join()
+    assert len(made) == 2
+    setattr(threading, starter, before)
+    runtime.uninstall()
+    thread = threading.Thread(target=lambda: seen.append(threading.current_thread()))
+    thread.start()
+    thread.join()
+    assert seen.pop() is thread
+
+
+def test_threads_that_others_make_are_left_to_them(child: Child) -> None:
+    child(threads_of_others)
 
 
 def replaced_get_ident() -> None:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from dap import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -53,7 +56,8 @@ def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=10)  # a debugger's helper that inherits the pipes ends a little later
 
 
 def write(folder: Path, text: str) -> str:
@@ -127,3 +131,102 @@ def test_memray_knows_who_allocates(python: list[str], tmp_path: Path) -> None:
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
     assert sorted(out.splitlines()) == ["Thread-1 (allocates)", "allocates"]
+
+
+# ---- debuggers -------------------------------------------------------------------------------------------------------
+
+DEBUGGED = """
+    import sys
+    {imports}
+
+    def work():
+        stop = True
+        return stop
+
+    def waits():
+        go.acquire()
+        work()
+
+    go = threading.Semaphore(0)
+    earlier = {Thread}(target=waits, name="earlier")
+    earlier.start()
+    print("ready")
+    input()
+    later = {Thread}(target=work, name="later")
+    later.start()
+    later.join()
+    go.release()
+    earlier.join()
+    print("end")
+"""
+KINDS = {
+    "run": "import threading",
+    "install": "import threading, runtime; runtime.install()",
+    "Thread": "import threading, runtime",
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def breakpoints_are_hit(
+    folder: Path, kind: str, command: Callable[[int, str], list[str]], attach: Callable[[int, int], None] | None = None
+) -> None:
+    text = DEBUGGED.format(imports=KINDS[kind], Thread="runtime.Thread" if kind == "Thread" else "threading.Thread")
+    program, port = folder / write(folder, text), free_port()
+    line = program.read_text().splitlines().index("    stop = True") + 1
+    with running(command(port, str(program)), folder) as process:
+        assert process.stdin
+        assert process.stdout
+        if attach:
+            assert process.stdout.readline() == "ready\n"
+            attach(port, process.pid)
+        with closing(Client(port, PATIENCE)) as client:
+            client.begin(str(program), line)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            for name, stack in (("later", ["work", "run"]), ("earlier", ["work", "waits", "run"])):
+                stopped, frames = client.stopped()
+                assert (stopped, [frame.rpartition(".")[2] for frame in frames[: len(stack)]]) == (name, stack)
+                client.go_on()
+            client.end()
+        out, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, out.splitlines()[-1]) == (0, "end"), err
+
+
+@needs("debugpy")
+@pytest.mark.parametrize("kind", KINDS)
+def test_breakpoints_of_a_debugger_that_came_first(kind: str, tmp_path: Path) -> None:
+    """It has replaced threading's starter when the runtime is imported: the threads are left to it."""
+    run = ["-m", "runtime", "run"] if kind == "run" else []
+
+    def command(port: int, program: str) -> list[str]:
+        return ["-m", "debugpy", "--listen", str(port), "--wait-for-client", *run, program]
+
+    breakpoints_are_hit(tmp_path, kind, command)
+
+
+@needs("debugpy")
+def test_breakpoints_of_a_debugger_that_the_runtime_runs(tmp_path: Path) -> None:
+    def command(port: int, program: str) -> list[str]:
+        return [*RUN, "-m", "debugpy", "--listen", str(port), "--wait-for-client", program]
+
+    breakpoints_are_hit(tmp_path, "run", command)
+
+
+@needs("debugpy")
+@pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+@pytest.mark.parametrize("kind", KINDS)
+def test_breakpoints_of_a_debugger_that_attaches(kind: str, tmp_path: Path) -> None:
+    """pydevd gives a thread up whose stack does not end in threading's frames."""
+
+    def attach(port: int, pid: int) -> None:
+        command = [sys.executable, "-m", "debugpy", "--listen", str(port), "--pid", str(pid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if "ptrace" in done.stderr:
+            pytest.skip(f"gdb can't attach to a process here: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+
+    breakpoints_are_hit(tmp_path, kind, lambda port, program: [*(RUN if kind == "run" else []), program], attach)

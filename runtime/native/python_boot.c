@@ -100,14 +100,17 @@ static void complete_state(PyThreadState *tstate, struct lwp *lwp)
 
 static void call(struct boot *boot)
 {
-    PyObject *result = PyObject_Call(boot->function, boot->args, boot->kwargs);
+    int is_thread = !boot->args;
+    PyObject *result = is_thread ? thread_run(boot->function) : PyObject_Call(boot->function, boot->args, boot->kwargs);
 
-    STEP(STEP_RETURNED, result == NULL, 0);
+    STEP(STEP_RETURNED, !result || (is_thread && result == Py_True), 0);
     if (!result)
         report(boot->function);
-    else if (!(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
+    else if (!is_thread && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
         boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
     Py_XDECREF(result);
+    if (is_thread)
+        thread_leave(boot->function);
 }
 
 static void discard_boot(struct boot *boot)
@@ -155,10 +158,7 @@ static void run_python(void *arg)
     lwp_say_begun(boot->lwp);
 
     STEP(STEP_TARGET, boot->function, 0);
-    if (boot->args)
-        call(boot);
-    else
-        thread_run(boot->function);
+    call(boot);
     boot->lwp->arg = NULL; /* nothing left for python_bury() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);

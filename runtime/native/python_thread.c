@@ -10,13 +10,11 @@
 #include "python_types.h"
 
 #include "lwp.h"
-#include "steps.h"
 
 /* Interned names, and what thread.py hands over once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic,
-    *name_stderr, *name_stack_size, *name_flags, *name_run, *name_excepthook, *name_counter, *name_function_name,
-    *name_trace_hook, *name_profile_hook, *name_sys_stderr, *name_scheduler, *name_context, *name_set_os_name, *name_dangling,
-    *name_get_ident;
+    *name_stderr, *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr,
+    *name_scheduler, *name_context, *name_dangling, *name_get_ident;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
@@ -44,16 +42,12 @@ static const struct {
     {&name_stderr, "_stderr"},
     {&name_stack_size, "_lwp_stack_size"},
     {&name_flags, "_lwp_flags"},
-    {&name_run, "run"},
-    {&name_excepthook, "_invoke_excepthook"},
+    {&name_bootstrap, "_bootstrap"},
     {&name_counter, "_counter"},
     {&name_function_name, "__name__"},
-    {&name_trace_hook, "_trace_hook"},
-    {&name_profile_hook, "_profile_hook"},
     {&name_sys_stderr, "stderr"},
     {&name_scheduler, "_lwp_scheduler"},
     {&name_context, "_context"},
-    {&name_set_os_name, "_set_os_name"},
     {&name_dangling, "_dangling"},
     {&name_get_ident, "get_ident"},
 };
@@ -441,43 +435,6 @@ static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-static int set_hook(PyObject *hook_name, const char *setter)
-{
-    PyObject *hook = PyDict_GetItemWithError(threading_names, hook_name);
-    int wanted = hook ? PyObject_IsTrue(hook) : 0;
-
-    if (wanted <= 0)
-        return wanted;
-    PyObject *set = PySys_GetObject(setter), *none = set ? PyObject_CallOneArg(set, hook) : NULL;
-    Py_XDECREF(none);
-    return none ? 0 : -1;
-}
-
-/* threading's excepthook looks at sys.exc_info(). */
-static void invoke_excepthook(PyObject *thread)
-{
-#if PY_VERSION_HEX >= 0x030c0000
-    PyObject *error = PyErr_GetRaisedException();
-#else
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback)
-        PyException_SetTraceback(error, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-#endif
-    PyErr_SetHandledException(error);
-    PyObject *hook = PyObject_GetAttr(thread, name_excepthook);
-    PyObject *none = hook ? PyObject_CallOneArg(hook, thread) : NULL;
-    if (!none)
-        PyErr_WriteUnraisable(thread);
-    Py_XDECREF(hook);
-    Py_XDECREF(none);
-    PyErr_SetHandledException(NULL);
-    Py_XDECREF(error);
-}
-
 /* threading.get_ident(): what somebody has put there is called, since that is how pebble hears of a thread's end. */
 static PyObject *own_ident(void)
 {
@@ -502,37 +459,15 @@ static void leave_active(PyObject *thread)
     Py_XDECREF(ident);
 }
 
-/* From 3.14 on the kernel is told a Thread's name, and it may have a context to run in. */
-static PyObject *call_run(PyObject *thread)
-{
-#if PY_VERSION_HEX >= 0x030e0000
-    PyObject *none = PyObject_CallMethodNoArgs(thread, name_set_os_name);
-    PyObject *context = none ? PyObject_GetAttr(thread, name_context) : NULL, *run, *result = NULL;
-    Py_XDECREF(none);
-    if (context && context != Py_None) {
-        if ((run = PyObject_GetAttr(thread, name_run)))
-            result = PyObject_CallMethodOneArg(context, name_run, run);
-        Py_XDECREF(run);
-        Py_DECREF(context);
-        return result;
-    }
-    Py_XDECREF(context);
-    if (!context)
-        return NULL;
-#endif
-    return PyObject_CallMethodNoArgs(thread, name_run);
-}
-
-void thread_run(PyObject *thread)
+/* bootstrap.py's functions, or what a derived class has in their place. */
+PyObject *thread_run(PyObject *thread)
 {
     current = thread;
-    PyObject *result = set_hook(name_trace_hook, "settrace") < 0 || set_hook(name_profile_hook, "setprofile") < 0
-                           ? NULL
-                           : call_run(thread);
-    STEP(STEP_RETURNED, result == NULL, 0);
-    if (!result)
-        invoke_excepthook(thread);
-    Py_XDECREF(result);
+    return PyObject_CallMethodNoArgs(thread, name_bootstrap);
+}
+
+void thread_leave(PyObject *thread)
+{
     current = NULL;
     leave_active(thread);
 }

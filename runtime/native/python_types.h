@@ -76,8 +76,10 @@ void wait_ends(void);
 /* The ident of an LWP that lives in our memory, else 0. */
 unsigned long lwp_ident_alive(LwpObject *self);
 
-/* What the thread of a Thread runs: python_thread.c. */
-void thread_run(PyObject *thread);
+/* python_thread.c.  What the thread of a Thread runs: Py_True when its run() raised and the excepthook was called, NULL with an
+ * exception from outside of it; and then. */
+PyObject *thread_run(PyObject *thread);
+void thread_leave(PyObject *thread);
 
 /* How many LWPs are inside their Python function. */
 long python_running(void);

@@ -1,0 +1,93 @@
+"""The outermost frames of a Thread: `_bootstrap` and `_bootstrap_inner`, of a file named threading.py.
+
+A debugger looks for them at the end of a stack: pydevd's _get_bootstrap_frame() gives a thread up without them, and no
+breakpoint in it is hit.  Derived classes override them.  threading's own agree with start() on the beginning and the
+end of a thread by locks and dicts, which the core does for ours.  So these do what is left: hooks, run(), excepthook.
+
+They are compiled under threading's file name, each with its call where threading's own makes that call: the line of the
+file that a traceback shows is the line that runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+#: What a thread that threading has made has at `_lwp`: see native/python_thread.c.
+MADE_BY_THREADING = "made by threading"
+
+
+def _place(stock: FunctionType, call: str) -> tuple[int, int]:
+    """The line in its file, and the column, where threading's function makes the call."""
+    first = stock.__code__.co_firstlineno
+    try:
+        with open(stock.__code__.co_filename, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if number > first and line.strip() == call:
+                    return number, line.index(call)
+    except OSError:
+        pass
+    return first + 10, 16  # without the file nobody sees its lines
+
+
+def _stand_in(
+    stock: FunctionType, call: str, statement: str, begin: list[str], before: list[str], after: list[str]
+) -> Any:
+    """A function in place of `stock`: where that has `call` it has `statement`, which ends with a call.
+
+    begin: its first lines.  before, after: the lines around the call, which is four columns further in than these.
+    """
+    name, first = stock.__name__, stock.__code__.co_firstlineno
+    line, column = _place(stock, call)
+    prefix, _, ours = statement.rpartition(" ")
+    prefix = f"{prefix} " if prefix else ""
+    ours = ours[:-1].ljust(len(call) - 1) + ours[-1]  # as wide: tracebacks underline the call
+    lines = [""] * (line + len(after) + 1)
+
+    def put(at: int, *texts: str) -> None:
+        lines[at - 1 : at - 1 + len(texts)] = texts
+
+    put(first - 1, "def make(stock, partial, made_by_threading):", f" def {name}(self):")
+    put(first + 1, *(" " * (column - 4) + text for text in begin))
+    put(line - len(before), *(" " * (column - 4) + text for text in before))
+    put(line, " " * (column - len(prefix)) + prefix + ours)
+    put(line + 1, *(" " * (column - 4) + text for text in after), f" return {name}")
+    made: dict[str, Any] = {}
+    exec(compile("\n".join(lines), stock.__code__.co_filename, "exec"), vars(threading), made)
+    function = made["make"](stock, partial, MADE_BY_THREADING)
+    function.__qualname__ = stock.__qualname__
+    function.__code__ = function.__code__.replace(co_qualname=stock.__qualname__)
+    return function
+
+
+_bootstrap: Any = vars(threading.Thread)["_bootstrap"]
+_bootstrap_inner: Any = vars(threading.Thread)["_bootstrap_inner"]
+
+#: What C calls in a new thread: True when run() raised.
+bootstrap = _stand_in(_bootstrap, "self._bootstrap_inner()", "return self._bootstrap_inner()", [], [], [])
+
+#: Also called for threads of threading's own, that a debugger makes or that were started before install().
+bootstrap_inner = _stand_in(
+    _bootstrap_inner,
+    *("self.run()", "self.run()") if sys.version_info < (3, 14) else ("self._context.run(self.run)", "run()"),
+    begin=[
+        "if self._lwp is made_by_threading: return stock(self)",
+        *(
+            []
+            if sys.version_info < (3, 14)
+            else [
+                "self._set_os_name()",
+                "run = self.run if self._context is None else partial(self._context.run, self.run)",
+            ]
+        ),
+    ],
+    before=[
+        "if _trace_hook: _sys.settrace(_trace_hook)",
+        "if _profile_hook: _sys.setprofile(_profile_hook)",
+        "try:",
+    ],
+    after=["except:", "    self._invoke_excepthook(self)", "    return True"],
+)
