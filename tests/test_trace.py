@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Environment
 
 from runtime import trace
 from runtime.cli.trace import _drawing, _layout, _page
@@ -553,6 +554,13 @@ def test_a_page_has_everything(tmp_path: Path) -> None:
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def test_an_installed_package_makes_a_page(tmp_path: Path, installed: Environment) -> None:
+    done = installed.run("-m", "runtime", "run", "--trace", "x.html", "-c", "print(1)", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert data_of((tmp_path / "x.html").read_text())["tracks"]
+
 
 # Appended to a page: what a user does, and what has become of the view.
 DRIVE = """

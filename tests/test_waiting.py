@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyte
 import pytest
 from conftest import ROOT, Child
 from sync_helpers import PATIENCE
@@ -736,17 +737,29 @@ def test_watchdog_of_no_time(seconds: str) -> None:
 
 
 class Terminal:
-    """A program on a pseudo-terminal of 40 lines of 160 columns."""
+    """A program on a pseudo-terminal of 40 lines."""
 
-    def __init__(self, *command: str, cwd: Path, **streams: Any) -> None:
+    def __init__(self, *command: str, cwd: Path, columns: int = 160, **streams: Any) -> None:
         self._fd, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         streams = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
+        # A session whose terminal this is: Ctrl-C reaches it.
+        login = [
+            sys.executable,
+            "-c",
+            "import os, sys; os.login_tty(0) if os.isatty(1) else None; os.execvp(sys.argv[1], sys.argv[1:])",
+        ]
         self.process = subprocess.Popen(
-            command, cwd=cwd, env={**environment(), "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}, **streams
+            [*login, *command],
+            cwd=cwd,
+            env={**environment(), "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"},
+            start_new_session=True,
+            **streams,
         )
         os.close(slave)
         self.said = ""
+        self._screen = pyte.Screen(columns, 40)
+        self._stream = pyte.Stream(self._screen)
 
     def __enter__(self) -> Terminal:
         return self
@@ -763,14 +776,27 @@ class Terminal:
             more = os.read(self._fd, 65536).decode(errors="replace")
         except OSError:  # EIO: nobody has it open any more
             return False
-        self.said += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", more)
+        self._stream.feed(more)
+        self.said += re.sub(r"\x1b(\[[0-9;?]*[a-zA-Z]|[78D])", "", more)
         return more != ""
+
+    @property
+    def lines(self) -> list[str]:
+        """What is to be seen on the screen, down to the last line that isn't empty."""
+        shown = "\n".join(line.rstrip() for line in self._screen.display)
+        return shown.rstrip("\n").split("\n")
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """What it has shown that matches."""
         while not (found := re.search(pattern, self.said)):
             assert self._read(), self.said
         return found
+
+    def wait_until(self, seen: Callable[[list[str]], object]) -> list[str]:
+        """The lines of the screen once they are as wanted."""
+        while not seen(self.lines):
+            assert self._read(), self.lines
+        return self.lines
 
     def type(self, text: str) -> None:
         os.write(self._fd, text.encode())
@@ -782,7 +808,7 @@ class Terminal:
 
 
 LIVE = """
-import os, sys, threading
+import os, sys, threading, warnings; warnings.simplefilter("ignore")
 lock, rlock, event = threading.Lock(), threading.RLock(), threading.Event()
 def hold():
     with rlock:
@@ -810,15 +836,56 @@ def test_live_shows_names_and_what_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(LIVE)
     with Terminal(*RUN, "--live", "program.py", cwd=tmp_path) as terminal:
         tid = terminal.process.pid
-        row = r" +\d+ +asleep +{} +\d\.\d\d s +\d+ +program.py:{}"
-        terminal.wait_for("holder" + row.format(r"event <threading.Event at 0x[0-9a-f]+: unset>", 11))
-        terminal.wait_for("wanter" + row.format(r"rlock of holder <locked _thread.RLock object [^>]*>", 12))
+        row = r" +\d+ +asleep +{} +\d\.\d\d s +program.py:{}"
+        terminal.wait_for("holder" + row.format(r"event at program.py:6 <threading.Event at 0x[0-9a-f]+: unset>", 11))
+        terminal.wait_for("wanter" + row.format(r"rlock of holder at program.py:8 <locked _thread.RLock [^>]*>", 12))
         terminal.wait_for(rf"MainThread +{tid} +asleep +at program.py:14 ")
         terminal.wait_for("3 threads")
         terminal.type("\n")
         assert terminal.end() == 5
-        for text in ("hello\r\n", "child\r\n", "status 3\r\n", "unfinished\r\n"):
-            assert text in terminal.said
+        assert terminal.lines == ["hello", "", "child", "status 3", "unfinished"]
+
+
+def test_live_at_80_columns(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        LIVE.replace('name="holder"', 'name="holder-with-a-name-that-is-much-too-long"')
+    )
+    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, columns=80) as terminal:
+        shown = "\n".join(terminal.wait_until(lambda lines: "3 threads" in lines))
+    assert re.search(r"\nthread +tid +state +waits for +CPU\n", shown)
+    assert re.search(r"\nholder-with-a-name-… +\d+ +asleep +event at program.py:6 <th.*… +0.0\d s", shown)
+    assert re.search(r"\nwanter +\d+ +asleep +rlock of holder-with-a-nam.*… +0.0\d s", shown)
+
+
+CONVERSATION = """
+import sys, threading, time
+for _ in range(3):
+    print(".", end="", flush=True)
+    drawn = threading.Event()
+    drawn.wait(0.7)  # for longer than it takes until the table is drawn
+print(" done")
+name = input("name? ")
+print("hello", name)
+sys.stdin.readline()
+"""
+
+
+def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(CONVERSATION)
+    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path) as terminal:
+        terminal.wait_until(lambda lines: lines[0] == ".." and "1 thread" in lines)
+        terminal.wait_until(lambda lines: lines[:2] == ["... done", "name?"] and "1 thread" in lines)
+        terminal.type("Ann")
+        terminal.wait_until(lambda lines: lines[1] == "name? Ann")
+        terminal.type("\n")
+        lines = terminal.wait_until(lambda lines: lines[2] == "hello Ann" and "1 thread" in lines)
+        assert [line.split()[:1] for line in lines[3:5]] == [[], ["thread"]]
+        terminal.type("\x03")
+        assert terminal.end() == -2
+    shown = terminal.lines
+    assert shown[:4] == ["... done", "name? Ann", "hello Ann", "^CTraceback (most recent call last):"]
+    assert shown[-1] == "KeyboardInterrupt"
+    assert not [line for line in shown if "waits for" in line or "1 thread" in line]
 
 
 def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
@@ -883,10 +950,11 @@ def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     threads = [Thread(target=event.wait) for _ in range(100)]
     for thread in threads:
         thread.start()
-    view = _live.View()
-    for now in range(100):
-        clocks.now = now
-        view.refresh()
+    with open(os.devnull, "w") as terminal:
+        view = _live.View(terminal.fileno())
+        for now in range(100):
+            clocks.now = now
+            view.refresh()
     event.set()
     for thread in threads:
         thread.join()

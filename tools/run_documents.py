@@ -68,11 +68,11 @@ def system(line: str) -> list[str]:
 
 
 def shell(script: str, given: str | None = None) -> str:
-    """What bash prints, into 100 columns and without colours."""
+    """What bash prints, into 80 columns and without colours."""
     # -P: the runtime is the one that is installed, also when that isn't the one in the directory.
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" -P "$@"; }\nset -o pipefail\n'
     home = Path(runtime.__file__).parent.parent
-    settings = {"PYTHON": sys.executable, "PYTHONPATH": str(home), "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
+    settings = {"PYTHON": sys.executable, "PYTHONPATH": str(home), "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["bash", "-c", functions + script],
         input=given or "",

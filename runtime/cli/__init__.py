@@ -73,16 +73,16 @@ def _lwp() -> None:
 
     \b
     Examples:
-      lwp run server.py 8000           your program, unmodified, its threads made here
-      lwp run --report -m pytest       the same for a module, with figures at the end
-      lwp run --stack-size 256K x.py   small stacks
-      lwp run --trace t.json x.py      a timeline of its threads, for Perfetto
-      lwp run --children x.py          also for the Python processes that it starts
-      lwp demo createthread            one thread's life, step by step
-      lwp tls                          the map of a thread: stack, TLS block, TCB, struct pthread
-      lwp doctor                       what this machine offers, and how many threads it allows
-      lwp bench --quick                threads and locks against threading's, in a minute
-      lwp stress                       a minute of trying to break it
+      lwp run server.py 8000          your program, on threads made here
+      lwp run --report -m pytest      a module, with figures at the end
+      lwp run --stack-size 256K x.py  small stacks
+      lwp run --trace t.html x.py     a timeline of its threads, as a page
+      lwp run --children x.py         also in Python processes that it starts
+      lwp demo createthread           one thread's life, step by step
+      lwp tls                         the map of a thread, byte by byte
+      lwp doctor                      what this machine offers and allows
+      lwp bench --quick               against threading, in a minute
+      lwp stress                      a minute of trying to break it
 
     "python -m runtime" is the same as "lwp".
     """

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.file_proxy import FileProxy
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +24,8 @@ from ._output import table
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
 
 _SHARE = 1 / 30  # of the time, that drawing may take: 13 ms with a screenful of threads
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
@@ -36,7 +37,7 @@ class Row:
     name: str  #: its Thread's; without one what the kernel calls it (ps, gdb)
     tid: int
     state: str
-    waits: str  #: for what, and who holds it; if that isn't known, where in the program it is
+    waits: str  #: for what, who holds it, and where in the program; if it is in none of our waits only where
     cpu: float  #: seconds of user and system time
     switches: int  #: by the kernel, wanted or not
     start: str  #: where its Thread was started; "" for the main thread and those made below Thread
@@ -57,6 +58,13 @@ def note_starts(cls: Any) -> None:
 
 def _place(filename: str, line: int | None) -> str:
     return f"{os.path.basename(filename)}:{line}"
+
+
+def _where(frame: FrameType | None) -> str:
+    """The innermost place that isn't ours."""
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return "" if frame is None else f"at {_place(frame.f_code.co_filename, frame.f_lineno)}"
 
 
 def _cpu(tid: int) -> float:
@@ -91,12 +99,12 @@ def rows(which: Iterable[tuple[float, int]]) -> list[Row]:
     found = []
     for cpu, tid in which:
         thread = threads.get(tid)
-        frame = frames.get(thread.ident) if thread is not None else None
-        where = f"at {_place(frame.f_code.co_filename, frame.f_lineno)}" if frame is not None else ""
+        where = _where(frames.get(thread.ident)) if thread is not None else ""
         wait = waits.get(tid)
         if wait is not None:
-            # The holder first: a narrow terminal shows the begin.
-            where = " ".join([wait.kind, *(["of", wait.holder_name] if wait.holder_name else []), wait.what])
+            # A narrow terminal shows the begin.
+            holder = f"of {wait.holder_name}" if wait.holder_name else ""
+            where = " ".join(filter(None, [wait.kind, holder, where, wait.what]))
         with suppress(OSError):
             found.append(
                 Row(
@@ -112,40 +120,91 @@ def rows(which: Iterable[tuple[float, int]]) -> list[Row]:
     return found
 
 
-def _draw(found: list[Row], threads: int) -> Table:
+def _draw(found: list[Row], threads: int, width: int) -> Table:
+    """What doesn't fit is left out: switches, where it was started, then the ends of long names and of long waits."""
     drawn = table(
-        "thread", "tid", "state", "waits for", "CPU", "switches", "started at", right=("tid", "CPU", "switches")
+        "thread",
+        "tid",
+        "state",
+        "waits for",
+        "CPU",
+        "started at",
+        "switches",
+        right=("tid", "CPU", "switches"),
+        fixed=("thread", "tid", "state", "CPU", "started at", "switches"),
+        optional=("started at", "switches"),
     )
     for row in found:
-        cells = (row.name, f"{row.tid}", row.state, row.waits, f"{row.cpu:.2f} s", f"{row.switches:,}", row.start)
-        drawn.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
+        name = Text(row.name)
+        name.truncate(max(width // 4, 12), overflow="ellipsis")
+        cells = (f"{row.tid}", row.state, row.waits, f"{row.cpu:.2f} s", row.start, f"{row.switches:,}")
+        drawn.add_row(name, *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
     more = threads - len(found)
     drawn.caption = f"{threads} thread{'s' if threads != 1 else ''}" + (f", {more} more than fit" if more > 0 else "")
+    drawn.caption_justify = "left"
     return drawn
 
 
-class View:
-    """The table, below what the program prints; gone when the program ends."""
+class _Stream(io.TextIOBase):
+    """A standard stream on the terminal: the table is taken away before anything is written there."""
 
-    def __init__(self) -> None:
-        assert sys.stderr is not None
+    def __init__(self, stream: Any, view: View) -> None:
+        self._stream = stream
+        self._view = view
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    # What TextIOBase has, so that __getattr__ isn't asked.
+    encoding = property(lambda self: self._stream.encoding)
+    errors = property(lambda self: self._stream.errors)
+    newlines = property(lambda self: self._stream.newlines)
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self._view.shown and self.isatty():  # the program may have put a file there
+            self._view.shown = self._view.forked
+            self._stream.write(_ERASE)
+        return int(self._stream.write(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+_ERASE = "\x1b[J"  # from the cursor to the end of the terminal
+
+
+class View:
+    """The table, below the line that the program is at; gone when the program ends.
+
+    The cursor stays where it would be without the table.  So what the program writes, also without a newline, and what
+    is typed stand where they belong, and nothing is lost of what comes by other ways: child processes, C, the echo.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """fd: standard error, that will stay open when the program closes it."""
+        self._fd = fd
         self._console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
-        self._live = Live(
-            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-        )
         self._before = sys.stdout, sys.stderr
         self._pid = os.getpid()
         self._due = 0.0  # on the monotonic clock
+        self.shown = False  #: whether something is to be taken away before the program writes
+        self.forked = False  #: in a forked child: then nobody knows whether something is shown
 
     def start(self) -> None:
-        """Shows it, and has what the program prints on the same terminal go above it."""
-        self._live.start()
-        self._console.show_cursor(True)  # a killed program can't bring it back
+        """From now on it can be shown."""
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty():
-            sys.stdout = FileProxy(self._console, sys.stdout)
-        sys.stderr = FileProxy(self._console, self._before[1])
-        # The child has no table, and may have rich's locks held by threads that it has not.
-        os.register_at_fork(after_in_child=self._let_go)
+            sys.stdout = _Stream(sys.stdout, self)
+        sys.stderr = _Stream(sys.stderr, self)
+        os.register_at_fork(after_in_child=self._note_fork)
 
     def refresh(self) -> None:
         """Draws it anew, unless that would take more than its share of the time."""
@@ -154,25 +213,42 @@ class View:
             return
         begun = time.thread_time()
         threads = busiest()
-        found = rows(threads[: max(1, self._console.height - 4)])
-        self._live.update(_draw(found, len(threads)), refresh=True)
+        width, height = self._console.size
+        found = rows(threads[: max(1, height - 4)])
+        with self._console.capture() as drawn:
+            self._console.print(_draw(found, len(threads), width))
+        self._show(drawn.get().splitlines()[: height - 1])
         self._due = now + (time.thread_time() - begun) / _SHARE
+
+    def _show(self, lines: list[str]) -> None:
+        """Below the cursor, which comes back."""
+        # IND goes down a line in the same column, and scrolls at the bottom: so there is room, and nothing moves later.
+        room = "\x1bD" * len(lines) + f"\x1b[{len(lines)}A"
+        self.shown = True
+        self._write(room + "\x1b7" + "".join(f"\r\n\x1b[K{line}" for line in lines) + _ERASE + "\x1b8")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # the terminal is gone
+            os.write(self._fd, text.encode(errors="replace"))
 
     def tell(self, text: str) -> None:
         """Prints above it."""
-        self._console.print(Text(text))
+        self._write(f"{_ERASE}{text}")
 
     def stop(self) -> None:
         """Takes it away; nothing in a forked child."""
         if os.getpid() == self._pid:
             for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, FileProxy):
-                    stream.flush()  # the begin of a line
-            self._live.stop()
+                if isinstance(stream, _Stream):
+                    stream.flush()
+            self._write(_ERASE)
             self._let_go()
 
+    def _note_fork(self) -> None:
+        self.forked = self.shown = True
+
     def _let_go(self) -> None:
-        if isinstance(sys.stdout, FileProxy):
+        if isinstance(sys.stdout, _Stream):
             sys.stdout = self._before[0]
-        if isinstance(sys.stderr, FileProxy):
+        if isinstance(sys.stderr, _Stream):
             sys.stderr = self._before[1]

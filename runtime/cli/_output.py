@@ -6,7 +6,8 @@ import io
 import sys
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -25,9 +26,53 @@ def console(marked: bool = False) -> Console:
     return made
 
 
-def table(*columns: str, right: tuple[str, ...] = (), fixed: tuple[str, ...] = ()) -> Table:
-    """An empty table.  right: columns of numbers.  fixed: columns that are not wrapped."""
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+class _Table(Table):
+    """A table whose columns are as wide as their longest word, as far as there is room for that."""
+
+    optional: tuple[str, ...] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for name in reversed(self.optional):
+            if sum(self._wanted(console, options)) > self._room(options):
+                self.columns = [column for column in self.columns if str(column.header) != name]
+        least, widths = self._wanted(console, options, least=True), self._wanted(console, options)
+        # From the widest column first, and words are broken only where there is no other way.
+        for floor in (least, [1] * len(widths)):
+            while sum(widths) > self._room(options):
+                at = max(range(len(widths)), key=lambda at: widths[at] if widths[at] > floor[at] else 0)
+                if widths[at] <= floor[at]:
+                    break
+                widths[at] -= 1
+        for column, width in zip(self.columns, widths, strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+    def _wanted(self, console: Console, options: ConsoleOptions, least: bool = False) -> list[int]:
+        """Of each column: how wide it is without wrapping, or at least, when it is wrapped at words."""
+        return [
+            max(
+                Measurement.get(console, options, cell).minimum
+                if least and not column.no_wrap
+                else Measurement.get(console, options, cell).maximum
+                for cell in (column.header, *column.cells)
+            )
+            for column in self.columns
+        ]
+
+    def _room(self, options: ConsoleOptions) -> int:
+        return options.max_width - 2 * len(self.columns) + 1  # a space at the right of each, and one between two
+
+
+def table(
+    *columns: str, right: tuple[str, ...] = (), fixed: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> Table:
+    """An empty table.
+
+    right: columns of numbers.  fixed: columns that are not wrapped.  optional: columns that are left out, the last one
+    first, where something would have to be wrapped.
+    """
+    made = _Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+    made.optional = optional
     for name in columns:
         made.add_column(
             Text(name), justify="right" if name in right else "left", no_wrap=name in fixed, overflow="fold"

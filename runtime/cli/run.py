@@ -119,7 +119,7 @@ def _watch(live: bool, patience: float | None, status: int | None) -> None:
     if live:
         from ._live import View, note_starts
 
-        view = View()
+        view = View(fd)
         tick, tell = view.refresh, view.tell
         for cls in (threading.Thread, thread.Thread):
             note_starts(cls)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +19,7 @@ from .._output import size, table
 
 _STACK_ROWS = 8
 _BLOCK_ROWS = 26  # about: what is smaller than a row has one all the same
-_BOX = 28
+_BOX, _LEFT = 30, 24  # columns
 
 _STYLES = {
     "guard": "#ffffff on #a83232",
@@ -33,6 +36,11 @@ _STYLES = {
 
 def signed(offset: int) -> str:
     return f"{offset:+,d}"
+
+
+def plain(library: str) -> str:
+    """An extension module's file without the part that names the interpreter, which is the same for all."""
+    return re.sub(r"\.(cpython-[^.]*|abi3)\.so$", ".so", library)
 
 
 def number(value: int) -> str:
@@ -68,29 +76,46 @@ def one(thread: threading.Thread | int) -> tuple[Inspection, list[RenderableType
     ]
 
 
+@dataclass
+class _Line:
+    """Of a box: an edge, or a row of what is in it."""
+
+    left: str
+    edge: str
+    text: str
+    style: str
+    note: str
+
+
 class _Picture:
     """Lines of a box, with the address and offset of its edges at the left and notes at the right."""
 
     def __init__(self) -> None:
-        self.lines: list[Text] = []
+        self._lines: list[_Line] = []
 
     def edge(self, address: int, offset: int | None, note: str = "", corners: str = "├┤", line: str = "─") -> None:
         left = f"{address:#14x} {'' if offset is None else signed(offset):>8} "
-        self._add(left, corners[0] + line * _BOX + corners[1], "", note)
+        self._lines.append(_Line(left, corners[0] + line * _BOX + corners[1], "", "", note))
 
     def row(self, text: str, style: str, note: str = "") -> None:
-        self._add(" " * 24, "", text, note, style)
+        self._lines.append(_Line(" " * _LEFT, "", text, style, note))
 
-    def _add(self, left: str, edge: str, text: str, note: str, style: str = "") -> None:
-        line = Text(left, style="dim", no_wrap=True, overflow="ellipsis")
-        if edge:
-            line.append(edge, style="not dim")
-        else:
-            line.append("│", style="not dim")
-            line.append(f"{text:{_BOX}.{_BOX}}", style=f"not dim {style}")
-            line.append("│", style="not dim")
-        line.append(f" {note}", style="not dim" if edge else "not dim italic")
-        self.lines.append(line)
+    def gap(self, text: str) -> None:
+        self._lines.append(_Line(" " * _LEFT + text, " ", "", "", ""))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A note that is too long for its line goes on in the next row, if that has none, or else makes another."""
+        room = options.max_width - _LEFT - _BOX - 3
+        rest: list[str] = []  # of a note
+        before = _Line("", "", "", "", "")
+        for line in self._lines:
+            if rest and (line.edge or line.note):
+                for note in rest:
+                    yield _drawn(_Line(" " * _LEFT, "", "", before.style, note))
+                rest = []
+            notes = textwrap.wrap(line.note, room) or rest or [""]
+            yield _drawn(replace(line, note=notes[0]))
+            rest, before = notes[1:], line
 
     def part(self, rows: int, label: str, bytes_: int, style: str, notes: list[str]) -> None:
         room = _BOX - 2 - len(amount := exactly(bytes_)) - 1
@@ -98,6 +123,19 @@ class _Picture:
         for at in range(rows):
             text = f" {label:{room}} {amount} " if at == 0 else ""
             self.row(text, style, notes[at] if at < len(notes) else "")
+
+
+def _drawn(line: _Line) -> Text:
+    made = Text(line.left, style="dim", no_wrap=True)
+    if line.edge:
+        made.append(line.edge, style="not dim")
+    else:
+        made.append("│", style="not dim")
+        made.append(f"{line.text:{_BOX}.{_BOX}}", style=f"not dim {line.style}")
+        made.append("│", style="not dim")
+    if line.note:
+        made.append(f" {line.note}", style="not dim" if line.edge else "not dim italic")
+    return made
 
 
 def exactly(count: int) -> str:
@@ -122,20 +160,20 @@ def picture(seen: Inspection) -> RenderableType:
     block, end = seen.block
     if stack.high != block:
         drawn.edge(stack.high, None, corners="└┘")
-        drawn.lines.append(Text(" " * 24 + "  elsewhere:", style="dim"))
+        drawn.gap("  elsewhere:")
         corners = "┌┐"
     scale = -(-(end - block) // _BLOCK_ROWS // 32) * 32
-    drawn.edge(block, low, f"static block, one row is {exactly(scale)}", corners)
+    drawn.edge(block, low, f"one row is {exactly(scale)}", corners)
     for segment in seen.layout.segments:
         if segment.offset > low:
             if segment.offset == 0:
-                drawn.edge(seen.thread_pointer, 0, "thread pointer: pthread_self(), get_ident()", "╞╡", "═")
+                drawn.edge(seen.thread_pointer, 0, "the thread pointer", "╞╡", "═")
             else:
                 drawn.edge(seen.thread_pointer + segment.offset, segment.offset)
         rows = max(1, round(segment.size / scale))
-        drawn.part(rows, segment.name, segment.size, _STYLES[segment.kind], _notes(seen, segment, rows))
+        drawn.part(rows, plain(segment.name), segment.size, _STYLES[segment.kind], _notes(seen, segment, rows))
     drawn.edge(end, seen.layout.high, corners="└┘")
-    return Group(*drawn.lines)
+    return drawn
 
 
 def _notes(seen: Inspection, segment: Segment, rows: int) -> list[str]:
@@ -144,9 +182,9 @@ def _notes(seen: Inspection, segment: Segment, rows: int) -> list[str]:
     if segment.kind == "rseq" and seen.rseq:
         return [f"registered, on CPU {seen.rseq.cpu_id}" if seen.rseq.registered else "not registered"]
     if segment.module:
-        return [f"{segment.module.image_size} B initialised, {segment.module.zero_size} B zero"]
+        return [f"{segment.module.image_size} B image, {segment.module.zero_size} B zero"]
     if segment.kind == "tcb":
-        return ["dtv, stack guard, pointer guard"]
+        return ["dtv, pthread_self(), stack guard, pointer guard"]
     if segment.kind == "pthread":
         notes = []
         for at in range(rows):  # the fields that begin in the bytes of that row
@@ -171,8 +209,8 @@ def _dtv(seen: Inspection) -> Iterator[RenderableType]:
         "address",
         "from tp",
         "size",
-        "generation",
-        right=("id", "from tp", "size", "generation"),
+        "gen.",
+        right=("id", "from tp", "size", "gen."),
     )
     states = {entry.module: entry for entry in dtv.entries}
     for module in seen.layout.modules:
@@ -181,7 +219,7 @@ def _dtv(seen: Inspection) -> Iterator[RenderableType]:
         address = seen.address_of(module)
         made.add_row(
             str(module.id),
-            module.short,
+            plain(module.short),
             state,
             "-" if address is None else f"{address:#x}",
             signed(address - seen.thread_pointer) if address is not None and module.static else "-",
@@ -195,7 +233,9 @@ def _dtv(seen: Inspection) -> Iterator[RenderableType]:
 def _fields(title: str, note: str, fields: tuple[Field, ...], found: bool) -> Iterator[RenderableType]:
     yield _heading(title, note)
     last = ("found by",) if found else ()
-    made = table("offset", "field", "value", "who reads it", *last, right=("offset",), fixed=("field", "value"))
+    made = table(
+        "offset", "field", "value", "who reads it", *last, right=("offset",), fixed=("field", "value"), optional=last
+    )
     for field in fields:
         last = (field.source,) if found else ()
         made.add_row(signed(field.offset), field.name, _value(field), field.users, *last)
@@ -253,12 +293,12 @@ def side_by_side(threads: list[threading.Thread]) -> tuple[dict[str, Any], list[
         add("guard", "", [one.stack.guard[0] if one.stack.guard else None for one in some])
         add("stack", "", [one.stack.low for one in some])
         for segment in some[0].layout.segments:
-            label = "TCB = thread pointer" if segment.offset == 0 else segment.name
+            label = "TCB = thread pointer" if segment.offset == 0 else plain(segment.name)
             style = "bold" if segment.offset == 0 else ""
             add(label, signed(segment.offset), [one.thread_pointer + segment.offset for one in some], style)
         add("DTV", "", [one.dtv.address for one in some])
         for module in some[0].layout.modules:
             if not module.static:
-                add(module.short, "dynamic", [one.address_of(module) for one in some])
+                add(plain(module.short), "dynamic", [one.address_of(module) for one in some])
         pictures += [made, Text()]
     return {"threads": seen}, pictures
