@@ -17,7 +17,7 @@ HELP = [[], ["run"], ["trace"], ["demo"], ["tls"], ["bench"], ["stress"], ["doct
 HELP += [["demo", name] for name in ("createthread", "files", "vm", "tasks", "models", "cow", "tls")]
 OUTPUTS = [["demo"], ["demo", "createthread"], ["demo", "vm"], ["demo", "tasks"], ["demo", "models"], ["demo", "tls"]]
 OUTPUTS += [["tls"], ["tls", "--threads", "3"], ["tls", "--variables"], ["tls", "--diff"]]
-OUTPUTS += [["bench", "--list"], ["stress", "--list"]]
+OUTPUTS += [["bench", "--list"], ["stress", "--list"], ["doctor"], ["doctor", "--all"]]
 
 
 def shown(command: list[str], columns: int) -> str:
