@@ -32,6 +32,8 @@ def shown(command: list[str], columns: int) -> str:
         stdout=terminal,
         stderr=terminal,
         env={**environment, "PYTHONPATH": path, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+        # `tls --diff` says so if its two threads are on different processors.
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
     ) as process:
         os.close(terminal)
         text = b""
