@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from . import native
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "teller"]
@@ -55,6 +56,24 @@ def _stacks(tids: dict[int, int]) -> list[str]:
 def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
     """The circles that no timeout will break."""
     return [cycle for cycle in found.cycles if all(wait.deadline is None for wait in cycle)]
+
+
+#: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
+_Turn = tuple[int, int, int]
+
+
+def _describe_turn(ident: int, seconds: float, others: int, computes: bool, sliced: bool) -> str:
+    threads = f"{others} green thread{'s' if others > 1 else ''}"
+    if computes:
+        waits, its = ("wait", "their") if others > 1 else ("waits", "its")
+        said = f"{name_of(ident)!r} has run for {seconds:.1f} s while {threads} {waits} for {its} turn"
+    else:
+        frame = sys._current_frames().get(ident)
+        place = "" if frame is None else f"{frame.f_code.co_name}() at {frame.f_code.co_filename}:{frame.f_lineno}"
+        said = (
+            f"a call in C holds the LWP that {threads} could run on, for {seconds:.1f} s: {name_of(ident)!r} in {place}"
+        )
+    return said if sliced else f"{said}; with --time-slice the others would go on"
 
 
 _Circle = frozenset[tuple[int, int, float]]
@@ -103,7 +122,8 @@ class Watchdog:
     """Tells when the program stands still; asked by a thread that is not one of the program's.
 
     seconds: of standing still until it is told, once until something moves again; a circle is told when it has been
-    there for as long.  busy_with: what the program does just now, if something is known of that; it begins with "; ".
+    there for as long, and so is a green thread that doesn't let go of the LWP which others wait for.  busy_with: what
+    the program does just now, if something is known of that; it begins with "; ".
     """
 
     def __init__(
@@ -114,6 +134,8 @@ class Watchdog:
         self._busy_with = busy_with
         self._seen: set[_Circle] = set()  # at the last look
         self._told: set[_Circle] = set()
+        self._held: dict[_Turn, tuple[float, float]] = {}  # since when, and the CPU time of the LWP then
+        self._held_told: set[_Turn] = set()
         _stack(sys._getframe())  # what that loads is loaded now
 
     def look(self, still: bool) -> bool:
@@ -126,10 +148,37 @@ class Watchdog:
         lasting = (circles & self._seen) - self._told
         self._seen = circles
         self._told &= circles
-        if still:
+        held = self._who_holds_an_lwp(still)
+        if held:
+            self._tell(report(f"{held}{self._busy_with()}", found))
+        elif still:
             self._tell(report(f"nothing has moved for {self._seconds:g} s{self._busy_with()}", found))
         elif lasting:
             self._tell(report(f"deadlock for more than {self._seconds:g} s{self._busy_with()}", found))
         if still or lasting:
             self._told |= circles
-        return still or bool(lasting)
+        return still or bool(lasting) or bool(held)
+
+    def _who_holds_an_lwp(self, still: bool) -> str:
+        """Of a green thread that has kept others waiting for as long as it takes; "" if there is none."""
+        now, held = time.monotonic(), {}
+        said = ""
+        for ident, tid, switches, others, sliced in native.green_runners():
+            if not others:
+                continue
+            turn = (ident, tid, switches)
+            try:
+                cpu = time.clock_gettime(
+                    (~tid << 3) | 6
+                )  # that thread's CPU clock, as pthread_getcpuclockid(3) makes it
+            except OSError:  # it has ended
+                continue
+            held[turn] = since, cpu_then = self._held.get(turn, (now, cpu))
+            lasts = self._seconds if still else now - since
+            if lasts >= self._seconds and turn not in self._held_told:
+                self._held_told.add(turn)
+                computes = not still and (cpu - cpu_then > lasts / 10 or _runs(str(tid)))
+                said = _describe_turn(ident, lasts, others, computes, sliced)
+        self._held = held
+        self._held_told &= held.keys()
+        return said

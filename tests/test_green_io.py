@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -819,6 +820,34 @@ def test_a_deadlock_of_the_whole_program(child: Child) -> None:
     said = child(deadlock).stdout
     assert "'forever' waits for lock" in said
     assert "held by 'MainThread'" in said
+
+
+def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
+    def deadlock() -> None:
+        runtime.install(green=True, time_slice=None)
+        lock, event = threading.Lock(), threading.Event()
+        thread = threading.Thread(target=event.wait, name="forever")
+        for wait in (lambda: lock.acquire() and lock.acquire(), event.wait, thread.join):
+            try:
+                wait()
+            except scheduler.Deadlock as found:
+                print(*str(found).splitlines()[1:], sep="\n")
+            if not thread.is_alive():
+                thread.start()
+        event.set()
+
+    said = re.sub(" object at 0x[0-9a-f]+| at 0x[0-9a-f]+|, started [0-9]+", "", child(deadlock).stdout)
+    said = re.sub(r" \(taken .*\)", "", said)
+    lock = "'MainThread' waits for lock <locked _thread.lock> held by 'MainThread'"
+    event = "waits for event <threading.Event: unset>"
+    assert sorted(said.splitlines()) == [
+        f"  'MainThread' {event}",
+        f"  {lock}",
+        "  'MainThread' waits for the end of <Thread(forever)>",
+        f"  'forever' {event}",
+        f"  'forever' {event}",
+        f"  cycle: {lock}",
+    ]
 
 
 # ---- run --green -----------------------------------------------------------------------------------------------

@@ -539,6 +539,63 @@ def test_watchdog_tells_of_a_main_thread_that_reads(tmp_path: Path) -> None:
     assert "deadlock" not in text
 
 
+COMPUTES = """
+import threading
+done = []
+threading.Thread(target=done.append, args=(1,)).start()
+while not done:
+    pass
+"""
+
+IN_C = """
+import ctypes, os, threading, time
+def wait_in_c():
+    time.sleep(0.01)
+    while others < 3:
+        time.sleep(0.001)
+    read, write = os.pipe()
+    ctypes.CDLL(None).read(read, ctypes.create_string_buffer(1), 1)
+def other():
+    global others
+    others += 1
+    time.sleep(0.1)
+others = 0
+for target in (wait_in_c, other, other, other):
+    threading.Thread(target=target).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (
+            COMPUTES,
+            r"lwp: 'MainThread' has run for \d\.\d s while 1 green thread waits for its turn; with --time-slice",
+        ),
+        (
+            IN_C,
+            r"lwp: a call in C holds the LWP that [1-4] green threads? could run on, for \d\.\d s: "
+            r"'Thread-1 \(wait_in_c\)' in wait_in_c\(\) at <string>:8; with --time-slice the others would go on",
+        ),
+    ],
+    ids=["computes", "in C"],
+)
+def test_watchdog_names_who_holds_the_lwp(program: str, expected: str, tmp_path: Path) -> None:
+    command = [*RUN, "--green", "--time-slice", "0", "--watchdog", "0.3", "--watchdog-exit", "7", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7
+    assert re.search(expected, done.stderr), done.stderr
+    assert (
+        subprocess.run(
+            [*RUN, "--green", "--watchdog", "2", "--watchdog-exit", "7", "-c", COMPUTES],
+            cwd=tmp_path,
+            env=environment(),
+            timeout=60,
+        ).returncode
+        == 0
+    )
+
+
 def test_watchdog_works_when_stderr_is_closed(tmp_path: Path) -> None:
     source = "import sys, os\nsys.stderr.close()\nsys.stderr = None\nsys.stdin.readline()\n"
     assert "nothing has moved" in told(tmp_path, source, "sys.stdin.readline()")

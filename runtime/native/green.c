@@ -69,6 +69,7 @@ static void arrive(struct scheduler *s)
 void green_switch(struct scheduler *s, struct green *from, struct green *to)
 {
     to->carrier = from->carrier;
+    to->carrier->in = to;
     atomic_store_explicit(&to->tid, atomic_load_explicit(&from->tid, memory_order_relaxed), memory_order_relaxed);
     s->counts.switches++;
     arch_swap(&from->sp, to->sp, to->tp);

@@ -108,6 +108,16 @@ struct green_counts {
 };
 struct green_counts green_count(void);
 
+/* An LWP that takes threads from a scheduler's queue, and the one that it is in: if `switches` stays, that one doesn't let go of it. */
+struct green_runner {
+    int tid;       /* the LWP's */
+    void *tp;      /* the thread's */
+    long switches; /* the scheduler's */
+    int waiting;   /* threads that could go on; of those whose file is ready one is counted */
+    int sliced;    /* the scheduler has a time slice */
+};
+void green_each_runner(void (*see)(const struct green_runner *runner, void *arg), void *arg);
+
 /* Makes one that calls scheduler_carry(), without the GIL: 0 or errno.  For the floor above, which has set it before any scheduler
  * has a slice. */
 extern int (*scheduler_another)(struct scheduler *scheduler);

@@ -211,6 +211,13 @@ int poller_poll(struct poller *p, int64_t deadline)
     return result;
 }
 
+int poller_is_ready(struct poller *p)
+{
+    struct pollfd epoll = {.fd = p->epoll, .events = POLLIN};
+
+    return poller_waiters(p) > 0 && poll(&epoll, 1, 0) > 0;
+}
+
 void poller_wake(struct poller *p)
 {
     int saved = errno;

@@ -20,6 +20,9 @@ int poller_wait(struct poller *poller, int fd, unsigned events, int64_t deadline
 void poller_closing(struct poller *poller, int fd);
 void poller_closed(struct poller *poller, int fd);
 
+/* Whether something is there that poller_poll() would find. */
+int poller_is_ready(struct poller *poller);
+
 /* How many wait. */
 int poller_waiters(struct poller *poller);
 

@@ -31,7 +31,7 @@ struct scheduler *python_scheduler(PyObject *op)
 
 /* ---- nobody can go on -------------------------------------------------------------------------------------------- */
 
-int python_interrupted(struct scheduler *scheduler)
+int python_interrupted(struct scheduler *scheduler, PyObject *object)
 {
     int stuck = scheduler_was_stuck(scheduler);
 
@@ -39,7 +39,10 @@ int python_interrupted(struct scheduler *scheduler)
         return -1;
     if (!stuck || !describe_stuck)
         return 0;
+    if (object) /* the wait has been interrupted for this, and is one of those that are described */
+        wait_begins(object, NULL, park_now(), PARK_FOREVER);
     PyObject *none = PyObject_CallNoArgs(describe_stuck);
+    wait_ends();
     Py_XDECREF(none);
     return none ? 0 : -1;
 }
@@ -124,7 +127,7 @@ static int await(struct scheduler *scheduler)
         result = scheduler_await(scheduler);
         Py_END_ALLOW_THREADS
         after_sleep();
-        if (result == EINTR && python_interrupted(scheduler) < 0)
+        if (result == EINTR && python_interrupted(scheduler, NULL) < 0)
             return -1;
     } while (result);
     return 0;
@@ -228,7 +231,7 @@ static PyObject *sleep_for(PyObject *module, PyObject *seconds)
         result = park_wait(&word, 0, deadline, PARK_PRIVATE);
         Py_END_ALLOW_THREADS
         after_sleep();
-        if (result == EINTR && python_interrupted(NULL) < 0)
+        if (result == EINTR && python_interrupted(NULL, NULL) < 0)
             return NULL;
     } while (result != ETIMEDOUT);
     Py_RETURN_NONE;
@@ -254,7 +257,7 @@ static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
         result = green_wait_fd(fd, events, deadline, &found);
         Py_END_ALLOW_THREADS
         after_sleep();
-        if (result == EINTR && python_interrupted(NULL) < 0)
+        if (result == EINTR && python_interrupted(NULL, NULL) < 0)
             return NULL;
     } while (result == EINTR);
     if (result && result != ETIMEDOUT) {
@@ -330,6 +333,28 @@ static PyObject *counts(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     return Py_BuildValue("(lll)", found.started, found.switches, found.sleeps);
+}
+
+static void see_runner(const struct green_runner *runner, void *arg)
+{
+    PyObject **list = arg;
+    PyObject *one = *list ? Py_BuildValue("(kiliO)", (unsigned long)runner->tp, runner->tid, runner->switches, runner->waiting,
+                                          runner->sliced ? Py_True : Py_False)
+                          : NULL;
+
+    if (*list && (!one || PyList_Append(*list, one) < 0))
+        Py_CLEAR(*list);
+    Py_XDECREF(one);
+}
+
+static PyObject *green_runners(PyObject *module, PyObject *unused)
+{
+    PyObject *list = PyList_New(0);
+
+    (void)module;
+    (void)unused;
+    green_each_runner(see_runner, &list);
+    return list;
 }
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
@@ -434,6 +459,8 @@ static PyMethodDef functions[] = {
      "Before a call that may block, whether the calling thread is on a scheduler.  Such a call may also be ready at once, and a loop\n"
      "around it would starve the others: they go first if the thread has kept its LWP for a millisecond since it first called this."},
     {"green_counts", counts, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
+    {"green_runners", green_runners, METH_NOARGS,
+     "Of each scheduler that somebody runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
     {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
     {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
     {0},

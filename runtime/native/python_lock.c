@@ -44,7 +44,7 @@ static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *que
             sync_queue_pass_baton(queue);
             *baton = 0;
         }
-        if (python_interrupted(NULL) < 0)
+        if (python_interrupted(NULL, (PyObject *)self) < 0)
             return -1;
     }
 }

@@ -188,7 +188,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
             errno = result;
             return PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (python_interrupted(NULL) < 0)
+        if (python_interrupted(NULL, (PyObject *)self) < 0)
             return NULL;
     }
 }

@@ -298,7 +298,7 @@ enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place 
         if (result != EINTR)
             return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
         int entitled = sync_queue_away(queue, place, 1);
-        int raised = python_interrupted(NULL) < 0;
+        int raised = python_interrupted(NULL, op) < 0;
         entitled = entitled || sync_queue_away(queue, place, 0);
         if (raised && !entitled)
             entitled = sync_queue_leave(queue, place, baton);

@@ -60,8 +60,8 @@ void python_bury(struct lwp *lwp);
 void python_boot_after_fork(void);
 
 /* After a wait that returned EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why it
- * returned.  scheduler: what was awaited, or NULL. */
-int python_interrupted(struct scheduler *scheduler);
+ * returned.  scheduler: what was awaited, or NULL.  object: what the wait was for, of which a Deadlock then speaks, or NULL. */
+int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
 /* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
 void before_sleep(void);

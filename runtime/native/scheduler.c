@@ -60,6 +60,7 @@ void green_after_fork(void)
 static void begin_carrying(struct scheduler *s, struct carrier *c)
 {
     *c = (struct carrier){.scheduler = s, .generation = s->generation};
+    c->in = &c->base;
     c->base = (struct green){.scheduler = s, .carrier = c, .tp = arch_thread_pointer()};
     atomic_store(&c->base.tid, (int)syscall(SYS_gettid));
     atomic_store(&s->tid, atomic_load(&c->base.tid));
@@ -247,6 +248,43 @@ void green_fd_closing(int fd)
 void green_fd_closed(int fd)
 {
     each_poller(poller_closed, fd);
+}
+
+static int due(const struct timer *timer, int64_t now)
+{
+    int count = 0;
+
+    for (; timer; timer = timer->sibling) /* a child is not before its parent */
+        count += timer->deadline <= now ? 1 + due(timer->child, now) : 0;
+    return count;
+}
+
+/* One on a scheduler of several LWPs may be on another one than the runner's: those get on. */
+static int waiting_for_the_runner(struct scheduler *s)
+{
+    struct poller *poller = s->poller;
+    int count = due(s->timers, park_now()) + (poller && poller_is_ready(poller));
+
+    for (struct green *green = s->head; green; green = green->next)
+        count++;
+    return count;
+}
+
+void green_each_runner(void (*see)(const struct green_runner *runner, void *arg), void *arg)
+{
+    for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
+        if (atomic_load(&s->forks) != forks)
+            continue;
+        park_light_lock(&s->lock);
+        struct carrier *c = s->runner;
+        struct green_runner runner = {0};
+        if (c)
+            runner = (struct green_runner){.tid = atomic_load(&c->base.tid), .tp = c->in->tp, .switches = s->counts.switches,
+                                           .waiting = waiting_for_the_runner(s), .sliced = s->slice != 0};
+        park_light_unlock(&s->lock);
+        if (c)
+            see(&runner, arg);
+    }
 }
 
 struct scheduler *scheduler_unfinished(void)

@@ -12,6 +12,7 @@
 struct carrier {
     struct green base;
     struct scheduler *scheduler;
+    struct green *in;     /* the thread that it is in; the base, too */
     int chosen;           /* the base was in the queue, and it is its turn: only the native thread's ever is */
     int generation;       /* the scheduler's has changed: it is to stop */
     atomic_int word;      /* a futex: 1 while it is a spare that sleeps */
