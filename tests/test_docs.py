@@ -18,7 +18,7 @@ from runtime.cli import _lwp
 from runtime.scheduler import Clone
 
 TREE = Path(__file__).parent.parent
-DOCUMENTS = [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
+DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").glob("*.md"))]
 STORY = TREE / "docs" / "how-a-thread-is-made.md"
 
 in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

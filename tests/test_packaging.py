@@ -50,3 +50,21 @@ def test_building_elsewhere_is_refused_in_a_sentence(elsewhere: str, said: str) 
     assert done.stderr.startswith("runtime can't be built here: it ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_files_are_as_editors_are_told_to_write_them() -> None:
+    """.editorconfig, as far as no other tool looks after it."""
+    tree = Path(__file__).resolve().parent.parent
+    folders = [tree / name for name in ("docs", "examples", "runtime", "tests", "tools")]
+    kinds = {".py", ".pyi", ".c", ".h", ".cpp", ".md", ".toml", ".in", ".txt"}
+    files = [path for folder in folders for path in folder.rglob("*")] + list(tree.glob("*.*"))
+    wrong = []
+    for path in files:
+        if path.suffix not in kinds or path.name == "_core.c" or not (text := path.read_bytes()):
+            continue
+        if b"\r" in text or not text.endswith(b"\n") or text.endswith(b"\n\n"):
+            wrong.append(f"{path}: how its last line, or each, ends")
+        for number, line in enumerate(text.splitlines(), 1):
+            if line != line.rstrip() or line.startswith(b"\t"):
+                wrong.append(f"{path}:{number}: white space")
+    assert not wrong

@@ -214,4 +214,3 @@ void life_born_green(void *arg)
 #ifdef __EXCEPTIONS
 #error "compile with -fno-exceptions: see run()"
 #endif
-

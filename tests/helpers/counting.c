@@ -3,10 +3,10 @@
 
 void count_from_here(void)
 {
-	CALLGRIND_ZERO_STATS;
+    CALLGRIND_ZERO_STATS;
 }
 
 void count_to_here(const char *name)
 {
-	CALLGRIND_DUMP_STATS_AT(name);
+    CALLGRIND_DUMP_STATS_AT(name);
 }
