@@ -32,7 +32,6 @@ class State(Enum):
     OUTSIDE = "not in one of our waits"  #: it had the GIL first; it runs, is in a system call, or wants the GIL
     WANTS_GIL = "waiting for the GIL"
     BLOCKED = "blocked"  #: in one of the runtime's primitives, or in join()
-    WAKING = "waking another"  #: without the GIL
     ENDING = "ending"  #: has left the interpreter
     SEEN = "seen"  #: when looked at, it was in a system call, of which it has said nothing
 
@@ -134,21 +133,20 @@ class _Kind(IntEnum):
     BLOCKED = 4
     JOINS = 5
     AWAITS = 6
-    YIELDS = 7
-    LEAVES = 8
-    ENDS = 9
-    STARTS = 10
-    GRANTS = 11
-    RELEASES = 12
-    COUNTS = 13
-    SEEN = 14
+    LEAVES = 7
+    ENDS = 8
+    STARTS = 9
+    GRANTS = 10
+    RELEASES = 11
+    COUNTS = 12
+    SEEN = 13
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 _Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
-_HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.YIELDS, _Kind.LEAVES}  # when they are recorded
+_HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
 _STATES = {
     _Kind.BORN: State.STARTING,
     _Kind.WANTS_GIL: State.WANTS_GIL,
@@ -156,7 +154,6 @@ _STATES = {
     _Kind.BLOCKED: State.BLOCKED,
     _Kind.JOINS: State.BLOCKED,
     _Kind.AWAITS: State.BLOCKED,
-    _Kind.YIELDS: State.WAKING,
     _Kind.LEAVES: State.ENDING,
 }
 _EFFECTS = {_Kind.BORN, _Kind.STARTS, _Kind.GRANTS, _Kind.RELEASES, _Kind.ENDS}

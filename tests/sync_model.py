@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FREE, HELD, CONTENDED, HANDED, OWING = "FREE", "HELD", "CONTENDED", "HANDED", "OWING"
-ASLEEP, WOKEN = "ASLEEP", "WOKEN"
+ASLEEP, DOZING, WOKEN = "ASLEEP", "DOZING", "WOKEN"
 ASK = "ASK"
 NORMAL, URGENT = 1, 2
-TIMEOUT, SIGNAL = "ETIMEDOUT", "EINTR"
+TIMEOUT, SIGNAL, AGAIN = "ETIMEDOUT", "EINTR", "EAGAIN"
 
 Thread = Generator[str, Any, Any]
 
@@ -69,7 +69,7 @@ class World:
 
 
 def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int, asleep: str = "asleep") -> Thread:
-    """None: woken, or the word was another.  "asleep for ever": no deadline ends it."""
+    """None: woken, or the word was another.  "asleep for ever": no deadline ends it; "dozing": one does."""
     yield "park_wait_some"
     if world.words[word] != expected:
         return None
@@ -124,8 +124,11 @@ class Run:
         steps: list[tuple[int, Any]] = []
         chances: list[tuple[int, Any]] = []
         for at, label in enumerate(self.labels):
-            if label == "clock":
+            if label in ("clock", "deferred"):
                 steps += [(at, False), (at, True)]
+            elif label == "dozing" and at not in self.world.woken:
+                steps.append((at, TIMEOUT))
+                chances += [(at, event) for event in events.get(at, ()) if event != TIMEOUT]
             elif label in ("asleep", "asleep for ever") and at not in self.world.woken:
                 chances += [(at, event) for event in events.get(at, ()) if label == "asleep" or event != TIMEOUT]
             elif label == "unborn" and "forked" not in self.world.data:  # one of the child's
@@ -249,15 +252,24 @@ def forgive(world: World, place: int) -> Thread:
     return world.exchange_if("owed", place, None)
 
 
+def wake_place(world: World, place: int) -> Thread:
+    """A wake-up that is deferred may never come."""
+    yield "wake_place"
+    dozing = world.words[place] == DOZING
+    world.words[place] = WOKEN
+    if dozing and (yield "deferred"):
+        return
+    yield "sync_wake"
+    world.wake(place, NORMAL)
+
+
 def settle(world: World) -> Thread:
     if "owed" not in world.words:  # no condition's lock
-        return None
+        return
     yield "settle"
     owed, world.words["owed"] = world.words["owed"], None
     if owed is not None:
-        yield "settle"
-        world.words[owed] = WOKEN
-    return owed
+        yield from wake_place(world, owed)
 
 
 def sync_lock_release_any(world: World) -> Thread:
@@ -271,12 +283,10 @@ def sync_lock_release_any(world: World) -> Thread:
         yield "sync_lock_release_any"
         if not world.exchange_if("lock", seen, to):
             continue
-        owed = (yield from settle(world)) if seen != HELD else None
-        if owed is not None:
-            yield "sync_wake"
-            world.wake(owed, NORMAL)
+        if seen != HELD:
+            yield from settle(world)
         if to == HANDED or seen == CONTENDED:
-            yield "sync_wake"
+            yield "park_wake_some"
             world.wake("lock", URGENT if to == HANDED else NORMAL | URGENT)
         if to == HANDED:
             yield from take_back_if_nobody(world)
@@ -344,10 +354,7 @@ def sync_queue_unlock_and_wake(world: World, place: int | None) -> Thread:
         world.data["locked"] = False
         if owed:
             return
-    yield "sync_queue_unlock_and_wake"
-    world.words[place] = WOKEN
-    yield "sync_wake"
-    world.wake(place, NORMAL)
+    yield from wake_place(world, place)
 
 
 def sync_queue_pass_baton(world: World) -> Thread:
@@ -356,9 +363,8 @@ def sync_queue_pass_baton(world: World) -> Thread:
     yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
-def sync_queue_wait(world: World, me: int) -> Thread:
-    """None: woken, with the baton."""
-    result = None
+def sync_queue_wait(world: World, me: int, result: str | None = None) -> Thread:
+    """None: woken, with the baton.  result: of a sleep before."""
     while True:
         yield "sync_queue_wait"
         if world.words[me] == WOKEN:
@@ -369,9 +375,19 @@ def sync_queue_wait(world: World, me: int) -> Thread:
             world.words[me] = WOKEN
         else:
             return result
-    if result == SIGNAL and "interrupted" in world.data:
+    if result in (SIGNAL, AGAIN) and "interrupted" in world.data:
         world.data["interrupted"] |= {me}
     return None
+
+
+def sync_queue_doze(world: World, me: int) -> Thread:
+    result = None
+    yield "sync_queue_doze"
+    if world.exchange_if(me, ASLEEP, DOZING):
+        result = yield from park_wait_some(world, me, me, DOZING, NORMAL, "dozing")
+        yield "sync_queue_doze"
+        world.exchange_if(me, DOZING, ASLEEP)
+    return (yield from sync_queue_wait(world, me, AGAIN if result == TIMEOUT else result))
 
 
 def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
@@ -407,7 +423,8 @@ def sync_queue_away(world: World, me: int, ticket: int, away: bool) -> Thread:
 def sleep_in(world: World, me: int, ticket: int, handler: str) -> Thread:
     """(entitled, baton)"""
     while True:
-        result = yield from sync_queue_wait(world, me)
+        dozes = me in world.data.get("dozers", ())
+        result = yield from sync_queue_doze(world, me) if dozes else sync_queue_wait(world, me)
         if result is None:
             return True, True
         if result == TIMEOUT:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import sync_model
-from sync_model import ASK, ASLEEP, CONTENDED, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
+from sync_model import ASK, ASLEEP, CONTENDED, DOZING, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
 
 # ---- lock -----------------------------------------------------------------------------------------------------------
 
@@ -212,10 +212,7 @@ def notifier_of_two(world: World) -> Thread:
     """A lock owes one sleeper at a time; the other, of another queue, is woken at once."""
     for place in (0, 1):
         if not (yield from sync_model.owe(world, place)):
-            yield "sync_queue_unlock_and_wake"
-            world.words[place] = sync_model.WOKEN
-            yield "sync_wake"
-            world.wake(place, sync_model.NORMAL)
+            yield from sync_model.wake_place(world, place)
     world.inside -= 1
     yield from sync_model.sync_lock_release(world)
 
@@ -249,6 +246,49 @@ def test_condition_when_the_interpreter_ends_a_sleeper() -> None:
     """Also one that has taken the lock's debt off itself leaves, and passes its baton."""
     events = {0: (TIMEOUT, SIGNAL)}
     print(f"states: {explore(conditions_at_the_end, two_inside, all_notified(1), events)}")
+
+
+# ---- sleepers that doze: their wake-up may be deferred by a waker that never pays it -------------------------------
+
+
+def dozing(
+    make: Callable[[], tuple[World, list[Thread]]], dozers: frozenset[int]
+) -> Callable[[], tuple[World, list[Thread]]]:
+    """The same threads, of which these doze.  None has taken a step yet that asks for it."""
+
+    def make_dozing() -> tuple[World, list[Thread]]:
+        world, threads = make()
+        world.data["dozers"] = dozers
+        return world, threads
+
+    return make_dozing
+
+
+@pytest.mark.parametrize(
+    ("takers", "gives", "dozers", "events"),
+    [
+        (2, (2,), {0, 1}, {}),
+        (2, (1, 1), {0}, {}),
+        (2, (2,), {0, 1}, {0: (TIMEOUT,)}),
+        (2, (2,), {0}, {0: (SIGNAL, TIMEOUT)}),
+    ],
+)
+def test_semaphore_with_dozers(
+    takers: int, gives: tuple[int, ...], dozers: set[int], events: dict[int, tuple[str, ...]]
+) -> None:
+    make = dozing(semaphores(takers, *gives), frozenset(dozers))
+    print(f"states: {explore(make, nothing, counted(sum(gives)), events)}")
+
+
+@pytest.mark.parametrize(
+    ("waiters", "notifies", "users", "notified", "events"),
+    [(1, 1, 1, (1,), {}), (2, 2, 0, (2,), {}), (1, 1, 0, (0, 1), {0: (SIGNAL, TIMEOUT)})],
+)
+def test_condition_with_dozers(
+    waiters: int, notifies: int, users: int, notified: tuple[int, ...], events: dict[int, tuple[str, ...]]
+) -> None:
+    make = dozing(conditions(waiters, notifies, users, 0), frozenset(range(waiters)))
+    print(f"states: {explore(make, two_inside, all_notified(*notified), events)}")
 
 
 # ---- a fork ---------------------------------------------------------------------------------------------------------
@@ -346,6 +386,12 @@ def test_semaphore_when_somebody_forks(make: Callable[[], tuple[World, list[Thre
     print(f"states: {explore(make, nothing, one_got_it_in_the_child, {0: (SIGNAL,)})}")
 
 
+@pytest.mark.parametrize("make", [forked_giver, forked_taker])
+def test_semaphore_with_dozers_when_somebody_forks(make: Callable[[], tuple[World, list[Thread]]]) -> None:
+    make = dozing(make, frozenset({0, 1, 3}))
+    print(f"states: {explore(make, nothing, one_got_it_in_the_child, {0: (SIGNAL,)})}")
+
+
 def notifier_who_forks(world: World) -> Thread:
     """With the lock, which owes the one who is lost a wake-up; or not yet, or no longer."""
     yield from sync_model.condition_notify(world)
@@ -439,6 +485,32 @@ def test_a_baton_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_model, "sync_queue_pass_baton", keep_the_baton)
     with pytest.raises(Wrong, match=r"nobody wakes|left in the queue"):
         explore(semaphores(2, 2), nothing, counted(2))
+
+
+def doze_without_a_deadline(world: World, me: int) -> Thread:
+    yield "sync_queue_doze"
+    if world.exchange_if(me, ASLEEP, DOZING):
+        yield from sync_model.park_wait_some(world, me, me, DOZING, sync_model.NORMAL)
+    return (yield from sync_model.sync_queue_wait(world, me))
+
+
+def doze_on(world: World, me: int) -> Thread:
+    """Goes to sleep, and its word still says that it dozes."""
+    yield "sync_queue_doze"
+    world.words[me] = DOZING
+    yield from sync_model.park_wait_some(world, me, me, DOZING, sync_model.NORMAL, "dozing")
+    while True:
+        yield "sync_queue_wait"
+        if world.words[me] == sync_model.WOKEN:
+            return None
+        yield from sync_model.park_wait_some(world, me, me, DOZING, sync_model.NORMAL)
+
+
+@pytest.mark.parametrize("broken", [doze_without_a_deadline, doze_on])
+def test_a_doze_that_nobody_ends_is_found(broken: Callable[..., Thread], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_model, "sync_queue_doze", broken)
+    with pytest.raises(Wrong, match="nobody wakes"):
+        explore(dozing(semaphores(1, 1), frozenset({0})), nothing, counted(1))
 
 
 def ask_nobody(world: World, value: object) -> Thread:

@@ -81,6 +81,7 @@ SOURCES = [
     "python_watch.c",
     "python_chunks.c",
     "python_sync.c",
+    "python_wake.c",
     "python_entrance.c",
     "python_lock.c",
     "python_with.c",

@@ -65,6 +65,17 @@ static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope
     return result;
 }
 
+int park_doze(atomic_int *word, int expected, int64_t ns)
+{
+    int saved = errno, result = 0;
+    struct timespec length = {ns / NANO, ns % NANO};
+
+    if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &length, NULL, 0) < 0 && errno != EAGAIN)
+        result = errno == ETIMEDOUT ? ETIMEDOUT : EINTR;
+    errno = saved;
+    return result;
+}
+
 static void wake_bits(atomic_int *word, int count, int scope, unsigned bits)
 {
     int saved = errno;

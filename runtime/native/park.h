@@ -26,6 +26,9 @@ void park_wake(atomic_int *word, int count, enum park_scope scope);
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
 void park_wake_some(atomic_int *word, int count, unsigned bits);
 
+/* Of an LWP, for about `ns` nanoseconds: the timer may be late by the thread's slack.  As park_wait(), all bits. */
+int park_doze(atomic_int *word, int expected, int64_t ns);
+
 /* Sleeps until the process behind a pidfd has ended.  0, ETIMEDOUT or EINTR as above, else an errno. */
 int park_process(int pidfd, int64_t deadline);
 

@@ -10,7 +10,7 @@
 
 static void after_fork_in_child(void)
 {
-    python_sync_after_fork();
+    python_wake_after_fork();
     python_entrance_after_fork();
     python_boot_after_fork();
 }

@@ -165,6 +165,7 @@ static void run_python(void *arg)
     PyThreadState_Clear(tstate);
     TRACE(TRACE_LEAVES, 0, 0);
     PyThreadState_DeleteCurrent();
+    python_pay_deferred();
 }
 
 /* A process in our memory that was killed, or called _exit, has left its PyThreadState.  On the interpreter's list it would lead
@@ -328,9 +329,9 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
     atomic_fetch_add(&starting, 1);
     int error;
     if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *tstate = before_sleep(NULL);
         error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
-        Py_END_ALLOW_THREADS
+        after_sleep(tstate);
     } else {
         start.under_way = 1;
         error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
@@ -347,27 +348,21 @@ int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwa
     if (wait) {
         if (TRACING())
             trace_thread(TRACE_AWAITS, self->lwp->ident);
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *tstate = before_sleep(NULL);
         lwp_await_begun(self->lwp);
         TRACE(TRACE_WANTS_GIL, 0, 0);
-        Py_END_ALLOW_THREADS
-        TRACE(TRACE_RUNS, 0, 0);
+        after_sleep(tstate);
     }
     return 0;
 }
 
 /* ---- the end of the interpreter ---------------------------------------------------------------------------------- */
 
-long python_running(void)
-{
-    return atomic_load(&running);
-}
-
 static PyObject *count_running(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return PyLong_FromLong(python_running());
+    return PyLong_FromLong(atomic_load(&running));
 }
 
 /* Before the interpreter goes: from now on no thread of ours is between clone and a complete PyThreadState when its creator

@@ -122,11 +122,9 @@ static int await(struct scheduler *scheduler)
     int result;
 
     do {
-        before_sleep();
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *tstate = before_sleep(NULL);
         result = scheduler_await(scheduler);
-        Py_END_ALLOW_THREADS
-        after_sleep();
+        after_sleep(tstate);
         if (result == EINTR && python_interrupted(scheduler, NULL) < 0)
             return -1;
     } while (result);
@@ -226,11 +224,9 @@ static PyObject *sleep_for(PyObject *module, PyObject *seconds)
     if (deadline == 0)
         return yield(module, NULL);
     do {
-        before_sleep();
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *tstate = before_sleep(NULL);
         result = park_wait(&word, 0, deadline, PARK_PRIVATE);
-        Py_END_ALLOW_THREADS
-        after_sleep();
+        after_sleep(tstate);
         if (result == EINTR && python_interrupted(NULL, NULL) < 0)
             return NULL;
     } while (result != ETIMEDOUT);
@@ -252,11 +248,9 @@ static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
     if (fd < 0 || python_deadline(timeout, &deadline) < 0)
         return NULL;
     do {
-        before_sleep();
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *tstate = before_sleep(NULL);
         result = green_wait_fd(fd, events, deadline, &found);
-        Py_END_ALLOW_THREADS
-        after_sleep();
+        after_sleep(tstate);
         if (result == EINTR && python_interrupted(NULL, NULL) < 0)
             return NULL;
     } while (result == EINTR);

@@ -19,16 +19,14 @@ static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
 
     if (TRACING())
         trace_blocked((PyObject *)self, &self->lock, 0);
-    before_sleep();
     wait_begins((PyObject *)self, NULL, *since, deadline);
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *tstate = before_sleep(NULL);
     result = sync_lock_wait(&self->lock, deadline, since);
     wait_ends();
     if (result == 0) /* release: who sees that sees the end of the wait too, see python_waits.c */
         atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
     TRACE(TRACE_WANTS_GIL, result, 0);
-    Py_END_ALLOW_THREADS
-    after_sleep();
+    after_sleep(tstate);
     return result;
 }
 

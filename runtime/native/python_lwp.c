@@ -166,14 +166,12 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         else {
             if (TRACING())
                 trace_thread(TRACE_JOINS, self->lwp->ident);
-            before_sleep();
             wait_begins((PyObject *)self, NULL, since, deadline);
-            Py_BEGIN_ALLOW_THREADS
+            PyThreadState *tstate = before_sleep(NULL);
             result = lwp_join(self->lwp, until);
             wait_ends();
             TRACE(TRACE_WANTS_GIL, result == ETIMEDOUT && until < deadline ? EAGAIN : result, 0);
-            Py_END_ALLOW_THREADS
-            after_sleep();
+            after_sleep(tstate);
         }
         if (result == 0) {
             if ((self->lwp->flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM)

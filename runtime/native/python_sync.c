@@ -195,55 +195,7 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
-/* ---- sleeping and waking ----------------------------------------------------------------------------------------- */
-
-/* A thread that is woken wants the GIL, and the waker has it.  On one core the woken one mostly gets the core at once (the
- * kernel's wake-up preemption), finds the GIL taken, sleeps again, in CPython's timed wait for it, and is woken a second time
- * when the waker gives the GIL up: five switches where two threads take turns, instead of two.  So the waker lets go of the GIL
- * for the moment of the wake-up.  But not always:
- *
- * A producer that streams keeps it: the others take what it has made in batches, not one by one.  It is told by its not having
- * slept for TURNS wake-ups.
- * And if anybody else is awake it is kept too: that one might wait for the GIL, and once it has it, compute for 5 ms.  Who is woken
- * by a green thread mostly waits for this very LWP. */
-enum { TURNS = 8 };
-static __thread int turns;
-static atomic_long asleep; /* threads that sleep here, or wake another and want the GIL back */
-
-void before_sleep(void)
-{
-    turns = 0; /* without the GIL there is none to let go of */
-    atomic_fetch_add(&asleep, 1);
-}
-
-void after_sleep(void)
-{
-    atomic_fetch_sub(&asleep, 1);
-    turns = TURNS;
-    TRACE(TRACE_RUNS, 0, 0);
-}
-
-void python_sync_after_fork(void)
-{
-    atomic_store(&asleep, 0);
-}
-
-static void wake(atomic_int *word, unsigned bits)
-{
-    if (turns == 0 || park_green || atomic_load(&asleep) < python_running()) {
-        park_wake_some(word, 1, bits);
-        return;
-    }
-    int left = turns - 1;
-    TRACE(TRACE_YIELDS, 0, 0);
-    before_sleep();
-    Py_BEGIN_ALLOW_THREADS
-    park_wake_some(word, 1, bits);
-    TRACE(TRACE_WANTS_GIL, 0, 0);
-    Py_END_ALLOW_THREADS
-    after_sleep();
-    turns = left;
-}
+/* ---- sleeping in a queue ----------------------------------------------------------------------------------------- */
 
 struct sleeper {
     struct sync_queue *queue;
@@ -270,17 +222,14 @@ static int sleep_without_gil(PyObject *op, struct sync_queue *queue, struct sync
 
     if (TRACING())
         trace_blocked(op, queue, place->ticket);
-    before_sleep();
+    int dozes = sleeper_dozes(deadline);
     pthread_cleanup_push(never_woke, &sleeper);
-    Py_BEGIN_ALLOW_THREADS
-    if (give_up)
-        sync_lock_release(give_up);
-    result = sync_queue_wait(place, deadline);
+    PyThreadState *tstate = before_sleep(give_up);
+    result = dozes ? sync_queue_doze(place, deadline) : sync_queue_wait(place, deadline);
     wait_ends();
     TRACE(TRACE_WANTS_GIL, result, 0);
-    Py_END_ALLOW_THREADS
+    after_sleep(tstate);
     pthread_cleanup_pop(0);
-    after_sleep();
     return result;
 }
 
@@ -295,7 +244,9 @@ enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place 
         *baton = result == 0;
         if (result == 0)
             return ENTITLED;
-        if (result != EINTR)
+        if (result == EAGAIN)
+            sleeper_dozed_in_vain();
+        else if (result != EINTR)
             return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
         int entitled = sync_queue_away(queue, place, 1);
         int raised = python_interrupted(NULL, op) < 0;
@@ -322,7 +273,7 @@ int python_add_sync(PyObject *module)
     } made[] = {{&lock_spec, &lock_type},           {&rlock_spec, &rlock_type}, {&event_spec, NULL},
                 {&semaphore_spec, &semaphore_type}, {&condition_spec, &condition_type}, {&barrier_spec, NULL}};
 
-    sync_wake = wake;
+    sync_wake = python_wake;
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, made[i].spec, NULL);
         if (!type || PyModule_AddType(module, type) < 0) /* as lock, RLock, EventBase ... */

@@ -53,6 +53,15 @@ void simple_dealloc(PyObject *op);
 PyObject *new_primitive(PyTypeObject *type);
 PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
+/* ---- waking, and being woken: python_wake.c ---------------------------------------------------------------------- */
+
+/* For sync_wake. */
+void python_wake(atomic_int *word, int dozing);
+
+/* Whether the calling thread is to doze before it sleeps, so that its waker may defer the wake-up. */
+int sleeper_dozes(int64_t deadline);
+void sleeper_dozed_in_vain(void);
+
 /* ---- sleeping in a queue: python_sync.c -------------------------------------------------------------------------- */
 
 enum outcome {

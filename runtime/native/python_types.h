@@ -63,9 +63,16 @@ void python_boot_after_fork(void);
  * returned.  scheduler: what was awaited, or NULL.  object: what the wait was for, of which a Deadlock then speaks, or NULL. */
 int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
-/* Around what a thread sleeps in, without the GIL: see wake() in python_sync.c. */
-void before_sleep(void);
-void after_sleep(void);
+/* python_wake.c: give up the GIL for a sleep, and the lock unless that is NULL, and pay the wake-up that the thread has deferred:
+ * in this order, for the woken thread may want both.  Take the GIL again. */
+struct sync_lock;
+PyThreadState *before_sleep(struct sync_lock *give_up);
+void after_sleep(PyThreadState *tstate);
+/* python_gil.c: sys.getswitchinterval() in microseconds. */
+unsigned long python_switch_interval(void);
+/* For a thread that has given up the GIL and won't sleep. */
+void python_pay_deferred(void);
+void python_wake_after_fork(void);
 
 /* python_waits.c: that the calling thread is about to sleep, with the GIL; that it doesn't any more, with it or without.
  * object: what it sleeps for, to which it has a reference.  since, deadline: as in park.h. */
@@ -81,8 +88,6 @@ unsigned long lwp_ident_alive(LwpObject *self);
 PyObject *thread_run(PyObject *thread);
 void thread_leave(PyObject *thread);
 
-/* How many LWPs are inside their Python function. */
-long python_running(void);
 
 /* Add what the other files have to the module. */
 int python_add_lwp(PyObject *module);
@@ -104,8 +109,5 @@ void python_enter(PyThreadState *tstate);
 int python_entrance_announce(void);
 void python_entrance_revoke(void);
 void python_entrance_after_fork(void);
-
-/* python_sync.c */
-void python_sync_after_fork(void);
 
 #endif

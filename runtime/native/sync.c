@@ -16,12 +16,13 @@ enum { WAKING_FOR = 1000000 }; /* ns; many times what it takes */
 
 int sync_forks;
 
-static void wake_one(atomic_int *word, unsigned bits)
+static void wake_at_once(atomic_int *word, int dozing)
 {
-    park_wake_some(word, 1, bits);
+    (void)dozing;
+    park_wake_some(word, 1, NORMAL);
 }
 
-void (*sync_wake)(atomic_int *word, unsigned bits) = wake_one;
+void (*sync_wake)(atomic_int *word, int dozing) = wake_at_once;
 
 /* ---- lock -------------------------------------------------------------------------------------------------------- */
 
@@ -55,7 +56,7 @@ static void take_back_if_nobody(struct sync_lock *lock)
     int handed = SYNC_HANDED;
 
     if (urgent_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE))
-        wake_one(&lock->word, NORMAL | URGENT);
+        park_wake_some(&lock->word, 1, NORMAL | URGENT);
 }
 
 static int take(struct sync_lock *lock, int urgent)
@@ -145,19 +146,22 @@ static int forgive(struct sync_place *place)
     return place->lock && atomic_compare_exchange_strong(&place->lock->owed, &owed, 0);
 }
 
-/* What is to be woken after this.  After the store the sleeper may be gone, and its stack with it: the wake-up only names the
- * address. */
-static atomic_int *say_woken(struct sync_place *place)
+/* After the exchange the sleeper may be gone, and its stack with it: the wake-up only names the address. */
+static void wake_place(struct sync_place *place)
 {
-    atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_release);
-    return &place->word;
+    atomic_int *word = &place->word;
+    int dozing = atomic_exchange_explicit(word, SYNC_WOKEN, memory_order_acq_rel) == SYNC_DOZING;
+
+    sync_wake(word, dozing);
 }
 
-/* What is to be woken, if anything is owed. */
-static atomic_int *settle(struct sync_lock *lock)
+/* Wakes whom it owes that, if anybody. */
+static void settle(struct sync_lock *lock)
 {
     struct sync_place *place = owed_place(atomic_exchange(&lock->owed, 0));
-    return place ? say_woken(place) : NULL;
+
+    if (place)
+        wake_place(place);
 }
 
 int sync_lock_release_any(struct sync_lock *lock)
@@ -171,12 +175,10 @@ int sync_lock_release_any(struct sync_lock *lock)
     } while (!atomic_compare_exchange_weak(&lock->word, &seen, to));
     if (seen != SYNC_HELD)
         TRACE(TRACE_RELEASES, lock, 0);
-    atomic_int *owed = seen != SYNC_HELD ? settle(lock) : NULL;
-    int others = to == SYNC_HANDED || seen == SYNC_CONTENDED;
-    if (owed)
-        (others ? wake_one : sync_wake)(owed, NORMAL);
-    if (others)
-        sync_wake(&lock->word, to == SYNC_HANDED ? URGENT : NORMAL | URGENT);
+    if (seen != SYNC_HELD)
+        settle(lock);
+    if (to == SYNC_HANDED || seen == SYNC_CONTENDED)
+        park_wake_some(&lock->word, 1, to == SYNC_HANDED ? URGENT : NORMAL | URGENT);
     if (to == SYNC_HANDED)
         take_back_if_nobody(lock);
     return 0;
@@ -185,9 +187,7 @@ int sync_lock_release_any(struct sync_lock *lock)
 void sync_lock_reset(struct sync_lock *lock)
 {
     atomic_store(&lock->word, SYNC_FREE);
-    atomic_int *owed = settle(lock);
-    if (owed)
-        wake_one(owed, NORMAL);
+    settle(lock);
 }
 
 /* ---- queue ------------------------------------------------------------------------------------------------------- */
@@ -271,7 +271,7 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue)
         place = NULL;
     park_unlock(&queue->lock);
     if (place)
-        sync_wake(say_woken(place), NORMAL);
+        wake_place(place);
 }
 
 long sync_queue_grant(struct sync_queue *queue, long count)
@@ -306,10 +306,9 @@ int sync_place_granted(const struct sync_place *place)
     return entitled(place->queue, place);
 }
 
-int sync_queue_wait(struct sync_place *place, int64_t deadline)
+/* result: of a sleep before. */
+static int wait_until_woken(struct sync_place *place, int64_t deadline, int result)
 {
-    int result = 0;
-
     while (atomic_load_explicit(&place->word, memory_order_acquire) != SYNC_WOKEN) {
         if (result == 0)
             result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, NORMAL);
@@ -318,9 +317,26 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
         else
             return result;
     }
-    place->interrupted = result == EINTR;
+    place->interrupted = result == EINTR || result == EAGAIN;
     innermost = place->outer;
     return 0;
+}
+
+int sync_queue_wait(struct sync_place *place, int64_t deadline)
+{
+    return wait_until_woken(place, deadline, 0);
+}
+
+int sync_queue_doze(struct sync_place *place, int64_t deadline)
+{
+    int asleep = SYNC_ASLEEP, dozing = SYNC_DOZING, result = 0;
+
+    if (atomic_compare_exchange_strong(&place->word, &asleep, SYNC_DOZING)) {
+        result = park_doze(&place->word, SYNC_DOZING, SYNC_DOZE);
+        /* Either the waker sees that we are ASLEEP, and wakes us, or we see that we are WOKEN. */
+        atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);
+    }
+    return wait_until_woken(place, deadline, result == ETIMEDOUT ? EAGAIN : result);
 }
 
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton)

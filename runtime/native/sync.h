@@ -68,6 +68,8 @@ static inline int sync_lock_held(struct sync_lock *lock)
  *              OWED -> WOKEN      timeout or signal before the release: it takes the debt off the lock itself
  *   WAITING -> left     timeout or signal before the grant
  *   GRANTED -> left     timeout or signal after it, before the baton came: entitled all the same
+ *   The word of a place that is WAITING or GRANTED: ASLEEP <-> DOZING, by its thread.  DOZING it looks again by itself after
+ *                       SYNC_DOZE, so its futex wake-up may come later, or never; an ASLEEP one is woken at once
  *   WAITING, GRANTED: away while its thread runs signal handlers.  It is awake, so it needs no baton; and it must not sit on
  *                       one, for a handler may wait for others that sleep here: the baton passes it by
  *
@@ -78,13 +80,14 @@ struct sync_place {
     struct sync_place *next, *previous;
     unsigned long ticket;
     int queued, away;
-    int interrupted; /* an EINTR came when it was woken already, or owed to: handlers are due */
+    int interrupted; /* an EINTR or EAGAIN came when it was woken already, or owed to: handlers may be due */
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread: it sleeps there, and here in a signal handler */
     struct sync_lock *lock; /* needed first, or NULL */
     atomic_int word;
 };
-enum sync_place_word { SYNC_ASLEEP, SYNC_WOKEN };
+enum sync_place_word { SYNC_ASLEEP, SYNC_DOZING, SYNC_WOKEN };
+enum { SYNC_DOZE = 5000000 }; /* ns: the default switch interval.  Below a tick of the clock a timer costs more than a wake-up */
 
 struct sync_queue {
     atomic_int lock;
@@ -111,6 +114,9 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 /* Without. */
 /* Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
+/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes.  EAGAIN: SYNC_DOZE has passed, and a signal may
+ * have come too, for the kernel then says ETIMEDOUT (__futex_wait looks at the timer first): as after an EINTR. */
+int sync_queue_doze(struct sync_place *place, int64_t deadline);
 /* Leaves before being woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
 void sync_queue_pass_baton(struct sync_queue *queue);
@@ -119,8 +125,8 @@ int sync_place_granted(const struct sync_place *place);
 /* After an EINTR: away while handlers run, back when they have.  1: it was entitled, and has left without the baton. */
 int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away);
 
-/* Wakes one sleeper, among `bits`, of a lock's release or with a baton.  A layer above may have reason to do it in its own way. */
-extern void (*sync_wake)(atomic_int *word, unsigned bits);
+/* Wakes the thread of a place whose word is SYNC_WOKEN by now.  If it was DOZING a layer above may do that later. */
+extern void (*sync_wake)(atomic_int *word, int dozing);
 
 /* How many forks this process is away from the one that imported us: what holds another number speaks of lost threads. */
 extern int sync_forks;

@@ -31,7 +31,6 @@ enum trace_kind {
     TRACE_BLOCKED,   /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site */
     TRACE_JOINS,     /* a: thread pointer of the one waited for, site */
     TRACE_AWAITS,    /* a: thread pointer of the one that it has started and that is to begin, site */
-    TRACE_YIELDS,    /* gives the GIL up for the moment in which it wakes another */
     TRACE_LEAVES,    /* gives up the GIL for good */
     TRACE_ENDS,      /* a: thread pointer */
     /* What it does to others. */

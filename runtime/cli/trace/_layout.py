@@ -16,7 +16,6 @@ COLOURS = {
     State.OUTSIDE: "#bce3cb",
     State.WANTS_GIL: "#e8a838",
     State.BLOCKED: "#c44e52",
-    State.WAKING: "#8172b3",
     State.STARTING: "#9bb7d4",
     State.ENDING: "#9bb7d4",
     State.SEEN: "#878d96",
@@ -28,7 +27,6 @@ LEGEND = (
     ("seen in a system call, or waiting for the GIL", COLOURS[State.SEEN]),
     ("waiting for the GIL", COLOURS[State.WANTS_GIL]),
     ("blocked in one of our waits", COLOURS[State.BLOCKED]),
-    ("waking another", COLOURS[State.WAKING]),
     ("starting, ending", COLOURS[State.STARTING]),
 )
 ARROWS = {"wakes": "#333333", "starts": "#5b8fc7", "ends": "#999999"}
