@@ -945,6 +945,34 @@ def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -
     assert not [line for line in shown if "waits for" in line or "1 thread" in line]
 
 
+@pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
+def test_live_shows_green_threads(options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(GREEN_LIVE)
+    with Terminal(*RUN, "--live", "--green", *options, "program.py", cwd=tmp_path) as terminal:
+        terminal.wait_for(r"MainThread +\d+ +asleep +join of waits at program.py:12 .* \d\.\d\d s ")
+        terminal.wait_for(
+            r"waits +asleep +event at program.py:4 <threading.Event at 0x[0-9a-f]+: unset> +program.py:10 "
+        )
+        terminal.wait_for(r"sleeps +asleep +at program.py:6 +program.py:10 ")
+        terminal.wait_for(rf"{3 + (0 if options else 2)} threads")
+
+
+GREEN_LIVE = """\
+import threading, time
+event = threading.Event()
+def waits():
+    event.wait()
+def sleeps():
+    time.sleep(1000)
+threads = []
+for target in (waits, sleeps):
+    threads.append(threading.Thread(target=target, name=target.__name__))
+    threads[-1].start()
+
+threads[0].join()
+"""
+
+
 def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import sys\nsys.stdin.readline()\nprint(type(sys.stdout).__name__, end='')\n")
     with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, stdout=subprocess.PIPE) as terminal:

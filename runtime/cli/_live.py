@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .. import native
 from ..waits import name_of, waiting
 from ._output import table
 
@@ -35,11 +36,11 @@ class Row:
     """One thread, as it is just now."""
 
     name: str  #: its Thread's; without one what the kernel calls it (ps, gdb)
-    tid: int
+    tid: int | None  #: None: it is a green thread, as in the other figures that only an LWP has
     state: str
     waits: str  #: for what, who holds it, and where in the program; if it is in none of our waits only where
-    cpu: float  #: seconds of user and system time
-    switches: int  #: by the kernel, wanted or not
+    cpu: float | None  #: seconds of user and system time
+    switches: int | None  #: by the kernel, wanted or not
     start: str  #: where its Thread was started; "" for the main thread and those made below Thread
 
 
@@ -91,33 +92,59 @@ def busiest() -> list[tuple[float, int]]:
     return sorted(found, reverse=True)
 
 
-def rows(which: Iterable[tuple[float, int]]) -> list[Row]:
-    """Of these threads, in their order, as busiest() gives them; not of those that have ended."""
-    waits = {wait.tid: wait for wait in waiting().waits}
-    threads = {thread.native_id: thread for thread in list(threading._active.values())}  # type: ignore[attr-defined]
+def _threads() -> tuple[dict[int, Any], list[tuple[str, Any]]]:
+    """The Threads that have an LWP, by its tid, and the green ones with their state, those that run first."""
+    by_tid, green = {}, []
+    alive = sys._current_frames()
+    for thread in list(threading._active.values()):  # type: ignore[attr-defined]
+        state = native.green_state(thread.ident) if thread.ident in alive else ""
+        if state and thread is not threading.main_thread():  # which has an LWP, if one that it lends
+            green.append((state, thread))
+        else:
+            by_tid[thread.native_id] = thread
+    return by_tid, sorted(green, key=lambda one: ("running", "ready", "asleep").index(one[0]))
+
+
+def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[list[Row], int]:
+    """Of these LWPs, in their order, as busiest() gives them, then of the green threads; not of those that have ended.
+
+    At most `most`, and how many green threads there are.
+    """
+    waits = {wait.ident: wait for wait in waiting().waits}
+    threads, green = _threads()
     frames = sys._current_frames()
-    found = []
+
+    def where(thread: Any) -> str:
+        place = _where(frames.get(thread.ident))
+        if (wait := waits.get(thread.ident)) is None:
+            return place
+        # A narrow terminal shows the begin.
+        holder = f"of {wait.holder_name}" if wait.holder_name else ""
+        return " ".join(filter(None, [wait.kind, holder, place, wait.what]))
+
+    found: list[Row] = []
     for cpu, tid in which:
+        if len(found) == most:
+            break
         thread = threads.get(tid)
-        where = _where(frames.get(thread.ident)) if thread is not None else ""
-        wait = waits.get(tid)
-        if wait is not None:
-            # A narrow terminal shows the begin.
-            holder = f"of {wait.holder_name}" if wait.holder_name else ""
-            where = " ".join(filter(None, [wait.kind, holder, where, wait.what]))
         with suppress(OSError):
+            state = native.green_state(thread.ident) if thread is not None and thread.ident in frames else ""
             found.append(
                 Row(
                     name=name_of(thread.ident, tid) if thread is not None else _read(tid, "comm").strip(),
                     tid=tid,
-                    state=_STATES.get(_read(tid, "stat").rpartition(")")[2].split()[0], "ending"),
-                    waits=where,
+                    state=state or _STATES.get(_read(tid, "stat").rpartition(")")[2].split()[0], "ending"),
+                    waits=where(thread) if thread is not None else "",
                     cpu=cpu,
                     switches=_switches(tid),
                     start=vars(thread).get("_lwp_start", "") if thread is not None else "",
                 )
             )
-    return found
+    found += [
+        Row(name_of(thread.ident), None, state, where(thread), None, None, vars(thread).get("_lwp_start", ""))
+        for state, thread in green[: most - len(found)]
+    ]
+    return found, len(green)
 
 
 def _draw(found: list[Row], threads: int, width: int) -> Table:
@@ -137,7 +164,8 @@ def _draw(found: list[Row], threads: int, width: int) -> Table:
     for row in found:
         name = Text(row.name)
         name.truncate(max(width // 4, 12), overflow="ellipsis")
-        cells = (f"{row.tid}", row.state, row.waits, f"{row.cpu:.2f} s", row.start, f"{row.switches:,}")
+        tid, switches = f"{row.tid or ''}", "" if row.switches is None else f"{row.switches:,}"
+        cells = (tid, row.state, row.waits, "" if row.cpu is None else f"{row.cpu:.2f} s", row.start, switches)
         drawn.add_row(name, *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
     more = threads - len(found)
     drawn.caption = f"{threads} thread{'s' if threads != 1 else ''}" + (f", {more} more than fit" if more > 0 else "")
@@ -214,9 +242,9 @@ class View:
         begun = time.thread_time()
         threads = busiest()
         width, height = self._console.size
-        found = rows(threads[: max(1, height - 4)])
+        found, green = rows(threads, max(1, height - 4))
         with self._console.capture() as drawn:
-            self._console.print(_draw(found, len(threads), width))
+            self._console.print(_draw(found, len(threads) + green, width))
         self._show(drawn.get().splitlines()[: height - 1])
         self._due = now + (time.thread_time() - begun) / _SHARE
 

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from ._types import gate_refuse as gate_refuse
     from ._types import green_counts as green_counts
     from ._types import green_runners as green_runners
+    from ._types import green_state as green_state
     from ._types import lock as lock
     from ._types import may_block as may_block
     from ._types import run_all as run_all

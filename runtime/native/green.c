@@ -175,6 +175,19 @@ void *green_native(void)
     return park_green->carrier->base.tp;
 }
 
+enum green_state green_state_of(void *tp)
+{
+    struct green *green = *here(tp);
+
+    if (!green)
+        return GREEN_NOT;
+    park_light_lock(&green->scheduler->lock);
+    /* A carrier that has stopped was on a stack that stays mapped. */
+    int runs = green->carrier && green->carrier->in == green, sleeps = atomic_load(&green->sleeper.word) != NULL;
+    park_light_unlock(&green->scheduler->lock);
+    return sleeps ? GREEN_SLEEPS : runs ? GREEN_RUNS : GREEN_QUEUED;
+}
+
 /* ---- park's part ------------------------------------------------------------------------------------------------- */
 
 static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned bits)

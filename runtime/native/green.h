@@ -118,6 +118,10 @@ struct green_runner {
 };
 void green_each_runner(void (*see)(const struct green_runner *runner, void *arg), void *arg);
 
+/* What the thread with that thread pointer does; it is alive. */
+enum green_state { GREEN_NOT, GREEN_RUNS, GREEN_QUEUED, GREEN_SLEEPS };
+enum green_state green_state_of(void *tp);
+
 /* Makes one that calls scheduler_carry(), without the GIL: 0 or errno.  For the floor above, which has set it before any scheduler
  * has a slice. */
 extern int (*scheduler_another)(struct scheduler *scheduler);

@@ -341,6 +341,19 @@ static void see_runner(const struct green_runner *runner, void *arg)
     Py_XDECREF(one);
 }
 
+/* With the GIL, so that a thread that has a Thread is not gone. */
+static PyObject *green_state(PyObject *module, PyObject *ident)
+{
+    static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
+    unsigned long tp = PyLong_AsUnsignedLong(ident);
+
+    (void)module;
+    if (tp == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    enum green_state state = green_state_of((void *)tp);
+    return PyUnicode_FromString(state == GREEN_NOT ? "" : names[state]);
+}
+
 static PyObject *green_runners(PyObject *module, PyObject *unused)
 {
     PyObject *list = PyList_New(0);
@@ -455,6 +468,8 @@ static PyMethodDef functions[] = {
     {"green_counts", counts, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
      "Of each scheduler that somebody runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
+    {"green_state", green_state, METH_O,
+     "(ident): what a green thread that is alive does: \"running\", \"ready\" or \"asleep\"; \"\" of one that isn't green."},
     {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
     {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
     {0},
