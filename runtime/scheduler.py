@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag
@@ -177,8 +177,14 @@ class LWP(native.LWP):
 _processes: set[LWP] = set()  # process-style LWPs in our memory that nobody has joined or detached yet
 
 
+def _check_are_flags(flags: object) -> None:
+    if not isinstance(flags, int):
+        raise TypeError(f"flags must be runtime.Clone's, not {type(flags).__name__}")
+
+
 def _checked(flags: int, exit_signal: int) -> Clone:
     """The flags as they will be used; ValueError names the kernel's rule (clone(2)) that a combination breaks."""
+    _check_are_flags(flags)
     if flags & ~_ALL_FLAGS:
         low = flags & 0xFF
         hint = f"the exit signal {low} goes in exit_signal" if low else "not flags of clone(2)"
@@ -207,6 +213,7 @@ def checked_thread_flags(flags: int) -> Clone:
     """The flags of a thread of this process; ValueError as spawn(), and without Clone.THREAD."""
     if flags is THREAD_FLAGS:  # IntFlag's operators take microseconds
         return THREAD_FLAGS
+    _check_are_flags(flags)
     if not flags & Clone.THREAD:
         raise ValueError("a Thread needs CLONE_THREAD; runtime.scheduler.spawn() makes process-style LWPs")
     return _checked(flags, 0)
@@ -261,6 +268,18 @@ def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
     return RuntimeError("can't start new thread")
 
 
+def _as_tuple(args: object) -> tuple[Any, ...]:
+    if not isinstance(args, Iterable):
+        raise TypeError(f"args must be a tuple, or something to make one of, not {type(args).__name__}")
+    return tuple(args)
+
+
+def _as_dict(kwargs: object) -> dict[str, Any]:
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs must be a mapping or None, not {type(kwargs).__name__}")
+    return dict(kwargs)
+
+
 def spawn(
     target: Callable[..., object],
     args: tuple[Any, ...] = (),
@@ -295,16 +314,20 @@ def spawn(
         raise TypeError(f"target must be callable, not {type(target).__name__}")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a string or None, not {type(name).__name__}")
+    if type(args) is not tuple:
+        args = _as_tuple(args)
+    if kwargs is not None and type(kwargs) is not dict:
+        kwargs = _as_dict(kwargs)
     if flags is THREAD_FLAGS and not exit_signal:
         lwp = reserve(stack_size)
-        begin(lwp, target, tuple(args), kwargs, THREAD_FLAGS, 0, name)
+        begin(lwp, target, args, kwargs, THREAD_FLAGS, 0, name)
         return lwp
     flags = _checked(flags, exit_signal)
     if Clone.VM not in flags:
         return _spawn_copy(target, args, kwargs, flags, exit_signal)
     lwp = reserve(stack_size)
     if Clone.THREAD in flags:
-        begin(lwp, target, tuple(args), kwargs, flags, 0, name)
+        begin(lwp, target, args, kwargs, flags, 0, name)
     else:
         _processes.add(lwp)
         try:

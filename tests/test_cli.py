@@ -103,6 +103,12 @@ def test_version() -> None:
         (["run", "--trace-size", "1M", "x.py"], "--trace-size is for --trace"),
         (["tls", "--svg", "/dev/full"], "/dev/full: No space left on device"),
         (["run", "no/such.py"], "can't open file"),
+        (["run", "-u", "x.py"], "options of python go before: python -u -m runtime run x.py"),
+        (
+            ["run", "--report", "-X", "dev", "x.py"],
+            "options of python go before: python -X dev -m runtime run --report x.py",
+        ),
+        (["run", "-OO", "x.py"], "options of python go before: python -OO -m runtime run x.py"),
         (["doctor", "x"], "unexpected extra argument"),
     ],
 )

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.close()
+
+
+def test_arguments_may_be_any_iterable_and_mapping() -> None:
+    seen: list[Any] = []
+    lwp = spawn(lambda *args, **kwargs: seen.append((args, kwargs)), iter([1, 2]), MappingProxyType({"three": 3}))  # type: ignore[arg-type]
+    lwp.join()
+    assert seen == [((1, 2), {"three": 3})]
 
 
 # ---- flags ---------------------------------------------------------------------------------------------
@@ -168,6 +176,10 @@ def test_arguments_of_a_wrong_type_are_told_before_anything_is_made() -> None:
     made = scheduler.statistics().started
     for wrong, says in (
         (lambda: spawn(3), "target must be callable, not int"),  # type: ignore[arg-type]
+        (lambda: spawn(print, 3), "args must be a tuple, .* not int"),  # type: ignore[arg-type]
+        (lambda: spawn(print, (), 3), "kwargs must be a mapping or None, not int"),  # type: ignore[arg-type]
+        (lambda: spawn(print, flags="x"), "flags must be runtime.Clone's, not str"),  # type: ignore[arg-type]
+        (lambda: runtime.Thread(flags="x"), "flags must be runtime.Clone's, not str"),  # type: ignore[arg-type]
         (lambda: spawn(int, name=5), "name must be a string or None, not int"),  # type: ignore[arg-type]
         (lambda: spawn(int, stack_size="1M"), "stack_size must be an integer or None, not str"),  # type: ignore[arg-type]
         (lambda: runtime.Thread(stack_size="1M"), "stack_size must be an integer or None, not str"),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -392,6 +393,9 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [CompletionItem(incomplete, type="file")]
 
 
+_OF_PYTHON = "bBdEiIOPqRsStuvVWxX"  # options that python has, and `run` has not
+
+
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
@@ -404,6 +408,10 @@ class _Run(click.Command):
                 if at <= len(args):  # else the value is missing, which click tells
                     args = [*args[:at], "--", *args[at:]]
                 break
+            if args[at][1] in _OF_PYTHON:
+                after = at + (2 if args[at] in ("-W", "-X") else 1)
+                command = shlex.join([*args[at:after], "-m", "runtime", "run", *args[:at], *args[after:]])
+                raise click.UsageError(f"options of python go before: python {command}")
             at += 2 if args[at] in with_value else 1
         return super().parse_args(ctx, args)
 
@@ -445,13 +453,13 @@ class _Run(click.Command):
     callback=_trace_file,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="At the end, write a timeline: .json for Perfetto, .svg or .html for a picture.",
+    help="At the end, write a timeline: .html is a page, .svg a picture, .json for Perfetto.",
 )
 @click.option(
     "--trace-size",
     callback=_trace_size,
     metavar="SIZE",
-    help="Bytes for its records: the latest are kept (default 16M, half a million).",
+    help="Bytes for its records (default 16M: half a million). The latest are kept.",
 )
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
@@ -480,33 +488,26 @@ def run(
 ) -> Program:
     """Run an unmodified Python program; all threads that it starts are made here.
 
-    threading.Thread, its subclasses and _thread.start_new_thread are replaced before the program begins, so
-    thread pools, servers and timers use them too.  The rest is as with python: arguments, imports, tracebacks
-    and exit status.  What follows SCRIPT, MODULE or CODE belongs to the program.
+    threading.Thread, its subclasses and _thread.start_new_thread are replaced before the program begins. So thread
+    pools, servers and timers use them too. Arguments, imports, tracebacks and the exit status are as with python. What
+    follows SCRIPT, MODULE or CODE belongs to the program. Options of python go before: python -u -m runtime run x.py.
 
-    Forked children go on with the runtime.  Other Python processes, of subprocess or multiprocessing's "spawn"
-    and "forkserver", are plain ones without --children.  With it they and theirs get the runtime, --green and the
-    stack size from the environment (LWP_CHILDREN, LWP_GREEN ...), whatever their options, but for -S; not if they are
-    given an environment without it, or belong to another Python installation.
+    --green puts its threads on few LWPs. They are switched in user space, where they wait. A thread that computes, or
+    waits in C code, for longer than the time slice keeps its LWP, and the others go on on another one. --time-slice 0
+    turns this off: then such a thread holds all others up. See docs/green.md.
 
-    --green puts the threads that it starts on few LWPs, and switches between them in user space where they wait: in
-    locks, queues and the like, join, time.sleep, sockets, pipes, standard input, select, subprocess. One that computes
-    or waits in C code for longer than the time slice keeps its LWP, and the others go on on another: there are two, or
-    --lwps N, and one for each thread that does so at the same time. With --time-slice 0 and one LWP, that is the main
-    thread's, which takes turns with the others: what computes or waits in C code holds all up.
+    --children: Python processes that it starts get the runtime too, with --green and the stack size. They learn it
+    from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
 
-    --watchdog also tells of threads that wait for each other in a circle while others go on.  A program that waits
-    for the network, a child process or a long sleep stands still too.  Forked children are not watched.
+    --watchdog also tells of threads that wait for each other in a circle while others go on. A program that waits for
+    the network, a child process or a long sleep stands still too. Forked children are not watched.
 
-    --live shows each thread's name, tid, state, what it waits for and who holds that, CPU time, switches, and where
-    it was started, twice a second, below what the program prints; seldom if so many threads make that dear.
+    --live shows each thread's name, tid and state, what it waits for, who holds that, where it is, and its CPU time.
+    The table is drawn twice a second; seldom, if many threads make that dear.
 
-    --trace shows when each thread has run, waited for the GIL, or was blocked in one of the runtime's primitives or
-    in join(), where, and who let it go on. A thread "runs Python" there until it comes to such a place, also while
-    it waits in a system call, or for the GIL that it had to give to another. What lasts longer than 20 ms is looked
-    for, in 64 threads at most and a three-hundredth of the time (several threads each 20 ms), and marked "seen"; what
-    is shorter is not seen. While the program runs, and after it was killed, the records are in FILE.records: see
-    `lwp trace`. Forked children are not traced.
+    --trace shows when each thread ran, waited for the GIL, or was blocked: on what, where, and who let it go on. It
+    knows only what the runtime does; stock system calls are looked for every 20 ms. While the program runs, and after
+    it was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
 
     \b
     Examples:
