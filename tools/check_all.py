@@ -236,6 +236,7 @@ def check(run: Runner, version: str, which: str) -> None:
     run.step(f"{version}: CPython's own tests", ".venv/bin/python tools/cpython_suite.py --if-needed")
     if which == "all":  # what does not depend on the Python that it runs on
         run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
+        run.step("clang-format", "find runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +")
         run.step(
             "mypy",
             ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools lwp_*.py setup.py",

@@ -60,8 +60,7 @@ int main(void)
     /* Since Linux 6.16 a process has a table of sleepers of its own: one that is large enough. */
     prctl(PR_FUTEX_HASH, PR_FUTEX_HASH_SET_SLOTS, 32768, 0, 0);
     for (int round = 0; round < ROUNDS; round++) {
-        char *stacks
-            = mmap(NULL, (size_t)STACK * THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        char *stacks = mmap(NULL, (size_t)STACK * THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         double begin, all, end;
         unsigned left;
 

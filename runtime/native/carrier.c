@@ -120,8 +120,8 @@ static int alone(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
 
-    return rests && s->out == 0 && atomic_load(glibc.thread_count) == s->made + 1 && !atomic_load(&green_others_ending)
-           && !s->head && !watches_files(s) && !green_lwp_has_handlers();
+    return rests && s->out == 0 && atomic_load(glibc.thread_count) == s->made + 1 && !atomic_load(&green_others_ending) && !s->head
+           && !watches_files(s) && !green_lwp_has_handlers();
 }
 
 static void say_stuck(struct scheduler *s)

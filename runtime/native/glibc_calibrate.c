@@ -36,8 +36,7 @@ static void list_facts(void)
           glibc.robust_told ? "get_robust_list(2) in both probes; points at itself"
                             : "points at itself in both probes, as robust_prev");
     if (glibc.cleanup_jmp_buf)
-        field("pthread.cleanup_jmp_buf", glibc.cleanup_jmp_buf, WORD, GLIBC_PROBE,
-              "holds the frame that both probes had registered");
+        field("pthread.cleanup_jmp_buf", glibc.cleanup_jmp_buf, WORD, GLIBC_PROBE, "holds the frame that both probes had registered");
     field("pthread.cancelhandling", glibc.cancelhandling, sizeof(int), GLIBC_DESCRIPTOR, "has EXITING set after the probe's end");
     if (glibc.flags)
         field("pthread.flags", glibc.flags, sizeof(int), GLIBC_PROBE, "a given stack is one bit of it");

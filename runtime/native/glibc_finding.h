@@ -9,8 +9,7 @@
 
 /* Where the dynamic linker keeps what it knows of modules with TLS. */
 struct linker {
-    size_t dtv_pointer, map_module, map_offset, map_image, list_length, list_next, list_slots, slot_size, slot_generation,
-        slot_map;
+    size_t dtv_pointer, map_module, map_offset, map_image, list_length, list_next, list_slots, slot_size, slot_generation, slot_map;
     char **slot_list; /* address of the pointer to the first struct dtv_slotinfo_list */
     char *global;     /* _rtld_global */
 };

@@ -239,8 +239,7 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
     free(fake);
     int expected = minor >= 43;
     if (found != expected)
-        return glibc_refuse("joinstate: %d places tell pthread_getattr_np whether a thread is detached, expected %d", found,
-                            expected);
+        return glibc_refuse("joinstate: %d places tell pthread_getattr_np whether a thread is detached, expected %d", found, expected);
     return 0;
 }
 
@@ -333,8 +332,7 @@ static int examine(struct probe *own, struct probe *other, int minor)
         memcpy(&tid, p->copy + glibc.tid, sizeof tid);
         if (tid != p->tid)
             return glibc_refuse("tid: struct pthread holds %d at offset %zu, gettid says %d", tid, glibc.tid, p->tid);
-        if (word(p->copy, glibc.start_routine) != (void *)probe_main
-            || word(p->copy, glibc.start_routine + sizeof(void *)) != p)
+        if (word(p->copy, glibc.start_routine) != (void *)probe_main || word(p->copy, glibc.start_routine + sizeof(void *)) != p)
             return glibc_refuse("start_routine is not at offset %zu", glibc.start_routine);
         if ((char *)p->robust_head - (char *)p->self != (ptrdiff_t)glibc.robust_head
             || word(p->copy, glibc.robust_head) != p->robust_head
@@ -349,8 +347,8 @@ static int examine(struct probe *own, struct probe *other, int minor)
             return glibc_refuse("rseq: the area at tp%+td holds cpu_id %d in a registered thread", glibc.rseq, p->rseq_cpu);
     }
     if (glibc.robust_head < glibc.tid || glibc.robust_head - glibc.tid > 64 || glibc.cancelhandling < glibc.robust_head)
-        return glibc_refuse("tid, robust_head and cancelhandling are at %zu, %zu, %zu: not in that order", glibc.tid,
-                            glibc.robust_head, glibc.cancelhandling);
+        return glibc_refuse("tid, robust_head and cancelhandling are at %zu, %zu, %zu: not in that order", glibc.tid, glibc.robust_head,
+                            glibc.cancelhandling);
     if (find_stack_fields(own, other) || find_user_stack(own, other) || find_joinstate(own, other, minor)
         || find_kept_words(own, other))
         return -1;

@@ -127,10 +127,10 @@ static int check_module(struct dl_phdr_info *info, size_t size, void *arg)
     ptrdiff_t offset = *(ptrdiff_t *)(map + linker.map_offset);
     char *block = ARCH_TLS_BELOW_TP ? tp - offset : tp + offset;
     if (info->dlpi_tls_data && offset > 0 && (size_t)offset <= glibc.static_size && info->dlpi_tls_data != block)
-        return snprintf(check->what, sizeof check->what, "module %zu: offset %td, but its block is at tp%+td",
-                        info->dlpi_tls_modid, offset, (char *)info->dlpi_tls_data - tp), 1;
-    if (info->dlpi_tls_data && errno_at >= info->dlpi_tls_data
-        && (char *)errno_at < (char *)info->dlpi_tls_data + tls->p_memsz) {
+        return snprintf(check->what, sizeof check->what, "module %zu: offset %td, but its block is at tp%+td", info->dlpi_tls_modid,
+                        offset, (char *)info->dlpi_tls_data - tp),
+               1;
+    if (info->dlpi_tls_data && errno_at >= info->dlpi_tls_data && (char *)errno_at < (char *)info->dlpi_tls_data + tls->p_memsz) {
         glibc.libc_module = info->dlpi_tls_modid; /* errno lives in libc's block */
         glibc.libc_block = (char *)info->dlpi_tls_data - tp;
         glibc.libc_block_size = tls->p_memsz;

@@ -62,8 +62,7 @@ void inspect_places(struct inspect_places *out)
     if (ARCH_TLS_BELOW_TP)
         *out = (struct inspect_places){.block_low = (ptrdiff_t)(pthread - size), .block_high = (ptrdiff_t)pthread};
     else
-        *out = (struct inspect_places){.block_low = -(ptrdiff_t)pthread, .block_high = (ptrdiff_t)size,
-                                       .pthread = -(ptrdiff_t)pthread};
+        *out = (struct inspect_places){.block_low = -(ptrdiff_t)pthread, .block_high = (ptrdiff_t)size, .pthread = -(ptrdiff_t)pthread};
     out->errno_at = (char *)&errno - (char *)arch_thread_pointer();
 }
 

@@ -21,19 +21,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-const unsigned long lwp_own_flags =
-    CLONE_SETTLS             /* the thread pointer register: its own TLS block, errno, THREAD_SELF */
-    | CLONE_PARENT_SETTID    /* the kernel writes the tid before the child runs: glibc's locks in the child need it */
-    | CLONE_CHILD_CLEARTID;  /* at its end the kernel writes 0 to our word and wakes who waits there: join */
+const unsigned long lwp_own_flags
+    = CLONE_SETTLS             /* the thread pointer register: its own TLS block, errno, THREAD_SELF */
+      | CLONE_PARENT_SETTID    /* the kernel writes the tid before the child runs: glibc's locks in the child need it */
+      | CLONE_CHILD_CLEARTID;  /* at its end the kernel writes 0 to our word and wakes who waits there: join */
 
-const unsigned long lwp_thread_flags =
-    CLONE_VM                 /* one memory */
-    | CLONE_FS               /* one working directory, root and umask */
-    | CLONE_FILES            /* one table of file descriptors */
-    | CLONE_SIGHAND          /* one table of signal handlers; the kernel demands CLONE_VM with it */
-    | CLONE_THREAD           /* one process: same pid, signals to the process, no SIGCHLD; demands CLONE_SIGHAND */
-    | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
-    | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+const unsigned long lwp_thread_flags
+    = CLONE_VM                 /* one memory */
+      | CLONE_FS               /* one working directory, root and umask */
+      | CLONE_FILES            /* one table of file descriptors */
+      | CLONE_SIGHAND          /* one table of signal handlers; the kernel demands CLONE_VM with it */
+      | CLONE_THREAD           /* one process: same pid, signals to the process, no SIGCHLD; demands CLONE_SIGHAND */
+      | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
+      | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
@@ -149,8 +149,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
     int *tid = glibc_field(context->pthread, glibc.tid);
-    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, life_born,
-                             lwp);
+    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, life_born, lwp);
     /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
     if (lock)
         glibc_unlock_threads();

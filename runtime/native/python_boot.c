@@ -315,8 +315,7 @@ int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObjec
     return error ? not_begun(boot, error) : 0;
 }
 
-int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal,
-              int wait)
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
 {
     struct boot *boot = new_boot(self->lwp, function, args, kwargs);
 

@@ -103,8 +103,7 @@ static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and who sleeps for it.");
 static PyType_Slot event_slots[] = {
-    {Py_tp_doc, (void *)event_doc},
-    {Py_tp_new, event_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
+    {Py_tp_doc, (void *)event_doc}, {Py_tp_new, event_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
 };
 
 PyType_Spec event_spec = {
@@ -324,8 +323,11 @@ static PyGetSetDef semaphore_attributes[] = {
 };
 
 static PyType_Slot semaphore_slots[] = {
-    {Py_tp_new, any_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, semaphore_methods},
-    {Py_tp_getset, semaphore_attributes}, {0, NULL},
+    {Py_tp_new, any_new},
+    {Py_tp_dealloc, simple_dealloc},
+    {Py_tp_methods, semaphore_methods},
+    {Py_tp_getset, semaphore_attributes},
+    {0, NULL},
 };
 
 PyType_Spec semaphore_spec = {

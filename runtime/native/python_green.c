@@ -87,8 +87,8 @@ static int begin_serving(struct scheduler *scheduler)
     int error = scheduler_own_lwps(scheduler) ? scheduler_serve(scheduler) : scheduler_attach(scheduler);
 
     if (error) {
-        PyErr_SetString(PyExc_RuntimeError, error == EBUSY ? "another thread runs this scheduler"
-                                                           : "the calling thread is on a scheduler itself");
+        PyErr_SetString(PyExc_RuntimeError,
+                        error == EBUSY ? "another thread runs this scheduler" : "the calling thread is on a scheduler itself");
         return -1;
     }
     return 0;
@@ -438,8 +438,11 @@ static PyGetSetDef scheduler_attributes[] = {
 };
 
 static PyType_Slot scheduler_slots[] = {
-    {Py_tp_new, scheduler_tp_new},         {Py_tp_dealloc, scheduler_tp_dealloc}, {Py_tp_methods, scheduler_methods},
-    {Py_tp_getset, scheduler_attributes}, {0, NULL},
+    {Py_tp_new, scheduler_tp_new},
+    {Py_tp_dealloc, scheduler_tp_dealloc},
+    {Py_tp_methods, scheduler_methods},
+    {Py_tp_getset, scheduler_attributes},
+    {0, NULL},
 };
 
 static PyType_Spec scheduler_spec = {
@@ -450,11 +453,14 @@ static PyType_Spec scheduler_spec = {
 };
 
 static PyMethodDef functions[] = {
-    {"yield_", yield, METH_NOARGS, "yield_($module, /)\n--\n\n"
+    {"yield_", yield, METH_NOARGS,
+     "yield_($module, /)\n--\n\n"
      "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
-    {"sleep", sleep_for, METH_O, "sleep($module, seconds, /)\n--\n\n"
+    {"sleep", sleep_for, METH_O,
+     "sleep($module, seconds, /)\n--\n\n"
      "As time.sleep(); a thread that is on a scheduler lets the others run meanwhile."},
-    {"wait_fd", (PyCFunction)(void (*)(void))wait_fd, METH_VARARGS | METH_KEYWORDS, "wait_fd($module, /, fd, events, timeout=None)\n--\n\n"
+    {"wait_fd", (PyCFunction)(void (*)(void))wait_fd, METH_VARARGS | METH_KEYWORDS,
+     "wait_fd($module, /, fd, events, timeout=None)\n--\n\n"
      "Waits until one of the events (select.POLLIN, POLLOUT ..., added up) is there at the file or descriptor, and returns those that\n"
      "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},

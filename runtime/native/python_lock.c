@@ -195,11 +195,7 @@ static PyType_Slot lock_slots[] = {
 #if PY_VERSION_HEX >= 0x030d0000
     {Py_tp_new, lock_new},
 #endif
-    {Py_tp_dealloc, lock_dealloc},
-    {Py_tp_repr, lock_repr},
-    {Py_tp_methods, lock_methods},
-    {Py_tp_members, lock_members},
-    {0, NULL},
+    {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods}, {Py_tp_members, lock_members}, {0, NULL},
 };
 
 /* To 3.12 threading.Lock is a function and its type can't be called, from 3.13 on it is the type. */
@@ -222,7 +218,6 @@ PyType_Spec lock_spec = {
 };
 
 /* ---- RLock ------------------------------------------------------------------------------------------------------- */
-
 
 static int rlock_take(RLockObject *self, int64_t deadline)
 {
@@ -359,8 +354,8 @@ static PyObject *rlock_repr(PyObject *op)
     RLockObject *self = (RLockObject *)op;
     unsigned long owner = atomic_load(&self->base.owner);
 
-    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked",
-                                Py_TYPE(op)->tp_name, owner, self->depth, op);
+    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, owner,
+                                self->depth, op);
 }
 
 static void rlock_dealloc(PyObject *op)
@@ -403,8 +398,13 @@ PyDoc_STRVAR(rlock_doc,
 "RLock()\n--\n\n"
 "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
 static PyType_Slot rlock_slots[] = {
-    {Py_tp_doc, (void *)rlock_doc},   {Py_tp_new, any_new},           {Py_tp_dealloc, rlock_dealloc}, {Py_tp_repr, rlock_repr},
-    {Py_tp_methods, rlock_methods},   {Py_tp_members, rlock_members}, {0, NULL},
+    {Py_tp_doc, (void *)rlock_doc},
+    {Py_tp_new, any_new},
+    {Py_tp_dealloc, rlock_dealloc},
+    {Py_tp_repr, rlock_repr},
+    {Py_tp_methods, rlock_methods},
+    {Py_tp_members, rlock_members},
+    {0, NULL},
 };
 
 PyType_Spec rlock_spec = {

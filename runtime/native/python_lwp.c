@@ -304,15 +304,17 @@ static PyObject *get_places(PyObject *op, void *unused)
     if (!l->tp)
         Py_RETURN_NONE;
     return Py_BuildValue("(KKKKKK)", (unsigned long long)l->guard_low, (unsigned long long)l->stack_low,
-                         (unsigned long long)l->stack_high, (unsigned long long)l->block_low,
-                         (unsigned long long)l->block_high, (unsigned long long)l->tp);
+                         (unsigned long long)l->stack_high, (unsigned long long)l->block_low, (unsigned long long)l->block_high,
+                         (unsigned long long)l->tp);
 }
 
 static PyObject *lwp_repr(PyObject *op)
 {
     LwpObject *self = (LwpObject *)op;
     return PyUnicode_FromFormat("<LWP tid=%d %s>", atomic_load(&self->lwp->tid),
-                                !self->lwp->started ? "not started" : lwp_alive(self->lwp) ? "alive" : "ended");
+                                !self->lwp->started    ? "not started"
+                                : lwp_alive(self->lwp) ? "alive"
+                                                       : "ended");
 }
 
 static PyMethodDef lwp_methods[] = {
@@ -332,7 +334,8 @@ static PyGetSetDef lwp_attributes[] = {
     {"exit_signal", get_exit_signal, NULL, "The signal its end sends to the parent, 0 for none (clone(2)).", NULL},
     {"exit_status", get_exit_status, NULL,
      "Of a process-style LWP after join(): its exit status, or minus the signal that killed it; None before, for threads, and\n"
-     "when somebody else has waited for it.", NULL},
+     "when somebody else has waited for it.",
+     NULL},
     {"name", get_name, NULL, "The name given to the kernel, 15 bytes at most, or None.", NULL},
     {"_flags", get_flags, NULL, NULL, NULL},
     {"_places", get_places, NULL, NULL, NULL},

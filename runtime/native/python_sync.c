@@ -137,8 +137,10 @@ int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, 
                  : PyUnicode_CompareWithASCIIString(name, "timeout") == 0 ? 1
                                                                           : -1;
         if (at < 0 || given[at]) {
-            PyErr_Format(PyExc_TypeError, at < 0 ? "'%U' is an invalid keyword argument for acquire()"
-                                                 : "argument for acquire() given by name ('%U') and position", name);
+            PyErr_Format(PyExc_TypeError,
+                         at < 0 ? "'%U' is an invalid keyword argument for acquire()"
+                                : "argument for acquire() given by name ('%U') and position",
+                         name);
             return -1;
         }
         given[at] = args[count + i];
@@ -163,8 +165,8 @@ int acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, 
         return -1;
     }
     if (timeout < 0 && timeout != none) {
-        PyErr_SetString(PyExc_ValueError, PY_VERSION_HEX < 0x030d0000 ? "timeout value must be positive"
-                                                                      : "timeout value must be a non-negative number");
+        PyErr_SetString(PyExc_ValueError,
+                        PY_VERSION_HEX < 0x030d0000 ? "timeout value must be positive" : "timeout value must be a non-negative number");
         return -1;
     }
     *deadline = !blocking ? 0 : timeout == none ? PARK_FOREVER : after(timeout);
@@ -233,8 +235,8 @@ static int sleep_without_gil(PyObject *op, struct sync_queue *queue, struct sync
     return result;
 }
 
-enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
-                      int64_t deadline, int *baton)
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline,
+                      int *baton)
 {
     int64_t since = park_now();
 
@@ -270,7 +272,7 @@ int python_add_sync(PyObject *module)
     const struct {
         PyType_Spec *spec;
         PyTypeObject **type;
-    } made[] = {{&lock_spec, &lock_type},           {&rlock_spec, &rlock_type}, {&event_spec, NULL},
+    } made[] = {{&lock_spec, &lock_type},           {&rlock_spec, &rlock_type},         {&event_spec, NULL},
                 {&semaphore_spec, &semaphore_type}, {&condition_spec, &condition_type}, {&barrier_spec, NULL}};
 
     sync_wake = python_wake;

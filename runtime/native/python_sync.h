@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#define FAST(function) (PyCFunction)(void (*)(void))function
+#define FAST(function) (PyCFunction)(void (*)(void)) function
 
 /* python_waits.c: what the calling thread waits for. */
 struct wait {
@@ -73,8 +73,8 @@ enum outcome {
 
 /* Sleeps in a queue of op's until granted, the deadline, or an exception.  *baton: to be passed on once this thread has what it
  * needs to run.  A lock to be given up for the time is released when the GIL is. */
-enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
-                      int64_t deadline, int *baton);
+enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline,
+                      int *baton);
 
 /* ---- Lock and RLock: python_lock.c ------------------------------------------------------------------------------- */
 

@@ -12,9 +12,9 @@
 #include "lwp.h"
 
 /* Interned names, and what thread.py hands over once. */
-static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic,
-    *name_stderr, *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr,
-    *name_scheduler, *name_context, *name_dangling, *name_get_ident;
+static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
+    *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
+    *name_context, *name_dangling, *name_get_ident;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
@@ -219,9 +219,9 @@ static int init(PyObject *self, PyObject *given[EVERY])
         return -1;
     }
     if (given[STACK_SIZE] || given[FLAGS] || given[SCHEDULER]) {
-        PyObject *none = PyObject_CallFunctionObjArgs(check_options, self, given[STACK_SIZE] ? given[STACK_SIZE] : Py_None,
-                                                      given[FLAGS] ? given[FLAGS] : Py_None,
-                                                      given[SCHEDULER] ? given[SCHEDULER] : Py_None, NULL);
+        PyObject *none
+            = PyObject_CallFunctionObjArgs(check_options, self, given[STACK_SIZE] ? given[STACK_SIZE] : Py_None,
+                                           given[FLAGS] ? given[FLAGS] : Py_None, given[SCHEDULER] ? given[SCHEDULER] : Py_None, NULL);
         if (!none)
             return -1;
         Py_DECREF(none);
@@ -389,10 +389,11 @@ static int start(PyObject *thread, PyTypeObject *type, int wait)
         return -1;
     lwp->lwp->waited = o.waited;
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
-    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0
-                         || PyObject_SetAttr(thread, name_ident, ident) < 0 || PyDict_SetItem(active, ident, thread) < 0
+    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
+                         || PyDict_SetItem(active, ident, thread) < 0
                          || (o.scheduler ? lwp_begin_green(lwp, thread, NULL, NULL, o.scheduler)
-                                         : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait)) < 0
+                                         : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait))
+                                < 0
                      ? -1
                      : 0;
     if (result < 0) { /* nothing is left of it */

@@ -80,8 +80,7 @@ static struct site *site_of(PyFrameObject *frame)
         site->code = (PyCodeObject *)Py_NewRef(code);
         site->instruction = instruction;
         site->inner = is_inside(code->co_filename);
-        site->text = number_of(
-            PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname));
+        site->text = number_of(PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname));
     }
     Py_DECREF(code);
     return site;
@@ -235,8 +234,7 @@ static PyObject *begin(PyObject *module, PyObject *args)
     Py_ssize_t bytes;
     PyObject *path, *prefixes;
 
-    if (!PyArg_ParseTuple(args, "O&nyO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &PyTuple_Type,
-                          &prefixes))
+    if (!PyArg_ParseTuple(args, "O&nyO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &PyTuple_Type, &prefixes))
         return NULL;
     if ((!texts && !(texts = PyDict_New())) || (!dropped && !(dropped = PyList_New(0)))) {
         Py_DECREF(path);

@@ -30,8 +30,7 @@ LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 
 /* python_boot.c.  Starts it, for a function, or for a Thread: then args is NULL.  -1 with an exception, and nothing is left of
  * it. */
-int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal,
-              int wait);
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait);
 
 /* The same as a green thread. */
 struct scheduler;
@@ -87,7 +86,6 @@ unsigned long lwp_ident_alive(LwpObject *self);
  * exception from outside of it; and then. */
 PyObject *thread_run(PyObject *thread);
 void thread_leave(PyObject *thread);
-
 
 /* Add what the other files have to the module. */
 int python_add_lwp(PyObject *module);

@@ -138,11 +138,7 @@ static PyObject *method_repr(PyObject *op)
 }
 
 static PyType_Slot method_slots[] = {
-    {Py_tp_dealloc, method_dealloc},
-    {Py_tp_descr_get, bind},
-    {Py_tp_getattro, method_getattro},
-    {Py_tp_repr, method_repr},
-    {0, NULL},
+    {Py_tp_dealloc, method_dealloc}, {Py_tp_descr_get, bind}, {Py_tp_getattro, method_getattro}, {Py_tp_repr, method_repr}, {0, NULL},
 };
 
 static PyType_Spec method_spec = {
@@ -158,14 +154,8 @@ static PyMemberDef bound_members[] = {
 };
 
 static PyType_Slot bound_slots[] = {
-    {Py_tp_dealloc, bound_dealloc},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_getattro, bound_getattro},
-    {Py_tp_repr, bound_repr},
-    {Py_tp_hash, bound_hash},
-    {Py_tp_richcompare, bound_compare},
-    {Py_tp_members, bound_members},
-    {0, NULL},
+    {Py_tp_dealloc, bound_dealloc}, {Py_tp_call, PyVectorcall_Call},    {Py_tp_getattro, bound_getattro}, {Py_tp_repr, bound_repr},
+    {Py_tp_hash, bound_hash},       {Py_tp_richcompare, bound_compare}, {Py_tp_members, bound_members},   {0, NULL},
 };
 
 static PyType_Spec bound_spec = {

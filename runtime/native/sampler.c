@@ -28,6 +28,7 @@ static struct call {
     uint32_t text;
 } calls[] = {
 #define CALL(name) {SYS_##name, #name, 0},
+    /* clang-format off */
     CALL(futex) CALL(read) CALL(write) CALL(readv) CALL(writev) CALL(pread64) CALL(pwrite64) CALL(recvfrom) CALL(recvmsg) CALL(sendto)
     CALL(sendmsg) CALL(accept) CALL(accept4) CALL(connect) CALL(ppoll) CALL(pselect6) CALL(epoll_pwait) CALL(clock_nanosleep)
     CALL(nanosleep) CALL(wait4) CALL(waitid) CALL(fsync) CALL(fdatasync) CALL(flock) CALL(fcntl) CALL(openat) CALL(sendfile)
@@ -35,6 +36,7 @@ static struct call {
 #ifdef SYS_poll /* aarch64 has only the newer ones */
     CALL(poll) CALL(select) CALL(epoll_wait) CALL(pause) CALL(open)
 #endif
+    /* clang-format on */
 };
 static uint32_t gil_text, other_text;
 

@@ -279,8 +279,11 @@ void green_each_runner(void (*see)(const struct green_runner *runner, void *arg)
         struct carrier *c = s->runner;
         struct green_runner runner = {0};
         if (c)
-            runner = (struct green_runner){.tid = atomic_load(&c->base.tid), .tp = c->in->tp, .switches = s->counts.switches,
-                                           .waiting = waiting_for_the_runner(s), .sliced = s->slice != 0};
+            runner = (struct green_runner){.tid = atomic_load(&c->base.tid),
+                                           .tp = c->in->tp,
+                                           .switches = s->counts.switches,
+                                           .waiting = waiting_for_the_runner(s),
+                                           .sliced = s->slice != 0};
         park_light_unlock(&s->lock);
         if (c)
             see(&runner, arg);

@@ -42,10 +42,10 @@ extern atomic_int steps_recording;
 
 void steps_note(enum step_kind kind, uint64_t a, uint64_t b);
 
-#define STEP(kind, a, b)                                                                  \
-    do {                                                                                  \
+#define STEP(kind, a, b)                                                                       \
+    do {                                                                                       \
         if (__builtin_expect(atomic_load_explicit(&steps_recording, memory_order_relaxed), 0)) \
-            steps_note(kind, (uint64_t)(a), (uint64_t)(b));                               \
+            steps_note(kind, (uint64_t)(a), (uint64_t)(b));                                    \
     } while (0)
 
 /* Starts a new record, or ends it. */

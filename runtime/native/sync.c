@@ -222,8 +222,8 @@ void sync_queue_unlock(struct sync_queue *queue)
 
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock)
 {
-    *place = (struct sync_place){.previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue,
-                                 .outer = innermost, .lock = lock};
+    *place = (struct sync_place){
+        .previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .outer = innermost, .lock = lock};
     innermost = place;
     if (queue->tail)
         queue->tail->next = place;

@@ -54,11 +54,10 @@ static struct trace_chunk *take(void)
         if (at % AHEAD == 0)
             make_pages(at + AHEAD);
         int seen = atomic_load_explicit(&chunk->state, memory_order_relaxed);
-        if (seen == OPEN || !atomic_compare_exchange_strong_explicit(&chunk->state, &seen, OPEN, memory_order_acquire,
-                                                                     memory_order_relaxed))
+        if (seen == OPEN
+            || !atomic_compare_exchange_strong_explicit(&chunk->state, &seen, OPEN, memory_order_acquire, memory_order_relaxed))
             continue;
-        atomic_fetch_add_explicit(&file->overwritten, atomic_load_explicit(&chunk->used, memory_order_relaxed),
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&file->overwritten, atomic_load_explicit(&chunk->used, memory_order_relaxed), memory_order_relaxed);
         atomic_store_explicit(&chunk->used, 0, memory_order_release);
         return chunk;
     }
@@ -209,9 +208,15 @@ int trace_begin(const char *path, size_t bytes, const char *arguments, size_t le
         return error;
     chunks = (struct trace_chunk *)((char *)file + TRACE_HEADER + TRACE_TEXTS);
     clock_gettime(CLOCK_REALTIME, &wall);
-    *file = (struct trace_file){.version = TRACE_VERSION, .chunk_size = TRACE_CHUNK, .record_size = sizeof(struct trace_record),
-                                .texts_size = TRACE_TEXTS, .chunks = count, .pid = getpid(), .texts_used = 8,
-                                .begun_ns = park_now(), .begun_unix_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec};
+    *file = (struct trace_file){.version = TRACE_VERSION,
+                                .chunk_size = TRACE_CHUNK,
+                                .record_size = sizeof(struct trace_record),
+                                .texts_size = TRACE_TEXTS,
+                                .chunks = count,
+                                .pid = getpid(),
+                                .texts_used = 8,
+                                .begun_ns = park_now(),
+                                .begun_unix_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec};
     memcpy(file->magic, TRACE_MAGIC, sizeof file->magic);
     file->arguments = trace_text(arguments, length);
     make_pages(0);

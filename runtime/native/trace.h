@@ -92,9 +92,9 @@ extern struct trace_watch {
 } trace_watched[TRACE_WATCHED];
 
 #define TRACING() __builtin_expect(atomic_load_explicit(&trace_recording, memory_order_relaxed), 0)
-#define TRACE(kind, a, b)                                       \
-    do {                                                        \
-        if (TRACING())                                          \
+#define TRACE(kind, a, b)                                         \
+    do {                                                          \
+        if (TRACING())                                            \
             trace_note(kind, 0, 0, (uint64_t)(a), (uint64_t)(b)); \
     } while (0)
 

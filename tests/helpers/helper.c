@@ -496,9 +496,9 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *arg)
     for (int i = 0; i < info->dlpi_phnum && modules->count < modules->room; i++)
         if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_modid)
             modules->out[modules->count++]
-                = (struct tls_module){info->dlpi_tls_modid, info->dlpi_addr + info->dlpi_phdr[i].p_vaddr,
-                                      info->dlpi_phdr[i].p_filesz, info->dlpi_phdr[i].p_memsz, info->dlpi_phdr[i].p_align,
-                                      (uintptr_t)info->dlpi_tls_data};
+                = (struct tls_module){info->dlpi_tls_modid,        info->dlpi_addr + info->dlpi_phdr[i].p_vaddr,
+                                      info->dlpi_phdr[i].p_filesz, info->dlpi_phdr[i].p_memsz,
+                                      info->dlpi_phdr[i].p_align,  (uintptr_t)info->dlpi_tls_data};
     return 0;
 }
 

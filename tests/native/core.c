@@ -23,12 +23,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHECK(condition)                                                             \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            dprintf(2, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);      \
-            abort();                                                                 \
-        }                                                                            \
+#define CHECK(condition)                                                         \
+    do {                                                                         \
+        if (!(condition)) {                                                      \
+            dprintf(2, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                             \
+        }                                                                        \
     } while (0)
 
 static int rounds; /* fewer under valgrind, which runs one thread at a time */
@@ -568,10 +568,10 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
         int rounds;
-    } programs[] = {{"threads", threads, 200}, {"crowd", crowd, 1}, {"refused", refused, 100}, {"forks", forks, 10},
-                    {"processes", processes, 20}, {"lock", lock, 5000}, {"queue", queue, 2000}, {"condition", condition, 2000},
-                    {"looked_at", looked_at, 50}, {"signals", signals, 200}, {"timers", timers, 200}, {"greens", greens, 200},
-                    {"damage", damage, 1}, {"undefined", undefined, 1}};
+    } programs[] = {{"threads", threads, 200},    {"crowd", crowd, 1},        {"refused", refused, 100}, {"forks", forks, 10},
+                    {"processes", processes, 20}, {"lock", lock, 5000},       {"queue", queue, 2000},    {"condition", condition, 2000},
+                    {"looked_at", looked_at, 50}, {"signals", signals, 200},  {"timers", timers, 200},   {"greens", greens, 200},
+                    {"damage", damage, 1},        {"undefined", undefined, 1}};
     char why[512];
 
     CHECK(argc == 3);

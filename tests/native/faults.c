@@ -32,11 +32,13 @@ static struct rule {
     long from, count; /* calls from, from + 1 ... from + count - 1 fail */
     int error; /* below 0: a signal that ends the process there */
 } rules[] = {
+    /* clang-format off */
     {"mmap"}, {"mprotect"}, {"madvise"}, {"mincore"},
     {"malloc"}, {"calloc"}, {"realloc"}, {TEXT(NEW_THREAD_STATE)}, {"PyMem_RawMalloc"},
     {"clone"}, {"fork"}, {"pthread_create"},
     {"prctl"}, {"waitpid"}, {"ppoll"},
     {"futex_wait"}, {"set_robust_list"}, {"rseq"}, {"pidfd_open"}, {"clone_copy"},
+    /* clang-format on */
 };
 static atomic_long blocks, mapped; /* of the core's: from malloc and its kin, and bytes from mmap */
 
@@ -107,11 +109,11 @@ __attribute__((constructor)) static void set_from_environment(void)
 
 /* ---- memory ---- */
 
-#define WRAP(result, name, parameters, arguments, failure)        \
-    result __real_##name parameters;                              \
-    result __wrap_##name parameters                               \
-    {                                                             \
-        return fails(#name) ? failure : __real_##name arguments;  \
+#define WRAP(result, name, parameters, arguments, failure)       \
+    result __real_##name parameters;                             \
+    result __wrap_##name parameters                              \
+    {                                                            \
+        return fails(#name) ? failure : __real_##name arguments; \
     }
 
 /* The same for a name that is a macro. */
@@ -190,8 +192,8 @@ __attribute__((visibility("hidden"))) long __wrap_arch_clone(unsigned long flags
 
 WRAP(pid_t, fork, (void), (), -1)
 WRAP(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options), -1)
-WRAP(int, ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask),
-     (fds, count, timeout, mask), -1)
+WRAP(int, ppoll, (struct pollfd * fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask), (fds, count, timeout, mask),
+     -1)
 
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)

@@ -25,6 +25,7 @@ void *arch_thread_pointer(void)
 
 long runtime_clone_aarch64(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
                            void (*entry)(void *), void *arg);
+/* clang-format off */
 __asm__(
     ".pushsection .text\n"
     ".hidden runtime_clone_aarch64\n"
@@ -50,11 +51,12 @@ __asm__(
     "	.cfi_endproc\n"
     ".size runtime_clone_aarch64, .-runtime_clone_aarch64\n"
     ".popsection\n");
+/* clang-format on */
 
 _Static_assert(SYS_clone == 220, "SYS_clone");
 
-long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
-                void (*entry)(void *), void *arg)
+long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer, void (*entry)(void *),
+                void *arg)
 {
     return runtime_clone_aarch64(flags, stack, parent_tid, child_tid, thread_pointer, entry, arg);
 }
@@ -74,6 +76,7 @@ const char *arch_swap_check(void)
 
 void runtime_swap_aarch64(void **left, void *sp, void *thread_pointer);
 void runtime_swap_begin_aarch64(void);
+/* clang-format off */
 __asm__(
     ".pushsection .text\n"
     ".hidden runtime_swap_aarch64\n"
@@ -134,6 +137,7 @@ __asm__(
     "	.cfi_endproc\n"
     ".size runtime_swap_begin_aarch64, .-runtime_swap_begin_aarch64\n"
     ".popsection\n");
+/* clang-format on */
 
 void arch_swap(void **left, void *sp, void *thread_pointer)
 {

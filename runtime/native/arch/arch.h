@@ -34,8 +34,8 @@ void *arch_thread_pointer(void);
 
 /* clone(2) with a new stack: the child starts at entry(arg) on `stack` with `thread_pointer` and never returns here.
  * Returns the child's tid, or -errno.  errno itself is untouched: the parent may be in the middle of anything. */
-long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
-                void (*entry)(void *), void *arg);
+long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer, void (*entry)(void *),
+                void *arg);
 
 /* exit(2), this LWP only: no atexit handler, no other thread. */
 _Noreturn void arch_exit(int status);

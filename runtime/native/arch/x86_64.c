@@ -32,6 +32,7 @@ void *arch_thread_pointer(void)
 /* C can't express this: after the system call two threads return from it, the child on an empty stack. */
 long runtime_clone_x86_64(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
                           void (*entry)(void *), void *arg);
+/* clang-format off */
 __asm__(
     ".pushsection .text\n"
     ".hidden runtime_clone_x86_64\n"
@@ -58,11 +59,12 @@ __asm__(
     "	.cfi_endproc\n"
     ".size runtime_clone_x86_64, .-runtime_clone_x86_64\n"
     ".popsection\n");
+/* clang-format on */
 
 _Static_assert(SYS_clone == 56, "SYS_clone");
 
-long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
-                void (*entry)(void *), void *arg)
+long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer, void (*entry)(void *),
+                void *arg)
 {
     return runtime_clone_x86_64(flags, stack, parent_tid, child_tid, thread_pointer, entry, arg);
 }
@@ -88,6 +90,7 @@ const char *arch_swap_check(void)
 
 void runtime_swap_x86_64(void **left, void *sp, void *thread_pointer);
 void runtime_swap_begin_x86_64(void);
+/* clang-format off */
 __asm__(
     ".pushsection .text\n"
     ".hidden runtime_swap_x86_64\n"
@@ -175,6 +178,7 @@ __asm__(
     "	.cfi_endproc\n"
     ".size runtime_swap_begin_x86_64, .-runtime_swap_begin_x86_64\n"
     ".popsection\n");
+/* clang-format on */
 
 _Static_assert(SYS_arch_prctl == 158 && ARCH_SET_FS == 0x1002, "arch_prctl");
 
@@ -189,7 +193,8 @@ void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg)
         unsigned mxcsr;
         unsigned short x87, unused;
         void *r15, *r14, *r13, *r12, *rbx, *rbp, *rip;
-    } *frame = (void *)(((uintptr_t)stack_high & ~(uintptr_t)15) - sizeof *frame); /* rsp is aligned before the call, as the ABI wants */
+    } *frame
+        = (void *)(((uintptr_t)stack_high & ~(uintptr_t)15) - sizeof *frame); /* rsp is aligned before the call, as the ABI wants */
 
     *frame = (__typeof__(*frame)){.r13 = arg, .r12 = (void *)entry, .rip = (void *)runtime_swap_begin_x86_64};
     __asm__("stmxcsr %0" : "=m"(frame->mxcsr)); /* the creator's, as a new thread has them */
