@@ -31,7 +31,7 @@ struct probe {
     const char *tcb;          /* arch_tcb_check()'s word on it */
     char *libc;               /* libc's TLS block as the thread found it */
     ptrdiff_t malloc_words[4]; /* from tp to those of it that malloc has changed */
-    int malloc_count;
+    int malloc_count;         /* -1: there was no memory */
     char *local;
     atomic_int phase;         /* 1: examined, 2: go and make a thread, 3: made */
     int error;
@@ -51,8 +51,12 @@ static void find_malloc_words(struct probe *p)
 
     memcpy(p->libc, block, glibc.libc_block_size);
     void *volatile some = malloc(100); /* volatile: else the compiler leaves it out */
-    free(some);
     errno = saved;
+    if (!some) {
+        p->malloc_count = -1;
+        return;
+    }
+    free(some);
     for (size_t at = 0; at + WORD <= glibc.libc_block_size; at += WORD)
         if (memcmp(p->libc + at, block + at, WORD) != 0) {
             if (p->malloc_count < (int)(sizeof p->malloc_words / sizeof *p->malloc_words))
@@ -298,6 +302,8 @@ static int find_kept_words(const struct probe *own, const struct probe *other)
     const ptrdiff_t tables[] = {(char *)__ctype_b_loc() - tp, (char *)__ctype_tolower_loc() - tp, (char *)__ctype_toupper_loc() - tp};
     int count = own->malloc_count;
 
+    if (count < 0 || other->malloc_count < 0)
+        return glibc_refuse("no memory in the probe");
     if (count > (int)(sizeof own->malloc_words / sizeof *own->malloc_words) || other->malloc_count != count
         || memcmp(own->malloc_words, other->malloc_words, (size_t)count * sizeof *own->malloc_words) != 0)
         return glibc_refuse("libc's TLS block: malloc changes %d words of it in one thread, %d in another, or others", count,
