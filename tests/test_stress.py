@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Child
 
 from runtime import limits
 
@@ -79,6 +81,33 @@ def test_a_crash_is_found() -> None:
     assert (failure["what"], failure["signal"], failure["seed"]) == ("killed by SIGSEGV", "SIGSEGV", 13)
     assert failure["operations"][-1].endswith("read address 0")
     assert "string_at" in failure["output"]
+
+
+@pytest.mark.skipif(not hasattr(threading, "_DeleteDummyThreadOnDel"), reason="this Python has no such finalizer")
+def test_only_the_finalizer_that_fails_in_threading_itself_is_no_failure(child: Child) -> None:
+    """When the interpreter ends."""
+
+    def program(whose: str) -> None:
+        import codecs
+        import threading
+
+        from runtime.cli.stress._run import Run
+
+        class Journal:
+            note = begin = rest = lambda *_: None
+
+        class Ours:
+            def __del__(self) -> None:
+                raise TypeError("'NoneType' object does not support the context manager protocol")
+
+        theirs = threading._DeleteDummyThreadOnDel(threading.current_thread())
+        threading._kept = Ours() if whose == "ours" else theirs
+        # The registry keeps the module, which is then not dropped but cleared, name by name.
+        codecs.register(lambda name, module=threading: None)
+        Run("x", 1, 1, 1, Journal()).execute(lambda run: None)
+
+    assert child(program, "theirs").stderr == ""
+    assert "fail" in child(program, "ours").stderr, "it is told of, though so late it can't be in order"
 
 
 # ---- limits of the machine ------------------------------------------------------------------------------------------

@@ -298,12 +298,21 @@ class Run:
 
     # the whole
 
+    def _hook(self) -> Callable[[sys.UnraisableHookArgs], None]:
+        # In 3.13 this finalizer of a dummy thread uses a global of threading's that is None when the interpreter ends:
+        # github.com/python/cpython/issues/130522.
+        dummys = getattr(getattr(threading, "_DeleteDummyThreadOnDel", None), "__del__", None)
+
+        def hook(unraisable: sys.UnraisableHookArgs) -> None:
+            if unraisable.object is None or unraisable.object is not dummys or unraisable.exc_type is not TypeError:
+                what = f"{unraisable.err_msg or 'unraisable'}: {unraisable.object!r}"
+                self.fail(unraisable.exc_value or Broken("no exception"), what)
+
+        return hook
+
     def execute(self, function: Callable[[Run], None]) -> None:
         """Runs the mix and looks at what it has left."""
-        sys.unraisablehook = lambda unraisable: self.fail(
-            unraisable.exc_value or Broken("no exception"),
-            f"{unraisable.err_msg or 'unraisable'}: {unraisable.object!r}",
-        )
+        sys.unraisablehook = self._hook()
         threading.excepthook = lambda args: (
             None if args.exc_type is SystemExit else self.fail(args.exc_value or Broken("no value"), repr(args.thread))
         )
