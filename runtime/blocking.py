@@ -198,7 +198,8 @@ def _closing_method(stock: Any) -> Any:
             fd = self.fileno() if getattr(self, "closefd", True) else -1
         except ValueError:  # it is closed
             fd = -1
-        return stock(self, *args, **kwargs) if fd < 0 else _close(fd, partial(stock, self, *args, **kwargs))
+        close = partial(stock, self, *args, **kwargs)
+        return _close(fd, close) if isinstance(fd, int) and fd >= 0 else close()  # a test may have a mock there
 
     return method
 
@@ -349,9 +350,19 @@ def _sigwait(signals: Any) -> signal.Signals:
 # ---- sockets ---------------------------------------------------------------------------------------------------
 
 
+#: Where the flags stand among the arguments.
+_FLAGS = {"accept": 0, "recv": 1, "recvfrom": 1, "recv_into": 2, "recvfrom_into": 2, "recvmsg": 2, "recvmsg_into": 2}
+
+
+def _only_tries(timeout: float | None, flags: Any) -> bool:
+    """Whether the call doesn't wait, or is refused for its flags."""
+    return timeout == 0 or not isinstance(flags, int) or bool(flags & socket.MSG_DONTWAIT)
+
+
 @_replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
 def _receive(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> Any:
-    if (timeout := self.gettimeout()) != 0:  # of a closed one, that says the stock call
+    flags = kwargs.get("flags", args[_FLAGS[stock.__name__]] if len(args) > _FLAGS[stock.__name__] else 0)
+    if not _only_tries(timeout := self.gettimeout(), flags):  # that it is closed, the stock call says
         _wait(self.fileno(), _IN, _Patience(timeout))
     return stock(self, *args, **kwargs)
 
@@ -370,7 +381,7 @@ def _send_flagged(sock: socket.socket, data: Any, flags: int, flag: int) -> int:
 
 @_replaces(socket.socket, "send")
 def _socket_send(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> int:
-    if (timeout := self.gettimeout()) == 0:
+    if _only_tries(timeout := self.gettimeout(), flags):
         return int(stock(self, data, flags))
     return int(_send(partial(_send_flagged, self, data, flags), self, _Patience(timeout)))
 
@@ -378,7 +389,7 @@ def _socket_send(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) 
 @_replaces(socket.socket, "sendall")
 def _socket_sendall(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> None:
     timeout = self.gettimeout()
-    if timeout == 0 or self.fileno() < 0 or (rest := _bytes_of(data)) is None or not len(rest):
+    if _only_tries(timeout, flags) or self.fileno() < 0 or (rest := _bytes_of(data)) is None or not len(rest):
         return stock(self, data, flags)  # type: ignore[no-any-return]
     patience, sent = _Patience(timeout), 0
     with rest:
@@ -402,9 +413,9 @@ def _bytes_of(data: Any) -> memoryview | None:
 
 @_replaces(socket.socket, "sendto")
 def _socket_sendto(stock: Any, self: socket.socket, data: Any, *flags_and_address: Any) -> int:
-    if (timeout := self.gettimeout()) == 0 or not 1 <= len(flags_and_address) <= 2:
+    flags, address = (0, 0, *flags_and_address)[-2:]
+    if not 1 <= len(flags_and_address) <= 2 or _only_tries(timeout := self.gettimeout(), flags):
         return int(stock(self, data, *flags_and_address))
-    flags, address = (0, *flags_and_address)[-2:]
     return int(_send(lambda flag: stock(self, data, flags | flag, address), self, _Patience(timeout)))
 
 
@@ -412,14 +423,14 @@ def _socket_sendto(stock: Any, self: socket.socket, data: Any, *flags_and_addres
 def _socket_sendmsg(
     stock: Any, self: socket.socket, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None, /
 ) -> int:
-    if (timeout := self.gettimeout()) == 0:
+    if _only_tries(timeout := self.gettimeout(), flags):
         return int(stock(self, buffers, ancillary, flags, address))
     return int(_send(lambda flag: stock(self, buffers, ancillary, flags | flag, address), self, _Patience(timeout)))
 
 
-@_replaces(socket.socket, "_sendfile_use_sendfile")
-def _socket_sendfile(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> int:
-    raise socket._GiveupOnSendfile  # type: ignore[attr-defined]  # socket.sendfile() goes on with send()
+@_replaces(socket.socket, "sendfile")
+def _socket_sendfile(stock: Any, self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
+    return int(self._sendfile_use_send(file, offset, count))  # type: ignore[attr-defined]
 
 
 def _connect(self: socket.socket, address: Any) -> int:

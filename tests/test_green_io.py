@@ -507,6 +507,7 @@ def test_errors_are_stocks(child: Child) -> None:
     """What a call raises, with and without green threads."""
 
     def errors(green: bool) -> None:
+        import contextlib
         import ctypes
         import json
         import select
@@ -570,6 +571,16 @@ def test_errors_are_stocks(child: Child) -> None:
             note(a.sendall, (ctypes.c_int * 2)(1, 2))
             note(b.recv, 100)
             note(a.sendall, b"")
+            a.setblocking(True)
+            for name, *args in (("recv", 1), ("recvfrom", 1), ("recv_into", bytearray(1), 0), ("recvmsg", 1, 0)):
+                note(getattr(a, name), *args, socket.MSG_DONTWAIT)
+                note(getattr(a, name), *args, "no flags")
+            for name, *args in (("send", bytes(1000)), ("sendmsg", [bytes(1000)], [])):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        getattr(a, name)(*args, socket.MSG_DONTWAIT)
+                note(getattr(a, name), *args, socket.MSG_DONTWAIT)
+                note(getattr(a, name), *args, "no flags")
             note(a.sendmsg)
             note(a.sendfile)
             note(a.sendto)
