@@ -13,11 +13,8 @@ from __future__ import annotations
 import sys
 import threading
 from functools import partial
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
-
-#: What a thread that threading has made has at `_lwp`: see native/python_thread.c.
-MADE_BY_THREADING = "made by threading"
 
 
 def _place(stock: FunctionType, call: str) -> tuple[int, int]:
@@ -31,6 +28,10 @@ def _place(stock: FunctionType, call: str) -> tuple[int, int]:
     except OSError:
         pass
     return first + 10, 16  # without the file nobody sees its lines
+
+
+def _code_in(code: CodeType) -> CodeType:
+    return next(const for const in code.co_consts if isinstance(const, CodeType))
 
 
 def _stand_in(
@@ -50,17 +51,16 @@ def _stand_in(
     def put(at: int, *texts: str) -> None:
         lines[at - 1 : at - 1 + len(texts)] = texts
 
-    put(first - 1, "def make(stock, partial, made_by_threading):", f" def {name}(self):")
+    put(first - 1, "def make(stock, partial):", f" def {name}(self):")
     put(first + 1, *(" " * (column - 4) + text for text in begin))
     put(line - len(before), *(" " * (column - 4) + text for text in before))
     put(line, " " * (column - len(prefix)) + prefix + ours)
     put(line + 1, *(" " * (column - 4) + text for text in after), f" return {name}")
-    made: dict[str, Any] = {}
-    exec(compile("\n".join(lines), stock.__code__.co_filename, "exec"), vars(threading), made)
-    function = made["make"](stock, partial, MADE_BY_THREADING)
-    function.__qualname__ = stock.__qualname__
-    function.__code__ = function.__code__.replace(co_qualname=stock.__qualname__)
-    return function
+    make = _code_in(compile("\n".join(lines), stock.__code__.co_filename, "exec"))
+    inner = _code_in(make)
+    consts = [inner.replace(co_qualname=stock.__qualname__) if const is inner else const for const in make.co_consts]
+    # Not a FunctionType of the code: 3.13 specializes calls only of functions that a `def` has made (func_version).
+    return FunctionType(make.replace(co_consts=tuple(consts)), vars(threading))(stock, partial)
 
 
 _bootstrap: Any = vars(threading.Thread)["_bootstrap"]
@@ -69,12 +69,13 @@ _bootstrap_inner: Any = vars(threading.Thread)["_bootstrap_inner"]
 #: What C calls in a new thread: True when run() raised.
 bootstrap = _stand_in(_bootstrap, "self._bootstrap_inner()", "return self._bootstrap_inner()", [], [], [])
 
-#: Also called for threads of threading's own, that a debugger makes or that were started before install().
+#: Also called for threads of threading's own, that a debugger makes or that were started before install(): they are in
+#: `_limbo`, where their start() has put them and threading's function takes them out.
 bootstrap_inner = _stand_in(
     _bootstrap_inner,
     *("self.run()", "self.run()") if sys.version_info < (3, 14) else ("self._context.run(self.run)", "run()"),
     begin=[
-        "if self._lwp is made_by_threading: return stock(self)",
+        "if self in _limbo: return stock(self)",
         *(
             []
             if sys.version_info < (3, 14)
