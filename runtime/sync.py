@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic as _time
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +155,31 @@ class Condition(ConditionBase):
         self.notify_all()
 
 
+#: What threading's Barrier keeps in Python, and what else is private in it.
+_PRIVATE = {
+    "_cond",
+    "_action",
+    "_timeout",
+    "_parties",
+    "_state",
+    "_count",
+    "_enter",
+    "_release",
+    "_wait",
+    "_exit",
+    "_break",
+}
+
+
+def _names_in(cls: type) -> Iterator[str]:
+    """The attributes that a class has, and those that its methods name."""
+    for name, value in vars(cls).items():
+        yield name
+        functions = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+        for function in functions:
+            yield from getattr(getattr(function, "__code__", None), "co_names", ())
+
+
 class Barrier(BarrierBase):
     """Lets `parties` threads go on together; threading.Barrier.  ValueError, from Python 3.13 on: less than one.
 
@@ -162,7 +187,20 @@ class Barrier(BarrierBase):
     timeout: seconds that wait() waits unless told otherwise; None: no limit.
     """
 
+    # A derived class that names one of stock's private attributes keeps the barrier in them: it gets stock's methods,
+    # which use them.  So does one whose __init__() does not call ours, see native/python_barrier.c.
+    _stock = threading.Barrier
+    _in_python = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not _PRIVATE.isdisjoint(_names_in(cls)):
+            cls._in_python = True
+
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
+        if self._in_python:
+            Barrier._stock.__init__(self, parties, action, timeout)  # type: ignore[arg-type]
+            return
         if parties < 1 and sys.version_info >= (3, 13):  # before, threading takes it, and waits for ever
             raise ValueError("parties must be >= 1")
         self._begin(parties, action, timeout, BrokenBarrierError)
@@ -171,3 +209,7 @@ class Barrier(BarrierBase):
         cls = type(self)
         where = f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}"
         return f"{where}: broken>" if self.broken else f"{where}: waiters={self.n_waiting}/{self.parties}>"
+
+
+for _name in ("_enter", "_release", "_wait", "_exit", "_break"):
+    setattr(Barrier, _name, vars(threading.Barrier)[_name])  # by which stock's methods call each other

@@ -97,6 +97,41 @@ PyObject *call_method(PyObject *op, const char *name, PyObject *argument)
     return result;
 }
 
+static PyObject *stock_attribute(PyObject *op, const char *name)
+{
+    PyObject *stock = get_attribute(op, "_stock"), *found = stock ? get_attribute(stock, name) : NULL;
+
+    Py_XDECREF(stock);
+    return found;
+}
+
+PyObject *stock_method(PyObject *op, const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *all[4] = {op}, *method, *result;
+    Py_ssize_t given = count + (names ? PyTuple_GET_SIZE(names) : 0);
+
+    if (given > 3) {
+        PyErr_Format(PyExc_TypeError, "%s() got %zd arguments", name, given);
+        return NULL;
+    }
+    if (!(method = stock_attribute(op, name)))
+        return NULL;
+    for (Py_ssize_t i = 0; i < given; i++)
+        all[1 + i] = args[i];
+    result = PyObject_Vectorcall(method, all, (size_t)count + 1, names);
+    Py_DECREF(method);
+    return result;
+}
+
+PyObject *stock_property(PyObject *op, const char *name)
+{
+    PyObject *property = stock_attribute(op, name);
+    PyObject *result = property ? PyObject_CallMethod(property, "__get__", "O", op) : NULL;
+
+    Py_XDECREF(property);
+    return result;
+}
+
 PyObject *none_of(PyObject *result)
 {
     if (!result)

@@ -58,6 +58,10 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* For sync_wake. */
 void python_wake(atomic_int *word, int dozing);
 
+/* For an object whose class keeps in Python what ours keeps in C: the method or property of stock's class, its `_stock`. */
+PyObject *stock_method(PyObject *op, const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *stock_property(PyObject *op, const char *name);
+
 /* Whether the calling thread is to doze before it sleeps, so that its waker may defer the wake-up. */
 int sleeper_dozes(int64_t deadline);
 void sleeper_dozed_in_vain(void);
