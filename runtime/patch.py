@@ -135,11 +135,61 @@ def _replace(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
+def _replace_in_module(module: ModuleType, name: str, value: Any) -> None:
+    before = vars(module)[name]
+    # What somebody else has put there since is his: gevent's locks belong to gevent's threads, which stay.
+    _undo.append(lambda: setattr(module, name, before) if vars(module).get(name) is value else None)
+    setattr(module, name, value)
+
+
 def _modules() -> Iterator[ModuleType]:
     """All loaded modules but our own, which need to know the stock things."""
     for name, module in list(sys.modules.items()):
         if type(module) is ModuleType and name != __package__ and not name.startswith(f"{__package__}."):
             yield module
+
+
+# ---- when somebody else replaces threading's locks: gevent.monkey, eventlet.monkey_patch -----------------------------
+
+#: What threading makes of its locks, and which of its classes ours stand in for.
+_MADE_OF_LOCKS = {ours: stock for stock, ours in _STAND_INS if ours in _CLASSES}
+_STOCK_LOCK = _thread.allocate_lock
+
+
+def _who_replaced_locks() -> str | None:
+    lock = vars(threading).get("_allocate_lock", sync.Lock)
+    if lock is sync.Lock or (lock is _STOCK_LOCK and type(lock) is BuiltinFunctionType):
+        return None
+    return str(getattr(lock, "__module__", None) or "somebody").partition(".")[0]
+
+
+def _give_back() -> None:
+    """Everybody has threading's own classes again, in Python: made of the locks that threading has now."""
+    back = {id(ours): stock for stock, ours in _STAND_INS if ours in _CLASSES or ours is thread.current_thread}
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if id(value) in back:
+                setattr(module, name, back[id(value)])
+
+
+def _make_instead(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+    """The primitive that is wanted of one of our classes, or None: that it is to be ours."""
+    if not _undo or not (who := _who_replaced_locks()):
+        return None
+    if threading.Condition is sync.Condition:
+        _give_back()
+    if (stock := _MADE_OF_LOCKS.get(cls)) is not None:
+        return stock(*args, **kwargs or {})
+    for base in cls.__mro__:
+        if base in _MADE_OF_LOCKS:
+            raise RuntimeError(
+                f"{who} has replaced threading's locks, and {cls.__qualname__} derives from the runtime's "
+                f"{base.__name__}, which would stop all of {who}'s threads: run it without the runtime"
+            )
+    return None
+
+
+native.watch_locks(vars(threading), _STOCK_LOCK, sync.Lock, _make_instead)
 
 
 def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> None:
@@ -154,12 +204,15 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.  A
     thread that computes, or blocks in another call, keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds.
-    RuntimeError: install() is in force without it, no green threads are possible, or the caller is one.
+    RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or somebody
+    else (gevent, eventlet) has replaced threading's locks.
     """
     if _undo:
         if green and threading.Thread._lwp_scheduler is None:  # type: ignore[attr-defined]
             raise RuntimeError("install() is in force without green threads; uninstall() first")
         return
+    if who := _who_replaced_locks():
+        raise RuntimeError(f"{who} has replaced threading's threads and locks: install() before that, or not at all")
     if lwps != 1 and not green:
         raise ValueError(f"lwps is for green threads, which were not asked for: {lwps}")
     if time_slice not in (None, TIME_SLICE) and not green:
@@ -185,7 +238,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     for module in _modules():
         for name, value in list(vars(module).items()):
             if id(value) in stand_ins:
-                _replace(module, name, stand_ins[id(value)])
+                _replace_in_module(module, name, stand_ins[id(value)])
 
 
 def uninstall() -> None:

@@ -134,6 +134,42 @@ def test_gunicorn_with_threads(python: list[str], tmp_path: Path) -> None:
         assert end(process) == 0
 
 
+@needs("gunicorn", "gevent")
+@on_each
+def test_gunicorn_with_gevent(python: list[str], tmp_path: Path) -> None:
+    """gevent has replaced threading in the workers: threads of a page are greenlets, and so is what they wait in."""
+    port = free_port()
+    command = [*python, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"127.0.0.1:{port}", "greenlets_app:app"]
+    with running(command, tmp_path) as (process, _):
+        until(lambda: get(port), process)
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda _: get(port), range(100))) == {"from a thread: gevent"}
+        assert end(process) == 0
+
+
+@pytest.mark.parametrize("library", [pytest.param(name, marks=needs(name)) for name in ("gevent", "eventlet")])
+@on_each
+def test_what_a_greenlet_library_makes_of_threading(python: list[str], library: str, tmp_path: Path) -> None:
+    command = [*python, str(HERE / "greenlets.py"), library]
+    with running(command, tmp_path, PYTHONWARNINGS="ignore") as (process, log):  # eventlet says that it is deprecated
+        assert process.wait(PATIENCE) == 0
+    assert log.read_text() == "".join(
+        f"{line}\n"
+        for line in (
+            "queue False",
+            "condition True",
+            "barrier 0",
+            "semaphore True",
+            "bounded True",
+            "event True",
+            "rlock [] ['in']",
+            "timer ['rang']",
+            "pool [1, 2, 3]",
+            "names ['another']",
+        )
+    )
+
+
 def ask_django(port: int) -> None:
     """Sixteen at a time: each answer names its own request, from whichever thread or task it was asked."""
     until(lambda: get(port, "sync/first"))

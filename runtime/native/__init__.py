@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from ._types import trace_end as trace_end
     from ._types import wait_fd as wait_fd
     from ._types import waits as waits
+    from ._types import watch_locks as watch_locks
     from ._types import watch_start as watch_start
     from ._types import watch_stop as watch_stop
     from ._types import yield_ as yield_

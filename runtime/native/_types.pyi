@@ -125,6 +125,13 @@ class BarrierBase(threading.Barrier):
         /,
     ) -> None: ...
 
+def watch_locks(
+    names: dict[str, Any],
+    stock: Callable[[], Any],
+    ours: Callable[[], Any],
+    instead: Callable[[type, tuple[Any, ...], dict[str, Any] | None], Any],
+    /,
+) -> None: ...
 def allocate_lock() -> lock: ...
 def stack_size() -> int: ...
 def watch_start(

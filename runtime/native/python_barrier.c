@@ -290,7 +290,7 @@ static PyGetSetDef barrier_attributes[] = {
 };
 
 static PyType_Slot barrier_slots[] = {
-    {Py_tp_new, any_new},
+    {Py_tp_new, unless_replaced_new},
     {Py_tp_dealloc, barrier_dealloc},
     {Py_tp_traverse, barrier_traverse},
     {Py_tp_clear, barrier_clear},

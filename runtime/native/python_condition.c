@@ -313,7 +313,7 @@ static PyGetSetDef condition_attributes[] = {
 };
 
 static PyType_Slot condition_slots[] = {
-    {Py_tp_new, any_new},
+    {Py_tp_new, unless_replaced_new},
     {Py_tp_dealloc, condition_dealloc},
     {Py_tp_traverse, condition_traverse},
     {Py_tp_clear, condition_clear},

@@ -98,7 +98,7 @@ static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
         return NULL;
     }
-    return new_primitive(type);
+    return unless_replaced_new(type, args, kwargs);
 }
 
 PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and who sleeps for it.");
@@ -323,7 +323,7 @@ static PyGetSetDef semaphore_attributes[] = {
 };
 
 static PyType_Slot semaphore_slots[] = {
-    {Py_tp_new, any_new},
+    {Py_tp_new, unless_replaced_new},
     {Py_tp_dealloc, simple_dealloc},
     {Py_tp_methods, semaphore_methods},
     {Py_tp_getset, semaphore_attributes},

@@ -232,6 +232,48 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
+/* ---- when threading's locks are somebody else's -------------------------------------------------------------------
+ *
+ * gevent and its like put locks of their own into threading, and threading's classes, made of these, sleep as they do.  A
+ * primitive of ours would put the LWP to sleep, with all their threads on it.  So it is asked for another one. */
+
+static PyObject *threading_names, *lock_name, *usual_locks[2], *make_instead;
+
+static int locks_are_usual(void)
+{
+    PyObject *lock = make_instead ? PyDict_GetItemWithError(threading_names, lock_name) : NULL;
+
+    return !lock || lock == usual_locks[0] || lock == usual_locks[1];
+}
+
+PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (locks_are_usual())
+        return new_primitive(type);
+    PyObject *instead = PyObject_CallFunctionObjArgs(make_instead, type, args, kwargs ? kwargs : Py_None, NULL);
+    if (instead != Py_None) /* type.__call__ doesn't initialise what is of another type */
+        return instead;
+    Py_DECREF(instead);
+    return new_primitive(type);
+}
+
+/* (vars(threading), threading's lock, ours, function): who makes a primitive when threading's `_allocate_lock` is neither. */
+static PyObject *watch_locks(PyObject *module, PyObject *args)
+{
+    PyObject *names, *stock, *ours, *function;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!OOO:watch_locks", &PyDict_Type, &names, &stock, &ours, &function))
+        return NULL;
+    if (!lock_name && !(lock_name = PyUnicode_InternFromString("_allocate_lock")))
+        return NULL;
+    Py_XSETREF(threading_names, Py_NewRef(names));
+    Py_XSETREF(usual_locks[0], Py_NewRef(stock));
+    Py_XSETREF(usual_locks[1], Py_NewRef(ours));
+    Py_XSETREF(make_instead, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
 /* ---- sleeping in a queue ----------------------------------------------------------------------------------------- */
 
 struct sleeper {
@@ -299,6 +341,7 @@ enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place 
 
 static PyMethodDef functions[] = {
     {"allocate_lock", allocate_lock, METH_NOARGS, "allocate_lock($module, /)\n--\n\nA new lock; _thread.allocate_lock."},
+    {"watch_locks", watch_locks, METH_VARARGS, NULL},
     {0},
 };
 

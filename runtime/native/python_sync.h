@@ -53,6 +53,9 @@ void simple_dealloc(PyObject *op);
 PyObject *new_primitive(PyTypeObject *type);
 PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
+/* The same for what threading has as a class made of its locks: another object if those are somebody else's by now. */
+PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
 /* ---- waking, and being woken: python_wake.c ---------------------------------------------------------------------- */
 
 /* For sync_wake. */
