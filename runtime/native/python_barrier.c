@@ -238,8 +238,7 @@ static PyObject *barrier_waiting(PyObject *op, void *unused)
 static PyObject *barrier_broken(PyObject *op, void *unused)
 {
     (void)unused;
-    return in_python((BarrierObject *)op) ? stock_property(op, "broken")
-                                          : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
+    return in_python((BarrierObject *)op) ? stock_property(op, "broken") : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
 }
 
 static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
