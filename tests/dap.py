@@ -99,5 +99,5 @@ class Client:
         self.ask("continue", threadId=0, singleThread=False)
 
     def end(self) -> None:
-        """The program goes on by itself."""
+        """Lets the program go on by itself.  Not after the last go_on(): with the program the debugger may be gone."""
         self.ask("disconnect", terminateDebuggee=False)

@@ -188,9 +188,10 @@ def breakpoints_are_hit(
             process.stdin.write("\n")
             process.stdin.flush()
             for name, stack in (("later", ["work", "run"]), ("earlier", ["work", "waits", "run"])):
+                if name == "earlier":
+                    client.go_on()
                 stopped, frames = client.stopped()
                 assert (stopped, [frame.rpartition(".")[2] for frame in frames[: len(stack)]]) == (name, stack)
-                client.go_on()
             client.end()
         out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out.splitlines()[-1]) == (0, "end"), err

@@ -43,6 +43,7 @@ SLOW = [
     "test_signal",
     "test_io",
     "test_faulthandler",
+    "test_multiprocessing_fork",
 ]
 NO_TESTS = 77
 
