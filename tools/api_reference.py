@@ -55,8 +55,8 @@ Written by `tools/api_reference.py` from signatures and docstrings. `lwp COMMAND
 def assigned(body: list[ast.stmt]) -> Iterator[tuple[str, int, bool]]:
     """Name, line, and whether it is annotated, of what the statements assign or declare."""
     for statement in body:
-        if isinstance(statement, ast.If):
-            yield from assigned(statement.body)
+        if isinstance(statement, ast.If):  # what it is differs, with TYPE_CHECKING or the version: the note says it all
+            yield from ((name, line, True) for name, line, _ in assigned(statement.body))
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             yield statement.target.id, statement.lineno, True
         elif isinstance(statement, ast.Assign):
@@ -257,10 +257,10 @@ class Reference:
 
 
 def constructors() -> dict[str, str]:
-    """Of classes whose constructor is in C: from the function that complains about wrong arguments."""
+    """Of classes whose constructor is in C: from the function that refuses wrong ones, or CPython 3.13's."""
     from runtime import thread
 
-    return {"runtime.thread.Thread": signature(thread._signature_with_context)}
+    return {"runtime.thread.Thread": signature(thread._signature_with_context), "runtime.tls.local": "()"}
 
 
 CONSTRUCTORS = constructors()
