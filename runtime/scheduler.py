@@ -432,7 +432,7 @@ def statistics() -> Statistics:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that happened to a thread; native/steps.h says what a and b are for each name."""
+    """One thing that happened to a thread; native/base/steps.h says what a and b are for each name."""
 
     ns: int  #: CLOCK_MONOTONIC, nanoseconds
     tid: int  #: who did it

@@ -1,4 +1,4 @@
-"""threading's synchronisation primitives on our own futexes: native/sync.c's machines behind threading's methods.
+"""threading's synchronisation primitives on our own futexes: native/sync/sync.c's machines behind threading's methods.
 
 Lock and RLock are C types.  Event, Semaphore, Condition and Barrier are classes, as in threading, over C types.
 """
@@ -188,7 +188,7 @@ class Barrier(BarrierBase):
     """
 
     # A derived class that names one of stock's private attributes keeps the barrier in them: it gets stock's methods,
-    # which use them.  So does one whose __init__() does not call ours, see native/python_barrier.c.
+    # which use them.  So does one whose __init__() does not call ours, see native/python/primitives/barrier.c.
     _stock = threading.Barrier
     _in_python = False
 

@@ -1,4 +1,4 @@
-"""The state machines of runtime/native/sync.c as models, and an explorer that runs them in every order there is.
+"""The state machines of runtime/native/sync/sync.c as models, and an explorer that runs them in every order there is.
 
 A thread is a generator whose functions are named after those in C and go the same way.  Each `yield` stands before one
 atomic operation, so between two of them nobody else comes.  What is not atomic in C is more than one step here; what C
@@ -299,7 +299,7 @@ def sync_lock_release(world: World) -> Thread:
         yield from sync_lock_release_any(world)
 
 
-# ---- queue, and sleep_in() of python_sync.c -------------------------------------------------------------------------
+# ---- queue, and sleep_in() of python/primitives/primitives.c -------------------------------------------------------------------------
 # world.data["queue"]: the places in it, oldest first; "tickets": given out; "entitled": those below are; "away";
 # "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "owed" the places
 # name the lock.  A place's word is called after its thread.
@@ -403,7 +403,7 @@ def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
 
 
 def never_woke(world: World, me: int, ticket: int) -> Thread:
-    """Of python_sync.c, when the thread is ended as it wants the GIL after its sleep."""
+    """Of python/primitives/primitives.c, when the thread is ended as it wants the GIL after its sleep."""
     _, baton = yield from sync_queue_leave(world, me, ticket)
     if baton:
         yield from sync_queue_pass_baton(world)
@@ -437,7 +437,7 @@ def sleep_in(world: World, me: int, ticket: int, handler: str) -> Thread:
             return True, False
 
 
-# ---- condition: python_condition.c ----------------------------------------------------------------------------------
+# ---- condition: python/primitives/condition.c ----------------------------------------------------------------------------------
 
 
 def condition_wait(world: World, me: int, handler: str = "signal handler") -> Thread:
@@ -476,7 +476,7 @@ def condition_notify(world: World) -> Thread:
     yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
-# ---- semaphore: python_event.c --------------------------------------------------------------------------------------
+# ---- semaphore: python/primitives/event.c --------------------------------------------------------------------------------------
 
 
 def semaphore_try(world: World) -> Thread:

@@ -1,4 +1,4 @@
-"""The types of what python.c adds to runtime.native."""
+"""The types of what python/module.c adds to runtime.native."""
 
 import os
 import threading

@@ -48,50 +48,50 @@ if reason := obstacle():
 SOURCES = [
     "arch/x86_64.c",
     "arch/aarch64.c",
-    "park.c",
-    "steps.c",
-    "trace.c",
-    "glibc.c",
-    "glibc_descriptors.c",
-    "glibc_tls.c",
-    "glibc_probe.c",
-    "glibc_calibrate.c",
-    "context.c",
-    "measure.c",
-    "timers.c",
-    "sleepers.c",
-    "poller.c",
-    "green_lwp.c",
-    "green.c",
-    "carrier.c",
-    "scheduler.c",
-    "registry.c",
-    "life.c",
-    "lwp.c",
-    "lwp_fork.c",
-    "sampler.c",
-    "inspect.c",
-    "sync.c",
-    "cost.c",
-    "tlsdemo.c",
-    "python_lwp.c",
-    "python_boot.c",
-    "python_thread.c",
-    "python_waits.c",
-    "python_watch.c",
-    "python_chunks.c",
-    "python_sync.c",
-    "python_wake.c",
-    "python_entrance.c",
-    "python_lock.c",
-    "python_with.c",
-    "python_event.c",
-    "python_condition.c",
-    "python_barrier.c",
-    "python_trace.c",
-    "python_gil.c",
-    "python_green.c",
-    "python.c",
+    "base/park.c",
+    "base/steps.c",
+    "base/trace.c",
+    "glibc/glibc.c",
+    "glibc/descriptors.c",
+    "glibc/modules.c",
+    "glibc/probe.c",
+    "glibc/calibrate.c",
+    "context/context.c",
+    "lwp/measure.c",
+    "green/timer_heap.c",
+    "green/wait_table.c",
+    "green/poller.c",
+    "green/shared_lwp.c",
+    "green/green.c",
+    "green/carrier.c",
+    "green/scheduler.c",
+    "lwp/registry.c",
+    "lwp/thread_main.c",
+    "lwp/lwp.c",
+    "lwp/fork.c",
+    "inspect/sampler.c",
+    "inspect/inspect.c",
+    "sync/sync.c",
+    "demo/cost.c",
+    "demo/tlsdemo.c",
+    "python/lwp.c",
+    "python/boot.c",
+    "python/thread.c",
+    "python/observe/waits.c",
+    "python/observe/watch.c",
+    "python/chunks.c",
+    "python/primitives/primitives.c",
+    "python/wake.c",
+    "python/gil_queue.c",
+    "python/primitives/lock.c",
+    "python/primitives/with.c",
+    "python/primitives/event.c",
+    "python/primitives/condition.c",
+    "python/primitives/barrier.c",
+    "python/observe/trace.c",
+    "python/observe/gil.c",
+    "python/scheduler.c",
+    "python/module.c",
 ]
 
 CDEF = """
@@ -174,14 +174,14 @@ ffi.set_source(
     "runtime.native._core",
     """
     #include "arch/arch.h"
-    #include "context.h"
-    #include "cost.h"
-    #include "glibc.h"
-    #include "inspect.h"
-    #include "lwp.h"
-    #include "python.h"
-    #include "steps.h"
-    #include "tlsdemo.h"
+    #include "context/context.h"
+    #include "demo/cost.h"
+    #include "glibc/glibc.h"
+    #include "inspect/inspect.h"
+    #include "lwp/lwp.h"
+    #include "python/module.h"
+    #include "base/steps.h"
+    #include "demo/tlsdemo.h"
     """,
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],

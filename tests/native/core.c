@@ -2,13 +2,13 @@
  *
  * core NAME runs one of the programs below; status 0 says that all was as expected. */
 #include "arch/arch.h"
-#include "context.h"
-#include "glibc.h"
-#include "green_lwp.h"
-#include "inspect.h"
-#include "lwp.h"
-#include "park.h"
-#include "sync.h"
+#include "context/context.h"
+#include "glibc/glibc.h"
+#include "green/shared_lwp.h"
+#include "inspect/inspect.h"
+#include "lwp/lwp.h"
+#include "base/park.h"
+#include "sync/sync.h"
 
 #include <dlfcn.h>
 #include <errno.h>

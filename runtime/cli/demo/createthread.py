@@ -31,7 +31,7 @@ GROUPS = {
 
 
 def describe(step: Step) -> tuple[str, str]:
-    """What was done, with its numbers, and why.  native/steps.h says what a and b are."""
+    """What was done, with its numbers, and why.  native/base/steps.h says what a and b are."""
     a, b = step.a, step.b
     match step.name:
         case "map":

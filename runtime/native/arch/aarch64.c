@@ -1,6 +1,6 @@
 /* aarch64: the thread pointer is tpidr_el0.  Written from the ABI and glibc's sources; see docs/platforms.md for what ran. */
 #if defined(__aarch64__)
-#include "arch.h"
+#include "arch/arch.h"
 
 #include <sys/syscall.h>
 

@@ -1,6 +1,6 @@
 /* x86-64: the thread pointer is the fs segment's base. */
 #if defined(__x86_64__)
-#include "arch.h"
+#include "arch/arch.h"
 
 #include <asm/prctl.h>
 #include <setjmp.h>

@@ -1,0 +1,193 @@
+#include "base/park.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NANO 1000000000
+#define NEAR 5000000 /* ns: a hundred times the usual slack */
+
+__thread struct green *park_green;
+const struct park_greens *_Atomic park_greens;
+
+int64_t park_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NANO + now.tv_nsec;
+}
+
+/* The kernel may let a timer come late, by 50 us as a rule, to wake the processor once for several (prctl(2),
+ * PR_SET_TIMERSLACK).  That matters when the deadline is near; then the thread does without for the time that it sleeps.
+ * What it had, or 0 if that stays. */
+static int drop_slack(int64_t deadline)
+{
+    if (deadline == PARK_FOREVER || deadline - park_now() > NEAR)
+        return 0;
+    int slack = prctl(PR_GET_TIMERSLACK);
+    if (slack > 0)
+        prctl(PR_SET_TIMERSLACK, 1);
+    return slack > 0 ? slack : 0;
+}
+
+/* The kernel won't have us sleep: it has no memory for that, or a filter of the process's forbids it.  To give up would be to
+ * go on without the lock that was waited for.  So it is as if a signal had come: everybody looks again then, at the word,
+ * the time and the signals. */
+static int awake_after_all(int64_t deadline)
+{
+    sched_yield();
+    return park_now() < deadline ? EINTR : ETIMEDOUT;
+}
+
+static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope, unsigned bits)
+{
+    /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when a signal makes us come back here. */
+    int saved = errno, result = 0;
+    struct timespec until = {deadline / NANO, deadline % NANO};
+
+    if (deadline < 0)
+        until = (struct timespec){0, 0};
+    int slack = drop_slack(deadline);
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | scope, expected, deadline == PARK_FOREVER ? NULL : &until, NULL, bits) < 0
+        && errno != EAGAIN)
+        result = errno == ETIMEDOUT || errno == EINTR ? errno : awake_after_all(deadline);
+    if (slack)
+        prctl(PR_SET_TIMERSLACK, slack);
+    errno = saved;
+    return result;
+}
+
+int park_doze(atomic_int *word, int expected, int64_t ns)
+{
+    int saved = errno, result = 0;
+    struct timespec length = {ns / NANO, ns % NANO};
+
+    if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &length, NULL, 0) < 0 && errno != EAGAIN)
+        result = errno == ETIMEDOUT ? ETIMEDOUT : EINTR;
+    errno = saved;
+    return result;
+}
+
+static void wake_bits(atomic_int *word, int count, int scope, unsigned bits)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_BITSET | scope, count, NULL, NULL, bits);
+    errno = saved;
+}
+
+static int private_if(enum park_scope scope)
+{
+    return scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0;
+}
+
+static int woken_greens(atomic_int *word, int count, unsigned bits)
+{
+    const struct park_greens *greens = atomic_load_explicit(&park_greens, memory_order_acquire);
+    return greens ? greens->wake(word, count, bits) : 0;
+}
+
+int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
+{
+    if (park_green)
+        return park_greens->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
+    return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+void park_wake(atomic_int *word, int count, enum park_scope scope)
+{
+    if ((count -= woken_greens(word, count, FUTEX_BITSET_MATCH_ANY)) > 0)
+        wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+void park_wake_greens(atomic_int *word, int count)
+{
+    woken_greens(word, count, FUTEX_BITSET_MATCH_ANY);
+}
+
+int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
+{
+    return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+void park_wake_lwp(atomic_int *word, int count, enum park_scope scope)
+{
+    wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
+}
+
+int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
+{
+    if (park_green)
+        return park_greens->wait(word, expected, deadline, bits);
+    return wait_bits(word, expected, deadline, FUTEX_PRIVATE_FLAG, bits);
+}
+
+void park_wake_some(atomic_int *word, int count, unsigned bits)
+{
+    if ((count -= woken_greens(word, count, bits)) > 0)
+        wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
+}
+
+int park_process(int pidfd, int64_t deadline)
+{
+    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
+    int64_t left = deadline - park_now();
+    struct timespec timeout = {left / NANO, left % NANO};
+
+    if (left < 0)
+        timeout = (struct timespec){0, 0};
+    int n = ppoll(&fd, 1, deadline == PARK_FOREVER ? NULL : &timeout, NULL);
+    return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno;
+}
+
+void park_many(void)
+{
+    int saved = errno;
+    prctl(78 /* PR_FUTEX_HASH */, 1 /* PR_FUTEX_HASH_SET_SLOTS */, 4096, 0, 0);
+    errno = saved;
+}
+
+void park_lock_contended(atomic_int *lock)
+{
+    /* Once we have slept we must take it as 2: others may sleep still. */
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
+        park_wait_lwp(lock, 2, PARK_FOREVER, PARK_PRIVATE);
+}
+
+static int membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) == 0 ? 0 : errno;
+}
+
+int park_barrier(void)
+{
+    int saved = errno, error = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+
+    if (error == EPERM && membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) /* the first time */
+        error = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    if (error)
+        error = membarrier(MEMBARRIER_CMD_GLOBAL); /* milliseconds */
+    errno = saved;
+    return error;
+}
+
+void park_light_contended(struct park_light *lock)
+{
+    int seen = 0;
+
+    atomic_fetch_add(&lock->waiters, 1);
+    /* Without the barrier a wake-up may be missed: then we look again by ourselves. */
+    int64_t patience = park_barrier() == 0 ? 0 : NANO / 1000;
+    while (!atomic_compare_exchange_strong_explicit(&lock->held, &seen, 1, memory_order_acquire, memory_order_relaxed)) {
+        park_wait_lwp(&lock->held, 1, patience ? park_now() + patience : PARK_FOREVER, PARK_PRIVATE);
+        seen = 0;
+    }
+    atomic_fetch_sub(&lock->waiters, 1);
+}

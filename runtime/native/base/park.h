@@ -1,0 +1,110 @@
+/* The one place where anything of ours blocks: futex(2) words with deadlines on the monotonic clock.
+ *
+ * "Private" futexes are keyed by (mm, address) and cheap; "shared" ones by the page behind the address.  The kernel wakes the
+ * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so whoever waits on that one must say shared. */
+#ifndef RUNTIME_PARK_H
+#define RUNTIME_PARK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define PARK_FOREVER INT64_MAX
+
+enum park_scope { PARK_PRIVATE, PARK_SHARED };
+
+/* CLOCK_MONOTONIC in nanoseconds; deadlines are in the same unit. */
+int64_t park_now(void);
+
+/* Sleeps while *word == expected.  0: woken, or the word differs (look at it again: a wake may be spurious);
+ * ETIMEDOUT: the deadline passed; EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
+int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+
+/* Wakes at most `count` sleepers.  The word may be gone by now: a wake on unmapped memory fails harmlessly.  errno is preserved. */
+void park_wake(atomic_int *word, int count, enum park_scope scope);
+
+/* The same, private, between groups of sleepers on one word: a wake-up reaches those that share a bit with it. */
+int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
+void park_wake_some(atomic_int *word, int count, unsigned bits);
+
+/* Of an LWP, for about `ns` nanoseconds: the timer may be late by the thread's slack.  As park_wait(), all bits. */
+int park_doze(atomic_int *word, int expected, int64_t ns);
+
+/* Sleeps until the process behind a pidfd has ended.  0, ETIMEDOUT or EINTR as above, else an errno. */
+int park_process(int pidfd, int64_t deadline);
+
+/* To be called once many threads are about to sleep.  Since Linux 6.16 a process has a futex hash of its own with few
+ * buckets, where thousands of sleepers make every wake-up walk long chains; this asks for 4,096.  Older kernels refuse: their
+ * hash is the machine's and large. */
+void park_many(void);
+
+/* Before anybody is put to sleep the scheduler is asked: a thread that is on one leaves the LWP to others (green/green.h). */
+struct green;
+extern __thread struct green *park_green; /* what the calling thread is to its scheduler; NULL: it has its LWP to itself */
+struct park_greens {
+    int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* in a thread that is on one */
+    int (*wake)(atomic_int *word, int count, unsigned bits); /* returns how many, 1 less if others should have a chance */
+};
+extern const struct park_greens *_Atomic park_greens; /* NULL until there is a scheduler */
+
+/* Of green threads only: no system call.  Of LWPs only, whatever runs on them. */
+void park_wake_greens(atomic_int *word, int count);
+int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
+
+/* A lock of one word: 0 free, 1 held, 2 held and somebody sleeps.  glibc's own low-level locks follow the same protocol
+ * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.
+ * Held for a few instructions, by a thread that runs: who waits for it keeps its LWP. */
+void park_lock_contended(atomic_int *lock);
+
+static inline int park_try_lock(atomic_int *lock)
+{
+    int seen = 0;
+
+    /* Acquire: what the last holder wrote is seen. */
+    return atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void park_lock(atomic_int *lock)
+{
+    if (!park_try_lock(lock))
+        park_lock_contended(lock);
+}
+
+static inline void park_unlock(atomic_int *lock)
+{
+    /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
+     * only names its address. */
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+        park_wake_lwp(lock, 1, PARK_PRIVATE);
+}
+
+/* The same for a lock that is taken again and again, and seldom by two at once: to release it is a store, where the exchange above
+ * would be a fifteenth of a whole switch between green threads.  Whoever has to wait makes up for that: it counts itself, and has
+ * all other threads pass a barrier.  After that a holder either sees the count when it has released, or had released before, and
+ * that is visible.  The memory must stay. */
+struct park_light {
+    atomic_int held, waiters;
+};
+void park_light_contended(struct park_light *lock);
+
+static inline void park_light_lock(struct park_light *lock)
+{
+    int seen = 0;
+
+    if (!atomic_compare_exchange_strong_explicit(&lock->held, &seen, 1, memory_order_acquire, memory_order_relaxed))
+        park_light_contended(lock);
+}
+
+static inline void park_light_unlock(struct park_light *lock)
+{
+    atomic_store_explicit(&lock->held, 0, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* the compiler's order; the processor's is up to who waits */
+    if (atomic_load_explicit(&lock->waiters, memory_order_relaxed))
+        park_wake_lwp(&lock->held, 1, PARK_PRIVATE);
+}
+
+/* All threads of the process that run pass a memory barrier before this returns (membarrier(2)).  0, or errno: nothing can do that
+ * here.  errno is preserved. */
+int park_barrier(void);
+
+#endif

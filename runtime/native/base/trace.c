@@ -1,0 +1,236 @@
+#include "base/trace.h"
+
+#include "base/pages.h"
+#include "base/park.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FREE, OPEN, FULL };
+enum { TRIES = 256 };                     /* chunks that are looked at for one that isn't open */
+enum { AHEAD = 64 * 1024 / TRACE_CHUNK }; /* chunks whose pages are made at once */
+
+atomic_int trace_recording;
+static struct trace_file *file;
+static struct trace_chunk *chunks;
+
+/* The calling thread's. */
+static __thread struct trace_chunk *mine;
+static __thread uint32_t track, my_name, number;
+static __thread int my_tid, runs; /* runs: the last that it has said of itself is TRACE_RUNS, after which it had slept so often: */
+static __thread long slept;
+static __thread uint64_t my_nth;
+static __thread struct trace_watch *watch;
+
+struct trace_watch trace_watched[TRACE_WATCHED];
+
+/* ---- records ----------------------------------------------------------------------------------------------------- */
+
+/* A page costs 3 us where a thread comes to it by a page fault, half of that in a row; what a short program never comes to costs
+ * nothing. */
+static void make_pages(uint64_t from)
+{
+    int error = errno;
+
+    if (from < file->chunks) {
+        size_t bytes = (file->chunks - from < AHEAD ? file->chunks - from : AHEAD) * TRACE_CHUNK;
+        madvise(&chunks[from], bytes, MADV_WILLNEED);
+        pages_make(&chunks[from], bytes);
+    }
+    errno = error;
+}
+
+static struct trace_chunk *take(void)
+{
+    for (int i = 0; i < TRIES; i++) {
+        uint64_t at = atomic_fetch_add(&file->hand, 1);
+        struct trace_chunk *chunk = &chunks[at % file->chunks];
+        if (at % AHEAD == 0)
+            make_pages(at + AHEAD);
+        int seen = atomic_load_explicit(&chunk->state, memory_order_relaxed);
+        if (seen == OPEN
+            || !atomic_compare_exchange_strong_explicit(&chunk->state, &seen, OPEN, memory_order_acquire, memory_order_relaxed))
+            continue;
+        atomic_fetch_add_explicit(&file->overwritten, atomic_load_explicit(&chunk->used, memory_order_relaxed), memory_order_relaxed);
+        atomic_store_explicit(&chunk->used, 0, memory_order_release);
+        return chunk;
+    }
+    return NULL;
+}
+
+static void close_mine(void)
+{
+    if (mine)
+        atomic_store_explicit(&mine->state, FULL, memory_order_release);
+    mine = NULL;
+}
+
+static void be_watched(void)
+{
+    for (int i = 0, none = 0; i < TRACE_WATCHED && !watch; i++, none = 0)
+        if (!atomic_load_explicit(&trace_watched[i].tid, memory_order_relaxed)
+            && atomic_compare_exchange_strong(&trace_watched[i].tid, &none, my_tid))
+            watch = &trace_watched[i];
+    if (watch)
+        watch->track = track;
+}
+
+static int open_another(void)
+{
+    close_mine();
+    struct trace_chunk *chunk = take();
+    if (!chunk)
+        return 0;
+    if (!track) {
+        track = atomic_fetch_add(&file->tracks, 1) + 1;
+        my_tid = gettid();
+        be_watched();
+    }
+    chunk->tid = my_tid;
+    chunk->track = track;
+    chunk->number = number++;
+    atomic_store(&chunk->nth, my_nth);
+    atomic_store(&chunk->name, my_name);
+    mine = chunk;
+    return 1;
+}
+
+/* How often the thread went to sleep; one that only lost its processor did not. */
+static long sleeps(void)
+{
+    struct rusage used;
+
+    getrusage(RUSAGE_THREAD, &used);
+    return used.ru_nvcsw;
+}
+
+void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b)
+{
+    unsigned at = mine ? atomic_load_explicit(&mine->used, memory_order_relaxed) : TRACE_ROOM;
+
+    if (at == TRACE_ROOM) {
+        if (!open_another()) {
+            atomic_fetch_add(&file->lost, 1);
+            return;
+        }
+        at = 0;
+    }
+    int64_t now = park_now();
+    unsigned awake = kind > TRACE_RUNS && kind <= TRACE_LEAVES && runs && sleeps() == slept ? TRACE_AWAKE : 0;
+    if (kind <= TRACE_LEAVES) {
+        runs = kind == TRACE_RUNS;
+        slept = runs ? sleeps() : 0;
+    }
+    mine->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
+    atomic_store_explicit(&mine->used, at + 1, memory_order_release); /* whoever reads the file takes it for whole */
+    if (watch && kind <= TRACE_ENDS)
+        atomic_store_explicit(&watch->since, kind == TRACE_RUNS ? now : 0, memory_order_release);
+}
+
+void trace_name(uint32_t text, uint64_t nth)
+{
+    my_name = text;
+    my_nth = nth;
+    if (mine) {
+        atomic_store(&mine->nth, nth);
+        atomic_store(&mine->name, text);
+    }
+}
+
+void trace_leave(void)
+{
+    close_mine();
+    if (watch) {
+        atomic_store(&watch->since, 0);
+        atomic_store(&watch->tid, 0);
+        watch = NULL;
+    }
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+uint32_t trace_text(const char *text, size_t length)
+{
+    uint32_t size = (uint32_t)((sizeof(uint32_t) + length + 7) & ~(size_t)7), at = atomic_load(&file->texts_used);
+
+    do
+        if (length > 4096 || at + size > TRACE_TEXTS) {
+            atomic_fetch_add(&file->texts_lost, 1);
+            return 0;
+        }
+    while (!atomic_compare_exchange_weak(&file->texts_used, &at, at + size));
+    char *place = (char *)file + TRACE_HEADER + at;
+    memcpy(place + sizeof(uint32_t), text, length);
+    *(uint32_t *)place = (uint32_t)length;
+    return at / 8;
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
+
+static void after_fork_in_child(void)
+{
+    atomic_store(&trace_recording, 0); /* the file is the parent's */
+}
+
+static int map(const char *path, size_t bytes)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return errno;
+    /* All of it at once: a full disk is told here, not by a SIGBUS later. */
+    int error = posix_fallocate(fd, 0, (off_t)bytes);
+    void *mapped = error ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (!error && mapped == MAP_FAILED)
+        error = errno;
+    close(fd);
+    if (error)
+        unlink(path);
+    else
+        file = mapped;
+    return error;
+}
+
+int trace_begin(const char *path, size_t bytes, const char *arguments, size_t length)
+{
+    struct timespec wall;
+    size_t count = bytes / TRACE_CHUNK;
+
+    if (file)
+        return EBUSY;
+    int error = map(path, TRACE_HEADER + TRACE_TEXTS + count * TRACE_CHUNK);
+    if (error)
+        return error;
+    chunks = (struct trace_chunk *)((char *)file + TRACE_HEADER + TRACE_TEXTS);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    *file = (struct trace_file){.version = TRACE_VERSION,
+                                .chunk_size = TRACE_CHUNK,
+                                .record_size = sizeof(struct trace_record),
+                                .texts_size = TRACE_TEXTS,
+                                .chunks = count,
+                                .pid = getpid(),
+                                .texts_used = 8,
+                                .begun_ns = park_now(),
+                                .begun_unix_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec};
+    memcpy(file->magic, TRACE_MAGIC, sizeof file->magic);
+    file->arguments = trace_text(arguments, length);
+    make_pages(0);
+    if ((error = pthread_atfork(NULL, NULL, after_fork_in_child)) != 0)
+        return error;
+    atomic_store(&trace_recording, 1);
+    return 0;
+}
+
+void trace_end(void)
+{
+    if (!TRACING())
+        return;
+    atomic_store(&trace_recording, 0); /* the file stays mapped: a thread may be just writing */
+    file->ended_ns = park_now();
+    file->finished = 1;
+}

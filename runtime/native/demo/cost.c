@@ -1,0 +1,71 @@
+#include "demo/cost.h"
+
+#include "lwp/lwp.h"
+#include "base/park.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STACK = 64 * 1024 };
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static int thread(unsigned long flags, int exit_signal)
+{
+    struct lwp *lwp = lwp_new(STACK);
+
+    if (!lwp)
+        return errno;
+    int error = lwp_start(lwp, flags, exit_signal, nothing, NULL);
+    while (!error && (error = lwp_join(lwp, PARK_FOREVER)) == EINTR)
+        error = 0;
+    lwp_release(lwp);
+    return error;
+}
+
+static int process(pid_t pid)
+{
+    int status;
+
+    if (pid < 0)
+        return errno;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return errno;
+    return 0;
+}
+
+int64_t cost_once(int kind)
+{
+    int64_t from = park_now();
+    pid_t pid;
+    int error;
+
+    switch (kind) {
+    case COST_FORK:
+        if ((pid = fork()) == 0)
+            _exit(0);
+        error = process(pid);
+        break;
+    case COST_VFORK:
+        if ((pid = vfork()) == 0)
+            _exit(0);
+        error = process(pid);
+        break;
+    case COST_CLONE_VM:
+        error = thread(CLONE_VM | lwp_own_flags, SIGCHLD);
+        break;
+    case COST_THREAD:
+        error = thread(lwp_thread_flags, 0);
+        break;
+    default:
+        error = EINVAL;
+    }
+    return error ? -error : park_now() - from;
+}

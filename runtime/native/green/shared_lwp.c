@@ -1,0 +1,101 @@
+#include "green/shared_lwp.h"
+
+#include "arch/arch.h"
+#include "green/green.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---- tid --------------------------------------------------------------------------------------------------------- */
+
+enum { FIRST_NUMBER = 0x20000000, NUMBERS = 0x20000000 }; /* above PID_MAX_LIMIT, 2^22; below FUTEX_WAITERS and FUTEX_OWNER_DIED */
+
+int green_lwp_number(void)
+{
+    static atomic_uint numbers;
+    return (int)(FIRST_NUMBER + atomic_fetch_add(&numbers, 1) % NUMBERS);
+}
+
+int green_lwp_tid(int number, void *tp)
+{
+    if (number < FIRST_NUMBER)
+        return number;
+    struct green *green = *(struct green **)((char *)tp + ((char *)&park_green - (char *)arch_thread_pointer()));
+    return green ? atomic_load(&green->tid) : 0;
+}
+
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
+
+/* What the kernel keeps of a handler (its struct sigaction, not libc's). */
+struct kernel_action {
+    void (*handler)(int, siginfo_t *, void *);
+    unsigned long flags;
+#if defined(__x86_64__)
+    void (*restorer)(void);
+#endif
+    uint64_t mask;
+};
+
+/* libc's sigaction() refuses its own signals. */
+static int action_of(int signal, const struct kernel_action *new, struct kernel_action *old)
+{
+    return (int)syscall(SYS_rt_sigaction, signal, new, old, sizeof old->mask);
+}
+
+static void (*setxid_handler)(int, siginfo_t *, void *);
+
+/* setuid() and its like signal every LWP; each changes its own credentials and crosses itself off in its struct pthread, by
+ * THREAD_SELF (nptl/nptl_setxid.c, __nptl_setxid_sighandler).  If a green thread runs there, that is the wrong one: setuid() would
+ * signal that LWP again and again.  So the handler sees the TCB of the thread whose LWP it is. */
+static void in_native_tcb(int signal, siginfo_t *info, void *context)
+{
+    void *tp = arch_thread_pointer(), *native = park_green ? green_native() : tp;
+
+    if (native != tp)
+        arch_set_thread_pointer(native);
+    setxid_handler(signal, info, context);
+    if (native != tp)
+        arch_set_thread_pointer(tp);
+}
+
+static const char *wrap_setxid(void)
+{
+    const int setxid = 33; /* SIGSETXID, __SIGRTMIN + 1: sysdeps/unix/sysv/linux/internal-signals.h */
+    struct kernel_action action;
+
+    if (action_of(setxid, NULL, &action) != 0 || !action.handler || !(action.flags & SA_SIGINFO))
+        return "the C library has no handler for its signal that changes credentials";
+    setxid_handler = action.handler;
+    action.handler = in_native_tcb;
+    return action_of(setxid, &action, NULL) != 0 ? "the handler that changes credentials can't be replaced" : NULL;
+}
+
+int green_lwp_has_handlers(void)
+{
+    static const int others[] = {SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGPIPE, 32, 33};
+    struct kernel_action action;
+
+    for (int signal = 1; signal <= 64; signal++) {
+        size_t i = 0;
+        while (i < sizeof others / sizeof *others && others[i] != signal)
+            i++;
+        if (i == sizeof others / sizeof *others && action_of(signal, NULL, &action) == 0
+            && (uintptr_t)action.handler > (uintptr_t)SIG_IGN)
+            return 1;
+    }
+    return 0;
+}
+
+const char *green_lwp_init(void)
+{
+    static int done;
+    const char *why = done ? NULL : arch_swap_check();
+
+    if (!why && !done)
+        why = wrap_setxid();
+    done = !why;
+    return why;
+}

@@ -1,0 +1,32 @@
+/* What belongs to an LWP, seen from the many threads that share one.  To the kernel all green threads of a scheduler are the one
+ * LWP; for each thing that is the LWP's, what is done about it:
+ *
+ *   tid             In struct pthread a green thread has a number that no LWP can have.  With the LWP's own, a recursive or
+ *                   error-checking mutex would take all green threads for its owner.  pthread_kill() of a green thread is ESRCH.
+ *                   The kernel looks at the number in robust and PI mutexes: these are not for green threads.
+ *   setxid          glibc signals every thread that has an LWP, and the handler notes in the TCB that it has run: see green/shared_lwp.c.
+ *   rseq            The kernel writes to the area that was registered by the thread whose LWP it is.  A green thread's own area
+ *                   says "not registered", so that sched_getcpu() asks the kernel and nobody begins a restartable sequence there.
+ *   robust list     The LWP's own; see tid.
+ *   signal mask, signal stack, name, affinity, priority, credentials of its own, timer slack: the LWP's, for all on it.
+ *                   pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and fails with ESRCH, though
+ *                   it knows the stack: who asks for the bounds of a green thread's doesn't get them.  Only the LWP's own tid
+ *                   would do there, and that one number would make all green threads one owner of mutexes.
+ *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
+#ifndef RUNTIME_GREEN_LWP_H
+#define RUNTIME_GREEN_LWP_H
+
+/* Once, before the first scheduler.  NULL, or why there can't be green threads here. */
+const char *green_lwp_init(void);
+
+/* What stands in struct pthread as a green thread's tid: another one for each, above all tids. */
+int green_lwp_number(void);
+
+/* The tid of the LWP of a thread with that number and thread pointer, 0: there is none yet.  Any other number as it is. */
+int green_lwp_tid(int number, void *tp);
+
+/* Whether the process handles signals that could make a difference to who sleeps: others than SIGINT and those that tell of an
+ * error of the program itself. */
+int green_lwp_has_handlers(void);
+
+#endif

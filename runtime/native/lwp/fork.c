@@ -1,0 +1,121 @@
+#include "lwp/lwp.h"
+
+#include "context/context.h"
+#include "glibc/glibc.h"
+#include "green/shared_lwp.h"
+#include "lwp/thread_main.h"
+#include "lwp/measure.h"
+#include "lwp/registry.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int only_thread(void)
+{
+    return atomic_load(glibc.thread_count) == 1 && registry_alive() == 0;
+}
+
+long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
+{
+    long pid;
+
+    if (flags == 0 && exit_signal == SIGCHLD)
+        pid = fork();
+    else {
+        if (!only_thread())
+            return -EBUSY;
+        /* Alone, the caller finds every lock free in the copy.  The stack is the caller's, copied: NULL.  CHILD_SETTID
+         * keeps the descriptor's tid right, as glibc's fork does. */
+        int *tid = glibc_field((void *)pthread_self(), glibc.tid);
+        pid = syscall(SYS_clone, flags | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | (unsigned)exit_signal, NULL, NULL,
+#if defined(__x86_64__)
+                      tid, NULL
+#else
+                      NULL, tid
+#endif
+        );
+        if (pid == 0)
+            syscall(SYS_set_robust_list, glibc_field((void *)pthread_self(), glibc.robust_head), 3 * sizeof(void *));
+    }
+    if (pid < 0)
+        return -errno;
+    atomic_store(&lwp->tid, pid ? (int)pid : getpid());
+    lwp->flags = flags;
+    lwp->exit_signal = exit_signal;
+    lwp->started = 1;
+    return pid;
+}
+
+static void before_fork(void)
+{
+    registry_before_fork();
+    context_before_fork();
+}
+
+static void after_fork_in_parent(void)
+{
+    context_after_fork();
+    registry_after_fork();
+}
+
+/* A green thread that has forked is the only thread of the child.  What the LWP has registered with the kernel lies in another
+ * thread's memory, which will serve others; glibc's fork() has seen to the robust list and the tid. */
+static void take_lwp(struct lwp *me, char *native)
+{
+    struct context *context = me->context;
+
+    me->green.scheduler = NULL;
+    if (glibc.rseq && glibc.rseq_size
+        && syscall(SYS_rseq, native + glibc.rseq, glibc_rseq_area(), 1 /* RSEQ_FLAG_UNREGISTER */, 0x53053053) == 0)
+        life_register_with_kernel(context);
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+}
+
+/* (2),(3),(4),(5) -> (6) */
+static void lost(struct lwp *lwp)
+{
+    struct context *context = lwp->context;
+
+    lwp->context = NULL;
+    lwp->arg = NULL; /* CPython frees what belongs to lost threads */
+    lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
+    atomic_store(&lwp->reaping, 0); /* who waits for it by waitpid() is lost */
+    atomic_store(&lwp->alive, 0);
+    context_put(context, 1);
+    registry_drop(lwp);
+}
+
+/* The child has one thread, the caller.  glibc has emptied its own lists by now (nptl/nptl-stack.c, __nptl_reclaim_stacks), and
+ * made the caller's __nptl_nthreads 1. */
+static void after_fork_in_child(void)
+{
+    context_after_fork();
+    measure_after_fork();
+    struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), lost);
+    char *native = me && me->green.scheduler ? green_native() : NULL;
+    green_after_fork();
+    atomic_store(&green_others_ending, 0);
+    if (!me)
+        return;
+    if (native)
+        take_lwp(me, native);
+    atomic_store(&me->tid, gettid());
+    me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
+    /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */
+    syscall(SYS_set_tid_address, &me->alive);
+}
+
+int lwp_init(void)
+{
+    static int done;
+
+    if (done)
+        return 0;
+    int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    done = error == 0;
+    return error;
+}

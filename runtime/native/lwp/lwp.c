@@ -1,0 +1,379 @@
+#include "lwp/lwp.h"
+
+#include "arch/arch.h"
+#include "context/context.h"
+#include "glibc/glibc.h"
+#include "green/shared_lwp.h"
+#include "lwp/thread_main.h"
+#include "lwp/measure.h"
+#include "base/park.h"
+#include "lwp/registry.h"
+#include "base/steps.h"
+#include "base/trace.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const unsigned long lwp_own_flags
+    = CLONE_SETTLS             /* the thread pointer register: its own TLS block, errno, THREAD_SELF */
+      | CLONE_PARENT_SETTID    /* the kernel writes the tid before the child runs: glibc's locks in the child need it */
+      | CLONE_CHILD_CLEARTID;  /* at its end the kernel writes 0 to our word and wakes who waits there: join */
+
+const unsigned long lwp_thread_flags
+    = CLONE_VM                 /* one memory */
+      | CLONE_FS               /* one working directory, root and umask */
+      | CLONE_FILES            /* one table of file descriptors */
+      | CLONE_SIGHAND          /* one table of signal handlers; the kernel demands CLONE_VM with it */
+      | CLONE_THREAD           /* one process: same pid, signals to the process, no SIGCHLD; demands CLONE_SIGHAND */
+      | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
+      | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
+
+struct lwp *lwp_copied(void)
+{
+    struct lwp *lwp = calloc(1, sizeof *lwp);
+
+    if (lwp) {
+        atomic_init(&lwp->refs, 1);
+        lwp->wait_status = -1;
+    }
+    return lwp;
+}
+
+struct lwp *lwp_new(size_t stack_size)
+{
+    lwp_reap();
+    struct lwp *lwp = lwp_copied();
+    if (!lwp)
+        return NULL;
+    struct context *c = lwp->context = context_get(stack_size);
+    if (!c) {
+        int error = errno;
+        free(lwp);
+        errno = error;
+        return NULL;
+    }
+    lwp->stack_low = (uintptr_t)c->stack_low;
+    lwp->stack_high = (uintptr_t)c->stack_high;
+    lwp->guard_low = (uintptr_t)c->base;
+    lwp->block_low = (uintptr_t)c->block_low;
+    lwp->block_high = (uintptr_t)c->block_high;
+    lwp->tp = (uintptr_t)c->tp;
+    lwp->ident = (uintptr_t)c->pthread;
+    return lwp;
+}
+
+/* (2) -> (1) */
+static void unstart(struct lwp *lwp)
+{
+    lwp->started = 0;
+    atomic_store(&lwp->alive, 0);
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* lwp_next_waited() may have told of it */
+    registry_leave_glibc(lwp->context);
+    registry_unlist(lwp);
+    registry_drop(lwp);
+}
+
+/* What the child may need from its first instruction on, and no module's TLS image holds. */
+static void lay_out(struct context *context)
+{
+    *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
+    if (glibc.rseq) {
+        int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
+        memset(area, 0, glibc_rseq_area());
+        /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
+        area[1] = -2;
+    }
+}
+
+/* (1) -> (2), with all that a thread needs in its memory.  0 or errno. */
+static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int error = context_blank(context);
+
+    if (error)
+        return error;
+    TRACE(TRACE_STARTS, lwp->ident, 0);
+    lwp->flags = flags;
+    lwp->exit_signal = exit_signal;
+    lwp->run = run;
+    lwp->arg = arg;
+    registry_list(lwp);
+    if ((error = context_load_tls(context)) != 0) {
+        unstart(lwp);
+        return error;
+    }
+    lay_out(context);
+    return 0;
+}
+
+int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int fresh = context->used != USED, error = prepare(lwp, flags, exit_signal, run, arg);
+
+    if (error)
+        return error;
+    if (lwp->signal_stack)
+        lwp->signal_stack = context_signal_stack(context) != NULL;
+    if (flags & CLONE_THREAD)
+        atomic_fetch_add(glibc.thread_count, 1);
+    registry_count_started();
+    atomic_store(&lwp->alive, 1);
+    lwp->started = 1;
+    lwp->cloned_at = measure_clock();
+
+    /* A setxid in another thread must find this one either not there, so that it inherits our credentials, or there with its
+     * tid, so that it gets the signal: setxid holds the same lock.  Taken before signals are blocked, for we may have to
+     * answer that signal while we wait.  With CLONE_VFORK we would sleep in clone() with it: the child needs it to end. */
+    int lock = !(flags & CLONE_VFORK);
+    if (lock)
+        glibc_lock_threads();
+    /* A handler must not run on a child that is half set up.  All is there before the first instruction but the ctype tables,
+     * which only the thread itself can ask for; a block that served before has them, so there signals may stay open.  (Then a
+     * handler may run in us while we hold that lock; so it may in glibc's allocate_stack.) */
+    lwp->masked = fresh;
+    if (fresh) {
+        life_block_signals(&lwp->mask);
+        STEP(STEP_MASK, 1, 0);
+    }
+    STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
+    uint64_t mask = lwp->mask;
+    int *tid = glibc_field(context->pthread, glibc.tid);
+    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, life_born, lwp);
+    /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
+    if (lock)
+        glibc_unlock_threads();
+    if (fresh) {
+        life_set_signals(&mask);
+        STEP(STEP_MASK, 0, 0);
+    }
+    STEP(STEP_CLONED, result, 0);
+
+    if (result < 0) {
+        registry_count_not_started();
+        if (flags & CLONE_THREAD)
+            atomic_fetch_sub(glibc.thread_count, 1);
+        unstart(lwp);
+        return (int)-result;
+    }
+    atomic_store(&lwp->tid, (int)result); /* the child does the same: whoever asks first finds it */
+    return 0;
+}
+
+/* (4) -> (5): the kernel's part at the end of an LWP. */
+static void gone(struct green *green)
+{
+    struct lwp *lwp = (struct lwp *)((char *)green - offsetof(struct lwp, green));
+
+    atomic_fetch_add(&lwp->refs, 1); /* when `alive` is cleared it may be reaped */
+    atomic_store(&lwp->alive, 0);
+    if (atomic_load(&lwp->joiners)) /* who comes now sees the end: await_end() */
+        park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    registry_drop(lwp);
+}
+
+int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg)
+{
+    struct context *context = lwp->context;
+    int error = prepare(lwp, lwp_thread_flags, 0, run, arg);
+
+    if (error)
+        return error;
+    *(int *)glibc_field(context->pthread, glibc.tid) = green_lwp_number();
+    registry_count_started();
+    atomic_store(&lwp->tid, scheduler_tid(scheduler));
+    atomic_store(&lwp->alive, 1);
+    lwp->started = 1;
+    int waited = lwp->waited;
+    lwp->waited = 0;
+    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, life_born_green, lwp, gone, waited);
+    return 0;
+}
+
+void lwp_await_begun(struct lwp *lwp)
+{
+    while (atomic_load_explicit(&lwp->begun, memory_order_acquire) == LWP_BEGUN_AWAITED)
+        park_wait(&lwp->begun, LWP_BEGUN_AWAITED, PARK_FOREVER, PARK_PRIVATE);
+}
+
+void lwp_release(struct lwp *lwp)
+{
+    if (!lwp->started && lwp->context)
+        context_put(lwp->context, lwp->context->used == VANISHED);
+    registry_drop(lwp);
+}
+
+/* ---- joining and reaping ----------------------------------------------------------------------------------------- */
+
+void lwp_reap(void)
+{
+    struct lwp *due = registry_take_ended(), *next, *first = NULL, *last = NULL;
+
+    for (; due; due = next) {
+        next = due->below;
+        if (atomic_load_explicit(&due->alive, memory_order_acquire)) { /* (4): the kernel still uses its stack */
+            due->below = first;
+            first = due;
+            if (!last)
+                last = due;
+            continue;
+        }
+        registry_unlist(due);
+        struct context *context = due->context;
+        due->context = NULL;
+        context_put(context, !atomic_load(&due->ending));
+        registry_drop(due);
+    }
+    if (first)
+        registry_push_ended(first, last);
+}
+
+/* In `alive`, where else is 0, 1 or a tid. */
+enum { COUNTS_AS_ENDED = -1 };
+
+static int has_ended(int alive)
+{
+    return alive == 0 || alive == COUNTS_AS_ENDED;
+}
+
+static int is_waited(struct lwp *lwp)
+{
+    return lwp->waited && !has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
+}
+
+struct lwp *lwp_next_waited(void)
+{
+    return registry_oldest(is_waited);
+}
+
+int lwp_alive(struct lwp *lwp)
+{
+    if (!lwp->started)
+        return 0;
+    if ((lwp->flags & CLONE_VM) && !has_ended(atomic_load_explicit(&lwp->alive, memory_order_acquire)))
+        return 1;
+    if (lwp->flags & CLONE_THREAD)
+        return 0;
+    siginfo_t info = {0};
+    if (lwp->wait_status != -1)
+        return 0;
+    return waitid(P_PID, (id_t)lwp->tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == 0;
+}
+
+void lwp_count_as_ended(struct lwp *lwp)
+{
+    int alive = atomic_load(&lwp->alive);
+
+    /* The kernel clears the word whatever is in it, so a thread that really ends meanwhile is seen by its reaper: an end is not
+     * overwritten. */
+    if (has_ended(alive) || !atomic_compare_exchange_strong(&lwp->alive, &alive, COUNTS_AS_ENDED))
+        return;
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    atomic_store(&lwp->ending, 1);
+    park_wake_greens(&lwp->ending, INT_MAX);
+}
+
+/* Collects the exit status of a process that is at its end, once, whoever comes first. */
+static int reap_process(struct lwp *lwp)
+{
+    int status, error = 0;
+
+    park_lock(&lwp->reaping);
+    if (lwp->wait_status == -1) {
+        if (waitpid(lwp->tid, &status, __WALL) == lwp->tid)
+            lwp->wait_status = status;
+        else if (errno == ECHILD)
+            lwp->wait_status = -2; /* somebody else has waited for it: the status is lost */
+        else
+            error = errno;
+        if (!error && lwp->context && !atomic_load(&lwp->ending)) {
+            registry_leave_glibc(lwp->context);
+            registry_count_ended();
+            registry_push_ended(lwp, lwp);
+        }
+    }
+    park_unlock(&lwp->reaping);
+    return error;
+}
+
+/* Of a thread with an LWP, by one that is on a scheduler: the kernel, which clears the word, knows nothing of those, so the
+ * thread wakes them itself, shortly before. */
+static int await_ending(struct lwp *lwp, int64_t deadline)
+{
+    int error = 0;
+
+    while (!atomic_load(&lwp->ending) && !error)
+        error = park_wait(&lwp->ending, 0, deadline, PARK_PRIVATE);
+    return error;
+}
+
+/* Sleeps until the kernel has cleared the word: (5). */
+static int await_end(struct lwp *lwp, int64_t deadline)
+{
+    int word, error = 0; /* word: 1, or the tid if CLONE_CHILD_SETTID was asked for */
+    int unlike = park_green && !lwp->green.scheduler;
+
+    if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
+        return error;
+    atomic_fetch_add(&lwp->joiners, 1);
+    while (!has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
+        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* so the kernel wakes it */
+    /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
+    if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
+        park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    return has_ended(word) ? 0 : error;
+}
+
+/* Sleeps until the process is at its end: it may have left our memory by exec long before. */
+static int await_process(struct lwp *lwp, int64_t deadline)
+{
+    int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
+
+    /* ESRCH: somebody has reaped it; reap_process() finds that out.  It also waits, without regard to the deadline, for one that
+     * has left our memory when there is no descriptor to be had: that is at its end, but for exec. */
+    if (fd < 0)
+        return errno == ESRCH || (lwp->flags & CLONE_VM) ? 0 : errno;
+    int error = park_process(fd, deadline);
+    close(fd);
+    return error;
+}
+
+int lwp_join(struct lwp *lwp, int64_t deadline)
+{
+    int error;
+
+    if (lwp->flags & CLONE_VM) {
+        STEP(STEP_JOIN, &lwp->alive, atomic_load(&lwp->alive));
+        if ((error = await_end(lwp, deadline)) != 0)
+            return error;
+        STEP(STEP_CLEARED, &lwp->alive, 0);
+    }
+    if (lwp->flags & CLONE_THREAD) {
+        lwp_reap();
+        return 0;
+    }
+    if (lwp->wait_status == -1 && (error = await_process(lwp, deadline)) != 0)
+        return error;
+    error = reap_process(lwp);
+    lwp_reap();
+    return error;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
+
+void lwp_read_statistics(struct lwp_statistics *out)
+{
+    *out = (struct lwp_statistics){0};
+    registry_read(out);
+    measure_read(out);
+}

@@ -1,0 +1,414 @@
+/* From a bare LWP to a Python thread and back: what its thread runs, and how it is started.
+ *
+ * The creator makes the PyThreadState, so that running out of memory fails the start; the new thread completes it, which needs
+ * no GIL, and only then waits for the GIL: start() waits for nothing, unless many are on their way (python/gil_queue.c).  The
+ * interpreter must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
+#include "python/types.h"
+
+#include "python/observe/trace.h"
+
+#include "context/context.h"
+#include "glibc/glibc.h"
+#include "lwp/lwp.h"
+#include "base/park.h"
+#include "inspect/sampler.h"
+#include "base/steps.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+
+struct boot {
+    PyThreadState *tstate;
+    PyObject *function, *args, *kwargs; /* without args the function is a Thread */
+    struct lwp *lwp;
+    enum { STARTING, STARTED, RUNNING } stage; /* which of the counts below it is in */
+};
+
+static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
+static atomic_int gate_closed; /* the interpreter is about to end: starts wait until the thread has */
+#if PY_VERSION_HEX < 0x030d0000
+static atomic_int gate_refuses; /* the interpreter makes no more threads: see gate_refuse() */
+#endif
+static atomic_long running;    /* threads inside their Python function, for _thread._count() */
+
+/* ---- the thread's side ------------------------------------------------------------------------------------------- */
+
+static void report(PyObject *function)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) { /* as _thread.start_new_thread: it ends the thread, silently */
+        PyErr_Clear();
+        return;
+    }
+#if PY_VERSION_HEX >= 0x030d0000
+    PyErr_FormatUnraisable("Exception ignored in thread started by %R", function);
+#else
+    _PyErr_WriteUnraisableMsg("in thread started by", function);
+#endif
+}
+
+static void started_one(void)
+{
+    if (atomic_fetch_sub(&starting, 1) == 1 && atomic_load(&gate_closed))
+        park_wake(&starting, INT_MAX, PARK_PRIVATE);
+}
+
+#if PY_VERSION_HEX < 0x030c0000
+PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
+#endif
+
+#if PY_VERSION_HEX >= 0x030e0000
+#pragma weak PyUnstable_ThreadState_SetStackProtection /* not in the first 3.14 */
+PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate, void *start, size_t size);
+#endif
+
+/* The state is made for the thread that will have this ident, not for the caller. */
+static PyThreadState *new_state(struct lwp *lwp)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    /* PyThreadState_New crashes there when memory is short. */
+    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Get());
+#else
+    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Get());
+#endif
+    if (!tstate)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030e0000
+    /* Else the thread would ask pthread_getattr_np, which calls the kernel, and malloc: with an arena for the thread. */
+    if (PyUnstable_ThreadState_SetStackProtection
+        && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
+        PyErr_Clear(); /* too small: let it ask */
+#endif
+    tstate->thread_id = lwp->ident;
+    return tstate;
+}
+
+static void discard_state(PyThreadState *tstate)
+{
+    PyThreadState_Clear(tstate);
+    PyThreadState_Delete(tstate);
+}
+
+static void complete_state(PyThreadState *tstate, struct lwp *lwp)
+{
+    tstate->native_thread_id = (unsigned long)lwp->tid;
+#if PY_VERSION_HEX < 0x030c0000
+    /* PyGILState_Ensure() in this thread must find the state.  From 3.12 on taking the GIL sees to that (tstate_activate). */
+    _PyThreadState_SetCurrent(tstate);
+#endif
+}
+
+static void call(struct boot *boot)
+{
+    int is_thread = !boot->args;
+    PyObject *result = is_thread ? thread_run(boot->function) : PyObject_Call(boot->function, boot->args, boot->kwargs);
+
+    STEP(STEP_RETURNED, !result || (is_thread && result == Py_True), 0);
+    if (!result)
+        report(boot->function);
+    else if (!is_thread && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
+        boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
+    Py_XDECREF(result);
+    if (is_thread)
+        thread_leave(boot->function);
+}
+
+static void discard_boot(struct boot *boot)
+{
+    Py_DECREF(boot->function);
+    Py_XDECREF(boot->args);
+    Py_XDECREF(boot->kwargs);
+    PyMem_RawFree(boot);
+}
+
+/* A green thread may have its first turn late; until then nobody waits for it. */
+static int green_may_start(void)
+{
+    atomic_fetch_add(&starting, 1);
+    if (!atomic_load(&gate_closed))
+        return 1;
+    started_one();
+    return 0;
+}
+
+static void run_python(void *arg)
+{
+    struct boot *boot = arg;
+    PyThreadState *tstate = boot->tstate;
+
+    if (boot->lwp->green.scheduler && !green_may_start())
+        return; /* the interpreter may be gone, and what it would run with it */
+    complete_state(tstate, boot->lwp);
+    python_chunk_at(boot->lwp->context->room, tstate);
+    boot->stage = STARTED;
+    started_one();
+    STEP(STEP_PYTHON, tstate, 0);
+    TRACE(TRACE_WANTS_GIL, 0, 0);
+    /* May end the thread by pthread_exit when the interpreter has ended: see lwp/thread_main.c, run().  A process may be killed on the way,
+     * and nobody would follow; green threads come one by one as it is. */
+    if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
+        python_enter(tstate);
+    else
+        PyEval_RestoreThread(tstate);
+    TRACE(TRACE_RUNS, 0, 0);
+    if (TRACING())
+        trace_begins(boot->function, !boot->args);
+    atomic_fetch_add(&running, 1);
+    boot->stage = RUNNING;
+    lwp_say_begun(boot->lwp);
+
+    STEP(STEP_TARGET, boot->function, 0);
+    call(boot);
+    boot->lwp->arg = NULL; /* nothing left for python_bury() */
+    discard_boot(boot);
+    atomic_fetch_sub(&running, 1);
+    PyThreadState_Clear(tstate);
+    TRACE(TRACE_LEAVES, 0, 0);
+    PyThreadState_DeleteCurrent();
+    python_pay_deferred();
+}
+
+/* A process in our memory that was killed, or called _exit, has left its PyThreadState.  On the interpreter's list it would lead
+ * faulthandler, sys._current_frames() and the end of the interpreter to a stack that serves another thread by then.  What its
+ * frames refer to stays: nobody knows how far they had come. */
+void python_bury(struct lwp *lwp)
+{
+    struct boot *boot = lwp->arg;
+
+    if (!boot)
+        return;
+    lwp->arg = NULL;
+#if PY_VERSION_HEX >= 0x030c0000
+    boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete would take away the caller's */
+#endif
+    discard_state(boot->tstate);
+    if (boot->stage == STARTING)
+        started_one();
+    else if (boot->stage == RUNNING)
+        atomic_fetch_sub(&running, 1);
+    discard_boot(boot);
+}
+
+/* ---- the creator's side ------------------------------------------------------------------------------------------ */
+
+/* As the interpreter refuses its own: 3.11 never, 3.12 from its interp->finalizing on, which can't be read, 3.13 when it says so. */
+int python_refused(const char *text)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    if (!Py_IsFinalizing())
+        return 0;
+    PyErr_SetString(PyExc_PythonFinalizationError, text);
+#else
+    if (!atomic_load(&gate_refuses))
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, text);
+#endif
+    return 1;
+}
+
+/* Whether faulthandler is to report crashes: then a thread gets a signal stack, without which the overflow of its own stack
+ * could not be told.  Asked at every start, hence without the ways of a call. */
+static PyObject *faulthandler_is_enabled;
+
+int python_faulthandler_on(void)
+{
+    if (!faulthandler_is_enabled)
+        return 0;
+    PyObject *result = PyCFunction_GET_FUNCTION(faulthandler_is_enabled)(PyCFunction_GET_SELF(faulthandler_is_enabled), NULL);
+    int on = result == Py_True;
+    Py_XDECREF(result);
+    return on;
+}
+
+static int find_faulthandler(void)
+{
+    PyObject *module = PyImport_ImportModule("faulthandler"), *found = NULL;
+
+    if (module)
+        found = PyObject_GetAttrString(module, "is_enabled");
+    if (found && PyCFunction_Check(found) && PyCFunction_GET_FLAGS(found) == METH_NOARGS)
+        Py_XSETREF(faulthandler_is_enabled, Py_NewRef(found));
+    Py_XDECREF(found);
+    Py_XDECREF(module);
+    return found ? 0 : -1;
+}
+
+static int wait_for_starters(void)
+{
+    int n;
+    while ((n = atomic_load(&starting)) != 0)
+        park_wait(&starting, n, PARK_FOREVER, PARK_PRIVATE);
+    return 0;
+}
+
+/* What the thread is to run: NULL with an exception. */
+static struct boot *new_boot(struct lwp *lwp, PyObject *function, PyObject *args, PyObject *kwargs)
+{
+    PyThreadState *tstate = NULL;
+    struct boot *boot;
+
+    if (python_refused("can't create new thread at interpreter shutdown"))
+        return NULL;
+    if (TRACING())
+        sampler_begin();
+    if (!(tstate = new_state(lwp)) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
+        if (tstate)
+            discard_state(tstate);
+        errno = ENOMEM;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
+    }
+    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), lwp, STARTING};
+    return boot;
+}
+
+static int not_begun(struct boot *boot, int error)
+{
+    discard_state(boot->tstate);
+    discard_boot(boot);
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* ---- without the GIL where it must be (glibc/glibc.h, LOCKS OF GLIBC) ----
+ *
+ * A start takes glibc's locks with the GIL, since they are free as a rule.  When one is not, the GIL is given up until the start
+ * is done, not until the lock is there: a thread that has to take the GIL back may be ended by that (lwp/thread_main.c, run()), and half a
+ * start would be left. */
+static __thread struct {
+    int under_way;
+    PyThreadState *without; /* the GIL was given up: the state to take it back with */
+} start;
+
+static void give_gil_up(void)
+{
+    if (start.under_way && !start.without)
+        start.without = PyEval_SaveThread();
+}
+
+static void end_start(void)
+{
+    PyThreadState *tstate = start.without;
+
+    start.under_way = 0;
+    start.without = NULL;
+    if (!tstate)
+        return;
+    TRACE(TRACE_WANTS_GIL, 0, 0);
+    PyEval_RestoreThread(tstate);
+    TRACE(TRACE_RUNS, 0, 0);
+}
+
+int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, struct scheduler *scheduler)
+{
+    struct boot *boot = new_boot(self->lwp, function, args, kwargs);
+
+    if (!boot)
+        return -1;
+    int error = python_provide(scheduler);
+    if (!error) {
+        start.under_way = 1;
+        error = lwp_start_green(self->lwp, scheduler, run_python, boot);
+        end_start();
+    }
+    return error ? not_begun(boot, error) : 0;
+}
+
+int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
+{
+    struct boot *boot = new_boot(self->lwp, function, args, kwargs);
+
+    if (!boot)
+        return -1;
+    if (flags & CLONE_THREAD)
+        wait |= python_entrance_announce();
+    atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
+    self->lwp->signal_stack = python_faulthandler_on();
+    atomic_fetch_add(&starting, 1);
+    int error;
+    if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
+        PyThreadState *tstate = before_sleep(NULL);
+        error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
+        after_sleep(tstate);
+    } else {
+        start.under_way = 1;
+        error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
+        end_start();
+    }
+    if (error) {
+        started_one();
+        if (flags & CLONE_THREAD)
+            python_entrance_revoke();
+        return not_begun(boot, error);
+    }
+    if (atomic_load(&gate_closed))
+        wait_for_starters();
+    if (wait) {
+        if (TRACING())
+            trace_thread(TRACE_AWAITS, self->lwp->ident);
+        PyThreadState *tstate = before_sleep(NULL);
+        lwp_await_begun(self->lwp);
+        TRACE(TRACE_WANTS_GIL, 0, 0);
+        after_sleep(tstate);
+    }
+    return 0;
+}
+
+/* ---- the end of the interpreter ---------------------------------------------------------------------------------- */
+
+static PyObject *count_running(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(atomic_load(&running));
+}
+
+/* Before the interpreter goes: from now on no thread of ours is between clone and a complete PyThreadState when its creator
+ * goes on, so that finalization meets either a known thread, which it stops at the GIL, or none.  Such a thread needs no GIL
+ * to get there: the wait is short. */
+static PyObject *gate_close(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    atomic_store(&gate_closed, 1);
+    scheduler_stop_all();
+    Py_BEGIN_ALLOW_THREADS
+    wait_for_starters();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+#if PY_VERSION_HEX < 0x030d0000
+static PyObject *gate_refuse(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    atomic_store(&gate_refuses, 1);
+    Py_RETURN_NONE;
+}
+#endif
+
+void python_boot_after_fork(void)
+{
+    struct lwp_statistics left; /* lwp/fork.c's own handler has run before: only the caller can be left */
+
+    lwp_read_statistics(&left);
+    atomic_store(&starting, 0);
+    atomic_store(&running, left.alive);
+}
+
+static PyMethodDef functions[] = {
+    {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
+    {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/boot.c."},
+#if PY_VERSION_HEX < 0x030d0000
+    {"gate_refuse", gate_refuse, METH_NOARGS, "From now on no LWP can be started: RuntimeError."},
+#endif
+    {0},
+};
+
+int python_add_boot(PyObject *module)
+{
+    glibc_before_wait = give_gil_up;
+    return find_faulthandler() < 0 ? -1 : PyModule_AddFunctions(module, functions);
+}

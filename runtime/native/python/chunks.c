@@ -1,0 +1,53 @@
+/* CPython gives every thread a chunk of 16 KiB for its frames, by mmap when it first calls something and munmap when it ends
+ * (Python/pystate.c, push_chunk; Objects/obmalloc.c, _PyObject_VirtualAlloc).  A thread of ours gets the room in its context
+ * instead, where the first frames lie on a page that is touched anyway: no system call, no page fault, a page less for each.
+ * The hook is public: PyObject_SetArenaAllocator; all other requests go through untouched. */
+#include "python/types.h"
+
+#include "context/context.h"
+
+#include <stdint.h>
+
+enum { CHUNK = 16 * 1024, PAGE = 4096 };
+
+#if PY_VERSION_HEX < 0x030d0000
+#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
+#endif
+
+static PyObjectArenaAllocator below;
+static __thread void *room;           /* not given out yet */
+static __thread PyThreadState *owner; /* ... and for this one's frames only */
+
+void python_chunk_at(void *place, PyThreadState *tstate)
+{
+    room = place;
+    owner = tstate;
+}
+
+static void *allocate(void *unused, size_t size)
+{
+    void *chunk = room;
+
+    (void)unused;
+    /* A thread may make other PyThreadStates, as those of subinterpreters are, and leave them behind at its end. */
+    if (size != CHUNK || !chunk || PyThreadState_GetUnchecked() != owner)
+        return below.alloc(below.ctx, size);
+    room = NULL; /* only the first chunk stays as long as the thread */
+    return chunk;
+}
+
+static void release(void *unused, void *chunk, size_t size)
+{
+    (void)unused;
+    if (size == CHUNK && (uintptr_t)chunk % PAGE) /* mmap's are whole pages, a context's is not: it goes with the context */
+        return;
+    below.free(below.ctx, chunk, size);
+}
+
+void python_keep_chunks(void)
+{
+    PyObject_GetArenaAllocator(&below);
+    PyObjectArenaAllocator ours = {NULL, allocate, release};
+    PyObject_SetArenaAllocator(&ours);
+    context_room = CHUNK;
+}

@@ -1,0 +1,366 @@
+/* The type LWP: a handle. */
+#include "python/types.h"
+
+#include "python/observe/trace.h"
+
+#include "lwp/lwp.h"
+#include "base/park.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+
+PyTypeObject *lwp_type;
+
+PyDoc_STRVAR(lwp_doc,
+"LWP(stack_size)\n--\n\n"
+"A kernel thread made by clone(2) on a stack and TLS block of our own.\n\n"
+"Made by runtime.scheduler.spawn().  A handle: dropping it lets the thread run on, its memory is recycled when it has ended.");
+
+LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp)
+{
+    LwpObject *self = (LwpObject *)type->tp_alloc(type, 0);
+
+    if (self)
+        self->lwp = lwp;
+    else
+        lwp_release(lwp);
+    return self;
+}
+
+LwpObject *lwp_make(PyTypeObject *type, size_t stack_size)
+{
+    struct lwp *lwp = stack_size ? lwp_new(stack_size) : lwp_copied();
+
+    return lwp ? lwp_object(type, lwp) : (LwpObject *)PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t stack_size;
+    static char *names[] = {"stack_size", NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:LWP", names, &stack_size))
+        return NULL;
+    if (stack_size < 0) {
+        PyErr_SetString(PyExc_ValueError, "stack_size must not be negative");
+        return NULL;
+    }
+    return (PyObject *)lwp_make(type, (size_t)stack_size);
+}
+
+static void lwp_tp_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    LwpObject *self = (LwpObject *)op;
+
+    if (self->lwp)
+        lwp_release(self->lwp);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count < 4 || count > 7 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False)");
+        return NULL;
+    }
+    unsigned long flags = PyLong_AsUnsignedLong(args[3]);
+    if (flags == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    long exit_signal = count > 4 ? PyLong_AsLong(args[4]) : 0;
+    if (exit_signal == -1 && PyErr_Occurred())
+        return NULL;
+    if (self->lwp->started || !self->lwp->context) {
+        PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
+        return NULL;
+    }
+    if (count > 5 && args[5] != Py_None) {
+        const char *name = PyUnicode_AsUTF8(args[5]);
+        if (!name)
+            return NULL;
+        strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
+    }
+    int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
+    if (wait < 0 || lwp_begin(self, args[0], args[1], args[2] == Py_None ? NULL : args[2], flags, (int)exit_signal, wait) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(PyExc_TypeError, "_begin_green(function, args tuple, kwargs dict or None, scheduler)");
+        return NULL;
+    }
+    struct scheduler *scheduler = python_scheduler(args[3]);
+    if (!scheduler)
+        return NULL;
+    if (self->lwp->started || !self->lwp->context) {
+        PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
+        return NULL;
+    }
+    if (lwp_begin_green(self, args[0], args[1], args[2] == Py_None ? NULL : args[2], scheduler) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "_fork(flags, exit_signal)");
+        return NULL;
+    }
+    unsigned long flags = PyLong_AsUnsignedLong(args[0]);
+    long exit_signal = PyLong_AsLong(args[1]);
+    if (PyErr_Occurred() || python_refused("can't fork at interpreter shutdown"))
+        return NULL;
+    PyOS_BeforeFork();
+    long pid = lwp_copy(self->lwp, flags, (int)exit_signal);
+    if (pid == 0)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+    if (pid < 0) {
+        errno = (int)-pid;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyLong_FromLong(pid);
+}
+
+PyDoc_STRVAR(join_doc,
+"join($self, /, timeout=None)\n--\n\n"
+"Waits until the kernel has cleared the thread's word: then nothing uses its stack or TLS any more.  A process-style LWP is\n"
+"reaped with waitpid(2) too.  timeout: seconds on the monotonic clock; None waits for ever, 0 or less only looks.\n"
+"True when it has ended, False when the time is up.  Signal handlers run meanwhile.\n"
+"RuntimeError: the LWP was not started, is detached, or is the calling thread.");
+
+PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
+{
+    int64_t deadline, until, since = park_now();
+    int result, looked = park_green != NULL; /* its scheduler sees to it */
+
+    if (python_deadline(timeout, &deadline) < 0)
+        return NULL;
+    if (deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp)
+        && scheduler_forsaken(self->lwp->green.scheduler)) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
+        return NULL;
+    }
+    for (;; looked = 1) {
+        /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
+         * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
+        until = looked ? deadline : since + 10000000;
+        if (until > deadline)
+            until = deadline;
+        if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
+            result = lwp_join(self->lwp, deadline); /* it won't block */
+        else {
+            if (TRACING())
+                trace_thread(TRACE_JOINS, self->lwp->ident);
+            wait_begins((PyObject *)self, NULL, since, deadline);
+            PyThreadState *tstate = before_sleep(NULL);
+            result = lwp_join(self->lwp, until);
+            wait_ends();
+            TRACE(TRACE_WANTS_GIL, result == ETIMEDOUT && until < deadline ? EAGAIN : result, 0);
+            after_sleep(tstate);
+        }
+        if (result == 0) {
+            if ((self->lwp->flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM)
+                python_bury(self->lwp);
+            Py_RETURN_TRUE;
+        }
+        if (result == ETIMEDOUT && until < deadline)
+            result = EINTR;
+        if (result == ETIMEDOUT)
+            Py_RETURN_FALSE;
+        if (result != EINTR) {
+            errno = result;
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+        if (python_interrupted(NULL, (PyObject *)self) < 0)
+            return NULL;
+    }
+}
+
+static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "join() takes one argument, timeout");
+        return NULL;
+    }
+    const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
+                        : self->detached    ? "cannot join a detached LWP"
+                        : self->lwp->ident && (void *)self->lwp->ident == (void *)pthread_self() && lwp_alive(self->lwp)
+                            ? "cannot join the calling LWP"
+                            : NULL;
+    if (wrong) {
+        PyErr_SetString(PyExc_RuntimeError, wrong);
+        return NULL;
+    }
+    return lwp_wait(self, count || names ? args[0] : Py_None);
+}
+
+PyDoc_STRVAR(is_alive_doc,
+"is_alive($self, /)\n--\n\n"
+"True from the start until the kernel has cleared the thread's word (a process-style LWP: until it has ended).");
+
+static PyObject *lwp_is_alive(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(lwp_alive(((LwpObject *)op)->lwp));
+}
+
+static PyObject *count_as_ended(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    lwp_count_as_ended(((LwpObject *)op)->lwp);
+    Py_RETURN_NONE;
+}
+
+unsigned long lwp_ident_alive(LwpObject *self)
+{
+    return self->lwp->ident && lwp_alive(self->lwp) ? self->lwp->ident : 0;
+}
+
+PyDoc_STRVAR(detach_doc,
+"detach($self, /)\n--\n\n"
+"Gives up the right to join: the thread's memory is recycled after its end anyway.  RuntimeError: already detached.\n"
+"As pthread_detach(3).");
+
+static PyObject *lwp_detach(PyObject *op, PyObject *unused)
+{
+    LwpObject *self = (LwpObject *)op;
+
+    (void)unused;
+    if (self->detached) {
+        PyErr_SetString(PyExc_RuntimeError, "the LWP is detached already");
+        return NULL;
+    }
+    self->detached = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_tid(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(atomic_load(&((LwpObject *)op)->lwp->tid));
+}
+
+static PyObject *get_ident(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(((LwpObject *)op)->lwp->ident);
+}
+
+static PyObject *get_flags(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLong(((LwpObject *)op)->lwp->flags);
+}
+
+static PyObject *get_exit_signal(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((LwpObject *)op)->lwp->exit_signal);
+}
+
+static PyObject *get_exit_status(PyObject *op, void *unused)
+{
+    struct lwp *lwp = ((LwpObject *)op)->lwp;
+
+    (void)unused;
+    if (lwp->wait_status < 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLong(WIFSIGNALED(lwp->wait_status) ? -WTERMSIG(lwp->wait_status) : WEXITSTATUS(lwp->wait_status));
+}
+
+static PyObject *get_name(PyObject *op, void *unused)
+{
+    const char *name = ((LwpObject *)op)->lwp->name;
+
+    (void)unused;
+    if (!name[0])
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "ignore");
+}
+
+static PyObject *get_places(PyObject *op, void *unused)
+{
+    struct lwp *l = ((LwpObject *)op)->lwp;
+
+    (void)unused;
+    if (!l->tp)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(KKKKKK)", (unsigned long long)l->guard_low, (unsigned long long)l->stack_low,
+                         (unsigned long long)l->stack_high, (unsigned long long)l->block_low, (unsigned long long)l->block_high,
+                         (unsigned long long)l->tp);
+}
+
+static PyObject *lwp_repr(PyObject *op)
+{
+    LwpObject *self = (LwpObject *)op;
+    return PyUnicode_FromFormat("<LWP tid=%d %s>", atomic_load(&self->lwp->tid),
+                                !self->lwp->started    ? "not started"
+                                : lwp_alive(self->lwp) ? "alive"
+                                                       : "ended");
+}
+
+static PyMethodDef lwp_methods[] = {
+    {"_begin", (PyCFunction)(void (*)(void))lwp_begin_method, METH_FASTCALL, NULL},
+    {"_begin_green", (PyCFunction)(void (*)(void))lwp_begin_green_method, METH_FASTCALL, NULL},
+    {"_fork", (PyCFunction)(void (*)(void))lwp_fork, METH_FASTCALL, NULL},
+    {"_count_as_ended", count_as_ended, METH_NOARGS, NULL},
+    {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_FASTCALL | METH_KEYWORDS, join_doc},
+    {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},
+    {"detach", lwp_detach, METH_NOARGS, detach_doc},
+    {0},
+};
+
+static PyGetSetDef lwp_attributes[] = {
+    {"tid", get_tid, NULL, "The kernel's id of the LWP (gettid(2)); the pid for a process-style one.  0: not started.", NULL},
+    {"ident", get_ident, NULL, "pthread_self() and threading.get_ident() in the thread.  Known before the start.", NULL},
+    {"exit_signal", get_exit_signal, NULL, "The signal its end sends to the parent, 0 for none (clone(2)).", NULL},
+    {"exit_status", get_exit_status, NULL,
+     "Of a process-style LWP after join(): its exit status, or minus the signal that killed it; None before, for threads, and\n"
+     "when somebody else has waited for it.",
+     NULL},
+    {"name", get_name, NULL, "The name given to the kernel, 15 bytes at most, or None.", NULL},
+    {"_flags", get_flags, NULL, NULL, NULL},
+    {"_places", get_places, NULL, NULL, NULL},
+    {0},
+};
+
+static PyType_Slot lwp_slots[] = {
+    {Py_tp_doc, (void *)lwp_doc},
+    {Py_tp_new, lwp_tp_new},
+    {Py_tp_dealloc, lwp_tp_dealloc},
+    {Py_tp_repr, lwp_repr},
+    {Py_tp_methods, lwp_methods},
+    {Py_tp_getset, lwp_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec lwp_spec = {
+    .name = "runtime.native.LWP",
+    .basicsize = sizeof(LwpObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = lwp_slots,
+};
+
+int python_add_lwp(PyObject *module)
+{
+    lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
+    return lwp_type ? PyModule_AddType(module, lwp_type) : -1;
+}

@@ -1,0 +1,30 @@
+/* Where the GIL lies, and what is in it: the one thing here that only the interpreter's own headers tell. */
+#define Py_BUILD_CORE
+#include <Python.h>
+
+#include <internal/pycore_interp.h>
+#include <internal/pycore_runtime.h>
+
+#include "python/observe/trace.h"
+
+static struct _gil_runtime_state *our_gil(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyInterpreterState_Get()->ceval.gil;
+#else
+    return &_PyRuntime.ceval.gil;
+#endif
+}
+
+unsigned long python_switch_interval(void)
+{
+    return our_gil()->interval;
+}
+
+void python_gil(uintptr_t place[2])
+{
+    struct _gil_runtime_state *gil = our_gil();
+
+    place[0] = (uintptr_t)gil;
+    place[1] = (uintptr_t)(gil + 1);
+}

@@ -1,0 +1,275 @@
+/* What the trace has to ask Python: names of threads, kinds of primitives, and the lines of the program where a primitive was made
+ * and where a thread waits for it.  Each is made a text of the trace once and known by its number from then on; the usual case is
+ * a look into a table.  All here needs the GIL (or `naming`, without one) and runs only while a trace is recorded. */
+#include "python/observe/trace.h"
+
+#include "base/park.h"
+#include "inspect/sampler.h"
+
+#include <string.h>
+
+enum { SITES = 1024, TYPES = 32, MADE_BITS = 14 };
+
+/* Code objects are kept, so that their addresses mean one thing. */
+static struct site {
+    PyCodeObject *code;
+    int instruction, inner;
+    uint32_t text;
+} sites[SITES];
+
+static struct type {
+    PyTypeObject *type;
+    uint16_t text;
+} types[TYPES];
+
+/* Where the primitive at an address was made, of the latest ones: two that fall on one place share it. */
+static struct made {
+    PyObject *op; /* not a reference */
+    uint32_t site;
+} made[1 << MADE_BITS];
+
+static PyObject *texts;   /* text -> number */
+static PyObject *insides; /* how the names of files begin whose lines tell nobody anything: threading.py, queue.py ... */
+static PyObject *dropped; /* code objects that sites have let go of */
+static atomic_int naming;
+
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+/* Takes over the reference; 0 if it is NULL or something fails. */
+static uint32_t number_of(PyObject *text)
+{
+    PyObject *known = text ? PyDict_GetItemWithError(texts, text) : NULL;
+    uint32_t number = 0;
+    Py_ssize_t length;
+
+    if (known)
+        number = (uint32_t)PyLong_AsUnsignedLong(known);
+    else if (text && !PyErr_Occurred()) {
+        const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
+        number = utf8 ? trace_text(utf8, (size_t)length) : 0;
+        PyObject *made_now = number ? PyLong_FromUnsignedLong(number) : NULL;
+        if (made_now)
+            PyDict_SetItem(texts, text, made_now);
+        Py_XDECREF(made_now);
+    }
+    Py_XDECREF(text);
+    PyErr_Clear();
+    return number;
+}
+
+static int is_inside(PyObject *file)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(insides); i++)
+        if (PyUnicode_Tailmatch(file, PyTuple_GET_ITEM(insides, i), 0, PY_SSIZE_T_MAX, -1) == 1)
+            return 1;
+    return 0;
+}
+
+static struct site *site_of(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    int instruction = PyFrame_GetLasti(frame);
+    struct site *site = &sites[(((uintptr_t)code >> 4) * 31 + (unsigned)instruction) % SITES];
+
+    if (site->code != code || site->instruction != instruction) {
+        /* Its end may run callbacks of the program's, which must neither find `naming` locked nor run before a sleep. */
+        if (site->code && site->code != code && PyList_Append(dropped, (PyObject *)site->code) < 0)
+            PyErr_Clear(); /* then it stays for good */
+        else
+            Py_XDECREF(site->code);
+        site->code = (PyCodeObject *)Py_NewRef(code);
+        site->instruction = instruction;
+        site->inner = is_inside(code->co_filename);
+        site->text = number_of(PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname));
+    }
+    Py_DECREF(code);
+    return site;
+}
+
+/* The innermost line that belongs to the program and not to what it calls to wait; if there is none, the innermost. */
+static uint32_t here(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get()), *outer;
+    uint32_t innermost = 0;
+
+    for (; frame; frame = outer) {
+        struct site *site = site_of(frame);
+        if (!innermost)
+            innermost = site->text;
+        if (!site->inner) {
+            Py_DECREF(frame);
+            return site->text;
+        }
+        outer = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+    }
+    return innermost;
+}
+
+static uint16_t kind_of(PyTypeObject *type)
+{
+    struct type *known = &types[((uintptr_t)type >> 4) % TYPES];
+
+    if (known->type != type) {
+        const char *dot = strrchr(type->tp_name, '.'), *name = dot ? dot + 1 : type->tp_name;
+        uint32_t text = number_of(PyUnicode_FromString(strcmp(name, "lock") == 0 ? "Lock" : name));
+        Py_XSETREF(known->type, (PyTypeObject *)Py_NewRef(type));
+        known->text = text < UINT16_MAX ? (uint16_t)text : 0; /* TRACE_TEXTS / 8 is about as much */
+    }
+    return known->text;
+}
+
+static struct made *made_of(PyObject *op)
+{
+    return &made[((uint64_t)(uintptr_t)op * 0x9e3779b97f4a7c15) >> (64 - MADE_BITS)];
+}
+
+/* Nothing of the program may run in between: it is about to sleep.  To 3.11 making a frame object may start a collection. */
+struct quiet {
+    int collecting;
+    PyObject *type, *value, *traceback;
+};
+
+static struct quiet be_quiet(void)
+{
+    struct quiet quiet = {.collecting = PyGC_Disable()};
+
+    PyErr_Fetch(&quiet.type, &quiet.value, &quiet.traceback);
+    park_lock(&naming);
+    return quiet;
+}
+
+static void go_on(struct quiet *quiet)
+{
+    park_unlock(&naming);
+    PyErr_Restore(quiet->type, quiet->value, quiet->traceback);
+    if (quiet->collecting)
+        PyGC_Enable();
+}
+
+/* Where anything may run. */
+static void drop(void)
+{
+    Py_ssize_t count = PyList_GET_SIZE(dropped);
+
+    if (count && PyList_SetSlice(dropped, 0, count, NULL) < 0)
+        PyErr_Clear();
+}
+
+/* ---- what is recorded -------------------------------------------------------------------------------------------- */
+
+void trace_made(PyObject *op)
+{
+    struct quiet quiet = be_quiet();
+
+    *made_of(op) = (struct made){op, here()};
+    go_on(&quiet);
+    drop();
+}
+
+void trace_blocked(PyObject *op, const void *key, unsigned long ticket)
+{
+    struct quiet quiet = be_quiet();
+    struct made *place = made_of(op);
+    uint32_t site = here(), made_at = place->op == op ? place->site : 0;
+    uint16_t what = kind_of(Py_TYPE(op));
+
+    go_on(&quiet);
+    trace_note(TRACE_BLOCKED, what, site, (uint64_t)(uintptr_t)key, (uint32_t)ticket | (uint64_t)made_at << 32);
+}
+
+void trace_thread(enum trace_kind kind, uint64_t thread_pointer)
+{
+    struct quiet quiet = be_quiet();
+    uint32_t site = here();
+
+    go_on(&quiet);
+    trace_note(kind, 0, site, thread_pointer, 0);
+}
+
+/* N of "Thread-N (function)", and `name` becomes the function's, or of "Thread-N", and it becomes NULL.  0 for other names. */
+static uint64_t take_number(PyObject **name)
+{
+    static const char prefix[] = "Thread-";
+    Py_ssize_t length, first = sizeof prefix - 1, at = first;
+    const char *text = PyUnicode_AsUTF8AndSize(*name, &length);
+    uint64_t number = 0;
+
+    if (!text || strncmp(text, prefix, (size_t)first) != 0 || text[first] == '0') /* the reader would lose the 0 */
+        return 0;
+    for (; text[at] >= '0' && text[at] <= '9' && at < first + 18; at++)
+        number = number * 10 + (uint64_t)(text[at] - '0');
+    if (at == length)
+        Py_CLEAR(*name);
+    else if (length - at > 3 && text[at] == ' ' && text[at + 1] == '(' && text[length - 1] == ')')
+        Py_SETREF(*name, PyUnicode_FromStringAndSize(text + at + 2, length - at - 3));
+    else
+        return 0;
+    return number;
+}
+
+/* A Thread by its name, a function by its own.  The usual names, "Thread-7 (work)", are recorded as 7 and "work": else each would
+ * be a text of its own. */
+void trace_begins(PyObject *function, int is_thread)
+{
+    PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
+
+    if (!name || !PyUnicode_Check(name))
+        Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
+    PyErr_Clear();
+    uint64_t nth = is_thread && name ? take_number(&name) : 0;
+    PyErr_Clear(); /* no UTF-8 */
+    struct quiet quiet = be_quiet();
+    uint32_t text = number_of(name);
+    go_on(&quiet);
+    trace_name(text, nth);
+}
+
+/* ---- the module -------------------------------------------------------------------------------------------------- */
+
+/* (path, bytes, arguments, how the names of inner files begin): the calling thread is the main one. */
+static PyObject *begin(PyObject *module, PyObject *args)
+{
+    const char *arguments;
+    Py_ssize_t bytes;
+    PyObject *path, *prefixes;
+
+    if (!PyArg_ParseTuple(args, "O&nyO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &PyTuple_Type, &prefixes))
+        return NULL;
+    if ((!texts && !(texts = PyDict_New())) || (!dropped && !(dropped = PyList_New(0)))) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    Py_XSETREF(insides, Py_NewRef(prefixes));
+    python_gil(sampler_gil);
+    int error;
+    Py_BEGIN_ALLOW_THREADS
+    error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
+    Py_END_ALLOW_THREADS
+    Py_DECREF(path);
+    if (error) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    trace_name(trace_text("MainThread", 10), 0);
+    trace_note(TRACE_BORN, 0, 0, PyThread_get_thread_ident(), 0);
+    trace_note(TRACE_RUNS, 0, 0, 0, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *end(PyObject *module, PyObject *unused)
+{
+    trace_end();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"trace_begin", begin, METH_VARARGS, "trace_begin(path, bytes, arguments, inner): records into that file from now on."},
+    {"trace_end", end, METH_NOARGS, "Ends the record."},
+    {0},
+};
+
+int python_add_trace(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,142 @@
+/* Who waits for what.  A thread writes that into a record of its own before it sleeps; whoever wants to know reads the records of
+ * all: a thread-local variable of ours lies at the same distance from struct pthread in every thread.
+ *
+ * Both the writing and the reading are done with the GIL, only the end of a wait is noted without it.  So what a reader finds
+ * is alive: whoever sleeps has a reference to it, and needs the GIL to get on.  Without a GIL nothing is recorded. */
+#include "python/primitives/primitives.h"
+
+#include "inspect/inspect.h"
+
+__thread struct wait my_wait;
+ptrdiff_t wait_offset;
+
+void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
+{
+#ifndef Py_GIL_DISABLED
+    my_wait.place = place;
+    my_wait.since = since;
+    my_wait.deadline = deadline;
+    atomic_store_explicit(&my_wait.object, object, memory_order_release);
+#endif
+}
+
+void wait_ends(void)
+{
+    atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+struct found {
+    uintptr_t ident;
+    int tid;
+    PyObject *object; /* a reference */
+    unsigned long holder;
+    int64_t since, deadline;
+};
+
+struct all {
+    struct found *found;
+    size_t room, count; /* count may be more than there was room for */
+};
+
+/* Who was let go by a condition sleeps for its lock. */
+static PyObject *really(PyObject *object, const struct sync_place *place)
+{
+    int for_lock = place && place->lock && sync_place_granted(place);
+    return for_lock ? (PyObject *)((char *)place->lock - offsetof(LockObject, lock)) : object;
+}
+
+static unsigned long holder_of(PyObject *object)
+{
+    if (PyObject_TypeCheck(object, lwp_type))
+        return lwp_ident_alive((LwpObject *)object);
+    if (!Py_IS_TYPE(object, lock_type) && !PyObject_TypeCheck(object, rlock_type))
+        return 0;
+    LockObject *lock = (LockObject *)object;
+    int word = atomic_load(&lock->lock.word);
+    return word == SYNC_HELD || word == SYNC_OWING || word == SYNC_CONTENDED ? atomic_load(&lock->owner) : 0;
+}
+
+static void see(uintptr_t ident, int tid, void *arg)
+{
+    struct all *all = arg;
+    struct wait *wait = (struct wait *)(ident + (uintptr_t)wait_offset);
+    PyObject *object = atomic_load_explicit(&wait->object, memory_order_acquire);
+
+    if (!object)
+        return;
+    object = really(object, wait->place);
+    unsigned long holder = holder_of(object);
+    /* Its own: it has taken the lock meanwhile, which it says after it has said that it doesn't wait any more; else it waits for
+     * ever for what it holds itself. */
+    if (holder == ident && !atomic_load(&wait->object))
+        return;
+    if (all->count++ < all->room)
+        all->found[all->count - 1] = (struct found){ident, tid, Py_NewRef(object), holder, wait->since, wait->deadline};
+}
+
+/* 0, or -1 with an exception. */
+static int look(struct all *all)
+{
+    for (all->room = 64;; all->room = all->count + 64) { /* more threads than room, and some may come meanwhile */
+        all->count = 0;
+        if (!(all->found = PyMem_Malloc(all->room * sizeof *all->found))) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        while (!inspect_each(see, all)) {
+            Py_BEGIN_ALLOW_THREADS
+            inspect_await();
+            Py_END_ALLOW_THREADS
+        }
+        if (all->count <= all->room)
+            return 0;
+        for (size_t i = 0; i < all->room; i++)
+            Py_DECREF(all->found[i].object);
+        PyMem_Free(all->found);
+    }
+}
+
+static PyObject *seconds(int64_t ns)
+{
+    return ns == PARK_FOREVER ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)ns / 1e9);
+}
+
+static PyObject *describe(const struct found *found)
+{
+    return Py_BuildValue("(kiOkNN)", (unsigned long)found->ident, found->tid, found->object, found->holder, seconds(found->since),
+                         seconds(found->deadline));
+}
+
+static PyObject *waits(PyObject *module, PyObject *unused)
+{
+    struct all all;
+
+    (void)module;
+    (void)unused;
+    if (look(&all) < 0)
+        return NULL;
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; i < all.count; i++) {
+        PyObject *one = list ? describe(&all.found[i]) : NULL;
+        if (list && (!one || PyList_Append(list, one) < 0))
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+        Py_DECREF(all.found[i].object);
+    }
+    PyMem_Free(all.found);
+    return list;
+}
+
+static PyMethodDef functions[] = {
+    {"waits", waits, METH_NOARGS,
+     "Of each thread that sleeps in one of our primitives: (ident, tid, object, ident of its holder or 0, since, deadline or None)."},
+    {0},
+};
+
+int python_add_waits(PyObject *module)
+{
+    wait_offset = (char *)&my_wait - (char *)pthread_self();
+    return PyModule_AddFunctions(module, functions);
+}

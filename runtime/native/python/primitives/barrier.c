@@ -1,0 +1,306 @@
+/* Barrier. */
+#include "python/primitives/primitives.h"
+
+#include <limits.h>
+
+/*   FILLING   threads come and sleep; the last one changes the state
+ *   ACTING    all have come, the last one runs the action; who comes now waits at the entrance
+ *   RESETTING reset() with threads inside: they leave with BrokenBarrierError, then it fills again
+ *   BROKEN    until reset()
+ *
+ *   FILLING -> ACTING -> FILLING      FILLING, ACTING, BROKEN -> RESETTING -> FILLING      any -> BROKEN
+ *
+ * Those who are let go belong to a generation that is over: the next one may fill while they are still on their way out. */
+enum barrier_state { FILLING, ACTING, RESETTING, BROKEN };
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_queue inside;   /* its lock guards state, generation and count */
+    struct sync_queue entrance;
+    enum barrier_state state;
+    unsigned long generation;   /* how often it has let all go */
+    long count, parties;        /* of this generation inside, sleeping or leaving broken; how many it takes */
+    PyObject *action, *timeout, *broken_error;
+} BarrierObject;
+
+static PyObject *barrier_begin(PyObject *op, PyObject *args)
+{
+    BarrierObject *self = (BarrierObject *)op;
+    PyObject *action, *timeout, *error;
+
+    if (!PyArg_ParseTuple(args, "lOOO:_begin", &self->parties, &action, &timeout, &error))
+        return NULL;
+    Py_XSETREF(self->action, Py_NewRef(action));
+    Py_XSETREF(self->timeout, Py_NewRef(timeout));
+    Py_XSETREF(self->broken_error, Py_NewRef(error));
+    Py_RETURN_NONE;
+}
+
+/* A derived class that does without our __init__() keeps the barrier in Python, in what it has in place of stock's attributes
+ * (multiprocessing's is in shared memory): then stock's methods are right, and ours know nothing of it. */
+static int in_python(BarrierObject *self)
+{
+    return !self->broken_error;
+}
+
+static PyObject *barrier_is_broken(BarrierObject *self)
+{
+    PyErr_SetNone(self->broken_error);
+    return NULL;
+}
+
+static void barrier_open_entrance(BarrierObject *self)
+{
+    sync_queue_lock(&self->entrance);
+    sync_queue_grant_unlock(&self->entrance, LONG_MAX);
+}
+
+/* With the state locked: everybody inside is let go to see the new state.  Unlocks. */
+static void barrier_change_unlock(BarrierObject *self, enum barrier_state state)
+{
+    self->state = state;
+    sync_queue_grant_unlock(&self->inside, LONG_MAX);
+    if (state != RESETTING)
+        barrier_open_entrance(self);
+}
+
+static void barrier_leave(BarrierObject *self, unsigned long generation)
+{
+    sync_queue_lock(&self->inside);
+    int open = generation == self->generation && --self->count == 0 && self->state == RESETTING;
+    if (open)
+        self->state = FILLING;
+    sync_queue_unlock(&self->inside);
+    if (open)
+        barrier_open_entrance(self);
+}
+
+/* Goes in: the index of arrival, -1 with an exception. */
+static long barrier_enter(BarrierObject *self, unsigned long *generation)
+{
+    struct sync_place place;
+    int baton;
+
+    for (;;) {
+        sync_queue_lock(&self->inside);
+        if (self->state == FILLING) {
+            long index = self->count++;
+            *generation = self->generation;
+            if (self->count == self->parties)
+                self->state = ACTING;
+            sync_queue_unlock(&self->inside);
+            return index;
+        }
+        if (self->state == BROKEN) {
+            sync_queue_unlock(&self->inside);
+            barrier_is_broken(self);
+            return -1;
+        }
+        /* Into the queue while the state is locked, so that the opening can't be missed.  Order: inside, entrance. */
+        sync_queue_lock(&self->entrance);
+        sync_queue_enter(&self->entrance, &place, NULL);
+        sync_queue_unlock(&self->entrance);
+        sync_queue_unlock(&self->inside);
+        enum outcome outcome = sleep_in((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, &baton);
+        if (baton)
+            sync_queue_pass_baton(&self->entrance);
+        if (outcome == RAISED || outcome == RAISED_ENTITLED)
+            return -1;
+    }
+}
+
+/* The last to come: runs the action and lets all go. 0, or -1 with an exception. */
+static int barrier_act(BarrierObject *self)
+{
+    PyObject *action = Py_NewRef(self->action ? self->action : Py_None);
+    PyObject *result = action != Py_None ? PyObject_CallNoArgs(action) : Py_NewRef(Py_None);
+
+    Py_DECREF(action);
+    sync_queue_lock(&self->inside);
+    int aborted = self->state != ACTING; /* by abort() or reset() in the action or beside it */
+    int whole = result && !aborted;
+    if (whole) {
+        self->generation++;
+        self->count = 0;
+    }
+    barrier_change_unlock(self, whole ? FILLING : result ? self->state : BROKEN);
+    if (result && aborted)
+        barrier_is_broken(self);
+    Py_XDECREF(result);
+    return whole ? 0 : -1;
+}
+
+/* Sleeps until let go. 0, or -1 with an exception. */
+static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject *timeout)
+{
+    struct sync_place place;
+    int64_t deadline;
+    int baton;
+
+    if (wait_deadline(timeout, &deadline) < 0)
+        return -1;
+    for (;;) {
+        sync_queue_lock(&self->inside);
+        int over = self->generation != generation;
+        if (over || self->state == BROKEN || self->state == RESETTING) {
+            sync_queue_unlock(&self->inside);
+            return over ? 0 : (barrier_is_broken(self), -1);
+        }
+        sync_queue_enter(&self->inside, &place, NULL);
+        sync_queue_unlock(&self->inside);
+        enum outcome outcome = sleep_in((PyObject *)self, &self->inside, &place, NULL, deadline, &baton);
+        if (baton)
+            sync_queue_pass_baton(&self->inside);
+        if (outcome == RAISED || outcome == RAISED_ENTITLED)
+            return -1; /* as in stock the others go on waiting, now for one more */
+        if (outcome == ENTITLED)
+            continue;
+        sync_queue_lock(&self->inside);
+        if (self->generation == generation && self->state == FILLING) { /* not complete in time: it breaks for all */
+            barrier_change_unlock(self, BROKEN);
+            barrier_is_broken(self);
+            return -1;
+        }
+        sync_queue_unlock(&self->inside);
+        deadline = PARK_FOREVER; /* complete: the action won't take for ever */
+    }
+}
+
+static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    BarrierObject *self = (BarrierObject *)op;
+    PyObject *timeout = self->timeout;
+
+    if (in_python(self))
+        return stock_method(op, "wait", args, count, names);
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+        return NULL;
+    }
+    if ((count || names) && args[0] != Py_None)
+        timeout = args[0];
+    Py_INCREF(timeout);
+    unsigned long generation;
+    long index = barrier_enter(self, &generation);
+    int failed = -1;
+    if (index >= 0) {
+        failed = index + 1 == self->parties ? barrier_act(self) : barrier_sleep(self, generation, timeout);
+        if (failed)
+            barrier_leave(self, generation);
+    }
+    Py_DECREF(timeout);
+    return failed < 0 ? NULL : PyLong_FromLong(index);
+}
+
+static PyObject *barrier_reset(PyObject *op, PyObject *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    (void)unused;
+    if (in_python(self))
+        return stock_method(op, "reset", NULL, 0, NULL);
+    sync_queue_lock(&self->inside);
+    if (self->count == 0)
+        barrier_change_unlock(self, FILLING);
+    else
+        barrier_change_unlock(self, RESETTING);
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_abort(PyObject *op, PyObject *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    (void)unused;
+    if (in_python(self))
+        return stock_method(op, "abort", NULL, 0, NULL);
+    sync_queue_lock(&self->inside);
+    barrier_change_unlock(self, BROKEN);
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_parties(PyObject *op, void *unused)
+{
+    (void)unused;
+    return in_python((BarrierObject *)op) ? stock_property(op, "parties") : PyLong_FromLong(((BarrierObject *)op)->parties);
+}
+
+static PyObject *barrier_waiting(PyObject *op, void *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+    (void)unused;
+    if (in_python(self))
+        return stock_property(op, "n_waiting");
+    return PyLong_FromLong(self->state == FILLING || self->state == ACTING ? self->count : 0);
+}
+
+static PyObject *barrier_broken(PyObject *op, void *unused)
+{
+    (void)unused;
+    return in_python((BarrierObject *)op) ? stock_property(op, "broken") : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
+}
+
+static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->action);
+    Py_VISIT(self->timeout);
+    Py_VISIT(self->broken_error);
+    return 0;
+}
+
+static int barrier_clear(PyObject *op)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    Py_CLEAR(self->action);
+    Py_CLEAR(self->timeout);
+    Py_CLEAR(self->broken_error);
+    return 0;
+}
+
+static void barrier_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    barrier_clear(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef barrier_methods[] = {
+    {"wait", FAST(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, /, timeout=None)\n--\n\n"
+     "Sleeps until all parties have come, or for timeout seconds (None: as the Barrier was made with); an index from 0 to\n"
+     "parties-1, another for each.  As threading.Barrier.wait.\n\n"
+     "BrokenBarrierError: the time was up for one of them, the action raised, or it was aborted or reset."},
+    {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; who sleeps in it gets BrokenBarrierError."},
+    {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreaks it: who sleeps in it or comes gets BrokenBarrierError."},
+    {"_begin", barrier_begin, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef barrier_attributes[] = {
+    {"parties", barrier_parties, NULL, "How many threads it takes.", NULL},
+    {"n_waiting", barrier_waiting, NULL, "How many are in it and wait.", NULL},
+    {"broken", barrier_broken, NULL, "Whether it is broken.", NULL},
+    {0},
+};
+
+static PyType_Slot barrier_slots[] = {
+    {Py_tp_new, unless_replaced_new},
+    {Py_tp_dealloc, barrier_dealloc},
+    {Py_tp_traverse, barrier_traverse},
+    {Py_tp_clear, barrier_clear},
+    {Py_tp_methods, barrier_methods},
+    {Py_tp_getset, barrier_attributes},
+    {0, NULL},
+};
+
+PyType_Spec barrier_spec = {
+    .name = "runtime.native.BarrierBase",
+    .basicsize = sizeof(BarrierObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = barrier_slots,
+};

@@ -1,0 +1,330 @@
+/* Condition: a queue, and a lock that is given up while one sleeps in it. */
+#include "python/primitives/primitives.h"
+
+#include <limits.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_queue queue;
+    PyObject *lock; /* ours, or anything with acquire and release */
+    enum lock_kind { OTHER, LOCK, RLOCK } kind;
+    int own_notify; /* of a derived class: notify_all() has to call it */
+} ConditionObject;
+
+static PyObject *condition_begin(PyObject *op, PyObject *lock)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    enum lock_kind kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
+    static const char *const needed[] = {"acquire", "release"};
+    for (int i = 0; kind == OTHER && i < 2; i++) {
+        PyObject *method = get_attribute(lock, needed[i]);
+        if (!method)
+            return NULL;
+        Py_DECREF(method);
+    }
+    if ((self->own_notify = overrides(op, condition_type, "notify")) < 0)
+        return NULL;
+    self->kind = kind;
+    Py_XSETREF(self->lock, Py_NewRef(lock));
+    Py_RETURN_NONE;
+}
+
+static int no_lock(ConditionObject *self)
+{
+    if (self->lock)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Condition.__init__() not called");
+    return -1;
+}
+
+/* 1, 0, or -1 with an exception.  A subclass may bring its own; so may a lock that isn't ours. */
+static int owned(PyObject *op)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (no_lock(self) < 0)
+        return -1;
+    if (self->kind == LOCK)
+        return sync_lock_held(&((LockObject *)self->lock)->lock); /* a Lock has no owner: held is all that can be asked */
+    if (self->kind == RLOCK)
+        return rlock_is_mine((RLockObject *)self->lock);
+    PyObject *answer = call_method(op, "_is_owned", NULL);
+    int result = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return result;
+}
+
+/* What a sleeper gives up: the very lock, whatever __init__() makes of the Condition meanwhile. */
+struct given_up {
+    enum lock_kind kind;
+    PyObject *lock;
+    struct sync_lock *ours; /* LOCK, RLOCK: released when the GIL is, for the sleep */
+    unsigned long depth;    /* RLOCK */
+    PyObject *state;        /* OTHER: what _release_save has returned */
+};
+
+static struct given_up what_to_give_up(ConditionObject *self)
+{
+    struct given_up what = {.kind = self->kind, .lock = Py_NewRef(self->lock)};
+
+    if (what.kind != OTHER)
+        what.ours = &((LockObject *)what.lock)->lock;
+    return what;
+}
+
+static int give_up(PyObject *op, struct given_up *what)
+{
+    if (what->kind == LOCK)
+        lock_disown((LockObject *)what->lock);
+    else if (what->kind == RLOCK) {
+        what->depth = ((RLockObject *)what->lock)->depth;
+        rlock_disown((RLockObject *)what->lock);
+    } else if (what->kind == OTHER && !(what->state = call_method(op, "_release_save", NULL))) {
+        Py_DECREF(what->lock);
+        return -1;
+    }
+    return 0;
+}
+
+/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed when the lock is had: the next is woken
+ * when it can have the lock soon, not to queue for it. */
+static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
+{
+    struct sync_queue *queue = &((ConditionObject *)op)->queue;
+    int taken;
+
+    if (what->kind == OTHER) {
+        if (baton) /* any Python may run, and sleep here itself */
+            sync_queue_pass_baton(queue);
+        PyObject *none = call_method(op, "_acquire_restore", what->state);
+        taken = none ? 1 : -1;
+        Py_XDECREF(none);
+        Py_DECREF(what->state);
+    } else {
+        taken = lock_take_back((LockObject *)what->lock, queue, &baton, interrupted);
+        if (taken == 1 && what->kind == RLOCK)
+            ((RLockObject *)what->lock)->depth = what->depth;
+        else if (what->kind == RLOCK)
+            rlock_take_raising((RLockObject *)what->lock, what->depth);
+        if (baton)
+            sync_queue_pass_baton(queue);
+    }
+    Py_DECREF(what->lock);
+    return taken;
+}
+
+static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    struct sync_place place;
+    PyObject *type, *value, *traceback;
+    int64_t deadline = PARK_FOREVER;
+    int baton;
+
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+        return NULL;
+    }
+    int mine = owned(op);
+    if (mine <= 0) {
+        if (mine == 0)
+            PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
+        return NULL;
+    }
+    if ((count || names) && wait_deadline(args[0], &deadline) < 0)
+        return NULL;
+    /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
+    struct given_up what = what_to_give_up(self);
+    sync_queue_lock(&self->queue);
+    sync_queue_enter(&self->queue, &place, what.ours);
+    sync_queue_unlock(&self->queue);
+    if (give_up(op, &what) < 0) {
+        sync_queue_leave(&self->queue, &place, &baton);
+        if (baton)
+            sync_queue_pass_baton(&self->queue);
+        return NULL;
+    }
+    Py_INCREF(op);
+    enum outcome outcome = sleep_in(op, &self->queue, &place, what.ours, deadline, &baton);
+    int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
+    if (raised)
+        PyErr_Fetch(&type, &value, &traceback);
+    int taken = take_back(op, &what, baton, place.interrupted);
+    if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* the notification isn't lost with us */
+        sync_queue_lock(&self->queue);
+        sync_queue_grant_unlock(&self->queue, 1);
+    }
+    if (raised && taken == 1)
+        PyErr_Restore(type, value, traceback);
+    else if (raised) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    }
+    Py_DECREF(op);
+    return raised || taken < 0 ? NULL : PyBool_FromLong(outcome == ENTITLED);
+}
+
+static PyObject *notify(PyObject *op, long n)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    int mine = owned(op);
+
+    if (mine <= 0) {
+        if (mine == 0)
+            PyErr_SetString(PyExc_RuntimeError, "cannot notify on un-acquired lock");
+        return NULL;
+    }
+    if (n > 0) {
+        sync_queue_lock(&self->queue);
+        sync_queue_grant_unlock(&self->queue, n);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    long n = 1;
+
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "n") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "notify() takes one argument, n");
+        return NULL;
+    }
+    if ((count || names) && how_many(args[0], &n) < 0)
+        return NULL;
+    return notify(op, n);
+}
+
+static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    if (((ConditionObject *)op)->own_notify) {
+        PyObject *all = PyLong_FromLong(((ConditionObject *)op)->queue.waiting);
+        PyObject *result = all ? call_method(op, "notify", all) : NULL;
+        Py_XDECREF(all);
+        return none_of(result);
+    }
+    return notify(op, LONG_MAX);
+}
+
+static PyObject *condition_enter(PyObject *op, PyObject *unused)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (no_lock(self) < 0)
+        return NULL;
+    PyObject *lock = Py_NewRef(self->lock);
+    PyObject *result = self->kind == LOCK    ? lock_enter(lock, unused)
+                       : self->kind == RLOCK ? rlock_enter(lock, unused)
+                                             : call_method(lock, "__enter__", NULL);
+    Py_DECREF(lock);
+    return result;
+}
+
+static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (no_lock(self) < 0)
+        return NULL;
+    PyObject *lock = Py_NewRef(self->lock), *result = NULL, *exit;
+    if (self->kind != OTHER)
+        result = self->kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
+    else if ((exit = get_attribute(lock, "__exit__"))) {
+        result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
+        Py_DECREF(exit);
+    }
+    Py_DECREF(lock);
+    return result;
+}
+
+static PyObject *condition_lock(PyObject *op, void *unused)
+{
+    (void)unused;
+    ConditionObject *self = (ConditionObject *)op;
+    return no_lock(self) < 0 ? NULL : Py_NewRef(self->lock);
+}
+
+static PyObject *condition_of_lock(PyObject *op, void *name)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    return no_lock(self) < 0 ? NULL : get_attribute(self->lock, name);
+}
+
+static PyObject *condition_waiting(PyObject *op, void *unused)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    (void)unused;
+    sync_queue_lock(&self->queue);
+    long waiting = self->queue.waiting;
+    sync_queue_unlock(&self->queue);
+    return PyLong_FromLong(waiting);
+}
+
+static int condition_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(((ConditionObject *)op)->lock);
+    return 0;
+}
+
+static int condition_clear(PyObject *op)
+{
+    Py_CLEAR(((ConditionObject *)op)->lock);
+    return 0;
+}
+
+static void condition_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    condition_clear(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef condition_methods[] = {
+    {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, /, timeout=None)\n--\n\n"
+     "Gives the lock up, sleeps until notified or for timeout seconds (None: no limit), takes the lock back; whether it was\n"
+     "notified.  As threading.Condition.wait.  RuntimeError: the lock isn't held."},
+    {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
+     "notify($self, /, n=1)\n--\n\n"
+     "Lets the n that have waited longest go on, as soon as they can have the lock.  RuntimeError: the lock isn't held."},
+    {"notify_all", condition_notify_all, METH_NOARGS,
+     "notify_all($self, /)\n--\n\nLets all sleepers go on, one after the other.  RuntimeError: the lock isn't held."},
+    {"__enter__", condition_enter, METH_NOARGS, NULL},
+    {"__exit__", FAST(condition_exit), METH_FASTCALL, NULL},
+    {"_begin", condition_begin, METH_O, NULL},
+    {0},
+};
+
+static PyGetSetDef condition_attributes[] = {
+    {"_lock", condition_lock, NULL, "The lock.", NULL},
+    {"acquire", condition_of_lock, NULL, "The lock's acquire.", "acquire"},
+    {"release", condition_of_lock, NULL, "The lock's release.", "release"},
+#if PY_VERSION_HEX >= 0x030e0000
+    {"locked", condition_of_lock, NULL, "The lock's locked.", "locked"},
+#endif
+    {"_waiting", condition_waiting, NULL, "How many wait and are not notified.", NULL},
+    {0},
+};
+
+static PyType_Slot condition_slots[] = {
+    {Py_tp_new, unless_replaced_new},
+    {Py_tp_dealloc, condition_dealloc},
+    {Py_tp_traverse, condition_traverse},
+    {Py_tp_clear, condition_clear},
+    {Py_tp_methods, condition_methods},
+    {Py_tp_getset, condition_attributes},
+    {0, NULL},
+};
+
+PyType_Spec condition_spec = {
+    .name = "runtime.native.ConditionBase",
+    .basicsize = sizeof(ConditionObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = condition_slots,
+};

@@ -1,0 +1,415 @@
+/* Lock and RLock: complete types, as fast as a C type can be; an operation that needn't sleep makes no system call. */
+#include "python/primitives/primitives.h"
+
+#include <errno.h>
+#include <limits.h>
+
+/* ---- Lock -------------------------------------------------------------------------------------------------------- */
+
+static int took(LockObject *self)
+{
+    atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
+    return 1;
+}
+
+/* Sleeps for it once: 0 taken, ETIMEDOUT, EINTR. */
+static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
+{
+    int result;
+
+    if (TRACING())
+        trace_blocked((PyObject *)self, &self->lock, 0);
+    wait_begins((PyObject *)self, NULL, *since, deadline);
+    PyThreadState *tstate = before_sleep(NULL);
+    result = sync_lock_wait(&self->lock, deadline, since);
+    wait_ends();
+    if (result == 0) /* release: who sees that sees the end of the wait too, see python/observe/waits.c */
+        atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
+    TRACE(TRACE_WANTS_GIL, result, 0);
+    after_sleep(tstate);
+    return result;
+}
+
+static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
+{
+    int64_t since = park_now();
+
+    for (;; interrupted = 0) {
+        int result = interrupted ? EINTR : lock_sleep_once(self, deadline, &since);
+        if (result != EINTR)
+            return result == 0;
+        if (queue && *baton) {
+            sync_queue_pass_baton(queue);
+            *baton = 0;
+        }
+        if (python_interrupted(NULL, (PyObject *)self) < 0)
+            return -1;
+    }
+}
+
+int lock_take(LockObject *self, int64_t deadline)
+{
+    struct sync_lock *lock = &self->lock;
+
+    if (deadline == 0 && sync_lock_held(lock))
+        return 0;
+    if (sync_lock_try(lock))
+        return took(self);
+    if (deadline == 0)
+        return !sync_lock_held(lock) && sync_lock_try(lock) ? took(self) : 0;
+    return lock_sleep(self, deadline, NULL, NULL, 0);
+}
+
+int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted)
+{
+    return sync_lock_try(&self->lock) ? took(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
+}
+
+void rlock_take_raising(RLockObject *self, unsigned long depth)
+{
+    PyObject *type, *value, *traceback;
+    int64_t since = park_now();
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (sync_lock_try(&self->base.lock))
+        took(&self->base);
+    else
+        while (lock_sleep_once(&self->base, PARK_FOREVER, &since) != 0)
+            ;
+    self->depth = depth;
+    PyErr_Restore(type, value, traceback);
+}
+
+static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
+        return NULL;
+    int taken = lock_take((LockObject *)op, deadline);
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
+}
+
+PyObject *lock_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return lock_take((LockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+PyObject *lock_release(PyObject *op, PyObject *unused)
+{
+    LockObject *self = (LockObject *)op;
+
+    (void)unused;
+    lock_disown(self);
+    if (sync_lock_release(&self->lock) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return lock_release(op, NULL);
+}
+
+static PyObject *lock_locked(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sync_lock_held(&((LockObject *)op)->lock));
+}
+
+static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    lock_disown((LockObject *)op);
+    sync_lock_reset(&((LockObject *)op)->lock);
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<%s %s object at %p>", sync_lock_held(&((LockObject *)op)->lock) ? "locked" : "unlocked",
+                                Py_TYPE(op)->tp_name, op);
+}
+
+#if PY_VERSION_HEX >= 0x030d0000
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
+        PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
+        return NULL;
+    }
+    return new_primitive(type);
+}
+#endif
+
+static void lock_dealloc(PyObject *op)
+{
+    if (((LockObject *)op)->weak)
+        PyObject_ClearWeakRefs(op);
+    simple_dealloc(op);
+}
+
+PyDoc_STRVAR(acquire_doc,
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Takes the lock; True when it was taken.  With blocking=False, or when timeout (seconds, -1: no limit) has passed: False.\n"
+"As threading.Lock.acquire.\n\n"
+"ValueError: a timeout without blocking, or a negative one that is not -1.\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX.");
+PyDoc_STRVAR(acquire_lock_doc, "acquire_lock($self, /, blocking=True, timeout=-1)\n--\n\nacquire() by its old name.");
+PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nFrees the lock; any thread may do so.  RuntimeError: nobody holds it.");
+PyDoc_STRVAR(release_lock_doc, "release_lock($self, /)\n--\n\nrelease() by its old name.");
+PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether somebody holds the lock.");
+PyDoc_STRVAR(locked_lock_doc, "locked_lock($self, /)\n--\n\nlocked() by its old name.");
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_lock_doc},
+    {"release", lock_release, METH_NOARGS, release_doc},
+    {"release_lock", lock_release, METH_NOARGS, release_lock_doc},
+    {"locked", lock_locked, METH_NOARGS, locked_doc},
+    {"locked_lock", lock_locked, METH_NOARGS, locked_lock_doc},
+    {"__enter__", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
+    {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMemberDef lock_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(LockObject, weak), READONLY, NULL},
+    {0},
+};
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define LOCK_SIGNATURE "lock()\n--\n\n"
+#else
+#define LOCK_SIGNATURE "" /* see allocate_lock() */
+#endif
+PyDoc_STRVAR(lock_doc, LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, (void *)lock_doc},
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_tp_new, lock_new},
+#endif
+    {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods}, {Py_tp_members, lock_members}, {0, NULL},
+};
+
+/* To 3.12 threading.Lock is a function and its type can't be called, from 3.13 on it is the type. */
+PyObject *allocate_lock(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return new_primitive(lock_type);
+}
+
+PyType_Spec lock_spec = {
+    .name = "_thread.lock", /* the name that libraries and reprs know */
+    .basicsize = sizeof(LockObject),
+#if PY_VERSION_HEX < 0x030d0000
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+#else
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+#endif
+    .slots = lock_slots,
+};
+
+/* ---- RLock ------------------------------------------------------------------------------------------------------- */
+
+static int rlock_take(RLockObject *self, int64_t deadline)
+{
+    if (rlock_is_mine(self)) {
+        if (self->depth == ULONG_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "Internal lock count overflowed");
+            return -1;
+        }
+        self->depth++;
+        return 1;
+    }
+    int taken = lock_take(&self->base, deadline);
+    if (taken == 1)
+        self->depth = 1;
+    return taken;
+}
+
+void rlock_disown(RLockObject *self)
+{
+    self->depth = 0;
+    lock_disown(&self->base);
+}
+
+static void rlock_give_up(RLockObject *self)
+{
+    rlock_disown(self);
+    sync_lock_release(&self->base.lock);
+}
+
+static PyObject *not_mine(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
+    return NULL;
+}
+
+static PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
+        return NULL;
+    int taken = rlock_take((RLockObject *)op, deadline);
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
+}
+
+PyObject *rlock_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return rlock_take((RLockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+PyObject *rlock_release(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    if (!rlock_is_mine(self))
+        return not_mine();
+    if (self->depth == 1)
+        rlock_give_up(self);
+    else
+        self->depth--;
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return rlock_release(op, NULL);
+}
+
+static PyObject *rlock_locked(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->base.lock));
+}
+
+static PyObject *rlock_is_owned(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(rlock_is_mine((RLockObject *)op));
+}
+
+static PyObject *rlock_recursion_count(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+    (void)unused;
+    return PyLong_FromUnsignedLong(rlock_is_mine(self) ? self->depth : 0);
+}
+
+/* What Condition.wait uses: give it up wholly, take it back as deep as it was. */
+static PyObject *rlock_release_save(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    if (!rlock_is_mine(self))
+        return not_mine();
+    PyObject *state = Py_BuildValue("kk", self->depth, my_ident());
+    if (state)
+        rlock_give_up(self);
+    return state;
+}
+
+static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
+{
+    RLockObject *self = (RLockObject *)op;
+    unsigned long depth, owner;
+
+    if (!PyArg_ParseTuple(state, "(kk):_acquire_restore", &depth, &owner))
+        return NULL;
+    int taken = lock_take(&self->base, PARK_FOREVER);
+    if (taken < 0)
+        rlock_take_raising(self, depth);
+    atomic_store_explicit(&self->base.owner, owner, memory_order_relaxed);
+    self->depth = depth;
+    return taken < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    self->depth = 0;
+    atomic_store(&self->base.owner, 0);
+    sync_lock_reset(&self->base.lock);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_repr(PyObject *op)
+{
+    RLockObject *self = (RLockObject *)op;
+    unsigned long owner = atomic_load(&self->base.owner);
+
+    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, owner,
+                                self->depth, op);
+}
+
+static void rlock_dealloc(PyObject *op)
+{
+    if (((RLockObject *)op)->base.weak)
+        PyObject_ClearWeakRefs(op);
+    simple_dealloc(op);
+}
+
+PyDoc_STRVAR(rlock_acquire_doc,
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Takes the lock, at once if the caller has it already; True when it was taken.  With blocking=False, or when timeout (seconds,\n"
+"-1: no limit) has passed: False.  As threading.RLock.acquire.\n\n"
+"ValueError: a timeout without blocking, or a negative one that is not -1.\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX, or taken too often.");
+PyDoc_STRVAR(rlock_release_doc,
+"release($self, /)\n--\n\n"
+"Undoes one acquire(); the last frees the lock.  RuntimeError: the caller doesn't hold it.");
+
+static PyMethodDef rlock_methods[] = {
+    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, rlock_acquire_doc},
+    {"release", rlock_release, METH_NOARGS, rlock_release_doc},
+    {"locked", rlock_locked, METH_NOARGS, locked_doc},
+    {"__enter__", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
+    {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
+    {"_recursion_count", rlock_recursion_count, METH_NOARGS, NULL},
+    {"_release_save", rlock_release_save, METH_NOARGS, NULL},
+    {"_acquire_restore", rlock_acquire_restore, METH_VARARGS, NULL},
+    {"_at_fork_reinit", rlock_at_fork_reinit, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMemberDef rlock_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RLockObject, base.weak), READONLY, NULL},
+    {0},
+};
+
+PyDoc_STRVAR(rlock_doc,
+"RLock()\n--\n\n"
+"A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
+static PyType_Slot rlock_slots[] = {
+    {Py_tp_doc, (void *)rlock_doc},
+    {Py_tp_new, any_new},
+    {Py_tp_dealloc, rlock_dealloc},
+    {Py_tp_repr, rlock_repr},
+    {Py_tp_methods, rlock_methods},
+    {Py_tp_members, rlock_members},
+    {0, NULL},
+};
+
+PyType_Spec rlock_spec = {
+    .name = "_thread.RLock",
+    .basicsize = sizeof(RLockObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
+    .slots = rlock_slots,
+};

@@ -1,0 +1,191 @@
+/* `with lock` without its garbage.  For each `with` CPython makes two bound methods, allocated and tracked by the collector for
+ * a single call (Python/bytecodes.c, BEFORE_WITH): more than half of what it costs.  Here a lock's __enter__ and __exit__ bind
+ * to something plainer, taken from a free list.
+ *
+ * To all but the call it is the ordinary bound method: that one is made when somebody looks. */
+#include "python/primitives/primitives.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyTypeObject *owner;  /* borrowed: this lies in its dict */
+    PyObject *ordinary;   /* the method descriptor */
+    PyCFunction run;
+    Py_ssize_t takes;     /* as many arguments at most */
+} MethodObject;
+
+typedef struct bound {
+    PyObject_HEAD
+    vectorcallfunc call;
+    PyObject *self;
+    MethodObject *method; /* borrowed: it lies in the dict of self's class */
+    struct bound *next;
+} BoundObject;
+
+static PyTypeObject *method_type, *bound_type;
+
+/* Under the GIL: without it there is no list, and each is allocated. */
+enum { KEPT = 16 };
+static BoundObject *kept;
+static int count;
+
+static PyObject *ordinary(PyObject *op)
+{
+    BoundObject *bound = (BoundObject *)op;
+    PyObject *method = bound->method->ordinary;
+    return Py_TYPE(method)->tp_descr_get(method, bound->self, (PyObject *)Py_TYPE(bound->self));
+}
+
+static PyObject *bound_call(PyObject *op, PyObject *const *args, size_t flags, PyObject *names)
+{
+    BoundObject *bound = (BoundObject *)op;
+
+    if (!names && PyVectorcall_NARGS(flags) <= bound->method->takes)
+        return bound->method->run(bound->self, NULL);
+    PyObject *method = ordinary(op), *result = method ? PyObject_Vectorcall(method, args, flags, names) : NULL;
+    Py_XDECREF(method);
+    return result;
+}
+
+static PyObject *bind(PyObject *op, PyObject *self, PyObject *type)
+{
+    MethodObject *method = (MethodObject *)op;
+    BoundObject *bound;
+
+    /* A derived class has a dict and may make a cycle through what is bound: the collector must see it. */
+    if (!self || Py_TYPE(self) != method->owner)
+        return Py_TYPE(method->ordinary)->tp_descr_get(method->ordinary, self, type);
+    if ((bound = kept)) {
+        kept = bound->next;
+        count--;
+        PyObject_Init((PyObject *)bound, bound_type);
+    } else if (!(bound = PyObject_New(BoundObject, bound_type)))
+        return NULL;
+    bound->call = bound_call;
+    bound->self = Py_NewRef(self);
+    bound->method = method;
+    return (PyObject *)bound;
+}
+
+static void bound_dealloc(PyObject *op)
+{
+    BoundObject *bound = (BoundObject *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject *self = bound->self;
+
+#ifndef Py_GIL_DISABLED
+    if (count < KEPT) {
+        bound->next = kept;
+        kept = bound;
+        count++;
+    } else
+#endif
+        PyObject_Free(bound);
+    Py_DECREF(type);
+    Py_DECREF(self);
+}
+
+static PyObject *bound_getattro(PyObject *op, PyObject *name)
+{
+    PyObject *method = ordinary(op);
+    PyObject *value = method ? PyObject_GetAttr(method, name) : NULL;
+
+    Py_XDECREF(method);
+    return value;
+}
+
+static PyObject *bound_repr(PyObject *op)
+{
+    PyObject *method = ordinary(op);
+    PyObject *text = method ? PyObject_Repr(method) : NULL;
+
+    Py_XDECREF(method);
+    return text;
+}
+
+static Py_hash_t bound_hash(PyObject *op)
+{
+    PyObject *method = ordinary(op);
+    Py_hash_t hash = method ? PyObject_Hash(method) : -1;
+
+    Py_XDECREF(method);
+    return hash;
+}
+
+static PyObject *bound_compare(PyObject *a, PyObject *b, int how)
+{
+    PyObject *one = ordinary(a), *two = !one ? NULL : Py_TYPE(b) == bound_type ? ordinary(b) : Py_NewRef(b);
+    PyObject *result = two ? PyObject_RichCompare(one, two, how) : NULL;
+
+    Py_XDECREF(one);
+    Py_XDECREF(two);
+    return result;
+}
+
+static void method_dealloc(PyObject *op)
+{
+    Py_DECREF(((MethodObject *)op)->ordinary);
+    simple_dealloc(op);
+}
+
+static PyObject *method_getattro(PyObject *op, PyObject *name)
+{
+    return PyObject_GetAttr(((MethodObject *)op)->ordinary, name);
+}
+
+static PyObject *method_repr(PyObject *op)
+{
+    return PyObject_Repr(((MethodObject *)op)->ordinary);
+}
+
+static PyType_Slot method_slots[] = {
+    {Py_tp_dealloc, method_dealloc}, {Py_tp_descr_get, bind}, {Py_tp_getattro, method_getattro}, {Py_tp_repr, method_repr}, {0, NULL},
+};
+
+static PyType_Spec method_spec = {
+    .name = "runtime.native.method",
+    .basicsize = sizeof(MethodObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = method_slots,
+};
+
+static PyMemberDef bound_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(BoundObject, call), READONLY, NULL},
+    {0},
+};
+
+static PyType_Slot bound_slots[] = {
+    {Py_tp_dealloc, bound_dealloc}, {Py_tp_call, PyVectorcall_Call},    {Py_tp_getattro, bound_getattro}, {Py_tp_repr, bound_repr},
+    {Py_tp_hash, bound_hash},       {Py_tp_richcompare, bound_compare}, {Py_tp_members, bound_members},   {0, NULL},
+};
+
+static PyType_Spec bound_spec = {
+    .name = "runtime.native.bound_method",
+    .basicsize = sizeof(BoundObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_VECTORCALL,
+    .slots = bound_slots,
+};
+
+static int quicken(PyTypeObject *type, const char *name, PyCFunction run, Py_ssize_t takes)
+{
+    PyObject *ordinary = PyDict_GetItemString(type->tp_dict, name);
+    MethodObject *method = ordinary ? PyObject_New(MethodObject, method_type) : NULL;
+
+    if (!method)
+        return -1;
+    method->owner = type;
+    method->ordinary = Py_NewRef(ordinary);
+    method->run = run;
+    method->takes = takes;
+    int result = PyDict_SetItemString(type->tp_dict, name, (PyObject *)method);
+    Py_DECREF(method);
+    PyType_Modified(type);
+    return result;
+}
+
+int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave)
+{
+    if ((!method_type && !(method_type = (PyTypeObject *)PyType_FromSpec(&method_spec)))
+        || (!bound_type && !(bound_type = (PyTypeObject *)PyType_FromSpec(&bound_spec))))
+        return -1;
+    return quicken(type, "__enter__", enter, 0) < 0 ? -1 : quicken(type, "__exit__", leave, PY_SSIZE_T_MAX);
+}

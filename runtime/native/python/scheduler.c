@@ -1,0 +1,490 @@
+/* Green threads for Python: the base of the type Scheduler, and what a thread says to the scheduler that it is on. */
+#include "python/types.h"
+
+#include "green/green.h"
+#include "green/shared_lwp.h"
+#include "lwp/lwp.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct scheduler *scheduler;
+} SchedulerObject;
+
+enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
+#define LEAST_SLICE 100000          /* ns: for less, LWPs would be busy with looking */
+#define MOST_SLICE 1000000000000000 /* ns */
+
+static PyTypeObject *scheduler_type;
+static PyObject *describe_stuck; /* runtime/scheduler.py's, which raises */
+
+struct scheduler *python_scheduler(PyObject *op)
+{
+    if (PyObject_TypeCheck(op, scheduler_type))
+        return ((SchedulerObject *)op)->scheduler;
+    PyErr_Format(PyExc_TypeError, "scheduler must be a Scheduler or None, not %.100s", Py_TYPE(op)->tp_name);
+    return NULL;
+}
+
+/* ---- nobody can go on -------------------------------------------------------------------------------------------- */
+
+int python_interrupted(struct scheduler *scheduler, PyObject *object)
+{
+    int stuck = scheduler_was_stuck(scheduler);
+
+    if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
+        return -1;
+    if (!stuck || !describe_stuck)
+        return 0;
+    if (object) /* the wait has been interrupted for this, and is one of those that are described */
+        wait_begins(object, NULL, park_now(), PARK_FOREVER);
+    PyObject *none = PyObject_CallNoArgs(describe_stuck);
+    wait_ends();
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+static void carry(void *scheduler)
+{
+    scheduler_carry(scheduler);
+}
+
+static atomic_int signal_stacks; /* faulthandler was on when somebody with the GIL last asked */
+
+static int another(struct scheduler *scheduler)
+{
+    struct lwp *lwp = lwp_new(CARRIER_STACK);
+
+    if (!lwp)
+        return errno;
+    lwp->signal_stack = atomic_load(&signal_stacks);
+    int error = lwp_start(lwp, lwp_thread_flags, 0, carry, scheduler);
+    lwp_release(lwp);
+    return error;
+}
+
+int python_provide(struct scheduler *scheduler)
+{
+    int error = 0, lacks = scheduler_lacks(scheduler);
+
+    if (lacks)
+        atomic_store(&signal_stacks, python_faulthandler_on());
+    for (; lacks > 0; lacks--)
+        if (error || (error = another(scheduler)) != 0)
+            scheduler_lacks_another(scheduler);
+    return error;
+}
+
+/* From now on its threads run, on the caller's LWP or on its own, those that are given to it: until stop_running().  -1 with an
+ * exception. */
+static int begin_serving(struct scheduler *scheduler)
+{
+    int error = scheduler_own_lwps(scheduler) ? scheduler_serve(scheduler) : scheduler_attach(scheduler);
+
+    if (error) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        error == EBUSY ? "another thread runs this scheduler" : "the calling thread is on a scheduler itself");
+        return -1;
+    }
+    return 0;
+}
+
+static int begin_running(struct scheduler *scheduler)
+{
+    int error;
+
+    if (begin_serving(scheduler) < 0)
+        return -1;
+    if (!scheduler_own_lwps(scheduler) || !(error = python_provide(scheduler)))
+        return 0;
+    scheduler_stop(scheduler);
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static void stop_running(struct scheduler *scheduler)
+{
+    if (scheduler_own_lwps(scheduler))
+        scheduler_stop(scheduler);
+    else
+        scheduler_detach(scheduler);
+}
+
+/* Sleeps until all that are waited for have ended.  -1 with what a signal handler raised, or stuck(). */
+static int await(struct scheduler *scheduler)
+{
+    int result;
+
+    do {
+        PyThreadState *tstate = before_sleep(NULL);
+        result = scheduler_await(scheduler);
+        after_sleep(tstate);
+        if (result == EINTR && python_interrupted(scheduler, NULL) < 0)
+            return -1;
+    } while (result);
+    return 0;
+}
+
+static PyObject *scheduler_run(PyObject *op, PyObject *unused)
+{
+    struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
+    int lent = scheduler_lent_by_me(scheduler);
+
+    (void)unused;
+    if (!lent && begin_running(scheduler) < 0)
+        return NULL;
+    int result = await(scheduler);
+    if (!lent)
+        stop_running(scheduler);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Its own LWPs are made by who starts the first thread, and have their signal mask from that one, as a stock thread would. */
+static PyObject *scheduler_lend(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return begin_serving(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
+{
+    struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
+
+    (void)unused;
+    if (!scheduler_own_lwps(scheduler) && !scheduler_lent_by_me(scheduler)) {
+        PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
+        return NULL;
+    }
+    stop_running(scheduler);
+    Py_RETURN_NONE;
+}
+
+/* At the end of the program: those that are not daemons get to theirs, whoever runs them. */
+static PyObject *run_all(PyObject *module, PyObject *unused)
+{
+    struct scheduler *scheduler;
+
+    (void)module;
+    (void)unused;
+    while ((scheduler = scheduler_unfinished())) {
+        int mine = begin_running(scheduler) == 0;
+        PyErr_Clear(); /* somebody else runs it, or nobody can */
+        int result = await(scheduler);
+        if (mine)
+            stop_running(scheduler);
+        if (result < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- what a thread says ------------------------------------------------------------------------------------------ */
+
+static PyObject *yield(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    green_yield();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* As time.sleep() takes it: -1 with an exception. */
+static int sleep_deadline(PyObject *seconds, int64_t *deadline)
+{
+    if (seconds == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "sleep() takes a number of seconds, not None");
+        return -1;
+    }
+    if (python_deadline(seconds, deadline) < 0)
+        return -1;
+    PyObject *zero = *deadline == 0 ? PyLong_FromLong(0) : NULL;
+    int negative = *deadline != 0 ? 0 : zero ? PyObject_RichCompareBool(seconds, zero, Py_LT) : -1;
+    Py_XDECREF(zero);
+    if (negative > 0)
+        PyErr_SetString(PyExc_ValueError, "sleep length must be non-negative");
+    return negative ? -1 : 0;
+}
+
+static PyObject *sleep_for(PyObject *module, PyObject *seconds)
+{
+    atomic_int word = 0; /* nobody wakes it */
+    int64_t deadline;
+    int result;
+
+    if (sleep_deadline(seconds, &deadline) < 0)
+        return NULL;
+    if (deadline == 0)
+        return yield(module, NULL);
+    do {
+        PyThreadState *tstate = before_sleep(NULL);
+        result = park_wait(&word, 0, deadline, PARK_PRIVATE);
+        after_sleep(tstate);
+        if (result == EINTR && python_interrupted(NULL, NULL) < 0)
+            return NULL;
+    } while (result != ETIMEDOUT);
+    Py_RETURN_NONE;
+}
+
+static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"fd", "events", "timeout", NULL};
+    PyObject *file, *timeout = Py_None;
+    unsigned events, found = 0;
+    int64_t deadline;
+    int result;
+
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OI|O:wait_fd", names, &file, &events, &timeout))
+        return NULL;
+    int fd = PyObject_AsFileDescriptor(file);
+    if (fd < 0 || python_deadline(timeout, &deadline) < 0)
+        return NULL;
+    do {
+        PyThreadState *tstate = before_sleep(NULL);
+        result = green_wait_fd(fd, events, deadline, &found);
+        after_sleep(tstate);
+        if (result == EINTR && python_interrupted(NULL, NULL) < 0)
+            return NULL;
+    } while (result == EINTR);
+    if (result && result != ETIMEDOUT) {
+        errno = result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyLong_FromUnsignedLong(result ? 0 : found);
+}
+
+static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "fd_ready() takes 2 arguments");
+        return NULL;
+    }
+    long fd = PyLong_AsLong(args[0]), events = PyLong_AsLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    struct pollfd one = {.fd = (int)fd, .events = (short)events};
+    return PyBool_FromLong(fd < 0 || poll(&one, 1, 0) != 0);
+}
+
+/* With the GIL, without which no scheduler is freed.  What is no descriptor, the closing says. */
+static PyObject *about_closing(PyObject *fd, void (*call)(int fd))
+{
+    long number = PyLong_AsLong(fd);
+
+    if (number == -1)
+        PyErr_Clear();
+    else if (number >= 0 && number <= INT_MAX)
+        call((int)number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *fd_closing(PyObject *module, PyObject *fd)
+{
+    (void)module;
+    return about_closing(fd, green_fd_closing);
+}
+
+static PyObject *fd_closed(PyObject *module, PyObject *fd)
+{
+    (void)module;
+    return about_closing(fd, green_fd_closed);
+}
+
+static PyObject *may_block(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    if (!park_green)
+        Py_RETURN_FALSE;
+    if (green_turn_is_over()) {
+        Py_BEGIN_ALLOW_THREADS
+        green_end_turn();
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_TRUE;
+}
+
+static PyObject *set_describe_stuck(PyObject *module, PyObject *function)
+{
+    (void)module;
+    Py_XSETREF(describe_stuck, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
+static PyObject *counts(PyObject *module, PyObject *unused)
+{
+    struct green_counts found = green_count();
+
+    (void)module;
+    (void)unused;
+    return Py_BuildValue("(lll)", found.started, found.switches, found.sleeps);
+}
+
+static void see_runner(const struct green_runner *runner, void *arg)
+{
+    PyObject **list = arg;
+    PyObject *one = *list ? Py_BuildValue("(kiliO)", (unsigned long)runner->tp, runner->tid, runner->switches, runner->waiting,
+                                          runner->sliced ? Py_True : Py_False)
+                          : NULL;
+
+    if (*list && (!one || PyList_Append(*list, one) < 0))
+        Py_CLEAR(*list);
+    Py_XDECREF(one);
+}
+
+/* With the GIL, so that a thread that has a Thread is not gone. */
+static PyObject *green_state(PyObject *module, PyObject *ident)
+{
+    static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
+    unsigned long tp = PyLong_AsUnsignedLong(ident);
+
+    (void)module;
+    if (tp == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    enum green_state state = green_state_of((void *)tp);
+    return PyUnicode_FromString(state == GREEN_NOT ? "" : names[state]);
+}
+
+static PyObject *green_runners(PyObject *module, PyObject *unused)
+{
+    PyObject *list = PyList_New(0);
+
+    (void)module;
+    (void)unused;
+    green_each_runner(see_runner, &list);
+    return list;
+}
+
+/* ---- the type ---------------------------------------------------------------------------------------------------- */
+
+/* Nanoseconds, or -1 with an exception. */
+static int64_t slice_of(PyObject *seconds)
+{
+    double value = PyFloat_AsDouble(seconds);
+
+    if (value == -1.0 && PyErr_Occurred())
+        return -1;
+    if (value * 1e9 >= LEAST_SLICE && value * 1e9 <= MOST_SLICE) /* which NaN isn't */
+        return (int64_t)(value * 1e9);
+    PyErr_Format(PyExc_ValueError, "time_slice must be a number of seconds from 0.0001 to 1e6, or None, not %R", seconds);
+    return -1;
+}
+
+static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"lwps", "time_slice", NULL};
+    PyObject *time_slice = Py_None;
+    int64_t slice = 0;
+    int lwps = 1;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|iO:Scheduler", names, &lwps, &time_slice)
+        || (time_slice != Py_None && (slice = slice_of(time_slice)) < 0))
+        return NULL;
+    if (lwps < 1 || lwps > MOST_LWPS)
+        return PyErr_Format(PyExc_ValueError, "lwps must be from 1 to %d, not %d", MOST_LWPS, lwps);
+    const char *why = green_lwp_init();
+    if (why)
+        return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
+    SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
+    if (self && !(self->scheduler = scheduler_new(lwps, slice))) {
+        Py_DECREF(self);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return (PyObject *)self;
+}
+
+static void scheduler_tp_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    if (((SchedulerObject *)op)->scheduler)
+        scheduler_free(((SchedulerObject *)op)->scheduler);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *get_tid(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(scheduler_tid(((SchedulerObject *)op)->scheduler));
+}
+
+static PyObject *get_unfinished(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler));
+}
+
+static PyMethodDef scheduler_methods[] = {
+    {"run", scheduler_run, METH_NOARGS, NULL},
+    {"_lend", scheduler_lend, METH_NOARGS, NULL},
+    {"_take_back", scheduler_take_back, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef scheduler_attributes[] = {
+    {"tid", get_tid, NULL, "The kernel's id of an LWP that runs its threads, or did last; 0 before.", NULL},
+    {"unfinished", get_unfinished, NULL, "How many of its threads that are not daemons have not ended.", NULL},
+    {0},
+};
+
+static PyType_Slot scheduler_slots[] = {
+    {Py_tp_new, scheduler_tp_new},
+    {Py_tp_dealloc, scheduler_tp_dealloc},
+    {Py_tp_methods, scheduler_methods},
+    {Py_tp_getset, scheduler_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec scheduler_spec = {
+    .name = "runtime.native.SchedulerBase",
+    .basicsize = sizeof(SchedulerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = scheduler_slots,
+};
+
+static PyMethodDef functions[] = {
+    {"yield_", yield, METH_NOARGS,
+     "yield_($module, /)\n--\n\n"
+     "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
+    {"sleep", sleep_for, METH_O,
+     "sleep($module, seconds, /)\n--\n\n"
+     "As time.sleep(); a thread that is on a scheduler lets the others run meanwhile."},
+    {"wait_fd", (PyCFunction)(void (*)(void))wait_fd, METH_VARARGS | METH_KEYWORDS,
+     "wait_fd($module, /, fd, events, timeout=None)\n--\n\n"
+     "Waits until one of the events (select.POLLIN, POLLOUT ..., added up) is there at the file or descriptor, and returns those that\n"
+     "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
+     "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
+    {"fd_ready", (PyCFunction)(void (*)(void))fd_ready, METH_FASTCALL,
+     "(fd, events): whether one of the events is there, or anything else that a call would tell; doesn't wait."},
+    {"fd_closing", fd_closing, METH_O, "Before a descriptor is closed: green threads that wait for it are to get EBADF."},
+    {"fd_closed", fd_closed, METH_O, "After that: those, too, that came to wait meanwhile."},
+    {"may_block", may_block, METH_NOARGS,
+     "Before a call that may block, whether the calling thread is on a scheduler.  Such a call may also be ready at once, and a loop\n"
+     "around it would starve the others: they go first if the thread has kept its LWP for a millisecond since it first called this."},
+    {"green_counts", counts, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
+    {"green_runners", green_runners, METH_NOARGS,
+     "Of each scheduler that somebody runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
+    {"green_state", green_state, METH_O,
+     "(ident): what a green thread that is alive does: \"running\", \"ready\" or \"asleep\"; \"\" of one that isn't green."},
+    {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
+    {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
+    {0},
+};
+
+int python_add_green(PyObject *module)
+{
+    green_tells_stuck = 1;
+    scheduler_another = another;
+    scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
+    return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+}

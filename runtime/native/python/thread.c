@@ -1,0 +1,601 @@
+/* threading.Thread's life on an LWP: what has to be done for each thread.
+ *
+ * A Thread holds what it was made with, `_ident`, and `_lwp`: None until it is started, then its LWP.  Whatever else threading
+ * keeps in a Thread (`_started`, `_native_id`, `_handle` ...) is worked out from these when somebody asks, by runtime/thread.py.
+ * Anything else at `_lwp` means that the thread is not, or not yet, one of ours: then these functions return None and leave it
+ * to it.
+ *
+ * `_name` and `_ident` must be in the thread itself.  py-spy reads them in another process, where it can't ask, and memray puts
+ * descriptors of these names on the class, to hear when they are set. */
+#include "python/types.h"
+
+#include "lwp/lwp.h"
+
+/* Interned names, and what thread.py hands over once. */
+static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
+    *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
+    *name_context, *name_dangling, *name_get_ident;
+static PyObject *threading_names; /* vars(threading) */
+static PyObject *sys_names;       /* vars(sys) */
+static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
+static PyObject *usual_daemon;    /* ... and `daemon` */
+static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
+static PyObject *dangling;        /* threading._dangling, a WeakSet: the threads that live as objects */
+static PyObject *dangling_refs;   /* ... its set of weak references */
+static PyObject *dangling_remove; /* ... and what these call in the end */
+static PyObject *stock_current_thread, *check_options, *signature;
+
+static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
+
+static const struct {
+    PyObject **name;
+    const char *text;
+} names[] = {
+    {&name_lwp, "_lwp"},
+    {&name_target, "_target"},
+    {&name_args, "_args"},
+    {&name_kwargs, "_kwargs"},
+    {&name_name, "_name"},
+    {&name_ident, "_ident"},
+    {&name_daemon, "daemon"},
+    {&name_daemonic, "_daemonic"},
+    {&name_stderr, "_stderr"},
+    {&name_stack_size, "_lwp_stack_size"},
+    {&name_flags, "_lwp_flags"},
+    {&name_bootstrap, "_bootstrap"},
+    {&name_counter, "_counter"},
+    {&name_function_name, "__name__"},
+    {&name_sys_stderr, "stderr"},
+    {&name_scheduler, "_lwp_scheduler"},
+    {&name_context, "_context"},
+    {&name_dangling, "_dangling"},
+    {&name_get_ident, "get_ident"},
+};
+
+/* ---- making ------------------------------------------------------------------------------------------------------ */
+
+/* A new reference to the calling thread's Thread. */
+static PyObject *current_thread(void)
+{
+    if (current)
+        return Py_NewRef(current);
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *thread = ident ? PyDict_GetItemWithError(active, ident) : NULL;
+    Py_XDECREF(ident);
+    return thread ? Py_NewRef(thread) : PyErr_Occurred() ? NULL : PyObject_CallNoArgs(stock_current_thread);
+}
+
+static int set_new(PyObject *self, PyObject *name, PyObject *value)
+{
+    int result = value ? PyObject_SetAttr(self, name, value) : -1;
+
+    Py_XDECREF(value);
+    return result;
+}
+
+/* "Thread-N (function)".  By hand, since PyUnicode_FromFormat alone takes half as long as all else in Thread(). */
+static PyObject *numbered_name(unsigned long long number, const void *function, size_t length)
+{
+    char text[32] = "Thread-";
+    size_t count = strlen(text), digits = 1;
+
+    for (unsigned long long rest = number; rest > 9; rest /= 10)
+        digits++;
+    for (size_t i = digits; i-- > 0; number /= 10)
+        text[count + i] = (char)('0' + number % 10);
+    count += digits;
+    PyObject *name = PyUnicode_New((Py_ssize_t)(count + (function ? length + 3 : 0)), 127);
+    if (!name)
+        return NULL;
+    Py_UCS1 *to = PyUnicode_1BYTE_DATA(name);
+    memcpy(to, text, count);
+    if (function) {
+        memcpy(to + count, " (", 2);
+        memcpy(to + count + 2, function, length);
+        to[count + 2 + length] = ')';
+    }
+    return name;
+}
+
+/* What threading.Thread.__init__ calls a thread without a name: "Thread-N", or "Thread-N (function)". */
+static PyObject *new_name(PyObject *target)
+{
+    PyObject *counter = PyDict_GetItemWithError(threading_names, name_counter);
+    PyObject *count = counter ? PyObject_CallNoArgs(counter) : NULL, *function = NULL, *name = NULL;
+
+    if (count && target != Py_None && !(function = PyObject_GetAttr(target, name_function_name))
+        && PyErr_ExceptionMatches(PyExc_AttributeError))
+        PyErr_Clear();
+    unsigned long long number = count && !PyErr_Occurred() ? PyLong_AsUnsignedLongLong(count) : 0;
+    if (PyErr_Occurred())
+        ;
+    else if (!function)
+        name = numbered_name(number, NULL, 0);
+    else if (PyUnicode_Check(function) && PyUnicode_IS_ASCII(function))
+        name = numbered_name(number, PyUnicode_DATA(function), (size_t)PyUnicode_GET_LENGTH(function));
+    else
+        name = PyUnicode_FromFormat("Thread-%llu (%S)", number, function);
+    Py_XDECREF(count);
+    Py_XDECREF(function);
+    return name;
+}
+
+static int set_name(PyObject *self, PyObject *name, PyObject *target)
+{
+    int named = name == Py_None ? 0 : PyObject_IsTrue(name);
+
+    return named < 0 ? -1 : set_new(self, name_name, named ? PyObject_Str(name) : new_name(target));
+}
+
+/* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
+ * 3.12, start() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
+ * Python, and returns `_daemonic`. */
+static PyObject *daemon_of(PyObject *thread)
+{
+    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_daemon);
+
+    if (!property)
+        PyErr_Clear(); /* the thread itself says why */
+    Py_XDECREF(property);
+    return PyObject_GetAttr(thread, property == usual_daemon ? name_daemonic : name_daemon);
+}
+
+/* False is what the class says. */
+static int set_daemonic(PyObject *self, PyObject *daemon)
+{
+    if (daemon != Py_None)
+        return daemon == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, daemon);
+    PyObject *creator = current_thread(), *its = creator ? daemon_of(creator) : NULL;
+    int result = !its ? -1 : its == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, its);
+    Py_XDECREF(creator);
+    Py_XDECREF(its);
+    return result;
+}
+
+/* threading.excepthook reports there when sys.stderr is gone.  The usual one is what the class says. */
+static int set_stderr(PyObject *self)
+{
+    PyObject *now = PyDict_GetItemWithError(sys_names, name_sys_stderr);
+
+    return now == usual_stderr ? 0 : PyObject_SetAttr(self, name_stderr, now ? now : Py_None);
+}
+
+static int make(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
+{
+    return set_name(self, name, target) < 0 || PyObject_SetAttr(self, name_target, target) < 0
+                   || PyObject_SetAttr(self, name_args, args) < 0
+                   || set_new(self, name_kwargs, kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs)) < 0
+                   || set_daemonic(self, daemon) < 0 || PyObject_SetAttr(self, name_ident, Py_None) < 0 || set_stderr(self) < 0
+                   || PyObject_SetAttr(self, name_lwp, Py_None) < 0
+               ? -1
+               : 0;
+}
+
+/* (thread, target, name, args, kwargs, daemon) */
+static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "thread_make() takes 6 arguments");
+        return NULL;
+    }
+    if (make(args[0], args[1], args[2], args[3], args[4], args[5]) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, SCHEDULER, CONTEXT, EVERY };
+enum { PARAMETERS = PY_VERSION_HEX >= 0x030e0000 ? EVERY : CONTEXT }; /* context: from 3.14 on */
+static const char *const parameters[EVERY]
+    = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags", "scheduler", "context"};
+static PyObject *parameter_names[PARAMETERS]; /* interned, as the names in a program's calls are */
+
+static int find_parameter(PyObject *name)
+{
+    for (int i = 0; i < PARAMETERS; i++)
+        if (name == parameter_names[i])
+            return i;
+    for (int i = 0; i < PARAMETERS; i++)
+        if (PyUnicode_CompareWithASCIIString(name, parameters[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* Whether it is a parameter that has not been given yet; borrows the value. */
+static int give(PyObject *given[EVERY], PyObject *name, PyObject *value)
+{
+    int i = find_parameter(name);
+
+    if (i < 0 || given[i])
+        return 0;
+    given[i] = value;
+    return 1;
+}
+
+static int init(PyObject *self, PyObject *given[EVERY])
+{
+    if (given[GROUP] && given[GROUP] != Py_None) {
+        PyErr_SetString(PyExc_AssertionError, "group argument must be None for now");
+        return -1;
+    }
+    if (given[STACK_SIZE] || given[FLAGS] || given[SCHEDULER]) {
+        PyObject *none
+            = PyObject_CallFunctionObjArgs(check_options, self, given[STACK_SIZE] ? given[STACK_SIZE] : Py_None,
+                                           given[FLAGS] ? given[FLAGS] : Py_None, given[SCHEDULER] ? given[SCHEDULER] : Py_None, NULL);
+        if (!none)
+            return -1;
+        Py_DECREF(none);
+    }
+    if (given[CONTEXT] && given[CONTEXT] != Py_None && PyObject_SetAttr(self, name_context, given[CONTEXT]) < 0)
+        return -1;
+    PyObject *no_args = given[ARGS] ? Py_NewRef(given[ARGS]) : PyTuple_New(0);
+    int result = !no_args ? -1
+                          : make(self, given[TARGET] ? given[TARGET] : Py_None, given[NAME] ? given[NAME] : Py_None, no_args,
+                                 given[KWARGS] ? given[KWARGS] : Py_None, given[DAEMON] ? given[DAEMON] : Py_None);
+    Py_XDECREF(no_args);
+    return result;
+}
+
+/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None, scheduler=None,
+ * context=None) */
+static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *given[EVERY] = {NULL}, *key, *value;
+    Py_ssize_t count = PyTuple_GET_SIZE(args), at = 0;
+    int right = count <= DAEMON;
+
+    for (Py_ssize_t i = 0; i < count && right; i++)
+        given[i] = PyTuple_GET_ITEM(args, i);
+    while (right && kwargs && PyDict_Next(kwargs, &at, &key, &value))
+        right = give(given, key, value);
+    if (right)
+        return init(self, given);
+    Py_XDECREF(PyObject_Call(signature, args, kwargs)); /* a function with that signature says best what is wrong */
+    return -1;
+}
+
+/* Thread(...) itself, without a tuple and a dict of the arguments; not for classes derived from it, which don't inherit this
+ * (type.__call__ looks at tp_vectorcall, PyType_Ready copies none).  Whoever has replaced Thread's methods gets what he put there. */
+static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t flagged_count, PyObject *names_)
+{
+    PyTypeObject *type = (PyTypeObject *)op;
+    PyObject *given[EVERY] = {NULL};
+    Py_ssize_t count = PyVectorcall_NARGS(flagged_count), named = names_ ? PyTuple_GET_SIZE(names_) : 0;
+    int right = type->tp_init == base_init && type->tp_new == PyBaseObject_Type.tp_new && count <= DAEMON;
+
+    for (Py_ssize_t i = 0; i < count && right; i++)
+        given[i] = args[i];
+    for (Py_ssize_t i = 0; i < named && right; i++)
+        right = give(given, PyTuple_GET_ITEM(names_, i), args[count + i]);
+    if (!right) {
+        PyObject *tuple = PyTuple_New(count), *dict = PyDict_New(), *result = NULL;
+        int made = tuple && dict;
+        for (Py_ssize_t i = 0; i < count && made; i++)
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+        for (Py_ssize_t i = 0; i < named && made; i++)
+            made = PyDict_SetItem(dict, PyTuple_GET_ITEM(names_, i), args[count + i]) == 0;
+        if (made)
+            result = PyType_Type.tp_call(op, tuple, dict);
+        Py_XDECREF(tuple);
+        Py_XDECREF(dict);
+        return result;
+    }
+    PyObject *nothing = PyTuple_New(0), *self = nothing ? type->tp_new(type, nothing, NULL) : NULL;
+    Py_XDECREF(nothing);
+    if (self && init(self, given) < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
+#if PY_VERSION_HEX >= 0x030e0000
+#define CONTEXT ", context=None"
+#else
+#define CONTEXT ""
+#endif
+PyDoc_STRVAR(base_doc, /* what inspect and help() say of Thread, whose __init__ this is */
+"ThreadBase(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None,\n"
+"           stack_size=None, flags=None, scheduler=None" CONTEXT ")\n--\n\n"
+"What of a Thread is made in C.");
+
+static PyType_Slot base_slots[] = {{Py_tp_doc, (void *)base_doc}, {Py_tp_init, base_init}, {0, NULL}};
+
+static PyType_Spec base_spec = {
+    .name = "runtime.native.ThreadBase",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = base_slots,
+};
+
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
+
+/* A new reference to what is at `_lwp`, and whether that is an LWP. */
+static PyObject *lwp_of(PyObject *thread, int *is_lwp)
+{
+    PyObject *lwp = PyObject_GetAttr(thread, name_lwp);
+
+    *is_lwp = lwp && PyObject_TypeCheck(lwp, lwp_type);
+    return lwp;
+}
+
+struct options {
+    size_t stack_size;
+    unsigned long flags;
+    int waited;
+    struct scheduler *scheduler; /* NULL: it gets an LWP */
+};
+
+/* How it is to be made: 0, or -1 with an exception. */
+static int read_options(PyObject *thread, struct options *o)
+{
+    PyObject *size = PyObject_GetAttr(thread, name_stack_size);
+    PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
+    PyObject *scheduler = some ? PyObject_GetAttr(thread, name_scheduler) : NULL;
+    PyObject *daemon = scheduler ? daemon_of(thread) : NULL;
+    int is_daemon = daemon ? PyObject_IsTrue(daemon) : -1;
+
+    if (is_daemon >= 0) {
+        o->waited = !is_daemon;
+        o->stack_size = size == Py_None ? default_stack_size() : PyLong_AsSize_t(size);
+        o->flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
+        o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* who made it keeps it alive */
+    }
+    Py_XDECREF(size);
+    Py_XDECREF(some);
+    Py_XDECREF(scheduler);
+    Py_XDECREF(daemon);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* From 3.14 on a thread may get a copy of its creator's context; without, it begins with an empty one, as a PyThreadState does. */
+static int inherit_context(PyObject *thread)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    static int inherited = -1; /* sys.flags.thread_inherit_context */
+
+    if (inherited < 0 && PyConfig_GetInt("thread_inherit_context", &inherited) < 0)
+        return -1;
+    if (inherited) {
+        PyObject *given = PyObject_GetAttr(thread, name_context);
+        Py_XDECREF(given);
+        return !given ? -1 : given != Py_None ? 0 : set_new(thread, name_context, PyContext_CopyCurrent());
+    }
+#endif
+    (void)thread;
+    return 0;
+}
+
+/* threading._dangling.add(thread), without running Python.  threading looks there in a forked child for threads whose locks it
+ * has to mend. */
+static int add_to_dangling(PyObject *thread)
+{
+    PyObject *now = PyDict_GetItemWithError(threading_names, name_dangling);
+
+    if (now != dangling) /* replaced by somebody */
+        return 0;
+    PyObject *reference = PyWeakref_NewRef(thread, dangling_remove);
+    int result = reference ? PySet_Add(dangling_refs, reference) : -1;
+    Py_XDECREF(reference);
+    return result;
+}
+
+static int start(PyObject *thread, PyTypeObject *type, int wait)
+{
+    struct options o = {0};
+
+    if (read_options(thread, &o) < 0 || inherit_context(thread) < 0 || add_to_dangling(thread) < 0)
+        return -1;
+    LwpObject *lwp = lwp_make(type, o.stack_size);
+    if (!lwp)
+        return -1;
+    lwp->lwp->waited = o.waited;
+    PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
+    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
+                         || PyDict_SetItem(active, ident, thread) < 0
+                         || (o.scheduler ? lwp_begin_green(lwp, thread, NULL, NULL, o.scheduler)
+                                         : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait))
+                                < 0
+                     ? -1
+                     : 0;
+    if (result < 0) { /* nothing is left of it */
+        PyObject *type_, *value, *traceback;
+        PyErr_Fetch(&type_, &value, &traceback);
+        if (ident && PyDict_GetItem(active, ident) == thread)
+            PyDict_DelItem(active, ident);
+        PyObject_SetAttr(thread, name_ident, Py_None);
+        PyObject_SetAttr(thread, name_lwp, Py_None);
+        PyErr_Restore(type_, value, traceback);
+    }
+    Py_XDECREF(ident);
+    Py_DECREF(lwp);
+    return result;
+}
+
+/* (thread, class of its LWP, wait): True, or None for a thread that is not ours. */
+static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    int is_lwp;
+
+    (void)module;
+    if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type)) {
+        PyErr_SetString(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
+        return NULL;
+    }
+    PyObject *lwp = lwp_of(args[0], &is_lwp);
+    if (!lwp)
+        return NULL;
+    int ours = lwp == Py_None;
+    Py_DECREF(lwp);
+    if (is_lwp) {
+        PyErr_SetString(PyExc_RuntimeError, "threads can only be started once");
+        return NULL;
+    }
+    if (!ours)
+        Py_RETURN_NONE;
+    return start(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+/* threading.get_ident(): what somebody has put there is called, since that is how pebble hears of a thread's end. */
+static PyObject *own_ident(void)
+{
+    PyObject *get_ident = PyDict_GetItemWithError(threading_names, name_get_ident);
+
+    return !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
+                                                           : PyObject_CallNoArgs(get_ident);
+}
+
+static void leave_active(PyObject *thread)
+{
+    PyObject *ident = own_ident(), *key, *value;
+    Py_ssize_t at = 0;
+
+    if (!ident) /* no memory for a number, or what was called has raised: there it is one */
+        PyErr_WriteUnraisable(thread);
+    while (!ident && PyDict_Next(active, &at, &key, &value))
+        if (value == thread)
+            ident = Py_NewRef(key);
+    if (!ident || PyDict_DelItem(active, ident) < 0)
+        PyErr_Clear(); /* a program that has emptied it knows why */
+    Py_XDECREF(ident);
+}
+
+/* bootstrap.py's functions, or what a derived class has in their place. */
+PyObject *thread_run(PyObject *thread)
+{
+    current = thread;
+    return PyObject_CallMethodNoArgs(thread, name_bootstrap);
+}
+
+void thread_leave(PyObject *thread)
+{
+    current = NULL;
+    leave_active(thread);
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
+
+/* (thread, timeout): True when it has ended, False when the time was up, None for a thread that is not ours. */
+static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    int is_lwp;
+
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "thread_join(thread, timeout)");
+        return NULL;
+    }
+    PyObject *lwp = lwp_of(args[0], &is_lwp), *result = NULL;
+    if (!lwp)
+        return NULL;
+    if (!is_lwp)
+        result = Py_NewRef(Py_None);
+    else if (((LwpObject *)lwp)->lwp->ident == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
+        PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
+    else
+        result = lwp_wait((LwpObject *)lwp, args[1]);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static PyObject *thread_is_alive(PyObject *module, PyObject *thread)
+{
+    int is_lwp;
+    PyObject *lwp = lwp_of(thread, &is_lwp), *result;
+
+    (void)module;
+    if (!lwp)
+        return NULL;
+    result = is_lwp ? PyBool_FromLong(lwp_alive(((LwpObject *)lwp)->lwp)) : Py_NewRef(Py_None);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static PyObject *thread_current(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return current_thread();
+}
+
+/* An LWP, of the class given, that the end of the program has to wait for, or None. */
+static PyObject *thread_waited(PyObject *module, PyObject *type)
+{
+    (void)module;
+    struct lwp *lwp = lwp_next_waited();
+    return lwp ? (PyObject *)lwp_object((PyTypeObject *)type, lwp) : Py_NewRef(Py_None);
+}
+
+static int find_dangling(PyObject *names_)
+{
+    PyObject *set = PyDict_GetItemWithError(names_, name_dangling);
+    PyObject *refs = set ? PyObject_GetAttrString(set, "data") : NULL, *remove = refs ? PyObject_GetAttrString(set, "_remove") : NULL;
+
+    if (!remove || !PySet_Check(refs)) {
+        Py_XDECREF(refs);
+        Py_XDECREF(remove);
+        PyErr_SetString(PyExc_ImportError, "threading has no WeakSet _dangling, or it holds no set of weak references");
+        return -1;
+    }
+    Py_XSETREF(dangling, Py_NewRef(set));
+    Py_XSETREF(dangling_refs, refs);
+    Py_XSETREF(dangling_remove, remove);
+    return 0;
+}
+
+/* (vars(threading), vars(sys), Thread, Thread._stderr, function that checks the options, function that complains about arguments) */
+static PyObject *thread_setup(PyObject *module, PyObject *args)
+{
+    PyObject *dict, *sys_dict, *type, *usual, *options, *complain;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O!O!OOO:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual,
+                          &options, &complain))
+        return NULL;
+    PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
+    if (!running || !PyDict_Check(running) || !stock) {
+        PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
+        return NULL;
+    }
+    PyObject *daemon = PyObject_GetAttr(type, name_daemon);
+    if (!daemon || find_dangling(dict) < 0) {
+        Py_XDECREF(daemon);
+        return NULL;
+    }
+    Py_XSETREF(usual_daemon, daemon);
+    Py_XSETREF(threading_names, Py_NewRef(dict));
+    Py_XSETREF(sys_names, Py_NewRef(sys_dict));
+    Py_XSETREF(usual_stderr, Py_NewRef(usual));
+    Py_XSETREF(active, Py_NewRef(running));
+    Py_XSETREF(stock_current_thread, Py_NewRef(stock));
+    Py_XSETREF(check_options, Py_NewRef(options));
+    Py_XSETREF(signature, Py_NewRef(complain));
+    ((PyTypeObject *)type)->tp_vectorcall = thread_vectorcall;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"thread_setup", thread_setup, METH_VARARGS, NULL},
+    {"thread_make", (PyCFunction)(void (*)(void))thread_make, METH_FASTCALL, NULL},
+    {"thread_start", (PyCFunction)(void (*)(void))thread_start, METH_FASTCALL, NULL},
+    {"thread_join", (PyCFunction)(void (*)(void))thread_join, METH_FASTCALL, NULL},
+    {"thread_is_alive", thread_is_alive, METH_O, NULL},
+    {"thread_waited", thread_waited, METH_O, NULL},
+    {"current_thread", thread_current, METH_NOARGS,
+     "current_thread($module, /)\n--\n\nThe calling thread's Thread; threading.current_thread."},
+    {0},
+};
+
+int python_add_thread(PyObject *module)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return -1;
+    for (int i = 0; i < PARAMETERS; i++)
+        if (!(parameter_names[i] = PyUnicode_InternFromString(parameters[i])))
+            return -1;
+    PyObject *base = PyType_FromModuleAndSpec(module, &base_spec, NULL);
+    int failed = !base || PyModule_AddType(module, (PyTypeObject *)base) < 0 || PyModule_AddFunctions(module, functions) < 0;
+    Py_XDECREF(base);
+    return failed ? -1 : 0;
+}
