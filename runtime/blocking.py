@@ -136,7 +136,7 @@ def _on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return value
 
 
-# ---- what ends a wait for a descriptor ----------------------------------------------------------------------------
+# ---- what ends a wait for a descriptor -------------------------------------------------------------------------------
 
 
 class _Wait:
@@ -212,7 +212,7 @@ METHODS += [
 ]
 
 
-# ---- files and processes -------------------------------------------------------------------------------------
+# ---- files and processes ---------------------------------------------------------------------------------------------
 
 
 @_stands_in_for(os.read)
@@ -324,7 +324,7 @@ for _lock in (fcntl.flock, fcntl.lockf):
     _stands_in_for(_lock)(partial(_lock_file, _lock))
 
 
-# ---- signals ---------------------------------------------------------------------------------------------------
+# ---- signals ---------------------------------------------------------------------------------------------------------
 
 
 _stock_sigtimedwait = signal.sigtimedwait
@@ -347,7 +347,7 @@ def _sigwait(signals: Any) -> signal.Signals:
     return signal.Signals(_sigwaitinfo(signals).si_signo)
 
 
-# ---- sockets ---------------------------------------------------------------------------------------------------
+# ---- sockets ---------------------------------------------------------------------------------------------------------
 
 
 #: Where the flags stand among the arguments.
@@ -524,7 +524,7 @@ for _stock in (socket.getnameinfo, socket.gethostbyname, socket.gethostbyname_ex
     _resolver(_stock)
 
 
-# ---- TLS ---------------------------------------------------------------------------------------------------------
+# ---- TLS -------------------------------------------------------------------------------------------------------------
 
 try:
     import ssl
@@ -553,7 +553,7 @@ else:
                 raise TimeoutError("The operation timed out")
 
 
-# ---- many at once --------------------------------------------------------------------------------------------------
+# ---- many at once ----------------------------------------------------------------------------------------------------
 
 
 def _wait_for_any(registered: dict[int, int], patience: _Patience) -> dict[int, int]:

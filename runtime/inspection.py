@@ -41,7 +41,7 @@ _WORD = ffi.sizeof("void *")
 _UNALLOCATED = (1 << 8 * _WORD) - 1  # glibc's mark for "not there yet" (TLS_DTV_UNALLOCATED)
 
 
-# ---- the layout: the same in every thread ---------------------------------------------------------------------------
+# ---- the layout: the same in every thread ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def layout() -> Layout:
     )
 
 
-# ---- one thread -----------------------------------------------------------------------------------------------------
+# ---- one thread ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

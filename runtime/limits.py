@@ -85,7 +85,7 @@ def _bytes(text: str | None, name: str) -> int | None:
     return None if kibibytes is None else kibibytes * 1024
 
 
-# ---- what is in use ----------------------------------------------------------------------------------------
+# ---- what is in use --------------------------------------------------------------------------------------------------
 
 
 def _machine_tasks() -> int | None:
@@ -121,7 +121,7 @@ def _mappings() -> int | None:
         return None
 
 
-# ---- the limits --------------------------------------------------------------------------------------------
+# ---- the limits ------------------------------------------------------------------------------------------------------
 
 
 def _soft(which: int) -> int | None:
@@ -261,7 +261,7 @@ def allowed(found: list[Limit] | None = None) -> tuple[int, Limit] | None:
     return min(bound, key=lambda pair: pair[0], default=None)
 
 
-# ---- a start that failed -----------------------------------------------------------------------------------
+# ---- a start that failed ---------------------------------------------------------------------------------------------
 
 _OTHER_REASONS = {
     errno.EPERM: "a flag needs CAP_SYS_ADMIN, or a seccomp filter forbids clone(2)",

@@ -31,7 +31,7 @@ from runtime.native import ffi, lib
 HELPERS = Path(__file__).parent / "helpers"
 ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: the source tree or site-packages
 
-# ---- what a test has left ------------------------------------------------------------------------------
+# ---- what a test has left --------------------------------------------------------------------------------------------
 
 _SETTLE = 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
 _NOISE = 24 << 20  # bytes that Python, pytest and malloc may keep from one test
@@ -134,7 +134,7 @@ def nothing_left(request: pytest.FixtureRequest, native_helper: NativeHelper) ->
         time.sleep(0.01)
 
 
-# ---- programs in a process of their own ----------------------------------------------------------------
+# ---- programs in a process of their own ------------------------------------------------------------------------------
 
 PRELUDE = """
 from __future__ import annotations
@@ -264,7 +264,7 @@ def child(tmp_path: Path) -> Child:
     return run
 
 
-# ---- C helpers -----------------------------------------------------------------------------------------
+# ---- C helpers -------------------------------------------------------------------------------------------------------
 
 
 class TlsModule(ctypes.Structure):
@@ -346,7 +346,7 @@ def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
     return NativeHelper(tmp_path_factory.mktemp("helpers"))
 
 
-# ---- an environment where the package is installed -------------------------------------------------------
+# ---- an environment where the package is installed -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

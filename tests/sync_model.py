@@ -82,7 +82,7 @@ def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int, a
     return event
 
 
-# ---- every order ----------------------------------------------------------------------------------------------------
+# ---- every order -----------------------------------------------------------------------------------------------------
 
 
 def _place(thread: Thread) -> Hashable:
@@ -174,7 +174,7 @@ def explore(
     return len(seen)
 
 
-# ---- lock -----------------------------------------------------------------------------------------------------------
+# ---- lock ------------------------------------------------------------------------------------------------------------
 
 
 def sync_lock_try(world: World) -> Thread:
@@ -299,7 +299,7 @@ def sync_lock_release(world: World) -> Thread:
         yield from sync_lock_release_any(world)
 
 
-# ---- queue, and sleep_in() of python/primitives/primitives.c -------------------------------------------------------------------------
+# ---- queue, and sleep_in() of python/primitives/primitives.c ---------------------------------------------------------
 # world.data["queue"]: the places in it, oldest first; "tickets": given out; "entitled": those below are; "away";
 # "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "owed" the places
 # name the lock.  A place's word is called after its thread.
@@ -437,7 +437,7 @@ def sleep_in(world: World, me: int, ticket: int, handler: str) -> Thread:
             return True, False
 
 
-# ---- condition: python/primitives/condition.c ----------------------------------------------------------------------------------
+# ---- condition: python/primitives/condition.c ------------------------------------------------------------------------
 
 
 def condition_wait(world: World, me: int, handler: str = "signal handler") -> Thread:
@@ -476,7 +476,7 @@ def condition_notify(world: World) -> Thread:
     yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
-# ---- semaphore: python/primitives/event.c --------------------------------------------------------------------------------------
+# ---- semaphore: python/primitives/event.c ----------------------------------------------------------------------------
 
 
 def semaphore_try(world: World) -> Thread:

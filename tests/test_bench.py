@@ -29,7 +29,7 @@ def bench(*args: str, path: Path | None = None) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
 
 
-# ---- measuring -----------------------------------------------------------------------------------------
+# ---- measuring -------------------------------------------------------------------------------------------------------
 
 
 def test_each_operation_does_its_work_and_gives_its_figures(child: Child) -> None:
@@ -191,7 +191,7 @@ def test_ctrl_c_leaves_what_was_measured_so_far(tmp_path: Path) -> None:
     assert [result["operation"] for result in data["results"]] == ["lock-try"]
 
 
-# ---- names ---------------------------------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------------------------------
 
 
 def test_list() -> None:
@@ -222,7 +222,7 @@ def test_errors_are_one_line_before_anything_is_measured(args: list[str], says: 
     assert len(done.stderr.splitlines()) == 1
 
 
-# ---- wrong results -------------------------------------------------------------------------------------
+# ---- wrong results ---------------------------------------------------------------------------------------------------
 
 
 class Open:

@@ -202,7 +202,7 @@ def test_reader_that_leaves(tmp_path: Path) -> None:
     assert shown.returncode == 1
 
 
-# ---- completion by the shell ---------------------------------------------------------------------------------------
+# ---- completion by the shell -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_completion(words: list[str], offered: list[str]) -> None:
     assert shown.stdout.splitlines()[: len(offered)] == offered
 
 
-# ---- --json --------------------------------------------------------------------------------------------------------
+# ---- --json ----------------------------------------------------------------------------------------------------------
 
 WITH_JSON = [
     ["doctor"],
@@ -291,7 +291,7 @@ def test_a_file_for_json_on_a_full_disk() -> None:
     assert (shown.returncode, shown.stderr) == (2, "lwp: /dev/full: No space left on device\n")
 
 
-# ---- --plot --------------------------------------------------------------------------------------------------------
+# ---- --plot ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", ["x.nope", "x", "no/such/folder/x"])
@@ -304,7 +304,7 @@ def test_a_picture_of_no_known_kind_is_refused_before_anything_is_measured(comma
     )
 
 
-# ---- doctor ------------------------------------------------------------------------------------------------
+# ---- doctor ----------------------------------------------------------------------------------------------------------
 
 
 def test_doctor_as_data() -> None:

@@ -57,7 +57,7 @@ def test_arguments_may_be_any_iterable_and_mapping() -> None:
     assert seen == [((1, 2), {"three": 3})]
 
 
-# ---- flags ---------------------------------------------------------------------------------------------
+# ---- flags -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_flags_of_a_thread() -> None:
     assert spawn(int, flags=THREAD_FLAGS | Clone.CHILD_SETTID).join()
 
 
-# ---- LWP and Context -----------------------------------------------------------------------------------
+# ---- LWP and Context -------------------------------------------------------------------------------------------------
 
 
 def test_an_lwp_and_its_context(gate: Gate) -> None:
@@ -252,7 +252,7 @@ def test_stack_sizes(native_helper: NativeHelper) -> None:
     assert default.context.stack[1] - default.context.stack[0] >= scheduler.stack_size_or_default(None)
 
 
-# ---- join, detach --------------------------------------------------------------------------------------
+# ---- join, detach ----------------------------------------------------------------------------------------------------
 
 
 def test_join_with_a_timeout(gate: Gate) -> None:
@@ -351,7 +351,7 @@ def test_threads_end_their_contexts_are_used_again() -> None:
     assert len(idents) < 5
 
 
-# ---- what is shared ------------------------------------------------------------------------------------
+# ---- what is shared --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["spawn", "Thread"])
@@ -416,7 +416,7 @@ def test_vfork_returns_when_the_child_has_ended() -> None:
     assert thread.join()
 
 
-# ---- process-style -------------------------------------------------------------------------------------
+# ---- process-style ---------------------------------------------------------------------------------------------------
 
 
 def leave(code: object) -> None:
@@ -638,7 +638,7 @@ def test_processes_that_nobody_joined_are_joined_at_the_end(child: Child) -> Non
     assert child(leave_one).stdout == "main\nstill here\n"
 
 
-# ---- the end of a thread -------------------------------------------------------------------------------
+# ---- the end of a thread ---------------------------------------------------------------------------------------------
 
 
 def test_destructors_run_at_the_end(native_helper: NativeHelper) -> None:
@@ -788,7 +788,7 @@ def test_what_a_thread_set_in_libc_is_not_the_next_ones(child: Child) -> None:
     child(set_and_look)
 
 
-# ---- exceptions ----------------------------------------------------------------------------------------
+# ---- exceptions ------------------------------------------------------------------------------------------------------
 
 
 def test_exceptions_end_a_thread_as_with_threading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -823,7 +823,7 @@ def test_what_a_program_says_of_exceptions(child: Child) -> None:
     assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
-# ---- fork ----------------------------------------------------------------------------------------------
+# ---- fork ------------------------------------------------------------------------------------------------------------
 
 
 def test_fork_in_a_thread(child: Child) -> None:
@@ -976,7 +976,7 @@ def test_forks_while_a_thread_reads_the_statistics(child: Child) -> None:
     child(fork_often)
 
 
-# ---- many ----------------------------------------------------------------------------------------------
+# ---- many ------------------------------------------------------------------------------------------------------------
 
 
 def test_memory_stays_over_thousands_of_threads(child: Child) -> None:
@@ -1048,7 +1048,7 @@ def test_thousands_alive_at_once(child: Child) -> None:
         assert maps < 5000, "guards are no mappings of their own, and contexts lie side by side"
 
 
-# ---- install -------------------------------------------------------------------------------------------
+# ---- install ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="threading has no such lock")
@@ -1155,7 +1155,7 @@ def test_install_and_uninstall(child: Child) -> None:
     child(install)
 
 
-# ---- what is told of the living ------------------------------------------------------------------------
+# ---- what is told of the living --------------------------------------------------------------------------------------
 
 
 def test_statistics_and_steps() -> None:

@@ -33,7 +33,7 @@ def facts_of(*args: str) -> Any:
     return json.loads(text_of(*args, "--json"))
 
 
-# ---- all -----------------------------------------------------------------------------------------
+# ---- all -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("args", [(), ("--help",)])
@@ -96,7 +96,7 @@ def test_threads_that_cannot_be_made_are_an_error_of_one_line(name: str) -> None
     assert done.stdout == ""
 
 
-# ---- files ---------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_files_the_childs_close_is_the_parents() -> None:
@@ -125,7 +125,7 @@ def test_files_private_the_parent_can_write() -> None:
     assert "EBADF" not in text_of("files", "--private")
 
 
-# ---- vm ------------------------------------------------------------------------------------------
+# ---- vm --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_vm(args: tuple[str, ...], parent_sees: str) -> None:
     assert last_row.rstrip().endswith(parent_sees)
 
 
-# ---- tasks ---------------------------------------------------------------------------------------
+# ---- tasks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 5, 40])
@@ -172,7 +172,7 @@ def test_tasks_shows_each_tid_and_its_neighbours_word() -> None:
         assert row.rstrip().endswith(f"hello from {(number - 1) % 3}")
 
 
-# ---- cow -----------------------------------------------------------------------------------------
+# ---- cow -------------------------------------------------------------------------------------------------------------
 
 
 def test_models_idents_and_tids() -> None:
@@ -245,7 +245,7 @@ def test_cow_plot_that_cannot_be_written(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-# ---- createthread --------------------------------------------------------------------------------
+# ---- createthread ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +324,7 @@ def test_createthread_tcb(life: Any) -> None:
         assert fields["stack_guard"]["equals_creators"]
 
 
-# ---- tls -----------------------------------------------------------------------------------------
+# ---- tls -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 4, 20])

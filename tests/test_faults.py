@@ -36,7 +36,7 @@ NATIVE = Path(__file__).parent / "native"
 NEW_THREAD_STATE = "PyThreadState_New" if sys.version_info >= (3, 12) else "_PyThreadState_Prealloc"
 INJECTION = Path(__file__).parent / "fault_injection.py"
 
-# ---- injected -------------------------------------------------------------------------------------------------------
+# ---- injected --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ assert os.listdir("/proc/self/task") == tasks
     print(f"faults injected: {count}")
 
 
-# ---- killed ---------------------------------------------------------------------------------------------------------
+# ---- killed ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_faulthandler_tells_which_thread_was_shot(child: Child) -> None:
     assert "in wait_for_ever" in current[1]
 
 
-# ---- the stack's end ------------------------------------------------------------------------------------------------
+# ---- the stack's end -------------------------------------------------------------------------------------------------
 
 
 def overflow(helper: str, earlier: int) -> None:
@@ -454,7 +454,7 @@ def test_a_stack_overflow_ends_at_the_guard(child: Child, native_helper: NativeH
     child(overflow_beside_others, native_helper.path)
 
 
-# ---- forbidden ------------------------------------------------------------------------------------------------------
+# ---- forbidden -------------------------------------------------------------------------------------------------------
 
 
 def forbidden(number: int) -> None:
@@ -497,7 +497,7 @@ def test_a_filter_forbids_threads(number: int, child: Child) -> None:
     assert "seccomp filter" in said or number == errno.EAGAIN
 
 
-# ---- the clock is set -----------------------------------------------------------------------------------------------
+# ---- the clock is set ------------------------------------------------------------------------------------------------
 
 
 def deadlines() -> None:

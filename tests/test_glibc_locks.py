@@ -20,7 +20,7 @@ from runtime.scheduler import spawn
 libc = ctypes.CDLL(None)
 
 
-# ---- a walk of the libraries whose callback is Python ---------------------------------------------------------------
+# ---- a walk of the libraries whose callback is Python ----------------------------------------------------------------
 
 
 def walks_and_starts() -> None:
@@ -75,7 +75,7 @@ def test_threads_start_while_python_walks_the_libraries(program: Callable[[], No
     child(program)
 
 
-# ---- the locks, held by a thread that wants the GIL -----------------------------------------------------------------
+# ---- the locks, held by a thread that wants the GIL ------------------------------------------------------------------
 
 
 def others_run_meanwhile(lock: str, what: str) -> None:

@@ -36,7 +36,7 @@ def on_one() -> Scheduler:
     return Scheduler()
 
 
-# ---- a green thread is a thread ------------------------------------------------------------------------------
+# ---- a green thread is a thread --------------------------------------------------------------------------------------
 
 
 def test_many_threads_one_lwp(on_one: Scheduler) -> None:
@@ -127,7 +127,7 @@ def test_another_lwp_takes_over(child: Child) -> None:
     child(take_over)
 
 
-# ---- the time slice ------------------------------------------------------------------------------------------
+# ---- the time slice --------------------------------------------------------------------------------------------------
 
 
 def compute_until_told(time_slice: float | None) -> None:
@@ -511,7 +511,7 @@ def test_switching_is_no_system_call(on_one: Scheduler) -> None:
     assert sleeps() - before < 100
 
 
-# ---- sleeping and waking -------------------------------------------------------------------------------------
+# ---- sleeping and waking ---------------------------------------------------------------------------------------------
 
 Start = Callable[..., Thread]
 
@@ -707,7 +707,7 @@ def test_a_stream_between_green_threads_and_lwps(green: Scheduler) -> None:
     assert sorted(taken) == list(range(600))
 
 
-# ---- when nobody can go on -----------------------------------------------------------------------------------
+# ---- when nobody can go on -------------------------------------------------------------------------------------------
 
 
 def test_deadlock_says_who_waits_for_what(child: Child) -> None:
@@ -820,7 +820,7 @@ def test_a_stack_overflow_is_told(lwps: int, child: Child, native_helper: Native
     assert "in deep" in said
 
 
-# ---- signals -------------------------------------------------------------------------------------------------
+# ---- signals ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("busy", [True, False], ids=["while others run", "while all sleep"])
@@ -897,7 +897,7 @@ def test_credentials_change_under_green_threads(child: Child) -> None:
     child(change)
 
 
-# ---- fork, and the end -----------------------------------------------------------------------------------------
+# ---- fork, and the end -----------------------------------------------------------------------------------------------
 
 
 def test_fork_in_a_green_thread(child: Child) -> None:

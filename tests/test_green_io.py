@@ -26,7 +26,7 @@ from runtime.scheduler import Scheduler, sleep, wait_fd, yield_
 pytestmark = pytest.mark.timeout(20)
 
 
-# ---- wait_fd -------------------------------------------------------------------------------------------------
+# ---- wait_fd ---------------------------------------------------------------------------------------------------------
 
 
 def test_wait_fd() -> None:
@@ -118,7 +118,7 @@ def test_a_descriptor_used_again() -> None:
     assert found == [select.POLLIN] * 3
 
 
-# ---- install(green=True) ---------------------------------------------------------------------------------------
+# ---- install(green=True) ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.loads
@@ -861,7 +861,7 @@ def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
     ]
 
 
-# ---- run --green -----------------------------------------------------------------------------------------------
+# ---- run --green -----------------------------------------------------------------------------------------------------
 
 
 def lwp(*args: str) -> subprocess.CompletedProcess[str]:

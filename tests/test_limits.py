@@ -97,7 +97,7 @@ def test_the_tightest_binds() -> None:
     assert limits.allowed([unlimited, unknown]) is None
 
 
-# ---- limits that are hit -----------------------------------------------------------------------------------
+# ---- limits that are hit ---------------------------------------------------------------------------------------------
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user that has no other process")
 UNUSED_UID = 52_731
@@ -212,7 +212,7 @@ def test_cgroups_are_found(cgroup: str, mounts: str, expected: list[str], monkey
     assert [directory for directory, _ in limits._pids_directories()] == expected
 
 
-# ---- explain -----------------------------------------------------------------------------------------------
+# ---- explain ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_nearest_is_told_when_none_is_hit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("plain") / "core", "-O2")
 
 
-# ---- sanitizers -----------------------------------------------------------------------------------------------------
+# ---- sanitizers ------------------------------------------------------------------------------------------------------
 
 # No leaks: blocks that only a context refers to would count as such, the sanitizer doesn't look into our mappings.
 OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0"}
@@ -86,7 +86,7 @@ def test_the_sanitizers_see_our_threads(program: str, says: str, sanitized: Path
     assert re.search(says, done.stderr)  # GCC's UBSan, from 16 on, is quicker than ASan to see the damage
 
 
-# ---- valgrind -------------------------------------------------------------------------------------------------------
+# ---- valgrind --------------------------------------------------------------------------------------------------------
 
 MEMCHECK = ("valgrind", "--quiet", "--error-exitcode=9", "--fair-sched=yes")
 #: It knows no other clone(2) than a thread's: "Unsupported clone() flags".
@@ -119,7 +119,7 @@ def test_without_tools(program: str, plain: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# ---- cppcheck -------------------------------------------------------------------------------------------------------
+# ---- cppcheck --------------------------------------------------------------------------------------------------------
 
 
 def test_cppcheck_finds_nothing() -> None:
@@ -138,7 +138,7 @@ def test_cppcheck_finds_nothing() -> None:
         assert done.stdout + done.stderr == ""
 
 
-# ---- the switch from one context to another -------------------------------------------------------------------------
+# ---- the switch from one context to another --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

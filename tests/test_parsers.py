@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)  # 300 examples each, on a machine that ma
 
 SLOW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-# ---- /proc ----------------------------------------------------------------------------------------------------------
+# ---- /proc -----------------------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
     """
@@ -59,7 +59,7 @@ def test_a_failed_start_is_explained_whatever_proc_says(files: dict[str, str], n
         assert isinstance(limits.explain(OSError(number, "as it was")), str)
 
 
-# ---- ELF ------------------------------------------------------------------------------------------------------------
+# ---- ELF -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ libc = ctypes.CDLL(None)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes user ids")
 
 
-# ---- 1: libc's single-threaded short cuts --------------------------------------------------------------
+# ---- 1: libc's single-threaded short cuts ----------------------------------------------------------------------------
 
 
 def hammer_malloc(helper: str) -> None:
@@ -51,7 +51,7 @@ def test_01_malloc_takes_its_locks_though_no_pthread_was_made(child: Child, nati
     child(hammer_malloc, native_helper.path, env={"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"})
 
 
-# ---- 2: glibc's list of threads ------------------------------------------------------------------------
+# ---- 2: glibc's list of threads --------------------------------------------------------------------------------------
 
 
 def seteuid_reaches(_: str) -> None:
@@ -124,7 +124,7 @@ def test_02_glibc_knows_our_threads(program: object, child: Child, native_helper
     child(program, native_helper.initial_exec)
 
 
-# ---- 3: the right one of its lists ---------------------------------------------------------------------
+# ---- 3: the right one of its lists -----------------------------------------------------------------------------------
 
 
 def stack_after_forks(helper: str) -> None:
@@ -149,7 +149,7 @@ def test_03_a_forked_child_leaves_our_stacks_alone(child: Child, native_helper: 
     child(stack_after_forks, native_helper.path)
 
 
-# ---- 4: pthread_exit -----------------------------------------------------------------------------------
+# ---- 4: pthread_exit -------------------------------------------------------------------------------------------------
 
 
 def exit_by_pthread_exit() -> None:
@@ -198,7 +198,7 @@ def test_04_pthread_exit_ends_the_thread(child: Child) -> None:
         assert (ended.stdout, ended.stderr) == ("main is done\n", "")
 
 
-# ---- 5, 6: the word that the kernel clears -------------------------------------------------------------
+# ---- 5, 6: the word that the kernel clears ---------------------------------------------------------------------------
 
 
 def join_asleep() -> None:
@@ -245,7 +245,7 @@ def test_06_memory_is_not_used_again_before_the_word_is_cleared(child: Child, na
         pytest.skip("ptrace is not allowed here")
 
 
-# ---- 7: setuid waits for every thread on the list ------------------------------------------------------
+# ---- 7: setuid waits for every thread on the list --------------------------------------------------------------------
 
 
 def set_ids_in_a_storm() -> None:
@@ -282,7 +282,7 @@ def test_07_setuid_does_not_hang_on_threads_that_start_and_end(child: Child) -> 
     child(set_ids_in_a_storm)
 
 
-# ---- 8: the pointer guard ------------------------------------------------------------------------------
+# ---- 8: the pointer guard --------------------------------------------------------------------------------------------
 
 
 def convert_elsewhere() -> None:
@@ -320,7 +320,7 @@ def test_08_guards_are_the_same_in_all_threads(child: Child, native_helper: Nati
         pytest.skip("this system has no gconv modules")
 
 
-# ---- 9: rseq -------------------------------------------------------------------------------------------
+# ---- 9: rseq ---------------------------------------------------------------------------------------------------------
 
 
 def test_09_sched_getcpu_tells_the_cpu() -> None:
@@ -339,7 +339,7 @@ def test_09_sched_getcpu_tells_the_cpu() -> None:
     assert found == [(cpu, cpu) for cpu in cpus] * 2
 
 
-# ---- 10, 11: the DTV -----------------------------------------------------------------------------------
+# ---- 10, 11: the DTV -------------------------------------------------------------------------------------------------
 
 
 def many_tls_libraries(paths: list[str]) -> None:
@@ -411,7 +411,7 @@ def test_11_tls_of_a_library_in_another_namespace(child: Child, native_helper: N
     child(other_namespace, native_helper.dynamic)
 
 
-# ---- 12: the tid in struct pthread ---------------------------------------------------------------------
+# ---- 12: the tid in struct pthread -----------------------------------------------------------------------------------
 
 
 def test_12_locks_know_their_owner(native_helper: NativeHelper) -> None:
@@ -441,7 +441,7 @@ def test_12_locks_know_their_owner(native_helper: NativeHelper) -> None:
     assert results == [0, 0, 16], "EBUSY for the second thread"
 
 
-# ---- 13: ctype tables, the resolver's state ------------------------------------------------------------
+# ---- 13: ctype tables, the resolver's state --------------------------------------------------------------------------
 
 
 def test_13_isalpha_and_the_resolver_work_in_each_thread(native_helper: NativeHelper) -> None:
@@ -465,7 +465,7 @@ def test_13_isalpha_and_the_resolver_work_in_each_thread(native_helper: NativeHe
     assert tables == [tables[0]] * 5
 
 
-# ---- 14: the stack that glibc believes in --------------------------------------------------------------
+# ---- 14: the stack that glibc believes in ----------------------------------------------------------------------------
 
 
 def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: NativeHelper) -> None:
@@ -482,7 +482,7 @@ def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: Native
         assert high - context.tls_block[1] < 8192
 
 
-# ---- 15: libc's per-thread memory ----------------------------------------------------------------------
+# ---- 15: libc's per-thread memory ------------------------------------------------------------------------------------
 
 
 def many_with_malloc(helper: str) -> None:
@@ -507,7 +507,7 @@ def test_15_threads_that_malloc_leave_memory_where_it_was(child: Child, native_h
     child(many_with_malloc, native_helper.path)
 
 
-# ---- 16: the last thread -------------------------------------------------------------------------------
+# ---- 16: the last thread ---------------------------------------------------------------------------------------------
 
 
 def main_leaves() -> None:
@@ -526,7 +526,7 @@ def test_16_the_process_lives_until_our_thread_has_ended(child: Child) -> None:
     assert child(main_leaves).stdout == "main is gone\n"
 
 
-# ---- 17: signals while a thread is half made, a TCB of its own -----------------------------------------
+# ---- 17: signals while a thread is half made, a TCB of its own -------------------------------------------------------
 
 
 def start_in_a_storm(helper: str, number: int) -> None:
@@ -583,7 +583,7 @@ def test_17_signals_do_not_hurt_a_half_made_thread(child: Child, native_helper: 
     assert len({address for pair in places for address in pair}) == 4
 
 
-# ---- 18: the first frame -------------------------------------------------------------------------------
+# ---- 18: the first frame ---------------------------------------------------------------------------------------------
 
 
 def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: NativeHelper) -> None:
@@ -610,7 +610,7 @@ def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: Nativ
         found.clear()
 
 
-# ---- 19: limits ----------------------------------------------------------------------------------------
+# ---- 19: limits ------------------------------------------------------------------------------------------------------
 
 
 def no_more_processes() -> None:
@@ -684,7 +684,7 @@ def test_19_a_refused_thread_leaves_nothing(child: Child) -> None:
     child(no_more_processes)
 
 
-# ---- 20: debuggers, not sanitizers ---------------------------------------------------------------------
+# ---- 20: debuggers, not sanitizers -----------------------------------------------------------------------------------
 
 
 def test_20_debuggers_see_our_threads() -> None:
@@ -722,7 +722,7 @@ def test_20_debuggers_see_our_threads() -> None:
     assert "previous frame" not in found.stdout
 
 
-# ---- 21: the Python side -------------------------------------------------------------------------------
+# ---- 21: the Python side ---------------------------------------------------------------------------------------------
 
 
 def test_21_python_knows_the_thread_by_one_identity() -> None:

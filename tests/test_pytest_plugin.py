@@ -110,7 +110,7 @@ def test_when_it_is_there_already(launcher: str, tmp_path: Path, installed: Envi
     assert counted(found.stdout) == [(5, 3, 0)]
 
 
-# ---- among other plugins -----------------------------------------------------------------------------------------
+# ---- among other plugins ---------------------------------------------------------------------------------------------
 
 
 def test_exceptions_of_threads(tmp_path: Path, installed: Environment) -> None:

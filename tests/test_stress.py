@@ -110,7 +110,7 @@ def test_only_the_finalizer_that_fails_in_threading_itself_is_no_failure(child: 
     assert "fail" in child(program, "ours").stderr, "it is told of, though so late it can't be in order"
 
 
-# ---- limits of the machine ------------------------------------------------------------------------------------------
+# ---- limits of the machine -------------------------------------------------------------------------------------------
 
 
 def limited(which: int, number: int, *arguments: str, user: tuple[str, ...] = ()) -> str:

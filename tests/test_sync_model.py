@@ -8,7 +8,7 @@ import pytest
 import sync_model
 from sync_model import ASK, ASLEEP, CONTENDED, DOZING, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
 
-# ---- lock -----------------------------------------------------------------------------------------------------------
+# ---- lock ------------------------------------------------------------------------------------------------------------
 
 
 def lock_user(world: World, me: int, rounds: int) -> Thread:
@@ -54,7 +54,7 @@ def test_lock(rounds: tuple[int, ...], events: dict[int, tuple[str, ...]]) -> No
     print(f"states: {explore(locks(*rounds), two_inside, not_free, events)}")
 
 
-# ---- queue ----------------------------------------------------------------------------------------------------------
+# ---- queue -----------------------------------------------------------------------------------------------------------
 
 
 def semaphore_user(world: World, me: int) -> Thread:
@@ -110,7 +110,7 @@ def test_semaphore(takers: int, gives: tuple[int, ...], events: dict[int, tuple[
     print(f"states: {explore(semaphores(takers, *gives), nothing, counted(sum(gives)), events)}")
 
 
-# ---- condition ------------------------------------------------------------------------------------------------------
+# ---- condition -------------------------------------------------------------------------------------------------------
 
 
 def notifier(world: World, notifies: int) -> Thread:
@@ -248,7 +248,7 @@ def test_condition_when_the_interpreter_ends_a_sleeper() -> None:
     print(f"states: {explore(conditions_at_the_end, two_inside, all_notified(1), events)}")
 
 
-# ---- sleepers that doze: their wake-up may be deferred by a waker that never pays it -------------------------------
+# ---- sleepers that doze: their wake-up may be deferred by a waker that never pays it ---------------------------------
 
 
 def dozing(
@@ -292,7 +292,7 @@ def test_condition_with_dozers(
     print(f"states: {explore(make, two_inside, all_notified(*notified), events)}")
 
 
-# ---- a fork ---------------------------------------------------------------------------------------------------------
+# ---- a fork ----------------------------------------------------------------------------------------------------------
 
 
 def lock_user_who_forks(world: World, me: int) -> Thread:
@@ -440,7 +440,7 @@ def test_condition_when_somebody_forks(
     print(f"states: {explore(make, two_inside, all_notified(0, 1), events)}")
 
 
-# ---- what the explorer finds ----------------------------------------------------------------------------------------
+# ---- what the explorer finds -----------------------------------------------------------------------------------------
 
 
 def wait_without_telling(world: World, me: int) -> Thread:

@@ -23,7 +23,7 @@ import runtime
 from runtime import sync
 from runtime.scheduler import spawn
 
-# ---- mutual exclusion, with signals, timeouts and forks -----------------------------------------------
+# ---- mutual exclusion, with signals, timeouts and forks --------------------------------------------------------------
 
 
 def exclusion(kind: str, rounds: int) -> None:
@@ -130,7 +130,7 @@ def test_mutual_exclusion_with_signals_timeouts_and_forks(child: Child, kind: st
     child(exclusion, kind, 3000)
 
 
-# ---- no wake-up is lost -------------------------------------------------------------------------------
+# ---- no wake-up is lost ----------------------------------------------------------------------------------------------
 
 
 def event_rounds(rounds: int) -> None:
@@ -316,7 +316,7 @@ def test_barrier_timeouts(child: Child) -> None:
     child(barrier_timeouts, 2000)
 
 
-# ---- nobody starves -----------------------------------------------------------------------------------
+# ---- nobody starves --------------------------------------------------------------------------------------------------
 
 
 def each_gets_a_share(kind: str, total: int) -> None:
@@ -385,7 +385,7 @@ def test_a_late_comer_gets_the_lock(child: Child, interval: float) -> None:
     child(late_comer, interval, 1000)
 
 
-# ---- the herd -----------------------------------------------------------------------------------------
+# ---- the herd --------------------------------------------------------------------------------------------------------
 
 
 def herd(kind: str, many: int) -> None:
@@ -437,7 +437,7 @@ def test_ten_thousand_sleepers_are_woken_as_a_chain(child: Child, kind: str) -> 
     child(herd, kind, 10_000)
 
 
-# ---- what it costs when nobody is in the way ----------------------------------------------------------
+# ---- what it costs when nobody is in the way -------------------------------------------------------------------------
 
 
 def uncontended(count: str) -> None:
@@ -520,7 +520,7 @@ def test_without_contention_there_is_no_system_call_and_the_gil_is_kept(child: C
     assert said == "quiet"
 
 
-# ---- signal handlers, and forks in them ---------------------------------------------------------------
+# ---- signal handlers, and forks in them ------------------------------------------------------------------------------
 
 
 def handler_waits_for_the_others(kind: str) -> None:

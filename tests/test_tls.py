@@ -103,7 +103,7 @@ def bytes_at(address: int, size: int) -> bytes:
     return ctypes.string_at(address, size)
 
 
-# ---- the layout ------------------------------------------------------------------------------------------
+# ---- the layout ------------------------------------------------------------------------------------------------------
 
 
 def test_layout_is_what_the_dynamic_linker_tells(native_helper: NativeHelper) -> None:
@@ -152,7 +152,7 @@ def test_a_library_with_static_tls_takes_of_the_surplus(native_helper: NativeHel
     assert module.generation > max(one.generation for one in before.modules)
 
 
-# ---- one thread ------------------------------------------------------------------------------------------
+# ---- one thread ------------------------------------------------------------------------------------------------------
 
 
 def test_a_thread_is_what_it_says_of_itself(anyone: Servant, native_helper: NativeHelper) -> None:
@@ -303,7 +303,7 @@ def test_an_lwp_is_taken_too() -> None:
         lwp.join()
 
 
-# ---- threads that can't be read --------------------------------------------------------------------------
+# ---- threads that can't be read --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [threading.Thread, runtime.Thread])
@@ -463,7 +463,7 @@ def test_a_forked_child_looks_at_itself(child: Child, kind: str) -> None:
     child(a_forked_child_looks, kind)
 
 
-# ---- variables -------------------------------------------------------------------------------------------
+# ---- variables -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.loads
@@ -533,7 +533,7 @@ def test_a_file_that_was_replaced_is_refused(native_helper: NativeHelper, tmp_pa
     assert "is not the file that was loaded" in found.problem
 
 
-# ---- the difference --------------------------------------------------------------------------------------
+# ---- the difference --------------------------------------------------------------------------------------------------
 
 
 def difference() -> tuple[Inspection, Inspection, Comparison]:
@@ -654,7 +654,7 @@ def test_what_cannot_be_compared_is_refused(native_helper: NativeHelper, tmp_pat
             tls.compare(before, tls.inspect(ours.thread))
 
 
-# ---- the command -----------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def lwp_tls(*args: str, columns: int = 80) -> subprocess.CompletedProcess[str]:

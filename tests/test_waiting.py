@@ -57,7 +57,7 @@ def running(target: Callable[..., object], *args: Any, name: str | None = None) 
     thread.join()
 
 
-# ---- what waits are told -------------------------------------------------------------------------------
+# ---- what waits are told ---------------------------------------------------------------------------------------------
 
 # For each kind: a primitive that makes a thread sleep, how it does, how it is let go.
 SLEEPS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -300,7 +300,7 @@ def test_the_child_of_a_fork_waits_for_nothing(child: Child) -> None:
     child(program)
 
 
-# ---- circles -------------------------------------------------------------------------------------------
+# ---- circles ---------------------------------------------------------------------------------------------------------
 
 
 def test_two_locks_taken_in_two_orders() -> None:
@@ -368,7 +368,7 @@ def test_a_lock_taken_twice_is_a_circle_of_one() -> None:
         lock.release()
 
 
-# ---- where the holder took it --------------------------------------------------------------------------
+# ---- where the holder took it ----------------------------------------------------------------------------------------
 
 
 def line_of(text: str) -> int:
@@ -458,7 +458,7 @@ def test_where_the_holder_took_a_lock(how: str) -> None:
     assert str(wait).endswith(shown)
 
 
-# ---- run --watchdog ------------------------------------------------------------------------------------
+# ---- run --watchdog --------------------------------------------------------------------------------------------------
 
 RUN = [sys.executable, "-m", "runtime", "run"]
 
@@ -796,7 +796,7 @@ def test_watchdog_of_no_time(seconds: str) -> None:
     assert f"'--watchdog': {seconds!r}" in done.stderr or f"'--watchdog': {seconds} is not" in done.stderr
 
 
-# ---- run --live ----------------------------------------------------------------------------------------
+# ---- run --live ------------------------------------------------------------------------------------------------------
 
 
 class Terminal:

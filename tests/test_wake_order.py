@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import runtime
     from runtime import sync
 
-# ---- the order ------------------------------------------------------------------------------------------------------
+# ---- the order -------------------------------------------------------------------------------------------------------
 
 ORDER = '''
 import concurrent.futures, queue, sys, threading
@@ -191,7 +191,7 @@ def test_what_is_stored_after_a_result_is_there_when_the_result_is(child: Child)
     assert child(context_of_a_task).stdout == "True 0\n"
 
 
-# ---- a waker that doesn't come back ---------------------------------------------------------------------------------
+# ---- a waker that doesn't come back ----------------------------------------------------------------------------------
 
 
 def wake_and(what: str, rounds: int) -> None:
@@ -287,7 +287,7 @@ def test_the_woken_thread_runs_whatever_its_waker_does_next(what: str, child: Ch
     assert child(wake_and, what, 20).stdout == ("execed\n" if what == "it execs" else "20\n")
 
 
-# ---- a sleeper that dozes -------------------------------------------------------------------------------------------
+# ---- a sleeper that dozes --------------------------------------------------------------------------------------------
 
 
 def dozes_seen(interval: float) -> None:

@@ -34,7 +34,7 @@ class Feature:
     since: str  #: the first Linux that has it
 
 
-# ---- trying out --------------------------------------------------------------------------------------------
+# ---- trying out ------------------------------------------------------------------------------------------------------
 # A version number would not tell what a seccomp filter or a backport has changed.
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -151,7 +151,7 @@ def features() -> list[Feature]:
     return [tried(*probe) for probe in _PROBES]
 
 
-# ---- the command -------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def _versions() -> dict[str, str]:

@@ -133,7 +133,7 @@ def _watch(live: bool, patience: float | None, status: int | None) -> None:
     atexit.register(native.watch_stop)
 
 
-# ---- as Modules/main.c does --------------------------------------------------------------------------------
+# ---- as Modules/main.c does ------------------------------------------------------------------------------------------
 
 
 # An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
@@ -229,7 +229,7 @@ def _hide_frames(error: BaseException) -> None:
     _interrupted = type(error) is KeyboardInterrupt
 
 
-# ---- --report ----------------------------------------------------------------------------------------------
+# ---- --report --------------------------------------------------------------------------------------------------------
 
 
 _begun = 0.0
@@ -301,7 +301,7 @@ def _print_report() -> None:
         _note_interrupt()
 
 
-# ---- --trace -----------------------------------------------------------------------------------------------
+# ---- --trace ---------------------------------------------------------------------------------------------------------
 
 
 def _record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
@@ -334,7 +334,7 @@ def _make_timeline(records: Path, file: Path) -> None:
         records.unlink()
 
 
-# ---- the command -------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def _bytes(value: str) -> int:

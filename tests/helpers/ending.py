@@ -44,7 +44,7 @@ class Last:
             print("finalizer:", type(refused).__name__, refused, flush=True)
 
 
-# ---- what a daemon can be at ----------------------------------------------------------------------------------------
+# ---- what a daemon can be at -----------------------------------------------------------------------------------------
 
 lock, rlock, event, condition = threading.Lock(), threading.RLock(), threading.Event(), threading.Condition()
 semaphore, barrier, todo = threading.Semaphore(0), threading.Barrier(1000), queue.Queue()
@@ -180,7 +180,7 @@ for thread in waited:
     thread.start()
 time.sleep(chance.random() ** 4 * 1e-2)
 
-# ---- how it ends ----------------------------------------------------------------------------------------------------
+# ---- how it ends -----------------------------------------------------------------------------------------------------
 
 
 def start_late():

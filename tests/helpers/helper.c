@@ -22,7 +22,7 @@
 
 #undef p_type /* resolv.h's; an ELF program header has one too */
 
-/* ---- malloc ---------------------------------------------------------------------------------------------------------- */
+/* ---- malloc ------------------------------------------------------------------------------------------------------ */
 
 /* Allocates and frees in all sizes, checking that nobody else writes in its blocks.  The number of damaged blocks. */
 long hammer_malloc(long rounds, unsigned seed)
@@ -59,7 +59,7 @@ void fill_tcache(void)
         free(blocks[i]);
 }
 
-/* ---- identity, stack ------------------------------------------------------------------------------------------------- */
+/* ---- identity, stack --------------------------------------------------------------------------------------------- */
 
 /* A frame of a KiB for each level, all of it written. */
 __attribute__((noinline)) long recurse_for_ever(long level)
@@ -176,7 +176,7 @@ int count_letters(void)
     return letters;
 }
 
-/* ---- locks ----------------------------------------------------------------------------------------------------------- */
+/* ---- locks ------------------------------------------------------------------------------------------------------- */
 
 /* The errors of a read lock, then of locking an error-checking mutex once and twice, then of the recursive one twice. */
 void lock_errors(int out[6])
@@ -239,7 +239,7 @@ int robust_recover(void)
     return error ? error : pthread_mutex_unlock(&robust);
 }
 
-/* ---- what runs at a thread's end --------------------------------------------------------------------------------------- */
+/* ---- what runs at a thread's end --------------------------------------------------------------------------------- */
 
 static pthread_key_t key;
 static atomic_int rounds, keep_setting, events, cxa_at, key_at;
@@ -302,7 +302,7 @@ void destructor_order(int out[2])
     out[1] = key_at;
 }
 
-/* ---- fork -------------------------------------------------------------------------------------------------------------- */
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
 
 static uintptr_t avoid_low, avoid_high;
 static atomic_int collisions;
@@ -369,7 +369,7 @@ int fork_and_look(uintptr_t low, uintptr_t high)
     return wait_for(pid);
 }
 
-/* ---- signals ------------------------------------------------------------------------------------------------------------ */
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 static atomic_int handled, strange, expected_cpu;
 static __thread int handled_here __attribute__((tls_model("initial-exec"))); /* elsewhere the first use may call malloc */
@@ -436,7 +436,7 @@ uint64_t signal_mask(void)
     return mask;
 }
 
-/* ---- holding a thread at its end ------------------------------------------------------------------------------------- */
+/* ---- holding a thread at its end --------------------------------------------------------------------------------- */
 
 /* A process that stops the thread `tid` of ours in the kernel's do_exit(), before its memory is let go and its word cleared.
  * Says 's' on `out` when it watches, 'x' when the thread hangs there, 'e' on failure, and lets it go when `in` has a byte. */
@@ -477,7 +477,7 @@ failed:
     return -1;
 }
 
-/* ---- TLS -------------------------------------------------------------------------------------------------------------------- */
+/* ---- TLS --------------------------------------------------------------------------------------------------------- */
 
 struct tls_module {
     uintptr_t id, image, image_size, size, align;

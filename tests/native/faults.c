@@ -107,7 +107,7 @@ __attribute__((constructor)) static void set_from_environment(void)
         faults_set(name, from, 1, error);
 }
 
-/* ---- memory ---- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 #define WRAP(result, name, parameters, arguments, failure)       \
     result __real_##name parameters;                             \
@@ -178,7 +178,7 @@ void __wrap_free(void *block)
 WRAP_NAMED(void *, NEW_THREAD_STATE, (void *interpreter), (interpreter), NULL)
 WRAP(void *, PyMem_RawMalloc, (size_t size), (size), NULL)
 
-/* ---- threads and processes ---- */
+/* ---- threads and processes --------------------------------------------------------------------------------------- */
 
 long __real_arch_clone(unsigned long, void *, int *, int *, void *, void (*)(void *), void *);
 __attribute__((visibility("hidden"))) long __wrap_arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_tid,
@@ -201,7 +201,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
     return fails("pthread_create") ? errno : __real_pthread_create(thread, attr, run, arg);
 }
 
-/* ---- variadic ---- */
+/* ---- variadic ---------------------------------------------------------------------------------------------------- */
 
 static const char *name_of(long number, long second)
 {

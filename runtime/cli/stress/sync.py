@@ -39,7 +39,7 @@ def _take(worker: Worker, lock: Any) -> bool:
     return bool(lock.acquire(timeout=timeout))
 
 
-# ---- locks -------------------------------------------------------------------------------------------------
+# ---- locks -----------------------------------------------------------------------------------------------------------
 
 
 def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
@@ -214,7 +214,7 @@ def lock_handoff(run: Run) -> None:
     check(not held.locked(), "all are released, but it is locked")
 
 
-# ---- condition ---------------------------------------------------------------------------------------------
+# ---- condition -------------------------------------------------------------------------------------------------------
 
 
 @mix
@@ -315,7 +315,7 @@ def condition(run: Run) -> None:
     check(not_empty._waiting == not_full._waiting == 0, "nobody is left, but somebody waits")
 
 
-# ---- semaphore ---------------------------------------------------------------------------------------------
+# ---- semaphore -------------------------------------------------------------------------------------------------------
 
 
 @mix
@@ -369,7 +369,7 @@ def semaphore(run: Run) -> None:
     check(semaphore._value == permits, f"{semaphore._value} permits are left of {permits}")
 
 
-# ---- event -------------------------------------------------------------------------------------------------
+# ---- event -----------------------------------------------------------------------------------------------------------
 
 
 @mix
@@ -431,7 +431,7 @@ def event(run: Run) -> None:
         run.workers(crowd, lambda worker: follow(worker) if worker.number else lead(worker))
 
 
-# ---- barrier -----------------------------------------------------------------------------------------------
+# ---- barrier ---------------------------------------------------------------------------------------------------------
 
 
 @mix
@@ -517,7 +517,7 @@ def barrier_break(run: Run) -> None:
     check(barrier.n_waiting == 0, f"nobody is left, but {barrier.n_waiting} wait")
 
 
-# ---- what is made of them ----------------------------------------------------------------------------------
+# ---- what is made of them --------------------------------------------------------------------------------------------
 
 
 @mix

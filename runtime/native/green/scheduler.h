@@ -57,7 +57,7 @@ struct scheduler {
 
 #define CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
-/* ---- green/green.c.  All with the lock. -------------------------------------------------------------------------------- */
+/* ---- green/green.c.  All with the lock. -------------------------------------------------------------------------- */
 
 void queue_push(struct scheduler *s, struct green *green);
 struct green *queue_pop(struct scheduler *s);
@@ -70,7 +70,7 @@ extern const struct park_greens green_ways;
 /* Goes on there; returns, without the lock, when somebody comes back. */
 void green_switch(struct scheduler *s, struct green *from, struct green *to);
 
-/* ---- green/carrier.c --------------------------------------------------------------------------------------------------- */
+/* ---- green/carrier.c --------------------------------------------------------------------------------------------- */
 
 /* What a carrier does in its base: runs the others, until it is the base's own turn, or the generation's end.  With the lock at
  * first, without it in the end. */

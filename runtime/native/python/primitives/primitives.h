@@ -26,7 +26,7 @@ static inline unsigned long my_ident(void)
     return (unsigned long)&my_wait - (unsigned long)wait_offset;
 }
 
-/* ---- arguments, and other small things: python/primitives/primitives.c ------------------------------------------------------------ */
+/* ---- arguments, and other small things: python/primitives/primitives.c ------------------------------------------- */
 
 /* As threading.Condition.wait looks at its timeout, and all that is made from it: what isn't above 0, NaN too, is now. */
 int wait_deadline(PyObject *timeout, int64_t *deadline);
@@ -69,7 +69,7 @@ PyObject *stock_property(PyObject *op, const char *name);
 int sleeper_dozes(int64_t deadline);
 void sleeper_dozed_in_vain(void);
 
-/* ---- sleeping in a queue: python/primitives/primitives.c -------------------------------------------------------------------------- */
+/* ---- sleeping in a queue: python/primitives/primitives.c --------------------------------------------------------- */
 
 enum outcome {
     LEFT,            /* the time was up */
@@ -83,7 +83,7 @@ enum outcome {
 enum outcome sleep_in(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up, int64_t deadline,
                       int *baton);
 
-/* ---- Lock and RLock: python/primitives/lock.c ------------------------------------------------------------------------------- */
+/* ---- Lock and RLock: python/primitives/lock.c -------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
@@ -127,7 +127,7 @@ PyObject *rlock_release(PyObject *op, PyObject *unused);
 void rlock_disown(RLockObject *self); /* about to be released */
 PyObject *allocate_lock(PyObject *module, PyObject *unused);
 
-/* ---- `with`: python/primitives/with.c --------------------------------------------------------------------------------------- */
+/* ---- `with`: python/primitives/with.c ---------------------------------------------------------------------------- */
 
 /* Gives the type's __enter__ and __exit__, which must not look at what they are given, a quick way to be called. */
 int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave);
