@@ -1,7 +1,7 @@
 """A recorded trace as data: which thread ran, wanted the GIL or waited for what, when, and who let it go on.
 
-`read` makes a Timeline of a file of records (native/base/trace.h: layout and meaning), as runtime.recording has it written,
-also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
+`read` makes a Timeline of a file of records (native/base/trace.h: layout and meaning), as runtime.recording has it
+written, also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
 """
 
 from __future__ import annotations

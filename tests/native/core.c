@@ -2,12 +2,12 @@
  *
  * core NAME runs one of the programs below; status 0 says that all was as expected. */
 #include "arch/arch.h"
+#include "base/park.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
 #include "inspect/inspect.h"
 #include "lwp/lwp.h"
-#include "base/park.h"
 #include "sync/sync.h"
 
 #include <dlfcn.h>

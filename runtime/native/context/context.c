@@ -1,10 +1,10 @@
 #include "context/context.h"
 
 #include "arch/arch.h"
-#include "glibc/glibc.h"
 #include "base/pages.h"
 #include "base/park.h"
 #include "base/steps.h"
+#include "glibc/glibc.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 #include "demo/cost.h"
 
-#include "lwp/lwp.h"
 #include "base/park.h"
+#include "lwp/lwp.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 #include "glibc/glibc.h"
-#include "green/shared_lwp.h"
 #include "green/scheduler.h"
+#include "green/shared_lwp.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -16,8 +16,8 @@
 #define RUNTIME_GREEN_H
 
 #include "base/park.h"
-#include "green/wait_table.h"
 #include "green/timer_heap.h"
+#include "green/wait_table.h"
 
 struct scheduler;
 struct carrier;

@@ -1,8 +1,8 @@
 #include "inspect/inspect.h"
 
 #include "arch/arch.h"
-#include "green/shared_lwp.h"
 #include "base/park.h"
+#include "green/shared_lwp.h"
 #include "lwp/registry.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 #include "inspect/sampler.h"
 
-#include "glibc/glibc.h"
 #include "base/number.h"
 #include "base/park.h"
-#include "lwp/registry.h"
 #include "base/trace.h"
+#include "glibc/glibc.h"
+#include "lwp/registry.h"
 
 #include <fcntl.h>
 #include <pthread.h>

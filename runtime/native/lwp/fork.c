@@ -3,9 +3,9 @@
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
-#include "lwp/thread_main.h"
 #include "lwp/measure.h"
 #include "lwp/registry.h"
+#include "lwp/thread_main.h"
 
 #include <errno.h>
 #include <pthread.h>

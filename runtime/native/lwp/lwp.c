@@ -1,15 +1,15 @@
 #include "lwp/lwp.h"
 
 #include "arch/arch.h"
+#include "base/park.h"
+#include "base/steps.h"
+#include "base/trace.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
-#include "lwp/thread_main.h"
 #include "lwp/measure.h"
-#include "base/park.h"
 #include "lwp/registry.h"
-#include "base/steps.h"
-#include "base/trace.h"
+#include "lwp/thread_main.h"
 
 #include <errno.h>
 #include <limits.h>

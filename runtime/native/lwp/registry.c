@@ -1,9 +1,9 @@
 #include "lwp/registry.h"
 
-#include "context/context.h"
-#include "glibc/glibc.h"
 #include "base/park.h"
 #include "base/steps.h"
+#include "context/context.h"
+#include "glibc/glibc.h"
 
 #include <stdlib.h>
 

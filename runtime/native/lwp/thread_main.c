@@ -1,14 +1,14 @@
 #include "lwp/thread_main.h"
 
 #include "arch/arch.h"
+#include "base/park.h"
+#include "base/steps.h"
+#include "base/trace.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
 #include "lwp/measure.h"
-#include "base/park.h"
 #include "lwp/registry.h"
-#include "base/steps.h"
-#include "base/trace.h"
 
 #include <dlfcn.h>
 #include <errno.h>

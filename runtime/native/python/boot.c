@@ -7,12 +7,12 @@
 
 #include "python/observe/trace.h"
 
+#include "base/park.h"
+#include "base/steps.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
-#include "lwp/lwp.h"
-#include "base/park.h"
 #include "inspect/sampler.h"
-#include "base/steps.h"
+#include "lwp/lwp.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -3,8 +3,8 @@
 
 #include "python/observe/trace.h"
 
-#include "lwp/lwp.h"
 #include "base/park.h"
+#include "lwp/lwp.h"
 
 #include <errno.h>
 #include <pthread.h>
