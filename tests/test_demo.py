@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from runtime.native import _core
+
 NAMES = ("files", "vm", "tasks", "models", "cow", "createthread", "tls")
 FAST = {"cow": ("--max-mb", "10")}  # what a demo needs to be quick
 
@@ -348,3 +350,31 @@ def test_tls_an_address_for_each_thread(count: int) -> None:
 def test_tls_says_which_kind_was_seen() -> None:
     text, kind = text_of("tls"), facts_of("tls")["variable"]["tls"]
     assert text.count(f"\n{kind.capitalize()} TLS") == (2 if kind == "static" else 1)
+
+
+# R_X86_64_DTPMOD64 and TLSDESC, R_AARCH64_TLS_DTPMOD and TLSDESC; R_X86_64_TPOFF64, R_AARCH64_TLS_TPREL
+ASKED_FOR, AT_A_DISTANCE = {16, 36, 1028, 1031}, {18, 1030}
+
+
+def test_tls_the_variable_is_reached_by_the_general_model_and_no_other_is() -> None:
+    """As tlsdemo.c and build.py say: one calls __tls_get_addr or a TLS descriptor, the rest are a load away."""
+    elffile = pytest.importorskip("elftools.elf.elffile")
+    with open(_core.__file__, "rb") as file:
+        elf = elffile.ELFFile(file)
+        if (symbols := elf.get_section_by_name(".symtab")) is None:
+            pytest.skip("the core has no symbol table: it is stripped")
+        (variable,) = symbols.get_symbol_by_name("variable")
+        relocations = [
+            relocation
+            for name in (".rela.dyn", ".rela.plt")
+            if (section := elf.get_section_by_name(name))
+            for relocation in section.iter_relocations()
+        ]
+        (general,) = (found for found in relocations if found["r_info_type"] in ASKED_FOR)
+        (place,) = elf.address_offsets(general["r_offset"] + 8)  # its second word is the place in the module's block
+        file.seek(place)
+        offset = general["r_addend"] or int.from_bytes(file.read(8), "little")
+    assert offset == variable["st_value"]
+    distances = {found["r_addend"] for found in relocations if found["r_info_type"] in AT_A_DISTANCE}
+    assert distances
+    assert variable["st_value"] not in distances

@@ -188,9 +188,10 @@ ffi.set_source(
     # python*.c need more than the limited API, and both live in one module.
     define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
     py_limited_api=False,
-    # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see life.c.
-    # initial-exec: our few thread-local words lie in the static TLS block, a load away.  Else a thread's first
-    # look would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
+    # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp/thread_main.c.
+    # initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
+    # access would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
+    # The one exception, the variable in demo/tlsdemo.c, is reached by the general model and lies in the same block.
     # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
     libraries=["m"],
     extra_compile_args=[

@@ -115,13 +115,15 @@ def command(count: int, json_to: Json | None) -> None:
     if facts["variable"]["tls"] == "static":
         out.print(
             "\nStatic TLS: the variable lies in the block that the thread was made with, at the same offset "
-            "from the thread pointer in every thread."
+            "from the thread pointer in every thread. The function that returns its address doesn't use that: "
+            "it calls __tls_get_addr, as a library does by default, which looks the block up in the thread's "
+            "DTV."
         )
     else:
         out.print(
             "\nDynamic TLS: the variable lies outside the block that the thread was made with, at another "
-            "offset in each. Its module came by dlopen, so its block is allocated when a thread first asks "
-            "for it (__tls_get_addr), and the thread's DTV, an array indexed by module, says where."
+            "offset in each. Its module came by dlopen, so its block is allocated by a thread's first "
+            "__tls_get_addr, and entered into the thread's DTV, an array indexed by module."
         )
     initial = facts["variable"]["initial"]
     out.print(f"\nEvery thread found {initial} there, from the module's image, and changed only its own.\n")
