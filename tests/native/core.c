@@ -303,7 +303,7 @@ static void queue(void)
 {
     struct lwp *lwps[6];
 
-    CHECK(sync_init() == 0);
+    sync_init();
     for (int i = 0; i < 6; i++)
         lwps[i] = start(64 * 1024, take_some, NULL);
     for (int i = 0; i < 6 * rounds; i++)
@@ -378,7 +378,7 @@ static void condition(void)
 {
     struct lwp *lwps[6];
 
-    CHECK(sync_init() == 0);
+    sync_init();
     for (int i = 0; i < 6; i++)
         lwps[i] = start(64 * 1024, i % 2 ? put : fetch, NULL);
     for (int i = 0; i < 6; i++)
@@ -496,7 +496,7 @@ static void greens(void)
         struct scheduler *scheduler = scheduler_new(own, 0);
         struct lwp *lwps[GREENS], *carriers[2];
         CHECK(scheduler && (own == 1 ? scheduler_attach : scheduler_serve)(scheduler) == 0);
-        int made = own == 1 ? 0 : scheduler_lacks(scheduler);
+        int made = own == 1 ? 0 : scheduler_missing_carriers(scheduler);
         CHECK(made == (own == 1 ? 0 : 2));
         for (int i = 0; i < made; i++)
             carriers[i] = start(64 * 1024, carry, scheduler);

@@ -9,14 +9,13 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NANO 1000000000
 #define NEAR 5000000 /* ns: a hundred times the usual slack */
 
 __thread struct green *park_green;
-const struct park_greens *_Atomic park_greens;
+const struct park_ops *_Atomic park_ops;
 
 int64_t park_now(void)
 {
@@ -88,28 +87,28 @@ static int private_if(enum park_scope scope)
     return scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0;
 }
 
-static int woken_greens(atomic_int *word, int count, unsigned bits)
+static int wake_greens(atomic_int *word, int count, unsigned bits)
 {
-    const struct park_greens *greens = atomic_load_explicit(&park_greens, memory_order_acquire);
-    return greens ? greens->wake(word, count, bits) : 0;
+    const struct park_ops *ops = atomic_load_explicit(&park_ops, memory_order_acquire);
+    return ops ? ops->wake(word, count, bits) : 0;
 }
 
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
 {
     if (park_green)
-        return park_greens->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
+        return park_ops->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
     return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
 }
 
 void park_wake(atomic_int *word, int count, enum park_scope scope)
 {
-    if ((count -= woken_greens(word, count, FUTEX_BITSET_MATCH_ANY)) > 0)
+    if ((count -= wake_greens(word, count, FUTEX_BITSET_MATCH_ANY)) > 0)
         wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
 }
 
 void park_wake_greens(atomic_int *word, int count)
 {
-    woken_greens(word, count, FUTEX_BITSET_MATCH_ANY);
+    wake_greens(word, count, FUTEX_BITSET_MATCH_ANY);
 }
 
 int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
@@ -125,26 +124,36 @@ void park_wake_lwp(atomic_int *word, int count, enum park_scope scope)
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
 {
     if (park_green)
-        return park_greens->wait(word, expected, deadline, bits);
+        return park_ops->wait(word, expected, deadline, bits);
     return wait_bits(word, expected, deadline, FUTEX_PRIVATE_FLAG, bits);
 }
 
 void park_wake_some(atomic_int *word, int count, unsigned bits)
 {
-    if ((count -= woken_greens(word, count, bits)) > 0)
+    if ((count -= wake_greens(word, count, bits)) > 0)
         wake_bits(word, count, FUTEX_PRIVATE_FLAG, bits);
 }
 
-int park_process(int pidfd, int64_t deadline)
+struct timespec *park_timeout(int64_t deadline, struct timespec *into)
 {
-    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
-    int64_t left = deadline - park_now();
-    struct timespec timeout = {left / NANO, left % NANO};
+    int64_t left = deadline == PARK_FOREVER || deadline == 0 ? 0 : deadline - park_now();
 
     if (left < 0)
-        timeout = (struct timespec){0, 0};
-    int n = ppoll(&fd, 1, deadline == PARK_FOREVER ? NULL : &timeout, NULL);
-    return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno;
+        left = 0;
+    *into = (struct timespec){left / NANO, left % NANO};
+    return deadline == PARK_FOREVER ? NULL : into;
+}
+
+int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct pollfd one = {.fd = fd, .events = (short)events};
+    struct timespec left;
+    int saved = errno, count = ppoll(&one, 1, park_timeout(deadline, &left), NULL);
+    int result = count < 0 ? errno : count == 0 ? ETIMEDOUT : one.revents & POLLNVAL ? EBADF : 0;
+
+    *found = (unsigned)(unsigned short)one.revents;
+    errno = saved;
+    return result;
 }
 
 void park_many(void)

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <time.h>
 
 #define PARK_FOREVER INT64_MAX
 
@@ -29,8 +30,12 @@ void park_wake_some(atomic_int *word, int count, unsigned bits);
 /* Of an LWP, for about `ns` nanoseconds: the timer may be late by the thread's slack.  As park_wait(), all bits. */
 int park_doze(atomic_int *word, int expected, int64_t ns);
 
-/* Sleeps until the process behind a pidfd has ended.  0, ETIMEDOUT or EINTR as above, else an errno. */
-int park_process(int pidfd, int64_t deadline);
+/* Keeps the LWP, whatever runs on it, until one of the events (poll.h's) is there at the descriptor, which *found says, or HUP or
+ * ERR.  0, ETIMEDOUT or EINTR as above; EBADF: it is closed; ENOMEM. */
+int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found);
+
+/* From now to the deadline, 0 if that has passed, for a system call that takes a length: NULL, no limit, for PARK_FOREVER. */
+struct timespec *park_timeout(int64_t deadline, struct timespec *into);
 
 /* To be called once many threads are about to sleep.  Since Linux 6.16 a process has a futex hash of its own with few
  * buckets, where thousands of sleepers make every wake-up walk long chains; this asks for 4,096.  Older kernels refuse: their
@@ -40,11 +45,11 @@ void park_many(void);
 /* Before anybody is put to sleep the scheduler is asked: a thread that is on one leaves the LWP to others (green/green.h). */
 struct green;
 extern __thread struct green *park_green; /* what the calling thread is to its scheduler; NULL: it has its LWP to itself */
-struct park_greens {
+struct park_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* in a thread that is on one */
     int (*wake)(atomic_int *word, int count, unsigned bits); /* returns how many, 1 less if others should have a chance */
 };
-extern const struct park_greens *_Atomic park_greens; /* NULL until there is a scheduler */
+extern const struct park_ops *_Atomic park_ops; /* NULL until there is a scheduler */
 
 /* Of green threads only: no system call.  Of LWPs only, whatever runs on them. */
 void park_wake_greens(atomic_int *word, int count);

@@ -1,11 +1,11 @@
 #include "base/trace.h"
 
+#include "base/fork.h"
 #include "base/pages.h"
 #include "base/park.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -178,6 +178,8 @@ static void after_fork_in_child(void)
     atomic_store(&trace_recording, 0); /* the file is the parent's */
 }
 
+static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
+
 static int map(const char *path, size_t bytes)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -220,8 +222,7 @@ int trace_begin(const char *path, size_t bytes, const char *arguments, size_t le
     memcpy(file->magic, TRACE_MAGIC, sizeof file->magic);
     file->arguments = trace_text(arguments, length);
     make_pages(0);
-    if ((error = pthread_atfork(NULL, NULL, after_fork_in_child)) != 0)
-        return error;
+    fork_handle(FORK_TRACE, &fork_handlers);
     atomic_store(&trace_recording, 1);
     return 0;
 }

@@ -1,39 +1,49 @@
+/* What the LWPs of a scheduler do.
+ *
+ * THE DESIGN.  A scheduler has one queue and one lock.  Of its LWPs (carriers) one is the runner: it takes threads from the queue and
+ * goes on in them.  The others are spares and sleep.  One spare, the watcher, wakes up every few milliseconds; when the runner has
+ * made no switch since, it takes over, and the former runner becomes a spare as soon as its thread lets it.  A scheduler with one
+ * LWP, which a thread lends, has a runner only.  Each carrier has a base, the context that it came with: it sleeps there, so that
+ * no green thread's stack is in use while its LWP waits.  A thread that leaves its LWP takes the next from the queue by itself
+ * (carrier_schedule()); the base is entered only when the queue is empty, or every TURNS turns, to look at the clock and at files.
+ *
+ * REJECTED.  A queue for each LWP, with work stealing, as in Go's runtime: one thread at a time has the GIL, so two runners gain
+ * nothing and fight for it at each switch.  Preemption by a timer signal: it would interrupt the program's system calls, and could
+ * not switch inside C code that holds the GIL or a lock.  The GIL's own switch interval does that here: the thread that the new
+ * runner is in asks for the GIL, and from then on the two take turns.
+ *
+ * NO LOST WAKE-UP.  The runner, with nothing to run:            A waker:
+ *   1. has the lock, and sees the queue empty                     1. takes the waiter out of the wait table
+ *   2. writes IDLE_IN_FUTEX or IDLE_IN_POLLER to `idle`           2. takes the lock, and puts the thread into the queue
+ *   3. releases the lock                                          3. if `idle` is not BUSY, writes BUSY;
+ *   4. sleeps: in a futex, if `idle` still is IDLE_IN_FUTEX;         IN_POLLER: writes to the poller's eventfd, which stays readable
+ *      in epoll_wait otherwise                                    4. releases the lock
+ *   5. takes the lock, and looks at the queue again               5. IN_FUTEX: wakes a sleeper at `idle`
+ * Both have the lock in 1 and 2, so either the runner sees the thread in the queue, or the waker sees that it is idle.
+ *
+ * DEADLOCK.  A runner that would sleep without a timeout first asks whether any thread of the process could still wake one of its
+ * own: is_deadlocked(). */
+#include "green/carrier.h"
+
+#include "base/fork.h"
 #include "glibc/glibc.h"
-#include "green/scheduler.h"
 #include "green/shared_lwp.h"
+#include "green/switch.h"
 
 #include <errno.h>
 #include <limits.h>
 
-#define LOOK_EVERY 5000000  /* ns from one look of the native thread for signals to the next, while others run */
-#define TICK 2000000        /* ns of standing still after which another carrier takes over, if no slice was asked for */
-#define LONG_TICK 10000000  /* when it has stood still for longer, for a reason that another carrier can't help */
-enum { QUIET = 3 };         /* ticks without anything to run, until the watcher sleeps for good */
+#define LOOK_EVERY 5000000  /* ns after which the native thread looks for signals, while others run */
+#define TICK 2000000        /* ns without a switch after which the watcher takes over, if no slice was asked for */
+#define LONG_TICK 10000000  /* the tick grows to this while the runner stands still with nobody in the queue */
+enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher sleeps without a timeout */
 
-int green_tells_stuck;
-int (*scheduler_another)(struct scheduler *scheduler);
-atomic_int green_others_ending, carriers_in_doubt;
+int green_reports_deadlock;
+int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
+atomic_int green_others_ending, carriers_maybe_deadlocked;
 
-/* ---- sleeping ---------------------------------------------------------------------------------------------------- */
+/* ---- sleeping: each releases the lock for the time ----------------------------------------------------------------- */
 
-int carrier_rouse(struct scheduler *s)
-{
-    enum idle how = atomic_load(&s->idle);
-
-    if (how == BUSY)
-        return 0;
-    atomic_store(&s->idle, BUSY);
-    if (how == IDLE_IN_POLLER)
-        poller_wake(s->poller); /* here, for without the lock it may be gone with the scheduler */
-    return how == IDLE_IN_FUTEX;
-}
-
-void carrier_wake(struct scheduler *s)
-{
-    park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
-}
-
-/* Without the lock meanwhile. */
 static int poll_until(struct scheduler *s, int64_t deadline)
 {
     struct poller *poller = s->poller;
@@ -63,7 +73,6 @@ static void wake_spare(struct carrier *c)
     park_wake_lwp(&c->word, 1, PARK_PRIVATE);
 }
 
-/* 0, ETIMEDOUT or EINTR; without the lock meanwhile. */
 static int sleep_as_spare(struct carrier *c, int64_t deadline)
 {
     atomic_store(&c->word, 1);
@@ -73,13 +82,13 @@ static int sleep_as_spare(struct carrier *c, int64_t deadline)
     return result;
 }
 
-/* ---- what comes from outside ------------------------------------------------------------------------------------- */
+/* ---- timers, files and signals ----------------------------------------------------------------------------------- */
 
-/* The native thread's wait is interrupted, so that it looks for signals. */
+/* Ends the native thread's wait with EINTR, so that it looks for signals: the kernel interrupts the LWP, not that wait. */
 static void interrupt_native(struct scheduler *s)
 {
-    if (sleeper_leave(&s->lent.base.sleeper, EINTR))
-        green_ready(s, &s->lent.base);
+    if (wait_table_leave(&s->lent.base.waiter, EINTR))
+        green_make_ready(s, &s->lent.base);
     s->looked = 1;
     s->look_at = park_now() + LOOK_EVERY;
 }
@@ -90,10 +99,10 @@ static void fire_timers(struct scheduler *s)
 
     while (s->timers && s->timers->deadline <= now) {
         struct green *green = CONTAINER(s->timers, struct green, timer);
-        if (sleeper_leave(&green->sleeper, ETIMEDOUT))
-            green_ready(s, green);
+        if (wait_table_leave(&green->waiter, ETIMEDOUT))
+            green_make_ready(s, green);
         else
-            timer_drop(&s->timers, &green->timer); /* somebody who wakes it is on the way to green_ready() */
+            timer_drop(&s->timers, &green->timer); /* a waker has taken it out, and is about to make it ready */
     }
 }
 
@@ -102,7 +111,7 @@ static int watches_files(struct scheduler *s)
     return s->poller && poller_waiters(s->poller);
 }
 
-/* What only time brings, while there is always one that can go on.  Without the lock meanwhile. */
+/* A runner that always has a thread to run looks for the rest from time to time.  Releases the lock meanwhile. */
 static void look(struct scheduler *s)
 {
     fire_timers(s);
@@ -114,9 +123,9 @@ static void look(struct scheduler *s)
 
 /* ---- the runner -------------------------------------------------------------------------------------------------- */
 
-/* Whether nobody could wake a green thread: glibc knows of no thread but the carriers, which have none, and one that waits for
- * all. */
-static int alone(struct scheduler *s)
+/* Whether no thread could wake one of the scheduler's: the process has no LWPs but the carriers, which are in no thread, and the one
+ * that waits for the scheduler; no file, no LWP that is about to end and no signal handler could wake one either. */
+static int is_deadlocked(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
 
@@ -124,39 +133,40 @@ static int alone(struct scheduler *s)
            && !watches_files(s) && !green_lwp_has_handlers();
 }
 
-static void say_stuck(struct scheduler *s)
+static void report_deadlock(struct scheduler *s)
 {
-    atomic_store(&s->was_stuck, 1);
+    atomic_store(&s->was_deadlocked, 1);
     if (atomic_load(&s->attached))
         interrupt_native(s);
     else {
-        atomic_fetch_or(&s->waited, STUCK);
+        atomic_fetch_or(&s->waited, DEADLOCKED);
         park_wake_lwp(&s->waited, 1, PARK_PRIVATE);
     }
 }
 
-/* Nobody can go on: the LWP sleeps, without the lock. */
+/* The queue is empty: the runner sleeps. */
 static void idle(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
-    int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_tells_stuck;
+    int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_reports_deadlock;
 
-    atomic_fetch_add(&carriers_in_doubt, doubts); /* before it looks: see green_other_ended() */
-    if (doubts && alone(s)) {
-        say_stuck(s);
-        atomic_fetch_sub(&carriers_in_doubt, 1);
+    /* Counted before it looks: an LWP that ends after the look sees the count, and wakes us to look again: green_other_ended(). */
+    atomic_fetch_add(&carriers_maybe_deadlocked, doubts);
+    if (doubts && is_deadlocked(s)) {
+        report_deadlock(s);
+        atomic_fetch_sub(&carriers_maybe_deadlocked, 1);
         doubts = 0;
         if (attached)
             return;
     }
-    /* A signal that comes while others run doesn't interrupt the sleep that follows: then it ends early, for a look. */
+    /* A signal that came while others ran doesn't interrupt the sleep that follows: so that one ends early, for a look. */
     int64_t wake_at = !attached || s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
-    atomic_fetch_sub(&carriers_in_doubt, doubts);
-    if (s->runner != c) /* it was woken, but so late that the watcher took over; that one may sleep by now */
+    atomic_fetch_sub(&carriers_maybe_deadlocked, doubts);
+    if (s->runner != c) /* it was woken so late that the watcher took over, which may itself be idle by now */
         return;
     atomic_store(&s->idle, BUSY);
     fire_timers(s);
@@ -168,10 +178,9 @@ static void idle(struct carrier *c)
     }
 }
 
-/* ---- the others -------------------------------------------------------------------------------------------------- */
+/* ---- the spares -------------------------------------------------------------------------------------------------- */
 
-/* Looks every now and then whether the runner gets on; returns as the runner, or at the end.  Where the runner's thread computes,
- * the one that this carrier goes on in asks for the GIL, and from then on the two take turns. */
+/* The watcher: returns when it has become the runner, or at the generation's end. */
 static void watch(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
@@ -220,35 +229,35 @@ static void be_spare(struct carrier *c)
     }
 }
 
-/* With a slice somebody watches the runner whenever it goes into a thread, if there can be one more at all.  They stay until the
- * generation's end: there are never more than two and as many as threads did not let go at one time. */
+/* With a slice the runner needs a watcher whenever it enters a thread.  Carriers stay until the generation's end: there are two more,
+ * at most, than threads that kept their LWP at one time. */
 static int lacks_watcher(struct scheduler *s)
 {
     return s->slice && !s->watcher && s->begun == s->made;
 }
 
-/* Without the lock meanwhile. */
+/* Releases the lock meanwhile. */
 static void grow(struct scheduler *s)
 {
     int generation = s->generation;
 
     s->made++;
     park_light_unlock(&s->lock);
-    int error = scheduler_another(s);
+    int error = scheduler_spawn_carrier(s);
     park_light_lock(&s->lock);
-    if (error && generation == s->generation) /* else they are counted anew, without it */
+    if (error && generation == s->generation) /* another generation counts its carriers anew */
         s->made--;
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------------------- */
+/* ---- every carrier ----------------------------------------------------------------------------------------------- */
 
 void carry(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int tried = 0;
 
-    if (c == &s->lent) /* the native thread goes to sleep: what it did not ask for it was not woken by */
-        atomic_store_explicit(&s->was_stuck, 0, memory_order_relaxed);
+    if (c == &s->lent) /* clear a stale deadlock report, or the native thread would take it for the reason of its next wake-up */
+        atomic_store_explicit(&s->was_deadlocked, 0, memory_order_relaxed);
     for (; c->generation == s->generation; c->chosen = 0) {
         if (!s->runner)
             s->runner = c;
@@ -271,7 +280,7 @@ void carry(struct carrier *c)
             continue;
         }
         tried = 0;
-        struct green *to = queue_pop(s);
+        struct green *to = ready_pop(s);
         if (to == &c->base)
             break;
         if (c == &s->lent)
@@ -280,15 +289,33 @@ void carry(struct carrier *c)
         green_switch(s, &c->base, to);
         park_light_lock(&s->lock);
         s->out--;
-        /* The runner may sleep, and what comes back from here without being woken is one that has yielded: that is in the queue now.
-         * Or the last has ended who could have let another go on, so that it is stuck. */
-        if (s->runner != c && (s->head || s->out == 0) && carrier_rouse(s))
-            carrier_wake(s);
+        /* We come back from a thread that we entered as the runner.  Another may be the runner by now, and idle.  It must look again if
+         * our thread has yielded and is in the queue, or if this was the last thread that could have woken another: a deadlock. */
+        if (s->runner != c && (s->head || s->out == 0) && runner_mark_busy(s))
+            runner_wake(s);
         if (c->chosen)
             break;
     }
     c->chosen = 0;
     park_light_unlock(&s->lock);
+}
+
+void carrier_schedule(struct scheduler *s, struct green *me)
+{
+    struct carrier *c = me->carrier;
+
+    me->asked = 0;
+    if (me == &c->base) {
+        carry(c);
+        return;
+    }
+    int queued = s->runner == c && --s->turns >= 0 && s->head;
+    struct green *to = queued ? ready_pop(s) : &c->base;
+    c->chosen = queued && to == &c->base;
+    if (to == me)
+        park_light_unlock(&s->lock);
+    else
+        green_switch(s, me, to);
 }
 
 void carriers_wake(struct scheduler *s)
@@ -297,6 +324,31 @@ void carriers_wake(struct scheduler *s)
         wake_spare(s->watcher);
     for (struct carrier *c = s->spares; c; c = c->next)
         wake_spare(c);
-    if (carrier_rouse(s))
-        carrier_wake(s);
+    if (runner_mark_busy(s))
+        runner_wake(s);
+}
+
+void scheduler_forget_lost(struct scheduler *s)
+{
+    if (atomic_load(&s->forks) == fork_generation)
+        return;
+    s->head = s->ended = NULL;
+    s->timers = NULL;
+    s->runner = s->watcher = s->spares = NULL;
+    s->generation++;
+    s->threads = 0;
+    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = 0;
+    s->served = s->served ? INHERITED : UNSERVED;
+    s->look_at = 0;
+    if (s->poller)
+        poller_free(s->poller); /* its descriptors lead to the parent's */
+    s->poller = s->lwps > 1 ? poller_new() : NULL;
+    s->lock = (struct park_light){0};
+    atomic_store(&s->waited, 0);
+    atomic_store(&s->awaited, 0);
+    atomic_store(&s->attached, 0);
+    atomic_store(&s->polling, 0);
+    atomic_store(&s->was_deadlocked, 0);
+    atomic_store(&s->idle, BUSY);
+    atomic_store(&s->forks, fork_generation);
 }

@@ -9,13 +9,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 64, NANO = 1000000000 };
+enum { AT_ONCE = 64 };
 
-struct waiter {
-    struct waiter *next;
+struct fd_waiter {
+    struct fd_waiter *next;
     unsigned events;
     atomic_int found; /* what it sleeps on: 0 until it is woken.  POLLNVAL: the descriptor is closed */
 };
@@ -30,7 +29,7 @@ struct poller {
     atomic_int lock;
     atomic_int waiters; /* that have not been woken */
     atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
-    struct waiter **of; /* by descriptor */
+    struct fd_waiter **of; /* by descriptor */
     int room;
 };
 
@@ -70,7 +69,7 @@ static int arm(struct poller *p, int fd)
 {
     struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
 
-    for (struct waiter *w = p->of[fd]; w; w = w->next)
+    for (struct fd_waiter *w = p->of[fd]; w; w = w->next)
         if (!atomic_load(&w->found))
             event.events |= w->events;
     if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) == 0)
@@ -88,7 +87,7 @@ static int make_room(struct poller *p, int fd)
         return 0;
     while (room <= fd)
         room *= 2;
-    struct waiter **of = realloc(p->of, (size_t)room * sizeof *of);
+    struct fd_waiter **of = realloc(p->of, (size_t)room * sizeof *of);
     if (!of)
         return ENOMEM;
     memset(of + p->room, 0, (size_t)(room - p->room) * sizeof *of);
@@ -97,9 +96,9 @@ static int make_room(struct poller *p, int fd)
     return 0;
 }
 
-static void forget(struct poller *p, int fd, struct waiter *waiter)
+static void forget(struct poller *p, int fd, struct fd_waiter *waiter)
 {
-    struct waiter **at = &p->of[fd];
+    struct fd_waiter **at = &p->of[fd];
 
     while (*at && *at != waiter)
         at = &(*at)->next;
@@ -110,7 +109,7 @@ static void forget(struct poller *p, int fd, struct waiter *waiter)
 
 int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, unsigned *found)
 {
-    struct waiter waiter = {.events = events};
+    struct fd_waiter waiter = {.events = events};
 
     park_lock(&p->lock);
     int result = make_room(p, fd);
@@ -138,7 +137,7 @@ static int wake(struct poller *p, int fd, unsigned found)
 {
     int others = 0;
 
-    for (struct waiter *w = p->of[fd]; w; w = w->next) {
+    for (struct fd_waiter *w = p->of[fd]; w; w = w->next) {
         unsigned its = found & (w->events | POLLERR | POLLHUP | POLLNVAL);
         if (atomic_load(&w->found)) {
             if (found & POLLNVAL)
@@ -171,18 +170,14 @@ void poller_closed(struct poller *p, int fd)
 
 static int sleep_until(struct poller *p, struct epoll_event *events, int64_t deadline)
 {
-    int64_t left = deadline == 0 ? 0 : deadline == PARK_FOREVER ? -1 : deadline - park_now();
-    struct timespec timeout = {left / NANO, left % NANO};
+    struct timespec left, *timeout = park_timeout(deadline, &left);
 
-    if (deadline != PARK_FOREVER && left < 0)
-        timeout = (struct timespec){0, 0};
 #ifdef SYS_epoll_pwait2 /* Linux 5.11: nanoseconds */
-    int count = (int)syscall(SYS_epoll_pwait2, p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? NULL : &timeout, NULL, 0);
+    int count = (int)syscall(SYS_epoll_pwait2, p->epoll, events, AT_ONCE, timeout, NULL, 0);
     if (count >= 0 || errno != ENOSYS)
         return count;
 #endif
-    int milliseconds = (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000);
-    return epoll_wait(p->epoll, events, AT_ONCE, deadline == PARK_FOREVER ? -1 : milliseconds);
+    return epoll_wait(p->epoll, events, AT_ONCE, timeout ? (int)(left.tv_sec * 1000 + (left.tv_nsec + 999999) / 1000000) : -1);
 }
 
 void poller_announce(struct poller *p)

@@ -1,54 +1,28 @@
 #include "green/scheduler.h"
 
 #include "arch/arch.h"
+#include "base/fork.h"
 #include "glibc/glibc.h"
+#include "green/carrier.h"
+#include "green/switch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int forks;
-
-/* Their memory is never given back: who has woken a green thread may still look at the lock when all is over. */
+/* Never freed: a waker may touch the lock after the last thread has ended. */
 static _Atomic(struct scheduler *) all;
 static atomic_int all_lock;
 
 /* ---- a forked child ---------------------------------------------------------------------------------------------- */
 
-/* Of a process that has forked since, nobody else is left. */
-static void forget_lost(struct scheduler *s)
-{
-    if (atomic_load(&s->forks) == forks)
-        return;
-    s->head = s->ended = NULL;
-    s->timers = NULL;
-    s->runner = s->watcher = s->spares = NULL;
-    s->generation++;
-    s->threads = 0;
-    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = 0;
-    s->served = s->served ? INHERITED : UNSERVED;
-    s->look_at = 0;
-    if (s->poller)
-        poller_free(s->poller); /* its descriptors lead to the parent's */
-    s->poller = s->lwps > 1 ? poller_new() : NULL;
-    s->lock = (struct park_light){0};
-    atomic_store(&s->waited, 0);
-    atomic_store(&s->awaited, 0);
-    atomic_store(&s->attached, 0);
-    atomic_store(&s->polling, 0);
-    atomic_store(&s->was_stuck, 0);
-    atomic_store(&s->idle, BUSY);
-    atomic_store(&s->forks, forks);
-}
-
 void green_after_fork(void)
 {
     struct scheduler *s = park_green ? park_green->scheduler : NULL;
 
-    forks++;
-    atomic_store(&carriers_in_doubt, 0);
-    sleepers_forget();
+    atomic_store(&carriers_maybe_deadlocked, 0);
+    wait_table_forget();
     atomic_store(&all_lock, 0);
     park_green = NULL;
     if (s && s->lwps == 1)
@@ -69,7 +43,7 @@ static void begin_carrying(struct scheduler *s, struct carrier *c)
 
 int scheduler_attach(struct scheduler *s)
 {
-    forget_lost(s);
+    scheduler_forget_lost(s);
     if (park_green)
         return EDEADLK;
     if (atomic_exchange(&s->attached, 1))
@@ -95,21 +69,21 @@ int scheduler_lent_by_me(struct scheduler *s)
 
 int scheduler_serve(struct scheduler *s)
 {
-    forget_lost(s);
+    scheduler_forget_lost(s);
     if (park_green)
         return EDEADLK;
     park_light_lock(&s->lock);
     int busy = s->served == SERVED;
     if (!busy)
-        atomic_store(&s->was_stuck, 0);
+        atomic_store(&s->was_deadlocked, 0);
     s->served = SERVED;
     park_light_unlock(&s->lock);
     return busy ? EBUSY : 0;
 }
 
-int scheduler_lacks(struct scheduler *s)
+int scheduler_missing_carriers(struct scheduler *s)
 {
-    forget_lost(s);
+    scheduler_forget_lost(s);
     park_light_lock(&s->lock);
     int lacks = s->served && s->made < s->lwps ? s->lwps - s->made : 0;
     s->made += lacks;
@@ -117,7 +91,7 @@ int scheduler_lacks(struct scheduler *s)
     return lacks;
 }
 
-void scheduler_lacks_another(struct scheduler *s)
+void scheduler_carrier_failed(struct scheduler *s)
 {
     park_light_lock(&s->lock);
     s->made -= s->made > 0;
@@ -144,11 +118,11 @@ void scheduler_stop(struct scheduler *s)
     park_light_lock(&s->lock);
     s->served = UNSERVED;
     s->generation++;
-    carriers_wake(s); /* they can't go before the lock is released */
+    carriers_wake(s); /* they need the lock to go on, so that none sees the scheduler before the next lines have changed it */
     s->runner = s->watcher = s->spares = NULL;
     s->made = s->begun = 0;
-    /* Whoever polls has been woken.  It must be gone before the poller is, and before the next one polls, who would be woken in its
-     * place; for that it needs nothing but its turn. */
+    /* A carrier in the poller has been woken.  It must have left before the poller is freed, and before another polls, which would
+     * take that wake-up in its place.  To leave it needs nothing but a processor. */
     s->stopping++;
     for (int polling; (polling = atomic_load(&s->polling)) != 0;) {
         park_light_unlock(&s->lock);
@@ -162,7 +136,7 @@ void scheduler_stop(struct scheduler *s)
 void scheduler_stop_all(void)
 {
     for (struct scheduler *s = atomic_load(&all); s; s = s->other)
-        if (s->lwps > 1 && atomic_load(&s->forks) == forks)
+        if (s->lwps > 1 && atomic_load(&s->forks) == fork_generation)
             scheduler_stop(s);
 }
 
@@ -173,16 +147,16 @@ int scheduler_own_lwps(struct scheduler *s)
     return s->lwps > 1;
 }
 
-int scheduler_forsaken(struct scheduler *s)
+int scheduler_is_orphaned(struct scheduler *s)
 {
-    forget_lost(s);
+    scheduler_forget_lost(s);
     return !atomic_load(&s->attached) && !s->served && atomic_load(glibc.thread_count) == 1;
 }
 
 int scheduler_waited(struct scheduler *s)
 {
-    forget_lost(s);
-    return atomic_load(&s->waited) & ~STUCK;
+    scheduler_forget_lost(s);
+    return atomic_load(&s->waited) & ~DEADLOCKED;
 }
 
 int scheduler_await(struct scheduler *s)
@@ -190,17 +164,17 @@ int scheduler_await(struct scheduler *s)
     int count, result = 0;
 
     atomic_fetch_add(&s->awaited, 1);
-    if (!park_green) { /* all may be stuck already, see alone() */
+    if (!park_green) { /* its threads may sleep already, and this caller makes that a deadlock: is_deadlocked() in carrier.c */
         park_light_lock(&s->lock);
-        if (carrier_rouse(s))
-            carrier_wake(s);
+        if (runner_mark_busy(s))
+            runner_wake(s);
         park_light_unlock(&s->lock);
     }
     while (!result && (count = atomic_load(&s->waited)) != 0) {
-        if (!(count & STUCK))
+        if (!(count & DEADLOCKED))
             result = park_wait(&s->waited, count, PARK_FOREVER, PARK_PRIVATE);
         else {
-            atomic_fetch_and(&s->waited, ~STUCK);
+            atomic_fetch_and(&s->waited, ~DEADLOCKED);
             result = EINTR;
         }
     }
@@ -211,30 +185,30 @@ int scheduler_await(struct scheduler *s)
 void green_other_ended(void)
 {
     atomic_fetch_sub(&green_others_ending, 1);
-    if (!atomic_load(&carriers_in_doubt))
+    if (!atomic_load(&carriers_maybe_deadlocked))
         return;
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
-        if (atomic_load(&s->forks) != forks)
+        if (atomic_load(&s->forks) != fork_generation)
             continue;
         park_light_lock(&s->lock);
-        int wake = carrier_rouse(s);
+        int wake = runner_mark_busy(s);
         park_light_unlock(&s->lock);
         if (wake)
-            carrier_wake(s);
+            runner_wake(s);
     }
 }
 
-int scheduler_was_stuck(struct scheduler *s)
+int scheduler_was_deadlocked(struct scheduler *s)
 {
     if (!s && park_green && park_green == &park_green->scheduler->lent.base)
         s = park_green->scheduler;
-    return s && atomic_exchange(&s->was_stuck, 0);
+    return s && atomic_exchange(&s->was_deadlocked, 0);
 }
 
 static void each_poller(void (*call)(struct poller *poller, int fd), int fd)
 {
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
-        struct poller *poller = atomic_load(&s->forks) == forks ? s->poller : NULL;
+        struct poller *poller = atomic_load(&s->forks) == fork_generation ? s->poller : NULL;
         if (poller)
             call(poller, fd);
     }
@@ -259,7 +233,7 @@ static int due(const struct timer *timer, int64_t now)
     return count;
 }
 
-/* One on a scheduler of several LWPs may be on another one than the runner's: those get on. */
+/* A thread on another LWP than the runner's goes on, so it isn't counted. */
 static int waiting_for_the_runner(struct scheduler *s)
 {
     struct poller *poller = s->poller;
@@ -273,7 +247,7 @@ static int waiting_for_the_runner(struct scheduler *s)
 void green_each_runner(void (*see)(const struct green_runner *runner, void *arg), void *arg)
 {
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
-        if (atomic_load(&s->forks) != forks)
+        if (atomic_load(&s->forks) != fork_generation)
             continue;
         park_light_lock(&s->lock);
         struct carrier *c = s->runner;
@@ -290,7 +264,7 @@ void green_each_runner(void (*see)(const struct green_runner *runner, void *arg)
     }
 }
 
-struct scheduler *scheduler_unfinished(void)
+struct scheduler *scheduler_with_waited_threads(void)
 {
     struct scheduler *s;
 
@@ -325,7 +299,7 @@ static struct scheduler *reuse(void)
     struct scheduler *s;
 
     for (s = atomic_load(&all); s; s = s->other) {
-        forget_lost(s);
+        scheduler_forget_lost(s);
         if (s->free && s->threads == 0) {
             s->free = 0;
             return s;
@@ -339,7 +313,7 @@ static struct scheduler *get(void)
     park_lock(&all_lock);
     struct scheduler *s = reuse();
     if (!s && (s = calloc(1, sizeof *s))) {
-        atomic_store(&s->forks, forks);
+        atomic_store(&s->forks, fork_generation);
         s->other = atomic_load(&all);
         atomic_store(&all, s);
     }
@@ -361,10 +335,11 @@ struct scheduler *scheduler_new(int lwps, int64_t slice)
         errno = error;
         return NULL;
     }
-    /* Who reads NULL there must not have a change of a word still under way to memory that a green thread can't see yet: that
-     * would be a lost wake-up. */
-    if (!atomic_load(&park_greens)) {
-        atomic_store(&park_greens, &green_ways);
+    /* A waker stores its change of a word and then reads park_ops.  If it reads NULL its store may still be on the way, and a green
+     * thread that looks at the word now would sleep on the old value: a lost wake-up.  After the barrier all such stores are
+     * visible. */
+    if (!atomic_load(&park_ops)) {
+        atomic_store(&park_ops, &green_park_ops);
         park_barrier();
     }
     return s;
@@ -375,7 +350,7 @@ void scheduler_free(struct scheduler *s)
     struct poller *poller = NULL;
 
     park_lock(&all_lock);
-    park_light_lock(&s->lock); /* who has woken the last thread may be about to wake its LWP */
+    park_light_lock(&s->lock); /* the waker of the last thread may be about to wake its LWP through the poller */
     s->free = 1;
     if (s->threads == 0) {
         poller = s->poller;

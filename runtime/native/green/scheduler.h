@@ -1,4 +1,4 @@
-/* What green/green.c, green/carrier.c and green/scheduler.c share. */
+/* A scheduler and its carriers, as the rooms of this folder share them. */
 #ifndef RUNTIME_SCHEDULER_H
 #define RUNTIME_SCHEDULER_H
 
@@ -7,86 +7,63 @@
 
 #include <stddef.h>
 
-/* An LWP that runs green threads.  Its base is the context that it came with: the native thread's, or one of its own.  There it
- * sleeps when it has nothing to run, in carry(). */
+/* An LWP that runs green threads.  Its base is the context that it came with, the native thread's or its own: there it sleeps when it
+ * has nothing to run, in carry(). */
 struct carrier {
     struct green base;
     struct scheduler *scheduler;
     struct green *in;     /* the thread that it is in; the base, too */
-    int chosen;           /* the base was in the queue, and it is its turn: only the native thread's ever is */
-    int generation;       /* the scheduler's has changed: it is to stop */
-    atomic_int word;      /* a futex: 1 while it is a spare that sleeps */
-    struct carrier *next; /* of the spares */
+    int chosen;           /* the base was in the queue, as only the native thread's ever is, and its turn has come */
+    int generation;       /* if the scheduler's is another, the carrier must stop */
+    atomic_int word;      /* a futex word: 1 while it sleeps as a spare */
+    struct carrier *next; /* in the list of spares */
 };
 
 enum idle { BUSY, IDLE_IN_FUTEX, IDLE_IN_POLLER };
 
-/* One carrier, the runner, takes threads from the queue.  The others are spares: there can be no use in two that run Python, as long
- * as the one gets on.  One of them watches it, and takes over when it doesn't. */
+/* How it works stands at the head of carrier.c. */
 struct scheduler {
     struct park_light lock;
     struct green *head, *tail; /* the queue */
     struct timer *timers;
-    struct green *ended;       /* is being left */
-    int turns;                 /* until it is time to look at the clock and for files */
+    struct green *ended;       /* the thread that a switch leaves for good */
+    int turns;                 /* until the runner looks at the clock and at files */
     struct carrier *runner, *watcher, *spares;
     int out;                   /* carriers that are in a thread */
-    int watcher_is_off;        /* it sleeps without a timeout, until the runner has something to do */
+    int watcher_is_off;        /* it sleeps without a timeout, until the runner has threads to run again */
     int generation;
     struct carrier lent;       /* the attached thread's */
-    int looked;                /* the native thread has looked for signals since another one ran */
+    int looked;                /* the native thread has looked for signals since another thread ran */
     int64_t look_at;
     long threads;              /* begun and not gone */
     struct green_counts counts;
-    struct poller *_Atomic poller; /* with one LWP made when first needed, by a thread that is on it; used with the lock, or while */
-    atomic_int polling;        /* counts; a futex word for the `stopping` */
-    int stopping;              /* counts */
-    atomic_int idle;           /* how the runner sleeps; a futex word */
-    atomic_int waited;         /* threads, and STUCK for who sleeps on it */
-    atomic_int awaited;        /* who does */
+    struct poller *_Atomic poller; /* of a scheduler with one LWP: made when first needed, by its LWP.  Used with the lock, or while */
+    atomic_int polling; /* counts its users without the lock; a futex word for scheduler_stop() */
+    int stopping; /* counts callers of scheduler_stop() that wait for `polling` */
+    atomic_int idle; /* how the runner sleeps; a futex word */
+    atomic_int waited; /* threads, and DEADLOCKED for those who sleep on it in scheduler_await() */
+    atomic_int awaited; /* counts those */
     atomic_int tid;
     atomic_int attached;
-    atomic_int was_stuck;      /* until that is told */
-    enum { UNSERVED, SERVED, INHERITED } served; /* its own LWPs are wanted; INHERITED: by the process that forked this one */
-    atomic_int forks;          /* the process that all this is about */
-    int lwps, made, begun;     /* its own LWPs: wanted, if more than one; made; that carry */
-    int64_t slice;             /* 0, or see scheduler_new() */
+    atomic_int was_deadlocked; /* until scheduler_was_deadlocked() has told */
+    enum {
+        UNSERVED,
+        SERVED,
+        INHERITED
+    } served; /* whether its own LWPs are to run; INHERITED: they were, in the process that forked this one */
+    atomic_int forks; /* the fork_generation that all this belongs to */
+    int lwps, made, begun; /* its own LWPs: asked for, if more than one; made; in carry() */
+    int64_t slice; /* 0, or see scheduler_new() */
     int free;
-    struct scheduler *other;   /* in the list of all */
+    struct scheduler *other; /* the next in the list of all */
 };
+
+/* green.c's. */
+extern const struct park_ops green_park_ops;
 
 #define CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
-/* ---- green/green.c.  All with the lock. -------------------------------------------------------------------------- */
-
-void queue_push(struct scheduler *s, struct green *green);
-struct green *queue_pop(struct scheduler *s);
-
-/* It may go on: off the heap of timers, into the queue. */
-void green_ready(struct scheduler *s, struct green *green);
-
-extern const struct park_greens green_ways;
-
-/* Goes on there; returns, without the lock, when somebody comes back. */
-void green_switch(struct scheduler *s, struct green *from, struct green *to);
-
-/* ---- green/carrier.c --------------------------------------------------------------------------------------------- */
-
-/* What a carrier does in its base: runs the others, until it is the base's own turn, or the generation's end.  With the lock at
- * first, without it in the end. */
-void carry(struct carrier *c);
-
-/* With the lock, by who has made a thread ready: the runner is not to sleep.  1: carrier_wake() is to follow, without the lock. */
-int carrier_rouse(struct scheduler *s);
-void carrier_wake(struct scheduler *s);
-
-/* All that sleep, with the lock. */
-void carriers_wake(struct scheduler *s);
-
-/* Runners that sleep without a timeout and are not stuck: who ends may be the last one who could have woken a thread. */
-extern atomic_int carriers_in_doubt;
-
-enum { STUCK = 1 << 30 };
-enum { TURNS = 64 }; /* from one thread to the next, until a carrier looks at the clock and for files */
+enum { DEADLOCKED = 1 << 30 };
+enum { TURNS = 64 }; /* turns until the runner looks at the clock and at files */
 
 #endif

@@ -52,7 +52,7 @@ static void (*setxid_handler)(int, siginfo_t *, void *);
  * signal that LWP again and again.  So the handler sees the TCB of the thread whose LWP it is. */
 static void in_native_tcb(int signal, siginfo_t *info, void *context)
 {
-    void *tp = arch_thread_pointer(), *native = park_green ? green_native() : tp;
+    void *tp = arch_thread_pointer(), *native = park_green ? green_native_tp() : tp;
 
     if (native != tp)
         arch_set_thread_pointer(native);

@@ -13,8 +13,8 @@
  *                   it knows the stack: who asks for the bounds of a green thread's doesn't get them.  Only the LWP's own tid
  *                   would do there, and that one number would make all green threads one owner of mutexes.
  *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
-#ifndef RUNTIME_GREEN_LWP_H
-#define RUNTIME_GREEN_LWP_H
+#ifndef RUNTIME_SHARED_LWP_H
+#define RUNTIME_SHARED_LWP_H
 
 /* Once, before the first scheduler.  NULL, or why there can't be green threads here. */
 const char *green_lwp_init(void);

@@ -1,7 +1,8 @@
-/* Deadlines of many, the earliest at hand: a pairing heap whose links lie in what waits, so that it needs no memory of its own.
+/* The deadlines of all threads that sleep with a timeout, the earliest on top: a pairing heap whose links lie in the threads, so
+ * that it allocates nothing.
  * (Fredman, Sedgewick, Sleator, Tarjan: The pairing heap, 1986.)  Setting one is O(1), dropping one O(log n) on average. */
-#ifndef RUNTIME_TIMERS_H
-#define RUNTIME_TIMERS_H
+#ifndef RUNTIME_TIMER_HEAP_H
+#define RUNTIME_TIMER_HEAP_H
 
 #include <stdint.h>
 

@@ -1,26 +1,28 @@
-/* Who sleeps in user space on which word: to green threads what the kernel's table of futexes is to LWPs. */
-#ifndef RUNTIME_SLEEPERS_H
-#define RUNTIME_SLEEPERS_H
+/* Which green thread sleeps on which word: what the kernel's futex hash is to LWPs. */
+#ifndef RUNTIME_WAIT_TABLE_H
+#define RUNTIME_WAIT_TABLE_H
 
 #include <stdatomic.h>
 
-struct sleeper {
-    struct sleeper *newer, *older;
-    _Atomic(atomic_int *) word; /* NULL: it doesn't sleep */
+struct waiter {
+    struct waiter *newer, *older;
+    _Atomic(atomic_int *) word; /* NULL: not asleep */
     unsigned bits;
     int result;
 };
 
-/* Goes to sleep if *word == expected; whether it does.  Whoever changes the word and then asks for its sleepers finds it. */
-int sleeper_enter(struct sleeper *sleeper, atomic_int *word, int expected, unsigned bits);
+/* Enters the table if *word == expected; returns whether it did.  A waker that changes the word and then calls wait_table_take()
+ * finds it. */
+int wait_table_enter(struct waiter *waiter, atomic_int *word, int expected, unsigned bits);
 
-/* Wakes that one.  Whether it slept: of all who wake it at once, one has it, and has to let it go on. */
-int sleeper_leave(struct sleeper *sleeper, int result);
+/* Takes one waiter out.  1: it slept, and the caller must resume it; of several wakers at once only one gets a 1. */
+int wait_table_leave(struct waiter *waiter, int result);
 
-/* Wakes the oldest `count` that sleep on the word and share a bit: linked by `newer`, *woken says how many. */
-struct sleeper *sleepers_take(atomic_int *word, int count, unsigned bits, int *woken);
+/* Takes out the oldest `count` that sleep on the word and share a bit, linked by `newer`; *woken: how many.  The caller must resume
+ * each. */
+struct waiter *wait_table_take(atomic_int *word, int count, unsigned bits, int *woken);
 
-/* All are lost: in a forked child. */
-void sleepers_forget(void);
+/* Empties the table, in a forked child: all waiters are lost. */
+void wait_table_forget(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "lwp/lwp.h"
 
+#include "base/fork.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
@@ -96,7 +97,7 @@ static void after_fork_in_child(void)
     context_after_fork();
     measure_after_fork();
     struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), lost);
-    char *native = me && me->green.scheduler ? green_native() : NULL;
+    char *native = me && me->green.scheduler ? green_native_tp() : NULL;
     green_after_fork();
     atomic_store(&green_others_ending, 0);
     if (!me)
@@ -109,13 +110,10 @@ static void after_fork_in_child(void)
     syscall(SYS_set_tid_address, &me->alive);
 }
 
+static const struct fork_handlers fork_handlers = {before_fork, after_fork_in_parent, after_fork_in_child};
+
 int lwp_init(void)
 {
-    static int done;
-
-    if (done)
-        return 0;
-    int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-    done = error == 0;
-    return error;
+    fork_handle(FORK_LWP, &fork_handlers);
+    return fork_init();
 }

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -343,7 +344,8 @@ static int await_process(struct lwp *lwp, int64_t deadline)
      * has left our memory when there is no descriptor to be had: that is at its end, but for exec. */
     if (fd < 0)
         return errno == ESRCH || (lwp->flags & CLONE_VM) ? 0 : errno;
-    int error = park_process(fd, deadline);
+    unsigned found;
+    int error = park_poll(fd, POLLIN, deadline, &found); /* a pidfd is readable when the process has ended: pidfd_open(2) */
     close(fd);
     return error;
 }

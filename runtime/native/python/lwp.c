@@ -151,7 +151,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
     if (python_deadline(timeout, &deadline) < 0)
         return NULL;
     if (deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp)
-        && scheduler_forsaken(self->lwp->green.scheduler)) {
+        && scheduler_is_orphaned(self->lwp->green.scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
         return NULL;
     }

@@ -3,10 +3,9 @@
 
 #include "python/types.h"
 
+#include "base/fork.h"
 #include "glibc/glibc.h"
 #include "sync/sync.h"
-
-#include <pthread.h>
 
 static void after_fork_in_child(void)
 {
@@ -14,6 +13,8 @@ static void after_fork_in_child(void)
     python_entrance_after_fork();
     python_boot_after_fork();
 }
+
+static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
 size_t default_stack_size(void)
 {
@@ -54,12 +55,8 @@ static PyObject *everything(PyObject *for_module)
 
 int runtime_attach(void *module)
 {
-    static int prepared;
-
-    /* Without the GIL: to glibc 2.35 fork has the lock that this takes around all its handlers (posix/register-atfork.c). */
-    if (!prepared && (sync_init() != 0 || pthread_atfork(NULL, NULL, after_fork_in_child) != 0))
-        return 1;
-    prepared = 1;
+    sync_init();
+    fork_handle(FORK_PYTHON, &fork_handlers);
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *all = everything(module);
     int result = !all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0;

@@ -33,7 +33,7 @@ struct scheduler *python_scheduler(PyObject *op)
 
 int python_interrupted(struct scheduler *scheduler, PyObject *object)
 {
-    int stuck = scheduler_was_stuck(scheduler);
+    int stuck = scheduler_was_deadlocked(scheduler);
 
     if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
         return -1;
@@ -70,13 +70,13 @@ static int another(struct scheduler *scheduler)
 
 int python_provide(struct scheduler *scheduler)
 {
-    int error = 0, lacks = scheduler_lacks(scheduler);
+    int error = 0, lacks = scheduler_missing_carriers(scheduler);
 
     if (lacks)
         atomic_store(&signal_stacks, python_faulthandler_on());
     for (; lacks > 0; lacks--)
         if (error || (error = another(scheduler)) != 0)
-            scheduler_lacks_another(scheduler);
+            scheduler_carrier_failed(scheduler);
     return error;
 }
 
@@ -172,7 +172,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
 
     (void)module;
     (void)unused;
-    while ((scheduler = scheduler_unfinished())) {
+    while ((scheduler = scheduler_with_waited_threads())) {
         int mine = begin_running(scheduler) == 0;
         PyErr_Clear(); /* somebody else runs it, or nobody can */
         int result = await(scheduler);
@@ -483,8 +483,8 @@ static PyMethodDef functions[] = {
 
 int python_add_green(PyObject *module)
 {
-    green_tells_stuck = 1;
-    scheduler_another = another;
+    green_reports_deadlock = 1;
+    scheduler_spawn_carrier = another;
     scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
     return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

@@ -1,10 +1,10 @@
 #include "sync/sync.h"
 
+#include "base/fork.h"
 #include "base/trace.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stddef.h>
 
 enum {
@@ -13,8 +13,6 @@ enum {
 };
 enum { WAKING_FOR = 1000000 }; /* ns; many times what it takes */
 #define UNFAIR_FOR 1000000 /* ns of waiting after which a sleeper is urgent; as CPython's PyMutex (Python/lock.c) */
-
-int sync_forks;
 
 static void wake_at_once(atomic_int *word, int dozing)
 {
@@ -31,7 +29,7 @@ void (*sync_wake)(atomic_int *word, int dozing) = wake_at_once;
 
 static int urgent_word(int count)
 {
-    return (int)((unsigned)sync_forks << 16) | count;
+    return (int)((unsigned)fork_generation << 16) | count;
 }
 
 static int urgent_count(struct sync_lock *lock)
@@ -115,7 +113,7 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
 
 static uint64_t owed_word(const struct sync_place *place)
 {
-    return (uint64_t)sync_forks << 48 | (uintptr_t)place;
+    return (uint64_t)fork_generation << 48 | (uintptr_t)place;
 }
 
 static struct sync_place *owed_place(uint64_t word)
@@ -199,18 +197,18 @@ static __thread struct sync_place *innermost; /* of the calling thread */
 static void forget_lost(struct sync_queue *queue)
 {
     park_lock(&forgetting);
-    if (atomic_load(&queue->forks) != sync_forks) {
+    if (atomic_load(&queue->forks) != fork_generation) {
         queue->head = queue->tail = queue->first_waiting = NULL;
         queue->waiting = queue->batons = 0;
         atomic_store(&queue->lock, 0);
-        atomic_store_explicit(&queue->forks, sync_forks, memory_order_release);
+        atomic_store_explicit(&queue->forks, fork_generation, memory_order_release);
     }
     park_unlock(&forgetting);
 }
 
 void sync_queue_lock(struct sync_queue *queue)
 {
-    if (atomic_load_explicit(&queue->forks, memory_order_acquire) != sync_forks)
+    if (atomic_load_explicit(&queue->forks, memory_order_acquire) != fork_generation)
         forget_lost(queue);
     park_lock(&queue->lock);
 }
@@ -382,7 +380,6 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 
 static void after_fork_in_child(void)
 {
-    sync_forks++;
     atomic_store(&forgetting, 0);
     /* The newest first: each goes before those that came later. */
     for (struct sync_place *place = innermost; place; place = place->outer) {
@@ -401,7 +398,9 @@ static void after_fork_in_child(void)
     }
 }
 
-int sync_init(void)
+static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
+
+void sync_init(void)
 {
-    return pthread_atfork(NULL, NULL, after_fork_in_child);
+    fork_handle(FORK_SYNC, &fork_handlers);
 }

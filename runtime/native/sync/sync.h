@@ -91,7 +91,7 @@ enum { SYNC_DOZE = 5000000 }; /* ns: the default switch interval.  Below a tick 
 
 struct sync_queue {
     atomic_int lock;
-    atomic_int forks; /* the process that the rest is about, see sync_forks */
+    atomic_int forks; /* the process that the rest is about, see base/fork.h */
     struct sync_place *head, *tail, *first_waiting;
     unsigned long tickets;   /* given out so far */
     unsigned long entitled;  /* places with a ticket below are granted */
@@ -128,8 +128,7 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 /* Wakes the thread of a place whose word is SYNC_WOKEN by now.  If it was DOZING a layer above may do that later. */
 extern void (*sync_wake)(atomic_int *word, int dozing);
 
-/* How many forks this process is away from the one that imported us: what holds another number speaks of lost threads. */
-extern int sync_forks;
-int sync_init(void);
+/* Has a forked child forget the waiters that it has lost. */
+void sync_init(void);
 
 #endif

@@ -1,0 +1,30 @@
+/* fork(2): what each floor does before and after, in one written order, and how many forks lie behind this process.
+ *
+ * A forked child has one thread, the one that called fork().  Whatever the others held or had begun is lost, and what speaks of
+ * them must be forgotten before it is used.  Two ways:
+ *   - handlers, for what a floor can name: its locks, its lists.  Before the fork from the highest floor to the lowest, after it
+ *     from the lowest to the highest, so that a handler finds the floors below it in order.
+ *   - fork_generation, for what nobody lists: a lock, a queue or a scheduler keeps the generation that its contents belong to, and
+ *     forgets them when it meets another. */
+#ifndef RUNTIME_FORK_H
+#define RUNTIME_FORK_H
+
+enum fork_floor { FORK_TRACE, FORK_SYNC, FORK_LWP, FORK_PYTHON, FORK_FLOORS };
+
+struct fork_handlers {
+    void (*before)(void), (*in_parent)(void), (*in_child)(void); /* each may be NULL */
+};
+
+/* How often the process that imported us has been forked on the way to this one.  Changes in a child only, before its handlers run
+ * and before it has a second thread: no order is needed to read it. */
+extern int fork_generation;
+
+/* The floor's handlers from now on.  Handlers that come in pairs, `before` and `in_parent`, are given before fork_init(): another
+ * thread may be in fork() and would run the second alone. */
+void fork_handle(enum fork_floor floor, const struct fork_handlers *handlers);
+
+/* Has glibc call them: from now on, once.  Not with the GIL: to glibc 2.35 fork() holds the lock that this takes around all handlers
+ * (posix/register-atfork.c), and one of those may want the GIL.  0 or errno. */
+int fork_init(void);
+
+#endif

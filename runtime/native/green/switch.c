@@ -1,0 +1,98 @@
+#include "green/switch.h"
+
+#include "arch/arch.h"
+
+#include <limits.h>
+
+/* ---- the queue --------------------------------------------------------------------------------------------------- */
+
+void ready_push(struct scheduler *s, struct green *green)
+{
+    green->next = NULL;
+    *(s->head ? &s->tail->next : &s->head) = green;
+    s->tail = green;
+}
+
+struct green *ready_pop(struct scheduler *s)
+{
+    struct green *green = s->head;
+
+    s->head = green->next;
+    return green;
+}
+
+void green_make_ready(struct scheduler *s, struct green *green)
+{
+    if (green->timer.set)
+        timer_drop(&s->timers, &green->timer);
+    ready_push(s, green);
+}
+
+void green_resume(struct green *green)
+{
+    struct scheduler *s = green->scheduler;
+
+    park_light_lock(&s->lock);
+    green_make_ready(s, green);
+    int wake = runner_mark_busy(s);
+    park_light_unlock(&s->lock);
+    if (wake)
+        runner_wake(s);
+}
+
+int runner_mark_busy(struct scheduler *s)
+{
+    enum idle how = atomic_load(&s->idle);
+
+    if (how == BUSY)
+        return 0;
+    atomic_store(&s->idle, BUSY);
+    if (how == IDLE_IN_POLLER)
+        poller_wake(s->poller); /* here, for without the lock it may be gone with the scheduler */
+    return how == IDLE_IN_FUTEX;
+}
+
+void runner_wake(struct scheduler *s)
+{
+    park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
+}
+
+/* ---- the switch -------------------------------------------------------------------------------------------------- */
+
+void green_finish_switch(struct scheduler *s)
+{
+    struct green *ended = s->ended;
+
+    s->ended = NULL;
+    s->threads -= ended != NULL;
+    park_light_unlock(&s->lock);
+    if (!ended)
+        return;
+    int waited = ended->waited;
+    ended->gone(ended);
+    if (waited && atomic_fetch_sub(&s->waited, 1) == 1)
+        park_wake(&s->waited, INT_MAX, PARK_PRIVATE);
+}
+
+void green_switch(struct scheduler *s, struct green *from, struct green *to)
+{
+    to->carrier = from->carrier;
+    to->carrier->in = to;
+    atomic_store_explicit(&to->tid, atomic_load_explicit(&from->tid, memory_order_relaxed), memory_order_relaxed);
+    s->counts.switches++;
+    /* The lock is taken before a switch and released after it, on the other stack, so that no LWP resumes a thread before its
+     * registers are saved. */
+    arch_swap(&from->sp, to->sp, to->tp);
+    green_finish_switch(s);
+}
+
+struct green **green_of(void *tp)
+{
+    /* Our thread-local words lie at the same distance from the thread pointer in all threads. */
+    return (struct green **)((char *)tp + ((char *)&park_green - (char *)arch_thread_pointer()));
+}
+
+void *green_native_tp(void)
+{
+    return park_green->carrier->base.tp;
+}

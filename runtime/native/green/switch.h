@@ -1,0 +1,32 @@
+/* From one flow of control to the next: the queue of the threads that could go on, and the change of stacks. */
+#ifndef RUNTIME_SWITCH_H
+#define RUNTIME_SWITCH_H
+
+#include "green/scheduler.h"
+
+/* With the scheduler's lock. */
+void ready_push(struct scheduler *s, struct green *green);
+struct green *ready_pop(struct scheduler *s);
+
+/* With the lock: a thread that has slept may go on.  Off the heap of timers, into the queue. */
+void green_make_ready(struct scheduler *s, struct green *green);
+
+/* The same without the lock, and the runner is woken if it sleeps. */
+void green_resume(struct green *green);
+
+/* With the lock, by who has made a thread ready: the runner must not sleep.  1: runner_wake() is to follow, without the lock, so
+ * that the runner doesn't wake up to sleep again for the lock. */
+int runner_mark_busy(struct scheduler *s);
+void runner_wake(struct scheduler *s);
+
+/* With the lock: goes on in `to`.  Returns, without the lock, when somebody switches back. */
+void green_switch(struct scheduler *s, struct green *from, struct green *to);
+
+/* The second half of a switch, on the new stack: releases the lock, and buries the thread that was left if it has ended.  A thread's
+ * first turn begins with it. */
+void green_finish_switch(struct scheduler *s);
+
+/* Where the thread with that thread pointer keeps its `park_green`. */
+struct green **green_of(void *tp);
+
+#endif
