@@ -1,4 +1,4 @@
-"""threading's synchronisation primitives on our own futexes: native/sync/sync.c's machines behind threading's methods.
+"""threading's synchronisation primitives on our own futexes: the machines of native/sync/ behind threading's methods.
 
 Lock and RLock are C types.  Event, Semaphore, Condition and Barrier are classes, as in threading, over C types.
 """

@@ -1,4 +1,4 @@
-"""The state machines of runtime/native/sync/sync.c as models, and an explorer that runs them in every order there is.
+"""The state machines of runtime/native/sync/ as models, and an explorer that runs them in every order there is.
 
 A thread is a generator whose functions are named after those in C and go the same way.  Each `yield` stands before one
 atomic operation, so between two of them nobody else comes.  What is not atomic in C is more than one step here; what C
@@ -18,7 +18,7 @@ from typing import Any
 FREE, HELD, CONTENDED, HANDED, OWING = "FREE", "HELD", "CONTENDED", "HANDED", "OWING"
 ASLEEP, DOZING, WOKEN = "ASLEEP", "DOZING", "WOKEN"
 ASK = "ASK"
-NORMAL, URGENT = 1, 2
+NORMAL, STARVING = 1, 2
 TIMEOUT, SIGNAL, AGAIN = "ETIMEDOUT", "EINTR", "EAGAIN"
 
 Thread = Generator[str, Any, Any]
@@ -47,7 +47,7 @@ class World:
         """What the child of `me` makes of it, here at once: see sync_forks, forget_lost() and after_fork_in_child()."""
         self.sleepers, self.woken = [], set()
         self.data["forked"] = True
-        self.words |= {word: none for word, none in (("urgent", 0), ("owed", None)) if word in self.words}
+        self.words |= {word: none for word, none in (("starving", 0), ("deferred", None)) if word in self.words}
         if "queue" in self.data:
             self.data["queue"] = tuple(entry for entry in self.data["queue"] if entry[0] == me)
             self.data |= {"batons": 0, "locked": False}
@@ -182,35 +182,35 @@ def sync_lock_try(world: World) -> Thread:
     return world.exchange_if("lock", FREE, HELD)
 
 
-def take(world: World, urgent: bool) -> Thread:
+def take(world: World, starving: bool) -> Thread:
     yield "take"
     if world.exchange_if("lock", FREE, CONTENDED):
         return True
-    if urgent:
+    if starving:
         yield "take"
         return world.exchange_if("lock", HANDED, CONTENDED)
     return False
 
 
-def take_back_if_nobody(world: World) -> Thread:
-    yield "take_back_if_nobody"
-    if world.words["urgent"]:
+def free_if_nobody_starves(world: World) -> Thread:
+    yield "free_if_nobody_starves"
+    if world.words["starving"]:
         return
-    yield "take_back_if_nobody"
+    yield "free_if_nobody_starves"
     if world.exchange_if("lock", HANDED, FREE):
-        yield "take_back_if_nobody"
-        world.wake("lock", NORMAL | URGENT)
+        yield "free_if_nobody_starves"
+        world.wake("lock", NORMAL | STARVING)
 
 
-def urgent_add(world: World, change: int) -> Thread:
-    yield "urgent_add"
-    world.words["urgent"] += change
+def starving_add(world: World, change: int) -> Thread:
+    yield "starving_add"
+    world.words["starving"] += change
 
 
 def sync_lock_wait(world: World, me: int, asleep: str = "asleep") -> Thread:
     """Whether it was taken.  An end by deadline or signal leaves, as there; "clock": has a millisecond passed?"""
-    urgent, result = False, None
-    while not (taken := (yield from take(world, urgent))) and result is None:
+    starving, result = False, None
+    while not (taken := (yield from take(world, starving))) and result is None:
         yield "sync_lock_wait"
         seen = world.words["lock"]
         if seen in (HELD, OWING):
@@ -218,38 +218,38 @@ def sync_lock_wait(world: World, me: int, asleep: str = "asleep") -> Thread:
             if not world.exchange_if("lock", seen, CONTENDED):
                 continue
             seen = CONTENDED
-        if seen == HANDED and not urgent:
-            yield from take_back_if_nobody(world)
-        if seen == FREE or (seen == HANDED and urgent):
+        if seen == HANDED and not starving:
+            yield from free_if_nobody_starves(world)
+        if seen == FREE or (seen == HANDED and starving):
             continue
-        result = yield from park_wait_some(world, me, "lock", seen, URGENT if urgent else NORMAL, asleep)
-        if not urgent and (yield "clock"):
-            urgent = True
-            yield from urgent_add(world, 1)
-    if urgent:
-        yield from urgent_add(world, -1)
+        result = yield from park_wait_some(world, me, "lock", seen, STARVING if starving else NORMAL, asleep)
+        if not starving and (yield "clock"):
+            starving = True
+            yield from starving_add(world, 1)
+    if starving:
+        yield from starving_add(world, -1)
         if not taken:
-            yield from take_back_if_nobody(world)
+            yield from free_if_nobody_starves(world)
     return taken
 
 
-def owe(world: World, place: int) -> Thread:
+def defer_wake(world: World, place: int) -> Thread:
     """By the holder of the queue's lock; whether the release sees to the sleeper."""
-    yield "owe"
-    if not world.exchange_if("owed", None, place):
+    yield "defer_wake"
+    if not world.exchange_if("deferred", None, place):
         return False
-    yield "owe"
+    yield "defer_wake"
     if world.words["lock"] in (OWING, CONTENDED) or world.exchange_if("lock", HELD, OWING):
         return True
-    yield "owe"
-    return not world.exchange_if("owed", place, None)
+    yield "defer_wake"
+    return not world.exchange_if("deferred", place, None)
 
 
-def forgive(world: World, place: int) -> Thread:
-    if "owed" not in world.words:  # it names no lock
+def cancel_deferred(world: World, place: int) -> Thread:
+    if "deferred" not in world.words:  # it names no lock
         return False
-    yield "forgive"
-    return world.exchange_if("owed", place, None)
+    yield "cancel_deferred"
+    return world.exchange_if("deferred", place, None)
 
 
 def wake_place(world: World, place: int) -> Thread:
@@ -263,13 +263,13 @@ def wake_place(world: World, place: int) -> Thread:
     world.wake(place, NORMAL)
 
 
-def settle(world: World) -> Thread:
-    if "owed" not in world.words:  # no condition's lock
+def do_deferred(world: World) -> Thread:
+    if "deferred" not in world.words:  # no condition's lock
         return
-    yield "settle"
-    owed, world.words["owed"] = world.words["owed"], None
-    if owed is not None:
-        yield from wake_place(world, owed)
+    yield "do_deferred"
+    deferred, world.words["deferred"] = world.words["deferred"], None
+    if deferred is not None:
+        yield from wake_place(world, deferred)
 
 
 def sync_lock_release_any(world: World) -> Thread:
@@ -279,17 +279,17 @@ def sync_lock_release_any(world: World) -> Thread:
         if seen in (FREE, HANDED):
             raise Wrong("released, and nobody holds it")
         yield "sync_lock_release_any"
-        to = HANDED if world.words["urgent"] else FREE
+        to = HANDED if world.words["starving"] else FREE
         yield "sync_lock_release_any"
         if not world.exchange_if("lock", seen, to):
             continue
         if seen != HELD:
-            yield from settle(world)
+            yield from do_deferred(world)
         if to == HANDED or seen == CONTENDED:
             yield "park_wake_some"
-            world.wake("lock", URGENT if to == HANDED else NORMAL | URGENT)
+            world.wake("lock", STARVING if to == HANDED else NORMAL | STARVING)
         if to == HANDED:
-            yield from take_back_if_nobody(world)
+            yield from free_if_nobody_starves(world)
         return
 
 
@@ -301,8 +301,8 @@ def sync_lock_release(world: World) -> Thread:
 
 # ---- queue, and sleep_in() of python/primitives/primitives.c ---------------------------------------------------------
 # world.data["queue"]: the places in it, oldest first; "tickets": given out; "entitled": those below are; "away";
-# "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "owed" the places
-# name the lock.  A place's word is called after its thread.
+# "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "deferred" the
+# places name the lock.  A place's word is called after its thread.
 
 
 def sync_queue_lock(world: World) -> Thread:
@@ -348,11 +348,11 @@ def sync_queue_unlock_and_wake(world: World, place: int | None) -> Thread:
     """The place is next_with_baton()'s: nobody comes between that and what is done here first."""
     if place is None:
         return
-    if "owed" in world.words:
+    if "deferred" in world.words:
         world.data["locked"] = True
-        owed = yield from owe(world, place)
+        deferred = yield from defer_wake(world, place)
         world.data["locked"] = False
-        if owed:
+        if deferred:
             return
     yield from wake_place(world, place)
 
@@ -371,7 +371,7 @@ def sync_queue_wait(world: World, me: int, result: str | None = None) -> Thread:
             break
         if result is None:
             result = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
-        elif (yield from forgive(world, me)):
+        elif (yield from cancel_deferred(world, me)):
             world.words[me] = WOKEN
         else:
             return result
@@ -396,7 +396,7 @@ def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
     entitled = ticket < world.data["entitled"]
     baton = all(place != me for place, _ in world.data["queue"])
     world.data["queue"] = tuple(entry for entry in world.data["queue"] if entry[0] != me)
-    if baton and not (yield from forgive(world, me)):
+    if baton and not (yield from cancel_deferred(world, me)):
         while (yield from sync_queue_wait(world, me)):
             pass
     return entitled, baton

@@ -25,7 +25,7 @@ def lock_user(world: World, me: int, rounds: int) -> Thread:
 
 def locks(*rounds: int) -> Callable[[], tuple[World, list[Thread]]]:
     def make() -> tuple[World, list[Thread]]:
-        world = World(words={"lock": FREE, "urgent": 0})
+        world = World(words={"lock": FREE, "starving": 0})
         return world, [lock_user(world, me, count) for me, count in enumerate(rounds)]
 
     return make
@@ -36,7 +36,7 @@ def two_inside(world: World) -> str:
 
 
 def not_free(world: World) -> str:
-    return "" if world.words == {"lock": FREE, "urgent": 0} else "the lock is left behind"
+    return "" if world.words == {"lock": FREE, "starving": 0} else "the lock is left behind"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def passer_by(world: World) -> Thread:
 
 def condition_world(places: int) -> World:
     """Somebody holds the lock, and all wait who are going to be notified: their places are in the queue."""
-    words = {"lock": HELD, "urgent": 0, "owed": None, **dict.fromkeys(range(places), ASLEEP)}
+    words = {"lock": HELD, "starving": 0, "deferred": None, **dict.fromkeys(range(places), ASLEEP)}
     data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False}
     return World(words=words, inside=1, data=data | {"interrupted": frozenset(), "notified": 0})
 
@@ -165,7 +165,7 @@ def conditions(waiters: int, notifies: int, users: int, passers_by: int) -> Call
 
 
 def lock_is_left(world: World) -> str:
-    return "" if world.words["lock"] == FREE and world.words["urgent"] == 0 else "the lock is left behind"
+    return "" if world.words["lock"] == FREE and world.words["starving"] == 0 else "the lock is left behind"
 
 
 def all_notified(*counts: int) -> Callable[[World], str]:
@@ -173,7 +173,7 @@ def all_notified(*counts: int) -> Callable[[World], str]:
         data = world.data
         if data["notified"] not in counts:
             return f"{data['notified']} were notified, not {counts}"
-        if data["queue"] or data["batons"] or world.words["owed"] is not None:
+        if data["queue"] or data["batons"] or world.words["deferred"] is not None:
             return "somebody is left in the queue"
         return lock_is_left(world)
 
@@ -209,9 +209,9 @@ def sleeper_of_another_condition(world: World, me: int) -> Thread:
 
 
 def notifier_of_two(world: World) -> Thread:
-    """A lock owes one sleeper at a time; the other, of another queue, is woken at once."""
+    """A lock has room for one deferred wake-up; a waiter of another queue is woken at once."""
     for place in (0, 1):
-        if not (yield from sync_model.owe(world, place)):
+        if not (yield from sync_model.defer_wake(world, place)):
             yield from sync_model.wake_place(world, place)
     world.inside -= 1
     yield from sync_model.sync_lock_release(world)
@@ -243,7 +243,7 @@ def conditions_at_the_end() -> tuple[World, list[Thread]]:
 
 
 def test_condition_when_the_interpreter_ends_a_sleeper() -> None:
-    """Also one that has taken the lock's debt off itself leaves, and passes its baton."""
+    """A waiter that has cancelled its deferred wake-up leaves too, and passes its baton."""
     events = {0: (TIMEOUT, SIGNAL)}
     print(f"states: {explore(conditions_at_the_end, two_inside, all_notified(1), events)}")
 
@@ -320,7 +320,7 @@ def forked_locks(word: str, forker: Callable[[World, int], Thread]) -> Callable[
     """Two threads that use the lock and are lost at any moment, one that forks, one that its child makes."""
 
     def make() -> tuple[World, list[Thread]]:
-        world = World(words={"lock": word, "urgent": 0}, inside=int(word == HELD))
+        world = World(words={"lock": word, "starving": 0}, inside=int(word == HELD))
         return world, [
             lock_user(world, 0, 2),  # so that the other has waited for long and is handed the lock
             lock_user(world, 1, 1),
@@ -394,7 +394,7 @@ def test_semaphore_with_dozers_when_somebody_forks(make: Callable[[], tuple[Worl
 
 
 def notifier_who_forks(world: World) -> Thread:
-    """With the lock, which owes the one who is lost a wake-up; or not yet, or no longer."""
+    """With the lock, to which the lost thread's wake-up is deferred; or not yet, or no longer."""
     yield from sync_model.condition_notify(world)
     yield "fork"
     world.inside -= 1
@@ -453,7 +453,7 @@ def wait_without_telling(world: World, me: int) -> Thread:
     return True
 
 
-def take_without_looking(world: World, urgent: bool) -> Thread:
+def take_without_looking(world: World, starving: bool) -> Thread:
     yield "take"
     free = world.words["lock"] == FREE
     yield "take"
@@ -471,7 +471,7 @@ def keep_the_baton(world: World) -> Thread:
     [
         ("sync_lock_wait", wait_without_telling, "nobody wakes"),
         ("take", take_without_looking, "two hold the lock|nobody holds it"),
-        ("take_back_if_nobody", keep_the_baton, "nobody wakes|left behind"),
+        ("free_if_nobody_starves", keep_the_baton, "nobody wakes|left behind"),
     ],
 )
 def test_a_broken_lock_is_found(
@@ -526,17 +526,17 @@ def test_a_sleeper_who_does_not_say_so_is_found(monkeypatch: pytest.MonkeyPatch)
         explore(semaphores(2, 2), nothing, counted(2))
 
 
-def owe_without_looking(world: World, place: int) -> Thread:
-    """A release that came before the debt doesn't see it."""
-    yield "owe"
-    world.words["owed"] = place
-    yield "owe"
+def defer_wake_without_looking(world: World, place: int) -> Thread:
+    """A release that came before the deferral doesn't see it."""
+    yield "defer_wake"
+    world.words["deferred"] = place
+    yield "defer_wake"
     world.exchange_if("lock", HELD, sync_model.OWING)
     return True
 
 
-def forget_the_debt(world: World) -> Thread:
-    yield "settle"
+def forget_the_deferred(world: World) -> Thread:
+    yield "do_deferred"
 
 
 def someone_else_releases() -> tuple[World, list[Thread]]:
@@ -556,9 +556,12 @@ def releaser(world: World) -> Thread:
 
 @pytest.mark.parametrize(
     ("name", "broken", "make"),
-    [("owe", owe_without_looking, someone_else_releases), ("settle", forget_the_debt, conditions(1, 1, 0, 0))],
+    [
+        ("defer_wake", defer_wake_without_looking, someone_else_releases),
+        ("do_deferred", forget_the_deferred, conditions(1, 1, 0, 0)),
+    ],
 )
-def test_a_debt_that_is_not_paid_is_found(
+def test_a_deferred_wake_up_that_is_not_done_is_found(
     name: str,
     broken: Callable[..., Thread],
     make: Callable[[], tuple[World, list[Thread]]],
@@ -571,11 +574,11 @@ def test_a_debt_that_is_not_paid_is_found(
 
 
 def wait_for_the_lost(world: World) -> Thread:
-    yield "take_back_if_nobody"
+    yield "free_if_nobody_starves"
 
 
 def test_a_lock_handed_to_a_lost_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_model, "take_back_if_nobody", wait_for_the_lost)
+    monkeypatch.setattr(sync_model, "free_if_nobody_starves", wait_for_the_lost)
     with pytest.raises(Wrong, match="nobody wakes"):
         explore(forked_locks(FREE, lock_user_who_forks), two_inside, free_or_lost)
 

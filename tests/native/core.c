@@ -8,7 +8,7 @@
 #include "green/shared_lwp.h"
 #include "inspect/inspect.h"
 #include "lwp/lwp.h"
-#include "sync/sync.h"
+#include "sync/queue.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -385,7 +385,7 @@ static void condition(void)
         join(lwps[i]);
     CHECK(passed == 6L * rounds && stored == 0);
     CHECK(!not_full.head && !not_full.batons && !not_empty.head && !not_empty.batons);
-    CHECK(!sync_lock_held(&the_lock) && !atomic_load(&the_lock.owed));
+    CHECK(!sync_lock_held(&the_lock) && !atomic_load(&the_lock.deferred));
 }
 
 /* ---- looking, signals -------------------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  * a time: a thread that computes gives the GIL up every 5 ms, and takes it back as soon as nobody else waits for it. */
 #include "python/types.h"
 
-#include "sync/sync.h"
+#include "sync/queue.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -5,7 +5,7 @@
 
 #include "base/fork.h"
 #include "glibc/glibc.h"
-#include "sync/sync.h"
+#include "sync/queue.h"
 
 static void after_fork_in_child(void)
 {

@@ -7,7 +7,7 @@
  * here itself defers the wake-up until it has given up the GIL.
  *
  *   1. The waker can't be sure that it will come here again.  It may compute, block in C code that knows nothing of us, end, be
- *      killed or exec.  So only a thread that is DOZING is woken late (sync/sync.h): it looks for itself within the default switch
+ *      killed or exec.  So only a thread that is DOZING is woken late (sync/queue.h): it looks for itself within the default switch
  *      interval; where a shorter one is set nobody dozes.  No wake-up is lost, whatever becomes of the waker.  A thread that is
  *      ASLEEP is woken at once.
  *   2. Whether it is about to sleep is a guess, made when its wake-ups were followed by a sleep here, within SOON, SURE times in a

@@ -1,4 +1,4 @@
-/* The synchronisation types: sync/sync.c's machines behind threading's methods.  Here is what they share; the types are in
+/* The synchronisation types: sync/queue.c's machines behind threading's methods.  Here is what they share; the types are in
  * python/primitives/lock.c, python/primitives/event.c, python/primitives/condition.c and python/primitives/barrier.c.
  *
  * Lock and RLock are complete; Event, Semaphore, Condition and Barrier are bases that runtime/sync.py derives threading's

@@ -5,7 +5,7 @@
 #include "python/observe/trace.h"
 #include "python/types.h"
 
-#include "sync/sync.h"
+#include "sync/queue.h"
 
 #include <pthread.h>
 

@@ -1,0 +1,229 @@
+#include "sync/queue.h"
+
+#include "base/fork.h"
+#include "base/trace.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+enum { WAKING_FOR = 1000000 }; /* ns that a waker is given to finish; many times what it takes */
+
+static atomic_int forgetting;
+static __thread struct sync_place *innermost; /* of the calling thread */
+
+/* After a fork the waiters, and the holder of the lock, are lost threads; after_fork_in_child() puts the caller's own places back. */
+static void forget_lost(struct sync_queue *queue)
+{
+    park_lock(&forgetting);
+    if (atomic_load(&queue->forks) != fork_generation) {
+        queue->head = queue->tail = queue->first_waiting = NULL;
+        queue->waiting = queue->batons = 0;
+        atomic_store(&queue->lock, 0);
+        atomic_store_explicit(&queue->forks, fork_generation, memory_order_release);
+    }
+    park_unlock(&forgetting);
+}
+
+void sync_queue_lock(struct sync_queue *queue)
+{
+    if (atomic_load_explicit(&queue->forks, memory_order_acquire) != fork_generation)
+        forget_lost(queue);
+    park_lock(&queue->lock);
+}
+
+void sync_queue_unlock(struct sync_queue *queue)
+{
+    park_unlock(&queue->lock);
+}
+
+void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock)
+{
+    *place = (struct sync_place){
+        .previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .outer = innermost, .lock = lock};
+    innermost = place;
+    if (queue->tail)
+        queue->tail->next = place;
+    else
+        queue->head = place;
+    queue->tail = place;
+    if (!queue->first_waiting)
+        queue->first_waiting = place;
+    queue->waiting++;
+}
+
+static int entitled(const struct sync_queue *queue, const struct sync_place *place)
+{
+    return place->ticket < queue->entitled;
+}
+
+static void unlink_place(struct sync_queue *queue, struct sync_place *place)
+{
+    *(place->previous ? &place->previous->next : &queue->head) = place->next;
+    *(place->next ? &place->next->previous : &queue->tail) = place->previous;
+    if (queue->first_waiting == place)
+        queue->first_waiting = place->next;
+    place->queued = 0;
+}
+
+/* The next entitled one, taken out of the queue and given the baton; to be woken when the state is unlocked. */
+static struct sync_place *next_with_baton(struct sync_queue *queue)
+{
+    struct sync_place *place = queue->head;
+
+    while (place && place->away)
+        place = place->next;
+    if (queue->batons || !place || !entitled(queue, place))
+        return NULL;
+    unlink_place(queue, place);
+    queue->batons++;
+    return place;
+}
+
+void sync_queue_unlock_and_wake(struct sync_queue *queue)
+{
+    struct sync_place *place = next_with_baton(queue);
+
+    if (place && place->lock && sync_lock_defer_wake(place->lock, &place->word))
+        place = NULL;
+    park_unlock(&queue->lock);
+    if (place)
+        sync_wake_waiter(&place->word);
+}
+
+long sync_queue_grant(struct sync_queue *queue, long count)
+{
+    long granted = 0;
+    struct sync_place *place = queue->first_waiting;
+
+    if (count >= queue->waiting) {
+        granted = queue->waiting;
+        place = NULL;
+        queue->entitled = queue->tickets;
+    } else
+        for (; granted < count; granted++, place = place->next)
+            queue->entitled = place->ticket + 1;
+    queue->first_waiting = place;
+    queue->waiting -= granted;
+    if (granted)
+        TRACE(TRACE_GRANTS, queue, queue->entitled);
+    return granted;
+}
+
+long sync_queue_grant_unlock(struct sync_queue *queue, long count)
+{
+    long granted = sync_queue_grant(queue, count);
+
+    sync_queue_unlock_and_wake(queue);
+    return granted;
+}
+
+int sync_place_granted(const struct sync_place *place)
+{
+    return entitled(place->queue, place);
+}
+
+static int cancel_deferred(struct sync_place *place)
+{
+    return place->lock && sync_lock_cancel_deferred(place->lock, &place->word);
+}
+
+/* result: of a sleep before. */
+static int wait_until_woken(struct sync_place *place, int64_t deadline, int result)
+{
+    while (atomic_load_explicit(&place->word, memory_order_acquire) != SYNC_WOKEN) {
+        if (result == 0)
+            result = park_wait_some(&place->word, SYNC_ASLEEP, deadline, SYNC_NORMAL);
+        else if (cancel_deferred(place)) /* woken by itself; sync_queue_leave() may look at the word */
+            atomic_store_explicit(&place->word, SYNC_WOKEN, memory_order_relaxed);
+        else
+            return result;
+    }
+    place->interrupted = result == EINTR || result == EAGAIN;
+    innermost = place->outer;
+    return 0;
+}
+
+int sync_queue_wait(struct sync_place *place, int64_t deadline)
+{
+    return wait_until_woken(place, deadline, 0);
+}
+
+int sync_queue_doze(struct sync_place *place, int64_t deadline)
+{
+    int asleep = SYNC_ASLEEP, dozing = SYNC_DOZING, result = 0;
+
+    if (atomic_compare_exchange_strong(&place->word, &asleep, SYNC_DOZING)) {
+        result = park_doze(&place->word, SYNC_DOZING, SYNC_DOZE);
+        /* Either the waker sees that we are ASLEEP, and wakes us, or we see that we are WOKEN. */
+        atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);
+    }
+    return wait_until_woken(place, deadline, result == ETIMEDOUT ? EAGAIN : result);
+}
+
+int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton)
+{
+    sync_queue_lock(queue);
+    int granted = entitled(queue, place);
+    *baton = !place->queued; /* a waker has taken it out, and may not have finished with it yet */
+    if (place->queued) {
+        unlink_place(queue, place);
+        queue->waiting -= !granted;
+    }
+    park_unlock(&queue->lock);
+    if (*baton && !cancel_deferred(place))
+        while (sync_queue_wait(place, park_now() + WAKING_FOR) != 0)
+            ;
+    innermost = place->outer;
+    return granted;
+}
+
+void sync_queue_pass_baton(struct sync_queue *queue)
+{
+    sync_queue_lock(queue);
+    if (queue->batons)
+        queue->batons--;
+    sync_queue_unlock_and_wake(queue);
+}
+
+int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away)
+{
+    int baton;
+
+    sync_queue_lock(queue);
+    place->away = away;
+    int granted = entitled(queue, place);
+    park_unlock(&queue->lock);
+    if (granted) {
+        sync_queue_leave(queue, place, &baton);
+        if (baton)
+            sync_queue_pass_baton(queue);
+    }
+    return granted;
+}
+
+static void after_fork_in_child(void)
+{
+    atomic_store(&forgetting, 0);
+    /* The newest place first: each is put before those that came later. */
+    for (struct sync_place *place = innermost; place; place = place->outer) {
+        struct sync_queue *queue = place->queue;
+        forget_lost(queue);
+        if (!place->queued)
+            continue;
+        place->previous = NULL;
+        place->next = queue->head;
+        *(queue->head ? &queue->head->previous : &queue->tail) = place;
+        queue->head = place;
+        if (!entitled(queue, place)) {
+            queue->first_waiting = place;
+            queue->waiting++;
+        }
+    }
+}
+
+static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
+
+void sync_init(void)
+{
+    fork_handle(FORK_SYNC, &fork_handlers);
+}
