@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from . import threading as threading
     from . import tls as tls
     from . import trace as trace
+    from .clone import THREAD_FLAGS, Clone
     from .patch import install, installed, is_installed, uninstall
-    from .scheduler import THREAD_FLAGS, Clone
     from .thread import Thread
 
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "is_installed", "uninstall"]
 
 _HOMES = {
-    "THREAD_FLAGS": ".scheduler",
-    "Clone": ".scheduler",
+    "THREAD_FLAGS": ".clone",
+    "Clone": ".clone",
     "Thread": ".thread",
     "install": ".patch",
     "installed": ".patch",

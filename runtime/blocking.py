@@ -25,7 +25,7 @@ from functools import partial, wraps
 from typing import Any
 
 from . import native, streams
-from .scheduler import spawn
+from .spawn import spawn
 from .streams import would_block
 
 __all__ = ["METHODS", "STAND_INS"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import native
+from .thread import Thread
 from .waits import waiting
-
-if TYPE_CHECKING:
-    from .thread import Thread
 
 __all__ = ["TIME_SLICE", "Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
 
@@ -54,16 +52,14 @@ class Scheduler(native.SchedulerBase):
     """
 
     def __init__(self, lwps: int = 1, time_slice: float | None = None) -> None:
-        from .thread import Thread  # which is made of this
-
-        self._thread_class = Thread
+        pass  # the base has taken both in __new__(), in C: this is the signature that help() shows
 
     def spawn(self, target: Callable[..., object], *args: Any) -> Thread:
         """Starts a Thread that calls target(*args) here; it runs when run() does, or, within that, when it is its turn.
 
         As Thread(target=target, args=args, scheduler=self).start().
         """
-        thread = self._thread_class(target=target, args=args, scheduler=self)
+        thread = Thread(target=target, args=args, scheduler=self)
         thread.start()
         return thread
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from . import native
+from .lwp import LWP
 from .native import ffi, lib
-from .scheduler import LWP
 
 __all__ = [
     "Dtv",

@@ -15,9 +15,8 @@ from contextvars import Context
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
-from . import native, scheduler, sync, thread
-from .green import TIME_SLICE
-from .scheduler import Scheduler
+from . import lwp, native, sync, thread
+from .green import TIME_SLICE, Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
@@ -30,12 +29,12 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
         raise TypeError("2nd arg must be a tuple")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
-    lwp = scheduler.reserve()
+    reserved = lwp.reserve()
     if (on := getattr(threading.Thread, "_lwp_scheduler", None)) is None:  # it has none before the first install()
-        scheduler.begin(lwp, function, args, kwargs)
+        lwp.begin(reserved, function, args, kwargs)
     else:
-        lwp._begin_green(function, args, kwargs, on)
-    return lwp.ident
+        reserved._begin_green(function, args, kwargs, on)
+    return reserved.ident
 
 
 def _is_builtin(function: Any) -> bool:

@@ -14,9 +14,13 @@ from contextvars import Context
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import bootstrap, native, scheduler
-from .scheduler import LWP, Scheduler
+from . import bootstrap, native
+from .clone import checked_thread_flags
+from .lwp import LWP, cannot_start, stack_size_or_default
 from .sync import Event
+
+if TYPE_CHECKING:
+    from .native import SchedulerBase as Scheduler  # green.py, which derives from it, stands above
 
 __all__ = ["Thread", "Timer", "current_thread"]
 
@@ -271,8 +275,8 @@ def start(thread: Any, wait: bool) -> None:
             _adopt(thread)
             native.thread_start(thread, LWP, wait)
     except OSError as error:
-        size = scheduler.stack_size_or_default(thread._lwp_stack_size)
-        raise scheduler.cannot_start(error, size) from error
+        size = stack_size_or_default(thread._lwp_stack_size)
+        raise cannot_start(error, size) from error
 
 
 def _adopt(thread: Any) -> None:
@@ -293,11 +297,11 @@ def _has_options(thread: Any) -> bool:
 
 def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None) -> None:
     if stack_size is not None:
-        thread._lwp_stack_size = scheduler.stack_size_or_default(stack_size)
+        thread._lwp_stack_size = stack_size_or_default(stack_size)
     if flags is not None:
-        thread._lwp_flags = scheduler.checked_thread_flags(flags)
+        thread._lwp_flags = checked_thread_flags(flags)
     if on is not None:
-        if not isinstance(on, Scheduler):
+        if not isinstance(on, native.SchedulerBase):
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(on).__name__}")
         if flags is not None:
             raise ValueError("a green thread has no LWP of its own, so no flags")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .inspection import Inspection, Module, inspect
-from .scheduler import LWP
+from .lwp import LWP
 
 __all__ = ["ModuleVariables", "Variable", "variables"]
 

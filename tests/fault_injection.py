@@ -33,6 +33,7 @@ from typing import Any
 
 import runtime
 from runtime import Clone, native, scheduler, sync
+from runtime.lwp import processes
 from runtime.native import ffi, lib
 
 _core = ctypes.CDLL(native._core.__file__)
@@ -94,7 +95,7 @@ def holdings() -> dict[str, int]:
         "threads that threading knows": threading.active_count(),
         "alive": scheduler.statistics().alive,
         "running": native.running(),
-        "process-style LWPs kept": len(scheduler._processes),
+        "process-style LWPs kept": len(processes),
         "contexts that are not in the cache": counts.made - counts.cached,
         "bytes mapped for no context": _core.faults_mapped() - counts.bytes,
         "references to the target": sys.getrefcount(target),

@@ -15,8 +15,8 @@ def count():
     t = threading.Thread(target=int)
     t.start()
     t.join()
-    found = sys.modules.get("_lwp_runtime.scheduler")
-    return found.statistics().started if found else 0
+    found = sys.modules.get("_lwp_runtime")
+    return found.scheduler.statistics().started if found else 0
 """
 
 SUBPROCESS = """

@@ -19,6 +19,7 @@ from conftest import Child, NativeHelper, wait_until_parked
 
 import runtime
 from runtime import THREAD_FLAGS, Clone, scheduler
+from runtime.lwp import begin, reserve, stack_size_or_default
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -190,14 +191,14 @@ def test_arguments_of_a_wrong_type_are_told_before_anything_is_made() -> None:
 
 
 def test_errors_of_the_handle(gate: Gate) -> None:
-    lwp = scheduler.reserve()
+    lwp = reserve()
     assert lwp.ident
     assert (lwp.tid, lwp.is_alive()) == (0, False)
     with pytest.raises(RuntimeError, match="not started"):
         lwp.join()
-    scheduler.begin(lwp, gate.wait)
+    begin(lwp, gate.wait)
     with pytest.raises(RuntimeError, match="only be started once"):
-        scheduler.begin(lwp, gate.wait)
+        begin(lwp, gate.wait)
     with pytest.raises(ValueError, match="NaN"):
         lwp.join(float("nan"))
     with pytest.raises(OverflowError):
@@ -219,7 +220,7 @@ def test_errors_of_the_handle(gate: Gate) -> None:
     gate.open()
     assert myself.join()
     assert caught
-    scheduler.reserve()  # dropped without a start: its context goes back
+    reserve()  # dropped without a start: its context goes back
 
 
 def test_stack_sizes(native_helper: NativeHelper) -> None:
@@ -249,7 +250,7 @@ def test_stack_sizes(native_helper: NativeHelper) -> None:
     default = spawn(int)
     assert default.join()
     assert default.context is not None
-    assert default.context.stack[1] - default.context.stack[0] >= scheduler.stack_size_or_default(None)
+    assert default.context.stack[1] - default.context.stack[0] >= stack_size_or_default(None)
 
 
 # ---- join, detach ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,9 @@
 
 Public is what stands in a module's __all__, and in a class what doesn't begin with an underscore.  Constants and fields
 are described by comments "#:", behind them or above them.  A public name that nothing is said about is an error.
+
+A name that several modules show is described once: in the module that defines it if that is among them, else in the
+last of them.
 """
 
 from __future__ import annotations
@@ -97,6 +100,16 @@ class Notes:
         return " ".join(self._said.get(name, []))
 
 
+def defining_module(thing: Any, shown_in: str) -> str:
+    """Of the modules in this package; for what C or another package defines, the one that shows it."""
+    name = getattr(thing, "__module__", None) or ""
+    return name if is_ours(name) and name != "runtime.native" else shown_in
+
+
+def is_ours(module: str) -> bool:
+    return module in MODULES or module.startswith("runtime.")
+
+
 def own_doc(thing: Any) -> str:
     """Its docstring, not one that it inherits."""
     text = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
@@ -172,7 +185,14 @@ class Reference:
     def __init__(self) -> None:
         self.text = HEAD
         self.missing: list[str] = []
-        self._homes = {(name, public) for name in MODULES for public in importlib.import_module(name).__all__}
+        self._notes: dict[str, Notes] = {}
+        self._homes: dict[tuple[str, str], str] = {}  # (module that defines it, name): module that describes it
+        for name in MODULES:
+            module = importlib.import_module(name)
+            for public in module.__all__:
+                defines = defining_module(getattr(module, public), name)
+                if self._homes.get((defines, public)) != defines:
+                    self._homes[defines, public] = name
         for name in MODULES:
             self._module(name)
 
@@ -185,16 +205,21 @@ class Reference:
             self.missing.append(name)
         return said
 
+    def _notes_in(self, module: str) -> Notes:
+        if module not in self._notes:
+            self._notes[module] = Notes(inspect.getsource(sys.modules[module]))
+        return self._notes[module]
+
     def _module(self, name: str) -> None:
         module = importlib.import_module(name)
-        notes = Notes(inspect.getsource(module))
         self._add(f"## {name}")
         self._add(markdown(self._said(name, own_doc(module))))
         elsewhere = []
         for public in sorted(module.__all__, key=str.lower):
             value = getattr(module, public)
-            home = getattr(value, "__module__", None)
-            if home != name and (home, public) in self._homes:
+            defines = defining_module(value, name)
+            notes = self._notes_in(defines)
+            if (home := self._homes[defines, public]) != name:
                 elsewhere.append(f"[`{public}`](#{anchor(f'{home}.{public}')})")
                 continue
             self._add(f"### {name}.{public}")
@@ -213,7 +238,7 @@ class Reference:
         called = not (data or note or issubclass(cls, enum.Enum))  # with a note it is another name for a type
         if called and (found := CONSTRUCTORS.get(name) or signature(cls)):
             self._add(f"```python\n{name.rpartition('.')[2]}{found.removesuffix(' -> None')}\n```")
-        ours = cls.__module__ in (*MODULES, "_thread")  # as Lock and its like say
+        ours = is_ours(cls.__module__) or cls.__module__ == "_thread"  # as Lock and its like say
         self._add(markdown(self._said(name, note, own_doc(cls) if ours else "")))
         if issubclass(cls, enum.Enum):
             rows = [
@@ -224,9 +249,9 @@ class Reference:
         seen = {member.name for member in cls} if issubclass(cls, enum.Enum) else set()
         seen |= {field.name for field in dataclasses.fields(cls)} if data else set()
         for base in cls.__mro__ if ours else ():
-            public = (base.__module__, base.__name__) in self._homes
-            if public and base is not cls:
-                self._add(f"And what [`{base.__name__}`](#{anchor(f'{base.__module__}.{base.__name__}')}) has.")
+            home = self._homes.get((base.__module__, base.__name__))
+            if home and base is not cls:
+                self._add(f"And what [`{base.__name__}`](#{anchor(f'{home}.{base.__name__}')}) has.")
                 break
             if base.__module__.startswith("runtime") or base is cls:
                 members += self._members(name, base, seen)

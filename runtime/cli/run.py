@@ -348,7 +348,7 @@ def _bytes(value: str) -> int:
 def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
-    from ..scheduler import MIN_STACK
+    from ..lwp import MIN_STACK
 
     size = _bytes(value)
     if size < MIN_STACK:

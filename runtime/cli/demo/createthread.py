@@ -12,8 +12,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from ...lwp import Context
 from ...native import ffi, lib, thread_pointer
-from ...scheduler import STEP_NAMES, Context, Step, record_steps, spawn
+from ...spawn import spawn
+from ...steps import STEP_NAMES, Step, record_steps
 from .._options import Json, json_option
 from .._output import console, size, table
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import THREAD_FLAGS, Clone, Thread, sync
-from ...scheduler import LWP, MIN_STACK, spawn, statistics
+from ...lwp import MIN_STACK
+from ...scheduler import LWP, spawn, statistics
 from ...thread import Timer
 from ._run import Run, Worker, check, mix
 

@@ -19,7 +19,7 @@ enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
 #define MOST_SLICE 1000000000000000 /* ns */
 
 static PyTypeObject *scheduler_type;
-static PyObject *describe_stuck; /* runtime/scheduler.py's, which raises */
+static PyObject *describe_stuck; /* runtime/green.py's, which raises */
 
 struct scheduler *python_scheduler(PyObject *op)
 {

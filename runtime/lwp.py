@@ -1,0 +1,128 @@
+"""One LWP: a kernel thread that clone(2) makes on a stack and a TLS block of its own.
+
+Starting it is in two parts: reserve() maps its memory, begin() calls clone(2).  spawn.py and thread.py stand above.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import limits, native
+from .clone import THREAD_FLAGS, Clone
+
+__all__ = ["LWP", "MIN_STACK", "Context", "begin", "cannot_start", "processes", "reserve", "stack_size_or_default"]
+
+MIN_STACK = (32 if sys.version_info < (3, 14) else 52) * 1024  # as threading.stack_size()
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a thread's memory lies: (low, high) pairs of addresses, high excluded."""
+
+    guard: tuple[int, int]  #: touching it is SIGSEGV: a stack overflow stops here
+    stack: tuple[int, int]  #: grows from high to low
+    tls_block: tuple[int, int]  #: static TLS of all modules and struct pthread
+    thread_pointer: int  #: what the thread pointer register holds
+
+
+class LWP(native.LWP):
+    """A kernel thread made by clone(2) on a stack, of stack_size bytes, and a TLS block of our own; made by spawn().
+
+    A handle: dropping it lets the thread run on, and its memory is recycled when it has ended.
+    """
+
+    __slots__ = ()
+
+    @property
+    def flags(self) -> Clone:
+        """The flags that were given to clone(2)."""
+        return Clone(self._flags)
+
+    @property
+    def context(self) -> Context | None:
+        """The thread's memory, as numbers that stay when it has ended; None for a process on a copy of memory."""
+        if (places := self._places) is None:
+            return None
+        guard, low, high, block_low, block_high, pointer = places
+        return Context((guard, low), (low, high), (block_low, block_high), pointer)
+
+    def join(self, timeout: float | None = None) -> bool:
+        done = super().join(timeout)
+        if done:
+            processes.discard(self)
+        return done
+
+    def detach(self) -> None:
+        super().detach()
+        processes.discard(self)
+
+    join.__doc__ = native.LWP.join.__doc__
+    detach.__doc__ = native.LWP.detach.__doc__
+
+
+processes: set[LWP] = set()  # process-style LWPs in our memory that nobody has joined or detached yet
+
+
+def stack_size_or_default(stack_size: int | None) -> int:
+    """Bytes of stack for a new thread: as asked, else threading.stack_size(), else what a pthread would get.
+
+    ValueError below MIN_STACK, as threading.stack_size(); TypeError: no integer.
+    """
+    if stack_size is None:
+        return native.stack_size()
+    if not isinstance(stack_size, int):
+        raise TypeError(f"stack_size must be an integer or None, not {type(stack_size).__name__}")
+    if stack_size < MIN_STACK:
+        raise ValueError(f"stack_size must be at least {MIN_STACK} bytes, not {stack_size}")
+    return stack_size
+
+
+def reserve(stack_size: int | None = None) -> LWP:
+    """An LWP that is not started: its stack and TLS block exist, so its ident is known."""
+    size = stack_size_or_default(stack_size)
+    try:
+        return LWP(size)
+    except OSError as error:
+        raise cannot_start(error, size) from error
+
+
+def begin(
+    lwp: LWP,
+    target: Callable[..., object],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    flags: int = THREAD_FLAGS,
+    exit_signal: int = 0,
+    name: str | None = None,
+    wait: bool = False,
+) -> None:
+    """Starts a reserved LWP, and waits until it is about to call the target if told to.
+
+    On failure nothing runs, nothing is left, and it may be tried again.
+    """
+    try:
+        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait)
+    except OSError as error:
+        raise cannot_start(error) from error
+
+
+def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
+    """threading's exception; its cause, the OSError, names the limit that was hit."""
+    error.strerror = limits.explain(error, stack_size)
+    return RuntimeError("can't start new thread")
+
+
+def _end_of_interpreter() -> None:
+    for process in list(processes):
+        process.join()
+    native.gate_close()
+    if (3, 12) <= sys.version_info < (3, 13):
+        native.gate_refuse()  # thread.py may have done so before; 3.11 refuses nothing, 3.13 can be asked
+
+
+# Callbacks run last in first out: registered at import, this one comes after those of most modules.
+atexit.register(_end_of_interpreter)

@@ -1,0 +1,69 @@
+"""What happens to a thread from its making to its end, step by step, recorded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .native import ffi, lib
+
+__all__ = ["STEP_NAMES", "Step", "record_steps"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened to a thread; native/base/steps.h says what a and b are for each name."""
+
+    ns: int  #: CLOCK_MONOTONIC, nanoseconds
+    tid: int  #: who did it
+    name: str  #: one of STEP_NAMES
+    a: int  #: an address, a number or a flag, as it comes with that name
+    b: int  #: likewise
+
+
+# In the order of enum step_kind.
+STEP_NAMES = (
+    "map",
+    "guard",
+    "reuse",
+    "tls",
+    "tcb",
+    "list",
+    "mask",
+    "clone",
+    "cloned",
+    "born",
+    "glibc",
+    "robust",
+    "rseq",
+    "unmask",
+    "python",
+    "target",
+    "returned",
+    "destructors",
+    "unlist",
+    "exit",
+    "join",
+    "cleared",
+    "recycled",
+)
+
+
+@contextmanager
+def record_steps() -> Iterator[list[Step]]:
+    """Records what happens to all threads made and ended inside the `with`; the list is filled when it is left."""
+    steps: list[Step] = []
+    lib.steps_record(1)
+    try:
+        yield steps
+    finally:
+        lib.steps_record(0)
+        capacity = 4096
+        found = ffi.new("struct step[]", capacity)
+        count = lib.steps_read(found, capacity)
+        steps += [
+            Step(found[i].ns, found[i].tid, STEP_NAMES[found[i].kind], found[i].a, found[i].b) for i in range(count)
+        ]
+        # A thread takes its place in the record before it reads the clock, so another's later place may be of before.
+        steps.sort(key=lambda step: step.ns)
