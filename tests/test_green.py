@@ -820,6 +820,44 @@ def test_a_stack_overflow_is_told(lwps: int, child: Child, native_helper: Native
     assert "in deep" in said
 
 
+def test_c_code_gets_the_bounds_of_a_green_threads_stack(child: Child, native_helper: NativeHelper) -> None:
+    def ask(helper: str) -> None:
+        """A JVM asks by pthread_getattr_np(pthread_self()), and lays its own guard pages there."""
+        versions = [b"GLIBC_2.32", b"GLIBC_2.2.5" if os.uname().machine == "x86_64" else b"GLIBC_2.17"]
+        libc.dlvsym.restype = ctypes.c_void_p
+
+        def addresses() -> list[int]:
+            return [libc.dlvsym(None, b"pthread_getattr_np", version) for version in versions]
+
+        stock, found = addresses(), []
+        green = scheduler.Scheduler()
+        assert set(addresses()).isdisjoint(stock), "what an old library binds is replaced too"
+        native = ctypes.CDLL(helper)
+
+        def bounds() -> tuple[int, ...]:
+            out = (ctypes.c_size_t * 3)()
+            assert native.stack_range(out) == 0
+            return tuple(out)
+
+        def look() -> None:
+            own = bounds()
+            found.append(own)
+            scheduler.yield_()
+            assert bounds()[:2] == own[:2]
+
+        threads = [runtime.Thread(target=look, scheduler=green, stack_size=256 << 10) for _ in range(3)]
+        threads += [runtime.Thread(target=lambda: found.append(bounds()), stack_size=256 << 10)]
+        for thread in threads:
+            thread.start()
+        green.run()
+        threads[-1].join()
+        found.append(bounds())  # the main thread's
+        assert len({low for low, high, frame in found}) == 5
+        assert all(low <= frame < high for low, high, frame in found)
+
+    child(ask, native_helper.path)
+
+
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 

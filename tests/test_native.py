@@ -67,7 +67,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # No leaks: blocks that only a context refers to would count as such, the sanitizer doesn't look into our mappings.
 OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0"}
-#: Neither follows a thread pointer that changes, and pthread_getattr_np() of a green thread fails: green/shared_lwp.h.
+#: Neither follows a thread pointer that changes.
 NOT_WITH_TOOLS = {"greens"}
 
 

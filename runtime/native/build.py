@@ -57,6 +57,7 @@ SOURCES = [
     "glibc/modules.c",
     "glibc/probe.c",
     "glibc/calibrate.c",
+    "glibc/replace.c",
     "context/context.c",
     "lwp/measure.c",
     "green/timer_heap.c",

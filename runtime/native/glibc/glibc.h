@@ -139,6 +139,10 @@ size_t glibc_max_module(void);
 /* The stack size of a pthread made without attributes: RLIMIT_STACK at the start of the process, mostly 8 MiB. */
 size_t glibc_default_stack(void);
 
+/* Makes look-ups of a function of libc's find `replacement`, in all its versions; libc's own address goes to *was before.  0, or -1:
+ * nothing has changed, since the symbol table is not as expected or can't be written. */
+int glibc_replace(const char *name, void *replacement, void *was);
+
 /* Bytes of the area for restartable sequences: the kernel takes no less than 32 (kernel/rseq.c). */
 static inline size_t glibc_rseq_area(void)
 {

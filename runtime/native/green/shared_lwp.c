@@ -1,11 +1,16 @@
 #include "green/shared_lwp.h"
 
 #include "arch/arch.h"
+#include "glibc/glibc.h"
 #include "green/green.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,6 +30,31 @@ int green_lwp_tid(int number, void *tp)
         return number;
     struct green *green = *(struct green **)((char *)tp + ((char *)&park_green - (char *)arch_thread_pointer()));
     return green ? atomic_load(&green->tid) : 0;
+}
+
+/* ---- pthread_getattr_np ------------------------------------------------------------------------------------------- */
+
+static int (*getattr_of_libc)(pthread_t, pthread_attr_t *);
+
+/* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  Of a green thread it gets a copy with what it reads
+ * and the tid 0, for which the kernel answers with the caller's affinity; glibc/probe.c has checked that this is enough. */
+static int getattr(pthread_t thread, pthread_attr_t *attr)
+{
+    void *pthread = (void *)thread, *copy;
+    int tid;
+
+    memcpy(&tid, glibc_field(pthread, glibc.tid), sizeof tid);
+    if (tid < FIRST_NUMBER)
+        return getattr_of_libc(thread, attr);
+    if (!(copy = calloc(1, glibc.pthread_size)))
+        return ENOMEM;
+    memcpy(glibc_field(copy, glibc.stackblock), glibc_field(pthread, glibc.stackblock), sizeof(void *));
+    memcpy(glibc_field(copy, glibc.stackblock_size), glibc_field(pthread, glibc.stackblock_size), sizeof(size_t));
+    if (glibc.joinstate)
+        memcpy(glibc_field(copy, glibc.joinstate), glibc_field(pthread, glibc.joinstate), sizeof(int));
+    int error = getattr_of_libc((pthread_t)copy, attr);
+    free(copy);
+    return error;
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
@@ -94,8 +124,10 @@ const char *green_lwp_init(void)
     static int done;
     const char *why = done ? NULL : arch_swap_check();
 
-    if (!why && !done)
+    if (!why && !done) {
         why = wrap_setxid();
+        (void)glibc_replace("pthread_getattr_np", getattr, &getattr_of_libc); /* if not, the answer is ESRCH */
+    }
     done = !why;
     return why;
 }

@@ -9,9 +9,8 @@
  *                   says "not registered", so that sched_getcpu() asks the kernel and nobody begins a restartable sequence there.
  *   robust list     The LWP's own; see tid.
  *   signal mask, signal stack, name, affinity, priority, credentials of its own, timer slack: the LWP's, for all on it.
- *                   pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and fails with ESRCH, though
- *                   it knows the stack: who asks for the bounds of a green thread's doesn't get them.  Only the LWP's own tid
- *                   would do there, and that one number would make all green threads one owner of mutexes.
+ *                   libc's pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and would fail with
+ *                   ESRCH, though it knows the stack.  So look-ups of that name find a function that knows green threads.
  *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H
