@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--lwp-watchdog-exit: {status} is not an exit status from 1 to 255")
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return  # pytest-xdist's controller waits for its workers, each of which has a watchdog
-    native, watchdog = lwp_runtime.load("native"), lwp_runtime.load("watchdog")
+    native, watchdog = lwp_runtime.load("native"), lwp_runtime.load("observe.watchdog")
     # Standard error as it is before any test is captured.
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())
     look = watchdog.Watchdog(seconds, watchdog.teller(fd), _current_test).look

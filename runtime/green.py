@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import native
+from .observe.waits import waiting
 from .thread import Thread
-from .waits import waiting
 
 __all__ = ["TIME_SLICE", "Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
 

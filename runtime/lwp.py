@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import limits, native
+from . import native
 from .clone import THREAD_FLAGS, Clone
+from .observe import limits
 
 __all__ = ["LWP", "MIN_STACK", "Context", "begin", "cannot_start", "processes", "reserve", "stack_size_or_default"]
 

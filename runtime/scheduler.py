@@ -8,10 +8,10 @@ from __future__ import annotations
 from .clone import THREAD_FLAGS, Clone
 from .green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, wait_fd, yield_
 from .lwp import LWP, Context
+from .observe.waits import Wait, Waiting, waiting
 from .spawn import spawn
 from .statistics import Statistics, measure, statistics
 from .steps import Step, record_steps
-from .waits import Wait, Waiting, waiting
 
 __all__ = [
     "LWP",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import limits
 from runtime.limits import Limit
+from runtime.observe import limits
 
 PYTHONPATH = os.pathsep.join(entry for entry in sys.path if entry)
 
@@ -114,7 +114,7 @@ def test_nproc_is_named() -> None:
 @as_root
 def test_nproc_is_not_asked_of_root() -> None:
     program = FILL + "resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\n"
-    program += "from runtime import limits\nend.set()\nfill()\n"
+    program += "from runtime.observe import limits\nend.set()\nfill()\n"
     program += "nproc = limits._nproc()\nprint(nproc.applies, nproc.note)\n"
     uid_map = Path("/proc/self/uid_map").read_text().split()
     if uid_map != ["0", "0", "4294967295"]:

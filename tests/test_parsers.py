@@ -13,7 +13,8 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from runtime import limits, tls, variables
+from runtime import tls, variables
+from runtime.observe import limits
 
 pytestmark = pytest.mark.timeout(600)  # 300 examples each, on a machine that may do much else
 

@@ -253,7 +253,7 @@ def test_recording_loads_one_small_module(tmp_path: Path) -> None:
         set(execute("run", *options, "program.py", cwd=tmp_path).stdout.split())
         for options in ([], ["--trace", "trace.json"])
     )
-    assert traced - plain == {"_lwp_runtime.recording"}
+    assert traced - plain == {"_lwp_runtime.observe.recording"}
 
 
 def test_what_is_not_recorded_takes_no_memory(tmp_path: Path) -> None:

@@ -655,7 +655,7 @@ def test_watchdog_is_silent_while_a_lock_is_held_for_computing(child: Child) -> 
         from hashlib import pbkdf2_hmac
 
         from runtime import Thread, native
-        from runtime.watchdog import Watchdog, teller
+        from runtime.observe.watchdog import Watchdog, teller
 
         looks = [0]
         lock, taken = sync.Lock(), sync.Event()

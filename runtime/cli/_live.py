@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import native
-from ..waits import name_of, waiting
+from ..observe.waits import name_of, waiting
 from ._output import table
 
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]

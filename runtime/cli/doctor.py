@@ -15,7 +15,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from .. import limits, native, scheduler
+from .. import native, scheduler
+from ..observe import limits
 from . import version
 from ._options import Json, json_option
 from ._output import console, size, table

@@ -111,7 +111,7 @@ def _watch(live: bool, patience: float | None, status: int | None) -> None:
     import threading
 
     from .. import native, thread
-    from ..watchdog import Watchdog, teller
+    from ..observe.watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
     fd = os.dup(sys.stderr.fileno())
@@ -307,7 +307,7 @@ def _print_report() -> None:
 def _record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
     import atexit
 
-    from .. import recording
+    from ..observe import recording
 
     file = file.absolute()
     records = file.with_name(file.name + ".records")
@@ -324,7 +324,8 @@ def _make_timeline(records: Path, file: Path) -> None:
     """Does it in another process: what the program has made of this one doesn't matter there."""
     import subprocess
 
-    from .. import children, recording
+    from .. import children
+    from ..observe import recording
 
     recording.stop()
     environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}

@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 
-from ... import limits
+from ...observe import limits
 
 __all__ = ["limit_hit"]
 

@@ -23,7 +23,7 @@ def trace(records: Path, file: Path) -> int:
       .html   a page that zooms; it needs no network
       .svg    a picture
     """
-    from ...trace import read
+    from ...observe.trace import read
     from . import _drawing, _page, _perfetto
 
     writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}

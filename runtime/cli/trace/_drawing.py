@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TextIO
 
-from ...trace import Timeline, Track
+from ...observe.trace import Timeline, Track
 from ._layout import ARROWS, COLOURS, LEGEND, cut, label, rows, says, thread_names, ticks
 
 __all__ = ["write"]

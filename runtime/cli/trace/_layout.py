@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...trace import Span, State, Timeline, Track
+from ...observe.trace import Span, State, Timeline, Track
 
 __all__ = ["ARROWS", "COLOURS", "LEGEND", "Row", "cut", "label", "rows", "says", "thread_names", "ticks"]
 

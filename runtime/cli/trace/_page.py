@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from ...trace import Span, State, Timeline, Track
+from ...observe.trace import Span, State, Timeline, Track
 from ._layout import ARROWS, COLOURS, LEGEND, label, rows, says, thread_names
 
 __all__ = ["write"]

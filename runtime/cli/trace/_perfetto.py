@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from ...trace import Arrow, Span, State, Timeline, Track
+from ...observe.trace import Arrow, Span, State, Timeline, Track
 
 __all__ = ["write"]
 

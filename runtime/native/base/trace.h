@@ -12,7 +12,7 @@
  *   FREE -> OPEN    a thread writes into it      OPEN -> FULL    full, or its thread has ended
  *   FULL -> OPEN    taken again; what it held is dropped
  *
- * runtime/trace.py reads it, also when the process was killed, and knows this layout: change both. */
+ * runtime/observe/trace.py reads it, also when the process was killed, and knows this layout: change both. */
 #ifndef RUNTIME_TRACE_H
 #define RUNTIME_TRACE_H
 

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from . import native
+from .. import native
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "teller"]
 
 #: Files whose frames, and those below them, are not the program's.
 _BELOW = (
-    os.path.join(os.path.dirname(os.path.abspath(__file__)), "cli", "run.py"),
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli", "run.py"),
     os.path.join("_pytest", "python.py"),
     os.path.join("_pytest", "fixtures.py"),
 )

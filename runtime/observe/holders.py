@@ -17,7 +17,7 @@ from itertools import pairwise
 from types import CodeType, FrameType, MemberDescriptorType
 from typing import Any, NamedTuple
 
-from . import native
+from .. import native
 
 __all__ = ["taken_at"]
 

@@ -19,17 +19,17 @@ def record(path: Path, size: int, arguments: Sequence[str]) -> None:
 
     OSError: the file can't be made, or the disk has no room for it.
     """
-    from . import native
+    from .. import native
 
     library = os.path.dirname(os.__file__)
     inner = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
-    inner.append(os.path.dirname(__file__) + os.sep)
+    inner.append(os.path.dirname(os.path.dirname(__file__)) + os.sep)
     program = " ".join(arguments)[:1000].encode(errors="replace")
     native.trace_begin(path, size, program, tuple(inner))
 
 
 def stop() -> None:
     """Ends the record."""
-    from . import native
+    from .. import native
 
     native.trace_end()

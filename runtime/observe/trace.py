@@ -1,0 +1,411 @@
+"""A recorded trace as data: which thread ran, wanted the GIL or waited for what, when, and who let it go on.
+
+`read` makes a Timeline of a file of records (native/base/trace.h: layout and meaning), as runtime.recording has it
+written, also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from pathlib import Path
+
+__all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
+
+_HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
+_HEADER_SIZE, _VERSION = 4096, 3
+_CHUNK = struct.Struct("=iIiIIIQ")
+_RECORD = struct.Struct("=qHHIQQ")
+
+
+class State(Enum):
+    """What a thread does; the value is its name in pictures."""
+
+    STARTING = "starting"  #: born, and not yet in the interpreter
+    RUNNING = "running Python"  #: it has the GIL: it said so, has not slept since, and no other thread had it meanwhile
+    OUTSIDE = "not in one of our waits"  #: it had the GIL first; it runs, is in a system call, or wants the GIL
+    WANTS_GIL = "waiting for the GIL"
+    BLOCKED = "blocked"  #: in one of the runtime's primitives, or in join()
+    ENDING = "ending"  #: has left the interpreter
+    SEEN = "seen"  #: when looked at, it was in a system call, of which it has said nothing
+
+
+@dataclass(slots=True)
+class Span:
+    """What a thread did from begin to end."""
+
+    state: State
+    begin: int
+    end: int
+    what: str = ""  #: BLOCKED: "Event at 0x7f0c5c1d2e30", or "end of thread NAME"; SEEN: the system call, or the GIL
+    made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
+    site: str = ""  #: BLOCKED: where the program waits for it
+    outcome: str = ""  #: BLOCKED: "woken", "timed out" or what else ended it; "" if it was still blocked
+    woken_by: int | None = None  #: BLOCKED: number of the track whose thread let it go on, if that is known
+
+
+@dataclass(slots=True)
+class Track:
+    """One thread."""
+
+    number: int  #: unique in the trace, which a tid need not be
+    tid: int
+    name: str = ""  #: threading's; "" if unknown
+    begin: int = 0
+    end: int = 0
+    whole: bool = True  #: False: its first records have been overwritten
+    ended: bool = False  #: False: it was alive when the record ended, or is no thread of ours
+    spans: list[Span] = field(default_factory=list)  #: one after the other
+    seen: list[Span] = field(default_factory=list)  #: SEEN, each within one that is RUNNING or OUTSIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """One thread had an effect on another."""
+
+    why: str  #: "starts", "wakes", "ends"
+    source: int  #: number of a track
+    at: int
+    target: int
+    then: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What was counted at one moment."""
+
+    at: int
+    resident: int  #: bytes of memory (VmRSS)
+    alive: int  #: threads of the runtime's making
+
+
+@dataclass(slots=True)
+class Timeline:
+    """A trace."""
+
+    pid: int
+    program: str
+    begin: int
+    end: int
+    begin_unix: int  #: `begin` on the wall's clock, in ns since 1970
+    finished: bool  #: False: the program was killed, or ended by os._exit() or exec, or it still runs
+    records: int  #: that the file holds
+    overwritten: int  #: records lost to later ones, for the file has a fixed size
+    lost: int  #: records lost because all of the file was in use by more threads than it has chunks
+    texts_lost: int  #: names and lines that didn't fit
+    running: bool = False  #: the program still runs: this is the record so far
+    tracks: list[Track] = field(default_factory=list)
+    arrows: list[Arrow] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """What it holds and what is missing, in a line."""
+        threads = "1 thread" if len(self.tracks) == 1 else f"{len(self.tracks):,} threads"
+        parts = [f"{threads}, {self.records:,} records"]
+        if self.running:
+            parts.append(f"still runs (pid {self.pid})")
+        elif not self.finished:
+            parts.append("the program did not end in order")
+        if self.overwritten:
+            parts.append(f"{self.overwritten:,} earlier records overwritten (--trace-size)")
+        if self.lost:
+            parts.append(f"{self.lost:,} records lost: more threads at once than there was room for (--trace-size)")
+        if self.texts_lost:
+            parts.append(f"{self.texts_lost:,} names lost")
+        return "; ".join(parts)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _Kind(IntEnum):
+    """enum trace_kind."""
+
+    BORN = 1
+    WANTS_GIL = 2
+    RUNS = 3
+    BLOCKED = 4
+    JOINS = 5
+    AWAITS = 6
+    LEAVES = 7
+    ENDS = 8
+    STARTS = 9
+    GRANTS = 10
+    RELEASES = 11
+    COUNTS = 12
+    SEEN = 13
+
+
+_Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
+_Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on
+
+_AWAKE = 0x8000  # in a kind: TRACE_AWAKE
+_HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
+_STATES = {
+    _Kind.BORN: State.STARTING,
+    _Kind.WANTS_GIL: State.WANTS_GIL,
+    _Kind.RUNS: State.OUTSIDE,
+    _Kind.BLOCKED: State.BLOCKED,
+    _Kind.JOINS: State.BLOCKED,
+    _Kind.AWAITS: State.BLOCKED,
+    _Kind.LEAVES: State.ENDING,
+}
+_EFFECTS = {_Kind.BORN, _Kind.STARTS, _Kind.GRANTS, _Kind.RELEASES, _Kind.ENDS}
+_OUTCOMES = {
+    0: "woken",
+    errno.ETIMEDOUT: "timed out",
+    errno.EINTR: "interrupted by a signal",
+    errno.EAGAIN: "broken off to look for signals",
+}
+_OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
+_BREAK = 100_000  # ns: a wait that a signal, say, has ended and that goes on after so long is one wait
+
+
+def _name(text: str, nth: int) -> str:
+    """Of a thread, as threading makes it of the number and the function's name."""
+    return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A BLOCKED span, and what is needed to find out who ended it."""
+
+    track: int
+    span: Span
+    kind: int
+    key: int
+    ticket: int
+
+
+def _is_mapped(path: Path, pid: int) -> bool:
+    """Whether this process has the file mapped: another one may have the number now."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+        return any(line.endswith(f" {path.resolve()}") for line in maps.splitlines())
+    except OSError:  # there is none, or it is another user's
+        return False
+
+
+class _File:
+    """The file's parts."""
+
+    def __init__(self, path: Path) -> None:
+        self.data = data = path.read_bytes()
+        if len(data) < _HEADER_SIZE or data[:8] != b"lwptrace":
+            raise ValueError(f"{path} is not a file of trace records")
+        (_, version, self.chunk_size, size, self.texts, self.chunks, begin, unix, pid, finished, end, *rest) = (
+            _HEADER.unpack_from(data)
+        )
+        if version != _VERSION or size != _RECORD.size:
+            raise ValueError(f"{path} was recorded by another version of the runtime")
+        _, _, _, overwritten, lost, texts_lost, arguments = rest
+        self.known_texts = {0: ""}
+        running = not finished and _is_mapped(path, pid)
+        self.timeline = Timeline(
+            pid, self.text(arguments), begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running
+        )
+
+    def text(self, number: int) -> str:
+        if number not in self.known_texts:
+            at = _HEADER_SIZE + number * 8
+            (length,) = struct.unpack_from("=I", self.data, at)
+            self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
+        return self.known_texts[number]
+
+    def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
+        """Each thread with its records, in the order of their first."""
+        parts: dict[int, list[tuple[int, int, int, int, str]]] = defaultdict(list)
+        first = _HEADER_SIZE + self.texts
+        for at in range(first, min(first + self.chunks * self.chunk_size, len(self.data)), self.chunk_size):
+            _, used, tid, track, name, number, nth = _CHUNK.unpack_from(self.data, at)
+            if used:
+                whole_name = _name(self.text(name), nth)
+                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name))
+        for track, chunks in sorted(parts.items()):
+            chunks.sort()
+            records: list[_Record] = []
+            for _, at, size, _, _ in chunks:
+                records += _RECORD.iter_unpack(self.data[at : at + size])
+            number, _, _, tid, name = chunks[-1]
+            whole = len(chunks) == number + 1
+            yield Track(track, tid, name, records[0][0], records[-1][0], whole), records
+
+
+class _Reader:
+    """Puts the records together."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = _File(path)
+        self.timeline = self.file.timeline
+        self.waits: list[_Wait] = []
+        self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
+        self.gil: list[tuple[int, int]] = []  # when which track had it
+        self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # of a track: when, at what, how often
+        #: Who has an effect on others, by kind and by the address that they share.
+        self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
+
+    def read(self) -> Timeline:
+        timeline = self.timeline
+        latest = timeline.begin
+        for track, records in self.file.tracks():
+            timeline.records += len(records)
+            latest = max(latest, track.end)
+            if any(record[1] == _Kind.COUNTS for record in records):
+                self.take_samples(records)
+            else:
+                self.follow(track, records)
+                timeline.tracks.append(track)
+        if not timeline.finished:
+            timeline.end = latest
+        born = {track for births in self.effects[_Kind.BORN].values() for _, track, _ in births}
+        for track in timeline.tracks:
+            if not track.ended and (track.number in born or not track.whole):
+                track.end = max(track.end, timeline.end)  # of another thread all we know is its last record
+            if track.spans and not track.spans[-1].end:
+                track.spans[-1].end = track.end
+            self.place_looks(track)
+        self.find_running()
+        for kinds in self.effects.values():
+            for effects in kinds.values():
+                effects.sort()
+        self.find_starters()
+        self.find_causes()
+        return timeline
+
+    def take_samples(self, records: list[_Record]) -> None:
+        for ns, kind, _, site, a, b in records:
+            if kind == _Kind.COUNTS:
+                self.timeline.counts.append(Count(ns, a, b))
+            elif kind == _Kind.SEEN:
+                self.looks[a].append((ns, self.file.text(site), b))
+
+    def place_looks(self, track: Track) -> None:
+        """What was seen twice in a row went on in between, and half a round before and after."""
+        looks = self.looks[track.number]
+        for span in track.spans:
+            if span.state is not State.OUTSIDE or not looks:
+                continue
+            first = bisect_left(looks, (span.begin, "", 0))
+            last: Span | None = None
+            for ns, what, period in looks[first : bisect_left(looks, (span.end, "", 0))]:
+                end = min(ns + period // 2, span.end)
+                if not what:  # it was on a processor, or ready for one
+                    last = None
+                elif last and last.what == what:
+                    last.end = end
+                else:
+                    begin = max(ns - period // 2, track.seen[-1].end if track.seen else 0, span.begin)
+                    track.seen.append(last := Span(State.SEEN, begin, end, what))
+
+    def follow(self, track: Track, records: list[_Record]) -> None:
+        """Finds the track's spans; the last one has no end yet."""
+        wait: _Wait | None = None
+        for ns, noted, what, site, a, b in records:
+            kind = noted & ~_AWAKE
+            if kind in _EFFECTS:
+                self.effects[kind][a].append((ns, track.number, b & 0xFFFFFFFF))
+            if kind in _HAVE_GIL:
+                self.gil.append((ns, track.number))
+            if kind != _Kind.ENDS and kind not in _STATES:
+                continue
+            if track.spans and not track.ended:
+                last = track.spans[-1]
+                last.end = ns
+                if noted & _AWAKE and last.state is State.OUTSIDE:
+                    self.awake.append(last)
+                if last.state is State.BLOCKED and kind == _Kind.WANTS_GIL:
+                    last.outcome = _OUTCOMES.get(a) or os.strerror(a)
+            if kind == _Kind.ENDS:
+                track.end, track.ended = ns, True
+                continue
+            state = _STATES[_Kind(kind)]
+            if state is not State.BLOCKED:
+                track.spans.append(Span(state, ns, 0))
+            elif wait and wait.kind == kind and wait.key == a and self.goes_on(track.spans, wait.span):
+                wait.ticket = b & 0xFFFFFFFF
+            else:
+                span = Span(State.BLOCKED, ns, 0, made=self.file.text(b >> 32), site=self.file.text(site))
+                if kind == _Kind.BLOCKED:
+                    span.what = f"{self.file.text(what) or 'primitive'} at {a - _OBJECT_HEAD:#x}"
+                track.spans.append(span)
+                wait = _Wait(track.number, span, kind, a, b & 0xFFFFFFFF)
+                self.waits.append(wait)
+
+    def find_running(self) -> None:
+        """A thread that has not slept has kept the GIL, unless C code gave it up to compute: others may have had it."""
+        self.gil.sort()
+        for span in self.awake:
+            first = bisect_right(self.gil, (span.begin, 1 << 32))
+            after = bisect_left(self.gil, (span.end, 0))
+            if first >= after:
+                span.state = State.RUNNING
+
+    @staticmethod
+    def goes_on(spans: list[Span], blocked: Span) -> bool:
+        """Whether the wait was only broken off to look for signals; if so, the two are one again."""
+        broken = len(spans) > 2 and spans[-3] is blocked and blocked.outcome not in ("", "woken")
+        sure = blocked.outcome == _OUTCOMES[errno.EAGAIN]
+        if not broken or not (sure or spans[-1].end - blocked.end <= _BREAK):
+            return False
+        del spans[-2:]
+        blocked.end, blocked.outcome = 0, ""
+        return True
+
+    def latest(self, kind: _Kind, key: int, since: int, until: int) -> _Effect | None:
+        effects = self.effects[kind].get(key, ())
+        at = bisect_right(effects, until, key=_when)
+        return effects[at - 1] if at and effects[at - 1][0] >= since else None
+
+    def find_starters(self) -> None:
+        for pointer, births in self.effects[_Kind.BORN].items():
+            for then, track, _ in births:
+                if cause := self.latest(_Kind.STARTS, pointer, 0, then):
+                    self.timeline.arrows.append(Arrow("starts", cause[1], cause[0], track, then))
+
+    def find_causes(self) -> None:
+        names = {track.number: track.name or str(track.tid) for track in self.timeline.tracks}
+        for wait in self.waits:
+            span = wait.span
+            if wait.kind == _Kind.BLOCKED:
+                cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
+            elif wait.kind == _Kind.JOINS:
+                cause = self.latest(_Kind.ENDS, wait.key, span.begin, span.end)
+            else:
+                cause = self.latest(_Kind.BORN, wait.key, span.begin, span.end)
+            if wait.kind != _Kind.BLOCKED:
+                which = self.latest(_Kind.BORN, wait.key, 0, span.end)
+                verb = "end" if wait.kind == _Kind.JOINS else "begin"
+                span.what = f"{verb} of thread {names[which[1]] if which else '?'}"
+            if cause and span.outcome == "woken":
+                span.woken_by = cause[1]
+                why = {_Kind.BLOCKED: "wakes", _Kind.JOINS: "ends"}.get(_Kind(wait.kind))
+                if why:
+                    self.timeline.arrows.append(Arrow(why, cause[1], cause[0], wait.track, span.end))
+
+    def granted(self, wait: _Wait) -> _Effect | None:
+        """The first grant that reached the wait's ticket; tickets are counted modulo 2**32."""
+        grants = self.effects[_Kind.GRANTS].get(wait.key, [])
+        for at in range(bisect_left(grants, wait.span.begin, key=_when), len(grants)):
+            if grants[at][0] > wait.span.end:
+                return None
+            if 0 < (grants[at][2] - wait.ticket) & 0xFFFFFFFF < 1 << 31:
+                return grants[at]
+        return None
+
+
+def _when(effect: _Effect) -> int:
+    return effect[0]
+
+
+def read(path: Path) -> Timeline:
+    """What a file of records tells.
+
+    OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
+    """
+    return _Reader(path).read()

@@ -1,0 +1,150 @@
+"""Who waits for what, who holds it, and where that goes round in a circle; `runtime.scheduler` hands it on."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from .. import native
+from .holders import taken_at
+
+__all__ = ["Wait", "Waiting", "name_of", "waiting"]
+
+_KINDS: tuple[tuple[type[Any], str], ...] = (
+    (native.lock, "lock"),
+    (native.RLock, "rlock"),
+    (native.EventBase, "event"),
+    (native.SemaphoreBase, "semaphore"),
+    (native.ConditionBase, "condition"),
+    (native.BarrierBase, "barrier"),
+    (native.LWP, "join"),
+)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A thread that sleeps in one of our primitives."""
+
+    ident: int  #: its threading.get_ident()
+    tid: int  #: its threading.get_native_id()
+    name: str  #: its Thread's; of a thread that has none, "LWP" and the tid
+    kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", or "join"
+    what: str  #: repr() of what it waits for: the primitive, or the thread that it joins
+    address: int  #: id() of that: the same for all that wait for the same
+    #: ident of who can end the wait: the owner of an RLock, who took a Lock, the thread that is joined.  None:
+    #: nobody in particular, or it is free already.  Another may release a Lock, and who took it may have ended.
+    holder: int | None
+    holder_name: str | None  #: its name, as `name`
+    since: float  #: time.monotonic()
+    deadline: float | None  #: time.monotonic() at its timeout; None: it has none
+    #: Where the holder took the lock, "FILE:LINE in FUNCTION", if its stack shows that: it is inside of a `with`.
+    #: "perhaps" stands before it if all that the stack shows is an acquire() above the line that it is at.
+    taken: str = ""
+
+    def __str__(self) -> str:
+        by = f" held by {self.holder_name!r}" if self.holder_name and self.kind != "join" else ""
+        taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
+        return f"{self.name!r} waits for {self.kind if self.kind != 'join' else 'the end of'} {self.what}{by}{taken}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """All waits of one moment."""
+
+    waits: tuple[Wait, ...]  #: the longest first
+    #: Each a circle: a wait's holder is the next one's thread, the last one's the first.  Where none has a deadline
+    #: it is a deadlock, unless somebody else releases a plain Lock.
+    cycles: tuple[tuple[Wait, ...], ...]
+
+    def __str__(self) -> str:
+        lines = [str(wait) for wait in self.waits]
+        lines += ["cycle: " + describe_cycle(cycle) for cycle in self.cycles]
+        return "\n".join(lines)
+
+
+def describe_cycle(cycle: Iterable[Wait]) -> str:
+    """A circle in words."""
+    return ", ".join(str(wait) for wait in cycle)
+
+
+def name_of(ident: int, tid: int | None = None) -> str:
+    """The name of the Thread with this ident; of a thread that has none, "LWP" and the tid, or what is known."""
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    if thread is not None:
+        with suppress(Exception):  # of a derived class
+            return str(thread.name)
+    if tid is not None:
+        return f"LWP {tid}"
+    return f"ident {ident}" if ident in sys._current_frames() else "a thread that has ended"
+
+
+def _described(thing: Any) -> str:
+    if isinstance(thing, native.LWP):
+        thing = threading._active.get(thing.ident, thing)  # type: ignore[attr-defined]
+    try:
+        return repr(thing)
+    except Exception:  # of a derived class
+        return object.__repr__(thing)
+
+
+def _taken(thing: Any, frame: FrameType | None) -> str:
+    try:
+        return taken_at(thing, frame)
+    except Exception:  # it reads the program's own things
+        return ""
+
+
+def _kind(thing: Any) -> str:
+    return next(kind for cls, kind in _KINDS if isinstance(thing, cls))
+
+
+def _cycles(waits: Iterable[Wait]) -> Iterator[tuple[Wait, ...]]:
+    by_ident = {wait.ident: wait for wait in waits}
+    done: set[int] = set()
+    for wait in by_ident.values():
+        path: dict[int, Wait] = {}
+        at: Wait | None = wait
+        while at is not None and at.ident not in done:
+            done.add(at.ident)
+            path[at.ident] = at
+            at = by_ident.get(at.holder) if at.holder is not None else None
+        if at is not None and at.ident in path:  # it came back to itself, not to what was seen before
+            chain = list(path.values())
+            yield tuple(chain[chain.index(at) :])
+
+
+def waiting() -> Waiting:
+    """Who waits for what: all threads that sleep now in a lock, condition, semaphore, event, barrier or join of ours.
+
+    Not those that sleep in the kernel otherwise (time.sleep, input and output), in a stock primitive, or for the GIL.
+    One that was notified by a Condition and sleeps for its lock waits for the lock.  It is what was true at one moment,
+    with the GIL held; repr() is called after it.  Nothing once the interpreter is being finalized.
+    """
+    if sys.is_finalizing():
+        return Waiting((), ())
+    found = native.waits()
+    tids = {ident: tid for ident, tid, *_ in found}
+    frames = sys._current_frames() if any(holder for _, _, _, holder, _, _ in found) else {}
+    waits = [
+        Wait(
+            ident=ident,
+            tid=tid,
+            name=name_of(ident, tid),
+            kind=_kind(thing),
+            what=_described(thing),
+            address=id(thing),
+            holder=holder or None,
+            holder_name=name_of(holder, tids.get(holder)) if holder else None,
+            since=since,
+            deadline=deadline,
+            taken=_taken(thing, frames.get(holder)),
+        )
+        for ident, tid, thing, holder, since, deadline in found
+    ]
+    waits.sort(key=lambda wait: wait.since)
+    return Waiting(tuple(waits), tuple(_cycles(waits)))
