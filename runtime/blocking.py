@@ -625,9 +625,12 @@ _stock_select = select.select
 class _Poll:
     """What select.poll() returns."""
 
-    def __init__(self) -> None:
-        self._stock = _stock_poll()
-        self._registered: dict[int, int] = {}
+    _stock: select.poll
+    _registered: dict[int, int]
+    _polled: bool  #: by a thread that waits
+
+    def __new__(cls) -> _Poll:
+        raise TypeError("cannot create 'select.poll' instances")
 
     # What doesn't fit, the stock methods say in their name.
     def register(self, *file_and_events: Any) -> None:
@@ -646,6 +649,8 @@ class _Poll:
 
     def poll(self, *timeout: Any) -> list[tuple[int, int]]:
         """timeout: milliseconds; None or a negative one has no end."""
+        if self._polled:
+            raise RuntimeError("concurrent poll() invocation")
         milliseconds = timeout[0] if timeout else None
         if isinstance(milliseconds, (int, float)) and milliseconds < 0:
             milliseconds = None
@@ -654,13 +659,28 @@ class _Poll:
         if found := self._stock.poll(0):
             return found
         patience = _Patience(None if milliseconds is None else milliseconds / 1000)
-        events = _wait_for_any(self._registered, patience)
-        return [(fd, events[fd]) for fd in self._registered if fd in events]
+        registered = self._registered.copy()  # what is registered while it waits counts from the next poll() on
+        self._polled = True
+        try:
+            events = _wait_for_any(registered, patience)
+        finally:
+            self._polled = False
+        return [(fd, events[fd]) for fd in registered if fd in events]
 
 
+_Poll.__module__, _Poll.__name__, _Poll.__qualname__ = "select", "poll", "poll"  # which repr() shows
 _stock_poll = select.poll
-STAND_INS.append((select.poll, _Poll))
-METHODS.append((selectors.PollSelector, "_selector_cls", _Poll))
+
+
+@wraps(_stock_poll)
+def _poll() -> _Poll:
+    made = object.__new__(_Poll)
+    made._stock, made._registered, made._polled = _stock_poll(), {}, False
+    return made
+
+
+STAND_INS.append((_stock_poll, _poll))
+METHODS.append((selectors.PollSelector, "_selector_cls", staticmethod(_poll)))
 METHODS.append((selectors.SelectSelector, "_select", staticmethod(_select)))
 
 

@@ -626,6 +626,7 @@ def test_errors_are_stocks(child: Child) -> None:
             note(select.select, [], [])
             note(select.select, 5, [], [])
             poll = select.poll()
+            note(type(poll))
             note(poll.register)
             note(poll.poll, "1")
             note(poll.poll, 1, 2)
@@ -643,6 +644,34 @@ def test_errors_are_stocks(child: Child) -> None:
 
     stock, green = (json.loads(child(errors, green).stdout) for green in (False, True))
     assert green == stock
+
+
+def test_what_is_registered_while_a_poll_waits_counts_from_the_next_on(child: Child) -> None:
+    def registered_meanwhile() -> None:
+        runtime.install(green=True, time_slice=None)
+        import select
+
+        from runtime import blocking
+
+        read, write = os.pipe()
+        other, _end = os.pipe()
+        poll, found = select.poll(), []
+        poll.register(read, select.POLLIN)
+        thread = threading.Thread(target=lambda: found.append(poll.poll(30_000)))
+        thread.start()
+        while not blocking._waits.get(read):
+            time.sleep(0)
+        poll.unregister(read)
+        poll.register(other, select.POLLIN)
+        try:
+            poll.poll(10)
+        except RuntimeError as error:
+            print(error)
+        os.write(write, b".")
+        thread.join()
+        print(found == [[(read, select.POLLIN)]], poll.poll(0))
+
+    assert child(registered_meanwhile).stdout == "concurrent poll() invocation\nTrue []\n"
 
 
 CLOSED = {

@@ -1,6 +1,6 @@
 """Runs CPython's own tests of threads twice, as they are and on the runtime, and compares test by test.
 
-    python tools/cpython_suite.py [--all | test_threading test_thread ...]
+    python tools/cpython_suite.py [--green] [--all | test_threading test_thread ...]
 
 Exit status 0: no test fares worse on the runtime, apart from those listed with their reasons in
 tests/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of this Python.
@@ -45,6 +45,8 @@ SLOW = [
     "test_faulthandler",
     "test_multiprocessing_fork",
 ]
+#: With --green: tests of what waits for descriptors.
+GREEN = ["test_socket", "test_select", "test_poll", "test_epoll", "test_selectors", "test_asyncio.test_selector_events"]
 NO_TESTS = 77
 
 #: "passed", "skipped" or "failed" for each test id
@@ -110,9 +112,9 @@ def shipped(name: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def listed() -> list[str]:
+def listed(green: bool) -> list[str]:
     """The ids of the tests that are known to differ on this Python: lines of `versions id reason`."""
-    here = "{}.{}".format(*sys.version_info)
+    here = "{}.{}".format(*sys.version_info) + "-green" * green
     lines = [line for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
     fields = [line.split(maxsplit=2) for line in lines]
     return [name for versions, name, _reason in fields if here in versions.split(",")]
@@ -120,7 +122,8 @@ def listed() -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", default=MODULES)
+    parser.add_argument("modules", nargs="*")
+    parser.add_argument("--green", action="store_true", help="run --green; without modules: " + ", ".join(GREEN))
     parser.add_argument("--all", action="store_true", help="the slow ones too: " + ", ".join(SLOW))
     parser.add_argument("--if-needed", action="store_true", help="run stock only if a test fails on the runtime")
     parser.add_argument("--timeout", type=float, help="seconds for each run (default: 900; with --all 3600)")
@@ -132,10 +135,11 @@ def main() -> int:
         return NO_TESTS
 
     timeout = options.timeout or (3600 if options.all else 900)
-    modules = [name for name in options.modules + (SLOW if options.all else []) if shipped(name)]
-    leave_out = listed()
+    modules = options.modules or (GREEN if options.green else MODULES)
+    modules = [name for name in modules + (SLOW if options.all else []) if shipped(name)]
+    leave_out = listed(options.green)
     try:
-        ours = run(["-m", "runtime", "run"], modules, leave_out, timeout, options.show)
+        ours = run(["-m", "runtime", "run", *["--green"] * options.green], modules, leave_out, timeout, options.show)
         if options.if_needed and "failed" not in ours.values():
             print(f"{len(ours)} tests on the runtime, none failed: nothing to compare")
             return 0
