@@ -10,17 +10,17 @@ from threading import local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .comparison import compare
-    from .inspection import inspect, layout
-    from .variables import variables
+    from .tlsmap.comparison import compare
+    from .tlsmap.inspection import inspect, layout
+    from .tlsmap.variables import variables
 
 __all__ = ["compare", "inspect", "layout", "local", "variables"]
 
 _HOMES = {
-    "compare": ".comparison",
-    "inspect": ".inspection",
-    "layout": ".inspection",
-    "variables": ".variables",
+    "compare": ".tlsmap.comparison",
+    "inspect": ".tlsmap.inspection",
+    "layout": ".tlsmap.inspection",
+    "variables": ".tlsmap.variables",
 }
 
 if not TYPE_CHECKING:

@@ -10,8 +10,8 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...comparison import Comparison, Part, compare
-from ...inspection import inspect
+from ...tlsmap.comparison import Comparison, Part, compare
+from ...tlsmap.inspection import inspect
 from .._output import table
 from .map import signed
 

@@ -13,8 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from ... import inspection
-from ...inspection import Field, Inspection, Segment
+from ...tlsmap import inspection
+from ...tlsmap.inspection import Field, Inspection, Segment
 from .._output import size, table
 
 _STACK_ROWS = 8

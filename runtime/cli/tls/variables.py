@@ -11,8 +11,8 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from ...inspection import Inspection, inspect
-from ...variables import ModuleVariables, variables
+from ...tlsmap.inspection import Inspection, inspect
+from ...tlsmap.variables import ModuleVariables, variables
 from .._output import table
 from .map import signed
 

@@ -1,0 +1,542 @@
+"""What a thread's TLS is made of, read from its live memory: layout() and inspect().
+
+Addresses are absolute, offsets count from the thread pointer, sizes are bytes.  A thread that runs goes on writing
+while it is read: each word is what it held at some moment, and different words may be of different moments.  The thread
+can't end meanwhile: see native/inspect/inspect.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import native
+from ..lwp import LWP
+from ..native import ffi, lib
+
+__all__ = [
+    "Dtv",
+    "DtvEntry",
+    "Field",
+    "Inspection",
+    "Layout",
+    "Module",
+    "RobustList",
+    "Rseq",
+    "Segment",
+    "Stack",
+    "inspect",
+    "layout",
+]
+
+_WORD = ffi.sizeof("void *")
+_UNALLOCATED = (1 << 8 * _WORD) - 1  # glibc's mark for "not there yet" (TLS_DTV_UNALLOCATED)
+
+
+# ---- the layout: the same in every thread ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Module:
+    """A loaded program or library that has thread-local storage."""
+
+    id: int  #: its index in every DTV
+    name: str  #: the path of its file
+    offset: (
+        int | None
+    )  #: from the thread pointer to its static block; None: dynamic, allocated for each thread that asks
+    size: int  #: of its block, bytes
+    align: int  #: of its block, bytes
+    image_size: int  #: bytes of the initialised part (.tdata); the rest of the block is zero (.tbss)
+    initial: (
+        bytes  #: what the block of a new thread holds: the image, as the dynamic linker has relocated it, and zeros
+    )
+    generation: int  #: counts the dlopen and dlclose calls that changed the modules; that of the one that brought it
+
+    @property
+    def static(self) -> bool:
+        """Whether its block lies at the same offset in every thread."""
+        return self.offset is not None
+
+    @property
+    def zero_size(self) -> int:
+        """Bytes of the block that begin as zeros."""
+        return self.size - self.image_size
+
+    @property
+    def short(self) -> str:
+        """The name of its file without the folder."""
+        return os.path.basename(self.name)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the block that every thread is made with."""
+
+    kind: str  #: "module", "rseq", "padding", "surplus" (free for libraries that come later), "tcb" or "pthread"
+    name: str  #: a module's short name, or the kind
+    offset: int  #: from the thread pointer
+    size: int  #: bytes
+    module: Module | None = None  #: whose block it is
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in a thread's static block, which is the same in every thread of this process."""
+
+    modules: tuple[Module, ...]  #: all that are loaded now, by id
+    low: int  #: offset of the block's begin ...
+    high: int  #: ... and end
+    align: int  #: of the thread pointer, bytes
+    pthread: int  #: offset of struct pthread
+    pthread_size: int  #: bytes
+    rseq: int | None  #: offset of the area for restartable sequences; None: this glibc has none
+    rseq_size: int  #: bytes, as the C library tells it; 0: not registered with the kernel
+    errno: int  #: offset of errno
+    variant: str  #: of the ELF TLS ABI: "I", modules above the thread pointer, or "II", below
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The whole block in parts, by offset, without gaps."""
+        return tuple(_segments(self))
+
+    @property
+    def surplus(self) -> int:
+        """Bytes that are left for libraries with static TLS that dlopen brings."""
+        return sum(segment.size for segment in self.segments if segment.kind == "surplus")
+
+
+def _segments(layout: Layout) -> Iterator[Segment]:
+    parts = [
+        Segment("module", module.short, module.offset, module.size, module)
+        for module in layout.modules
+        if module.offset is not None
+    ]
+    # Variant I's struct pthread begins with fields that belong to the TCB in variant II.
+    tcb = [(field.offset, field.size) for field in _tcb_places() if field.offset >= 0]
+    tcb_low, tcb_high = min(offset for offset, _ in tcb), max(offset + size for offset, size in tcb)
+    pthread_high = layout.pthread + layout.pthread_size
+    parts.append(Segment("tcb", "TCB", tcb_low, tcb_high - tcb_low))
+    if layout.pthread < tcb_low:  # variant I: the TCB follows
+        parts.append(Segment("pthread", "struct pthread", layout.pthread, tcb_low - layout.pthread))
+    else:
+        parts.append(Segment("pthread", "struct pthread", tcb_high, pthread_high - tcb_high))
+    if layout.rseq is not None and not layout.pthread <= layout.rseq < pthread_high:
+        parts.append(Segment("rseq", "rseq", layout.rseq, _rseq_area(layout.rseq_size)))
+    at = layout.low
+    for part in sorted(parts, key=lambda part: part.offset):
+        if part.offset > at:
+            kind = "surplus" if at == layout.low else "padding"
+            yield Segment(kind, kind, at, part.offset - at)
+        yield part
+        at = part.offset + part.size
+    if at < layout.high:
+        yield Segment("surplus", "surplus", at, layout.high - at)
+
+
+def _rseq_area(size: int) -> int:
+    return max(size, 32)  # the kernel takes no less (rseq(2), ORIG_RSEQ_SIZE)
+
+
+def _places() -> Any:
+    places = ffi.new("struct inspect_places *")
+    lib.inspect_places(places)
+    return places
+
+
+def layout() -> Layout:
+    """The layout now: a dlopen or dlclose changes it."""
+    room, pool = 64, 1 << 14
+    while True:
+        found, images, used = (
+            ffi.new("struct inspect_module[]", room),
+            ffi.new("char[]", pool),
+            ffi.new("size_t *", pool),
+        )
+        count = lib.inspect_modules(found, room, images, used)
+        if count <= room and used[0] <= pool:
+            break
+        room, pool = count + 16, 2 * used[0] + 1
+    modules = [
+        Module(
+            id=module.id,
+            name=os.fsdecode(ffi.string(module.name)) or os.readlink("/proc/self/exe"),
+            offset=module.offset or None,
+            size=module.size,
+            align=module.align,
+            image_size=module.image_size,
+            initial=bytes(ffi.buffer(images + module.image, module.image_size))
+            + bytes(module.size - module.image_size),
+            generation=module.generation,
+        )
+        for module in found[0:count]
+    ]
+    places, glibc = _places(), lib.glibc
+    return Layout(
+        modules=tuple(sorted(modules, key=lambda module: module.id)),
+        low=places.block_low,
+        high=places.block_high,
+        align=glibc.static_align,
+        pthread=places.pthread,
+        pthread_size=glibc.pthread_size,
+        rseq=glibc.rseq or None,
+        rseq_size=glibc.rseq_size,
+        errno=places.errno_at,
+        variant="II" if places.pthread == 0 else "I",
+    )
+
+
+# ---- one thread ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the TCB or of struct pthread in one thread."""
+
+    name: str  #: as glibc calls it
+    offset: int  #: from the thread pointer
+    size: int  #: bytes
+    content: bytes  #: as they lie in memory
+    users: str  #: who reads it, and what for
+    source: str  #: how its place was found
+    check: str  #: what confirmed that
+
+    @property
+    def value(self) -> int:
+        """The content as an unsigned number."""
+        return int.from_bytes(self.content, sys.byteorder)
+
+
+@dataclass(frozen=True)
+class DtvEntry:
+    """What a thread's dynamic thread vector says about one module."""
+
+    module: int  #: module id, the index
+    #: "static"; "dynamic", allocated; "unallocated", until the thread looks here, which it needn't for a static block;
+    #: "stale", from before the module came; "free", no module has this id
+    state: str
+    address: int | None  #: of the module's block; None where there is none
+    content: int  #: the word itself
+    to_free: int  #: what free() gets at the end; 0: nothing
+
+
+@dataclass(frozen=True)
+class Dtv:
+    """A thread's dynamic thread vector: where the block of each module is."""
+
+    address: int  #: of entry 0
+    length: int  #: entries after entry 0 that there is room for
+    generation: int  #: of the modules that it knows; a module with a newer one makes its entry stale
+    entries: tuple[DtvEntry, ...]  #: from module id 1 on
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A thread's stack, which grows from high to low."""
+
+    low: int  #: the main thread's is extended as far as this, by RLIMIT_STACK
+    high: int  #: where it began; excluded
+    used: int  #: bytes from high to the lowest page that was ever written, by earlier threads on it too
+    guard: (
+        tuple[int, int] | None
+    )  #: where touching it is SIGSEGV; None: not known, or the kernel's gap of the main thread
+
+    @property
+    def size(self) -> int:
+        """Bytes from low to high."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Rseq:
+    """The area for restartable sequences, rseq(2): the kernel writes there on which CPU the thread runs."""
+
+    offset: int  #: from the thread pointer
+    size: int  #: bytes
+    cpu_id_start: int  #: the CPU, 0 also when it isn't registered
+    cpu_id: int  #: negative: not registered
+    rseq_cs: int  #: address of the sequence that is being run, 0 for none
+    flags: int  #: rseq(2); 0 nowadays
+
+    @property
+    def registered(self) -> bool:
+        """Whether the kernel keeps it up to date."""
+        return self.cpu_id >= 0
+
+
+@dataclass(frozen=True)
+class RobustList:
+    """The robust mutexes that a thread holds: when it ends the kernel marks them and wakes their waiters.
+
+    As set_robust_list(2) registers it.
+    """
+
+    offset: int  #: of the list's head, from the thread pointer
+    first: int  #: address of the first entry; the head's own when there is none
+    empty: bool  #: whether it holds none
+    futex_offset: int  #: from an entry to the futex word of its mutex
+    pending: int  #: one that is being taken or given back right now, 0 for none
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One thread's TLS and stack, as they were when it was read."""
+
+    name: str | None  #: of its Thread or LWP, if it was given as such
+    kind: str  #: "main", "lwp" (made by this runtime) or "pthread"
+    tid: int  #: the kernel's number, gettid(2)
+    ident: int  #: pthread_self(), threading.get_ident() in the thread
+    thread_pointer: int  #: an address; offsets count from it
+    layout: Layout  #: as it was then
+    stack: Stack  #: with what was used of it so far
+    memory: bytes  #: the static block, from layout.low to layout.high
+    tcb: tuple[Field, ...]  #: what compiled code and the C library read at the thread pointer
+    pthread: tuple[Field, ...]  #: the fields of struct pthread that are known
+    dtv: Dtv  #: where the modules' blocks are
+    rseq: Rseq | None  #: None: this glibc has no such area
+    robust: RobustList  #: which robust mutexes it held
+    dynamic: dict[int, bytes]  #: the dynamic blocks that the thread has, by module id
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Address of the static block's begin and end."""
+        return self.thread_pointer + self.layout.low, self.thread_pointer + self.layout.high
+
+    def at(self, offset: int, size: int) -> bytes:
+        """So many bytes of the static block, from that offset on; IndexError outside of it."""
+        begin = offset - self.layout.low
+        if begin < 0 or size < 0 or begin + size > len(self.memory):
+            raise IndexError(f"{size} bytes at {offset:+d} are not inside the static block")
+        return self.memory[begin : begin + size]
+
+    def address_of(self, module: Module) -> int | None:
+        """Where the module's block is in this thread; None: not there until the thread asks for it."""
+        if module.offset is not None:
+            return self.thread_pointer + module.offset
+        return next((entry.address for entry in self.dtv.entries if entry.module == module.id), None)
+
+    def block_of(self, module: Module) -> bytes | None:
+        """The content of the module's block in this thread; None: not there, or freed as it was read."""
+        return self.at(module.offset, module.size) if module.offset is not None else self.dynamic.get(module.id)
+
+
+# Who reads the fields of struct pthread, and what for (glibc's nptl/, 2.34 to 2.43).
+_USERS = {
+    "list": "setuid, dlopen, dlclose, fork and debuggers: they find all threads by it",
+    "tid": "mutexes that know their owner, pthread_kill, debuggers",
+    "robust_prev": "mutexes: the end of the robust list",
+    "robust_head": "the kernel, when the thread ends: robust mutexes that it holds",
+    "cleanup_jmp_buf": "pthread_exit and pthread_cancel: the frame to which they unwind",
+    "cancelhandling": "pthread_cancel and setuid; a bit says that the thread is at its end",
+    "flags": "pthread_getattr_np: with which attributes pthread_create made it",
+    "specific_1stblock": "pthread_getspecific: the values of the first 32 keys",
+    "specific": "pthread_getspecific: where the blocks of further keys are",
+    "report_events": "debuggers that ask libthread_db for events",
+    "user_stack": "the thread's end, and fork: not 0, the stack is not glibc's to recycle",
+    "joinstate": "pthread_join and pthread_detach: 2, it runs and can be joined",
+    "start_routine": "pthread_create's start of the thread, and debuggers",
+    "arg": "pthread_create's start of the thread",
+    "stackblock": "pthread_getattr_np, and glibc's own recycling of stacks",
+    "stackblock_size": "pthread_getattr_np, and whether alloca may take much",
+    "guardsize": "glibc's recycling of stacks",
+    "reported_guardsize": "pthread_getattr_np",
+}
+
+
+@dataclass(frozen=True)
+class _Place:
+    name: str
+    offset: int  # from the thread pointer
+    size: int
+    users: str
+    source: str
+    check: str
+
+
+def _tcb_places() -> list[_Place]:
+    base = _places().pthread
+    source, check = "ABI of the processor", "read back by a probe thread"
+    return [
+        _Place(
+            ffi.string(field.name).decode(),
+            field.offset + (base if field.in_pthread else 0),
+            field.size,
+            ffi.string(field.users).decode(),
+            source,
+            check,
+        )
+        for field in (lib.arch_tcb_fields + at for at in range(lib.arch_tcb_field_count))
+    ]
+
+
+def _pthread_places() -> list[_Place]:
+    base = _places().pthread
+    return [
+        _Place(name, base + fact.value, fact.size, _USERS[name], fact.source, fact.check)
+        for fact in native.facts()
+        if fact.size and (name := fact.name.removeprefix("pthread."))
+    ]
+
+
+def _identify(thread: threading.Thread | LWP | int | None) -> tuple[int, int | None, str | None]:
+    """ident, tid if it is known, name; ProcessLookupError if it is known not to be alive."""
+    if thread is None:
+        thread = threading.get_ident()
+    if isinstance(thread, int):
+        if not 0 <= thread < 1 << 8 * _WORD:
+            raise ProcessLookupError(errno.ESRCH, f"no living thread has the ident {thread:#x}")
+        return thread, None, None
+    if isinstance(thread, LWP):
+        ident, tid, alive = thread.ident, thread.tid, thread.is_alive()
+        if tid and not ident:
+            raise ValueError(f"{thread!r} runs on a copy of memory: its own is out of reach")
+    elif isinstance(thread, threading.Thread):
+        ident, tid, alive = thread.ident or 0, thread.native_id or 0, thread.is_alive()
+    else:
+        raise TypeError(f"inspect() takes a Thread, an LWP or an ident, not {type(thread).__name__}")
+    if ident == threading.get_ident():
+        return ident, None, thread.name  # after a fork its tid is another than it has noted
+    if not alive:
+        raise ProcessLookupError(errno.ESRCH, f"{thread!r} {'has ended' if tid else 'was not started'}")
+    return ident, tid or None, thread.name  # a tid that isn't noted yet is not compared
+
+
+def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
+    """Reads a living thread of this process: ours, a pthread, or the main thread.
+
+    thread: a threading.Thread (runtime.Thread too), an LWP, or an ident, as threading.get_ident() and pthread_self()
+    give it, for a thread that Python doesn't know; None for the calling one.
+
+    ProcessLookupError: it was not started, has ended, or is at its very end.  ValueError: an LWP on a copy of memory.
+    OSError: neither process_vm_readv(2) nor /proc/self/mem is to be had.  RuntimeError: libraries come and go too fast.
+    """
+    ident, tid, name = _identify(thread)
+    for _ in range(100):
+        before = layout()
+        found, memory, vector, dynamic = _copy(ident, before, thread)
+        if layout() == before:
+            break
+    else:
+        raise RuntimeError("the loaded modules change faster than they can be read")
+    if tid not in (None, found.tid):
+        raise ProcessLookupError(errno.ESRCH, f"{thread!r} has ended: its memory is another thread's")
+
+    low = before.low
+
+    def field(place: _Place) -> Field:
+        begin = place.offset - low
+        content = memory[begin : begin + place.size]
+        return Field(place.name, place.offset, place.size, content, place.users, place.source, place.check)
+
+    pthread = tuple(field(place) for place in _pthread_places())
+    robust = next(one for one in pthread if one.name == "robust_head")
+    head = found.tp + robust.offset
+    first, futex_offset, pending = (
+        int.from_bytes(robust.content[at : at + _WORD], sys.byteorder, signed=at == _WORD)
+        for at in range(0, 3 * _WORD, _WORD)
+    )
+    entries = tuple(_entries(before, found.tp, vector))
+    return Inspection(
+        name=name,
+        kind="lwp" if found.ours else "main" if found.tid == os.getpid() else "pthread",
+        tid=found.tid,
+        ident=ident,
+        thread_pointer=found.tp,
+        layout=before,
+        stack=_stack(found),
+        memory=memory,
+        tcb=tuple(field(place) for place in _tcb_places()),
+        pthread=pthread,
+        dtv=Dtv(found.dtv, found.dtv_length, vector[1].counter, entries),
+        rseq=_rseq(before, memory),
+        robust=RobustList(robust.offset, first, first == head, futex_offset, pending),
+        dynamic={entry.module: dynamic[entry.module] for entry in entries if entry.state == "dynamic"}
+        if dynamic
+        else {},
+    )
+
+
+def _copy(ident: int, shape: Layout, thread: object) -> tuple[Any, bytes, Any, dict[int, bytes]]:
+    wanted = [module for module in shape.modules if not module.static]
+    blocks = ffi.new("struct inspect_block[]", len(wanted) + 1)
+    buffers = [ffi.new("char[]", max(module.size, 1)) for module in wanted]
+    for block, module, buffer in zip(blocks, wanted, buffers, strict=False):
+        block.id, block.size, block.into = module.id, module.size, buffer
+    found, memory = ffi.new("struct inspect_thread *"), ffi.new("char[]", shape.high - shape.low)
+    room = max(module.id for module in shape.modules) + 64
+    while True:
+        vector = ffi.new("union glibc_dtv[]", room)
+        error = lib.inspect_copy(ident, found, memory, vector, room, blocks, len(wanted))
+        if error != errno.EOVERFLOW:
+            break
+        room = found.dtv_length + 16
+    if error == errno.ESRCH:
+        raise ProcessLookupError(
+            error, f"no living thread has the ident {ident:#x}" if isinstance(thread, int) else f"{thread!r} has ended"
+        )
+    if error:
+        raise OSError(error, f"/proc/self/mem: {os.strerror(error)}")
+    copied = {
+        module.id: bytes(ffi.buffer(buffer, module.size))
+        for block, module, buffer in zip(blocks, wanted, buffers, strict=False)
+        if block.copied
+    }
+    return found, bytes(ffi.buffer(memory)), vector, copied
+
+
+def _entries(shape: Layout, thread_pointer: int, vector: Any) -> Iterator[DtvEntry]:
+    modules = {module.id: module for module in shape.modules}
+    generation = vector[1].counter
+    for number in range(1, vector[0].counter + 1):
+        block = vector[number + 1].block
+        value, to_free = int(ffi.cast("uintptr_t", block.value)), int(ffi.cast("uintptr_t", block.to_free))
+        module = modules.get(number)
+        if module is None:
+            state = "free"
+        elif module.generation > generation:
+            state = "stale"  # from before the module was loaded: __tls_get_addr compares, and looks anew
+        elif value in (0, _UNALLOCATED):
+            state = "unallocated"
+        elif module.offset is not None and value == thread_pointer + module.offset:
+            state = "static"
+        else:
+            state = "dynamic"
+        yield DtvEntry(number, state, value if state in ("static", "dynamic") else None, value, to_free)
+
+
+def _stack(found: Any) -> Stack:
+    if found.stack_low:
+        guard = (found.guard_low, found.stack_low) if 0 < found.guard_low < found.stack_low else None
+        return Stack(found.stack_low, found.stack_high, found.stack_used, guard)
+    # The kernel's: glibc keeps no place for it, and pthread_getattr_np looks here too.
+    mapped = re.search(r"^([0-9a-f]+)-([0-9a-f]+) .*\[stack\]$", Path("/proc/self/maps").read_text(), re.MULTILINE)
+    if not mapped:
+        raise OSError(errno.ENOENT, "/proc/self/maps shows no [stack]")
+    low, high = int(mapped[1], 16), int(mapped[2], 16)
+    limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    return Stack(
+        low if limit == resource.RLIM_INFINITY else min(low, high - limit),
+        high,
+        lib.inspect_stack_used(low, high),
+        None,
+    )
+
+
+def _rseq(shape: Layout, memory: bytes) -> Rseq | None:
+    if shape.rseq is None:
+        return None
+    area = memory[shape.rseq - shape.low :]
+
+    def number(at: int, size: int, signed: bool = False) -> int:
+        return int.from_bytes(area[at : at + size], sys.byteorder, signed=signed)
+
+    # struct rseq (linux/rseq.h): cpu_id_start, cpu_id, rseq_cs, flags, ...
+    return Rseq(shape.rseq, _rseq_area(shape.rseq_size), number(0, 4), number(4, 4, True), number(8, 8), number(16, 4))
