@@ -96,4 +96,4 @@ def _describe() -> None:
     raise Deadlock(f"all green threads sleep, and nobody is left who could wake one; they wait for:{lines}")
 
 
-native.set_describe_stuck(_describe)
+native.set_describe_deadlock(_describe)

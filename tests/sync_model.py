@@ -299,7 +299,7 @@ def sync_lock_release(world: World) -> Thread:
         yield from sync_lock_release_any(world)
 
 
-# ---- queue, and sleep_in() of python/primitives/primitives.c ---------------------------------------------------------
+# ---- queue, and python_sleep_in_queue() of python/sleep.c ------------------------------------------------------------
 # world.data["queue"]: the places in it, oldest first; "tickets": given out; "entitled": those below are; "away";
 # "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "deferred" the
 # places name the lock.  A place's word is called after its thread.
@@ -403,7 +403,7 @@ def sync_queue_leave(world: World, me: int, ticket: int) -> Thread:
 
 
 def never_woke(world: World, me: int, ticket: int) -> Thread:
-    """Of python/primitives/primitives.c, when the thread is ended as it wants the GIL after its sleep."""
+    """Of python/sleep.c, when the thread is ended as it wants the GIL after its sleep."""
     _, baton = yield from sync_queue_leave(world, me, ticket)
     if baton:
         yield from sync_queue_pass_baton(world)
@@ -476,7 +476,7 @@ def condition_notify(world: World) -> Thread:
     yield from sync_queue_unlock_and_wake(world, _next_with_baton(world))
 
 
-# ---- semaphore: python/primitives/event.c ----------------------------------------------------------------------------
+# ---- semaphore: python/primitives/semaphore.c ------------------------------------------------------------------------
 
 
 def semaphore_try(world: World) -> Thread:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.native.build import SOURCES
+from runtime.native.build import OPTIONS, SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "runtime" / "native"
@@ -22,17 +22,7 @@ PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
     *("condition", "timers", "greens"),
 ]
-FLAGS = [  # as build.py has them
-    *(
-        "-std=gnu11",
-        "-g",
-        "-D_GNU_SOURCE",
-        "-fno-exceptions",
-        "-ftls-model=initial-exec",
-        "-fasynchronous-unwind-tables",
-    ),
-    *("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Werror"),
-]
+FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURCE", "-Werror"]
 
 
 def build(target: Path, *options: str) -> Path:

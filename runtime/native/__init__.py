@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from ._types import may_block as may_block
     from ._types import run_all as run_all
     from ._types import running as running
-    from ._types import set_describe_stuck as set_describe_stuck
+    from ._types import set_describe_deadlock as set_describe_deadlock
     from ._types import sleep as sleep
     from ._types import stack_size as stack_size
     from ._types import thread_is_alive as thread_is_alive

@@ -44,7 +44,25 @@ def obstacle() -> str | None:
 if reason := obstacle():
     raise SystemExit(f"runtime can't be built here: {reason}")
 
-# The C floors, ground floor first.
+# no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp/thread_main.c.
+# initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
+# access would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
+# The one exception, the variable in demo/tlsdemo.c, is reached by the general model and lies in the same block.
+# asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
+OPTIONS = [
+    "-std=gnu11",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+    "-fno-exceptions",
+    "-ftls-model=initial-exec",
+    "-fasynchronous-unwind-tables",
+    "-fvisibility=hidden",
+]
+
+# The C floors, ground floor first: a file calls only files that stand before it.  tools/layers.py checks that.
 SOURCES = [
     "arch/x86_64.c",
     "arch/aarch64.c",
@@ -58,8 +76,9 @@ SOURCES = [
     "glibc/probe.c",
     "glibc/calibrate.c",
     "glibc/replace.c",
+    "sync/lock.c",
+    "sync/queue.c",
     "context/context.c",
-    "lwp/measure.c",
     "green/timer_heap.c",
     "green/wait_table.c",
     "green/poller.c",
@@ -68,33 +87,36 @@ SOURCES = [
     "green/carrier.c",
     "green/green.c",
     "green/scheduler.c",
+    "lwp/measure.c",
     "lwp/registry.c",
     "lwp/thread_main.c",
     "lwp/lwp.c",
     "lwp/fork.c",
-    "inspect/sampler.c",
     "inspect/inspect.c",
-    "sync/lock.c",
-    "sync/queue.c",
+    "inspect/sampler.c",
     "demo/cost.c",
     "demo/tlsdemo.c",
-    "python/lwp.c",
+    "python/observe/gil.c",
+    "python/observe/trace.c",
+    "python/args.c",
+    "python/chunks.c",
+    "python/faulthandler.c",
+    "python/wake.c",
+    "python/sleep.c",
+    "python/gil_queue.c",
+    "python/primitives/common.c",
+    "python/primitives/with.c",
+    "python/primitives/lock.c",
+    "python/primitives/event.c",
+    "python/primitives/semaphore.c",
+    "python/primitives/condition.c",
+    "python/primitives/barrier.c",
+    "python/scheduler.c",
     "python/boot.c",
+    "python/lwp.c",
     "python/thread.c",
     "python/observe/waits.c",
     "python/observe/watch.c",
-    "python/chunks.c",
-    "python/primitives/primitives.c",
-    "python/wake.c",
-    "python/gil_queue.c",
-    "python/primitives/lock.c",
-    "python/primitives/with.c",
-    "python/primitives/event.c",
-    "python/primitives/condition.c",
-    "python/primitives/barrier.c",
-    "python/observe/trace.c",
-    "python/observe/gil.c",
-    "python/scheduler.c",
     "python/module.c",
 ]
 
@@ -192,24 +214,8 @@ ffi.set_source(
     # python*.c need more than the limited API, and both live in one module.
     define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
     py_limited_api=False,
-    # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp/thread_main.c.
-    # initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
-    # access would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
-    # The one exception, the variable in demo/tlsdemo.c, is reached by the general model and lies in the same block.
-    # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
     libraries=["m"],
-    extra_compile_args=[
-        "-std=gnu11",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Wno-unused-parameter",
-        "-Wno-missing-field-initializers",
-        "-fno-exceptions",
-        "-ftls-model=initial-exec",
-        "-fasynchronous-unwind-tables",
-        "-fvisibility=hidden",
-    ],
+    extra_compile_args=OPTIONS,
 )
 
 if __name__ == "__main__":

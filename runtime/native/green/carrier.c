@@ -42,7 +42,7 @@ int green_reports_deadlock;
 int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
 atomic_int green_others_ending, carriers_maybe_deadlocked;
 
-/* ---- sleeping: each releases the lock for the time ----------------------------------------------------------------- */
+/* ---- sleeping: each releases the lock for the time --------------------------------------------------------------- */
 
 static int poll_until(struct scheduler *s, int64_t deadline)
 {

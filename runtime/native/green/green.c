@@ -11,7 +11,7 @@
 #define LONG_TURN 1000000 /* ns: see green_turn_is_over() */
 enum { SHARE = 64 }; /* one wake-up in so many counts one less, so that a waiter with an LWP of its own is woken too */
 
-/* ---- a thread's turns --------------------------------------------------------------------------------------------- */
+/* ---- a thread's turns -------------------------------------------------------------------------------------------- */
 
 static void begin(void *arg)
 {
@@ -95,7 +95,7 @@ enum green_state green_state_of(void *tp)
     return sleeps ? GREEN_SLEEPS : runs ? GREEN_RUNS : GREEN_QUEUED;
 }
 
-/* ---- what park calls ------------------------------------------------------------------------------------------------- */
+/* ---- what park calls --------------------------------------------------------------------------------------------- */
 
 static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned bits)
 {

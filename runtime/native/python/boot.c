@@ -1,11 +1,9 @@
 /* From a bare LWP to a Python thread and back: what its thread runs, and how it is started.
  *
- * The creator makes the PyThreadState, so that running out of memory fails the start; the new thread completes it, which needs
- * no GIL, and only then waits for the GIL: start() waits for nothing, unless many are on their way (python/gil_queue.c).  The
- * interpreter must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
-#include "python/types.h"
-
-#include "python/observe/trace.h"
+ * The creator makes the PyThreadState, so that a lack of memory fails the start.  The new thread completes it, which needs no GIL, and
+ * only then waits for the GIL.  So start() waits for nothing, unless many threads are on their way (gil_queue.c).  The interpreter
+ * must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
+#include "python/boot.h"
 
 #include "base/park.h"
 #include "base/steps.h"
@@ -13,6 +11,14 @@
 #include "glibc/glibc.h"
 #include "inspect/sampler.h"
 #include "lwp/lwp.h"
+#include "python/chunks.h"
+#include "python/faulthandler.h"
+#include "python/gil_queue.h"
+#include "python/observe/trace.h"
+#include "python/rooms.h"
+#include "python/scheduler.h"
+#include "python/sleep.h"
+#include "python/wake.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,7 +26,7 @@
 
 struct boot {
     PyThreadState *tstate;
-    PyObject *function, *args, *kwargs; /* without args the function is a Thread */
+    struct boot_target target; /* with references */
     struct lwp *lwp;
     enum { STARTING, STARTED, RUNNING } stage; /* which of the counts below it is in */
 };
@@ -100,24 +106,25 @@ static void complete_state(PyThreadState *tstate, struct lwp *lwp)
 
 static void call(struct boot *boot)
 {
-    int is_thread = !boot->args;
-    PyObject *result = is_thread ? thread_run(boot->function) : PyObject_Call(boot->function, boot->args, boot->kwargs);
+    const struct boot_target *target = &boot->target;
+    PyObject *result
+        = target->body ? target->body->run(target->function) : PyObject_Call(target->function, target->args, target->kwargs);
 
-    STEP(STEP_RETURNED, !result || (is_thread && result == Py_True), 0);
+    STEP(STEP_RETURNED, !result || (target->body && result == Py_True), 0);
     if (!result)
-        report(boot->function);
-    else if (!is_thread && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
+        report(target->function);
+    else if (!target->body && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
         boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
     Py_XDECREF(result);
-    if (is_thread)
-        thread_leave(boot->function);
+    if (target->body)
+        target->body->leave(target->function);
 }
 
 static void discard_boot(struct boot *boot)
 {
-    Py_DECREF(boot->function);
-    Py_XDECREF(boot->args);
-    Py_XDECREF(boot->kwargs);
+    Py_DECREF(boot->target.function);
+    Py_XDECREF(boot->target.args);
+    Py_XDECREF(boot->target.kwargs);
     PyMem_RawFree(boot);
 }
 
@@ -139,7 +146,7 @@ static void run_python(void *arg)
     if (boot->lwp->green.scheduler && !green_may_start())
         return; /* the interpreter may be gone, and what it would run with it */
     complete_state(tstate, boot->lwp);
-    python_chunk_at(boot->lwp->context->room, tstate);
+    chunks_begin_at(boot->lwp->context->room, tstate);
     boot->stage = STARTED;
     started_one();
     STEP(STEP_PYTHON, tstate, 0);
@@ -147,31 +154,31 @@ static void run_python(void *arg)
     /* May end the thread by pthread_exit when the interpreter has ended: see lwp/thread_main.c, run().  A process may be killed on the way,
      * and nobody would follow; green threads come one by one as it is. */
     if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
-        python_enter(tstate);
+        gil_queue_enter(tstate);
     else
         PyEval_RestoreThread(tstate);
     TRACE(TRACE_RUNS, 0, 0);
     if (TRACING())
-        trace_begins(boot->function, !boot->args);
+        trace_begins(boot->target.function, boot->target.body != NULL);
     atomic_fetch_add(&running, 1);
     boot->stage = RUNNING;
     lwp_say_begun(boot->lwp);
 
-    STEP(STEP_TARGET, boot->function, 0);
+    STEP(STEP_TARGET, boot->target.function, 0);
     call(boot);
-    boot->lwp->arg = NULL; /* nothing left for python_bury() */
+    boot->lwp->arg = NULL; /* nothing left for boot_bury() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
     TRACE(TRACE_LEAVES, 0, 0);
     PyThreadState_DeleteCurrent();
-    python_pay_deferred();
+    waker_pay_deferred();
 }
 
 /* A process in our memory that was killed, or called _exit, has left its PyThreadState.  On the interpreter's list it would lead
  * faulthandler, sys._current_frames() and the end of the interpreter to a stack that serves another thread by then.  What its
  * frames refer to stays: nobody knows how far they had come. */
-void python_bury(struct lwp *lwp)
+void boot_bury(struct lwp *lwp)
 {
     struct boot *boot = lwp->arg;
 
@@ -192,7 +199,7 @@ void python_bury(struct lwp *lwp)
 /* ---- the creator's side ------------------------------------------------------------------------------------------ */
 
 /* As the interpreter refuses its own: 3.11 never, 3.12 from its interp->finalizing on, which can't be read, 3.13 when it says so. */
-int python_refused(const char *text)
+int boot_refused(const char *text)
 {
 #if PY_VERSION_HEX >= 0x030d0000
     if (!Py_IsFinalizing())
@@ -206,48 +213,23 @@ int python_refused(const char *text)
     return 1;
 }
 
-/* Whether faulthandler is to report crashes: then a thread gets a signal stack, without which the overflow of its own stack
- * could not be told.  Asked at every start, hence without the ways of a call. */
-static PyObject *faulthandler_is_enabled;
-
-int python_faulthandler_on(void)
-{
-    if (!faulthandler_is_enabled)
-        return 0;
-    PyObject *result = PyCFunction_GET_FUNCTION(faulthandler_is_enabled)(PyCFunction_GET_SELF(faulthandler_is_enabled), NULL);
-    int on = result == Py_True;
-    Py_XDECREF(result);
-    return on;
-}
-
-static int find_faulthandler(void)
-{
-    PyObject *module = PyImport_ImportModule("faulthandler"), *found = NULL;
-
-    if (module)
-        found = PyObject_GetAttrString(module, "is_enabled");
-    if (found && PyCFunction_Check(found) && PyCFunction_GET_FLAGS(found) == METH_NOARGS)
-        Py_XSETREF(faulthandler_is_enabled, Py_NewRef(found));
-    Py_XDECREF(found);
-    Py_XDECREF(module);
-    return found ? 0 : -1;
-}
-
-static int wait_for_starters(void)
+static int wait_for_starters(void *unused)
 {
     int n;
+
+    (void)unused;
     while ((n = atomic_load(&starting)) != 0)
         park_wait(&starting, n, PARK_FOREVER, PARK_PRIVATE);
     return 0;
 }
 
 /* What the thread is to run: NULL with an exception. */
-static struct boot *new_boot(struct lwp *lwp, PyObject *function, PyObject *args, PyObject *kwargs)
+static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
 {
     PyThreadState *tstate = NULL;
     struct boot *boot;
 
-    if (python_refused("can't create new thread at interpreter shutdown"))
+    if (boot_refused("can't create new thread at interpreter shutdown"))
         return NULL;
     if (TRACING())
         sampler_begin();
@@ -258,7 +240,10 @@ static struct boot *new_boot(struct lwp *lwp, PyObject *function, PyObject *args
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
-    *boot = (struct boot){tstate, Py_NewRef(function), Py_XNewRef(args), Py_XNewRef(kwargs), lwp, STARTING};
+    *boot = (struct boot){tstate, *target, lwp, STARTING};
+    Py_INCREF(target->function);
+    Py_XINCREF(target->args);
+    Py_XINCREF(target->kwargs);
     return boot;
 }
 
@@ -300,57 +285,73 @@ static void end_start(void)
     TRACE(TRACE_RUNS, 0, 0);
 }
 
-int lwp_begin_green(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, struct scheduler *scheduler)
+int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler)
 {
-    struct boot *boot = new_boot(self->lwp, function, args, kwargs);
+    struct boot *boot = new_boot(lwp, target);
 
     if (!boot)
         return -1;
-    int error = python_provide(scheduler);
+    int error = python_spawn_carriers(scheduler);
     if (!error) {
         start.under_way = 1;
-        error = lwp_start_green(self->lwp, scheduler, run_python, boot);
+        error = lwp_start_green(lwp, scheduler, run_python, boot);
         end_start();
     }
     return error ? not_begun(boot, error) : 0;
 }
 
-int lwp_begin(LwpObject *self, PyObject *function, PyObject *args, PyObject *kwargs, unsigned long flags, int exit_signal, int wait)
+struct cloning {
+    struct lwp *lwp;
+    unsigned long flags;
+    int exit_signal;
+    struct boot *boot;
+};
+
+static int clone_it(void *arg)
 {
-    struct boot *boot = new_boot(self->lwp, function, args, kwargs);
+    struct cloning *c = arg;
+
+    return lwp_start(c->lwp, c->flags, c->exit_signal, run_python, c->boot);
+}
+
+static int await_begun(void *lwp)
+{
+    lwp_await_begun(lwp);
+    return 0;
+}
+
+int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait)
+{
+    struct boot *boot = new_boot(lwp, target);
+    struct cloning cloning = {lwp, flags, exit_signal, boot};
+    int error;
 
     if (!boot)
         return -1;
     if (flags & CLONE_THREAD)
-        wait |= python_entrance_announce();
-    atomic_store(&self->lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
-    self->lwp->signal_stack = python_faulthandler_on();
+        wait |= gil_queue_reserve();
+    atomic_store(&lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
+    lwp->signal_stack = faulthandler_is_on();
     atomic_fetch_add(&starting, 1);
-    int error;
-    if (flags & CLONE_VFORK) { /* clone() returns when the child has ended, and the child wants the GIL */
-        PyThreadState *tstate = before_sleep(NULL);
-        error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
-        after_sleep(tstate);
-    } else {
+    if (flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
+        error = python_sleep(&(struct python_sleep){clone_it, &cloning});
+    else {
         start.under_way = 1;
-        error = lwp_start(self->lwp, flags, exit_signal, run_python, boot);
+        error = clone_it(&cloning);
         end_start();
     }
     if (error) {
         started_one();
         if (flags & CLONE_THREAD)
-            python_entrance_revoke();
+            gil_queue_unreserve();
         return not_begun(boot, error);
     }
     if (atomic_load(&gate_closed))
-        wait_for_starters();
+        wait_for_starters(NULL);
     if (wait) {
         if (TRACING())
-            trace_thread(TRACE_AWAITS, self->lwp->ident);
-        PyThreadState *tstate = before_sleep(NULL);
-        lwp_await_begun(self->lwp);
-        TRACE(TRACE_WANTS_GIL, 0, 0);
-        after_sleep(tstate);
+            trace_thread(TRACE_AWAITS, lwp->ident);
+        python_sleep(&(struct python_sleep){await_begun, lwp});
     }
     return 0;
 }
@@ -373,9 +374,7 @@ static PyObject *gate_close(PyObject *module, PyObject *unused)
     (void)unused;
     atomic_store(&gate_closed, 1);
     scheduler_stop_all();
-    Py_BEGIN_ALLOW_THREADS
-    wait_for_starters();
-    Py_END_ALLOW_THREADS
+    python_sleep(&(struct python_sleep){wait_for_starters});
     Py_RETURN_NONE;
 }
 
@@ -389,7 +388,7 @@ static PyObject *gate_refuse(PyObject *module, PyObject *unused)
 }
 #endif
 
-void python_boot_after_fork(void)
+void boot_after_fork(void)
 {
     struct lwp_statistics left; /* lwp/fork.c's own handler has run before: only the caller can be left */
 
@@ -398,7 +397,22 @@ void python_boot_after_fork(void)
     atomic_store(&running, left.alive);
 }
 
+size_t boot_stack_size(void)
+{
+    size_t set = PyThread_get_stacksize();
+    return set ? set : glibc_default_stack();
+}
+
+/* threading.stack_size() can't be asked for that: without an argument it sets the size back to the default. */
+static PyObject *stack_size(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromSize_t(boot_stack_size());
+}
+
 static PyMethodDef functions[] = {
+    {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), or what a pthread would get, in bytes."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/boot.c."},
 #if PY_VERSION_HEX < 0x030d0000
@@ -410,5 +424,7 @@ static PyMethodDef functions[] = {
 int python_add_boot(PyObject *module)
 {
     glibc_before_wait = give_gil_up;
-    return find_faulthandler() < 0 ? -1 : PyModule_AddFunctions(module, functions);
+    waker_init();
+    chunks_init();
+    return faulthandler_find() < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

@@ -1,12 +1,10 @@
 /* CPython gives every thread a chunk of 16 KiB for its frames, by mmap when it first calls something and munmap when it ends
- * (Python/pystate.c, push_chunk; Objects/obmalloc.c, _PyObject_VirtualAlloc).  A thread of ours gets the room in its context
- * instead, where the first frames lie on a page that is touched anyway: no system call, no page fault, a page less for each.
+ * (Python/pystate.c, push_chunk; Objects/obmalloc.c, _PyObject_VirtualAlloc).  One of ours gets a chunk in its context instead, where
+ * the first frames lie on a page that is touched anyway: no system call, no page fault, a page less for each thread.
  * The hook is public: PyObject_SetArenaAllocator; all other requests go through untouched. */
-#include "python/types.h"
+#include "python/chunks.h"
 
 #include "context/context.h"
-
-#include <stdint.h>
 
 enum { CHUNK = 16 * 1024, PAGE = 4096 };
 
@@ -15,24 +13,24 @@ enum { CHUNK = 16 * 1024, PAGE = 4096 };
 #endif
 
 static PyObjectArenaAllocator below;
-static __thread void *room;           /* not given out yet */
+static __thread void *first;          /* not given out yet */
 static __thread PyThreadState *owner; /* ... and for this one's frames only */
 
-void python_chunk_at(void *place, PyThreadState *tstate)
+void chunks_begin_at(void *place, PyThreadState *tstate)
 {
-    room = place;
+    first = place;
     owner = tstate;
 }
 
 static void *allocate(void *unused, size_t size)
 {
-    void *chunk = room;
+    void *chunk = first;
 
     (void)unused;
-    /* A thread may make other PyThreadStates, as those of subinterpreters are, and leave them behind at its end. */
+    /* A thread may make other PyThreadStates, as for a subinterpreter, and leave them behind at its end. */
     if (size != CHUNK || !chunk || PyThreadState_GetUnchecked() != owner)
         return below.alloc(below.ctx, size);
-    room = NULL; /* only the first chunk stays as long as the thread */
+    first = NULL; /* only the first chunk stays as long as the thread */
     return chunk;
 }
 
@@ -44,7 +42,7 @@ static void release(void *unused, void *chunk, size_t size)
     below.free(below.ctx, chunk, size);
 }
 
-void python_keep_chunks(void)
+void chunks_init(void)
 {
     PyObject_GetArenaAllocator(&below);
     PyObjectArenaAllocator ours = {NULL, allocate, release};

@@ -1,8 +1,8 @@
-/* The way to the GIL for threads that begin.  Who waits for the GIL does so for 5 ms at a time, then asks for it and waits on
- * (Python/ceval_gil.c, take_gil): a thousand threads that are started at once would all be woken again and again for nothing.
- * So a few at a time wait for the GIL, and who has got it lets the next one through; the others sleep until then.  Not one at
- * a time: a thread that computes gives the GIL up every 5 ms, and takes it back as soon as nobody else waits for it. */
-#include "python/types.h"
+/* The way to the GIL for threads that begin.  A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.c,
+ * take_gil): a thousand threads that are started at once would all be woken again and again for nothing.  So a few at a time wait for
+ * the GIL, and each lets the next one through when it has the GIL; the others sleep in a queue.  Not one at a time: a thread that
+ * computes gives the GIL up every 5 ms, and takes it back as soon as nobody else waits for it. */
+#include "python/gil_queue.h"
 
 #include "sync/queue.h"
 
@@ -11,54 +11,54 @@
 
 enum {
     FEW = 8,
-    /* So many are started and have not got the GIL, then the next start waits until its thread has.  Threads that are let loose
-     * by one that keeps the GIL ask for it, sleep, and are woken when it gives it up; those that find it free run to their end in
-     * one go, often before the next needs a stack, and in the kernel too the next gets what the last has just given back.  One
-     * start alone waits for nothing.  Where there is one processor no thread gets on before its creator sleeps; where there are
-     * more, to wake a thread there takes long, and others are started meanwhile. */
+    /* When as many threads are started and without the GIL, the next start waits until its thread has it.  Threads whose creator keeps
+     * the GIL ask for it, sleep, and are woken when it is given up.  Threads that find it free run to their end in one go, often before
+     * the next needs a stack, and the kernel too hands the next what the last has just given back.  One start alone waits for nothing.
+     * With one processor no thread runs before its creator sleeps; with more, waking a thread takes long, so others are started
+     * meanwhile. */
     AHEAD = 4,
     AHEAD_ON_ONE = 1,
     LOOK_EVERY = 1024, /* starts: whether there is one processor */
 };
 
-static struct sync_queue line;
-static int on_the_way;    /* under the line's lock */
+static struct sync_queue queue;
+static int on_the_way;    /* under the queue's lock */
 static atomic_int coming; /* started, and without the GIL yet */
 
-static void enter(void)
+static void wait_for_turn(void)
 {
     struct sync_place place;
 
-    sync_queue_lock(&line);
+    sync_queue_lock(&queue);
     if (on_the_way < FEW) {
         on_the_way++;
-        sync_queue_unlock(&line);
+        sync_queue_unlock(&queue);
         return;
     }
-    sync_queue_enter(&line, &place, NULL);
-    sync_queue_unlock(&line);
+    sync_queue_enter(&queue, &place, NULL);
+    sync_queue_unlock(&queue);
     while (sync_queue_wait(&place, PARK_FOREVER) != 0)
         ; /* signal handlers run in Python, later */
-    sync_queue_pass_baton(&line); /* the entitled come one at a time as it is */
+    sync_queue_pass_baton(&queue); /* the entitled come one at a time as it is */
 }
 
-static void leave(void *unused)
+static void let_next_through(void *unused)
 {
     (void)unused;
     atomic_fetch_sub(&coming, 1);
-    sync_queue_lock(&line);
-    if (line.waiting)
-        sync_queue_grant_unlock(&line, 1);
+    sync_queue_lock(&queue);
+    if (queue.waiting)
+        sync_queue_grant_unlock(&queue, 1);
     else {
         on_the_way--;
-        sync_queue_unlock(&line);
+        sync_queue_unlock(&queue);
     }
 }
 
-void python_enter(PyThreadState *tstate)
+void gil_queue_enter(PyThreadState *tstate)
 {
-    enter();
-    pthread_cleanup_push(leave, NULL); /* once the interpreter has ended, taking the GIL is pthread_exit */
+    wait_for_turn();
+    pthread_cleanup_push(let_next_through, NULL); /* once the interpreter has ended, taking the GIL is pthread_exit */
     PyEval_RestoreThread(tstate);
     pthread_cleanup_pop(1);
 }
@@ -74,18 +74,18 @@ static int ahead(void)
     return found;
 }
 
-int python_entrance_announce(void)
+int gil_queue_reserve(void)
 {
     return atomic_fetch_add(&coming, 1) >= ahead();
 }
 
-void python_entrance_revoke(void)
+void gil_queue_unreserve(void)
 {
     atomic_fetch_sub(&coming, 1);
 }
 
-void python_entrance_after_fork(void)
+void gil_queue_after_fork(void)
 {
-    on_the_way = 0; /* whoever was on the way is lost: the caller has the GIL */
+    on_the_way = 0; /* the caller has the GIL; threads that were on the way are lost */
     atomic_store(&coming, 0);
 }

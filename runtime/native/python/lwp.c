@@ -1,10 +1,14 @@
 /* The type LWP: a handle. */
-#include "python/types.h"
-
-#include "python/observe/trace.h"
+#include "python/lwp.h"
 
 #include "base/park.h"
 #include "lwp/lwp.h"
+#include "python/args.h"
+#include "python/boot.h"
+#include "python/observe/trace.h"
+#include "python/rooms.h"
+#include "python/scheduler.h"
+#include "python/sleep.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -86,7 +90,8 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
         strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
     }
     int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
-    if (wait < 0 || lwp_begin(self, args[0], args[1], args[2] == Py_None ? NULL : args[2], flags, (int)exit_signal, wait) < 0)
+    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
+    if (wait < 0 || boot_start(self->lwp, &target, flags, (int)exit_signal, wait) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -106,7 +111,8 @@ static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_
         PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
         return NULL;
     }
-    if (lwp_begin_green(self, args[0], args[1], args[2] == Py_None ? NULL : args[2], scheduler) < 0)
+    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
+    if (boot_start_green(self->lwp, &target, scheduler) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -121,7 +127,7 @@ static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
     }
     unsigned long flags = PyLong_AsUnsignedLong(args[0]);
     long exit_signal = PyLong_AsLong(args[1]);
-    if (PyErr_Occurred() || python_refused("can't fork at interpreter shutdown"))
+    if (PyErr_Occurred() || boot_refused("can't fork at interpreter shutdown"))
         return NULL;
     PyOS_BeforeFork();
     long pid = lwp_copy(self->lwp, flags, (int)exit_signal);
@@ -143,14 +149,28 @@ PyDoc_STRVAR(join_doc,
 "True when it has ended, False when the time is up.  Signal handlers run meanwhile.\n"
 "RuntimeError: the LWP was not started, is detached, or is the calling thread.");
 
+struct joining {
+    struct lwp *lwp;
+    int64_t until, deadline;
+};
+
+static int join_once(void *arg)
+{
+    struct joining *j = arg;
+    int result = lwp_join(j->lwp, j->until);
+
+    return result == ETIMEDOUT && j->until < j->deadline ? EAGAIN : result;
+}
+
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
-    int64_t deadline, until, since = park_now();
-    int result, looked = park_green != NULL; /* its scheduler sees to it */
+    struct joining joining = {.lwp = self->lwp};
+    int64_t since = park_now();
+    int result, looked = park_green != NULL; /* a green thread's scheduler looks for signals */
 
-    if (python_deadline(timeout, &deadline) < 0)
+    if (args_deadline(timeout, &joining.deadline) < 0)
         return NULL;
-    if (deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp)
+    if (joining.deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp)
         && scheduler_is_orphaned(self->lwp->green.scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
         return NULL;
@@ -158,31 +178,23 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
     for (;; looked = 1) {
         /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
          * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
-        until = looked ? deadline : since + 10000000;
-        if (until > deadline)
-            until = deadline;
+        joining.until = looked || joining.deadline < since + 10000000 ? joining.deadline : since + 10000000;
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
-            result = lwp_join(self->lwp, deadline); /* it won't block */
+            result = lwp_join(self->lwp, joining.deadline); /* it won't block */
         else {
             if (TRACING())
                 trace_thread(TRACE_JOINS, self->lwp->ident);
-            wait_begins((PyObject *)self, NULL, since, deadline);
-            PyThreadState *tstate = before_sleep(NULL);
-            result = lwp_join(self->lwp, until);
-            wait_ends();
-            TRACE(TRACE_WANTS_GIL, result == ETIMEDOUT && until < deadline ? EAGAIN : result, 0);
-            after_sleep(tstate);
+            result = python_sleep(
+                &(struct python_sleep){join_once, &joining, (PyObject *)self, .since = since, .deadline = joining.deadline});
         }
         if (result == 0) {
             if ((self->lwp->flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM)
-                python_bury(self->lwp);
+                boot_bury(self->lwp);
             Py_RETURN_TRUE;
         }
-        if (result == ETIMEDOUT && until < deadline)
-            result = EINTR;
         if (result == ETIMEDOUT)
             Py_RETURN_FALSE;
-        if (result != EINTR) {
+        if (result != EINTR && result != EAGAIN) {
             errno = result;
             return PyErr_SetFromErrno(PyExc_OSError);
         }
@@ -194,12 +206,10 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     LwpObject *self = (LwpObject *)op;
+    PyObject *timeout;
 
-    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
-        PyErr_SetString(PyExc_TypeError, "join() takes one argument, timeout");
+    if (args_one("join", "timeout", args, count, names, &timeout) < 0)
         return NULL;
-    }
     const char *wrong = !self->lwp->started ? "cannot join an LWP that was not started"
                         : self->detached    ? "cannot join a detached LWP"
                         : self->lwp->ident && (void *)self->lwp->ident == (void *)pthread_self() && lwp_alive(self->lwp)
@@ -209,7 +219,7 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_RuntimeError, wrong);
         return NULL;
     }
-    return lwp_wait(self, count || names ? args[0] : Py_None);
+    return lwp_wait(self, timeout ? timeout : Py_None);
 }
 
 PyDoc_STRVAR(is_alive_doc,
@@ -318,11 +328,11 @@ static PyObject *lwp_repr(PyObject *op)
 }
 
 static PyMethodDef lwp_methods[] = {
-    {"_begin", (PyCFunction)(void (*)(void))lwp_begin_method, METH_FASTCALL, NULL},
-    {"_begin_green", (PyCFunction)(void (*)(void))lwp_begin_green_method, METH_FASTCALL, NULL},
-    {"_fork", (PyCFunction)(void (*)(void))lwp_fork, METH_FASTCALL, NULL},
+    {"_begin", FAST(lwp_begin_method), METH_FASTCALL, NULL},
+    {"_begin_green", FAST(lwp_begin_green_method), METH_FASTCALL, NULL},
+    {"_fork", FAST(lwp_fork), METH_FASTCALL, NULL},
     {"_count_as_ended", count_as_ended, METH_NOARGS, NULL},
-    {"join", (PyCFunction)(void (*)(void))lwp_join_method, METH_FASTCALL | METH_KEYWORDS, join_doc},
+    {"join", FAST(lwp_join_method), METH_FASTCALL | METH_KEYWORDS, join_doc},
     {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},
     {"detach", lwp_detach, METH_NOARGS, detach_doc},
     {0},

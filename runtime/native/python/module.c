@@ -1,55 +1,41 @@
-/* The module: what all the other rooms have for Python. */
 #include "python/module.h"
 
-#include "python/types.h"
-
 #include "base/fork.h"
-#include "glibc/glibc.h"
-#include "sync/queue.h"
+#include "python/boot.h"
+#include "python/gil_queue.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
+#include "python/wake.h"
 
 static void after_fork_in_child(void)
 {
-    python_wake_after_fork();
-    python_entrance_after_fork();
-    python_boot_after_fork();
+    waker_after_fork();
+    gil_queue_after_fork();
+    boot_after_fork();
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
-size_t default_stack_size(void)
-{
-    size_t set = PyThread_get_stacksize();
-    return set ? set : glibc_default_stack();
-}
-
-/* threading.stack_size() can't be asked for that: without an argument it sets the size back to the default. */
-static PyObject *stack_size(PyObject *module, PyObject *unused)
-{
-    (void)module;
-    (void)unused;
-    return PyLong_FromSize_t(default_stack_size());
-}
-
-static PyMethodDef functions[] = {
-    {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), or what a pthread would get, in bytes."},
-    {0},
+static int (*const rooms[])(PyObject *module) = {
+    python_add_common,  python_add_lock,      python_add_event, python_add_semaphore, python_add_condition,
+    python_add_barrier, python_add_scheduler, python_add_boot,  python_add_lwp,       python_add_thread,
+    python_add_waits,   python_add_watch,     python_add_trace,
 };
 
-/* The types and functions, in a module of their own: a program that drops ours from sys.modules and imports it again gets the same
- * ones, for what they know is the process's.  NULL: with an exception. */
+/* All types and functions, in a module of their own: a program that drops ours from sys.modules and imports it again gets the same
+ * ones, for what they know is the process's.  NULL with an exception. */
 static PyObject *everything(PyObject *for_module)
 {
     static PyObject *made;
 
     if (made)
         return made;
+    python_sleep_init();
     PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
     Py_XDECREF(name);
-    if (!new || PyModule_AddFunctions(new, functions) < 0 || python_add_lwp(new) < 0 || python_add_boot(new) < 0
-        || python_add_thread(new) < 0 || python_add_sync(new) < 0 || python_add_waits(new) < 0 || python_add_watch(new) < 0
-        || python_add_trace(new) < 0 || python_add_green(new) < 0)
-        return NULL;
-    python_keep_chunks();
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        if (!new || rooms[i](new) < 0)
+            return NULL;
     return made = new;
 }
 

@@ -1,9 +1,13 @@
 /* Green threads for Python: the base of the type Scheduler, and what a thread says to the scheduler that it is on. */
-#include "python/types.h"
+#include "python/scheduler.h"
 
 #include "green/green.h"
 #include "green/shared_lwp.h"
 #include "lwp/lwp.h"
+#include "python/args.h"
+#include "python/faulthandler.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,7 +23,6 @@ enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
 #define MOST_SLICE 1000000000000000 /* ns */
 
 static PyTypeObject *scheduler_type;
-static PyObject *describe_stuck; /* runtime/green.py's, which raises */
 
 struct scheduler *python_scheduler(PyObject *op)
 {
@@ -27,24 +30,6 @@ struct scheduler *python_scheduler(PyObject *op)
         return ((SchedulerObject *)op)->scheduler;
     PyErr_Format(PyExc_TypeError, "scheduler must be a Scheduler or None, not %.100s", Py_TYPE(op)->tp_name);
     return NULL;
-}
-
-/* ---- nobody can go on -------------------------------------------------------------------------------------------- */
-
-int python_interrupted(struct scheduler *scheduler, PyObject *object)
-{
-    int stuck = scheduler_was_deadlocked(scheduler);
-
-    if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
-        return -1;
-    if (!stuck || !describe_stuck)
-        return 0;
-    if (object) /* the wait has been interrupted for this, and is one of those that are described */
-        wait_begins(object, NULL, park_now(), PARK_FOREVER);
-    PyObject *none = PyObject_CallNoArgs(describe_stuck);
-    wait_ends();
-    Py_XDECREF(none);
-    return none ? 0 : -1;
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -56,7 +41,7 @@ static void carry(void *scheduler)
 
 static atomic_int signal_stacks; /* faulthandler was on when somebody with the GIL last asked */
 
-static int another(struct scheduler *scheduler)
+static int spawn_carrier(struct scheduler *scheduler)
 {
     struct lwp *lwp = lwp_new(CARRIER_STACK);
 
@@ -68,14 +53,14 @@ static int another(struct scheduler *scheduler)
     return error;
 }
 
-int python_provide(struct scheduler *scheduler)
+int python_spawn_carriers(struct scheduler *scheduler)
 {
-    int error = 0, lacks = scheduler_missing_carriers(scheduler);
+    int error = 0, missing = scheduler_missing_carriers(scheduler);
 
-    if (lacks)
-        atomic_store(&signal_stacks, python_faulthandler_on());
-    for (; lacks > 0; lacks--)
-        if (error || (error = another(scheduler)) != 0)
+    if (missing)
+        atomic_store(&signal_stacks, faulthandler_is_on());
+    for (; missing > 0; missing--)
+        if (error || (error = spawn_carrier(scheduler)) != 0)
             scheduler_carrier_failed(scheduler);
     return error;
 }
@@ -100,7 +85,7 @@ static int begin_running(struct scheduler *scheduler)
 
     if (begin_serving(scheduler) < 0)
         return -1;
-    if (!scheduler_own_lwps(scheduler) || !(error = python_provide(scheduler)))
+    if (!scheduler_own_lwps(scheduler) || !(error = python_spawn_carriers(scheduler)))
         return 0;
     scheduler_stop(scheduler);
     errno = error;
@@ -116,19 +101,15 @@ static void stop_running(struct scheduler *scheduler)
         scheduler_detach(scheduler);
 }
 
-/* Sleeps until all that are waited for have ended.  -1 with what a signal handler raised, or stuck(). */
+static int await_once(void *scheduler)
+{
+    return scheduler_await(scheduler);
+}
+
+/* Sleeps until all that are waited for have ended.  -1 with what a signal handler raised, or Deadlock. */
 static int await(struct scheduler *scheduler)
 {
-    int result;
-
-    do {
-        PyThreadState *tstate = before_sleep(NULL);
-        result = scheduler_await(scheduler);
-        after_sleep(tstate);
-        if (result == EINTR && python_interrupted(scheduler, NULL) < 0)
-            return -1;
-    } while (result);
-    return 0;
+    return python_sleep_on(&(struct python_sleep){await_once, scheduler}, scheduler);
 }
 
 static PyObject *scheduler_run(PyObject *op, PyObject *unused)
@@ -203,7 +184,7 @@ static int sleep_deadline(PyObject *seconds, int64_t *deadline)
         PyErr_SetString(PyExc_TypeError, "sleep() takes a number of seconds, not None");
         return -1;
     }
-    if (python_deadline(seconds, deadline) < 0)
+    if (args_deadline(seconds, deadline) < 0)
         return -1;
     PyObject *zero = *deadline == 0 ? PyLong_FromLong(0) : NULL;
     int negative = *deadline != 0 ? 0 : zero ? PyObject_RichCompareBool(seconds, zero, Py_LT) : -1;
@@ -213,52 +194,59 @@ static int sleep_deadline(PyObject *seconds, int64_t *deadline)
     return negative ? -1 : 0;
 }
 
-static PyObject *sleep_for(PyObject *module, PyObject *seconds)
+static int sleep_until(void *deadline)
 {
     atomic_int word = 0; /* nobody wakes it */
-    int64_t deadline;
     int result;
+
+    while ((result = park_wait(&word, 0, *(int64_t *)deadline, PARK_PRIVATE)) == 0)
+        ;
+    return result == ETIMEDOUT ? 0 : result;
+}
+
+static PyObject *sleep_for(PyObject *module, PyObject *seconds)
+{
+    int64_t deadline;
 
     if (sleep_deadline(seconds, &deadline) < 0)
         return NULL;
     if (deadline == 0)
         return yield(module, NULL);
-    do {
-        PyThreadState *tstate = before_sleep(NULL);
-        result = park_wait(&word, 0, deadline, PARK_PRIVATE);
-        after_sleep(tstate);
-        if (result == EINTR && python_interrupted(NULL, NULL) < 0)
-            return NULL;
-    } while (result != ETIMEDOUT);
-    Py_RETURN_NONE;
+    return python_sleep_on(&(struct python_sleep){sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+struct fd_wait {
+    int fd;
+    unsigned events, found;
+    int64_t deadline;
+};
+
+static int wait_fd_once(void *arg)
+{
+    struct fd_wait *w = arg;
+
+    return green_wait_fd(w->fd, w->events, w->deadline, &w->found);
 }
 
 static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"fd", "events", "timeout", NULL};
     PyObject *file, *timeout = Py_None;
-    unsigned events, found = 0;
-    int64_t deadline;
-    int result;
+    struct fd_wait wait = {0};
 
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OI|O:wait_fd", names, &file, &events, &timeout))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OI|O:wait_fd", names, &file, &wait.events, &timeout))
         return NULL;
-    int fd = PyObject_AsFileDescriptor(file);
-    if (fd < 0 || python_deadline(timeout, &deadline) < 0)
+    if ((wait.fd = PyObject_AsFileDescriptor(file)) < 0 || args_deadline(timeout, &wait.deadline) < 0)
         return NULL;
-    do {
-        PyThreadState *tstate = before_sleep(NULL);
-        result = green_wait_fd(fd, events, deadline, &found);
-        after_sleep(tstate);
-        if (result == EINTR && python_interrupted(NULL, NULL) < 0)
-            return NULL;
-    } while (result == EINTR);
+    int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait}, NULL);
+    if (result < 0)
+        return NULL;
     if (result && result != ETIMEDOUT) {
         errno = result;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return PyLong_FromUnsignedLong(result ? 0 : found);
+    return PyLong_FromUnsignedLong(result ? 0 : wait.found);
 }
 
 static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -313,10 +301,10 @@ static PyObject *may_block(PyObject *module, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
-static PyObject *set_describe_stuck(PyObject *module, PyObject *function)
+static PyObject *set_describe_deadlock(PyObject *module, PyObject *function)
 {
     (void)module;
-    Py_XSETREF(describe_stuck, Py_NewRef(function));
+    python_set_describe_deadlock(function);
     Py_RETURN_NONE;
 }
 
@@ -459,12 +447,12 @@ static PyMethodDef functions[] = {
     {"sleep", sleep_for, METH_O,
      "sleep($module, seconds, /)\n--\n\n"
      "As time.sleep(); a thread that is on a scheduler lets the others run meanwhile."},
-    {"wait_fd", (PyCFunction)(void (*)(void))wait_fd, METH_VARARGS | METH_KEYWORDS,
+    {"wait_fd", FAST(wait_fd), METH_VARARGS | METH_KEYWORDS,
      "wait_fd($module, /, fd, events, timeout=None)\n--\n\n"
      "Waits until one of the events (select.POLLIN, POLLOUT ..., added up) is there at the file or descriptor, and returns those that\n"
      "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
-    {"fd_ready", (PyCFunction)(void (*)(void))fd_ready, METH_FASTCALL,
+    {"fd_ready", FAST(fd_ready), METH_FASTCALL,
      "(fd, events): whether one of the events is there, or anything else that a call would tell; doesn't wait."},
     {"fd_closing", fd_closing, METH_O, "Before a descriptor is closed: green threads that wait for it are to get EBADF."},
     {"fd_closed", fd_closed, METH_O, "After that: those, too, that came to wait meanwhile."},
@@ -477,14 +465,14 @@ static PyMethodDef functions[] = {
     {"green_state", green_state, METH_O,
      "(ident): what a green thread that is alive does: \"running\", \"ready\" or \"asleep\"; \"\" of one that isn't green."},
     {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
-    {"set_describe_stuck", set_describe_stuck, METH_O, NULL},
+    {"set_describe_deadlock", set_describe_deadlock, METH_O, NULL},
     {0},
 };
 
-int python_add_green(PyObject *module)
+int python_add_scheduler(PyObject *module)
 {
     green_reports_deadlock = 1;
-    scheduler_spawn_carrier = another;
+    scheduler_spawn_carrier = spawn_carrier;
     scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
     return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

@@ -7,9 +7,11 @@
  *
  * `_name` and `_ident` must be in the thread itself.  py-spy reads them in another process, where it can't ask, and memray puts
  * descriptors of these names on the class, to hear when they are set. */
-#include "python/types.h"
-
 #include "lwp/lwp.h"
+#include "python/boot.h"
+#include "python/lwp.h"
+#include "python/rooms.h"
+#include "python/scheduler.h"
 
 /* Interned names, and what thread.py hands over once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
@@ -306,6 +308,47 @@ static PyType_Spec base_spec = {
     .slots = base_slots,
 };
 
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+/* threading.get_ident(): what somebody has put there is called, since that is how pebble hears of a thread's end. */
+static PyObject *own_ident(void)
+{
+    PyObject *get_ident = PyDict_GetItemWithError(threading_names, name_get_ident);
+
+    return !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
+                                                           : PyObject_CallNoArgs(get_ident);
+}
+
+static void leave_active(PyObject *thread)
+{
+    PyObject *ident = own_ident(), *key, *value;
+    Py_ssize_t at = 0;
+
+    if (!ident) /* no memory for a number, or what was called has raised: there it is one */
+        PyErr_WriteUnraisable(thread);
+    while (!ident && PyDict_Next(active, &at, &key, &value))
+        if (value == thread)
+            ident = Py_NewRef(key);
+    if (!ident || PyDict_DelItem(active, ident) < 0)
+        PyErr_Clear(); /* a program that has emptied it knows why */
+    Py_XDECREF(ident);
+}
+
+/* bootstrap.py's functions, or what a derived class has in their place. */
+static PyObject *thread_run(PyObject *thread)
+{
+    current = thread;
+    return PyObject_CallMethodNoArgs(thread, name_bootstrap);
+}
+
+static void thread_leave(PyObject *thread)
+{
+    current = NULL;
+    leave_active(thread);
+}
+
+static const struct boot_body thread_body = {thread_run, thread_leave};
+
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 /* A new reference to what is at `_lwp`, and whether that is an LWP. */
@@ -335,7 +378,7 @@ static int read_options(PyObject *thread, struct options *o)
 
     if (is_daemon >= 0) {
         o->waited = !is_daemon;
-        o->stack_size = size == Py_None ? default_stack_size() : PyLong_AsSize_t(size);
+        o->stack_size = size == Py_None ? boot_stack_size() : PyLong_AsSize_t(size);
         o->flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
         o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* who made it keeps it alive */
     }
@@ -389,13 +432,14 @@ static int start(PyObject *thread, PyTypeObject *type, int wait)
         return -1;
     lwp->lwp->waited = o.waited;
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
-    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
-                         || PyDict_SetItem(active, ident, thread) < 0
-                         || (o.scheduler ? lwp_begin_green(lwp, thread, NULL, NULL, o.scheduler)
-                                         : lwp_begin(lwp, thread, NULL, NULL, o.flags, 0, wait))
-                                < 0
-                     ? -1
-                     : 0;
+    const struct boot_target target = {thread, NULL, NULL, &thread_body};
+    int result
+        = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
+                  || PyDict_SetItem(active, ident, thread) < 0
+                  || (o.scheduler ? boot_start_green(lwp->lwp, &target, o.scheduler) : boot_start(lwp->lwp, &target, o.flags, 0, wait))
+                         < 0
+              ? -1
+              : 0;
     if (result < 0) { /* nothing is left of it */
         PyObject *type_, *value, *traceback;
         PyErr_Fetch(&type_, &value, &traceback);
@@ -432,45 +476,6 @@ static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_
     if (!ours)
         Py_RETURN_NONE;
     return start(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
-}
-
-/* ---- running ----------------------------------------------------------------------------------------------------- */
-
-/* threading.get_ident(): what somebody has put there is called, since that is how pebble hears of a thread's end. */
-static PyObject *own_ident(void)
-{
-    PyObject *get_ident = PyDict_GetItemWithError(threading_names, name_get_ident);
-
-    return !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
-                                                           : PyObject_CallNoArgs(get_ident);
-}
-
-static void leave_active(PyObject *thread)
-{
-    PyObject *ident = own_ident(), *key, *value;
-    Py_ssize_t at = 0;
-
-    if (!ident) /* no memory for a number, or what was called has raised: there it is one */
-        PyErr_WriteUnraisable(thread);
-    while (!ident && PyDict_Next(active, &at, &key, &value))
-        if (value == thread)
-            ident = Py_NewRef(key);
-    if (!ident || PyDict_DelItem(active, ident) < 0)
-        PyErr_Clear(); /* a program that has emptied it knows why */
-    Py_XDECREF(ident);
-}
-
-/* bootstrap.py's functions, or what a derived class has in their place. */
-PyObject *thread_run(PyObject *thread)
-{
-    current = thread;
-    return PyObject_CallMethodNoArgs(thread, name_bootstrap);
-}
-
-void thread_leave(PyObject *thread)
-{
-    current = NULL;
-    leave_active(thread);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
@@ -576,9 +581,9 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
 
 static PyMethodDef functions[] = {
     {"thread_setup", thread_setup, METH_VARARGS, NULL},
-    {"thread_make", (PyCFunction)(void (*)(void))thread_make, METH_FASTCALL, NULL},
-    {"thread_start", (PyCFunction)(void (*)(void))thread_start, METH_FASTCALL, NULL},
-    {"thread_join", (PyCFunction)(void (*)(void))thread_join, METH_FASTCALL, NULL},
+    {"thread_make", FAST(thread_make), METH_FASTCALL, NULL},
+    {"thread_start", FAST(thread_start), METH_FASTCALL, NULL},
+    {"thread_join", FAST(thread_join), METH_FASTCALL, NULL},
     {"thread_is_alive", thread_is_alive, METH_O, NULL},
     {"thread_waited", thread_waited, METH_O, NULL},
     {"current_thread", thread_current, METH_NOARGS,

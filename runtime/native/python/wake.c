@@ -1,22 +1,25 @@
 /* Waking, where the waker has the GIL and the woken thread wants it.
  *
- * The waker keeps the GIL, as in CPython: its next line runs before the woken thread does, unless it blocks or its switch
- * interval ends.  Programs rely on that (asgiref sets a future's result and stores what belongs to it afterwards).  But a thread
- * that is woken at once mostly gets the processor at once (the kernel's wake-up preemption), finds the GIL taken, and sleeps again
- * in take_gil (Python/ceval_gil.c): five switches where two threads take turns, instead of two.  So a waker that is about to sleep
- * here itself defers the wake-up until it has given up the GIL.
+ * The waker keeps the GIL, as in CPython: its next line runs before the woken thread does, unless it blocks or its switch interval
+ * ends.  Programs rely on that (asgiref sets a future's result, and stores afterwards what belongs to it).  But a thread that is
+ * woken at once mostly gets the processor at once (the kernel's wake-up preemption), finds the GIL taken, and sleeps again in
+ * take_gil (Python/ceval_gil.c): where two threads take turns, five switches instead of two.  So a waker that is about to sleep
+ * defers the wake-up until it has given up the GIL.
  *
- *   1. The waker can't be sure that it will come here again.  It may compute, block in C code that knows nothing of us, end, be
- *      killed or exec.  So only a thread that is DOZING is woken late (sync/queue.h): it looks for itself within the default switch
- *      interval; where a shorter one is set nobody dozes.  No wake-up is lost, whatever becomes of the waker.  A thread that is
- *      ASLEEP is woken at once.
- *   2. Whether it is about to sleep is a guess, made when its wake-ups were followed by a sleep here, within SOON, SURE times in a
- *      row.  Only threads that live so doze and defer: not a producer that streams, nor a thread that blocks elsewhere.
- *   3. A wrong guess may have cost the woken thread the time until the wake-up was paid.  For as many microseconds the waker does
- *      without for as many turns: a turn saves more than one, so no pattern loses by it in the long run.
+ *   1. The waker can't be sure that it will sleep.  It may compute, block in C code that knows nothing of us, end, be killed or exec.
+ *      So only a thread that is DOZING is woken late (sync/lock.h): it looks for itself within the default switch interval; where a
+ *      shorter one is set no thread dozes.  No wake-up is lost, whatever becomes of the waker.  A thread that is ASLEEP is woken at
+ *      once.
+ *   2. That the waker is about to sleep is a guess.  It is made when its wake-ups were followed by a sleep here, within SOON, SURE times
+ *      in a row.  Only threads that live like this doze and defer: not a producer that streams, nor a thread that blocks elsewhere.
+ *   3. A wrong guess may have cost the woken thread the time until the wake-up was done.  For as many turns as that time has
+ *      microseconds the waker does not defer: a turn saves more than one, so that no pattern loses in the long run.
  *
  * A green thread doesn't defer: the thread that it wakes mostly waits for this very LWP.  Nor does one doze. */
-#include "python/primitives/primitives.h"
+#include "python/wake.h"
+
+#include "python/observe/gil.h"
+#include "sync/lock.h"
 
 enum {
     SURE = 16,
@@ -26,24 +29,23 @@ enum {
 static __thread struct {
     atomic_int *deferred; /* the word to wake at, or NULL.  Its thread may have woken by itself: it is only an address */
     int64_t since;        /* of the first wake-up since the last sleep here; 0: none */
-    int trust;            /* turns in a row that went as guessed, up to SURE; below 0: as many are to come first */
+    int trust;            /* turns in a row that went as guessed, up to SURE; below 0: so many must come first */
     int without_gil;
 } waker;
 
-int sleeper_dozes(int64_t deadline)
+int waker_dozes(int64_t deadline)
 {
-    return waker.trust == SURE && !park_green && python_switch_interval() * 1000 >= SYNC_DOZE
+    return waker.trust == SURE && !park_green && gil_switch_interval() * 1000 >= SYNC_DOZE
            && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
 }
 
-/* The thread sleeps for long, so that the doze was one wake-up more. */
-void sleeper_dozed_in_vain(void)
+void waker_dozed_in_vain(void)
 {
     if (waker.trust > 0)
         waker.trust = 0;
 }
 
-void python_pay_deferred(void)
+void waker_pay_deferred(void)
 {
     if (!waker.deferred)
         return;
@@ -57,7 +59,7 @@ static void distrust(int64_t late)
     waker.trust = -(int)((late < SYNC_DOZE ? late : SYNC_DOZE) / 1000);
 }
 
-void python_wake(atomic_int *word, int dozing)
+static void wake(atomic_int *word, int dozing)
 {
     if (!waker.without_gil && !park_green) {
         if (!waker.since)
@@ -66,7 +68,7 @@ void python_wake(atomic_int *word, int dozing)
             int64_t late = park_now() - waker.since;
             if (late > SOON) {
                 distrust(late);
-                python_pay_deferred();
+                waker_pay_deferred();
             }
         }
         if (dozing && !waker.deferred && waker.trust == SURE) {
@@ -77,36 +79,33 @@ void python_wake(atomic_int *word, int dozing)
     park_wake_some(word, 1, ~0u);
 }
 
-PyThreadState *before_sleep(struct sync_lock *give_up)
+void waker_gave_up_gil(void)
 {
-    PyThreadState *tstate = PyEval_SaveThread();
-
     waker.without_gil = 1;
-    if (waker.since) {
-        int64_t late = park_now() - waker.since;
-        if (late <= SOON)
-            waker.trust += waker.trust < SURE;
-        else if (waker.deferred)
-            distrust(late);
-        else if (waker.trust > 0)
-            waker.trust = 0;
-        waker.since = 0;
-    }
-    if (give_up)
-        sync_lock_release(give_up);
-    python_pay_deferred();
-    return tstate;
+    if (!waker.since)
+        return;
+    int64_t late = park_now() - waker.since;
+    if (late <= SOON)
+        waker.trust += waker.trust < SURE;
+    else if (waker.deferred)
+        distrust(late);
+    else if (waker.trust > 0)
+        waker.trust = 0;
+    waker.since = 0;
 }
 
-void after_sleep(PyThreadState *tstate)
+void waker_has_gil(void)
 {
-    PyEval_RestoreThread(tstate);
     waker.without_gil = 0;
-    TRACE(TRACE_RUNS, 0, 0);
 }
 
-void python_wake_after_fork(void)
+void waker_after_fork(void)
 {
     waker.deferred = NULL;
     waker.since = 0;
+}
+
+void waker_init(void)
+{
+    sync_wake = wake;
 }

@@ -1,11 +1,10 @@
-/* Where the GIL lies, and what is in it: the one thing here that only the interpreter's own headers tell. */
 #define Py_BUILD_CORE
 #include <Python.h>
 
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
-#include "python/observe/trace.h"
+#include "python/observe/gil.h"
 
 static struct _gil_runtime_state *our_gil(void)
 {
@@ -16,12 +15,12 @@ static struct _gil_runtime_state *our_gil(void)
 #endif
 }
 
-unsigned long python_switch_interval(void)
+unsigned long gil_switch_interval(void)
 {
     return our_gil()->interval;
 }
 
-void python_gil(uintptr_t place[2])
+void gil_place(uintptr_t place[2])
 {
     struct _gil_runtime_state *gil = our_gil();
 

@@ -5,6 +5,8 @@
 
 #include "base/park.h"
 #include "inspect/sampler.h"
+#include "python/observe/gil.h"
+#include "python/rooms.h"
 
 #include <string.h>
 
@@ -241,7 +243,7 @@ static PyObject *begin(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_XSETREF(insides, Py_NewRef(prefixes));
-    python_gil(sampler_gil);
+    gil_place(sampler_gil);
     int error;
     Py_BEGIN_ALLOW_THREADS
     error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));

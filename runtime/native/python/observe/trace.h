@@ -2,9 +2,8 @@
 #ifndef RUNTIME_PYTHON_TRACE_H
 #define RUNTIME_PYTHON_TRACE_H
 
-#include "python/types.h"
-
 #include "base/trace.h"
+#include "python/python.h"
 
 /* A primitive was made. */
 void trace_made(PyObject *op);
@@ -14,9 +13,6 @@ void trace_blocked(PyObject *op, const void *key, unsigned long ticket);
 
 /* ... for the thread with this thread pointer to end (TRACE_JOINS) or begin (TRACE_AWAITS). */
 void trace_thread(enum trace_kind kind, uint64_t thread_pointer);
-
-/* From where to where the GIL's words lie; python/observe/gil.c. */
-void python_gil(uintptr_t place[2]);
 
 /* The calling thread is about to run a Thread, or a function. */
 void trace_begins(PyObject *function, int is_thread);

@@ -1,31 +1,10 @@
-/* Who waits for what.  A thread writes that into a record of its own before it sleeps; whoever wants to know reads the records of
- * all: a thread-local variable of ours lies at the same distance from struct pthread in every thread.
- *
- * Both the writing and the reading are done with the GIL, only the end of a wait is noted without it.  So what a reader finds
- * is alive: whoever sleeps has a reference to it, and needs the GIL to get on.  Without a GIL nothing is recorded. */
-#include "python/primitives/primitives.h"
-
+/* Who waits for what: reads the records that threads write before they sleep (python/sleep.h). */
+#include "glibc/glibc.h"
 #include "inspect/inspect.h"
-
-__thread struct wait my_wait;
-ptrdiff_t wait_offset;
-
-void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
-{
-#ifndef Py_GIL_DISABLED
-    my_wait.place = place;
-    my_wait.since = since;
-    my_wait.deadline = deadline;
-    atomic_store_explicit(&my_wait.object, object, memory_order_release);
-#endif
-}
-
-void wait_ends(void)
-{
-    atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
-}
-
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+#include "python/lwp.h"
+#include "python/primitives/lock.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
 
 struct found {
     uintptr_t ident;
@@ -40,8 +19,8 @@ struct all {
     size_t room, count; /* count may be more than there was room for */
 };
 
-/* Who was let go by a condition sleeps for its lock. */
-static PyObject *really(PyObject *object, const struct sync_place *place)
+/* A thread that a condition has let go sleeps for the condition's lock. */
+static PyObject *really_for(PyObject *object, const struct sync_place *place)
 {
     int for_lock = place && place->lock && sync_place_granted(place);
     return for_lock ? (PyObject *)((char *)place->lock - offsetof(LockObject, lock)) : object;
@@ -66,7 +45,7 @@ static void see(uintptr_t ident, int tid, void *arg)
 
     if (!object)
         return;
-    object = really(object, wait->place);
+    object = really_for(object, wait->place);
     unsigned long holder = holder_of(object);
     /* Its own: it has taken the lock meanwhile, which it says after it has said that it doesn't wait any more; else it waits for
      * ever for what it holds itself. */
@@ -137,6 +116,5 @@ static PyMethodDef functions[] = {
 
 int python_add_waits(PyObject *module)
 {
-    wait_offset = (char *)&my_wait - (char *)pthread_self();
     return PyModule_AddFunctions(module, functions);
 }

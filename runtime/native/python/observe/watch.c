@@ -3,10 +3,9 @@
  * It is a pthread, since it must not be counted among the threads that it looks at, nor stand on what may have stopped working.
  * It gets no signals, takes the GIL only to call, and has no Thread: the program goes on and ends as if it were not there.
  * A forked child has none. */
-#include "python/types.h"
-
 #include "base/number.h"
 #include "base/park.h"
+#include "python/rooms.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* Barrier. */
-#include "python/primitives/primitives.h"
+#include "python/args.h"
+#include "python/primitives/common.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
 
 #include <limits.h>
 
@@ -101,7 +104,7 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation)
         sync_queue_enter(&self->entrance, &place, NULL);
         sync_queue_unlock(&self->entrance);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = sleep_in((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, &baton);
+        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, &baton);
         if (baton)
             sync_queue_pass_baton(&self->entrance);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -137,7 +140,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
     int64_t deadline;
     int baton;
 
-    if (wait_deadline(timeout, &deadline) < 0)
+    if (args_wait_deadline(timeout, &deadline) < 0)
         return -1;
     for (;;) {
         sync_queue_lock(&self->inside);
@@ -148,7 +151,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
         }
         sync_queue_enter(&self->inside, &place, NULL);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = sleep_in((PyObject *)self, &self->inside, &place, NULL, deadline, &baton);
+        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->inside, &place, NULL, deadline, &baton);
         if (baton)
             sync_queue_pass_baton(&self->inside);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -169,17 +172,14 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
 static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     BarrierObject *self = (BarrierObject *)op;
-    PyObject *timeout = self->timeout;
+    PyObject *timeout = self->timeout, *given;
 
     if (in_python(self))
         return stock_method(op, "wait", args, count, names);
-    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
-        PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    }
-    if ((count || names) && args[0] != Py_None)
-        timeout = args[0];
+    if (given && given != Py_None)
+        timeout = given;
     Py_INCREF(timeout);
     unsigned long generation;
     long index = barrier_enter(self, &generation);
@@ -298,9 +298,14 @@ static PyType_Slot barrier_slots[] = {
     {0, NULL},
 };
 
-PyType_Spec barrier_spec = {
+static PyType_Spec barrier_spec = {
     .name = "runtime.native.BarrierBase",
     .basicsize = sizeof(BarrierObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = barrier_slots,
 };
+
+int python_add_barrier(PyObject *module)
+{
+    return add_primitive(module, &barrier_spec) ? 0 : -1;
+}

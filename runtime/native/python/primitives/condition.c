@@ -1,5 +1,9 @@
 /* Condition: a queue, and a lock that is given up while one sleeps in it. */
-#include "python/primitives/primitives.h"
+#include "python/args.h"
+#include "python/primitives/common.h"
+#include "python/primitives/lock.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
 
 #include <limits.h>
 
@@ -10,6 +14,8 @@ typedef struct {
     enum lock_kind { OTHER, LOCK, RLOCK } kind;
     int own_notify; /* of a derived class: notify_all() has to call it */
 } ConditionObject;
+
+static PyTypeObject *condition_type;
 
 static PyObject *condition_begin(PyObject *op, PyObject *lock)
 {
@@ -118,22 +124,19 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
 {
     ConditionObject *self = (ConditionObject *)op;
     struct sync_place place;
-    PyObject *type, *value, *traceback;
+    PyObject *type, *value, *traceback, *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
 
-    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
-        PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    }
     int mine = owned(op);
     if (mine <= 0) {
         if (mine == 0)
             PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
         return NULL;
     }
-    if ((count || names) && wait_deadline(args[0], &deadline) < 0)
+    if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
     /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
     struct given_up what = what_to_give_up(self);
@@ -147,7 +150,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         return NULL;
     }
     Py_INCREF(op);
-    enum outcome outcome = sleep_in(op, &self->queue, &place, what.ours, deadline, &baton);
+    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, what.ours, deadline, &baton);
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
@@ -186,14 +189,12 @@ static PyObject *notify(PyObject *op, long n)
 
 static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
+    PyObject *given;
     long n = 1;
 
-    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "n") != 0)) {
-        PyErr_SetString(PyExc_TypeError, "notify() takes one argument, n");
+    if (args_one("notify", "n", args, count, names, &given) < 0)
         return NULL;
-    }
-    if ((count || names) && how_many(args[0], &n) < 0)
+    if (given && args_count(given, &n) < 0)
         return NULL;
     return notify(op, n);
 }
@@ -322,9 +323,15 @@ static PyType_Slot condition_slots[] = {
     {0, NULL},
 };
 
-PyType_Spec condition_spec = {
+static PyType_Spec condition_spec = {
     .name = "runtime.native.ConditionBase",
     .basicsize = sizeof(ConditionObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = condition_slots,
 };
+
+int python_add_condition(PyObject *module)
+{
+    condition_type = add_primitive(module, &condition_spec);
+    return condition_type ? 0 : -1;
+}

@@ -1,10 +1,10 @@
-/* Event and Semaphore: a word each, and the queue of those who sleep for it. */
-#include "python/primitives/primitives.h"
+/* Event: a flag, and the queue of threads that sleep until it is set. */
+#include "python/args.h"
+#include "python/primitives/common.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
 
-#include <errno.h>
 #include <limits.h>
-
-/* ---- Event ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
@@ -43,17 +43,15 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
 {
     EventObject *self = (EventObject *)op;
     struct sync_place place;
+    PyObject *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
 
-    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0)) {
-        PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    }
     if (atomic_load_explicit(&self->flag, memory_order_acquire))
         Py_RETURN_TRUE;
-    if ((count || names) && wait_deadline(args[0], &deadline) < 0)
+    if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
     if (atomic_load(&self->flag) || deadline == 0) { /* set() has granted under the lock: not to those who come later */
@@ -62,7 +60,7 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = sleep_in(op, &self->queue, &place, NULL, deadline, &baton);
+    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
     if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -106,233 +104,14 @@ static PyType_Slot event_slots[] = {
     {Py_tp_doc, (void *)event_doc}, {Py_tp_new, event_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
 };
 
-PyType_Spec event_spec = {
+static PyType_Spec event_spec = {
     .name = "runtime.native.EventBase",
     .basicsize = sizeof(EventObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = event_slots,
 };
 
-/* ---- Semaphore --------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    struct sync_queue queue;
-    atomic_long value;
-    long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
-    int own_release; /* of a derived class: the end of a `with` has to call it */
-} SemaphoreObject;
-
-/* The value is how many are to be had, or ASK: somebody may sleep, so the queue has to be asked.  From 0 up anyone changes it
- * by compare-and-swap, without the queue's lock; from and to ASK, who holds that lock.  So a release that finds a number knows
- * that nobody sleeps, and who is about to sleep has made it ASK before.  When the last sleeper has left it stays ASK: the next
- * release finds out.  LONG_MAX: no end. */
-enum { ASK = -1 };
-
-/* Takes one, if there is a number above 0; *value is what was seen last. */
-static int semaphore_try(SemaphoreObject *self, long *value)
+int python_add_event(PyObject *module)
 {
-    *value = atomic_load_explicit(&self->value, memory_order_relaxed);
-    do {
-        if (*value <= 0)
-            return 0;
-    } while (!atomic_compare_exchange_weak_explicit(&self->value, value, *value - (*value != LONG_MAX), memory_order_acquire,
-                                                    memory_order_relaxed));
-    return 1;
+    return add_primitive(module, &event_spec) ? 0 : -1;
 }
-
-/* 0, or ERANGE: more than the bound. */
-static int semaphore_give(SemaphoreObject *self, long n)
-{
-    long value = atomic_load_explicit(&self->value, memory_order_relaxed);
-
-    for (;;) {
-        if (self->bound != LONG_MAX && n > self->bound - (value == ASK ? 0 : value))
-            return ERANGE;
-        if (value != ASK) {
-            long sum = n < LONG_MAX - value ? value + n : LONG_MAX;
-            if (atomic_compare_exchange_weak_explicit(&self->value, &value, sum, memory_order_release, memory_order_relaxed))
-                return 0;
-            continue;
-        }
-        sync_queue_lock(&self->queue);
-        if ((value = atomic_load_explicit(&self->value, memory_order_relaxed)) == ASK)
-            break;
-        sync_queue_unlock(&self->queue); /* another release was here meanwhile */
-    }
-    /* In this order: a child forked in between, where one who waited goes on waiting, would take a number for the truth, and
-     * its releases wake nobody.  (fork() with the GIL doesn't come in between.) */
-    long granted = sync_queue_grant(&self->queue, n);
-    if (self->queue.waiting == 0)
-        atomic_store_explicit(&self->value, n == LONG_MAX ? n : n - granted, memory_order_release);
-    sync_queue_unlock_and_wake(&self->queue);
-    return 0;
-}
-
-/* As lock_take().  timeout: looked at only when there is none to be had, as in stock; NULL: don't wait. */
-static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
-{
-    struct sync_place place;
-    int64_t deadline;
-    int baton;
-    long value;
-
-    if (semaphore_try(self, &value))
-        return 1;
-    if (!timeout)
-        return 0;
-    if (wait_deadline(timeout, &deadline) < 0) /* before the lock: it may be an object that runs Python */
-        return -1;
-    sync_queue_lock(&self->queue);
-    do {
-        if (semaphore_try(self, &value) || deadline == 0) {
-            sync_queue_unlock(&self->queue);
-            return value > 0;
-        }
-    } while (value != ASK
-             && !atomic_compare_exchange_weak_explicit(&self->value, &value, ASK, memory_order_relaxed, memory_order_relaxed));
-    sync_queue_enter(&self->queue, &place, NULL);
-    sync_queue_unlock(&self->queue);
-    enum outcome outcome = sleep_in((PyObject *)self, &self->queue, &place, NULL, deadline, &baton);
-    if (baton)
-        sync_queue_pass_baton(&self->queue);
-    if (outcome == RAISED_ENTITLED)
-        semaphore_give(self, 1);
-    return outcome == ENTITLED ? 1 : outcome == LEFT ? 0 : -1;
-}
-
-static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    PyObject *blocking = Py_True, *timeout = Py_None;
-    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
-
-    if (count + keywords > 2) {
-        PyErr_Format(PyExc_TypeError, "acquire() takes from 1 to 3 positional arguments but %zd were given", 1 + count + keywords);
-        return NULL;
-    }
-    if (count > 0)
-        blocking = args[0];
-    if (count > 1)
-        timeout = args[1];
-    for (Py_ssize_t i = 0; i < keywords; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        if (PyUnicode_CompareWithASCIIString(name, "blocking") == 0 && count < 1)
-            blocking = args[count + i];
-        else if (PyUnicode_CompareWithASCIIString(name, "timeout") == 0 && count < 2)
-            timeout = args[count + i];
-        else {
-            PyErr_Format(PyExc_TypeError, "acquire() got an unexpected keyword argument '%U'", name);
-            return NULL;
-        }
-    }
-    int block = PyObject_IsTrue(blocking);
-    if (block < 0)
-        return NULL;
-    if (!block && timeout != Py_None) {
-        PyErr_SetString(PyExc_ValueError, "can't specify timeout for non-blocking acquire");
-        return NULL;
-    }
-    int taken = semaphore_take((SemaphoreObject *)op, block ? timeout : NULL);
-    return taken < 0 ? NULL : PyBool_FromLong(taken);
-}
-
-static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    SemaphoreObject *self = (SemaphoreObject *)op;
-    long n = 1;
-
-    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "n") != 0)) {
-        PyErr_SetString(PyExc_TypeError, "release() takes one argument, n");
-        return NULL;
-    }
-    if ((count || names) && how_many(args[0], &n) < 0)
-        return NULL;
-    if (n < 1) {
-        PyErr_SetString(PyExc_ValueError, "n must be one or more");
-        return NULL;
-    }
-    if (semaphore_give(self, n) != 0) {
-        PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *semaphore_enter(PyObject *op, PyObject *unused)
-{
-    (void)unused;
-    return semaphore_take((SemaphoreObject *)op, Py_None) < 0 ? NULL : Py_NewRef(Py_True);
-}
-
-static PyObject *semaphore_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
-{
-    (void)args;
-    (void)count;
-    if (!((SemaphoreObject *)op)->own_release)
-        return semaphore_release(op, NULL, 0, NULL);
-    return none_of(call_method(op, "release", NULL));
-}
-
-static PyObject *semaphore_begin(PyObject *op, PyObject *args)
-{
-    SemaphoreObject *self = (SemaphoreObject *)op;
-    PyObject *number;
-    long value;
-    int bounded;
-
-    if (!PyArg_ParseTuple(args, "Op:_begin", &number, &bounded) || how_many(number, &value) < 0)
-        return NULL;
-    if (value < 0) {
-        PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
-        return NULL;
-    }
-    if ((self->own_release = overrides(op, semaphore_type, "release")) < 0)
-        return NULL;
-    atomic_store(&self->value, value);
-    self->bound = bounded ? value : LONG_MAX;
-    Py_RETURN_NONE;
-}
-
-static PyObject *semaphore_value(PyObject *op, void *unused)
-{
-    (void)unused;
-    long value = atomic_load(&((SemaphoreObject *)op)->value);
-    return PyLong_FromLong(value == ASK ? 0 : value);
-}
-
-static PyMethodDef semaphore_methods[] = {
-    {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
-     "acquire($self, /, blocking=True, timeout=None)\n--\n\n"
-     "Takes one; sleeps while there is none, at most timeout seconds (None: no limit).  Whether one was taken.  With\n"
-     "blocking=False it doesn't sleep.  As threading.Semaphore.acquire.\n\n"
-     "ValueError: a timeout without blocking.  OverflowError: one above threading.TIMEOUT_MAX."},
-    {"release", FAST(semaphore_release), METH_FASTCALL | METH_KEYWORDS,
-     "release($self, /, n=1)\n--\n\n"
-     "Gives n back, to those who have waited longest first.  As threading.Semaphore.release.\n\n"
-     "ValueError: n is less than one; for a BoundedSemaphore, it would have more than at first."},
-    {"__enter__", semaphore_enter, METH_NOARGS, NULL},
-    {"__exit__", FAST(semaphore_exit), METH_FASTCALL, NULL},
-    {"_begin", semaphore_begin, METH_VARARGS, NULL},
-    {0},
-};
-
-static PyGetSetDef semaphore_attributes[] = {
-    {"_value", semaphore_value, NULL, "How many are to be had.", NULL},
-    {0},
-};
-
-static PyType_Slot semaphore_slots[] = {
-    {Py_tp_new, unless_replaced_new},
-    {Py_tp_dealloc, simple_dealloc},
-    {Py_tp_methods, semaphore_methods},
-    {Py_tp_getset, semaphore_attributes},
-    {0, NULL},
-};
-
-PyType_Spec semaphore_spec = {
-    .name = "runtime.native.SemaphoreBase",
-    .basicsize = sizeof(SemaphoreObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = semaphore_slots,
-};

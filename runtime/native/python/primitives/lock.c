@@ -1,8 +1,16 @@
 /* Lock and RLock: complete types, as fast as a C type can be; an operation that needn't sleep makes no system call. */
-#include "python/primitives/primitives.h"
+#include "python/primitives/lock.h"
+
+#include "python/args.h"
+#include "python/observe/trace.h"
+#include "python/primitives/common.h"
+#include "python/primitives/with.h"
+#include "python/rooms.h"
 
 #include <errno.h>
 #include <limits.h>
+
+PyTypeObject *lock_type, *rlock_type;
 
 /* ---- Lock -------------------------------------------------------------------------------------------------------- */
 
@@ -12,22 +20,31 @@ static int took(LockObject *self)
     return 1;
 }
 
+struct lock_wait {
+    LockObject *self;
+    int64_t deadline, *since;
+};
+
+static int wait_for_lock(void *arg)
+{
+    struct lock_wait *wait = arg;
+    int result = sync_lock_wait(&wait->self->lock, wait->deadline, wait->since);
+
+    if (result == 0) { /* release: a thread that sees the owner sees the end of its wait too, see observe/waits.c */
+        python_wait_ends();
+        atomic_store_explicit(&wait->self->owner, my_ident(), memory_order_release);
+    }
+    return result;
+}
+
 /* Sleeps for it once: 0 taken, ETIMEDOUT, EINTR. */
 static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
 {
-    int result;
+    struct lock_wait wait = {self, deadline, since};
 
     if (TRACING())
         trace_blocked((PyObject *)self, &self->lock, 0);
-    wait_begins((PyObject *)self, NULL, *since, deadline);
-    PyThreadState *tstate = before_sleep(NULL);
-    result = sync_lock_wait(&self->lock, deadline, since);
-    wait_ends();
-    if (result == 0) /* release: who sees that sees the end of the wait too, see python/observe/waits.c */
-        atomic_store_explicit(&self->owner, my_ident(), memory_order_release);
-    TRACE(TRACE_WANTS_GIL, result, 0);
-    after_sleep(tstate);
-    return result;
+    return python_sleep(&(struct python_sleep){wait_for_lock, &wait, (PyObject *)self, NULL, *since, deadline, NULL});
 }
 
 static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
@@ -47,7 +64,8 @@ static int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *que
     }
 }
 
-int lock_take(LockObject *self, int64_t deadline)
+/* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
+static int lock_take(LockObject *self, int64_t deadline)
 {
     struct sync_lock *lock = &self->lock;
 
@@ -84,7 +102,7 @@ static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t co
 {
     int64_t deadline = PARK_FOREVER;
 
-    if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
+    if ((count || names) && args_acquire(args, count, names, &deadline) < 0)
         return NULL;
     int taken = lock_take((LockObject *)op, deadline);
     return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
@@ -199,14 +217,14 @@ static PyType_Slot lock_slots[] = {
 };
 
 /* To 3.12 threading.Lock is a function and its type can't be called, from 3.13 on it is the type. */
-PyObject *allocate_lock(PyObject *module, PyObject *unused)
+static PyObject *allocate_lock(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
     return new_primitive(lock_type);
 }
 
-PyType_Spec lock_spec = {
+static PyType_Spec lock_spec = {
     .name = "_thread.lock", /* the name that libraries and reprs know */
     .basicsize = sizeof(LockObject),
 #if PY_VERSION_HEX < 0x030d0000
@@ -257,7 +275,7 @@ static PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t c
 {
     int64_t deadline = PARK_FOREVER;
 
-    if ((count || names) && acquire_arguments(args, count, names, &deadline) < 0)
+    if ((count || names) && args_acquire(args, count, names, &deadline) < 0)
         return NULL;
     int taken = rlock_take((RLockObject *)op, deadline);
     return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
@@ -407,9 +425,22 @@ static PyType_Slot rlock_slots[] = {
     {0, NULL},
 };
 
-PyType_Spec rlock_spec = {
+static PyType_Spec rlock_spec = {
     .name = "_thread.RLock",
     .basicsize = sizeof(RLockObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
     .slots = rlock_slots,
 };
+
+static PyMethodDef functions[] = {
+    {"allocate_lock", allocate_lock, METH_NOARGS, "allocate_lock($module, /)\n--\n\nA new lock; _thread.allocate_lock."},
+    {0},
+};
+
+int python_add_lock(PyObject *module)
+{
+    if (!(lock_type = add_primitive(module, &lock_spec)) || !(rlock_type = add_primitive(module, &rlock_spec))
+        || python_quick_with(lock_type, lock_enter, lock_release) < 0 || python_quick_with(rlock_type, rlock_enter, rlock_release) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, functions);
+}

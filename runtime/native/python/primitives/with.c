@@ -3,7 +3,9 @@
  * to something plainer, taken from a free list.
  *
  * To all but the call it is the ordinary bound method: that one is made when somebody looks. */
-#include "python/primitives/primitives.h"
+#include "python/primitives/with.h"
+
+#include "python/primitives/common.h"
 
 typedef struct {
     PyObject_HEAD

@@ -1,0 +1,181 @@
+#include "python/args.h"
+
+#include "base/park.h"
+
+#include <limits.h>
+#include <math.h>
+
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
+
+#if PY_VERSION_HEX >= 0x030d0000
+PyAPI_FUNC(int) _PyTime_FromSecondsObject(PyTime_t *ns, PyObject *seconds, int round); /* internal/pycore_time.h */
+#endif
+
+/* Seconds to nanoseconds as the interpreter does it: which types it takes, how it rounds, what it raises. */
+static int nanoseconds(PyObject *seconds, int64_t *ns)
+{
+    return _PyTime_FromSecondsObject(ns, seconds, 3 /* _PyTime_ROUND_TIMEOUT */);
+}
+
+static int64_t deadline_after(int64_t ns)
+{
+    if (ns <= 0)
+        return 0;
+    int64_t now = park_now();
+    return ns < PARK_FOREVER - now ? now + ns : PARK_FOREVER; /* TIMEOUT_MAX is 292 years */
+}
+
+int args_deadline(PyObject *timeout, int64_t *deadline)
+{
+    int64_t ns;
+
+    *deadline = PARK_FOREVER;
+    if (timeout == Py_None)
+        return 0;
+    if (nanoseconds(timeout, &ns) < 0)
+        return -1;
+    *deadline = deadline_after(ns);
+    return 0;
+}
+
+/* Before 3.14 threading.Condition.wait asks `timeout > 0`, since then `timeout <= 0`: a NaN goes on, and is refused. */
+int args_wait_deadline(PyObject *timeout, int64_t *deadline)
+{
+    enum { ASKS_LE = PY_VERSION_HEX >= 0x030e0000 };
+    int waits;
+
+    if (timeout == Py_None)
+        waits = 1;
+    else if (PyFloat_CheckExact(timeout))
+        waits = ASKS_LE ? !(PyFloat_AS_DOUBLE(timeout) <= 0) : PyFloat_AS_DOUBLE(timeout) > 0;
+    else {
+        PyObject *zero = PyLong_FromLong(0);
+        waits = zero ? PyObject_RichCompareBool(timeout, zero, ASKS_LE ? Py_LE : Py_GT) : -1;
+        if (ASKS_LE && waits >= 0)
+            waits = !waits;
+        Py_XDECREF(zero);
+    }
+    *deadline = 0;
+    return waits > 0 ? args_deadline(timeout, deadline) : waits;
+}
+
+int args_count(PyObject *number, long *n)
+{
+    int overflow = 0;
+
+    if (PyFloat_Check(number) && PyFloat_AS_DOUBLE(number) == floor(PyFloat_AS_DOUBLE(number))) {
+        double value = PyFloat_AS_DOUBLE(number);
+        *n = value >= 0x1p63 ? LONG_MAX : value < -0x1p63 ? LONG_MIN : (long)value;
+        return 0;
+    }
+    *n = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow)
+        *n = overflow > 0 ? LONG_MAX : LONG_MIN;
+    return *n == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+int args_one_given(const char *method, const char *parameter, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                   PyObject **given)
+{
+    if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), parameter) != 0)) {
+        PyErr_Format(PyExc_TypeError, "%s() takes one argument, %s", method, parameter);
+        return -1;
+    }
+    *given = args[0];
+    return 0;
+}
+
+PyObject *get_attribute(PyObject *op, const char *name)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *value = interned ? PyObject_GetAttr(op, interned) : NULL;
+
+    Py_XDECREF(interned);
+    return value;
+}
+
+PyObject *call_method(PyObject *op, const char *name, PyObject *argument)
+{
+    PyObject *method = get_attribute(op, name);
+    PyObject *result = !method ? NULL : argument ? PyObject_CallOneArg(method, argument) : PyObject_CallNoArgs(method);
+
+    Py_XDECREF(method);
+    return result;
+}
+
+PyObject *none_of(PyObject *result)
+{
+    if (!result)
+        return NULL;
+    Py_DECREF(result);
+    Py_RETURN_NONE;
+}
+
+int overrides(PyObject *op, PyTypeObject *base, const char *name)
+{
+    PyObject *own = get_attribute((PyObject *)Py_TYPE(op), name);
+    PyObject *ours = own ? get_attribute((PyObject *)base, name) : NULL;
+    int result = ours ? own != ours : -1;
+
+    Py_XDECREF(own);
+    Py_XDECREF(ours);
+    return result;
+}
+
+int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline)
+{
+    if (count == 1 && !names && PyBool_Check(args[0])) { /* acquire(False): most calls */
+        *deadline = args[0] == Py_True ? PARK_FOREVER : 0;
+        return 0;
+    }
+    PyObject *given[2] = {NULL, NULL};
+    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
+
+    if (count + keywords > 2) {
+        PyErr_Format(PyExc_TypeError, "acquire() takes at most 2 arguments (%zd given)", count + keywords);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        given[i] = args[i];
+    for (Py_ssize_t i = 0; i < keywords; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        int at = PyUnicode_CompareWithASCIIString(name, "blocking") == 0  ? 0
+                 : PyUnicode_CompareWithASCIIString(name, "timeout") == 0 ? 1
+                                                                          : -1;
+        if (at < 0 || given[at]) {
+            PyErr_Format(PyExc_TypeError,
+                         at < 0 ? "'%U' is an invalid keyword argument for acquire()"
+                                : "argument for acquire() given by name ('%U') and position",
+                         name);
+            return -1;
+        }
+        given[at] = args[count + i];
+    }
+    int blocking = 1;
+#if PY_VERSION_HEX < 0x030c0000 /* an int then, any truth value since */
+    if (given[0]) {
+        if (!PyArg_Parse(given[0], "i", &blocking))
+            return -1;
+        blocking = blocking != 0;
+    }
+#else
+    if (given[0])
+        blocking = PyObject_IsTrue(given[0]);
+#endif
+    const int64_t none = -1000000000;
+    int64_t timeout = none;
+    if (blocking < 0 || (given[1] && nanoseconds(given[1], &timeout) < 0))
+        return -1;
+    if (!blocking && timeout != none) {
+        PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
+        return -1;
+    }
+    if (timeout < 0 && timeout != none) {
+        PyErr_SetString(PyExc_ValueError,
+                        PY_VERSION_HEX < 0x030d0000 ? "timeout value must be positive" : "timeout value must be a non-negative number");
+        return -1;
+    }
+    *deadline = !blocking ? 0 : timeout == none ? PARK_FOREVER : deadline_after(timeout);
+    return 0;
+}

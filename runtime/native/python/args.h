@@ -1,0 +1,42 @@
+/* Arguments, as threading's methods take them, and small helpers for calls. */
+#ifndef RUNTIME_PYTHON_ARGS_H
+#define RUNTIME_PYTHON_ARGS_H
+
+#include "python/python.h"
+
+/* Seconds to a deadline on the monotonic clock (base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
+int args_deadline(PyObject *timeout, int64_t *deadline);
+
+/* The same as threading.Condition.wait looks at its timeout, and Event, Semaphore and Barrier with it: what isn't above 0 is now. */
+int args_wait_deadline(PyObject *timeout, int64_t *deadline);
+
+/* A count.  What a long can't hold counts as LONG_MAX or LONG_MIN, as does infinity.  -1 with an exception. */
+int args_count(PyObject *number, long *n);
+
+/* (blocking=True, timeout=-1) as Lock.acquire takes them: Modules/_threadmodule.c, lock_acquire_parse_args.  -1 with an exception. */
+int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
+
+/* The one optional argument of a method, NULL if it isn't given.  -1 with an exception. */
+int args_one_given(const char *method, const char *parameter, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                   PyObject **given);
+
+static inline int args_one(const char *method, const char *parameter, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                           PyObject **given)
+{
+    *given = NULL;
+    return !count && !names ? 0 : args_one_given(method, parameter, args, count, names, given);
+}
+
+/* As PyObject_GetAttrString, with an interned name: each other string object takes a place in the interpreter's method cache. */
+PyObject *get_attribute(PyObject *op, const char *name);
+
+/* Calls a method, with an argument unless that is NULL. */
+PyObject *call_method(PyObject *op, const char *name, PyObject *argument);
+
+/* None in place of a result; NULL stays NULL. */
+PyObject *none_of(PyObject *result);
+
+/* Whether the object's class has another method than the base.  -1 with an exception. */
+int overrides(PyObject *op, PyTypeObject *base, const char *name);
+
+#endif

@@ -1,0 +1,17 @@
+/* The way to the GIL for threads that begin: see the head of gil_queue.c. */
+#ifndef RUNTIME_PYTHON_GIL_QUEUE_H
+#define RUNTIME_PYTHON_GIL_QUEUE_H
+
+#include "python/python.h"
+
+/* Before clone.  1: so many threads are on the way that the start should wait until its thread has begun. */
+int gil_queue_reserve(void);
+/* There will be no thread. */
+void gil_queue_unreserve(void);
+
+/* Takes the GIL, in a thread whose creator has reserved. */
+void gil_queue_enter(PyThreadState *tstate);
+
+void gil_queue_after_fork(void);
+
+#endif

@@ -1,0 +1,29 @@
+/* The type LWP: a handle. */
+#ifndef RUNTIME_PYTHON_LWP_H
+#define RUNTIME_PYTHON_LWP_H
+
+#include "python/python.h"
+
+struct lwp;
+
+typedef struct {
+    PyObject_HEAD
+    struct lwp *lwp;
+    int detached;
+} LwpObject;
+
+extern PyTypeObject *lwp_type;
+
+/* A handle: takes over a ref.  NULL with an exception. */
+LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp);
+
+/* An LWP that is not started; stack_size 0: without a stack, for a process on a copy of memory.  NULL with an OSError. */
+LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
+
+/* Waits for its end: True, False when the timeout (None: none) has passed, NULL with an exception. */
+PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
+
+/* Its ident while it lives in our memory, else 0. */
+unsigned long lwp_ident_alive(LwpObject *self);
+
+#endif

@@ -1,0 +1,125 @@
+#include "python/primitives/common.h"
+
+#include "python/args.h"
+#include "python/observe/trace.h"
+#include "python/rooms.h"
+
+void simple_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+PyObject *new_primitive(PyTypeObject *type)
+{
+    PyObject *op = type->tp_alloc(type, 0);
+
+    if (TRACING() && op)
+        trace_made(op);
+    return op;
+}
+
+PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    return new_primitive(type);
+}
+
+/* ---- what stock keeps in Python ---------------------------------------------------------------------------------- */
+
+static PyObject *stock_attribute(PyObject *op, const char *name)
+{
+    PyObject *stock = get_attribute(op, "_stock"), *found = stock ? get_attribute(stock, name) : NULL;
+
+    Py_XDECREF(stock);
+    return found;
+}
+
+PyObject *stock_method(PyObject *op, const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *all[4] = {op}, *method, *result;
+    Py_ssize_t given = count + (names ? PyTuple_GET_SIZE(names) : 0);
+
+    if (given > 3) {
+        PyErr_Format(PyExc_TypeError, "%s() got %zd arguments", name, given);
+        return NULL;
+    }
+    if (!(method = stock_attribute(op, name)))
+        return NULL;
+    for (Py_ssize_t i = 0; i < given; i++)
+        all[1 + i] = args[i];
+    result = PyObject_Vectorcall(method, all, (size_t)count + 1, names);
+    Py_DECREF(method);
+    return result;
+}
+
+PyObject *stock_property(PyObject *op, const char *name)
+{
+    PyObject *property = stock_attribute(op, name);
+    PyObject *result = property ? PyObject_CallMethod(property, "__get__", "O", op) : NULL;
+
+    Py_XDECREF(property);
+    return result;
+}
+
+/* ---- when threading's locks are somebody else's -------------------------------------------------------------------
+ *
+ * gevent and its like put locks of their own into threading, and threading's classes, made of these, sleep as they do.  A
+ * primitive of ours would put the LWP to sleep, with all their threads on it.  So it is asked for another one. */
+
+static PyObject *threading_names, *lock_name, *usual_locks[2], *make_instead;
+
+static int locks_are_usual(void)
+{
+    PyObject *lock = make_instead ? PyDict_GetItemWithError(threading_names, lock_name) : NULL;
+
+    return !lock || lock == usual_locks[0] || lock == usual_locks[1];
+}
+
+PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (locks_are_usual())
+        return new_primitive(type);
+    PyObject *instead = PyObject_CallFunctionObjArgs(make_instead, type, args, kwargs ? kwargs : Py_None, NULL);
+    if (instead != Py_None) /* type.__call__ doesn't initialise what is of another type */
+        return instead;
+    Py_DECREF(instead);
+    return new_primitive(type);
+}
+
+/* (vars(threading), threading's lock, ours, function): who makes a primitive when threading's `_allocate_lock` is neither. */
+static PyObject *watch_locks(PyObject *module, PyObject *args)
+{
+    PyObject *names, *stock, *ours, *function;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!OOO:watch_locks", &PyDict_Type, &names, &stock, &ours, &function))
+        return NULL;
+    if (!lock_name && !(lock_name = PyUnicode_InternFromString("_allocate_lock")))
+        return NULL;
+    Py_XSETREF(threading_names, Py_NewRef(names));
+    Py_XSETREF(usual_locks[0], Py_NewRef(stock));
+    Py_XSETREF(usual_locks[1], Py_NewRef(ours));
+    Py_XSETREF(make_instead, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"watch_locks", watch_locks, METH_VARARGS, NULL},
+    {0},
+};
+
+PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+
+    return type && PyModule_AddType(module, type) == 0 ? type : NULL;
+}
+
+int python_add_common(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}

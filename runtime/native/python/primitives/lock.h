@@ -1,0 +1,47 @@
+/* Lock and RLock, for Condition, which gives them up and takes them back, and for waits(), which asks who holds them. */
+#ifndef RUNTIME_PRIMITIVES_LOCK_H
+#define RUNTIME_PRIMITIVES_LOCK_H
+
+#include "python/sleep.h"
+#include "sync/lock.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_lock lock;
+    atomic_ulong owner; /* ident; 0: nobody, or a thread that has just taken it.  A Lock has it for waits() only */
+    PyObject *weak;
+} LockObject;
+
+typedef struct {
+    LockObject base;     /* only a thread that owns it writes its ident there, so a thread that reads its own ident is the owner */
+    unsigned long depth; /* written by the owner only */
+} RLockObject;
+
+extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() has made them */
+
+static inline int rlock_is_mine(RLockObject *self)
+{
+    return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();
+}
+
+/* Before it is released: else the owner of a lock that is held could be a thread that held it before. */
+static inline void lock_disown(LockObject *self)
+{
+    atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
+}
+void rlock_disown(RLockObject *self);
+
+/* For a thread that has slept in a queue with this lock as the one that it needs first: 1 taken, -1 a signal handler has raised.
+ * *baton: it is passed before handlers run, for they may sleep in the same queue.  interrupted: handlers are due already. */
+int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted);
+
+/* Takes an RLock back after a signal handler raised, and keeps the exception.  Condition.wait() reacquires an RLock even then; else the
+ * enclosing `with` would raise again.  As in CPython, where handlers run only afterwards.  (A Lock's wait ends at once, there too.) */
+void rlock_take_raising(RLockObject *self, unsigned long depth);
+
+PyObject *lock_enter(PyObject *op, PyObject *unused);
+PyObject *lock_release(PyObject *op, PyObject *unused);
+PyObject *rlock_enter(PyObject *op, PyObject *unused);
+PyObject *rlock_release(PyObject *op, PyObject *unused);
+
+#endif

@@ -1,0 +1,153 @@
+#include "python/sleep.h"
+
+#include "base/trace.h"
+#include "green/green.h"
+#include "python/observe/trace.h"
+#include "python/wake.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+__thread struct wait my_wait;
+ptrdiff_t wait_offset;
+static PyObject *describe_deadlock;
+
+/* ---- who waits for what ------------------------------------------------------------------------------------------ */
+
+static void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
+{
+#ifndef Py_GIL_DISABLED
+    my_wait.place = place;
+    my_wait.since = since;
+    my_wait.deadline = deadline;
+    atomic_store_explicit(&my_wait.object, object, memory_order_release);
+#endif
+}
+
+void python_wait_ends(void)
+{
+    atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
+}
+
+/* ---- sleeping ---------------------------------------------------------------------------------------------------- */
+
+int python_sleep(const struct python_sleep *how)
+{
+    if (how->object)
+        wait_begins(how->object, how->place, how->since, how->deadline);
+    PyThreadState *tstate = PyEval_SaveThread();
+    waker_gave_up_gil();
+    /* In this order: a thread that is woken wants the GIL, and perhaps this lock. */
+    if (how->give_up)
+        sync_lock_release(how->give_up);
+    waker_pay_deferred();
+    int result = how->call(how->arg);
+    python_wait_ends();
+    TRACE(TRACE_WANTS_GIL, result, 0);
+    PyEval_RestoreThread(tstate);
+    waker_has_gil();
+    TRACE(TRACE_RUNS, 0, 0);
+    return result;
+}
+
+int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler)
+{
+    int result;
+
+    while ((result = python_sleep(how)) == EINTR)
+        if (python_interrupted(scheduler, how->object) < 0)
+            return -1;
+    return result;
+}
+
+int python_interrupted(struct scheduler *scheduler, PyObject *object)
+{
+    int deadlocked = scheduler_was_deadlocked(scheduler);
+
+    if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
+        return -1;
+    if (!deadlocked || !describe_deadlock)
+        return 0;
+    if (object) /* the wait has ended for this report, which must tell of it */
+        wait_begins(object, NULL, park_now(), PARK_FOREVER);
+    PyObject *none = PyObject_CallNoArgs(describe_deadlock);
+    python_wait_ends();
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+void python_set_describe_deadlock(PyObject *function)
+{
+    Py_XSETREF(describe_deadlock, Py_NewRef(function));
+}
+
+/* ---- in a queue -------------------------------------------------------------------------------------------------- */
+
+struct queue_wait {
+    struct sync_queue *queue;
+    struct sync_place *place;
+    int64_t deadline;
+    int dozes;
+};
+
+static int wait_in_queue(void *arg)
+{
+    struct queue_wait *wait = arg;
+
+    return wait->dozes ? sync_queue_doze(wait->place, wait->deadline) : sync_queue_wait(wait->place, wait->deadline);
+}
+
+static void leave_queue(void *arg)
+{
+    struct queue_wait *wait = arg;
+    int baton;
+
+    sync_queue_leave(wait->queue, wait->place, &baton);
+    if (baton)
+        sync_queue_pass_baton(wait->queue);
+}
+
+/* When the interpreter is being finalized, taking the GIL ends a daemon thread by pthread_exit.  Its place must not stay in the queue of
+ * an object that lives on. */
+static int sleep_or_leave(const struct python_sleep *how)
+{
+    int result;
+
+    pthread_cleanup_push(leave_queue, how->arg);
+    result = python_sleep(how);
+    pthread_cleanup_pop(0);
+    return result;
+}
+
+enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                                   int64_t deadline, int *baton)
+{
+    struct queue_wait wait = {queue, place, deadline, 0};
+    struct python_sleep how = {wait_in_queue, &wait, op, place, park_now(), deadline, give_up};
+
+    for (;; how.give_up = NULL) {
+        wait.dozes = waker_dozes(deadline);
+        if (TRACING())
+            trace_blocked(op, queue, place->ticket);
+        int result = sleep_or_leave(&how);
+        *baton = result == 0;
+        if (result == 0)
+            return ENTITLED;
+        if (result == EAGAIN)
+            waker_dozed_in_vain();
+        else if (result != EINTR)
+            return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
+        int entitled = sync_queue_away(queue, place, 1);
+        int raised = python_interrupted(NULL, op) < 0;
+        entitled = entitled || sync_queue_away(queue, place, 0);
+        if (raised && !entitled)
+            entitled = sync_queue_leave(queue, place, baton);
+        if (raised || entitled)
+            return !raised ? ENTITLED : entitled ? RAISED_ENTITLED : RAISED;
+    }
+}
+
+void python_sleep_init(void)
+{
+    wait_offset = (char *)&my_wait - (char *)pthread_self();
+}

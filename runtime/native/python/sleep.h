@@ -1,0 +1,75 @@
+/* The one place where Python code sleeps: the GIL is given up, something sleeps, the GIL is taken back.
+ *
+ * GUARANTEES.  A thread that sleeps here is in waits() with the object that it waits for.  The wake-up that it has deferred is done
+ * before it sleeps.  A trace has the times at which it slept, wanted the GIL and had it.
+ * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno: EINTR says
+ * that signal handlers may be due, which the caller runs by python_interrupted(). */
+#ifndef RUNTIME_PYTHON_SLEEP_H
+#define RUNTIME_PYTHON_SLEEP_H
+
+#include "python/python.h"
+#include "sync/queue.h"
+
+struct scheduler;
+
+struct python_sleep {
+    int (*call)(void *arg);
+    void *arg;
+    PyObject *object;          /* what it is for, told by waits(); NULL: not told */
+    struct sync_place *place;  /* in the object's queue, or NULL */
+    int64_t since, deadline;   /* as in base/park.h */
+    struct sync_lock *give_up; /* released when the GIL is, unless NULL */
+};
+
+/* Sleeps once: what `call` returned. */
+int python_sleep(const struct python_sleep *how);
+
+/* Sleeps again after each EINTR.  What `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
+int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
+
+/* After an EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why the wait ended.
+ * scheduler: whose threads the wait was for, or NULL.  object: what it was for, of which a Deadlock then speaks, or NULL. */
+int python_interrupted(struct scheduler *scheduler, PyObject *object);
+
+/* The function that raises Deadlock. */
+void python_set_describe_deadlock(PyObject *function);
+
+/* ---- in a queue -------------------------------------------------------------------------------------------------- */
+
+enum outcome {
+    LEFT,            /* the time was up */
+    ENTITLED,        /* granted */
+    RAISED,          /* a signal handler raised; not granted */
+    RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
+};
+
+/* Sleeps in a queue of op's, which it has entered, until granted, the deadline, or an exception.  *baton: the caller must pass it once it
+ * has what it needs to run.  give_up: as above. */
+enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                                   int64_t deadline, int *baton);
+
+/* ---- who waits for what ------------------------------------------------------------------------------------------ */
+
+/* Every thread has such a record at the same distance from its ident; observe/waits.c reads them all.  Written with the GIL, only the end
+ * of a wait without it: so what a reader with the GIL finds is alive, since the sleeper has a reference and needs the GIL to go on.
+ * Without a GIL nothing is recorded. */
+struct wait {
+    _Atomic(PyObject *) object; /* NULL: it doesn't sleep.  Written last */
+    struct sync_place *place;
+    int64_t since, deadline;
+};
+extern __thread struct wait my_wait;
+extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
+
+/* By `call`, when the wait has ended and the caller's next write says so too. */
+void python_wait_ends(void);
+
+/* pthread_self(), without the call. */
+static inline unsigned long my_ident(void)
+{
+    return (unsigned long)&my_wait - (unsigned long)wait_offset;
+}
+
+void python_sleep_init(void);
+
+#endif

@@ -1,0 +1,26 @@
+/* Waking, where the waker has the GIL and the woken thread wants it: see the head of wake.c. */
+#ifndef RUNTIME_PYTHON_WAKE_H
+#define RUNTIME_PYTHON_WAKE_H
+
+#include "python/python.h"
+
+#include <stdatomic.h>
+
+/* Has sync_wake() defer wake-ups. */
+void waker_init(void);
+
+/* Whether the calling thread should doze before it sleeps until the deadline, so that its waker may defer the wake-up. */
+int waker_dozes(int64_t deadline);
+/* It has dozed, and then had to sleep: the doze was one wake-up more. */
+void waker_dozed_in_vain(void);
+
+/* The calling thread has given up the GIL for a sleep; it has it back. */
+void waker_gave_up_gil(void);
+void waker_has_gil(void);
+
+/* Does the wake-up that the calling thread has deferred, if any.  Without the GIL, since the woken thread wants it. */
+void waker_pay_deferred(void);
+
+void waker_after_fork(void);
+
+#endif

@@ -1,0 +1,104 @@
+"""Which C file calls which, as the linker sees it: each may call only files before it in build.py's SOURCES.
+
+    python tools/layers.py [--calls FILE]
+
+Compiles every file and reads the symbols of the objects, so that a call is found whatever header declares it.  A call
+through a function pointer is not found: those are what a floor offers to a higher one.  Exit status 1: a file calls
+upwards, or a folder holds too many files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from runtime.native.build import HERE as NATIVE
+from runtime.native.build import OPTIONS, SOURCES
+
+MOST_FILES = 12  # in a folder
+
+Calls = dict[tuple[str, str], set[str]]  #: (caller, called): names
+
+
+def _symbols(source: str, folder: str) -> tuple[set[str], set[str]]:
+    """The names that a file defines for others, and those that it needs."""
+    target = Path(folder, source.replace("/", "_") + ".o")
+    include = [f"-I{NATIVE}", f"-I{sysconfig.get_path('include')}"]
+    # Without optimisation, so that an inlined function still is a call.
+    command = [
+        "cc",
+        *OPTIONS,
+        "-O0",
+        "-fPIC",
+        "-w",
+        "-D_GNU_SOURCE",
+        *include,
+        "-c",
+        str(NATIVE / source),
+        "-o",
+        str(target),
+    ]
+    subprocess.run(command, check=True)
+    defined, needed = set(), set()
+    with target.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        for symbol in table.iter_symbols():
+            if symbol["st_info"]["bind"] in ("STB_GLOBAL", "STB_WEAK") and symbol.name:
+                (needed if symbol["st_shndx"] == "SHN_UNDEF" else defined).add(symbol.name)
+    return defined, needed
+
+
+def calls() -> Calls:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        found = dict(zip(SOURCES, pool.map(lambda source: _symbols(source, folder), SOURCES), strict=True))
+    home = {name: source for source, (defined, _) in found.items() for name in defined}
+    result: Calls = defaultdict(set)
+    for source, (_, needed) in found.items():
+        for name in needed & home.keys():
+            result[source, home[name]].add(name)
+    return dict(result)
+
+
+def complaints(found: Calls) -> Iterator[str]:
+    floor = {source: at for at, source in enumerate(SOURCES)}
+    for (caller, called), names in sorted(found.items()):
+        if floor[called] >= floor[caller]:
+            yield f"{caller} calls {called}, which stands above it: {', '.join(sorted(names))}"
+    for folder, count in Counter(str(Path(source).parent) for source in SOURCES).items():
+        if count > MOST_FILES:
+            yield f"{folder}/ holds {count} files, more than {MOST_FILES}"
+    for path in sorted(NATIVE.rglob("*.c")):
+        if path.name != "_core.c" and str(path.relative_to(NATIVE)) not in SOURCES:
+            yield f"{path.relative_to(NATIVE)} is not in SOURCES"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", metavar="FILE", help="what a file calls, and what calls it: green/switch.c")
+    options = parser.parse_args()
+    found = calls()
+    if options.calls:
+        for (caller, called), names in sorted(found.items()):
+            if options.calls in (caller, called):
+                print(f"{caller} -> {called}: {', '.join(sorted(names))}")
+        return 0
+    wrong = list(complaints(found))
+    for line in wrong:
+        print(line)
+    print(f"{len(SOURCES)} files, {len(found)} arrows, {len(wrong)} complaints")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
