@@ -49,7 +49,8 @@ def _symbols(source: str, folder: str) -> tuple[set[str], set[str]]:
         str(target),
     ]
     subprocess.run(command, check=True)
-    defined, needed = set(), set()
+    defined: set[str] = set()
+    needed: set[str] = set()
     with target.open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
