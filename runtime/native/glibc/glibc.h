@@ -76,6 +76,7 @@ struct glibc {
     /* the static TLS block */
     size_t static_size, static_align; /* static_size counts as _dl_get_tls_static_info does, see context/context.c */
     size_t libc_module;               /* module id of libc.so.6 */
+    const void *libc_map;             /* its struct link_map */
     ptrdiff_t libc_block;             /* from tp to its block */
     size_t libc_block_size;
     ptrdiff_t libc_kept[8];           /* from tp to the words of it that outlive a thread, see context/context.h */

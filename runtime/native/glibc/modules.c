@@ -132,6 +132,7 @@ static int check_module(struct dl_phdr_info *info, size_t size, void *arg)
                1;
     if (info->dlpi_tls_data && errno_at >= info->dlpi_tls_data && (char *)errno_at < (char *)info->dlpi_tls_data + tls->p_memsz) {
         glibc.libc_module = info->dlpi_tls_modid; /* errno lives in libc's block */
+        glibc.libc_map = map;
         glibc.libc_block = (char *)info->dlpi_tls_data - tp;
         glibc.libc_block_size = tls->p_memsz;
     }

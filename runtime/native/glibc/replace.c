@@ -5,7 +5,6 @@
  * before it in the scope of every look-up.  A library whose call is bound already keeps libc's function. */
 #include "glibc/glibc.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
 #include <string.h>
@@ -40,26 +39,27 @@ static uint32_t gnu_hash(const char *name)
     return hash;
 }
 
+/* Takes no lock of the linker's: the caller may have the GIL.  libc's link map stays. */
 int glibc_replace(const char *name, void *replacement, void *was)
 {
-    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), *now = libc ? dlsym(libc, name) : NULL;
-    struct link_map *map = NULL;
-    int replaced = 0;
-
-    if (!now || dlinfo(libc, RTLD_DI_LINKMAP, &map) != 0)
-        return -1;
+    const struct link_map *map = glibc.libc_map;
     ElfW(Sym) *symbols = dynamic(map, DT_SYMTAB);
     const char *strings = dynamic(map, DT_STRTAB);
     const uint32_t *header = dynamic(map, DT_GNU_HASH);
+    ElfW(Addr) found = 0;
+    int replaced = 0;
+
     if (!symbols || !strings || !header || (uintptr_t)header < map->l_addr || !header[0])
         return -1;
     const uint32_t *buckets = header + 4 + header[2] * (sizeof(ElfW(Addr)) / sizeof *header), *chains = buckets + header[0];
-    memcpy(was, &now, sizeof now); /* before anyone can be sent to the replacement */
-    /* The name has one entry for each of its versions; all are neighbours in one chain. */
+    /* The name has an entry for each of its versions, in one chain; all lead to the same function. */
     for (uint32_t i = buckets[gnu_hash(name) % header[0]]; i >= header[1]; i++) {
-        ElfW(Sym) *symbol = &symbols[i];
-        if (strcmp(strings + symbol->st_name, name) == 0 && map->l_addr + symbol->st_value == (uintptr_t)now)
-            replaced += write_protected(&symbol->st_value, (uintptr_t)replacement - map->l_addr);
+        if (strcmp(strings + symbols[i].st_name, name) == 0 && (!found || symbols[i].st_value == found)) {
+            found = symbols[i].st_value;
+            void *function = (void *)(map->l_addr + found);
+            memcpy(was, &function, sizeof function); /* before a look-up can find the replacement, which calls it */
+            replaced += write_protected(&symbols[i].st_value, (uintptr_t)replacement - map->l_addr);
+        }
         if (chains[i - header[1]] & 1)
             break;
     }
