@@ -2,11 +2,11 @@
 
 #include "base/park.h"
 #include "lwp/lwp.h"
+#include "lwp/process.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { STACK = 64 * 1024 };
@@ -29,18 +29,6 @@ static int thread(unsigned long flags, int exit_signal)
     return error;
 }
 
-static int process(pid_t pid)
-{
-    int status;
-
-    if (pid < 0)
-        return errno;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return errno;
-    return 0;
-}
-
 int64_t cost_once(int kind)
 {
     int64_t from = park_now();
@@ -51,12 +39,12 @@ int64_t cost_once(int kind)
     case COST_FORK:
         if ((pid = fork()) == 0)
             _exit(0);
-        error = process(pid);
+        error = pid < 0 ? errno : process_wait_child(pid);
         break;
     case COST_VFORK:
         if ((pid = vfork()) == 0)
             _exit(0);
-        error = process(pid);
+        error = pid < 0 ? errno : process_wait_child(pid);
         break;
     case COST_CLONE_VM:
         error = thread(CLONE_VM | lwp_own_flags, SIGCHLD);

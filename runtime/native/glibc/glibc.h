@@ -74,7 +74,7 @@ struct glibc {
     const char *keys;
 
     /* the static TLS block */
-    size_t static_size, static_align; /* static_size counts as _dl_get_tls_static_info does, see context/context.c */
+    size_t static_size, static_align; /* static_size counts as _dl_get_tls_static_info does, see context/mapping.c */
     size_t libc_module;               /* module id of libc.so.6 */
     const void *libc_map;             /* its struct link_map */
     ptrdiff_t libc_block;             /* from tp to its block */

@@ -161,7 +161,7 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
             out->guard_low = out->stack_low;
             out->stack_low += word(pthread, glibc.guardsize);
         }
-        out->stack_high = low & ~(uintptr_t)63; /* as context/context.c; pthread_create doesn't come as near */
+        out->stack_high = low & ~(uintptr_t)63; /* as context/mapping.c; pthread_create doesn't come as near */
         out->stack_used = inspect_stack_used(out->stack_low, out->stack_high);
     }
 

@@ -72,7 +72,7 @@ static void take_lwp(struct lwp *me, char *native)
     me->green.scheduler = NULL;
     if (glibc.rseq && glibc.rseq_size
         && syscall(SYS_rseq, native + glibc.rseq, glibc_rseq_area(), 1 /* RSEQ_FLAG_UNREGISTER */, 0x53053053) == 0)
-        life_register_with_kernel(context);
+        thread_register_with_kernel(context);
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
 }
 

@@ -24,14 +24,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-void life_block_signals(uint64_t *old)
+void thread_block_signals(uint64_t *old)
 {
     /* The raw call: libc's hides its two signals, 32 (cancel) and 33 (setxid), which must be blocked here too. */
     static const uint64_t all = ~(uint64_t)0;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, old, sizeof all);
 }
 
-void life_set_signals(const uint64_t *mask)
+void thread_set_signals(const uint64_t *mask)
 {
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof *mask);
 }
@@ -86,7 +86,7 @@ static void tidy_libc(struct context *context)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 }
 
-static void wind_up(struct lwp *me)
+static void thread_exit_hooks(struct lwp *me)
 {
     struct context *context = me->context;
 
@@ -135,7 +135,7 @@ static _Noreturn void leave(struct lwp *me)
 
 static _Noreturn void end(void *me)
 {
-    wind_up(me);
+    thread_exit_hooks(me);
     leave(me);
 }
 
@@ -149,7 +149,7 @@ void lwp_say_begun(struct lwp *me)
     }
 }
 
-void life_register_with_kernel(struct context *context)
+void thread_register_with_kernel(struct context *context)
 {
     char *robust = glibc_field(context->pthread, glibc.robust_head), *area = context->tp + glibc.rseq;
     int registered = 0;
@@ -174,7 +174,7 @@ static _Noreturn void run(struct lwp *me)
     end(me);
 }
 
-void life_born(void *arg)
+void thread_main(void *arg)
 {
     struct lwp *me = arg;
     struct context *context = me->context;
@@ -184,7 +184,7 @@ void life_born(void *arg)
     atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
     glibc.ctype_init();
     STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
-    life_register_with_kernel(context);
+    thread_register_with_kernel(context);
     measure_born(me->cloned_at);
     if (me->signal_stack)
         sigaltstack(&(stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()}, NULL);
@@ -192,14 +192,14 @@ void life_born(void *arg)
         prctl(PR_SET_NAME, me->name);
     if (me->masked) {
         STEP(STEP_UNMASK, me->mask, 0);
-        life_set_signals(&me->mask);
+        thread_set_signals(&me->mask);
     }
     run(me);
 }
 
 /* Kernel-side there is nothing to set up: the LWP, its robust list, rseq area, signal mask and stack, and name are there already,
  * and not this thread's alone (green/green.h). */
-void life_born_green(void *arg)
+void thread_main_green(void *arg)
 {
     struct lwp *me = arg;
 

@@ -13,13 +13,11 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 const unsigned long lwp_own_flags
@@ -144,18 +142,19 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
      * handler may run in us while we hold that lock; so it may in glibc's allocate_stack.) */
     lwp->masked = fresh;
     if (fresh) {
-        life_block_signals(&lwp->mask);
+        thread_block_signals(&lwp->mask);
         STEP(STEP_MASK, 1, 0);
     }
     STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
     int *tid = glibc_field(context->pthread, glibc.tid);
-    long result = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, life_born, lwp);
+    long result
+        = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, thread_main, lwp);
     /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
     if (lock)
         glibc_unlock_threads();
     if (fresh) {
-        life_set_signals(&mask);
+        thread_set_signals(&mask);
         STEP(STEP_MASK, 0, 0);
     }
     STEP(STEP_CLONED, result, 0);
@@ -197,7 +196,7 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
     lwp->started = 1;
     int waited = lwp->waited;
     lwp->waited = 0;
-    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, life_born_green, lwp, gone, waited);
+    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, thread_main_green, lwp, gone, waited);
     return 0;
 }
 
@@ -212,170 +211,4 @@ void lwp_release(struct lwp *lwp)
     if (!lwp->started && lwp->context)
         context_put(lwp->context, lwp->context->used == VANISHED);
     registry_drop(lwp);
-}
-
-/* ---- joining and reaping ----------------------------------------------------------------------------------------- */
-
-void lwp_reap(void)
-{
-    struct lwp *due = registry_take_ended(), *next, *first = NULL, *last = NULL;
-
-    for (; due; due = next) {
-        next = due->below;
-        if (atomic_load_explicit(&due->alive, memory_order_acquire)) { /* (4): the kernel still uses its stack */
-            due->below = first;
-            first = due;
-            if (!last)
-                last = due;
-            continue;
-        }
-        registry_unlist(due);
-        struct context *context = due->context;
-        due->context = NULL;
-        context_put(context, !atomic_load(&due->ending));
-        registry_drop(due);
-    }
-    if (first)
-        registry_push_ended(first, last);
-}
-
-/* In `alive`, where else is 0, 1 or a tid. */
-enum { COUNTS_AS_ENDED = -1 };
-
-static int has_ended(int alive)
-{
-    return alive == 0 || alive == COUNTS_AS_ENDED;
-}
-
-static int is_waited(struct lwp *lwp)
-{
-    return lwp->waited && !has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
-}
-
-struct lwp *lwp_next_waited(void)
-{
-    return registry_oldest(is_waited);
-}
-
-int lwp_alive(struct lwp *lwp)
-{
-    if (!lwp->started)
-        return 0;
-    if ((lwp->flags & CLONE_VM) && !has_ended(atomic_load_explicit(&lwp->alive, memory_order_acquire)))
-        return 1;
-    if (lwp->flags & CLONE_THREAD)
-        return 0;
-    siginfo_t info = {0};
-    if (lwp->wait_status != -1)
-        return 0;
-    return waitid(P_PID, (id_t)lwp->tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == 0;
-}
-
-void lwp_count_as_ended(struct lwp *lwp)
-{
-    int alive = atomic_load(&lwp->alive);
-
-    /* The kernel clears the word whatever is in it, so a thread that really ends meanwhile is seen by its reaper: an end is not
-     * overwritten. */
-    if (has_ended(alive) || !atomic_compare_exchange_strong(&lwp->alive, &alive, COUNTS_AS_ENDED))
-        return;
-    park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
-    atomic_store(&lwp->ending, 1);
-    park_wake_greens(&lwp->ending, INT_MAX);
-}
-
-/* Collects the exit status of a process that is at its end, once, whoever comes first. */
-static int reap_process(struct lwp *lwp)
-{
-    int status, error = 0;
-
-    park_lock(&lwp->reaping);
-    if (lwp->wait_status == -1) {
-        if (waitpid(lwp->tid, &status, __WALL) == lwp->tid)
-            lwp->wait_status = status;
-        else if (errno == ECHILD)
-            lwp->wait_status = -2; /* somebody else has waited for it: the status is lost */
-        else
-            error = errno;
-        if (!error && lwp->context && !atomic_load(&lwp->ending)) {
-            registry_leave_glibc(lwp->context);
-            registry_count_ended();
-            registry_push_ended(lwp, lwp);
-        }
-    }
-    park_unlock(&lwp->reaping);
-    return error;
-}
-
-/* Of a thread with an LWP, by one that is on a scheduler: the kernel, which clears the word, knows nothing of those, so the
- * thread wakes them itself, shortly before. */
-static int await_ending(struct lwp *lwp, int64_t deadline)
-{
-    int error = 0;
-
-    while (!atomic_load(&lwp->ending) && !error)
-        error = park_wait(&lwp->ending, 0, deadline, PARK_PRIVATE);
-    return error;
-}
-
-/* Sleeps until the kernel has cleared the word: (5). */
-static int await_end(struct lwp *lwp, int64_t deadline)
-{
-    int word, error = 0; /* word: 1, or the tid if CLONE_CHILD_SETTID was asked for */
-    int unlike = park_green && !lwp->green.scheduler;
-
-    if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
-        return error;
-    atomic_fetch_add(&lwp->joiners, 1);
-    while (!has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
-        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* so the kernel wakes it */
-    /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
-    if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
-        park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
-    return has_ended(word) ? 0 : error;
-}
-
-/* Sleeps until the process is at its end: it may have left our memory by exec long before. */
-static int await_process(struct lwp *lwp, int64_t deadline)
-{
-    int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
-
-    /* ESRCH: somebody has reaped it; reap_process() finds that out.  It also waits, without regard to the deadline, for one that
-     * has left our memory when there is no descriptor to be had: that is at its end, but for exec. */
-    if (fd < 0)
-        return errno == ESRCH || (lwp->flags & CLONE_VM) ? 0 : errno;
-    unsigned found;
-    int error = park_poll(fd, POLLIN, deadline, &found); /* a pidfd is readable when the process has ended: pidfd_open(2) */
-    close(fd);
-    return error;
-}
-
-int lwp_join(struct lwp *lwp, int64_t deadline)
-{
-    int error;
-
-    if (lwp->flags & CLONE_VM) {
-        STEP(STEP_JOIN, &lwp->alive, atomic_load(&lwp->alive));
-        if ((error = await_end(lwp, deadline)) != 0)
-            return error;
-        STEP(STEP_CLEARED, &lwp->alive, 0);
-    }
-    if (lwp->flags & CLONE_THREAD) {
-        lwp_reap();
-        return 0;
-    }
-    if (lwp->wait_status == -1 && (error = await_process(lwp, deadline)) != 0)
-        return error;
-    error = reap_process(lwp);
-    lwp_reap();
-    return error;
-}
-
-/* ---- asking ------------------------------------------------------------------------------------------------------ */
-
-void lwp_read_statistics(struct lwp_statistics *out)
-{
-    *out = (struct lwp_statistics){0};
-    registry_read(out);
-    measure_read(out);
 }

@@ -1,0 +1,187 @@
+#include "context/mapping.h"
+
+#include "arch/arch.h"
+#include "base/pages.h"
+#include "base/steps.h"
+#include "glibc/glibc.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13: a guard without a mapping of its own */
+#endif
+
+enum {
+    PAGE = 4096,            /* the granularity of sizes; page_size() may be more */
+    GUARD = 16 * 1024,      /* a frame that skips more than this is compiled with stack probes */
+    KEPT_STACK = 64 * 1024, /* of a stack in the cache whose pages are kept */
+    ROOM_ON_PAGE = 1024,    /* of the room on struct pthread's page */
+};
+
+size_t context_room;
+static atomic_size_t bytes;
+static atomic_long made;
+
+size_t mapping_bytes(void)
+{
+    return atomic_load(&bytes);
+}
+
+long mapping_count(void)
+{
+    return atomic_load(&made);
+}
+
+/* ---- making one -------------------------------------------------------------------------------------------------- */
+
+/* qemu-user says yes to any advice and does nothing.  A sleep of as long as the zeros there say, if they can be read. */
+static int kernel_can_read(const char *place)
+{
+    int error = errno, result = syscall(SYS_nanosleep, place, NULL) == 0;
+
+    errno = error;
+    return result;
+}
+
+static int guard(char *base, size_t size)
+{
+    /* Written once with the same value by whoever finds out: no order needed. */
+    static int no_guard_regions, guard_regions;
+
+    STEP(STEP_GUARD, base, size);
+    if (!no_guard_regions) {
+        if (madvise(base, size, MADV_GUARD_INSTALL) == 0) {
+            if (guard_regions || (guard_regions = !kernel_can_read(base)))
+                return 0;
+            no_guard_regions = 1;
+        } else
+            no_guard_regions = errno == EINVAL; /* another reason may be gone the next time */
+    }
+    return mprotect(base, size, PROT_NONE);
+}
+
+struct context *mapping_new(size_t stack_size)
+{
+    size_t align = glibc.static_align > 64 ? glibc.static_align : 64;
+    /* The block, the record above it, the room, and what aligning each may cost. */
+    size_t room = context_room ? round_up(context_room - ROOM_ON_PAGE, page_size()) + ROOM_ON_PAGE : 0;
+    size_t top = glibc.static_size + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size) + sizeof(struct context) + 3 * align + room;
+    size_t guard_size = round_up(GUARD, page_size()), size = guard_size + round_up(stack_size + top, page_size());
+    /* NORESERVE: a stack is address space until it is touched.  STACK: the kernel keeps huge pages off. */
+    char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+
+    if (base == MAP_FAILED)
+        return NULL;
+    STEP(STEP_MAP, base, size);
+    if (guard(base, guard_size) != 0) {
+        int error = errno;
+        munmap(base, size);
+        errno = error;
+        return NULL;
+    }
+    struct context *c = (struct context *)round_down(base + size - room - sizeof *c, align);
+    c->base = base;
+    c->size = size;
+    c->guard_size = guard_size;
+    c->stack_low = base + guard_size;
+#if ARCH_TLS_BELOW_TP
+    /* static_size counts the modules' blocks and struct pthread (elf/dl-tls.c, _dl_determine_tlsoffset). */
+    c->tp = c->pthread = round_down((char *)c - glibc.pthread_size, align);
+    c->block_low = round_down(c->tp - (glibc.static_size - glibc.pthread_size), 64);
+    c->block_high = c->pthread + glibc.pthread_size;
+#else
+    /* static_size counts from tp: the two words of the TCB, then the modules' blocks. */
+    c->tp = round_down((char *)c - glibc.static_size, align);
+    c->pthread = c->tp - glibc.pthread_size;
+    c->block_low = c->pthread;
+    c->block_high = c->tp + glibc.static_size;
+#endif
+    c->stack_high = round_down(c->block_low, 64);
+    char *touched = round_down(c->stack_high - 1, page_size()); /* from there every thread comes to all of it */
+    pages_make(touched, (size_t)((char *)(c + 1) - touched));
+    atomic_fetch_add(&made, 1);
+    atomic_fetch_add(&bytes, size);
+    return c;
+}
+
+size_t context_signal_stack_size(void)
+{
+    /* What the kernel stores there depends on the processor; as faulthandler sizes its own (Modules/faulthandler.c). */
+    return round_up(getauxval(AT_MINSIGSTKSZ) + 16 * 1024, page_size());
+}
+
+void *context_signal_stack(struct context *c)
+{
+    size_t size = context_signal_stack_size();
+
+    if (c->signal_stack)
+        return c->signal_stack;
+    char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    if (stack == MAP_FAILED)
+        return NULL;
+    atomic_fetch_add(&bytes, size);
+    c->signal_stack = stack;
+    return stack;
+}
+
+/* ---- its pages --------------------------------------------------------------------------------------------------- */
+
+/* The page by which went_deep() judges. */
+static char *depth_mark(const struct context *c)
+{
+    return round_down(c->stack_high - KEPT_STACK, PAGE);
+}
+
+static int blank(const char *page)
+{
+    const unsigned long *words = (const unsigned long *)page;
+
+    for (size_t i = 0; i < PAGE / sizeof *words; i++)
+        if (words[i])
+            return 0;
+    return 1;
+}
+
+/* Whether the thread went deeper than what a cached stack may keep.  Looking costs no system call and no memory: a page that
+ * was never written reads as the kernel's shared page of zeros. */
+static int went_deep(const struct context *c)
+{
+    return depth_mark(c) >= c->stack_low && !blank(depth_mark(c));
+}
+
+size_t context_stack_used(const struct context *c)
+{
+    /* The page that the stack shares with the TLS block counts too: a thread may need no more. */
+    size_t page = page_size(), pages = (round_up((size_t)c->stack_high, page) - (size_t)c->stack_low) / page;
+    unsigned char resident[256];
+
+    for (size_t done = 0; done < pages; done += sizeof resident) {
+        size_t n = pages - done < sizeof resident ? pages - done : sizeof resident;
+        if (mincore(c->stack_low + done * page, n * page, resident) != 0)
+            return 0;
+        for (size_t i = 0; i < n; i++) {
+            char *at = c->stack_low + (done + i) * page;
+            if ((resident[i] & 1) && !(at == depth_mark(c) && blank(at))) /* went_deep()'s look leaves a page of zeros */
+                return (size_t)(c->stack_high - at);
+        }
+    }
+    return 0;
+}
+
+void mapping_trim(struct context *c, int keep)
+{
+    size_t page = page_size();
+    char *low = round_down(c->stack_high, page); /* of what is kept */
+
+    if (!keep) {
+        if (c->room)
+            madvise(round_down(c->room, page) + page, round_up(context_room - ROOM_ON_PAGE, page), MADV_DONTNEED);
+    } else
+        low = went_deep(c) ? depth_mark(c) : c->stack_low;
+    if (low > c->stack_low)
+        madvise(c->stack_low, (size_t)(low - c->stack_low), MADV_DONTNEED);
+}
