@@ -43,7 +43,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if not early_config.known_args_namespace.lwp:
         return
     try:
-        patch = lwp_runtime.load("patch")
+        patch = lwp_runtime.load("patch.installation")
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     lwp_runtime.give_way()

@@ -8,8 +8,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-# As `site` wants it: one line that begins with "import".  runtime/children.py says what it is for.
-HOOK = 'import os; os.environ.get("LWP_CHILDREN") and __import__("lwp_runtime").load("children").begin()\n'
+# As `site` wants it: one line that begins with "import".  runtime/patch/children.py says what it is for.
+HOOK = 'import os; os.environ.get("LWP_CHILDREN") and __import__("lwp_runtime").load("patch.children").begin()\n'
 
 
 class BuildWithHook(build_py):  # type: ignore[misc]  # setuptools has no types

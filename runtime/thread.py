@@ -36,7 +36,7 @@ stock_start = threading.Thread.start
 _stock_join = threading.Thread.join
 _stock_is_alive = threading.Thread.is_alive
 
-#: patch.py's, for threading's private name for "make a thread".
+#: patch/installation.py's, for threading's private name for "make a thread".
 our_starters: set[Any] = set()
 
 

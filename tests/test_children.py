@@ -123,7 +123,7 @@ def test_nothing_is_loaded_unasked(children: Path, installed: Environment) -> No
     loaded = "import sys; print([name for name in sys.modules if 'runtime' in name])"
     assert installed.run("-c", loaded, cwd=children).stdout == "[]\n"
     assert installed.run("-c", loaded, cwd=children, LWP_CHILDREN="").stdout == "[]\n"
-    assert "'_lwp_runtime.patch'" in installed.run("-c", loaded, cwd=children, LWP_CHILDREN="1").stdout
+    assert "'_lwp_runtime.patch.installation'" in installed.run("-c", loaded, cwd=children, LWP_CHILDREN="1").stdout
 
 
 def test_nothing_is_left_where_modules_are_found(children: Path, installed: Environment) -> None:

@@ -651,7 +651,7 @@ def test_what_is_registered_while_a_poll_waits_counts_from_the_next_on(child: Ch
         runtime.install(green=True, time_slice=None)
         import select
 
-        from runtime import blocking
+        from runtime.patch.blocking.closing import waits
 
         read, write = os.pipe()
         other, _end = os.pipe()
@@ -659,7 +659,7 @@ def test_what_is_registered_while_a_poll_waits_counts_from_the_next_on(child: Ch
         poll.register(read, select.POLLIN)
         thread = threading.Thread(target=lambda: found.append(poll.poll(30_000)))
         thread.start()
-        while not blocking._waits.get(read):
+        while not waits.get(read):
             time.sleep(0)
         poll.unregister(read)
         poll.register(other, select.POLLIN)

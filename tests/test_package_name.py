@@ -133,7 +133,8 @@ assert runtime.sync.__spec__.parent == runtime.sync.__package__ == "runtime"
 assert threading.Event is runtime.sync.Event
 assert not [name for name in sys.modules if name.startswith("_lwp_runtime")]
 assert not [finder for finder in sys.meta_path if type(finder).__module__ == "lwp_runtime"]
-assert len([m for m in sys.modules.values() if (getattr(m, "__file__", None) or "").endswith("/runtime/patch.py")]) == 1
+files = [getattr(module, "__file__", None) or "" for module in sys.modules.values()]
+assert len([file for file in files if file.endswith("/runtime/patch/installation.py")]) == 1
 print(sys.modules["runtime.patch"].is_installed())
 """
 

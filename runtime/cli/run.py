@@ -24,7 +24,7 @@ import click
 
 import lwp_runtime
 
-from ..children import has_hook, pass_on
+from ..patch.children import has_hook, pass_on
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -85,14 +85,15 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
     import atexit
     import threading
 
-    from .. import patch, scheduler
+    from .. import patch
+    from ..statistics import measure
 
     if stack_size is not None:
         threading.stack_size(stack_size)
     if report:
         global _begun
         _begun = time.monotonic()
-        scheduler.measure(True)
+        measure(True)
         pid = os.getpid()
         # Registered first, so called after the program's own.  A child that it forked is no business of ours.
         atexit.register(lambda: _print_report() if os.getpid() == pid else None)
@@ -101,7 +102,7 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
     given = {} if time_slice is None else {"time_slice": time_slice or None}
     patch.install(green=lwps > 0, lwps=lwps or 1, **given)
     if lwps:
-        from ..streams import reopen_stdin
+        from ..patch.streams import reopen_stdin
 
         reopen_stdin()
 
@@ -324,8 +325,8 @@ def _make_timeline(records: Path, file: Path) -> None:
     """Does it in another process: what the program has made of this one doesn't matter there."""
     import subprocess
 
-    from .. import children
     from ..observe import recording
+    from ..patch import children
 
     recording.stop()
     environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...children import python_path
+from ...patch.children import python_path
 from ._journal import Journal
 from ._limits import limit_hit
 from ._run import FAILED, LEFT_OUT, Mix

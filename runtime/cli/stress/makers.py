@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ... import Thread, patch, sync
+from ... import Thread, sync
+from ...patch import installation
 from ...scheduler import spawn
 from ._run import Run, Worker, check, mix
 
@@ -69,7 +70,7 @@ def makers(run: Run) -> None:
         lambda target: _by_thread(Thread, target),
         lambda target: _by_thread(threading.Thread, target),
         lambda target: _by_underscore(_thread.start_new_thread, target),
-        lambda target: _by_underscore(patch._start_new_thread, target),
+        lambda target: _by_underscore(installation._start_new_thread, target),
         _by_pthread,
     ]
 

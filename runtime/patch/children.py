@@ -29,8 +29,8 @@ def has_hook() -> bool:
 
 def python_path() -> str:
     """The PYTHONPATH with which a Python process that we start finds this package, and what the program has there."""
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.pathsep.join(filter(None, [os.path.dirname(package), os.environ.get("PYTHONPATH")]))
 
 
 def pass_on(stack_size: int | None, lwps: int = 0, time_slice: float | None = None) -> None:
@@ -63,7 +63,7 @@ _after_paths = _AfterPaths()
 
 def begin() -> None:
     """Puts the runtime under this process, which is just starting, as soon as everything can be imported."""
-    from .interpreters import in_main
+    from ..interpreters import in_main
 
     # In a virtual environment `site` executes each hook twice; and in each subinterpreter, which are not for us.
     if _after_paths not in sys.meta_path and in_main():
@@ -74,7 +74,7 @@ def _install() -> None:
     try:
         import lwp_runtime
 
-        from . import patch, streams
+        from . import installation, streams
 
         if size := os.environ.get(STACK_SIZE):
             import threading
@@ -84,10 +84,10 @@ def _install() -> None:
         lwps, time_slice = (os.environ.get(name) for name in (GREEN, TIME_SLICE))
         if lwps:
             given = {"time_slice": float(time_slice) or None} if time_slice else {}
-            patch.install(green=True, lwps=int(lwps), **given)
+            installation.install(green=True, lwps=int(lwps), **given)
             streams.reopen_stdin()
         else:
-            patch.install()
+            installation.install()
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:
             reason = " ".join(str(error).split())

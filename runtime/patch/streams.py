@@ -1,4 +1,4 @@
-"""Open files on pipes, terminals and sockets, for threads on a scheduler: who waits for them leaves the LWP to others.
+"""Open files on pipes, terminals and sockets, for threads on a scheduler: a thread that waits for one leaves the LWP.
 
 What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where the descriptor may have to be
 waited for, `install(green=True)` has open() put other raw files below, which wait first: so it is with what subprocess,
@@ -15,8 +15,8 @@ import stat
 import sys
 from typing import Any
 
-from . import native
-from .sync import RLock
+from .. import native
+from ..sync import RLock
 
 __all__ = ["STAND_INS", "Raw", "reopen_stdin", "would_block"]
 
@@ -25,13 +25,13 @@ STAND_INS: list[tuple[Any, Any]] = []
 
 
 def would_block(fd: int) -> bool:
-    """Whether it can be waited for, and is not to be told by an exception that it isn't ready."""
+    """Whether a call on it may have to wait: it is in blocking mode, and no file on a disk."""
     return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
 
 
 class Raw(io.FileIO):
     def _wait(self, events: int) -> None:
-        """Until nothing of that would block; another thread may have been quicker when it had its turn."""
+        """Sleeps until a call won't block.  Looks again then: another thread may have been quicker."""
         if native.may_block():
             while not native.fd_ready(self.fileno(), events) and would_block(self.fileno()):
                 native.wait_fd(self.fileno(), events)
@@ -59,7 +59,7 @@ class Raw(io.FileIO):
             return super().write(data)
         written = 0
         with memoryview(data) as view, view.cast("B") as rest:
-            while written < len(rest):  # a pipe that is ready takes so much without blocking (pipe(7))
+            while written < len(rest):  # PIPE_BUF bytes fit in a pipe that is ready (pipe(7))
                 self._wait(select.POLLOUT)
                 written += super().write(rest[written : written + select.PIPE_BUF])
         return written
@@ -126,7 +126,7 @@ _MODES = ("r", "rt", "tr", "w", "wt", "tw", "rb", "br", "wb", "bw")
 
 
 def _is_for_us(fd: Any, mode: Any, buffering: Any, texts: tuple[Any, ...]) -> bool:
-    """Whether it may have to be waited for; what is wrong, open() says."""
+    """Whether it may have to wait; for wrong arguments the stock open() is called, which raises."""
     if not isinstance(fd, int) or mode not in _MODES or not isinstance(buffering, int):
         return False
     if any(text is not None for text in texts) if "b" in mode else buffering == 0:
@@ -166,7 +166,11 @@ def reopen_stdin() -> None:
     try:
         if type(old.buffer.raw) is not io.FileIO or not would_block(old.fileno()):
             return
-    except (AttributeError, OSError, ValueError):  # there is none, it is closed, or somebody's own
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+    ):  # there is none, it is closed, or it is another object
         return
     new = _stream(old.fileno(), "r", -1, old.encoding, old.errors, "\n", False)
     new.buffer.raw.name = "<stdin>"

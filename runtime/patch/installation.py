@@ -1,8 +1,4 @@
-"""The runtime behind `threading` and `_thread`, for a whole process.
-
-Threads: the methods of threading.Thread itself are replaced, so that classes derived from it long ago start here too.
-Primitives: the names are, in threading, in _thread, and wherever a loaded module has kept one of them.
-"""
+"""install() and uninstall(): what stands in for each thing of threading's and _thread's, and where it is put."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ from contextvars import Context
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
-from . import lwp, native, sync, thread
-from .green import TIME_SLICE, Scheduler
+from .. import lwp, native, sync, thread
+from ..green import TIME_SLICE, Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
@@ -93,6 +89,7 @@ def _start(self: Any) -> None:
 
 _init.__name__ = _init_with_context.__name__ = "__init__"
 _start.__name__ = "start"
+_start.__module__ = __package__  # what tells from outside that install() is in force, see docs/using.md
 _METHODS: dict[str, Any] = {
     "__init__": _init if sys.version_info < (3, 14) else _init_with_context,
     "start": _start,
@@ -102,7 +99,7 @@ _METHODS: dict[str, Any] = {
 
 #: For each thing of threading's or _thread's: what stands in for it.
 _STAND_INS: list[tuple[Any, Any]] = [
-    # Not those of a debugger: it wants to make the threads itself, and still calls the builtin ones.
+    # Not a debugger's own: it makes the threads itself, and still calls the builtin ones.
     *(
         (starter, _start_new_thread)
         for starter in (_thread.start_new_thread, _thread.start_new)
@@ -136,19 +133,20 @@ def _replace(owner: Any, name: str, value: Any) -> None:
 
 def _replace_in_module(module: ModuleType, name: str, value: Any) -> None:
     before = vars(module)[name]
-    # What somebody else has put there since is his: gevent's locks belong to gevent's threads, which stay.
+    # Not if another package has replaced it since: gevent's locks belong to gevent's threads, which stay.
     _undo.append(lambda: setattr(module, name, before) if vars(module).get(name) is value else None)
     setattr(module, name, value)
 
 
 def _modules() -> Iterator[ModuleType]:
     """All loaded modules but our own, which need to know the stock things."""
+    package = __name__.partition(".")[0]  # asked for now: lwp_runtime.py may have renamed it
     for name, module in list(sys.modules.items()):
-        if type(module) is ModuleType and name != __package__ and not name.startswith(f"{__package__}."):
+        if type(module) is ModuleType and name.partition(".")[0] != package:
             yield module
 
 
-# ---- when somebody else replaces threading's locks: gevent.monkey, eventlet.monkey_patch -----------------------------
+# ---- when another package replaces threading's locks: gevent.monkey, eventlet.monkey_patch ---------------------------
 
 #: What threading makes of its locks, and which of its classes ours stand in for.
 _MADE_OF_LOCKS = {ours: stock for stock, ours in _STAND_INS if ours in _CLASSES}
@@ -163,7 +161,7 @@ def _who_replaced_locks() -> str | None:
 
 
 def _give_back() -> None:
-    """Everybody has threading's own classes again, in Python: made of the locks that threading has now."""
+    """Puts threading's own classes back in all modules: they are made of the locks that threading has now."""
     back = {id(ours): stock for stock, ours in _STAND_INS if ours in _CLASSES or ours is thread.current_thread}
     for module in _modules():
         for name, value in list(vars(module).items()):
@@ -172,7 +170,7 @@ def _give_back() -> None:
 
 
 def _make_instead(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-    """The primitive that is wanted of one of our classes, or None: that it is to be ours."""
+    """threading's primitive in place of one of this class, if its locks are replaced; None: the class makes it."""
     if not _undo or not (who := _who_replaced_locks()):
         return None
     if threading.Condition is sync.Condition:
@@ -199,7 +197,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
     The LWPs are their own, and the calling thread stays what it is.
     time_slice: None: with one LWP it is that of the calling thread, which ought to be the main one.  They run while it
-    sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.blocking`):
+    sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.patch.blocking`):
     time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.  A
     thread that computes, or blocks in another call, keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds.
@@ -220,7 +218,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     if on:
         on._lend()
     for name, value in thread.derived.items():
-        # To stay: threads made meanwhile need them, and those that threading makes have them all themselves.
+        # Not undone: threads made meanwhile need them; those that threading makes have them all themselves.
         setattr(threading.Thread, name, value)
     for name, method in _METHODS.items():
         _replace(threading.Thread, name, method)

@@ -1,0 +1,27 @@
+"""The runtime behind `threading` and `_thread`, for a whole process.
+
+Threads: the methods of threading.Thread itself are replaced, so that classes derived from it long ago start here too.
+Primitives: the names are, in threading, in _thread, and wherever a loaded module has kept one of them.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .installation import install, installed, is_installed, uninstall
+
+__all__ = ["install", "installed", "is_installed", "uninstall"]
+
+if not TYPE_CHECKING:
+    # Loaded when first asked for: children.py runs before a process can import what installation.py needs.
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(".installation", __name__), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

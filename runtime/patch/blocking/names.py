@@ -1,0 +1,39 @@
+"""Names of hosts: the C library looks them up in calls that show no descriptor, so each call gets an LWP for itself."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from .stand_in import stands_in_for
+from .waiting import on_lwp
+
+__all__ = ["getaddrinfo", "is_numeric"]
+
+
+def is_numeric(family: int, address: Any) -> bool:
+    try:
+        socket.inet_pton(family, address[0])
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _resolver(stock: Any) -> Any:
+    @stands_in_for(stock)
+    def resolve(*args: Any, **kwargs: Any) -> Any:
+        return on_lwp(stock, *args, **kwargs)
+
+    return resolve
+
+
+@stands_in_for(socket.getaddrinfo)
+def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+    if host is None or any(is_numeric(family, (host,)) for family in (socket.AF_INET, socket.AF_INET6)):
+        return _stock_getaddrinfo(host, port, *args, **kwargs)  # answered without a name server
+    return on_lwp(_stock_getaddrinfo, host, port, *args, **kwargs)
+
+
+_stock_getaddrinfo = socket.getaddrinfo
+for _stock in (socket.getnameinfo, socket.gethostbyname, socket.gethostbyname_ex, socket.gethostbyaddr):
+    _resolver(_stock)

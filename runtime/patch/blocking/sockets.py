@@ -1,0 +1,159 @@
+"""The methods of socket.socket that wait: connecting, accepting, receiving and sending."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from ... import native
+from .names import getaddrinfo, is_numeric
+from .stand_in import may_block, replaces
+from .waiting import IN, OUT, Patience, wait_until_ready
+
+_stock_send, _stock_connect_ex = socket.socket.send, socket.socket.connect_ex
+
+#: Where the flags stand among the arguments.
+_FLAGS = {"accept": 0, "recv": 1, "recvfrom": 1, "recv_into": 2, "recvfrom_into": 2, "recvmsg": 2, "recvmsg_into": 2}
+
+
+def _only_tries(timeout: float | None, flags: Any) -> bool:
+    """Whether the call doesn't wait, or is refused for its flags."""
+    return timeout == 0 or not isinstance(flags, int) or bool(flags & socket.MSG_DONTWAIT)
+
+
+@replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
+def _receive(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> Any:
+    flags = kwargs.get("flags", args[_FLAGS[stock.__name__]] if len(args) > _FLAGS[stock.__name__] else 0)
+    if not _only_tries(timeout := self.gettimeout(), flags):  # the stock call raises if it is closed
+        wait_until_ready(self.fileno(), IN, Patience(timeout))
+    return stock(self, *args, **kwargs)
+
+
+def _send(call: Callable[[int], Any], sock: socket.socket, patience: Patience) -> Any:
+    """call(MSG_DONTWAIT), as soon as some bytes fit; without that flag it would block until all do."""
+    while True:
+        wait_until_ready(sock.fileno(), OUT, patience)
+        with suppress(BlockingIOError):
+            return call(socket.MSG_DONTWAIT)
+
+
+def _send_flagged(sock: socket.socket, data: Any, flags: int, flag: int) -> int:
+    return _stock_send(sock, data, flags | flag)
+
+
+@replaces(socket.socket, "send")
+def _socket_send(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> int:
+    if _only_tries(timeout := self.gettimeout(), flags):
+        return int(stock(self, data, flags))
+    return int(_send(partial(_send_flagged, self, data, flags), self, Patience(timeout)))
+
+
+@replaces(socket.socket, "sendall")
+def _socket_sendall(stock: Any, self: socket.socket, data: Any, flags: int = 0, /) -> None:
+    timeout = self.gettimeout()
+    if _only_tries(timeout, flags) or self.fileno() < 0 or (rest := _bytes_of(data)) is None or not len(rest):
+        return stock(self, data, flags)  # type: ignore[no-any-return]
+    patience, sent = Patience(timeout), 0
+    with rest:
+        while sent < len(rest) and may_block():
+            sent += _send(partial(_send_flagged, self, rest[sent:], flags), self, patience)
+
+
+def _bytes_of(data: Any) -> memoryview | None:
+    """None if it is no bytes-like object, or not contiguous: the stock call raises for it."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        return None
+    if not view.c_contiguous:
+        return None
+    try:
+        return view.cast("B")
+    except TypeError:  # of an odd format, as ctypes' arrays have it, or empty
+        return memoryview(view.tobytes())
+
+
+@replaces(socket.socket, "sendto")
+def _socket_sendto(stock: Any, self: socket.socket, data: Any, *flags_and_address: Any) -> int:
+    flags, address = (0, 0, *flags_and_address)[-2:]
+    if not 1 <= len(flags_and_address) <= 2 or _only_tries(timeout := self.gettimeout(), flags):
+        return int(stock(self, data, *flags_and_address))
+    return int(_send(lambda flag: stock(self, data, flags | flag, address), self, Patience(timeout)))
+
+
+@replaces(socket.socket, "sendmsg")
+def _socket_sendmsg(
+    stock: Any, self: socket.socket, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None, /
+) -> int:
+    if _only_tries(timeout := self.gettimeout(), flags):
+        return int(stock(self, buffers, ancillary, flags, address))
+    return int(_send(lambda flag: stock(self, buffers, ancillary, flags | flag, address), self, Patience(timeout)))
+
+
+@replaces(socket.socket, "sendfile")
+def _socket_sendfile(stock: Any, self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
+    return int(self._sendfile_use_send(file, offset, count))  # type: ignore[attr-defined]
+
+
+def _connect(self: socket.socket, address: Any) -> int:
+    """0 or errno."""
+    timeout = self.gettimeout()
+    if timeout == 0 or self.fileno() < 0:
+        return _stock_connect_ex(self, address)
+    patience = Patience(timeout)
+    if self.family in (socket.AF_INET, socket.AF_INET6) and _is_name(self.family, address):
+        host, port, *_ = address
+        address = getaddrinfo(host, port, self.family, self.type, self.proto)[0][4]
+    while (error := _connect_now(self, address, timeout)) == errno.EAGAIN:
+        native.sleep(0.001)  # the backlog of a Unix socket is full, and there is nothing to wait for
+        if patience.left() == 0:
+            raise TimeoutError("timed out")
+    if error != errno.EINPROGRESS:
+        return error
+    wait_until_ready(self.fileno(), OUT, patience)
+    # A second connect() returns the result of the first; SO_ERROR would leave the socket unfit for another try.
+    error = _connect_now(self, address, timeout)
+    return 0 if error == errno.EISCONN else error
+
+
+def _connect_now(self: socket.socket, address: Any, timeout: float | None) -> int:
+    self.settimeout(0)
+    try:
+        return _stock_connect_ex(self, address)
+    finally:
+        self.settimeout(timeout)
+
+
+def _is_name(family: int, address: Any) -> bool:
+    """Whether its host must be looked up; connect() raises for what is no address at all."""
+    right = isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str) and address[0]
+    return bool(right) and not is_numeric(family, address)
+
+
+@replaces(socket.socket, "connect")
+def _socket_connect(stock: Any, self: socket.socket, address: Any, /) -> None:
+    if self.gettimeout() == 0:
+        return stock(self, address)  # type: ignore[no-any-return]
+    try:
+        error = _connect(self, address)
+    except (OverflowError, TypeError):  # no address: the stock connect() raises in its own name
+        return stock(self, address)  # type: ignore[no-any-return]
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
+@replaces(socket.socket, "connect_ex")
+def _socket_connect_ex(stock: Any, self: socket.socket, address: Any, /) -> int:
+    try:
+        return _connect(self, address)
+    except TimeoutError:
+        return errno.EAGAIN
+    except OSError as error:
+        if error.errno != errno.EBADF:  # else it was closed meanwhile
+            raise
+        return errno.EBADF

@@ -1,0 +1,72 @@
+"""How a call of the standard library gets another one in its place: two lists, and decorators that add to them.
+
+In a thread on a scheduler the stand-in runs, in a thread that has its LWP to itself the stock call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from ... import native
+
+__all__ = ["METHODS", "STAND_INS", "may_block", "replaces", "stands_in_for"]
+
+#: (stock, what stands in for it)
+STAND_INS: list[tuple[Any, Any]] = []
+#: (class, name of the method, what stands in for it)
+METHODS: list[tuple[type[Any], str, Any]] = []
+
+may_block = native.may_block
+
+
+def stands_in_for(stock: Any) -> Callable[[Any], Any]:
+    """Decorator for the function that a thread on a scheduler calls in place of the stock one."""
+
+    def decorate(function: Any) -> Any:
+        @wraps(stock)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if may_block():
+                try:
+                    return function(*args, **kwargs)
+                except TypeError as error:
+                    if not _is_refused(error):
+                        raise
+            return stock(*args, **kwargs)
+
+        STAND_INS.append((stock, call))
+        return call
+
+    return decorate
+
+
+def _is_refused(error: TypeError) -> bool:
+    """Whether the call itself failed, for its arguments: then the stock function raises, in its own name."""
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_next is None
+
+
+def replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
+    """Decorator for the function(stock, self, ...) that a thread on a scheduler calls in place of these methods."""
+
+    def decorate(function: Any) -> Any:
+        for name in names:
+            METHODS.append((cls, name, _method(getattr(cls, name), function)))
+        return function
+
+    return decorate
+
+
+def _method(stock: Any, function: Any) -> Any:
+    @wraps(stock)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if may_block():
+            try:
+                return function(stock, self, *args, **kwargs)
+            except TypeError as error:
+                if not _is_refused(error):
+                    raise
+        return stock(self, *args, **kwargs)
+
+    return method

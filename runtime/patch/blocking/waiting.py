@@ -1,0 +1,61 @@
+"""Three ways in which a stand-in waits: for a descriptor, by asking again, or on an LWP made for the call."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ... import native
+from ...spawn import spawn
+
+__all__ = ["IN", "OUT", "Patience", "ask_until_true", "on_lwp", "wait_until_ready"]
+
+IN, OUT = select.POLLIN, select.POLLOUT
+
+
+class Patience:
+    """What is left of a timeout in seconds; None has no end."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float | None:
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
+
+
+def wait_until_ready(fd: int, events: int, patience: Patience) -> None:
+    """Sleeps until a call on the descriptor won't block.  Looks again then: another thread may have been quicker.
+
+    TimeoutError as a socket's.  OSError EBADF: it was closed meanwhile; the number may be another file's by now.
+    """
+    while not native.fd_ready(fd, events):
+        if not native.wait_fd(fd, events, patience.left()):
+            raise TimeoutError("timed out")
+
+
+def ask_until_true(attempt: Callable[[], Any], patience: Patience) -> Any:
+    """Calls attempt() until its result is true or the time is up; the last result.  For what has no descriptor."""
+    pause = 0.0001
+    while not (found := attempt()) and patience.left() != 0:
+        native.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return found
+
+
+def on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The result of a call on an LWP made for it; the caller's LWP runs other threads meanwhile."""
+    result: list[Any] = []
+
+    def call() -> None:
+        try:
+            result.extend((function(*args, **kwargs), None))
+        except BaseException as error:
+            result.extend((None, error))
+
+    spawn(call).join()
+    value, error = result
+    if error is not None:
+        raise error
+    return value
