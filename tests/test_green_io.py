@@ -721,9 +721,10 @@ def test_who_waits_for_what_another_closes_goes_on(name: str, options: dict[str,
         def run() -> None:
             begun.release()
             try:
-                print(eval(waits, names))
+                found = str(eval(waits, names))
             except OSError as error:
-                print(error)
+                found = str(error)
+            print(f"{found}\n", end="")  # in one piece: with a time slice several threads write
 
         threads = [threading.Thread(target=run) for _ in range(1 if "accept" not in waits else 3)]
         for thread in threads:
