@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from enum import IntFlag
 
+from .native import lib
+
 __all__ = ["THREAD_FLAGS", "Clone", "checked_flags", "checked_thread_flags"]
 
 
@@ -47,22 +49,22 @@ class Clone(IntFlag):
 
 _MEANINGS = {
     Clone.VM: "one memory: what one writes the other sees; without it the child runs on a copy, as after fork",
-    Clone.FS: "one root, working directory and umask: chdir in one moves both",
-    Clone.FILES: "one table of file descriptors: close in one closes in both",
-    Clone.SIGHAND: "one table of signal handlers; the kernel demands VM with it",
-    Clone.PIDFD: "the kernel makes a file descriptor for the child (the place where it is written is taken here)",
-    Clone.PTRACE: "whoever traces the creator traces the child too",
+    Clone.FS: "one root, working directory and umask; without it chdir in one leaves the other where it is",
+    Clone.FILES: "one table of file descriptors; without it close in one leaves the other's open",
+    Clone.SIGHAND: "one table of signal handlers; without it a copy; needs VM, since handlers are addresses",
+    Clone.PIDFD: "the kernel makes a file descriptor for the child; refused here: it is written where the tid goes",
+    Clone.PTRACE: "a debugger that traces the creator traces the child too",
     Clone.VFORK: "the creator sleeps until the child has ended or called exec",
-    Clone.PARENT: "the child becomes the creator's sibling, its end is told to the creator's parent",
-    Clone.THREAD: "same process: one pid, signals to the process reach either; the kernel demands SIGHAND with it",
+    Clone.PARENT: "the child becomes the creator's sibling; refused here: only their parent could wait for it",
+    Clone.THREAD: "one process: one pid, its signals reach either; without it a child to wait for; needs SIGHAND",
     Clone.NEWNS: "its own mount namespace",
-    Clone.SYSVSEM: "one list of System V semaphore adjustments, undone when the last sharer ends",
-    Clone.SETTLS: "the thread pointer register is set: its own TLS block, so its own errno and its own identity",
-    Clone.PARENT_SETTID: "the kernel writes the tid into memory before the child runs",
-    Clone.CHILD_CLEARTID: "at the child's end the kernel clears a word and wakes who sleeps on it: that is join",
+    Clone.SYSVSEM: "one list of semaphore operations (System V) to undo when the last sharer ends; without it one each",
+    Clone.SETTLS: "the kernel sets the child's thread pointer; without it both have one errno and one identity",
+    Clone.PARENT_SETTID: "the kernel writes the tid into memory before the child runs; without it perhaps after",
+    Clone.CHILD_CLEARTID: "at its end the kernel writes 0 to a word and wakes a joiner; without it nobody is told",
     Clone.DETACHED: "nothing: ignored by the kernel since Linux 2.6",
     Clone.UNTRACED: "a tracer can't force PTRACE on the child",
-    Clone.CHILD_SETTID: "the kernel writes the tid into the child's memory",
+    Clone.CHILD_SETTID: "the kernel writes the tid into the child's memory: fork's child has a copy",
     Clone.NEWCGROUP: "its own cgroup namespace",
     Clone.NEWUTS: "its own host and domain name",
     Clone.NEWIPC: "its own System V IPC and POSIX message queues",
@@ -73,22 +75,9 @@ _MEANINGS = {
 }
 
 #: What an ordinary thread is made with: it shares all that can be shared but the I/O context.
-THREAD_FLAGS = (
-    Clone.VM
-    | Clone.FS
-    | Clone.FILES
-    | Clone.SYSVSEM
-    | Clone.SIGHAND
-    | Clone.THREAD
-    | Clone.SETTLS
-    | Clone.PARENT_SETTID
-    | Clone.CHILD_CLEARTID
-)
+THREAD_FLAGS = Clone(lib.lwp_thread_flags)
 
-# Added to each LWP that shares our memory: without a TCB of its own the C library would take it for its creator, and
-# join() sleeps on the word that the kernel clears.
-_OWN_FLAGS = Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
-
+_OWN_FLAGS = Clone(lib.lwp_own_flags)  # added to each LWP that shares our memory
 _ALL_FLAGS = int(Clone(sum(Clone)))
 
 

@@ -273,6 +273,20 @@ def test_createthread_steps_in_causal_order(life: Any) -> None:
     assert "reuse" not in first
 
 
+def test_createthread_numbers_each_step_once_and_groups_them(life: Any) -> None:
+    steps = sorted(life["steps"], key=lambda step: step["line"])
+    assert [step["line"] for step in steps] == list(range(1, len(steps) + 1))
+    groups = [step["group"] for step in steps]
+    assert list(dict.fromkeys(groups)) == ["memory", "clone", "first lines", "Python", "end", "join"]
+    assert [groups.index(group) for group in groups] == sorted(groups.index(group) for group in groups)
+
+
+def test_createthread_has_a_line_of_80_columns_for_each_step(life: Any) -> None:
+    for step in life["steps"]:
+        assert len(step["what"]) <= 34, step
+        assert len(step["why"]) <= 32, step
+
+
 def test_createthread_says_who_did_what(life: Any) -> None:
     by_thread = {step["name"] for step in life["steps"] if step["who"] == "thread"}
     assert by_thread | {"rseq"} == {  # not every glibc has rseq

@@ -14,8 +14,8 @@ import click
 import pytest
 from conftest import ROOT
 
+from runtime import THREAD_FLAGS
 from runtime.cli import _lwp
-from runtime.scheduler import Clone
 
 TREE = Path(__file__).parent.parent
 DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").glob("*.md"))]
@@ -151,17 +151,40 @@ def test_the_reference_gives_units() -> None:
 # ---- what the text says ----------------------------------------------------------------------------------------------
 
 
-def test_every_flag_of_clone_is_explained() -> None:
-    """Those of threads and those that the C code names, in a row of their own or in a sentence; the rest in a line."""
+def test_each_flag_of_a_thread_has_one_row() -> None:
+    rows = re.findall(r"^(?:\| `)?(CLONE_\w+)(?:` \||  )", STORY.read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(f"CLONE_{flag.name}" for flag in THREAD_FLAGS)
+
+
+def test_the_picture_and_the_text_refer_to_lines_of_the_timeline() -> None:
     story = STORY.read_text()
-    used = {name for path in (TREE / "runtime" / "native").rglob("*.[ch]") for name in named(path.read_text())}
-    own_words = re.sub(r"```.*?```", "", story, flags=re.DOTALL)
-    assert used <= named(own_words)
-    assert {f"CLONE_{flag.name}" for flag in Clone} <= named(story)
+    timeline, picture = re.findall(r"```text\n(.*?)```", story, re.DOTALL)[:2]
+    lines = [int(number) for number in re.findall(r"^ +(\d+) +\d+\.\d  ", timeline, re.MULTILINE)]
+    assert lines == list(range(1, len(lines) + 1))
+    drawn = [int(number) for number in re.findall(r"\b(\d+)  (?=\w)", picture)]
+    assert sorted(drawn) == lines
+    text = story.replace(timeline, "").replace(picture, "")
+    cited = re.findall(r"\blines? (\d+)(?:(?:,| and| to) (\d+))*", text)
+    assert cited
+    assert all(int(number) in lines for numbers in cited for number in numbers if number)
 
 
-def named(text: str) -> set[str]:
-    return set(re.findall(r"\bCLONE_[A-Z_]*[A-Z]\b", text))
+def body_of(function: str, text: str) -> str:
+    found = re.search(rf"^(?:def |\S.*\b){function}\(.*?\n(?:}}|\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert found, function
+    return found[0]
+
+
+def test_what_the_exercises_change_is_there() -> None:
+    """Each "--- FILE: function()" and, in that, the lines that are to be taken out or to be found."""
+    changes = "".join(re.findall(r"```diff\n(.*?)```", STORY.read_text(), re.DOTALL))
+    parts = re.findall(r"^--- ([^:\n]+)(?:: (\w+)\(\))?\n(.*?)(?=^---|\Z)", changes, re.MULTILINE | re.DOTALL)
+    assert parts
+    for path, function, change in parts:
+        text = (TREE / path).read_text()
+        lines = [line[1:] for line in change.splitlines() if not line.startswith("+")]
+        rest = iter((body_of(function, text) if function else text).splitlines())
+        assert all(line in rest for line in lines), (path, function)  # in this order
 
 
 def quoted_commands(text: str) -> list[list[str]]:

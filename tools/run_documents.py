@@ -15,6 +15,8 @@ A command stands in a document like this; the second block is written by this pr
     ...
     ```
 
+Between the two blocks the opening of a <details> may stand, which hides the output until the reader asks for it.
+
 What comes before the first " | " is run once for a document, so that several excerpts tell of one and the same thread.
 `lwp` and `python` are those of the Python that runs this.  The line after <!-- machine --> says where the commands ran.
 
@@ -42,7 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 MARK = re.compile(
     r"(?P<head><!-- (?:shown below|measured below with CPython (?P<python>[\d.]+)) -->\n"
-    r"```sh\n(?P<command>.*?)```\n)(?:\n```text\n(?P<output>.*?)```\n)?",
+    r"```sh\n(?P<command>.*?)```\n(?:\n<details><summary>[^\n]*</summary>\n)?)(?:\n```text\n(?P<output>.*?)```\n)?",
     re.DOTALL,
 )
 MACHINE = re.compile(r"(?<=<!-- machine -->\n).*\n")

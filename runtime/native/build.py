@@ -139,6 +139,7 @@ extern struct glibc glibc;
 int glibc_calibrate(char *why, size_t room);
 size_t glibc_default_stack(void);
 
+extern const unsigned long lwp_thread_flags, lwp_own_flags;
 int lwp_init(void);
 struct lwp_statistics {
     long started, alive, peak, measured, voluntary, involuntary;

@@ -33,53 +33,49 @@ GROUPS = {
 
 
 def describe(step: Step) -> tuple[str, str]:
-    """What was done, with its numbers, and why.  native/base/steps.h says what a and b are."""
+    """What was done, with its numbers, and why, in 34 and 32 columns.  native/base/steps.h says what a and b are."""
     a, b = step.a, step.b
     match step.name:
         case "map":
-            return f"mmap: {size(b)} at {a:#x}", "one mapping for guard, stack, TLS and TCB"
+            return f"mmap: {size(b)} at {a:#x}", "guard, stack, TLS and TCB in one"
         case "guard":
-            return f"guard: {size(b)} at {a:#x}", "a stack overflow ends here, by SIGSEGV"
+            return f"guard: {size(b)} at {a:#x}", "a stack overflow is SIGSEGV here"
         case "reuse":
-            return f"from the cache: block of {a:#x}", "an ended thread's memory: no mmap needed"
+            return f"block of {a:#x} from the cache", "an ended thread's: no mmap"
         case "tcb":
-            return f"TCB and struct pthread at {a:#x}", f"{b} bytes; the thread pointer will point there"
+            return f"TCB at {a:#x}", f"in struct pthread of {b} bytes"
         case "list":
-            return "linked on glibc's list _dl_stack_user", "setuid, dlopen, fork, gdb find threads there"
+            return "linked on glibc's _dl_stack_user", "for setuid, dlopen, fork and gdb"
         case "tls":
-            return f"TLS block at {a:#x}, modules: {b}", "errno and the like get their initial values"
+            return f"TLS block at {a:#x}", f"initial values of {b} modules"
         case "mask":
             if a:
-                return (
-                    "all signals blocked",
-                    "no handler may run on a thread half made; not needed for a block that served before",
-                )
-            return "creator's signals as before", "the clone is done"
+                return "all signals blocked", "no handler on a half-made thread"
+            return "signal mask as before", "the thread is made"
         case "clone":
-            return f"clone({a:#x}, {b:#x}, ...)", "flags (see below), top of its stack"
+            return f"clone({a:#x}, {b:#x})", "flags (below), top of its stack"
         case "cloned":
-            return f"clone has returned tid {a}", "the kernel has put it into struct pthread too"
+            return f"clone has returned tid {a}", "struct pthread has it already"
         case "born":
-            return f"its first line, sp {a:#x}", f"its own stack, thread pointer {b:#x}"
+            return f"first line, sp {a:#x}", f"thread pointer {b:#x}"
         case "glibc":
-            return f"resolver and ctype, __resp at {a:#x}", "getaddrinfo, isalpha have data per thread"
+            return "__ctype_init()", "isalpha finds the locale's table"
         case "robust":
-            return f"set_robust_list({a:#x})", "robust mutexes are released if it dies"
+            return f"set_robust_list({a:#x})", "its robust mutexes, if it dies"
         case "rseq":
             if b:
-                return f"rseq({a:#x})", "the kernel keeps the current cpu's number there"
-            return f"rseq area {a:#x} not registered", "this kernel or C library has it switched off"
+                return f"rseq({a:#x})", "the kernel keeps its CPU there"
+            return f"no rseq at {a:#x}", "kernel or C library do without"
         case "unmask":
-            return f"signal mask {a:#x}, as its creator's", "signals may arrive from here on"
+            return f"signal mask {a:#x}, its creator's", "signals may arrive from here on"
         case "python":
-            return f"PyThreadState at {a:#x}", "the interpreter's record; next, the GIL"
+            return f"PyThreadState at {a:#x}", "complete; now it wants the GIL"
         case "target":
-            return "the GIL is taken, the function is called", "here the thread runs Python"
+            return "the GIL is taken", "the function is called"
         case "returned":
-            what = "the function raised" if a else "the function has returned"
-            return what, "next, PyThreadState and GIL are given up"
+            return f"the function has {'raised' if a else 'returned'}", "PyThreadState goes, then the GIL"
         case "destructors":
-            return "destructors have run", "of C++ thread_local objects and pthread keys"
+            return "destructors have run", "of thread_local and pthread keys"
         case "unlist":
             return "off glibc's list", "setuid no longer waits for it"
         case "exit":
@@ -89,9 +85,9 @@ def describe(step: Step) -> tuple[str, str]:
                 return f"futex wait on {a:#x}", f"sleeps while the word there is {b}"
             return f"the word at {a:#x} is 0", "it has ended already"
         case "cleared":
-            return f"the word at {a:#x} is {b}", "the kernel has cleared it and woken us"
+            return f"the word at {a:#x} is {b}", "the kernel wrote it and woke us"
         case "recycled":
-            return f"block of {a:#x} to the cache", "nobody uses it any more: the next may"
+            return f"block of {a:#x} cached", "for the next of this size"
     raise AssertionError(step.name)
 
 
@@ -163,7 +159,7 @@ def run() -> dict[str, Any]:
     word = next(step.a for step in steps if step.name == "cleared")
     steps.sort(key=lambda step: step.ns)  # two at once write the record
     return {
-        "steps": [_step(step, steps[0].ns, lwp.tid) for step in steps],
+        "steps": numbered([_step(step, steps[0].ns, lwp.tid) for step in steps]),
         "flags": [{"name": f"CLONE_{flag.name}", "meaning": flag.meaning} for flag in lwp.flags],
         "tid": lwp.tid,
         "creator_tid": threading.get_native_id(),
@@ -196,6 +192,14 @@ def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
         "a": step.a,
         "b": step.b,
     }
+
+
+def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the line that each has in the output: by group, in a group by time."""
+    groups = list(GROUPS)
+    for line, step in enumerate(sorted(steps, key=lambda step: groups.index(step["group"])), 1):
+        step["line"] = line
+    return steps
 
 
 @click.command("createthread")
@@ -241,14 +245,13 @@ def command(json_to: Json | None) -> None:
 
 
 def life(steps: list[dict[str, Any]]) -> Table:
-    rows = table("µs", "what", "why", right=("µs",), fixed=("µs",))
-    for group in GROUPS:
-        mine = [step for step in steps if step["group"] == group]
-        if rows.row_count:
-            rows.add_row()
-        rows.add_row("", Text(f"{mine[0]['who']}: {group}", style="bold"), "")
-        for step in mine:
-            rows.add_row(f"{step['us']:.1f}", step["what"], step["why"])
+    rows = table("line", "µs", "what", "why", right=("line", "µs"), fixed=("line", "µs"))
+    group = None
+    for step in sorted(steps, key=lambda step: int(step["line"])):
+        if step["group"] != group:
+            group = step["group"]
+            rows.add_row("", "", Text(f"{step['who']}: {group}", style="bold"), "")
+        rows.add_row(str(step["line"]), f"{step['us']:.1f}", step["what"], step["why"])
     return rows
 
 

@@ -20,19 +20,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-const unsigned long lwp_own_flags
-    = CLONE_SETTLS             /* the thread pointer register: its own TLS block, errno, THREAD_SELF */
-      | CLONE_PARENT_SETTID    /* the kernel writes the tid before the child runs: glibc's locks in the child need it */
-      | CLONE_CHILD_CLEARTID;  /* at its end the kernel writes 0 to our word and wakes who waits there: join */
+/* What each flag does stands in runtime/clone.py, which takes both sets from here. */
+const unsigned long lwp_own_flags = CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
-const unsigned long lwp_thread_flags
-    = CLONE_VM                 /* one memory */
-      | CLONE_FS               /* one working directory, root and umask */
-      | CLONE_FILES            /* one table of file descriptors */
-      | CLONE_SIGHAND          /* one table of signal handlers; the kernel demands CLONE_VM with it */
-      | CLONE_THREAD           /* one process: same pid, signals to the process, no SIGCHLD; demands CLONE_SIGHAND */
-      | CLONE_SYSVSEM          /* one list of System V semaphore adjustments, undone when the last thread ends */
-      | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+const unsigned long lwp_thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS
+                                       | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
