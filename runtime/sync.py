@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic as _time
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from . import native
 from .native import BarrierBase, ConditionBase, EventBase, RLock, SemaphoreBase
@@ -46,7 +47,7 @@ class Event(EventBase):
 
     def __repr__(self) -> str:
         cls = type(self)
-        return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: {'set' if self.is_set() else 'unset'}>"
+        return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: {'set' if self._flag else 'unset'}>"
 
     def isSet(self) -> bool:
         """is_set(), deprecated as in threading."""
@@ -63,7 +64,10 @@ class Semaphore(SemaphoreBase):
     """
 
     def __init__(self, value: int = 1) -> None:
-        self._begin(value, False)
+        if type(self) is Semaphore:
+            self._begin(value, False)
+        else:
+            Semaphore._lwp_stock.__init__(self, value)
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -82,8 +86,11 @@ class BoundedSemaphore(_Bounded):
     """A semaphore that can't be released above its first value: ValueError; threading.BoundedSemaphore."""
 
     def __init__(self, value: int = 1) -> None:
-        self._begin(value, True)
-        self._initial_value = value
+        if type(self) is BoundedSemaphore:
+            self._begin(value, True)
+        else:
+            super().__init__(value)
+            self._initial_value = value
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -97,10 +104,13 @@ class Condition(ConditionBase):
     """
 
     def __init__(self, lock: Any = None) -> None:
-        self._begin(RLock() if lock is None else lock)
+        if type(self) is Condition:
+            self._begin(RLock() if lock is None else lock)
+        else:
+            Condition._lwp_stock.__init__(self, lock)
 
     def __repr__(self) -> str:
-        return f"<Condition({self._lock}, {self._waiting})>"
+        return f"<Condition({self._lock}, {len(self._waiters)})>"
 
     # For locks that are not ours; ours are dealt with in C.
 
@@ -126,6 +136,8 @@ class Condition(ConditionBase):
 
     def _at_fork_reinit(self) -> None:
         self._lock._at_fork_reinit()
+        if type(self) is not Condition:
+            self._waiters.clear()
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Waits until predicate() is true, or for timeout seconds (None: no limit); the predicate's last value.
@@ -155,31 +167,6 @@ class Condition(ConditionBase):
         self.notify_all()
 
 
-#: What threading's Barrier keeps in Python, and what else is private in it.
-_PRIVATE = {
-    "_cond",
-    "_action",
-    "_timeout",
-    "_parties",
-    "_state",
-    "_count",
-    "_enter",
-    "_release",
-    "_wait",
-    "_exit",
-    "_break",
-}
-
-
-def _names_in(cls: type) -> Iterator[str]:
-    """The attributes that a class has, and those that its methods name."""
-    for name, value in vars(cls).items():
-        yield name
-        functions = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
-        for function in functions:
-            yield from getattr(getattr(function, "__code__", None), "co_names", ())
-
-
 class Barrier(BarrierBase):
     """Lets `parties` threads go on together; threading.Barrier.  ValueError, from Python 3.13 on: less than one.
 
@@ -187,19 +174,9 @@ class Barrier(BarrierBase):
     timeout: seconds that wait() waits unless told otherwise; None: no limit.
     """
 
-    # A derived class that names one of stock's private attributes keeps the barrier in them: it gets stock's methods,
-    # which use them.  So does one whose __init__() does not call ours, see native/python/primitives/barrier.c.
-    _stock = threading.Barrier
-    _in_python = False
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if not _PRIVATE.isdisjoint(_names_in(cls)):
-            cls._in_python = True
-
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
-        if self._in_python:
-            Barrier._stock.__init__(self, parties, action, timeout)  # type: ignore[arg-type]
+        if type(self) is not Barrier:
+            Barrier._lwp_stock.__init__(self, parties, action, timeout)
             return
         if parties < 1 and sys.version_info >= (3, 13):  # before, threading takes it, and waits for ever
             raise ValueError("parties must be >= 1")
@@ -211,5 +188,59 @@ class Barrier(BarrierBase):
         return f"{where}: broken>" if self.broken else f"{where}: waiters={self.n_waiting}/{self.parties}>"
 
 
-for _name in ("_enter", "_release", "_wait", "_exit", "_break"):
-    setattr(Barrier, _name, vars(threading.Barrier)[_name])  # by which stock's methods call each other
+# ---- derived classes -------------------------------------------------------------------------------------------------
+#
+# threading's classes keep their state in private attributes and methods, which a derived class may use and replace.  So
+# objects of derived classes are kept as threading keeps them, by its own functions: native/python/primitives/
+# common.h.  Here these get our locks in place of threading's, which would stop all green threads of an LWP.
+
+_names = {
+    **vars(threading),
+    "Condition": Condition,
+    "Lock": Lock,
+    "RLock": RLock,
+    "_allocate_lock": native.allocate_lock,
+}
+
+
+def _on_our_locks(value: Any) -> Any:
+    if isinstance(value, property):  # none makes a lock
+        return value
+    function = FunctionType(value.__code__, _names, value.__name__, value.__defaults__, value.__closure__)
+    function.__kwdefaults__ = value.__kwdefaults__
+    return function
+
+
+def _again(*parts: Any) -> Any:
+    original = parts[-1]
+    made = original.__new__(type(original))
+    made._copy(original)
+    return made
+
+
+def _reduce(self: Any, protocol: SupportsIndex) -> Any:
+    """For copy.copy().  pickle and deepcopy() look at what it is made of, and refuse the lock, as with threading's."""
+    if type(self) not in _CLASSES:
+        return object.__reduce_ex__(self, protocol)
+    lock = [self._lock] if isinstance(self, Condition) else []
+    return _again, (*lock, native.allocate_lock(), self), vars(self)
+
+
+def _state(self: Any) -> object:
+    return object.__getstate__(self)  # which takes our C struct for no obstacle, unlike object.__reduce_ex__()
+
+
+_CLASSES: tuple[Any, ...] = (Event, Semaphore, BoundedSemaphore, Condition, Barrier)
+for _class in _CLASSES:
+    _stock = getattr(threading, _class.__name__)
+    _stock = getattr(_stock, "_lwp_stock", _stock)  # ours, if this module is imported anew after install()
+    _kept = {
+        _name: _on_our_locks(_value)
+        for _name, _value in vars(_stock).items()
+        if isinstance(_value, FunctionType | property)
+    }
+    _class._lwp_stock = type(_class.__name__, (getattr(_class.__base__, "_lwp_stock", object),), _kept)
+    _class.__reduce_ex__, _class.__getstate__ = _reduce, _state
+    for _name, _value in _kept.items():
+        if not hasattr(_class, _name):
+            setattr(_class, _name, _value)  # by which threading's methods call each other: Barrier has five

@@ -1300,74 +1300,7 @@ def test_cpythons_lock_tests() -> None:
     assert [text for _, text in result.failures + result.errors] == []
 
 
-# ---- a Barrier that a derived class keeps elsewhere ------------------------------------------------------------------
-
-
-def barrier_classes(stock: type[threading.Barrier]) -> list[tuple[type, bool]]:
-    """Derived from it, each with something of stock's Python replaced; and whether that must have been used."""
-    used: list[str] = []
-
-    class Count(stock):  # type: ignore[misc,valid-type]
-        @property
-        def _count(self) -> int:
-            used.append("count")
-            return int(vars(self)["count"])
-
-        @_count.setter
-        def _count(self, value: int) -> None:
-            vars(self)["count"] = value
-
-    class Condition(stock):  # type: ignore[misc,valid-type]
-        def __init__(self, parties: int) -> None:
-            super().__init__(parties)
-            self._cond = threading.Condition(threading.RLock())
-
-        def enters(self) -> bool:
-            with self._cond:
-                return bool(self._parties == 2)
-
-    class Without(stock):  # type: ignore[misc,valid-type]
-        def __init__(self, parties: int) -> None:
-            self._cond = threading.Condition()
-            self._parties, self._action, self._timeout = parties, None, None
-            self._state = self._count = 0
-
-    class Further(Count):
-        def wait(self, timeout: float | None = None) -> int:
-            return int(super().wait(timeout))
-
-    class Plain(stock):  # type: ignore[misc,valid-type]
-        own = 5
-
-    return [(Count, True), (Condition, True), (Without, True), (Further, True), (Plain, False)]
-
-
-@pytest.mark.parametrize("number", range(5), ids=["property", "condition", "no init", "derived", "nothing"])
-@pytest.mark.parametrize("stock", [threading.Barrier, sync.Barrier], ids=["stock", "ours"])
-def test_a_barrier_of_which_a_derived_class_replaces_a_private_part(
-    stock: type[threading.Barrier], number: int
-) -> None:
-    cls, in_python = barrier_classes(stock)[number]
-    barrier = cls(2)
-    assert (barrier.parties, barrier.n_waiting, barrier.broken) == (2, 0, False)
-    indices: list[int] = []
-    thread = runtime.Thread(target=lambda: indices.append(barrier.wait(10)))
-    thread.start()
-    indices.append(barrier.wait(timeout=10))
-    thread.join()
-    assert sorted(indices) == [0, 1]
-    assert ("_cond" in vars(barrier)) is (in_python or stock is threading.Barrier)
-    if hasattr(barrier, "enters"):
-        assert barrier.enters()
-    with pytest.raises(threading.BrokenBarrierError):
-        barrier.wait(0)
-    assert barrier.broken
-    barrier.reset()
-    assert not barrier.broken
-    barrier.abort()
-    with pytest.raises(threading.BrokenBarrierError):
-        barrier.wait()
-    assert "broken" in repr(barrier) or sys.version_info < (3, 10)
+# ---- derived classes: the rest is in test_derived_primitives.py ------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

@@ -196,7 +196,7 @@ def test_pthreads_and_the_main_thread(child: Child) -> None:
 
 
 def test_a_raising_repr_or_name_does_no_harm() -> None:
-    class Odd(sync.Event):
+    class Odd(sync.RLock):
         def __repr__(self) -> str:
             raise ValueError
 
@@ -206,12 +206,12 @@ def test_a_raising_repr_or_name_does_no_harm() -> None:
             raise ValueError
 
     odd = Odd()
-    thread = Nameless(target=odd.wait)
-    thread.start()
-    wait = wait_of(thread.ident)
-    assert "Odd object at 0x" in wait.what
-    assert wait.name == f"LWP {thread.native_id}"
-    odd.set()
+    thread = Nameless(target=lambda: odd.acquire() and odd.release())
+    with odd:
+        thread.start()
+        wait = wait_of(thread.ident)
+        assert "Odd object at 0x" in wait.what
+        assert wait.name == f"LWP {thread.native_id}"
     thread.join()
 
 

@@ -105,17 +105,27 @@ class RLock(threading.RLock):  # type: ignore[misc]
     def _at_fork_reinit(self) -> None: ...
 
 class EventBase(threading.Event):
+    _flag: bool
+    _lwp_stock: Any  # runtime/sync.py's
+    def _copy(self, original: Any, /) -> None: ...
     def _at_fork_reinit(self) -> None: ...
 
 class SemaphoreBase(threading.Semaphore):
+    _initial_value: int
+    _lwp_stock: Any  # runtime/sync.py's
+    def _copy(self, original: Any, /) -> None: ...
     def _begin(self, value: int, bounded: bool, /) -> None: ...
 
 class ConditionBase(threading.Condition):
     _lock: Any
-    _waiting: int
+    _waiters: Any
     def _begin(self, lock: Any, /) -> None: ...
+    _lwp_stock: Any  # runtime/sync.py's
+    def _copy(self, original: Any, /) -> None: ...
 
 class BarrierBase(threading.Barrier):
+    _lwp_stock: Any  # runtime/sync.py's
+    def _copy(self, original: Any, /) -> None: ...
     def _begin(
         self,
         parties: int,

@@ -165,7 +165,7 @@ def interrupts(run: Run) -> None:
         check(blocking.semaphore._value == 0, "a permit has appeared")
         blocking.semaphore.release()
         check(blocking.semaphore.acquire(False), "a permit is lost")
-        check(blocking.condition._waiting == blocking.plain._waiting == 0, "somebody waits in a condition")
+        check(len(blocking.condition._waiters) == len(blocking.plain._waiters) == 0, "somebody waits in a condition")
         check(not blocking.plain._lock.locked() and not blocking.condition._lock._is_owned(), "a lock was not released")
         check(blocking.barrier.n_waiting == 0, "somebody waits in a barrier")
         check(blocking.thread.is_alive() and blocking.lwp.is_alive() and blocking.process.is_alive(), "ended")

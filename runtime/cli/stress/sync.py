@@ -240,7 +240,7 @@ def condition(run: Run) -> None:
         woken[0] += result
 
     def notify(worker: Worker, condition: sync.Condition) -> None:
-        notified[0] += min(1, condition._waiting)
+        notified[0] += min(1, len(condition._waiters))
         condition.notify()
 
     def in_child() -> None:
@@ -274,7 +274,7 @@ def condition(run: Run) -> None:
             put.append(number)
             producing[0] -= 1
             if producing[0] == 0:
-                notified[0] += not_empty._waiting
+                notified[0] += len(not_empty._waiters)
                 not_empty.notify_all()
 
     def consume(worker: Worker) -> None:
@@ -300,7 +300,7 @@ def condition(run: Run) -> None:
         # Without the lock held by this thread: an RLock that we hold might be in the middle of a wait's bookkeeping.
         if lock.acquire(False):
             for condition in (not_empty, not_full):
-                if condition._waiting:
+                if condition._waiters:
                     next(handled)
                 condition.notify()
             lock.release()
@@ -312,7 +312,7 @@ def condition(run: Run) -> None:
     check(not buffer, "nobody is left, but there is something in the buffer")
     by_handlers = next(handled)
     check(woken[0] <= notified[0] + by_handlers, f"{woken[0]} woken by {notified[0]} + {by_handlers} notifications")
-    check(not_empty._waiting == not_full._waiting == 0, "nobody is left, but somebody waits")
+    check(len(not_empty._waiters) == len(not_full._waiters) == 0, "nobody is left, but somebody waits")
 
 
 # ---- semaphore -------------------------------------------------------------------------------------------------------

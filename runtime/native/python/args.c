@@ -86,40 +86,17 @@ int args_one_given(const char *method, const char *parameter, PyObject *const *a
     return 0;
 }
 
-PyObject *get_attribute(PyObject *op, const char *name)
+PyObject *get_attribute(PyObject *op, PyObject *name)
 {
-    PyObject *interned = PyUnicode_InternFromString(name);
-    PyObject *value = interned ? PyObject_GetAttr(op, interned) : NULL;
-
-    Py_XDECREF(interned);
-    return value;
+    return name ? PyObject_GetAttr(op, name) : NULL;
 }
 
-PyObject *call_method(PyObject *op, const char *name, PyObject *argument)
+PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument)
 {
     PyObject *method = get_attribute(op, name);
     PyObject *result = !method ? NULL : argument ? PyObject_CallOneArg(method, argument) : PyObject_CallNoArgs(method);
 
     Py_XDECREF(method);
-    return result;
-}
-
-PyObject *none_of(PyObject *result)
-{
-    if (!result)
-        return NULL;
-    Py_DECREF(result);
-    Py_RETURN_NONE;
-}
-
-int overrides(PyObject *op, PyTypeObject *base, const char *name)
-{
-    PyObject *own = get_attribute((PyObject *)Py_TYPE(op), name);
-    PyObject *ours = own ? get_attribute((PyObject *)base, name) : NULL;
-    int result = ours ? own != ours : -1;
-
-    Py_XDECREF(own);
-    Py_XDECREF(ours);
     return result;
 }
 

@@ -27,16 +27,17 @@ static inline int args_one(const char *method, const char *parameter, PyObject *
     return !count && !names ? 0 : args_one_given(method, parameter, args, count, names, given);
 }
 
-/* As PyObject_GetAttrString, with an interned name: each other string object takes a place in the interpreter's method cache. */
-PyObject *get_attribute(PyObject *op, const char *name);
+/* An attribute's name as a string object, made at its first use; NULL with an exception, which the functions below pass on.
+ * Interned: each other string object takes a place in the interpreter's method cache. */
+#define NAME(text)                                                           \
+    ({                                                                       \
+        static PyObject *interned;                                           \
+        interned ? interned : (interned = PyUnicode_InternFromString(text)); \
+    })
+
+PyObject *get_attribute(PyObject *op, PyObject *name);
 
 /* Calls a method, with an argument unless that is NULL. */
-PyObject *call_method(PyObject *op, const char *name, PyObject *argument);
-
-/* None in place of a result; NULL stays NULL. */
-PyObject *none_of(PyObject *result);
-
-/* Whether the object's class has another method than the base.  -1 with an exception. */
-int overrides(PyObject *op, PyTypeObject *base, const char *name);
+PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument);
 
 #endif

@@ -26,6 +26,8 @@ typedef struct {
     PyObject *action, *timeout, *broken_error;
 } BarrierObject;
 
+static PyTypeObject *barrier_type;
+
 static PyObject *barrier_begin(PyObject *op, PyObject *args)
 {
     BarrierObject *self = (BarrierObject *)op;
@@ -39,8 +41,24 @@ static PyObject *barrier_begin(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* A derived class that does without our __init__() keeps the barrier in Python, in what it has in place of stock's attributes
- * (multiprocessing's is in shared memory): then stock's methods are right, and ours know nothing of it. */
+static PyObject *barrier_copy(PyObject *op, PyObject *args)
+{
+    BarrierObject *self = (BarrierObject *)op, *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", barrier_type, &original))
+        return NULL;
+    sync_queue_lock(&original->inside);
+    self->state = original->state;
+    self->count = original->count;
+    sync_queue_unlock(&original->inside);
+    self->parties = original->parties;
+    Py_XSETREF(self->action, Py_XNewRef(original->action));
+    Py_XSETREF(self->timeout, Py_XNewRef(original->timeout));
+    Py_XSETREF(self->broken_error, Py_XNewRef(original->broken_error));
+    Py_RETURN_NONE;
+}
+
+/* multiprocessing's Barrier is one: its attributes are in shared memory. */
 static int in_python(BarrierObject *self)
 {
     return !self->broken_error;
@@ -175,7 +193,7 @@ static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t co
     PyObject *timeout = self->timeout, *given;
 
     if (in_python(self))
-        return stock_method(op, "wait", args, count, names);
+        return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
     if (given && given != Py_None)
@@ -199,7 +217,7 @@ static PyObject *barrier_reset(PyObject *op, PyObject *unused)
 
     (void)unused;
     if (in_python(self))
-        return stock_method(op, "reset", NULL, 0, NULL);
+        return stock_method(op, NAME("reset"), NULL, 0, NULL);
     sync_queue_lock(&self->inside);
     if (self->count == 0)
         barrier_change_unlock(self, FILLING);
@@ -214,7 +232,7 @@ static PyObject *barrier_abort(PyObject *op, PyObject *unused)
 
     (void)unused;
     if (in_python(self))
-        return stock_method(op, "abort", NULL, 0, NULL);
+        return stock_method(op, NAME("abort"), NULL, 0, NULL);
     sync_queue_lock(&self->inside);
     barrier_change_unlock(self, BROKEN);
     Py_RETURN_NONE;
@@ -223,7 +241,7 @@ static PyObject *barrier_abort(PyObject *op, PyObject *unused)
 static PyObject *barrier_parties(PyObject *op, void *unused)
 {
     (void)unused;
-    return in_python((BarrierObject *)op) ? stock_property(op, "parties") : PyLong_FromLong(((BarrierObject *)op)->parties);
+    return in_python((BarrierObject *)op) ? stock_property(op, NAME("parties")) : PyLong_FromLong(((BarrierObject *)op)->parties);
 }
 
 static PyObject *barrier_waiting(PyObject *op, void *unused)
@@ -231,14 +249,15 @@ static PyObject *barrier_waiting(PyObject *op, void *unused)
     BarrierObject *self = (BarrierObject *)op;
     (void)unused;
     if (in_python(self))
-        return stock_property(op, "n_waiting");
+        return stock_property(op, NAME("n_waiting"));
     return PyLong_FromLong(self->state == FILLING || self->state == ACTING ? self->count : 0);
 }
 
 static PyObject *barrier_broken(PyObject *op, void *unused)
 {
     (void)unused;
-    return in_python((BarrierObject *)op) ? stock_property(op, "broken") : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
+    return in_python((BarrierObject *)op) ? stock_property(op, NAME("broken"))
+                                          : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
 }
 
 static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
@@ -278,6 +297,7 @@ static PyMethodDef barrier_methods[] = {
     {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; who sleeps in it gets BrokenBarrierError."},
     {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreaks it: who sleeps in it or comes gets BrokenBarrierError."},
     {"_begin", barrier_begin, METH_VARARGS, NULL},
+    {"_copy", barrier_copy, METH_VARARGS, NULL},
     {0},
 };
 
@@ -307,5 +327,6 @@ static PyType_Spec barrier_spec = {
 
 int python_add_barrier(PyObject *module)
 {
-    return add_primitive(module, &barrier_spec) ? 0 : -1;
+    barrier_type = add_primitive(module, &barrier_spec);
+    return barrier_type ? 0 : -1;
 }

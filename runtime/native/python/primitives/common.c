@@ -28,40 +28,65 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
-/* ---- what stock keeps in Python ---------------------------------------------------------------------------------- */
+/* ---- objects of derived classes ---------------------------------------------------------------------------------- */
 
-static PyObject *stock_attribute(PyObject *op, const char *name)
+static PyObject *stock_attribute(PyObject *op, PyObject *name)
 {
-    PyObject *stock = get_attribute(op, "_stock"), *found = stock ? get_attribute(stock, name) : NULL;
+    PyObject *stock = get_attribute((PyObject *)Py_TYPE(op), NAME("_lwp_stock")), *found = stock ? get_attribute(stock, name) : NULL;
 
     Py_XDECREF(stock);
     return found;
 }
 
-PyObject *stock_method(PyObject *op, const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
+PyObject *stock_method(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *all[4] = {op}, *method, *result;
+    PyObject *all[4] = {op}, *method = stock_attribute(op, name), *result = NULL;
     Py_ssize_t given = count + (names ? PyTuple_GET_SIZE(names) : 0);
 
-    if (given > 3) {
-        PyErr_Format(PyExc_TypeError, "%s() got %zd arguments", name, given);
-        return NULL;
-    }
-    if (!(method = stock_attribute(op, name)))
-        return NULL;
-    for (Py_ssize_t i = 0; i < given; i++)
-        all[1 + i] = args[i];
-    result = PyObject_Vectorcall(method, all, (size_t)count + 1, names);
-    Py_DECREF(method);
+    if (method && given <= 3) {
+        for (Py_ssize_t i = 0; i < given; i++)
+            all[1 + i] = args[i];
+        result = PyObject_Vectorcall(method, all, (size_t)count + 1, names);
+    } else if (method)
+        PyErr_Format(PyExc_TypeError, "%U() got %zd arguments", name, given);
+    Py_XDECREF(method);
     return result;
 }
 
-PyObject *stock_property(PyObject *op, const char *name)
+PyObject *stock_property(PyObject *op, PyObject *name)
 {
     PyObject *property = stock_attribute(op, name);
     PyObject *result = property ? PyObject_CallMethod(property, "__get__", "O", op) : NULL;
 
     Py_XDECREF(property);
+    return result;
+}
+
+static void no_attribute(PyObject *op, PyObject *name)
+{
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%U'", Py_TYPE(op)->tp_name, name);
+}
+
+PyObject *dict_attribute(PyObject *op, PyObject *name)
+{
+    PyObject *dict = name ? PyObject_GenericGetDict(op, NULL) : NULL;
+    PyObject *found = dict ? Py_XNewRef(PyDict_GetItemWithError(dict, name)) : NULL;
+
+    Py_XDECREF(dict);
+    if (!found)
+        no_attribute(op, name);
+    return found;
+}
+
+int set_dict_attribute(PyObject *op, PyObject *name, PyObject *value)
+{
+    PyObject *dict = name && value ? PyObject_GenericGetDict(op, NULL) : NULL;
+    int result = dict ? PyDict_SetItem(dict, name, value) : -1;
+
+    Py_XDECREF(dict);
+    if (result < 0)
+        no_attribute(op, name);
     return result;
 }
 

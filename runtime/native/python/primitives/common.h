@@ -1,4 +1,4 @@
-/* What the primitives share: how their objects are made, and what is left to stock's classes. */
+/* What the primitives share: how their objects are made, and what threading's own methods do. */
 #ifndef RUNTIME_PRIMITIVES_COMMON_H
 #define RUNTIME_PRIMITIVES_COMMON_H
 
@@ -19,8 +19,18 @@ PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 /* Adds a type to the module: NULL with an exception. */
 PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec);
 
-/* For an object whose class keeps in Python what ours keeps in C: the method or property of stock's class, its `_stock`. */
-PyObject *stock_method(PyObject *op, const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *stock_property(PyObject *op, const char *name);
+/* ---- objects of derived classes ----------------------------------------------------------------------------------
+ *
+ * threading's methods keep an Event, Semaphore, Condition or Barrier in private attributes, which a derived class may replace.
+ * So an object of a derived class has these in its __dict__ and runs threading's methods: `_lwp_stock` of its class, see
+ * runtime/sync.py.  The C machine serves only objects whose __init__() has begun it, which is that of the class itself; in
+ * one that tp_alloc() has zeroed it is not begun. */
+
+PyObject *stock_method(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *stock_property(PyObject *op, PyObject *name);
+
+/* For getters and setters that stand where threading has attributes: the interpreter asks them before the object's __dict__. */
+PyObject *dict_attribute(PyObject *op, PyObject *name);
+int set_dict_attribute(PyObject *op, PyObject *name, PyObject *value);
 
 #endif

@@ -9,10 +9,11 @@
 
 typedef struct {
     PyObject_HEAD
-    struct sync_queue queue;
-    PyObject *lock; /* ours, or anything with acquire and release */
+    struct sync_queue own_queue;
+    struct sync_queue *queue; /* its own, or that of which it is a copy */
+    PyObject *original;       /* the owner of the queue, or NULL */
+    PyObject *lock;           /* ours, or anything with acquire and release; NULL: the object is kept in Python */
     enum lock_kind { OTHER, LOCK, RLOCK } kind;
-    int own_notify; /* of a derived class: notify_all() has to call it */
 } ConditionObject;
 
 static PyTypeObject *condition_type;
@@ -22,26 +23,41 @@ static PyObject *condition_begin(PyObject *op, PyObject *lock)
     ConditionObject *self = (ConditionObject *)op;
 
     enum lock_kind kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
-    static const char *const needed[] = {"acquire", "release"};
+    PyObject *needed[] = {NAME("acquire"), NAME("release")};
     for (int i = 0; kind == OTHER && i < 2; i++) {
         PyObject *method = get_attribute(lock, needed[i]);
         if (!method)
             return NULL;
         Py_DECREF(method);
     }
-    if ((self->own_notify = overrides(op, condition_type, "notify")) < 0)
-        return NULL;
+    if (!self->queue)
+        self->queue = &self->own_queue;
     self->kind = kind;
     Py_XSETREF(self->lock, Py_NewRef(lock));
     Py_RETURN_NONE;
 }
 
-static int no_lock(ConditionObject *self)
+/* As in stock a copy shares the lock and who waits. */
+static PyObject *condition_copy(PyObject *op, PyObject *args)
 {
-    if (self->lock)
-        return 0;
-    PyErr_SetString(PyExc_RuntimeError, "Condition.__init__() not called");
-    return -1;
+    ConditionObject *self = (ConditionObject *)op, *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", condition_type, &original))
+        return NULL;
+    if (self->queue) {
+        PyErr_SetString(PyExc_TypeError, "a Condition that has been in use can't become a copy");
+        return NULL;
+    }
+    self->kind = original->kind;
+    self->queue = original->queue;
+    self->original = Py_NewRef(original->original ? original->original : (PyObject *)original);
+    self->lock = Py_XNewRef(original->lock);
+    Py_RETURN_NONE;
+}
+
+static int in_python(PyObject *op)
+{
+    return !((ConditionObject *)op)->lock;
 }
 
 /* 1, 0, or -1 with an exception.  A subclass may bring its own; so may a lock that isn't ours. */
@@ -49,13 +65,11 @@ static int owned(PyObject *op)
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    if (no_lock(self) < 0)
-        return -1;
     if (self->kind == LOCK)
         return sync_lock_held(&((LockObject *)self->lock)->lock); /* a Lock has no owner: held is all that can be asked */
     if (self->kind == RLOCK)
         return rlock_is_mine((RLockObject *)self->lock);
-    PyObject *answer = call_method(op, "_is_owned", NULL);
+    PyObject *answer = call_method(op, NAME("_is_owned"), NULL);
     int result = answer ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
     return result;
@@ -86,7 +100,7 @@ static int give_up(PyObject *op, struct given_up *what)
     else if (what->kind == RLOCK) {
         what->depth = ((RLockObject *)what->lock)->depth;
         rlock_disown((RLockObject *)what->lock);
-    } else if (what->kind == OTHER && !(what->state = call_method(op, "_release_save", NULL))) {
+    } else if (what->kind == OTHER && !(what->state = call_method(op, NAME("_release_save"), NULL))) {
         Py_DECREF(what->lock);
         return -1;
     }
@@ -97,13 +111,13 @@ static int give_up(PyObject *op, struct given_up *what)
  * when it can have the lock soon, not to queue for it. */
 static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
-    struct sync_queue *queue = &((ConditionObject *)op)->queue;
+    struct sync_queue *queue = ((ConditionObject *)op)->queue;
     int taken;
 
     if (what->kind == OTHER) {
         if (baton) /* any Python may run, and sleep here itself */
             sync_queue_pass_baton(queue);
-        PyObject *none = call_method(op, "_acquire_restore", what->state);
+        PyObject *none = call_method(op, NAME("_acquire_restore"), what->state);
         taken = none ? 1 : -1;
         Py_XDECREF(none);
         Py_DECREF(what->state);
@@ -128,6 +142,8 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     int64_t deadline = PARK_FOREVER;
     int baton;
 
+    if (in_python(op))
+        return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
     int mine = owned(op);
@@ -140,24 +156,24 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         return NULL;
     /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
     struct given_up what = what_to_give_up(self);
-    sync_queue_lock(&self->queue);
-    sync_queue_enter(&self->queue, &place, what.ours);
-    sync_queue_unlock(&self->queue);
+    sync_queue_lock(self->queue);
+    sync_queue_enter(self->queue, &place, what.ours);
+    sync_queue_unlock(self->queue);
     if (give_up(op, &what) < 0) {
-        sync_queue_leave(&self->queue, &place, &baton);
+        sync_queue_leave(self->queue, &place, &baton);
         if (baton)
-            sync_queue_pass_baton(&self->queue);
+            sync_queue_pass_baton(self->queue);
         return NULL;
     }
     Py_INCREF(op);
-    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, what.ours, deadline, &baton);
+    enum outcome outcome = python_sleep_in_queue(op, self->queue, &place, what.ours, deadline, &baton);
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
     int taken = take_back(op, &what, baton, place.interrupted);
     if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* the notification isn't lost with us */
-        sync_queue_lock(&self->queue);
-        sync_queue_grant_unlock(&self->queue, 1);
+        sync_queue_lock(self->queue);
+        sync_queue_grant_unlock(self->queue, 1);
     }
     if (raised && taken == 1)
         PyErr_Restore(type, value, traceback);
@@ -181,8 +197,8 @@ static PyObject *notify(PyObject *op, long n)
         return NULL;
     }
     if (n > 0) {
-        sync_queue_lock(&self->queue);
-        sync_queue_grant_unlock(&self->queue, n);
+        sync_queue_lock(self->queue);
+        sync_queue_grant_unlock(self->queue, n);
     }
     Py_RETURN_NONE;
 }
@@ -192,6 +208,8 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
     PyObject *given;
     long n = 1;
 
+    if (in_python(op))
+        return stock_method(op, NAME("notify"), args, count, names);
     if (args_one("notify", "n", args, count, names, &given) < 0)
         return NULL;
     if (given && args_count(given, &n) < 0)
@@ -202,25 +220,19 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
 static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    if (((ConditionObject *)op)->own_notify) {
-        PyObject *all = PyLong_FromLong(((ConditionObject *)op)->queue.waiting);
-        PyObject *result = all ? call_method(op, "notify", all) : NULL;
-        Py_XDECREF(all);
-        return none_of(result);
-    }
-    return notify(op, LONG_MAX);
+    return in_python(op) ? stock_method(op, NAME("notify_all"), NULL, 0, NULL) : notify(op, LONG_MAX);
 }
 
 static PyObject *condition_enter(PyObject *op, PyObject *unused)
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    if (no_lock(self) < 0)
-        return NULL;
+    if (in_python(op))
+        return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
     PyObject *lock = Py_NewRef(self->lock);
     PyObject *result = self->kind == LOCK    ? lock_enter(lock, unused)
                        : self->kind == RLOCK ? rlock_enter(lock, unused)
-                                             : call_method(lock, "__enter__", NULL);
+                                             : call_method(lock, NAME("__enter__"), NULL);
     Py_DECREF(lock);
     return result;
 }
@@ -229,12 +241,12 @@ static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    if (no_lock(self) < 0)
-        return NULL;
+    if (in_python(op))
+        return stock_method(op, NAME("__exit__"), args, count, NULL);
     PyObject *lock = Py_NewRef(self->lock), *result = NULL, *exit;
     if (self->kind != OTHER)
         result = self->kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
-    else if ((exit = get_attribute(lock, "__exit__"))) {
+    else if ((exit = get_attribute(lock, NAME("__exit__")))) {
         result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
         Py_DECREF(exit);
     }
@@ -242,40 +254,95 @@ static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
     return result;
 }
 
-static PyObject *condition_lock(PyObject *op, void *unused)
+static PyObject *condition_get_lock(PyObject *op, void *unused)
 {
     (void)unused;
-    ConditionObject *self = (ConditionObject *)op;
-    return no_lock(self) < 0 ? NULL : Py_NewRef(self->lock);
+    return in_python(op) ? dict_attribute(op, NAME("_lock")) : Py_NewRef(((ConditionObject *)op)->lock);
 }
 
-static PyObject *condition_of_lock(PyObject *op, void *name)
-{
-    ConditionObject *self = (ConditionObject *)op;
-    return no_lock(self) < 0 ? NULL : get_attribute(self->lock, name);
-}
-
-static PyObject *condition_waiting(PyObject *op, void *unused)
+static PyObject *condition_get_waiters(PyObject *op, void *unused)
 {
     ConditionObject *self = (ConditionObject *)op;
 
     (void)unused;
-    sync_queue_lock(&self->queue);
-    long waiting = self->queue.waiting;
-    sync_queue_unlock(&self->queue);
-    return PyLong_FromLong(waiting);
+    if (in_python(op))
+        return dict_attribute(op, NAME("_waiters"));
+    sync_queue_lock(self->queue);
+    long waiting = self->queue->waiting;
+    sync_queue_unlock(self->queue);
+    return PyObject_CallFunction((PyObject *)&PyRange_Type, "l", waiting);
 }
+
+static int condition_set(PyObject *op, PyObject *value, void *name)
+{
+    if (in_python(op)) {
+        PyObject *interned = PyUnicode_InternFromString(name);
+        int result = set_dict_attribute(op, interned, value);
+        Py_XDECREF(interned);
+        return result;
+    }
+    PyErr_Format(PyExc_AttributeError, "attribute '%s' of a Condition of the class itself is not writable", name);
+    return -1;
+}
+
+/* Methods, not attributes made when they are asked for: one that an object is given is heard. */
+static PyObject *of_lock(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *method = in_python(op) ? dict_attribute(op, name) : get_attribute(((ConditionObject *)op)->lock, name);
+    PyObject *result = method ? PyObject_Vectorcall(method, args, (size_t)count, names) : NULL;
+
+    Py_XDECREF(method);
+    return result;
+}
+
+static PyObject *condition_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (self->kind == OTHER)
+        return of_lock(op, NAME("acquire"), args, count, names);
+    PyObject *lock = Py_NewRef(self->lock);
+    PyObject *result = (self->kind == LOCK ? lock_acquire : rlock_acquire)(lock, args, count, names);
+    Py_DECREF(lock);
+    return result;
+}
+
+static PyObject *condition_release(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    if (self->kind == OTHER || count || names)
+        return of_lock(op, NAME("release"), args, count, names);
+    PyObject *lock = Py_NewRef(self->lock);
+    PyObject *result = (self->kind == LOCK ? lock_release : rlock_release)(lock, NULL);
+    Py_DECREF(lock);
+    return result;
+}
+
+#if PY_VERSION_HEX >= 0x030e0000
+static PyObject *condition_locked(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return of_lock(op, NAME("locked"), args, count, names);
+}
+#endif
 
 static int condition_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(((ConditionObject *)op)->lock);
+    Py_VISIT(((ConditionObject *)op)->original);
     return 0;
 }
 
 static int condition_clear(PyObject *op)
 {
-    Py_CLEAR(((ConditionObject *)op)->lock);
+    ConditionObject *self = (ConditionObject *)op;
+
+    Py_CLEAR(self->lock);
+    self->kind = OTHER;
+    if (self->original)
+        self->queue = &self->own_queue; /* the other one goes with its owner */
+    Py_CLEAR(self->original);
     return 0;
 }
 
@@ -296,20 +363,21 @@ static PyMethodDef condition_methods[] = {
      "Lets the n that have waited longest go on, as soon as they can have the lock.  RuntimeError: the lock isn't held."},
     {"notify_all", condition_notify_all, METH_NOARGS,
      "notify_all($self, /)\n--\n\nLets all sleepers go on, one after the other.  RuntimeError: the lock isn't held."},
+    {"acquire", FAST(condition_acquire), METH_FASTCALL | METH_KEYWORDS, "The lock's acquire."},
+    {"release", FAST(condition_release), METH_FASTCALL | METH_KEYWORDS, "The lock's release."},
+#if PY_VERSION_HEX >= 0x030e0000
+    {"locked", FAST(condition_locked), METH_FASTCALL | METH_KEYWORDS, "The lock's locked."},
+#endif
     {"__enter__", condition_enter, METH_NOARGS, NULL},
     {"__exit__", FAST(condition_exit), METH_FASTCALL, NULL},
     {"_begin", condition_begin, METH_O, NULL},
+    {"_copy", condition_copy, METH_VARARGS, NULL},
     {0},
 };
 
 static PyGetSetDef condition_attributes[] = {
-    {"_lock", condition_lock, NULL, "The lock.", NULL},
-    {"acquire", condition_of_lock, NULL, "The lock's acquire.", "acquire"},
-    {"release", condition_of_lock, NULL, "The lock's release.", "release"},
-#if PY_VERSION_HEX >= 0x030e0000
-    {"locked", condition_of_lock, NULL, "The lock's locked.", "locked"},
-#endif
-    {"_waiting", condition_waiting, NULL, "How many wait and are not notified.", NULL},
+    {"_lock", condition_get_lock, condition_set, "The lock.", "_lock"},
+    {"_waiters", condition_get_waiters, condition_set, "As many as wait and are not notified.", "_waiters"},
     {0},
 };
 

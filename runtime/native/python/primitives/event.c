@@ -12,30 +12,44 @@ typedef struct {
     atomic_int flag;
 } EventObject;
 
+static PyTypeObject *event_type;
+
+enum event_flag { IN_PYTHON, CLEAR, SET };
+
+static enum event_flag event_flag(PyObject *op)
+{
+    return atomic_load_explicit(&((EventObject *)op)->flag, memory_order_acquire);
+}
+
 static PyObject *event_is_set(PyObject *op, PyObject *unused)
 {
+    enum event_flag flag = event_flag(op);
+
     (void)unused;
-    return PyBool_FromLong(atomic_load_explicit(&((EventObject *)op)->flag, memory_order_acquire));
+    return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : stock_method(op, NAME("is_set"), NULL, 0, NULL);
 }
 
 static PyObject *event_set(PyObject *op, PyObject *unused)
 {
     EventObject *self = (EventObject *)op;
+    enum event_flag flag = event_flag(op);
 
     (void)unused;
-    /* Set already: whoever sleeps came before that and is entitled. */
-    if (!atomic_load_explicit(&self->flag, memory_order_acquire)) {
+    if (flag == CLEAR) { /* set already: whoever sleeps came before that and is entitled */
         sync_queue_lock(&self->queue);
-        atomic_store_explicit(&self->flag, 1, memory_order_release);
+        atomic_store_explicit(&self->flag, SET, memory_order_release);
         sync_queue_grant_unlock(&self->queue, LONG_MAX);
-    }
+    } else if (flag == IN_PYTHON)
+        return stock_method(op, NAME("set"), NULL, 0, NULL);
     Py_RETURN_NONE;
 }
 
 static PyObject *event_clear(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    atomic_store_explicit(&((EventObject *)op)->flag, 0, memory_order_release);
+    if (event_flag(op) == IN_PYTHON)
+        return stock_method(op, NAME("clear"), NULL, 0, NULL);
+    atomic_store_explicit(&((EventObject *)op)->flag, CLEAR, memory_order_release);
     Py_RETURN_NONE;
 }
 
@@ -46,15 +60,18 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     PyObject *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
+    enum event_flag flag = event_flag(op);
 
+    if (flag == IN_PYTHON)
+        return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    if (atomic_load_explicit(&self->flag, memory_order_acquire))
+    if (flag == SET)
         Py_RETURN_TRUE;
     if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
-    if (atomic_load(&self->flag) || deadline == 0) { /* set() has granted under the lock: not to those who come later */
+    if (atomic_load(&self->flag) == SET || deadline == 0) { /* set() has granted under the lock: not to those who come later */
         sync_queue_unlock(&self->queue);
         return event_is_set(op, NULL);
     }
@@ -70,9 +87,38 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
 
 static PyObject *event_at_fork_reinit(PyObject *op, PyObject *unused)
 {
-    (void)op;
     (void)unused;
+    if (event_flag(op) == IN_PYTHON)
+        return stock_method(op, NAME("_at_fork_reinit"), NULL, 0, NULL);
     Py_RETURN_NONE; /* the flag crosses the fork, and the queue forgets lost sleepers by itself */
+}
+
+static PyObject *event_copy(PyObject *op, PyObject *args)
+{
+    PyObject *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", event_type, &original))
+        return NULL;
+    atomic_store(&((EventObject *)op)->flag, event_flag(original));
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_get_flag(PyObject *op, void *unused)
+{
+    enum event_flag flag = event_flag(op);
+
+    (void)unused;
+    return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : dict_attribute(op, NAME("_flag"));
+}
+
+static int event_set_flag(PyObject *op, PyObject *value, void *unused)
+{
+    if (event_flag(op) == IN_PYTHON || !value)
+        return set_dict_attribute(op, NAME("_flag"), value);
+    int flag = PyObject_IsTrue(value);
+    if (flag >= 0) /* never fails: no Python runs */
+        Py_DECREF(flag ? event_set(op, unused) : event_clear(op, unused));
+    return flag < 0 ? -1 : 0;
 }
 
 PyDoc_STRVAR(wait_doc,
@@ -86,22 +132,40 @@ static PyMethodDef event_methods[] = {
     {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears the flag."},
     {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"_at_fork_reinit", event_at_fork_reinit, METH_NOARGS, NULL},
+    {"_copy", event_copy, METH_VARARGS, NULL},
     {0},
 };
 
-static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyGetSetDef event_attributes[] = {
+    {"_flag", event_get_flag, event_set_flag, "Whether it is set.", NULL},
+    {0},
+};
+
+/* Event itself has this type as its base; a derived class has Event or another class. */
+static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    /* As object() does it: arguments are for a derived class's __init__. */
-    if ((PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) && type->tp_init == PyBaseObject_Type.tp_init) {
+    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
         PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
-        return NULL;
+        return -1;
     }
-    return unless_replaced_new(type, args, kwargs);
+    if (Py_TYPE(op)->tp_base == event_type) {
+        atomic_store_explicit(&((EventObject *)op)->flag, CLEAR, memory_order_release);
+        return 0;
+    }
+    PyObject *none = stock_method(op, NAME("__init__"), NULL, 0, NULL);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
 }
 
 PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and who sleeps for it.");
 static PyType_Slot event_slots[] = {
-    {Py_tp_doc, (void *)event_doc}, {Py_tp_new, event_new}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods}, {0, NULL},
+    {Py_tp_doc, (void *)event_doc},
+    {Py_tp_new, unless_replaced_new},
+    {Py_tp_init, event_init},
+    {Py_tp_dealloc, simple_dealloc},
+    {Py_tp_methods, event_methods},
+    {Py_tp_getset, event_attributes},
+    {0, NULL},
 };
 
 static PyType_Spec event_spec = {
@@ -113,5 +177,6 @@ static PyType_Spec event_spec = {
 
 int python_add_event(PyObject *module)
 {
-    return add_primitive(module, &event_spec) ? 0 : -1;
+    event_type = add_primitive(module, &event_spec);
+    return event_type ? 0 : -1;
 }

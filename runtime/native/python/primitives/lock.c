@@ -98,7 +98,7 @@ void rlock_take_raising(RLockObject *self, unsigned long depth)
     PyErr_Restore(type, value, traceback);
 }
 
-static PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     int64_t deadline = PARK_FOREVER;
 
@@ -271,7 +271,7 @@ static PyObject *not_mine(void)
     return NULL;
 }
 
-static PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     int64_t deadline = PARK_FOREVER;
 

@@ -39,8 +39,10 @@ int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int i
  * enclosing `with` would raise again.  As in CPython, where handlers run only afterwards.  (A Lock's wait ends at once, there too.) */
 void rlock_take_raising(RLockObject *self, unsigned long depth);
 
+PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names);
 PyObject *lock_enter(PyObject *op, PyObject *unused);
 PyObject *lock_release(PyObject *op, PyObject *unused);
+PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names);
 PyObject *rlock_enter(PyObject *op, PyObject *unused);
 PyObject *rlock_release(PyObject *op, PyObject *unused);
 

@@ -12,7 +12,7 @@ typedef struct {
     struct sync_queue queue;
     atomic_long value;
     long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
-    int own_release; /* of a derived class: the end of a `with` has to call it */
+    enum { UNBEGUN, UNBOUNDED, BOUNDED } kind; /* UNBEGUN: the object is kept in Python */
 } SemaphoreObject;
 
 static PyTypeObject *semaphore_type;
@@ -100,6 +100,8 @@ static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize
     PyObject *blocking = Py_True, *timeout = Py_None;
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
 
+    if (((SemaphoreObject *)op)->kind == UNBEGUN)
+        return stock_method(op, NAME("acquire"), args, count, names);
     if (count + keywords > 2) {
         PyErr_Format(PyExc_TypeError, "acquire() takes from 1 to 3 positional arguments but %zd were given", 1 + count + keywords);
         return NULL;
@@ -136,6 +138,8 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
     PyObject *given;
     long n = 1;
 
+    if (self->kind == UNBEGUN)
+        return stock_method(op, NAME("release"), args, count, names);
     if (args_one("release", "n", args, count, names, &given) < 0)
         return NULL;
     if (given && args_count(given, &n) < 0)
@@ -154,16 +158,16 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
 static PyObject *semaphore_enter(PyObject *op, PyObject *unused)
 {
     (void)unused;
+    if (((SemaphoreObject *)op)->kind == UNBEGUN)
+        return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
     return semaphore_take((SemaphoreObject *)op, Py_None) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 static PyObject *semaphore_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
-    (void)args;
-    (void)count;
-    if (!((SemaphoreObject *)op)->own_release)
-        return semaphore_release(op, NULL, 0, NULL);
-    return none_of(call_method(op, "release", NULL));
+    if (((SemaphoreObject *)op)->kind == UNBEGUN)
+        return stock_method(op, NAME("__exit__"), args, count, NULL);
+    return semaphore_release(op, NULL, 0, NULL);
 }
 
 static PyObject *semaphore_begin(PyObject *op, PyObject *args)
@@ -179,18 +183,79 @@ static PyObject *semaphore_begin(PyObject *op, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
         return NULL;
     }
-    if ((self->own_release = overrides(op, semaphore_type, "release")) < 0)
-        return NULL;
     atomic_store(&self->value, value);
     self->bound = bounded ? value : LONG_MAX;
+    self->kind = bounded ? BOUNDED : UNBOUNDED;
     Py_RETURN_NONE;
 }
 
-static PyObject *semaphore_value(PyObject *op, void *unused)
+static long semaphore_value(SemaphoreObject *self)
 {
+    long value = atomic_load(&self->value);
+    return value == ASK ? 0 : value;
+}
+
+static PyObject *semaphore_copy(PyObject *op, PyObject *args)
+{
+    SemaphoreObject *self = (SemaphoreObject *)op, *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", semaphore_type, &original))
+        return NULL;
+    atomic_store(&self->value, semaphore_value(original));
+    self->bound = original->bound;
+    self->kind = original->kind;
+    Py_RETURN_NONE;
+}
+
+static PyObject *semaphore_get_value(PyObject *op, void *unused)
+{
+    SemaphoreObject *self = (SemaphoreObject *)op;
+
     (void)unused;
-    long value = atomic_load(&((SemaphoreObject *)op)->value);
-    return PyLong_FromLong(value == ASK ? 0 : value);
+    return self->kind != UNBEGUN ? PyLong_FromLong(semaphore_value(self)) : dict_attribute(op, NAME("_value"));
+}
+
+static int semaphore_set_value(PyObject *op, PyObject *number, void *unused)
+{
+    SemaphoreObject *self = (SemaphoreObject *)op;
+    long value;
+
+    (void)unused;
+    if (self->kind == UNBEGUN || !number)
+        return set_dict_attribute(op, NAME("_value"), number);
+    if (args_count(number, &value) < 0)
+        return -1;
+    if (value < 0) {
+        PyErr_SetString(PyExc_ValueError, "a semaphore's value must be >= 0");
+        return -1;
+    }
+    sync_queue_lock(&self->queue);
+    value -= value ? sync_queue_grant(&self->queue, value) : 0;
+    atomic_store(&self->value, self->queue.waiting ? ASK : value);
+    sync_queue_unlock_and_wake(&self->queue);
+    return 0;
+}
+
+static PyObject *semaphore_get_bound(PyObject *op, void *unused)
+{
+    SemaphoreObject *self = (SemaphoreObject *)op;
+
+    (void)unused;
+    return self->kind == BOUNDED ? PyLong_FromLong(self->bound) : dict_attribute(op, NAME("_initial_value"));
+}
+
+static int semaphore_set_bound(PyObject *op, PyObject *number, void *unused)
+{
+    SemaphoreObject *self = (SemaphoreObject *)op;
+    long bound;
+
+    (void)unused;
+    if (self->kind != BOUNDED || !number)
+        return set_dict_attribute(op, NAME("_initial_value"), number);
+    if (args_count(number, &bound) < 0)
+        return -1;
+    self->bound = bound;
+    return 0;
 }
 
 static PyMethodDef semaphore_methods[] = {
@@ -206,11 +271,13 @@ static PyMethodDef semaphore_methods[] = {
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
     {"__exit__", FAST(semaphore_exit), METH_FASTCALL, NULL},
     {"_begin", semaphore_begin, METH_VARARGS, NULL},
+    {"_copy", semaphore_copy, METH_VARARGS, NULL},
     {0},
 };
 
 static PyGetSetDef semaphore_attributes[] = {
-    {"_value", semaphore_value, NULL, "How many are to be had.", NULL},
+    {"_value", semaphore_get_value, semaphore_set_value, "How many are to be had.", NULL},
+    {"_initial_value", semaphore_get_bound, semaphore_set_bound, "A BoundedSemaphore's bound.", NULL},
     {0},
 };
 
