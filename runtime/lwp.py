@@ -112,9 +112,14 @@ def begin(
 
 
 def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
-    """threading's exception; its cause, the OSError, names the limit that was hit."""
+    """threading's exception; its cause, the OSError, names the limit that was hit, and so does a note of its own.
+
+    The note is for those who print the exception without its cause, as many loggers do.
+    """
     error.strerror = limits.explain(error, stack_size)
-    return RuntimeError("can't start new thread")
+    refused = RuntimeError("can't start new thread")
+    refused.add_note(error.strerror)
+    return refused
 
 
 def _end_of_interpreter() -> None:

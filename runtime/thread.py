@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from . import bootstrap, native
 from .clone import checked_thread_flags
@@ -191,6 +191,22 @@ def _handle(thread: Any) -> Any:
     return thread.__dict__.setdefault(_HANDLE, _private._ThreadHandle())
 
 
+class _State(dict[str, Any]):
+    """A thread's attributes for copy.copy(); pickle and deepcopy() find what threading's has besides, and refuse it."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        items = [item for item in self.items() if item[0] != "_lwp"]
+        return dict, ([*items, _private._ThreadHandle() if _HANDLES else native.allocate_lock()],)
+
+
+def _state(thread: Any) -> Any:
+    state: Any = object.__getstate__(thread)
+    attributes = state[0] if isinstance(state, tuple) else state  # with what is in __slots__
+    if attributes is not None:
+        attributes = _State(attributes)
+    return (attributes, state[1]) if isinstance(state, tuple) else attributes
+
+
 class _Derived:
     """An attribute that is worked out when a thread doesn't have it by itself."""
 
@@ -215,6 +231,7 @@ derived: dict[str, Any] = {
     "_stderr": sys.stderr,
     "_started": _Derived(_Started),
     "_native_id": _Derived(_native_id),
+    "__getstate__": _state,
     # One serves all: it asks for threading.excepthook when it is called; what it keeps is for the program's end.
     "_invoke_excepthook": staticmethod(_private._make_invoke_excepthook()),
     "_bootstrap": bootstrap.bootstrap,

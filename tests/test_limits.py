@@ -44,6 +44,7 @@ def fill():
     except RuntimeError as error:
         assert str(error) == "can't start new thread", error
         assert isinstance(error.__cause__, OSError)
+        assert error.__notes__ == [error.__cause__.strerror]
         assert threading.active_count() == len(os.listdir("/proc/self/task")) == len(threads) + 1
         print(len(threads), error.__cause__.errno, error.__cause__.strerror, sep="|")
     end.set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import re
 import sys
 import threading
@@ -280,6 +282,35 @@ def replace(name: str) -> None:
 @pytest.mark.parametrize("name", ["__init__", "__new__"])
 def test_a_method_put_in_its_place_is_called(name: str, child: Child) -> None:
     child(replace, name)
+
+
+@pytest.mark.parametrize("cls", [threading.Thread, runtime.Thread])
+@pytest.mark.parametrize("call", [pickle.dumps, copy.deepcopy])
+def test_a_thread_is_not_pickled(cls: type[threading.Thread], call: Callable[[threading.Thread], object]) -> None:
+    thread = cls(target=work)
+    private = "lock" if sys.version_info < (3, 13) else "_ThreadHandle"
+    for _ in ("not started", "ended"):
+        with pytest.raises(TypeError, match=f"^cannot pickle '_thread.{private}' object$"):
+            call(thread)
+        if thread.ident is None:
+            thread.start()
+            thread.join()
+
+
+class InSlots:
+    __slots__ = ("slot",)
+
+
+@pytest.mark.parametrize("bases", [(threading.Thread,), (runtime.Thread,), (InSlots, runtime.Thread)], ids=str)
+def test_a_thread_is_copied(bases: tuple[type, ...]) -> None:
+    thread: Any = type("Derived", bases, {})(target=work, name="x")
+    thread.own, thread.slot = [1], [2]
+    copied = copy.copy(thread)
+    assert (copied.name, copied.daemon, copied.ident) == ("x", False, None)
+    assert copied.own is thread.own
+    assert copied.slot is thread.slot
+    copied.start()
+    copied.join()
 
 
 def test_many_leave_nothing() -> None:

@@ -44,6 +44,8 @@ SLOW = [
     "test_io",
     "test_faulthandler",
     "test_multiprocessing_fork",
+    "test_multiprocessing_forkserver",
+    "test_multiprocessing_spawn",
 ]
 #: With --green: tests of what waits for descriptors.
 GREEN = ["test_socket", "test_select", "test_poll", "test_epoll", "test_selectors", "test_asyncio.test_selector_events"]
