@@ -1,7 +1,9 @@
-"""The rooms of the C core call downwards."""
+"""The rooms of the C core call downwards, those of the package import downwards."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import layers
+
+TREE = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +36,72 @@ def test_no_room_below_python_knows_python() -> None:
     for path in layers.NATIVE.rglob("*.[ch]"):
         if path.name != "_core.c" and path.parent.name not in ("python", "primitives", "observe"):
             assert "#include <Python.h>" not in path.read_text(), path
+
+
+# ---- Python: the order of the floors is in pyproject.toml ------------------------------------------------------------
+
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+CIRCLES = """
+import graphlib, grimp
+graph = grimp.build_graph("runtime", cache_dir=None)
+# `from . import _core` counts as the package's import of itself: the core is no module of Python.
+imports = {module: graph.find_modules_directly_imported_by(module) - {module} for module in graph.modules}
+graphlib.TopologicalSorter(imports).prepare()  # CycleError names the circle
+print(len(imports), sum(map(len, imports.values())))
+"""
+
+
+def run(tree: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: grimp's threads stay."""
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60)
+
+
+def lint(tree: Path) -> subprocess.CompletedProcess[str]:
+    return run(tree, LINT, "--no-cache", "--no-logo")
+
+
+def copy(tree: Path, module: str, added: str) -> Path:
+    """Of the package, with a line more in a module."""
+    shutil.copytree(TREE / "runtime", tree / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copy(TREE / "pyproject.toml", tree)
+    with (tree / "runtime" / module).open("a") as file:
+        file.write(f"\n{added}\n")
+    return tree
+
+
+def test_each_module_imports_only_modules_below_it() -> None:
+    done = lint(TREE)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    done = run(TREE, CIRCLES)
+    assert done.returncode == 0, done.stderr
+    modules, imports = map(int, done.stdout.split())
+    assert modules == len(list((TREE / "runtime").rglob("*.py")))
+    assert imports > modules
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    """Also between a package and what is in it, which import-linter takes for one."""
+    done = run(copy(tmp_path, "cli/run.py", "def late(): from . import main"), CIRCLES)
+    assert done.returncode == 1
+    assert "CycleError" in done.stderr
+    assert "'runtime.cli.run'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "added", "broken", "says"),
+    [
+        ("lwp.py", "def late(): from .thread import Thread", "Floors", "runtime.lwp -> runtime.thread"),
+        ("sync.py", "from . import spawn", "Floors", "runtime.sync -> runtime.spawn"),
+        ("observe/holders.py", "from . import waits", "No circles", "observe"),
+        ("new.py", "", "Floors", "runtime.new"),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, added: str, broken: str, says: str, tmp_path: Path) -> None:
+    done = lint(copy(tmp_path, module, added))
+    assert done.returncode == 1
+    assert f"{broken} BROKEN" in done.stdout
+    assert says in done.stdout

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from ._version import version
+
 __all__ = ["main", "version"]
 
 _COMMANDS = ("run", "trace", "demo", "tls", "bench", "stress", "doctor")
@@ -36,17 +38,6 @@ class _Commands(click.Group):
             hint = f"did you mean {near[0]}?" if near else "lwp --help lists them"
             raise click.UsageError(f"no command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
-
-
-def version() -> str:
-    """The runtime's version, also from a source tree that is not installed."""
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        from .. import __version__
-    except PackageNotFoundError:
-        return "(not installed)"
-    return __version__
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from .. import native, scheduler
 from ..observe import limits
-from . import version
 from ._options import Json, json_option
 from ._output import console, size, table
+from ._version import version
 
 __all__ = ["Feature", "doctor", "features"]
 
