@@ -75,6 +75,8 @@ def shell(script: str, given: str | None = None) -> str:
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" -P "$@"; }\nset -o pipefail\n'
     home = Path(runtime.__file__).parent.parent
     settings = {"PYTHON": sys.executable, "PYTHONPATH": str(home), "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+    # For `timeout 10 python`, which doesn't find a function.
+    settings["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     done = subprocess.run(
         ["bash", "-c", functions + script],
         input=given or "",
@@ -107,6 +109,7 @@ class Commands:
 
 def words(text: str) -> set[str]:
     """Those that stay the same from run to run."""
+    text = re.sub(r"(?m)^ *[0-9a-f]+:", "", text)  # an address of objdump's may be all letters
     found = {word.strip(".,:;()") for word in text.split()}
     return {word for word in found if re.fullmatch(r"[^\W\d]\D*", word) and "…" not in word} - UNITS
 
