@@ -6,10 +6,12 @@ They come with `pip install -e '.[programs]'`; each test names the one that it n
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -31,6 +33,9 @@ PATIENCE = 90  # seconds for a start, an answer or an end: a limit for hangs
 on_each = pytest.mark.parametrize(
     "python", [[], ["-m", "runtime", "run"]], ids=["stock", "runtime"]
 )  # before the program
+on_all = pytest.mark.parametrize(
+    "python", [[], ["-m", "runtime", "run"], ["-m", "runtime", "run", "--green"]], ids=["stock", "runtime", "green"]
+)
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
@@ -92,10 +97,10 @@ def get(port: int, path: str = "") -> str:
         return str(answer.read().decode())
 
 
-def client(program: str, *arguments: str, **more: str) -> list[str]:
+def client(program: str, *arguments: str, python: list[str] | None = None, **more: str) -> list[str]:
     """The lines that a program of ours prints, which talks with the one that is tested; it runs on stock threads."""
     done = subprocess.run(
-        [sys.executable, HERE / program, *arguments],
+        [sys.executable, *(python or []), HERE / program, *arguments],
         env=environment(**more),
         capture_output=True,
         text=True,
@@ -232,3 +237,67 @@ def test_jupyter_kernel(python: list[str], tmp_path: Path) -> None:
     with running([*python, "-m", "ipykernel_launcher", "-f", file], tmp_path, **own) as (process, _):
         assert client("jupyter_session.py", file, **own) == ["thread 0", "thread 1", "thread 2", "True"]
         assert process.wait(PATIENCE) == 0
+
+
+# ---- a database, a window --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[dict[str, str]]:
+    """The environment in which libpq finds a server of this test's own."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none").parent]
+    if not (folders[-1] / "initdb").exists():
+        pytest.skip("not installed: a PostgreSQL server")
+    user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
+    with tempfile.TemporaryDirectory() as folder:
+        if user:
+            shutil.chown(folder, user)
+
+        def run(*command: str) -> None:
+            done = subprocess.run(
+                [folders[-1] / command[0], "-D", f"{folder}/data", *command[1:]],
+                user=user,
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                timeout=PATIENCE,
+            )
+            assert done.returncode == 0
+
+        run("initdb", "-U", "tester", "-A", "trust", "--no-sync")
+        run("pg_ctl", "-w", "-l", f"{folder}/log", "-o", f"-F -k {folder} -h ''", "start")
+        try:
+            yield {"PGHOST": folder, "PGUSER": "tester", "PGDATABASE": "postgres"}
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+
+@needs("psycopg", "psycopg_pool")
+@on_all
+def test_psycopg_in_threads(python: list[str], postgres: dict[str, str]) -> None:
+    made_by = "runtime" if python else "threading"
+    said = client("postgres_pool.py", python=python, **postgres)
+    assert said == [str(sum(range(100))), made_by, "[101]", "canceled", "one two"]
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    if not shutil.which("Xvfb"):
+        pytest.skip("not installed: Xvfb")
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-nolisten", "tcp"], pass_fds=[write], stderr=subprocess.DEVNULL
+    )
+    os.close(write)
+    with open(read) as said:
+        try:
+            yield f":{said.readline().strip()}"
+        finally:
+            server.terminate()
+            server.wait(PATIENCE)
+
+
+@needs("_tkinter")
+@on_all
+def test_tkinter_in_threads(python: list[str], display: str) -> None:
+    said = client("tkinter_threads.py", python=python, DISPLAY=display)
+    assert said == ["[0, 1, 2, 3] 80 80", "runtime" if python else "threading"]

@@ -37,14 +37,16 @@ kind = runtime.sync if sys.argv[1] == "sync" else threading
 
 
 def condition(notify):
-    condition = kind.Condition()
+    condition, notified = kind.Condition(), []
 
-    def wait():
+    def wait():  # another sleeper may have given up the GIL and not yet the lock: then this one comes too late
         with condition:
-            condition.wait()
+            if not notified:
+                condition.wait()
 
     def wake():
         with condition:
+            notified.append(1)
             notify(condition)
 
     return wait, wake
