@@ -77,6 +77,8 @@ def test_check_sees_a_word_that_has_changed_but_no_number(example: Path) -> None
     text = example.read_text()
     example.write_text(re.sub(r"saw \d+ for 3 µs", "saw 1 for 12 ms", text))
     assert tool("run_documents.py", "--check", example).returncode == 0
+    example.write_text(text.replace("saw ", "saw dcac "))
+    assert tool("run_documents.py", "--check", example).returncode == 0  # an address
     example.write_text(text.replace("saw ", "has seen ", 2))
     done = tool("run_documents.py", "--check", example)
     assert done.returncode == 1

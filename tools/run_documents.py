@@ -111,7 +111,8 @@ def words(text: str) -> set[str]:
     """Those that stay the same from run to run."""
     text = re.sub(r"(?m)^ *[0-9a-f]+:", "", text)  # an address of objdump's may be all letters
     found = {word.strip(".,:;()") for word in text.split()}
-    return {word for word in found if re.fullmatch(r"[^\W\d]\D*", word) and "…" not in word} - UNITS
+    numbers = UNITS | {word for word in found if re.fullmatch(r"[a-f]{4,}", word)}  # hexadecimal, without a digit
+    return {word for word in found if re.fullmatch(r"[^\W\d]\D*", word) and "…" not in word} - numbers
 
 
 def written(text: str, measure: bool) -> str:
