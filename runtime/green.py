@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import native
-from .observe.waits import waiting
 from .thread import Thread
 
 __all__ = ["TIME_SLICE", "Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
@@ -52,7 +50,8 @@ class Scheduler(native.SchedulerBase):
     """
 
     def __init__(self, lwps: int = 1, time_slice: float | None = None) -> None:
-        pass  # the base has taken both in __new__(), in C: this is the signature that help() shows
+        # The base has taken both in __new__(), in C: this is the signature that help() shows.
+        from .observe import waits  # noqa: F401  # for _describe(): in a deadlock a thread may sleep in an import
 
     def spawn(self, target: Callable[..., object], *args: Any) -> Thread:
         """Starts a Thread that calls target(*args) here; it runs when run() does, or, within that, when it is its turn.
@@ -75,8 +74,7 @@ class Scheduler(native.SchedulerBase):
         super().run()
 
 
-@dataclass(frozen=True)
-class GreenStatistics:
+class GreenStatistics(NamedTuple):
     """Counts over all schedulers of this process, since it began."""
 
     started: int  #: green threads
@@ -91,6 +89,8 @@ def green_statistics() -> GreenStatistics:
 
 def _describe() -> None:
     """Raises, in the thread that is attached."""
+    from .observe.waits import waiting  # not above: install() would load it, and what it imports, in every process
+
     found = waiting()
     lines = "".join(f"\n  {line}" for line in str(found).splitlines()) or " something else than our primitives"
     raise Deadlock(f"all green threads sleep, and nobody is left who could wake one; they wait for:{lines}")

@@ -8,8 +8,7 @@ from __future__ import annotations
 import atexit
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import native
 from .clone import THREAD_FLAGS, Clone
@@ -20,8 +19,7 @@ __all__ = ["LWP", "MIN_STACK", "Context", "begin", "cannot_start", "processes", 
 MIN_STACK = (32 if sys.version_info < (3, 14) else 52) * 1024  # as threading.stack_size()
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """Where a thread's memory lies: (low, high) pairs of addresses, high excluded."""
 
     guard: tuple[int, int]  #: touching it is SIGSEGV: a stack overflow stops here

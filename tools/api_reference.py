@@ -116,6 +116,14 @@ def own_doc(thing: Any) -> str:
     return inspect.cleandoc(text) if isinstance(text, str) else ""
 
 
+def fields(cls: Any) -> dict[str, str]:
+    """Of a dataclass or a NamedTuple: its fields, with their annotations; else none."""
+    if dataclasses.is_dataclass(cls):
+        return {field.name: str(field.type) for field in dataclasses.fields(cls)}
+    annotations = cls.__annotations__ if hasattr(cls, "_fields") else {}
+    return {name: getattr(found, "__forward_arg__", found) for name, found in annotations.items()}
+
+
 class Plain:
     """Shows itself as this text in a signature."""
 
@@ -234,7 +242,7 @@ class Reference:
             self._add(f"Also {', '.join(elsewhere)}.")
 
     def _class(self, name: str, cls: type, note: str) -> None:
-        data = dataclasses.is_dataclass(cls)
+        data = fields(cls)
         called = not (data or note or issubclass(cls, enum.Enum))  # with a note it is another name for a type
         if called and (found := CONSTRUCTORS.get(name) or signature(cls)):
             self._add(f"```python\n{name.rpartition('.')[2]}{found.removesuffix(' -> None')}\n```")
@@ -247,7 +255,7 @@ class Reference:
             self._add("\n".join(["| | | |", "|---|---|---|", *rows]))
         members = list(self._fields(name, cls)) if data else []
         seen = {member.name for member in cls} if issubclass(cls, enum.Enum) else set()
-        seen |= {field.name for field in dataclasses.fields(cls)} if data else set()
+        seen |= data.keys()
         for base in cls.__mro__ if ours else ():
             home = self._homes.get((base.__module__, base.__name__))
             if home and base is not cls:
@@ -260,9 +268,9 @@ class Reference:
 
     def _fields(self, name: str, cls: type) -> Iterator[str]:
         notes = Notes(inspect.getsource(cls))
-        for field in dataclasses.fields(cls):
-            said = self._said(f"{name}.{field.name}", notes[field.name])
-            yield f"- `{field.name}: {field.type}`: {escaped(said)}"
+        for field, annotation in fields(cls).items():
+            said = self._said(f"{name}.{field}", notes[field])
+            yield f"- `{field}: {annotation}`: {escaped(said)}"
 
     def _members(self, name: str, cls: type, seen: set[str]) -> Iterator[str]:
         for member, value in vars(cls).items():

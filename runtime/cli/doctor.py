@@ -221,10 +221,10 @@ def doctor(everything: bool, json_to: Json | None) -> None:
     if json_to:
         data = {
             "versions": versions,
-            "facts": [asdict(fact) for fact in facts],
+            "facts": [fact._asdict() for fact in facts],
             "features": [asdict(feature) for feature in tried],
-            "limits": [{**asdict(limit), "more": limit.more} for limit in found],
-            "tasks": asdict(tasks),
+            "limits": [{**limit._asdict(), "more": limit.more} for limit in found],
+            "tasks": tasks._asdict(),
             "allowed": allowed and {"more": allowed[0], "limit": allowed[1].name, "scope": allowed[1].scope},
         }
         if json_to.take(data):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..interpreters import in_main
 
@@ -103,8 +102,7 @@ if TYPE_CHECKING:
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """One thing found out about the running glibc."""
 
     name: str

@@ -11,13 +11,12 @@ import mmap
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Limit", "Tasks", "allowed", "explain", "limits", "tasks"]
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """One limit, and how near it is."""
 
     name: str  #: as ulimit, /proc/sys or the cgroup call it
@@ -43,8 +42,7 @@ class Limit:
         return None if self.free is None or not self.cost else self.free // self.cost
 
 
-@dataclass(frozen=True)
-class Tasks:
+class Tasks(NamedTuple):
     """How many tasks (threads and processes alike) there are now; None where /proc doesn't say."""
 
     process: int | None  #: in this process
