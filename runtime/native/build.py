@@ -66,6 +66,7 @@ OPTIONS = [
 SOURCES = [
     "arch/x86_64.c",
     "arch/aarch64.c",
+    "base/events.c",
     "base/fork.c",
     "base/park.c",
     "base/steps.c",
@@ -101,7 +102,6 @@ SOURCES = [
     "demo/cost.c",
     "demo/tlsdemo.c",
     "python/observe/gil.c",
-    "python/observe/trace.c",
     "python/args.c",
     "python/chunks.c",
     "python/faulthandler.c",
@@ -120,6 +120,7 @@ SOURCES = [
     "python/lwp.c",
     "python/thread.c",
     "python/observe/waits.c",
+    "python/observe/trace.c",
     "python/observe/watch.c",
     "python/module.c",
 ]
@@ -188,7 +189,7 @@ void context_put(struct context *context, int vanished);
 
 struct step { int64_t ns; int tid; int kind; uint64_t a, b; ...; };
 void steps_record(int on);
-int steps_read(struct step *out, int room);
+int steps_read(struct step *out, int capacity);
 
 int64_t cost_once(int kind);
 

@@ -1,38 +1,47 @@
 #include "base/steps.h"
 
+#include "arch/arch.h"
+#include "base/events.h"
 #include "base/park.h"
 
 #include <unistd.h>
 
-enum { ROOM = 4096 };
+enum { CAPACITY = 4096 };
 
-static struct step record[ROOM];
+static struct step record[CAPACITY];
 static atomic_int used;
-atomic_int steps_recording;
 
-void steps_note(enum step_kind kind, uint64_t a, uint64_t b)
+static void hear(enum event event, uint64_t a, uint64_t b)
 {
+    if (event >= EVENT_STEPS)
+        return;
     int at = atomic_fetch_add(&used, 1);
-    if (at >= ROOM) {
-        atomic_store(&used, ROOM);
+    if (at >= CAPACITY) {
+        atomic_store(&used, CAPACITY);
         return;
     }
-    record[at] = (struct step){park_now(), gettid(), (int)kind, a, b};
+    if (event == EVENT_BORN)
+        b = (uint64_t)(uintptr_t)arch_thread_pointer();
+    record[at] = (struct step){park_now(), gettid(), (int)event, a, b};
 }
 
 void steps_record(int on)
 {
-    if (on)
-        atomic_store(&used, 0);
-    atomic_store(&steps_recording, on);
+    if (!on) {
+        events_end(EVENTS_STEPS);
+        return;
+    }
+    atomic_store(&used, 0);
+    events_begin(EVENTS_STEPS, hear);
 }
 
-int steps_read(struct step *out, int room)
+int steps_read(struct step *out, int capacity)
 {
     int n = atomic_load(&used);
-    if (n > ROOM)
-        n = ROOM;
-    for (int i = 0; i < n && i < room; i++)
+
+    if (n > CAPACITY)
+        n = CAPACITY;
+    for (int i = 0; i < n && i < capacity; i++)
         out[i] = record[i];
     return n;
 }

@@ -1,5 +1,7 @@
 #include "base/trace.h"
 
+#include "arch/arch.h"
+#include "base/events.h"
 #include "base/fork.h"
 #include "base/pages.h"
 #include "base/park.h"
@@ -16,7 +18,6 @@ enum { FREE, OPEN, FULL };
 enum { TRIES = 256 };                     /* chunks that are looked at for one that isn't open */
 enum { AHEAD = 64 * 1024 / TRACE_CHUNK }; /* chunks whose pages are made at once */
 
-atomic_int trace_recording;
 static struct trace_file *file;
 static struct trace_chunk *chunks;
 
@@ -143,13 +144,51 @@ void trace_name(uint32_t text, uint64_t nth)
     }
 }
 
-void trace_leave(void)
+static void leave_trace(void)
 {
     close_mine();
     if (watch) {
         atomic_store(&watch->since, 0);
         atomic_store(&watch->tid, 0);
         watch = NULL;
+    }
+}
+
+static void hear(enum event event, uint64_t a, uint64_t b)
+{
+    uint64_t me = (uint64_t)(uintptr_t)arch_thread_pointer();
+
+    switch (event) {
+    case EVENT_STARTS:
+        trace_note(TRACE_STARTS, 0, 0, a, 0);
+        break;
+    case EVENT_BORN:
+        trace_note(TRACE_BORN, 0, 0, me, 0);
+        break;
+    case EVENT_PYTHON:
+        trace_note(TRACE_WANTS_GIL, 0, 0, 0, 0);
+        break;
+    case EVENT_WANTS_GIL:
+        trace_note(TRACE_WANTS_GIL, 0, 0, a, 0);
+        break;
+    case EVENT_HAS_GIL:
+        trace_note(TRACE_RUNS, 0, 0, 0, 0);
+        break;
+    case EVENT_LEAVES_GIL:
+        trace_note(TRACE_LEAVES, 0, 0, 0, 0);
+        break;
+    case EVENT_GRANTS:
+        trace_note(TRACE_GRANTS, 0, 0, a, b);
+        break;
+    case EVENT_RELEASES:
+        trace_note(TRACE_RELEASES, 0, 0, a, 0);
+        break;
+    case EVENT_EXIT:
+        trace_note(TRACE_ENDS, 0, 0, me, 0);
+        leave_trace();
+        break;
+    default:
+        break;
     }
 }
 
@@ -175,7 +214,7 @@ uint32_t trace_text(const char *text, size_t length)
 
 static void after_fork_in_child(void)
 {
-    atomic_store(&trace_recording, 0); /* the file is the parent's */
+    events_end(EVENTS_TRACE); /* the file is the parent's */
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
@@ -223,15 +262,15 @@ int trace_begin(const char *path, size_t bytes, const char *arguments, size_t le
     file->arguments = trace_text(arguments, length);
     make_pages(0);
     fork_handle(FORK_TRACE, &fork_handlers);
-    atomic_store(&trace_recording, 1);
+    events_begin(EVENTS_TRACE, hear);
     return 0;
 }
 
 void trace_end(void)
 {
-    if (!TRACING())
+    if (!events_read_by(EVENTS_TRACE))
         return;
-    atomic_store(&trace_recording, 0); /* the file stays mapped: a thread may be just writing */
+    events_end(EVENTS_TRACE); /* the file stays mapped: a thread may be just writing */
     file->ended_ns = park_now();
     file->finished = 1;
 }

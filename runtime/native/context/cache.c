@@ -1,6 +1,6 @@
 /* Contexts that no thread has, a shelf for each size. */
 #include "base/park.h"
-#include "base/steps.h"
+#include "base/events.h"
 #include "context/mapping.h"
 #include "context/tls.h"
 
@@ -57,7 +57,7 @@ struct context *context_get(size_t stack_size)
         return NULL;
     }
     if (context) {
-        STEP(STEP_REUSE, context->tp, context->size);
+        EVENT(EVENT_REUSE, context->tp, context->size);
         return context;
     }
     if ((context = mapping_new(stack_size)))
@@ -67,7 +67,7 @@ struct context *context_get(size_t stack_size)
 
 void context_put(struct context *c, int vanished)
 {
-    STEP(STEP_RECYCLED, c->tp, c->size);
+    EVENT(EVENT_RECYCLED, c->tp, c->size);
     if (vanished) {
         /* In a forked child.  What the lost thread's DTV and libc block point at is a copy that no other thread uses; but the thread may
          * have been in the middle of a malloc.  So the next one begins with a blank block. */

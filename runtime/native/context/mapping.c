@@ -2,7 +2,7 @@
 
 #include "arch/arch.h"
 #include "base/pages.h"
-#include "base/steps.h"
+#include "base/events.h"
 #include "glibc/glibc.h"
 
 #include <errno.h>
@@ -52,7 +52,7 @@ static int guard(char *base, size_t size)
     /* Written once with the same value by whoever finds out: no order needed. */
     static int no_guard_regions, guard_regions;
 
-    STEP(STEP_GUARD, base, size);
+    EVENT(EVENT_GUARD, base, size);
     if (!no_guard_regions) {
         if (madvise(base, size, MADV_GUARD_INSTALL) == 0) {
             if (guard_regions || (guard_regions = !kernel_can_read(base)))
@@ -76,7 +76,7 @@ struct context *mapping_new(size_t stack_size)
 
     if (base == MAP_FAILED)
         return NULL;
-    STEP(STEP_MAP, base, size);
+    EVENT(EVENT_MAP, base, size);
     if (guard(base, guard_size) != 0) {
         int error = errno;
         munmap(base, size);

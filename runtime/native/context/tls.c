@@ -1,7 +1,7 @@
 #include "context/tls.h"
 
 #include "arch/arch.h"
-#include "base/steps.h"
+#include "base/events.h"
 #include "glibc/glibc.h"
 
 #include <errno.h>
@@ -32,7 +32,7 @@ static void fill_pthread(struct context *c)
     /* What pthread_getattr_np tells: without it callers get the main thread's stack. */
     *(void **)glibc_field(c->pthread, glibc.stackblock) = c->stack_low;
     memcpy(glibc_field(c->pthread, glibc.stackblock_size), &size, sizeof size);
-    STEP(STEP_TCB, c->tp, glibc.pthread_size);
+    EVENT(EVENT_TCB, c->tp, glibc.pthread_size);
 }
 
 int context_blank(struct context *c)
@@ -136,7 +136,7 @@ int context_load_tls(struct context *c)
     }
     loading.dtv[0].counter = loading.generation;
     c->used = USED;
-    STEP(STEP_TLS, c->block_low, loading.blocks);
+    EVENT(EVENT_TLS, c->block_low, loading.blocks);
     return 0;
 }
 

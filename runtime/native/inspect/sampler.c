@@ -1,5 +1,6 @@
 #include "inspect/sampler.h"
 
+#include "base/events.h"
 #include "base/number.h"
 #include "base/park.h"
 #include "base/trace.h"
@@ -144,7 +145,7 @@ static void *sample(void *unused)
     if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
         return NULL;
     int64_t before = cpu_time();
-    while (TRACING()) {
+    while (events_read_by(EVENTS_TRACE)) {
         int64_t now = park_now();
         look(now, before + BUDGET);
         before = cpu_time(); /* going to sleep and waking up belong to the next round */

@@ -1,7 +1,7 @@
 #include "lwp/lwp.h"
 
 #include "base/park.h"
-#include "base/steps.h"
+#include "base/events.h"
 #include "context/context.h"
 #include "lwp/measure.h"
 #include "lwp/process.h"
@@ -112,10 +112,10 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
     int error;
 
     if (lwp->flags & CLONE_VM) {
-        STEP(STEP_JOIN, &lwp->alive, atomic_load(&lwp->alive));
+        EVENT(EVENT_JOIN, &lwp->alive, atomic_load(&lwp->alive));
         if ((error = await_end(lwp, deadline)) != 0)
             return error;
-        STEP(STEP_CLEARED, &lwp->alive, 0);
+        EVENT(EVENT_CLEARED, &lwp->alive, 0);
     }
     if (lwp->flags & CLONE_THREAD) {
         lwp_reap();

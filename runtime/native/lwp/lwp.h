@@ -63,7 +63,7 @@ struct lwp {
     int signal_stack;          /* it is to have one, if there is memory for it: context_signal_stack() */
     int masked;                /* it begins with all signals blocked; `mask`, its creator's, is to be its own */
     uint64_t mask;
-    int64_t cloned_at;         /* when measuring */
+    int64_t cloned_at;         /* for the reader of statistics: when EVENT_STARTS was told; 0: nobody read */
     char name[16];
     struct green green;        /* its scheduler is NULL when it has an LWP of its own */
 };

@@ -1,6 +1,8 @@
 #include "lwp/measure.h"
 
+#include "base/events.h"
 #include "base/park.h"
+#include "context/context.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -9,7 +11,6 @@
 /* Start latencies in a histogram: four buckets a doubling, so a quantile is right to about a fifth at constant memory. */
 enum { BUCKETS = 4 * 48 };
 
-static atomic_int measuring;
 static atomic_int lock;
 static struct lwp_statistics sums;
 static long histogram[BUCKETS];
@@ -33,26 +34,8 @@ static int64_t quantile(double q)
     return 0;
 }
 
-void lwp_measure(int on)
+static void born(int64_t cloned_at)
 {
-    park_lock(&lock);
-    if (on) {
-        memset(&sums, 0, sizeof sums);
-        memset(histogram, 0, sizeof histogram);
-    }
-    atomic_store(&measuring, on);
-    park_unlock(&lock);
-}
-
-int64_t measure_clock(void)
-{
-    return atomic_load_explicit(&measuring, memory_order_relaxed) ? park_now() : 0;
-}
-
-void measure_born(int64_t cloned_at)
-{
-    if (!cloned_at)
-        return;
     int at = bucket(park_now() - cloned_at);
     park_lock(&lock);
     histogram[at]++;
@@ -60,13 +43,11 @@ void measure_born(int64_t cloned_at)
     park_unlock(&lock);
 }
 
-void measure_end(const struct lwp *lwp)
+static void ended(const struct lwp *lwp)
 {
     struct rusage used;
     struct timespec cpu;
 
-    if (!lwp->cloned_at || !atomic_load_explicit(&measuring, memory_order_relaxed))
-        return;
     /* rusage's times are those of the last tick or switch: nothing yet for a thread of a few milliseconds. */
     if (getrusage(RUSAGE_THREAD, &used) != 0 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0)
         return;
@@ -78,6 +59,30 @@ void measure_end(const struct lwp *lwp)
     if (stack > sums.stack_used)
         sums.stack_used = stack;
     park_unlock(&lock);
+}
+
+/* Only of LWPs that started since it is on; a green thread has none. */
+static void hear(enum event event, uint64_t a, uint64_t b)
+{
+    struct lwp *lwp = (struct lwp *)(uintptr_t)(event == EVENT_DESTRUCTORS ? a : b);
+
+    if (event == EVENT_STARTS)
+        lwp->cloned_at = park_now();
+    else if ((event == EVENT_BORN || event == EVENT_DESTRUCTORS) && lwp->cloned_at && !lwp->green.scheduler)
+        event == EVENT_BORN ? born(lwp->cloned_at) : ended(lwp);
+}
+
+void lwp_measure(int on)
+{
+    if (!on) {
+        events_end(EVENTS_STATISTICS);
+        return;
+    }
+    park_lock(&lock);
+    memset(&sums, 0, sizeof sums);
+    memset(histogram, 0, sizeof histogram);
+    park_unlock(&lock);
+    events_begin(EVENTS_STATISTICS, hear);
 }
 
 void measure_read(struct lwp_statistics *out)

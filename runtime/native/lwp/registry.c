@@ -1,7 +1,7 @@
 #include "lwp/registry.h"
 
 #include "base/park.h"
-#include "base/steps.h"
+#include "base/events.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 
@@ -41,7 +41,7 @@ void registry_list(struct lwp *lwp)
     /* Last, and whole before it is seen: debuggers and a forked child walk the list forwards without the lock. */
     __atomic_store_n(&head->next, link, __ATOMIC_RELEASE);
     glibc_unlock_threads();
-    STEP(STEP_LIST, lwp->context->pthread, head);
+    EVENT(EVENT_LIST, lwp->context->pthread, head);
 }
 
 void registry_leave_glibc(struct context *context)
@@ -54,7 +54,7 @@ void registry_leave_glibc(struct context *context)
     link->prev->next = link->next;
     link->next->prev = link->prev;
     glibc_unlock_threads();
-    STEP(STEP_UNLIST, context->pthread, 0);
+    EVENT(EVENT_UNLIST, context->pthread, 0);
 }
 
 void registry_unlist(struct lwp *lwp)

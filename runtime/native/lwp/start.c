@@ -2,12 +2,10 @@
 
 #include "arch/arch.h"
 #include "base/park.h"
-#include "base/steps.h"
-#include "base/trace.h"
+#include "base/events.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
-#include "lwp/measure.h"
 #include "lwp/registry.h"
 #include "lwp/thread_main.h"
 
@@ -93,7 +91,6 @@ static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (
 
     if (error)
         return error;
-    TRACE(TRACE_STARTS, lwp->ident, 0);
     lwp->flags = flags;
     lwp->exit_signal = exit_signal;
     lwp->run = run;
@@ -121,7 +118,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     registry_count_started();
     atomic_store(&lwp->alive, 1);
     lwp->started = 1;
-    lwp->cloned_at = measure_clock();
+    EVENT(EVENT_STARTS, context->tp, lwp);
 
     /* A setxid in another thread must find this one either not there, so that it inherits our credentials, or there with its
      * tid, so that it gets the signal: setxid holds the same lock.  Taken before signals are blocked, for we may have to
@@ -135,9 +132,9 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     lwp->masked = fresh;
     if (fresh) {
         thread_block_signals(&lwp->mask);
-        STEP(STEP_MASK, 1, 0);
+        EVENT(EVENT_MASK, 1, 0);
     }
-    STEP(STEP_CLONE, flags | (unsigned)exit_signal, context->stack_high);
+    EVENT(EVENT_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
     int *tid = glibc_field(context->pthread, glibc.tid);
     long result
@@ -147,9 +144,9 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         glibc_unlock_threads();
     if (fresh) {
         thread_set_signals(&mask);
-        STEP(STEP_MASK, 0, 0);
+        EVENT(EVENT_MASK, 0, 0);
     }
-    STEP(STEP_CLONED, result, 0);
+    EVENT(EVENT_CLONED, result, 0);
 
     if (result < 0) {
         registry_count_not_started();
@@ -186,6 +183,7 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
     atomic_store(&lwp->tid, scheduler_tid(scheduler));
     atomic_store(&lwp->alive, 1);
     lwp->started = 1;
+    EVENT(EVENT_STARTS, context->tp, lwp);
     int waited = lwp->waited;
     lwp->waited = 0;
     green_begin(&lwp->green, scheduler, context->stack_high, context->tp, thread_main_green, lwp, gone, waited);

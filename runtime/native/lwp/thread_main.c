@@ -2,12 +2,10 @@
 
 #include "arch/arch.h"
 #include "base/park.h"
-#include "base/steps.h"
-#include "base/trace.h"
+#include "base/events.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "green/shared_lwp.h"
-#include "lwp/measure.h"
 #include "lwp/registry.h"
 
 #include <dlfcn.h>
@@ -97,10 +95,8 @@ static void thread_exit_hooks(struct lwp *me)
     glibc.call_tls_dtors();
     run_key_destructors(context->pthread);
     tidy_libc(context);
-    STEP(STEP_DESTRUCTORS, 0, 0);
+    EVENT(EVENT_DESTRUCTORS, me, 0);
     int green = me->green.scheduler != NULL;
-    if (!green)
-        measure_end(me);
     registry_count_ended();
 
     /* As start_thread does: the last thread takes the process with it, whoever made it.  A green one is not among the counted. */
@@ -119,11 +115,7 @@ static _Noreturn void leave(struct lwp *me)
     registry_leave_glibc(context);
 
     /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
-    STEP(STEP_EXIT, status, 0);
-    if (TRACING()) {
-        trace_note(TRACE_ENDS, 0, 0, me->ident, 0);
-        trace_leave();
-    }
+    EVENT(EVENT_EXIT, status, 0);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* who joins: await_end() */
     registry_push_ended(me, me);
@@ -156,11 +148,11 @@ void thread_register_with_kernel(struct context *context)
 
     /* Robust mutexes: the kernel walks this list when the thread dies and wakes their waiters. */
     syscall(SYS_set_robust_list, robust, 3 * sizeof(void *));
-    STEP(STEP_ROBUST, robust, 0);
+    EVENT(EVENT_ROBUST, robust, 0);
     if (glibc.rseq && glibc.rseq_size)
         registered = syscall(SYS_rseq, area, glibc_rseq_area(), 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
     if (glibc.rseq)
-        STEP(STEP_RSEQ, area, registered);
+        EVENT(EVENT_RSEQ, area, registered);
 }
 
 /* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads so when
@@ -179,19 +171,17 @@ void thread_main(void *arg)
     struct lwp *me = arg;
     struct context *context = me->context;
 
-    STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
-    TRACE(TRACE_BORN, me->ident, 0);
+    EVENT(EVENT_BORN, __builtin_frame_address(0), me);
     atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
     glibc.ctype_init();
-    STEP(STEP_GLIBC, context->tp + glibc.resp, 1);
+    EVENT(EVENT_GLIBC, context->tp + glibc.resp, 1);
     thread_register_with_kernel(context);
-    measure_born(me->cloned_at);
     if (me->signal_stack)
         sigaltstack(&(stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()}, NULL);
     if (me->name[0])
         prctl(PR_SET_NAME, me->name);
     if (me->masked) {
-        STEP(STEP_UNMASK, me->mask, 0);
+        EVENT(EVENT_UNMASK, me->mask, 0);
         thread_set_signals(&me->mask);
     }
     run(me);
@@ -203,11 +193,10 @@ void thread_main_green(void *arg)
 {
     struct lwp *me = arg;
 
-    STEP(STEP_BORN, __builtin_frame_address(0), arch_thread_pointer());
-    TRACE(TRACE_BORN, me->ident, 0);
+    EVENT(EVENT_BORN, __builtin_frame_address(0), me);
     atomic_store(&me->tid, atomic_load(&me->green.tid));
     glibc.ctype_init();
-    STEP(STEP_GLIBC, me->context->tp + glibc.resp, 1);
+    EVENT(EVENT_GLIBC, me->context->tp + glibc.resp, 1);
     run(me);
 }
 

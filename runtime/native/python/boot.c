@@ -6,15 +6,13 @@
 #include "python/boot.h"
 
 #include "base/park.h"
-#include "base/steps.h"
+#include "base/events.h"
 #include "context/context.h"
 #include "glibc/glibc.h"
-#include "inspect/sampler.h"
 #include "lwp/lwp.h"
 #include "python/chunks.h"
 #include "python/faulthandler.h"
 #include "python/gil_queue.h"
-#include "python/observe/trace.h"
 #include "python/rooms.h"
 #include "python/scheduler.h"
 #include "python/sleep.h"
@@ -110,7 +108,7 @@ static void call(struct boot *boot)
     PyObject *result
         = target->body ? target->body->run(target->function) : PyObject_Call(target->function, target->args, target->kwargs);
 
-    STEP(STEP_RETURNED, !result || (target->body && result == Py_True), 0);
+    EVENT(EVENT_RETURNED, !result || (target->body && result == Py_True), 0);
     if (!result)
         report(target->function);
     else if (!target->body && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
@@ -149,28 +147,25 @@ static void run_python(void *arg)
     chunks_begin_at(boot->lwp->context->room, tstate);
     boot->stage = STARTED;
     started_one();
-    STEP(STEP_PYTHON, tstate, 0);
-    TRACE(TRACE_WANTS_GIL, 0, 0);
+    EVENT(EVENT_PYTHON, tstate, 0);
     /* May end the thread by pthread_exit when the interpreter has ended: see lwp/thread_main.c, run().  A process may be killed on the way,
      * and nobody would follow; green threads come one by one as it is. */
     if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
         gil_queue_enter(tstate);
     else
         PyEval_RestoreThread(tstate);
-    TRACE(TRACE_RUNS, 0, 0);
-    if (TRACING())
-        trace_begins(boot->target.function, boot->target.body != NULL);
+    EVENT(EVENT_HAS_GIL, 0, 0);
     atomic_fetch_add(&running, 1);
     boot->stage = RUNNING;
     lwp_say_begun(boot->lwp);
 
-    STEP(STEP_TARGET, boot->target.function, 0);
+    EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
     call(boot);
     boot->lwp->arg = NULL; /* nothing left for boot_bury() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
-    TRACE(TRACE_LEAVES, 0, 0);
+    EVENT(EVENT_LEAVES_GIL, 0, 0);
     PyThreadState_DeleteCurrent();
     waker_pay_deferred();
 }
@@ -231,8 +226,7 @@ static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
 
     if (boot_refused("can't create new thread at interpreter shutdown"))
         return NULL;
-    if (TRACING())
-        sampler_begin();
+    EVENT(EVENT_PREPARES, 0, 0);
     if (!(tstate = new_state(lwp)) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
         if (tstate)
             discard_state(tstate);
@@ -280,9 +274,9 @@ static void end_start(void)
     start.without = NULL;
     if (!tstate)
         return;
-    TRACE(TRACE_WANTS_GIL, 0, 0);
+    EVENT(EVENT_WANTS_GIL, 0, 0);
     PyEval_RestoreThread(tstate);
-    TRACE(TRACE_RUNS, 0, 0);
+    EVENT(EVENT_HAS_GIL, 0, 0);
 }
 
 int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler)
@@ -349,8 +343,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
     if (atomic_load(&gate_closed))
         wait_for_starters(NULL);
     if (wait) {
-        if (TRACING())
-            trace_thread(TRACE_AWAITS, lwp->ident);
+        EVENT(EVENT_AWAITS, lwp->tp, 0);
         python_sleep(&(struct python_sleep){await_begun, lwp});
     }
     return 0;

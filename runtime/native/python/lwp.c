@@ -5,7 +5,6 @@
 #include "lwp/lwp.h"
 #include "python/args.h"
 #include "python/boot.h"
-#include "python/observe/trace.h"
 #include "python/rooms.h"
 #include "python/scheduler.h"
 #include "python/sleep.h"
@@ -182,8 +181,6 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, joining.deadline); /* it won't block */
         else {
-            if (TRACING())
-                trace_thread(TRACE_JOINS, self->lwp->ident);
             result = python_sleep(
                 &(struct python_sleep){join_once, &joining, (PyObject *)self, .since = since, .deadline = joining.deadline});
         }

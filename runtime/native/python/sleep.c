@@ -1,8 +1,7 @@
 #include "python/sleep.h"
 
-#include "base/trace.h"
+#include "base/events.h"
 #include "green/green.h"
-#include "python/observe/trace.h"
 #include "python/wake.h"
 
 #include <errno.h>
@@ -33,8 +32,10 @@ void python_wait_ends(void)
 
 int python_sleep(const struct python_sleep *how)
 {
-    if (how->object)
+    if (how->object) {
+        EVENT(EVENT_BLOCKED, how->object, how->place);
         wait_begins(how->object, how->place, how->since, how->deadline);
+    }
     PyThreadState *tstate = PyEval_SaveThread();
     waker_gave_up_gil();
     /* In this order: a thread that is woken wants the GIL, and perhaps this lock. */
@@ -43,10 +44,10 @@ int python_sleep(const struct python_sleep *how)
     waker_pay_deferred();
     int result = how->call(how->arg);
     python_wait_ends();
-    TRACE(TRACE_WANTS_GIL, result, 0);
+    EVENT(EVENT_WANTS_GIL, result, 0);
     PyEval_RestoreThread(tstate);
     waker_has_gil();
-    TRACE(TRACE_RUNS, 0, 0);
+    EVENT(EVENT_HAS_GIL, 0, 0);
     return result;
 }
 
@@ -127,8 +128,6 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
 
     for (;; how.give_up = NULL) {
         wait.dozes = waker_dozes(deadline);
-        if (TRACING())
-            trace_blocked(op, queue, place->ticket);
         int result = sleep_or_leave(&how);
         *baton = result == 0;
         if (result == 0)

@@ -1,7 +1,7 @@
 #include "sync/lock.h"
 
+#include "base/events.h"
 #include "base/fork.h"
-#include "base/trace.h"
 
 #include <errno.h>
 
@@ -167,7 +167,7 @@ int sync_lock_release_any(struct sync_lock *lock)
         to = starving_count(lock) ? SYNC_HANDED : SYNC_FREE;
     } while (!atomic_compare_exchange_weak(&lock->word, &seen, to));
     if (seen != SYNC_HELD) {
-        TRACE(TRACE_RELEASES, lock, 0);
+        EVENT(EVENT_RELEASES, lock, 0);
         do_deferred(lock);
     }
     if (to == SYNC_HANDED || seen == SYNC_CONTENDED)

@@ -1,7 +1,7 @@
 #include "sync/queue.h"
 
 #include "base/fork.h"
-#include "base/trace.h"
+#include "base/events.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -105,7 +105,7 @@ long sync_queue_grant(struct sync_queue *queue, long count)
     queue->first_waiting = place;
     queue->waiting -= granted;
     if (granted)
-        TRACE(TRACE_GRANTS, queue, queue->entitled);
+        EVENT(EVENT_GRANTS, queue, queue->entitled);
     return granted;
 }
 

@@ -1,11 +1,16 @@
 /* What the trace has to ask Python: names of threads, kinds of primitives, and the lines of the program where a primitive was made
  * and where a thread waits for it.  Each is made a text of the trace once and known by its number from then on; the usual case is
  * a look into a table.  All here needs the GIL (or `naming`, without one) and runs only while a trace is recorded. */
-#include "python/observe/trace.h"
+#include "arch/arch.h"
+#include "base/events.h"
 
 #include "base/park.h"
+#include "base/trace.h"
 #include "inspect/sampler.h"
+#include "lwp/lwp.h"
+#include "python/lwp.h"
 #include "python/observe/gil.h"
+#include "python/primitives/lock.h"
 #include "python/rooms.h"
 
 #include <string.h>
@@ -160,7 +165,7 @@ static void drop(void)
 
 /* ---- what is recorded -------------------------------------------------------------------------------------------- */
 
-void trace_made(PyObject *op)
+static void note_made(PyObject *op)
 {
     struct quiet quiet = be_quiet();
 
@@ -169,7 +174,7 @@ void trace_made(PyObject *op)
     drop();
 }
 
-void trace_blocked(PyObject *op, const void *key, unsigned long ticket)
+static void note_blocked(PyObject *op, const void *key, unsigned long ticket)
 {
     struct quiet quiet = be_quiet();
     struct made *place = made_of(op);
@@ -180,7 +185,7 @@ void trace_blocked(PyObject *op, const void *key, unsigned long ticket)
     trace_note(TRACE_BLOCKED, what, site, (uint64_t)(uintptr_t)key, (uint32_t)ticket | (uint64_t)made_at << 32);
 }
 
-void trace_thread(enum trace_kind kind, uint64_t thread_pointer)
+static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
 {
     struct quiet quiet = be_quiet();
     uint32_t site = here();
@@ -212,7 +217,7 @@ static uint64_t take_number(PyObject **name)
 
 /* A Thread by its name, a function by its own.  The usual names, "Thread-7 (work)", are recorded as 7 and "work": else each would
  * be a text of its own. */
-void trace_begins(PyObject *function, int is_thread)
+static void note_name(PyObject *function, int is_thread)
 {
     PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
 
@@ -225,6 +230,41 @@ void trace_begins(PyObject *function, int is_thread)
     uint32_t text = number_of(name);
     go_on(&quiet);
     trace_name(text, nth);
+}
+
+static void note_wait(PyObject *op, const struct sync_place *place)
+{
+    if (PyObject_TypeCheck(op, lwp_type))
+        note_thread(TRACE_JOINS, ((LwpObject *)op)->lwp->tp);
+    else if (place)
+        note_blocked(op, place->queue, place->ticket);
+    else
+        note_blocked(op, &((LockObject *)op)->lock, 0);
+}
+
+static void hear(enum event event, uint64_t a, uint64_t b)
+{
+    if (!events_read_by(EVENTS_TRACE)) /* a forked child: the file is the parent's */
+        return;
+    switch (event) {
+    case EVENT_PREPARES:
+        sampler_begin();
+        break;
+    case EVENT_MADE:
+        note_made((PyObject *)(uintptr_t)a);
+        break;
+    case EVENT_BLOCKED:
+        note_wait((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
+        break;
+    case EVENT_AWAITS:
+        note_thread(TRACE_AWAITS, a);
+        break;
+    case EVENT_TARGET:
+        note_name((PyObject *)(uintptr_t)a, (int)b);
+        break;
+    default:
+        break;
+    }
 }
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
@@ -253,14 +293,16 @@ static PyObject *begin(PyObject *module, PyObject *args)
         errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
+    events_begin(EVENTS_PYTHON_TRACE, hear);
     trace_name(trace_text("MainThread", 10), 0);
-    trace_note(TRACE_BORN, 0, 0, PyThread_get_thread_ident(), 0);
+    trace_note(TRACE_BORN, 0, 0, (uint64_t)(uintptr_t)arch_thread_pointer(), 0);
     trace_note(TRACE_RUNS, 0, 0, 0, 0);
     Py_RETURN_NONE;
 }
 
 static PyObject *end(PyObject *module, PyObject *unused)
 {
+    events_end(EVENTS_PYTHON_TRACE);
     trace_end();
     Py_RETURN_NONE;
 }

@@ -1,7 +1,7 @@
 #include "python/primitives/common.h"
 
+#include "base/events.h"
 #include "python/args.h"
-#include "python/observe/trace.h"
 #include "python/rooms.h"
 
 void simple_dealloc(PyObject *op)
@@ -16,8 +16,8 @@ PyObject *new_primitive(PyTypeObject *type)
 {
     PyObject *op = type->tp_alloc(type, 0);
 
-    if (TRACING() && op)
-        trace_made(op);
+    if (op)
+        EVENT(EVENT_MADE, op, 0);
     return op;
 }
 

@@ -2,7 +2,6 @@
 #include "python/primitives/lock.h"
 
 #include "python/args.h"
-#include "python/observe/trace.h"
 #include "python/primitives/common.h"
 #include "python/primitives/with.h"
 #include "python/rooms.h"
@@ -42,8 +41,6 @@ static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
 {
     struct lock_wait wait = {self, deadline, since};
 
-    if (TRACING())
-        trace_blocked((PyObject *)self, &self->lock, 0);
     return python_sleep(&(struct python_sleep){wait_for_lock, &wait, (PyObject *)self, NULL, *since, deadline, NULL});
 }
 

@@ -1,0 +1,26 @@
+#include "base/events.h"
+
+#include <stddef.h>
+
+atomic_int events_wanted;
+static void (*_Atomic readers[EVENTS_READERS])(enum event event, uint64_t a, uint64_t b);
+
+void events_tell(enum event event, uint64_t a, uint64_t b)
+{
+    int wanted = atomic_load(&events_wanted);
+
+    for (int i = 0; i < EVENTS_READERS; i++)
+        if (wanted >> i & 1)
+            atomic_load (&readers[i])(event, a, b);
+}
+
+void events_begin(enum events_reader reader, void (*hear)(enum event event, uint64_t a, uint64_t b))
+{
+    atomic_store(&readers[reader], hear);
+    atomic_fetch_or(&events_wanted, 1 << reader);
+}
+
+void events_end(enum events_reader reader)
+{
+    atomic_fetch_and(&events_wanted, ~(1 << reader));
+}

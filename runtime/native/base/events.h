@@ -1,0 +1,71 @@
+/* What happens to threads, told once for all who want to know: steps (`demo createthread`), the trace, the statistics.
+ *
+ * A place that tells costs one load while nobody reads.  A reader hears every event, in the thread to which it happens, and picks what
+ * it needs; it must not sleep, and must not take a lock that the telling places hold. */
+#ifndef RUNTIME_EVENTS_H
+#define RUNTIME_EVENTS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum event {
+    /* What steps records, in the order of STEP_NAMES (runtime/steps.py). */
+    EVENT_MAP,        /* a: lowest address, b: bytes */
+    EVENT_GUARD,      /* a: lowest address, b: bytes */
+    EVENT_REUSE,      /* a: thread pointer: a block from the cache instead of the two above */
+    EVENT_TLS,        /* a: lowest address of the TLS block, b: modules with a static block */
+    EVENT_TCB,        /* a: thread pointer, b: struct pthread's size */
+    EVENT_LIST,       /* a: struct pthread linked, b: head of _dl_stack_user */
+    EVENT_MASK,       /* a: 1 all signals blocked, 0 restored */
+    EVENT_CLONE,      /* a: flags | exit signal, b: top of the child's stack */
+    EVENT_CLONED,     /* a: tid as clone returned it */
+    EVENT_BORN,       /* child. a: stack pointer, b: struct lwp; steps records the thread pointer in its place */
+    EVENT_GLIBC,      /* child. a: __resp's address, b: ctype tables set */
+    EVENT_ROBUST,     /* child. a: list head */
+    EVENT_RSEQ,       /* child. a: area, b: 1 registered, 0 not */
+    EVENT_UNMASK,     /* child. a: the signal mask it starts with */
+    EVENT_PYTHON,     /* child. a: PyThreadState; it wants the GIL */
+    EVENT_TARGET,     /* child, with the GIL. a: the callable, b: 1 it is a Thread */
+    EVENT_RETURNED,   /* child. a: 1 when it raised */
+    EVENT_DESTRUCTORS,/* child. a: struct lwp: C++ thread_local and pthread key destructors have run */
+    EVENT_UNLIST,     /* child. a: struct pthread unlinked */
+    EVENT_EXIT,       /* child. a: status given to exit(2) */
+    EVENT_JOIN,       /* a: address of the word waited on, b: its value */
+    EVENT_CLEARED,    /* a: address of the word, b: its value: 0, written by the kernel */
+    EVENT_RECYCLED,   /* a: thread pointer of the block put back into the cache */
+    EVENT_STEPS,      /* how many there are */
+    /* And the others. */
+    EVENT_STARTS = EVENT_STEPS, /* a: thread pointer, b: struct lwp: it is about to be cloned, or put into a scheduler's queue */
+    EVENT_GRANTS,     /* a: struct sync_queue, b: the waiters with a ticket below may go on */
+    EVENT_RELEASES,   /* a: struct sync_lock: a waiter is about to be woken */
+    /* In Python. */
+    EVENT_PREPARES,   /* with the GIL: a thread is about to be made, nothing is held */
+    EVENT_MADE,       /* with the GIL. a: a primitive */
+    EVENT_BLOCKED, /* with the GIL. a: the object that the thread is about to sleep for, b: its struct sync_place in a queue, or 0 */
+    EVENT_AWAITS, /* with the GIL. a: thread pointer of the thread that it has started, and that is to begin */
+    EVENT_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, or EAGAIN: it will sleep again */
+    EVENT_HAS_GIL,
+    EVENT_LEAVES_GIL, /* for good */
+};
+
+enum events_reader { EVENTS_STEPS, EVENTS_TRACE, EVENTS_PYTHON_TRACE, EVENTS_STATISTICS, EVENTS_READERS };
+
+extern atomic_int events_wanted; /* a bit for each reader */
+
+static inline int events_read_by(enum events_reader reader)
+{
+    return atomic_load_explicit(&events_wanted, memory_order_relaxed) >> reader & 1;
+}
+
+#define EVENT(event, a, b)                                                                   \
+    do {                                                                                     \
+        if (__builtin_expect(atomic_load_explicit(&events_wanted, memory_order_relaxed), 0)) \
+            events_tell(event, (uint64_t)(a), (uint64_t)(b));                                \
+    } while (0)
+void events_tell(enum event event, uint64_t a, uint64_t b);
+
+/* From now on the reader hears all events; a reader has one function for good.  Until it is ended; a thread may be just telling then. */
+void events_begin(enum events_reader reader, void (*hear)(enum event event, uint64_t a, uint64_t b));
+void events_end(enum events_reader reader);
+
+#endif
