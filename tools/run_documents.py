@@ -71,12 +71,15 @@ def system(line: str) -> list[str]:
 
 def shell(script: str, given: str | None = None) -> str:
     """What bash prints, into 80 columns and without colours."""
-    # -P: the runtime is the one that is installed, also when that isn't the one in the directory.
-    functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" -P "$@"; }\nset -o pipefail\n'
-    home = Path(runtime.__file__).parent.parent
-    settings = {"PYTHON": sys.executable, "PYTHONPATH": str(home), "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
-    # For `timeout 10 python`, which doesn't find a function.
-    settings["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
+    settings = {
+        "PYTHON": sys.executable,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # `timeout 10 python` calls no function
+        "PYTHONPATH": str(Path(runtime.__file__).parent.parent),
+        "PYTHONSAFEPATH": "1",  # the runtime is the one that is installed, also when another lies in the directory
+        "COLUMNS": "80",
+        "LC_ALL": "C.UTF-8",
+    }
     done = subprocess.run(
         ["bash", "-c", functions + script],
         input=given or "",
