@@ -49,7 +49,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     lwp_runtime.give_way()
     if not patch.is_installed():
         patch.install()
-        early_config.add_cleanup(patch.uninstall)  # for who calls pytest.main()
+        early_config.add_cleanup(patch.uninstall)  # for a program that calls pytest.main()
 
 
 def _current_test() -> str:

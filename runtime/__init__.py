@@ -35,7 +35,7 @@ _HOMES = {
 }
 _MODULES = ("scheduler", "sync", "thread", "threading", "tls", "trace")
 
-if not TYPE_CHECKING:  # there, a name that doesn't exist is to be an error
+if not TYPE_CHECKING:  # a type checker reports names that don't exist
 
     def __getattr__(name: str) -> object:
         if name == "__version__":

@@ -27,7 +27,7 @@ def _place(stock: FunctionType, call: str) -> tuple[int, int]:
                     return number, line.index(call)
     except OSError:
         pass
-    return first + 10, 16  # without the file nobody sees its lines
+    return first + 10, 16  # without the file a traceback shows no lines
 
 
 def _code_in(code: CodeType) -> CodeType:

@@ -20,11 +20,11 @@ wait_fd = native.wait_fd
 
 
 class Deadlock(RuntimeError):
-    """All green threads of a scheduler sleep, none has a timeout or waits for a file, and nobody is left to wake one.
+    """All green threads of a scheduler sleep, none with a timeout or for a file, and no thread is left to wake one.
 
     It is noticed when the last one goes to sleep.  Where another thread lives, or the program handles signals (others
-    than SIGINT), somebody may come yet, and nothing is said before that thread has ended; after the end of one that the
-    C library made, as threading's own, nothing is.
+    than SIGINT), one may be woken yet, and it is not raised before that thread has ended; after the end of one that the
+    C library made, as threading's own, it is not raised.
     """
 
 
@@ -38,10 +38,10 @@ class Scheduler(native.SchedulerBase):
     lwps: 1: the LWP of the thread that calls run().  Any other call that blocks (input and output, a stock lock) stops
     all its threads, and so does one that computes.  More, up to 1024: LWPs of its own, of which one runs; when it
     doesn't get on for 2 ms, in a call that blocks or since a thread computes, another one takes over.
-    time_slice: seconds for which one thread may keep the others waiting: so long, up to twice that.  Then they go on on
+    time_slice: seconds for which one thread may keep the others waiting, up to twice that.  Then they go on on
     another LWP, which is made if there is none: a thread that computes stops at the next boundary of bytecodes, since
     that one asks for the GIL, and takes turns with the others from there on (sys.setswitchinterval()), until it waits
-    for something and comes back to the queue.  LWPs are its own then also with lwps=1; there are at most so many as
+    for something and comes back to the queue.  LWPs are its own then also with lwps=1; there are at most as many as
     asked for, or two, and one for each thread that computes, blocks or waits for the GIL at the same time.  They stay
     until run() ends.  With less than sys.getswitchinterval() more threads wait for the GIL, each on an LWP.
     From 0.0001 to 1e6; None: no more LWPs than asked for.

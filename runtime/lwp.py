@@ -63,7 +63,7 @@ class LWP(native.LWP):
     detach.__doc__ = native.LWP.detach.__doc__
 
 
-processes: set[LWP] = set()  # process-style LWPs in our memory that nobody has joined or detached yet
+processes: set[LWP] = set()  # process-style LWPs in our memory, neither joined nor detached yet
 
 
 def stack_size_or_default(stack_size: int | None) -> int:
@@ -99,7 +99,7 @@ def begin(
     name: str | None = None,
     wait: bool = False,
 ) -> None:
-    """Starts a reserved LWP, and waits until it is about to call the target if told to.
+    """Starts a reserved LWP; with wait, returns when it is about to call the target.
 
     On failure nothing runs, nothing is left, and it may be tried again.
     """
@@ -112,7 +112,7 @@ def begin(
 def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
     """threading's exception; its cause, the OSError, names the limit that was hit, and so does a note of its own.
 
-    The note is for those who print the exception without its cause, as many loggers do.
+    The note shows also where the exception is printed without its cause, as many loggers do.
     """
     error.strerror = limits.explain(error, stack_size)
     refused = RuntimeError("can't start new thread")

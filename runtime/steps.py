@@ -16,7 +16,7 @@ class Step:
     """One thing that happened to a thread; native/base/events.h says what a and b are for each name."""
 
     ns: int  #: CLOCK_MONOTONIC, nanoseconds
-    tid: int  #: who did it
+    tid: int  #: of the thread that did it
     name: str  #: one of STEP_NAMES
     a: int  #: an address, a number or a flag, as it comes with that name
     b: int  #: likewise

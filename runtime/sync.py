@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 else:
     Lock = native.allocate_lock if sys.version_info < (3, 13) else native.lock
 
-#: Raised by Barrier.wait().  threading's own: who expects that one must catch ours.
+#: Raised by Barrier.wait().  threading's own, so that `except` clauses for that catch it.
 BrokenBarrierError = threading.BrokenBarrierError
 
 
@@ -178,7 +178,7 @@ class Barrier(BarrierBase):
         if type(self) is not Barrier:
             Barrier._lwp_stock.__init__(self, parties, action, timeout)
             return
-        if parties < 1 and sys.version_info >= (3, 13):  # before, threading takes it, and waits for ever
+        if parties < 1 and sys.version_info >= (3, 13):  # before, threading takes it, and wait() never returns
             raise ValueError("parties must be >= 1")
         self._begin(parties, action, timeout, BrokenBarrierError)
 

@@ -41,7 +41,7 @@ our_starters: set[Any] = set()
 
 
 def is_started_by_others() -> bool:
-    """Whether threading's threads are not ours to make: somebody wants to make them himself, as debuggers do.
+    """Whether another package makes threading's threads itself, as debuggers do.
 
     CPython's builtin function has no say.  What stood there when we were imported may have: a debugger comes first.
     """
@@ -67,7 +67,7 @@ class _Ending:
 
     def __init__(self, lwp: LWP) -> None:
         self.lwp = lwp
-        self._held = False  # by somebody who has acquired it after the end
+        self._held = False  # by a caller of acquire() after the end
         self._forked = False  # threading._after_fork, in the child of the thread, is about to acquire it for the thread
 
     # to 3.12
@@ -83,7 +83,7 @@ class _Ending:
         return True
 
     def release(self) -> None:
-        self._set_done()  # by threading._shutdown for the main thread: one of ours, in a child that it has forked
+        self._set_done()  # by threading._shutdown for the main thread: an LWP's, in a child that it has forked
         self._held = False
 
     def locked(self) -> bool:
@@ -110,7 +110,7 @@ class _Ending:
 
 
 class _Started:
-    """The Event that says whether a thread is started; a real one only for who waits for it, or sets it himself."""
+    """The Event that says whether a thread is started; made into a real one when it is waited for, or set by hand."""
 
     __slots__ = ("_thread",)
 
@@ -162,12 +162,12 @@ def _native_id(thread: Any) -> int | None:
 
 def _is_stopped(thread: Any) -> bool:
     if thread.__dict__.get("_tstate_lock"):
-        return False  # somebody has the lock: it is stopped when Thread._stop() has found it free
+        return False  # a caller holds the lock: stopped when Thread._stop() has found it free
     lwp = _lwp(thread)
     return lwp is not None and not lwp.is_alive()
 
 
-_asked_for_lock = False  # somebody has seen a `_tstate_lock`: threading's own rules for it are to be kept
+_asked_for_lock = False  # a `_tstate_lock` was handed out: threading's own rules for it hold from now on
 
 
 def _tstate_lock(thread: Any) -> _Ending | None:
@@ -179,7 +179,7 @@ def _tstate_lock(thread: Any) -> _Ending | None:
     ending: _Ending = thread.__dict__.setdefault("_tstate_lock", _Ending(lwp))
     if not thread.daemon and lwp.is_alive():
         with _private._shutdown_locks_lock:
-            _private._shutdown_locks.add(ending)  # where who asks for the lock expects it
+            _private._shutdown_locks.add(ending)  # where a caller that asks for the lock expects it
     return ending
 
 
@@ -286,7 +286,7 @@ setattr(_private, _waits_for_threads, _shutdown)
 
 
 def start(thread: Any, wait: bool) -> None:
-    """Starts a Thread on an LWP; waits until it has begun if told to.  As threading.Thread.start."""
+    """Starts a Thread on an LWP; with wait, returns when it has begun.  As threading.Thread.start."""
     try:
         if native.thread_start(thread, LWP, wait) is None:
             _adopt(thread)
@@ -297,7 +297,7 @@ def start(thread: Any, wait: bool) -> None:
 
 
 def _adopt(thread: Any) -> None:
-    """A thread that threading has made becomes one of ours, before its start."""
+    """Prepares a Thread that threading has made for a start on an LWP."""
     if not thread._initialized:
         raise RuntimeError("thread.__init__() not called")
     if thread._started.is_set():
@@ -308,7 +308,7 @@ def _adopt(thread: Any) -> None:
 
 
 def _has_options(thread: Any) -> bool:
-    """Whether nobody else can make it."""
+    """Whether only this runtime can make it."""
     return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is None)
 
 
@@ -369,7 +369,7 @@ class Thread(native.ThreadBase, threading.Thread):
             start(self, False)
 
     def join(self, timeout: float | None = None) -> None:
-        """Waits until the kernel says that the thread has ended, or for so many seconds; is_alive() tells which.
+        """Waits until the kernel says that the thread has ended, or for timeout seconds; is_alive() says which.
 
         RuntimeError: not started, or the calling thread itself.
         """

@@ -61,7 +61,7 @@ def _entered(frame: FrameType) -> list[_Taking]:
     """The `with` statements in whose bodies it is, the outermost first."""
     code = frame.f_code
     table, at = _table(code), frame.f_lasti
-    handlers: list[int] = []  # of what is raised there, in the handler of that, and so on
+    handlers: list[int] = []  # the handler of an exception raised there, then of one raised in that handler, ...
     while (handler := next((entry.target for entry in table if entry.start <= at < entry.end), None)) is not None:
         if handler in handlers:
             break
@@ -78,7 +78,7 @@ def _acquired(frame: FrameType) -> list[_Taking]:
 
 
 class _Entry(NamedTuple):
-    """Of the exception table: what is raised from start to end (excluded) goes to target; offsets of instructions."""
+    """Of the exception table: exceptions from start to end (excluded) go to target; offsets of instructions."""
 
     start: int
     end: int
@@ -110,8 +110,8 @@ def _withs(code: CodeType) -> dict[int, _Taking]:
     found = {}
     for handler in handlers:
         begin = min((entry.start for entry in _table(code) if entry.target == handler), default=0)
-        # Right before the body __enter__ is called, up to 3.13 by BEFORE_WITH, whose place in the text is, up to 3.12,
-        # that of the whole statement.  The place of what comes before is that of the lock.
+        # __enter__ is called right before the body.  Up to 3.13 BEFORE_WITH calls it, whose place in the text is, up to
+        # 3.12, the whole statement; the instruction before that has the place of the lock.
         before = (one.offset for one in instructions if one.offset < begin and one.opname != "BEFORE_WITH")
         entering = max(before, default=0)
         if taking := _taking(code, entering, sure=True):
@@ -180,7 +180,7 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
 
 
 def _mangled(name: str, frame: FrameType) -> str:
-    """A private name of a class is another in its methods: the one that the code knows."""
+    """The name that the code has for a private name of a class, which methods see mangled."""
     if not name.startswith("__") or name.endswith("__"):
         return name
     return next((known for known in frame.f_code.co_names if known.endswith(name) and known.startswith("_")), name)

@@ -60,7 +60,7 @@ class Track:
     begin: int = 0
     end: int = 0
     whole: bool = True  #: False: its first records have been overwritten
-    ended: bool = False  #: False: it was alive when the record ended, or is no thread of ours
+    ended: bool = False  #: False: it was alive when the record ended, or another library made it
     spans: list[Span] = field(default_factory=list)  #: one after the other
     seen: list[Span] = field(default_factory=list)  #: SEEN, each within one that is RUNNING or OUTSIDE
 
@@ -164,7 +164,7 @@ _OUTCOMES = {
     errno.EAGAIN: "broken off to look for signals",
 }
 _OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
-_BREAK = 100_000  # ns: a wait that a signal, say, has ended and that goes on after so long is one wait
+_BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, by a signal say, is one wait
 
 
 def _name(text: str, nth: int) -> str:
@@ -404,7 +404,7 @@ def _when(effect: _Effect) -> int:
 
 
 def read(path: Path) -> Timeline:
-    """What a file of records tells.
+    """The trace in a file of records.
 
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """

@@ -37,7 +37,7 @@ class Wait:
     what: str  #: repr() of what it waits for: the primitive, or the thread that it joins
     address: int  #: id() of that: the same for all that wait for the same
     #: ident of who can end the wait: the owner of an RLock, who took a Lock, the thread that is joined.  None:
-    #: nobody in particular, or it is free already.  Another may release a Lock, and who took it may have ended.
+    #: no certain thread, or it is free already.  Another may release a Lock, and its taker may have ended.
     holder: int | None
     holder_name: str | None  #: its name, as `name`
     since: float  #: time.monotonic()
@@ -58,7 +58,7 @@ class Waiting:
 
     waits: tuple[Wait, ...]  #: the longest first
     #: Each a circle: a wait's holder is the next one's thread, the last one's the first.  Where none has a deadline
-    #: it is a deadlock, unless somebody else releases a plain Lock.
+    #: it is a deadlock, unless another thread releases a plain Lock.
     cycles: tuple[tuple[Wait, ...], ...]
 
     def __str__(self) -> str:

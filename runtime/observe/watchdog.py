@@ -2,7 +2,7 @@
 
 Nothing moves when no thread has used the CPU or was switched to, and none is about to run.  So it is, too, while a
 program waits for the network, a child process or a long sleep: the report says what it waits for.  A circle of waits
-without timeouts is told even if other threads go on.
+without timeouts is reported even if other threads go on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-import tokenize  # noqa: F401  what linecache imports late: in a standstill somebody may sleep in an import
+import tokenize  # noqa: F401  what linecache imports late: in a standstill a thread may sleep in an import
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,7 +44,7 @@ def _stack(frame: FrameType) -> str:
 
 
 def _stacks(tids: dict[int, int]) -> list[str]:
-    """The stacks of all threads but the caller's; those who have the same together."""
+    """The stacks of all threads but the caller's; those that are the same together."""
     who: dict[str, list[str]] = {}
     for ident, frame in sys._current_frames().items():
         if ident != threading.get_ident():
@@ -84,7 +84,7 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
 
 
 def report(why: str, found: Waiting) -> str:
-    """All that is known of who waits for what, and all Python stacks."""
+    """Why it is written, all waits and circles, and all Python stacks."""
     now = time.monotonic()
     deadlocks = _deadlocks(found)
     lines = [f"lwp: {why}"]
@@ -107,11 +107,11 @@ def _runs(tid: str) -> bool:
 
 
 def teller(fd: int) -> Callable[[str], None]:
-    """Writes on a file descriptor, not through sys.stderr: who holds a lock of that may be among those that sleep."""
+    """Writes on a file descriptor, not through sys.stderr: a thread that sleeps may hold a lock of that."""
 
     def tell(text: str) -> None:
         left = text.encode(errors="backslashreplace")
-        with suppress(OSError):  # nobody reads it
+        with suppress(OSError):  # a pipe without a reader
             while left:
                 left = left[os.write(fd, left) :]
 
@@ -119,11 +119,11 @@ def teller(fd: int) -> Callable[[str], None]:
 
 
 class Watchdog:
-    """Tells when the program stands still; asked by a thread that is not one of the program's.
+    """Reports when the program stands still; look() is called by a thread that is not one of the program's.
 
-    seconds: of standing still until it is told, once until something moves again; a circle is told when it has been
-    there for as long, and so is a green thread that doesn't let go of the LWP which others wait for.  busy_with: what
-    the program does just now, if something is known of that; it begins with "; ".
+    seconds: how long it stands still before a report, one until something moves again; a circle that lasts as long is
+    reported too, and a green thread that keeps an LWP from others for as long.  busy_with: what the program does just
+    now, if that is known; it begins with "; ".
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Watchdog:
         _stack(sys._getframe())  # what that loads is loaded now
 
     def look(self, still: bool) -> bool:
-        """Tells of the program if it really stands still, which it seems to, or of a circle; whether it did."""
+        """Reports a program that seems to stand still, if it does, or a circle that lasts; whether it has reported."""
         me = str(threading.get_native_id())
         found = waiting()
         circles = {_identity(cycle) for cycle in _deadlocks(found)}
@@ -160,7 +160,7 @@ class Watchdog:
         return still or bool(lasting) or bool(held)
 
     def _who_holds_an_lwp(self, still: bool) -> str:
-        """Of a green thread that has kept others waiting for as long as it takes; "" if there is none."""
+        """A green thread that has kept others waiting for that long, described; "" if there is none."""
         now, held = time.monotonic(), {}
         said = ""
         for ident, tid, switches, others, sliced in native.green_runners():
@@ -168,9 +168,7 @@ class Watchdog:
                 continue
             turn = (ident, tid, switches)
             try:
-                cpu = time.clock_gettime(
-                    (~tid << 3) | 6
-                )  # that thread's CPU clock, as pthread_getcpuclockid(3) makes it
+                cpu = time.clock_gettime((~tid << 3) | 6)  # its CPU clock, as pthread_getcpuclockid(3) numbers it
             except OSError:  # it has ended
                 continue
             held[turn] = since, cpu_then = self._held.get(turn, (now, cpu))

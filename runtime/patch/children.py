@@ -15,7 +15,7 @@ __all__ = ["CHILDREN", "GREEN", "HOOK", "STACK_SIZE", "TIME_SLICE", "begin", "ha
 HOOK = "lwp_runtime.pth"
 CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
 STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threads
-GREEN = "LWP_GREEN"  #: if set, their threads are green ones, on so many LWPs
+GREEN = "LWP_GREEN"  #: if set, their threads are green, on this number of LWPs
 TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of those in seconds, 0: none; else it is install()'s
 
 

@@ -89,7 +89,7 @@ def _start(self: Any) -> None:
 
 _init.__name__ = _init_with_context.__name__ = "__init__"
 _start.__name__ = "start"
-_start.__module__ = __package__  # what tells from outside that install() is in force, see docs/using.md
+_start.__module__ = __package__  # shows from outside that install() is in force, see docs/using.md
 _METHODS: dict[str, Any] = {
     "__init__": _init if sys.version_info < (3, 14) else _init_with_context,
     "start": _start,
@@ -201,8 +201,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.  A
     thread that computes, or blocks in another call, keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds.
-    RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or somebody
-    else (gevent, eventlet) has replaced threading's locks.
+    RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or another
+    package (gevent, eventlet) has replaced threading's locks.
     """
     if _undo:
         if green and threading.Thread._lwp_scheduler is None:  # type: ignore[attr-defined]

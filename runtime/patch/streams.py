@@ -108,7 +108,7 @@ def _stream(
     newline: str | None,
     closefd: bool,
 ) -> Any:
-    """open() of a descriptor that is to be read, or to be written."""
+    """open() of a descriptor, for reading or for writing."""
     reads, binary = "r" in mode, "b" in mode
     raw = Raw(fd, "r" if reads else "w", closefd)
     if buffering == 0:

@@ -31,7 +31,7 @@ class Part:
     field: str  #: "tcb.NAME", "pthread.NAME", "dtv[ID]", "MODULE+OFFSET", "errno", "__resp", "rseq", "padding" ...
     pthread: bytes  #: what the thread made by pthread_create has there
     ours: bytes  #: what the thread made by this runtime has there
-    reason: str  #: why they differ; empty when they are equal or nobody knows
+    reason: str  #: why they differ; empty when they are equal or no reason is known
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Comparison:
 
     equal: tuple[Part, ...]  #: the same bytes in both
     explained: tuple[Part, ...]  #: different, with the reason
-    unexplained: tuple[Part, ...]  #: different, and nobody knows why
+    unexplained: tuple[Part, ...]  #: different, for no known reason
 
 
 def compare(pthread: Inspection, ours: Inspection) -> Comparison:

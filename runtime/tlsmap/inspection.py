@@ -99,7 +99,7 @@ class Layout:
     pthread: int  #: offset of struct pthread
     pthread_size: int  #: bytes
     rseq: int | None  #: offset of the area for restartable sequences; None: this glibc has none
-    rseq_size: int  #: bytes, as the C library tells it; 0: not registered with the kernel
+    rseq_size: int  #: bytes, as the C library says; 0: not registered with the kernel
     errno: int  #: offset of errno
     variant: str  #: of the ELF TLS ABI: "I", modules above the thread pointer, or "II", below
 
@@ -416,7 +416,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
     give it, for a thread that Python doesn't know; None for the calling one.
 
     ProcessLookupError: it was not started, has ended, or is at its very end.  ValueError: an LWP on a copy of memory.
-    OSError: neither process_vm_readv(2) nor /proc/self/mem is to be had.  RuntimeError: libraries come and go too fast.
+    OSError: neither process_vm_readv(2) nor /proc/self/mem can be used.  RuntimeError: libraries come and go too fast.
     """
     ident, tid, name = _identify(thread)
     for _ in range(100):
