@@ -251,7 +251,8 @@ def life(steps: list[dict[str, Any]]) -> Table:
         if step["group"] != group:
             group = step["group"]
             rows.add_row("", "", Text(f"{step['who']}: {group}", style="bold"), "")
-        rows.add_row(str(step["line"]), f"{step['us']:.1f}", step["what"], step["why"])
+        us = step["us"]
+        rows.add_row(str(step["line"]), f"{us:.{us < 10_000:d}f}", step["what"], step["why"])  # six columns
     return rows
 
 
