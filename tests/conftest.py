@@ -28,7 +28,8 @@ import runtime
 from runtime import scheduler
 from runtime.native import ffi, lib
 
-HELPERS = Path(__file__).parent / "helpers"
+TREE = Path(__file__).resolve().parent.parent  # that these tests belong to
+HELPERS = TREE / "tests" / "helpers"
 ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: the source tree or site-packages
 
 # ---- what a test has left --------------------------------------------------------------------------------------------
@@ -382,11 +383,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
             pytest.skip(f"without {needed} no wheel can be built")
     if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
         pytest.skip("setuptools older than 77 can't build a wheel alone")
-    root = Path(__file__).resolve().parent.parent
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "lwp_pytest.py", "lwp_runtime.py"):
-        shutil.copy(root / name, source)
-    shutil.copytree(root / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
+        shutil.copy(TREE / name, source)
+    shutil.copytree(TREE / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     environment = Environment.make(tmp_path_factory.mktemp("venv"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]

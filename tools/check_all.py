@@ -35,10 +35,17 @@ VERSIONS = range(11, 15)  # of CPython 3
 
 #: Tests of the core without Python, of commands and of documents run once for 3.11, 3.12, ... each, not for each build
 #: of them; the models, which need no Python of a certain version, once.
-ONCE_EACH = ("native", "docs", "bench", "demo", "parsers", "instructions")
-ONCE = ("sync_model",)
+ONCE_EACH = (
+    "native/test_native.py",
+    "system/test_docs.py",
+    "cli/test_bench.py",
+    "cli/test_demo.py",
+    "tls/test_parsers.py",
+    "core/test_instructions.py",
+)
+ONCE = ("sync/test_sync_model.py",)
 #: The tests that run against the wheel made from the sdist.
-OF_SDIST = ("thread_object", "sync", "cli", "packaging")
+OF_SDIST = ("core/test_thread_object.py", "sync/test_sync.py", "cli/test_cli.py", "system/test_packaging.py")
 
 TOOLS = {
     "gcc": ("gcc", "libc6-dev"),
@@ -215,7 +222,7 @@ diff <(grep -v '^\\.git' ../../files | sort) \\
 python3 -m venv venv
 venv/bin/pip wheel -q --no-deps --wheel-dir . ./source
 venv/bin/pip install -q "$(echo ./*.whl)[test]"
-venv/bin/pytest -q """ + " ".join(f"source/tests/test_{name}.py" for name in OF_SDIST)
+venv/bin/pytest -q """ + " ".join(f"source/tests/{name}" for name in OF_SDIST)
 
 
 def check(run: Runner, version: str, which: str) -> None:
@@ -226,7 +233,7 @@ def check(run: Runner, version: str, which: str) -> None:
         ignored += ONCE_EACH
     if which != "all":
         ignored += ONCE
-    options = " ".join(f"--ignore=tests/test_{name}.py" for name in ignored)
+    options = " ".join(f"--ignore=tests/{name}" for name in ignored)
     run.step(f"{version}: README, run", readme_command("run"))
     if which != "again":  # tests that drive other programs are skipped where these are not installed
         run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs]'")

@@ -3,7 +3,7 @@
     python tools/cpython_suite.py [--green] [--all | test_threading test_thread ...]
 
 Exit status 0: no test fares worse on the runtime, apart from those listed with their reasons in
-tests/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of this Python.
+tests/system/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of this Python.
 77: this Python ships no test.test_threading (Debian's does not).
 
 Both runs are regrtest in one process (`python -m test`), so the runtime is installed before the tests are
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
-LIST = Path(__file__).resolve().parent.parent / "tests" / "cpython_differences.txt"
+LIST = Path(__file__).resolve().parent.parent / "tests" / "system" / "cpython_differences.txt"
 MODULES = [
     "test_threading",
     "test_thread",

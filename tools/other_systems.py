@@ -61,8 +61,16 @@ SYSTEMS = {
         "trixie",
         processor="aarch64",
         tests=tuple(
-            f"/src/tests/test_{name}.py"
-            for name in ("core", "thread_object", "tls", "tls_block", "sync", "sync_races", "green")
+            f"/src/tests/{name}.py"
+            for name in (
+                "core/test_core",
+                "core/test_thread_object",
+                "tls/test_tls",
+                "tls/test_tls_block",
+                "sync/test_sync",
+                "sync/test_sync_races",
+                "green/test_green",
+            )
         ),
     ),
 }

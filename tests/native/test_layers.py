@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TREE
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+sys.path.insert(0, str(TREE / "tools"))
 import layers
-
-TREE = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import TREE, Child
 from sync_helpers import PATIENCE, wait_until_asleep
 
 import runtime
@@ -515,13 +514,13 @@ def take_turns() -> None:
 
 
 def test_green_threads_take_turns_in_what_is_derived(child: Child) -> None:
-    def begin(folder: str) -> None:
-        sys.path.insert(0, folder)
+    def begin(*folders: str) -> None:
+        sys.path[:0] = folders
         import test_derived_primitives  # type: ignore[import-not-found]
 
         test_derived_primitives.take_turns()
 
-    child(begin, str(Path(__file__).parent), timeout=30)
+    child(begin, str(TREE / "tests"), str(TREE / "tests" / "sync"), timeout=30)
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TREE
 
 import runtime
 from runtime.native import _core
@@ -54,10 +55,9 @@ def test_building_elsewhere_is_refused_in_a_sentence(elsewhere: str, said: str) 
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
     """.editorconfig, as far as no other tool looks after it."""
-    tree = Path(__file__).resolve().parent.parent
-    folders = [tree / name for name in ("docs", "examples", "runtime", "tests", "tools")]
+    folders = [TREE / name for name in ("docs", "examples", "runtime", "tests", "tools")]
     kinds = {".py", ".pyi", ".c", ".h", ".cpp", ".md", ".toml", ".in", ".txt"}
-    files = [path for folder in folders for path in folder.rglob("*")] + list(tree.glob("*.*"))
+    files = [path for folder in folders for path in folder.rglob("*")] + list(TREE.glob("*.*"))
     wrong = []
     for path in files:
         if path.suffix not in kinds or path.name == "_core.c" or not (text := path.read_bytes()):

@@ -1,6 +1,7 @@
 """The end of a program with threads in every state: status and output as of plain python, and it is never wedged.
 
-`LWP_EXITS=40 pytest tests/test_exits.py -rP` ends so many programs by each door, on the runtime and as plain python.
+`LWP_EXITS=40 pytest tests/cli/test_exits.py -rP` ends so many programs by each door, on the runtime and as plain
+python.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import HELPERS
 from test_run import RUN, execute, said
 
-PROGRAM = str(Path(__file__).parent / "helpers" / "ending.py")
+PROGRAM = str(HELPERS / "ending.py")
 MANY = int(os.environ.get("LWP_EXITS", "2"))
 
 #: How a program ends, and with which status.

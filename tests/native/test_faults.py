@@ -1,6 +1,6 @@
 """What fails is told and leaves nothing: each call of the core made to fail in turn, and what the kernel does to us.
 
-`pytest tests/test_faults.py -rP` shows how many faults each test has injected.
+`pytest tests/native/test_faults.py -rP` shows how many faults each test has injected.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_forked_child, refuse, wait_until_parked
+from conftest import TREE, Child, NativeHelper, in_forked_child, refuse, wait_until_parked
 
 import runtime
 from runtime import Clone, scheduler, sync
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
-NATIVE = Path(__file__).parent / "native"
 #: What the core makes a PyThreadState with.
 NEW_THREAD_STATE = "PyThreadState_New" if sys.version_info >= (3, 12) else "_PyThreadState_Prealloc"
-INJECTION = Path(__file__).parent / "fault_injection.py"
+HERE = TREE / "tests" / "native"
+INJECTION = HERE / "fault_injection.py"
 
 # ---- injected --------------------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class Faulty:
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper) -> Faulty:
     root = tmp_path_factory.mktemp("faulty")
-    sources = Path(__file__).resolve().parent.parent / "runtime"
+    sources = TREE / "runtime"
     shutil.copytree(sources, root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     made = root / "faults.o"
     options = ["-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fPIC", "-fvisibility=hidden"]
@@ -84,7 +84,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper
             "-D_GNU_SOURCE",
             f"-DNEW_THREAD_STATE={NEW_THREAD_STATE}",
             "-c",
-            str(NATIVE / "faults.c"),
+            str(HERE / "faults.c"),
             "-o",
             str(made),
         ],

@@ -12,11 +12,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import TREE
 
 from runtime.native.build import OPTIONS, SOURCES
 
-ROOT = Path(__file__).resolve().parent.parent
-NATIVE = ROOT / "runtime" / "native"
+NATIVE = TREE / "runtime" / "native"
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
 PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
@@ -27,7 +27,7 @@ FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURC
 
 def build(target: Path, *options: str) -> Path:
     wrap = "-Wl,--wrap=pthread_create,--wrap=pthread_join"
-    source = str(ROOT / "tests" / "native" / "core.c")
+    source = str(TREE / "tests" / "native" / "core.c")
     command = ["cc", *FLAGS, *options, f"-I{NATIVE}", wrap, "-o", str(target), source, *CORE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     if "cannot find" in done.stderr and options[-1].startswith("-fsanitize"):
@@ -139,7 +139,7 @@ def test_a_switch_keeps_what_a_function_preserves(machine: str, tmp_path: Path) 
     emulator = [] if here else [f"qemu-{machine}"]
     if not all(map(shutil.which, [compiler, *emulator])):
         pytest.skip(f"{' or '.join([compiler, *emulator])} is not installed")
-    sources = [str(ROOT / "tests" / "native" / "swap.c"), *map(str, sorted((NATIVE / "arch").glob("*.c")))]
+    sources = [str(TREE / "tests" / "native" / "swap.c"), *map(str, sorted((NATIVE / "arch").glob("*.c")))]
     command = [compiler, *FLAGS, "-O2", *([] if here else ["-static"]), f"-I{NATIVE}", "-o", program, *sources, "-lm"]
     subprocess.run(command, check=True, timeout=100)
     done = run(*emulator, program)

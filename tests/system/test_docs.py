@@ -12,12 +12,11 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TREE
 
 from runtime import THREAD_FLAGS
 from runtime.cli import _lwp
 
-TREE = Path(__file__).parent.parent
 DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").glob("*.md"))]
 STORY = TREE / "docs" / "how-a-thread-is-made.md"
 
