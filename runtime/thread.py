@@ -332,9 +332,8 @@ class Thread(native.ThreadBase, threading.Thread):
 
     stack_size: bytes of stack, at least 32 KiB (52 from Python 3.14 on); None for threading.stack_size() or the size
     that a pthread would get.
-    flags: what it shares, see runtime.Clone.  Without Clone.FILES it has a descriptor table of its own, without
-    Clone.FS a working directory and umask of its own.  Clone.THREAD must be among them: ValueError.  None: all that
-    threads share.
+    flags: what it shares, such as THREAD_FLAGS & ~Clone.FS, see runtime.Clone.  Clone.THREAD must be among them:
+    ValueError.  None: all that threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
 
