@@ -35,8 +35,9 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", [path.name for path in DOCUMENTS if "<!-- shown below -->" in path.read_text()])
 def test_outputs_are_those_of_the_commands_above_them(name: str) -> None:
     document = TREE / "docs" / name
-    if "\npython tools/system_calls.py" in document.read_text() and not shutil.which("strace"):
-        pytest.skip("strace is not installed")
+    for program, command in [("strace", "python tools/system_calls.py"), ("objdump", "objdump ")]:
+        if f"\n{command}" in document.read_text() and not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
     done = tool("run_documents.py", "--check", document)
     assert done.returncode == 0, done.stdout + done.stderr
 
