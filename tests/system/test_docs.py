@@ -265,6 +265,12 @@ def dead_links(document: Path) -> list[str]:
 
 
 @in_each
+def test_quoted_tests_exist(document: Path) -> None:
+    named = re.findall(r"pytest (?:-\S+ )*(tests/[^\s`]+)", document.read_text())
+    assert not [path for path in named if not (TREE / path).exists()]
+
+
+@in_each
 def test_links_lead_somewhere(document: Path) -> None:
     assert not dead_links(document)
 
