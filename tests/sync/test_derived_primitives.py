@@ -35,7 +35,7 @@ def until(holds: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0)
+        time.sleep(0.001)
 
 
 @contextmanager
