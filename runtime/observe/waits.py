@@ -100,7 +100,19 @@ def _taken(thing: Any, frame: FrameType | None) -> str:
 
 
 def _kind(thing: Any) -> str:
-    return next(kind for cls, kind in _KINDS if isinstance(thing, cls))
+    return next((kind for cls, kind in _KINDS if isinstance(thing, cls)), "condition")  # threading's own
+
+
+def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) -> tuple[Any, int]:
+    """The object and its holder, as the program has them.
+
+    threading's own Condition.wait(), in Python, sleeps in a lock that the thread itself has taken before: no deadlock.
+    """
+    if holder != ident or frame is None:
+        return thing, holder
+    # By name: for a derived class that function has a copy of threading's names as its globals.
+    where = frame.f_globals.get("__name__"), frame.f_code.co_qualname
+    return (frame.f_locals.get("self", thing), 0) if where == ("threading", "Condition.wait") else (thing, holder)
 
 
 def _cycles(waits: Iterable[Wait]) -> Iterator[tuple[Wait, ...]]:
@@ -130,6 +142,10 @@ def waiting() -> Waiting:
     found = native.waits()
     tids = {ident: tid for ident, tid, *_ in found}
     frames = sys._current_frames() if any(holder for _, _, _, holder, _, _ in found) else {}
+    found = [
+        (ident, tid, *_waited_for(thing, ident, holder, frames.get(ident)), since, deadline)
+        for ident, tid, thing, holder, since, deadline in found
+    ]
     waits = [
         Wait(
             ident=ident,

@@ -22,6 +22,7 @@ import pytest
 from conftest import ROOT, Child
 from sync_helpers import PATIENCE
 
+import runtime
 from runtime import Thread, scheduler, sync
 from runtime.cli import _live
 from runtime.scheduler import Wait, Waiting
@@ -168,6 +169,33 @@ def test_condition(make: Callable[[], Any]) -> None:
             # It is asleep for the lock now, without having run.
             wait = wait_of(thread.ident)
             assert (wait.address, wait.holder) == (id(lock), threading.get_ident())
+
+
+def test_a_condition_of_threadings_is_no_deadlock(child: Child) -> None:
+    """One made before install(), or of a derived class, takes a lock of its own twice, to be woken by its release."""
+
+    def program() -> None:
+        stock, before = threading.Condition, threading.Condition()
+        runtime.install()
+        derived = [type("Derived", (cls,), {})() for cls in (stock, threading.Condition, sync.Condition)]
+        for condition in (before, *derived):
+
+            def sleep(condition: Any = condition) -> None:
+                with condition:
+                    condition.wait()
+
+            thread = threading.Thread(target=sleep)
+            thread.start()
+            while not condition._waiters or not (found := scheduler.waiting()).waits:
+                time.sleep(0)
+            (wait,) = found.waits
+            assert (wait.kind, wait.address, wait.holder, found.cycles) == ("condition", id(condition), None, ()), found
+            assert wait.what == repr(condition)
+            with condition:
+                condition.notify()
+            thread.join()
+
+    child(program)
 
 
 def test_pthreads_and_the_main_thread(child: Child) -> None:

@@ -455,6 +455,10 @@ def test_a_barrier_of_a_derived_class(kit: Any, kind: str) -> None:
     assert "broken" in repr(barrier)
 
 
+def made(kit: Any, name: str) -> Any:
+    return getattr(kit, name)(2) if name == "Barrier" else getattr(kit, name)()
+
+
 # ---- all -------------------------------------------------------------------------------------------------------------
 
 
@@ -521,6 +525,32 @@ def test_green_threads_take_turns_in_what_is_derived(child: Child) -> None:
         test_derived_primitives.take_turns()
 
     child(begin, str(TREE / "tests"), str(TREE / "tests" / "sync"), timeout=30)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_private_attribute_that_would_be_ignored_cannot_be_set(name: str) -> None:
+    names = {
+        "Condition": ["_lock", "_waiters"],
+        "Barrier": ["_cond", "_action", "_timeout", "_parties", "_state", "_count"],
+    }
+    for private in names.get(name, ["_cond"]):
+        for kit in (STOCK, OURS):
+            primitive = made(kit, name)
+            if kit is STOCK:
+                setattr(primitive, private, None)
+            else:
+                with pytest.raises(AttributeError, match=f"takes no attribute '{private}'"):
+                    setattr(primitive, private, None)
+
+
+def test_the_attributes_of_a_derived_class_are_in_the_object(kit: Any) -> None:
+    for name in NAMES:
+        derived = type("Derived", (getattr(kit, name),), {})
+        primitive = derived(2) if name == "Barrier" else derived()
+        stock = made(STOCK, name)
+        assert vars(primitive).keys() == vars(stock).keys()
+        for private in vars(stock):
+            assert getattr(primitive, private) is vars(primitive)[private]
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------

@@ -260,6 +260,11 @@ static PyObject *barrier_broken(PyObject *op, void *unused)
                                           : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
 }
 
+static int barrier_set_private(PyObject *op, PyObject *value, void *name)
+{
+    return set_private(op, in_python((BarrierObject *)op), name, value);
+}
+
 static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
 {
     BarrierObject *self = (BarrierObject *)op;
@@ -305,6 +310,12 @@ static PyGetSetDef barrier_attributes[] = {
     {"parties", barrier_parties, NULL, "How many threads it takes.", NULL},
     {"n_waiting", barrier_waiting, NULL, "How many are in it and wait.", NULL},
     {"broken", barrier_broken, NULL, "Whether it is broken.", NULL},
+    {"_cond", get_private, barrier_set_private, NULL, "_cond"},
+    {"_action", get_private, barrier_set_private, NULL, "_action"},
+    {"_timeout", get_private, barrier_set_private, NULL, "_timeout"},
+    {"_parties", get_private, barrier_set_private, NULL, "_parties"},
+    {"_state", get_private, barrier_set_private, NULL, "_state"},
+    {"_count", get_private, barrier_set_private, NULL, "_count"},
     {0},
 };
 

@@ -90,6 +90,29 @@ int set_dict_attribute(PyObject *op, PyObject *name, PyObject *value)
     return result;
 }
 
+PyObject *get_private(PyObject *op, void *name)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *value = dict_attribute(op, interned);
+
+    Py_XDECREF(interned);
+    return value;
+}
+
+int set_private(PyObject *op, int in_python, const char *name, PyObject *value)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    int result = -1;
+
+    if (in_python)
+        result = set_dict_attribute(op, interned, value);
+    else
+        PyErr_Format(PyExc_AttributeError, "'%s' object takes no attribute '%s', but one of a derived class does", Py_TYPE(op)->tp_name,
+                     name);
+    Py_XDECREF(interned);
+    return result;
+}
+
 /* ---- when threading's locks are somebody else's -------------------------------------------------------------------
  *
  * gevent and its like put locks of their own into threading, and threading's classes, made of these, sleep as they do.  A

@@ -33,4 +33,9 @@ PyObject *stock_property(PyObject *op, PyObject *name);
 PyObject *dict_attribute(PyObject *op, PyObject *name);
 int set_dict_attribute(PyObject *op, PyObject *name, PyObject *value);
 
+/* The same by text, for private attributes that an object of the class itself doesn't have: AttributeError.  Set in its __dict__ they
+ * would be ignored. */
+PyObject *get_private(PyObject *op, void *name);
+int set_private(PyObject *op, int in_python, const char *name, PyObject *value);
+
 #endif

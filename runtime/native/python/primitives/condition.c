@@ -275,14 +275,7 @@ static PyObject *condition_get_waiters(PyObject *op, void *unused)
 
 static int condition_set(PyObject *op, PyObject *value, void *name)
 {
-    if (in_python(op)) {
-        PyObject *interned = PyUnicode_InternFromString(name);
-        int result = set_dict_attribute(op, interned, value);
-        Py_XDECREF(interned);
-        return result;
-    }
-    PyErr_Format(PyExc_AttributeError, "attribute '%s' of a Condition of the class itself is not writable", name);
-    return -1;
+    return set_private(op, in_python(op), name, value);
 }
 
 /* Methods, not attributes made when they are asked for: one that an object is given is heard. */

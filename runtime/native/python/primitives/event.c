@@ -136,7 +136,20 @@ static PyMethodDef event_methods[] = {
     {0},
 };
 
+static PyObject *event_get_cond(PyObject *op, void *unused)
+{
+    (void)unused;
+    return dict_attribute(op, NAME("_cond"));
+}
+
+static int event_set_cond(PyObject *op, PyObject *value, void *unused)
+{
+    (void)unused;
+    return set_private(op, event_flag(op) == IN_PYTHON, "_cond", value);
+}
+
 static PyGetSetDef event_attributes[] = {
+    {"_cond", event_get_cond, event_set_cond, NULL, NULL},
     {"_flag", event_get_flag, event_set_flag, "Whether it is set.", NULL},
     {0},
 };

@@ -258,6 +258,18 @@ static int semaphore_set_bound(PyObject *op, PyObject *number, void *unused)
     return 0;
 }
 
+static PyObject *semaphore_get_cond(PyObject *op, void *unused)
+{
+    (void)unused;
+    return dict_attribute(op, NAME("_cond"));
+}
+
+static int semaphore_set_cond(PyObject *op, PyObject *value, void *unused)
+{
+    (void)unused;
+    return set_private(op, ((SemaphoreObject *)op)->kind == UNBEGUN, "_cond", value);
+}
+
 static PyMethodDef semaphore_methods[] = {
     {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, /, blocking=True, timeout=None)\n--\n\n"
@@ -276,6 +288,7 @@ static PyMethodDef semaphore_methods[] = {
 };
 
 static PyGetSetDef semaphore_attributes[] = {
+    {"_cond", semaphore_get_cond, semaphore_set_cond, NULL, NULL},
     {"_value", semaphore_get_value, semaphore_set_value, "How many are to be had.", NULL},
     {"_initial_value", semaphore_get_bound, semaphore_set_bound, "A BoundedSemaphore's bound.", NULL},
     {0},
