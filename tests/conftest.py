@@ -111,9 +111,9 @@ def _children_of(tid: str) -> list[str]:
         return []
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "loads: the test loads shared libraries, which stay mapped")
-    config.addinivalue_line("markers", "stock_threads: the test starts many of threading's own threads")
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if os.geteuid() != 0 and item.get_closest_marker("root"):
+        pytest.skip("needs root")
 
 
 @pytest.fixture(autouse=True)

@@ -134,11 +134,13 @@ class Results:
     passed: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
+    times: list[tuple[str, float]] = field(default_factory=list)  #: each step's seconds
 
     def add(self, other: Results) -> None:
         self.passed += other.passed
         self.skipped += other.skipped
         self.failures += other.failures
+        self.times += other.times
 
     def add_tests(self, report: Path, name: str) -> None:
         """What pytest has counted."""
@@ -176,7 +178,9 @@ class Runner:
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-        print(f"--- {name}: exit status {status}, {time.monotonic() - begin:.0f} s", file=self.log)
+        seconds = time.monotonic() - begin
+        self.results.times.append((name, seconds))
+        print(f"--- {name}: exit status {status}, {seconds:.0f} s", file=self.log)
         if status == SKIPPED:
             self.results.skipped += 1
         elif status:
@@ -317,7 +321,7 @@ def check_other_systems(python: Python, debian: Debian) -> Results:
 
 
 def main() -> int:
-    debian = Debian()
+    begin, debian = time.monotonic(), Debian()
     for command, packages in TOOLS.items():
         if not shutil.which(command) or (command == "gcc" and not Path("/usr/include/stdio.h").exists()):
             debian.install(*packages)
@@ -326,8 +330,8 @@ def main() -> int:
         print("no usable CPython 3.11 to 3.14", *(["among", *sys.argv[1:]] if sys.argv[1:] else []))
         return 1
     results, minors = Results(), set[str]()
-    # As many at a time as there are processors, two at most.
-    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    at_a_time = min(2, os.cpu_count() or 1, len(pythons))
+    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(at_a_time) as pool:
         jobs = []
         for number, python in enumerate(pythons):
             which = "again" if python.minor in minors else "first" if number else "all"
@@ -339,6 +343,9 @@ def main() -> int:
     print()
     for python in pythons:
         print(f"ran on CPython {python.version} {python.path}")
+    for name, seconds in results.times:
+        print(f"{seconds:5.0f} s  {name}")
+    print(f"{time.monotonic() - begin:5.0f} s  all, {at_a_time} Python{'s' * (at_a_time > 1)} at a time")
     for failure in results.failures:
         print(f"FAILED: {failure}")
     print(f"{results.passed} passed, {len(results.failures)} failed, {results.skipped} skipped")

@@ -25,8 +25,6 @@ from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes user ids")
-
 
 # ---- 1: libc's single-threaded short cuts ----------------------------------------------------------------------------
 
@@ -117,7 +115,7 @@ def fork_in_thread(_: str) -> None:
 
 @pytest.mark.parametrize(
     "program",
-    [pytest.param(seteuid_reaches, marks=needs_root), initial_exec_library_reaches, fork_in_thread],
+    [pytest.param(seteuid_reaches, marks=pytest.mark.root), initial_exec_library_reaches, fork_in_thread],
 )
 def test_02_glibc_knows_our_threads(program: object, child: Child, native_helper: NativeHelper) -> None:
     assert callable(program)
@@ -277,7 +275,7 @@ def set_ids_in_a_storm() -> None:
     print(calls, ended)
 
 
-@needs_root
+@pytest.mark.root
 def test_07_setuid_does_not_hang_on_threads_that_start_and_end(child: Child) -> None:
     child(set_ids_in_a_storm)
 

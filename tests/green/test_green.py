@@ -263,7 +263,7 @@ def test_all_kinds_of_waiting_beside_one_that_computes(child: Child) -> None:
     child(wait)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who has no other processes")
+@pytest.mark.root  # to become a user who has no other processes
 def test_no_more_lwps_to_be_had(child: Child) -> None:
     def none(uid: int) -> None:
         """Then two must do; when there are more again, they are made."""

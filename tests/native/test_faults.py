@@ -302,6 +302,7 @@ def use_all_memory(group: str) -> None:
         runtime.Thread(target=take, args=([],)).start()
 
 
+@pytest.mark.root
 def test_killed_for_lack_of_memory_nothing_is_left(memory_group: Path, child: Child) -> None:
     """With threads asleep, being made and at work, and a process in the same memory: the kernel kills that one too."""
     assert child(use_all_memory, str(memory_group), status=-signal.SIGKILL).stdout == "41\n"

@@ -100,11 +100,10 @@ def test_the_tightest_binds() -> None:
 
 # ---- limits that are hit ---------------------------------------------------------------------------------------------
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user that has no other process")
-UNUSED_UID = 52_731
+UNUSED_UID = 52_731  # of a user that has no other process
 
 
-@as_root
+@pytest.mark.root
 def test_nproc_is_named() -> None:
     become = f"resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\nos.setuid({UNUSED_UID})\nfill()\n"
     count, number, why = python(FILL + become).splitlines()[0].split("|")
@@ -112,7 +111,7 @@ def test_nproc_is_named() -> None:
     assert why == f"{os.strerror(errno.EAGAIN)}: RLIMIT_NPROC (ulimit -u) allows 20 and 20 are in use"
 
 
-@as_root
+@pytest.mark.root
 def test_nproc_is_not_asked_of_root() -> None:
     program = FILL + "resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\n"
     program += "from runtime.observe import limits\nend.set()\nfill()\n"
@@ -166,6 +165,7 @@ fill()
     assert lines[1] == "again"
 
 
+@pytest.mark.root
 def test_pids_max_is_named() -> None:
     ways = {"cgroup": "/sys/fs/cgroup/pids", "cgroup2": "/sys/fs/cgroup"}
     for kind, root in ways.items():
