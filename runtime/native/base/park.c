@@ -186,17 +186,3 @@ int park_barrier(void)
     errno = saved;
     return error;
 }
-
-void park_light_contended(struct park_light *lock)
-{
-    int seen = 0;
-
-    atomic_fetch_add(&lock->waiters, 1);
-    /* Without the barrier a wake-up may be missed: then we look again by ourselves. */
-    int64_t patience = park_barrier() == 0 ? 0 : NANO / 1000;
-    while (!atomic_compare_exchange_strong_explicit(&lock->held, &seen, 1, memory_order_acquire, memory_order_relaxed)) {
-        park_wait_lwp(&lock->held, 1, patience ? park_now() + patience : PARK_FOREVER, PARK_PRIVATE);
-        seen = 0;
-    }
-    atomic_fetch_sub(&lock->waiters, 1);
-}

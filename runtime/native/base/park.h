@@ -83,31 +83,6 @@ static inline void park_unlock(atomic_int *lock)
         park_wake_lwp(lock, 1, PARK_PRIVATE);
 }
 
-/* The same for a lock that is taken again and again, and seldom by two at once: to release it is a store, where the exchange above
- * would be a fifteenth of a whole switch between green threads.  Whoever has to wait makes up for that: it counts itself, and has
- * all other threads pass a barrier.  After that a holder either sees the count when it has released, or had released before, and
- * that is visible.  The memory must stay. */
-struct park_light {
-    atomic_int held, waiters;
-};
-void park_light_contended(struct park_light *lock);
-
-static inline void park_light_lock(struct park_light *lock)
-{
-    int seen = 0;
-
-    if (!atomic_compare_exchange_strong_explicit(&lock->held, &seen, 1, memory_order_acquire, memory_order_relaxed))
-        park_light_contended(lock);
-}
-
-static inline void park_light_unlock(struct park_light *lock)
-{
-    atomic_store_explicit(&lock->held, 0, memory_order_release);
-    atomic_signal_fence(memory_order_seq_cst); /* the compiler's order; the processor's is up to who waits */
-    if (atomic_load_explicit(&lock->waiters, memory_order_relaxed))
-        park_wake_lwp(&lock->held, 1, PARK_PRIVATE);
-}
-
 /* All threads of the process that run pass a memory barrier before this returns (membarrier(2)).  0, or errno: nothing can do that
  * here.  errno is preserved. */
 int park_barrier(void);

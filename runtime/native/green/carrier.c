@@ -51,9 +51,9 @@ static int poll_until(struct scheduler *s, int64_t deadline)
     atomic_fetch_add(&s->polling, 1);
     if (deadline != 0)
         poller_announce(poller);
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     int result = poller_poll(poller, deadline);
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     if (atomic_fetch_sub(&s->polling, 1) == 1 && s->stopping)
         park_wake_lwp(&s->polling, INT_MAX, PARK_PRIVATE);
     return result;
@@ -61,9 +61,9 @@ static int poll_until(struct scheduler *s, int64_t deadline)
 
 static int sleep_in_futex(struct scheduler *s, int64_t deadline)
 {
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     int result = park_wait_lwp(&s->idle, IDLE_IN_FUTEX, deadline, PARK_PRIVATE);
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     return result;
 }
 
@@ -76,9 +76,9 @@ static void wake_spare(struct carrier *c)
 static int sleep_as_spare(struct carrier *c, int64_t deadline)
 {
     atomic_store(&c->word, 1);
-    park_light_unlock(&c->scheduler->lock);
+    park_unlock(&c->scheduler->lock);
     int result = park_wait_lwp(&c->word, 1, deadline, PARK_PRIVATE);
-    park_light_lock(&c->scheduler->lock);
+    park_lock(&c->scheduler->lock);
     return result;
 }
 
@@ -242,9 +242,9 @@ static void grow(struct scheduler *s)
     int generation = s->generation;
 
     s->made++;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     int error = scheduler_spawn_carrier(s);
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     if (error && generation == s->generation) /* another generation counts its carriers anew */
         s->made--;
 }
@@ -287,7 +287,7 @@ void carry(struct carrier *c)
             s->looked = 0;
         s->out++;
         green_switch(s, &c->base, to);
-        park_light_lock(&s->lock);
+        park_lock(&s->lock);
         s->out--;
         /* We come back from a thread that we entered as the runner.  Another may be the runner by now, and idle.  It must look again if
          * our thread has yielded and is in the queue, or if this was the last thread that could have woken another: a deadlock. */
@@ -297,7 +297,7 @@ void carry(struct carrier *c)
             break;
     }
     c->chosen = 0;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
 }
 
 void carrier_schedule(struct scheduler *s, struct green *me)
@@ -313,7 +313,7 @@ void carrier_schedule(struct scheduler *s, struct green *me)
     struct green *to = queued ? ready_pop(s) : &c->base;
     c->chosen = queued && to == &c->base;
     if (to == me)
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
     else
         green_switch(s, me, to);
 }
@@ -343,7 +343,7 @@ void scheduler_forget_lost(struct scheduler *s)
     if (s->poller)
         poller_free(s->poller); /* its descriptors lead to the parent's */
     s->poller = s->lwps > 1 ? poller_new() : NULL;
-    s->lock = (struct park_light){0};
+    atomic_store(&s->lock, 0);
     atomic_store(&s->waited, 0);
     atomic_store(&s->awaited, 0);
     atomic_store(&s->attached, 0);

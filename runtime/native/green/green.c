@@ -30,10 +30,10 @@ void green_begin(struct green *green, struct scheduler *s, void *stack_high, voi
     *green_of(tp) = green;
     scheduler_forget_lost(s);
     atomic_fetch_add(&s->waited, waited != 0);
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     s->threads++;
     s->counts.started++;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     green_resume(green);
 }
 
@@ -41,7 +41,7 @@ _Noreturn void green_end(void)
 {
     struct green *me = park_green;
 
-    park_light_lock(&me->scheduler->lock);
+    park_lock(&me->scheduler->lock);
     me->scheduler->ended = me;
     carrier_schedule(me->scheduler, me);
     abort(); /* not reached: nobody resumes an ended thread */
@@ -55,7 +55,7 @@ void green_yield(void)
         sched_yield();
         return;
     }
-    park_light_lock(&me->scheduler->lock);
+    park_lock(&me->scheduler->lock);
     ready_push(me->scheduler, me);
     carrier_schedule(me->scheduler, me);
 }
@@ -64,7 +64,7 @@ void green_end_turn(void)
 {
     struct green *me = park_green;
 
-    park_light_lock(&me->scheduler->lock);
+    park_lock(&me->scheduler->lock);
     me->scheduler->turns = -1; /* the carrier looks at the clock and at files before its next turn */
     ready_push(me->scheduler, me);
     carrier_schedule(me->scheduler, me);
@@ -88,10 +88,10 @@ enum green_state green_state_of(void *tp)
 
     if (!green)
         return GREEN_NOT;
-    park_light_lock(&green->scheduler->lock);
+    park_lock(&green->scheduler->lock);
     /* The carrier may have stopped: its record lies on a stack that is recycled and never unmapped. */
     int runs = green->carrier && green->carrier->in == green, sleeps = atomic_load(&green->waiter.word) != NULL;
-    park_light_unlock(&green->scheduler->lock);
+    park_unlock(&green->scheduler->lock);
     return sleeps ? GREEN_SLEEPS : runs ? GREEN_RUNS : GREEN_QUEUED;
 }
 
@@ -104,9 +104,9 @@ static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned
 
     if (deadline <= 0)
         return ETIMEDOUT;
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     if (!wait_table_enter(&me->waiter, word, expected, bits)) {
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
         return 0;
     }
     if (deadline != PARK_FOREVER)

@@ -72,39 +72,39 @@ int scheduler_serve(struct scheduler *s)
     scheduler_forget_lost(s);
     if (park_green)
         return EDEADLK;
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     int busy = s->served == SERVED;
     if (!busy)
         atomic_store(&s->was_deadlocked, 0);
     s->served = SERVED;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     return busy ? EBUSY : 0;
 }
 
 int scheduler_missing_carriers(struct scheduler *s)
 {
     scheduler_forget_lost(s);
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     int lacks = s->served && s->made < s->lwps ? s->lwps - s->made : 0;
     s->made += lacks;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     return lacks;
 }
 
 void scheduler_carrier_failed(struct scheduler *s)
 {
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     s->made -= s->made > 0;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
 }
 
 void scheduler_carry(struct scheduler *s)
 {
     struct carrier c;
 
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     if (s->begun == s->made) { /* it was stopped before this one got here */
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
         return;
     }
     s->begun++;
@@ -115,7 +115,7 @@ void scheduler_carry(struct scheduler *s)
 
 void scheduler_stop(struct scheduler *s)
 {
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     s->served = UNSERVED;
     s->generation++;
     carriers_wake(s); /* they need the lock to go on, so that none sees the scheduler before the next lines have changed it */
@@ -125,12 +125,12 @@ void scheduler_stop(struct scheduler *s)
      * take that wake-up in its place.  To leave it needs nothing but a processor. */
     s->stopping++;
     for (int polling; (polling = atomic_load(&s->polling)) != 0;) {
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
         park_wait_lwp(&s->polling, polling, PARK_FOREVER, PARK_PRIVATE);
-        park_light_lock(&s->lock);
+        park_lock(&s->lock);
     }
     s->stopping--;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
 }
 
 void scheduler_stop_all(void)
@@ -165,10 +165,10 @@ int scheduler_await(struct scheduler *s)
 
     atomic_fetch_add(&s->awaited, 1);
     if (!park_green) { /* its threads may sleep already, and this caller makes that a deadlock: is_deadlocked() in carrier.c */
-        park_light_lock(&s->lock);
+        park_lock(&s->lock);
         if (runner_mark_busy(s))
             runner_wake(s);
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
     }
     while (!result && (count = atomic_load(&s->waited)) != 0) {
         if (!(count & DEADLOCKED))
@@ -190,9 +190,9 @@ void green_other_ended(void)
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
         if (atomic_load(&s->forks) != fork_generation)
             continue;
-        park_light_lock(&s->lock);
+        park_lock(&s->lock);
         int wake = runner_mark_busy(s);
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
         if (wake)
             runner_wake(s);
     }
@@ -249,7 +249,7 @@ void green_each_runner(void (*see)(const struct green_runner *runner, void *arg)
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
         if (atomic_load(&s->forks) != fork_generation)
             continue;
-        park_light_lock(&s->lock);
+        park_lock(&s->lock);
         struct carrier *c = s->runner;
         struct green_runner runner = {0};
         if (c)
@@ -258,7 +258,7 @@ void green_each_runner(void (*see)(const struct green_runner *runner, void *arg)
                                            .switches = s->counts.switches,
                                            .waiting = waiting_for_the_runner(s),
                                            .sliced = s->slice != 0};
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
         if (c)
             see(&runner, arg);
     }
@@ -283,11 +283,11 @@ struct green_counts green_count(void)
     struct green_counts sum = {0};
 
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
-        park_light_lock(&s->lock);
+        park_lock(&s->lock);
         sum.started += s->counts.started;
         sum.switches += s->counts.switches;
         sum.sleeps += s->counts.sleeps;
-        park_light_unlock(&s->lock);
+        park_unlock(&s->lock);
     }
     return sum;
 }
@@ -350,13 +350,13 @@ void scheduler_free(struct scheduler *s)
     struct poller *poller = NULL;
 
     park_lock(&all_lock);
-    park_light_lock(&s->lock); /* the waker of the last thread may be about to wake its LWP through the poller */
+    park_lock(&s->lock); /* the waker of the last thread may be about to wake its LWP through the poller */
     s->free = 1;
     if (s->threads == 0) {
         poller = s->poller;
         s->poller = NULL;
     }
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     park_unlock(&all_lock);
     if (poller)
         poller_free(poller);

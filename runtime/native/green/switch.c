@@ -32,10 +32,10 @@ void green_resume(struct green *green)
 {
     struct scheduler *s = green->scheduler;
 
-    park_light_lock(&s->lock);
+    park_lock(&s->lock);
     green_make_ready(s, green);
     int wake = runner_mark_busy(s);
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     if (wake)
         runner_wake(s);
 }
@@ -65,7 +65,7 @@ void green_finish_switch(struct scheduler *s)
 
     s->ended = NULL;
     s->threads -= ended != NULL;
-    park_light_unlock(&s->lock);
+    park_unlock(&s->lock);
     if (!ended)
         return;
     int waited = ended->waited;
