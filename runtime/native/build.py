@@ -137,7 +137,7 @@ struct glibc {
     ...;
 };
 extern struct glibc glibc;
-int glibc_calibrate(char *why, size_t room);
+int glibc_calibrate(char *why, size_t capacity);
 size_t glibc_default_stack(void);
 
 extern const unsigned long lwp_thread_flags, lwp_own_flags;
@@ -160,7 +160,7 @@ struct inspect_module {
     ptrdiff_t offset;
     char name[1024];
 };
-size_t inspect_modules(struct inspect_module *out, size_t room, char *images, size_t *bytes);
+size_t inspect_modules(struct inspect_module *out, size_t capacity, char *images, size_t *bytes);
 struct inspect_places { ptrdiff_t block_low, block_high, pthread, errno_at; };
 void inspect_places(struct inspect_places *out);
 struct inspect_block { size_t id, size; char *into; int copied; };
@@ -172,7 +172,7 @@ struct inspect_thread {
     int tid, ours;
 };
 union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
-int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t room,
+int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
                  struct inspect_block *blocks, size_t count);
 void *arch_thread_pointer(void);
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);

@@ -4,13 +4,13 @@
 
 #include <sys/syscall.h>
 
-/* tp points at this (sysdeps/aarch64/nptl/tls.h: tcbhead_t); TLS blocks follow, struct pthread ends just below. */
+/* glibc's tcbhead_t (sysdeps/aarch64/nptl/tls.h), at tp.  The modules' blocks follow; struct pthread ends just below. */
 struct tcb {
     void *dtv;
     void *unused;
 };
 
-/* The head of struct pthread where the TCB is not part of it (nptl/descr.h).  The guards are globals on this processor. */
+/* The head of struct pthread, which is not part of the TCB here (nptl/descr.h).  The guards are globals on this processor. */
 struct pthread_head {
     int multiple_threads;
     int gscope_flag;
@@ -33,7 +33,7 @@ __asm__(
     ".type runtime_clone_aarch64, %function\n"
     "runtime_clone_aarch64:\n"
     "	.cfi_startproc\n"
-    "	hint	#34\n"                  /* bti c: may be called indirectly */
+    "	hint	#34\n"                  /* bti c: indirect calls may land here */
     "	and	x1, x1, #-16\n"         /* sp must be 16-byte aligned whenever it is used */
     "	mov	x7, x3\n"               /* this processor's clone takes (flags, stack, parent_tid, tls, child_tid) */
     "	mov	x3, x4\n"
@@ -103,7 +103,7 @@ __asm__(
     "	str	x9, [sp, #160]\n"
     "	mov	x10, sp\n"
     "	str	x10, [x0]\n"
-    "	msr	tpidr_el0, x2\n"        /* any program may write its own */
+    "	msr	tpidr_el0, x2\n"        /* user code may write it */
     "	mov	sp, x1\n"               /* from here on the other's frame, which has the same shape */
     "	ldr	x9, [sp, #160]\n"
     "	msr	fpcr, x9\n"
@@ -154,7 +154,7 @@ void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg)
 
     _Static_assert(sizeof *frame == 176, "the frame of runtime_swap_aarch64()");
     *frame = (__typeof__(*frame)){.x30 = (void *)runtime_swap_begin_aarch64, .x19 = (void *)entry, .x20 = arg};
-    __asm__("mrs %0, fpcr" : "=r"(frame->fpcr)); /* the creator's, as a new thread has it */
+    __asm__("mrs %0, fpcr" : "=r"(frame->fpcr)); /* from the creator: clone(2) does so too */
     return frame;
 }
 
@@ -181,7 +181,7 @@ void arch_tcb_init(void *tp, void *pthread)
 
 const struct arch_tcb_field arch_tcb_fields[] = {
     FIELD(tcb, dtv, "__tls_get_addr and the dynamic linker: where each module's block is"),
-    FIELD(tcb, unused, "nobody: kept for the ABI"),
+    FIELD(tcb, unused, "unused: kept for the ABI"),
     FIELD(pthread_head, multiple_threads, "the dynamic linker: 0 lets it skip its locks"),
     FIELD(pthread_head, gscope_flag, "dlclose: it waits until no thread is inside a symbol lookup"),
 };

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 
 /* The head of glibc's tcbhead_t (sysdeps/x86_64/nptl/tls.h).  GCC's stack protector, the sanitizers and libgcc's split
- * stacks are compiled against these places, so glibc can't move them; arch_tcb_check() looks all the same. */
+ * stacks are compiled against these offsets, so glibc can't move the fields; arch_tcb_check() checks them all the same. */
 struct tcb {
     void *self_tcb;             /* fs:0x00, equals tp: how code reads the thread pointer without a system call */
     void *dtv;                  /* fs:0x08 */
@@ -29,7 +29,7 @@ void *arch_thread_pointer(void)
     return tp;
 }
 
-/* C can't express this: after the system call two threads return from it, the child on an empty stack. */
+/* In assembly, since two threads return from the system call and the child's stack is empty: it holds no return address. */
 long runtime_clone_x86_64(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
                           void (*entry)(void *), void *arg);
 /* clang-format off */
@@ -42,10 +42,10 @@ __asm__(
     "	.cfi_startproc\n"
     "	endbr64\n"
     "	and	$-16, %rsi\n"           /* the ABI wants rsp 16-byte aligned at a call: SSE spills fault otherwise */
-    "	sub	$16, %rsi\n"            /* room for arg, alignment kept */
+    "	sub	$16, %rsi\n"            /* a slot for arg, alignment kept */
     "	mov	8(%rsp), %rax\n"        /* seventh argument: arg ... */
     "	mov	%rax, (%rsi)\n"         /* ... travels on the child's stack; entry stays in r9 */
-    "	mov	%rcx, %r10\n"           /* the kernel takes argument 4 in r10, the syscall instruction destroys rcx */
+    "	mov	%rcx, %r10\n"           /* the kernel takes argument 4 in r10: the syscall instruction overwrites rcx */
     "	mov	$56, %eax\n"            /* SYS_clone(flags rdi, stack rsi, parent_tid rdx, child_tid r10, tls r8) */
     "	syscall\n"
     "	test	%eax, %eax\n"
@@ -75,8 +75,8 @@ _Noreturn void arch_exit(int status)
         __asm__ volatile("syscall" : : "a"(SYS_exit), "D"(status) : "rcx", "r11", "memory");
 }
 
-/* Whether user code may write the fs base itself: Linux 5.9 on a processor that has FSGSBASE says so in AT_HWCAP2
- * (HWCAP2_FSGSBASE, Documentation/arch/x86/x86_64/fsgs.rst).  Else the instruction is SIGILL and the kernel has to do it. */
+/* Whether user code may write the fs base: bit 1 of AT_HWCAP2, HWCAP2_FSGSBASE, from Linux 5.9 on
+ * (Documentation/arch/x86/x86_64/fsgs.rst).  If not, the instruction raises SIGILL, and arch_prctl(2) writes it. */
 __attribute__((visibility("hidden"), used)) char runtime_has_wrfsbase;
 
 const char *arch_swap_check(void)
@@ -84,7 +84,7 @@ const char *arch_swap_check(void)
     struct tcb *mine = arch_thread_pointer();
 
     runtime_has_wrfsbase = (getauxval(AT_HWCAP2) >> 1) & 1;
-    /* A return is checked against the shadow stack, and that is the LWP's. */
+    /* The processor checks each return against the LWP's shadow stack, where a swapped-in context has no entries. */
     return mine->feature_1 & 2 ? "the processor's shadow stack (CET) is in use" : NULL;
 }
 
@@ -128,7 +128,7 @@ __asm__(
     "	je	2f\n"
     "	wrfsbase %rdx\n"
     "	mov	%rsi, %rsp\n"          /* from here on the other's frame, which has the same shape */
-    "	cmp	(%rsp), %eax\n"       /* mostly the control words are the same, and loading them is slow */
+    "	cmp	(%rsp), %eax\n"       /* loading the control words is slow, and they are mostly equal */
     "	jne	3f\n"
     "	cmp	4(%rsp), %cx\n"
     "	jne	3f\n"
@@ -157,7 +157,7 @@ __asm__(
     "	ldmxcsr	(%rsp)\n"
     "	fldcw	4(%rsp)\n"
     "	jmp	4b\n"
-    "2:	mov	%rsi, %r8\n"           /* the system call destroys rcx, r11 and rax only */
+    "2:	mov	%rsi, %r8\n"           /* the system call overwrites rcx, r11 and rax only */
     "	mov	%rdx, %rsi\n"
     "	mov	$0x1002, %edi\n"       /* arch_prctl(ARCH_SET_FS, thread_pointer) */
     "	mov	$158, %eax\n"
@@ -197,7 +197,7 @@ void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg)
         = (void *)(((uintptr_t)stack_high & ~(uintptr_t)15) - sizeof *frame); /* rsp is aligned before the call, as the ABI wants */
 
     *frame = (__typeof__(*frame)){.r13 = arg, .r12 = (void *)entry, .rip = (void *)runtime_swap_begin_x86_64};
-    __asm__("stmxcsr %0" : "=m"(frame->mxcsr)); /* the creator's, as a new thread has them */
+    __asm__("stmxcsr %0" : "=m"(frame->mxcsr)); /* from the creator: clone(2) does so too */
     __asm__("fnstcw %0" : "=m"(frame->x87));
     return frame;
 }
@@ -227,7 +227,7 @@ void arch_tcb_init(void *tp, void *pthread)
     tcb->gscope_flag = 0;
     tcb->stack_guard = mine->stack_guard;     /* a frame that spans the switch must find the canary it stored */
     tcb->pointer_guard = mine->pointer_guard; /* pointers mangled in one thread are demangled in others */
-    tcb->feature_1 = mine->feature_1;         /* longjmp and the unwinder ask it about the shadow stack */
+    tcb->feature_1 = mine->feature_1;         /* longjmp and the unwinder read here whether there is a shadow stack */
 }
 
 #define FIELD(name, users) {#name, offsetof(struct tcb, name), sizeof((struct tcb *)0)->name, 0, users}
@@ -238,7 +238,7 @@ const struct arch_tcb_field arch_tcb_fields[] = {
     FIELD(self, "glibc's THREAD_SELF and pthread_self(): the ident that Python shows"),
     FIELD(multiple_threads, "the dynamic linker: 0 lets it skip its locks"),
     FIELD(gscope_flag, "dlclose: it waits until no thread is inside a symbol lookup"),
-    FIELD(sysinfo, "nobody on x86-64; the vDSO's entry on i386"),
+    FIELD(sysinfo, "unused on x86-64; the vDSO's entry on i386"),
     FIELD(stack_guard, "the stack protector: each guarded frame keeps a copy and compares it when it returns"),
     FIELD(pointer_guard, "setjmp, atexit and iconv: code addresses in memory are xored with it"),
     FIELD(feature_1, "longjmp and the unwinder: whether a shadow stack (CET) is in use"),

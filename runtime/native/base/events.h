@@ -1,7 +1,7 @@
-/* What happens to threads, told once for all who want to know: steps (`demo createthread`), the trace, the statistics.
+/* What happens to threads, as one stream of events.  Its readers are steps (`demo createthread`), the trace and the statistics.
  *
- * A place that tells costs one load while nobody reads.  A reader hears every event, in the thread to which it happens, and picks what
- * it needs; it must not sleep, and must not take a lock that the telling places hold. */
+ * Without a reader an event costs one load.  A reader gets every event, in the thread to which it happens, and picks what it needs.
+ * It must not sleep, nor take a lock that a place with an EVENT() holds: that would deadlock. */
 #ifndef RUNTIME_EVENTS_H
 #define RUNTIME_EVENTS_H
 
@@ -33,19 +33,19 @@ enum event {
     EVENT_JOIN,       /* a: address of the word waited on, b: its value */
     EVENT_CLEARED,    /* a: address of the word, b: its value: 0, written by the kernel */
     EVENT_RECYCLED,   /* a: thread pointer of the block put back into the cache */
-    EVENT_STEPS,      /* how many there are */
-    /* And the others. */
-    EVENT_STARTS = EVENT_STEPS, /* a: thread pointer, b: struct lwp: it is about to be cloned, or put into a scheduler's queue */
+    EVENT_STEPS,      /* the number of steps */
+    /* What the trace and the statistics read besides. */
+    EVENT_STARTS = EVENT_STEPS, /* a: thread pointer, b: struct lwp: about to be cloned, or put into a scheduler's queue */
     EVENT_GRANTS,     /* a: struct sync_queue, b: the waiters with a ticket below may go on */
     EVENT_RELEASES,   /* a: struct sync_lock: a waiter is about to be woken */
     /* In Python. */
-    EVENT_PREPARES,   /* with the GIL: a thread is about to be made, nothing is held */
+    EVENT_PREPARES,   /* with the GIL: a thread is about to be made; the caller holds no lock */
     EVENT_MADE,       /* with the GIL. a: a primitive */
     EVENT_BLOCKED, /* with the GIL. a: the object that the thread is about to sleep for, b: its struct sync_place in a queue, or 0 */
-    EVENT_AWAITS, /* with the GIL. a: thread pointer of the thread that it has started, and that is to begin */
+    EVENT_AWAITS, /* with the GIL. a: thread pointer of the thread that it has started; it waits until that has begun */
     EVENT_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, or EAGAIN: it will sleep again */
     EVENT_HAS_GIL,
-    EVENT_LEAVES_GIL, /* for good */
+    EVENT_LEAVES_GIL, /* at its end: it doesn't take the GIL again */
 };
 
 enum events_reader { EVENTS_STEPS, EVENTS_TRACE, EVENTS_PYTHON_TRACE, EVENTS_STATISTICS, EVENTS_READERS };
@@ -64,7 +64,8 @@ static inline int events_read_by(enum events_reader reader)
     } while (0)
 void events_tell(enum event event, uint64_t a, uint64_t b);
 
-/* From now on the reader hears all events; a reader has one function for good.  Until it is ended; a thread may be just telling then. */
+/* From now on `hear` gets all events, until events_end().  A thread may still be in `hear` after that, so what it writes to must stay.
+ * A reader always has the same function. */
 void events_begin(enum events_reader reader, void (*hear)(enum event event, uint64_t a, uint64_t b));
 void events_end(enum events_reader reader);
 

@@ -1,13 +1,13 @@
 /* Numbers in the kernel's and glibc's texts.
  *
- * strtoul and sscanf are other symbols where the headers are glibc 2.38's or newer (__isoc23_strtoul, bits/stdlib.h of
- * _GNU_SOURCE): with them a module built there would not load on glibc 2.34. */
+ * Not by strtoul or sscanf: with the headers of glibc 2.38 or newer those become other symbols (__isoc23_strtoul; bits/stdlib.h
+ * under _GNU_SOURCE), and a module built there would not load on glibc 2.34. */
 #ifndef RUNTIME_NUMBER_H
 #define RUNTIME_NUMBER_H
 
 #include <stdint.h>
 
-/* The digits at *text in base 10 or 16, and *text behind them; 0 if there are none. */
+/* Reads the digits at *text in base 10 or 16, and moves *text behind them; 0 if there are none. */
 static inline uint64_t number_read(const char **text, unsigned base)
 {
     uint64_t value = 0;

@@ -1,4 +1,4 @@
-/* Pages that are made before somebody touches them. */
+/* Pages that are made before the first access to them. */
 #ifndef RUNTIME_PAGES_H
 #define RUNTIME_PAGES_H
 
@@ -10,8 +10,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* In one go: a page fault for each takes several times as long.  from: the beginning of a page.  Before Linux 5.14, or without
- * memory, they come as they are touched.  errno is preserved. */
+/* Makes all pages with one system call; a page fault for each takes several times as long.  `from` is the beginning of a page.
+ * Before Linux 5.14, or if memory is short, the pages are made by page faults after all.  errno is preserved. */
 static inline void pages_make(void *from, size_t bytes)
 {
     int error = errno;

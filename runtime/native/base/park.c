@@ -11,17 +11,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NANO 1000000000
 #define NEAR 5000000 /* ns: a hundred times the usual slack */
 
 __thread struct green *park_green;
 const struct park_ops *_Atomic park_ops;
 
-int64_t park_now(void)
+int64_t park_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NANO + now.tv_nsec;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * PARK_SECOND + now.tv_nsec;
+}
+
+int64_t park_now(void)
+{
+    return park_clock(CLOCK_MONOTONIC);
 }
 
 /* The kernel may let a timer come late, by 50 us as a rule, to wake the processor once for several (prctl(2),
@@ -50,7 +55,7 @@ static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope
 {
     /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when a signal makes us come back here. */
     int saved = errno, result = 0;
-    struct timespec until = {deadline / NANO, deadline % NANO};
+    struct timespec until = {deadline / PARK_SECOND, deadline % PARK_SECOND};
 
     if (deadline < 0)
         until = (struct timespec){0, 0};
@@ -67,7 +72,7 @@ static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope
 int park_doze(atomic_int *word, int expected, int64_t ns)
 {
     int saved = errno, result = 0;
-    struct timespec length = {ns / NANO, ns % NANO};
+    struct timespec length = {ns / PARK_SECOND, ns % PARK_SECOND};
 
     if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &length, NULL, 0) < 0 && errno != EAGAIN)
         result = errno == ETIMEDOUT ? ETIMEDOUT : EINTR;
@@ -140,7 +145,7 @@ struct timespec *park_timeout(int64_t deadline, struct timespec *into)
 
     if (left < 0)
         left = 0;
-    *into = (struct timespec){left / NANO, left % NANO};
+    *into = (struct timespec){left / PARK_SECOND, left % PARK_SECOND};
     return deadline == PARK_FOREVER ? NULL : into;
 }
 

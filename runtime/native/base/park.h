@@ -1,7 +1,8 @@
-/* The one place where anything of ours blocks: futex(2) words with deadlines on the monotonic clock.
+/* Where threads sleep: on futex(2) words, with deadlines on the monotonic clock.
  *
  * "Private" futexes are keyed by (mm, address) and cheap; "shared" ones by the page behind the address.  The kernel wakes the
- * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so whoever waits on that one must say shared. */
+ * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so a thread that waits for that one must say PARK_SHARED,
+ * or it is never woken. */
 #ifndef RUNTIME_PARK_H
 #define RUNTIME_PARK_H
 
@@ -13,7 +14,12 @@
 
 enum park_scope { PARK_PRIVATE, PARK_SHARED };
 
-/* CLOCK_MONOTONIC in nanoseconds; deadlines are in the same unit. */
+#define PARK_SECOND INT64_C(1000000000) /* in ns, the unit of all times and deadlines */
+
+/* A clock of clock_gettime(2), in ns. */
+int64_t park_clock(clockid_t clock);
+
+/* CLOCK_MONOTONIC in ns.  Deadlines are on this clock. */
 int64_t park_now(void);
 
 /* Sleeps while *word == expected.  0: woken, or the word differs (look at it again: a wake may be spurious);

@@ -11,7 +11,7 @@ enum { CAPACITY = 4096 };
 static struct step record[CAPACITY];
 static atomic_int used;
 
-static void hear(enum event event, uint64_t a, uint64_t b)
+static void record_event(enum event event, uint64_t a, uint64_t b)
 {
     if (event >= EVENT_STEPS)
         return;
@@ -32,7 +32,7 @@ void steps_record(int on)
         return;
     }
     atomic_store(&used, 0);
-    events_begin(EVENTS_STEPS, hear);
+    events_begin(EVENTS_STEPS, record_event);
 }
 
 int steps_read(struct step *out, int capacity)

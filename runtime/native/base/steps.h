@@ -1,4 +1,4 @@
-/* A record of the steps by which threads are made and end, for those who want to see them: the events up to EVENT_STEPS. */
+/* A record of the steps by which threads are made and end (`demo createthread`): the events below EVENT_STEPS. */
 #ifndef RUNTIME_STEPS_H
 #define RUNTIME_STEPS_H
 
@@ -14,7 +14,7 @@ struct step {
 /* Starts a new record, or ends it. */
 void steps_record(int on);
 
-/* Copies what was recorded since into `out`; returns how many there are (later ones than the record holds are dropped). */
+/* Copies the record into `out`; returns the number of steps in it.  When the record is full, later steps are dropped. */
 int steps_read(struct step *out, int capacity);
 
 #endif

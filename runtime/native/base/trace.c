@@ -11,11 +11,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { FREE, OPEN, FULL };
-enum { TRIES = 256 };                     /* chunks that are looked at for one that isn't open */
+enum { TRIES = 256 };                     /* chunks that take_chunk() looks at before it gives up */
 enum { AHEAD = 64 * 1024 / TRACE_CHUNK }; /* chunks whose pages are made at once */
 
 static struct trace_file *file;
@@ -24,8 +23,8 @@ static struct trace_chunk *chunks;
 /* The calling thread's. */
 static __thread struct trace_chunk *mine;
 static __thread uint32_t track, my_name, number;
-static __thread int my_tid, runs; /* runs: the last that it has said of itself is TRACE_RUNS, after which it had slept so often: */
-static __thread long slept;
+static __thread int my_tid, runs; /* runs: its last record is TRACE_RUNS */
+static __thread long slept;       /* count_sleeps() at that record */
 static __thread uint64_t my_nth;
 static __thread struct trace_watch *watch;
 
@@ -33,8 +32,8 @@ struct trace_watch trace_watched[TRACE_WATCHED];
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
-/* A page costs 3 us where a thread comes to it by a page fault, half of that in a row; what a short program never comes to costs
- * nothing. */
+/* Makes the pages of the next chunks at once: a page costs 3 us by a page fault, half of that here.  Not of the whole file: a short
+ * program fills few chunks. */
 static void make_pages(uint64_t from)
 {
     int error = errno;
@@ -47,7 +46,7 @@ static void make_pages(uint64_t from)
     errno = error;
 }
 
-static struct trace_chunk *take(void)
+static struct trace_chunk *take_chunk(void)
 {
     for (int i = 0; i < TRIES; i++) {
         uint64_t at = atomic_fetch_add(&file->hand, 1);
@@ -85,7 +84,7 @@ static void be_watched(void)
 static int open_another(void)
 {
     close_mine();
-    struct trace_chunk *chunk = take();
+    struct trace_chunk *chunk = take_chunk();
     if (!chunk)
         return 0;
     if (!track) {
@@ -102,8 +101,8 @@ static int open_another(void)
     return 1;
 }
 
-/* How often the thread went to sleep; one that only lost its processor did not. */
-static long sleeps(void)
+/* How often the calling thread went to sleep.  A preemption doesn't count. */
+static long count_sleeps(void)
 {
     struct rusage used;
 
@@ -113,9 +112,9 @@ static long sleeps(void)
 
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b)
 {
-    unsigned at = mine ? atomic_load_explicit(&mine->used, memory_order_relaxed) : TRACE_ROOM;
+    unsigned at = mine ? atomic_load_explicit(&mine->used, memory_order_relaxed) : TRACE_RECORDS;
 
-    if (at == TRACE_ROOM) {
+    if (at == TRACE_RECORDS) {
         if (!open_another()) {
             atomic_fetch_add(&file->lost, 1);
             return;
@@ -123,13 +122,13 @@ void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, 
         at = 0;
     }
     int64_t now = park_now();
-    unsigned awake = kind > TRACE_RUNS && kind <= TRACE_LEAVES && runs && sleeps() == slept ? TRACE_AWAKE : 0;
+    unsigned awake = kind > TRACE_RUNS && kind <= TRACE_LEAVES && runs && count_sleeps() == slept ? TRACE_AWAKE : 0;
     if (kind <= TRACE_LEAVES) {
         runs = kind == TRACE_RUNS;
-        slept = runs ? sleeps() : 0;
+        slept = runs ? count_sleeps() : 0;
     }
     mine->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
-    atomic_store_explicit(&mine->used, at + 1, memory_order_release); /* whoever reads the file takes it for whole */
+    atomic_store_explicit(&mine->used, at + 1, memory_order_release); /* the file's reader takes `used` records for complete */
     if (watch && kind <= TRACE_ENDS)
         atomic_store_explicit(&watch->since, kind == TRACE_RUNS ? now : 0, memory_order_release);
 }
@@ -154,7 +153,7 @@ static void leave_trace(void)
     }
 }
 
-static void hear(enum event event, uint64_t a, uint64_t b)
+static void record_event(enum event event, uint64_t a, uint64_t b)
 {
     uint64_t me = (uint64_t)(uintptr_t)arch_thread_pointer();
 
@@ -219,12 +218,12 @@ static void after_fork_in_child(void)
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
-static int map(const char *path, size_t bytes)
+static int map_file(const char *path, size_t bytes)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return errno;
-    /* All of it at once: a full disk is told here, not by a SIGBUS later. */
+    /* All blocks now: else a full disk would be a SIGBUS at some later record. */
     int error = posix_fallocate(fd, 0, (off_t)bytes);
     void *mapped = error ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (!error && mapped == MAP_FAILED)
@@ -239,16 +238,14 @@ static int map(const char *path, size_t bytes)
 
 int trace_begin(const char *path, size_t bytes, const char *arguments, size_t length)
 {
-    struct timespec wall;
     size_t count = bytes / TRACE_CHUNK;
 
     if (file)
         return EBUSY;
-    int error = map(path, TRACE_HEADER + TRACE_TEXTS + count * TRACE_CHUNK);
+    int error = map_file(path, TRACE_HEADER + TRACE_TEXTS + count * TRACE_CHUNK);
     if (error)
         return error;
     chunks = (struct trace_chunk *)((char *)file + TRACE_HEADER + TRACE_TEXTS);
-    clock_gettime(CLOCK_REALTIME, &wall);
     *file = (struct trace_file){.version = TRACE_VERSION,
                                 .chunk_size = TRACE_CHUNK,
                                 .record_size = sizeof(struct trace_record),
@@ -257,12 +254,12 @@ int trace_begin(const char *path, size_t bytes, const char *arguments, size_t le
                                 .pid = getpid(),
                                 .texts_used = 8,
                                 .begun_ns = park_now(),
-                                .begun_unix_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec};
+                                .begun_unix_ns = park_clock(CLOCK_REALTIME)};
     memcpy(file->magic, TRACE_MAGIC, sizeof file->magic);
     file->arguments = trace_text(arguments, length);
     make_pages(0);
     fork_handle(FORK_TRACE, &fork_handlers);
-    events_begin(EVENTS_TRACE, hear);
+    events_begin(EVENTS_TRACE, record_event);
     return 0;
 }
 
@@ -270,7 +267,7 @@ void trace_end(void)
 {
     if (!events_read_by(EVENTS_TRACE))
         return;
-    events_end(EVENTS_TRACE); /* the file stays mapped: a thread may be just writing */
+    events_end(EVENTS_TRACE); /* the file stays mapped: a thread may still be writing a record */
     file->ended_ns = park_now();
     file->finished = 1;
 }

@@ -1,4 +1,4 @@
-/* Contexts that no thread has, a shelf for each size. */
+/* Contexts without a thread, on a shelf for each stack size. */
 #include "base/park.h"
 #include "base/events.h"
 #include "context/mapping.h"
@@ -12,7 +12,7 @@ enum { KEPT = 1024 }; /* contexts in the cache that keep pages of their stacks *
 static struct shelf {
     struct shelf *next;
     size_t stack_size;
-    struct context *top; /* last in, first out: warm caches and pages */
+    struct context *top; /* last in, first out: its memory is the likeliest to be in the processor's caches */
 } *shelves;
 static int cached;
 static atomic_int cache_lock;
@@ -21,7 +21,7 @@ size_t context_round(size_t wanted)
 {
     size_t step = page_size();
 
-    while (step * 8 <= wanted) /* four to seven classes a doubling */
+    while (step * 8 <= wanted) /* four sizes a doubling */
         step *= 2;
     return round_up(wanted, step);
 }
@@ -69,12 +69,12 @@ void context_put(struct context *c, int vanished)
 {
     EVENT(EVENT_RECYCLED, c->tp, c->size);
     if (vanished) {
-        /* In a forked child.  What the lost thread's DTV and libc block point at is a copy that no other thread uses; but the thread may
-         * have been in the middle of a malloc.  So the next one begins with a blank block. */
+        /* In a forked child.  The lost thread may have been in the middle of a malloc, so the next thread begins with a blank block,
+         * and what the DTV and libc's block point at is leaked. */
         c->used = VANISHED;
     } else {
         tls_free_dynamic(c);
-        mapping_trim(c, cached < KEPT); /* read without the lock: a limit on memory, not a count that anything rests on */
+        mapping_trim(c, cached < KEPT); /* without the lock: KEPT is a limit on memory that may be missed by a few */
     }
     park_lock(&cache_lock);
     c->next = c->shelf->top;

@@ -1,23 +1,23 @@
-/* A context: what makes a flow of control a thread to glibc and CPython, whoever runs it.  One mapping, on x86-64:
+/* A context: the stack and TLS that make a flow of control a thread to glibc and CPython, on an LWP of its own or as a green thread.
+ * One mapping, on x86-64:
  *
- *   base                                                                                                  base + size
- *   | guard | stack, grows down ... | static TLS, modules' blocks | struct pthread (begins with the TCB) | struct context | room |
- *           ^ stack_low             ^ stack_high = block_low      ^ tp = pthread                         ^ block_high
+ *   base                                                                                                base + size
+ *   | guard | stack, grows down ... | static TLS, modules' blocks | struct pthread (begins with TCB) | struct context | scratch |
+ *           ^ stack_low             ^ stack_high = block_low      ^ tp = pthread                     ^ block_high
  *
- * The room is for the floor above: memory for each thread beside what is touched anyway.  The block lies in its mapping so that
- * the room's first KiB is on the page of struct pthread, and the first 2 KiB of stack on the page below: a thread that does
- * little lives in two pages.
+ * The scratch memory is for a higher floor (python/chunks.c).  The block's place in the mapping saves pages: the first KiB of scratch
+ * is on the page of struct pthread, and the first 2 KiB of stack are on the page below.  A thread that does little uses two pages.
  *
  * On aarch64 (variant I) struct pthread comes first in the block and tp points behind it; see arch/arch.h.
  *
- * Mappings are made side by side with the same protection, and guards by MADV_GUARD_INSTALL, so the kernel merges them into
- * few areas: vm.max_map_count doesn't limit the number of threads.
+ * So that vm.max_map_count doesn't limit the number of threads, mappings lie side by side with one protection, and guards are made by
+ * MADV_GUARD_INSTALL: the kernel merges them into few areas.
  *
- * A context is never unmapped: it is recycled, its TLS and struct pthread laid out afresh for each thread.  What stays is what only
- * the hidden __libc_thread_freeres could free: in libc's own TLS block malloc's tcache and arena, in the tail of struct
- * pthread getrandom's state and the buffers of strerror and strsignal.  The next thread goes on using them, so memory
- * stays at what the most threads at once needed.  The ctype tables stay too, so that a signal handler finds some before the thread
- * has asked for its own. */
+ * A context is never unmapped: it is recycled, and its TLS and struct pthread are initialised anew for each thread.  Kept is what only
+ * the hidden __libc_thread_freeres could free: malloc's tcache and arena in libc's TLS block, and getrandom's state and the buffers of
+ * strerror and strsignal in the tail of struct pthread.  The next thread uses them, so memory grows with the highest number of threads
+ * at one time, not with the number ever started.  The ctype tables are kept too: a signal handler finds valid ones before the thread
+ * has called ctype_init(). */
 #ifndef RUNTIME_CONTEXT_H
 #define RUNTIME_CONTEXT_H
 
@@ -25,56 +25,56 @@
 #include <stddef.h>
 
 struct context {
-    struct context *next;         /* while it lies in the cache */
-    struct shelf *shelf;          /* where it belongs there */
+    struct context *next;         /* in the cache */
+    struct shelf *shelf;          /* of the cache, for its size */
     char *base;
     size_t size, guard_size;
     char *stack_low, *stack_high; /* usable stack */
     char *block_low, *block_high; /* static TLS, TCB and struct pthread */
     char *tp, *pthread;
-    struct __res_state resolver;  /* what libc's __resp points at in this thread */
-    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to be kept.  VANISHED: its thread was lost in a fork */
+    struct __res_state resolver;  /* libc's __resp points here in this thread */
+    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to keep.  VANISHED: its thread was lost in a fork */
     void *signal_stack;           /* see context_signal_stack() */
-    char *room;                   /* context_room bytes; NULL for the first thread after a VANISHED one: its things may be there */
+    char *scratch;                /* context_scratch bytes; NULL for the first thread after a VANISHED one, whose data may be there */
 };
 
-/* To be set before the first context is made. */
-extern size_t context_room;
+/* Bytes of scratch memory in each context.  Set before the first context is made: all have the same. */
+extern size_t context_scratch;
 
-/* The size that a stack of `wanted` bytes really gets: whole pages, a few classes a doubling, so that the cache is of use. */
+/* The stack size that a context for `wanted` bytes has.  Rounded up to few sizes, so that the cache can reuse contexts. */
 size_t context_round(size_t wanted);
 
 /* A context with at least stack_size bytes of stack, from the cache or new.  NULL with errno set (ENOMEM). */
 struct context *context_get(size_t stack_size);
 
-/* Puts a context back.  Its thread must be gone, which the kernel says by clearing the CLONE_CHILD_CLEARTID word.
- * `vanished`: the thread was lost in a fork, perhaps in the middle of malloc, so libc's block can't be trusted. */
+/* Puts a context back, for another thread.  Only after the kernel has cleared the CLONE_CHILD_CLEARTID word: until then the thread runs
+ * on this stack.  `vanished`: the thread was lost in a fork, perhaps in the middle of malloc, so nothing of libc's block is kept. */
 void context_put(struct context *context, int vanished);
 
-/* First half of making the context fit for a new thread: blank struct pthread and TLS, TCB filled in.  0 or errno. */
+/* Initialises a context for a new thread, first half: blank struct pthread and TLS, then the TCB.  0 or errno. */
 int context_blank(struct context *context);
 
-/* Second half, when the thread is on glibc's list: images of all modules and the DTV.  In this order a dlopen of a library
- * with initial-exec TLS can't be missed: either its module is seen here, or the dynamic linker sees the thread on the list
- * and initialises the block itself (nptl/nptl-stack.c, __nptl_init_static_tls). 0 or errno. */
+/* Second half: the TLS images of all modules, and the DTV.  Only when the thread is on glibc's list, else a dlopen of a library with
+ * initial-exec TLS could be missed: now either its module is seen here, or the dynamic linker sees the thread on the list and
+ * initialises the block itself (nptl/nptl-stack.c, __nptl_init_static_tls).  0 or errno. */
 int context_load_tls(struct context *context);
 
-/* A stack for signal handlers that ask for one of their own (SA_ONSTACK), with which the overflow of the thread's own can be
- * reported.  It stays with the context.  NULL: no memory. */
+/* The context's alternate signal stack, made at the first call.  Handlers with SA_ONSTACK run on it, so they can report an overflow of
+ * the thread's own stack.  NULL: no memory. */
 void *context_signal_stack(struct context *context);
 size_t context_signal_stack_size(void);
 
 /* Bytes of stack touched so far, from the top. */
 size_t context_stack_used(const struct context *context);
 
-/* Every context that was made and is not in the cache is some thread's, or lost. */
+/* A context that was made and is not cached belongs to a thread; any other is a leak. */
 struct context_counts {
     long made, cached;
-    size_t bytes; /* address space of all that were made, with their signal stacks */
+    size_t bytes; /* address space of all contexts and their signal stacks */
 };
 void context_count(struct context_counts *out);
 
-/* fork(2): the cache's lock is held across it. */
+/* Take and release the cache's lock around fork(2), so that the child finds a whole cache. */
 void context_before_fork(void);
 void context_after_fork(void);
 

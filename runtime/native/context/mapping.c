@@ -18,11 +18,11 @@
 enum {
     PAGE = 4096,            /* the granularity of sizes; page_size() may be more */
     GUARD = 16 * 1024,      /* a frame that skips more than this is compiled with stack probes */
-    KEPT_STACK = 64 * 1024, /* of a stack in the cache whose pages are kept */
-    ROOM_ON_PAGE = 1024,    /* of the room on struct pthread's page */
+    KEPT_STACK = 64 * 1024, /* bytes of a cached stack, from its top, that keep their pages */
+    SCRATCH_ON_PAGE = 1024, /* bytes of scratch on struct pthread's page */
 };
 
-size_t context_room;
+size_t context_scratch;
 static atomic_size_t bytes;
 static atomic_long made;
 
@@ -38,7 +38,8 @@ long mapping_count(void)
 
 /* ---- making one -------------------------------------------------------------------------------------------------- */
 
-/* qemu-user says yes to any advice and does nothing.  A sleep of as long as the zeros there say, if they can be read. */
+/* Whether the guard has no effect: qemu-user accepts any advice and ignores it.  The page holds zeros, so if the kernel can read it
+ * nanosleep(2) sleeps for no time and succeeds. */
 static int kernel_can_read(const char *place)
 {
     int error = errno, result = syscall(SYS_nanosleep, place, NULL) == 0;
@@ -47,9 +48,9 @@ static int kernel_can_read(const char *place)
     return result;
 }
 
-static int guard(char *base, size_t size)
+static int install_guard(char *base, size_t size)
 {
-    /* Written once with the same value by whoever finds out: no order needed. */
+    /* Threads may race here, but all write the same value: no order is needed. */
     static int no_guard_regions, guard_regions;
 
     EVENT(EVENT_GUARD, base, size);
@@ -59,7 +60,7 @@ static int guard(char *base, size_t size)
                 return 0;
             no_guard_regions = 1;
         } else
-            no_guard_regions = errno == EINVAL; /* another reason may be gone the next time */
+            no_guard_regions = errno == EINVAL; /* other errors may pass: try again the next time */
     }
     return mprotect(base, size, PROT_NONE);
 }
@@ -67,23 +68,23 @@ static int guard(char *base, size_t size)
 struct context *mapping_new(size_t stack_size)
 {
     size_t align = glibc.static_align > 64 ? glibc.static_align : 64;
-    /* The block, the record above it, the room, and what aligning each may cost. */
-    size_t room = context_room ? round_up(context_room - ROOM_ON_PAGE, page_size()) + ROOM_ON_PAGE : 0;
-    size_t top = glibc.static_size + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size) + sizeof(struct context) + 3 * align + room;
+    /* What lies above the stack: the block, struct context, scratch, and the most that aligning them may take. */
+    size_t scratch = context_scratch ? round_up(context_scratch - SCRATCH_ON_PAGE, page_size()) + SCRATCH_ON_PAGE : 0;
+    size_t top = glibc.static_size + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size) + sizeof(struct context) + 3 * align + scratch;
     size_t guard_size = round_up(GUARD, page_size()), size = guard_size + round_up(stack_size + top, page_size());
-    /* NORESERVE: a stack is address space until it is touched.  STACK: the kernel keeps huge pages off. */
+    /* NORESERVE: a stack costs address space only, until it is used.  STACK: the kernel uses no huge pages for it. */
     char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
 
     if (base == MAP_FAILED)
         return NULL;
     EVENT(EVENT_MAP, base, size);
-    if (guard(base, guard_size) != 0) {
+    if (install_guard(base, guard_size) != 0) {
         int error = errno;
         munmap(base, size);
         errno = error;
         return NULL;
     }
-    struct context *c = (struct context *)round_down(base + size - room - sizeof *c, align);
+    struct context *c = (struct context *)round_down(base + size - scratch - sizeof *c, align);
     c->base = base;
     c->size = size;
     c->guard_size = guard_size;
@@ -101,7 +102,7 @@ struct context *mapping_new(size_t stack_size)
     c->block_high = c->tp + glibc.static_size;
 #endif
     c->stack_high = round_down(c->block_low, 64);
-    char *touched = round_down(c->stack_high - 1, page_size()); /* from there every thread comes to all of it */
+    char *touched = round_down(c->stack_high - 1, page_size()); /* every thread uses all from there on */
     pages_make(touched, (size_t)((char *)(c + 1) - touched));
     atomic_fetch_add(&made, 1);
     atomic_fetch_add(&bytes, size);
@@ -110,7 +111,7 @@ struct context *mapping_new(size_t stack_size)
 
 size_t context_signal_stack_size(void)
 {
-    /* What the kernel stores there depends on the processor; as faulthandler sizes its own (Modules/faulthandler.c). */
+    /* The kernel's part depends on the processor; the rest is what faulthandler gives its own (Modules/faulthandler.c). */
     return round_up(getauxval(AT_MINSIGSTKSZ) + 16 * 1024, page_size());
 }
 
@@ -130,13 +131,13 @@ void *context_signal_stack(struct context *c)
 
 /* ---- its pages --------------------------------------------------------------------------------------------------- */
 
-/* The page by which went_deep() judges. */
+/* The page that went_deep() reads. */
 static char *depth_mark(const struct context *c)
 {
     return round_down(c->stack_high - KEPT_STACK, PAGE);
 }
 
-static int blank(const char *page)
+static int is_blank(const char *page)
 {
     const unsigned long *words = (const unsigned long *)page;
 
@@ -146,16 +147,16 @@ static int blank(const char *page)
     return 1;
 }
 
-/* Whether the thread went deeper than what a cached stack may keep.  Looking costs no system call and no memory: a page that
+/* Whether the thread used more stack than a cached context may keep.  Reading the page costs no system call, and no memory: one that
  * was never written reads as the kernel's shared page of zeros. */
 static int went_deep(const struct context *c)
 {
-    return depth_mark(c) >= c->stack_low && !blank(depth_mark(c));
+    return depth_mark(c) >= c->stack_low && !is_blank(depth_mark(c));
 }
 
 size_t context_stack_used(const struct context *c)
 {
-    /* The page that the stack shares with the TLS block counts too: a thread may need no more. */
+    /* With the page that the stack shares with the TLS block: a thread may use no more than that. */
     size_t page = page_size(), pages = (round_up((size_t)c->stack_high, page) - (size_t)c->stack_low) / page;
     unsigned char resident[256];
 
@@ -165,7 +166,7 @@ size_t context_stack_used(const struct context *c)
             return 0;
         for (size_t i = 0; i < n; i++) {
             char *at = c->stack_low + (done + i) * page;
-            if ((resident[i] & 1) && !(at == depth_mark(c) && blank(at))) /* went_deep()'s look leaves a page of zeros */
+            if ((resident[i] & 1) && !(at == depth_mark(c) && is_blank(at))) /* went_deep() has read it: a page of zeros */
                 return (size_t)(c->stack_high - at);
         }
     }
@@ -175,11 +176,11 @@ size_t context_stack_used(const struct context *c)
 void mapping_trim(struct context *c, int keep)
 {
     size_t page = page_size();
-    char *low = round_down(c->stack_high, page); /* of what is kept */
+    char *low = round_down(c->stack_high, page); /* pages from here on are kept */
 
     if (!keep) {
-        if (c->room)
-            madvise(round_down(c->room, page) + page, round_up(context_room - ROOM_ON_PAGE, page), MADV_DONTNEED);
+        if (c->scratch)
+            madvise(round_down(c->scratch, page) + page, round_up(context_scratch - SCRATCH_ON_PAGE, page), MADV_DONTNEED);
     } else
         low = went_deep(c) ? depth_mark(c) : c->stack_low;
     if (low > c->stack_low)

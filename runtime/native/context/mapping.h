@@ -1,4 +1,4 @@
-/* One mapping with guard, stack, TLS block and record: how it is made, and which of its pages are given back. */
+/* One mapping with guard, stack, TLS block and struct context: made here, and trimmed when the context is cached. */
 #ifndef RUNTIME_MAPPING_H
 #define RUNTIME_MAPPING_H
 
@@ -25,10 +25,10 @@ static inline char *round_down(char *p, size_t align)
 /* NULL with errno set. */
 struct context *mapping_new(size_t stack_size);
 
-/* Gives pages back that a context in the cache may not keep: of a deep stack what lies below KEPT_STACK; without `keep`, all. */
+/* Gives the kernel back pages of a context that is about to be cached: those of a deep stack beyond KEPT_STACK; without `keep`, all. */
 void mapping_trim(struct context *context, int keep);
 
-/* Address space of all mappings and signal stacks, and how many mappings were made. */
+/* Address space of all mappings and signal stacks, and the number of mappings. */
 size_t mapping_bytes(void);
 long mapping_count(void);
 

@@ -13,7 +13,7 @@ static char *block_of(const struct context *c, const struct glibc_module *module
     return ARCH_TLS_BELOW_TP ? c->tp - module->offset : c->tp + module->offset;
 }
 
-/* What struct pthread holds of every thread of ours. */
+/* The fields of struct pthread that every thread made here needs. */
 static void fill_pthread(struct context *c)
 {
     size_t size = (size_t)(c->block_high - c->stack_low) + sizeof *c;
@@ -24,12 +24,12 @@ static void fill_pthread(struct context *c)
     memcpy(&robust[1], &glibc.robust_futex_offset, sizeof glibc.robust_futex_offset);
     *(void **)glibc_field(c->pthread, glibc.specific)
         = glibc_field(c->pthread, glibc.specific - glibc.keys_per_block * glibc.data_size);
-    /* fork() in this thread then keeps it on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks); on the other list
-     * a forked child would hand its stack to the next pthread. */
+    /* With it fork() keeps the thread on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks).  On the other list, the child's
+     * next pthread would get this thread's stack. */
     *(unsigned char *)glibc_field(c->pthread, glibc.user_stack) = glibc.user_stack_value;
     if (glibc.joinstate)
         memcpy(glibc_field(c->pthread, glibc.joinstate), &glibc.joinable, sizeof glibc.joinable);
-    /* What pthread_getattr_np tells: without it callers get the main thread's stack. */
+    /* pthread_getattr_np returns these; without them it would return the main thread's stack. */
     *(void **)glibc_field(c->pthread, glibc.stackblock) = c->stack_low;
     memcpy(glibc_field(c->pthread, glibc.stackblock_size), &size, sizeof size);
     EVENT(EVENT_TCB, c->tp, glibc.pthread_size);
@@ -40,21 +40,21 @@ int context_blank(struct context *c)
     union glibc_dtv *dtv;
     char *tls_low = ARCH_TLS_BELOW_TP ? c->block_low : c->tp, *tls_high = ARCH_TLS_BELOW_TP ? c->tp : c->block_high;
 
-    c->room = c->used == VANISHED || !context_room ? NULL : (char *)(c + 1);
+    c->scratch = c->used == VANISHED || !context_scratch ? NULL : (char *)(c + 1);
     if (c->used == VANISHED) {
         memset(c->block_low, 0, (size_t)(c->block_high - c->block_low));
         memset(&c->resolver, 0, sizeof c->resolver);
         c->used = BLANK;
     }
     if (!(dtv = *arch_tcb_dtv(c->tp))) {
-        /* From malloc, as glibc's own: __tls_get_addr reallocs it when a dlopen brings more modules (_dl_resize_dtv). */
+        /* By malloc, since __tls_get_addr reallocs it when there are more modules (_dl_resize_dtv). */
         size_t length = glibc_max_module() + GLIBC_DTV_SURPLUS;
         if (!(dtv = calloc(length + 2, sizeof *dtv)))
             return ENOMEM;
         (dtv++)->counter = length;
     }
     if (c->used == USED) {
-        /* The front of struct pthread is the last thread's; its tail, from stackblock on, is kept with libc's block. */
+        /* The last thread's data.  The tail of struct pthread, from stackblock on, and libc's block are kept. */
         memset(c->pthread, 0, glibc.stackblock);
         char *libc_low = c->tp + glibc.libc_block, *libc_high = libc_low + glibc.libc_block_size;
         memset(tls_low, 0, (size_t)(libc_low - tls_low));
@@ -72,8 +72,8 @@ struct loading {
     size_t generation, skipped, blocks;
 };
 
-/* libc's own block, when a thread has used it.  Whatever is not kept is the last thread's alone: also its list of C++ destructors,
- * to which a destructor of a pthread key may have added when the list had been run (lwp/thread_main.c, thread_exit_hooks()). */
+/* libc's block of a recycled context: all but the kept words begins anew.  So does the list of C++ destructors, which need not be
+ * empty: a pthread key's destructor may add to it after it was run (lwp/thread_main.c, thread_exit_hooks()). */
 static void renew_libc(struct context *c, const struct glibc_module *module)
 {
     char *block = block_of(c, module);
@@ -106,7 +106,7 @@ static void load_module(const struct glibc_module *module, void *closure)
         renew_libc(loading->context, module);
         return;
     }
-    /* The rest of the block is zero already, and must not be zeroed here: the linker may have written it since. */
+    /* The rest of the block is zero since context_blank().  Don't zero it here: the linker may have written to it since. */
     memcpy(block, module->image, module->image_size);
 }
 
@@ -118,8 +118,8 @@ int context_load_tls(struct context *c)
         union glibc_dtv *dtv = loading.dtv = *arch_tcb_dtv(c->tp);
         size_t length = dtv[-1].counter;
 
-        /* "Unallocated", also where no module is now: __tls_get_addr makes a block for such an entry and trusts any other.  The
-         * generation is the newest of a module that is there, never newer than the linker's. */
+        /* Every entry is "unallocated" first, also one without a module: only for such an entry does __tls_get_addr allocate a block,
+         * any other it takes for an address.  The DTV's generation is that of the newest module, so never newer than the linker's. */
         for (size_t i = 1; i <= length; i++) {
             dtv[i].block.value = GLIBC_DTV_UNALLOCATED;
             dtv[i].block.to_free = NULL;

@@ -11,18 +11,18 @@
 
 enum { STACK = 64 * 1024 };
 
-static void nothing(void *arg)
+static void do_nothing(void *arg)
 {
     (void)arg;
 }
 
-static int thread(unsigned long flags, int exit_signal)
+static int run_lwp(unsigned long flags, int exit_signal)
 {
     struct lwp *lwp = lwp_new(STACK);
 
     if (!lwp)
         return errno;
-    int error = lwp_start(lwp, flags, exit_signal, nothing, NULL);
+    int error = lwp_start(lwp, flags, exit_signal, do_nothing, NULL);
     while (!error && (error = lwp_join(lwp, PARK_FOREVER)) == EINTR)
         error = 0;
     lwp_release(lwp);
@@ -47,10 +47,10 @@ int64_t cost_once(int kind)
         error = pid < 0 ? errno : process_wait_child(pid);
         break;
     case COST_CLONE_VM:
-        error = thread(CLONE_VM | lwp_own_flags, SIGCHLD);
+        error = run_lwp(CLONE_VM | lwp_own_flags, SIGCHLD);
         break;
     case COST_THREAD:
-        error = thread(lwp_thread_flags, 0);
+        error = run_lwp(lwp_thread_flags, 0);
         break;
     default:
         error = EINVAL;

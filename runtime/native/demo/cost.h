@@ -1,4 +1,4 @@
-/* What the kernel asks for the different ways to make another flow of control, without an interpreter in between. */
+/* The kernel's price of a fork, a vfork, a process in our memory and a thread, without an interpreter. */
 #ifndef RUNTIME_COST_H
 #define RUNTIME_COST_H
 

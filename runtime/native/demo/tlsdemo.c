@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* The general model supposes nothing about where the module's block lies: code calls __tls_get_addr(module, offset), which looks
- * it up in the thread's DTV.  The rest of this module is compiled with -ftls-model=initial-exec: see build.py. */
+/* In the general model, so that `demo tls` shows a call of __tls_get_addr(module, offset), which finds the block in the thread's DTV.
+ * The other files are compiled with -ftls-model=initial-exec: see build.py. */
 static __thread int variable __attribute__((tls_model("global-dynamic"))) = TLSDEMO_FIRST;
 
 int *tlsdemo_variable(void)
@@ -24,7 +24,7 @@ int tlsdemo_fail(int how)
 
     switch (how % 3) {
     case 0:
-        /* cppcheck-suppress invalidFunctionArg ; EBADF is what is wanted */
+        /* cppcheck-suppress invalidFunctionArg ; it must fail, with EBADF */
         done = close(-1);
         break;
     case 1:

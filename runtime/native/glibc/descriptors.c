@@ -1,4 +1,4 @@
-/* Byte offsets in glibc, as it tells debuggers (nptl_db). */
+/* Byte offsets in glibc, from the descriptors that it exports for debuggers (nptl_db). */
 #include "glibc/finding.h"
 
 #include <stdint.h>
@@ -11,7 +11,7 @@ struct descriptor {
     uint32_t bits, elements, offset;
 };
 
-static int descriptor(const char *name, size_t *offset, uint32_t bits)
+static int read_offset(const char *name, size_t *offset, uint32_t bits)
 {
     char full[96];
     const struct descriptor *found = NULL;
@@ -25,7 +25,7 @@ static int descriptor(const char *name, size_t *offset, uint32_t bits)
     return 0;
 }
 
-static int size_of(const char *name, size_t *size)
+static int read_size(const char *name, size_t *size)
 {
     char full[96];
     const uint32_t *found = NULL;
@@ -76,11 +76,11 @@ int glibc_read_descriptors(void)
     };
 
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        if (descriptor(wanted[i].name, wanted[i].offset, wanted[i].bits))
+        if (read_offset(wanted[i].name, wanted[i].offset, wanted[i].bits))
             return -1;
-    if (size_of("pthread", &glibc.pthread_size) || size_of("pthread_key_struct", &glibc.key_size)
-        || size_of("pthread_key_data", &glibc.data_size) || size_of("dtv_slotinfo", &linker.slot_size)
-        || size_of("pthread_key_data_level2", &level2))
+    if (read_size("pthread", &glibc.pthread_size) || read_size("pthread_key_struct", &glibc.key_size)
+        || read_size("pthread_key_data", &glibc.data_size) || read_size("dtv_slotinfo", &linker.slot_size)
+        || read_size("pthread_key_data_level2", &level2))
         return -1;
     if (next != offsetof(struct glibc_list, next) || prev != offsetof(struct glibc_list, prev))
         return glibc_refuse("list_t has next at %zu and prev at %zu", next, prev);
@@ -96,8 +96,8 @@ int glibc_read_descriptors(void)
     linker.global = rtld;
     linker.slot_list = (char **)(rtld + slots);
 
-    /* The lock has no descriptor.  It closes a run of fields that is the same from 2.34 to 2.43 (sysdeps/generic/ldsodefs.h):
-     * used, user and cache lists, cache size, in-flight link, lock.  A lock of another kind is found out in probe_locks(). */
+    /* The lock has no descriptor.  It ends a run of fields that is the same from 2.34 to 2.43 (sysdeps/generic/ldsodefs.h): used, user
+     * and cache lists, cache size, in-flight link, lock.  If this word is another one, probe_locks() refuses. */
     glibc.stack_user = (struct glibc_list *)(rtld + user);
     glibc.stack_used = (struct glibc_list *)(rtld + used);
     if (user - used != sizeof(struct glibc_list))

@@ -1,5 +1,6 @@
-/* How the facts of glibc/glibc.h are found, in three rooms: from its descriptors for debuggers, from its view of the modules with TLS,
- * from threads that it makes and we look at.  Each returns 0, or -1 with the reason in glibc_refuse()'s hands. */
+/* How the facts of glibc/glibc.h are found: from glibc's descriptors for debuggers (descriptors.c), from the dynamic linker's tables of
+ * modules with TLS (modules.c), and from threads that pthread_create() makes for us to look at (probe.c).  calibrate.c calls them in
+ * order.  Each returns 0, or -1 after glibc_refuse(). */
 #ifndef RUNTIME_GLIBC_FINDING_H
 #define RUNTIME_GLIBC_FINDING_H
 
@@ -7,22 +8,22 @@
 
 #include <stddef.h>
 
-/* Where the dynamic linker keeps what it knows of modules with TLS. */
+/* Offsets in the dynamic linker's tables of modules with TLS. */
 struct linker {
     size_t dtv_pointer, map_module, map_offset, map_image, list_length, list_next, list_slots, slot_size, slot_generation, slot_map;
     char **slot_list; /* address of the pointer to the first struct dtv_slotinfo_list */
-    char *global;     /* _rtld_global */
+    char *global; /* _rtld_global */
 };
 
 extern struct linker linker;
 
-/* Where glibc_refuse() puts its words. */
-void glibc_complain_to(char *why, size_t room);
+/* Where glibc_refuse() writes. */
+void glibc_complain_to(char *why, size_t capacity);
 
-/* -1, for which the words are kept. */
+/* Writes why the running glibc can't be used, and returns -1. */
 int glibc_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A symbol's address, into *out. */
+/* Writes a symbol's address to *out: 0, or -1 if glibc doesn't have it. */
 int glibc_symbol(const char *name, void *out);
 
 int glibc_read_descriptors(void);

@@ -13,22 +13,22 @@ struct glibc glibc;
 void (*glibc_before_wait)(void);
 
 static char *complaint;
-static size_t complaint_room;
+static size_t complaint_capacity;
 
-void glibc_complain_to(char *why, size_t room)
+void glibc_complain_to(char *why, size_t capacity)
 {
     complaint = why;
-    complaint_room = room;
+    complaint_capacity = capacity;
 }
 
 int glibc_refuse(const char *format, ...)
 {
-    int n = snprintf(complaint, complaint_room, "glibc %s on " ARCH_NAME ": ", glibc.version ? glibc.version : "(unknown)");
+    int n = snprintf(complaint, complaint_capacity, "glibc %s on " ARCH_NAME ": ", glibc.version ? glibc.version : "(unknown)");
     va_list args;
 
     va_start(args, format);
-    if (n >= 0 && (size_t)n < complaint_room)
-        vsnprintf(complaint + n, complaint_room - (size_t)n, format, args);
+    if (n >= 0 && (size_t)n < complaint_capacity)
+        vsnprintf(complaint + n, complaint_capacity - (size_t)n, format, args);
     va_end(args);
     return -1;
 }

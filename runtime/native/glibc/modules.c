@@ -1,4 +1,4 @@
-/* The modules with TLS, as the dynamic linker has them. */
+/* The modules with TLS, read from the dynamic linker's own tables. */
 #include "glibc/finding.h"
 
 #include "arch/arch.h"
@@ -45,8 +45,8 @@ static void walk_slots(void (*visit)(const struct glibc_module *, void *), void 
     }
 }
 
-/* dlopen has the lock from before it maps a module until its slot and offset are final, dlclose until the module is freed, in any
- * namespace (elf/dl-open.c, dl_open_worker; elf/dl-close.c, _dl_close_worker): all stays as it is while we look. */
+/* With the lock the tables don't change: dlopen holds it from before it maps a module until its slot and offset are final, dlclose
+ * until the module is freed, in any namespace (elf/dl-open.c, dl_open_worker; elf/dl-close.c, _dl_close_worker). */
 void glibc_modules(void (*visit)(const struct glibc_module *, void *), void *closure)
 {
     if (pthread_mutex_trylock(glibc.linker_lock) != 0) {
@@ -72,7 +72,7 @@ size_t glibc_max_module(void)
     return max;
 }
 
-/* Compares one loaded module as dl_iterate_phdr tells it with what its slot and link map say. */
+/* Compares what dl_iterate_phdr reports of a loaded module with its slot and link map. */
 struct check_modules {
     int checked, failed;
     char what[160];
@@ -108,8 +108,8 @@ static int check_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (*(ElfW(Addr) *)map != info->dlpi_addr || *(size_t *)(map + linker.map_module) != info->dlpi_tls_modid)
         return snprintf(check->what, sizeof check->what, "slot %zu points at another module", info->dlpi_tls_modid), 1;
 
-    /* Where in the link map the image, its size, the block's size and its alignment are: four words in a row a little
-     * before l_tls_modid, whose values the program header gives. */
+    /* The link map's image, image size, block size and alignment have no descriptor.  They are four words in a row shortly before
+     * l_tls_modid, and the program header has their values. */
     const size_t want[] = {info->dlpi_addr + tls->p_vaddr, tls->p_filesz, tls->p_memsz, tls->p_align};
     if (!linker.map_image) {
         int found = 0;
@@ -173,7 +173,7 @@ static int find_in_walk(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 /* The mutexes have no descriptors.  dl_iterate_phdr holds _dl_load_write_lock; before it lies _dl_load_lock, after it, from 2.35 on,
- * _dl_load_tls_lock (sysdeps/generic/ldsodefs.h).  That pthread_create takes the one that is meant is seen in glibc/probe.c. */
+ * _dl_load_tls_lock (sysdeps/generic/ldsodefs.h).  probe_locks() checks that pthread_create takes the mutex that is found here. */
 static int find_linker_lock(int minor)
 {
     struct held before, inside;

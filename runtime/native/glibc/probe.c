@@ -1,4 +1,4 @@
-/* What no descriptor tells is read off two threads of glibc's, while they run and when they have ended. */
+/* What has no descriptor is found by looking at two threads made by pthread_create(), while they run and after their end. */
 #include "glibc/finding.h"
 
 #include "arch/arch.h"
@@ -15,10 +15,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PROBE_STACK = 256 * 1024, PROBE_GUARD = 5 * 64 * 1024 /* whole pages whatever their size, and nobody's default */ };
+enum { PROBE_STACK = 256 * 1024, PROBE_GUARD = 5 * 64 * 1024 /* whole pages of any page size, and no default */ };
 
 struct probe {
-    char *stack;              /* given by us to pthread_create */
+    char *stack;              /* that pthread_create was given, or NULL */
     unsigned char *copy;      /* its struct pthread while it ran */
     void *self;
     pid_t tid;
@@ -28,12 +28,12 @@ struct probe {
     int count;                /* __nptl_nthreads while it ran */
     int rseq_cpu;
     void *frame;              /* a cleanup frame that was registered meanwhile */
-    const char *tcb;          /* arch_tcb_check()'s word on it */
+    const char *tcb;          /* arch_tcb_check()'s result in it */
     char *libc;               /* libc's TLS block as the thread found it */
     ptrdiff_t malloc_words[4]; /* from tp to those of it that malloc has changed */
-    int malloc_count;         /* -1: there was no memory */
+    int malloc_count;         /* of malloc_words.  -1: malloc failed */
     char *local;
-    atomic_int phase;         /* 1: examined, 2: go and make a thread, 3: made */
+    atomic_int phase;         /* 1: its copy is made, 2: it may make a thread itself, and end */
     int error;
 };
 
@@ -42,7 +42,7 @@ static void *do_nothing(void *unused)
     return unused;
 }
 
-/* Where malloc has its two words for each thread, the tcache and the arena: they are what the first call changes in libc's block. */
+/* malloc's two words of a thread, tcache and arena, are those of libc's block that the first call changes. */
 static void find_malloc_words(struct probe *p)
 {
     enum { WORD = sizeof(void *) };
@@ -75,7 +75,7 @@ static void *probe_main(void *arg)
         void *pending;
     } *head = NULL;
 
-    find_malloc_words(p); /* first: before the thread has used it */
+    find_malloc_words(p); /* before any other call that may use malloc */
     p->self = (void *)pthread_self();
     p->tid = gettid();
     p->local = &local;
@@ -95,7 +95,7 @@ static void *probe_main(void *arg)
     atomic_store(&p->phase, 1);
     park_wake(&p->phase, 1, PARK_PRIVATE);
 
-    /* Making a thread takes the locks that are to be found: see probe_locks(). */
+    /* probe_locks() watches which locks this pthread_create takes. */
     while (atomic_load(&p->phase) < 2)
         park_wait(&p->phase, 1, PARK_FOREVER, PARK_PRIVATE);
     pthread_t other;
@@ -123,7 +123,7 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
             return glibc_refuse("no memory for the probe's stack: %s", strerror(errno));
         }
         (void)pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
-    } else { /* the size too: under a small RLIMIT_STACK the guard would not fit */
+    } else { /* the size too: with a small RLIMIT_STACK the guard would not fit into the default */
         pthread_attr_setstacksize(&attr, PROBE_STACK + PROBE_GUARD);
         pthread_attr_setguardsize(&attr, PROBE_GUARD);
     }
@@ -143,14 +143,14 @@ static void end_probe(struct probe *p, pthread_t thread)
     pthread_join(thread, NULL);
 }
 
-static void *word(const unsigned char *copy, size_t offset)
+static void *word_at(const unsigned char *copy, size_t offset)
 {
     void *value;
     memcpy(&value, copy + offset, sizeof value);
     return value;
 }
 
-/* stackblock and stackblock_size have no descriptor: they are where a thread on our stack holds its address and size. */
+/* stackblock and stackblock_size have no descriptor: a thread on our stack holds its address and size there. */
 static int find_stack_fields(const struct probe *own, const struct probe *other)
 {
     int found = 0;
@@ -159,7 +159,7 @@ static int find_stack_fields(const struct probe *own, const struct probe *other)
     size_t size;
 
     for (size_t at = glibc.start_routine; at + 2 * sizeof(void *) <= glibc.pthread_size; at += sizeof(void *))
-        if (word(own->copy, at) == own->stack && (size_t)word(own->copy, at + sizeof(void *)) == PROBE_STACK) {
+        if (word_at(own->copy, at) == own->stack && (size_t)word_at(own->copy, at + sizeof(void *)) == PROBE_STACK) {
             glibc.stackblock = at;
             glibc.stackblock_size = at + sizeof(void *);
             found++;
@@ -168,8 +168,8 @@ static int find_stack_fields(const struct probe *own, const struct probe *other)
         return glibc_refuse("stackblock: %d places in struct pthread hold the probe's stack, expected 1", found);
 
     /* Second side: the thread on glibc's own stack has its frame inside what it holds there ... */
-    base = word(other->copy, glibc.stackblock);
-    size = (size_t)word(other->copy, glibc.stackblock_size);
+    base = word_at(other->copy, glibc.stackblock);
+    size = (size_t)word_at(other->copy, glibc.stackblock_size);
     if (other->local < (char *)base || other->local >= (char *)base + size)
         return glibc_refuse("stackblock: %p + %zu does not hold the other probe's frame %p", base, size, (void *)other->local);
     /* ... and third: glibc reads our values back from a descriptor that has nothing else. */
@@ -190,7 +190,7 @@ static int find_stack_fields(const struct probe *own, const struct probe *other)
     return 0;
 }
 
-/* user_stack (bool, to 2.41) or stack_mode (enum, 2.42): the one byte beside report_events that tells the probes apart. */
+/* user_stack (bool, to 2.41) or stack_mode (enum, 2.42): the one byte near report_events that differs between the probes. */
 static int find_user_stack(const struct probe *own, const struct probe *other)
 {
     int found = 0;
@@ -207,8 +207,9 @@ static int find_user_stack(const struct probe *own, const struct probe *other)
     return 0;
 }
 
-/* joinstate, since 2.43: where joinid was, and 0 was the usual, 0 now says that the thread has ended, and pthread_detach() would
- * free it.  A running one has 2; 3 says that it is detached, which pthread_getattr_np tells of a descriptor that has nothing else. */
+/* joinstate, from 2.43 on.  A running thread must not have 0 there, as its predecessor joinid mostly had: 0 says that the thread has
+ * ended, and pthread_detach() would free it.  2 is a joinable thread.  3 is a detached one: pthread_getattr_np reports that of a
+ * descriptor that is blank but for it and the stack, which is how the place is found. */
 static int find_joinstate(const struct probe *own, const struct probe *other, int minor)
 {
     enum { JOINABLE = 2, DETACHED = 3 }; /* nptl/descr.h */
@@ -221,7 +222,7 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
     memcpy(glibc_field(fake, glibc.stackblock), &own->stack, sizeof own->stack);
     memcpy(glibc_field(fake, glibc.stackblock_size), &size, sizeof size);
     for (size_t at = (glibc.user_stack + 3) & ~(size_t)3; at < glibc.start_routine; at += sizeof(int)) {
-        int one, two, state = DETACHED, told = PTHREAD_CREATE_JOINABLE;
+        int one, two, state = DETACHED, reported = PTHREAD_CREATE_JOINABLE;
         pthread_attr_t attr;
 
         memcpy(&one, own->copy + at, sizeof one);
@@ -230,11 +231,11 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
             continue;
         memcpy(fake + at, &state, sizeof state);
         if (pthread_getattr_np((pthread_t)fake, &attr) == 0) {
-            (void)pthread_attr_getdetachstate(&attr, &told);
+            (void)pthread_attr_getdetachstate(&attr, &reported);
             pthread_attr_destroy(&attr);
         }
         memset(fake + at, 0, sizeof state);
-        if (told == PTHREAD_CREATE_DETACHED) {
+        if (reported == PTHREAD_CREATE_DETACHED) {
             glibc.joinstate = at;
             glibc.joinable = JOINABLE;
             found++;
@@ -247,19 +248,19 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
     return 0;
 }
 
-static size_t places(const struct probe *p, size_t from, const void *value, size_t *last)
+static size_t count_matches(const struct probe *p, size_t from, const void *value, size_t *last)
 {
     size_t found = 0;
 
     for (size_t at = from; at + sizeof(void *) <= glibc.pthread_size; at += sizeof(void *))
-        if (word(p->copy, at) == value) {
+        if (word_at(p->copy, at) == value) {
             *last = at;
             found++;
         }
     return found;
 }
 
-/* Fields that only those want who look at a thread. */
+/* Fields for inspection only: one that isn't found stays 0. */
 static void find_for_inspection(const struct probe *own, const struct probe *other)
 {
     size_t at = 0, again = 0;
@@ -270,32 +271,32 @@ static void find_for_inspection(const struct probe *own, const struct probe *oth
     memcpy(&two, other->copy + glibc.cancelhandling + sizeof two, sizeof two);
     if (__builtin_popcount((unsigned)(one ^ two)) == 1 && (one & ~two))
         glibc.flags = glibc.cancelhandling + sizeof one;
-    if (places(own, 0, own->frame, &at) == 1 && places(other, 0, other->frame, &again) == 1 && at == again)
+    if (count_matches(own, 0, own->frame, &at) == 1 && count_matches(other, 0, other->frame, &again) == 1 && at == again)
         glibc.cleanup_jmp_buf = at;
-    /* What was asked for and what pthread_getattr_np tells; a given stack has neither. */
-    if (places(other, glibc.stackblock_size, (void *)(uintptr_t)PROBE_GUARD, &at) == 2
-        && word(other->copy, at - sizeof(void *)) == (void *)(uintptr_t)PROBE_GUARD && !word(own->copy, at)) {
+    /* The size that was asked for, and the one that pthread_getattr_np returns; a given stack has neither. */
+    if (count_matches(other, glibc.stackblock_size, (void *)(uintptr_t)PROBE_GUARD, &at) == 2
+        && word_at(other->copy, at - sizeof(void *)) == (void *)(uintptr_t)PROBE_GUARD && !word_at(own->copy, at)) {
         glibc.guardsize = at - sizeof(void *);
         glibc.reported_guardsize = at;
     }
 }
 
-/* Where the kernel knows of no robust lists (qemu-user, some sandboxes) glibc lays out an empty one all the same: after tid two
- * words, robust_prev and the head, point at the head (nptl/allocatestack.c), and the futex's offset follows. */
+/* For kernels without robust lists (qemu-user, some sandboxes): glibc makes an empty one all the same.  Behind tid, two words,
+ * robust_prev and the head, point at the head (nptl/allocatestack.c), and the futex's offset follows. */
 static int find_robust_head(struct probe *p)
 {
     enum { WORD = sizeof(void *) };
 
     for (size_t at = (glibc.tid + 2 * WORD - 1) & -WORD; at <= glibc.tid + 64 && at + 2 * WORD <= glibc.pthread_size; at += WORD)
-        if (word(p->copy, at) == (char *)p->self + at && word(p->copy, at - WORD) == (char *)p->self + at) {
+        if (word_at(p->copy, at) == (char *)p->self + at && word_at(p->copy, at - WORD) == (char *)p->self + at) {
             p->robust_head = (char *)p->self + at;
-            p->robust_futex_offset = (long)word(p->copy, at + WORD);
+            p->robust_futex_offset = (long)word_at(p->copy, at + WORD);
             return 0;
         }
     return glibc_refuse("robust_head: get_robust_list(2) tells of none, and no empty list lies behind tid");
 }
 
-/* What stays in libc's block from one thread of a context to the next: malloc's words, and the ctype tables. */
+/* The words of libc's block that a recycled context keeps: malloc's, and the ctype tables. */
 static int find_kept_words(const struct probe *own, const struct probe *other)
 {
     char *tp = arch_thread_pointer();
@@ -319,13 +320,13 @@ static int find_kept_words(const struct probe *own, const struct probe *other)
     return 0;
 }
 
-static int examine(struct probe *own, struct probe *other, int minor)
+static int examine_probes(struct probe *own, struct probe *other, int minor)
 {
     struct probe *both[] = {own, other};
 
-    glibc.robust_told = own->robust_head && other->robust_head;
+    glibc.robust_from_kernel = own->robust_head && other->robust_head;
     for (int i = 0; i < 2; i++)
-        if (!glibc.robust_told && find_robust_head(both[i]))
+        if (!glibc.robust_from_kernel && find_robust_head(both[i]))
             return -1;
     glibc.robust_head = (size_t)((char *)own->robust_head - (char *)own->self);
     glibc.robust_futex_offset = own->robust_futex_offset;
@@ -338,14 +339,14 @@ static int examine(struct probe *own, struct probe *other, int minor)
         memcpy(&tid, p->copy + glibc.tid, sizeof tid);
         if (tid != p->tid)
             return glibc_refuse("tid: struct pthread holds %d at offset %zu, gettid says %d", tid, glibc.tid, p->tid);
-        if (word(p->copy, glibc.start_routine) != (void *)probe_main || word(p->copy, glibc.start_routine + sizeof(void *)) != p)
+        if (word_at(p->copy, glibc.start_routine) != (void *)probe_main || word_at(p->copy, glibc.start_routine + sizeof(void *)) != p)
             return glibc_refuse("start_routine is not at offset %zu", glibc.start_routine);
         if ((char *)p->robust_head - (char *)p->self != (ptrdiff_t)glibc.robust_head
-            || word(p->copy, glibc.robust_head) != p->robust_head
-            || word(p->copy, glibc.robust_head - sizeof(void *)) != p->robust_head)
+            || word_at(p->copy, glibc.robust_head) != p->robust_head
+            || word_at(p->copy, glibc.robust_head - sizeof(void *)) != p->robust_head)
             return glibc_refuse("robust_head: the kernel was told offset %td, but no empty list with its robust_prev is there",
                                 (char *)p->robust_head - (char *)p->self);
-        if (word(p->copy, glibc.specific) != (char *)p->self + glibc.specific - glibc.keys_per_block * glibc.data_size)
+        if (word_at(p->copy, glibc.specific) != (char *)p->self + glibc.specific - glibc.keys_per_block * glibc.data_size)
             return glibc_refuse("specific[0] at offset %zu does not point at the block before it", glibc.specific);
         if (p->count < 2)
             return glibc_refuse("__nptl_nthreads is %d with two threads", p->count);
@@ -362,13 +363,13 @@ static int examine(struct probe *own, struct probe *other, int minor)
     return 0;
 }
 
-/* Whether somebody sleeps on it: the value that says so is the same in a mutex as in the lock of the lists (base/park.h). */
-static int awaited(const void *lock)
+/* Whether a thread sleeps on the lock.  2 says so in a mutex as well as in the lists' lock (base/park.h). */
+static int has_sleepers(const void *lock)
 {
     return __atomic_load_n((const int *)lock, __ATOMIC_ACQUIRE) == 2;
 }
 
-/* Whether what was taken for the two locks are the locks: a thread that makes a thread must run into both. */
+/* Whether the two locks are the right ones: a pthread_create must wait for both. */
 static int probe_locks(struct probe *own)
 {
     int64_t deadline = park_now() + 2000000000;
@@ -381,9 +382,9 @@ static int probe_locks(struct probe *own)
     atomic_store(&own->phase, 2);
     park_wake(&own->phase, 1, PARK_PRIVATE);
     while (!(lists && linker) && park_now() < deadline) {
-        if (!lists && (lists = awaited(glibc.stack_lock)))
+        if (!lists && (lists = has_sleepers(glibc.stack_lock)))
             park_unlock(glibc.stack_lock);
-        if (!linker && (linker = awaited(&glibc.linker_lock->__data.__lock)))
+        if (!linker && (linker = has_sleepers(&glibc.linker_lock->__data.__lock)))
             pthread_mutex_unlock(glibc.linker_lock);
         sched_yield();
     }
@@ -417,7 +418,7 @@ int glibc_probe(int minor)
 
     if (start_probe(&own, &own_thread, 1) == 0) {
         if (start_probe(&other, &other_thread, 0) == 0) {
-            result = examine(&own, &other, minor);
+            result = examine_probes(&own, &other, minor);
             if (result == 0 && !on_list(glibc.stack_used, other.self))
                 result = glibc_refuse("list: a thread on glibc's stack is not on _dl_stack_used at offset %zu", glibc.list);
             end_probe(&other, other_thread);

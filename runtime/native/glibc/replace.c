@@ -1,8 +1,8 @@
-/* Replaces a function of libc for every symbol look-up from then on.
+/* Replaces a function of libc for every later symbol look-up.
  *
- * A look-up ends in libc's ELF symbol table.  With another st_value there, libraries that are loaded later, lazy calls that have not
- * been made yet, and dlsym() find the replacement.  Exporting the name from this module would change nothing, since libc comes
- * before it in the scope of every look-up.  A library whose call is bound already keeps libc's function. */
+ * A look-up ends in libc's ELF symbol table.  With another st_value there, dlsym(), libraries loaded later and lazy calls that are not
+ * bound yet find the replacement.  To export the name from this module would change nothing, since libc comes before it in the scope
+ * of every look-up.  A library that has bound the call already keeps libc's function. */
 #include "glibc/glibc.h"
 
 #include <fcntl.h>
@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The table is mapped read-only, in some builds together with code.  A write through /proc/self/mem goes to a private copy of the
- * page and leaves the protection as it is; with mprotect() the code in that page could not run meanwhile. */
+/* Through /proc/self/mem, which writes to a private copy of a read-only page.  Not with mprotect(): in some builds the table's page
+ * also holds code, and that must stay executable. */
 static int write_protected(void *at, ElfW(Addr) value)
 {
     int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
@@ -22,7 +22,7 @@ static int write_protected(void *at, ElfW(Addr) value)
     return written;
 }
 
-static void *dynamic(const struct link_map *map, ElfW(Sxword) tag)
+static void *dynamic_entry(const struct link_map *map, ElfW(Sxword) tag)
 {
     for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
         if (entry->d_tag == tag)
@@ -39,13 +39,13 @@ static uint32_t gnu_hash(const char *name)
     return hash;
 }
 
-/* Takes no lock of the linker's: the caller may have the GIL.  libc's link map stays. */
+/* Takes none of the linker's locks, since the caller may hold the GIL: libc's link map stays without one. */
 int glibc_replace(const char *name, void *replacement, void *was)
 {
     const struct link_map *map = glibc.libc_map;
-    ElfW(Sym) *symbols = dynamic(map, DT_SYMTAB);
-    const char *strings = dynamic(map, DT_STRTAB);
-    const uint32_t *header = dynamic(map, DT_GNU_HASH);
+    ElfW(Sym) *symbols = dynamic_entry(map, DT_SYMTAB);
+    const char *strings = dynamic_entry(map, DT_STRTAB);
+    const uint32_t *header = dynamic_entry(map, DT_GNU_HASH);
     ElfW(Addr) found = 0;
     int replaced = 0;
 

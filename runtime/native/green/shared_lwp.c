@@ -28,7 +28,7 @@ int green_lwp_tid(int number, void *tp)
 {
     if (number < FIRST_NUMBER)
         return number;
-    struct green *green = *(struct green **)((char *)tp + ((char *)&park_green - (char *)arch_thread_pointer()));
+    struct green *green = *(struct green **)arch_tls_of(tp, &park_green);
     return green ? atomic_load(&green->tid) : 0;
 }
 
@@ -93,19 +93,19 @@ static void in_native_tcb(int signal, siginfo_t *info, void *context)
 
 static const char *wrap_setxid(void)
 {
-    const int setxid = 33; /* SIGSETXID, __SIGRTMIN + 1: sysdeps/unix/sysv/linux/internal-signals.h */
     struct kernel_action action;
 
-    if (action_of(setxid, NULL, &action) != 0 || !action.handler || !(action.flags & SA_SIGINFO))
+    if (action_of(GLIBC_SIGSETXID, NULL, &action) != 0 || !action.handler || !(action.flags & SA_SIGINFO))
         return "the C library has no handler for its signal that changes credentials";
     setxid_handler = action.handler;
     action.handler = in_native_tcb;
-    return action_of(setxid, &action, NULL) != 0 ? "the handler that changes credentials can't be replaced" : NULL;
+    return action_of(GLIBC_SIGSETXID, &action, NULL) != 0 ? "the handler that changes credentials can't be replaced" : NULL;
 }
 
 int green_lwp_has_handlers(void)
 {
-    static const int others[] = {SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGPIPE, 32, 33};
+    static const int others[]
+        = {SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGPIPE, GLIBC_SIGCANCEL, GLIBC_SIGSETXID};
     struct kernel_action action;
 
     for (int signal = 1; signal <= 64; signal++) {

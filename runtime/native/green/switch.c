@@ -88,8 +88,7 @@ void green_switch(struct scheduler *s, struct green *from, struct green *to)
 
 struct green **green_of(void *tp)
 {
-    /* Our thread-local words lie at the same distance from the thread pointer in all threads. */
-    return (struct green **)((char *)tp + ((char *)&park_green - (char *)arch_thread_pointer()));
+    return arch_tls_of(tp, &park_green);
 }
 
 void *green_native_tp(void)

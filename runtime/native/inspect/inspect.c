@@ -16,7 +16,7 @@
 
 struct list_modules {
     struct inspect_module *out;
-    size_t room, count;
+    size_t capacity, count;
     char *images;
     size_t bytes, used;
 };
@@ -27,7 +27,7 @@ static void list_module(const struct glibc_module *module, void *closure)
     size_t image = list->used;
 
     list->used += module->image_size;
-    if (list->count++ >= list->room || list->used > list->bytes)
+    if (list->count++ >= list->capacity || list->used > list->bytes)
         return;
     memcpy(list->images + image, module->image, module->image_size);
     struct inspect_module *out = &list->out[list->count - 1];
@@ -45,9 +45,9 @@ static void list_module(const struct glibc_module *module, void *closure)
         strncpy(out->name, name, sizeof out->name - 1);
 }
 
-size_t inspect_modules(struct inspect_module *out, size_t room, char *images, size_t *bytes)
+size_t inspect_modules(struct inspect_module *out, size_t capacity, char *images, size_t *bytes)
 {
-    struct list_modules list = {.out = out, .room = room, .images = images, .bytes = *bytes};
+    struct list_modules list = {.out = out, .capacity = capacity, .images = images, .bytes = *bytes};
 
     glibc_modules(list_module, &list);
     *bytes = list.used;
@@ -56,7 +56,7 @@ size_t inspect_modules(struct inspect_module *out, size_t room, char *images, si
 
 void inspect_places(struct inspect_places *out)
 {
-    /* glibc rounds the block's size up to its alignment (nptl/allocatestack.c), and so do we. */
+    /* glibc rounds the block's size up to its alignment (nptl/allocatestack.c); context/mapping.c does, too. */
     size_t size = (glibc.static_size + glibc.static_align - 1) & ~(glibc.static_align - 1), pthread = glibc.pthread_size;
 
     if (ARCH_TLS_BELOW_TP)
@@ -66,7 +66,7 @@ void inspect_places(struct inspect_places *out)
     out->errno_at = (char *)&errno - (char *)arch_thread_pointer();
 }
 
-/* Slower, by three system calls. */
+/* Three system calls in place of one. */
 static ssize_t read_file(void *into, uintptr_t from, size_t size)
 {
     int file = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
@@ -79,8 +79,8 @@ static ssize_t read_file(void *into, uintptr_t from, size_t size)
     return n;
 }
 
-/* 0 or errno; a part that is there doesn't count. */
-static int copy(void *into, uintptr_t from, size_t size)
+/* 0, or errno if any part can't be read. */
+static int copy_memory(void *into, uintptr_t from, size_t size)
 {
     struct iovec here = {into, size}, there = {(void *)from, size};
     ssize_t n = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
@@ -90,13 +90,13 @@ static int copy(void *into, uintptr_t from, size_t size)
     return n == (ssize_t)size ? 0 : n < 0 ? errno : EFAULT;
 }
 
-/* A page that was only ever read is the kernel's shared page of zeros: resident, but not used. */
-static int written(uintptr_t page, size_t size)
+/* Whether the page holds anything but zeros.  One that was only read is resident too, as the kernel's shared page of zeros. */
+static int page_was_written(uintptr_t page, size_t size)
 {
     unsigned long words[64];
 
     for (size_t done = 0; done < size; done += sizeof words) {
-        if (copy(words, page + done, sizeof words) != 0)
+        if (copy_memory(words, page + done, sizeof words) != 0)
             return 0;
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
             if (words[i])
@@ -116,13 +116,13 @@ size_t inspect_stack_used(uintptr_t low, uintptr_t high)
         if (mincore((void *)at, end - at, resident) != 0)
             return 0;
         for (size_t i = 0; at + i * page < end; i++)
-            if ((resident[i] & 1) && written(at + i * page, page))
+            if ((resident[i] & 1) && page_was_written(at + i * page, page))
                 return high - (at + i * page);
     }
     return 0;
 }
 
-static int listed(const struct glibc_list *list, uintptr_t pthread)
+static int is_listed(const struct glibc_list *list, uintptr_t pthread)
 {
     for (const struct glibc_list *at = list->next; at != list; at = at->next)
         if ((uintptr_t)at == pthread + glibc.list)
@@ -130,14 +130,14 @@ static int listed(const struct glibc_list *list, uintptr_t pthread)
     return 0;
 }
 
-static uintptr_t word(const char *pthread, size_t offset)
+static uintptr_t word_at(const char *pthread, size_t offset)
 {
     uintptr_t value;
     memcpy(&value, pthread + offset, sizeof value);
     return value;
 }
 
-static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t room,
+static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
                        struct inspect_block *blocks, size_t count)
 {
     struct inspect_places places;
@@ -145,43 +145,43 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
 
     inspect_places(&places);
     out->tp = ident - (uintptr_t)places.pthread;
-    if (!listed(glibc.stack_used, ident) && !listed(glibc.stack_user, ident))
+    if (!is_listed(glibc.stack_used, ident) && !is_listed(glibc.stack_user, ident))
         return ESRCH;
     uintptr_t low = out->tp + (uintptr_t)places.block_low;
-    if ((error = copy(block, low, (size_t)(places.block_high - places.block_low))) != 0)
+    if ((error = copy_memory(block, low, (size_t)(places.block_high - places.block_low))) != 0)
         return error;
 
     const char *pthread = block + (places.pthread - places.block_low);
     memcpy(&out->tid, pthread + glibc.tid, sizeof out->tid);
     out->tid = green_lwp_tid(out->tid, (void *)out->tp);
-    if (out->tid <= 0) /* on the list from before the clone until after the end */
+    if (out->tid <= 0) /* not cloned yet, or gone: a thread is on the list before it is cloned, and a pthread until it is joined */
         return ESRCH;
-    if ((out->stack_low = word(pthread, glibc.stackblock)) != 0) {
-        if (!out->ours && glibc.guardsize) { /* ours have none there, and no guard inside what they tell as their stack */
+    if ((out->stack_low = word_at(pthread, glibc.stackblock)) != 0) {
+        if (!out->ours && glibc.guardsize) { /* glibc counts the guard as part of the stack; we don't */
             out->guard_low = out->stack_low;
-            out->stack_low += word(pthread, glibc.guardsize);
+            out->stack_low += word_at(pthread, glibc.guardsize);
         }
-        out->stack_high = low & ~(uintptr_t)63; /* as context/mapping.c; pthread_create doesn't come as near */
+        out->stack_high = low & ~(uintptr_t)63; /* as in context/mapping.c; a pthread's is a little lower */
         out->stack_used = inspect_stack_used(out->stack_low, out->stack_high);
     }
 
-    /* The thread may move its DTV to a longer one as we read: what is there then is gone, or stale, but was its. */
+    /* The thread may move its DTV to a longer one while we read: then the old one is unmapped, or stale. */
     memcpy(&out->dtv, block + ((char *)arch_tcb_dtv((char *)out->tp) - (char *)low), sizeof out->dtv);
-    if ((error = copy(&out->dtv_length, out->dtv - sizeof *dtv, sizeof out->dtv_length)) != 0)
+    if ((error = copy_memory(&out->dtv_length, out->dtv - sizeof *dtv, sizeof out->dtv_length)) != 0)
         return error;
-    if (out->dtv_length + 2 > room)
+    if (out->dtv_length + 2 > capacity)
         return EOVERFLOW;
-    if ((error = copy(dtv, out->dtv - sizeof *dtv, (out->dtv_length + 2) * sizeof *dtv)) != 0)
+    if ((error = copy_memory(dtv, out->dtv - sizeof *dtv, (out->dtv_length + 2) * sizeof *dtv)) != 0)
         return error;
     for (size_t i = 0; i < count; i++) {
         struct inspect_block *b = &blocks[i];
         if (b->id <= out->dtv_length && dtv[b->id + 1].block.value != GLIBC_DTV_UNALLOCATED && dtv[b->id + 1].block.value)
-            b->copied = copy(b->into, (uintptr_t)dtv[b->id + 1].block.value, b->size) == 0;
+            b->copied = copy_memory(b->into, (uintptr_t)dtv[b->id + 1].block.value, b->size) == 0;
     }
     return 0;
 }
 
-int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t room,
+int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
                  struct inspect_block *blocks, size_t count)
 {
     struct inspect_places places;
@@ -189,10 +189,10 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 
     inspect_places(&places);
     *out = (struct inspect_thread){0};
-    out->ours = registry_guard(ident, guard); /* its lock comes before glibc's */
+    out->ours = registry_guard(ident, guard); /* before glibc's lock is taken: registry_lock comes first in the order of locks */
     out->guard_low = guard[0];
     glibc_lock_threads();
-    int error = copy_listed(ident, out, block, dtv, room, blocks, count);
+    int error = copy_listed(ident, out, block, dtv, capacity, blocks, count);
     glibc_unlock_threads();
     return error;
 }
@@ -213,7 +213,7 @@ int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
         for (const struct glibc_list *at = lists[i]->next; at != lists[i]; at = at->next) {
             char *pthread = (char *)at - glibc.list;
             int tid = green_lwp_tid(*(int *)glibc_field(pthread, glibc.tid), pthread + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size));
-            if (tid > 0) /* on the list from before the clone until after the end */
+            if (tid > 0) /* else not cloned yet, or gone */
                 see((uintptr_t)pthread, tid, arg);
         }
     glibc_unlock_threads();

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PERIOD = 20000000, BUDGET = PERIOD / 300 }; /* ns: of a round, CPU time in it */
@@ -22,7 +21,7 @@ enum { CLOSE_UNSHARED = 2 }; /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
 
 uintptr_t sampler_gil[2];
 
-/* System calls that wait. */
+/* System calls that may sleep. */
 static struct call {
     long number;
     const char *name;
@@ -58,13 +57,13 @@ static uint32_t call_text(long number, uintptr_t argument)
     return text_once(&other_text, "another system call");
 }
 
-/* Files of /proc that stay open: reading one again takes a third of the time. */
+/* Files of /proc stay open: to read one again takes a third of the time. */
 struct open_file {
     int tid, fd; /* tid 0: it is not open */
 };
 
-/* Of the thread, into a string; "": there is no such thread any more. */
-static void read_again(struct open_file *file, int tid, const char *name, char *into, size_t room)
+/* Reads the thread's file into a string; "": the thread is gone. */
+static void read_again(struct open_file *file, int tid, const char *name, char *into, size_t capacity)
 {
     char path[64];
 
@@ -77,7 +76,7 @@ static void read_again(struct open_file *file, int tid, const char *name, char *
         file->fd = open(path, O_RDONLY);
         file->tid = file->fd < 0 ? 0 : tid;
     }
-    ssize_t length = file->tid ? pread(file->fd, into, room - 1, 0) : 0;
+    ssize_t length = file->tid ? pread(file->fd, into, capacity - 1, 0) : 0;
     if (file->tid && length <= 0) {
         close(file->fd);
         file->tid = 0;
@@ -85,7 +84,7 @@ static void read_again(struct open_file *file, int tid, const char *name, char *
     into[length > 0 ? length : 0] = 0;
 }
 
-static void look_at(struct trace_watch *watch, struct open_file *file)
+static void sample_thread(struct trace_watch *watch, struct open_file *file)
 {
     char line[256];
     uint32_t call = 0;
@@ -93,7 +92,7 @@ static void look_at(struct trace_watch *watch, struct open_file *file)
     read_again(file, atomic_load(&watch->tid), "syscall", line, sizeof line);
     if (!line[0])
         return;
-    /* "running", or the number, six arguments ("0 0x7 ..."); -1: it sleeps, but in no system call (a page fault). */
+    /* "running", or number and arguments, "0 0x7 ..."; number -1: it sleeps outside a system call, in a page fault. */
     if (line[0] >= '0' && line[0] <= '9') {
         const char *at = line;
         long number = (long)number_read(&at, 10);
@@ -103,16 +102,8 @@ static void look_at(struct trace_watch *watch, struct open_file *file)
     trace_note(TRACE_SEEN, 0, call, watch->track, PERIOD);
 }
 
-static int64_t cpu_time(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* At one thread at least, then at others up to that CPU time. */
-static void look(int64_t now, int64_t until)
+/* Looks at one thread, and at more until the sampler has used that CPU time. */
+static void sample_round(int64_t now, int64_t until)
 {
     static unsigned next;
     static struct open_file memory, files[TRACE_WATCHED];
@@ -130,25 +121,25 @@ static void look(int64_t now, int64_t until)
         int64_t since = atomic_load_explicit(&watch->since, memory_order_acquire);
         if (!since || now - since < PERIOD)
             continue;
-        look_at(watch, &files[which]);
-        if (cpu_time() >= until)
+        sample_thread(watch, &files[which]);
+        if (park_clock(CLOCK_THREAD_CPUTIME_ID) >= until)
             break;
     }
 }
 
-static void *sample(void *unused)
+static void *sampler_main(void *unused)
 {
     static atomic_int never;
 
     prctl(PR_SET_NAME, "lwp-trace");
-    /* A table of descriptors of its own, empty: the program's next open() gets the number that it would have got. */
+    /* Unshare and empty the descriptor table: else our files would take numbers that the program's next open() returns without us. */
     if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
         return NULL;
-    int64_t before = cpu_time();
+    int64_t before = park_clock(CLOCK_THREAD_CPUTIME_ID);
     while (events_read_by(EVENTS_TRACE)) {
         int64_t now = park_now();
-        look(now, before + BUDGET);
-        before = cpu_time(); /* going to sleep and waking up belong to the next round */
+        sample_round(now, before + BUDGET);
+        before = park_clock(CLOCK_THREAD_CPUTIME_ID); /* before the sleep, so that its cost counts in the next round */
         while (park_now() < now + PERIOD)
             park_wait(&never, 0, now + PERIOD, PARK_PRIVATE);
     }
@@ -164,15 +155,15 @@ void sampler_begin(void)
 
     if (atomic_exchange(&begun, 1))
         return;
-    if (glibc_before_wait) /* pthread_create() takes its locks without trying */
+    if (glibc_before_wait) /* pthread_create() may wait for glibc's locks: glibc/glibc.h */
         glibc_before_wait();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    /* glibc's, so that what is counted of ours is the program's. */
+    /* A pthread, so that the statistics count the program's threads only. */
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 256 * 1024);
-    pthread_create(&thread, &attributes, sample, NULL);
+    pthread_create(&thread, &attributes, sampler_main, NULL);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -1,15 +1,15 @@
-/* What threads don't say by themselves while a trace is recorded: the system call that a thread sleeps in which is not known to
- * sleep, and how much memory and how many threads there are.  Looked at 50 times a second, by a thread that knows no Python, in a
- * three-hundredth of the time: what it doesn't come to in one round it begins with in the next. */
+/* Samples for a trace: the system call that a thread sleeps in although its last record says that it runs, and how much memory and how
+ * many threads there are.  Taken 50 times a second, by a thread without Python, with at most a three-hundredth of a processor: threads
+ * that one round has no time for come first in the next. */
 #ifndef RUNTIME_SAMPLER_H
 #define RUNTIME_SAMPLER_H
 
 #include <stdint.h>
 
-/* Begins to look, once; until the trace ends. */
+/* Starts the sampling thread, once in a process; it ends with the trace. */
 void sampler_begin(void);
 
-/* Where the GIL's own words lie: who sleeps there waits for it. */
+/* The GIL's address range: a thread that sleeps on a futex in it waits for the GIL. */
 extern uintptr_t sampler_gil[2];
 
 #endif

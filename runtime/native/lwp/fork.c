@@ -29,8 +29,8 @@ long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal)
     else {
         if (!only_thread())
             return -EBUSY;
-        /* Alone, the caller finds every lock free in the copy.  The stack is the caller's, copied: NULL.  CHILD_SETTID
-         * keeps the descriptor's tid right, as glibc's fork does. */
+        /* The caller is the only thread, so in the copy no lock is held by another.  Stack NULL: the child goes on with the copy of the
+         * caller's.  CLONE_CHILD_SETTID writes the child's tid to its struct pthread, as glibc's fork() does. */
         int *tid = glibc_field((void *)pthread_self(), glibc.tid);
         pid = syscall(SYS_clone, flags | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | (unsigned)exit_signal, NULL, NULL,
 #if defined(__x86_64__)
@@ -63,40 +63,40 @@ static void after_fork_in_parent(void)
     registry_after_fork();
 }
 
-/* A green thread that has forked is the only thread of the child.  What the LWP has registered with the kernel lies in another
- * thread's memory, which will serve others; glibc's fork() has seen to the robust list and the tid. */
+/* For a green thread that has forked: it is the child's only thread.  The LWP's rseq area and signal stack lie in the memory of the
+ * thread that it came from, which other threads will reuse: the kernel would write into theirs.  glibc's fork() has replaced the
+ * robust list and the tid. */
 static void take_lwp(struct lwp *me, char *native)
 {
     struct context *context = me->context;
 
     me->green.scheduler = NULL;
-    if (glibc.rseq && glibc.rseq_size
-        && syscall(SYS_rseq, native + glibc.rseq, glibc_rseq_area(), 1 /* RSEQ_FLAG_UNREGISTER */, 0x53053053) == 0)
+    if (thread_unregister_rseq(native))
         thread_register_with_kernel(context);
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
 }
 
 /* (2),(3),(4),(5) -> (6) */
-static void lost(struct lwp *lwp)
+static void reap_lost(struct lwp *lwp)
 {
     struct context *context = lwp->context;
 
     lwp->context = NULL;
-    lwp->arg = NULL; /* CPython frees what belongs to lost threads */
-    lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process-style one is not our child */
-    atomic_store(&lwp->reaping, 0); /* who waits for it by waitpid() is lost */
+    lwp->arg = NULL; /* CPython frees the objects of lost threads */
+    lwp->wait_status = lwp->flags & CLONE_THREAD ? -1 : -2; /* a process is the parent's child, not ours */
+    atomic_store(&lwp->reaping, 0); /* its holder is lost */
     atomic_store(&lwp->alive, 0);
     context_put(context, 1);
     registry_drop(lwp);
 }
 
-/* The child has one thread, the caller.  glibc has emptied its own lists by now (nptl/nptl-stack.c, __nptl_reclaim_stacks), and
- * made the caller's __nptl_nthreads 1. */
+/* The child has one thread, the caller.  glibc has emptied its own lists before (nptl/nptl-stack.c, __nptl_reclaim_stacks), and set
+ * __nptl_nthreads to 1. */
 static void after_fork_in_child(void)
 {
     context_after_fork();
     measure_after_fork();
-    struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), lost);
+    struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), reap_lost);
     char *native = me && me->green.scheduler ? green_native_tp() : NULL;
     green_after_fork();
     atomic_store(&green_others_ending, 0);
@@ -105,8 +105,8 @@ static void after_fork_in_child(void)
     if (native)
         take_lwp(me, native);
     atomic_store(&me->tid, gettid());
-    me->flags |= CLONE_THREAD; /* the child's main thread, and its last: when it ends, the process does */
-    /* fork() told the kernel to clear glibc's word at our end; joiners look at ours. */
+    me->flags |= CLONE_THREAD; /* counted in __nptl_nthreads, so the process ends with it: thread_exit_hooks() */
+    /* fork() had the kernel clear glibc's word at this thread's end; joiners sleep on `alive`. */
     syscall(SYS_set_tid_address, &me->alive);
 }
 

@@ -20,7 +20,7 @@ void lwp_reap(void)
 
     for (; due; due = next) {
         next = due->below;
-        if (atomic_load_explicit(&due->alive, memory_order_acquire)) { /* (4): the kernel still uses its stack */
+        if (atomic_load_explicit(&due->alive, memory_order_acquire)) { /* (4): it still runs on its stack */
             due->below = first;
             first = due;
             if (!last)
@@ -37,7 +37,7 @@ void lwp_reap(void)
         registry_push_ended(first, last);
 }
 
-/* In `alive`, where else is 0, 1 or a tid. */
+/* A value of `alive` besides 0, 1 and a tid. */
 enum { COUNTS_AS_ENDED = -1 };
 
 static int has_ended(int alive)
@@ -70,8 +70,8 @@ void lwp_count_as_ended(struct lwp *lwp)
 {
     int alive = atomic_load(&lwp->alive);
 
-    /* The kernel clears the word whatever is in it, so a thread that really ends meanwhile is seen by its reaper: an end is not
-     * overwritten. */
+    /* By compare and exchange, so that the kernel's 0 is not overwritten: lwp_reap() would wait for it in vain.  The kernel clears the
+     * word later whatever its value is. */
     if (has_ended(alive) || !atomic_compare_exchange_strong(&lwp->alive, &alive, COUNTS_AS_ENDED))
         return;
     park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
@@ -79,8 +79,8 @@ void lwp_count_as_ended(struct lwp *lwp)
     park_wake_greens(&lwp->ending, INT_MAX);
 }
 
-/* Of a thread with an LWP, by one that is on a scheduler: the kernel, which clears the word, knows nothing of those, so the
- * thread wakes them itself, shortly before. */
+/* For a green joiner of a thread with an LWP of its own.  The kernel, which clears `alive`, can't wake a green thread, so thread_exit()
+ * wakes it shortly before: then the wait for the kernel is short, and may keep the LWP. */
 static int await_ending(struct lwp *lwp, int64_t deadline)
 {
     int error = 0;
@@ -93,15 +93,15 @@ static int await_ending(struct lwp *lwp, int64_t deadline)
 /* Sleeps until the kernel has cleared the word: (5). */
 static int await_end(struct lwp *lwp, int64_t deadline)
 {
-    int word, error = 0; /* word: 1, or the tid if CLONE_CHILD_SETTID was asked for */
-    int unlike = park_green && !lwp->green.scheduler;
+    int word, error = 0; /* word: 1, or the tid with CLONE_CHILD_SETTID */
+    int unlike = park_green && !lwp->green.scheduler; /* a green joiner, and a thread with an LWP of its own */
 
     if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
         return error;
     atomic_fetch_add(&lwp->joiners, 1);
     while (!has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
-        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* so the kernel wakes it */
-    /* The kernel wakes one sleeper (kernel/fork.c, mm_release); whoever sees the end first wakes the others. */
+        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* as the kernel's wake-up is */
+    /* The kernel wakes one sleeper (kernel/fork.c, mm_release); a joiner that sees the end wakes the others. */
     if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
     return has_ended(word) ? 0 : error;
@@ -128,7 +128,7 @@ int lwp_join(struct lwp *lwp, int64_t deadline)
     return error;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------------ */
+/* ---- counts ------------------------------------------------------------------------------------------------------ */
 
 void lwp_read_statistics(struct lwp_statistics *out)
 {

@@ -6,23 +6,22 @@
 
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
-/* Start latencies in a histogram: four buckets a doubling, so a quantile is right to about a fifth at constant memory. */
+/* Start latencies in a histogram with four buckets a doubling: constant memory, and quantiles right to about a fifth. */
 enum { BUCKETS = 4 * 48 };
 
-static atomic_int lock;
+static atomic_int lock; /* in the table of docs/architecture.md */
 static struct lwp_statistics sums;
 static long histogram[BUCKETS];
 
-static int bucket(int64_t ns)
+static int bucket_of(int64_t ns)
 {
     int log = 63 - __builtin_clzll((unsigned long long)ns | 4);
     int at = 4 * log + (int)(ns >> (log - 2) & 3);
     return at < BUCKETS ? at : BUCKETS - 1;
 }
 
-static int64_t quantile(double q)
+static int64_t find_quantile(double q)
 {
     long rank = (long)(q * (double)(sums.measured - 1)), seen = 0;
 
@@ -34,42 +33,42 @@ static int64_t quantile(double q)
     return 0;
 }
 
-static void born(int64_t cloned_at)
+static void count_start(int64_t cloned_at)
 {
-    int at = bucket(park_now() - cloned_at);
+    int at = bucket_of(park_now() - cloned_at);
     park_lock(&lock);
     histogram[at]++;
     sums.measured++;
     park_unlock(&lock);
 }
 
-static void ended(const struct lwp *lwp)
+static void count_end(const struct lwp *lwp)
 {
     struct rusage used;
-    struct timespec cpu;
 
-    /* rusage's times are those of the last tick or switch: nothing yet for a thread of a few milliseconds. */
-    if (getrusage(RUSAGE_THREAD, &used) != 0 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0)
+    /* The time from the clock: rusage's is that of the last tick or switch, mostly 0 for a thread of a few milliseconds. */
+    if (getrusage(RUSAGE_THREAD, &used) != 0)
         return;
+    int64_t cpu = park_clock(CLOCK_THREAD_CPUTIME_ID);
     size_t stack = context_stack_used(lwp->context);
     park_lock(&lock);
     sums.voluntary += used.ru_nvcsw;
     sums.involuntary += used.ru_nivcsw;
-    sums.cpu_ns += (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
+    sums.cpu_ns += cpu;
     if (stack > sums.stack_used)
         sums.stack_used = stack;
     park_unlock(&lock);
 }
 
-/* Only of LWPs that started since it is on; a green thread has none. */
-static void hear(enum event event, uint64_t a, uint64_t b)
+/* Counts LWPs that were started while this reader was on.  Not green threads: rusage is the LWP's, which they share. */
+static void count_event(enum event event, uint64_t a, uint64_t b)
 {
     struct lwp *lwp = (struct lwp *)(uintptr_t)(event == EVENT_DESTRUCTORS ? a : b);
 
     if (event == EVENT_STARTS)
         lwp->cloned_at = park_now();
     else if ((event == EVENT_BORN || event == EVENT_DESTRUCTORS) && lwp->cloned_at && !lwp->green.scheduler)
-        event == EVENT_BORN ? born(lwp->cloned_at) : ended(lwp);
+        event == EVENT_BORN ? count_start(lwp->cloned_at) : count_end(lwp);
 }
 
 void lwp_measure(int on)
@@ -82,7 +81,7 @@ void lwp_measure(int on)
     memset(&sums, 0, sizeof sums);
     memset(histogram, 0, sizeof histogram);
     park_unlock(&lock);
-    events_begin(EVENTS_STATISTICS, hear);
+    events_begin(EVENTS_STATISTICS, count_event);
 }
 
 void measure_read(struct lwp_statistics *out)
@@ -93,8 +92,8 @@ void measure_read(struct lwp_statistics *out)
     out->involuntary = sums.involuntary;
     out->cpu_ns = sums.cpu_ns;
     out->stack_used = sums.stack_used;
-    out->latency_p50_ns = quantile(0.5);
-    out->latency_p99_ns = quantile(0.99);
+    out->latency_p50_ns = find_quantile(0.5);
+    out->latency_p99_ns = find_quantile(0.99);
     park_unlock(&lock);
 }
 

@@ -1,4 +1,4 @@
-/* What a thread cost, added up over all threads: a reader of events, on after lwp_measure(1). */
+/* The cost of threads, summed over all of them: a reader of events, between lwp_measure(1) and lwp_measure(0). */
 #ifndef RUNTIME_MEASURE_H
 #define RUNTIME_MEASURE_H
 
@@ -6,7 +6,7 @@
 
 void measure_read(struct lwp_statistics *out);
 
-/* In a forked child: the holder of the lock may be lost. */
+/* In a forked child: frees the lock, whose holder may be lost. */
 void measure_after_fork(void);
 
 #endif

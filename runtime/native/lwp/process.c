@@ -23,8 +23,8 @@ int process_await(struct lwp *lwp, int64_t deadline)
 {
     int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
 
-    /* ESRCH: it was reaped by another thread, as process_reap() will find.  Without a free descriptor a process that has left our memory
-     * is waited for there, whatever the deadline: it is at its end, unless it has called exec. */
+    /* ESRCH: another thread has reaped it, as process_reap() will find.  If no descriptor is free, and the process has left our memory,
+     * process_reap() waits for it without a deadline: it is about to end, unless it has called exec. */
     if (fd < 0)
         return errno == ESRCH || (lwp->flags & CLONE_VM) ? 0 : errno;
     unsigned found;
@@ -42,7 +42,7 @@ int process_reap(struct lwp *lwp)
         if (waitpid(lwp->tid, &status, __WALL) == lwp->tid)
             lwp->wait_status = status;
         else if (errno == ECHILD)
-            lwp->wait_status = -2; /* the program has waited for it: the status is lost */
+            lwp->wait_status = -2; /* the program has called waitpid for it: the status is lost */
         else
             error = errno;
         if (!error && lwp->context && !atomic_load(&lwp->ending)) {

@@ -7,10 +7,10 @@
 
 #include <stdlib.h>
 
-enum { MANY = 512 }; /* from so many LWPs on the futex hash is worth enlarging */
+enum { MANY = 512 }; /* threads from which on a larger futex hash is worth its memory: park_many() */
 
 static struct lwp registry = {.newer = &registry, .older = &registry};
-static atomic_int registry_lock;
+static atomic_int registry_lock; /* in the table of docs/architecture.md */
 static _Atomic(struct lwp *) ended;
 static atomic_long started, alive, peak;
 
@@ -38,7 +38,7 @@ void registry_list(struct lwp *lwp)
     link->next = head->next;
     link->prev = head;
     head->next->prev = link;
-    /* Last, and whole before it is seen: debuggers and a forked child walk the list forwards without the lock. */
+    /* Last, and after the link's own words: debuggers and a forked child walk the list forwards without the lock. */
     __atomic_store_n(&head->next, link, __ATOMIC_RELEASE);
     glibc_unlock_threads();
     EVENT(EVENT_LIST, lwp->context->pthread, head);
@@ -48,8 +48,8 @@ void registry_leave_glibc(struct context *context)
 {
     struct glibc_list *link = glibc_field(context->pthread, glibc.list);
 
-    /* setxid holds this lock for its whole run (nptl/nptl_setxid.c): while we have it, none is waiting for our answer to
-     * its signal, and the next won't find us.  The signal is not blocked here, else we could not answer the one before. */
+    /* setxid holds this lock from its first signal to the last answer (nptl/nptl_setxid.c).  So while we hold it no setxid waits for
+     * our answer, and the next won't signal us.  The signal must not be blocked here: the one before may wait for us to answer it. */
     glibc_lock_threads();
     link->prev->next = link->next;
     link->next->prev = link->prev;
@@ -65,13 +65,13 @@ void registry_unlist(struct lwp *lwp)
     park_unlock(&registry_lock);
 }
 
-struct lwp *registry_oldest(int (*is_so)(struct lwp *lwp))
+struct lwp *registry_oldest(int (*matches)(struct lwp *lwp))
 {
     struct lwp *lwp;
 
     park_lock(&registry_lock);
     for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
-        if (is_so(lwp))
+        if (matches(lwp))
             break;
     if (lwp == &registry)
         lwp = NULL;
@@ -95,9 +95,9 @@ int registry_guard(uintptr_t ident, uintptr_t guard[2])
     return found;
 }
 
-/* ---- who has ended ----------------------------------------------------------------------------------------------- */
+/* ---- the stack of ended threads ---------------------------------------------------------------------------------- */
 
-/* Release: the reaper sees all that the thread wrote.  No ABA: the stack is only ever taken whole. */
+/* Release: the reaper must see all that the thread wrote.  No ABA problem: single elements are never popped. */
 void registry_push_ended(struct lwp *first, struct lwp *last)
 {
     last->below = atomic_load_explicit(&ended, memory_order_relaxed);

@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What each flag does stands in runtime/clone.py, which takes both sets from here. */
+/* runtime/clone.py says what each flag does, and takes both sets from here. */
 const unsigned long lwp_own_flags = CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
 const unsigned long lwp_thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS
@@ -61,30 +61,31 @@ struct lwp *lwp_new(size_t stack_size)
 }
 
 /* (2) -> (1) */
-static void unstart(struct lwp *lwp)
+static void undo_listing(struct lwp *lwp)
 {
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
-    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* lwp_next_waited() may have told of it */
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* a thread that has it from lwp_next_waited() may be joining it */
     registry_leave_glibc(lwp->context);
     registry_unlist(lwp);
     registry_drop(lwp);
 }
 
-/* What the child may need from its first instruction on, and no module's TLS image holds. */
-static void lay_out(struct context *context)
+/* Words of libc's TLS that the child may need from its first instruction on, and that libc's TLS image doesn't have. */
+static void init_libc_words(struct context *context)
 {
     *(struct __res_state **)(context->tp + glibc.resp) = &context->resolver;
     if (glibc.rseq) {
         int *area = (int *)(context->tp + glibc.rseq); /* struct rseq: cpu_id_start, cpu_id, ... */
         memset(area, 0, glibc_rseq_area());
-        /* Left zero it would say "cpu 0" for ever; -2 is glibc's word for "ask the kernel" (RSEQ_CPU_ID_REGISTRATION_FAILED). */
+        /* Not 0: until the kernel writes it, and if it never does, glibc would read "cpu 0".  With -2,
+         * RSEQ_CPU_ID_REGISTRATION_FAILED, it asks the kernel. */
         area[1] = -2;
     }
 }
 
-/* (1) -> (2), with all that a thread needs in its memory.  0 or errno. */
-static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+/* (1) -> (2), and initialises the thread's memory.  0 or errno. */
+static int prepare_thread(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
     int error = context_blank(context);
@@ -97,17 +98,17 @@ static int prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (
     lwp->arg = arg;
     registry_list(lwp);
     if ((error = context_load_tls(context)) != 0) {
-        unstart(lwp);
+        undo_listing(lwp);
         return error;
     }
-    lay_out(context);
+    init_libc_words(context);
     return 0;
 }
 
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int fresh = context->used != USED, error = prepare(lwp, flags, exit_signal, run, arg);
+    int fresh = context->used != USED, error = prepare_thread(lwp, flags, exit_signal, run, arg);
 
     if (error)
         return error;
@@ -120,15 +121,16 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     lwp->started = 1;
     EVENT(EVENT_STARTS, context->tp, lwp);
 
-    /* A setxid in another thread must find this one either not there, so that it inherits our credentials, or there with its
-     * tid, so that it gets the signal: setxid holds the same lock.  Taken before signals are blocked, for we may have to
-     * answer that signal while we wait.  With CLONE_VFORK we would sleep in clone() with it: the child needs it to end. */
+    /* The clone is under the lock that setxid holds too.  So a setxid in another thread comes before it, and the child inherits our
+     * new credentials, or after it, and finds the child's tid to signal.  Lock before blocking signals: the holder may be a setxid
+     * that waits for our answer to its signal.  Not with CLONE_VFORK: we sleep in clone() until the child ends, for which it needs
+     * the lock. */
     int lock = !(flags & CLONE_VFORK);
     if (lock)
         glibc_lock_threads();
-    /* A handler must not run on a child that is half set up.  All is there before the first instruction but the ctype tables,
-     * which only the thread itself can ask for; a block that served before has them, so there signals may stay open.  (Then a
-     * handler may run in us while we hold that lock; so it may in glibc's allocate_stack.) */
+    /* Signals are blocked in a fresh child until it has called ctype_init(): a handler would read through null ctype tables, the one
+     * thing that only the thread itself can set.  A recycled context has kept valid ones, so signals stay open.  (A handler may then
+     * run in us while we hold the lock, as in glibc's allocate_stack.) */
     lwp->masked = fresh;
     if (fresh) {
         thread_block_signals(&lwp->mask);
@@ -139,7 +141,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     int *tid = glibc_field(context->pthread, glibc.tid);
     long result
         = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, thread_main, lwp);
-    /* From here on the child may have ended and been reaped: `context` is not ours any more, `lwp` is, by the handle's ref. */
+    /* Don't touch `context` from here on: the child may have ended and been reaped.  `lwp` stays, by the handle's ref. */
     if (lock)
         glibc_unlock_threads();
     if (fresh) {
@@ -152,21 +154,21 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         registry_count_not_started();
         if (flags & CLONE_THREAD)
             atomic_fetch_sub(glibc.thread_count, 1);
-        unstart(lwp);
+        undo_listing(lwp);
         return (int)-result;
     }
-    atomic_store(&lwp->tid, (int)result); /* the child does the same: whoever asks first finds it */
+    atomic_store(&lwp->tid, (int)result); /* the child does so too: either side may need it first */
     return 0;
 }
 
-/* (4) -> (5): the kernel's part at the end of an LWP. */
-static void gone(struct green *green)
+/* (4) -> (5) of a green thread, in the next thread on its LWP.  The kernel does this at the end of an LWP. */
+static void clear_alive(struct green *green)
 {
     struct lwp *lwp = (struct lwp *)((char *)green - offsetof(struct lwp, green));
 
-    atomic_fetch_add(&lwp->refs, 1); /* when `alive` is cleared it may be reaped */
+    atomic_fetch_add(&lwp->refs, 1); /* once `alive` is 0 another thread may reap it, and drop the last ref */
     atomic_store(&lwp->alive, 0);
-    if (atomic_load(&lwp->joiners)) /* who comes now sees the end: await_end() */
+    if (atomic_load(&lwp->joiners)) /* a later joiner reads `alive` after it has counted itself: await_end() */
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
     registry_drop(lwp);
 }
@@ -174,7 +176,7 @@ static void gone(struct green *green)
 int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int error = prepare(lwp, lwp_thread_flags, 0, run, arg);
+    int error = prepare_thread(lwp, lwp_thread_flags, 0, run, arg);
 
     if (error)
         return error;
@@ -186,7 +188,7 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
     EVENT(EVENT_STARTS, context->tp, lwp);
     int waited = lwp->waited;
     lwp->waited = 0;
-    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, thread_main_green, lwp, gone, waited);
+    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, thread_main_green, lwp, clear_alive, waited);
     return 0;
 }
 

@@ -24,7 +24,8 @@
 
 void thread_block_signals(uint64_t *old)
 {
-    /* The raw call: libc's hides its two signals, 32 (cancel) and 33 (setxid), which must be blocked here too. */
+    /* The raw call, since libc's leaves GLIBC_SIGCANCEL and GLIBC_SIGSETXID open, whose handlers must not run in the child yet
+     * either. */
     static const uint64_t all = ~(uint64_t)0;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, old, sizeof all);
 }
@@ -34,9 +35,9 @@ void thread_set_signals(const uint64_t *mask)
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof *mask);
 }
 
-/* ---- its end ----------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
-/* Destructors of pthread keys, in rounds, as POSIX asks (pthread_key_create(3)). */
+/* Destructors of pthread keys, in rounds, as POSIX requires (pthread_key_create(3)). */
 static void run_key_destructors(void *self)
 {
     char **blocks = glibc_field(self, glibc.specific);
@@ -56,7 +57,7 @@ static void run_key_destructors(void *self)
             if (!old)
                 continue;
             *value = NULL;
-            /* A key deleted since, or deleted and made anew, has another sequence number: its value is nobody's. */
+            /* A key that was deleted, or deleted and made anew, has another sequence number: no destructor for its old value. */
             void (*destructor)(void *) = *(void (*const *)(void *))(entry + glibc.key_destructor);
             if (*(uintptr_t *)(data + glibc.data_sequence) == *(const uintptr_t *)(entry + glibc.key_sequence) && destructor) {
                 destructor(old);
@@ -70,7 +71,8 @@ static void run_key_destructors(void *self)
     }
 }
 
-/* What libc's block and our record keep for the next thread must not tell of this one. */
+/* Resets the state of libc that a recycled context keeps: else the next thread would begin with this one's dlerror(), locale, resolver
+ * or cancellation state. */
 static void tidy_libc(struct context *context)
 {
     if (dlerror())
@@ -80,7 +82,8 @@ static void tidy_libc(struct context *context)
         res_nclose(&context->resolver);
         memset(&context->resolver, 0, sizeof context->resolver);
     }
-    (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL); /* to 2.35 these two lie in the tail of struct pthread */
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED,
+                                NULL); /* to glibc 2.35 both lie in the tail of struct pthread, which is kept */
     (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 }
 
@@ -88,10 +91,10 @@ static void thread_exit_hooks(struct lwp *me)
 {
     struct context *context = me->context;
 
-    lwp_say_begun(me); /* pthread_exit may have come before */
-    /* In this order, as start_thread() (nptl/pthread_create.c).  A C++ thread_local that is touched first by the destructor of a key
-     * is never destroyed, and its library stays loaded: so it is in glibc's threads.  To destroy it here would be to do so when the
-     * data of all keys is gone, which programs for glibc have never met. */
+    lwp_say_begun(me); /* if pthread_exit came before `run` said so */
+    /* In the order of glibc's start_thread() (nptl/pthread_create.c).  So, as there, a C++ thread_local that is first used by a key's
+     * destructor is never destroyed, and its library stays loaded.  Don't run call_tls_dtors() again after the keys: a destructor would
+     * then find the data of all keys gone, for which no program is written. */
     glibc.call_tls_dtors();
     run_key_destructors(context->pthread);
     tidy_libc(context);
@@ -99,14 +102,15 @@ static void thread_exit_hooks(struct lwp *me)
     int green = me->green.scheduler != NULL;
     registry_count_ended();
 
-    /* As start_thread does: the last thread takes the process with it, whoever made it.  A green one is not among the counted. */
+    /* The last thread ends the process, as in start_thread(), also after the main thread's pthread_exit.  Green threads aren't
+     * counted. */
     if (!green)
         atomic_fetch_add(&green_others_ending, 1);
     if (!green && (me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
         exit(0);
 }
 
-static _Noreturn void leave(struct lwp *me)
+static _Noreturn void thread_exit(struct lwp *me)
 {
     struct context *context = me->context;
     int status = me->exit_status, green = me->green.scheduler != NULL;
@@ -114,10 +118,10 @@ static _Noreturn void leave(struct lwp *me)
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     registry_leave_glibc(context);
 
-    /* Signals stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
+    /* Signals may stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
     EVENT(EVENT_EXIT, status, 0);
     atomic_store(&me->ending, 1);
-    park_wake_greens(&me->ending, INT_MAX); /* who joins: await_end() */
+    park_wake_greens(&me->ending, INT_MAX); /* green joiners, of which the kernel doesn't know: await_ending() */
     registry_push_ended(me, me);
     if (green)
         green_end();
@@ -125,13 +129,13 @@ static _Noreturn void leave(struct lwp *me)
     arch_exit(status);
 }
 
-static _Noreturn void end(void *me)
+static _Noreturn void end_thread(void *me)
 {
     thread_exit_hooks(me);
-    leave(me);
+    thread_exit(me);
 }
 
-/* ---- its begin --------------------------------------------------------------------------------------------------- */
+/* ---- the begin --------------------------------------------------------------------------------------------------- */
 
 void lwp_say_begun(struct lwp *me)
 {
@@ -146,24 +150,31 @@ void thread_register_with_kernel(struct context *context)
     char *robust = glibc_field(context->pthread, glibc.robust_head), *area = context->tp + glibc.rseq;
     int registered = 0;
 
-    /* Robust mutexes: the kernel walks this list when the thread dies and wakes their waiters. */
+    /* At the thread's end the kernel walks this list of the robust mutexes that it holds, and wakes their waiters. */
     syscall(SYS_set_robust_list, robust, 3 * sizeof(void *));
     EVENT(EVENT_ROBUST, robust, 0);
     if (glibc.rseq && glibc.rseq_size)
-        registered = syscall(SYS_rseq, area, glibc_rseq_area(), 0, 0x53053053 /* RSEQ_SIG, checked before abort handlers */) == 0;
+        registered = syscall(SYS_rseq, area, glibc_rseq_area(), 0, ARCH_RSEQ_SIGNATURE) == 0;
     if (glibc.rseq)
         EVENT(EVENT_RSEQ, area, registered);
 }
 
-/* pthread_exit and pthread_cancel unwind to this frame and end the thread in the handler.  CPython ends daemon threads so when
- * the interpreter shuts down.  In C without -fexceptions this is a jmp_buf that the unwinder finds in struct pthread
- * (nptl/unwind.c, unwind_stop), with exceptions it would be a frame with a destructor. */
-static _Noreturn void run(struct lwp *me)
+int thread_unregister_rseq(char *tp)
 {
-    pthread_cleanup_push(end, me);
+    enum { UNREGISTER = 1 }; /* RSEQ_FLAG_UNREGISTER, linux/rseq.h */
+
+    return glibc.rseq && glibc.rseq_size && syscall(SYS_rseq, tp + glibc.rseq, glibc_rseq_area(), UNREGISTER, ARCH_RSEQ_SIGNATURE) == 0;
+}
+
+/* pthread_exit and pthread_cancel, by which CPython ends daemon threads at shutdown, unwind to this frame: the cleanup handler ends the
+ * thread.  Without -fexceptions that is a jmp_buf, which the unwinder finds in struct pthread (nptl/unwind.c, unwind_stop).  With
+ * -fexceptions it would be a destructor of this frame. */
+static _Noreturn void run_body(struct lwp *me)
+{
+    pthread_cleanup_push(end_thread, me);
     me->run(me->arg);
     pthread_cleanup_pop(0);
-    end(me);
+    end_thread(me);
 }
 
 void thread_main(void *arg)
@@ -184,11 +195,11 @@ void thread_main(void *arg)
         EVENT(EVENT_UNMASK, me->mask, 0);
         thread_set_signals(&me->mask);
     }
-    run(me);
+    run_body(me);
 }
 
-/* Kernel-side there is nothing to set up: the LWP, its robust list, rseq area, signal mask and stack, and name are there already,
- * and not this thread's alone (green/green.h). */
+/* Registers nothing with the kernel: robust list, rseq area, signal mask, signal stack and name belong to the LWP, which green threads
+ * share (green/green.h). */
 void thread_main_green(void *arg)
 {
     struct lwp *me = arg;
@@ -197,9 +208,9 @@ void thread_main_green(void *arg)
     atomic_store(&me->tid, atomic_load(&me->green.tid));
     glibc.ctype_init();
     EVENT(EVENT_GLIBC, me->context->tp + glibc.resp, 1);
-    run(me);
+    run_body(me);
 }
 
 #ifdef __EXCEPTIONS
-#error "compile with -fno-exceptions: see run()"
+#error "compile with -fno-exceptions: see run_body()"
 #endif

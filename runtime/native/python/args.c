@@ -140,7 +140,7 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
     if (given[0])
         blocking = PyObject_IsTrue(given[0]);
 #endif
-    const int64_t none = -1000000000;
+    const int64_t none = -PARK_SECOND;
     int64_t timeout = none;
     if (blocking < 0 || (given[1] && nanoseconds(given[1], &timeout) < 0))
         return -1;

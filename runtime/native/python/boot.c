@@ -144,12 +144,12 @@ static void run_python(void *arg)
     if (boot->lwp->green.scheduler && !green_may_start())
         return; /* the interpreter may be gone, and what it would run with it */
     complete_state(tstate, boot->lwp);
-    chunks_begin_at(boot->lwp->context->room, tstate);
+    chunks_begin_at(boot->lwp->context->scratch, tstate);
     boot->stage = STARTED;
     started_one();
     EVENT(EVENT_PYTHON, tstate, 0);
-    /* May end the thread by pthread_exit when the interpreter has ended: see lwp/thread_main.c, run().  A process may be killed on the way,
-     * and nobody would follow; green threads come one by one as it is. */
+    /* May end the thread by pthread_exit when the interpreter has ended: see lwp/thread_main.c, run_body().  A process may be killed on
+     * the way, and nobody would follow; green threads come one by one as it is. */
     if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
         gil_queue_enter(tstate);
     else
@@ -252,9 +252,9 @@ static int not_begun(struct boot *boot, int error)
 
 /* ---- without the GIL where it must be (glibc/glibc.h, LOCKS OF GLIBC) ----
  *
- * A start takes glibc's locks with the GIL, since they are free as a rule.  When one is not, the GIL is given up until the start
- * is done, not until the lock is there: a thread that has to take the GIL back may be ended by that (lwp/thread_main.c, run()), and half a
- * start would be left. */
+ * A start takes glibc's locks with the GIL, since they are free as a rule.  When one is not, the GIL is given up until the start is
+ * done, not until the lock is there: a thread that has to take the GIL back may be ended by that (lwp/thread_main.c, run_body()), and half
+ * a start would be left. */
 static __thread struct {
     int under_way;
     PyThreadState *without; /* the GIL was given up: the state to take it back with */

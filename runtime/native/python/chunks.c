@@ -47,5 +47,5 @@ void chunks_init(void)
     PyObject_GetArenaAllocator(&below);
     PyObjectArenaAllocator ours = {NULL, allocate, release};
     PyObject_SetArenaAllocator(&ours);
-    context_room = CHUNK;
+    context_scratch = CHUNK;
 }

@@ -361,8 +361,8 @@ static int64_t slice_of(PyObject *seconds)
 
     if (value == -1.0 && PyErr_Occurred())
         return -1;
-    if (value * 1e9 >= LEAST_SLICE && value * 1e9 <= MOST_SLICE) /* which NaN isn't */
-        return (int64_t)(value * 1e9);
+    if (value * PARK_SECOND >= LEAST_SLICE && value * PARK_SECOND <= MOST_SLICE) /* which NaN isn't */
+        return (int64_t)(value * PARK_SECOND);
     PyErr_Format(PyExc_ValueError, "time_slice must be a number of seconds from 0.0001 to 1e6, or None, not %R", seconds);
     return -1;
 }

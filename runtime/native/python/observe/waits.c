@@ -79,7 +79,7 @@ static int look(struct all *all)
 
 static PyObject *seconds(int64_t ns)
 {
-    return ns == PARK_FOREVER ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)ns / 1e9);
+    return ns == PARK_FOREVER ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)ns / PARK_SECOND);
 }
 
 static PyObject *describe(const struct found *found)

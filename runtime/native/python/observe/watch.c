@@ -39,14 +39,6 @@ struct activity {
     long switches;
 };
 
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static long switches(int who)
 {
     struct rusage used;
@@ -64,7 +56,7 @@ static struct activity activity(void)
     do {
         mine = switches(RUSAGE_THREAD);
         a.switches = switches(RUSAGE_SELF) - mine;
-        a.cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        a.cpu = park_clock(CLOCK_PROCESS_CPUTIME_ID) - park_clock(CLOCK_THREAD_CPUTIME_ID);
     } while (mine != switches(RUSAGE_THREAD));
     return a;
 }
@@ -139,7 +131,7 @@ static void guard_wait(void)
     int looks = 0, running = 0;
 
     while (atomic_load(&guard.busy)) {
-        park_wait(&guard.busy, 1, park_now() + 1000000000 / LOOKS, PARK_PRIVATE);
+        park_wait(&guard.busy, 1, park_now() + PARK_SECOND / LOOKS, PARK_PRIVATE);
         if (guard.without_gil)
             running += somebody_runs();
         if (++looks < guard.seconds * LOOKS)
@@ -300,8 +292,8 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     }
     Py_XSETREF(watch.tick, Py_NewRef(tick)); /* in a forked child the parent's are there */
     Py_XSETREF(watch.look, Py_NewRef(look));
-    watch.every = (int64_t)(every * 1e9);
-    watch.patience = (int64_t)(patience * 1e9);
+    watch.every = (int64_t)(every * PARK_SECOND);
+    watch.patience = (int64_t)(patience * PARK_SECOND);
     watch.status = status;
     watch.fd = fd;
     atomic_store(&watch.stop, 0);
