@@ -4,7 +4,7 @@
  * them must be forgotten before it is used.  Two ways:
  *   - handlers, for what a floor can name: its locks, its lists.  Before the fork from the highest floor to the lowest, after it
  *     from the lowest to the highest, so that a handler finds the floors below it in order.
- *   - fork_generation, for what nobody lists: a lock, a queue or a scheduler keeps the generation that its contents belong to, and
+ *   - fork_generation, for what is on no list: a lock, a queue or a scheduler keeps the generation that its contents belong to, and
  *     forgets them when it meets another. */
 #ifndef RUNTIME_FORK_H
 #define RUNTIME_FORK_H

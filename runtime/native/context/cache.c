@@ -15,7 +15,7 @@ static struct shelf {
     struct context *top; /* last in, first out: its memory is the likeliest to be in the processor's caches */
 } *shelves;
 static int cached;
-static atomic_int cache_lock;
+static atomic_int cache_lock; /* order: docs/architecture.md */
 
 size_t context_round(size_t wanted)
 {

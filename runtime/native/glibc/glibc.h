@@ -107,8 +107,8 @@ extern struct glibc glibc;
  * That also ends libc's single-threaded short cuts, with which malloc and stdio would skip their locks while our threads run. */
 int glibc_calibrate(char *why, size_t capacity);
 
-/* LOCKS OF GLIBC.  The runtime takes two of them.  A thread that waits for one must not hold what the lock's holder may be waiting
- * for, directly or through other threads, and that can be the GIL:
+/* LOCKS OF GLIBC.  The runtime takes two of them; their order among all locks is in docs/architecture.md.  A thread that waits for
+ * one must not hold what the lock's holder may be waiting for, directly or through other threads, and that can be the GIL:
  *
  *   stack_lock   setuid(2) and its like hold it until each thread has answered their signal (nptl/nptl_setxid.c), dlclose until
  *                none is in a symbol look-up (nptl/dl_thread_gscope_wait.c)

@@ -244,7 +244,8 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
     free(fake);
     int expected = minor >= 43;
     if (found != expected)
-        return glibc_refuse("joinstate: %d places tell pthread_getattr_np whether a thread is detached, expected %d", found, expected);
+        return glibc_refuse("joinstate: pthread_getattr_np reads whether a thread is detached at %d places, expected %d", found,
+                            expected);
     return 0;
 }
 
@@ -293,7 +294,7 @@ static int find_robust_head(struct probe *p)
             p->robust_futex_offset = (long)word_at(p->copy, at + WORD);
             return 0;
         }
-    return glibc_refuse("robust_head: get_robust_list(2) tells of none, and no empty list lies behind tid");
+    return glibc_refuse("robust_head: get_robust_list(2) returns none, and no empty list lies behind tid");
 }
 
 /* The words of libc's block that a recycled context keeps: malloc's, and the ctype tables. */

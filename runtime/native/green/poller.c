@@ -26,7 +26,7 @@ struct fd_waiter {
  * event has come and before it is that thread's turn. */
 struct poller {
     int epoll, waker;
-    atomic_int lock;
+    atomic_int lock; /* order: docs/architecture.md */
     atomic_int waiters; /* that have not been woken */
     atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
     struct fd_waiter **of; /* by descriptor */

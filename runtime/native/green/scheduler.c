@@ -13,7 +13,7 @@
 
 /* Never freed: a waker may touch the lock after the last thread has ended. */
 static _Atomic(struct scheduler *) all;
-static atomic_int all_lock;
+static atomic_int all_lock; /* order: docs/architecture.md */
 
 /* ---- a forked child ---------------------------------------------------------------------------------------------- */
 

@@ -23,7 +23,7 @@ enum idle { BUSY, IDLE_IN_FUTEX, IDLE_IN_POLLER };
 
 /* How it works stands at the head of carrier.c. */
 struct scheduler {
-    atomic_int lock;
+    atomic_int lock;           /* order: docs/architecture.md */
     struct green *head, *tail; /* the queue */
     struct timer *timers;
     struct green *ended;       /* the thread that a switch leaves for good */

@@ -9,7 +9,7 @@ enum { BUCKETS = 4096, BUCKET_BITS = 12 };
 _Static_assert(BUCKETS == 1 << BUCKET_BITS, "bucket_of()");
 
 static struct bucket {
-    atomic_int lock;
+    atomic_int lock; /* order: docs/architecture.md */
     struct waiter *oldest, *newest;
 } buckets[BUCKETS];
 

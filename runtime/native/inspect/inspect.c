@@ -189,7 +189,7 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 
     inspect_places(&places);
     *out = (struct inspect_thread){0};
-    out->ours = registry_guard(ident, guard); /* before glibc's lock is taken: registry_lock comes first in the order of locks */
+    out->ours = registry_guard(ident, guard); /* not under glibc's lock: it takes registry_lock, which comes before that */
     out->guard_low = guard[0];
     glibc_lock_threads();
     int error = copy_listed(ident, out, block, dtv, capacity, blocks, count);

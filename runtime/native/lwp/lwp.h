@@ -43,7 +43,7 @@ struct lwp {
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
     atomic_int begun;   /* see lwp_await_begun() */
-    atomic_int reaping; /* a lock around waitpid, for processes; in the table of docs/architecture.md */
+    atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
     int started;
     unsigned long flags;

@@ -10,7 +10,7 @@
 /* Start latencies in a histogram with four buckets a doubling: constant memory, and quantiles right to about a fifth. */
 enum { BUCKETS = 4 * 48 };
 
-static atomic_int lock; /* in the table of docs/architecture.md */
+static atomic_int lock; /* order: docs/architecture.md */
 static struct lwp_statistics sums;
 static long histogram[BUCKETS];
 

@@ -10,7 +10,7 @@
 enum { MANY = 512 }; /* threads from which on a larger futex hash is worth its memory: park_many() */
 
 static struct lwp registry = {.newer = &registry, .older = &registry};
-static atomic_int registry_lock; /* in the table of docs/architecture.md */
+static atomic_int registry_lock; /* order: docs/architecture.md */
 static _Atomic(struct lwp *) ended;
 static atomic_long started, alive, peak;
 

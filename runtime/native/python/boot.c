@@ -253,8 +253,8 @@ static int not_begun(struct boot *boot, int error)
 /* ---- without the GIL where it must be (glibc/glibc.h, LOCKS OF GLIBC) ----
  *
  * A start takes glibc's locks with the GIL, since they are free as a rule.  When one is not, the GIL is given up until the start is
- * done, not until the lock is there: a thread that has to take the GIL back may be ended by that (lwp/thread_main.c, run_body()), and half
- * a start would be left. */
+ * done, not until the lock is there: a thread that has to take the GIL back may be ended by that (lwp/thread_main.c, run_body()), and
+ * half a start would be left. */
 static __thread struct {
     int under_way;
     PyThreadState *without; /* the GIL was given up: the state to take it back with */

@@ -8,7 +8,7 @@
 
 enum { WAKING_FOR = 1000000 }; /* ns that a waker is given to finish; many times what it takes */
 
-static atomic_int forgetting;
+static atomic_int forgetting; /* a lock; order: docs/architecture.md */
 static __thread struct sync_place *innermost; /* of the calling thread */
 
 /* After a fork the waiters, and the holder of the lock, are lost threads; after_fork_in_child() puts the caller's own places back. */

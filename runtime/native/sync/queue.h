@@ -43,7 +43,7 @@ struct sync_place {
 };
 
 struct sync_queue {
-    atomic_int lock;
+    atomic_int lock; /* order: docs/architecture.md */
     atomic_int forks; /* the fork_generation that the rest belongs to */
     struct sync_place *head, *tail, *first_waiting;
     unsigned long tickets;   /* given out so far */
@@ -56,8 +56,8 @@ struct sync_queue {
 void sync_queue_lock(struct sync_queue *queue);
 void sync_queue_unlock(struct sync_queue *queue);
 
-/* With the lock.  A thread that has entered must call sync_queue_wait() until that returns 0, or leave.  Places of one thread end in the
- * reverse order of entering. */
+/* With the lock.  A thread that has entered must call sync_queue_wait() until that returns 0, or leave.  Places of one thread end in
+ * the reverse order of entering. */
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock);
 /* With the lock.  Entitles the first `count` that wait; returns how many there were.  An unlock that wakes must follow. */
 long sync_queue_grant(struct sync_queue *queue, long count);
@@ -67,8 +67,8 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without the lock.  Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
-/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  To be treated as
- * an EINTR: if a signal came too the kernel says ETIMEDOUT, since __futex_wait() looks at the timer first. */
+/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  To be
+ * treated as an EINTR: if a signal came too the kernel says ETIMEDOUT, since __futex_wait() looks at the timer first. */
 int sync_queue_doze(struct sync_place *place, int64_t deadline);
 /* Leaves without having been woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);

@@ -38,7 +38,7 @@ static struct made {
 static PyObject *texts;   /* text -> number */
 static PyObject *insides; /* how the names of files begin whose lines tell nobody anything: threading.py, queue.py ... */
 static PyObject *dropped; /* code objects that sites have let go of */
-static atomic_int naming;
+static atomic_int naming;   /* a lock; order: docs/architecture.md */
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
