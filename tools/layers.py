@@ -4,12 +4,13 @@
 
 Compiles every file and reads the symbols of the objects, so that a call is found whatever header declares it.  A call
 through a function pointer is not found: those are what a floor offers to a higher one.  Exit status 1: a file calls
-upwards, or a folder holds too many files.
+upwards, a folder holds too many files, or too many static functions have a name of one word.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +27,7 @@ from runtime.native.build import HERE as NATIVE
 from runtime.native.build import OPTIONS, SOURCES
 
 MOST_FILES = 12  # in a folder
+MOST_BARE_NAMES = 55  # static functions whose name is one word, which seldom says what the function does
 
 Calls = dict[tuple[str, str], set[str]]  #: (caller, called): names
 
@@ -71,6 +73,14 @@ def calls() -> Calls:
     return dict(result)
 
 
+def bare_names() -> Iterator[str]:
+    """Static functions whose name is one word: file and name."""
+    for path in sorted(NATIVE.rglob("*.[ch]")):
+        if path.name != "_core.c":
+            for name in re.findall(r"^static [^=;(]*[ *]([a-z]+)\(", path.read_text(), re.MULTILINE):
+                yield f"{path.relative_to(NATIVE)}:{name}"
+
+
 def complaints(found: Calls) -> Iterator[str]:
     floor = {source: at for at, source in enumerate(SOURCES)}
     for (caller, called), names in sorted(found.items()):
@@ -79,6 +89,9 @@ def complaints(found: Calls) -> Iterator[str]:
     for folder, count in Counter(str(Path(source).parent) for source in SOURCES).items():
         if count > MOST_FILES:
             yield f"{folder}/ holds {count} files, more than {MOST_FILES}"
+    bare = list(bare_names())
+    if len(bare) > MOST_BARE_NAMES:
+        yield f"{len(bare)} static functions have a name of one word, more than {MOST_BARE_NAMES}: {', '.join(bare)}"
     for path in sorted(NATIVE.rglob("*.c")):
         if path.name != "_core.c" and str(path.relative_to(NATIVE)) not in SOURCES:
             yield f"{path.relative_to(NATIVE)} is not in SOURCES"

@@ -31,6 +31,18 @@ def test_a_call_upwards_is_found(calls: layers.Calls) -> None:
     ]
 
 
+def test_one_bare_name_too_many_is_found(calls: layers.Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(layers, "MOST_BARE_NAMES", 1)
+    monkeypatch.setattr(layers, "NATIVE", tmp_path)
+    header = tmp_path / "some.h"
+    header.write_text("static inline void *look(void)\n{\n}\nstatic int look_at(void)\n{\n}\nstatic int take;\n")
+    assert list(layers.complaints(calls)) == []
+    header.write_text("static inline void *look(void)\n{\n}\nstatic int take(int a)\n{\n}\n")
+    assert list(layers.complaints(calls)) == [
+        "2 static functions have a name of one word, more than 1: some.h:look, some.h:take",
+    ]
+
+
 def test_no_room_below_python_knows_python() -> None:
     for path in layers.NATIVE.rglob("*.[ch]"):
         if path.name != "_core.c" and path.parent.name not in ("python", "primitives", "observe"):

@@ -14,8 +14,8 @@
  *
  * A module's block is at tp - offset in variant II and at tp + offset in variant I.
  *
- * ARCH_RSEQ_SIGNATURE is rseq(2)'s: the word before each abort handler of the program must hold it, else the kernel kills the thread
- * when it aborts a restartable sequence; and a thread unregisters its area only with the signature that registered it. */
+ * ARCH_RSEQ_SIGNATURE is rseq(2)'s: the word before each abort handler of the program must hold it, else the kernel sends SIGSEGV when
+ * it aborts a restartable sequence.  An area is unregistered only with the signature that it was registered with. */
 #ifndef RUNTIME_ARCH_H
 #define RUNTIME_ARCH_H
 

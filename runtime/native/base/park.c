@@ -175,19 +175,19 @@ void park_lock_contended(atomic_int *lock)
         park_wait_lwp(lock, 2, PARK_FOREVER, PARK_PRIVATE);
 }
 
-static int membarrier(int command)
+static int call_membarrier(int command)
 {
     return syscall(SYS_membarrier, command, 0, 0) == 0 ? 0 : errno;
 }
 
 int park_barrier(void)
 {
-    int saved = errno, error = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    int saved = errno, error = call_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 
-    if (error == EPERM && membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) /* the first time */
-        error = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    if (error == EPERM && call_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) /* the first time */
+        error = call_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     if (error)
-        error = membarrier(MEMBARRIER_CMD_GLOBAL); /* milliseconds */
+        error = call_membarrier(MEMBARRIER_CMD_GLOBAL); /* milliseconds */
     errno = saved;
     return error;
 }

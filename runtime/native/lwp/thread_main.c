@@ -22,6 +22,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#if __has_include(<sys/rseq.h>) /* glibc 2.35 on */
+#include <sys/rseq.h>
+_Static_assert(ARCH_RSEQ_SIGNATURE == RSEQ_SIG, "the signature of rseq(2)");
+#endif
+
 void thread_block_signals(uint64_t *old)
 {
     /* The raw call, since libc's leaves GLIBC_SIGCANCEL and GLIBC_SIGSETXID open, whose handlers must not run in the child yet
