@@ -66,7 +66,7 @@ struct glibc {
     int exiting;                     /* the bit of cancelhandling that says so */
     /* For inspection only, never written.  0: not found, which is no reason to refuse. */
     size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize;
-    int robust_from_kernel;                 /* get_robust_list(2) has returned robust_head */
+    int robust_from_kernel;          /* get_robust_list(2) has returned robust_head */
     long robust_futex_offset;        /* from a robust list entry to its futex word, the same in every thread */
 
     /* thread-specific data */
@@ -144,7 +144,7 @@ size_t glibc_default_stack(void);
  * has changed. */
 int glibc_replace(const char *name, void *replacement, void *was);
 
-/* libc's own signals, which its sigprocmask() and sigaction() refuse to touch (sysdeps/unix/sysv/linux/internal-signals.h). */
+/* libc's own signals, which its sigprocmask() never blocks and its sigaction() refuses (sysdeps/unix/sysv/linux/internal-signals.h). */
 enum { GLIBC_SIGCANCEL = 32, GLIBC_SIGSETXID = 33 };
 
 /* Bytes of the area for restartable sequences: the kernel refuses fewer than 32 (kernel/rseq.c). */

@@ -51,7 +51,7 @@ struct lwp {
     int exit_signal;
     int exit_status;    /* its argument of exit(2) */
     int wait_status;    /* of a process, from waitpid; -1: not yet, -2: lost */
-    atomic_int ending;  /* it has come to thread_exit() */
+    atomic_int ending;  /* it has come to thread_exit(), or counts as ended */
     void (*run)(void *arg);
     void *arg;  /* NULL after `run` has consumed it, and in a forked child */
     struct context *context; /* NULL from (6) on */
