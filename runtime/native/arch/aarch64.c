@@ -181,7 +181,7 @@ void arch_tcb_init(void *tp, void *pthread)
 
 const struct arch_tcb_field arch_tcb_fields[] = {
     FIELD(tcb, dtv, "__tls_get_addr and the dynamic linker: where each module's block is"),
-    FIELD(tcb, unused, "unused: kept for the ABI"),
+    FIELD(tcb, unused, "nobody: kept for the ABI"),
     FIELD(pthread_head, multiple_threads, "the dynamic linker: 0 lets it skip its locks"),
     FIELD(pthread_head, gscope_flag, "dlclose: it waits until no thread is inside a symbol lookup"),
 };

@@ -238,7 +238,7 @@ const struct arch_tcb_field arch_tcb_fields[] = {
     FIELD(self, "glibc's THREAD_SELF and pthread_self(): the ident that Python shows"),
     FIELD(multiple_threads, "the dynamic linker: 0 lets it skip its locks"),
     FIELD(gscope_flag, "dlclose: it waits until no thread is inside a symbol lookup"),
-    FIELD(sysinfo, "unused on x86-64; the vDSO's entry on i386"),
+    FIELD(sysinfo, "nobody on x86-64; the vDSO's entry on i386"),
     FIELD(stack_guard, "the stack protector: each guarded frame keeps a copy and compares it when it returns"),
     FIELD(pointer_guard, "setjmp, atexit and iconv: code addresses in memory are xored with it"),
     FIELD(feature_1, "longjmp and the unwinder: whether a shadow stack (CET) is in use"),
