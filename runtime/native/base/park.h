@@ -63,7 +63,7 @@ int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_sc
 void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
 
 /* A lock of one word: 0 free, 1 held, 2 held and a thread may sleep for it.  glibc's own low-level locks follow the same protocol
- * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too. Held for a few instructions, by a thread that runs: a thread
+ * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.  Held for a few instructions, by a thread that runs: a thread
  * that waits for it keeps its LWP.  docs/architecture.md has a table of all locks and their order. */
 void park_lock_contended(atomic_int *lock);
 
