@@ -29,9 +29,8 @@ int64_t park_now(void)
     return park_clock(CLOCK_MONOTONIC);
 }
 
-/* The kernel may let a timer come late, by 50 us as a rule, to wake the processor once for several (prctl(2),
- * PR_SET_TIMERSLACK).  That matters when the deadline is near; then the thread does without for the time that it sleeps.
- * What it had, or 0 if that stays. */
+/* The kernel may fire a timer late, mostly by up to 50 us, to wake the processor once for several timers (prctl(2), PR_SET_TIMERSLACK).
+ * For a near deadline that is much, so the thread drops its slack while it sleeps.  Returns the slack to restore, 0: unchanged. */
 static int drop_slack(int64_t deadline)
 {
     if (deadline == PARK_FOREVER || deadline - park_now() > NEAR)
@@ -42,9 +41,8 @@ static int drop_slack(int64_t deadline)
     return slack > 0 ? slack : 0;
 }
 
-/* The kernel won't have us sleep: it has no memory for that, or a filter of the process's forbids it.  To give up would be to
- * go on without the lock that was waited for.  So it is as if a signal had come: everybody looks again then, at the word,
- * the time and the signals. */
+/* The kernel refuses to sleep: it is out of memory, or a seccomp filter forbids it.  A caller can't go on without what it waits for, so
+ * it gets EINTR: after that every caller looks at the word, the time and the signals again. */
 static int awake_after_all(int64_t deadline)
 {
     sched_yield();
@@ -53,7 +51,7 @@ static int awake_after_all(int64_t deadline)
 
 static int wait_bits(atomic_int *word, int expected, int64_t deadline, int scope, unsigned bits)
 {
-    /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when a signal makes us come back here. */
+    /* WAIT_BITSET, unlike WAIT, takes an absolute time: no drift when the caller repeats the wait after a signal. */
     int saved = errno, result = 0;
     struct timespec until = {deadline / PARK_SECOND, deadline % PARK_SECOND};
 
@@ -170,7 +168,7 @@ void park_many(void)
 
 void park_lock_contended(atomic_int *lock)
 {
-    /* Once we have slept we must take it as 2: others may sleep still. */
+    /* As 2, not 1: other threads may still sleep, and only the release of a 2 wakes one. */
     while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
         park_wait_lwp(lock, 2, PARK_FOREVER, PARK_PRIVATE);
 }

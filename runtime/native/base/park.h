@@ -22,42 +22,42 @@ int64_t park_clock(clockid_t clock);
 /* CLOCK_MONOTONIC in ns.  Deadlines are on this clock. */
 int64_t park_now(void);
 
-/* Sleeps while *word == expected.  0: woken, or the word differs (look at it again: a wake may be spurious);
- * ETIMEDOUT: the deadline passed; EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
+/* Sleeps if *word == expected, until a wake-up.  0: woken, perhaps without a reason, or the word differs: read it again.  ETIMEDOUT:
+ * the deadline has passed.  EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
 
-/* Wakes at most `count` sleepers.  The word may be gone by now: a wake on unmapped memory fails harmlessly.  errno is preserved. */
+/* Wakes at most `count` sleepers.  The word's memory may be gone: a wake-up at an unmapped address has no effect.  errno is
+ * preserved. */
 void park_wake(atomic_int *word, int count, enum park_scope scope);
 
-/* The same, private, between groups of sleepers on one word: a wake-up reaches those that share a bit with it. */
+/* The same, private, for groups of sleepers at one word: a wake-up reaches sleepers that have a bit in common with it. */
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
 void park_wake_some(atomic_int *word, int count, unsigned bits);
 
-/* Of an LWP, for about `ns` nanoseconds: the timer may be late by the thread's slack.  As park_wait(), all bits. */
+/* As park_wait(), all bits, but keeps the LWP and sleeps for about `ns` nanoseconds: the timer may be late by the thread's slack. */
 int park_doze(atomic_int *word, int expected, int64_t ns);
 
-/* Keeps the LWP, whatever runs on it, until one of the events (poll.h's) is there at the descriptor, which *found says, or HUP or
- * ERR.  0, ETIMEDOUT or EINTR as above; EBADF: it is closed; ENOMEM. */
+/* Keeps the LWP, also a green thread's, until the descriptor has one of the events (poll.h's), or HUP or ERR: *found says which.  0,
+ * ETIMEDOUT or EINTR as above; EBADF: it is closed; ENOMEM. */
 int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found);
 
-/* From now to the deadline, 0 if that has passed, for a system call that takes a length: NULL, no limit, for PARK_FOREVER. */
+/* The time left until the deadline, for a system call that takes a length: 0 if it has passed; NULL, no limit, for PARK_FOREVER. */
 struct timespec *park_timeout(int64_t deadline, struct timespec *into);
 
-/* To be called once many threads are about to sleep.  Since Linux 6.16 a process has a futex hash of its own with few
- * buckets, where thousands of sleepers make every wake-up walk long chains; this asks for 4,096.  Older kernels refuse: their
- * hash is the machine's and large. */
+/* Call once a process has many threads.  From Linux 6.16 on it has a futex hash of its own, with few buckets: with thousands of
+ * sleepers each wake-up would walk long chains, so this asks for 4,096 buckets.  Older kernels refuse: the machine's hash is large. */
 void park_many(void);
 
-/* Before anybody is put to sleep the scheduler is asked: a thread that is on one leaves the LWP to others (green/green.h). */
+/* The scheduler's part: a green thread that sleeps leaves its LWP to others (green/green.h). */
 struct green;
-extern __thread struct green *park_green; /* what the calling thread is to its scheduler; NULL: it has its LWP to itself */
+extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
 struct park_ops {
-    int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* in a thread that is on one */
-    int (*wake)(atomic_int *word, int count, unsigned bits); /* returns how many, 1 less if others should have a chance */
+    int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* by a green thread */
+    int (*wake)(atomic_int *word, int count, unsigned bits); /* returns the number woken; now and then 1 less, for LWPs */
 };
 extern const struct park_ops *_Atomic park_ops; /* NULL until there is a scheduler */
 
-/* Of green threads only: no system call.  Of LWPs only, whatever runs on them. */
+/* park_wake() for green threads only: no system call.  park_wait() that keeps the LWP, also a green thread's, and its park_wake(). */
 void park_wake_greens(atomic_int *word, int count);
 int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
 void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
@@ -71,7 +71,7 @@ static inline int park_try_lock(atomic_int *lock)
 {
     int seen = 0;
 
-    /* Acquire: what the last holder wrote is seen. */
+    /* Acquire: we see what the last holder wrote. */
     return atomic_compare_exchange_strong_explicit(lock, &seen, 1, memory_order_acquire, memory_order_relaxed);
 }
 
@@ -83,14 +83,14 @@ static inline void park_lock(atomic_int *lock)
 
 static inline void park_unlock(atomic_int *lock)
 {
-    /* Release: pairs with the acquire above.  After the exchange the lock may be taken and freed by others; the wake-up
-     * only names its address. */
+    /* Release: pairs with the acquire above.  After the exchange another thread may take the lock and free its memory: the wake-up only
+     * names the address. */
     if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
         park_wake_lwp(lock, 1, PARK_PRIVATE);
 }
 
-/* All threads of the process that run pass a memory barrier before this returns (membarrier(2)).  0, or errno: nothing can do that
- * here.  errno is preserved. */
+/* Has all running threads of the process pass a memory barrier before it returns (membarrier(2)).  0, or errno if the kernel can't.
+ * errno itself is preserved. */
 int park_barrier(void);
 
 #endif
