@@ -116,6 +116,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root")
 
 
+#: What takes seconds to make: a test that needs it is slow.
+SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     """Each gc.collect() from now on looks only at what tests have made: else that is nine tenths of a short test."""
     gc.collect()

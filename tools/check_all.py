@@ -33,17 +33,11 @@ TREE = Path(__file__).resolve().parent.parent
 SKIPPED = 77  # the exit status of a step that had nothing to do
 VERSIONS = range(11, 15)  # of CPython 3
 
-#: Tests of the core without Python, of commands and of documents run once for 3.11, 3.12, ... each, not for each build
-#: of them; the models, which need no Python of a certain version, once.
-ONCE_EACH = (
-    "native/test_native.py",
-    "system/test_docs.py",
-    "cli/test_bench.py",
-    "cli/test_demo.py",
-    "tls/test_parsers.py",
-    "core/test_instructions.py",
-)
-ONCE = ("sync/test_sync_model.py",)
+#: Tests whose subject is the same under every Python: the core without it, the models, the layers.
+ONCE = ("native/test_native.py", "native/test_layers.py", "sync/test_sync_model.py")
+#: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those
+#: that are neither among these nor slow.
+ONCE_EACH = ("system/test_docs.py", "cli/test_bench.py", "cli/test_demo.py", "tls/test_parsers.py")
 #: The tests that run against the wheel made from the sdist.
 OF_SDIST = ("core/test_thread_object.py", "sync/test_sync.py", "cli/test_cli.py", "system/test_packaging.py")
 
@@ -232,19 +226,25 @@ venv/bin/pytest -q """ + " ".join(f"source/tests/{name}" for name in OF_SDIST)
 def check(run: Runner, version: str, which: str) -> None:
     """which: the first Python of all ("all"), the first of its 3.x ("first"), or neither ("again")."""
     report = run.folder / "report.xml"
-    ignored: list[str] = []
+    left_out = {"all": (), "first": ONCE, "again": ONCE + ONCE_EACH}[which]
+    options = [f"--junit-xml={report}", *(f"--ignore=tests/{name}" for name in left_out)]
     if which == "again":
-        ignored += ONCE_EACH
-    if which != "all":
-        ignored += ONCE
-    options = " ".join(f"--ignore=tests/{name}" for name in ignored)
+        options.append("-m 'not slow'")
     run.step(f"{version}: README, run", readme_command("run"))
-    if which != "again":  # tests that drive other programs are skipped where these are not installed
+    if which == "all":  # tests that drive other programs are skipped where these are not installed
         run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs]'")
-    run.step(f"{version}: README, test", readme_command("test"), PYTEST_ADDOPTS=f"--junit-xml={report} {options}")
+    run.step(f"{version}: README, test", readme_command("test"), PYTEST_ADDOPTS=" ".join(options))
     if report.exists():
         run.results.add_tests(report, version)
+    run.step(f"{version}: wordcount", SAME_OUTPUT)
+    run.step(f"{version}: httpserver", ".venv/bin/python -m runtime run --report examples/httpserver.py")
+    run.step(f"{version}: private_cwd", ".venv/bin/python examples/private_cwd.py")
+    if which == "again":
+        return
     run.step(f"{version}: CPython's own tests", ".venv/bin/python tools/cpython_suite.py --if-needed")
+    run.step(f"{version}: bench", ".venv/bin/python -m runtime bench --quick")
+    run.step(f"{version}: wheel, no warnings", ".venv/bin/pip wheel -q --no-deps --wheel-dir dist .", CFLAGS="-Werror")
+    run.step(f"{version}: wheel, installed", INSTALLED_WHEEL)
     if which == "all":  # what does not depend on the Python that it runs on
         run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
         run.step("clang-format", "find runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +")
@@ -253,12 +253,6 @@ def check(run: Runner, version: str, which: str) -> None:
             ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools lwp_*.py setup.py",
         )
         run.step(f"{version}: sdist, elsewhere", SDIST_ELSEWHERE)
-    run.step(f"{version}: wordcount", SAME_OUTPUT)
-    run.step(f"{version}: httpserver", ".venv/bin/python -m runtime run --report examples/httpserver.py")
-    run.step(f"{version}: private_cwd", ".venv/bin/python examples/private_cwd.py")
-    run.step(f"{version}: bench", ".venv/bin/python -m runtime bench --quick")
-    run.step(f"{version}: wheel, no warnings", ".venv/bin/pip wheel -q --no-deps --wheel-dir dist .", CFLAGS="-Werror")
-    run.step(f"{version}: wheel, installed", INSTALLED_WHEEL)
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def test_without_tools(program: str, plain: Path) -> None:
 # ---- cppcheck --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cppcheck_finds_nothing() -> None:
     if not shutil.which("cppcheck"):
         pytest.skip("cppcheck is not installed")

@@ -660,6 +660,7 @@ def test_perfetto_reads_it(tmp_path: Path) -> None:
     assert not errors
 
 
+@pytest.mark.slow
 def test_bounded(tmp_path: Path) -> None:
     """A million waits in 64 KiB of records: the latest are there, the others counted, no memory is used."""
     found = traced(
@@ -735,6 +736,7 @@ def test_names(tmp_path: Path) -> None:
     assert names[6:] == ["first", "Thread-6 (work)", "Thread-7", "what it says", "Event.set"]
 
 
+@pytest.mark.slow
 def test_names_take_no_room_for_each_thread(tmp_path: Path) -> None:
     """Those that threading gives by default: there is half a megabyte for texts."""
     found = traced(

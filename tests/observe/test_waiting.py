@@ -769,7 +769,13 @@ WAYS_TO_STAND_STILL = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STAND_STILL)
+#: Those that the watching thread gives five seconds, to let go of the GIL or to flush.
+PATIENTLY = {"while flushing", "with the GIL"}
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.slow] * (way in PATIENTLY)) for way in WAYS_TO_STAND_STILL]
+)
 def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
     source = f"import atexit, ctypes, sys, threading\nprint('before')\n{WAYS_TO_STAND_STILL[way]}\n"
     (tmp_path / "program.py").write_text(source)
@@ -794,6 +800,7 @@ def test_watchdog_leaves_a_program_that_ends_by_itself(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (3, "")
 
 
+@pytest.mark.slow
 def test_a_long_computation_that_keeps_the_gil_is_no_standstill(tmp_path: Path) -> None:
     """The watching thread does not get the GIL for longer than it waits for one that somebody sleeps with."""
     source = (

@@ -102,6 +102,7 @@ class Run:
     def __init__(self, make: Callable[[], tuple[World, list[Thread]]]) -> None:
         self.world, self.threads = make()
         self.labels: list[str | None] = []
+        self.places: list[Hashable] = [None] * len(self.threads)  # None: not looked up since its last step
         for at in range(len(self.threads)):
             self.labels.append(None)
             self.step(at, None)
@@ -113,7 +114,8 @@ class Run:
             lost = [other for other, label in enumerate(self.labels) if other != at and label != "unborn"]
             for other in lost:
                 self.threads[other].close()
-                self.labels[other] = None
+                self.labels[other] = self.places[other] = None
+        self.places[at] = None
         try:
             self.labels[at] = self.threads[at].send(event)
         except StopIteration:
@@ -138,7 +140,10 @@ class Run:
         return steps, chances
 
     def key(self) -> Hashable:
-        return self.world.key(), tuple(_place(thread) for thread in self.threads)
+        for at, place in enumerate(self.places):
+            if place is None:
+                self.places[at] = _place(self.threads[at])
+        return self.world.key(), tuple(self.places)
 
 
 def explore(
@@ -154,23 +159,29 @@ def explore(
     events: by thread, what may end its sleep besides a wake-up.
     """
     seen: set[Hashable] = set()
-    paths: list[list[tuple[int, Any]]] = [[]]
+    paths: list[tuple[list[tuple[int, Any]], list[Hashable]]] = [([], [])]
     while paths:
-        path = paths.pop()
+        path, places = paths.pop()
         run = Run(make)
-        for at, event in path:
-            run.step(at, event)
-        if (key := run.key()) in seen:
-            continue
-        seen.add(key)
-        steps, chances = run.choices(events or {})
-        said = check(run.world)
-        if not said and not steps:
-            asleep = [at for at, label in enumerate(run.labels) if label not in (None, "unborn")]
-            said = f"nobody wakes {asleep}" if asleep else check_end(run.world)
-        if said:
-            raise Wrong(f"{said}, after {path}: {run.labels}, {run.world}")
-        paths += [[*path, choice] for choice in steps + chances]
+        for choice in path[:-1]:
+            run.step(*choice)
+        if path:
+            run.places = places  # which need not be looked up again
+            run.step(*path[-1])
+        while (key := run.key()) not in seen:
+            seen.add(key)
+            steps, chances = run.choices(events or {})
+            said = check(run.world)
+            if not said and not steps:
+                asleep = [at for at, label in enumerate(run.labels) if label not in (None, "unborn")]
+                said = f"nobody wakes {asleep}" if asleep else check_end(run.world)
+            if said:
+                raise Wrong(f"{said}, after {path}: {run.labels}, {run.world}")
+            if not (choices := steps + chances):
+                break
+            paths += [([*path, choice], run.places.copy()) for choice in choices[:-1]]
+            path = [*path, choices[-1]]  # the run goes on with this one; for the others it begins anew
+            run.step(*choices[-1])
     return len(seen)
 
 

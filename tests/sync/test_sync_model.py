@@ -39,6 +39,7 @@ def not_free(world: World) -> str:
     return "" if world.words == {"lock": FREE, "starving": 0} else "the lock is left behind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rounds", "events"),
     [
@@ -95,6 +96,7 @@ def counted(given: int) -> Callable[[World], str]:
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("takers", "gives", "events"),
     [
@@ -180,6 +182,7 @@ def all_notified(*counts: int) -> Callable[[World], str]:
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("waiters", "notifies", "users", "passers_by", "notified", "events"),
     [
@@ -223,6 +226,7 @@ def two_conditions() -> tuple[World, list[Thread]]:
     return world, [*sleepers, notifier_of_two(world), passer_by(world)]
 
 
+@pytest.mark.slow
 def test_two_conditions_of_a_lock() -> None:
     print(f"states: {explore(two_conditions, two_inside, lock_is_left)}")
 
@@ -264,6 +268,7 @@ def dozing(
     return make_dozing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("takers", "gives", "dozers", "events"),
     [
@@ -280,6 +285,7 @@ def test_semaphore_with_dozers(
     print(f"states: {explore(make, nothing, counted(sum(gives)), events)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("waiters", "notifies", "users", "notified", "events"),
     [(1, 1, 1, (0, 1), {}), (2, 1, 0, (0, 1), {1: (TIMEOUT,)}), (1, 1, 0, (0, 1), {0: (SIGNAL, TIMEOUT)})],
@@ -387,6 +393,7 @@ def test_semaphore_when_somebody_forks(make: Callable[[], tuple[World, list[Thre
     print(f"states: {explore(make, nothing, one_got_it_in_the_child, {0: (SIGNAL,)})}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [forked_giver, forked_taker])
 def test_semaphore_with_dozers_when_somebody_forks(make: Callable[[], tuple[World, list[Thread]]]) -> None:
     make = dozing(make, frozenset({0, 1, 3}))
