@@ -325,7 +325,7 @@ def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: S
         thread._lwp_scheduler = on
 
 
-class Thread(native.ThreadBase, threading.Thread):
+class Thread(threading.Thread):
     """threading.Thread on an LWP of our own making.
 
     Arguments as threading.Thread, and, by keyword:
@@ -340,7 +340,7 @@ class Thread(native.ThreadBase, threading.Thread):
     `ident` and `native_id` are set when start() returns.
     """
 
-    if TYPE_CHECKING:  # it is in C
+    if sys.version_info >= (3, 14):
 
         def __init__(
             self,
@@ -355,7 +355,33 @@ class Thread(native.ThreadBase, threading.Thread):
             flags: int | None = None,
             scheduler: Scheduler | None = None,
             context: Context | None = None,
-        ) -> None: ...
+        ) -> None:
+            assert group is None, "group argument must be None for now"
+            if stack_size is not None or flags is not None or scheduler is not None:
+                _check_options(self, stack_size, flags, scheduler)
+            native.thread_make(self, target, name, args, kwargs, daemon)
+            if context is not None:
+                self._context = context
+
+    else:
+
+        def __init__(
+            self,
+            group: None = None,
+            target: Callable[..., object] | None = None,
+            name: str | None = None,
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            daemon: bool | None = None,
+            stack_size: int | None = None,
+            flags: int | None = None,
+            scheduler: Scheduler | None = None,
+        ) -> None:
+            assert group is None, "group argument must be None for now"
+            if stack_size is not None or flags is not None or scheduler is not None:
+                _check_options(self, stack_size, flags, scheduler)
+            native.thread_make(self, target, name, args, kwargs, daemon)
 
     def start(self) -> None:
         """Starts the thread and returns without waiting for its first line.
@@ -384,43 +410,9 @@ class Thread(native.ThreadBase, threading.Thread):
         return _stock_is_alive(self) if alive is None or _asked_for_lock else alive
 
 
-def _signature(
-    group: None = None,
-    target: Callable[..., object] | None = None,
-    name: str | None = None,
-    args: Iterable[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    daemon: bool | None = None,
-    stack_size: int | None = None,
-    flags: int | None = None,
-    scheduler: Scheduler | None = None,
-) -> None:
-    """Called with what Thread() does not take, for the TypeError."""
-
-
-def _signature_with_context(
-    group: None = None,
-    target: Callable[..., object] | None = None,
-    name: str | None = None,
-    args: Iterable[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    daemon: bool | None = None,
-    stack_size: int | None = None,
-    flags: int | None = None,
-    scheduler: Scheduler | None = None,
-    context: Context | None = None,
-) -> None:
-    """The same from Python 3.14 on."""
-
-
-if sys.version_info >= (3, 14):
-    _signature = _signature_with_context
-_signature.__name__, _signature.__qualname__ = "__init__", "Thread.__init__"
 for _attribute, _value in derived.items():
     setattr(Thread, _attribute, _value)
-native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"], _check_options, _signature)
+native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"])
 
 
 class Timer(Thread):

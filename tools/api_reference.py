@@ -290,10 +290,13 @@ class Reference:
 
 
 def constructors() -> dict[str, str]:
-    """Of classes whose constructor is in C: from the function that refuses wrong ones, or CPython 3.13's."""
-    from runtime import thread
+    """Of a class whose constructor is in C, and of Thread as from Python 3.14 on."""
+    from runtime.thread import Thread
 
-    return {"runtime.thread.Thread": signature(thread._signature_with_context), "runtime.tls.local": "()"}
+    thread = signature(Thread)
+    if "context" not in thread:
+        thread = thread.replace(") -> None", ", context: Context | None = None) -> None")
+    return {"runtime.thread.Thread": thread, "runtime.tls.local": "()"}
 
 
 CONSTRUCTORS = constructors()

@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from ._types import RLock as RLock
     from ._types import SchedulerBase as SchedulerBase
     from ._types import SemaphoreBase as SemaphoreBase
-    from ._types import ThreadBase as ThreadBase
     from ._types import allocate_lock as allocate_lock
     from ._types import current_thread as current_thread
     from ._types import fd_closed as fd_closed

@@ -24,7 +24,7 @@ LIMITS = {
     "Event set and clear": 0.08,
     "Event wait when set": 0.08,
     "Semaphore pair": 0.07,
-    "Thread()": 0.25,
+    "Thread()": 0.4,
     "current_thread": 0.36,
 }
 

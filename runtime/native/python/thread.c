@@ -25,7 +25,7 @@ static PyObject *active;          /* threading._active: ident -> Thread, of thos
 static PyObject *dangling;        /* threading._dangling, a WeakSet: the threads that live as objects */
 static PyObject *dangling_refs;   /* ... its set of weak references */
 static PyObject *dangling_remove; /* ... and what these call in the end */
-static PyObject *stock_current_thread, *check_options, *signature;
+static PyObject *stock_current_thread;
 
 static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
 
@@ -185,128 +185,6 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
         return NULL;
     Py_RETURN_NONE;
 }
-
-enum { GROUP, TARGET, NAME, ARGS, KWARGS, DAEMON, STACK_SIZE, FLAGS, SCHEDULER, CONTEXT, EVERY };
-enum { PARAMETERS = PY_VERSION_HEX >= 0x030e0000 ? EVERY : CONTEXT }; /* context: from 3.14 on */
-static const char *const parameters[EVERY]
-    = {"group", "target", "name", "args", "kwargs", "daemon", "stack_size", "flags", "scheduler", "context"};
-static PyObject *parameter_names[PARAMETERS]; /* interned, as the names in a program's calls are */
-
-static int find_parameter(PyObject *name)
-{
-    for (int i = 0; i < PARAMETERS; i++)
-        if (name == parameter_names[i])
-            return i;
-    for (int i = 0; i < PARAMETERS; i++)
-        if (PyUnicode_CompareWithASCIIString(name, parameters[i]) == 0)
-            return i;
-    return -1;
-}
-
-/* Whether it is a parameter that has not been given yet; borrows the value. */
-static int give(PyObject *given[EVERY], PyObject *name, PyObject *value)
-{
-    int i = find_parameter(name);
-
-    if (i < 0 || given[i])
-        return 0;
-    given[i] = value;
-    return 1;
-}
-
-static int init(PyObject *self, PyObject *given[EVERY])
-{
-    if (given[GROUP] && given[GROUP] != Py_None) {
-        PyErr_SetString(PyExc_AssertionError, "group argument must be None for now");
-        return -1;
-    }
-    if (given[STACK_SIZE] || given[FLAGS] || given[SCHEDULER]) {
-        PyObject *none
-            = PyObject_CallFunctionObjArgs(check_options, self, given[STACK_SIZE] ? given[STACK_SIZE] : Py_None,
-                                           given[FLAGS] ? given[FLAGS] : Py_None, given[SCHEDULER] ? given[SCHEDULER] : Py_None, NULL);
-        if (!none)
-            return -1;
-        Py_DECREF(none);
-    }
-    if (given[CONTEXT] && given[CONTEXT] != Py_None && PyObject_SetAttr(self, name_context, given[CONTEXT]) < 0)
-        return -1;
-    PyObject *no_args = given[ARGS] ? Py_NewRef(given[ARGS]) : PyTuple_New(0);
-    int result = !no_args ? -1
-                          : make(self, given[TARGET] ? given[TARGET] : Py_None, given[NAME] ? given[NAME] : Py_None, no_args,
-                                 given[KWARGS] ? given[KWARGS] : Py_None, given[DAEMON] ? given[DAEMON] : Py_None);
-    Py_XDECREF(no_args);
-    return result;
-}
-
-/* Thread(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None, stack_size=None, flags=None, scheduler=None,
- * context=None) */
-static int base_init(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PyObject *given[EVERY] = {NULL}, *key, *value;
-    Py_ssize_t count = PyTuple_GET_SIZE(args), at = 0;
-    int right = count <= DAEMON;
-
-    for (Py_ssize_t i = 0; i < count && right; i++)
-        given[i] = PyTuple_GET_ITEM(args, i);
-    while (right && kwargs && PyDict_Next(kwargs, &at, &key, &value))
-        right = give(given, key, value);
-    if (right)
-        return init(self, given);
-    Py_XDECREF(PyObject_Call(signature, args, kwargs)); /* a function with that signature says best what is wrong */
-    return -1;
-}
-
-/* Thread(...) itself, without a tuple and a dict of the arguments; not for classes derived from it, which don't inherit this
- * (type.__call__ looks at tp_vectorcall, PyType_Ready copies none).  Whoever has replaced Thread's methods gets what he put there. */
-static PyObject *thread_vectorcall(PyObject *op, PyObject *const *args, size_t flagged_count, PyObject *names_)
-{
-    PyTypeObject *type = (PyTypeObject *)op;
-    PyObject *given[EVERY] = {NULL};
-    Py_ssize_t count = PyVectorcall_NARGS(flagged_count), named = names_ ? PyTuple_GET_SIZE(names_) : 0;
-    int right = type->tp_init == base_init && type->tp_new == PyBaseObject_Type.tp_new && count <= DAEMON;
-
-    for (Py_ssize_t i = 0; i < count && right; i++)
-        given[i] = args[i];
-    for (Py_ssize_t i = 0; i < named && right; i++)
-        right = give(given, PyTuple_GET_ITEM(names_, i), args[count + i]);
-    if (!right) {
-        PyObject *tuple = PyTuple_New(count), *dict = PyDict_New(), *result = NULL;
-        int made = tuple && dict;
-        for (Py_ssize_t i = 0; i < count && made; i++)
-            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
-        for (Py_ssize_t i = 0; i < named && made; i++)
-            made = PyDict_SetItem(dict, PyTuple_GET_ITEM(names_, i), args[count + i]) == 0;
-        if (made)
-            result = PyType_Type.tp_call(op, tuple, dict);
-        Py_XDECREF(tuple);
-        Py_XDECREF(dict);
-        return result;
-    }
-    PyObject *nothing = PyTuple_New(0), *self = nothing ? type->tp_new(type, nothing, NULL) : NULL;
-    Py_XDECREF(nothing);
-    if (self && init(self, given) < 0)
-        Py_CLEAR(self);
-    return self;
-}
-
-#if PY_VERSION_HEX >= 0x030e0000
-#define CONTEXT ", context=None"
-#else
-#define CONTEXT ""
-#endif
-PyDoc_STRVAR(base_doc, /* what inspect and help() say of Thread, whose __init__ this is */
-"ThreadBase(group=None, target=None, name=None, args=(), kwargs=None, *, daemon=None,\n"
-"           stack_size=None, flags=None, scheduler=None" CONTEXT ")\n--\n\n"
-"What of a Thread is made in C.");
-
-static PyType_Slot base_slots[] = {{Py_tp_doc, (void *)base_doc}, {Py_tp_init, base_init}, {0, NULL}};
-
-static PyType_Spec base_spec = {
-    .name = "runtime.native.ThreadBase",
-    .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = base_slots,
-};
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
@@ -548,14 +426,13 @@ static int find_dangling(PyObject *names_)
     return 0;
 }
 
-/* (vars(threading), vars(sys), Thread, Thread._stderr, function that checks the options, function that complains about arguments) */
+/* (vars(threading), vars(sys), Thread, Thread._stderr) */
 static PyObject *thread_setup(PyObject *module, PyObject *args)
 {
-    PyObject *dict, *sys_dict, *type, *usual, *options, *complain;
+    PyObject *dict, *sys_dict, *type, *usual;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!O!OOO:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual,
-                          &options, &complain))
+    if (!PyArg_ParseTuple(args, "O!O!O!O:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual))
         return NULL;
     PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
     if (!running || !PyDict_Check(running) || !stock) {
@@ -573,9 +450,6 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
     Py_XSETREF(usual_stderr, Py_NewRef(usual));
     Py_XSETREF(active, Py_NewRef(running));
     Py_XSETREF(stock_current_thread, Py_NewRef(stock));
-    Py_XSETREF(check_options, Py_NewRef(options));
-    Py_XSETREF(signature, Py_NewRef(complain));
-    ((PyTypeObject *)type)->tp_vectorcall = thread_vectorcall;
     Py_RETURN_NONE;
 }
 
@@ -596,11 +470,5 @@ int python_add_thread(PyObject *module)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
             return -1;
-    for (int i = 0; i < PARAMETERS; i++)
-        if (!(parameter_names[i] = PyUnicode_InternFromString(parameters[i])))
-            return -1;
-    PyObject *base = PyType_FromModuleAndSpec(module, &base_spec, NULL);
-    int failed = !base || PyModule_AddType(module, (PyTypeObject *)base) < 0 || PyModule_AddFunctions(module, functions) < 0;
-    Py_XDECREF(base);
-    return failed ? -1 : 0;
+    return PyModule_AddFunctions(module, functions);
 }
