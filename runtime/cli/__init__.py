@@ -83,8 +83,12 @@ class _Output(io.FileIO):
     """Standard output, whose errors can be told from those of other files."""
 
     def write(self, data: Any, /) -> int:
+        """All of it: a text stream without a buffer (python -u) drops what one write(2) leaves, as on a terminal."""
+        written, size = 0, memoryview(data).nbytes
         try:
-            return super().write(data)
+            while written < size and (more := super().write(memoryview(data).cast("B")[written:])) is not None:
+                written += more
+            return written
         except OSError as error:
             error.filename = self
             raise

@@ -186,6 +186,20 @@ def test_a_full_disk_is_told_without_a_buffer_too() -> None:
     assert on_full_disk(["tls"], "1") == (1, "lwp: standard output: No space left on device\n")
 
 
+def test_what_one_write_leaves_is_written_without_a_buffer_too(tmp_path: Path) -> None:
+    """A file of limited size takes a part of the only write, and refuses the rest, if that is tried."""
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (5, 5)); "
+    program = limit + "import sys, runtime.cli; sys.argv[1:] = ['--version']; sys.exit(runtime.cli.main())"
+    with open(tmp_path / "shown", "w") as file:
+        command = [sys.executable, "-u", "-c", program]
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        done = subprocess.run(
+            command, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path}
+        )
+    assert (done.returncode, done.stderr) == (1, "lwp: standard output: File too large\n")
+    assert (tmp_path / "shown").stat().st_size == 5
+
+
 def test_the_program_that_runs_has_standard_output_as_python_made_it() -> None:
     program = "import sys; print(sys.stdout is sys.__stdout__)"
     shown = execute(*LWP, "run", "-c", program)
