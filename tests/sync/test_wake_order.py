@@ -37,16 +37,14 @@ kind = runtime.sync if sys.argv[1] == "sync" else threading
 
 
 def condition(notify):
-    condition, notified = kind.Condition(), []
+    condition = kind.Condition()
 
-    def wait():  # another sleeper may have given up the GIL and not yet the lock: then this one comes too late
+    def wait():  # without a predicate: who sees a thread wait finds the condition's lock free
         with condition:
-            if not notified:
-                condition.wait()
+            condition.wait()
 
     def wake():
         with condition:
-            notified.append(1)
             notify(condition)
 
     return wait, wake

@@ -36,11 +36,13 @@ int python_sleep(const struct python_sleep *how)
         EVENT(EVENT_BLOCKED, how->object, how->place);
         wait_begins(how->object, how->place, how->since, how->deadline);
     }
+    /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Those who
+     * wait for the lock are woken afterwards, for they want the GIL too. */
+    int whom = how->give_up ? sync_lock_free(how->give_up) : 0;
     PyThreadState *tstate = PyEval_SaveThread();
     waker_gave_up_gil();
-    /* In this order: a thread that is woken wants the GIL, and perhaps this lock. */
-    if (how->give_up)
-        sync_lock_release(how->give_up);
+    if (whom > 0)
+        sync_lock_wake(how->give_up, whom);
     waker_pay_deferred();
     int result = how->call(how->arg);
     python_wait_ends();

@@ -18,7 +18,7 @@ struct python_sleep {
     PyObject *object;          /* what it is for, told by waits(); NULL: not told */
     struct sync_place *place;  /* in the object's queue, or NULL */
     int64_t since, deadline;   /* as in base/park.h */
-    struct sync_lock *give_up; /* released when the GIL is, unless NULL */
+    struct sync_lock *give_up; /* released before the GIL is, unless NULL */
 };
 
 /* Sleeps once: what `call` returned. */

@@ -112,6 +112,8 @@ static void do_deferred(struct sync_lock *lock)
         sync_wake_waiter(waiter);
 }
 
+enum { WAKE_DEFERRED = 1, WAKE_ANY = 2, WAKE_STARVING = 4 }; /* what sync_lock_free() leaves to sync_lock_wake() */
+
 /* ---- waiting and releasing --------------------------------------------------------------------------------------- */
 
 static int take_after_sleep(struct sync_lock *lock, int starving)
@@ -157,23 +159,37 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
     return taken ? 0 : result;
 }
 
-int sync_lock_release_any(struct sync_lock *lock)
+int sync_lock_free(struct sync_lock *lock)
 {
     int seen = atomic_load(&lock->word), to;
 
     do {
         if (seen == SYNC_FREE || seen == SYNC_HANDED)
-            return EPERM;
+            return -EPERM;
         to = starving_count(lock) ? SYNC_HANDED : SYNC_FREE;
     } while (!atomic_compare_exchange_weak(&lock->word, &seen, to));
-    if (seen != SYNC_HELD) {
+    return (seen != SYNC_HELD ? WAKE_DEFERRED : 0) | (to == SYNC_HANDED ? WAKE_STARVING : seen == SYNC_CONTENDED ? WAKE_ANY : 0);
+}
+
+void sync_lock_wake(struct sync_lock *lock, int whom)
+{
+    if (whom & WAKE_DEFERRED) {
         EVENT(EVENT_RELEASES, lock, 0);
         do_deferred(lock);
     }
-    if (to == SYNC_HANDED || seen == SYNC_CONTENDED)
-        park_wake_some(&lock->word, 1, to == SYNC_HANDED ? SYNC_STARVING : SYNC_NORMAL | SYNC_STARVING);
-    if (to == SYNC_HANDED)
+    if (whom & (WAKE_ANY | WAKE_STARVING))
+        park_wake_some(&lock->word, 1, whom & WAKE_STARVING ? SYNC_STARVING : SYNC_NORMAL | SYNC_STARVING);
+    if (whom & WAKE_STARVING)
         free_if_nobody_starves(lock);
+}
+
+int sync_lock_release_any(struct sync_lock *lock)
+{
+    int whom = sync_lock_free(lock);
+
+    if (whom < 0)
+        return -whom;
+    sync_lock_wake(lock, whom);
     return 0;
 }
 

@@ -47,6 +47,11 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 /* 0, or EPERM when nobody holds it. */
 int sync_lock_release_any(struct sync_lock *lock);
 
+/* A release in two halves, for a thread that has something to do in between: the lock is free, then those are woken who wait for it.  What
+ * the first returned goes to the second; below 0: -EPERM. */
+int sync_lock_free(struct sync_lock *lock);
+void sync_lock_wake(struct sync_lock *lock, int whom);
+
 /* HELD says that there is nobody to wake: a waiter, starving or not, makes it CONTENDED before it sleeps. */
 static inline int sync_lock_release(struct sync_lock *lock)
 {
