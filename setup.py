@@ -8,7 +8,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-# As `site` wants it: one line that begins with "import".  runtime/patch/children.py says what it is for.
+# As `site` wants it: one line that begins with "import".  runtime/patch/children.py says what it is for.  Kept, because
+# nothing else begins in a child Python however that is started; a Python's start takes the same with and without it
+# (9.2 ms, medians of 20 in turns).
 HOOK = 'import os; os.environ.get("LWP_CHILDREN") and __import__("lwp_runtime").load("patch.children").begin()\n'
 
 
