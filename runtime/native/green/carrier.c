@@ -112,7 +112,7 @@ static int watches_files(struct scheduler *s)
 }
 
 /* A runner that always has a thread to run looks for the rest from time to time.  Releases the lock meanwhile. */
-static void look(struct scheduler *s)
+static void check_events(struct scheduler *s)
 {
     fire_timers(s);
     if (watches_files(s))
@@ -145,7 +145,7 @@ static void report_deadlock(struct scheduler *s)
 }
 
 /* The queue is empty: the runner sleeps. */
-static void idle(struct carrier *c)
+static void runner_sleep(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
@@ -181,7 +181,7 @@ static void idle(struct carrier *c)
 /* ---- the spares -------------------------------------------------------------------------------------------------- */
 
 /* The watcher: returns when it has become the runner, or at the generation's end. */
-static void watch(struct carrier *c)
+static void watch_runner(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int64_t first = s->slice ? s->slice : TICK, longest = first > LONG_TICK ? first : LONG_TICK;
@@ -199,7 +199,7 @@ static void watch(struct carrier *c)
         tick = moved || sleeps ? first : tick * 2 < longest ? tick * 2 : longest;
         if (moved || sleeps)
             continue;
-        look(s);
+        check_events(s);
         if (c->generation == s->generation && s->head && s->counts.switches == seen && atomic_load(&s->idle) == BUSY) {
             s->runner = c;
             return;
@@ -219,7 +219,7 @@ static void be_spare(struct carrier *c)
     } else
         s->watcher = c;
     if (c->generation == s->generation)
-        watch(c);
+        watch_runner(c);
     if (c->generation != s->generation)
         return;
     s->watcher = s->spares;
@@ -237,7 +237,7 @@ static int lacks_watcher(struct scheduler *s)
 }
 
 /* Releases the lock meanwhile. */
-static void grow(struct scheduler *s)
+static void spawn_watcher(struct scheduler *s)
 {
     int generation = s->generation;
 
@@ -251,7 +251,7 @@ static void grow(struct scheduler *s)
 
 /* ---- every carrier ----------------------------------------------------------------------------------------------- */
 
-void carry(struct carrier *c)
+void carrier_run(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int tried = 0;
@@ -267,16 +267,16 @@ void carry(struct carrier *c)
         }
         if (s->turns < 0) {
             s->turns = TURNS;
-            look(s);
+            check_events(s);
             continue;
         }
         if (!s->head) {
-            idle(c);
+            runner_sleep(c);
             continue;
         }
         if (!tried && lacks_watcher(s)) {
             tried = 1;
-            grow(s);
+            spawn_watcher(s);
             continue;
         }
         tried = 0;
@@ -306,7 +306,7 @@ void carrier_schedule(struct scheduler *s, struct green *me)
 
     me->asked = 0;
     if (me == &c->base) {
-        carry(c);
+        carrier_run(c);
         return;
     }
     int queued = s->runner == c && --s->turns >= 0 && s->head;

@@ -6,7 +6,7 @@
 
 /* What a carrier does in its base: runs the others, until it is the base's own turn, or the generation's end.  With the lock at
  * first, without it in the end. */
-void carry(struct carrier *c);
+void carrier_run(struct carrier *c);
 
 /* With the lock; the caller is queued, asleep or ended, and leaves its LWP to the next.  Returns without the lock, when it is the
  * caller's turn. */

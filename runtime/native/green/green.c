@@ -13,7 +13,7 @@ enum { SHARE = 64 }; /* one wake-up in so many counts one less, so that a waiter
 
 /* ---- a thread's turns -------------------------------------------------------------------------------------------- */
 
-static void begin(void *arg)
+static void first_turn(void *arg)
 {
     struct green *me = arg;
 
@@ -26,7 +26,7 @@ void green_begin(struct green *green, struct scheduler *s, void *stack_high, voi
                  void (*gone)(struct green *), int waited)
 {
     *green = (struct green){.scheduler = s, .tp = tp, .entry = entry, .arg = arg, .gone = gone, .waited = waited};
-    green->sp = arch_swap_begin(stack_high, begin, green);
+    green->sp = arch_swap_begin(stack_high, first_turn, green);
     *green_of(tp) = green;
     scheduler_forget_lost(s);
     atomic_fetch_add(&s->waited, waited != 0);

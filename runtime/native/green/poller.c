@@ -30,7 +30,7 @@ struct poller {
     atomic_int waiters; /* that have not been woken */
     atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
     struct fd_waiter **of; /* by descriptor */
-    int room;
+    int capacity;
 };
 
 struct poller *poller_new(void)
@@ -65,7 +65,7 @@ int poller_waiters(struct poller *p)
     return atomic_load(&p->waiters);
 }
 
-static int arm(struct poller *p, int fd)
+static int arm_descriptor(struct poller *p, int fd)
 {
     struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
 
@@ -77,26 +77,26 @@ static int arm(struct poller *p, int fd)
     return errno == ENOENT && epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
-static int make_room(struct poller *p, int fd)
+static int grow_table(struct poller *p, int fd)
 {
-    int room = p->room ? p->room : 64;
+    int capacity = p->capacity ? p->capacity : 64;
 
     if (fd < 0)
         return EBADF;
-    if (fd < p->room)
+    if (fd < p->capacity)
         return 0;
-    while (room <= fd)
-        room *= 2;
-    struct fd_waiter **of = realloc(p->of, (size_t)room * sizeof *of);
+    while (capacity <= fd)
+        capacity *= 2;
+    struct fd_waiter **of = realloc(p->of, (size_t)capacity * sizeof *of);
     if (!of)
         return ENOMEM;
-    memset(of + p->room, 0, (size_t)(room - p->room) * sizeof *of);
+    memset(of + p->capacity, 0, (size_t)(capacity - p->capacity) * sizeof *of);
     p->of = of;
-    p->room = room;
+    p->capacity = capacity;
     return 0;
 }
 
-static void forget(struct poller *p, int fd, struct fd_waiter *waiter)
+static void remove_waiter(struct poller *p, int fd, struct fd_waiter *waiter)
 {
     struct fd_waiter **at = &p->of[fd];
 
@@ -112,13 +112,13 @@ int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, uns
     struct fd_waiter waiter = {.events = events};
 
     park_lock(&p->lock);
-    int result = make_room(p, fd);
+    int result = grow_table(p, fd);
     if (!result) {
         waiter.next = p->of[fd];
         p->of[fd] = &waiter;
         atomic_fetch_add(&p->waiters, 1);
-        if ((result = arm(p, fd)))
-            forget(p, fd, &waiter);
+        if ((result = arm_descriptor(p, fd)))
+            remove_waiter(p, fd, &waiter);
     }
     park_unlock(&p->lock);
     if (result)
@@ -126,14 +126,14 @@ int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, uns
     while (!atomic_load(&waiter.found) && !result)
         result = park_wait(&waiter.found, 0, deadline, PARK_PRIVATE);
     park_lock(&p->lock);
-    forget(p, fd, &waiter);
+    remove_waiter(p, fd, &waiter);
     park_unlock(&p->lock);
     *found = (unsigned)atomic_load(&waiter.found);
     return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
 /* Those on one descriptor whose events are there.  The last to be told are the first to have come.  How many wait on. */
-static int wake(struct poller *p, int fd, unsigned found)
+static int wake_ready(struct poller *p, int fd, unsigned found)
 {
     int others = 0;
 
@@ -155,16 +155,16 @@ static int wake(struct poller *p, int fd, unsigned found)
 void poller_closing(struct poller *p, int fd)
 {
     park_lock(&p->lock);
-    if (fd >= 0 && fd < p->room)
-        wake(p, fd, POLLNVAL);
+    if (fd >= 0 && fd < p->capacity)
+        wake_ready(p, fd, POLLNVAL);
     park_unlock(&p->lock);
 }
 
 void poller_closed(struct poller *p, int fd)
 {
     park_lock(&p->lock);
-    if (fd >= 0 && fd < p->room && wake(p, fd, 0) && arm(p, fd) == EBADF)
-        wake(p, fd, POLLNVAL);
+    if (fd >= 0 && fd < p->capacity && wake_ready(p, fd, 0) && arm_descriptor(p, fd) == EBADF)
+        wake_ready(p, fd, POLLNVAL);
     park_unlock(&p->lock);
 }
 
@@ -195,8 +195,8 @@ int poller_poll(struct poller *p, int64_t deadline)
     park_lock(&p->lock);
     for (int i = 0; i < count; i++)
         if (events[i].data.fd != p->waker) {
-            if (wake(p, events[i].data.fd, events[i].events))
-                arm(p, events[i].data.fd);
+            if (wake_ready(p, events[i].data.fd, events[i].events))
+                arm_descriptor(p, events[i].data.fd);
         } else
             for_another = atomic_load(&p->sleepers) > 0;
     park_unlock(&p->lock);

@@ -109,7 +109,7 @@ void scheduler_carry(struct scheduler *s)
     }
     s->begun++;
     begin_carrying(s, &c);
-    carry(&c);
+    carrier_run(&c);
     park_green = NULL;
 }
 
@@ -224,12 +224,12 @@ void green_fd_closed(int fd)
     each_poller(poller_closed, fd);
 }
 
-static int due(const struct timer *timer, int64_t now)
+static int timers_due(const struct timer *timer, int64_t now)
 {
     int count = 0;
 
     for (; timer; timer = timer->sibling) /* a child is not before its parent */
-        count += timer->deadline <= now ? 1 + due(timer->child, now) : 0;
+        count += timer->deadline <= now ? 1 + timers_due(timer->child, now) : 0;
     return count;
 }
 
@@ -237,7 +237,7 @@ static int due(const struct timer *timer, int64_t now)
 static int waiting_for_the_runner(struct scheduler *s)
 {
     struct poller *poller = s->poller;
-    int count = due(s->timers, park_now()) + (poller && poller_is_ready(poller));
+    int count = timers_due(s->timers, park_now()) + (poller && poller_is_ready(poller));
 
     for (struct green *green = s->head; green; green = green->next)
         count++;
@@ -294,7 +294,7 @@ struct green_counts green_count(void)
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
-static struct scheduler *reuse(void)
+static struct scheduler *reuse_scheduler(void)
 {
     struct scheduler *s;
 
@@ -308,10 +308,10 @@ static struct scheduler *reuse(void)
     return NULL;
 }
 
-static struct scheduler *get(void)
+static struct scheduler *take_scheduler(void)
 {
     park_lock(&all_lock);
-    struct scheduler *s = reuse();
+    struct scheduler *s = reuse_scheduler();
     if (!s && (s = calloc(1, sizeof *s))) {
         atomic_store(&s->forks, fork_generation);
         s->other = atomic_load(&all);
@@ -323,7 +323,7 @@ static struct scheduler *get(void)
 
 struct scheduler *scheduler_new(int lwps, int64_t slice)
 {
-    struct scheduler *s = get();
+    struct scheduler *s = take_scheduler();
 
     if (!s)
         return NULL;

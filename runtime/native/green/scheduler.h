@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 /* An LWP that runs green threads.  Its base is the context that it came with, the native thread's or its own: there it sleeps when it
- * has nothing to run, in carry(). */
+ * has nothing to run, in carrier_run(). */
 struct carrier {
     struct green base;
     struct scheduler *scheduler;
@@ -52,7 +52,7 @@ struct scheduler {
         INHERITED
     } served; /* whether its own LWPs are to run; INHERITED: they were, in the process that forked this one */
     atomic_int forks; /* the fork_generation that all this belongs to */
-    int lwps, made, begun; /* its own LWPs: asked for, if more than one; made; in carry() */
+    int lwps, made, begun; /* its own LWPs: asked for, if more than one; made; in carrier_run() */
     int64_t slice; /* 0, or see scheduler_new() */
     int free;
     struct scheduler *other; /* the next in the list of all */

@@ -38,7 +38,7 @@ static int (*getattr_of_libc)(pthread_t, pthread_attr_t *);
 
 /* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  Of a green thread it gets a copy with what it reads
  * and the tid 0, for which the kernel answers with the caller's affinity; glibc/probe.c has checked that this is enough. */
-static int getattr(pthread_t thread, pthread_attr_t *attr)
+static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 {
     void *pthread = (void *)thread, *copy;
     int tid;
@@ -126,7 +126,7 @@ const char *green_lwp_init(void)
 
     if (!why && !done) {
         why = wrap_setxid();
-        (void)glibc_replace("pthread_getattr_np", getattr, &getattr_of_libc); /* if not, the answer is ESRCH */
+        (void)glibc_replace("pthread_getattr_np", green_getattr, &getattr_of_libc); /* if not, the answer is ESRCH */
     }
     done = !why;
     return why;

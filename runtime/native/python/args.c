@@ -12,7 +12,7 @@ PyAPI_FUNC(int) _PyTime_FromSecondsObject(PyTime_t *ns, PyObject *seconds, int r
 #endif
 
 /* Seconds to nanoseconds as the interpreter does it: which types it takes, how it rounds, what it raises. */
-static int nanoseconds(PyObject *seconds, int64_t *ns)
+static int to_nanoseconds(PyObject *seconds, int64_t *ns)
 {
     return _PyTime_FromSecondsObject(ns, seconds, 3 /* _PyTime_ROUND_TIMEOUT */);
 }
@@ -32,7 +32,7 @@ int args_deadline(PyObject *timeout, int64_t *deadline)
     *deadline = PARK_FOREVER;
     if (timeout == Py_None)
         return 0;
-    if (nanoseconds(timeout, &ns) < 0)
+    if (to_nanoseconds(timeout, &ns) < 0)
         return -1;
     *deadline = deadline_after(ns);
     return 0;
@@ -142,7 +142,7 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
 #endif
     const int64_t none = -PARK_SECOND;
     int64_t timeout = none;
-    if (blocking < 0 || (given[1] && nanoseconds(given[1], &timeout) < 0))
+    if (blocking < 0 || (given[1] && to_nanoseconds(given[1], &timeout) < 0))
         return -1;
     if (!blocking && timeout != none) {
         PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");

@@ -38,7 +38,7 @@ static atomic_long running;    /* threads inside their Python function, for _thr
 
 /* ---- the thread's side ------------------------------------------------------------------------------------------- */
 
-static void report(PyObject *function)
+static void report_exception(PyObject *function)
 {
     if (PyErr_ExceptionMatches(PyExc_SystemExit)) { /* as _thread.start_new_thread: it ends the thread, silently */
         PyErr_Clear();
@@ -102,7 +102,7 @@ static void complete_state(PyThreadState *tstate, struct lwp *lwp)
 #endif
 }
 
-static void call(struct boot *boot)
+static void call_target(struct boot *boot)
 {
     const struct boot_target *target = &boot->target;
     PyObject *result
@@ -110,7 +110,7 @@ static void call(struct boot *boot)
 
     EVENT(EVENT_RETURNED, !result || (target->body && result == Py_True), 0);
     if (!result)
-        report(target->function);
+        report_exception(target->function);
     else if (!target->body && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
         boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
     Py_XDECREF(result);
@@ -160,7 +160,7 @@ static void run_python(void *arg)
     lwp_say_begun(boot->lwp);
 
     EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
-    call(boot);
+    call_target(boot);
     boot->lwp->arg = NULL; /* nothing left for boot_bury() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);

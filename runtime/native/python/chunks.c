@@ -22,7 +22,7 @@ void chunks_begin_at(void *place, PyThreadState *tstate)
     owner = tstate;
 }
 
-static void *allocate(void *unused, size_t size)
+static void *chunk_allocate(void *unused, size_t size)
 {
     void *chunk = first;
 
@@ -34,7 +34,7 @@ static void *allocate(void *unused, size_t size)
     return chunk;
 }
 
-static void release(void *unused, void *chunk, size_t size)
+static void chunk_release(void *unused, void *chunk, size_t size)
 {
     (void)unused;
     if (size == CHUNK && (uintptr_t)chunk % PAGE) /* mmap's are whole pages, a context's is not: it goes with the context */
@@ -45,7 +45,7 @@ static void release(void *unused, void *chunk, size_t size)
 void chunks_init(void)
 {
     PyObject_GetArenaAllocator(&below);
-    PyObjectArenaAllocator ours = {NULL, allocate, release};
+    PyObjectArenaAllocator ours = {NULL, chunk_allocate, chunk_release};
     PyObject_SetArenaAllocator(&ours);
     context_scratch = CHUNK;
 }

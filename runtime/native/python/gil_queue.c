@@ -63,7 +63,7 @@ void gil_queue_enter(PyThreadState *tstate)
     pthread_cleanup_pop(1);
 }
 
-static int ahead(void)
+static int most_coming(void)
 {
     static atomic_uint starts;
     static atomic_int found = AHEAD;
@@ -76,7 +76,7 @@ static int ahead(void)
 
 int gil_queue_reserve(void)
 {
-    return atomic_fetch_add(&coming, 1) >= ahead();
+    return atomic_fetch_add(&coming, 1) >= most_coming();
 }
 
 void gil_queue_unreserve(void)

@@ -24,7 +24,7 @@ static int (*const rooms[])(PyObject *module) = {
 
 /* All types and functions, in a module of their own: a program that drops ours from sys.modules and imports it again gets the same
  * ones, for what they know is the process's.  NULL with an exception. */
-static PyObject *everything(PyObject *for_module)
+static PyObject *shared_module(PyObject *for_module)
 {
     static PyObject *made;
 
@@ -44,7 +44,7 @@ int runtime_attach(void *module)
     sync_init();
     fork_handle(FORK_PYTHON, &fork_handlers);
     PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *all = everything(module);
+    PyObject *all = shared_module(module);
     int result = !all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0;
 
 #ifdef Py_GIL_DISABLED

@@ -34,7 +34,7 @@ struct scheduler *python_scheduler(PyObject *op)
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-static void carry(void *scheduler)
+static void run_carrier(void *scheduler)
 {
     scheduler_carry(scheduler);
 }
@@ -48,7 +48,7 @@ static int spawn_carrier(struct scheduler *scheduler)
     if (!lwp)
         return errno;
     lwp->signal_stack = atomic_load(&signal_stacks);
-    int error = lwp_start(lwp, lwp_thread_flags, 0, carry, scheduler);
+    int error = lwp_start(lwp, lwp_thread_flags, 0, run_carrier, scheduler);
     lwp_release(lwp);
     return error;
 }
@@ -107,7 +107,7 @@ static int await_once(void *scheduler)
 }
 
 /* Sleeps until all that are waited for have ended.  -1 with what a signal handler raised, or Deadlock. */
-static int await(struct scheduler *scheduler)
+static int await_threads(struct scheduler *scheduler)
 {
     return python_sleep_on(&(struct python_sleep){await_once, scheduler}, scheduler);
 }
@@ -120,7 +120,7 @@ static PyObject *scheduler_run(PyObject *op, PyObject *unused)
     (void)unused;
     if (!lent && begin_running(scheduler) < 0)
         return NULL;
-    int result = await(scheduler);
+    int result = await_threads(scheduler);
     if (!lent)
         stop_running(scheduler);
     return result < 0 ? NULL : Py_NewRef(Py_None);
@@ -156,7 +156,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
     while ((scheduler = scheduler_with_waited_threads())) {
         int mine = begin_running(scheduler) == 0;
         PyErr_Clear(); /* somebody else runs it, or nobody can */
-        int result = await(scheduler);
+        int result = await_threads(scheduler);
         if (mine)
             stop_running(scheduler);
         if (result < 0)
@@ -167,7 +167,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
 
 /* ---- what a thread says ------------------------------------------------------------------------------------------ */
 
-static PyObject *yield(PyObject *module, PyObject *unused)
+static PyObject *yield_turn(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
@@ -211,7 +211,7 @@ static PyObject *sleep_for(PyObject *module, PyObject *seconds)
     if (sleep_deadline(seconds, &deadline) < 0)
         return NULL;
     if (deadline == 0)
-        return yield(module, NULL);
+        return yield_turn(module, NULL);
     return python_sleep_on(&(struct python_sleep){sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -308,7 +308,7 @@ static PyObject *set_describe_deadlock(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
-static PyObject *counts(PyObject *module, PyObject *unused)
+static PyObject *count_greens(PyObject *module, PyObject *unused)
 {
     struct green_counts found = green_count();
 
@@ -441,7 +441,7 @@ static PyType_Spec scheduler_spec = {
 };
 
 static PyMethodDef functions[] = {
-    {"yield_", yield, METH_NOARGS,
+    {"yield_", yield_turn, METH_NOARGS,
      "yield_($module, /)\n--\n\n"
      "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
     {"sleep", sleep_for, METH_O,
@@ -459,7 +459,7 @@ static PyMethodDef functions[] = {
     {"may_block", may_block, METH_NOARGS,
      "Before a call that may block, whether the calling thread is on a scheduler.  Such a call may also be ready at once, and a loop\n"
      "around it would starve the others: they go first if the thread has kept its LWP for a millisecond since it first called this."},
-    {"green_counts", counts, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
+    {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
      "Of each scheduler that somebody runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
     {"green_state", green_state, METH_O,

@@ -130,7 +130,7 @@ static int set_name(PyObject *self, PyObject *name, PyObject *target)
 }
 
 /* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
- * 3.12, start() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
+ * 3.12, start_thread() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
  * Python, and returns `_daemonic`. */
 static PyObject *daemon_of(PyObject *thread)
 {
@@ -162,7 +162,7 @@ static int set_stderr(PyObject *self)
     return now == usual_stderr ? 0 : PyObject_SetAttr(self, name_stderr, now ? now : Py_None);
 }
 
-static int make(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
+static int fill_thread(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
 {
     return set_name(self, name, target) < 0 || PyObject_SetAttr(self, name_target, target) < 0
                    || PyObject_SetAttr(self, name_args, args) < 0
@@ -181,7 +181,7 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "thread_make() takes 6 arguments");
         return NULL;
     }
-    if (make(args[0], args[1], args[2], args[3], args[4], args[5]) < 0)
+    if (fill_thread(args[0], args[1], args[2], args[3], args[4], args[5]) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -299,7 +299,7 @@ static int add_to_dangling(PyObject *thread)
     return result;
 }
 
-static int start(PyObject *thread, PyTypeObject *type, int wait)
+static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
 {
     struct options o = {0};
 
@@ -353,7 +353,7 @@ static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_
     }
     if (!ours)
         Py_RETURN_NONE;
-    return start(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
+    return start_thread(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */

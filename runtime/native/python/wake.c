@@ -54,12 +54,12 @@ void waker_pay_deferred(void)
 }
 
 /* late: the age of a deferred wake-up. */
-static void distrust(int64_t late)
+static void lose_trust(int64_t late)
 {
     waker.trust = -(int)((late < SYNC_DOZE ? late : SYNC_DOZE) / 1000);
 }
 
-static void wake(atomic_int *word, int dozing)
+static void wake_or_defer(atomic_int *word, int dozing)
 {
     if (!waker.without_gil && !park_green) {
         if (!waker.since)
@@ -67,7 +67,7 @@ static void wake(atomic_int *word, int dozing)
         else if (waker.deferred) { /* a second wake-up, and no sleep in between */
             int64_t late = park_now() - waker.since;
             if (late > SOON) {
-                distrust(late);
+                lose_trust(late);
                 waker_pay_deferred();
             }
         }
@@ -88,7 +88,7 @@ void waker_gave_up_gil(void)
     if (late <= SOON)
         waker.trust += waker.trust < SURE;
     else if (waker.deferred)
-        distrust(late);
+        lose_trust(late);
     else if (waker.trust > 0)
         waker.trust = 0;
     waker.since = 0;
@@ -107,5 +107,5 @@ void waker_after_fork(void)
 
 void waker_init(void)
 {
-    sync_wake = wake;
+    sync_wake = wake_or_defer;
 }

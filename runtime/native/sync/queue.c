@@ -51,7 +51,7 @@ void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct
     queue->waiting++;
 }
 
-static int entitled(const struct sync_queue *queue, const struct sync_place *place)
+static int is_entitled(const struct sync_queue *queue, const struct sync_place *place)
 {
     return place->ticket < queue->entitled;
 }
@@ -72,7 +72,7 @@ static struct sync_place *next_with_baton(struct sync_queue *queue)
 
     while (place && place->away)
         place = place->next;
-    if (queue->batons || !place || !entitled(queue, place))
+    if (queue->batons || !place || !is_entitled(queue, place))
         return NULL;
     unlink_place(queue, place);
     queue->batons++;
@@ -119,7 +119,7 @@ long sync_queue_grant_unlock(struct sync_queue *queue, long count)
 
 int sync_place_granted(const struct sync_place *place)
 {
-    return entitled(place->queue, place);
+    return is_entitled(place->queue, place);
 }
 
 static int cancel_deferred(struct sync_place *place)
@@ -163,7 +163,7 @@ int sync_queue_doze(struct sync_place *place, int64_t deadline)
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton)
 {
     sync_queue_lock(queue);
-    int granted = entitled(queue, place);
+    int granted = is_entitled(queue, place);
     *baton = !place->queued; /* a waker has taken it out, and may not have finished with it yet */
     if (place->queued) {
         unlink_place(queue, place);
@@ -191,7 +191,7 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 
     sync_queue_lock(queue);
     place->away = away;
-    int granted = entitled(queue, place);
+    int granted = is_entitled(queue, place);
     park_unlock(&queue->lock);
     if (granted) {
         sync_queue_leave(queue, place, &baton);
@@ -214,7 +214,7 @@ static void after_fork_in_child(void)
         place->next = queue->head;
         *(queue->head ? &queue->head->previous : &queue->tail) = place;
         queue->head = place;
-        if (!entitled(queue, place)) {
+        if (!is_entitled(queue, place)) {
             queue->first_waiting = place;
             queue->waiting++;
         }

@@ -94,7 +94,7 @@ static struct site *site_of(PyFrameObject *frame)
 }
 
 /* The innermost line that belongs to the program and not to what it calls to wait; if there is none, the innermost. */
-static uint32_t here(void)
+static uint32_t current_site(void)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get()), *outer;
     uint32_t innermost = 0;
@@ -155,7 +155,7 @@ static void go_on(struct quiet *quiet)
 }
 
 /* Where anything may run. */
-static void drop(void)
+static void release_dropped(void)
 {
     Py_ssize_t count = PyList_GET_SIZE(dropped);
 
@@ -169,16 +169,16 @@ static void note_made(PyObject *op)
 {
     struct quiet quiet = be_quiet();
 
-    *made_of(op) = (struct made){op, here()};
+    *made_of(op) = (struct made){op, current_site()};
     go_on(&quiet);
-    drop();
+    release_dropped();
 }
 
 static void note_blocked(PyObject *op, const void *key, unsigned long ticket)
 {
     struct quiet quiet = be_quiet();
     struct made *place = made_of(op);
-    uint32_t site = here(), made_at = place->op == op ? place->site : 0;
+    uint32_t site = current_site(), made_at = place->op == op ? place->site : 0;
     uint16_t what = kind_of(Py_TYPE(op));
 
     go_on(&quiet);
@@ -188,7 +188,7 @@ static void note_blocked(PyObject *op, const void *key, unsigned long ticket)
 static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
 {
     struct quiet quiet = be_quiet();
-    uint32_t site = here();
+    uint32_t site = current_site();
 
     go_on(&quiet);
     trace_note(kind, 0, site, thread_pointer, 0);
@@ -242,7 +242,7 @@ static void note_wait(PyObject *op, const struct sync_place *place)
         note_blocked(op, &((LockObject *)op)->lock, 0);
 }
 
-static void hear(enum event event, uint64_t a, uint64_t b)
+static void record_event(enum event event, uint64_t a, uint64_t b)
 {
     if (!events_read_by(EVENTS_TRACE)) /* a forked child: the file is the parent's */
         return;
@@ -270,7 +270,7 @@ static void hear(enum event event, uint64_t a, uint64_t b)
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
 /* (path, bytes, arguments, how the names of inner files begin): the calling thread is the main one. */
-static PyObject *begin(PyObject *module, PyObject *args)
+static PyObject *begin_trace(PyObject *module, PyObject *args)
 {
     const char *arguments;
     Py_ssize_t bytes;
@@ -293,14 +293,14 @@ static PyObject *begin(PyObject *module, PyObject *args)
         errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    events_begin(EVENTS_PYTHON_TRACE, hear);
+    events_begin(EVENTS_PYTHON_TRACE, record_event);
     trace_name(trace_text("MainThread", 10), 0);
     trace_note(TRACE_BORN, 0, 0, (uint64_t)(uintptr_t)arch_thread_pointer(), 0);
     trace_note(TRACE_RUNS, 0, 0, 0, 0);
     Py_RETURN_NONE;
 }
 
-static PyObject *end(PyObject *module, PyObject *unused)
+static PyObject *end_trace(PyObject *module, PyObject *unused)
 {
     events_end(EVENTS_PYTHON_TRACE);
     trace_end();
@@ -308,8 +308,8 @@ static PyObject *end(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"trace_begin", begin, METH_VARARGS, "trace_begin(path, bytes, arguments, inner): records into that file from now on."},
-    {"trace_end", end, METH_NOARGS, "Ends the record."},
+    {"trace_begin", begin_trace, METH_VARARGS, "trace_begin(path, bytes, arguments, inner): records into that file from now on."},
+    {"trace_end", end_trace, METH_NOARGS, "Ends the record."},
     {0},
 };
 

@@ -16,7 +16,7 @@ struct found {
 
 struct all {
     struct found *found;
-    size_t room, count; /* count may be more than there was room for */
+    size_t capacity, count; /* count: of all, also of those for which there was no place */
 };
 
 /* A thread that a condition has let go sleeps for the condition's lock. */
@@ -37,7 +37,7 @@ static unsigned long holder_of(PyObject *object)
     return word == SYNC_HELD || word == SYNC_OWING || word == SYNC_CONTENDED ? atomic_load(&lock->owner) : 0;
 }
 
-static void see(uintptr_t ident, int tid, void *arg)
+static void add_waiter(uintptr_t ident, int tid, void *arg)
 {
     struct all *all = arg;
     struct wait *wait = (struct wait *)(ident + (uintptr_t)wait_offset);
@@ -51,54 +51,54 @@ static void see(uintptr_t ident, int tid, void *arg)
      * ever for what it holds itself. */
     if (holder == ident && !atomic_load(&wait->object))
         return;
-    if (all->count++ < all->room)
+    if (all->count++ < all->capacity)
         all->found[all->count - 1] = (struct found){ident, tid, Py_NewRef(object), holder, wait->since, wait->deadline};
 }
 
 /* 0, or -1 with an exception. */
-static int look(struct all *all)
+static int find_waiters(struct all *all)
 {
-    for (all->room = 64;; all->room = all->count + 64) { /* more threads than room, and some may come meanwhile */
+    for (all->capacity = 64;; all->capacity = all->count + 64) { /* more threads than room, and some may come meanwhile */
         all->count = 0;
-        if (!(all->found = PyMem_Malloc(all->room * sizeof *all->found))) {
+        if (!(all->found = PyMem_Malloc(all->capacity * sizeof *all->found))) {
             PyErr_NoMemory();
             return -1;
         }
-        while (!inspect_each(see, all)) {
+        while (!inspect_each(add_waiter, all)) {
             Py_BEGIN_ALLOW_THREADS
             inspect_await();
             Py_END_ALLOW_THREADS
         }
-        if (all->count <= all->room)
+        if (all->count <= all->capacity)
             return 0;
-        for (size_t i = 0; i < all->room; i++)
+        for (size_t i = 0; i < all->capacity; i++)
             Py_DECREF(all->found[i].object);
         PyMem_Free(all->found);
     }
 }
 
-static PyObject *seconds(int64_t ns)
+static PyObject *to_seconds(int64_t ns)
 {
     return ns == PARK_FOREVER ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)ns / PARK_SECOND);
 }
 
-static PyObject *describe(const struct found *found)
+static PyObject *describe_waiter(const struct found *found)
 {
-    return Py_BuildValue("(kiOkNN)", (unsigned long)found->ident, found->tid, found->object, found->holder, seconds(found->since),
-                         seconds(found->deadline));
+    return Py_BuildValue("(kiOkNN)", (unsigned long)found->ident, found->tid, found->object, found->holder, to_seconds(found->since),
+                         to_seconds(found->deadline));
 }
 
-static PyObject *waits(PyObject *module, PyObject *unused)
+static PyObject *list_waits(PyObject *module, PyObject *unused)
 {
     struct all all;
 
     (void)module;
     (void)unused;
-    if (look(&all) < 0)
+    if (find_waiters(&all) < 0)
         return NULL;
     PyObject *list = PyList_New(0);
     for (size_t i = 0; i < all.count; i++) {
-        PyObject *one = list ? describe(&all.found[i]) : NULL;
+        PyObject *one = list ? describe_waiter(&all.found[i]) : NULL;
         if (list && (!one || PyList_Append(list, one) < 0))
             Py_CLEAR(list);
         Py_XDECREF(one);
@@ -109,7 +109,7 @@ static PyObject *waits(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"waits", waits, METH_NOARGS,
+    {"waits", list_waits, METH_NOARGS,
      "Of each thread that sleeps in one of our primitives: (ident, tid, object, ident of its holder or 0, since, deadline or None)."},
     {0},
 };

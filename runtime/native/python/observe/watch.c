@@ -39,7 +39,7 @@ struct activity {
     long switches;
 };
 
-static long switches(int who)
+static long count_switches(int who)
 {
     struct rusage used;
 
@@ -48,21 +48,21 @@ static long switches(int who)
 }
 
 /* All threads', also of those that have ended, but for this one's. */
-static struct activity activity(void)
+static struct activity measure_activity(void)
 {
     struct activity a;
     long mine;
 
     do {
-        mine = switches(RUSAGE_THREAD);
-        a.switches = switches(RUSAGE_SELF) - mine;
+        mine = count_switches(RUSAGE_THREAD);
+        a.switches = count_switches(RUSAGE_SELF) - mine;
         a.cpu = park_clock(CLOCK_PROCESS_CPUTIME_ID) - park_clock(CLOCK_THREAD_CPUTIME_ID);
-    } while (mine != switches(RUSAGE_THREAD));
+    } while (mine != count_switches(RUSAGE_THREAD));
     return a;
 }
 
 /* Who goes to sleep is switched away, who computes may not be for long. */
-static int moved(struct activity before, struct activity now)
+static int has_moved(struct activity before, struct activity now)
 {
     return now.switches != before.switches || now.cpu - before.cpu > NOTHING;
 }
@@ -79,7 +79,7 @@ static struct {
     int made, tid;
 } guard;
 
-static void say(const char *text)
+static void write_line(const char *text)
 {
     size_t length = strlen(text);
     ssize_t written;
@@ -89,12 +89,12 @@ static void say(const char *text)
 }
 
 /* At once: neither atexit nor the ends of threads are waited for. */
-static void leave(void)
+static void exit_now(void)
 {
     char text[64];
 
     snprintf(text, sizeof text, "lwp: the process ends with status %d\n", watch.status);
-    say(text);
+    write_line(text);
     _exit(watch.status);
 }
 
@@ -150,9 +150,9 @@ static void *guard_run(void *unused)
     if (!atomic_load(&guard.busy))
         return NULL;
     if (guard.without_gil)
-        say("lwp: nothing moves, and a thread that sleeps in C code keeps the GIL: there is no more to tell\n");
+        write_line("lwp: nothing moves, and a thread that sleeps in C code keeps the GIL: there is no more to tell\n");
     if (watch.status >= 0)
-        leave();
+        exit_now();
     return NULL;
 }
 
@@ -182,7 +182,7 @@ static void guard_end(void)
 enum { GIL_SECONDS = 5, REPORT_SECONDS = 60, FLUSH_SECONDS = 5 };
 
 /* What the function returns, as a truth value; what it raises is told.  The caller has the GIL. */
-static int call(PyObject *function, PyObject *argument)
+static int call_function(PyObject *function, PyObject *argument)
 {
     PyObject *result = atomic_load(&watch.stop) ? Py_NewRef(Py_False)
                        : argument               ? PyObject_CallOneArg(function, argument)
@@ -195,7 +195,7 @@ static int call(PyObject *function, PyObject *argument)
     return truth > 0;
 }
 
-static void flush(const char *name)
+static void flush_stream(const char *name)
 {
     PyObject *file = PySys_GetObject(name);
     PyObject *result = file ? PyObject_CallMethod(file, "flush", NULL) : NULL;
@@ -205,20 +205,20 @@ static void flush(const char *name)
 }
 
 /* What can be written out is. */
-static void end_process(void)
+static void flush_and_exit(void)
 {
     guard_begin(FLUSH_SECONDS, 0);
-    flush("stdout");
-    flush("stderr");
+    flush_stream("stdout");
+    flush_stream("stderr");
     fflush(NULL);
-    leave();
+    exit_now();
 }
 
 static void call_tick(void)
 {
     PyGILState_STATE state = PyGILState_Ensure();
 
-    call(watch.tick, NULL);
+    call_function(watch.tick, NULL);
     PyGILState_Release(state);
 }
 
@@ -230,21 +230,21 @@ static int call_look(int still)
     guard_end();
     if (watch.status >= 0)
         guard_begin(REPORT_SECONDS, 0);
-    int told = call(watch.look, still ? Py_True : Py_False);
+    int told = call_function(watch.look, still ? Py_True : Py_False);
     if (watch.status >= 0)
         guard_end();
     if (told && watch.status >= 0)
-        end_process();
+        flush_and_exit();
     PyGILState_Release(state);
     return told;
 }
 
 /* Time is counted in turns, not read: a process that was stopped (SIGSTOP) has not stood still meanwhile. */
-static void *run(void *unused)
+static void *watch_run(void *unused)
 {
     int64_t next, still = 0, unseen = 0;
     int told = 0; /* of this standstill */
-    struct activity before = activity(), now;
+    struct activity before = measure_activity(), now;
 
     for (;; before = now) {
         next = park_now() + watch.every;
@@ -254,21 +254,21 @@ static void *run(void *unused)
             return NULL;
         if (watch.tick != Py_None)
             call_tick();
-        now = activity();
+        now = measure_activity();
         if (watch.look == Py_None)
             continue;
         unseen += watch.every;
         still += watch.every;
-        if (moved(before, now))
+        if (has_moved(before, now))
             told = still = 0;
         if (still >= watch.patience && !told) {
             told = call_look(1);
             still = unseen = 0;
-            now = activity(); /* the guard is a thread, too */
+            now = measure_activity(); /* the guard is a thread, too */
         } else if (unseen >= watch.patience && !told) {
             call_look(0);
             unseen = 0;
-            now = activity();
+            now = measure_activity();
         }
     }
 }
@@ -302,7 +302,7 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     int error;
     watch.making = getpid();
     Py_BEGIN_ALLOW_THREADS
-    error = pthread_create(&watch.thread, NULL, run, NULL);
+    error = pthread_create(&watch.thread, NULL, watch_run, NULL);
     Py_END_ALLOW_THREADS
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     watch.making = 0;

@@ -61,7 +61,7 @@ static int in_python(PyObject *op)
 }
 
 /* 1, 0, or -1 with an exception.  A subclass may bring its own; so may a lock that isn't ours. */
-static int owned(PyObject *op)
+static int is_owned(PyObject *op)
 {
     ConditionObject *self = (ConditionObject *)op;
 
@@ -146,7 +146,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    int mine = owned(op);
+    int mine = is_owned(op);
     if (mine <= 0) {
         if (mine == 0)
             PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
@@ -186,10 +186,10 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     return raised || taken < 0 ? NULL : PyBool_FromLong(outcome == ENTITLED);
 }
 
-static PyObject *notify(PyObject *op, long n)
+static PyObject *notify_waiters(PyObject *op, long n)
 {
     ConditionObject *self = (ConditionObject *)op;
-    int mine = owned(op);
+    int mine = is_owned(op);
 
     if (mine <= 0) {
         if (mine == 0)
@@ -214,13 +214,13 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
         return NULL;
     if (given && args_count(given, &n) < 0)
         return NULL;
-    return notify(op, n);
+    return notify_waiters(op, n);
 }
 
 static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    return in_python(op) ? stock_method(op, NAME("notify_all"), NULL, 0, NULL) : notify(op, LONG_MAX);
+    return in_python(op) ? stock_method(op, NAME("notify_all"), NULL, 0, NULL) : notify_waiters(op, LONG_MAX);
 }
 
 static PyObject *condition_enter(PyObject *op, PyObject *unused)

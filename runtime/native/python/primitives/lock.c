@@ -13,7 +13,7 @@ PyTypeObject *lock_type, *rlock_type;
 
 /* ---- Lock -------------------------------------------------------------------------------------------------------- */
 
-static int took(LockObject *self)
+static int lock_own(LockObject *self)
 {
     atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
     return 1;
@@ -69,15 +69,15 @@ static int lock_take(LockObject *self, int64_t deadline)
     if (deadline == 0 && sync_lock_held(lock))
         return 0;
     if (sync_lock_try(lock))
-        return took(self);
+        return lock_own(self);
     if (deadline == 0)
-        return !sync_lock_held(lock) && sync_lock_try(lock) ? took(self) : 0;
+        return !sync_lock_held(lock) && sync_lock_try(lock) ? lock_own(self) : 0;
     return lock_sleep(self, deadline, NULL, NULL, 0);
 }
 
 int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted)
 {
-    return sync_lock_try(&self->lock) ? took(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
+    return sync_lock_try(&self->lock) ? lock_own(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
 }
 
 void rlock_take_raising(RLockObject *self, unsigned long depth)
@@ -87,7 +87,7 @@ void rlock_take_raising(RLockObject *self, unsigned long depth)
 
     PyErr_Fetch(&type, &value, &traceback);
     if (sync_lock_try(&self->base.lock))
-        took(&self->base);
+        lock_own(&self->base);
     else
         while (lock_sleep_once(&self->base, PARK_FOREVER, &since) != 0)
             ;

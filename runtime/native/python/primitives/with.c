@@ -33,7 +33,7 @@ enum { KEPT = 16 };
 static BoundObject *kept;
 static int count;
 
-static PyObject *ordinary(PyObject *op)
+static PyObject *ordinary_method(PyObject *op)
 {
     BoundObject *bound = (BoundObject *)op;
     PyObject *method = bound->method->ordinary;
@@ -46,12 +46,12 @@ static PyObject *bound_call(PyObject *op, PyObject *const *args, size_t flags, P
 
     if (!names && PyVectorcall_NARGS(flags) <= bound->method->takes)
         return bound->method->run(bound->self, NULL);
-    PyObject *method = ordinary(op), *result = method ? PyObject_Vectorcall(method, args, flags, names) : NULL;
+    PyObject *method = ordinary_method(op), *result = method ? PyObject_Vectorcall(method, args, flags, names) : NULL;
     Py_XDECREF(method);
     return result;
 }
 
-static PyObject *bind(PyObject *op, PyObject *self, PyObject *type)
+static PyObject *method_bind(PyObject *op, PyObject *self, PyObject *type)
 {
     MethodObject *method = (MethodObject *)op;
     BoundObject *bound;
@@ -91,7 +91,7 @@ static void bound_dealloc(PyObject *op)
 
 static PyObject *bound_getattro(PyObject *op, PyObject *name)
 {
-    PyObject *method = ordinary(op);
+    PyObject *method = ordinary_method(op);
     PyObject *value = method ? PyObject_GetAttr(method, name) : NULL;
 
     Py_XDECREF(method);
@@ -100,7 +100,7 @@ static PyObject *bound_getattro(PyObject *op, PyObject *name)
 
 static PyObject *bound_repr(PyObject *op)
 {
-    PyObject *method = ordinary(op);
+    PyObject *method = ordinary_method(op);
     PyObject *text = method ? PyObject_Repr(method) : NULL;
 
     Py_XDECREF(method);
@@ -109,7 +109,7 @@ static PyObject *bound_repr(PyObject *op)
 
 static Py_hash_t bound_hash(PyObject *op)
 {
-    PyObject *method = ordinary(op);
+    PyObject *method = ordinary_method(op);
     Py_hash_t hash = method ? PyObject_Hash(method) : -1;
 
     Py_XDECREF(method);
@@ -118,7 +118,7 @@ static Py_hash_t bound_hash(PyObject *op)
 
 static PyObject *bound_compare(PyObject *a, PyObject *b, int how)
 {
-    PyObject *one = ordinary(a), *two = !one ? NULL : Py_TYPE(b) == bound_type ? ordinary(b) : Py_NewRef(b);
+    PyObject *one = ordinary_method(a), *two = !one ? NULL : Py_TYPE(b) == bound_type ? ordinary_method(b) : Py_NewRef(b);
     PyObject *result = two ? PyObject_RichCompare(one, two, how) : NULL;
 
     Py_XDECREF(one);
@@ -143,7 +143,11 @@ static PyObject *method_repr(PyObject *op)
 }
 
 static PyType_Slot method_slots[] = {
-    {Py_tp_dealloc, method_dealloc}, {Py_tp_descr_get, bind}, {Py_tp_getattro, method_getattro}, {Py_tp_repr, method_repr}, {0, NULL},
+    {Py_tp_dealloc, method_dealloc},
+    {Py_tp_descr_get, method_bind},
+    {Py_tp_getattro, method_getattro},
+    {Py_tp_repr, method_repr},
+    {0, NULL},
 };
 
 static PyType_Spec method_spec = {
@@ -170,7 +174,7 @@ static PyType_Spec bound_spec = {
     .slots = bound_slots,
 };
 
-static int quicken(PyTypeObject *type, const char *name, PyCFunction run, Py_ssize_t takes)
+static int add_quick_method(PyTypeObject *type, const char *name, PyCFunction run, Py_ssize_t takes)
 {
     PyObject *ordinary = PyDict_GetItemString(type->tp_dict, name);
     MethodObject *method = ordinary ? PyObject_New(MethodObject, method_type) : NULL;
@@ -192,5 +196,5 @@ int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave)
     if ((!method_type && !(method_type = (PyTypeObject *)PyType_FromSpec(&method_spec)))
         || (!bound_type && !(bound_type = (PyTypeObject *)PyType_FromSpec(&bound_spec))))
         return -1;
-    return quicken(type, "__enter__", enter, 0) < 0 ? -1 : quicken(type, "__exit__", leave, PY_SSIZE_T_MAX);
+    return add_quick_method(type, "__enter__", enter, 0) < 0 ? -1 : add_quick_method(type, "__exit__", leave, PY_SSIZE_T_MAX);
 }
