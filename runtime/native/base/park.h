@@ -1,4 +1,20 @@
-/* Where threads sleep: on futex(2) words, with deadlines on the monotonic clock.
+/* Where threads sleep: at a word, with a deadline on the monotonic clock.
+ *
+ * THE DESIGN.  A word is an int whose value says whether a thread must sleep.  A thread with an LWP of its own sleeps at it in futex(2);
+ * a green thread enters its scheduler's wait table and leaves its LWP to others.  A waker names the word and need not know which kind
+ * sleeps there: it wakes green threads first, in user space, then the rest by a system call.  Everything else that waits (locks,
+ * queues, joins, time.sleep) is a word and a loop around park_wait().
+ *
+ * REJECTED.  pthread mutexes and condition variables: they know the owner by the tid in struct pthread, which green threads of one LWP
+ * can't share, and they keep their LWP.  eventfd or pipes: a descriptor for each object, and a system call without contention.
+ *
+ * THE PROTOCOL.  A sleeper:                                     A waker:
+ *   1. reads the word, and decides by it to sleep                 1. writes the word
+ *   2. park_wait(word, the value that it read)                    2. park_wake(word)
+ *   3. reads the word again, whatever woke it
+ * No wake-up is lost: the kernel, and the wait table, compare the word with that value and begin the sleep under one lock, which a waker
+ * takes after it has written.  So the sleeper sees the new value and returns, or the waker finds it.  A wake-up may come without a
+ * reason, and it may come late: the word's memory can be gone by then, since a wake-up only names the address.
  *
  * "Private" futexes are keyed by (mm, address) and cheap; "shared" ones by the page behind the address.  The kernel wakes the
  * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so a thread that waits for that one must say PARK_SHARED,
