@@ -35,6 +35,7 @@ DOORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 60 * MANY)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_program_ends_as_in_plain_python(door: str, tmp_path: Path) -> None:

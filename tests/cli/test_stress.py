@@ -34,6 +34,7 @@ def stress(*arguments: str, status: int) -> str:
     return shown.stdout
 
 
+@pytest.mark.slow
 def test_every_mix_for_a_moment(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     shown = stress("--seconds", "2", "--seed", "1", "--json", str(report), status=0)
@@ -181,6 +182,7 @@ def test_only_a_machine_with_few_tasks_left_excuses(
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "runtime", "stress", "--only", "lock,timers,rlock", "--seed", "5"]

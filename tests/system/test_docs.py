@@ -32,6 +32,7 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [path.name for path in DOCUMENTS if "<!-- shown below -->" in path.read_text()])
 def test_outputs_are_those_of_the_commands_above_them(name: str) -> None:
     document = TREE / "docs" / name

@@ -17,7 +17,8 @@ from runtime import tls
 from runtime.observe import limits
 from runtime.tlsmap import variables
 
-pytestmark = pytest.mark.timeout(600)  # 300 examples each, on a machine that may do much else
+# 300 examples each, on a machine that may do much else.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SLOW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
