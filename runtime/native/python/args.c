@@ -11,7 +11,7 @@
 PyAPI_FUNC(int) _PyTime_FromSecondsObject(PyTime_t *ns, PyObject *seconds, int round); /* internal/pycore_time.h */
 #endif
 
-/* Seconds to nanoseconds as the interpreter does it: which types it takes, how it rounds, what it raises. */
+/* The interpreter's own conversion, so that the types, the rounding and the exceptions are those of a stock timeout. */
 static int to_nanoseconds(PyObject *seconds, int64_t *ns)
 {
     return _PyTime_FromSecondsObject(ns, seconds, 3 /* _PyTime_ROUND_TIMEOUT */);
@@ -38,7 +38,8 @@ int args_deadline(PyObject *timeout, int64_t *deadline)
     return 0;
 }
 
-/* Before 3.14 threading.Condition.wait asks `timeout > 0`, since then `timeout <= 0`: a NaN goes on, and is refused. */
+/* threading.Condition.wait() asks `timeout > 0` before 3.14 and `timeout <= 0` since: there a NaN goes on to the conversion, which refuses
+ * it. */
 int args_wait_deadline(PyObject *timeout, int64_t *deadline)
 {
     enum { ASKS_LE = PY_VERSION_HEX >= 0x030e0000 };
@@ -102,7 +103,7 @@ PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument)
 
 int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline)
 {
-    if (count == 1 && !names && PyBool_Check(args[0])) { /* acquire(False): most calls */
+    if (count == 1 && !names && PyBool_Check(args[0])) { /* acquire(False), as most calls with an argument are */
         *deadline = args[0] == Py_True ? PARK_FOREVER : 0;
         return 0;
     }

@@ -7,7 +7,8 @@
 /* Seconds to a deadline on the monotonic clock (base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
 int args_deadline(PyObject *timeout, int64_t *deadline);
 
-/* The same as threading.Condition.wait looks at its timeout, and Event, Semaphore and Barrier with it: what isn't above 0 is now. */
+/* The same by the rule of threading.Condition.wait(), which Event, Semaphore and Barrier follow: it compares the timeout with 0 first, and
+ * one that isn't above 0 is now, whatever else it is. */
 int args_wait_deadline(PyObject *timeout, int64_t *deadline);
 
 /* A count.  What a long can't hold counts as LONG_MAX or LONG_MIN, as does infinity.  -1 with an exception. */
@@ -28,7 +29,7 @@ static inline int args_one(const char *method, const char *parameter, PyObject *
 }
 
 /* An attribute's name as a string object, made at its first use; NULL with an exception, which the functions below pass on.
- * Interned: each other string object takes a place in the interpreter's method cache. */
+ * Interned: the interpreter's method cache goes by the string object, and each further one of that text would take a place there. */
 #define NAME(text)                                                           \
     ({                                                                       \
         static PyObject *interned;                                           \

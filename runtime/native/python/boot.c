@@ -1,8 +1,8 @@
 /* From a bare LWP to a Python thread and back: what its thread runs, and how it is started.
  *
  * The creator makes the PyThreadState, so that a lack of memory fails the start.  The new thread completes it, which needs no GIL, and
- * only then waits for the GIL.  So start() waits for nothing, unless many threads are on their way (gil_queue.c).  The interpreter
- * must not be taken down in that moment: `starting` counts the threads in it, see gate_close(). */
+ * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil_queue.c).  The interpreter
+ * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them. */
 #include "python/boot.h"
 
 #include "base/park.h"
@@ -26,13 +26,13 @@ struct boot {
     PyThreadState *tstate;
     struct boot_target target; /* with references */
     struct lwp *lwp;
-    enum { STARTING, STARTED, RUNNING } stage; /* which of the counts below it is in */
+    enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
 };
 
 static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
-static atomic_int gate_closed; /* the interpreter is about to end: starts wait until the thread has */
+static atomic_int gate_closed; /* the interpreter is about to end: a start returns when its thread has completed its state */
 #if PY_VERSION_HEX < 0x030d0000
-static atomic_int gate_refuses; /* the interpreter makes no more threads: see gate_refuse() */
+static atomic_int gate_refuses; /* the interpreter makes no more threads: see boot_refused() */
 #endif
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
@@ -66,7 +66,7 @@ PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/p
 PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate, void *start, size_t size);
 #endif
 
-/* The state is made for the thread that will have this ident, not for the caller. */
+/* Makes the state of the thread that will have this ident, which isn't the caller. */
 static PyThreadState *new_state(struct lwp *lwp)
 {
 #if PY_VERSION_HEX < 0x030c0000
@@ -78,10 +78,10 @@ static PyThreadState *new_state(struct lwp *lwp)
     if (!tstate)
         return NULL;
 #if PY_VERSION_HEX >= 0x030e0000
-    /* Else the thread would ask pthread_getattr_np, which calls the kernel, and malloc: with an arena for the thread. */
+    /* Else the thread would call pthread_getattr_np(), which makes system calls, and malloc, which makes an arena for the thread. */
     if (PyUnstable_ThreadState_SetStackProtection
         && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
-        PyErr_Clear(); /* too small: let it ask */
+        PyErr_Clear(); /* the stack is too small for these limits: the thread finds its own */
 #endif
     tstate->thread_id = lwp->ident;
     return tstate;
@@ -126,7 +126,8 @@ static void discard_boot(struct boot *boot)
     PyMem_RawFree(boot);
 }
 
-/* A green thread may have its first turn late; until then nobody waits for it. */
+/* A green thread counts as `starting` from its first turn only: that may be late, and gate_close() must not wait for it.  0: it must not
+ * start, for the interpreter may be gone. */
 static int green_may_start(void)
 {
     atomic_fetch_add(&starting, 1);
@@ -142,14 +143,15 @@ static void run_python(void *arg)
     PyThreadState *tstate = boot->tstate;
 
     if (boot->lwp->green.scheduler && !green_may_start())
-        return; /* the interpreter may be gone, and what it would run with it */
+        return;
     complete_state(tstate, boot->lwp);
     chunks_begin_at(boot->lwp->context->scratch, tstate);
     boot->stage = STARTED;
     started_one();
     EVENT(EVENT_PYTHON, tstate, 0);
-    /* May end the thread by pthread_exit when the interpreter has ended: see lwp/thread_main.c, run_body().  A process may be killed on
-     * the way, and nobody would follow; green threads come one by one as it is. */
+    /* Once the interpreter has ended this ends the thread by pthread_exit(): see run_body() in lwp/thread_main.c.  A process takes no
+     * place in the queue: if it were killed there, the threads behind it would wait without end.  A green thread needs none: those of a
+     * scheduler start one at a time. */
     if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
         gil_queue_enter(tstate);
     else
@@ -161,19 +163,19 @@ static void run_python(void *arg)
 
     EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
     call_target(boot);
-    boot->lwp->arg = NULL; /* nothing left for boot_bury() */
+    boot->lwp->arg = NULL; /* nothing is left for boot_reclaim() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
     EVENT(EVENT_LEAVES_GIL, 0, 0);
     PyThreadState_DeleteCurrent();
-    waker_pay_deferred();
+    waker_do_deferred();
 }
 
-/* A process in our memory that was killed, or called _exit, has left its PyThreadState.  On the interpreter's list it would lead
- * faulthandler, sys._current_frames() and the end of the interpreter to a stack that serves another thread by then.  What its
- * frames refer to stays: nobody knows how far they had come. */
-void boot_bury(struct lwp *lwp)
+/* A process in our memory that was killed, or called _exit(), has left its PyThreadState on the interpreter's list.  If it stayed there,
+ * faulthandler, sys._current_frames() and finalization would read a stack that another thread uses by then.  The objects of its frames
+ * leak: how far it had come with them is unknown. */
+void boot_reclaim(struct lwp *lwp)
 {
     struct boot *boot = lwp->arg;
 
@@ -181,7 +183,7 @@ void boot_bury(struct lwp *lwp)
         return;
     lwp->arg = NULL;
 #if PY_VERSION_HEX >= 0x030c0000
-    boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete would take away the caller's */
+    boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete() would unbind the calling thread's */
 #endif
     discard_state(boot->tstate);
     if (boot->stage == STARTING)
@@ -193,7 +195,8 @@ void boot_bury(struct lwp *lwp)
 
 /* ---- the creator's side ------------------------------------------------------------------------------------------ */
 
-/* As the interpreter refuses its own: 3.11 never, 3.12 from its interp->finalizing on, which can't be read, 3.13 when it says so. */
+/* The rule of the interpreter's own threads.  3.11 never refuses.  3.12 refuses once interp->finalizing is set, which we can't read:
+ * Python calls gate_refuse() at that point.  From 3.13 on Py_IsFinalizing() is the answer. */
 int boot_refused(const char *text)
 {
 #if PY_VERSION_HEX >= 0x030d0000
@@ -218,7 +221,7 @@ static int wait_for_starters(void *unused)
     return 0;
 }
 
-/* What the thread is to run: NULL with an exception. */
+/* The record of what the thread runs, with its PyThreadState.  NULL with an exception. */
 static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
 {
     PyThreadState *tstate = NULL;
@@ -252,12 +255,12 @@ static int not_begun(struct boot *boot, int error)
 
 /* ---- without the GIL where it must be (glibc/glibc.h, LOCKS OF GLIBC) ----
  *
- * A start takes glibc's locks with the GIL, since they are free as a rule.  When one is not, the GIL is given up until the start is
- * done, not until the lock is there: a thread that has to take the GIL back may be ended by that (lwp/thread_main.c, run_body()), and
- * half a start would be left. */
+ * A start takes glibc's locks with the GIL, since they are nearly always free.  If one is held, the start gives the GIL up and takes it
+ * back at its end, not as soon as it has the lock.  For once the interpreter has ended, taking the GIL ends the thread (run_body() in
+ * lwp/thread_main.c), and half a start would be left. */
 static __thread struct {
     int under_way;
-    PyThreadState *without; /* the GIL was given up: the state to take it back with */
+    PyThreadState *without; /* if the GIL was given up: the state to take it back with */
 } start;
 
 static void give_gil_up(void)
@@ -358,9 +361,9 @@ static PyObject *count_running(PyObject *module, PyObject *unused)
     return PyLong_FromLong(atomic_load(&running));
 }
 
-/* Before the interpreter goes: from now on no thread of ours is between clone and a complete PyThreadState when its creator
- * goes on, so that finalization meets either a known thread, which it stops at the GIL, or none.  Such a thread needs no GIL
- * to get there: the wait is short. */
+/* Called before finalization, which must not meet a PyThreadState that its thread hasn't completed.  From here on a start returns only
+ * when its thread has, and this call waits for the threads on the way.  So finalization meets known threads only, and stops them at the
+ * GIL.  The wait is short, since completing a state needs no GIL. */
 static PyObject *gate_close(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -383,7 +386,7 @@ static PyObject *gate_refuse(PyObject *module, PyObject *unused)
 
 void boot_after_fork(void)
 {
-    struct lwp_statistics left; /* lwp/fork.c's own handler has run before: only the caller can be left */
+    struct lwp_statistics left; /* lwp/fork.c's handler has run before this one: it counts the caller at most */
 
     lwp_read_statistics(&left);
     atomic_store(&starting, 0);
@@ -396,7 +399,7 @@ size_t boot_stack_size(void)
     return set ? set : glibc_default_stack();
 }
 
-/* threading.stack_size() can't be asked for that: without an argument it sets the size back to the default. */
+/* threading.stack_size() can't be called to learn it: without an argument it resets the size to the default. */
 static PyObject *stack_size(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -405,7 +408,7 @@ static PyObject *stack_size(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"stack_size", stack_size, METH_NOARGS, "What was set by threading.stack_size(n), or what a pthread would get, in bytes."},
+    {"stack_size", stack_size, METH_NOARGS, "Bytes: what threading.stack_size(n) has set, or what a pthread would get."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/boot.c."},
 #if PY_VERSION_HEX < 0x030d0000

@@ -7,28 +7,28 @@
 struct lwp;
 struct scheduler;
 
-/* What a thread runs: a function, or the object that `body` says how to run. */
+/* What a thread runs: function(*args, **kwargs), or, with a body, body->run(function). */
 struct boot_target {
     PyObject *function, *args, *kwargs; /* kwargs may be NULL; with a body, args is NULL too */
     const struct boot_body {
-        PyObject *(*run)(PyObject *op); /* Py_True: what it ran raised, and the excepthook was called.  NULL with an exception */
-        void (*leave)(PyObject *op);    /* then */
+        PyObject *(*run)(PyObject *op); /* Py_True: the program's code raised, and excepthook was called.  NULL with an exception */
+        void (*leave)(PyObject *op);    /* called after run(), whatever that returned */
     } *body;
 };
 
-/* Starts it.  wait: returns when the thread has the GIL.  -1 with an exception, and nothing is left of it. */
+/* Starts the LWP's thread.  wait: returns only when the thread has the GIL.  -1 with an exception: then the start has been undone. */
 int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait);
 
 /* The same as a green thread. */
 int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler);
 
-/* Frees what is left of the thread of a process in our memory that was killed, or called _exit: it could not do it. */
-void boot_bury(struct lwp *lwp);
+/* Frees the PyThreadState of a process in our memory that has ended, if it was killed or called _exit() and so could not do it itself. */
+void boot_reclaim(struct lwp *lwp);
 
-/* 1 with an exception of that text when the interpreter makes no more threads. */
+/* 1 with an exception of that text if the interpreter makes no more threads, else 0. */
 int boot_refused(const char *text);
 
-/* Bytes of stack that a thread gets if nobody asks for more: threading.stack_size(n), or what a pthread would get. */
+/* Bytes of stack that a thread gets by default: what threading.stack_size(n) has set, or what a pthread would get. */
 size_t boot_stack_size(void);
 
 void boot_after_fork(void);

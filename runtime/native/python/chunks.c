@@ -1,7 +1,7 @@
 /* CPython gives every thread a chunk of 16 KiB for its frames, by mmap when it first calls something and munmap when it ends
- * (Python/pystate.c, push_chunk; Objects/obmalloc.c, _PyObject_VirtualAlloc).  One of ours gets a chunk in its context instead, where
- * the first frames lie on a page that is touched anyway: no system call, no page fault, a page less for each thread.
- * The hook is public: PyObject_SetArenaAllocator; all other requests go through untouched. */
+ * (Python/pystate.c, push_chunk; Objects/obmalloc.c, _PyObject_VirtualAlloc).  A thread of the runtime gets a chunk in its context
+ * instead, where the first frames lie on a page that is touched anyway: no system call, no page fault, a page less for each thread.
+ * The hook is public: PyObject_SetArenaAllocator().  All other requests go to the allocator that was there before. */
 #include "python/chunks.h"
 
 #include "context/context.h"
@@ -13,8 +13,8 @@ enum { CHUNK = 16 * 1024, PAGE = 4096 };
 #endif
 
 static PyObjectArenaAllocator below;
-static __thread void *first;          /* not given out yet */
-static __thread PyThreadState *owner; /* ... and for this one's frames only */
+static __thread void *first;          /* the chunk in the context; NULL: none, or given out already */
+static __thread PyThreadState *owner; /* the state whose frames it is for */
 
 void chunks_begin_at(void *place, PyThreadState *tstate)
 {
@@ -30,14 +30,14 @@ static void *chunk_allocate(void *unused, size_t size)
     /* A thread may make other PyThreadStates, as for a subinterpreter, and leave them behind at its end. */
     if (size != CHUNK || !chunk || PyThreadState_GetUnchecked() != owner)
         return below.alloc(below.ctx, size);
-    first = NULL; /* only the first chunk stays as long as the thread */
+    first = NULL; /* given out once: a state keeps its first chunk to its end, a later one may be freed before */
     return chunk;
 }
 
 static void chunk_release(void *unused, void *chunk, size_t size)
 {
     (void)unused;
-    if (size == CHUNK && (uintptr_t)chunk % PAGE) /* mmap's are whole pages, a context's is not: it goes with the context */
+    if (size == CHUNK && (uintptr_t)chunk % PAGE) /* one in a context doesn't begin at a page, as mmap's do; freed with the context */
         return;
     below.free(below.ctx, chunk, size);
 }

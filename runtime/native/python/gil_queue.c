@@ -10,20 +10,20 @@
 #include <sched.h>
 
 enum {
-    FEW = 8,
-    /* When as many threads are started and without the GIL, the next start waits until its thread has it.  Threads whose creator keeps
-     * the GIL ask for it, sleep, and are woken when it is given up.  Threads that find it free run to their end in one go, often before
-     * the next needs a stack, and the kernel too hands the next what the last has just given back.  One start alone waits for nothing.
-     * With one processor no thread runs before its creator sleeps; with more, waking a thread takes long, so others are started
-     * meanwhile. */
+    FEW = 8, /* threads that wait for the GIL at one time */
+    /* If as many threads have been started and don't have the GIL yet, the next start waits until its thread has it.  Else the creator
+     * keeps the GIL, and each of its threads asks for it, sleeps, and is woken when it is given up.  Threads that find the GIL free run to
+     * their end in one go, often before the next needs a stack: then that one reuses the last one's stack, and the kernel its own memory
+     * for a thread.  One start alone waits for nothing.  With one processor no thread runs before its creator sleeps; with more, waking
+     * a thread takes long, so others are started meanwhile. */
     AHEAD = 4,
     AHEAD_ON_ONE = 1,
-    LOOK_EVERY = 1024, /* starts: whether there is one processor */
+    LOOK_EVERY = 1024, /* starts after which the processors are counted again */
 };
 
 static struct sync_queue queue;
-static int on_the_way;    /* under the queue's lock */
-static atomic_int coming; /* started, and without the GIL yet */
+static int on_the_way; /* threads that wait for the GIL; under the queue's lock */
+static atomic_int coming; /* threads that are started and don't have the GIL yet: those in the queue, too */
 
 static void wait_for_turn(void)
 {
@@ -38,8 +38,8 @@ static void wait_for_turn(void)
     sync_queue_enter(&queue, &place, NULL);
     sync_queue_unlock(&queue);
     while (sync_queue_wait(&place, PARK_FOREVER) != 0)
-        ; /* signal handlers run in Python, later */
-    sync_queue_pass_baton(&queue); /* the entitled come one at a time as it is */
+        ; /* after a signal too: this thread runs no Python yet, so no handlers */
+    sync_queue_pass_baton(&queue); /* at once: turns are granted one at a time anyway */
 }
 
 static void let_next_through(void *unused)

@@ -4,9 +4,9 @@
 
 #include "python/python.h"
 
-/* Before clone.  1: so many threads are on the way that the start should wait until its thread has begun. */
+/* Called before clone.  1: enough threads are on the way, and the start should wait until its thread has begun. */
 int gil_queue_reserve(void);
-/* There will be no thread. */
+/* Undoes gil_queue_reserve(), when the clone has failed. */
 void gil_queue_unreserve(void);
 
 /* Takes the GIL, in a thread whose creator has reserved. */

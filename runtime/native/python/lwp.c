@@ -17,8 +17,9 @@ PyTypeObject *lwp_type;
 
 PyDoc_STRVAR(lwp_doc,
 "LWP(stack_size)\n--\n\n"
-"A kernel thread made by clone(2) on a stack and TLS block of our own.\n\n"
-"Made by runtime.scheduler.spawn().  A handle: dropping it lets the thread run on, its memory is recycled when it has ended.");
+"A kernel thread made by clone(2), on a stack and TLS block that the runtime has made.\n\n"
+"runtime.scheduler.spawn() returns one.  It is a handle: a thread whose handle is dropped runs on, and its memory is recycled when\n"
+"it has ended.");
 
 LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp)
 {
@@ -144,7 +145,7 @@ static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
 PyDoc_STRVAR(join_doc,
 "join($self, /, timeout=None)\n--\n\n"
 "Waits until the kernel has cleared the thread's word: then nothing uses its stack or TLS any more.  A process-style LWP is\n"
-"reaped with waitpid(2) too.  timeout: seconds on the monotonic clock; None waits for ever, 0 or less only looks.\n"
+"reaped with waitpid(2) too.  timeout: seconds on the monotonic clock; None: no limit, 0 or less only looks.\n"
 "True when it has ended, False when the time is up.  Signal handlers run meanwhile.\n"
 "RuntimeError: the LWP was not started, is detached, or is the calling thread.");
 
@@ -175,18 +176,19 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         return NULL;
     }
     for (;; looked = 1) {
-        /* Giving up the GIL may take long: it waits until a thread that asked for it has it (ceval_gil, drop_gil).  A signal that
-         * comes then interrupts that wait and not ours, so the first sleep is short and we look for it. */
+        /* Giving up the GIL may take long: it waits until a thread that asked for it has it (Python/ceval_gil.c, drop_gil).  A signal that
+         * comes meanwhile interrupts that wait and not the join, which would go on sleeping with the signal unhandled.  So the first
+         * sleep is short, and signals are looked for after it. */
         joining.until = looked || joining.deadline < since + 10000000 ? joining.deadline : since + 10000000;
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
-            result = lwp_join(self->lwp, joining.deadline); /* it won't block */
+            result = lwp_join(self->lwp, joining.deadline); /* it has ended, so this doesn't block: no need to give up the GIL */
         else {
             result = python_sleep(
                 &(struct python_sleep){join_once, &joining, (PyObject *)self, .since = since, .deadline = joining.deadline});
         }
         if (result == 0) {
             if ((self->lwp->flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM)
-                boot_bury(self->lwp);
+                boot_reclaim(self->lwp);
             Py_RETURN_TRUE;
         }
         if (result == ETIMEDOUT)
@@ -341,7 +343,7 @@ static PyGetSetDef lwp_attributes[] = {
     {"exit_signal", get_exit_signal, NULL, "The signal its end sends to the parent, 0 for none (clone(2)).", NULL},
     {"exit_status", get_exit_status, NULL,
      "Of a process-style LWP after join(): its exit status, or minus the signal that killed it; None before, for threads, and\n"
-     "when somebody else has waited for it.",
+     "if another call of waitpid(2) has reaped it.",
      NULL},
     {"name", get_name, NULL, "The name given to the kernel, 15 bytes at most, or None.", NULL},
     {"_flags", get_flags, NULL, NULL, NULL},

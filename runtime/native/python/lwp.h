@@ -14,7 +14,7 @@ typedef struct {
 
 extern PyTypeObject *lwp_type;
 
-/* A handle: takes over a ref.  NULL with an exception. */
+/* A handle for an LWP; takes over the caller's reference to it.  NULL with an exception. */
 LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp);
 
 /* An LWP that is not started; stack_size 0: without a stack, for a process on a copy of memory.  NULL with an OSError. */

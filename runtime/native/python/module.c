@@ -22,8 +22,8 @@ static int (*const rooms[])(PyObject *module) = {
     python_add_waits,   python_add_watch,     python_add_trace,
 };
 
-/* All types and functions, in a module of their own: a program that drops ours from sys.modules and imports it again gets the same
- * ones, for what they know is the process's.  NULL with an exception. */
+/* All types and functions, in a module that is made once, since their state is the process's: a program that drops runtime.native from
+ * sys.modules and imports it again must get the same ones.  NULL with an exception. */
 static PyObject *shared_module(PyObject *for_module)
 {
     static PyObject *made;
@@ -48,7 +48,7 @@ int runtime_attach(void *module)
     int result = !all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0;
 
 #ifdef Py_GIL_DISABLED
-    /* Nothing here is kept consistent by the GIL: objects' state is atomic or under a lock of its own. */
+    /* No object here needs the GIL to stay consistent: its state is atomic or has a lock of its own. */
     if (!result && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
         result = 1;
 #endif

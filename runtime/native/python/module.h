@@ -1,8 +1,8 @@
-/* The module runtime.native: what all rooms of this folder have for Python. */
+/* The module runtime.native: the types and functions of all files in this folder. */
 #ifndef RUNTIME_PYTHON_MODULE_H
 #define RUNTIME_PYTHON_MODULE_H
 
-/* Adds the C types and functions to a module object.  0, or -1 with a Python exception set and printed by cffi's caller. */
+/* Adds the C types and functions to a module object.  0, or -1 when an exception has been printed. */
 int runtime_attach(void *module);
 
 #endif

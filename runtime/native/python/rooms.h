@@ -1,4 +1,4 @@
-/* What each room adds to the module: its types and functions.  0, or -1 with an exception.  module.c calls them in this order. */
+/* What each file adds to the module: its types and functions.  0, or -1 with an exception.  module.c calls them in this order. */
 #ifndef RUNTIME_PYTHON_ROOMS_H
 #define RUNTIME_PYTHON_ROOMS_H
 

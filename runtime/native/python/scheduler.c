@@ -19,7 +19,7 @@ typedef struct {
 } SchedulerObject;
 
 enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
-#define LEAST_SLICE 100000          /* ns: for less, LWPs would be busy with looking */
+#define LEAST_SLICE 100000          /* ns: with a shorter one the watching LWP would be busy all the time */
 #define MOST_SLICE 1000000000000000 /* ns */
 
 static PyTypeObject *scheduler_type;
@@ -39,7 +39,7 @@ static void run_carrier(void *scheduler)
     scheduler_carry(scheduler);
 }
 
-static atomic_int signal_stacks; /* faulthandler was on when somebody with the GIL last asked */
+static atomic_int signal_stacks; /* whether faulthandler is on, for spawn_carrier(), which can't ask: it may run without the GIL */
 
 static int spawn_carrier(struct scheduler *scheduler)
 {
@@ -65,7 +65,7 @@ int python_spawn_carriers(struct scheduler *scheduler)
     return error;
 }
 
-/* From now on its threads run, on the caller's LWP or on its own, those that are given to it: until stop_running().  -1 with an
+/* The scheduler's threads may run from here to stop_running(): on the caller's LWP, or on its own LWPs once they are made.  -1 with an
  * exception. */
 static int begin_serving(struct scheduler *scheduler)
 {
@@ -106,7 +106,7 @@ static int await_once(void *scheduler)
     return scheduler_await(scheduler);
 }
 
-/* Sleeps until all that are waited for have ended.  -1 with what a signal handler raised, or Deadlock. */
+/* Sleeps until all its threads that are not daemons have ended.  -1 with what a signal handler raised, or Deadlock. */
 static int await_threads(struct scheduler *scheduler)
 {
     return python_sleep_on(&(struct python_sleep){await_once, scheduler}, scheduler);
@@ -126,7 +126,7 @@ static PyObject *scheduler_run(PyObject *op, PyObject *unused)
     return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* Its own LWPs are made by who starts the first thread, and have their signal mask from that one, as a stock thread would. */
+/* The scheduler's own LWPs are made when its first thread is started, and inherit that starter's signal mask, as a stock thread would. */
 static PyObject *scheduler_lend(PyObject *op, PyObject *unused)
 {
     (void)unused;
@@ -146,7 +146,7 @@ static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* At the end of the program: those that are not daemons get to theirs, whoever runs them. */
+/* Called at the end of the program: returns when all threads that are not daemons have ended, whichever thread runs their schedulers. */
 static PyObject *run_all(PyObject *module, PyObject *unused)
 {
     struct scheduler *scheduler;
@@ -155,7 +155,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
     (void)unused;
     while ((scheduler = scheduler_with_waited_threads())) {
         int mine = begin_running(scheduler) == 0;
-        PyErr_Clear(); /* somebody else runs it, or nobody can */
+        PyErr_Clear(); /* another thread runs it, or this one can't: it is waited for all the same */
         int result = await_threads(scheduler);
         if (mine)
             stop_running(scheduler);
@@ -165,7 +165,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* ---- what a thread says ------------------------------------------------------------------------------------------ */
+/* ---- calls of a green thread ------------------------------------------------------------------------------------- */
 
 static PyObject *yield_turn(PyObject *module, PyObject *unused)
 {
@@ -196,7 +196,7 @@ static int sleep_deadline(PyObject *seconds, int64_t *deadline)
 
 static int sleep_until(void *deadline)
 {
-    atomic_int word = 0; /* nobody wakes it */
+    atomic_int word = 0; /* no other thread knows it, so only the deadline or a signal ends the wait */
     int result;
 
     while ((result = park_wait(&word, 0, *(int64_t *)deadline, PARK_PRIVATE)) == 0)
@@ -263,7 +263,7 @@ static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t co
     return PyBool_FromLong(fd < 0 || poll(&one, 1, 0) != 0);
 }
 
-/* With the GIL, without which no scheduler is freed.  What is no descriptor, the closing says. */
+/* The GIL keeps schedulers from being freed meanwhile.  What is no descriptor is passed over: the close itself raises. */
 static PyObject *about_closing(PyObject *fd, void (*call)(int fd))
 {
     long number = PyLong_AsLong(fd);
@@ -329,7 +329,7 @@ static void see_runner(const struct green_runner *runner, void *arg)
     Py_XDECREF(one);
 }
 
-/* With the GIL, so that a thread that has a Thread is not gone. */
+/* The GIL keeps a thread that has a Thread from ending meanwhile. */
 static PyObject *green_state(PyObject *module, PyObject *ident)
 {
     static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
@@ -453,18 +453,19 @@ static PyMethodDef functions[] = {
      "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
     {"fd_ready", FAST(fd_ready), METH_FASTCALL,
-     "(fd, events): whether one of the events is there, or anything else that a call would tell; doesn't wait."},
-    {"fd_closing", fd_closing, METH_O, "Before a descriptor is closed: green threads that wait for it are to get EBADF."},
-    {"fd_closed", fd_closed, METH_O, "After that: those, too, that came to wait meanwhile."},
+     "(fd, events): whether one of the events is there, or an error that a call would raise; doesn't wait."},
+    {"fd_closing", fd_closing, METH_O, "Called before a descriptor is closed: green threads that wait for it get EBADF."},
+    {"fd_closed", fd_closed, METH_O, "Called after that: threads that came to wait in between get EBADF too."},
     {"may_block", may_block, METH_NOARGS,
-     "Before a call that may block, whether the calling thread is on a scheduler.  Such a call may also be ready at once, and a loop\n"
-     "around it would starve the others: they go first if the thread has kept its LWP for a millisecond since it first called this."},
+     "Called before a call that may block: whether the calling thread is on a scheduler.  A loop around calls that are ready at once\n"
+     "would starve the other threads, so they go first if this one has kept its LWP for a millisecond since its first call here."},
     {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
-     "Of each scheduler that somebody runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
+     "Of each scheduler that an LWP runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
     {"green_state", green_state, METH_O,
-     "(ident): what a green thread that is alive does: \"running\", \"ready\" or \"asleep\"; \"\" of one that isn't green."},
-    {"run_all", run_all, METH_NOARGS, "Runs all schedulers that nobody runs until their threads have ended."},
+     "(ident): what a green thread that is alive does: \"running\", \"ready\" or \"asleep\"; \"\" for one that isn't green."},
+    {"run_all", run_all, METH_NOARGS,
+     "Runs all schedulers that no thread runs yet, until all threads that are not daemons have ended."},
     {"set_describe_deadlock", set_describe_deadlock, METH_O, NULL},
     {0},
 };

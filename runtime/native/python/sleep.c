@@ -43,7 +43,7 @@ int python_sleep(const struct python_sleep *how)
     waker_gave_up_gil();
     if (whom > 0)
         sync_lock_wake(how->give_up, whom);
-    waker_pay_deferred();
+    waker_do_deferred();
     int result = how->call(how->arg);
     python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result, 0);
@@ -67,11 +67,11 @@ int python_interrupted(struct scheduler *scheduler, PyObject *object)
 {
     int deadlocked = scheduler_was_deadlocked(scheduler);
 
-    if (Py_MakePendingCalls() < 0) /* signal handlers, and what Py_AddPendingCall has left, as in stock */
+    if (Py_MakePendingCalls() < 0) /* runs signal handlers, and what Py_AddPendingCall() has queued, as a stock wait does */
         return -1;
     if (!deadlocked || !describe_deadlock)
         return 0;
-    if (object) /* the wait has ended for this report, which must tell of it */
+    if (object) /* the wait has ended; the report names what waits() finds, so this thread must be there */
         wait_begins(object, NULL, park_now(), PARK_FOREVER);
     PyObject *none = PyObject_CallNoArgs(describe_deadlock);
     python_wait_ends();

@@ -15,23 +15,23 @@ struct scheduler;
 struct python_sleep {
     int (*call)(void *arg);
     void *arg;
-    PyObject *object;          /* what it is for, told by waits(); NULL: not told */
+    PyObject *object;          /* what the thread waits for, which waits() reports; NULL: nothing is reported */
     struct sync_place *place;  /* in the object's queue, or NULL */
     int64_t since, deadline;   /* as in base/park.h */
     struct sync_lock *give_up; /* released before the GIL is, unless NULL */
 };
 
-/* Sleeps once: what `call` returned. */
+/* Sleeps once.  Returns what `call` returned. */
 int python_sleep(const struct python_sleep *how);
 
-/* Sleeps again after each EINTR.  What `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
+/* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
 
 /* After an EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why the wait ended.
- * scheduler: whose threads the wait was for, or NULL.  object: what it was for, of which a Deadlock then speaks, or NULL. */
+ * scheduler: whose threads the wait was for, or NULL.  object: what it was for, which the Deadlock then names, or NULL. */
 int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
-/* The function that raises Deadlock. */
+/* Sets the function that raises Deadlock.  It takes no arguments. */
 void python_set_describe_deadlock(PyObject *function);
 
 /* ---- in a queue -------------------------------------------------------------------------------------------------- */
@@ -43,25 +43,26 @@ enum outcome {
     RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
 };
 
-/* Sleeps in a queue of op's, which it has entered, until granted, the deadline, or an exception.  *baton: the caller must pass it once it
- * has what it needs to run.  give_up: as above. */
+/* Sleeps in a queue of op's, which the caller has entered, until granted, the deadline, or an exception.  *baton: the caller has it, and
+ * must pass it once it has what it needs to run.  give_up: as above. */
 enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
                                    int64_t deadline, int *baton);
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
-/* Every thread has such a record at the same distance from its ident; observe/waits.c reads them all.  Written with the GIL, only the end
- * of a wait without it: so what a reader with the GIL finds is alive, since the sleeper has a reference and needs the GIL to go on.
- * Without a GIL nothing is recorded. */
+/* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  It is written with the
+ * GIL, but for the end of a wait.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and needs
+ * the GIL to go on.  A Python without a GIL records nothing. */
 struct wait {
-    _Atomic(PyObject *) object; /* NULL: it doesn't sleep.  Written last */
+    _Atomic(PyObject *) object; /* NULL: the thread doesn't sleep.  Written last: a reader that sees it sees the rest */
     struct sync_place *place;
     int64_t since, deadline;
 };
 extern __thread struct wait my_wait;
 extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
 
-/* By `call`, when the wait has ended and the caller's next write says so too. */
+/* Clears the record.  `call` does so itself if it then writes what shows the end of the wait, as a lock's owner: observe/waits.c must not
+ * see that write and still find the wait. */
 void python_wait_ends(void);
 
 /* pthread_self(), without the call. */

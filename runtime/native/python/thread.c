@@ -1,30 +1,29 @@
 /* threading.Thread's life on an LWP: what has to be done for each thread.
  *
  * A Thread holds what it was made with, `_ident`, and `_lwp`: None until it is started, then its LWP.  Whatever else threading
- * keeps in a Thread (`_started`, `_native_id`, `_handle` ...) is worked out from these when somebody asks, by runtime/thread.py.
- * Anything else at `_lwp` means that the thread is not, or not yet, one of ours: then these functions return None and leave it
- * to it.
+ * keeps in a Thread (`_started`, `_native_id`, `_handle` ...) runtime/thread.py computes from these when it is read.  Anything else at
+ * `_lwp` means that the runtime has not made the thread, or not yet: then these functions return None, and thread.py goes on.
  *
- * `_name` and `_ident` must be in the thread itself.  py-spy reads them in another process, where it can't ask, and memray puts
- * descriptors of these names on the class, to hear when they are set. */
+ * `_name` and `_ident` must be in the Thread itself.  py-spy reads them from another process, where it can't call anything, and memray
+ * puts descriptors of these names on the class, to see when they are set. */
 #include "lwp/lwp.h"
 #include "python/boot.h"
 #include "python/lwp.h"
 #include "python/rooms.h"
 #include "python/scheduler.h"
 
-/* Interned names, and what thread.py hands over once. */
+/* Interned names, and what thread.py passes to thread_setup() once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
     *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
     *name_context, *name_dangling, *name_get_ident;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
-static PyObject *usual_stderr;    /* what the class Thread says that `_stderr` is */
-static PyObject *usual_daemon;    /* ... and `daemon` */
-static PyObject *active;          /* threading._active: ident -> Thread, of those that run */
-static PyObject *dangling;        /* threading._dangling, a WeakSet: the threads that live as objects */
-static PyObject *dangling_refs;   /* ... its set of weak references */
-static PyObject *dangling_remove; /* ... and what these call in the end */
+static PyObject *usual_stderr;    /* the class Thread's `_stderr` */
+static PyObject *usual_daemon;    /* the class Thread's `daemon`, a property */
+static PyObject *active;          /* threading._active: ident -> Thread, of the threads that run */
+static PyObject *dangling;        /* threading._dangling, a WeakSet of all Thread objects */
+static PyObject *dangling_refs;   /* its set of weak references */
+static PyObject *dangling_remove; /* their callback */
 static PyObject *stock_current_thread;
 
 static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
@@ -75,7 +74,7 @@ static int set_new(PyObject *self, PyObject *name, PyObject *value)
     return result;
 }
 
-/* "Thread-N (function)".  By hand, since PyUnicode_FromFormat alone takes half as long as all else in Thread(). */
+/* "Thread-N (function)".  Without PyUnicode_FromFormat(), which takes half as long as all else in Thread(). */
 static PyObject *numbered_name(unsigned long long number, const void *function, size_t length)
 {
     char text[32] = "Thread-";
@@ -137,12 +136,12 @@ static PyObject *daemon_of(PyObject *thread)
     PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_daemon);
 
     if (!property)
-        PyErr_Clear(); /* the thread itself says why */
+        PyErr_Clear(); /* the look-up in the thread fails too, and raises */
     Py_XDECREF(property);
     return PyObject_GetAttr(thread, property == usual_daemon ? name_daemonic : name_daemon);
 }
 
-/* False is what the class says. */
+/* False needs no attribute of the object: the class has it. */
 static int set_daemonic(PyObject *self, PyObject *daemon)
 {
     if (daemon != Py_None)
@@ -154,7 +153,7 @@ static int set_daemonic(PyObject *self, PyObject *daemon)
     return result;
 }
 
-/* threading.excepthook reports there when sys.stderr is gone.  The usual one is what the class says. */
+/* threading.excepthook() writes there when sys.stderr is gone.  The usual one needs no attribute of the object: the class has it. */
 static int set_stderr(PyObject *self)
 {
     PyObject *now = PyDict_GetItemWithError(sys_names, name_sys_stderr);
@@ -188,7 +187,7 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-/* threading.get_ident(): what somebody has put there is called, since that is how pebble hears of a thread's end. */
+/* threading.get_ident(), also if a program has put a function of its own there: that is how pebble learns of a thread's end. */
 static PyObject *own_ident(void)
 {
     PyObject *get_ident = PyDict_GetItemWithError(threading_names, name_get_ident);
@@ -202,17 +201,17 @@ static void leave_active(PyObject *thread)
     PyObject *ident = own_ident(), *key, *value;
     Py_ssize_t at = 0;
 
-    if (!ident) /* no memory for a number, or what was called has raised: there it is one */
+    if (!ident) /* no memory, or the program's get_ident() has raised: find the key by its value */
         PyErr_WriteUnraisable(thread);
     while (!ident && PyDict_Next(active, &at, &key, &value))
         if (value == thread)
             ident = Py_NewRef(key);
     if (!ident || PyDict_DelItem(active, ident) < 0)
-        PyErr_Clear(); /* a program that has emptied it knows why */
+        PyErr_Clear(); /* the program has removed the entry itself */
     Py_XDECREF(ident);
 }
 
-/* bootstrap.py's functions, or what a derived class has in their place. */
+/* Calls `_bootstrap`: runtime/bootstrap.py's, or a derived class's. */
 static PyObject *thread_run(PyObject *thread)
 {
     current = thread;
@@ -245,7 +244,7 @@ struct options {
     struct scheduler *scheduler; /* NULL: it gets an LWP */
 };
 
-/* How it is to be made: 0, or -1 with an exception. */
+/* Reads how the thread is to be made.  0, or -1 with an exception. */
 static int read_options(PyObject *thread, struct options *o)
 {
     PyObject *size = PyObject_GetAttr(thread, name_stack_size);
@@ -258,7 +257,7 @@ static int read_options(PyObject *thread, struct options *o)
         o->waited = !is_daemon;
         o->stack_size = size == Py_None ? boot_stack_size() : PyLong_AsSize_t(size);
         o->flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
-        o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* who made it keeps it alive */
+        o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* the thread's attribute keeps it alive */
     }
     Py_XDECREF(size);
     Py_XDECREF(some);
@@ -267,7 +266,7 @@ static int read_options(PyObject *thread, struct options *o)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* From 3.14 on a thread may get a copy of its creator's context; without, it begins with an empty one, as a PyThreadState does. */
+/* From 3.14 on a thread may get a copy of its creator's context.  Else it begins with the empty one of its PyThreadState. */
 static int inherit_context(PyObject *thread)
 {
 #if PY_VERSION_HEX >= 0x030e0000
@@ -285,13 +284,12 @@ static int inherit_context(PyObject *thread)
     return 0;
 }
 
-/* threading._dangling.add(thread), without running Python.  threading looks there in a forked child for threads whose locks it
- * has to mend. */
+/* threading._dangling.add(thread), without running Python.  In a forked child threading resets the locks of all threads in there. */
 static int add_to_dangling(PyObject *thread)
 {
     PyObject *now = PyDict_GetItemWithError(threading_names, name_dangling);
 
-    if (now != dangling) /* replaced by somebody */
+    if (now != dangling) /* the program has replaced it */
         return 0;
     PyObject *reference = PyWeakref_NewRef(thread, dangling_remove);
     int result = reference ? PySet_Add(dangling_refs, reference) : -1;
@@ -318,7 +316,7 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
                          < 0
               ? -1
               : 0;
-    if (result < 0) { /* nothing is left of it */
+    if (result < 0) { /* the thread is as before, and may be started again */
         PyObject *type_, *value, *traceback;
         PyErr_Fetch(&type_, &value, &traceback);
         if (ident && PyDict_GetItem(active, ident) == thread)
@@ -332,7 +330,7 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
     return result;
 }
 
-/* (thread, class of its LWP, wait): True, or None for a thread that is not ours. */
+/* (thread, class of its LWP, wait): True, or None if the runtime does not make this thread: see the head. */
 static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     int is_lwp;
@@ -358,7 +356,7 @@ static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
-/* (thread, timeout): True when it has ended, False when the time was up, None for a thread that is not ours. */
+/* (thread, timeout): True when it has ended, False when the time was up, None if the runtime has not made it. */
 static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     int is_lwp;
@@ -401,7 +399,7 @@ static PyObject *thread_current(PyObject *module, PyObject *unused)
     return current_thread();
 }
 
-/* An LWP, of the class given, that the end of the program has to wait for, or None. */
+/* The next LWP that the end of the program must wait for, as an object of that class, or None. */
 static PyObject *thread_waited(PyObject *module, PyObject *type)
 {
     (void)module;

@@ -6,16 +6,16 @@
  * take_gil (Python/ceval_gil.c): where two threads take turns, five switches instead of two.  So a waker that is about to sleep
  * defers the wake-up until it has given up the GIL.
  *
- *   1. The waker can't be sure that it will sleep.  It may compute, block in C code that knows nothing of us, end, be killed or exec.
- *      So only a thread that is DOZING is woken late (sync/lock.h): it looks for itself within the default switch interval; where a
- *      shorter one is set no thread dozes.  No wake-up is lost, whatever becomes of the waker.  A thread that is ASLEEP is woken at
- *      once.
- *   2. That the waker is about to sleep is a guess.  It is made when its wake-ups were followed by a sleep here, within SOON, SURE times
- *      in a row.  Only threads that live like this doze and defer: not a producer that streams, nor a thread that blocks elsewhere.
+ *   1. The waker can't be sure that it will sleep.  It may compute, block in other C code, end, be killed or exec.  So only a thread that
+ *      is DOZING is woken late (sync/lock.h): it wakes up by itself within the default switch interval, and where a shorter one is set
+ *      no thread dozes.  So no wake-up is lost, whatever becomes of the waker.  A thread that is ASLEEP is woken at once.
+ *   2. That the waker is about to sleep is a guess.  It is made if SURE wake-ups in a row were followed by a sleep in python_sleep()
+ *      within SOON.  So only threads that keep taking turns doze and defer; a producer that streams, or a thread that blocks elsewhere,
+ *      doesn't.
  *   3. A wrong guess may have cost the woken thread the time until the wake-up was done.  For as many turns as that time has
- *      microseconds the waker does not defer: a turn saves more than one, so that no pattern loses in the long run.
+ *      microseconds the waker does not defer.  A turn saves more than a microsecond, so no pattern loses in the long run.
  *
- * A green thread doesn't defer: the thread that it wakes mostly waits for this very LWP.  Nor does one doze. */
+ * A green thread neither defers nor dozes: the thread that it wakes mostly waits for this very LWP. */
 #include "python/wake.h"
 
 #include "python/observe/gil.h"
@@ -23,13 +23,13 @@
 
 enum {
     SURE = 16,
-    SOON = 50000, /* ns: when nothing is deferred the woken thread and its way to the GIL come in between */
+    SOON = 50000, /* ns from the wake-up to the sleep.  If it isn't deferred, the woken thread runs in between, until it asks for the GIL */
 };
 
 static __thread struct {
-    atomic_int *deferred; /* the word to wake at, or NULL.  Its thread may have woken by itself: it is only an address */
-    int64_t since;        /* of the first wake-up since the last sleep here; 0: none */
-    int trust;            /* turns in a row that went as guessed, up to SURE; below 0: so many must come first */
+    atomic_int *deferred; /* the word to wake at, or NULL.  Only an address: its thread may have woken by itself, and be gone */
+    int64_t since; /* time of the first wake-up since the last python_sleep(); 0: none */
+    int trust; /* turns in a row that went as guessed, up to SURE; below 0: minus the turns before they count again */
     int without_gil;
 } waker;
 
@@ -45,7 +45,7 @@ void waker_dozed_in_vain(void)
         waker.trust = 0;
 }
 
-void waker_pay_deferred(void)
+void waker_do_deferred(void)
 {
     if (!waker.deferred)
         return;
@@ -68,7 +68,7 @@ static void wake_or_defer(atomic_int *word, int dozing)
             int64_t late = park_now() - waker.since;
             if (late > SOON) {
                 lose_trust(late);
-                waker_pay_deferred();
+                waker_do_deferred();
             }
         }
         if (dozing && !waker.deferred && waker.trust == SURE) {

@@ -11,15 +11,15 @@ void waker_init(void);
 
 /* Whether the calling thread should doze before it sleeps until the deadline, so that its waker may defer the wake-up. */
 int waker_dozes(int64_t deadline);
-/* It has dozed, and then had to sleep: the doze was one wake-up more. */
+/* Called after a doze that had to be followed by a sleep, and so has cost a wake-up: the thread dozes again after SURE more turns. */
 void waker_dozed_in_vain(void);
 
-/* The calling thread has given up the GIL for a sleep; it has it back. */
+/* python_sleep() calls these when the calling thread has given up the GIL, and when it has it back. */
 void waker_gave_up_gil(void);
 void waker_has_gil(void);
 
-/* Does the wake-up that the calling thread has deferred, if any.  Without the GIL, since the woken thread wants it. */
-void waker_pay_deferred(void);
+/* Does the wake-up that the calling thread has deferred, if any.  Called without the GIL, since the woken thread wants it. */
+void waker_do_deferred(void);
 
 void waker_after_fork(void);
 

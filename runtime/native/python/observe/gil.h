@@ -1,10 +1,10 @@
-/* The GIL's own words, which only the interpreter's internal headers name. */
+/* The GIL's state, which only the interpreter's internal headers declare. */
 #ifndef RUNTIME_PYTHON_GIL_H
 #define RUNTIME_PYTHON_GIL_H
 
 #include <stdint.h>
 
-/* From where to where they lie. */
+/* The addresses at which it begins and ends. */
 void gil_place(uintptr_t place[2]);
 
 /* sys.getswitchinterval(), in microseconds. */

@@ -1,6 +1,6 @@
-/* What the trace has to ask Python: names of threads, kinds of primitives, and the lines of the program where a primitive was made
- * and where a thread waits for it.  Each is made a text of the trace once and known by its number from then on; the usual case is
- * a look into a table.  All here needs the GIL (or `naming`, without one) and runs only while a trace is recorded. */
+/* What a trace needs from Python: names of threads, kinds of primitives, and the lines of the program where a primitive was made and
+ * where a thread waits for it.  Each becomes a text of the trace once, and has a number from then on; in the usual case that number is
+ * found in a table.  All of this needs the GIL (or, in a Python without one, `naming`), and runs only while a trace is recorded. */
 #include "arch/arch.h"
 #include "base/events.h"
 
@@ -17,7 +17,7 @@
 
 enum { SITES = 1024, TYPES = 32, MADE_BITS = 14 };
 
-/* Code objects are kept, so that their addresses mean one thing. */
+/* The lines that were seen last.  A reference keeps each code object, so that no other one can have its address. */
 static struct site {
     PyCodeObject *code;
     int instruction, inner;
@@ -29,15 +29,16 @@ static struct type {
     uint16_t text;
 } types[TYPES];
 
-/* Where the primitive at an address was made, of the latest ones: two that fall on one place share it. */
+/* Where primitives were made, by a hash of their address: a later one replaces an earlier one with the same hash. */
 static struct made {
     PyObject *op; /* not a reference */
     uint32_t site;
 } made[1 << MADE_BITS];
 
 static PyObject *texts;   /* text -> number */
-static PyObject *insides; /* how the names of files begin whose lines tell nobody anything: threading.py, queue.py ... */
-static PyObject *dropped; /* code objects that sites have let go of */
+static PyObject
+    *insides; /* how the names of files begin that a program calls to wait, and whose lines are passed over: threading.py ... */
+static PyObject *dropped; /* code objects that `sites` no longer refers to */
 static atomic_int naming;   /* a lock; order: docs/architecture.md */
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
@@ -79,9 +80,10 @@ static struct site *site_of(PyFrameObject *frame)
     struct site *site = &sites[(((uintptr_t)code >> 4) * 31 + (unsigned)instruction) % SITES];
 
     if (site->code != code || site->instruction != instruction) {
-        /* Its end may run callbacks of the program's, which must neither find `naming` locked nor run before a sleep. */
+        /* The end of a code object may run callbacks of the program.  These must not find `naming` locked, nor run just before a sleep: so
+         * release_dropped() ends it, later. */
         if (site->code && site->code != code && PyList_Append(dropped, (PyObject *)site->code) < 0)
-            PyErr_Clear(); /* then it stays for good */
+            PyErr_Clear(); /* no memory: the code object leaks */
         else
             Py_XDECREF(site->code);
         site->code = (PyCodeObject *)Py_NewRef(code);
@@ -131,7 +133,8 @@ static struct made *made_of(PyObject *op)
     return &made[((uint64_t)(uintptr_t)op * 0x9e3779b97f4a7c15) >> (64 - MADE_BITS)];
 }
 
-/* Nothing of the program may run in between: it is about to sleep.  To 3.11 making a frame object may start a collection. */
+/* From be_quiet() to go_on() no code of the program runs, since the thread is about to sleep.  Up to 3.11 making a frame object may start
+ * a collection, so that is off meanwhile. */
 struct quiet {
     int collecting;
     PyObject *type, *value, *traceback;
@@ -154,7 +157,7 @@ static void go_on(struct quiet *quiet)
         PyGC_Enable();
 }
 
-/* Where anything may run. */
+/* Called where code of the program may run. */
 static void release_dropped(void)
 {
     Py_ssize_t count = PyList_GET_SIZE(dropped);
@@ -194,7 +197,8 @@ static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
     trace_note(kind, 0, site, thread_pointer, 0);
 }
 
-/* N of "Thread-N (function)", and `name` becomes the function's, or of "Thread-N", and it becomes NULL.  0 for other names. */
+/* Splits a usual name: of "Thread-N (function)" returns N and leaves the function's name in *name, of "Thread-N" N and NULL.  0 for other
+ * names. */
 static uint64_t take_number(PyObject **name)
 {
     static const char prefix[] = "Thread-";
@@ -202,7 +206,7 @@ static uint64_t take_number(PyObject **name)
     const char *text = PyUnicode_AsUTF8AndSize(*name, &length);
     uint64_t number = 0;
 
-    if (!text || strncmp(text, prefix, (size_t)first) != 0 || text[first] == '0') /* the reader would lose the 0 */
+    if (!text || strncmp(text, prefix, (size_t)first) != 0 || text[first] == '0') /* a number would lose its leading 0 */
         return 0;
     for (; text[at] >= '0' && text[at] <= '9' && at < first + 18; at++)
         number = number * 10 + (uint64_t)(text[at] - '0');
@@ -215,8 +219,8 @@ static uint64_t take_number(PyObject **name)
     return number;
 }
 
-/* A Thread by its name, a function by its own.  The usual names, "Thread-7 (work)", are recorded as 7 and "work": else each would
- * be a text of its own. */
+/* Names the calling thread: by its Thread's name, or by the function that it runs.  A usual name, "Thread-7 (work)", is recorded as 7 and
+ * "work"; else each thread would need a text of its own. */
 static void note_name(PyObject *function, int is_thread)
 {
     PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
@@ -225,7 +229,7 @@ static void note_name(PyObject *function, int is_thread)
         Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
     PyErr_Clear();
     uint64_t nth = is_thread && name ? take_number(&name) : 0;
-    PyErr_Clear(); /* no UTF-8 */
+    PyErr_Clear(); /* the name has no UTF-8 form */
     struct quiet quiet = be_quiet();
     uint32_t text = number_of(name);
     go_on(&quiet);
@@ -269,7 +273,7 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-/* (path, bytes, arguments, how the names of inner files begin): the calling thread is the main one. */
+/* (path, bytes, arguments, prefixes for `insides`): called by the main thread. */
 static PyObject *begin_trace(PyObject *module, PyObject *args)
 {
     const char *arguments;
@@ -309,7 +313,7 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"trace_begin", begin_trace, METH_VARARGS, "trace_begin(path, bytes, arguments, inner): records into that file from now on."},
-    {"trace_end", end_trace, METH_NOARGS, "Ends the record."},
+    {"trace_end", end_trace, METH_NOARGS, "Ends the recording."},
     {0},
 };
 

@@ -16,10 +16,10 @@ struct found {
 
 struct all {
     struct found *found;
-    size_t capacity, count; /* count: of all, also of those for which there was no place */
+    size_t capacity, count; /* count: of all waiters, also of those that did not fit */
 };
 
-/* A thread that a condition has let go sleeps for the condition's lock. */
+/* A thread that a condition has notified sleeps for the condition's lock. */
 static PyObject *really_for(PyObject *object, const struct sync_place *place)
 {
     int for_lock = place && place->lock && sync_place_granted(place);
@@ -47,8 +47,8 @@ static void add_waiter(uintptr_t ident, int tid, void *arg)
         return;
     object = really_for(object, wait->place);
     unsigned long holder = holder_of(object);
-    /* Its own: it has taken the lock meanwhile, which it says after it has said that it doesn't wait any more; else it waits for
-     * ever for what it holds itself. */
+    /* It holds what it waits for.  Either it has just taken the lock: it clears its record before it writes the owner, so the record, read
+     * again, is empty.  Or it waits for a lock that it holds already: a deadlock, and to be listed. */
     if (holder == ident && !atomic_load(&wait->object))
         return;
     if (all->count++ < all->capacity)
@@ -58,7 +58,7 @@ static void add_waiter(uintptr_t ident, int tid, void *arg)
 /* 0, or -1 with an exception. */
 static int find_waiters(struct all *all)
 {
-    for (all->capacity = 64;; all->capacity = all->count + 64) { /* more threads than room, and some may come meanwhile */
+    for (all->capacity = 64;; all->capacity = all->count + 64) { /* 64 more than were counted: others may begin to wait meanwhile */
         all->count = 0;
         if (!(all->found = PyMem_Malloc(all->capacity * sizeof *all->found))) {
             PyErr_NoMemory();
@@ -110,7 +110,8 @@ static PyObject *list_waits(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"waits", list_waits, METH_NOARGS,
-     "Of each thread that sleeps in one of our primitives: (ident, tid, object, ident of its holder or 0, since, deadline or None)."},
+     "Of each thread that sleeps for a primitive or a thread of the runtime: (ident, tid, object, ident of its holder or 0, since,\n"
+     "deadline or None)."},
     {0},
 };
 

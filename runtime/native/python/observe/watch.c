@@ -1,7 +1,7 @@
-/* A thread that looks at the program from beside it: what run --watchdog and --live stand on.
+/* The watching thread: it sees whether the program's threads still run.  run --watchdog and --live are made of it.
  *
- * It is a pthread, since it must not be counted among the threads that it looks at, nor stand on what may have stopped working.
- * It gets no signals, takes the GIL only to call, and has no Thread: the program goes on and ends as if it were not there.
+ * It is a pthread: it must not be counted among the threads that it watches, nor depend on the runtime, which may have stopped working.
+ * It gets no signals, takes the GIL only to call Python, and has no Thread, so the program runs and ends as if it were not there.
  * A forked child has none. */
 #include "base/number.h"
 #include "base/park.h"
@@ -24,15 +24,15 @@
 static struct {
     PyObject *tick, *look; /* either may be None */
     int64_t every, patience;
-    int status, fd; /* status: with which a report ends the process; -1: it doesn't */
+    int status, fd; /* status: a report ends the process with it; -1: it doesn't end it */
     atomic_int stop;
     pthread_t thread;
-    pid_t pid, making; /* the process that has one, or is making it */
+    pid_t pid, making; /* the process that has the thread, or is making it */
 } watch;
 
 /* ---- whether anything moves -------------------------------------------------------------------------------------- */
 
-enum { NOTHING = 100000 }; /* ns of CPU time: more than the readings of two clocks are apart */
+enum { NOTHING = 100000 }; /* ns of CPU time that don't count: more than passes between the readings of two clocks */
 
 struct activity {
     int64_t cpu; /* ns */
@@ -47,7 +47,7 @@ static long count_switches(int who)
     return used.ru_nvcsw + used.ru_nivcsw;
 }
 
-/* All threads', also of those that have ended, but for this one's. */
+/* The activity of all threads but this one, also of those that have ended. */
 static struct activity measure_activity(void)
 {
     struct activity a;
@@ -61,7 +61,7 @@ static struct activity measure_activity(void)
     return a;
 }
 
-/* Who goes to sleep is switched away, who computes may not be for long. */
+/* A thread that goes to sleep is counted as a switch; one that computes may go on for long without a switch, but uses CPU time. */
 static int has_moved(struct activity before, struct activity now)
 {
     return now.switches != before.switches || now.cpu - before.cpu > NOTHING;
@@ -69,12 +69,12 @@ static int has_moved(struct activity before, struct activity now)
 
 /* ---- the guard --------------------------------------------------------------------------------------------------- */
 
-/* The watching thread can be stopped by what it reports: a thread that sleeps in C code with the GIL, or that holds the lock of a
- * file which is to be flushed.  So another one looks after it then. */
+/* What the watching thread reports may stop it too: a thread that sleeps in C code with the GIL, or that holds the lock of a file that is
+ * to be flushed.  So while it needs those, a second thread, the guard, watches it. */
 static struct {
     atomic_int busy;
-    int seconds;     /* at most */
-    int without_gil; /* the watching thread waits for the GIL: longer than that while others run, for one of them may have it */
+    int seconds;     /* that the watching thread is given */
+    int without_gil; /* it waits for the GIL.  It is given more time while others run, for one of them may have the GIL */
     pthread_t thread;
     int made, tid;
 } guard;
@@ -88,7 +88,7 @@ static void write_line(const char *text)
         length -= (size_t)written;
 }
 
-/* At once: neither atexit nor the ends of threads are waited for. */
+/* Ends the process at once, without atexit handlers and without waiting for threads. */
 static void exit_now(void)
 {
     char text[64];
@@ -98,13 +98,13 @@ static void exit_now(void)
     _exit(watch.status);
 }
 
-/* Whether a thread but the calling one is on a CPU, or would be if there were one for it. */
+/* Whether a thread other than the calling one is running or runnable (state R). */
 static int somebody_runs(void)
 {
     DIR *tasks = opendir("/proc/self/task");
     int found = 0, me = (int)syscall(SYS_gettid);
 
-    /* cppcheck-suppress readdirCalled ; a stream of the caller's own: glibc's readdir(3) is safe, readdir_r deprecated */
+    /* cppcheck-suppress readdirCalled ; no other thread has this stream: glibc's readdir(3) is safe, readdir_r deprecated */
     for (struct dirent *task; tasks && !found && (task = readdir(tasks));) {
         char path[300], text[512], *name_end;
         const char *digits = task->d_name;
@@ -124,7 +124,7 @@ static int somebody_runs(void)
     return found;
 }
 
-/* Returns when the watching thread has come back, or it is too late for that. */
+/* Returns when the watching thread has called guard_end(), or its time is over. */
 static void guard_wait(void)
 {
     enum { LOOKS = 10 }; /* a second */
@@ -136,7 +136,8 @@ static void guard_wait(void)
             running += somebody_runs();
         if (++looks < guard.seconds * LOOKS)
             continue;
-        /* Who waits for the GIL wakes up every 5 ms, but is seldom seen at it. */
+        /* A thread that waits for the GIL wakes up every 5 ms, but is seldom seen running.  So if others ran in half of the looks, one of
+         * them has the GIL and computes: go on waiting. */
         if (!guard.without_gil || running < looks / 2)
             return;
         looks = running = 0;
@@ -156,7 +157,7 @@ static void *guard_run(void *unused)
     return NULL;
 }
 
-/* It has the signal mask of the watching thread, which makes it. */
+/* The guard inherits the signal mask of its creator, the watching thread: all signals are blocked. */
 static void guard_begin(int seconds, int without_gil)
 {
     guard.seconds = seconds;
@@ -172,7 +173,8 @@ static void guard_end(void)
     if (!guard.made)
         return;
     pthread_join(guard.thread, NULL);
-    /* The kernel counts its last switches when it is gone: a bit later.  They are not to pass for the program's. */
+    /* The guard's last switches are counted when the kernel has ended it, which is after the join.  Wait for that: later they would count
+     * as the program's activity. */
     for (int i = 0; i < 1000 && syscall(SYS_tgkill, getpid(), guard.tid, 0) == 0; i++)
         sched_yield();
 }
@@ -181,7 +183,7 @@ static void guard_end(void)
 
 enum { GIL_SECONDS = 5, REPORT_SECONDS = 60, FLUSH_SECONDS = 5 };
 
-/* What the function returns, as a truth value; what it raises is told.  The caller has the GIL. */
+/* The truth of what the function returns.  An exception goes to sys.unraisablehook and counts as false.  The caller has the GIL. */
 static int call_function(PyObject *function, PyObject *argument)
 {
     PyObject *result = atomic_load(&watch.stop) ? Py_NewRef(Py_False)
@@ -200,11 +202,11 @@ static void flush_stream(const char *name)
     PyObject *file = PySys_GetObject(name);
     PyObject *result = file ? PyObject_CallMethod(file, "flush", NULL) : NULL;
 
-    PyErr_Clear(); /* it is None, closed, or its disk is full */
+    PyErr_Clear(); /* the stream is None or closed, or its disk is full */
     Py_XDECREF(result);
 }
 
-/* What can be written out is. */
+/* Ends the process with what Python and stdio have buffered written out, as far as that takes no longer than FLUSH_SECONDS. */
 static void flush_and_exit(void)
 {
     guard_begin(FLUSH_SECONDS, 0);
@@ -222,7 +224,7 @@ static void call_tick(void)
     PyGILState_Release(state);
 }
 
-/* Whether something was told. */
+/* Returns what look() said: whether it has reported something. */
 static int call_look(int still)
 {
     guard_begin(GIL_SECONDS, 1);
@@ -239,11 +241,11 @@ static int call_look(int still)
     return told;
 }
 
-/* Time is counted in turns, not read: a process that was stopped (SIGSTOP) has not stood still meanwhile. */
+/* Time is counted in turns and not read from a clock: else a process that was stopped (SIGSTOP) would seem to have stood still. */
 static void *watch_run(void *unused)
 {
     int64_t next, still = 0, unseen = 0;
-    int told = 0; /* of this standstill */
+    int told = 0; /* this standstill has been reported */
     struct activity before = measure_activity(), now;
 
     for (;; before = now) {
@@ -264,7 +266,7 @@ static void *watch_run(void *unused)
         if (still >= watch.patience && !told) {
             told = call_look(1);
             still = unseen = 0;
-            now = measure_activity(); /* the guard is a thread, too */
+            now = measure_activity(); /* the report and the guard have been active themselves */
         } else if (unseen >= watch.patience && !told) {
             call_look(0);
             unseen = 0;
@@ -290,7 +292,7 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "it is watched already");
         return NULL;
     }
-    Py_XSETREF(watch.tick, Py_NewRef(tick)); /* in a forked child the parent's are there */
+    Py_XSETREF(watch.tick, Py_NewRef(tick)); /* in a forked child the parent's are still there */
     Py_XSETREF(watch.look, Py_NewRef(look));
     watch.every = (int64_t)(every * PARK_SECOND);
     watch.patience = (int64_t)(patience * PARK_SECOND);
@@ -335,11 +337,12 @@ static PyObject *watch_stop(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
-     "watch_start(tick, look, every, patience, status=-1, fd=2): from a thread beside the program, every so many seconds tick() is\n"
-     "called, and look(True) when no thread has run for `patience` seconds, once if that returned true; look(False) after as long\n"
-     "otherwise.  None for either: not called.  status: if not negative, the process ends with it when look has returned true, and\n"
-     "when it doesn't get the GIL within seconds, which is told on fd.  RuntimeError: it is watched already."},
-    {"watch_stop", watch_stop, METH_NOARGS, "Ends that, after a call that is under way."},
+     "watch_start(tick, look, every, patience, status=-1, fd=2): starts the watching thread.  It calls tick() every `every` seconds.\n"
+     "When no other thread has run for `patience` seconds it calls look(True), and not again in this standstill if that returned true;\n"
+     "else it calls look(False) every `patience` seconds.  None for either function: not called.  status: if not negative, the process\n"
+     "ends with it, and a line on fd, when look() has returned true, or when look() doesn't get the GIL within seconds.\n"
+     "RuntimeError: the process is watched already."},
+    {"watch_stop", watch_stop, METH_NOARGS, "Ends the watching thread, after a call that is under way."},
     {0},
 };
 

@@ -7,13 +7,13 @@
 #include <limits.h>
 
 /*   FILLING   threads come and sleep; the last one changes the state
- *   ACTING    all have come, the last one runs the action; who comes now waits at the entrance
+ *   ACTING    all have come, the last one runs the action; a thread that comes now sleeps at the entrance
  *   RESETTING reset() with threads inside: they leave with BrokenBarrierError, then it fills again
  *   BROKEN    until reset()
  *
  *   FILLING -> ACTING -> FILLING      FILLING, ACTING, BROKEN -> RESETTING -> FILLING      any -> BROKEN
  *
- * Those who are let go belong to a generation that is over: the next one may fill while they are still on their way out. */
+ * Threads that are let go belong to a generation that is over, so the next one may fill while they have not yet left. */
 enum barrier_state { FILLING, ACTING, RESETTING, BROKEN };
 
 typedef struct {
@@ -21,8 +21,8 @@ typedef struct {
     struct sync_queue inside;   /* its lock guards state, generation and count */
     struct sync_queue entrance;
     enum barrier_state state;
-    unsigned long generation;   /* how often it has let all go */
-    long count, parties;        /* of this generation inside, sleeping or leaving broken; how many it takes */
+    unsigned long generation;   /* how often the barrier has let all go */
+    long count, parties;        /* threads of this generation inside, also those that leave broken; threads that it takes */
     PyObject *action, *timeout, *broken_error;
 } BarrierObject;
 
@@ -58,7 +58,7 @@ static PyObject *barrier_copy(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* multiprocessing's Barrier is one: its attributes are in shared memory. */
+/* Whether the object is kept in Python (common.h).  multiprocessing's Barrier is: its attributes are in shared memory. */
 static int in_python(BarrierObject *self)
 {
     return !self->broken_error;
@@ -76,7 +76,7 @@ static void barrier_open_entrance(BarrierObject *self)
     sync_queue_grant_unlock(&self->entrance, LONG_MAX);
 }
 
-/* With the state locked: everybody inside is let go to see the new state.  Unlocks. */
+/* Called with the state locked; unlocks it.  All threads inside are let go, to see the new state. */
 static void barrier_change_unlock(BarrierObject *self, enum barrier_state state)
 {
     self->state = state;
@@ -96,7 +96,7 @@ static void barrier_leave(BarrierObject *self, unsigned long generation)
         barrier_open_entrance(self);
 }
 
-/* Goes in: the index of arrival, -1 with an exception. */
+/* Goes in.  Returns the index of arrival, or -1 with an exception. */
 static long barrier_enter(BarrierObject *self, unsigned long *generation)
 {
     struct sync_place place;
@@ -117,7 +117,8 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation)
             barrier_is_broken(self);
             return -1;
         }
-        /* Into the queue while the state is locked, so that the opening can't be missed.  Order: inside, entrance. */
+        /* Enter that queue while the state is locked: else the entrance could open in between, and this thread would sleep on.
+         * Lock order: inside, entrance. */
         sync_queue_lock(&self->entrance);
         sync_queue_enter(&self->entrance, &place, NULL);
         sync_queue_unlock(&self->entrance);
@@ -130,7 +131,7 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation)
     }
 }
 
-/* The last to come: runs the action and lets all go. 0, or -1 with an exception. */
+/* By the last thread to come: runs the action and lets all go.  0, or -1 with an exception. */
 static int barrier_act(BarrierObject *self)
 {
     PyObject *action = Py_NewRef(self->action ? self->action : Py_None);
@@ -138,7 +139,7 @@ static int barrier_act(BarrierObject *self)
 
     Py_DECREF(action);
     sync_queue_lock(&self->inside);
-    int aborted = self->state != ACTING; /* by abort() or reset() in the action or beside it */
+    int aborted = self->state != ACTING; /* by abort() or reset(), in the action or in another thread */
     int whole = result && !aborted;
     if (whole) {
         self->generation++;
@@ -151,7 +152,7 @@ static int barrier_act(BarrierObject *self)
     return whole ? 0 : -1;
 }
 
-/* Sleeps until let go. 0, or -1 with an exception. */
+/* Sleeps until let go.  0, or -1 with an exception. */
 static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject *timeout)
 {
     struct sync_place place;
@@ -173,7 +174,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
         if (baton)
             sync_queue_pass_baton(&self->inside);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
-            return -1; /* as in stock the others go on waiting, now for one more */
+            return -1; /* the others go on waiting, for one thread more, as in threading's */
         if (outcome == ENTITLED)
             continue;
         sync_queue_lock(&self->inside);
@@ -183,7 +184,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
             return -1;
         }
         sync_queue_unlock(&self->inside);
-        deadline = PARK_FOREVER; /* complete: the action won't take for ever */
+        deadline = PARK_FOREVER; /* all have come in time, so the action's time doesn't count */
     }
 }
 
@@ -299,8 +300,9 @@ static PyMethodDef barrier_methods[] = {
      "Sleeps until all parties have come, or for timeout seconds (None: as the Barrier was made with); an index from 0 to\n"
      "parties-1, another for each.  As threading.Barrier.wait.\n\n"
      "BrokenBarrierError: the time was up for one of them, the action raised, or it was aborted or reset."},
-    {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; who sleeps in it gets BrokenBarrierError."},
-    {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreaks it: who sleeps in it or comes gets BrokenBarrierError."},
+    {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; threads that wait in it get BrokenBarrierError."},
+    {"abort", barrier_abort, METH_NOARGS,
+     "abort($self, /)\n--\n\nBreaks it: threads that wait in it, or come later, get BrokenBarrierError."},
     {"_begin", barrier_begin, METH_VARARGS, NULL},
     {"_copy", barrier_copy, METH_VARARGS, NULL},
     {0},
@@ -308,7 +310,7 @@ static PyMethodDef barrier_methods[] = {
 
 static PyGetSetDef barrier_attributes[] = {
     {"parties", barrier_parties, NULL, "How many threads it takes.", NULL},
-    {"n_waiting", barrier_waiting, NULL, "How many are in it and wait.", NULL},
+    {"n_waiting", barrier_waiting, NULL, "How many threads wait in it.", NULL},
     {"broken", barrier_broken, NULL, "Whether it is broken.", NULL},
     {"_cond", get_private, barrier_set_private, NULL, "_cond"},
     {"_action", get_private, barrier_set_private, NULL, "_action"},

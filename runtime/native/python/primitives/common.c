@@ -113,10 +113,11 @@ int set_private(PyObject *op, int in_python, const char *name, PyObject *value)
     return result;
 }
 
-/* ---- when threading's locks are somebody else's -------------------------------------------------------------------
+/* ---- when threading's locks have been replaced --------------------------------------------------------------------
  *
- * gevent and its like put locks of their own into threading, and threading's classes, made of these, sleep as they do.  A
- * primitive of ours would put the LWP to sleep, with all their threads on it.  So it is asked for another one. */
+ * gevent and similar libraries put locks of their own into threading.  threading's classes are made of these, and let other greenlets
+ * run while one sleeps.  A primitive of the runtime would put the LWP to sleep, with all greenlets on it.  So once the locks are
+ * replaced a function in Python makes the primitive. */
 
 static PyObject *threading_names, *lock_name, *usual_locks[2], *make_instead;
 
@@ -132,13 +133,14 @@ PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     if (locks_are_usual())
         return new_primitive(type);
     PyObject *instead = PyObject_CallFunctionObjArgs(make_instead, type, args, kwargs ? kwargs : Py_None, NULL);
-    if (instead != Py_None) /* type.__call__ doesn't initialise what is of another type */
+    if (instead != Py_None) /* of another type, so type.__call__() doesn't initialise it */
         return instead;
     Py_DECREF(instead);
     return new_primitive(type);
 }
 
-/* (vars(threading), threading's lock, ours, function): who makes a primitive when threading's `_allocate_lock` is neither. */
+/* (vars(threading), threading's lock, the runtime's, function): the function makes primitives while threading's `_allocate_lock` is
+ * neither of the two. */
 static PyObject *watch_locks(PyObject *module, PyObject *args)
 {
     PyObject *names, *stock, *ours, *function;

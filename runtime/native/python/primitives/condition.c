@@ -12,7 +12,7 @@ typedef struct {
     struct sync_queue own_queue;
     struct sync_queue *queue; /* its own, or that of which it is a copy */
     PyObject *original;       /* the owner of the queue, or NULL */
-    PyObject *lock;           /* ours, or anything with acquire and release; NULL: the object is kept in Python */
+    PyObject *lock;           /* the runtime's, or any object with acquire and release; NULL: the condition is kept in Python */
     enum lock_kind { OTHER, LOCK, RLOCK } kind;
 } ConditionObject;
 
@@ -37,7 +37,7 @@ static PyObject *condition_begin(PyObject *op, PyObject *lock)
     Py_RETURN_NONE;
 }
 
-/* As in stock a copy shares the lock and who waits. */
+/* A copy shares the lock and the waiters, as a copy of threading's does. */
 static PyObject *condition_copy(PyObject *op, PyObject *args)
 {
     ConditionObject *self = (ConditionObject *)op, *original;
@@ -60,13 +60,13 @@ static int in_python(PyObject *op)
     return !((ConditionObject *)op)->lock;
 }
 
-/* 1, 0, or -1 with an exception.  A subclass may bring its own; so may a lock that isn't ours. */
+/* Whether the caller owns the lock: 1, 0, or -1 with an exception.  For a lock that isn't the runtime's, `_is_owned` decides. */
 static int is_owned(PyObject *op)
 {
     ConditionObject *self = (ConditionObject *)op;
 
     if (self->kind == LOCK)
-        return sync_lock_held(&((LockObject *)self->lock)->lock); /* a Lock has no owner: held is all that can be asked */
+        return sync_lock_held(&((LockObject *)self->lock)->lock); /* any thread may release a Lock, so it only must be held */
     if (self->kind == RLOCK)
         return rlock_is_mine((RLockObject *)self->lock);
     PyObject *answer = call_method(op, NAME("_is_owned"), NULL);
@@ -75,11 +75,11 @@ static int is_owned(PyObject *op)
     return result;
 }
 
-/* What a sleeper gives up: the very lock, whatever __init__() makes of the Condition meanwhile. */
+/* The lock that a waiter gives up.  It takes the same one back, even if __init__() has given the Condition another meanwhile. */
 struct given_up {
     enum lock_kind kind;
     PyObject *lock;
-    struct sync_lock *ours; /* LOCK, RLOCK: released when the GIL is, for the sleep */
+    struct sync_lock *ours; /* LOCK, RLOCK: released just before the GIL, for the sleep */
     unsigned long depth;    /* RLOCK */
     PyObject *state;        /* OTHER: what _release_save has returned */
 };
@@ -107,15 +107,15 @@ static int give_up(PyObject *op, struct given_up *what)
     return 0;
 }
 
-/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed when the lock is had: the next is woken
- * when it can have the lock soon, not to queue for it. */
+/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed once the lock is taken: the next waiter, which
+ * needs the lock too, is woken when it is about to be released; woken before, it would only sleep for it. */
 static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
     struct sync_queue *queue = ((ConditionObject *)op)->queue;
     int taken;
 
     if (what->kind == OTHER) {
-        if (baton) /* any Python may run, and sleep here itself */
+        if (baton) /* first, since `_acquire_restore` may run any Python, which may itself wait for this condition */
             sync_queue_pass_baton(queue);
         PyObject *none = call_method(op, NAME("_acquire_restore"), what->state);
         taken = none ? 1 : -1;
@@ -154,7 +154,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     }
     if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
-    /* In the queue before the lock is given up: whoever takes the lock after us and notifies finds us there. */
+    /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this one there. */
     struct given_up what = what_to_give_up(self);
     sync_queue_lock(self->queue);
     sync_queue_enter(self->queue, &place, what.ours);
@@ -171,7 +171,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
     int taken = take_back(op, &what, baton, place.interrupted);
-    if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* the notification isn't lost with us */
+    if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* pass the notification on, or it would be lost */
         sync_queue_lock(self->queue);
         sync_queue_grant_unlock(self->queue, 1);
     }
@@ -278,7 +278,8 @@ static int condition_set(PyObject *op, PyObject *value, void *name)
     return set_private(op, in_python(op), name, value);
 }
 
-/* Methods, not attributes made when they are asked for: one that an object is given is heard. */
+/* acquire, release and locked are methods and not getters: so an attribute of that name that a program gives an object comes first, as
+ * with threading's. */
 static PyObject *of_lock(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     PyObject *method = in_python(op) ? dict_attribute(op, name) : get_attribute(((ConditionObject *)op)->lock, name);
@@ -334,7 +335,7 @@ static int condition_clear(PyObject *op)
     Py_CLEAR(self->lock);
     self->kind = OTHER;
     if (self->original)
-        self->queue = &self->own_queue; /* the other one goes with its owner */
+        self->queue = &self->own_queue; /* the shared queue may be freed with its owner */
     Py_CLEAR(self->original);
     return 0;
 }
@@ -353,9 +354,9 @@ static PyMethodDef condition_methods[] = {
      "notified.  As threading.Condition.wait.  RuntimeError: the lock isn't held."},
     {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
      "notify($self, /, n=1)\n--\n\n"
-     "Lets the n that have waited longest go on, as soon as they can have the lock.  RuntimeError: the lock isn't held."},
+     "Lets the n threads that have waited longest go on, as soon as they can take the lock.  RuntimeError: the lock isn't held."},
     {"notify_all", condition_notify_all, METH_NOARGS,
-     "notify_all($self, /)\n--\n\nLets all sleepers go on, one after the other.  RuntimeError: the lock isn't held."},
+     "notify_all($self, /)\n--\n\nLets all waiters go on, one after the other.  RuntimeError: the lock isn't held."},
     {"acquire", FAST(condition_acquire), METH_FASTCALL | METH_KEYWORDS, "The lock's acquire."},
     {"release", FAST(condition_release), METH_FASTCALL | METH_KEYWORDS, "The lock's release."},
 #if PY_VERSION_HEX >= 0x030e0000
@@ -370,7 +371,7 @@ static PyMethodDef condition_methods[] = {
 
 static PyGetSetDef condition_attributes[] = {
     {"_lock", condition_get_lock, condition_set, "The lock.", "_lock"},
-    {"_waiters", condition_get_waiters, condition_set, "As many as wait and are not notified.", "_waiters"},
+    {"_waiters", condition_get_waiters, condition_set, "A range with as many items as threads wait and are not notified.", "_waiters"},
     {0},
 };
 

@@ -35,7 +35,7 @@ static PyObject *event_set(PyObject *op, PyObject *unused)
     enum event_flag flag = event_flag(op);
 
     (void)unused;
-    if (flag == CLEAR) { /* set already: whoever sleeps came before that and is entitled */
+    if (flag == CLEAR) { /* if it is set already, set() has entitled all that sleep */
         sync_queue_lock(&self->queue);
         atomic_store_explicit(&self->flag, SET, memory_order_release);
         sync_queue_grant_unlock(&self->queue, LONG_MAX);
@@ -71,7 +71,8 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
-    if (atomic_load(&self->flag) == SET || deadline == 0) { /* set() has granted under the lock: not to those who come later */
+    if (atomic_load(&self->flag) == SET
+        || deadline == 0) { /* set() grants under this lock, to those in the queue by then: look again */
         sync_queue_unlock(&self->queue);
         return event_is_set(op, NULL);
     }
@@ -90,7 +91,7 @@ static PyObject *event_at_fork_reinit(PyObject *op, PyObject *unused)
     (void)unused;
     if (event_flag(op) == IN_PYTHON)
         return stock_method(op, NAME("_at_fork_reinit"), NULL, 0, NULL);
-    Py_RETURN_NONE; /* the flag crosses the fork, and the queue forgets lost sleepers by itself */
+    Py_RETURN_NONE; /* the child keeps the flag, and the queue forgets the lost threads by itself */
 }
 
 static PyObject *event_copy(PyObject *op, PyObject *args)
@@ -116,7 +117,7 @@ static int event_set_flag(PyObject *op, PyObject *value, void *unused)
     if (event_flag(op) == IN_PYTHON || !value)
         return set_dict_attribute(op, NAME("_flag"), value);
     int flag = PyObject_IsTrue(value);
-    if (flag >= 0) /* never fails: no Python runs */
+    if (flag >= 0) /* neither call fails: kept in C, they run no Python */
         Py_DECREF(flag ? event_set(op, unused) : event_clear(op, unused));
     return flag < 0 ? -1 : 0;
 }
@@ -128,7 +129,7 @@ PyDoc_STRVAR(wait_doc,
 
 static PyMethodDef event_methods[] = {
     {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nWhether the flag is set."},
-    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSets the flag and lets all sleepers go, one after the other."},
+    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSets the flag and wakes all waiters, one after the other."},
     {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears the flag."},
     {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"_at_fork_reinit", event_at_fork_reinit, METH_NOARGS, NULL},
@@ -154,7 +155,7 @@ static PyGetSetDef event_attributes[] = {
     {0},
 };
 
-/* Event itself has this type as its base; a derived class has Event or another class. */
+/* An object is kept in C if its class is Event itself, whose base is this type; the base of a derived class is Event or another class. */
 static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
@@ -170,7 +171,7 @@ static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
     return none ? 0 : -1;
 }
 
-PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and who sleeps for it.");
+PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and the queue of its waiters.");
 static PyType_Slot event_slots[] = {
     {Py_tp_doc, (void *)event_doc},
     {Py_tp_new, unless_replaced_new},

@@ -1,4 +1,4 @@
-/* Lock and RLock: complete types, as fast as a C type can be; an operation that needn't sleep makes no system call. */
+/* Lock and RLock: complete types in C, over a lock of one word (sync/lock.h).  An operation that needn't sleep makes no system call. */
 #include "python/primitives/lock.h"
 
 #include "python/args.h"
@@ -13,6 +13,7 @@ PyTypeObject *lock_type, *rlock_type;
 
 /* ---- Lock -------------------------------------------------------------------------------------------------------- */
 
+/* Notes that the calling thread has just taken the lock.  1, for the caller to return. */
 static int lock_own(LockObject *self)
 {
     atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
@@ -29,14 +30,14 @@ static int wait_for_lock(void *arg)
     struct lock_wait *wait = arg;
     int result = sync_lock_wait(&wait->self->lock, wait->deadline, wait->since);
 
-    if (result == 0) { /* release: a thread that sees the owner sees the end of its wait too, see observe/waits.c */
+    if (result == 0) { /* in this order, with release: a thread that sees the owner sees the end of its wait too (observe/waits.c) */
         python_wait_ends();
         atomic_store_explicit(&wait->self->owner, my_ident(), memory_order_release);
     }
     return result;
 }
 
-/* Sleeps for it once: 0 taken, ETIMEDOUT, EINTR. */
+/* Sleeps once for the lock.  0: taken; or ETIMEDOUT or EINTR. */
 static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
 {
     struct lock_wait wait = {self, deadline, since};
@@ -176,9 +177,9 @@ PyDoc_STRVAR(acquire_doc,
 "ValueError: a timeout without blocking, or a negative one that is not -1.\n"
 "OverflowError: a timeout above threading.TIMEOUT_MAX.");
 PyDoc_STRVAR(acquire_lock_doc, "acquire_lock($self, /, blocking=True, timeout=-1)\n--\n\nacquire() by its old name.");
-PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nFrees the lock; any thread may do so.  RuntimeError: nobody holds it.");
+PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nFrees the lock; any thread may do so.  RuntimeError: no thread holds it.");
 PyDoc_STRVAR(release_lock_doc, "release_lock($self, /)\n--\n\nrelease() by its old name.");
-PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether somebody holds the lock.");
+PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether a thread holds the lock.");
 PyDoc_STRVAR(locked_lock_doc, "locked_lock($self, /)\n--\n\nlocked() by its old name.");
 
 static PyMethodDef lock_methods[] = {
@@ -213,7 +214,7 @@ static PyType_Slot lock_slots[] = {
     {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods}, {Py_tp_members, lock_members}, {0, NULL},
 };
 
-/* To 3.12 threading.Lock is a function and its type can't be called, from 3.13 on it is the type. */
+/* Up to 3.12 threading.Lock is this function, and its type can't be called; from 3.13 on threading.Lock is the type. */
 static PyObject *allocate_lock(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -324,7 +325,7 @@ static PyObject *rlock_recursion_count(PyObject *op, PyObject *unused)
     return PyLong_FromUnsignedLong(rlock_is_mine(self) ? self->depth : 0);
 }
 
-/* What Condition.wait uses: give it up wholly, take it back as deep as it was. */
+/* These two are for threading's own Condition.wait(): the first frees the lock at any depth, the second takes it back with that depth. */
 static PyObject *rlock_release_save(PyObject *op, PyObject *unused)
 {
     RLockObject *self = (RLockObject *)op;

@@ -1,4 +1,4 @@
-/* Lock and RLock, for Condition, which gives them up and takes them back, and for waits(), which asks who holds them. */
+/* Lock and RLock, for Condition, which gives them up and takes them back, and for waits(), which reports their holder. */
 #ifndef RUNTIME_PRIMITIVES_LOCK_H
 #define RUNTIME_PRIMITIVES_LOCK_H
 
@@ -8,12 +8,12 @@
 typedef struct {
     PyObject_HEAD
     struct sync_lock lock;
-    atomic_ulong owner; /* ident; 0: nobody, or a thread that has just taken it.  A Lock has it for waits() only */
+    atomic_ulong owner; /* ident of the holder; 0: the lock is free, or has just been taken.  A Lock has it for waits() only */
     PyObject *weak;
 } LockObject;
 
 typedef struct {
-    LockObject base;     /* only a thread that owns it writes its ident there, so a thread that reads its own ident is the owner */
+    LockObject base; /* a thread writes its ident to `owner` only while it owns the lock, so one that reads its own ident owns it */
     unsigned long depth; /* written by the owner only */
 } RLockObject;
 
@@ -24,15 +24,15 @@ static inline int rlock_is_mine(RLockObject *self)
     return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();
 }
 
-/* Before it is released: else the owner of a lock that is held could be a thread that held it before. */
+/* Called before the release.  After it a lock that another thread holds could show its former owner, or lose its new one. */
 static inline void lock_disown(LockObject *self)
 {
     atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
 }
 void rlock_disown(RLockObject *self);
 
-/* For a thread that has slept in a queue with this lock as the one that it needs first: 1 taken, -1 a signal handler has raised.
- * *baton: it is passed before handlers run, for they may sleep in the same queue.  interrupted: handlers are due already. */
+/* For a thread that entered a queue with this lock as the one that it needs first.  1 taken, -1 a signal handler has raised.  *baton: it
+ * is passed before handlers run, for they may sleep in the same queue.  interrupted: handlers are due already. */
 int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted);
 
 /* Takes an RLock back after a signal handler raised, and keeps the exception.  Condition.wait() reacquires an RLock even then; else the

@@ -17,13 +17,13 @@ typedef struct {
 
 static PyTypeObject *semaphore_type;
 
-/* The value is how many are to be had, or ASK: somebody may sleep, so the queue has to be asked.  From 0 up anyone changes it
- * by compare-and-swap, without the queue's lock; from and to ASK, who holds that lock.  So a release that finds a number knows
- * that nobody sleeps, and who is about to sleep has made it ASK before.  When the last sleeper has left it stays ASK: the next
- * release finds out.  LONG_MAX: no end. */
+/* The value is the semaphore's count, or ASK: a thread may sleep, so a release must look at the queue.  A count is changed by
+ * compare-and-swap without the queue's lock; ASK is set and replaced with it.  A thread sets ASK before it sleeps, so a release that
+ * finds a count knows that no thread sleeps.  When the last waiter has left it stays ASK, and the next release replaces it.
+ * LONG_MAX: a count without end. */
 enum { ASK = -1 };
 
-/* Takes one, if there is a number above 0; *value is what was seen last. */
+/* Takes one, if the value is a count above 0; *value: as it was seen last. */
 static int semaphore_try(SemaphoreObject *self, long *value)
 {
     *value = atomic_load_explicit(&self->value, memory_order_relaxed);
@@ -35,7 +35,7 @@ static int semaphore_try(SemaphoreObject *self, long *value)
     return 1;
 }
 
-/* 0, or ERANGE: more than the bound. */
+/* Adds n.  0, or ERANGE: that would be more than the bound. */
 static int semaphore_give(SemaphoreObject *self, long n)
 {
     long value = atomic_load_explicit(&self->value, memory_order_relaxed);
@@ -52,10 +52,11 @@ static int semaphore_give(SemaphoreObject *self, long n)
         sync_queue_lock(&self->queue);
         if ((value = atomic_load_explicit(&self->value, memory_order_relaxed)) == ASK)
             break;
-        sync_queue_unlock(&self->queue); /* another release was here meanwhile */
+        sync_queue_unlock(&self->queue); /* another release has replaced ASK meanwhile: begin again */
     }
-    /* In this order: a child forked in between, where one who waited goes on waiting, would take a number for the truth, and
-     * its releases wake nobody.  (fork() with the GIL doesn't come in between.) */
+    /* The grant comes before the count is written.  A child forked in between has a waiter that goes on waiting (its own thread, if it
+     * forked in a signal handler).  If it found a count there, its releases would wake no thread.  (os.fork(), which has the GIL, can't
+     * come in between.) */
     long granted = sync_queue_grant(&self->queue, n);
     if (self->queue.waiting == 0)
         atomic_store_explicit(&self->value, n == LONG_MAX ? n : n - granted, memory_order_release);
@@ -63,7 +64,7 @@ static int semaphore_give(SemaphoreObject *self, long n)
     return 0;
 }
 
-/* As lock_take().  timeout: looked at only when there is none to be had, as in stock; NULL: don't wait. */
+/* 1 taken, 0 not in time, -1 with an exception.  timeout: read only if the count is 0, as in threading's; NULL: doesn't wait. */
 static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
 {
     struct sync_place place;
@@ -75,7 +76,7 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
         return 1;
     if (!timeout)
         return 0;
-    if (args_wait_deadline(timeout, &deadline) < 0) /* before the lock: it may be an object that runs Python */
+    if (args_wait_deadline(timeout, &deadline) < 0) /* without the queue's lock, since its conversion may run Python */
         return -1;
     sync_queue_lock(&self->queue);
     do {
@@ -278,7 +279,7 @@ static PyMethodDef semaphore_methods[] = {
      "ValueError: a timeout without blocking.  OverflowError: one above threading.TIMEOUT_MAX."},
     {"release", FAST(semaphore_release), METH_FASTCALL | METH_KEYWORDS,
      "release($self, /, n=1)\n--\n\n"
-     "Gives n back, to those who have waited longest first.  As threading.Semaphore.release.\n\n"
+     "Gives n back; the threads that have waited longest get them first.  As threading.Semaphore.release.\n\n"
      "ValueError: n is less than one; for a BoundedSemaphore, it would have more than at first."},
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
     {"__exit__", FAST(semaphore_exit), METH_FASTCALL, NULL},
@@ -289,7 +290,7 @@ static PyMethodDef semaphore_methods[] = {
 
 static PyGetSetDef semaphore_attributes[] = {
     {"_cond", semaphore_get_cond, semaphore_set_cond, NULL, NULL},
-    {"_value", semaphore_get_value, semaphore_set_value, "How many are to be had.", NULL},
+    {"_value", semaphore_get_value, semaphore_set_value, "How many can be taken.", NULL},
     {"_initial_value", semaphore_get_bound, semaphore_set_bound, "A BoundedSemaphore's bound.", NULL},
     {0},
 };

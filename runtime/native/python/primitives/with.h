@@ -4,7 +4,7 @@
 
 #include "python/python.h"
 
-/* Gives the type's __enter__ and __exit__, which must not look at their arguments, a quick way to be called.  -1 with an exception. */
+/* Makes calls of the type's __enter__ and __exit__ quick.  They are called without their arguments.  -1 with an exception. */
 int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave);
 
 #endif
