@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if __has_include(<sys/rseq.h>) /* glibc 2.35 on */
+#if __GLIBC_MINOR__ >= 35
 #include <sys/rseq.h>
 _Static_assert(ARCH_RSEQ_SIGNATURE == RSEQ_SIG, "the signature of rseq(2)");
 #endif
