@@ -92,7 +92,32 @@ def others_run_meanwhile(lock: str, what: str) -> None:
         on.spawn(int)
         on.run()
 
-    calls = {"start": start, "spawn": lambda: spawn(int).join(), "green": start_green, "waiting": scheduler.waiting}
+    def run_on_carriers() -> None:
+        on = Scheduler(lwps=2)
+        on.spawn(int)
+        on.run()  # makes the LWPs
+
+    def start_on_carriers() -> None:
+        on = Scheduler(lwps=2)
+        on._lend()  # as install(green=True) does: the first start makes the LWPs
+        thread = runtime.Thread(target=int, scheduler=on)
+        thread.start()
+        thread.join()
+        on._take_back()
+
+    def start_traced() -> None:  # makes the thread that samples, too
+        native.trace_begin(f"{__file__}.trace", 1 << 20, b"", ())
+        start()
+
+    calls = {
+        "start": start,
+        "spawn": lambda: spawn(int).join(),
+        "green": start_green,
+        "carriers": run_on_carriers,
+        "served carriers": start_on_carriers,
+        "traced": start_traced,
+        "waiting": scheduler.waiting,
+    }
     address = next(fact.value for fact in native.facts() if fact.name == lock)
     word = ctypes.c_int.from_address(address)
     tids: list[int] = []
@@ -130,7 +155,7 @@ def others_run_meanwhile(lock: str, what: str) -> None:
     assert done.is_set()
 
 
-@pytest.mark.parametrize("what", ["start", "spawn", "green"])
+@pytest.mark.parametrize("what", ["start", "spawn", "green", "carriers", "served carriers", "traced"])
 @pytest.mark.parametrize("lock", ["the linker's lock", "_dl_stack_cache_lock"])
 def test_a_start_that_waits_for_a_lock_lets_others_run(lock: str, what: str, child: Child) -> None:
     child(others_run_meanwhile, lock, what)

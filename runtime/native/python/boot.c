@@ -253,47 +253,17 @@ static int not_begun(struct boot *boot, int error)
     return -1;
 }
 
-/* ---- without the GIL where it must be (glibc/glibc.h, LOCKS OF GLIBC) ----
- *
- * A start takes glibc's locks with the GIL, since they are nearly always free.  If one is held, the start gives the GIL up and takes it
- * back at its end, not as soon as it has the lock.  For once the interpreter has ended, taking the GIL ends the thread (run_body() in
- * lwp/thread_main.c), and half a start would be left. */
-static __thread struct {
-    int under_way;
-    PyThreadState *without; /* if the GIL was given up: the state to take it back with */
-} start;
-
-static void give_gil_up(void)
-{
-    if (start.under_way && !start.without)
-        start.without = PyEval_SaveThread();
-}
-
-static void end_start(void)
-{
-    PyThreadState *tstate = start.without;
-
-    start.under_way = 0;
-    start.without = NULL;
-    if (!tstate)
-        return;
-    EVENT(EVENT_WANTS_GIL, 0, 0);
-    PyEval_RestoreThread(tstate);
-    EVENT(EVENT_HAS_GIL, 0, 0);
-}
-
 int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler)
 {
     struct boot *boot = new_boot(lwp, target);
 
     if (!boot)
         return -1;
+    python_give_up_begin();
     int error = python_spawn_carriers(scheduler);
-    if (!error) {
-        start.under_way = 1;
+    if (!error)
         error = lwp_start_green(lwp, scheduler, run_python, boot);
-        end_start();
-    }
+    python_give_up_end();
     return error ? not_begun(boot, error) : 0;
 }
 
@@ -333,9 +303,9 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
     if (flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
         error = python_sleep(&(struct python_sleep){clone_it, &cloning});
     else {
-        start.under_way = 1;
+        python_give_up_begin();
         error = clone_it(&cloning);
-        end_start();
+        python_give_up_end();
     }
     if (error) {
         started_one();
@@ -419,7 +389,6 @@ static PyMethodDef functions[] = {
 
 int python_add_boot(PyObject *module)
 {
-    glibc_before_wait = give_gil_up;
     waker_init();
     chunks_init();
     return faulthandler_find() < 0 ? -1 : PyModule_AddFunctions(module, functions);

@@ -85,7 +85,12 @@ static int begin_running(struct scheduler *scheduler)
 
     if (begin_serving(scheduler) < 0)
         return -1;
-    if (!scheduler_own_lwps(scheduler) || !(error = python_spawn_carriers(scheduler)))
+    if (!scheduler_own_lwps(scheduler))
+        return 0;
+    python_give_up_begin();
+    error = python_spawn_carriers(scheduler);
+    python_give_up_end();
+    if (!error)
         return 0;
     scheduler_stop(scheduler);
     errno = error;

@@ -1,6 +1,7 @@
 #include "python/sleep.h"
 
 #include "base/events.h"
+#include "glibc/glibc.h"
 #include "green/green.h"
 #include "python/wake.h"
 
@@ -84,6 +85,37 @@ void python_set_describe_deadlock(PyObject *function)
     Py_XSETREF(describe_deadlock, Py_NewRef(function));
 }
 
+/* ---- with the GIL, as long as nothing blocks --------------------------------------------------------------------- */
+
+static __thread struct {
+    int may;                /* between begin and end */
+    PyThreadState *without; /* the GIL was given up: the state to take it back with */
+} give_up;
+
+static void before_glibc_waits(void)
+{
+    if (give_up.may && !give_up.without)
+        give_up.without = PyEval_SaveThread();
+}
+
+void python_give_up_begin(void)
+{
+    give_up.may = 1;
+}
+
+void python_give_up_end(void)
+{
+    PyThreadState *tstate = give_up.without;
+
+    give_up.may = 0;
+    give_up.without = NULL;
+    if (!tstate)
+        return;
+    EVENT(EVENT_WANTS_GIL, 0, 0);
+    PyEval_RestoreThread(tstate);
+    EVENT(EVENT_HAS_GIL, 0, 0);
+}
+
 /* ---- in a queue -------------------------------------------------------------------------------------------------- */
 
 struct queue_wait {
@@ -151,4 +183,5 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
 void python_sleep_init(void)
 {
     wait_offset = (char *)&my_wait - (char *)pthread_self();
+    glibc_before_wait = before_glibc_waits;
 }

@@ -12,6 +12,7 @@
 #include "python/observe/gil.h"
 #include "python/primitives/lock.h"
 #include "python/rooms.h"
+#include "python/sleep.h"
 
 #include <string.h>
 
@@ -252,7 +253,9 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         return;
     switch (event) {
     case EVENT_PREPARES:
+        python_give_up_begin();
         sampler_begin();
+        python_give_up_end();
         break;
     case EVENT_MADE:
         note_made((PyObject *)(uintptr_t)a);
