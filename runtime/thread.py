@@ -337,7 +337,7 @@ class Thread(threading.Thread):
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
 
-    `ident` and `native_id` are set when start() returns.
+    `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """
 
     if sys.version_info >= (3, 14):
@@ -384,7 +384,7 @@ class Thread(threading.Thread):
             native.thread_make(self, target, name, args, kwargs, daemon)
 
     def start(self) -> None:
-        """Starts the thread and returns without waiting for its first line.
+        """Starts the thread and returns without waiting for its first line, unless several before it have not begun.
 
         RuntimeError: started before, or no thread can be made: its cause names the limit, and nothing has changed.
         """

@@ -197,7 +197,7 @@ static void processes(void)
         CHECK(error == 0 && WEXITSTATUS(lwp->wait_status) == 7);
         lwp_release(lwp);
 
-        struct lwp *copy = lwp_copied();
+        struct lwp *copy = lwp_blank();
         CHECK(copy);
         long pid = lwp_copy(copy, i % 2 ? CLONE_FILES : 0, SIGCHLD);
         if (pid == 0)

@@ -69,7 +69,7 @@ void context_put(struct context *c, int vanished)
 {
     EVENT(EVENT_RECYCLED, c->tp, c->size);
     if (vanished) {
-        /* In a forked child.  The lost thread may have been in the middle of a malloc, so the next thread begins with a blank block,
+        /* The thread may have been in the middle of a malloc, so the next thread begins with a blank block,
          * and what the DTV and libc's block point at is leaked. */
         c->used = VANISHED;
     } else {

@@ -33,7 +33,7 @@ struct context {
     char *block_low, *block_high; /* static TLS, TCB and struct pthread */
     char *tp, *pthread;
     struct __res_state resolver;  /* libc's __resp points here in this thread */
-    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to keep.  VANISHED: its thread was lost in a fork */
+    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to keep.  VANISHED: see context_put() */
     void *signal_stack;           /* see context_signal_stack() */
     char *scratch;                /* context_scratch bytes; NULL for the first thread after a VANISHED one, whose data may be there */
 };
@@ -48,7 +48,8 @@ size_t context_round(size_t wanted);
 struct context *context_get(size_t stack_size);
 
 /* Puts a context back, for another thread.  Only after the kernel has cleared the CLONE_CHILD_CLEARTID word: until then the thread runs
- * on this stack.  `vanished`: the thread was lost in a fork, perhaps in the middle of malloc, so nothing of libc's block is kept. */
+ * on this stack.  `vanished`: the thread was lost in a fork, or its process was killed, perhaps in the middle of malloc, so nothing of
+ * libc's block is kept. */
 void context_put(struct context *context, int vanished);
 
 /* Initialises a context for a new thread, first half: blank struct pthread and TLS, then the TCB.  0 or errno. */

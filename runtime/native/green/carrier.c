@@ -309,9 +309,13 @@ void carrier_schedule(struct scheduler *s, struct green *me)
         carrier_run(c);
         return;
     }
-    int queued = s->runner == c && --s->turns >= 0 && s->head;
-    struct green *to = queued ? ready_pop(s) : &c->base;
-    c->chosen = queued && to == &c->base;
+    int from_queue = 0;
+    if (s->runner == c) {
+        s->turns--;
+        from_queue = s->turns >= 0 && s->head;
+    }
+    struct green *to = from_queue ? ready_pop(s) : &c->base;
+    c->chosen = from_queue && to == &c->base;
     if (to == me)
         park_unlock(&s->lock);
     else

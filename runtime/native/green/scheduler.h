@@ -37,7 +37,8 @@ struct scheduler {
     int64_t look_at;
     long threads;              /* begun and not gone */
     struct green_counts counts;
-    struct poller *_Atomic poller; /* of a scheduler with one LWP: made when first needed, by its LWP.  Used with the lock, or while */
+    struct poller
+        *_Atomic poller; /* of a scheduler with one LWP: made when first needed, by its LWP.  Used with the lock, or counted in `polling` */
     atomic_int polling; /* counts its users without the lock; a futex word for scheduler_stop() */
     int stopping; /* counts callers of scheduler_stop() that wait for `polling` */
     atomic_int idle; /* how the runner sleeps; a futex word */

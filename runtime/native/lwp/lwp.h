@@ -104,8 +104,8 @@ struct lwp *lwp_next_waited(void);
 /* (5) -> (6) for every thread that is gone.  Called by lwp_new() and lwp_join(). */
 void lwp_reap(void);
 
-/* A struct lwp without a context, for lwp_copy().  NULL with errno set. */
-struct lwp *lwp_copied(void);
+/* A struct lwp without a context: for lwp_copy(), and how lwp_new() begins.  NULL with errno set. */
+struct lwp *lwp_blank(void);
 
 /* fork(2) with flags: makes a process on a copy of memory, in which the call returns 0 on the caller's own stack.  Returns the pid, or
  * -errno; lwp->tid is the pid.  Flags that share something (CLONE_FILES, CLONE_FS ...) can't go through libc's fork(), which sees to

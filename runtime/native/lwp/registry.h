@@ -21,7 +21,8 @@ struct lwp *registry_oldest(int (*matches)(struct lwp *lwp));
 /* Whether a thread in the registry has this ident; if so, where its guard begins and ends. */
 int registry_guard(uintptr_t ident, uintptr_t guard[2]);
 
-/* (3) -> (4): pushes a chain, linked by `below`, on the stack of ended threads.  From here on they may be reaped. */
+/* Pushes a chain, linked by `below`, on the stack of ended threads: of those at (4), and of killed processes at (5).  From here on they
+ * may be reaped. */
 void registry_push_ended(struct lwp *first, struct lwp *last);
 
 /* Takes the whole stack, linked by `below`; NULL: it is empty. */

@@ -26,7 +26,7 @@ const unsigned long lwp_thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
-struct lwp *lwp_copied(void)
+struct lwp *lwp_blank(void)
 {
     struct lwp *lwp = calloc(1, sizeof *lwp);
 
@@ -40,7 +40,7 @@ struct lwp *lwp_copied(void)
 struct lwp *lwp_new(size_t stack_size)
 {
     lwp_reap();
-    struct lwp *lwp = lwp_copied();
+    struct lwp *lwp = lwp_blank();
     if (!lwp)
         return NULL;
     struct context *c = lwp->context = context_get(stack_size);

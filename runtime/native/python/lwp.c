@@ -34,7 +34,7 @@ LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp)
 
 LwpObject *lwp_make(PyTypeObject *type, size_t stack_size)
 {
-    struct lwp *lwp = stack_size ? lwp_new(stack_size) : lwp_copied();
+    struct lwp *lwp = stack_size ? lwp_new(stack_size) : lwp_blank();
 
     return lwp ? lwp_object(type, lwp) : (LwpObject *)PyErr_SetFromErrno(PyExc_OSError);
 }
