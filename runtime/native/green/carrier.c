@@ -35,7 +35,7 @@
 
 #define LOOK_EVERY 5000000  /* ns after which the native thread looks for signals, while others run */
 #define TICK 2000000        /* ns without a switch after which the watcher takes over, if no slice was asked for */
-#define LONG_TICK 10000000  /* the tick grows to this while the runner stands still with nobody in the queue */
+#define LONG_TICK 10000000  /* the tick grows to this while the runner makes no switch and the queue is empty */
 enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher sleeps without a timeout */
 
 int green_reports_deadlock;
@@ -111,7 +111,8 @@ static int watches_files(struct scheduler *s)
     return s->poller && poller_waiters(s->poller);
 }
 
-/* A runner that always has a thread to run looks for the rest from time to time.  Releases the lock meanwhile. */
+/* Checks timers and files and, for the native thread, signals.  A runner that always finds a thread in the queue must do so from time to
+ * time.  Releases the lock meanwhile. */
 static void check_events(struct scheduler *s)
 {
     fire_timers(s);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define LONG_TURN 1000000 /* ns: see green_turn_is_over() */
-enum { SHARE = 64 }; /* one wake-up in so many counts one less, so that a waiter with an LWP of its own is woken too */
+enum { SHARE = 64 }; /* one in SHARE wake-ups counts one woken less, so that a waiter with an LWP of its own is woken too */
 
 /* ---- a thread's turns -------------------------------------------------------------------------------------------- */
 
@@ -44,7 +44,7 @@ _Noreturn void green_end(void)
     park_lock(&me->scheduler->lock);
     me->scheduler->ended = me;
     carrier_schedule(me->scheduler, me);
-    abort(); /* not reached: nobody resumes an ended thread */
+    abort(); /* not reached: an ended thread is never resumed */
 }
 
 void green_yield(void)
@@ -140,9 +140,8 @@ int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
     if (!me)
         return park_poll(fd, events, deadline, found);
     struct scheduler *s = me->scheduler;
-    if (!s->poller
-        && !(s->poller
-             = poller_new())) /* scheduler_new() makes the poller of a scheduler with several LWPs; this one has one, the caller's */
+    /* A scheduler with one LWP gets its poller here, and needs no lock, since that LWP is the caller's; others have one from the start. */
+    if (!s->poller && !(s->poller = poller_new()))
         return errno;
     int result = poller_wait(s->poller, fd, events, deadline, found);
     if (result != EPERM)

@@ -57,7 +57,8 @@ void green_end_turn(void);
  * ready. */
 int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
 
-/* Around close(2), by any thread; see green/poller.h.  Threads of all schedulers are woken: EBADF.  No scheduler is freed meanwhile. */
+/* Called before and after close(2), by any thread: see green/poller.h.  Threads of all schedulers that wait for fd get EBADF.  No scheduler
+ * may be freed meanwhile. */
 void green_fd_closing(int fd);
 void green_fd_closed(int fd);
 
@@ -129,7 +130,7 @@ enum green_state green_state_of(void *tp);
  * without the GIL. */
 extern int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
 
-/* LWPs that glibc doesn't count any more and that have not yet woken those who wait for their end.  green_other_ended() takes the
+/* LWPs that glibc doesn't count any more and that have not yet woken the threads that join them.  green_other_ended() takes the
  * caller off this count, and has idle runners look for a deadlock again: this may have been the last LWP that could wake a thread. */
 extern atomic_int green_others_ending;
 void green_other_ended(void);

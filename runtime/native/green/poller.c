@@ -19,11 +19,11 @@ struct fd_waiter {
     atomic_int found; /* what it sleeps on: 0 until it is woken.  POLLNVAL: the descriptor is closed */
 };
 
-/* What epoll knows of a descriptor is armed for one event (EPOLLONESHOT), for all who wait for it, and stays there disarmed when
- * nobody does.  If the descriptor is closed meanwhile the kernel forgets it without a word: each arming may find it there or not, and
- * who waits learns it from poller_closing().
- * A waiter stays in its list until its thread has gone on: the descriptor may be closed, and its number be another file's, after the
- * event has come and before it is that thread's turn. */
+/* epoll has a descriptor armed for one event (EPOLLONESHOT), for all its waiters, and keeps it disarmed when it has none.  If the
+ * descriptor is closed the kernel drops it silently: so arming must expect to find it or not, and the waiters learn of the close from
+ * poller_closing().
+ * A waiter stays in its list until its thread runs again.  Between the event and that turn the descriptor may be closed, and its number
+ * be another file's: then poller_closing() must still find the waiter. */
 struct poller {
     int epoll, waker;
     atomic_int lock; /* order: docs/architecture.md */
@@ -41,7 +41,7 @@ struct poller *poller_new(void)
         return NULL;
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->waker = p->epoll < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = p->waker}; /* edge: it is never read */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = p->waker}; /* edge-triggered: it is never read */
     if (p->waker >= 0 && epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->waker, &event) == 0)
         return p;
     int error = errno;
@@ -132,7 +132,7 @@ int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, uns
     return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
-/* Those on one descriptor whose events are there.  The last to be told are the first to have come.  How many wait on. */
+/* Wakes the waiters of a descriptor whose events are there, the latest first.  Returns how many go on waiting. */
 static int wake_ready(struct poller *p, int fd, unsigned found)
 {
     int others = 0;
@@ -200,7 +200,7 @@ int poller_poll(struct poller *p, int64_t deadline)
         } else
             for_another = atomic_load(&p->sleepers) > 0;
     park_unlock(&p->lock);
-    if (for_another) /* one edge wakes one, and that may not be the one who was meant */
+    if (for_another) /* an edge wakes one poller, and not always the one that it was meant for */
         poller_wake(p);
     errno = saved;
     return result;

@@ -1,4 +1,4 @@
-/* A scheduler and its carriers, as the rooms of this folder share them. */
+/* A scheduler and its carriers, as the files of this folder share them. */
 #ifndef RUNTIME_SCHEDULER_H
 #define RUNTIME_SCHEDULER_H
 
@@ -37,16 +37,15 @@ struct scheduler {
     int64_t look_at;
     long threads;              /* begun and not gone */
     struct green_counts counts;
-    struct poller
-        *_Atomic poller; /* of a scheduler with one LWP: made when first needed, by its LWP.  Used with the lock, or counted in `polling` */
-    atomic_int polling; /* counts its users without the lock; a futex word for scheduler_stop() */
+    struct poller *_Atomic poller; /* a scheduler with one LWP makes it when it first needs one */
+    atomic_int polling; /* counts the users of the poller that don't have the lock; a futex word for scheduler_stop() */
     int stopping; /* counts callers of scheduler_stop() that wait for `polling` */
     atomic_int idle; /* how the runner sleeps; a futex word */
-    atomic_int waited; /* threads, and DEADLOCKED for those who sleep on it in scheduler_await() */
-    atomic_int awaited; /* counts those */
+    atomic_int waited; /* see scheduler_waited(); and DEADLOCKED, for the callers of scheduler_await(), which sleep on it */
+    atomic_int awaited; /* counts those callers */
     atomic_int tid;
     atomic_int attached;
-    atomic_int was_deadlocked; /* until scheduler_was_deadlocked() has told */
+    atomic_int was_deadlocked; /* until scheduler_was_deadlocked() has returned it */
     enum {
         UNSERVED,
         SERVED,

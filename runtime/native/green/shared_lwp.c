@@ -36,8 +36,8 @@ int green_lwp_tid(int number, void *tp)
 
 static int (*getattr_of_libc)(pthread_t, pthread_attr_t *);
 
-/* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  Of a green thread it gets a copy with what it reads
- * and the tid 0, for which the kernel answers with the caller's affinity; glibc/probe.c has checked that this is enough. */
+/* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  For a green thread it gets a copy of the fields that it
+ * reads, with the tid 0, for which the kernel returns the caller's affinity; glibc/probe.c has checked that these fields are enough. */
 static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 {
     void *pthread = (void *)thread, *copy;
@@ -77,9 +77,9 @@ static int action_of(int signal, const struct kernel_action *new, struct kernel_
 
 static void (*setxid_handler)(int, siginfo_t *, void *);
 
-/* setuid() and its like signal every LWP; each changes its own credentials and crosses itself off in its struct pthread, by
- * THREAD_SELF (nptl/nptl_setxid.c, __nptl_setxid_sighandler).  If a green thread runs there, that is the wrong one: setuid() would
- * signal that LWP again and again.  So the handler sees the TCB of the thread whose LWP it is. */
+/* setuid() and its like signal every LWP.  The handler changes the LWP's credentials and notes that in the struct pthread of THREAD_SELF
+ * (nptl/nptl_setxid.c, __nptl_setxid_sighandler).  If a green thread runs there, that is the wrong struct, and setuid() would signal the
+ * LWP again and again.  So the handler runs with the thread pointer of the native thread. */
 static void in_native_tcb(int signal, siginfo_t *info, void *context)
 {
     void *tp = arch_thread_pointer(), *native = park_green ? green_native_tp() : tp;

@@ -6,7 +6,7 @@
  *                   The kernel looks at the number in robust and PI mutexes: these are not for green threads.
  *   setxid          glibc signals every thread that has an LWP, and the handler notes in the TCB that it has run: see green/shared_lwp.c.
  *   rseq            The kernel writes to the area that was registered by the thread whose LWP it is.  A green thread's own area
- *                   says "not registered", so that sched_getcpu() asks the kernel and nobody begins a restartable sequence there.
+ *                   says "not registered", so that sched_getcpu() asks the kernel and no code begins a restartable sequence there.
  *   robust list     The LWP's own; see tid.
  *   signal mask, signal stack, name, affinity, priority, credentials of its own, timer slack: the LWP's, for all on it.
  *                   libc's pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and would fail with
@@ -15,7 +15,7 @@
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H
 
-/* Once, before the first scheduler.  NULL, or why there can't be green threads here. */
+/* Called once, before the first scheduler.  NULL, or why there can't be green threads here. */
 const char *green_lwp_init(void);
 
 /* What stands in struct pthread as a green thread's tid: another one for each, above all tids. */
@@ -24,8 +24,8 @@ int green_lwp_number(void);
 /* The tid of the LWP of a thread with that number and thread pointer, 0: there is none yet.  Any other number as it is. */
 int green_lwp_tid(int number, void *tp);
 
-/* Whether the process handles signals that could make a difference to who sleeps: others than SIGINT and those that tell of an
- * error of the program itself. */
+/* Whether the process has a handler that could wake a sleeping thread: of a signal other than SIGINT and those that report an error of the
+ * program itself. */
 int green_lwp_has_handlers(void);
 
 #endif

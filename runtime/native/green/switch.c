@@ -48,7 +48,7 @@ int runner_mark_busy(struct scheduler *s)
         return 0;
     atomic_store(&s->idle, BUSY);
     if (how == IDLE_IN_POLLER)
-        poller_wake(s->poller); /* here, for without the lock it may be gone with the scheduler */
+        poller_wake(s->poller); /* with the lock: without it the poller may be freed */
     return how == IDLE_IN_FUTEX;
 }
 

@@ -14,16 +14,16 @@ void green_make_ready(struct scheduler *s, struct green *green);
 /* The same without the lock, and the runner is woken if it sleeps. */
 void green_resume(struct green *green);
 
-/* With the lock, by who has made a thread ready: the runner must not sleep.  1: runner_wake() is to follow, without the lock, so
- * that the runner doesn't wake up to sleep again for the lock. */
+/* Called with the lock when a thread has been made ready: keeps the runner from sleeping.  1: the caller must call runner_wake() once it
+ * has released the lock; before that, the runner would wake up only to sleep for the lock. */
 int runner_mark_busy(struct scheduler *s);
 void runner_wake(struct scheduler *s);
 
-/* With the lock: goes on in `to`.  Returns, without the lock, when somebody switches back. */
+/* With the lock: goes on in `to`.  Returns, without the lock, when another thread switches back. */
 void green_switch(struct scheduler *s, struct green *from, struct green *to);
 
-/* The second half of a switch, on the new stack: releases the lock, and buries the thread that was left if it has ended.  A thread's
- * first turn begins with it. */
+/* The second half of a switch, on the new stack: releases the lock, and calls gone() of the thread that was left if it has ended.  A
+ * thread's first turn begins with it. */
 void green_finish_switch(struct scheduler *s);
 
 /* Where the thread with that thread pointer keeps its `park_green`. */

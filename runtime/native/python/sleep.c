@@ -37,8 +37,8 @@ int python_sleep(const struct python_sleep *how)
         EVENT(EVENT_BLOCKED, how->object, how->place);
         wait_begins(how->object, how->place, how->since, how->deadline);
     }
-    /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Those who
-     * wait for the lock are woken afterwards, for they want the GIL too. */
+    /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Its
+     * waiters are woken afterwards, since they want the GIL too. */
     int whom = how->give_up ? sync_lock_free(how->give_up) : 0;
     PyThreadState *tstate = PyEval_SaveThread();
     waker_gave_up_gil();

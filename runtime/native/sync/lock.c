@@ -92,7 +92,7 @@ int sync_lock_defer_wake(struct sync_lock *lock, atomic_int *waiter)
     if ((uintptr_t)waiter > ADDRESS || deferred_waiter(before) || !atomic_compare_exchange_strong(&lock->deferred, &before, deferred))
         return 0;
     /* The releaser writes the word and then reads `deferred`; we write and read them the other way round (sequentially consistent).
-     * If it did not see our wake-up, we see here that the lock is free.  Whoever takes the address out wakes the waiter. */
+     * If it did not see our wake-up, we see here that the lock is free.  The thread that takes the address out wakes the waiter. */
     if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_OWING) || seen == SYNC_OWING || seen == SYNC_CONTENDED)
         return 1;
     return !atomic_compare_exchange_strong(&lock->deferred, &deferred, 0);

@@ -1,7 +1,7 @@
 /* A lock of one word, without Python.  Functions that may sleep return 0, ETIMEDOUT or EINTR as park_wait() does.
  *
  * A thread that finds the lock free takes it, also while others sleep for it: that is fast, since the thread that runs needs no
- * wake-up.  So that nobody starves, a waiter that has waited for a millisecond counts itself as starving, and a release hands the
+ * wake-up.  So that no waiter starves, one that has waited for a millisecond counts itself as starving, and a release hands the
  * lock to a starving waiter as long as there is one.
  *
  *   FREE -> HELD             acquire, no system call
@@ -9,7 +9,7 @@
  *   HELD -> FREE             release, no system call
  *   HELD, OWING -> CONTENDED a waiter is about to sleep
  *   CONTENDED -> FREE        release; one waiter is woken
- *   HELD -> OWING            the release must wake the thread whose wake-up was deferred to it, and nobody else
+ *   HELD -> OWING            the release must wake the thread whose wake-up was deferred to it, and no other
  *   OWING -> FREE            release; that thread is woken.  From CONTENDED it is woken too, besides the waiter
  *   HELD, OWING, CONTENDED -> HANDED  release while a waiter starves; only a starving one may take it from there
  *   HANDED -> CONTENDED      a starving waiter has taken it
@@ -44,15 +44,15 @@ static inline int sync_lock_try(struct sync_lock *lock)
 /* *since: when the caller began to wait, 0 at first.  A caller that comes back after an EINTR passes it again, and starves no later. */
 int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 
-/* 0, or EPERM when nobody holds it. */
+/* 0, or EPERM if no thread holds it. */
 int sync_lock_release_any(struct sync_lock *lock);
 
-/* A release in two halves, for a thread that has something to do in between: the lock is free, then those are woken who wait for it.  What
+/* A release in two halves, for a thread that has something to do in between: the first frees the lock, the second wakes its waiters.  What
  * the first returned goes to the second; below 0: -EPERM. */
 int sync_lock_free(struct sync_lock *lock);
 void sync_lock_wake(struct sync_lock *lock, int whom);
 
-/* HELD says that there is nobody to wake: a waiter, starving or not, makes it CONTENDED before it sleeps. */
+/* HELD means that no thread must be woken: a waiter, starving or not, makes it CONTENDED before it sleeps. */
 static inline int sync_lock_release(struct sync_lock *lock)
 {
     int seen = SYNC_HELD;
@@ -73,10 +73,11 @@ static inline int sync_lock_held(struct sync_lock *lock)
     return word == SYNC_HANDED ? sync_lock_really_handed(lock) : word != SYNC_FREE;
 }
 
-/* Has the release of a lock that is held wake the waiter.  1: it will, or has; 0: the lock is free, or has one deferred already. */
+/* Leaves the waiter's wake-up to the release of a lock that is held.  1: the release does it, or has done it; 0: the lock is free, or
+ * has a deferred wake-up already. */
 int sync_lock_defer_wake(struct sync_lock *lock, atomic_int *waiter);
 
-/* By a waiter that wakes up by itself.  1: its wake-up was deferred, and nobody does it any more; 0: it was not, or it is on its way. */
+/* Called by a waiter that wakes up by itself.  1: its wake-up was deferred, and is cancelled; 0: it was not, or it is on its way. */
 int sync_lock_cancel_deferred(struct sync_lock *lock, atomic_int *waiter);
 
 /* Makes a waiter's word WOKEN and wakes its thread.  The thread may be gone as soon as the word is written: the wake-up only names the

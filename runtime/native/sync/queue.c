@@ -127,7 +127,7 @@ static int cancel_deferred(struct sync_place *place)
     return place->lock && sync_lock_cancel_deferred(place->lock, &place->word);
 }
 
-/* result: of a sleep before. */
+/* result: what a sleep before this one has returned, or 0. */
 static int wait_until_woken(struct sync_place *place, int64_t deadline, int result)
 {
     while (atomic_load_explicit(&place->word, memory_order_acquire) != SYNC_WOKEN) {

@@ -5,7 +5,7 @@
  * when it runs again.
  *
  * REJECTED.  To wake all at once: ten thousand threads would wake up to fight for one GIL, in timed waits.  To let the futex's own
- * queue decide who goes on: a thread that comes later could take what was granted to one that sleeps.
+ * queue decide which one goes on: a thread that comes later could take what was granted to one that sleeps.
  *
  * THE PROTOCOL.  A waiter:                                      A waker:
  *   1. locks the queue, and looks at its object once more         1. locks the queue, and changes the object
@@ -62,13 +62,13 @@ void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct
 /* With the lock.  Entitles the first `count` that wait; returns how many there were.  An unlock that wakes must follow. */
 long sync_queue_grant(struct sync_queue *queue, long count);
 void sync_queue_unlock_and_wake(struct sync_queue *queue);
-/* Both. */
+/* Grants, unlocks and wakes. */
 long sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without the lock.  Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
-/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  To be
- * treated as an EINTR: if a signal came too the kernel says ETIMEDOUT, since __futex_wait() looks at the timer first. */
+/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  The
+ * caller must run signal handlers as after an EINTR: if both came the kernel reports the time, since __futex_wait() checks it first. */
 int sync_queue_doze(struct sync_place *place, int64_t deadline);
 /* Leaves without having been woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);

@@ -99,7 +99,7 @@ static void exit_now(void)
 }
 
 /* Whether a thread other than the calling one is running or runnable (state R). */
-static int somebody_runs(void)
+static int others_run(void)
 {
     DIR *tasks = opendir("/proc/self/task");
     int found = 0, me = (int)syscall(SYS_gettid);
@@ -133,7 +133,7 @@ static void guard_wait(void)
     while (atomic_load(&guard.busy)) {
         park_wait(&guard.busy, 1, park_now() + PARK_SECOND / LOOKS, PARK_PRIVATE);
         if (guard.without_gil)
-            running += somebody_runs();
+            running += others_run();
         if (++looks < guard.seconds * LOOKS)
             continue;
         /* A thread that waits for the GIL wakes up every 5 ms, but is seldom seen running.  So if others ran in half of the looks, one of
