@@ -274,7 +274,7 @@ struct cloning {
     struct boot *boot;
 };
 
-static int clone_it(void *arg)
+static int clone_thread(void *arg)
 {
     struct cloning *c = arg;
 
@@ -301,10 +301,10 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
     lwp->signal_stack = faulthandler_is_on();
     atomic_fetch_add(&starting, 1);
     if (flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
-        error = python_sleep(&(struct python_sleep){clone_it, &cloning});
+        error = python_sleep(&(struct python_sleep){clone_thread, &cloning});
     else {
         python_give_up_begin();
-        error = clone_it(&cloning);
+        error = clone_thread(&cloning);
         python_give_up_end();
     }
     if (error) {

@@ -166,7 +166,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
     struct joining joining = {.lwp = self->lwp};
     int64_t since = park_now();
-    int result, looked = park_green != NULL; /* a green thread's scheduler looks for signals */
+    int result, looked = park_green != NULL; /* for a green thread its scheduler checks for signals */
 
     if (args_deadline(timeout, &joining.deadline) < 0)
         return NULL;

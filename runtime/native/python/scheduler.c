@@ -1,4 +1,4 @@
-/* Green threads for Python: the base of the type Scheduler, and what a thread says to the scheduler that it is on. */
+/* Green threads for Python: the base of the type Scheduler, and the functions that a green thread calls. */
 #include "python/scheduler.h"
 
 #include "green/green.h"

@@ -2,8 +2,8 @@
  *
  * GUARANTEES.  A thread that sleeps here is in waits() with the object that it waits for.  The wake-up that it has deferred is done
  * before it sleeps.  A trace has the times at which it slept, wanted the GIL and had it.
- * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno: EINTR says
- * that signal handlers may be due, which the caller runs by python_interrupted(). */
+ * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno.  After
+ * EINTR signal handlers may be due: the caller runs them by python_interrupted(). */
 #ifndef RUNTIME_PYTHON_SLEEP_H
 #define RUNTIME_PYTHON_SLEEP_H
 

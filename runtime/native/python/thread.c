@@ -129,7 +129,7 @@ static int set_name(PyObject *self, PyObject *name, PyObject *target)
 }
 
 /* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
- * 3.12, start_thread() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
+ * 3.12, start() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
  * Python, and returns `_daemonic`. */
 static PyObject *daemon_of(PyObject *thread)
 {

@@ -37,8 +37,7 @@ static struct made {
 } made[1 << MADE_BITS];
 
 static PyObject *texts;   /* text -> number */
-static PyObject
-    *insides; /* how the names of files begin that a program calls to wait, and whose lines are passed over: threading.py ... */
+static PyObject *insides; /* how the names of files begin whose lines are passed over, as no line of the program: threading.py ... */
 static PyObject *dropped; /* code objects that `sites` no longer refers to */
 static atomic_int naming;   /* a lock; order: docs/architecture.md */
 

@@ -340,7 +340,7 @@ static PyMethodDef functions[] = {
      "watch_start(tick, look, every, patience, status=-1, fd=2): starts the watching thread.  It calls tick() every `every` seconds.\n"
      "When no other thread has run for `patience` seconds it calls look(True), and not again in this standstill if that returned true;\n"
      "else it calls look(False) every `patience` seconds.  None for either function: not called.  status: if not negative, the process\n"
-     "ends with it, and a line on fd, when look() has returned true, or when look() doesn't get the GIL within seconds.\n"
+     "ends with it, and with a line on fd, when look() has returned true, or when the thread doesn't get the GIL for seconds.\n"
      "RuntimeError: the process is watched already."},
     {"watch_stop", watch_stop, METH_NOARGS, "Ends the watching thread, after a call that is under way."},
     {0},

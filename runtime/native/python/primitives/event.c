@@ -71,8 +71,8 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
-    if (atomic_load(&self->flag) == SET
-        || deadline == 0) { /* set() grants under this lock, to those in the queue by then: look again */
+    /* set() may have come in between.  It grants under this lock, to the threads in the queue: one that entered now would sleep on. */
+    if (atomic_load(&self->flag) == SET || deadline == 0) {
         sync_queue_unlock(&self->queue);
         return event_is_set(op, NULL);
     }
