@@ -36,9 +36,10 @@ void python_set_describe_deadlock(PyObject *function);
 
 /* ---- with the GIL, as long as nothing blocks --------------------------------------------------------------------- */
 
-/* Around each call that may take one of glibc's locks (glibc/glibc.h, LOCKS OF GLIBC): lwp_start(), a carrier's start, pthread_create().
- * They are free as a rule, so the caller keeps the GIL.  If one is not, the GIL is given up until the end, not until the lock is there: a
- * thread that takes the GIL back may be ended by that (lwp/thread_main.c, run_body()), and half a start would be left. */
+/* Called around each call that may take one of glibc's locks (glibc/glibc.h, LOCKS OF GLIBC): lwp_start(), a carrier's start,
+ * pthread_create().  These locks are nearly always free, so the caller keeps the GIL.  If one is held, the caller gives the GIL up, and
+ * takes it back at the end, not as soon as it has the lock.  For once the interpreter has ended, taking the GIL ends the thread
+ * (run_body() in lwp/thread_main.c), and half a start would be left. */
 void python_give_up_begin(void);
 void python_give_up_end(void);
 
