@@ -152,7 +152,7 @@ static void runner_sleep(struct carrier *c)
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
     int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_reports_deadlock;
 
-    /* Counted before it looks: an LWP that ends after the look sees the count, and wakes us to look again: green_other_ended(). */
+    /* Count first, then look: an LWP that ends after the look sees the count, and wakes this one to look again (green_other_ended()). */
     atomic_fetch_add(&carriers_maybe_deadlocked, doubts);
     if (doubts && is_deadlocked(s)) {
         report_deadlock(s);
@@ -161,13 +161,13 @@ static void runner_sleep(struct carrier *c)
         if (attached)
             return;
     }
-    /* A signal that came while others ran doesn't interrupt the sleep that follows: so that one ends early, for a look. */
+    /* A signal that came while other threads ran doesn't interrupt this sleep.  So it ends at look_at, and the native thread looks. */
     int64_t wake_at = !attached || s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
     atomic_fetch_sub(&carriers_maybe_deadlocked, doubts);
-    if (s->runner != c) /* it was woken so late that the watcher took over, which may itself be idle by now */
+    if (s->runner != c) /* woken so late that the watcher has taken over; `idle` may be the new runner's by now */
         return;
     atomic_store(&s->idle, BUSY);
     fire_timers(s);

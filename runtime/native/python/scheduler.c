@@ -19,7 +19,7 @@ typedef struct {
 } SchedulerObject;
 
 enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
-#define LEAST_SLICE 100000          /* ns: with a shorter one the watching LWP would be busy all the time */
+#define LEAST_SLICE 100000          /* ns: with a shorter one the watcher would be busy all the time */
 #define MOST_SLICE 1000000000000000 /* ns */
 
 static PyTypeObject *scheduler_type;

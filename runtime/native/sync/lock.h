@@ -16,8 +16,8 @@
  *   HANDED -> FREE           the starving ones have given up
  *
  * WAIT MORPHING.  A thread that sleeps in a condition needs the lock as soon as it is notified.  If the lock is held, to wake the
- * thread now would only have it sleep again.  So the notifier defers the wake-up to the lock, and the release does it.  A lock has
- * room for one deferred wake-up; another thread is woken at once. */
+ * thread now would only have it sleep again.  So the notifier defers the wake-up to the lock, and the release does it.  A lock
+ * keeps one deferred wake-up at a time; while it has one, other threads are woken at once. */
 #ifndef RUNTIME_SYNC_LOCK_H
 #define RUNTIME_SYNC_LOCK_H
 
