@@ -118,20 +118,23 @@ def test_two_threads_that_take_turns_switch_once_a_turn(
     serve, ask = pair()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
+    windows, rounds, switches = 20, 100, []
     try:
-        rounds = 2000
-        thread = runtime.Thread(target=lambda: [serve() for _ in range(rounds)])
+        thread = runtime.Thread(target=lambda: [serve() for _ in range(windows * rounds)])
         thread.start()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        switched = usage.ru_nvcsw + usage.ru_nivcsw
-        for _ in range(rounds):
-            ask()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        switched = usage.ru_nvcsw + usage.ru_nivcsw - switched
+        for _ in range(windows):
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            switched = usage.ru_nvcsw + usage.ru_nivcsw
+            for _ in range(rounds):
+                ask()
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            switches.append(usage.ru_nvcsw + usage.ru_nivcsw - switched)
         thread.join()
     finally:
         os.sched_setaffinity(0, before)
-    assert switched < 3 * rounds  # 2 a round, and what the machine adds
+    # 2 a round, in a quarter of the windows at least: one in which another process had the core says nothing, since
+    # after it the waker defers no wake-up for some hundred turns (python/wake.c).
+    assert sorted(switches)[windows // 4] < 2.5 * rounds, switches
 
 
 def burst() -> None:
