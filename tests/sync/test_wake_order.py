@@ -296,7 +296,7 @@ def dozes_seen(interval: float) -> None:
     there, back, rounds, turns = sync.Event(), sync.Event(), 100, 30
 
     def partner() -> None:
-        for _ in range(rounds * turns):
+        for _ in range(rounds * turns + 1):  # it waits for the last one, and is looked at, when the others are over
             there.wait()
             there.clear()
             back.set()
@@ -310,11 +310,12 @@ def dozes_seen(interval: float) -> None:
             back.wait()
             back.clear()
         operation = ""
-        while thread.is_alive() and operation not in ("0x80", "0x89"):  # 0x189: glibc's, for the GIL
+        while operation not in ("0x80", "0x89"):  # 0x189: glibc's, for the GIL
             call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
             operation = call[2] if call[0] in ("202", "98") else ""
             os.sched_yield()
         seen += operation == "0x80"
+    there.set()
     thread.join()
     print(seen)
 
