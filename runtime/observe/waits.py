@@ -131,7 +131,7 @@ def _cycles(waits: Iterable[Wait]) -> Iterator[tuple[Wait, ...]]:
 
 
 def waiting() -> Waiting:
-    """Who waits for what: all threads that sleep now in a lock, condition, semaphore, event, barrier or join of ours.
+    """Who waits for what: all threads that sleep now in one of the runtime's primitives, or in a join.
 
     Not those that sleep in the kernel otherwise (time.sleep, input and output), in a stock primitive, or for the GIL.
     One that was notified by a Condition and sleeps for its lock waits for the lock.  It is what was true at one moment,

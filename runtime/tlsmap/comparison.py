@@ -1,4 +1,4 @@
-"""A thread that pthread_create made beside one of ours, word by word: what differs, and why.
+"""A pthread and one of the runtime's threads, word by word: what differs, and why.
 
 Every byte of the static block (modules' TLS, TCB, struct pthread) and every entry of the DTV is in one of three lists.
 A difference counts as explained only when both values are what the reason says that they must be.

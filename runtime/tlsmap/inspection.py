@@ -311,7 +311,7 @@ class Inspection:
         return self.thread_pointer + self.layout.low, self.thread_pointer + self.layout.high
 
     def at(self, offset: int, size: int) -> bytes:
-        """So many bytes of the static block, from that offset on; IndexError outside of it."""
+        """`size` bytes of the static block from `offset` on; IndexError outside of it."""
         begin = offset - self.layout.low
         if begin < 0 or size < 0 or begin + size > len(self.memory):
             raise IndexError(f"{size} bytes at {offset:+d} are not inside the static block")

@@ -211,12 +211,14 @@ uint32_t trace_text(const char *text, size_t length)
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-static void after_fork_in_child(void)
+/* Both readers: with one of their bits left, every place that tells an event would go on to tell it. */
+static void stop_reading(void)
 {
-    events_end(EVENTS_TRACE); /* the file is the parent's */
+    events_end(EVENTS_TRACE);
+    events_end(EVENTS_PYTHON_TRACE);
 }
 
-static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
+static const struct fork_handlers fork_handlers = {.in_child = stop_reading}; /* the file is the parent's */
 
 static int map_file(const char *path, size_t bytes)
 {
@@ -267,7 +269,7 @@ void trace_end(void)
 {
     if (!events_read_by(EVENTS_TRACE))
         return;
-    events_end(EVENTS_TRACE); /* the file stays mapped: a thread may still be writing a record */
+    stop_reading(); /* the file stays mapped: a thread may still be writing a record */
     file->ended_ns = park_now();
     file->finished = 1;
 }

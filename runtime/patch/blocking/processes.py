@@ -16,7 +16,7 @@ _stock_waitpid, _stock_system = os.waitpid, os.system
 
 @stands_in_for(os.waitpid)
 def _waitpid(pid: int, options: int, /) -> tuple[int, int]:
-    found = _stock_waitpid(pid, options | os.WNOHANG)  # raises for what is no child of ours
+    found = _stock_waitpid(pid, options | os.WNOHANG)  # raises if it isn't this process's child
     if found[0] or options & os.WNOHANG:
         return found
     if pid > 0 and not options:

@@ -248,8 +248,6 @@ static void note_wait(PyObject *op, const struct sync_place *place)
 
 static void record_event(enum event event, uint64_t a, uint64_t b)
 {
-    if (!events_read_by(EVENTS_TRACE)) /* a forked child: the file is the parent's */
-        return;
     switch (event) {
     case EVENT_PREPARES:
         python_give_up_begin();
@@ -308,7 +306,6 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
 
 static PyObject *end_trace(PyObject *module, PyObject *unused)
 {
-    events_end(EVENTS_PYTHON_TRACE);
     trace_end();
     Py_RETURN_NONE;
 }
