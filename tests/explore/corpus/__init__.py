@@ -1,0 +1,75 @@
+"""Small concurrent programs from the literature, each with a bug that only some interleavings show, and its repair.
+
+A program is one function name(fixed): it runs its scenario once, on plain `threading`, and asserts what must hold.
+With fixed=True it holds in every interleaving, at any relative speed of the threads: a timeout may fire at any moment
+and a sleep orders nothing.  Each is retold from its source, in code of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from pkgutil import iter_modules
+
+
+class Find(Enum):
+    """How the bug shows itself."""
+
+    ASSERTION = "a failed assert, in any thread"
+    EXCEPTION = "another exception, in any thread"
+    DEADLOCK = "threads that wait and that nothing can wake any more"
+    LIVELOCK = "threads that run without end"
+    LEFT_BEHIND = "a thread that is not a daemon and that outlives the program's end"
+
+
+class Needs(Enum):
+    """Where threads must be switched for it, as coarse as suffices."""
+
+    SYNC = "before an operation of a primitive, a start, a join, a sleep or a thread's end"
+    GIL = "also at calls, returns and backward jumps: where CPython with a GIL switches"
+    OPCODE = "between two bytecodes"
+
+
+ASSERTION, EXCEPTION, DEADLOCK, LIVELOCK, LEFT_BEHIND = Find
+SYNC, GIL, OPCODE = Needs
+
+Run = Callable[[bool], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    run: Run
+    source: str
+    find: Find
+    needs: Needs
+    depth: int  # how many pairs of steps must come in a certain order for the bug to show (the PCT paper's bug depth)
+
+
+PROGRAMS: list[Program] = []
+
+
+def program(*, source: str, find: Find, needs: Needs, depth: int) -> Callable[[Run], Run]:
+    """Registers a function as a program of the corpus."""
+
+    def register(run: Run) -> Run:
+        PROGRAMS.append(Program(run.__name__, run, source, find, needs, depth))
+        return run
+
+    return register
+
+
+def together(*bodies: Callable[[], object]) -> None:
+    """Runs each in a thread of its own, starts them in this order and joins them all."""
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+for _module in sorted(module.name for module in iter_modules(__path__)):
+    import_module(f"{__name__}.{_module}")
