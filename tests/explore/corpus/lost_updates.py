@@ -1,0 +1,283 @@
+"""A value that is read, and written when another thread has written it too."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from threading import Lock
+
+from . import ASSERTION, GIL, OPCODE, SYNC, program, together
+
+
+@program(
+    source="JCIP (Goetz et al., 2006), after listing 1.1, UnsafeSequence",
+    find=ASSERTION,
+    needs=OPCODE,
+    depth=2,
+)
+def unsafe_sequence(fixed: bool) -> None:
+    class Sequence:
+        value = 0
+        lock = Lock()
+
+        def next(self) -> None:
+            if fixed:
+                with self.lock:
+                    self.value += 1
+            else:
+                self.value += 1  # window: between the load and the store
+
+    sequence = Sequence()
+    together(sequence.next, sequence.next)
+    assert sequence.value == 2
+
+
+@program(
+    source="bubble sort of the IBM contest benchmark, after it: threads swap neighbours in one array",
+    find=ASSERTION,
+    needs=OPCODE,
+    depth=2,
+)
+def bubble_sort(fixed: bool) -> None:
+    numbers = [3, 2, 1]
+    lock = Lock()
+
+    def bubble() -> None:
+        for left in (0, 1, 0):
+            if fixed:
+                with lock:
+                    swap(left)
+            else:
+                swap(left)
+
+    def swap(left: int) -> None:
+        if numbers[left] > numbers[left + 1]:
+            numbers[left], numbers[left + 1] = numbers[left + 1], numbers[left]  # window: between loads and stores
+
+    together(bubble, bubble)
+    assert numbers == [1, 2, 3]
+
+
+@program(
+    source="lottery of the IBM contest benchmark, after it: the number drawn is read back from where all draw to",
+    find=ASSERTION,
+    needs=GIL,
+    depth=2,
+)
+def lottery(fixed: bool) -> None:
+    class Machine:
+        numbers = count(1)
+        shown = 0
+
+        def draw(self) -> int:
+            number = self.shown = next(self.numbers)
+            return number
+
+    machine = Machine()
+    tickets: dict[str, int] = {}
+
+    def play(user: str) -> None:
+        number = machine.draw()
+        tickets[user] = number if fixed else machine.shown  # window: another has drawn by now
+
+    together(partial(play, "ann"), partial(play, "bob"))
+    assert sorted(tickets.values()) == [1, 2]
+
+
+@program(
+    source="Python FAQ, after 'What kinds of global value mutation are thread-safe?': L.append(L[-1]) is not",
+    find=ASSERTION,
+    needs=OPCODE,
+    depth=2,
+)
+def append_of_the_last(fixed: bool) -> None:
+    numbers = [0]
+    lock = Lock()
+
+    def grow() -> None:
+        if fixed:
+            with lock:
+                numbers.append(numbers[-1] + 1)
+        else:
+            numbers.append(numbers[-1] + 1)  # window: between the last one's load and the call
+
+    together(grow, grow)
+    assert numbers == [0, 1, 2]
+
+
+@program(
+    source="Python documentation, after its note on random.gauss: two threads may receive the same value",
+    find=ASSERTION,
+    needs=OPCODE,
+    depth=2,
+)
+def random_gauss(fixed: bool) -> None:
+    class Pairs:
+        spare: int | None = 1
+        following = count(2)
+        lock = Lock()
+
+        def next(self) -> int:
+            spare = self.spare
+            self.spare = None  # window: another has loaded the same spare one
+            return next(self.following) if spare is None else spare
+
+    pairs = Pairs()
+    drawn: list[int] = []
+
+    def draw() -> None:
+        if fixed:
+            with pairs.lock:
+                drawn.append(pairs.next())
+        else:
+            drawn.append(pairs.next())
+
+    together(draw, draw)
+    assert sorted(drawn) == [1, 2]
+
+
+@program(
+    source="SCTBench, after CS/wronglock: one variable, two locks",
+    find=ASSERTION,
+    needs=OPCODE,
+    depth=2,
+)
+def wrong_lock(fixed: bool) -> None:
+    right, wrong = Lock(), Lock()
+    data = 0
+
+    def increment(lock: Lock) -> None:
+        nonlocal data
+        with lock:
+            data += 1  # window: between the load and the store, in the other's critical section too
+
+    together(partial(increment, right), partial(increment, right if fixed else wrong))
+    assert data == 2
+
+
+@program(
+    source="SV-COMP, after pthread/fib_bench: two threads add to each other's variable, and only one order of all"
+    " additions reaches the bound",
+    find=ASSERTION,
+    needs=GIL,
+    depth=3,
+)
+def fib_bench(fixed: bool) -> None:
+    lock = Lock()
+    i = j = 1
+
+    def add_to_i() -> None:
+        nonlocal i
+        for _ in range(2):
+            i += j  # window: j's thread adds once after each of these
+
+    def add_to_j() -> None:
+        nonlocal j
+        for _ in range(2):
+            j += i
+
+    def alone(body: partial[None]) -> None:
+        with lock:
+            body()
+
+    bodies = partial(add_to_i), partial(add_to_j)
+    together(*(partial(alone, body) for body in bodies) if fixed else bodies)
+    assert max(i, j) < 8
+
+
+@program(
+    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after section 10.6, the ABA problem: a node"
+    " leaves a stack and comes back between the look and the compare-and-set",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def aba(fixed: bool) -> None:
+    class Top:
+        """A reference to the first node and, what the repair needs, how often it was set."""
+
+        def __init__(self, node: str) -> None:
+            self.lock = Lock()
+            self.node = node
+            self.stamp = 0
+
+        def get(self) -> tuple[str, int]:
+            with self.lock:
+                return self.node, self.stamp
+
+        def compare_and_set(self, old: str, new: str, stamp: int) -> bool:
+            with self.lock:
+                if self.node != old or (fixed and self.stamp != stamp):
+                    return False
+                self.node = new
+                self.stamp += 1
+                return True
+
+    below = {"a": "b", "b": "c", "c": ""}
+    top = Top("a")
+    popped: list[str] = []
+
+    def pop() -> None:
+        while True:
+            node, stamp = top.get()
+            following = below[node]
+            if top.compare_and_set(node, following, stamp):  # window: `node` is first again, `following` is gone
+                popped.append(node)
+                return
+
+    def push(node: str) -> None:
+        while True:
+            first, stamp = top.get()
+            below[node] = first
+            if top.compare_and_set(first, node, stamp):
+                return
+
+    def pop_two_and_push_one() -> None:
+        mine: list[str] = []
+        for _ in range(2):
+            while True:
+                node, stamp = top.get()
+                if top.compare_and_set(node, below[node], stamp):
+                    mine.append(node)
+                    break
+        push(mine[0])
+        popped.append(mine[1])
+
+    together(pop, pop_two_and_push_one)
+    left: list[str] = []
+    node, _ = top.get()
+    while node:
+        left.append(node)
+        node = below[node]
+    assert sorted(popped + left) == ["a", "b", "c"]
+
+
+@program(
+    source="Apache #25520, after it as told by Lu et al., ASPLOS 2008: two requests write to one place of the log's"
+    " buffer, then both move its end",
+    find=ASSERTION,
+    needs=GIL,
+    depth=2,
+)
+def log_buffer(fixed: bool) -> None:
+    class Log:
+        def __init__(self) -> None:
+            self.lock = Lock()
+            self.buffer = [""] * 4
+            self.end = 0
+
+        def copy(self, line: str, place: int) -> None:
+            self.buffer[place] = line
+
+        def write(self, line: str) -> None:
+            self.copy(line, self.end)
+            self.end += 1  # window: between the copy and this
+
+        def write_alone(self, line: str) -> None:
+            with self.lock:
+                self.write(line)
+
+    log = Log()
+    write = log.write_alone if fixed else log.write
+    together(partial(write, "get"), partial(write, "post"))
+    assert sorted(log.buffer) == ["", "", "get", "post"]

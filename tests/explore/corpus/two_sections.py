@@ -1,0 +1,298 @@
+"""Every step is atomic, the whole is not: what belongs together is done in two critical sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from threading import Lock, RLock
+
+from . import ASSERTION, EXCEPTION, SYNC, program, together
+
+
+@program(
+    source="account of the IBM contest benchmark (Eytani and Ur, PADTAD 2004), also SCTBench's CS/account, after both:"
+    " a balance is read in one critical section and written in another",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def account(fixed: bool) -> None:
+    lock = Lock()
+    balance = 100
+
+    def deposit(amount: int) -> None:
+        nonlocal balance
+        if fixed:
+            with lock:
+                balance += amount
+        else:
+            with lock:
+                read = balance
+            with lock:  # window: another deposit is lost
+                balance = read + amount
+
+    together(partial(deposit, 10), partial(deposit, 20))
+    assert balance == 130
+
+
+@program(
+    source="allocation vector of the IBM contest benchmark, after it: a block is found free, then marked, in two"
+    " synchronized methods",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def allocation_vector(fixed: bool) -> None:
+    lock = RLock()
+    free = [True, True]
+    allocated: list[int] = []
+
+    def find() -> int:
+        with lock:
+            return free.index(True)
+
+    def mark(block: int) -> None:
+        with lock:
+            free[block] = False
+            allocated.append(block)
+
+    def allocate() -> None:
+        if fixed:
+            with lock:
+                mark(find())
+        else:
+            mark(find())  # window: another finds the same block
+
+    together(allocate, allocate)
+    assert sorted(allocated) == [0, 1]
+
+
+@program(
+    source="SCTBench, after CB/stringbuffer-jdk1.4 (StringBuffer.append): the other buffer shrinks between its length"
+    " and its characters",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=2,
+)
+def string_buffer(fixed: bool) -> None:
+    class Buffer:
+        def __init__(self, text: str) -> None:
+            self.lock = RLock()
+            self.text = text
+
+        def length(self) -> int:
+            with self.lock:
+                return len(self.text)
+
+        def characters(self, length: int) -> str:
+            with self.lock:
+                if length > len(self.text):
+                    raise IndexError(length)
+                return self.text[:length]
+
+        def clear(self) -> None:
+            with self.lock:
+                self.text = ""
+
+        def append(self, other: Buffer) -> None:
+            with self.lock:
+                if fixed:
+                    with other.lock:
+                        self.text += other.characters(other.length())
+                else:
+                    self.text += other.characters(other.length())  # window: cleared between the two calls
+
+    target, source = Buffer("a"), Buffer("bc")
+    together(partial(target.append, source), source.clear)
+    assert target.text in ("a", "abc")
+
+
+@program(
+    source="JCIP, after listing 4.10, NumberRange: two variables, each atomic, and an invariant over both",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def number_range(fixed: bool) -> None:
+    class Atomic:
+        def __init__(self, value: int) -> None:
+            self.lock = Lock()
+            self.value = value
+
+        def get(self) -> int:
+            with self.lock:
+                return self.value
+
+        def set(self, value: int) -> None:
+            with self.lock:
+                self.value = value
+
+    lower, upper = Atomic(0), Atomic(10)
+    both = Lock()
+
+    def raise_lower() -> None:
+        if upper.get() >= 5:
+            lower.set(5)  # window: between the look at the one and the change of the other
+
+    def reduce_upper() -> None:
+        if lower.get() <= 4:
+            upper.set(4)
+
+    def alone(change: partial[None]) -> None:
+        with both:
+            change()
+
+    changes = partial(raise_lower), partial(reduce_upper)
+    together(*(partial(alone, change) for change in changes) if fixed else changes)
+    assert lower.get() <= upper.get()
+
+
+@program(
+    source="MySQL #791, after it as told in AVIO (Lu et al., ASPLOS 2006): a statement that runs while the binary log"
+    " is closed and opened again is not logged",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def log_rotation(fixed: bool) -> None:
+    lock = RLock()
+    is_open = True
+    logged: list[str] = []
+
+    def set_open(value: bool) -> None:
+        nonlocal is_open
+        with lock:
+            is_open = value
+
+    def rotate() -> None:
+        if fixed:
+            with lock:
+                set_open(False)
+                set_open(True)
+        else:
+            set_open(False)
+            set_open(True)  # window: a write comes between
+
+    def write() -> None:
+        with lock:
+            if is_open:
+                logged.append("insert")
+
+    together(rotate, write)
+    assert logged == ["insert"]
+
+
+@program(
+    source="urllib3 #204: two threads look for a host's pool, both make one, and the second to store its own closes"
+    " the other's",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=2,
+)
+def pool_replaced_in_use(fixed: bool) -> None:
+    class Pool:
+        closed = False
+
+        def open_url(self) -> str:
+            with lock:
+                if self.closed:
+                    raise ConnectionError("closed pool")
+                return "page"
+
+    lock = RLock()
+    pools: dict[str, Pool] = {}
+
+    def look_up(host: str) -> Pool | None:
+        with lock:
+            return pools.get(host)
+
+    def store(host: str, pool: Pool) -> None:
+        with lock:
+            if replaced := pools.get(host):
+                replaced.closed = True
+            pools[host] = pool
+
+    def get_or_make(host: str) -> Pool:
+        if not (pool := look_up(host)):
+            pool = Pool()
+            store(host, pool)  # window: another looks before we store, and stores after it
+        return pool
+
+    def request() -> None:
+        if fixed:
+            with lock:
+                pool = get_or_make("example.org")
+        else:
+            pool = get_or_make("example.org")
+        assert pool.open_url() == "page"
+
+    together(request, request)
+
+
+@program(
+    source="JCIP, after listing 5.1: getLast() and deleteLast() of a synchronized vector",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=2,
+)
+def last_of_a_vector(fixed: bool) -> None:
+    class Vector:
+        def __init__(self) -> None:
+            self.lock = RLock()
+            self.items = ["a", "b"]
+
+        def size(self) -> int:
+            with self.lock:
+                return len(self.items)
+
+        def get(self, index: int) -> str:
+            with self.lock:
+                return self.items[index]
+
+        def delete(self, index: int) -> None:
+            with self.lock:
+                del self.items[index]
+
+    vector = Vector()
+    last: list[str] = []
+
+    def get_last() -> None:
+        last.append(vector.get(vector.size() - 1))  # window: the last one is deleted between the two calls
+
+    def delete_last() -> None:
+        vector.delete(vector.size() - 1)
+
+    def alone(work: Callable[[], None]) -> None:
+        with vector.lock:
+            work()
+
+    if fixed:
+        together(partial(alone, get_last), partial(alone, delete_last))
+    else:
+        together(get_last, delete_last)
+    assert last[0] in ("a", "b")
+
+
+@program(
+    source="Apache #21287, after it as told in the literature on atomicity violations: a reference count falls to zero"
+    " in one step and is looked at in the next, so that two threads free the object",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def freed_twice(fixed: bool) -> None:
+    lock = Lock()
+    references = 2
+    freed: list[str] = []
+
+    def release() -> None:
+        nonlocal references
+        with lock:
+            references -= 1
+            left = references
+        with lock:  # window: the other has taken off its own by now
+            if (left if fixed else references) == 0:
+                freed.append("cache entry")
+
+    together(release, release)
+    assert freed == ["cache entry"]
