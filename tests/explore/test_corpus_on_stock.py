@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from corpus import PROGRAMS, Program
+from corpus import PROGRAMS, Find, Needs, Program
 
 _TWENTY_TIMES = """
 import faulthandler, gc, sys, threading
@@ -38,6 +38,11 @@ def test_the_repaired_one_is_right_and_leaves_no_thread(program: Program) -> Non
 
 
 def test_there_are_enough_and_of_each_kind() -> None:
-    assert len(PROGRAMS) >= 20
+    assert len(PROGRAMS) >= 50
     assert not [name for name, count in Counter(program.name for program in PROGRAMS).items() if count > 1]
     assert all(program.source.strip() and 1 <= program.depth <= 3 for program in PROGRAMS)
+    needed = Counter(program.needs for program in PROGRAMS)
+    assert needed[Needs.SYNC] >= 30
+    assert needed[Needs.GIL] >= 10
+    assert needed[Needs.OPCODE] >= 10
+    assert {program.find for program in PROGRAMS} == set(Find)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -336,3 +337,34 @@ def empty_then_get(fixed: bool) -> None:
     for thread in threads:
         thread.join()
     assert sorted(done) == [0, 1, 2]
+
+
+@program(
+    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after section 7.2, TASLock, without an atomic"
+    " test-and-set",
+    find=ASSERTION,
+    needs=OPCODE,
+    depth=3,
+)
+def test_then_set(fixed: bool) -> None:
+    flag = Lock()
+    taken = False
+    inside: list[str] = []
+
+    def work(name: str) -> None:
+        nonlocal taken
+        if fixed:
+            while not flag.acquire(blocking=False):
+                time.sleep(0)
+        else:
+            while taken:
+                time.sleep(0)
+            taken = True  # window: between the test and this
+        inside.append(name)
+        assert inside == [name]
+        inside.clear()
+        if fixed:
+            flag.release()
+        taken = False
+
+    together(partial(work, "ann"), partial(work, "bob"))

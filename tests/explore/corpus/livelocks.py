@@ -1,0 +1,208 @@
+"""Threads that run without end and get nowhere: each of these states, once reached, can't be left."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+from . import LIVELOCK, OPCODE, SYNC, program, together
+
+
+@program(
+    source="Mozilla's macio.c and macthr.c, after Lu et al., ASPLOS 2008: a write-write order violation on io_pending",
+    find=LIVELOCK,
+    needs=SYNC,
+    depth=1,
+)
+def io_pending(fixed: bool) -> None:
+    lock = Lock()
+    pending = False
+    requests: SimpleQueue[str] = SimpleQueue()
+
+    def set_pending(value: bool) -> None:
+        nonlocal pending
+        with lock:
+            pending = value
+
+    def device() -> None:
+        requests.get()
+        set_pending(False)
+
+    def read() -> None:
+        if fixed:
+            set_pending(True)
+        requests.put("read")
+        if not fixed:
+            set_pending(True)  # window: the device has finished, and this makes it unfinished
+        while pending:
+            time.sleep(0.001)
+
+    together(device, read)
+
+
+@program(
+    source="JCIP, after section 10.3.3: two overly polite threads",
+    find=LIVELOCK,
+    needs=SYNC,
+    depth=2,
+)
+def one_spoon(fixed: bool) -> None:
+    lock = Lock()
+    owner = "husband"
+    hungry = {"husband": False, "wife": False}
+
+    def dine(me: str, spouse: str) -> None:
+        nonlocal owner
+        offered = False
+        with lock:
+            hungry[me] = True
+        while hungry[me]:
+            with lock:  # window: both are hungry, and hand the spoon to each other
+                if owner == me:
+                    owner = spouse
+                    if not hungry[spouse] or (fixed and offered):
+                        hungry[me] = False
+                    offered = True
+            time.sleep(0.001)
+
+    together(partial(dine, "husband", "wife"), partial(dine, "wife", "husband"))
+
+
+@program(
+    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after section 2.3.1, LockOne; the repair is"
+    " Peterson's lock (1981)",
+    find=LIVELOCK,
+    needs=OPCODE,
+    depth=2,
+)
+def lock_one(fixed: bool) -> None:
+    flag = [False, False]
+    victim = 0
+    inside: list[int] = []
+
+    def work(me: int) -> None:
+        nonlocal victim
+        other = 1 - me
+        flag[me] = True
+        if fixed:
+            victim = me
+        while flag[other] and (not fixed or victim == me):  # window: both have set their flags
+            time.sleep(0)
+        inside.append(me)
+        assert inside == [me]
+        inside.clear()
+        flag[me] = False
+
+    together(partial(work, 0), partial(work, 1))
+
+
+@program(
+    source="folklore of stop flags: run() itself sets the flag that stop() clears",
+    find=LIVELOCK,
+    needs=SYNC,
+    depth=1,
+)
+def stopped_before_it_runs(fixed: bool) -> None:
+    class Server(Thread):
+        running = fixed
+
+        def run(self) -> None:
+            if not fixed:
+                self.running = True
+            while self.running:
+                time.sleep(0.001)
+
+        def stop(self) -> None:
+            self.running = False
+
+    server = Server()
+    server.start()
+    time.sleep(0)  # window: stop() comes before run()
+    server.stop()
+    server.join()
+
+
+@program(
+    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after its loops around compareAndSet(): the"
+    " expected value is read only once",
+    find=LIVELOCK,
+    needs=SYNC,
+    depth=2,
+)
+def stale_expectation(fixed: bool) -> None:
+    lock = Lock()
+    value = 0
+
+    def get() -> int:
+        with lock:
+            return value
+
+    def compare_and_set(expected: int, new: int) -> bool:
+        nonlocal value
+        with lock:
+            if value != expected:
+                return False
+            value = new
+            return True
+
+    def increment() -> None:
+        expected = get()
+        while not compare_and_set(expected, expected + 1):  # window: another has incremented it
+            time.sleep(0)
+            if fixed:
+                expected = get()
+
+    together(increment, increment)
+    assert value == 2
+
+
+@program(
+    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after the simple barrier of chapter 17, with a"
+    " count that is not atomic",
+    find=LIVELOCK,
+    needs=OPCODE,
+    depth=2,
+)
+def lost_arrival(fixed: bool) -> None:
+    lock = Lock()
+    arrived = 0
+
+    def work() -> None:
+        nonlocal arrived
+        if fixed:
+            with lock:
+                arrived += 1
+        else:
+            arrived += 1  # window: between the load and the store
+        while arrived < 2:
+            time.sleep(0)
+
+    together(work, work)
+
+
+@program(
+    source="JCIP, after section 3.1.4: a loop that does not look at the flag again, here because it is copied",
+    find=LIVELOCK,
+    needs=SYNC,
+    depth=1,
+)
+def flag_read_once(fixed: bool) -> None:
+    asleep = True
+    sheep = 0
+
+    def count_sheep() -> None:
+        nonlocal sheep
+        still = asleep
+        while still:  # window: read before it changes
+            time.sleep(0.001)
+            sheep += 1
+            if fixed:
+                still = asleep
+
+    thread = Thread(target=count_sheep)
+    thread.start()
+    time.sleep(0)
+    asleep = False
+    thread.join()

@@ -1,0 +1,262 @@
+"""Executors, futures, generators and contexts: which thread runs it, and when it is too late to ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
+from queue import Queue
+from threading import Event, Lock, Thread, local
+
+from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, SYNC, program, together
+
+
+@program(
+    source="JCIP, after listing 8.1, ThreadDeadlock: tasks wait for tasks of their own pool, here of two threads",
+    find=DEADLOCK,
+    needs=SYNC,
+    depth=1,
+)
+def thread_starvation(fixed: bool) -> None:
+    def load(part: str) -> str:
+        return part.upper()
+
+    def render() -> str:
+        if fixed:
+            return load("header")
+        return pool.submit(load, "header").result()  # window: every thread of the pool is here
+
+    with ThreadPoolExecutor(2) as pool:
+        pages = [pool.submit(render) for _ in range(2)]
+        assert [page.result() for page in pages] == ["HEADER", "HEADER"]
+
+
+@program(
+    source="Python documentation, after Executor.shutdown(): submit() after it raises RuntimeError, in a task too",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=1,
+)
+def submit_from_a_task(fixed: bool) -> None:
+    def first_step() -> Future[int]:
+        return pool.submit(int, "2")  # window: the pool is shut down while it still runs its tasks
+
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(first_step)
+        if fixed:
+            step.result()
+    assert step.result().result() == 2
+
+
+@program(
+    source="Python documentation, after Future.add_done_callback(): it is called at once, by the caller, if the future"
+    " is done, and else by the thread that completes it",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def callback_in_another_thread(fixed: bool) -> None:
+    session = local()
+    session.user = "ann"
+    billed: list[str | None] = []
+
+    def bill(user: str | None, future: Future[int]) -> None:
+        billed.append(user or getattr(session, "user", None))
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(int, "1")
+        # window: not done yet, so the worker will call it, which has no session
+        future.add_done_callback(partial(bill, session.user if fixed else None))
+    assert billed == ["ann"]
+
+
+@program(
+    source="PEP 567, after what it says of threads: each has one context, and a pool's thread keeps its own from task"
+    " to task",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def context_kept_by_a_worker(fixed: bool) -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+
+    def log_in() -> None:
+        user.set("ann")
+
+    with ThreadPoolExecutor(2) as pool:
+        tasks = pool.submit(copy_context().run, log_in) if fixed else pool.submit(log_in)
+        seen = pool.submit(user.get)  # window: the thread that logged in is idle again, and takes this
+        tasks.result()
+        assert seen.result() == "nobody"
+
+
+@program(
+    source="noxdafox/pebble #75, after it: a future is cancelled between the look at it and its result",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=2,
+)
+def cancelled_before_its_result(fixed: bool) -> None:
+    future: Future[int] = Future()
+
+    def complete() -> None:
+        if fixed:
+            if future.set_running_or_notify_cancel():  # from here on it can't be cancelled
+                future.set_result(1)
+        elif not future.cancelled():
+            future.set_result(1)  # window: cancelled by now
+
+    together(complete, future.cancel)
+    assert future.cancelled() or future.result() == 1
+
+
+@program(
+    source="celery #232: Timer.enter() starts its thread if that does not run, and is called by two at a time",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=2,
+)
+def thread_started_twice(fixed: bool) -> None:
+    class Timer(Thread):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = Lock()
+            self.stopped = Event()
+            self.entries = 0
+
+        def run(self) -> None:
+            self.stopped.wait()
+
+        def ensure_started(self) -> None:
+            if not self.is_alive():
+                self.start()  # window: the other starts it first
+
+        def enter(self) -> None:
+            if fixed:
+                with self.lock:
+                    self.ensure_started()
+            else:
+                self.ensure_started()
+
+    timer = Timer()
+    together(timer.enter, timer.enter)
+    timer.stopped.set()
+    timer.join()
+
+
+@program(
+    source="JCIP, after section 2.3, compound actions, on asyncio.to_thread(): coroutines of one loop, but two threads",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def withdrawals_in_threads(fixed: bool) -> None:
+    lock = Lock()
+    balance = 100
+
+    def withdraw(amount: int) -> None:
+        nonlocal balance
+        with lock:
+            enough = balance >= amount
+            if fixed and enough:
+                balance -= amount
+        if not fixed and enough:
+            with lock:  # window: the other has seen enough, too
+                balance -= amount
+
+    async def both() -> None:
+        await asyncio.gather(asyncio.to_thread(withdraw, 70), asyncio.to_thread(withdraw, 80))
+
+    asyncio.run(both())
+    assert balance >= 0
+
+
+@program(
+    source="Python documentation, after Queue.join(): a task that fails is not told done",
+    find=DEADLOCK,
+    needs=SYNC,
+    depth=1,
+)
+def task_that_is_never_done(fixed: bool) -> None:
+    tasks: Queue[int | None] = Queue()
+    lock = Lock()
+    connected = True
+    failed: list[int] = []
+
+    def send(task: int) -> None:
+        with lock:
+            if not connected:
+                raise ConnectionError(task)
+
+    def work() -> None:
+        while (task := tasks.get()) is not None:
+            try:
+                send(task)
+                if not fixed:
+                    tasks.task_done()  # window: disconnected, and this is passed over
+            except ConnectionError:
+                failed.append(task)
+            finally:
+                if fixed:
+                    tasks.task_done()
+
+    def disconnect() -> None:
+        nonlocal connected
+        with lock:
+            connected = False
+
+    def produce() -> None:
+        tasks.put(1)
+        tasks.join()
+        tasks.put(None)
+
+    together(work, produce, disconnect)
+    assert failed in ([], [1])
+
+
+@program(
+    source="Stack Overflow 1131430, 'Are generators threadsafe?': two threads go on with one generator",
+    find=EXCEPTION,
+    needs=GIL,
+    depth=2,
+)
+def shared_generator(fixed: bool) -> None:
+    lock = Lock()
+    received: list[int] = []
+
+    def square(number: int) -> int:
+        return number * number
+
+    def squares() -> Iterator[int]:
+        for number in (1, 2):
+            yield square(number)  # window: the generator is executing
+
+    numbers = squares()
+
+    def receive() -> None:
+        if fixed:
+            with lock:
+                received.append(next(numbers))
+        else:
+            received.append(next(numbers))
+
+    together(receive, receive)
+    assert sorted(received) == [1, 4]
+
+
+@program(
+    source="Python documentation, after Future.cancel(): it returns False if the call runs or has run, and nobody looks",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def cancel_is_only_a_wish(fixed: bool) -> None:
+    charged: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(charged.append, "card")
+        undone = future.cancel()  # window: it runs, or has run
+        if not fixed:
+            undone = True
+    assert charged == ([] if undone else ["card"])

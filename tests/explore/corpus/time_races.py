@@ -1,0 +1,280 @@
+"""Time taken for order: sleeps that are long enough, timeouts that are not, and what happens when they are."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import Empty, Queue
+from threading import Barrier, Condition, Event, Lock, Thread, Timer
+
+from . import ASSERTION, EXCEPTION, SYNC, program, together
+
+
+@program(
+    source="Lu et al., ASPLOS 2008, after what they say of sleeps as repairs: they only make the bug rarer",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def sleep_long_enough(fixed: bool) -> None:
+    results: list[int] = []
+
+    def work() -> None:
+        time.sleep(0.01)
+        results.append(1)
+
+    thread = Thread(target=work)
+    thread.start()
+    if fixed:
+        thread.join()
+    else:
+        time.sleep(0.05)
+    seen = list(results)  # window: the thread needs longer
+    thread.join()
+    assert seen == [1]
+
+
+@program(
+    source="Python documentation, after Thread.join(): with a timeout it returns None, be the thread at its end or not",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def join_with_a_timeout(fixed: bool) -> None:
+    results: list[int] = []
+
+    def work() -> None:
+        time.sleep(0.01)
+        results.append(1)
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join(None if fixed else 0.05)
+    seen = list(results)  # window: still alive
+    thread.join()
+    assert seen == [1]
+
+
+@program(
+    source="folklore of start-up code: Event.wait() has a timeout and nobody looks at what it returns",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=1,
+)
+def wait_that_gives_up(fixed: bool) -> None:
+    ready = Event()
+    settings: dict[str, int] = {}
+    ports: list[int] = []
+
+    def load() -> None:
+        time.sleep(0.01)
+        settings["port"] = 80
+        ready.set()
+
+    def serve() -> None:
+        ready.wait(None if fixed else 0.05)
+        ports.append(settings["port"])  # window: not loaded yet
+
+    together(load, serve)
+    assert ports == [80]
+
+
+@program(
+    source="folklore of lock timeouts: what acquire() returns is not looked at, and release() gives up another's lock",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=1,
+)
+def release_of_anothers_lock(fixed: bool) -> None:
+    lock = Lock()
+    held: list[str] = []
+
+    def work(name: str) -> None:
+        acquired = lock.acquire(timeout=0.05)
+        if fixed and not acquired:
+            return
+        held.append(name)
+        time.sleep(0.01)
+        lock.release()  # window: not ours
+
+    together(partial(work, "ann"), partial(work, "bob"))
+    assert held
+
+
+@program(
+    source="folklore of consumers: queue.Empty after a while is taken for the end",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def silence_taken_for_the_end(fixed: bool) -> None:
+    items: Queue[str] = Queue()
+    eaten: list[str] = []
+
+    def produce() -> None:
+        for item in "ab":
+            time.sleep(0.01)
+            items.put(item)
+        items.put("")
+
+    def consume() -> None:
+        while True:
+            try:
+                item = items.get(timeout=0.05)
+            except Empty:
+                if fixed:
+                    continue
+                return  # window: the producer is only slow
+            if not item:
+                return
+            eaten.append(item)
+
+    together(produce, consume)
+    assert eaten == ["a", "b"]
+
+
+@program(
+    source="Python documentation, after Barrier.wait(): a timeout breaks the barrier, for all",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=1,
+)
+def barrier_that_breaks(fixed: bool) -> None:
+    barrier = Barrier(2)
+    passed: list[int] = []
+
+    def work(seconds: float) -> None:
+        time.sleep(seconds)
+        passed.append(barrier.wait(None if fixed else 0.05))  # window: the other is late, and both get an exception
+
+    together(partial(work, 0.0), partial(work, 0.01))
+    assert sorted(passed) == [0, 1]
+
+
+@program(
+    source="folklore of retries: what has timed out is done once more, though it is only slow",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def done_once_more(fixed: bool) -> None:
+    charged: list[str] = []
+
+    def charge() -> None:
+        time.sleep(0.01)
+        charged.append("card")
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(charge)
+        try:
+            future.result(timeout=0.05)
+        except TimeoutError:
+            if not fixed:
+                charge()  # window: the first is on its way
+            elif future.cancel():
+                charge()
+            else:
+                future.result()
+    assert charged == ["card"]
+
+
+@program(
+    source="SCTBench, after the timers of its CHESS programs: Timer.cancel() comes when the timer has fired",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=1,
+)
+def cancelled_too_late(fixed: bool) -> None:
+    lock = Lock()
+    outcome: list[str] = []
+
+    def finish(how: str) -> None:
+        with lock:
+            if not (fixed and outcome):
+                outcome.append(how)
+
+    timer = Timer(0.05, finish, ("timed out",))
+    timer.start()
+    time.sleep(0.01)
+    timer.cancel()  # window: it has fired
+    finish("done")
+    timer.join()
+    assert len(outcome) == 1
+
+
+@program(
+    source="Kleppmann, How to do distributed locking (2016): a lease ends while its holder is still at work; the repair"
+    " is a fencing token",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def lease_that_ends(fixed: bool) -> None:
+    changed = Condition()
+    holder = token = 0
+    written: list[int] = []
+
+    def give_back(lease: int) -> None:
+        nonlocal holder
+        with changed:
+            if holder == lease:
+                holder = 0
+                changed.notify()
+
+    def store(lease: int) -> None:
+        with changed:
+            if not fixed or not written or lease > written[-1]:
+                written.append(lease)
+
+    def client() -> None:
+        nonlocal holder, token
+        with changed:
+            changed.wait_for(lambda: holder == 0)
+            token += 1
+            lease = holder = token
+        timer = Timer(0.05, give_back, (lease,))
+        timer.start()
+        time.sleep(0.01)
+        store(lease)  # window: the lease has ended, and a later one has written
+        give_back(lease)
+        timer.cancel()
+        timer.join()
+
+    together(client, client)
+    assert written == sorted(written)
+
+
+@program(
+    source="Java's SynchronousQueue.poll(timeout), after what it must get right: an item comes when the wait has timed"
+    " out, but before the lock is back",
+    find=ASSERTION,
+    needs=SYNC,
+    depth=2,
+)
+def item_at_the_last_moment(fixed: bool) -> None:
+    changed = Condition()
+    waiting = False
+    slot: list[str] = []
+    offered: list[str] = []
+    polled: list[str] = []
+
+    def poll() -> None:
+        nonlocal waiting
+        with changed:
+            waiting = True
+            in_time = bool(changed.wait_for(lambda: slot, 0.02)) if fixed else changed.wait(0.02)
+            waiting = False
+            if in_time:  # window: timed out, then the other took the lock and filled the slot
+                polled.append(slot.pop())
+
+    def offer() -> None:
+        time.sleep(0.02)
+        with changed:
+            if waiting:
+                slot.append("item")
+                offered.append("item")
+                changed.notify()
+
+    together(poll, offer)
+    assert polled == offered
