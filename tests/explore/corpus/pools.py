@@ -247,7 +247,7 @@ def shared_generator(fixed: bool) -> None:
 
 
 @program(
-    source="Python documentation, after Future.cancel(): it returns False if the call runs or has run, and nobody looks",
+    source="Python documentation, after Future.cancel(): False says that the call runs or has run, and nobody looks",
     find=ASSERTION,
     needs=SYNC,
     depth=1,
