@@ -14,6 +14,7 @@
 #define NEAR 5000000 /* ns: a hundred times the usual slack */
 
 __thread struct green *park_green;
+__thread const int64_t *park_time;
 const struct park_ops *_Atomic park_ops;
 
 int64_t park_clock(clockid_t clock)
@@ -26,7 +27,7 @@ int64_t park_clock(clockid_t clock)
 
 int64_t park_now(void)
 {
-    return park_clock(CLOCK_MONOTONIC);
+    return park_time ? *park_time : park_clock(CLOCK_MONOTONIC);
 }
 
 /* The kernel may fire a timer late, mostly by up to 50 us, to wake the processor once for several timers (prctl(2), PR_SET_TIMERSLACK).

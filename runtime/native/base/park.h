@@ -35,8 +35,11 @@ enum park_scope { PARK_PRIVATE, PARK_SHARED };
 /* A clock of clock_gettime(2), in ns. */
 int64_t park_clock(clockid_t clock);
 
-/* CLOCK_MONOTONIC in ns.  Deadlines are on this clock. */
+/* CLOCK_MONOTONIC in ns, or park_time.  Deadlines are on this clock. */
 int64_t park_now(void);
+
+/* The calling thread's clock, which another thread sets; NULL: the kernel's. */
+extern __thread const int64_t *park_time;
 
 /* Sleeps if *word == expected, until a wake-up.  0: woken, perhaps without a reason, or the word differs: read it again.  ETIMEDOUT:
  * the deadline has passed.  EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */

@@ -34,13 +34,18 @@ void green_begin(struct green *green, struct scheduler *s, void *stack_high, voi
     s->threads++;
     s->counts.started++;
     park_unlock(&s->lock);
-    green_resume(green);
+    if (s->policy)
+        s->policy->begin(green);
+    else
+        green_resume(green);
 }
 
 _Noreturn void green_end(void)
 {
     struct green *me = park_green;
 
+    if (me->scheduler->policy)
+        me->scheduler->policy->end(me);
     park_lock(&me->scheduler->lock);
     me->scheduler->ended = me;
     carrier_schedule(me->scheduler, me);
@@ -53,6 +58,10 @@ void green_yield(void)
 
     if (!me) {
         sched_yield();
+        return;
+    }
+    if (me->scheduler->policy) {
+        me->scheduler->policy->yield(me);
         return;
     }
     park_lock(&me->scheduler->lock);
@@ -74,7 +83,7 @@ int green_turn_is_over(void)
 {
     struct green *me = park_green;
 
-    if (!me)
+    if (!me || me->scheduler->policy)
         return 0;
     int64_t now = park_now();
     if (!me->asked)
@@ -102,6 +111,8 @@ static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned
     struct green *me = park_green;
     struct scheduler *s = me->scheduler;
 
+    if (s->policy)
+        return s->policy->wait(me, word, expected, deadline, bits);
     if (deadline <= 0)
         return ETIMEDOUT;
     park_lock(&s->lock);
@@ -140,6 +151,8 @@ int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
     if (!me)
         return park_poll(fd, events, deadline, found);
     struct scheduler *s = me->scheduler;
+    if (s->policy)
+        return s->policy->wait_fd(me, fd, events, deadline, found);
     /* A scheduler with one LWP gets its poller here, and needs no lock, since that LWP is the caller's; others have one from the start. */
     if (!s->poller && !(s->poller = poller_new()))
         return errno;

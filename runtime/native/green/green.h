@@ -22,6 +22,7 @@
 
 struct scheduler;
 struct carrier;
+struct explored;
 
 struct green {
     struct scheduler *scheduler;
@@ -36,6 +37,7 @@ struct green {
     void *arg;
     void (*gone)(struct green *green);
     int waited;              /* scheduler_waited() counts it */
+    struct explored *explored; /* of a policy (green/policy.h); NULL: the thread has none */
 };
 
 /* Has the scheduler run a context, whose TLS block is complete: entry(arg), which must end by green_end().  The thread that runs next

@@ -60,6 +60,11 @@ void scheduler_detach(struct scheduler *s)
     atomic_store(&s->attached, 0);
 }
 
+void scheduler_set_policy(struct scheduler *s, const struct policy *policy)
+{
+    s->policy = policy;
+}
+
 int scheduler_lent_by_me(struct scheduler *s)
 {
     return park_green == &s->lent.base;

@@ -3,6 +3,7 @@
 #define RUNTIME_SCHEDULER_H
 
 #include "green/green.h"
+#include "green/policy.h"
 #include "green/poller.h"
 
 #include <stddef.h>
@@ -23,6 +24,7 @@ enum idle { BUSY, IDLE_IN_FUTEX, IDLE_IN_POLLER };
 
 /* How it works stands at the head of carrier.c. */
 struct scheduler {
+    const struct policy *policy; /* NULL: the queue */
     atomic_int lock;           /* order: docs/architecture.md */
     struct green *head, *tail; /* the queue */
     struct timer *timers;

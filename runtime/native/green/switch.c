@@ -32,6 +32,10 @@ void green_resume(struct green *green)
 {
     struct scheduler *s = green->scheduler;
 
+    if (s->policy) {
+        s->policy->ready(green);
+        return;
+    }
     park_lock(&s->lock);
     green_make_ready(s, green);
     int wake = runner_mark_busy(s);

@@ -36,6 +36,9 @@ static atomic_int gate_refuses; /* the interpreter makes no more threads: see bo
 #endif
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
+int (*boot_may_call)(void);
+void (*boot_has_called)(void);
+
 /* ---- the thread's side ------------------------------------------------------------------------------------------- */
 
 static void report_exception(PyObject *function)
@@ -102,11 +105,17 @@ static void complete_state(PyThreadState *tstate, struct lwp *lwp)
 #endif
 }
 
+static PyObject *call_function(const struct boot_target *target)
+{
+    if (boot_may_call && !boot_may_call())
+        Py_RETURN_NONE;
+    return target->body ? target->body->run(target->function) : PyObject_Call(target->function, target->args, target->kwargs);
+}
+
 static void call_target(struct boot *boot)
 {
     const struct boot_target *target = &boot->target;
-    PyObject *result
-        = target->body ? target->body->run(target->function) : PyObject_Call(target->function, target->args, target->kwargs);
+    PyObject *result = call_function(target);
 
     EVENT(EVENT_RETURNED, !result || (target->body && result == Py_True), 0);
     if (!result)
@@ -116,6 +125,8 @@ static void call_target(struct boot *boot)
     Py_XDECREF(result);
     if (target->body)
         target->body->leave(target->function);
+    if (boot_has_called)
+        boot_has_called();
 }
 
 static void discard_boot(struct boot *boot)

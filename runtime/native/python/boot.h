@@ -33,4 +33,8 @@ size_t boot_stack_size(void);
 
 void boot_after_fork(void);
 
+/* A higher floor's, or NULL; called by each new thread, with the GIL: before its function, 0: that must not be called; and after it. */
+extern int (*boot_may_call)(void);
+extern void (*boot_has_called)(void);
+
 #endif

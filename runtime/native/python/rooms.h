@@ -17,5 +17,6 @@ int python_add_thread(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);
+int python_add_explore(PyObject *module);
 
 #endif

@@ -172,7 +172,7 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
 
 /* ---- calls of a green thread ------------------------------------------------------------------------------------- */
 
-static PyObject *yield_turn(PyObject *module, PyObject *unused)
+PyObject *scheduler_yield(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
@@ -209,14 +209,14 @@ static int sleep_until(void *deadline)
     return result == ETIMEDOUT ? 0 : result;
 }
 
-static PyObject *sleep_for(PyObject *module, PyObject *seconds)
+PyObject *scheduler_sleep(PyObject *module, PyObject *seconds)
 {
     int64_t deadline;
 
     if (sleep_deadline(seconds, &deadline) < 0)
         return NULL;
     if (deadline == 0)
-        return yield_turn(module, NULL);
+        return scheduler_yield(module, NULL);
     return python_sleep_on(&(struct python_sleep){sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -446,10 +446,10 @@ static PyType_Spec scheduler_spec = {
 };
 
 static PyMethodDef functions[] = {
-    {"yield_", yield_turn, METH_NOARGS,
+    {"yield_", scheduler_yield, METH_NOARGS,
      "yield_($module, /)\n--\n\n"
      "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
-    {"sleep", sleep_for, METH_O,
+    {"sleep", scheduler_sleep, METH_O,
      "sleep($module, seconds, /)\n--\n\n"
      "As time.sleep(); a thread that is on a scheduler lets the others run meanwhile."},
     {"wait_fd", FAST(wait_fd), METH_VARARGS | METH_KEYWORDS,

@@ -11,6 +11,7 @@
 __thread struct wait my_wait;
 ptrdiff_t wait_offset;
 static PyObject *describe_deadlock;
+int (*python_cancel)(void);
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
@@ -68,6 +69,8 @@ int python_interrupted(struct scheduler *scheduler, PyObject *object)
 {
     int deadlocked = scheduler_was_deadlocked(scheduler);
 
+    if (python_cancel && python_cancel() < 0)
+        return -1;
     if (Py_MakePendingCalls() < 0) /* runs signal handlers, and what Py_AddPendingCall() has queued, as a stock wait does */
         return -1;
     if (!deadlocked || !describe_deadlock)

@@ -31,6 +31,9 @@ int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler)
  * scheduler: whose threads the wait was for, or NULL.  object: what it was for, which the Deadlock then names, or NULL. */
 int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
+/* A higher floor's: has a thread that was interrupted raise, by -1 with an exception.  NULL: none does. */
+extern int (*python_cancel)(void);
+
 /* Sets the function that raises Deadlock.  It takes no arguments. */
 void python_set_describe_deadlock(PyObject *function);
 

@@ -11,6 +11,7 @@
 #include "python/lwp.h"
 #include "python/rooms.h"
 #include "python/scheduler.h"
+#include "python/thread.h"
 
 /* Interned names, and what thread.py passes to thread_setup() once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
@@ -222,6 +223,11 @@ static void thread_leave(PyObject *thread)
 {
     current = NULL;
     leave_active(thread);
+}
+
+void thread_pass_for(PyObject *thread)
+{
+    current = thread;
 }
 
 static const struct boot_body thread_body = {thread_run, thread_leave};

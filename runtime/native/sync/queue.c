@@ -10,6 +10,7 @@ enum { WAKING_FOR = 1000000 }; /* ns that a waker is given to finish; many times
 
 static atomic_int forgetting; /* a lock; order: docs/architecture.md */
 static __thread struct sync_place *innermost; /* of the calling thread */
+int sync_queue_wakes_all;
 
 /* After a fork the waiters, and the holder of the lock, are lost threads; after_fork_in_child() puts the caller's own places back. */
 static void forget_lost(struct sync_queue *queue)
@@ -72,22 +73,31 @@ static struct sync_place *next_with_baton(struct sync_queue *queue)
 
     while (place && place->away)
         place = place->next;
-    if (queue->batons || !place || !is_entitled(queue, place))
+    if ((queue->batons && !sync_queue_wakes_all) || !place || !is_entitled(queue, place))
         return NULL;
     unlink_place(queue, place);
     queue->batons++;
     return place;
 }
 
-void sync_queue_unlock_and_wake(struct sync_queue *queue)
+/* Releases the lock.  1: a waiter had its turn. */
+static int unlock_and_wake_one(struct sync_queue *queue)
 {
     struct sync_place *place = next_with_baton(queue);
+    int found = place != NULL;
 
     if (place && place->lock && sync_lock_defer_wake(place->lock, &place->word))
         place = NULL;
     park_unlock(&queue->lock);
     if (place)
         sync_wake_waiter(&place->word);
+    return found;
+}
+
+void sync_queue_unlock_and_wake(struct sync_queue *queue)
+{
+    while (unlock_and_wake_one(queue) && sync_queue_wakes_all)
+        park_lock(&queue->lock);
 }
 
 long sync_queue_grant(struct sync_queue *queue, long count)

@@ -78,6 +78,10 @@ int sync_place_granted(const struct sync_place *place);
 /* After an EINTR: away while handlers run, back when they have.  1: it was entitled, and has left without the baton. */
 int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away);
 
+/* 1: all entitled waiters are woken at once, and the baton is not waited for.  Else only the order of their coming is seen by one who
+ * decides which thread goes on. */
+extern int sync_queue_wakes_all;
+
 /* Has a forked child forget the places of lost threads. */
 void sync_init(void);
 

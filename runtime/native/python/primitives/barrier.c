@@ -1,6 +1,7 @@
 /* Barrier. */
 #include "python/args.h"
 #include "python/primitives/common.h"
+#include "python/primitives/waiters.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
 
@@ -26,7 +27,7 @@ typedef struct {
     PyObject *action, *timeout, *broken_error;
 } BarrierObject;
 
-static PyTypeObject *barrier_type;
+PyTypeObject *barrier_type;
 
 static PyObject *barrier_begin(PyObject *op, PyObject *args)
 {

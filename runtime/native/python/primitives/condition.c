@@ -1,6 +1,7 @@
 /* Condition: a queue, and a lock that is given up while one sleeps in it. */
 #include "python/args.h"
 #include "python/primitives/common.h"
+#include "python/primitives/waiters.h"
 #include "python/primitives/lock.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
@@ -16,7 +17,7 @@ typedef struct {
     enum lock_kind { OTHER, LOCK, RLOCK } kind;
 } ConditionObject;
 
-static PyTypeObject *condition_type;
+PyTypeObject *condition_type;
 
 static PyObject *condition_begin(PyObject *op, PyObject *lock)
 {
@@ -58,6 +59,12 @@ static PyObject *condition_copy(PyObject *op, PyObject *args)
 static int in_python(PyObject *op)
 {
     return !((ConditionObject *)op)->lock;
+}
+
+PyObject *condition_lock(PyObject *op)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    return self->lock && self->kind != OTHER ? self->lock : NULL;
 }
 
 /* Whether the caller owns the lock: 1, 0, or -1 with an exception.  For a lock that isn't the runtime's, `_is_owned` decides. */

@@ -1,6 +1,7 @@
 /* Event: a flag, and the queue of threads that sleep until it is set. */
 #include "python/args.h"
 #include "python/primitives/common.h"
+#include "python/primitives/waiters.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
 
@@ -12,7 +13,7 @@ typedef struct {
     atomic_int flag;
 } EventObject;
 
-static PyTypeObject *event_type;
+PyTypeObject *event_type;
 
 enum event_flag { IN_PYTHON, CLEAR, SET };
 

@@ -1,6 +1,7 @@
 /* Semaphore: a count, and the queue of threads that sleep until it is above 0. */
 #include "python/args.h"
 #include "python/primitives/common.h"
+#include "python/primitives/waiters.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
 
@@ -15,7 +16,7 @@ typedef struct {
     enum { UNBEGUN, UNBOUNDED, BOUNDED } kind; /* UNBEGUN: the object is kept in Python */
 } SemaphoreObject;
 
-static PyTypeObject *semaphore_type;
+PyTypeObject *semaphore_type;
 
 /* The value is the semaphore's count, or ASK: a thread may sleep, so a release must look at the queue.  A count is changed by
  * compare-and-swap without the queue's lock; ASK is set and replaced with it.  A thread sets ASK before it sleeps, so a release that
@@ -33,6 +34,14 @@ static int semaphore_try(SemaphoreObject *self, long *value)
     } while (!atomic_compare_exchange_weak_explicit(&self->value, value, *value - (*value != LONG_MAX), memory_order_acquire,
                                                     memory_order_relaxed));
     return 1;
+}
+
+long semaphore_count(PyObject *op)
+{
+    SemaphoreObject *self = (SemaphoreObject *)op;
+    long value = atomic_load_explicit(&self->value, memory_order_relaxed);
+
+    return self->kind == UNBEGUN ? -1 : value == ASK ? 0 : value;
 }
 
 /* Adds n.  0, or ERANGE: that would be more than the bound. */

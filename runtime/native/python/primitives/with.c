@@ -191,6 +191,22 @@ static int add_quick_method(PyTypeObject *type, const char *name, PyCFunction ru
     return result;
 }
 
+PyObject *python_quick_ordinary(PyObject *method)
+{
+    return Py_IS_TYPE(method, method_type) ? ((MethodObject *)method)->ordinary : method;
+}
+
+PyCFunction python_quick_replace(PyTypeObject *type, const char *name, PyCFunction run)
+{
+    MethodObject *method = (MethodObject *)PyDict_GetItemString(type->tp_dict, name);
+
+    if (!method || !Py_IS_TYPE(method, method_type))
+        return NULL;
+    PyCFunction before = method->run;
+    method->run = run;
+    return before;
+}
+
 int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave)
 {
     if ((!method_type && !(method_type = (PyTypeObject *)PyType_FromSpec(&method_spec)))

@@ -1,0 +1,178 @@
+/* A run: the threads of a scheduler, of which one at a time goes on, as a plan says; and what they did, step by step.
+ *
+ * A thread comes to a POINT before each operation that another could see: it says what it is about to do, and whether it can.  Then the
+ * plan chooses one of those that can.  That one does its operation and goes on to its next point: a STEP.  Nothing else decides who
+ * runs, and time is the run's own, so the same plan makes the same run.
+ *
+ *   NEW      made, not begun                                   RUNNING  between two points
+ *   AT_POINT before an operation; it can, or can't yet         ENDED
+ *   ASLEEP   in the wait table, as in a condition              WOKEN    taken out of it, perhaps by its deadline
+ *
+ * TIME.  Deadlines are on the run's clock.  It moves when no thread can go on, to the earliest deadline.  With plan->early a
+ * thread that has a deadline can always go on: its time is up, as if all others were slow.
+ *
+ * THE END.  A run is over when thread 0 and all that are not daemons have ended; when one has failed; when none can go on; or at the step
+ * limit.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, which a higher floor raises
+ * as an exception.  A thread that doesn't end by that is abandoned, with its stack.
+ *
+ * One run at a time in a process, and all on the LWP that explore_go() was called on: run.c's state needs no lock.  Only
+ * explored_ready() may be called by another LWP. */
+#ifndef RUNTIME_EXPLORE_H
+#define RUNTIME_EXPLORE_H
+
+#include "green/policy.h"
+
+enum { EXPLORE_THREADS = 64 }; /* that a run may start: a set of them is a word */
+
+enum explore_kind {
+    EXPLORE_BEGIN,
+    EXPLORE_ACQUIRE,
+    EXPLORE_TRY,
+    EXPLORE_READ,
+    EXPLORE_WAIT,
+    EXPLORE_START,
+    EXPLORE_JOIN,
+    EXPLORE_SLEEP,
+    EXPLORE_YIELD,
+    EXPLORE_FILE,
+    EXPLORE_CODE,   /* a bytecode, a call, a jump */
+    EXPLORE_WAKE,   /* goes on after a sleep in the wait table */
+    EXPLORE_RELEASE, /* from here on: never sleeps, and is not cancelled */
+    EXPLORE_SIGNAL, /* sets, notifies, puts */
+    EXPLORE_END,
+};
+
+struct explored;
+typedef int explore_can(const struct explored *thread);
+
+struct explore_op {
+    enum explore_kind kind;
+    const void *object;  /* what it is done to; NULL: not known */
+    explore_can *can;    /* NULL: at any time */
+    int64_t deadline;
+};
+
+struct explored {
+    struct green *green;
+    int index;
+    enum { EXPLORED_NEW, EXPLORED_AT_POINT, EXPLORED_ASLEEP, EXPLORED_WOKEN, EXPLORED_RUNNING, EXPLORED_ENDED } state;
+    struct explore_op op;
+    int result;           /* of the point: 0, ETIMEDOUT, or ECANCELED */
+    explore_can *awake;   /* for its next sleep: whether it can go on once it is woken, as a condition's waiter needs the lock */
+    const void *awake_for;
+    int fd;
+    unsigned events, found;
+    int parent;           /* who has started it */
+    long steps;
+    uint64_t priority;
+    int refused;          /* what it is about to take was seen held */
+    int yields;           /* its last operation had no success, or gave its turn away */
+    int cancelled;        /* operations that it came to while it was unwound */
+};
+
+/* ---- the plan ---------------------------------------------------------------------------------------------------- */
+
+enum explore_strategy {
+    EXPLORE_DEFAULT, /* goes on in the same thread as long as it can, and else in the next one */
+    EXPLORE_RANDOM,  /* any, each as likely */
+    EXPLORE_PCT,     /* by priority, with a few changes: Burckhardt et al., ASPLOS 2010 */
+    EXPLORE_POS,     /* by the priority of operations: Yuan, Yang, Gu, CAV 2018 */
+    EXPLORE_URW,     /* each interleaving as likely: by how many steps each has before it (Zhao et al., ASPLOS 2025) */
+    EXPLORE_STRATEGIES,
+};
+
+struct explore_deviation {
+    uint32_t step, thread;
+};
+
+struct explore_plan {
+    enum explore_strategy strategy;
+    uint64_t seed;
+    int depth;     /* PCT: one more than its changes */
+    int odds;      /* RANDOM: at one of so many bytecodes another may go on */
+    int early;
+    long length;   /* PCT: steps that the run is expected to have */
+    long limit;    /* steps; from then on all have their turns, and after as many again the run ends */
+    const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps; then the strategy is DEFAULT */
+    int count;
+};
+
+/* ---- what was done ----------------------------------------------------------------------------------------------- */
+
+enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2 }; /* FORCED: no other could */
+
+struct explore_step {
+    uint64_t can;                         /* the threads that could go on */
+    uint32_t object;                      /* numbered as they first appear; 0: not known */
+    uint8_t chosen, usual, kind, flags;   /* usual: what DEFAULT would have chosen */
+};
+
+enum explore_outcome {
+    EXPLORE_FINISHED,
+    EXPLORE_FAILED,      /* explore_fail() was called */
+    EXPLORE_DEADLOCK,    /* none could go on */
+    EXPLORE_LEFT_BEHIND, /* the same, after thread 0 had ended */
+    EXPLORE_LIMIT,       /* it does not end, also if all have their turns */
+    EXPLORE_TOO_MANY,    /* threads */
+};
+
+struct explore_run {
+    struct explored threads[EXPLORE_THREADS];
+    int count; /* threads begun */
+    struct explore_step *steps;
+    long step, capacity;
+    enum explore_outcome outcome;
+    uint64_t hash, schedule;  /* of operations and threads; of threads only */
+    long decisions;           /* steps at which more than one could go on */
+    long missed;              /* deviations whose thread could not go on */
+    int abandoned;            /* threads that could not be unwound */
+    int64_t now;
+    struct { int state, kind; uint32_t object; int64_t deadline; } final[EXPLORE_THREADS]; /* as the run's end found them */
+};
+extern struct explore_run explore_run;
+
+/* The number of an object in this run, from 1 on; *fresh: it is its first appearance. */
+uint32_t explore_number(const void *object, int *fresh);
+
+/* ---- for the LWP that explores ----------------------------------------------------------------------------------- */
+
+/* The scheduler's threads are explored from now on.  The caller has attached itself to it.  0 or ENOMEM. */
+int explore_prepare(struct scheduler *scheduler, const struct explore_plan *plan, int64_t now);
+/* Runs them; returns when all have ended, or were abandoned. */
+void explore_go(void);
+
+/* Called when only threads are left that sleep again though they were cancelled: 1 if that has woken one. */
+extern int (*explore_unstick)(struct explored *thread);
+
+extern const struct policy explore_policy;
+
+/* ---- for an explored thread -------------------------------------------------------------------------------------- */
+
+/* The calling thread, or NULL: it is not explored. */
+static inline struct explored *explore_me(void)
+{
+    return park_green ? park_green->explored : NULL;
+}
+
+/* Comes to a point.  1: another is next, and the caller must call explore_leave(), which returns when it is the caller's turn.  Then, or
+ * at once after a 0, explore_result(): 0, ETIMEDOUT or ECANCELED. */
+int explore_arrive(struct explored *me, const struct explore_op *op);
+void explore_leave(void);
+
+/* The run ends: it has failed, or has too many threads. */
+void explore_fail(enum explore_outcome outcome);
+int explore_is_unwinding(void);
+
+/* For `can`: only a deadline ends the wait. */
+int explore_never(const struct explored *thread);
+
+/* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: DEFAULT's. */
+void explore_choice_begins(const struct explore_plan *plan);
+/* URW expects of the next runs what the last one had. */
+void explore_learn(int anew);
+void explore_choice_thread(struct explored *thread);
+int explore_usual(uint64_t can, int last);
+int explore_choose(uint64_t can, int last, int usual);
+void explore_chosen(struct explored *thread, uint64_t can);
+
+#endif

@@ -1,0 +1,436 @@
+#include "explore/explore.h"
+
+#include "arch/arch.h"
+#include "glibc/glibc.h"
+#include "green/switch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct explore_run explore_run;
+int (*explore_unstick)(struct explored *thread);
+
+static struct {
+    struct scheduler *scheduler;
+    struct explore_plan plan;
+    struct explored *next; /* what explore_leave() goes on in; NULL: the base */
+    int last;              /* who took the last step */
+    int alive;
+    int unwinding, failed;
+    int lwps; /* of the process, when the run began */
+} run;
+
+enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
+#define FILE_PATIENCE 1000000LL       /* ns that a file may take while a deadline is there to move the clock to */
+#define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
+
+/* ---- numbers of objects ------------------------------------------------------------------------------------------ */
+
+enum { PLACES = 1 << 12, PLACE_BITS = 12 };
+static struct place {
+    const void *object;
+    uint32_t number;
+} places[PLACES];
+static uint32_t numbered;
+static uint16_t used[PLACES]; /* places to clear before the next run */
+
+uint32_t explore_number(const void *object, int *fresh)
+{
+    *fresh = 0;
+    if (!object || numbered == PLACES - 1)
+        return 0;
+    unsigned at = (unsigned)(((uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> (64 - PLACE_BITS));
+    for (; places[at].object; at = (at + 1) % PLACES)
+        if (places[at].object == object)
+            return places[at].number;
+    *fresh = 1;
+    used[numbered] = (uint16_t)at;
+    places[at] = (struct place){object, ++numbered};
+    return numbered;
+}
+
+static void forget_numbers(void)
+{
+    while (numbered)
+        places[used[--numbered]].object = NULL;
+}
+
+/* ---- who can go on ----------------------------------------------------------------------------------------------- */
+
+int explore_never(const struct explored *thread)
+{
+    (void)thread;
+    return 0;
+}
+
+static int file_is_ready(const struct explored *thread)
+{
+    struct pollfd one = {.fd = thread->fd, .events = (short)thread->events};
+    return poll(&one, 1, 0) != 0;
+}
+
+static int can_go_on(const struct explored *thread)
+{
+    switch (thread->state) {
+    case EXPLORED_NEW:
+        return 1;
+    case EXPLORED_AT_POINT:
+    case EXPLORED_WOKEN:
+        return !thread->op.can || thread->op.can(thread);
+    default:
+        return 0;
+    }
+}
+
+/* Whether its time is up.  A thread that was woken waits for something without a deadline. */
+static int is_late(const struct explored *thread)
+{
+    int sleeps = thread->state == EXPLORED_AT_POINT || thread->state == EXPLORED_ASLEEP;
+
+    return sleeps && thread->op.deadline != PARK_FOREVER && (run.plan.early || thread->op.deadline <= explore_run.now);
+}
+
+static uint64_t all_that_can(int64_t *earliest)
+{
+    uint64_t can = 0;
+
+    *earliest = PARK_FOREVER;
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *thread = &explore_run.threads[i];
+        if (thread->state == EXPLORED_ENDED)
+            continue;
+        if (can_go_on(thread) || is_late(thread))
+            can |= 1ull << i;
+        else if (thread->state != EXPLORED_WOKEN && thread->op.deadline < *earliest)
+            *earliest = thread->op.deadline;
+    }
+    return can;
+}
+
+/* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such. */
+static int wait_outside(int64_t patience)
+{
+    struct pollfd files[EXPLORE_THREADS];
+    int count = 0, lwps = atomic_load(glibc.thread_count) > run.lwps;
+
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *thread = &explore_run.threads[i];
+        if (thread->state == EXPLORED_AT_POINT && thread->op.can == file_is_ready)
+            files[count++] = (struct pollfd){.fd = thread->fd, .events = (short)thread->events};
+    }
+    if (count || lwps) {
+        struct timespec length = {patience / PARK_SECOND, patience % PARK_SECOND};
+        if (lwps) /* its wake-up is not a file's: look often */
+            length = (struct timespec){0, FILE_PATIENCE};
+        ppoll(files, (nfds_t)count, &length, NULL);
+    }
+    return count || lwps;
+}
+
+static uint64_t wait_until_some_can(void)
+{
+    int64_t earliest, waited = 0;
+    uint64_t can = all_that_can(&earliest);
+
+    while (!can) {
+        int outside = wait_outside(earliest != PARK_FOREVER ? FILE_PATIENCE : LWP_PATIENCE);
+        if (outside && (can = all_that_can(&earliest)) != 0)
+            break;
+        if (earliest != PARK_FOREVER)
+            explore_run.now = earliest;
+        else if (!outside || (waited += FILE_PATIENCE) > LWP_PATIENCE)
+            break;
+        can = all_that_can(&earliest);
+    }
+    return can;
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
+
+static void mix(uint64_t *hash, uint64_t value)
+{
+    *hash = (*hash ^ value) * 0x9e3779b97f4a7c15u;
+    *hash ^= *hash >> 29;
+}
+
+static void record(const struct explored *thread, uint64_t can, int usual, int flags)
+{
+    int fresh;
+    struct explore_step *step = &explore_run.steps[explore_run.step++];
+    enum explore_kind kind = thread->state == EXPLORED_NEW      ? EXPLORE_BEGIN
+                             : thread->state == EXPLORED_AT_POINT ? thread->op.kind
+                                                                  : EXPLORE_WAKE;
+
+    *step = (struct explore_step){.can = can,
+                                  .object = explore_number(thread->op.object, &fresh),
+                                  .chosen = (uint8_t)thread->index,
+                                  .usual = (uint8_t)usual,
+                                  .kind = (uint8_t)kind,
+                                  .flags = (uint8_t)flags};
+    mix(&explore_run.hash, (uint64_t)thread->index << 40 | (uint64_t)kind << 32 | step->object);
+    mix(&explore_run.schedule, (uint64_t)thread->index + 1);
+}
+
+/* Has it be the one that goes on. */
+static struct explored *resume(struct explored *thread)
+{
+    if (thread->state == EXPLORED_ASLEEP && wait_table_leave(&thread->green->waiter, thread->result))
+        thread->state = EXPLORED_WOKEN;
+    thread->state = EXPLORED_RUNNING;
+    return thread;
+}
+
+static struct explored *take_step(uint64_t can)
+{
+    int usual = explore_usual(can, run.last), forced = (can & (can - 1)) == 0;
+    int chosen = forced ? usual : explore_choose(can, run.last, usual);
+    struct explored *thread = &explore_run.threads[chosen];
+    int late = !can_go_on(thread);
+
+    explore_run.decisions += !forced;
+    record(thread, can, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
+    explore_chosen(thread, can);
+    if (late && thread->op.deadline > explore_run.now)
+        explore_run.now = thread->op.deadline;
+    thread->result = late ? ETIMEDOUT : 0;
+    thread->yields = late || thread->op.kind == EXPLORE_YIELD;
+    thread->steps++;
+    run.last = chosen;
+    return resume(thread);
+}
+
+/* ---- the end of a run -------------------------------------------------------------------------------------------- */
+
+static void begin_to_unwind(enum explore_outcome outcome)
+{
+    int fresh;
+
+    run.unwinding = 1;
+    explore_run.outcome = outcome;
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *thread = &explore_run.threads[i];
+        explore_run.final[i].state = thread->state;
+        explore_run.final[i].kind = thread->op.kind;
+        explore_run.final[i].object = explore_number(thread->op.object, &fresh);
+        explore_run.final[i].deadline = thread->op.deadline;
+    }
+}
+
+static int only_daemons_left(void)
+{
+    for (int i = 0; i < explore_run.count; i++)
+        if (explore_run.threads[i].state != EXPLORED_ENDED && (i == 0 || explore_run.threads[i].green->waited))
+            return 0;
+    return 1;
+}
+
+/* The next to unwind, NULL: all have ended, or are abandoned. */
+static struct explored *next_to_unwind(void)
+{
+    for (int tried = 0; tried < 2; tried++) {
+        for (int i = 0; i < explore_run.count; i++) {
+            struct explored *thread = &explore_run.threads[i];
+            if (thread->state == EXPLORED_ENDED || thread->cancelled > HOPELESS)
+                continue;
+            if (thread->state == EXPLORED_ASLEEP && thread->cancelled++ && thread->op.deadline == PARK_FOREVER)
+                continue; /* it sleeps again: another one must wake it */
+            thread->result = thread->state == EXPLORED_ASLEEP ? EINTR : ECANCELED;
+            if (thread->op.kind >= EXPLORE_RELEASE && thread->state == EXPLORED_AT_POINT)
+                thread->result = 0;
+            else
+                thread->cancelled++;
+            return resume(thread);
+        }
+        int woken = 0;
+        for (int i = 0; i < explore_run.count && !tried; i++)
+            if (explore_run.threads[i].state == EXPLORED_ASLEEP)
+                woken |= explore_unstick(&explore_run.threads[i]);
+        if (!woken)
+            break;
+    }
+    explore_run.abandoned = run.alive;
+    return NULL;
+}
+
+static struct explored *choose_next(void)
+{
+    if (run.unwinding)
+        return next_to_unwind();
+    uint64_t can = 0;
+    if (run.failed)
+        begin_to_unwind(explore_run.outcome);
+    else if (only_daemons_left())
+        begin_to_unwind(EXPLORE_FINISHED);
+    else if (explore_run.step == explore_run.capacity)
+        begin_to_unwind(EXPLORE_LIMIT);
+    else if (!(can = wait_until_some_can()))
+        begin_to_unwind(explore_run.threads[0].state == EXPLORED_ENDED ? EXPLORE_LEFT_BEHIND : EXPLORE_DEADLOCK);
+    return can ? take_step(can) : next_to_unwind();
+}
+
+void explore_fail(enum explore_outcome outcome)
+{
+    if (!run.unwinding && !run.failed)
+        explore_run.outcome = outcome;
+    run.failed = 1;
+}
+
+int explore_is_unwinding(void)
+{
+    return run.unwinding;
+}
+
+/* ---- an explored thread ------------------------------------------------------------------------------------------ */
+
+static int result_while_unwinding(struct explored *me, const struct explore_op *op)
+{
+    if (op->kind >= EXPLORE_RELEASE)
+        return 0;
+    if (me->cancelled++ == 0 || me->cancelled > MOST_CANCELLED)
+        return ECANCELED;
+    me->op = *op;
+    return !op->can || op->can(me) ? 0 : op->deadline != PARK_FOREVER ? ETIMEDOUT : ECANCELED;
+}
+
+int explore_arrive(struct explored *me, const struct explore_op *op)
+{
+    if (run.unwinding) {
+        me->result = result_while_unwinding(me, op);
+        if (me->cancelled <= HOPELESS)
+            return 0;
+        me->state = EXPLORED_AT_POINT; /* for good */
+        run.next = next_to_unwind();
+        return 1;
+    }
+    me->op = *op;
+    me->state = EXPLORED_AT_POINT;
+    run.next = choose_next();
+    return run.next != me;
+}
+
+void explore_leave(void)
+{
+    struct green *base = &run.scheduler->lent.base;
+
+    park_lock(&run.scheduler->lock);
+    green_switch(run.scheduler, park_green, run.next ? run.next->green : base);
+}
+
+static void explored_begin(struct green *green)
+{
+    struct explored *thread = &explore_run.threads[explore_run.count];
+
+    *thread = (struct explored){.green = green, .index = explore_run.count++, .parent = run.last, .op = {.deadline = PARK_FOREVER}};
+    green->explored = thread;
+    run.alive++;
+    *(const int64_t **)arch_tls_of(green->tp, &park_time) = &explore_run.now;
+    explore_choice_thread(thread);
+}
+
+static void explored_ready(struct green *green)
+{
+    park_lock(&run.scheduler->lock);
+    if (green->explored->state == EXPLORED_ASLEEP)
+        green->explored->state = EXPLORED_WOKEN;
+    park_unlock(&run.scheduler->lock);
+}
+
+static int explored_wait(struct green *green, atomic_int *word, int expected, int64_t deadline, unsigned bits)
+{
+    struct explored *me = green->explored;
+
+    if (!me) /* the base */
+        return park_wait_lwp(word, expected, deadline, PARK_PRIVATE);
+    if (deadline <= explore_run.now)
+        return ETIMEDOUT;
+    if (run.unwinding && (!me->cancelled || deadline != PARK_FOREVER)) {
+        me->cancelled++;
+        return deadline == PARK_FOREVER ? EINTR : ETIMEDOUT;
+    }
+    me->op = (struct explore_op){EXPLORE_WAKE, me->awake_for, me->awake, deadline};
+    me->state = EXPLORED_ASLEEP;
+    if (!wait_table_enter(&green->waiter, word, expected, bits)) {
+        me->state = EXPLORED_RUNNING;
+        return 0;
+    }
+    run.next = choose_next();
+    if (run.next != me)
+        explore_leave();
+    return green->waiter.result;
+}
+
+static int explored_wait_fd(struct green *green, int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct explored *me = green->explored;
+    const struct explore_op op = {EXPLORE_FILE, NULL, file_is_ready, deadline};
+
+    if (!me)
+        return park_poll(fd, events, deadline, found);
+    me->fd = fd;
+    me->events = events;
+    if (explore_arrive(me, &op))
+        explore_leave();
+    if (me->result == ETIMEDOUT)
+        return ETIMEDOUT;
+    return me->result ? EINTR : park_poll(fd, events, 0, found);
+}
+
+static void explored_yield(struct green *green)
+{
+    const struct explore_op op = {EXPLORE_YIELD, NULL, NULL, PARK_FOREVER};
+
+    if (green->explored && explore_arrive(green->explored, &op))
+        explore_leave();
+}
+
+static void explored_end(struct green *green)
+{
+    struct scheduler *s = run.scheduler;
+
+    green->explored->state = EXPLORED_ENDED;
+    run.alive--;
+    run.next = choose_next();
+    park_lock(&s->lock);
+    s->ended = green;
+    green_switch(s, green, run.next ? run.next->green : &s->lent.base);
+}
+
+const struct policy explore_policy
+    = {explored_begin, explored_ready, explored_wait, explored_wait_fd, explored_yield, explored_end};
+
+/* ---- the LWP that explores --------------------------------------------------------------------------------------- */
+
+int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_t now)
+{
+    long capacity = plan->limit * 2;
+
+    if (capacity > explore_run.capacity) {
+        struct explore_step *steps = realloc(explore_run.steps, (size_t)capacity * sizeof *steps);
+        if (!steps)
+            return ENOMEM;
+        explore_run.steps = steps;
+    }
+    forget_numbers();
+    explore_run.count = explore_run.abandoned = 0;
+    explore_run.step = explore_run.decisions = explore_run.missed = 0;
+    explore_run.hash = explore_run.schedule = 0;
+    explore_run.outcome = EXPLORE_FINISHED;
+    explore_run.capacity = capacity;
+    explore_run.now = now;
+    run.scheduler = s;
+    run.plan = *plan;
+    run.next = NULL;
+    run.last = run.alive = run.unwinding = run.failed = 0;
+    run.lwps = atomic_load(glibc.thread_count);
+    explore_choice_begins(&run.plan);
+    return 0;
+}
+
+void explore_go(void)
+{
+    run.next = choose_next();
+    if (run.next)
+        explore_leave();
+}

@@ -1,0 +1,276 @@
+/* Runs a test under a plan: what runtime/explore/ calls. */
+#include "explore/explore.h"
+
+#include "lwp/lwp.h"
+#include "python/boot.h"
+#include "python/explore/code.h"
+#include "python/explore/locks.h"
+#include "python/explore/point.h"
+#include "python/explore/threads.h"
+#include "python/explore/waiters.h"
+#include "python/lwp.h"
+#include "python/primitives/lock.h"
+#include "python/rooms.h"
+#include "python/scheduler.h"
+#include "python/thread.h"
+
+#include <errno.h>
+#include <limits.h>
+
+static PyObject *on;          /* the Scheduler, while a program is explored */
+static PyObject *main_thread; /* for whom thread 0 passes */
+static PyObject *error;       /* what failed, and in which thread */
+static int error_thread;
+static int64_t begun; /* every run's clock starts there */
+
+/* ---- in explored threads ----------------------------------------------------------------------------------------- */
+
+static void note_error(PyObject *value)
+{
+    struct explored *me = explore_me();
+
+    if (explore_is_unwinding() || PyObject_IsInstance(value, point_unwound))
+        return;
+    if (!error) {
+        error = Py_NewRef(value);
+        error_thread = me ? me->index : 0;
+    }
+    explore_fail(EXPLORE_FAILED);
+}
+
+/* (exception): has the run fail. */
+static PyObject *report(PyObject *module, PyObject *value)
+{
+    note_error(value);
+    Py_RETURN_NONE;
+}
+
+/* Thread 0. */
+static PyObject *run_test(PyObject *module, PyObject *test)
+{
+    PyObject *type, *value, *traceback;
+
+    thread_pass_for(main_thread);
+    PyObject *result = PyObject_CallNoArgs(test);
+    if (!result) {
+        PyErr_Fetch(&type, &value, &traceback);
+        PyErr_NormalizeException(&type, &value, &traceback);
+        if (traceback)
+            PyException_SetTraceback(value, traceback);
+        note_error(value);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    }
+    Py_XDECREF(result);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef run_test_def = {"run_test", run_test, METH_O, NULL};
+
+/* ---- unwinding --------------------------------------------------------------------------------------------------- */
+
+static int cancel(void)
+{
+    if (!explore_me() || !explore_is_unwinding())
+        return 0;
+    point_cancel();
+    return -1;
+}
+
+/* It waits for a lock whose holder has ended without releasing it. */
+static int unstick(struct explored *thread)
+{
+    struct lwp *lwp = (struct lwp *)((char *)thread->green - offsetof(struct lwp, green));
+    struct wait *wait = (struct wait *)(lwp->ident + (uintptr_t)wait_offset);
+    PyObject *object = atomic_load(&wait->object);
+
+    if (object && wait->place && wait->place->lock)
+        object = (PyObject *)((char *)wait->place->lock - offsetof(LockObject, lock));
+    if (!object || !(Py_IS_TYPE(object, lock_type) || PyObject_TypeCheck(object, rlock_type)))
+        return 0;
+    PyGILState_STATE state = PyGILState_Ensure();
+    locks_free(object);
+    PyGILState_Release(state);
+    return 1;
+}
+
+/* ---- a run ------------------------------------------------------------------------------------------------------- */
+
+static int start_test(PyObject *test)
+{
+    PyObject *function = PyCFunction_New(&run_test_def, NULL), *args = function ? PyTuple_Pack(1, test) : NULL;
+    LwpObject *lwp = args ? lwp_make(lwp_type, boot_stack_size()) : NULL;
+    int result = -1;
+
+    if (lwp) {
+        lwp->lwp->waited = 1;
+        result = boot_start_green(lwp->lwp, &(struct boot_target){function, args, NULL, NULL}, python_scheduler(on));
+    }
+    Py_XDECREF(lwp);
+    Py_XDECREF(args);
+    Py_XDECREF(function);
+    return result;
+}
+
+static void free_locks(void)
+{
+    PyObject *objects = point_objects();
+
+    for (Py_ssize_t i = 0; objects && i < PyList_GET_SIZE(objects); i++)
+        locks_free(PyList_GET_ITEM(objects, i));
+    Py_XDECREF(objects);
+}
+
+/* (test, (strategy, seed, depth, odds, early, length, limit), deviations, note) */
+static PyObject *explore_run_(PyObject *module, PyObject *args)
+{
+    PyObject *test, *note;
+    Py_buffer deviations;
+    struct explore_plan plan = {0};
+    int strategy;
+
+    if (!PyArg_ParseTuple(args, "O(iKiiill)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
+                          &plan.length, &plan.limit, &deviations, &note))
+        return NULL;
+    plan.strategy = (enum explore_strategy)strategy;
+    plan.deviations = deviations.buf;
+    plan.count = (int)(deviations.len / (Py_ssize_t)sizeof *plan.deviations);
+    point_forget();
+    int failed = !on || explore_prepare(python_scheduler(on), &plan, begun) != 0;
+    if (failed)
+        PyErr_SetString(PyExc_RuntimeError, on ? "no memory for a run's steps" : "explore_begin() first");
+    else
+        failed = start_test(test) < 0;
+    if (!failed) {
+        point_note = note == Py_None ? NULL : note;
+        Py_BEGIN_ALLOW_THREADS
+        explore_go();
+        Py_END_ALLOW_THREADS
+        point_note = NULL;
+        if (explore_run.outcome != EXPLORE_FINISHED || explore_run.abandoned)
+            free_locks();
+    }
+    PyBuffer_Release(&deviations);
+    if (failed)
+        return NULL;
+    PyObject *found = error ? error : Py_NewRef(Py_None);
+    error = NULL;
+    return Py_BuildValue("(iNillKKlii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.decisions,
+                         explore_run.schedule, explore_run.hash, explore_run.missed, explore_run.abandoned, explore_run.count);
+}
+
+static PyObject *steps(PyObject *module, PyObject *unused)
+{
+    return PyBytes_FromStringAndSize((char *)explore_run.steps, explore_run.step * (Py_ssize_t)sizeof *explore_run.steps);
+}
+
+static PyObject *objects(PyObject *module, PyObject *unused)
+{
+    return point_objects();
+}
+
+static PyObject *final(PyObject *module, PyObject *unused)
+{
+    PyObject *list = PyList_New(explore_run.count);
+
+    for (int i = 0; list && i < explore_run.count; i++) {
+        PyObject *one = Py_BuildValue("(iiIL)", explore_run.final[i].state, explore_run.final[i].kind, explore_run.final[i].object,
+                                      (long long)explore_run.final[i].deadline);
+        if (!one) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, one);
+    }
+    return list;
+}
+
+static PyObject *learn(PyObject *module, PyObject *anew)
+{
+    explore_learn(PyObject_IsTrue(anew));
+    Py_RETURN_NONE;
+}
+
+/* The calling thread's number in the run; -1: it is not explored. */
+static PyObject *index_(PyObject *module, PyObject *unused)
+{
+    struct explored *me = explore_me();
+    return PyLong_FromLong(me ? me->index : -1);
+}
+
+/* ---- begin and end ----------------------------------------------------------------------------------------------- */
+
+static void swap_out_all(void)
+{
+    locks_swap_out();
+    waiters_swap_out();
+    threads_swap_out();
+}
+
+/* (scheduler, class of what unwinds, main thread, (lock, RLock, SimpleQueue) of CPython's, time) */
+static PyObject *begin(PyObject *module, PyObject *args)
+{
+    PyObject *scheduler, *unwound, *thread, *lock, *rlock, *queue, *time;
+
+    if (!PyArg_ParseTuple(args, "OOO(O!O!O!)O:explore_begin", &scheduler, &unwound, &thread, &PyType_Type, &lock, &PyType_Type, &rlock,
+                          &PyType_Type, &queue, &time))
+        return NULL;
+    if (on) {
+        PyErr_SetString(PyExc_RuntimeError, "a program is being explored in this process already");
+        return NULL;
+    }
+    struct scheduler *s = python_scheduler(scheduler);
+    if (!s)
+        return NULL;
+    if (scheduler_attach(s) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the calling thread is on a scheduler itself");
+        return NULL;
+    }
+    if (locks_swap_in((PyTypeObject *)lock, (PyTypeObject *)rlock) < 0 || waiters_swap_in((PyTypeObject *)queue) < 0
+        || threads_swap_in(module, time) < 0) {
+        swap_out_all();
+        scheduler_detach(s);
+        return NULL;
+    }
+    scheduler_set_policy(s, &explore_policy);
+    on = Py_NewRef(scheduler);
+    Py_XSETREF(point_unwound, Py_NewRef(unwound));
+    Py_XSETREF(main_thread, Py_NewRef(thread));
+    sync_queue_wakes_all = 1;
+    python_cancel = cancel;
+    explore_unstick = unstick;
+    begun = park_now();
+    Py_RETURN_NONE;
+}
+
+static PyObject *end(PyObject *module, PyObject *unused)
+{
+    if (!on)
+        Py_RETURN_NONE;
+    swap_out_all();
+    point_forget();
+    sync_queue_wakes_all = 0;
+    python_cancel = NULL;
+    scheduler_detach(python_scheduler(on));
+    Py_CLEAR(on);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"explore_begin", begin, METH_VARARGS, NULL},
+    {"explore_end", end, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},
+    {"explore_report", report, METH_O, NULL},
+    {"explore_steps", steps, METH_NOARGS, NULL},
+    {"explore_objects", objects, METH_NOARGS, NULL},
+    {"explore_final", final, METH_NOARGS, NULL},
+    {"explore_learn", learn, METH_O, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},
+    {0},
+};
+
+int python_add_explore(PyObject *module)
+{
+    return code_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
+}

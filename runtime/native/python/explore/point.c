@@ -1,0 +1,84 @@
+#include "python/explore/point.h"
+
+#include <errno.h>
+
+PyObject *point_unwound, *point_note;
+
+static PyObject *objects; /* a list: numbered n + 1 is at n */
+
+/* ---- objects ----------------------------------------------------------------------------------------------------- */
+
+void point_forget(void)
+{
+    PyObject *before = objects;
+
+    objects = NULL;
+    Py_XDECREF(before);
+}
+
+PyObject *point_objects(void)
+{
+    return objects ? PyList_GetSlice(objects, 0, PyList_GET_SIZE(objects)) : PyList_New(0);
+}
+
+/* Two objects must not have one number because they had one address, one after the other: so each lives until the run's end. */
+static int keep(PyObject *object)
+{
+    int fresh;
+
+    explore_number(object, &fresh);
+    if (!fresh)
+        return 0;
+    if (!objects && !(objects = PyList_New(0)))
+        return -1;
+    return PyList_Append(objects, object);
+}
+
+/* ---- points ------------------------------------------------------------------------------------------------------ */
+
+static int tell(struct explored *me, enum explore_kind kind, PyObject *object)
+{
+    static int telling; /* what the note itself does is no operation of the program */
+
+    if (!point_note || telling)
+        return telling;
+    telling = 1;
+    PyObject *none = PyObject_CallFunction(point_note, "iiO", me->index, (int)kind, object ? object : Py_None);
+    telling = 0;
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+void point_cancel(void)
+{
+    PyErr_SetNone(point_unwound);
+}
+
+static int go_through(struct explored *me, const struct explore_op *op, PyObject *object)
+{
+    int told = tell(me, op->kind, object);
+
+    if (told)
+        return told < 0 ? -1 : 0;
+    if (explore_arrive(me, op)) {
+        PyThreadState *tstate = PyEval_SaveThread();
+        explore_leave();
+        PyEval_RestoreThread(tstate);
+    }
+    if (me->result != ECANCELED)
+        return me->result;
+    point_cancel();
+    return -1;
+}
+
+int point(struct explored *me, const struct explore_op *op)
+{
+    return go_through(me, op, NULL);
+}
+
+int point_at(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline)
+{
+    if (keep(object) < 0)
+        return -1;
+    return go_through(me, &(struct explore_op){kind, object, can, deadline}, object);
+}

@@ -1,0 +1,26 @@
+/* A point of a Python thread: see explore/explore.h. */
+#ifndef RUNTIME_EXPLORE_POINT_H
+#define RUNTIME_EXPLORE_POINT_H
+
+#include "explore/explore.h"
+#include "python/python.h"
+
+/* The calling thread, which is explored and has the GIL, is about to do this.  0: it may; ETIMEDOUT: it must not, the time is up; -1 with
+ * an exception: the run is over. */
+int point(struct explored *me, const struct explore_op *op);
+
+/* The same for an operation on an object, which lives until the run ends. */
+int point_at(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline);
+
+/* Raises what unwinds a thread. */
+void point_cancel(void);
+
+/* Drops the objects of the run. */
+void point_forget(void);
+/* Those that were numbered, the first one as 1: a list. */
+PyObject *point_objects(void);
+
+extern PyObject *point_unwound; /* the class of that exception */
+extern PyObject *point_note;    /* NULL, or called at each point: note(thread, kind, object or None) */
+
+#endif

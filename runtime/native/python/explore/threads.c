@@ -1,0 +1,169 @@
+/* The start, the end and the join of threads, and time, in explored threads. */
+#include "python/explore/threads.h"
+
+#include "lwp/lwp.h"
+#include "python/args.h"
+#include "python/boot.h"
+#include "python/explore/point.h"
+#include "python/lwp.h"
+#include "python/scheduler.h"
+
+#include <errno.h>
+
+/* ---- start, begin and end ---------------------------------------------------------------------------------------- */
+
+static PyObject *start(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    if (point(me, &(struct explore_op){EXPLORE_START, NULL, NULL, PARK_FOREVER}) < 0)
+        return NULL;
+    if (explore_run.count < EXPLORE_THREADS && !explore_is_unwinding())
+        return swap_stock(swap, self, args, count, names);
+    explore_fail(EXPLORE_TOO_MANY);
+    point_cancel();
+    return NULL;
+}
+
+static int may_call(void)
+{
+    return !explore_me() || !explore_is_unwinding();
+}
+
+static void has_called(void)
+{
+    struct explored *me = explore_me();
+
+    if (me && point(me, &(struct explore_op){EXPLORE_END, me, NULL, PARK_FOREVER}) < 0)
+        PyErr_Clear();
+}
+
+/* ---- join -------------------------------------------------------------------------------------------------------- */
+
+static int has_ended(const struct explored *thread)
+{
+    return ((const struct explored *)thread->op.object)->state == EXPLORED_ENDED;
+}
+
+/* Who that thread is in this run; NULL: it isn't explored. */
+static struct explored *explored_of(PyObject *lwp)
+{
+    struct green *green = lwp && PyObject_TypeCheck(lwp, lwp_type) ? &((LwpObject *)lwp)->lwp->green : NULL;
+    /* One of a run before may have had the same place. */
+    return green && green->explored && green->explored->green == green ? green->explored : NULL;
+}
+
+static PyObject *join(struct swap *swap, struct explored *me, PyObject *self, struct explored *other, PyObject *timeout,
+                      PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if (!other || other == me || (timeout && args_deadline(timeout, &deadline) < 0)) {
+        PyErr_Clear();
+        return swap_stock(swap, self, args, count, names);
+    }
+    int result = point(me, &(struct explore_op){EXPLORE_JOIN, other, has_ended, deadline});
+    return result < 0 ? NULL : result == ETIMEDOUT ? Py_NewRef(Py_False) : swap_stock(swap, self, args, count, names);
+}
+
+static PyObject *join_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
+{
+    PyObject *lwp = count == 2 ? get_attribute(args[0], NAME("_lwp")) : NULL;
+
+    if (!lwp)
+        PyErr_Clear();
+    PyObject *result = join(swap, me, self, explored_of(lwp), count == 2 ? args[1] : NULL, args, count, names);
+    Py_XDECREF(lwp);
+    return result;
+}
+
+static PyObject *join_lwp(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *timeout = count == 1 || (names && PyTuple_GET_SIZE(names) == 1) ? args[0] : NULL;
+
+    return join(swap, me, self, explored_of(self), timeout, args, count, names);
+}
+
+static PyObject *is_alive(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *lwp = get_attribute(args[0], NAME("_lwp"));
+    struct explored *other = explored_of(lwp);
+
+    if (!lwp)
+        PyErr_Clear();
+    Py_XDECREF(lwp);
+    if (other && point(me, &(struct explore_op){EXPLORE_READ, other, NULL, PARK_FOREVER}) < 0)
+        return NULL;
+    PyObject *alive = swap_stock(swap, self, args, count, names);
+    me->yields = alive == Py_True;
+    return alive;
+}
+
+SWAP(thread_start, "thread_start", start, EXPLORE_START);
+SWAP(thread_join, "thread_join", join_thread, EXPLORE_JOIN);
+SWAP(thread_is_alive, "thread_is_alive", is_alive, EXPLORE_READ);
+static struct swap *const functions[] = {&thread_start, &thread_join, &thread_is_alive, NULL};
+
+SWAP(lwp_begin_green, "_begin_green", start, EXPLORE_START);
+SWAP(lwp_join_, "join", join_lwp, EXPLORE_JOIN);
+static struct swap *const lwp_methods[] = {&lwp_begin_green, &lwp_join_, NULL};
+
+/* ---- time -------------------------------------------------------------------------------------------------------- */
+
+static int64_t to_wall_clock; /* from the run's clock */
+
+static PyObject *seconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return PyFloat_FromDouble((double)explore_run.now / PARK_SECOND);
+}
+
+static PyObject *nanoseconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
+{
+    return PyLong_FromLongLong(explore_run.now);
+}
+
+static PyObject *wall_seconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
+{
+    return PyFloat_FromDouble((double)(explore_run.now + to_wall_clock) / PARK_SECOND);
+}
+
+static PyObject *wall_nanoseconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
+{
+    return PyLong_FromLongLong(explore_run.now + to_wall_clock);
+}
+
+static PyObject *sleep_(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return scheduler_sleep(NULL, args[0]);
+}
+
+SWAP(time_sleep, "sleep", sleep_, EXPLORE_SLEEP);
+SWAP(time_monotonic, "monotonic", seconds, EXPLORE_READ);
+SWAP(time_monotonic_ns, "monotonic_ns", nanoseconds, EXPLORE_READ);
+SWAP(time_perf_counter, "perf_counter", seconds, EXPLORE_READ);
+SWAP(time_perf_counter_ns, "perf_counter_ns", nanoseconds, EXPLORE_READ);
+SWAP(time_time, "time", wall_seconds, EXPLORE_READ);
+SWAP(time_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ);
+static struct swap *const time_functions[]
+    = {&time_sleep, &time_monotonic, &time_monotonic_ns, &time_perf_counter, &time_perf_counter_ns, &time_time, &time_time_ns, NULL};
+
+/* ---- all --------------------------------------------------------------------------------------------------------- */
+
+int threads_swap_in(PyObject *module, PyObject *time)
+{
+    to_wall_clock = park_clock(CLOCK_REALTIME) - park_clock(CLOCK_MONOTONIC);
+    boot_may_call = may_call;
+    boot_has_called = has_called;
+    return swap_in(functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0 || swap_in(time_functions, time) < 0 ? -1 : 0;
+}
+
+void threads_swap_out(void)
+{
+    boot_may_call = NULL;
+    boot_has_called = NULL;
+    swap_out(functions);
+    swap_out(lwp_methods);
+    swap_out(time_functions);
+}

@@ -1,0 +1,11 @@
+/* The start and end of threads, and time, in explored threads: see threads.c. */
+#ifndef RUNTIME_EXPLORE_THREADS_H
+#define RUNTIME_EXPLORE_THREADS_H
+
+#include "python/explore/swap.h"
+
+/* module: runtime.native's functions; time: the module.  -1 with an exception. */
+int threads_swap_in(PyObject *module, PyObject *time);
+void threads_swap_out(void);
+
+#endif

@@ -1,0 +1,15 @@
+/* What a higher floor asks Semaphore and Condition. */
+#ifndef RUNTIME_PRIMITIVES_WAITERS_H
+#define RUNTIME_PRIMITIVES_WAITERS_H
+
+#include "python/python.h"
+
+extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type; /* once their python_add_...() have made them */
+
+/* Its count; 0 also if a thread sleeps in its queue.  -1: it is kept in Python (primitives/common.h). */
+long semaphore_count(PyObject *op);
+
+/* Its lock, borrowed, if that is one of the runtime's; else NULL. */
+PyObject *condition_lock(PyObject *op);
+
+#endif
