@@ -1,9 +1,9 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
 `from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are
-scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads the C core when
-first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it came too
-late to rewrite what is loaded at start-up.)
+explore, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads the C core
+when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it came
+too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ if TYPE_CHECKING:
     from . import tls as tls
     from . import trace as trace
     from .clone import THREAD_FLAGS, Clone
+    from .explore import explore, explored, replay
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
 
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
-__all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__", "install", "installed", "is_installed", "uninstall"]
+__all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
+__all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall"]
 
 _HOMES = {
     "THREAD_FLAGS": ".clone",
     "Clone": ".clone",
     "Thread": ".thread",
+    "explored": ".explore",
     "install": ".patch",
     "installed": ".patch",
     "is_installed": ".patch",
+    "replay": ".explore",
     "uninstall": ".patch",
 }
-_MODULES = ("scheduler", "sync", "thread", "threading", "tls", "trace")
+_MODULES = ("explore", "scheduler", "sync", "thread", "threading", "tls", "trace")
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
 

@@ -67,7 +67,19 @@ if TYPE_CHECKING:
     from ._types import SchedulerBase as SchedulerBase
     from ._types import SemaphoreBase as SemaphoreBase
     from ._types import allocate_lock as allocate_lock
+    from ._types import code_instruction as code_instruction
+    from ._types import code_points as code_points
     from ._types import current_thread as current_thread
+    from ._types import explore_begin as explore_begin
+    from ._types import explore_end as explore_end
+    from ._types import explore_final as explore_final
+    from ._types import explore_index as explore_index
+    from ._types import explore_learn as explore_learn
+    from ._types import explore_objects as explore_objects
+    from ._types import explore_report as explore_report
+    from ._types import explore_run as explore_run
+    from ._types import explore_steps as explore_steps
+    from ._types import explore_unwinding as explore_unwinding
     from ._types import fd_closed as fd_closed
     from ._types import fd_closing as fd_closing
     from ._types import fd_ready as fd_ready

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
@@ -122,19 +124,27 @@ _CLASSES = (sync.Condition, sync.Semaphore, sync.BoundedSemaphore, sync.Event, s
 _undo: list[Callable[[], None]] = []
 
 
-def _replace(owner: Any, name: str, value: Any) -> None:
+def _replace(owner: Any, name: str, value: Any, undo: list[Callable[[], None]] = _undo) -> None:
     if name in vars(owner):
         before = vars(owner)[name]
-        _undo.append(lambda: setattr(owner, name, before))
+        undo.append(lambda: setattr(owner, name, before))
     else:  # a class has it from its base
-        _undo.append(lambda: delattr(owner, name))
+        undo.append(lambda: delattr(owner, name))
     setattr(owner, name, value)
 
 
-def _replace_in_module(module: ModuleType, name: str, value: Any) -> None:
+def _replace_in_modules(stand_ins: dict[int, Any], undo: list[Callable[[], None]] = _undo) -> None:
+    """Puts each in the place of the thing with that id(), wherever a module has that."""
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if id(value) in stand_ins:
+                _replace_in_module(module, name, stand_ins[id(value)], undo)
+
+
+def _replace_in_module(module: ModuleType, name: str, value: Any, undo: list[Callable[[], None]]) -> None:
     before = vars(module)[name]
     # Not if another package has replaced it since: gevent's locks belong to gevent's threads, which stay.
-    _undo.append(lambda: setattr(module, name, before) if vars(module).get(name) is value else None)
+    undo.append(lambda: setattr(module, name, before) if vars(module).get(name) is value else None)
     setattr(module, name, value)
 
 
@@ -151,6 +161,9 @@ def _modules() -> Iterator[ModuleType]:
 #: What threading makes of its locks, and which of its classes ours stand in for.
 _MADE_OF_LOCKS = {ours: stock for stock, ours in _STAND_INS if ours in _CLASSES}
 _STOCK_LOCK = _thread.allocate_lock
+
+#: CPython's own types, as they were before the first install().
+stock_locks: tuple[type, type] = (type(_STOCK_LOCK()), _thread.RLock)
 
 
 def _who_replaced_locks() -> str | None:
@@ -232,10 +245,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
         stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)
         for cls, name, method in blocking.METHODS:
             _replace(cls, name, method)
-    for module in _modules():
-        for name, value in list(vars(module).items()):
-            if id(value) in stand_ins:
-                _replace_in_module(module, name, stand_ins[id(value)])
+    _replace_in_modules(stand_ins)
 
 
 def uninstall() -> None:
@@ -266,3 +276,26 @@ def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = 
     finally:
         if not before:
             uninstall()
+
+
+@contextmanager
+def on_scheduler(scheduler: Scheduler) -> Iterator[None]:
+    """For the time of a `with` install() is in force, and all threads start on that scheduler.
+
+    What of the standard library blocks then leaves the LWP to others, but for time.sleep() and queue.SimpleQueue.
+    """
+    from . import blocking
+
+    undo: list[Callable[[], None]] = []
+    with installed():
+        for cls in (threading.Thread, thread.Thread):
+            _replace(cls, "_lwp_scheduler", scheduler, undo)
+        for owner, name, method in blocking.METHODS:
+            _replace(owner, name, method, undo)
+        others = (time.sleep, queue.SimpleQueue)
+        _replace_in_modules({id(stock): ours for stock, ours in blocking.STAND_INS if stock not in others}, undo)
+        try:
+            yield
+        finally:
+            while undo:
+                undo.pop()()

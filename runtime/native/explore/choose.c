@@ -50,7 +50,7 @@ int explore_usual(uint64_t can, int last)
 
 /* ---- priorities -------------------------------------------------------------------------------------------------- */
 
-static int highest(uint64_t can)
+static int highest_priority(uint64_t can)
 {
     int best = -1;
 
@@ -62,7 +62,7 @@ static int highest(uint64_t can)
     return best;
 }
 
-static void lower(int i)
+static void lower_priority(int i)
 {
     explore_run.threads[i].priority = choice.lowest--;
 }
@@ -70,11 +70,11 @@ static void lower(int i)
 static int choose_pct(uint64_t can, int last)
 {
     if (explore_run.threads[last].yields || choice.in_a_row >= LONG_TURN)
-        lower(last);
+        lower_priority(last);
     for (int i = 0; i < choice.plan->depth - 1; i++)
         if (choice.changes[i] == explore_run.step)
-            lower(last);
-    return highest(can);
+            lower_priority(last);
+    return highest_priority(can);
 }
 
 /* After an operation those that race with it get new priorities.  A bytecode's object is not known: it races with all. */
@@ -134,7 +134,7 @@ static int choose_random(uint64_t can, int last)
     return __builtin_ctzll(can);
 }
 
-static int planned(uint64_t can, int usual)
+static int choose_planned(uint64_t can, int usual)
 {
     const struct explore_plan *plan = choice.plan;
 
@@ -161,11 +161,11 @@ int explore_choose(uint64_t can, int last, int usual)
     case EXPLORE_PCT:
         return choose_pct(can, last);
     case EXPLORE_POS:
-        return highest(can);
+        return highest_priority(can);
     case EXPLORE_URW:
         return choose_urw(can);
     default:
-        return planned(can, usual);
+        return choose_planned(can, usual);
     }
 }
 

@@ -50,6 +50,7 @@ struct explore_op {
     const void *object;  /* what it is done to; NULL: not known */
     explore_can *can;    /* NULL: at any time */
     int64_t deadline;
+    int at_gil;          /* CODE: CPython with a GIL could switch here */
 };
 
 struct explored {
@@ -99,21 +100,21 @@ struct explore_plan {
 
 /* ---- what was done ----------------------------------------------------------------------------------------------- */
 
-enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2 }; /* FORCED: no other could */
+enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2, EXPLORE_AT_GIL = 4 }; /* FORCED: no other could */
 
 struct explore_step {
-    uint64_t can;                         /* the threads that could go on */
-    uint32_t object;                      /* numbered as they first appear; 0: not known */
-    uint8_t chosen, usual, kind, flags;   /* usual: what DEFAULT would have chosen */
+    uint64_t can; /* the threads that could go on */
+    uint32_t object; /* numbered as they first appear; 0: not known */
+    uint8_t chosen, usual, kind, flags; /* usual: what DEFAULT would have chosen */
 };
 
 enum explore_outcome {
     EXPLORE_FINISHED,
-    EXPLORE_FAILED,      /* explore_fail() was called */
-    EXPLORE_DEADLOCK,    /* none could go on */
+    EXPLORE_FAILED, /* explore_fail() was called */
+    EXPLORE_DEADLOCK, /* none could go on */
     EXPLORE_LEFT_BEHIND, /* the same, after thread 0 had ended */
-    EXPLORE_LIMIT,       /* it does not end, also if all have their turns */
-    EXPLORE_TOO_MANY,    /* threads */
+    EXPLORE_LIMIT, /* it does not end, also if all have their turns */
+    EXPLORE_TOO_MANY, /* threads */
 };
 
 struct explore_run {
@@ -122,17 +123,25 @@ struct explore_run {
     struct explore_step *steps;
     long step, capacity;
     enum explore_outcome outcome;
-    uint64_t hash, schedule;  /* of operations and threads; of threads only */
-    long decisions;           /* steps at which more than one could go on */
-    long missed;              /* deviations whose thread could not go on */
-    int abandoned;            /* threads that could not be unwound */
+    uint64_t hash, schedule; /* of operations and threads; of threads only */
+    long decisions; /* steps at which more than one could go on */
+    long missed; /* deviations whose thread could not go on */
+    int abandoned; /* threads that could not be unwound */
     int64_t now;
-    struct { int state, kind; uint32_t object; int64_t deadline; } final[EXPLORE_THREADS]; /* as the run's end found them */
+    struct {
+        int state, kind;
+        uint32_t object;
+        int64_t deadline;
+    } final[EXPLORE_THREADS]; /* as the run's end found them */
 };
 extern struct explore_run explore_run;
 
 /* The number of an object in this run, from 1 on; *fresh: it is its first appearance. */
 uint32_t explore_number(const void *object, int *fresh);
+
+/* record.c's: the next step is this thread's. */
+void explore_record(const struct explored *thread, uint64_t can, int usual, int flags);
+void explore_forget_numbers(void);
 
 /* ---- for the LWP that explores ----------------------------------------------------------------------------------- */
 

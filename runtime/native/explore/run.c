@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct explore_run explore_run;
 int (*explore_unstick)(struct explored *thread);
 
 static struct {
@@ -25,37 +24,6 @@ static struct {
 enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
 #define FILE_PATIENCE 1000000LL       /* ns that a file may take while a deadline is there to move the clock to */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
-
-/* ---- numbers of objects ------------------------------------------------------------------------------------------ */
-
-enum { PLACES = 1 << 12, PLACE_BITS = 12 };
-static struct place {
-    const void *object;
-    uint32_t number;
-} places[PLACES];
-static uint32_t numbered;
-static uint16_t used[PLACES]; /* places to clear before the next run */
-
-uint32_t explore_number(const void *object, int *fresh)
-{
-    *fresh = 0;
-    if (!object || numbered == PLACES - 1)
-        return 0;
-    unsigned at = (unsigned)(((uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> (64 - PLACE_BITS));
-    for (; places[at].object; at = (at + 1) % PLACES)
-        if (places[at].object == object)
-            return places[at].number;
-    *fresh = 1;
-    used[numbered] = (uint16_t)at;
-    places[at] = (struct place){object, ++numbered};
-    return numbered;
-}
-
-static void forget_numbers(void)
-{
-    while (numbered)
-        places[used[--numbered]].object = NULL;
-}
 
 /* ---- who can go on ----------------------------------------------------------------------------------------------- */
 
@@ -149,32 +117,8 @@ static uint64_t wait_until_some_can(void)
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
-static void mix(uint64_t *hash, uint64_t value)
-{
-    *hash = (*hash ^ value) * 0x9e3779b97f4a7c15u;
-    *hash ^= *hash >> 29;
-}
-
-static void record(const struct explored *thread, uint64_t can, int usual, int flags)
-{
-    int fresh;
-    struct explore_step *step = &explore_run.steps[explore_run.step++];
-    enum explore_kind kind = thread->state == EXPLORED_NEW      ? EXPLORE_BEGIN
-                             : thread->state == EXPLORED_AT_POINT ? thread->op.kind
-                                                                  : EXPLORE_WAKE;
-
-    *step = (struct explore_step){.can = can,
-                                  .object = explore_number(thread->op.object, &fresh),
-                                  .chosen = (uint8_t)thread->index,
-                                  .usual = (uint8_t)usual,
-                                  .kind = (uint8_t)kind,
-                                  .flags = (uint8_t)flags};
-    mix(&explore_run.hash, (uint64_t)thread->index << 40 | (uint64_t)kind << 32 | step->object);
-    mix(&explore_run.schedule, (uint64_t)thread->index + 1);
-}
-
 /* Has it be the one that goes on. */
-static struct explored *resume(struct explored *thread)
+static struct explored *resume_thread(struct explored *thread)
 {
     if (thread->state == EXPLORED_ASLEEP && wait_table_leave(&thread->green->waiter, thread->result))
         thread->state = EXPLORED_WOKEN;
@@ -190,7 +134,7 @@ static struct explored *take_step(uint64_t can)
     int late = !can_go_on(thread);
 
     explore_run.decisions += !forced;
-    record(thread, can, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
+    explore_record(thread, can, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
     explore_chosen(thread, can);
     if (late && thread->op.deadline > explore_run.now)
         explore_run.now = thread->op.deadline;
@@ -198,7 +142,7 @@ static struct explored *take_step(uint64_t can)
     thread->yields = late || thread->op.kind == EXPLORE_YIELD;
     thread->steps++;
     run.last = chosen;
-    return resume(thread);
+    return resume_thread(thread);
 }
 
 /* ---- the end of a run -------------------------------------------------------------------------------------------- */
@@ -241,7 +185,7 @@ static struct explored *next_to_unwind(void)
                 thread->result = 0;
             else
                 thread->cancelled++;
-            return resume(thread);
+            return resume_thread(thread);
         }
         int woken = 0;
         for (int i = 0; i < explore_run.count && !tried; i++)
@@ -397,8 +341,7 @@ static void explored_end(struct green *green)
     green_switch(s, green, run.next ? run.next->green : &s->lent.base);
 }
 
-const struct policy explore_policy
-    = {explored_begin, explored_ready, explored_wait, explored_wait_fd, explored_yield, explored_end};
+const struct policy explore_policy = {explored_begin, explored_ready, explored_wait, explored_wait_fd, explored_yield, explored_end};
 
 /* ---- the LWP that explores --------------------------------------------------------------------------------------- */
 
@@ -412,7 +355,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
             return ENOMEM;
         explore_run.steps = steps;
     }
-    forget_numbers();
+    explore_forget_numbers();
     explore_run.count = explore_run.abandoned = 0;
     explore_run.step = explore_run.decisions = explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;

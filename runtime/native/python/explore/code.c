@@ -1,9 +1,127 @@
-/* Points between bytecodes. */
+/* Points between bytecodes.
+ *
+ * Each code object of the program gets a map, a byte for each instruction: whether a switch before it can matter, and whether CPython
+ * with a GIL could switch there (runtime/explore/granularity.py makes it).  From 3.12 on sys.monitoring calls instruction() before each
+ * instruction; one that is no point answers DISABLE, and is not asked again.  In 3.11 the thread's trace function is called instead. */
 #include "python/explore/code.h"
 
 #include "python/explore/point.h"
 
+enum { MATTERS = 1, AT_GIL = 2 };
+
+static struct {
+    int wanted;           /* MATTERS, AT_GIL: the instructions that are points; 0: none is */
+    PyObject *map_of;     /* map_of(code): bytes, or None for code that is not the program's */
+    PyObject *disable;    /* sys.monitoring.DISABLE; NULL: this is 3.11 */
+    Py_ssize_t place;     /* of the map among a code object's extras */
+} points = {.place = -1};
+
+#if PY_VERSION_HEX < 0x030c0000
+#define PyUnstable_Eval_RequestCodeExtraIndex _PyEval_RequestCodeExtraIndex
+#define PyUnstable_Code_GetExtra _PyCode_GetExtra
+#define PyUnstable_Code_SetExtra _PyCode_SetExtra
+#endif
+
+static void drop_map(void *map)
+{
+    Py_XDECREF((PyObject *)map);
+}
+
+/* Borrowed: bytes or None; NULL with an exception. */
+static PyObject *map_of(PyObject *code)
+{
+    void *map = NULL;
+
+    if (PyUnstable_Code_GetExtra(code, points.place, &map) < 0 || map)
+        return map;
+    map = PyObject_CallOneArg(points.map_of, code);
+    if (map && PyUnstable_Code_SetExtra(code, points.place, map) < 0)
+        Py_CLEAR(map);
+    return map;
+}
+
+/* 1: comes to a point there; 0: it is none; -1 with an exception. */
+static int come_to(struct explored *me, PyObject *code, long offset)
+{
+    PyObject *map = map_of(code);
+
+    if (!map)
+        return -1;
+    if (!PyBytes_Check(map) || offset / 2 >= PyBytes_GET_SIZE(map) || !(PyBytes_AS_STRING(map)[offset / 2] & points.wanted))
+        return 0;
+    int at_gil = PyBytes_AS_STRING(map)[offset / 2] & AT_GIL;
+    return point(me, &(struct explore_op){EXPLORE_CODE, NULL, NULL, PARK_FOREVER, at_gil != 0}) < 0 ? -1 : 1;
+}
+
+static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    struct explored *me = explore_me();
+
+    if (!points.wanted)
+        Py_RETURN_NONE;
+    if (!me) { /* what explores, or a thread of somebody else's: it runs hardly any code of the program */
+        PyObject *map = map_of(args[0]);
+        return map ? Py_NewRef(PyBytes_Check(map) ? Py_None : points.disable) : NULL;
+    }
+    int came = come_to(me, args[0], PyLong_AsLong(args[1]));
+    return came < 0 ? NULL : Py_NewRef(came ? Py_None : points.disable);
+}
+
+#if PY_VERSION_HEX < 0x030c0000
+static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObject *arg)
+{
+    struct explored *me = explore_me();
+    int result = 0;
+
+    if (!me || !points.wanted || (what != PyTrace_CALL && what != PyTrace_OPCODE))
+        return 0;
+    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    if (what == PyTrace_OPCODE)
+        result = come_to(me, code, PyFrame_GetLasti(frame));
+    else {
+        PyObject *map = map_of(code);
+        result = !map ? -1 : PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", PyBytes_Check(map) ? Py_True : Py_False);
+    }
+    Py_DECREF(code);
+    return result < 0 ? -1 : 0;
+}
+#endif
+
+void code_thread_begins(void)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    if (points.wanted && explore_me())
+        PyEval_SetTrace(trace_frame, NULL);
+#endif
+}
+
+/* (the instructions wanted, map_of, DISABLE or None) */
+static PyObject *set_points(PyObject *module, PyObject *args)
+{
+    PyObject *function, *disable;
+    int wanted;
+
+    if (!PyArg_ParseTuple(args, "iOO:code_points", &wanted, &function, &disable))
+        return NULL;
+    if (points.place < 0)
+        points.place = PyUnstable_Eval_RequestCodeExtraIndex(drop_map);
+    if (points.place < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "no place is left in code objects: other packages have taken all");
+        return NULL;
+    }
+    points.wanted = wanted;
+    Py_XSETREF(points.map_of, Py_NewRef(function));
+    Py_XSETREF(points.disable, Py_NewRef(disable));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"code_points", set_points, METH_VARARGS, NULL},
+    {"code_instruction", FAST(at_instruction), METH_FASTCALL, NULL},
+    {0},
+};
+
 int code_add(PyObject *module)
 {
-    return 0;
+    return PyModule_AddFunctions(module, functions);
 }

@@ -4,6 +4,9 @@
 
 #include "python/python.h"
 
+/* Called by an explored thread, before its function. */
+void code_thread_begins(void);
+
 int code_add(PyObject *module);
 
 #endif

@@ -39,7 +39,7 @@ static void note_error(PyObject *value)
 }
 
 /* (exception): has the run fail. */
-static PyObject *report(PyObject *module, PyObject *value)
+static PyObject *report_error(PyObject *module, PyObject *value)
 {
     note_error(value);
     Py_RETURN_NONE;
@@ -70,7 +70,7 @@ static PyMethodDef run_test_def = {"run_test", run_test, METH_O, NULL};
 
 /* ---- unwinding --------------------------------------------------------------------------------------------------- */
 
-static int cancel(void)
+static int cancel_unwound(void)
 {
     if (!explore_me() || !explore_is_unwinding())
         return 0;
@@ -79,7 +79,7 @@ static int cancel(void)
 }
 
 /* It waits for a lock whose holder has ended without releasing it. */
-static int unstick(struct explored *thread)
+static int unstick_thread(struct explored *thread)
 {
     struct lwp *lwp = (struct lwp *)((char *)thread->green - offsetof(struct lwp, green));
     struct wait *wait = (struct wait *)(lwp->ident + (uintptr_t)wait_offset);
@@ -160,17 +160,17 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
                          explore_run.schedule, explore_run.hash, explore_run.missed, explore_run.abandoned, explore_run.count);
 }
 
-static PyObject *steps(PyObject *module, PyObject *unused)
+static PyObject *list_steps(PyObject *module, PyObject *unused)
 {
     return PyBytes_FromStringAndSize((char *)explore_run.steps, explore_run.step * (Py_ssize_t)sizeof *explore_run.steps);
 }
 
-static PyObject *objects(PyObject *module, PyObject *unused)
+static PyObject *list_objects(PyObject *module, PyObject *unused)
 {
     return point_objects();
 }
 
-static PyObject *final(PyObject *module, PyObject *unused)
+static PyObject *list_final(PyObject *module, PyObject *unused)
 {
     PyObject *list = PyList_New(explore_run.count);
 
@@ -186,7 +186,7 @@ static PyObject *final(PyObject *module, PyObject *unused)
     return list;
 }
 
-static PyObject *learn(PyObject *module, PyObject *anew)
+static PyObject *learn_lengths(PyObject *module, PyObject *anew)
 {
     explore_learn(PyObject_IsTrue(anew));
     Py_RETURN_NONE;
@@ -209,7 +209,7 @@ static void swap_out_all(void)
 }
 
 /* (scheduler, class of what unwinds, main thread, (lock, RLock, SimpleQueue) of CPython's, time) */
-static PyObject *begin(PyObject *module, PyObject *args)
+static PyObject *begin_exploring(PyObject *module, PyObject *args)
 {
     PyObject *scheduler, *unwound, *thread, *lock, *rlock, *queue, *time;
 
@@ -238,13 +238,13 @@ static PyObject *begin(PyObject *module, PyObject *args)
     Py_XSETREF(point_unwound, Py_NewRef(unwound));
     Py_XSETREF(main_thread, Py_NewRef(thread));
     sync_queue_wakes_all = 1;
-    python_cancel = cancel;
-    explore_unstick = unstick;
+    python_cancel = cancel_unwound;
+    explore_unstick = unstick_thread;
     begun = park_now();
     Py_RETURN_NONE;
 }
 
-static PyObject *end(PyObject *module, PyObject *unused)
+static PyObject *end_exploring(PyObject *module, PyObject *unused)
 {
     if (!on)
         Py_RETURN_NONE;
@@ -257,15 +257,21 @@ static PyObject *end(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *is_unwinding(PyObject *module, PyObject *unused)
+{
+    return PyBool_FromLong(explore_me() && explore_is_unwinding());
+}
+
 static PyMethodDef methods[] = {
-    {"explore_begin", begin, METH_VARARGS, NULL},
-    {"explore_end", end, METH_NOARGS, NULL},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
+    {"explore_end", end_exploring, METH_NOARGS, NULL},
     {"explore_run", explore_run_, METH_VARARGS, NULL},
-    {"explore_report", report, METH_O, NULL},
-    {"explore_steps", steps, METH_NOARGS, NULL},
-    {"explore_objects", objects, METH_NOARGS, NULL},
-    {"explore_final", final, METH_NOARGS, NULL},
-    {"explore_learn", learn, METH_O, NULL},
+    {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},
+    {"explore_objects", list_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},
+    {"explore_learn", learn_lengths, METH_O, NULL},
+    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
     {"explore_index", index_, METH_NOARGS, NULL},
     {0},
 };

@@ -37,7 +37,7 @@ static void refuse_others(PyObject *lock, int refused)
 /* What an operation is done to: a Condition's acquire() is its lock's.  NULL: its lock is no lock of ours, and has points itself. */
 static PyObject *lock_behind(PyObject *self)
 {
-    return Py_IS_TYPE(self, condition_type) ? condition_lock(self) : self;
+    return PyObject_TypeCheck(self, condition_type) ? condition_lock(self) : self;
 }
 
 static int is_ours(PyObject *lock)
@@ -65,7 +65,7 @@ static int is_mine(PyObject *lock)
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
-static PyObject *took(struct swap *swap, struct explored *me, PyObject *self, PyObject *lock)
+static PyObject *take_now(struct swap *swap, struct explored *me, PyObject *self, PyObject *lock)
 {
     PyObject *result = swap->flags & METH_NOARGS ? swap_stock(swap, self, NULL, 0, NULL) : swap_try(swap, self);
 
@@ -78,7 +78,8 @@ static PyObject *took(struct swap *swap, struct explored *me, PyObject *self, Py
 
 static int stock_is_held(PyObject *lock)
 {
-    int simple = Py_IS_TYPE(lock, stock_lock_type), held = !is_true(swap_try(simple ? &stock_lock_acquire : &stock_rlock_acquire, lock));
+    int simple = Py_IS_TYPE(lock, stock_lock_type),
+        held = !is_true(swap_try(simple ? &stock_lock_acquire : &stock_rlock_acquire, lock));
 
     if (!held)
         Py_XDECREF(swap_stock(simple ? &stock_lock_release : &stock_rlock_release, lock, NULL, 0, NULL));
@@ -86,7 +87,7 @@ static int stock_is_held(PyObject *lock)
     return held;
 }
 
-static PyObject *take(struct swap *swap, struct explored *me, PyObject *self, int64_t deadline)
+static PyObject *take_at_point(struct swap *swap, struct explored *me, PyObject *self, int64_t deadline)
 {
     PyObject *lock = lock_behind(self);
     enum explore_kind kind = deadline == 0 ? EXPLORE_TRY : EXPLORE_ACQUIRE;
@@ -99,15 +100,15 @@ static PyObject *take(struct swap *swap, struct explored *me, PyObject *self, in
             return NULL;
         if (result == ETIMEDOUT)
             Py_RETURN_FALSE;
-        PyObject *taken = took(swap, me, self, lock);
+        PyObject *taken = take_now(swap, me, self, lock);
         if (taken != Py_False || deadline == 0)
             return taken;
         Py_DECREF(taken); /* a thread that is not explored was faster */
     }
 }
 
-static PyObject *acquire(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                PyObject *names)
+static PyObject *acquire_lock(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
     int64_t deadline = PARK_FOREVER;
     PyObject *lock = lock_behind(self);
@@ -116,11 +117,11 @@ static PyObject *acquire(struct swap *swap, struct explored *me, PyObject *self,
         return swap_stock(swap, self, args, count, names);
     if ((count || names) && args_acquire(args, count, names, &deadline) < 0)
         return NULL;
-    return take(swap, me, self, deadline);
+    return take_at_point(swap, me, self, deadline);
 }
 
-static PyObject *release(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                PyObject *names)
+static PyObject *release_lock(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
     PyObject *lock = lock_behind(self);
 
@@ -132,8 +133,8 @@ static PyObject *release(struct swap *swap, struct explored *me, PyObject *self,
     return result;
 }
 
-static PyObject *look(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                             PyObject *names)
+static PyObject *look_at_lock(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
     PyObject *lock = lock_behind(self);
 
@@ -145,8 +146,8 @@ static PyObject *look(struct swap *swap, struct explored *me, PyObject *self, Py
 }
 
 /* Takes the lock with a state, as Condition.wait() does. */
-static PyObject *restore(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                PyObject *names)
+static PyObject *restore_lock(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
     if (!is_ours(self))
         me->refused = 0; /* it is not known, and found out below */
@@ -183,59 +184,60 @@ void locks_free(PyObject *lock)
 
 /* ---- the methods ------------------------------------------------------------------------------------------------- */
 
-SWAP(lock_acquire_, "acquire", acquire, EXPLORE_ACQUIRE);
-SWAP(lock_acquire_lock, "acquire_lock", acquire, EXPLORE_ACQUIRE);
-SWAP(lock_release_, "release", release, EXPLORE_RELEASE);
-SWAP(lock_release_lock, "release_lock", release, EXPLORE_RELEASE);
-SWAP(lock_locked_, "locked", look, EXPLORE_READ);
-SWAP(lock_locked_lock, "locked_lock", look, EXPLORE_READ);
-SWAP(lock_enter_, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(lock_exit, "__exit__", release, EXPLORE_RELEASE);
-SWAP(lock_quick_enter, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(lock_quick_exit, "__exit__", release, EXPLORE_RELEASE);
-static struct swap *const lock_methods[] = {&lock_acquire_, &lock_acquire_lock, &lock_release_, &lock_release_lock, &lock_locked_,
-                                            &lock_locked_lock, &lock_enter_, &lock_exit, NULL};
+SWAP(lock_acquire_, "acquire", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(lock_acquire_lock, "acquire_lock", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(lock_release_, "release", release_lock, EXPLORE_RELEASE);
+SWAP(lock_release_lock, "release_lock", release_lock, EXPLORE_RELEASE);
+SWAP(lock_locked_, "locked", look_at_lock, EXPLORE_READ);
+SWAP(lock_locked_lock, "locked_lock", look_at_lock, EXPLORE_READ);
+SWAP(lock_enter_, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(lock_exit, "__exit__", release_lock, EXPLORE_RELEASE);
+SWAP(lock_quick_enter, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(lock_quick_exit, "__exit__", release_lock, EXPLORE_RELEASE);
+static struct swap *const lock_methods[] = {&lock_acquire_,     &lock_acquire_lock, &lock_release_,
+                                            &lock_release_lock, &lock_locked_,      &lock_locked_lock,
+                                            &lock_enter_,       &lock_exit,         NULL};
 
-SWAP(rlock_acquire_, "acquire", acquire, EXPLORE_ACQUIRE);
-SWAP(rlock_release_, "release", release, EXPLORE_RELEASE);
-SWAP(rlock_locked, "locked", look, EXPLORE_READ);
-SWAP(rlock_enter_, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(rlock_exit, "__exit__", release, EXPLORE_RELEASE);
-SWAP(rlock_quick_enter, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(rlock_quick_exit, "__exit__", release, EXPLORE_RELEASE);
-SWAP(rlock_save, "_release_save", release, EXPLORE_RELEASE);
-SWAP(rlock_restore, "_acquire_restore", restore, EXPLORE_ACQUIRE);
+SWAP(rlock_acquire_, "acquire", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(rlock_release_, "release", release_lock, EXPLORE_RELEASE);
+SWAP(rlock_locked, "locked", look_at_lock, EXPLORE_READ);
+SWAP(rlock_enter_, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(rlock_exit, "__exit__", release_lock, EXPLORE_RELEASE);
+SWAP(rlock_quick_enter, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(rlock_quick_exit, "__exit__", release_lock, EXPLORE_RELEASE);
+SWAP(rlock_save, "_release_save", release_lock, EXPLORE_RELEASE);
+SWAP(rlock_restore, "_acquire_restore", restore_lock, EXPLORE_ACQUIRE);
 static struct swap *const rlock_methods[]
     = {&rlock_acquire_, &rlock_release_, &rlock_locked, &rlock_enter_, &rlock_exit, &rlock_save, &rlock_restore, NULL};
 
-SWAP(stock_lock_acquire, "acquire", acquire, EXPLORE_ACQUIRE);
-SWAP(stock_lock_acquire_lock, "acquire_lock", acquire, EXPLORE_ACQUIRE);
-SWAP(stock_lock_release, "release", release, EXPLORE_RELEASE);
-SWAP(stock_lock_release_lock, "release_lock", release, EXPLORE_RELEASE);
-SWAP(stock_lock_locked, "locked", look, EXPLORE_READ);
-SWAP(stock_lock_locked_lock, "locked_lock", look, EXPLORE_READ);
-SWAP(stock_lock_enter, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(stock_lock_exit, "__exit__", release, EXPLORE_RELEASE);
-static struct swap *const stock_lock_methods[]
-    = {&stock_lock_acquire, &stock_lock_acquire_lock, &stock_lock_release, &stock_lock_release_lock, &stock_lock_locked,
-       &stock_lock_locked_lock, &stock_lock_enter, &stock_lock_exit, NULL};
+SWAP(stock_lock_acquire, "acquire", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(stock_lock_acquire_lock, "acquire_lock", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(stock_lock_release, "release", release_lock, EXPLORE_RELEASE);
+SWAP(stock_lock_release_lock, "release_lock", release_lock, EXPLORE_RELEASE);
+SWAP(stock_lock_locked, "locked", look_at_lock, EXPLORE_READ);
+SWAP(stock_lock_locked_lock, "locked_lock", look_at_lock, EXPLORE_READ);
+SWAP(stock_lock_enter, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(stock_lock_exit, "__exit__", release_lock, EXPLORE_RELEASE);
+static struct swap *const stock_lock_methods[] = {&stock_lock_acquire,      &stock_lock_acquire_lock, &stock_lock_release,
+                                                  &stock_lock_release_lock, &stock_lock_locked,       &stock_lock_locked_lock,
+                                                  &stock_lock_enter,        &stock_lock_exit,         NULL};
 
-SWAP(stock_rlock_acquire, "acquire", acquire, EXPLORE_ACQUIRE);
-SWAP(stock_rlock_release, "release", release, EXPLORE_RELEASE);
-SWAP(stock_rlock_locked, "locked", look, EXPLORE_READ); /* from 3.14 on */
-SWAP(stock_rlock_enter, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(stock_rlock_exit, "__exit__", release, EXPLORE_RELEASE);
-SWAP(stock_rlock_save, "_release_save", release, EXPLORE_RELEASE);
-SWAP(stock_rlock_restore, "_acquire_restore", restore, EXPLORE_ACQUIRE);
-static struct swap *const stock_rlock_methods[] = {&stock_rlock_acquire, &stock_rlock_release, &stock_rlock_locked, &stock_rlock_enter,
-                                                   &stock_rlock_exit, &stock_rlock_save, &stock_rlock_restore, NULL};
+SWAP(stock_rlock_acquire, "acquire", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(stock_rlock_release, "release", release_lock, EXPLORE_RELEASE);
+SWAP(stock_rlock_locked, "locked", look_at_lock, EXPLORE_READ); /* from 3.14 on */
+SWAP(stock_rlock_enter, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(stock_rlock_exit, "__exit__", release_lock, EXPLORE_RELEASE);
+SWAP(stock_rlock_save, "_release_save", release_lock, EXPLORE_RELEASE);
+SWAP(stock_rlock_restore, "_acquire_restore", restore_lock, EXPLORE_ACQUIRE);
+static struct swap *const stock_rlock_methods[] = {&stock_rlock_acquire, &stock_rlock_release, &stock_rlock_locked,  &stock_rlock_enter,
+                                                   &stock_rlock_exit,    &stock_rlock_save,    &stock_rlock_restore, NULL};
 
 /* A Condition's are its lock's. */
-SWAP(condition_acquire, "acquire", acquire, EXPLORE_ACQUIRE);
-SWAP(condition_release, "release", release, EXPLORE_RELEASE);
-SWAP(condition_locked, "locked", look, EXPLORE_READ); /* from 3.14 on */
-SWAP(condition_enter, "__enter__", acquire, EXPLORE_ACQUIRE);
-SWAP(condition_exit, "__exit__", release, EXPLORE_RELEASE);
+SWAP(condition_acquire, "acquire", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(condition_release, "release", release_lock, EXPLORE_RELEASE);
+SWAP(condition_locked, "locked", look_at_lock, EXPLORE_READ); /* from 3.14 on */
+SWAP(condition_enter, "__enter__", acquire_lock, EXPLORE_ACQUIRE);
+SWAP(condition_exit, "__exit__", release_lock, EXPLORE_RELEASE);
 static struct swap *const condition_methods[]
     = {&condition_acquire, &condition_release, &condition_locked, &condition_enter, &condition_exit, NULL};
 

@@ -22,7 +22,7 @@ PyObject *point_objects(void)
 }
 
 /* Two objects must not have one number because they had one address, one after the other: so each lives until the run's end. */
-static int keep(PyObject *object)
+static int keep_object(PyObject *object)
 {
     int fresh;
 
@@ -36,7 +36,7 @@ static int keep(PyObject *object)
 
 /* ---- points ------------------------------------------------------------------------------------------------------ */
 
-static int tell(struct explored *me, enum explore_kind kind, PyObject *object)
+static int tell_note(struct explored *me, enum explore_kind kind, PyObject *object)
 {
     static int telling; /* what the note itself does is no operation of the program */
 
@@ -56,7 +56,7 @@ void point_cancel(void)
 
 static int go_through(struct explored *me, const struct explore_op *op, PyObject *object)
 {
-    int told = tell(me, op->kind, object);
+    int told = tell_note(me, op->kind, object);
 
     if (told)
         return told < 0 ? -1 : 0;
@@ -78,7 +78,7 @@ int point(struct explored *me, const struct explore_op *op)
 
 int point_at(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline)
 {
-    if (keep(object) < 0)
+    if (keep_object(object) < 0)
         return -1;
     return go_through(me, &(struct explore_op){kind, object, can, deadline}, object);
 }

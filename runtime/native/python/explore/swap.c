@@ -32,10 +32,10 @@ PyObject *swap_stock(struct swap *swap, PyObject *self, PyObject *const *args, P
     case METH_O:
         return swap->stock(self, args[0]);
     case METH_FASTCALL:
-        return ((PyObject * (*)(PyObject *, PyObject *const *, Py_ssize_t))(void (*)(void)) swap->stock)(self, args, count);
+        return ((PyObject * (*)(PyObject *, PyObject *const *, Py_ssize_t))(void (*)(void))swap->stock)(self, args, count);
     case METH_FASTCALL | METH_KEYWORDS:
-        return ((PyObject * (*)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *))(void (*)(void)) swap->stock)(self, args, count,
-                                                                                                                     names);
+        return ((PyObject * (*)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *))(void (*)(void))swap->stock)(self, args, count,
+                                                                                                                    names);
     case METH_FASTCALL | METH_KEYWORDS | METH_METHOD:
         return ((PyCMethod)(void (*)(void))swap->stock)(self, swap->defining, args, (size_t)count, names);
     default:
@@ -81,7 +81,7 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
 
 /* ---- in force ---------------------------------------------------------------------------------------------------- */
 
-static PyMethodDef *find(PyObject *from, const char *name)
+static PyMethodDef *find_method(PyObject *from, const char *name)
 {
     PyObject *found = PyDict_GetItemString(PyType_Check(from) ? ((PyTypeObject *)from)->tp_dict : PyModule_GetDict(from), name);
 
@@ -118,7 +118,7 @@ int swap_in(struct swap *const *swaps, PyObject *from)
 {
     for (; *swaps; swaps++) {
         struct swap *swap = *swaps;
-        PyMethodDef *def = find(from, swap->name);
+        PyMethodDef *def = find_method(from, swap->name);
         PyCFunction entry = def ? entry_of(swap, def->ml_flags) : NULL;
         if (def && !entry) {
             PyErr_Format(PyExc_ImportError, "%s() of %R takes its arguments in a way that is not known (%d)", swap->name, from,

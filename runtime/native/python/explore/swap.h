@@ -12,7 +12,8 @@
 struct swap;
 
 /* What it does in an explored thread, me. */
-typedef PyObject *swapped(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+typedef PyObject *swapped(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names);
 
 struct swap {
     const char *name;
@@ -44,30 +45,37 @@ PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, P
 PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* A method of that name, with its entries. */
-#define SWAP(id, name_, run_, kind_)                                                                                       \
-    static struct swap id;                                                                                                 \
-    static PyObject *id##_plain(PyObject *self, PyObject *arg) { return swap_enter(&id, self, &arg, arg != NULL, NULL); }  \
-    static PyObject *id##_tuple(PyObject *self, PyObject *args) { return swap_enter_tuple(&id, self, args, NULL); }        \
-    static PyObject *id##_tuple_names(PyObject *self, PyObject *args, PyObject *kwargs)                                    \
-    {                                                                                                                      \
-        return swap_enter_tuple(&id, self, args, kwargs);                                                                  \
-    }                                                                                                                      \
-    static PyObject *id##_array(PyObject *self, PyObject *const *args, Py_ssize_t count)                                   \
-    {                                                                                                                      \
-        return swap_enter(&id, self, args, count, NULL);                                                                   \
-    }                                                                                                                      \
-    static PyObject *id##_array_names(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)            \
-    {                                                                                                                      \
-        return swap_enter(&id, self, args, count, names);                                                                  \
-    }                                                                                                                      \
-    static PyObject *id##_method(PyObject *self, PyTypeObject *defining, PyObject *const *args, Py_ssize_t count,          \
-                                 PyObject *names)                                                                          \
-    {                                                                                                                      \
-        id.defining = defining;                                                                                            \
-        return swap_enter(&id, self, args, count, names);                                                                  \
-    }                                                                                                                      \
-    static struct swap id = {name_, run_, kind_,                                                                           \
-                             {id##_plain, id##_tuple, FAST(id##_tuple_names), FAST(id##_array), FAST(id##_array_names),    \
-                              FAST(id##_method)}}
+#define SWAP(id, name_, run_, kind_)                                                                                               \
+    static struct swap id;                                                                                                         \
+    static PyObject *id##_plain(PyObject *self, PyObject *arg)                                                                     \
+    {                                                                                                                              \
+        return swap_enter(&id, self, &arg, arg != NULL, NULL);                                                                     \
+    }                                                                                                                              \
+    static PyObject *id##_tuple(PyObject *self, PyObject *args)                                                                    \
+    {                                                                                                                              \
+        return swap_enter_tuple(&id, self, args, NULL);                                                                            \
+    }                                                                                                                              \
+    static PyObject *id##_tuple_names(PyObject *self, PyObject *args, PyObject *kwargs)                                            \
+    {                                                                                                                              \
+        return swap_enter_tuple(&id, self, args, kwargs);                                                                          \
+    }                                                                                                                              \
+    static PyObject *id##_array(PyObject *self, PyObject *const *args, Py_ssize_t count)                                           \
+    {                                                                                                                              \
+        return swap_enter(&id, self, args, count, NULL);                                                                           \
+    }                                                                                                                              \
+    static PyObject *id##_array_names(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)                    \
+    {                                                                                                                              \
+        return swap_enter(&id, self, args, count, names);                                                                          \
+    }                                                                                                                              \
+    static PyObject *id##_method(PyObject *self, PyTypeObject *defining, PyObject *const *args, Py_ssize_t count, PyObject *names) \
+    {                                                                                                                              \
+        id.defining = defining;                                                                                                    \
+        return swap_enter(&id, self, args, count, names);                                                                          \
+    }                                                                                                                              \
+    static struct swap id                                                                                                          \
+        = {name_,                                                                                                                  \
+           run_,                                                                                                                   \
+           kind_,                                                                                                                  \
+           {id##_plain, id##_tuple, FAST(id##_tuple_names), FAST(id##_array), FAST(id##_array_names), FAST(id##_method)}}
 
 #endif

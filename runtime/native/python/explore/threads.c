@@ -4,6 +4,7 @@
 #include "lwp/lwp.h"
 #include "python/args.h"
 #include "python/boot.h"
+#include "python/explore/code.h"
 #include "python/explore/point.h"
 #include "python/lwp.h"
 #include "python/scheduler.h"
@@ -12,7 +13,8 @@
 
 /* ---- start, begin and end ---------------------------------------------------------------------------------------- */
 
-static PyObject *start(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *start_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
     if (point(me, &(struct explore_op){EXPLORE_START, NULL, NULL, PARK_FOREVER}) < 0)
         return NULL;
@@ -25,7 +27,10 @@ static PyObject *start(struct swap *swap, struct explored *me, PyObject *self, P
 
 static int may_call(void)
 {
-    return !explore_me() || !explore_is_unwinding();
+    if (explore_me() && explore_is_unwinding())
+        return 0;
+    code_thread_begins();
+    return 1;
 }
 
 static void has_called(void)
@@ -51,8 +56,8 @@ static struct explored *explored_of(PyObject *lwp)
     return green && green->explored && green->explored->green == green ? green->explored : NULL;
 }
 
-static PyObject *join(struct swap *swap, struct explored *me, PyObject *self, struct explored *other, PyObject *timeout,
-                      PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *join_explored(struct swap *swap, struct explored *me, PyObject *self, struct explored *other, PyObject *timeout,
+                               PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     int64_t deadline = PARK_FOREVER;
 
@@ -71,19 +76,21 @@ static PyObject *join_thread(struct swap *swap, struct explored *me, PyObject *s
 
     if (!lwp)
         PyErr_Clear();
-    PyObject *result = join(swap, me, self, explored_of(lwp), count == 2 ? args[1] : NULL, args, count, names);
+    PyObject *result = join_explored(swap, me, self, explored_of(lwp), count == 2 ? args[1] : NULL, args, count, names);
     Py_XDECREF(lwp);
     return result;
 }
 
-static PyObject *join_lwp(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *join_lwp(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names)
 {
     PyObject *timeout = count == 1 || (names && PyTuple_GET_SIZE(names) == 1) ? args[0] : NULL;
 
-    return join(swap, me, self, explored_of(self), timeout, args, count, names);
+    return join_explored(swap, me, self, explored_of(self), timeout, args, count, names);
 }
 
-static PyObject *is_alive(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *is_alive(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names)
 {
     PyObject *lwp = get_attribute(args[0], NAME("_lwp"));
     struct explored *other = explored_of(lwp);
@@ -98,12 +105,12 @@ static PyObject *is_alive(struct swap *swap, struct explored *me, PyObject *self
     return alive;
 }
 
-SWAP(thread_start, "thread_start", start, EXPLORE_START);
+SWAP(thread_start, "thread_start", start_thread, EXPLORE_START);
 SWAP(thread_join, "thread_join", join_thread, EXPLORE_JOIN);
 SWAP(thread_is_alive, "thread_is_alive", is_alive, EXPLORE_READ);
 static struct swap *const functions[] = {&thread_start, &thread_join, &thread_is_alive, NULL};
 
-SWAP(lwp_begin_green, "_begin_green", start, EXPLORE_START);
+SWAP(lwp_begin_green, "_begin_green", start_thread, EXPLORE_START);
 SWAP(lwp_join_, "join", join_lwp, EXPLORE_JOIN);
 static struct swap *const lwp_methods[] = {&lwp_begin_green, &lwp_join_, NULL};
 
@@ -111,13 +118,14 @@ static struct swap *const lwp_methods[] = {&lwp_begin_green, &lwp_join_, NULL};
 
 static int64_t to_wall_clock; /* from the run's clock */
 
-static PyObject *seconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *tell_seconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
     return PyFloat_FromDouble((double)explore_run.now / PARK_SECOND);
 }
 
-static PyObject *nanoseconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                             PyObject *names)
+static PyObject *tell_nanoseconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
 {
     return PyLong_FromLongLong(explore_run.now);
 }
@@ -134,16 +142,17 @@ static PyObject *wall_nanoseconds(struct swap *swap, struct explored *me, PyObje
     return PyLong_FromLongLong(explore_run.now + to_wall_clock);
 }
 
-static PyObject *sleep_(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *sleep_(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                        PyObject *names)
 {
     return scheduler_sleep(NULL, args[0]);
 }
 
 SWAP(time_sleep, "sleep", sleep_, EXPLORE_SLEEP);
-SWAP(time_monotonic, "monotonic", seconds, EXPLORE_READ);
-SWAP(time_monotonic_ns, "monotonic_ns", nanoseconds, EXPLORE_READ);
-SWAP(time_perf_counter, "perf_counter", seconds, EXPLORE_READ);
-SWAP(time_perf_counter_ns, "perf_counter_ns", nanoseconds, EXPLORE_READ);
+SWAP(time_monotonic, "monotonic", tell_seconds, EXPLORE_READ);
+SWAP(time_monotonic_ns, "monotonic_ns", tell_nanoseconds, EXPLORE_READ);
+SWAP(time_perf_counter, "perf_counter", tell_seconds, EXPLORE_READ);
+SWAP(time_perf_counter_ns, "perf_counter_ns", tell_nanoseconds, EXPLORE_READ);
 SWAP(time_time, "time", wall_seconds, EXPLORE_READ);
 SWAP(time_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ);
 static struct swap *const time_functions[]
@@ -156,7 +165,8 @@ int threads_swap_in(PyObject *module, PyObject *time)
     to_wall_clock = park_clock(CLOCK_REALTIME) - park_clock(CLOCK_MONOTONIC);
     boot_may_call = may_call;
     boot_has_called = has_called;
-    return swap_in(functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0 || swap_in(time_functions, time) < 0 ? -1 : 0;
+    return swap_in(functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0 || swap_in(time_functions, time) < 0 ? -1
+                                                                                                                                 : 0;
 }
 
 void threads_swap_out(void)

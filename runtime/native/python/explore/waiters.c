@@ -18,7 +18,7 @@ static PyObject *do_at_point(struct swap *swap, struct explored *me, PyObject *s
 }
 
 /* One that asks: an answer of `no` says that the caller will ask again. */
-static PyObject *ask(struct swap *swap, struct explored *me, PyObject *self, PyObject *no)
+static PyObject *ask_at_point(struct swap *swap, struct explored *me, PyObject *self, PyObject *no)
 {
     PyObject *answer = do_at_point(swap, me, self, NULL, 0, NULL);
 
@@ -29,13 +29,13 @@ static PyObject *ask(struct swap *swap, struct explored *me, PyObject *self, PyO
 static PyObject *ask_false(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
                            PyObject *names)
 {
-    return ask(swap, me, self, Py_False);
+    return ask_at_point(swap, me, self, Py_False);
 }
 
 static PyObject *ask_true(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
                           PyObject *names)
 {
-    return ask(swap, me, self, Py_True);
+    return ask_at_point(swap, me, self, Py_True);
 }
 
 /* (blocking, timeout) as Semaphore.acquire() and SimpleQueue.get() take them; -1: not so. */
@@ -68,14 +68,14 @@ static int has_count(const struct explored *thread)
     return semaphore_count((PyObject *)thread->op.object) > 0;
 }
 
-static PyObject *acquire(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *acquire_semaphore(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                   PyObject *names)
 {
     int64_t deadline;
 
     if (semaphore_count(self) < 0 || parse_wait("blocking", args, count, names, &deadline) < 0)
         return swap_stock(swap, self, args, count, names);
-    int tries = deadline == 0, result
-                               = point_at(me, tries ? EXPLORE_TRY : EXPLORE_ACQUIRE, self, tries ? NULL : has_count, deadline);
+    int tries = deadline == 0, result = point_at(me, tries ? EXPLORE_TRY : EXPLORE_ACQUIRE, self, tries ? NULL : has_count, deadline);
     if (result < 0)
         return NULL;
     if (result == ETIMEDOUT)
@@ -85,9 +85,9 @@ static PyObject *acquire(struct swap *swap, struct explored *me, PyObject *self,
     return taken;
 }
 
-SWAP(semaphore_acquire, "acquire", acquire, EXPLORE_ACQUIRE);
+SWAP(semaphore_acquire, "acquire", acquire_semaphore, EXPLORE_ACQUIRE);
 SWAP(semaphore_release, "release", do_at_point, EXPLORE_RELEASE);
-SWAP(semaphore_enter, "__enter__", acquire, EXPLORE_ACQUIRE);
+SWAP(semaphore_enter, "__enter__", acquire_semaphore, EXPLORE_ACQUIRE);
 SWAP(semaphore_exit, "__exit__", do_at_point, EXPLORE_RELEASE);
 static struct swap *const semaphore_methods[] = {&semaphore_acquire, &semaphore_release, &semaphore_enter, &semaphore_exit, NULL};
 
@@ -161,7 +161,8 @@ static void tell_getters(PyObject *queue)
     PyErr_Restore(type, value, traceback);
 }
 
-static PyObject *get(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *get_item(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names)
 {
     int64_t deadline;
 
@@ -177,8 +178,8 @@ static PyObject *get(struct swap *swap, struct explored *me, PyObject *self, PyO
     return item;
 }
 
-static PyObject *get_nowait(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                            PyObject *names)
+static PyObject *get_item_nowait(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                 PyObject *names)
 {
     PyObject *item = do_at_point(swap, me, self, args, count, names);
 
@@ -187,7 +188,8 @@ static PyObject *get_nowait(struct swap *swap, struct explored *me, PyObject *se
     return item;
 }
 
-static PyObject *put(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *put_item(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names)
 {
     PyObject *result = do_at_point(swap, me, self, args, count, names);
 
@@ -195,21 +197,22 @@ static PyObject *put(struct swap *swap, struct explored *me, PyObject *self, PyO
     return result;
 }
 
-SWAP(queue_get, "get", get, EXPLORE_ACQUIRE);
-SWAP(queue_get_nowait, "get_nowait", get_nowait, EXPLORE_TRY);
-SWAP(queue_put, "put", put, EXPLORE_SIGNAL);
-SWAP(queue_put_nowait, "put_nowait", put, EXPLORE_SIGNAL);
+SWAP(queue_get, "get", get_item, EXPLORE_ACQUIRE);
+SWAP(queue_get_nowait, "get_nowait", get_item_nowait, EXPLORE_TRY);
+SWAP(queue_put, "put", put_item, EXPLORE_SIGNAL);
+SWAP(queue_put_nowait, "put_nowait", put_item, EXPLORE_SIGNAL);
 SWAP(queue_empty, "empty", ask_true, EXPLORE_READ);
 SWAP(queue_qsize, "qsize", do_at_point, EXPLORE_READ);
-static struct swap *const queue_methods[] = {&queue_get, &queue_get_nowait, &queue_put, &queue_put_nowait, &queue_empty, &queue_qsize, NULL};
+static struct swap *const queue_methods[]
+    = {&queue_get, &queue_get_nowait, &queue_put, &queue_put_nowait, &queue_empty, &queue_qsize, NULL};
 
 /* ---- all --------------------------------------------------------------------------------------------------------- */
 
 int waiters_swap_in(PyTypeObject *simple_queue)
 {
     return swap_in(semaphore_methods, (PyObject *)semaphore_type) < 0 || swap_in(event_methods, (PyObject *)event_type) < 0
-                   || swap_in(barrier_methods, (PyObject *)barrier_type) < 0 || swap_in(condition_methods, (PyObject *)condition_type) < 0
-                   || swap_in(queue_methods, (PyObject *)simple_queue) < 0
+                   || swap_in(barrier_methods, (PyObject *)barrier_type) < 0
+                   || swap_in(condition_methods, (PyObject *)condition_type) < 0 || swap_in(queue_methods, (PyObject *)simple_queue) < 0
                ? -1
                : 0;
 }

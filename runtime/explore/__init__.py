@@ -1,0 +1,38 @@
+"""Controlled scheduling: finds, shrinks and replays the interleavings that make a program fail; see docs/explore.md.
+
+`runtime.explore(test)` calls explore(): the module can be called.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from .explorer import Progress, explore, explored, replay
+from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result, Unwound
+from .tokens import BadToken
+
+__all__ = [
+    "BadToken",
+    "DeadlockFound",
+    "Find",
+    "Inconclusive",
+    "LeftBehind",
+    "Livelock",
+    "Outcome",
+    "Progress",
+    "Result",
+    "Unwound",
+    "explore",
+    "explored",
+    "replay",
+]
+
+
+class _Module(ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
+        return explore(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Module

@@ -1,0 +1,288 @@
+"""explore(), replay() and explored(): runs a test under many schedules until one fails."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import random
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar
+
+from .granularity import is_program
+from .plans import GRANULARITIES, Ending, Plan, Run, deviations_of, last_steps
+from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
+from .session import Session
+from .shrinking import Schedule, shrink
+from .strategies import STRATEGIES, Portfolio
+from .tokens import check_of, make_token, read_token
+
+__all__ = ["Progress", "explore", "explored", "replay"]
+
+_REPLAYS = 10
+_TELL_EVERY = 0.2  # seconds
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass
+class Progress:
+    """How far an exploration is; told a few times a second."""
+
+    runs: int = 0
+    distinct: int = 0
+    seconds: float = 0.0
+
+
+class _Failure:
+    """In what way a run has failed: two runs with equal ones count as the same find."""
+
+    def __init__(self, run: Run) -> None:
+        self.ending = run.ending
+        self.error = run.error
+        self.place = _place(run.error) if run.error is not None else None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Failure):
+            return NotImplemented
+        return (self.ending, type(self.error), self.place) == (other.ending, type(other.error), other.place)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _place(error: BaseException) -> tuple[str, int] | None:
+    """The program's line that raised."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if found is None or is_program(frame.f_code.co_filename):
+            found = (frame.f_code.co_filename, line)
+    return found
+
+
+class _Exploration:
+    """One call of explore(), or of replay()."""
+
+    def __init__(self, session: Session, test: Callable[[], object]) -> None:
+        self._session = session
+        self._test = test
+        self._began = time.monotonic()
+        self.result = Result(Outcome.BUDGET_SPENT)
+        self.schedules: set[int] = set()
+        self.longest = 0
+        self.most_threads = 0
+        self.abandoned = 0
+
+    def run(self, plan: Plan) -> Run:
+        run = self._session.run(self._test, plan)
+        self.result.runs += 1
+        self.schedules.add(run.schedule)
+        self.longest = max(self.longest, run.steps)
+        self.most_threads = max(self.most_threads, run.threads)
+        self.abandoned += run.abandoned
+        return run
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def end(self, outcome: Outcome, error: BaseException | None = None) -> Result:
+        self.result.outcome = outcome
+        self.result.error = error
+        self.result.seconds = self.seconds
+        self.result.distinct = len(self.schedules)
+        return self.result
+
+    def inconclusive(self, reason: str) -> Result:
+        result = self.end(Outcome.INCONCLUSIVE, Inconclusive(reason))
+        result._report = lambda result: f"INCONCLUSIVE: {reason}"
+        return result
+
+    # ---- what was found ----------------------------------------------------------------------------------------------
+
+    def _schedule(self, plan: Plan, failure: _Failure) -> Schedule | None:
+        """Runs the plan; what it comes to, if it fails in that way."""
+        run = self._session.run(self._test, plan)
+        if not run.failed or _Failure(run) != failure:
+            return None
+        steps = last_steps()
+        return Schedule(
+            Plan(deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity), tuple(steps)
+        )
+
+    def found(self, plan: Plan, run: Run, name: str) -> Result:
+        """The run has failed: shrinks it, replays it, and reports."""
+        if run.ending == Ending.TOO_MANY:
+            return self.inconclusive("the test starts more than 64 threads in a run")
+        failure = _Failure(run)
+        steps = last_steps()
+        by_steps = replace(Plan(), deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity)
+        schedule = self._schedule(by_steps, failure)
+        if schedule is None:
+            reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
+            result = self.inconclusive(reason)
+            assert result.error is not None
+            result.error.__cause__ = run.error
+            return result
+        schedule = shrink(schedule, lambda plan: self._schedule(plan, failure))
+        return self.conclude(schedule.plan, failure, name, schedule.needs_no_gil)
+
+    def conclude(self, plan: Plan, failure: _Failure, name: str, needs_no_gil: bool) -> Result:
+        from .report import Recorder
+
+        again = [self._session.run(self._test, plan) for _ in range(_REPLAYS)]
+        recorder = Recorder()
+        last = self._session.run(self._test, plan, recorder.note)
+        story = recorder.finish(last)
+        error = _as_error(last, story.headline)
+        result = self.end(Outcome.FOUND, error)
+        result.token = make_token(plan, again[-1])
+        result.replays = sum(run.failed and _Failure(run) == failure for run in again)
+        result.deviations = len(plan.deviations)
+        result.found_by = f"{name}, {plan.granularity}"
+        result.free_threaded_only = needs_no_gil
+        result._report = story.report
+        result._page = story.page
+        return result
+
+    # ---- what was not ------------------------------------------------------------------------------------------------
+
+    def missed(self, depth: int) -> float:
+        """The chance that a bug of that depth was missed: 1/(n k^(d-1)) is PCT's of finding it, in each run."""
+        chance = 1 / (max(self.most_threads, 1) * max(self.longest, 1) ** (depth - 1))
+        return math.exp(self.result.runs * math.log1p(-chance)) if chance < 1 else 0.0
+
+    def spent(self) -> Result:
+        missed = ", ".join(f"{self.missed(depth):.2g} for depth {depth}" for depth in (1, 2, 3))
+        lines = (
+            f"BUDGET SPENT: {self.result.runs:,} runs, {len(self.schedules):,} distinct schedules, no failure",
+            f"  up to {self.most_threads} threads and {self.longest:,} steps a run",
+            f"  chance that a bug was missed, as PCT's bound has it: {missed}",
+        )
+        self.result._report = lambda result: "\n".join(lines)
+        return self.end(Outcome.BUDGET_SPENT)
+
+    def exhausted(self, bounds: str) -> Result:
+        self.result._report = lambda result: (
+            f"EXHAUSTED: all {len(self.schedules):,} schedules ({bounds}) in {result.runs:,} runs, no failure"
+        )
+        return self.end(Outcome.EXHAUSTED)
+
+
+def _as_error(run: Run, headline: str) -> BaseException:
+    if run.error is not None:
+        return run.error
+    kinds: dict[int, type[Find]] = {
+        Ending.DEADLOCK: DeadlockFound,
+        Ending.LEFT_BEHIND: LeftBehind,
+        Ending.LIMIT: Livelock,
+    }
+    return kinds.get(run.ending, Find)(headline)
+
+
+def _checked(strategy: str, granularity: str, runs: int, max_steps: int, workers: int) -> None:
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be auto, {', '.join(STRATEGIES)}, not {strategy!r}")
+    if granularity not in ("auto", *GRANULARITIES):
+        raise ValueError(f"granularity must be auto, {', '.join(GRANULARITIES)}, not {granularity!r}")
+    for name, value in (("runs", runs), ("max_steps", max_steps), ("workers", workers)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
+
+
+def explore(
+    test: Callable[[], object],
+    *,
+    strategy: str = "auto",
+    runs: int = 1000,
+    seconds: float | None = None,
+    granularity: str = "auto",
+    seed: int | None = None,
+    max_steps: int = 20_000,
+    workers: int = 1,
+    progress: Callable[[Progress], object] | None = None,
+) -> Result:
+    """Runs test() under many schedules, until one makes it fail.
+
+    The test is plain code on threading, queue, concurrent.futures or the runtime's own names. It must do the same each
+    time that its threads run in the same order. A find is an exception in any of its threads, a deadlock, a livelock,
+    or threads that are left behind.
+
+    strategy: auto, random, pct, pos, urw, dfs or dpor, see docs/explore.md.
+    runs, seconds: when to stop; None: no limit of time.
+    granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
+    may switch; opcode, at each bytecode; auto takes turns.
+    seed: of chance; None: another one each time.
+    max_steps: a run that is longer must end when all its threads have their turns, or it counts as a livelock.
+    workers: processes among which the seeds are divided.
+    progress: called a few times a second.
+
+    ValueError: an argument is out of bounds.  RuntimeError: the caller is a green thread, or explores already.
+    """
+    _checked(strategy, granularity, runs, max_steps, workers)
+    if seed is None:
+        seed = random.SystemRandom().getrandbits(32)
+    portfolio = Portfolio(strategy, granularity, seed)
+    with Session(max_steps) as session:
+        exploration = _Exploration(session, test)
+        told = 0.0
+        plans = portfolio.plans()
+        name, plan = next(plans)
+        while True:
+            run = exploration.run(plan)
+            if run.failed:
+                return exploration.found(plan, run, name)
+            now = exploration.seconds
+            if progress is not None and now - told > _TELL_EVERY:
+                told = now
+                progress(Progress(exploration.result.runs, len(exploration.schedules), now))
+            if exploration.result.runs >= runs or (seconds is not None and now >= seconds):
+                return exploration.spent()
+            try:
+                name, plan = plans.send(run)
+            except StopIteration:
+                return exploration.exhausted(f"{strategy}, {granularity}")
+
+
+def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -> Result:
+    """Runs test() under the schedule of a token.
+
+    FOUND: it fails. BUDGET_SPENT: it did the same steps as the token says, and passed.
+    INCONCLUSIVE: it did other steps, and passed: the program has changed, or it does not do the same each time.
+    tokens.BadToken, a ValueError: the text is no token, or is for another version of Python.
+    """
+    wanted = read_token(token)
+    with Session(max_steps) as session:
+        exploration = _Exploration(session, test)
+        run = exploration.run(wanted.plan)
+        if run.failed:
+            schedule = Schedule(wanted.plan, tuple(last_steps()))
+            return exploration.conclude(wanted.plan, _Failure(run), "replay", schedule.needs_no_gil)
+        if run.missed or check_of(run) != wanted.check:
+            return exploration.inconclusive("the test passed, and did not take the steps that the token tells of")
+        return exploration.spent()
+
+
+def explored(
+    test: Callable[P, R] | None = None, **options: Any
+) -> Callable[P, None] | Callable[[Callable[P, R]], Callable[P, None]]:
+    """Decorates a test function: a call explores it, as explore() with these options, and raises what is found.
+
+    If the environment variable LWP_EXPLORE_REPLAY holds a token, that is replayed in place.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, None]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+            bound = functools.partial(function, *args, **kwargs)
+            if token := os.environ.get("LWP_EXPLORE_REPLAY"):
+                replay(bound, token).check()
+            else:
+                explore(bound, **options).check()
+
+        return wrapper
+
+    return decorate if test is None else decorate(test)

@@ -1,0 +1,123 @@
+"""Points between bytecodes: which instructions of which code, and how CPython is asked to stop there.
+
+A switch before an instruction that touches nothing but its own frame, as LOAD_FAST, is as good as one before the next
+instruction that does: only those are points.
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+import sysconfig
+from types import CodeType, TracebackType
+from typing import Any
+
+from .. import native
+
+__all__ = ["Points", "is_program"]
+
+_MATTERS, _AT_GIL = 1, 2
+_WANTED = {"sync": 0, "gil": _AT_GIL, "opcode": _MATTERS | _AT_GIL}
+
+#: Instructions that touch nothing that another thread could see, by how their names begin.
+_LOCAL = (
+    *("LOAD_FAST", "STORE_FAST", "DELETE_FAST", "LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON", "LOAD_CLOSURE"),
+    *("POP_TOP", "POP_ITER", "POP_JUMP", "POP_EXCEPT", "PUSH_NULL", "PUSH_EXC", "COPY", "SWAP", "NOP", "NOT_TAKEN"),
+    *("RESUME", "CACHE", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "JUMP", "RETURN", "RERAISE", "END_", "MAKE_", "IS_OP"),
+    *("BUILD_TUPLE", "BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_STRING", "BUILD_CONST", "UNARY_NOT", "TO_BOOL"),
+    *("CHECK_EXC", "WITH_EXCEPT", "RAISE_VARARGS", "SETUP_ANNOTATIONS", "INTERPRETER_EXIT", "GEN_START"),
+)
+_FIRST_IN_PLACE = 13  # BINARY_OP's arguments from NB_INPLACE_ADD on: they may change an object
+
+
+def _paths_of_libraries() -> tuple[str, ...]:
+    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return tuple(os.path.join(os.path.realpath(path), "") for path in found if path)
+
+
+_LIBRARIES = _paths_of_libraries()
+
+
+def is_program(filename: str) -> bool:
+    """Whether the code in that file is the program's own: not Python's, an installed package's or the runtime's."""
+    if filename.startswith("<frozen") or "/site-packages/" in filename or "/dist-packages/" in filename:
+        return False
+    return not os.path.realpath(filename).startswith(_LIBRARIES)
+
+
+def _matters(instruction: dis.Instruction) -> bool:
+    if instruction.opname.startswith("BINARY_OP"):
+        return instruction.arg is None or instruction.arg >= _FIRST_IN_PLACE
+    return not instruction.opname.startswith(_LOCAL)
+
+
+def map_of(code: CodeType) -> bytes:
+    """A byte for each two bytes of code: 1 if a switch before it matters, 2 if CPython with a GIL may switch there.
+
+    That is after a call, at the begin of a function, and at a jump back (Python/ceval_macros.h, CHECK_EVAL_BREAKER).
+    """
+    found = bytearray(len(code.co_code) // 2)
+    after_call = False
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        place = instruction.offset // 2
+        if _matters(instruction):
+            found[place] |= _MATTERS
+        if name == "EXTENDED_ARG" or name == "CACHE":
+            continue
+        if after_call or name.startswith("JUMP_BACKWARD"):
+            found[place] |= _AT_GIL
+        after_call = name.startswith(("CALL", "RESUME")) and name != "CALL_INTRINSIC_1"
+    return bytes(found)
+
+
+class Points:
+    """Has a program's threads stop between bytecodes, within a `with`, at the granularity that be() was given last.
+
+    libraries: also in the standard library and in installed packages.
+    RuntimeError: all of sys.monitoring's tool numbers are taken.
+    """
+
+    def __init__(self, libraries: bool = False) -> None:
+        self._libraries = libraries
+        self._granularity = "sync"
+        self._tool = -1
+
+    def _map_of(self, code: CodeType) -> bytes | None:
+        return map_of(code) if self._libraries or is_program(code.co_filename) else None
+
+    def __enter__(self) -> Points:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.be("sync")
+        if self._tool >= 0:
+            sys.monitoring.free_tool_id(self._tool)
+            self._tool = -1
+
+    def be(self, granularity: str) -> None:
+        """sync: at no bytecode; gil: where CPython with a GIL may switch; opcode: where a switch can matter."""
+        if granularity == self._granularity:
+            return
+        self._granularity = granularity
+        wanted = _WANTED[granularity]
+        native.code_points(wanted, self._map_of, sys.monitoring.DISABLE if sys.version_info >= (3, 12) else None)
+        if sys.version_info >= (3, 12):
+            self._monitor(wanted)
+
+    def _monitor(self, wanted: int) -> None:
+        monitoring: Any = sys.monitoring
+        instruction = monitoring.events.INSTRUCTION
+        if self._tool < 0:
+            free = [tool for tool in (4, 3, 5, 2, 1, 0) if monitoring.get_tool(tool) is None]
+            if not free:
+                raise RuntimeError("sys.monitoring has no tool number left: other tools (coverage, debuggers) use all")
+            self._tool = free[0]
+            monitoring.use_tool_id(self._tool, "lwp explore")
+            monitoring.register_callback(self._tool, instruction, native.code_instruction)
+        monitoring.set_events(self._tool, instruction if wanted else 0)
+        monitoring.restart_events()

@@ -1,0 +1,136 @@
+"""What a run is to do, and what it did; the constants are those of native/explore/explore.h."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+from .. import native
+
+__all__ = ["GRANULARITIES", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step", "Strategy"]
+
+#: Where threads may be switched, from coarse to fine.
+GRANULARITIES = ("sync", "gil", "opcode")
+
+
+class Strategy(IntEnum):
+    DEFAULT = 0
+    RANDOM = 1
+    PCT = 2
+    POS = 3
+    URW = 4
+
+
+class Kind(IntEnum):
+    """What a step does."""
+
+    BEGIN = 0
+    ACQUIRE = 1
+    TRY = 2
+    READ = 3
+    WAIT = 4
+    START = 5
+    JOIN = 6
+    SLEEP = 7
+    YIELD = 8
+    FILE = 9
+    CODE = 10
+    WAKE = 11
+    RELEASE = 12
+    SIGNAL = 13
+    END = 14
+
+
+class Ending(IntEnum):
+    """How a run ended."""
+
+    FINISHED = 0
+    FAILED = 1
+    DEADLOCK = 2
+    LEFT_BEHIND = 3
+    LIMIT = 4
+    TOO_MANY = 5
+
+
+class State(Enum):
+    """What a thread was doing when the run ended."""
+
+    NEW = 0
+    AT_POINT = 1
+    ASLEEP = 2
+    WOKEN = 3
+    RUNNING = 4
+    ENDED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who is to run: a strategy, or deviations from the default schedule."""
+
+    strategy: Strategy = Strategy.DEFAULT
+    seed: int = 0
+    depth: int = 3  #: PCT's d
+    odds: int = 20  #: RANDOM: at one of so many bytecodes another may go on
+    early: bool = False  #: timeouts may fire at once
+    length: int = 0  #: PCT: steps that the run is expected to have
+    deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
+    granularity: str = "sync"
+
+
+_STEP = struct.Struct("=QIBBBB")
+TIMEOUT, FORCED, AT_GIL = 1, 2, 4  #: a step's flags
+
+
+class Step(NamedTuple):
+    can: int  #: a bit for each thread that could go on
+    object: int  #: what it was done to, numbered as they first appear; 0: not known
+    chosen: int  #: the thread
+    usual: int  #: whom the default schedule has here
+    kind: int
+    flags: int
+
+
+class Run(NamedTuple):
+    """What native.explore_run() returns."""
+
+    ending: int
+    error: BaseException | None
+    error_thread: int
+    steps: int
+    decisions: int  #: steps at which more than one thread could go on
+    schedule: int  #: a hash of who ran
+    hash: int  #: a hash of what was done
+    missed: int  #: deviations that could not be followed
+    abandoned: int  #: threads that could not be unwound
+    threads: int
+
+    @property
+    def failed(self) -> bool:
+        return self.ending != Ending.FINISHED
+
+
+#: Yields plans and is sent their runs; it returns when every schedule within its bounds was tried.
+Plans = Generator[Plan, Run, None]
+
+
+def last_steps() -> list[Step]:
+    """The steps of the last run."""
+    return list(map(Step._make, _STEP.iter_unpack(native.explore_steps())))
+
+
+def deviations_of(steps: list[Step]) -> tuple[tuple[int, int], ...]:
+    """What makes the default schedule into this one."""
+    return tuple((at, step.chosen) for at, step in enumerate(steps) if step.chosen != step.usual)
+
+
+def packed(deviations: tuple[tuple[int, int], ...]) -> bytes:
+    return struct.pack(f"={2 * len(deviations)}I", *(number for pair in deviations for number in pair))
+
+
+def threads_in(can: int) -> Iterator[int]:
+    while can:
+        yield (can & -can).bit_length() - 1
+        can &= can - 1

@@ -1,0 +1,82 @@
+"""What an exploration has found, or has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+__all__ = ["DeadlockFound", "Find", "Inconclusive", "LeftBehind", "Livelock", "Outcome", "Result", "Unwound"]
+
+
+class Unwound(BaseException):
+    """Ends a thread of a run that is over. A program must let it pass, as it must GeneratorExit."""
+
+
+class Find(AssertionError):
+    """What was found, when it is no exception of the program's own."""
+
+
+class DeadlockFound(Find):
+    """No thread could go on."""
+
+
+class LeftBehind(Find):
+    """The test ended, and threads that are not daemons never would."""
+
+
+class Livelock(Find):
+    """Threads went on, and got nowhere, though all had their turns."""
+
+
+class Inconclusive(Exception):
+    """Nothing was found, but nothing can be said either: why stands in the message."""
+
+
+class Outcome(Enum):
+    FOUND = "found"  #: a schedule makes the test fail
+    EXHAUSTED = "exhausted"  #: every schedule was tried, within the bounds that `report()` names
+    BUDGET_SPENT = "budget spent"  #: none of the schedules tried makes it fail
+    INCONCLUSIVE = "inconclusive"  #: something was out of control: this is no pass
+
+
+@dataclass
+class Result:
+    """What explore() or replay() has come to."""
+
+    outcome: Outcome
+    #: A short text for replay(); None unless FOUND.
+    token: str | None = None
+    runs: int = 0
+    seconds: float = 0.0
+    #: How many of the runs differed in which thread ran when.
+    distinct: int = 0
+    #: What was raised: the program's own exception, or a Find; INCONCLUSIVE: the Inconclusive.
+    error: BaseException | None = None
+    #: Of 10 replays of the token, how many found the same.
+    replays: int = 0
+    #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
+    free_threaded_only: bool = False
+    #: Of the strategy and the granularity that found it, and how many deviations are left.
+    found_by: str = ""
+    deviations: int = 0
+    _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
+    _page: Callable[[Result], str] | None = field(default=None, repr=False)
+
+    def report(self) -> str:
+        """What happened, on one screen."""
+        return self._report(self)
+
+    def page(self) -> str:
+        """The same as an HTML page that needs nothing else. ValueError: nothing was found."""
+        if self._page is None:
+            raise ValueError(f"a picture is drawn of what was found, and the outcome is {self.outcome.value}")
+        return self._page(self)
+
+    def check(self) -> None:
+        """Returns if nothing was found; raises what was, with the report as a note, or Inconclusive."""
+        if self.error is None:
+            return
+        if self.outcome is Outcome.FOUND and not getattr(self.error, "__notes__", None):
+            self.error.add_note(self.report())
+        raise self.error

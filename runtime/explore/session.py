@@ -1,0 +1,148 @@
+"""While a program is explored: its threads on one scheduler, its time and its chance under control."""
+
+from __future__ import annotations
+
+import _queue
+import gc
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from .. import native
+from ..green import Scheduler
+from ..patch.installation import on_scheduler, stock_locks
+from .granularity import Points
+from .plans import Plan, Run, packed
+from .results import Unwound
+
+__all__ = ["Session"]
+
+_CLEAN_EVERY = 100  # runs
+_USES_CHANCE_IN = 3  # runs in which the random module is watched
+
+Note = Callable[[int, int, object], None]
+
+
+class _NotOfUnwinding(logging.Filter):
+    """Keeps a pool's workers from logging that they were unwound."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not native.explore_unwinding()
+
+
+class Session:
+    """Has a program explored within a `with`: run() is one run.
+
+    RuntimeError: a program is explored in this process already, or the caller is a green thread.
+    """
+
+    def __init__(self, max_steps: int = 20_000, libraries: bool = False) -> None:
+        self._max_steps = max_steps
+        self._undo = ExitStack()
+        self._points = Points(libraries)
+        self._runs = 0
+        self._random: Any = None
+        self._chance = False
+        self._seeded: object = None
+
+    def __enter__(self) -> Session:
+        with ExitStack() as undo:
+            scheduler = Scheduler()
+            undo.enter_context(on_scheduler(scheduler))
+            native.explore_begin(scheduler, Unwound, threading.main_thread(), (*stock_locks, _queue.SimpleQueue), time)
+            undo.callback(native.explore_end)
+            undo.enter_context(self._points)
+            self._keep(undo, threading, "excepthook", _excepthook)
+            self._keep(undo, threading, "_counter", None)
+            self._keep(undo, sys, "unraisablehook", _unraisable_hook(sys.unraisablehook))
+            only = _NotOfUnwinding()
+            logger = logging.getLogger("concurrent.futures")
+            logger.addFilter(only)
+            undo.callback(logger.removeFilter, only)
+            if gc.isenabled():
+                gc.disable()
+                undo.callback(gc.enable)
+            if (random := sys.modules.get("random")) is not None:
+                self._random = random
+                undo.callback(random.setstate, random.getstate())
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    @staticmethod
+    def _keep(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
+        undo.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, value)
+
+    def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None) -> Run:
+        """Runs the test once.
+
+        Whatever the test raises to say something else than "failed", as KeyboardInterrupt or a skip, comes out of here.
+        """
+        self._points.be(plan.granularity)
+        threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
+        self._make_chance_certain()
+        settings = (
+            plan.strategy,
+            plan.seed & 0xFFFF_FFFF_FFFF_FFFF,
+            plan.depth,
+            plan.odds,
+            plan.early,
+            plan.length,
+            self._max_steps,
+        )
+        run = Run._make(native.explore_run(test, settings, packed(plan.deviations), note))
+        self._runs += 1
+        if self._runs % _CLEAN_EVERY == 0:
+            gc.collect(0)
+        if run.error is not None and _says_something_else(run.error):
+            raise run.error
+        return run
+
+    def _make_chance_certain(self) -> None:
+        """Has each run see the same random numbers, if it uses any: that costs as much as a small run."""
+        if self._random is None:
+            return
+        if 0 < self._runs <= _USES_CHANCE_IN:
+            self._chance = self._chance or self._random.getstate() != self._seeded
+        if self._chance or self._runs < _USES_CHANCE_IN:
+            self._random.seed(0)
+            if self._runs < _USES_CHANCE_IN:
+                self._seeded = self._random.getstate()
+
+
+def _says_something_else(error: BaseException) -> bool:
+    """A skip of unittest's or pytest's, or Ctrl-C."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    return any(
+        (cls.__module__, cls.__name__) in {("unittest.case", "SkipTest"), ("_pytest.outcomes", "Skipped")}
+        for cls in type(error).__mro__
+    )
+
+
+def _excepthook(args: Any, /) -> None:
+    if args.exc_type is not SystemExit:
+        native.explore_report(args.exc_value if args.exc_value is not None else args.exc_type())
+
+
+def _unraisable_hook(before: Callable[[Any], object]) -> Callable[[Any], None]:
+    def hook(unraisable: Any, /) -> None:
+        if isinstance(unraisable.exc_value, Unwound):
+            return
+        if native.explore_index() >= 0 and "in thread started by" in (unraisable.err_msg or ""):
+            native.explore_report(unraisable.exc_value)
+        else:
+            before(unraisable)
+
+    return hook

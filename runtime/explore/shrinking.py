@@ -1,0 +1,191 @@
+"""From a schedule that fails to the simplest that fails in the same way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from .plans import AT_GIL, Kind, Plan, Step
+
+__all__ = ["Schedule", "Try", "shrink"]
+
+MOST_RUNS = 3000
+MOST_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A plan that says which deviations to make, and the steps of its run."""
+
+    plan: Plan
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def cost(self) -> tuple[int, bool, int, int, int]:
+        """What is simple: few deviations, no early timeouts, no switch that a GIL forbids, or in the middle of code."""
+        where = [self.steps[step] for step, _ in self.plan.deviations]
+        code = [step for step in where if self._leaves_code(step)]
+        forbidden = [step for step in code if not self._at_gil(step)]
+        late = -sum(step for step, _ in self.plan.deviations)  # the later, the more is left to the default schedule
+        return len(where), self.plan.early, len(forbidden), len(code), late
+
+    def _pending(self, step: Step) -> Step | None:
+        """The step that was put off by this one: the next of the thread that would have gone on."""
+        return self._next.get((self._at[id(step)], step.usual))
+
+    @cached_property
+    def _at(self) -> dict[int, int]:
+        return {id(step): at for at, step in enumerate(self.steps)}
+
+    @cached_property
+    def _next(self) -> dict[tuple[int, int], Step]:
+        """By step and thread: the thread's next step, for the deviations."""
+        wanted = {(step, self.steps[step].usual) for step, _ in self.plan.deviations}
+        found = {}
+        for at, thread in wanted:
+            later = (step for step in self.steps[at:] if step.chosen == thread)
+            if (step := next(later, None)) is not None:
+                found[at, thread] = step
+        return found
+
+    def _leaves_code(self, step: Step) -> bool:
+        pending = self._pending(step)
+        return pending is not None and pending.kind == Kind.CODE
+
+    def _at_gil(self, step: Step) -> bool:
+        pending = self._pending(step)
+        return pending is not None and bool(pending.flags & AT_GIL)
+
+    @property
+    def needs_no_gil(self) -> bool:
+        """Whether a switch is left that CPython with a GIL never makes."""
+        return self.cost[2] > 0
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """The schedule as (thread, number of steps)."""
+        found: list[tuple[int, int]] = []
+        for step in self.steps:
+            if found and found[-1][0] == step.chosen:
+                found[-1] = (step.chosen, found[-1][1] + 1)
+            else:
+                found.append((step.chosen, 1))
+        return found
+
+
+#: Runs a plan: its schedule if it fails in the same way, else None.
+Try = Callable[[Plan], Schedule | None]
+
+
+class _Shrinking:
+    def __init__(self, schedule: Schedule, attempt: Try, runs: int, seconds: float) -> None:
+        self.now = schedule
+        self._attempt = attempt
+        self._left = runs
+        self._until = time.monotonic() + seconds
+        self._tried = {schedule.plan}
+
+    @property
+    def over(self) -> bool:
+        return self._left <= 0 or time.monotonic() > self._until
+
+    def accepts(self, plan: Plan) -> bool:
+        """Whether the plan fails too, and is simpler; then it is the one that is shrunk further."""
+        if plan in self._tried or self.over:
+            return False
+        self._tried.add(plan)
+        self._left -= 1
+        found = self._attempt(plan)
+        if found is None or found.cost >= self.now.cost:
+            return False
+        self.now = found
+        return True
+
+    def accepts_deviations(self, deviations: tuple[tuple[int, int], ...]) -> bool:
+        return self.accepts(replace(self.now.plan, deviations=deviations))
+
+
+def _drop(shrinking: _Shrinking) -> bool:
+    """Leaves deviations out: halves first, then fewer, down to single ones."""
+    progress = False
+    size = max(len(shrinking.now.plan.deviations) // 2, 1)
+    while size:
+        first = len(shrinking.now.plan.deviations) - size
+        while first >= 0 and not shrinking.over:
+            before = shrinking.now.plan.deviations
+            progress |= shrinking.accepts_deviations(before[:first] + before[first + size :])
+            first = min(first - size, len(shrinking.now.plan.deviations) - size)
+        size //= 2
+    return progress
+
+
+def _merges(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Of three blocks A B A: A A B, and B A A; the longest gain first is not known, so from the end."""
+    for at in range(len(blocks) - 2, -1, -1):
+        thread = blocks[at][0]
+        later = next((i for i in range(at + 2, len(blocks)) if blocks[i][0] == thread), None)
+        if later is None:
+            continue
+        between = blocks[at + 1 : later]
+        yield [*blocks[:at], blocks[at], blocks[later], *between, *blocks[later + 1 :]]
+        yield [*blocks[:at], *between, blocks[at], blocks[later], *blocks[later + 1 :]]
+
+
+def _merge(shrinking: _Shrinking) -> bool:
+    """Has a thread do at once what it did in two turns."""
+    progress = again = True
+    while again and not shrinking.over:
+        again = False
+        for blocks in _merges(shrinking.now.blocks()):
+            order = [thread for thread, count in blocks for _ in range(count)]
+            if shrinking.accepts_deviations(tuple(enumerate(order))):
+                again = progress = True
+                break
+            if shrinking.over:
+                break
+    return progress and again
+
+
+def _places(schedule: Schedule, at: int) -> Iterator[int]:
+    """Where else a deviation could be: later ones first, then the points of primitives before it."""
+    deviations = schedule.plan.deviations
+    step = deviations[at][0]
+    before = deviations[at - 1][0] if at else -1
+    after = deviations[at + 1][0] if at + 1 < len(deviations) else min(step + 40, len(schedule.steps) + 1)
+    room = after - step - 1
+    while room > 0:
+        yield step + room
+        room //= 2
+    for place in range(step - 1, max(before, step - 40), -1):
+        if schedule.steps[place].kind != Kind.CODE or schedule.steps[place].flags & AT_GIL:
+            yield place
+
+
+def _move(shrinking: _Shrinking) -> bool:
+    """Moves single deviations."""
+    progress = False
+    for at in range(len(shrinking.now.plan.deviations) - 1, -1, -1):
+        deviations = shrinking.now.plan.deviations
+        if at >= len(deviations):
+            continue
+        for place in _places(shrinking.now, at):
+            moved = (*deviations[:at], (place, deviations[at][1]), *deviations[at + 1 :])
+            if shrinking.accepts_deviations(moved):
+                progress = True
+                break
+            if shrinking.over:
+                return progress
+    return progress
+
+
+def shrink(schedule: Schedule, attempt: Try, runs: int = MOST_RUNS, seconds: float = MOST_SECONDS) -> Schedule:
+    """The schedule with as few deviations as can be found in so many runs and seconds."""
+    shrinking = _Shrinking(schedule, attempt, runs, seconds)
+    if schedule.plan.early:
+        shrinking.accepts(replace(schedule.plan, early=False))
+    shrinking.accepts_deviations(())
+    progress = True
+    while progress and not shrinking.over:
+        progress = _drop(shrinking) or _merge(shrinking) or _move(shrinking)
+    return shrinking.now

@@ -1,0 +1,66 @@
+"""Replay tokens: a schedule as a short text, to be pasted into a command.
+
+`s-1a3f-9.1-12.0`: the granularity (s, g, o) with `e` behind it if timeouts may fire early, a check of what was done,
+and the deviations from the default schedule: at step 9 thread 1 goes on, at step 12 thread 0.  Steps and threads are
+numbers to the base of 36.  A token of `gil` or `opcode` names its Python, as `g313`: bytecodes differ.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+
+from .plans import GRANULARITIES, Plan, Run
+
+__all__ = ["BadToken", "Token", "make_token", "read_token"]
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_FORM = re.compile(r"([sgo])([0-9]*)(e?)-([0-9a-z]{1,4})((?:-[0-9a-z]+\.[0-9a-z]+)*)")
+_VERSION = f"{sys.version_info[0]}{sys.version_info[1]}"
+
+
+class BadToken(ValueError):
+    """A text that is no token, or a token for another Python."""
+
+
+@dataclass(frozen=True)
+class Token:
+    plan: Plan
+    check: int  #: of what was done
+
+
+def _number(value: int) -> str:
+    text = ""
+    while value or not text:
+        value, digit = divmod(value, 36)
+        text = _DIGITS[digit] + text
+    return text
+
+
+def check_of(run: Run) -> int:
+    return run.hash % 36**4
+
+
+def make_token(plan: Plan, run: Run) -> str:
+    version = "" if plan.granularity == "sync" else _VERSION
+    head = f"{plan.granularity[0]}{version}{'e' if plan.early else ''}"
+    steps = (f"{_number(step)}.{_number(thread)}" for step, thread in plan.deviations)
+    return "-".join((head, _number(check_of(run)), *steps))
+
+
+def read_token(text: str) -> Token:
+    """BadToken: it is none, or it is for another version of Python."""
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise BadToken(f"{text!r} is no token: one looks like s-1a3f-9.1-12.0")
+    letter, version, early, check, steps = match.groups()
+    granularity = next(name for name in GRANULARITIES if name[0] == letter)
+    if granularity != "sync" and version != _VERSION:
+        wanted = f"{version[:1]}.{version[1:]}" if version else "another Python"
+        raise BadToken(f"{text!r} is for Python {wanted}: only sync tokens (s-...) replay on every version")
+    pairs = (step.split(".") for step in steps.split("-")[1:])
+    deviations = tuple((int(step, 36), int(thread, 36)) for step, thread in pairs)
+    if any(thread > 63 for _, thread in deviations) or list(deviations) != sorted(set(deviations)):
+        raise BadToken(f"{text!r} is no token: its steps are not in order, or a thread's number is above {_number(63)}")
+    return Token(Plan(deviations=deviations, early=bool(early), granularity=granularity), int(check, 36))
