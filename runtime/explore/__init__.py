@@ -9,8 +9,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .explorer import Progress, explore, explored, replay
-from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result, Unwound
+from .explorer import explore, explored, replay
+from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result, Unwound
+from .targets import Target, TargetError
 from .tokens import BadToken
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Outcome",
     "Progress",
     "Result",
+    "Target",
+    "TargetError",
     "Unwound",
     "explore",
     "explored",

@@ -9,12 +9,12 @@ import random
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from .granularity import is_program
 from .plans import GRANULARITIES, Ending, Plan, Run, deviations_of, last_steps
-from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
+from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
 from .strategies import STRATEGIES, Portfolio
@@ -27,15 +27,6 @@ _TELL_EVERY = 0.2  # seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass
-class Progress:
-    """How far an exploration is; told a few times a second."""
-
-    runs: int = 0
-    distinct: int = 0
-    seconds: float = 0.0
 
 
 class _Failure:
@@ -66,11 +57,11 @@ def _place(error: BaseException) -> tuple[str, int] | None:
 class _Exploration:
     """One call of explore(), or of replay()."""
 
-    def __init__(self, session: Session, test: Callable[[], object]) -> None:
+    def __init__(self, session: Session, test: Callable[[], object], seed: int | None = None) -> None:
         self._session = session
         self._test = test
         self._began = time.monotonic()
-        self.result = Result(Outcome.BUDGET_SPENT)
+        self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.schedules: set[int] = set()
         self.longest = 0
         self.most_threads = 0
@@ -99,6 +90,17 @@ class _Exploration:
     def inconclusive(self, reason: str) -> Result:
         result = self.end(Outcome.INCONCLUSIVE, Inconclusive(reason))
         result._report = lambda result: f"INCONCLUSIVE: {reason}"
+        return result
+
+    def changes(self, run: Run) -> Result:
+        """The same schedule has passed, and fails when it is run again."""
+        what = f" ({type(run.error).__name__}: {run.error})" if run.error is not None else ""
+        result = self.inconclusive(
+            f"the test passes when it is called first, and fails when it is called again in the same way{what}: "
+            "it, or a fixture that is made once, keeps something from call to call"
+        )
+        assert result.error is not None
+        result.error.__cause__ = run.error
         return result
 
     # ---- what was found ----------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def explore(
     seed: of chance; None: another one each time.
     max_steps: a run that is longer must end when all its threads have their turns, or it counts as a livelock.
     workers: processes among which the seeds are divided.
-    progress: called a few times a second.
+    progress: called a few times a second, and when a run has failed.
 
     ValueError: an argument is out of bounds.  RuntimeError: the caller is a green thread, or explores already.
     """
@@ -227,15 +229,22 @@ def explore(
         seed = random.SystemRandom().getrandbits(32)
     portfolio = Portfolio(strategy, granularity, seed)
     with Session(max_steps) as session:
-        exploration = _Exploration(session, test)
+        exploration = _Exploration(session, test, seed)
         told = 0.0
+        run = exploration.run(Plan())  # it also imports and makes what is made once
+        if run.failed:
+            return exploration.found(Plan(), run, "default")
         plans = portfolio.plans()
         name, plan = next(plans)
         while True:
             run = exploration.run(plan)
-            if run.failed:
-                return exploration.found(plan, run, name)
             now = exploration.seconds
+            if run.failed:
+                if plan == Plan() and exploration.result.runs == 2:
+                    return exploration.changes(run)
+                if progress is not None:
+                    progress(Progress(exploration.result.runs, len(exploration.schedules), now, failed=True))
+                return exploration.found(plan, run, name)
             if progress is not None and now - told > _TELL_EVERY:
                 told = now
                 progress(Progress(exploration.result.runs, len(exploration.schedules), now))
@@ -256,6 +265,7 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
     """
     wanted = read_token(token)
     with Session(max_steps) as session:
+        session.run(test, Plan())  # what is imported and made once is so before the run that counts, as in explore()
         exploration = _Exploration(session, test)
         run = exploration.run(wanted.plan)
         if run.failed:
@@ -283,6 +293,7 @@ def explored(
             else:
                 explore(bound, **options).check()
 
+        wrapper._lwp_explored = function, options  # type: ignore[attr-defined]  # for the command and the plugin
         return wrapper
 
     return decorate if test is None else decorate(test)

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["DeadlockFound", "Find", "Inconclusive", "LeftBehind", "Livelock", "Outcome", "Result", "Unwound"]
+__all__ = [
+    "DeadlockFound",
+    "Find",
+    "Inconclusive",
+    "LeftBehind",
+    "Livelock",
+    "Outcome",
+    "Progress",
+    "Result",
+    "Unwound",
+]
 
 
 class Unwound(BaseException):
@@ -41,6 +51,16 @@ class Outcome(Enum):
 
 
 @dataclass
+class Progress:
+    """How far an exploration is; told a few times a second, and when a run has failed."""
+
+    runs: int = 0
+    distinct: int = 0
+    seconds: float = 0.0
+    failed: bool = False  #: the last run did: its schedule is shrunk next
+
+
+@dataclass
 class Result:
     """What explore() or replay() has come to."""
 
@@ -60,6 +80,9 @@ class Result:
     #: Of the strategy and the granularity that found it, and how many deviations are left.
     found_by: str = ""
     deviations: int = 0
+    seed: int | None = None  #: of chance; None: it was a replay
+    #: What to type to see it again, if it was found by a command.
+    command: str = ""
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
     _page: Callable[[Result], str] | None = field(default=None, repr=False)
 

@@ -1,0 +1,309 @@
+"""`explore`: a test, or a whole program, under many schedules until one makes it fail."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from .run import _forget_click
+
+if TYPE_CHECKING:
+    from ..explore import Progress, Result, Target
+
+__all__ = ["explore"]
+
+_STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3}
+_RUNS, _STEPS = 1000, 20_000
+_FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST
+
+
+class _Output:
+    """Standard output and error, in a `with`: what one run prints, each run anew."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+
+    def __enter__(self) -> _Output:
+        self._before = sys.stdout, sys.stderr
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout, sys.stderr = self._before
+
+    def begin(self) -> None:
+        self._bytes = io.BytesIO()
+        self._bytes.close = lambda: None  # type: ignore[method-assign]
+        sys.stdout = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
+        sys.stderr = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
+
+    @property
+    def text(self) -> str:
+        return self._bytes.getvalue().decode(errors="replace")
+
+
+class _Line:
+    """A line on a terminal that says how far it is."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if stream is not None and stream.isatty() else None
+        self._began = time.monotonic()
+        self.last: Progress | None = None
+
+    def tell(self, progress: Progress) -> None:
+        self.last = progress
+        if self._stream is None:
+            return
+        rate = progress.runs / progress.seconds if progress.seconds else 0
+        text = f"{progress.runs:,} runs, {rate:,.0f} runs/s, {progress.distinct:,} distinct schedules"
+        if progress.failed:
+            text += "; one fails, and is made simpler"
+        self._stream.write(f"\r\x1b[K{text}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        if self._stream is not None and self.last is not None:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def so_far(self) -> str:
+        if self.last is None:
+            return f"interrupted after {time.monotonic() - self._began:.1f} s"
+        return (
+            f"interrupted after {self.last.runs:,} runs, {self.last.seconds:.1f} s, "
+            f"{self.last.distinct:,} distinct schedules: "
+            + ("one fails, which was not made simpler yet" if self.last.failed else "none fails")
+        )
+
+
+def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
+    error = result.error
+    return {
+        "target": shlex.join(target.words()),
+        "outcome": result.outcome.name,
+        "token": result.token,
+        "command": result.command or None,
+        "runs": result.runs,
+        "seconds": result.seconds,
+        "distinct": result.distinct,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "replays": result.replays,
+        "free_threaded_only": result.free_threaded_only,
+        "found_by": result.found_by,
+        "deviations": result.deviations,
+        "seed": result.seed,
+        "report": result.report(),
+        "output": output,
+    }
+
+
+def _print(result: Result, output: str) -> None:
+    report = result.report().rstrip()
+    print(report)
+    if output:
+        print("\nWhat that run printed:")
+        print("".join(f"  {line}\n" for line in output.splitlines()), end="")
+    if result.command and result.command not in report:
+        print(f"\nTo see it again: {result.command}")
+
+
+def _explore(target: Target, wanted: dict[str, Any], token: str | None, html: Path | None, as_json: bool) -> int:
+    import lwp_runtime
+
+    from .. import patch
+    from ..explore import BadToken, Outcome, TargetError, explore, replay
+
+    _forget_click()
+    patch.install()
+    lwp_runtime.give_way()
+    line = _Line(sys.stderr)
+    output = _Output()
+    try:
+        test = target.load()
+
+        def run() -> None:
+            output.begin()
+            test()
+
+        with output:
+            if token is not None:
+                result = replay(run, token, max_steps=wanted["max_steps"])
+            else:
+                result = explore(run, **wanted, progress=line.tell)
+    except (BadToken, TargetError) as error:
+        raise click.UsageError(str(error)) from None
+    except KeyboardInterrupt:
+        line.clear()
+        print("lwp:", line.so_far(), file=sys.stderr)
+        return 130
+    except BaseException as error:
+        if type(error).__name__ not in ("SkipTest", "Skipped"):
+            raise
+        line.clear()
+        print("lwp: the test skips itself:", error, file=sys.stderr)
+        return 3
+    line.clear()
+    if result.token is not None:
+        steps = [] if wanted["max_steps"] == _STEPS else ["--max-steps", str(wanted["max_steps"])]
+        result.command = shlex.join(["lwp", "explore", "--replay", result.token, *steps, *target.words()])
+    printed = output.text if result.outcome in (Outcome.FOUND, Outcome.INCONCLUSIVE) else ""
+    if html is not None and result.outcome is Outcome.FOUND:
+        _write(html, result.page())
+    if as_json:
+        print(json.dumps(_facts(result, target, printed), indent=2))
+    else:
+        _print(result, printed)
+    return _STATUS[result.outcome.value]
+
+
+def _write(file: Path, page: str) -> None:
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"--html: {file}: {error.strerror}") from None
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+class _Explore(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """FILE.py::test may stand before options too; what follows a script or a module is its own."""
+        options = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
+        with_value = {name for option in options for name in option.opts}
+        at = 0
+        while at < len(args) and args[at] != "--":
+            if args[at].startswith("-m"):
+                at += 1 if len(args[at]) > 2 else 2
+                if at <= len(args):
+                    args = [*args[:at], "--", *args[at:]]
+                break
+            if not args[at].startswith("-"):
+                if "::" in args[at]:
+                    ctx.meta[_FUNCTION] = args[at]
+                    args = [*args[:at], *args[at + 1 :]]
+                break
+            at += 2 if args[at] in with_value else 1
+        return super().parse_args(ctx, args)
+
+
+def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1e9:
+        raise click.BadParameter(f"{value:g} is not a number of seconds")
+    return value
+
+
+def _choice(names: Callable[[], list[str]]) -> Callable[[click.Context, click.Parameter, str], str]:
+    def checked(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        known = ["auto", *names()]
+        if value not in known:
+            raise click.BadParameter(f"{value!r} is not one of {', '.join(known)}")
+        return value
+
+    return checked
+
+
+def _strategies() -> list[str]:
+    from ..explore.strategies import STRATEGIES
+
+    return list(STRATEGIES)
+
+
+def _granularities() -> list[str]:
+    from ..explore.plans import GRANULARITIES
+
+    return list(GRANULARITIES)
+
+
+@click.command(
+    cls=_Explore,
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+    short_help="Find the schedule that makes a test fail.",
+)
+@click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
+@click.option("--seconds", type=float, callback=_positive, metavar="S", help="For how long, at most.")
+@click.option("--seed", type=int, metavar="N", help="Of chance: the same seed tries the same schedules.")
+@click.option("--strategy", default="auto", callback=_choice(_strategies), metavar="NAME", help="auto, or one alone.")
+@click.option(
+    "--granularity",
+    default="auto",
+    callback=_choice(_granularities),
+    metavar="NAME",
+    help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
+)
+@click.option(
+    "--max-steps", type=click.IntRange(1), default=_STEPS, metavar="N", help="A longer run is a livelock (20000)."
+)
+@click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
+@click.option("--replay", "token", metavar="TOKEN", help="Run the schedule of this token, and report.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found.")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
+@click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
+def explore(
+    runs: int,
+    seconds: float | None,
+    seed: int | None,
+    strategy: str,
+    granularity: str,
+    max_steps: int,
+    workers: int,
+    token: str | None,
+    html: Path | None,
+    as_json: bool,
+    module: str | None,
+    args: tuple[str, ...],
+) -> int:
+    """Run a test under many schedules of its threads, until one makes it fail.
+
+    FILE.py::TEST is a function without arguments, FILE.py::Class::method a method.  A script or a module is run as
+    a whole each time, anew, and fails by an exception or an exit status other than 0.  It is plain code: neither its
+    threads nor its locks need be known here.
+
+    What fails is made simpler, replayed ten times, and told with a token that stands for its schedule.
+
+    \b
+    Exit status:
+      0  nothing was found            1  found
+      2  wrong usage                  3  inconclusive: why is said
+
+    \b
+    Examples:
+      lwp explore test_bank.py::test_transfer
+      lwp explore --runs 100000 --workers 4 test_bank.py::TestBank::test_transfer
+      lwp explore --replay s-x7em-6.2 test_bank.py::test_transfer
+      lwp explore --seconds 60 simulation.py --size 3
+    """
+    from ..explore import Target
+
+    function = click.get_current_context().meta.get(_FUNCTION)
+    if function is not None:
+        if args:
+            raise click.UsageError(f"{function} is a function, and takes no arguments: {shlex.join(args)}")
+        target = Target.of(function)
+    elif module is not None:
+        target = Target("module", module, args=args)
+    elif args:
+        target = Target.of(args[0], args[1:])
+    else:
+        raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise click.UsageError(f"--html: no folder {html.parent}")
+    wanted = {
+        "strategy": strategy,
+        "runs": runs,
+        "seconds": seconds,
+        "granularity": granularity,
+        "seed": seed,
+        "max_steps": max_steps,
+        "workers": workers,
+    }
+    return _explore(target, wanted, token, html, as_json)

@@ -1,0 +1,336 @@
+"""What is to be explored when it is named by a text: `FILE.py::test`, a script, a module."""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import functools
+import importlib.util
+import inspect
+import os
+import sys
+import threading
+import traceback
+import unittest
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.machinery import BuiltinImporter, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from .granularity import is_program
+
+__all__ = ["Target", "TargetError", "options_of", "why_not"]
+
+Test = Callable[[], object]
+
+
+class TargetError(ValueError):
+    """There is no such test, or it can't be called."""
+
+
+@dataclass(frozen=True)
+class Target:
+    kind: str  #: "function", "script" or "module"
+    what: str  #: the path of a file, or the name of a module
+    name: str = ""  #: of the function: "test", or "Class::method"
+    args: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, args: tuple[str, ...] = ()) -> Target:
+        path, colons, name = text.partition("::")
+        return cls("function", path, name) if colons else cls("script", path, args=args)
+
+    def words(self) -> tuple[str, ...]:
+        """As they stand in a command."""
+        if self.kind == "function":
+            return (f"{self.what}::{self.name}",)
+        return (*(("-m",) if self.kind == "module" else ()), self.what, *self.args)
+
+    def load(self) -> Test:
+        """What a run calls.  It is for a process that does nothing else: sys.path and sys.argv are then the target's.
+
+        TargetError: why it can't be explored.
+        """
+        if self.kind == "function":
+            return _load_function(self.what, self.name)
+        return _load_program(self)
+
+
+# ---- a function ------------------------------------------------------------------------------------------------------
+
+
+def options_of(function: Any) -> tuple[Any, dict[str, Any]]:
+    """The function that `@explored` has decorated, and its options; other functions as they are, with none."""
+    found: tuple[Any, dict[str, Any]] = getattr(function, "_lwp_explored", (function, {}))
+    return found
+
+
+def why_not(function: Any) -> str | None:
+    """Why calling the function would not run it."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return "is async: only plain functions are explored"
+    if inspect.isgeneratorfunction(function):
+        return "is a generator: a call does not run it"
+    return None
+
+
+def _import(path: Path) -> ModuleType:
+    """As pytest does: under the name that it has from the first folder upwards that is no package."""
+    full = path.resolve()
+    top, parts = full.parent, [full.stem]
+    while (top / "__init__.py").is_file():
+        parts.insert(0, top.name)
+        top = top.parent
+    if not sys.flags.safe_path:
+        sys.path[0] = str(top)
+    if parts[-1] == "__init__":
+        parts.pop()
+    name = ".".join(parts)
+    if len(parts) > 1:
+        module = importlib.import_module(name)
+        if getattr(module, "__file__", None) and Path(str(module.__file__)).resolve() == full:
+            return module
+    if name in sys.modules:  # such as queue.py, beside which the standard library's goes on
+        name = f"explored_{full.stem}"
+    spec = importlib.util.spec_from_file_location(name, full)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _imported(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TargetError(f"no file {path}")
+    try:
+        return _import(path)
+    except TargetError:
+        raise
+    except (Exception, SystemExit) as error:
+        own = error.__traceback__
+        while own is not None and not is_program(own.tb_frame.f_code.co_filename):
+            own = own.tb_next
+        lines = traceback.format_exception(type(error), error, own)
+        print("".join(lines), end="", file=sys.stderr)
+        raise TargetError(f"{path} can't be imported: {lines[-1].strip()}") from error
+
+
+def _attribute(owner: Any, name: str, where: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        names = [one for one, value in vars(owner).items() if callable(value) and not one.startswith("__")]
+        near = get_close_matches(name, names, 3)
+        tests = [one for one in names if one.startswith("test")]
+        if near:
+            hint = f"did you mean {' or '.join(near)}?"
+        elif tests:
+            hint = f"it has {', '.join(tests[:6])}{', ...' if len(tests) > 6 else ''}"
+        else:
+            hint = "and no test either"
+        raise TargetError(f"{where} has no {name}: {hint}") from None
+
+
+def _load_function(path: str, name: str) -> Test:
+    module = _imported(Path(path))
+    owner: Any = module
+    found, where = module, path
+    for part in name.split("::"):
+        if not part:
+            raise TargetError(f"{path}:: what? Name a function of the file, or Class::method")
+        owner, found = found, _attribute(found, part, where)
+        where = f"{where}::{part}"
+    if not callable(found) or (isinstance(found, type) and not _is_case(found)):
+        kind = "a class: name one of its methods" if isinstance(found, type) else "no function"
+        raise TargetError(f"{where} is {kind}")
+    if isinstance(found, type):
+        raise TargetError(f"{where} is a TestCase: name one of its methods")
+    function, _ = options_of(found)
+    if (reason := why_not(function)) is not None:
+        raise TargetError(f"{where} {reason}")
+    if isinstance(owner, type):
+        return _of_class(owner, function, where)
+    _needs_nothing(function, where)
+    return function  # type: ignore[no-any-return]
+
+
+def _needs_nothing(function: Any, where: str, given: int = 0) -> None:
+    try:
+        wanted = inspect.signature(function)
+    except (TypeError, ValueError):  # built-in
+        return
+    try:
+        wanted.bind(*range(given))
+    except TypeError:
+        needed = [
+            name
+            for name, parameter in list(wanted.parameters.items())[given:]
+            if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_KEYWORD,)
+        ]
+        raise TargetError(
+            f"{where} needs arguments ({', '.join(needed)}): pytest --lwp-explore {where} gives it its fixtures"
+        ) from None
+
+
+def _is_case(cls: type) -> bool:
+    return issubclass(cls, unittest.TestCase)
+
+
+def _of_class(cls: type, function: Any, where: str) -> Test:
+    """Each run has an instance of its own."""
+    name = where.rpartition("::")[2]
+    if issubclass(cls, unittest.TestCase):
+        if issubclass(cls, unittest.IsolatedAsyncioTestCase):
+            raise TargetError(f"{where} is async: only plain functions are explored")
+        cls.setUpClass()
+        atexit.register(cls.tearDownClass)
+        return lambda: cls(name).debug()
+    static = isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod))
+    _needs_nothing(function, where, 0 if static else 1)
+    begin, end = getattr(cls, "setup_method", None), getattr(cls, "teardown_method", None)
+    for hook in filter(None, (begin, end)):
+        _needs_nothing(hook, f"{where.rpartition('::')[0]}::{hook.__name__}", 1)
+    if static:
+        return function  # type: ignore[no-any-return]
+
+    def call() -> None:
+        instance = cls()
+        if begin is not None:
+            begin(instance)
+        try:
+            function(instance)
+        finally:
+            if end is not None:
+                end(instance)
+
+    return call
+
+
+# ---- a whole program -------------------------------------------------------------------------------------------------
+
+
+def _load_program(target: Target) -> Test:
+    import runpy
+
+    names: dict[str, object] = {"__builtins__": builtins}
+    code: CodeType
+    if target.kind == "module" or os.path.isdir(target.what):
+        try:
+            if target.kind == "module":
+                _put_first(os.getcwd())
+                _, spec, code = runpy._get_module_details(target.what)  # type: ignore[attr-defined]
+            else:
+                _put_first(os.path.realpath(target.what))
+                _, spec, code = runpy._get_main_module_details()  # type: ignore[attr-defined]
+        except ImportError as error:
+            raise TargetError(str(error)) from error
+        names |= {
+            "__spec__": spec,
+            "__file__": spec.origin,
+            "__loader__": spec.loader,
+            "__package__": spec.parent,
+            "__cached__": spec.cached,
+        }
+        program = spec.origin if target.kind == "module" else target.what
+    else:
+        full = os.path.join(os.getcwd(), target.what)
+        try:
+            code = compile(Path(full).read_bytes(), full, "exec", dont_inherit=True)
+        except OSError as error:
+            raise TargetError(f"can't open file {full!r}: {error.strerror}") from error
+        except (SyntaxError, ValueError) as error:
+            raise TargetError(f"{target.what} is no Python: {error}") from error
+        _put_first(os.path.dirname(os.path.realpath(full)))
+        names |= {"__file__": full, "__loader__": SourceFileLoader("__main__", full), "__cached__": None}
+        program = target.what
+    sys.argv[:] = [str(program), *target.args]
+    _keep_code()
+    return _Program(code, names)
+
+
+def _put_first(folder: str) -> None:
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+
+
+def _keep_code() -> None:
+    """Has a module that each run imports anew be read once."""
+    loader: Any = SourceFileLoader
+    get_code = loader.get_code
+    cached = functools.cache(lambda path, name: get_code(SourceFileLoader(name, path), name))
+    loader.get_code = lambda self, name: cached(self.path, name)
+
+
+class _Program:
+    """Runs it as `__main__`: its own modules, sys.argv and what it has atexit are as new each time."""
+
+    def __init__(self, code: CodeType, names: dict[str, object]) -> None:
+        self._code = code
+        self._names = {"__loader__": BuiltinImporter, **names}
+        self._before = set(sys.modules)
+        self._argv = list(sys.argv)
+        self._path = list(sys.path)
+        self._folder = os.getcwd()
+        self._at_exit: list[Callable[[], object]] = []
+        register: Any = atexit.register
+
+        def of_run(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if not is_program(sys._getframe(1).f_code.co_filename):
+                return register(function, *args, **kwargs)
+            self._at_exit.append(functools.partial(function, *args, **kwargs))
+            return function
+
+        atexit.register = of_run
+
+    def _begin(self) -> ModuleType:
+        for name in [name for name in sys.modules if name not in self._before]:
+            if is_program(str(getattr(sys.modules[name], "__file__", None) or "<frozen")):
+                del sys.modules[name]
+            else:
+                self._before.add(name)
+        sys.argv[:] = self._argv
+        sys.path[:] = self._path
+        os.chdir(self._folder)
+        self._at_exit.clear()
+        _open_pools()
+        main = ModuleType("__main__")
+        vars(main).update(self._names)
+        sys.modules["__main__"] = main
+        return main
+
+    def __call__(self) -> None:
+        main = self._begin()
+        try:
+            exec(self._code, vars(main))
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise
+        self._end()
+
+    def _end(self) -> None:
+        """As the interpreter does: it ends the pools, waits for the threads, and calls what was registered."""
+        if _pools_threads():
+            sys.modules["concurrent.futures.thread"]._python_exit()
+        if self._at_exit:
+            for thread in threading.enumerate():
+                if thread is not threading.current_thread() and not thread.daemon:
+                    thread.join()
+        while self._at_exit:
+            self._at_exit.pop()()
+
+
+def _pools_threads() -> Any:
+    pools: Any = sys.modules.get("concurrent.futures.thread")
+    return pools and pools._threads_queues
+
+
+def _open_pools() -> None:
+    """Takes back what _python_exit() has done."""
+    pools: Any = sys.modules.get("concurrent.futures.thread")
+    if pools:
+        pools._shutdown = False

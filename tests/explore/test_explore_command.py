@@ -1,0 +1,273 @@
+"""`lwp explore`: what it says, how it ends, and that what it has found is found again by the command that it gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LOST = """
+import threading
+
+lock = threading.Lock()
+
+class Counter:
+    n = 0
+
+def bump():
+    with lock:
+        seen = Counter.n
+    with lock:
+        Counter.n = seen + 1
+
+def both():
+    Counter.n = 0
+    threads = [threading.Thread(target=bump) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("counted", Counter.n)
+
+def test_lost():
+    both()
+    assert Counter.n == 2
+
+def test_right():
+    both()
+    assert Counter.n in (1, 2)
+"""
+
+
+def lwp(folder: Path, *args: str, python: str = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.run(
+        [python, "-m", "runtime", "explore", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def replayed(folder: Path, stdout: str) -> subprocess.CompletedProcess[str]:
+    """The command that it gives, run."""
+    command = shlex.split(re.search(r"lwp explore (.*--replay.*)", stdout)[1])  # type: ignore[index]
+    return lwp(folder, *command)
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Path:
+    (tmp_path / "test_it.py").write_text(LOST)
+    return tmp_path
+
+
+# ---- a function ------------------------------------------------------------------------------------------------------
+
+
+def test_a_find_is_told_with_the_command_that_finds_it_again(lost: Path) -> None:
+    found = lwp(lost, "test_it.py::test_lost")
+    assert (found.returncode, found.stderr) == (1, "")
+    assert "FOUND" in found.stdout
+    assert "counted 1" in found.stdout
+    assert found.stdout.count("counted") == 1  # of the run that is told of
+    again = replayed(lost, found.stdout)
+    assert again.returncode == 1
+    assert "counted 1" in again.stdout
+
+
+def test_nothing_found(lost: Path) -> None:
+    found = lwp(lost, "test_it.py::test_right", "--runs", "50")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "BUDGET SPENT: 50 runs" in found.stdout
+    assert "counted" not in found.stdout
+
+
+def test_the_seed_decides(lost: Path) -> None:
+    first, second = (json.loads(lwp(lost, "--json", "--seed=7", "test_it.py::test_lost").stdout) for _ in range(2))
+    assert first["seed"] == 7
+    for key in ("token", "runs", "distinct", "found_by"):
+        assert first[key] == second[key]
+
+
+def test_json(lost: Path) -> None:
+    facts = json.loads(lwp(lost, "test_it.py::test_lost", "--json").stdout)
+    assert (facts["outcome"], facts["error"]["type"], facts["replays"]) == ("FOUND", "AssertionError", 10)
+    assert facts["output"] == "counted 1\n"
+    assert facts["token"] in facts["command"]
+    assert facts["seed"] is not None
+    facts = json.loads(lwp(lost, "test_it.py::test_right", "--json", "--runs=20").stdout)
+    assert (facts["outcome"], facts["token"], facts["runs"], facts["error"]) == ("BUDGET_SPENT", None, 20, None)
+
+
+def test_a_replay_that_goes_another_way_is_inconclusive(lost: Path) -> None:
+    token = json.loads(lwp(lost, "test_it.py::test_lost", "--json").stdout)["token"]
+    (lost / "test_it.py").write_text("def test_lost():\n    pass\n")
+    found = lwp(lost, "test_it.py::test_lost", "--replay", token)
+    assert (found.returncode, found.stdout.partition(":")[0]) == (3, "INCONCLUSIVE")
+
+
+CLASSES = """
+import threading, unittest
+
+class TestPlain:
+    def setup_method(self):
+        self.n = []
+
+    def test_one(self):
+        thread = threading.Thread(target=self.n.append, args=(1,))
+        thread.start()
+        thread.join()
+        assert self.n == [1]
+
+    @staticmethod
+    def test_static():
+        pass
+
+class TestCase(unittest.TestCase):
+    made = []
+
+    @classmethod
+    def setUpClass(cls):
+        cls.made.append(1)
+
+    def setUp(self):
+        self.n = []
+
+    def tearDown(self):
+        assert self.n == ["test"]
+
+    def test_two(self):
+        self.assertEqual((self.n, self.made), ([], [1]))
+        self.n.append("test")
+
+    @unittest.skip("not today")
+    def test_skipped(self):
+        pass
+
+    def test_wrong(self):
+        self.n.append("test")
+        self.assertEqual(1, 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("TestPlain::test_one", 0), ("TestPlain::test_static", 0), ("TestCase::test_two", 0), ("TestCase::test_wrong", 1)],
+)
+def test_methods(name: str, status: int, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(CLASSES)
+    found = lwp(tmp_path, f"test_it.py::{name}", "--runs=20")
+    assert (found.returncode, found.stderr) == (status, ""), found.stdout
+
+
+def test_a_test_that_skips_itself_is_no_pass(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(CLASSES)
+    found = lwp(tmp_path, "test_it.py::TestCase::test_skipped")
+    assert (found.returncode, found.stderr) == (3, "lwp: the test skips itself: not today\n")
+
+
+def test_a_test_in_a_package_imports_its_neighbours(tmp_path: Path) -> None:
+    package = tmp_path / "outer" / "inner"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "helper.py").write_text("n = 1\n")
+    (package / "test_it.py").write_text(
+        "from .helper import n\ndef test():\n    assert __name__ == 'outer.inner.test_it'\n"
+    )
+    found = lwp(tmp_path, "outer/inner/test_it.py::test", "--runs=5")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_what_keeps_something_from_run_to_run_is_inconclusive(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("seen = []\ndef test():\n    seen.append(1)\n    assert len(seen) == 1\n")
+    found = lwp(tmp_path, "test_it.py::test")
+    assert found.returncode == 3
+    assert "fails when it is called again" in found.stdout
+
+
+def test_what_is_imported_in_the_test_changes_no_token(tmp_path: Path) -> None:
+    """An import takes steps, of its locks, in the first run only."""
+    lazy = LOST.replace("def both():", "def both():\n    import wave, sched, json.tool")
+    (tmp_path / "test_it.py").write_text(lazy)
+    assert replayed(tmp_path, lwp(tmp_path, "test_it.py::test_lost").stdout).returncode == 1
+
+
+def test_decorated_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(f"import runtime\n{LOST}\ntest_lost = runtime.explored(runs=3)(test_lost)\n")
+    assert lwp(tmp_path, "test_it.py::test_lost").returncode == 1
+
+
+# ---- wrong usage -----------------------------------------------------------------------------------------------------
+
+WRONG = """
+async def test_async(): pass
+def test_generator(): yield
+def test_fixture(tmp_path, other=1): pass
+class TestClass:
+    def test_method(self, capsys): pass
+value = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE"),
+        (["missing.py::test"], "no file missing.py"),
+        (["missing.py"], "can't open file '{}/missing.py': No such file or directory"),
+        (["-m", "no_such_module"], "No module named no_such_module"),
+        (["test_it.py::test_fixtur"], "test_it.py has no test_fixtur: did you mean test_fixture?"),
+        (["test_it.py::other"], "test_it.py has no other: it has test_async, test_generator, test_fixture"),
+        (["test_it.py::"], "test_it.py:: what? Name a function of the file, or Class::method"),
+        (["test_it.py::test_async"], "test_it.py::test_async is async: only plain functions are explored"),
+        (["test_it.py::test_generator"], "test_it.py::test_generator is a generator: a call does not run it"),
+        (
+            ["test_it.py::test_fixture"],
+            "test_it.py::test_fixture needs arguments (tmp_path): "
+            "pytest --lwp-explore test_it.py::test_fixture gives it its fixtures",
+        ),
+        (
+            ["test_it.py::TestClass::test_method"],
+            "test_it.py::TestClass::test_method needs arguments (capsys): "
+            "pytest --lwp-explore test_it.py::TestClass::test_method gives it its fixtures",
+        ),
+        (["test_it.py::TestClass"], "test_it.py::TestClass is a class: name one of its methods"),
+        (["test_it.py::value"], "test_it.py::value is no function"),
+        (["test_it.py::test_fixture", "--", "x"], "test_it.py::test_fixture is a function, and takes no arguments: x"),
+        (["--replay", "nonsense", "good.py::test"], "'nonsense' is no token: one looks like s-1a3f-9.1-12.0"),
+        (["--strategy", "luck", "good.py::test"], "'luck' is not one of auto, random, pct, "),
+        (["--granularity", "fine", "good.py::test"], "'fine' is not one of auto, sync, gil, opcode"),
+        (["--runs", "0", "good.py::test"], "0 is not in the range x>=1"),
+        (["--seconds", "0", "good.py::test"], "0 is not a number of seconds"),
+        (["--html", "no/where.html", "good.py::test"], "--html: no folder no"),
+        (["syntax.py"], "syntax.py is no Python: "),
+    ],
+)
+def test_wrong_usage_is_one_line(args: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(WRONG)
+    (tmp_path / "good.py").write_text("def test(): pass\n")
+    (tmp_path / "syntax.py").write_text("def (\n")
+    found = lwp(tmp_path, *args)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert message.format(tmp_path) in found.stderr
+    assert found.stderr.startswith("lwp: ")
+    assert found.stderr.count("\n") == 1
+
+
+def test_a_file_that_can_not_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def f():\n    1 / 0\nf()\n")
+    found = lwp(tmp_path, "test_it.py::test")
+    assert found.returncode == 2
+    assert found.stderr.startswith("Traceback")
+    assert "runtime/explore" not in found.stderr
+    assert found.stderr.endswith("lwp: test_it.py can't be imported: ZeroDivisionError: division by zero\n")
