@@ -72,15 +72,52 @@ def background_thread_started_twice(fixed: bool) -> None:
 
 
 @program(
-    source="folklore of repeating timers: tick() looks at the flag, stop() cancels the timer that it sees, tick() arms"
-    " the next",
+    source="folklore of worker pools: a worker is started, then counted, and close() sends a pill to each that counts",
     find=LEFT_BEHIND,
+    needs=SYNC,
+    depth=2,
+)
+def worker_not_counted_yet(fixed: bool) -> None:
+    lock = Lock()
+    closed = False
+    tasks: Queue[None] = Queue()
+    workers: list[Thread] = []
+
+    def spawn() -> None:
+        worker = Thread(target=tasks.get)
+        if fixed:
+            with lock:
+                if not closed:
+                    worker.start()
+                    workers.append(worker)
+        else:
+            worker.start()
+            with lock:  # window: close() counts none
+                workers.append(worker)
+
+    def close() -> None:
+        nonlocal closed
+        with lock:
+            closed = True
+            counted = list(workers)
+        for _ in counted:
+            tasks.put(None)
+        for worker in counted:
+            worker.join()
+
+    together(spawn, close)
+
+
+@program(
+    source="folklore of repeating timers: stop() cancels the timer that it sees, while tick() arms the next",
+    find=ASSERTION,
     needs=SYNC,
     depth=2,
 )
 def timer_armed_after_stop(fixed: bool) -> None:
     lock = Lock()
-    stopped = False
+    stopped = closed = False
+    beats: list[bool] = []
     timers: list[Timer] = []
 
     def arm() -> None:
@@ -91,9 +128,13 @@ def timer_armed_after_stop(fixed: bool) -> None:
     def tick() -> None:
         if fixed:
             with lock:
-                if not stopped and len(timers) < 3:
-                    arm()
-        elif not stopped and len(timers) < 3:
+                beat()
+        else:
+            beat()
+
+    def beat() -> None:
+        beats.append(closed)
+        if not stopped and len(timers) < 3:
             arm()
 
     def stop() -> None:
@@ -109,31 +150,35 @@ def timer_armed_after_stop(fixed: bool) -> None:
         arm()
     time.sleep(0.015)
     stop()
+    closed = True
+    time.sleep(0.05)
+    assert not any(beats)
 
 
 @program(
-    source="JCIP, after section 7.2.3, poison pills with more than one producer: the consumer ends at the first",
+    source="JCIP, after section 7.2.3, poison pills with more than one producer: the last one's is taken for the end",
     find=ASSERTION,
     needs=SYNC,
     depth=1,
 )
-def first_pill_ends_it(fixed: bool) -> None:
+def pill_before_the_last_item(fixed: bool) -> None:
     items: Queue[str] = Queue()
     eaten: list[str] = []
 
-    def produce(item: str) -> None:
+    def produce(item: str, is_last: bool) -> None:
         items.put(item)
-        items.put("")
+        if fixed or is_last:
+            items.put("")
 
     def consume() -> None:
         pills = 2 if fixed else 1
         while pills:
             if item := items.get():
-                eaten.append(item)  # window: one producer's pill comes before the other's item
+                eaten.append(item)  # window: the last producer's pill comes before the first one's item
             else:
                 pills -= 1
 
-    together(partial(produce, "a"), partial(produce, "b"), consume)
+    together(partial(produce, "a", False), partial(produce, "b", True), consume)
     assert sorted(eaten) == ["a", "b"]
 
 

@@ -189,20 +189,19 @@ def lost_arrival(fixed: bool) -> None:
     depth=1,
 )
 def flag_read_once(fixed: bool) -> None:
+    lock = Lock()
     asleep = True
-    sheep = 0
+
+    def wake_up() -> None:
+        nonlocal asleep
+        with lock:
+            asleep = False
 
     def count_sheep() -> None:
-        nonlocal sheep
         still = asleep
         while still:  # window: read before it changes
             time.sleep(0.001)
-            sheep += 1
             if fixed:
                 still = asleep
 
-    thread = Thread(target=count_sheep)
-    thread.start()
-    time.sleep(0)
-    asleep = False
-    thread.join()
+    together(wake_up, count_sheep)

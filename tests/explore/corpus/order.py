@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from queue import Queue
-from threading import Barrier, Event, Lock, Thread
+from threading import Event, Lock, Thread
 
 from . import ASSERTION, EXCEPTION, GIL, OPCODE, SYNC, program, together
 
@@ -183,24 +183,25 @@ def freed_before_the_last_use(fixed: bool) -> None:
     depth=1,
 )
 def result_before_the_end(fixed: bool) -> None:
-    started = Barrier(3)
-    results: list[int] = []
+    lock = Lock()
+    total = 0
 
     def work(number: int) -> None:
-        started.wait()
-        results.append(number)
+        nonlocal total
+        with lock:
+            total += number
 
     threads = [Thread(target=work, args=(number,)) for number in (1, 2)]
     for thread in threads:
         thread.start()
-    started.wait()
+    work(3)
     if fixed:
         for thread in threads:
             thread.join()
-    total = sum(results)  # window: a worker has not come from the barrier yet
+    result = total  # window: a thread is still to add its part
     for thread in threads:
         thread.join()
-    assert total == 3
+    assert result == 6
 
 
 @program(

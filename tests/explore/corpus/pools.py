@@ -254,9 +254,12 @@ def shared_generator(fixed: bool) -> None:
 )
 def cancel_is_only_a_wish(fixed: bool) -> None:
     charged: list[str] = []
+    opened = Event()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(charged.append, "card")
-        undone = future.cancel()  # window: it runs, or has run
+        pool.submit(opened.wait)
+        charge = pool.submit(charged.append, "card")
+        opened.set()
+        cancelled = charge.cancel()  # window: it runs, or has run
         if not fixed:
-            undone = True
-    assert charged == ([] if undone else ["card"])
+            cancelled = True
+    assert charged == ([] if cancelled else ["card"])

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import Empty, Queue
-from threading import Barrier, Condition, Event, Lock, Thread, Timer
+from threading import Barrier, BoundedSemaphore, Condition, Event, Lock, Thread, Timer
 
 from . import ASSERTION, EXCEPTION, SYNC, program, together
 
@@ -100,6 +100,30 @@ def release_of_anothers_lock(fixed: bool) -> None:
 
     together(partial(work, "ann"), partial(work, "bob"))
     assert held
+
+
+@program(
+    source="folklore of lock timeouts, with a bounded semaphore: `finally` gives back what was never had",
+    find=EXCEPTION,
+    needs=SYNC,
+    depth=1,
+)
+def slot_that_was_never_had(fixed: bool) -> None:
+    slots = BoundedSemaphore(1)
+    served: list[str] = []
+
+    def serve(name: str) -> None:
+        acquired = slots.acquire(timeout=0.05)
+        try:
+            if acquired:
+                time.sleep(0.01)
+                served.append(name)
+        finally:
+            if acquired or not fixed:
+                slots.release()  # window: timed out, and all slots are back
+
+    together(partial(serve, "ann"), partial(serve, "bob"))
+    assert served
 
 
 @program(
