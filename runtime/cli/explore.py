@@ -7,7 +7,6 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -200,26 +199,23 @@ def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -
     return value
 
 
-def _choice(names: Callable[[], list[str]]) -> Callable[[click.Context, click.Parameter, str], str]:
-    def checked(ctx: click.Context, param: click.Parameter, value: str) -> str:
-        known = ["auto", *names()]
-        if value not in known:
-            raise click.BadParameter(f"{value!r} is not one of {', '.join(known)}")
-        return value
+def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from ..explore.strategies import check_strategy
 
-    return checked
-
-
-def _strategies() -> list[str]:
-    from ..explore.strategies import STRATEGIES
-
-    return list(STRATEGIES)
+    try:
+        check_strategy(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
 
 
-def _granularities() -> list[str]:
+def _granularity(ctx: click.Context, param: click.Parameter, value: str) -> str:
     from ..explore.plans import GRANULARITIES
 
-    return list(GRANULARITIES)
+    known = ("auto", *GRANULARITIES)
+    if value not in known:
+        raise click.BadParameter(f"{value!r} is not one of {', '.join(known)}")
+    return value
 
 
 @click.command(
@@ -231,11 +227,11 @@ def _granularities() -> list[str]:
 @click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
 @click.option("--seconds", type=float, callback=_positive, metavar="S", help="For how long, at most.")
 @click.option("--seed", type=int, metavar="N", help="Of chance: the same seed tries the same schedules.")
-@click.option("--strategy", default="auto", callback=_choice(_strategies), metavar="NAME", help="auto, or one alone.")
+@click.option("--strategy", default="auto", callback=_strategy, metavar="NAME", help="auto, or one alone.")
 @click.option(
     "--granularity",
     default="auto",
-    callback=_choice(_granularities),
+    callback=_granularity,
     metavar="NAME",
     help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
 )

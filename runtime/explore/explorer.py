@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import random
 import time
@@ -17,7 +16,7 @@ from .plans import GRANULARITIES, Ending, Plan, Run, deviations_of, last_steps
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
-from .strategies import STRATEGIES, Portfolio
+from .strategies import Coverage, Portfolio, check_strategy
 from .tokens import check_of, make_token, read_token
 
 __all__ = ["Progress", "explore", "explored", "replay"]
@@ -66,6 +65,7 @@ class _Exploration:
         self.longest = 0
         self.most_threads = 0
         self.abandoned = 0
+        self.coverage = Coverage()
 
     def run(self, plan: Plan) -> Run:
         run = self._session.run(self._test, plan)
@@ -74,6 +74,7 @@ class _Exploration:
         self.longest = max(self.longest, run.steps)
         self.most_threads = max(self.most_threads, run.threads)
         self.abandoned += run.abandoned
+        self.coverage.add(plan, run)
         return run
 
     @property
@@ -152,24 +153,19 @@ class _Exploration:
 
     # ---- what was not ------------------------------------------------------------------------------------------------
 
-    def missed(self, depth: int) -> float:
-        """The chance that a bug of that depth was missed: 1/(n k^(d-1)) is PCT's of finding it, in each run."""
-        chance = 1 / (max(self.most_threads, 1) * max(self.longest, 1) ** (depth - 1))
-        return math.exp(self.result.runs * math.log1p(-chance)) if chance < 1 else 0.0
-
     def spent(self) -> Result:
-        missed = ", ".join(f"{self.missed(depth):.2g} for depth {depth}" for depth in (1, 2, 3))
         lines = (
             f"BUDGET SPENT: {self.result.runs:,} runs, {len(self.schedules):,} distinct schedules, no failure",
             f"  up to {self.most_threads} threads and {self.longest:,} steps a run",
-            f"  chance that a bug was missed, as PCT's bound has it: {missed}",
+            *self.coverage.lines(),
         )
         self.result._report = lambda result: "\n".join(lines)
         return self.end(Outcome.BUDGET_SPENT)
 
-    def exhausted(self, bounds: str) -> Result:
+    def exhausted(self, claim: str) -> Result:
+        """claim: which schedules were tried."""
         self.result._report = lambda result: (
-            f"EXHAUSTED: all {len(self.schedules):,} schedules ({bounds}) in {result.runs:,} runs, no failure"
+            f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure"
         )
         return self.end(Outcome.EXHAUSTED)
 
@@ -186,8 +182,7 @@ def _as_error(run: Run, headline: str) -> BaseException:
 
 
 def _checked(strategy: str, granularity: str, runs: int, max_steps: int, workers: int) -> None:
-    if strategy != "auto" and strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be auto, {', '.join(STRATEGIES)}, not {strategy!r}")
+    check_strategy(strategy)
     if granularity not in ("auto", *GRANULARITIES):
         raise ValueError(f"granularity must be auto, {', '.join(GRANULARITIES)}, not {granularity!r}")
     for name, value in (("runs", runs), ("max_steps", max_steps), ("workers", workers)):
@@ -213,7 +208,7 @@ def explore(
     time that its threads run in the same order. A find is an exception in any of its threads, a deadlock, a livelock,
     or threads that are left behind.
 
-    strategy: auto, random, pct, pos, urw, dfs or dpor, see docs/explore.md.
+    strategy: auto, random, pct, pct:D, pos, urw, dfs, dfs:N or dpor, see docs/explore.md.
     runs, seconds: when to stop; None: no limit of time.
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
     may switch; opcode, at each bytecode; auto takes turns.
@@ -227,7 +222,7 @@ def explore(
     _checked(strategy, granularity, runs, max_steps, workers)
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
-    portfolio = Portfolio(strategy, granularity, seed)
+    portfolio = Portfolio(strategy, granularity, seed, max_steps)
     with Session(max_steps) as session:
         exploration = _Exploration(session, test, seed)
         told = 0.0
@@ -252,8 +247,10 @@ def explore(
                 return exploration.spent()
             try:
                 name, plan = plans.send(run)
-            except StopIteration:
-                return exploration.exhausted(f"{strategy}, {granularity}")
+            except StopIteration as end:
+                return exploration.exhausted(end.value) if end.value else exploration.spent()
+            except Inconclusive as reason:
+                return exploration.inconclusive(str(reason))
 
 
 def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -> Result:

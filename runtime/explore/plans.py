@@ -80,13 +80,15 @@ class Plan:
     granularity: str = "sync"
 
 
-_STEP = struct.Struct("=QIBBBB")
+_STEP = struct.Struct("=QQIBBBB")
 TIMEOUT, FORCED, AT_GIL = 1, 2, 4  #: a step's flags
+THREAD = 1 << 12  #: a step's object from here on is a thread
 
 
 class Step(NamedTuple):
     can: int  #: a bit for each thread that could go on
-    object: int  #: what it was done to, numbered as they first appear; 0: not known
+    early: int  #: of these, who could only if its time was up early
+    object: int  #: what it was done to: n is explore_objects()[n - 1], THREAD + n is thread n; 0: not known
     chosen: int  #: the thread
     usual: int  #: whom the default schedule has here
     kind: int
@@ -112,8 +114,8 @@ class Run(NamedTuple):
         return self.ending != Ending.FINISHED
 
 
-#: Yields plans and is sent their runs; it returns when every schedule within its bounds was tried.
-Plans = Generator[Plan, Run, None]
+#: Yields plans and is sent their runs; returns what it has tried, when that is all ("": it can't say that it is).
+Plans = Generator[Plan, Run, str]
 
 
 def last_steps() -> list[Step]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Callable, Generator
 
 from .. import native
 from .plans import GRANULARITIES, Plan, Plans, Run, Strategy
+from .systematic import depth_first
 
-__all__ = ["STRATEGIES", "Portfolio", "strategy"]
+__all__ = ["Coverage", "Portfolio", "chance_missed", "check_strategy", "strategy"]
 
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _EARLY_IN = 4  # runs: in one of so many timeouts may fire early
+_MOST_DEPTH = 9  # native/explore/choose.c has room for one change less
 
 
-def _randomly(kind: Strategy, granularity: str, seed: int) -> Plans:
+def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ...] = _DEPTHS) -> Plans:
     chance = random.Random(seed)
     length = 0
     number = 0
@@ -23,7 +27,7 @@ def _randomly(kind: Strategy, granularity: str, seed: int) -> Plans:
         plan = Plan(
             strategy=kind,
             seed=chance.getrandbits(64),
-            depth=_DEPTHS[number % len(_DEPTHS)],
+            depth=depths[number % len(depths)],
             odds=_ODDS[number % len(_ODDS)],
             early=number % _EARLY_IN == _EARLY_IN - 1,
             length=length,
@@ -36,23 +40,49 @@ def _randomly(kind: Strategy, granularity: str, seed: int) -> Plans:
         number += 1
 
 
-def _depth_first(granularity: str, seed: int) -> Plans:
-    from .systematic import depth_first
+Make = Callable[[str, int, int, "int | None"], Plans]
 
-    return depth_first(granularity)
-
-
-STRATEGIES: dict[str, Callable[[str, int], Plans]] = {
-    "random": lambda granularity, seed: _randomly(Strategy.RANDOM, granularity, seed),
-    "pct": lambda granularity, seed: _randomly(Strategy.PCT, granularity, seed),
-    "pos": lambda granularity, seed: _randomly(Strategy.POS, granularity, seed),
-    "urw": lambda granularity, seed: _randomly(Strategy.URW, granularity, seed),
-    "dfs": _depth_first,
+#: name: (what makes it of a granularity, a seed, a number of steps and the number behind the colon; bounds of that)
+_STRATEGIES: dict[str, tuple[Make, range | None]] = {
+    "random": (lambda grain, seed, steps, number: _randomly(Strategy.RANDOM, grain, seed), None),
+    "pct": (
+        lambda grain, seed, steps, number: _randomly(Strategy.PCT, grain, seed, (number,) if number else _DEPTHS),
+        range(1, _MOST_DEPTH + 1),
+    ),
+    "pos": (lambda grain, seed, steps, number: _randomly(Strategy.POS, grain, seed), None),
+    "urw": (lambda grain, seed, steps, number: _randomly(Strategy.URW, grain, seed), None),
+    "dfs": (lambda grain, seed, steps, number: depth_first(grain, steps, number), range(1000)),
 }
 
 
-def strategy(name: str, granularity: str, seed: int) -> Plans:
-    return STRATEGIES[name](granularity, seed)
+def _parsed(name: str) -> tuple[Make, int | None]:
+    match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}))?", name)
+    if match is None or match[1] not in _STRATEGIES:
+        names = (f"{known}, {known}:N" if numbers else known for known, (_, numbers) in _STRATEGIES.items())
+        raise ValueError(f"strategy {name!r} is not one of auto, {', '.join(names)}")
+    make, numbers = _STRATEGIES[match[1]]
+    if match[2] is None:
+        return make, None
+    if numbers is None:
+        raise ValueError(f"strategy {match[1]} takes no number: {name!r}")
+    if int(match[2]) not in numbers:
+        raise ValueError(f"strategy {match[1]} takes a number from {numbers[0]} to {numbers[-1]}: {name!r}")
+    return make, int(match[2])
+
+
+def strategy(name: str, granularity: str, seed: int, most_steps: int) -> Plans:
+    """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `urw`, `dfs` (all), `dfs:2` (at most 2 preemptions).
+
+    ValueError: another name, or a number out of bounds.
+    """
+    make, number = _parsed(name)
+    return make(granularity, seed, most_steps, number)
+
+
+def check_strategy(name: str) -> None:
+    """ValueError: strategy() takes no such name, and it isn't auto."""
+    if name != "auto":
+        _parsed(name)
 
 
 class Portfolio:
@@ -60,20 +90,71 @@ class Portfolio:
 
     _TURN = 10
 
-    def __init__(self, name: str, granularity: str, seed: int) -> None:
+    def __init__(self, name: str, granularity: str, seed: int, most_steps: int) -> None:
         grains = GRANULARITIES if granularity == "auto" else (granularity,)
         names = ("pct", "random", "pos", "urw") if name == "auto" else (name,)
-        self._plans = [(one, grain, strategy(one, grain, seed + i)) for i, one in enumerate(names) for grain in grains]
-        self.exhausted = False
+        self._plans = [
+            (one, grain, strategy(one, grain, seed + i, most_steps)) for i, one in enumerate(names) for grain in grains
+        ]
 
-    def plans(self) -> Generator[tuple[str, Plan], Run, None]:
-        """Yields the name of a strategy and a plan."""
-        first = yield "default", Plan()
-        del first
-        waiting: dict[int, Plan] = {}
-        while self._plans:
-            for number, (name, _, plans) in enumerate(list(self._plans)):
+    def plans(self) -> Generator[tuple[str, Plan], Run, str]:
+        """Yields the name of a strategy and a plan, the default schedule first; returns what was tried."""
+        yield "default", Plan()
+        left = [(name, plans, next(plans)) for name, _, plans in self._plans]
+        claims = []
+        while left:
+            name, plans, plan = left.pop(0)
+            try:
                 for _ in range(self._TURN):
-                    plan = waiting.pop(number, None) or next(plans)
                     run = yield name, plan
-                    waiting[number] = plans.send(run)
+                    plan = plans.send(run)
+            except StopIteration as end:
+                claims.append(end.value)
+            else:
+                left.append((name, plans, plan))
+        return "; ".join(claims) if all(claims) else ""
+
+
+# ---- what was missed -------------------------------------------------------------------------------------------------
+
+
+def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
+    """The chance, at most, that so many runs of PCT at that depth have all missed a bug of that depth.
+
+    Each finds it with 1/(n k^(d-1)) or more, in a program of n threads and k steps (Burckhardt et al., ASPLOS 2010).
+    """
+    chance = 1 / (threads * steps ** (depth - 1))
+    return math.exp(runs * math.log1p(-chance)) if chance < 1 else 0.0 if runs else 1.0
+
+
+class Coverage:
+    """Counts the runs that PCT's bound speaks of: its own, at a depth and a granularity, no longer than was expected.
+
+    Runs in which timeouts fire early are of a program with more schedules, so they don't count.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, int], int] = {}
+        self._most: dict[str, tuple[int, int]] = {}  # threads, steps
+
+    def add(self, plan: Plan, run: Run) -> None:
+        grain = plan.granularity
+        threads, steps = self._most.get(grain, (1, 1))
+        if run.steps > steps or run.threads > threads:
+            self._most[grain] = max(run.threads, threads), max(run.steps, steps)
+        if plan.strategy is Strategy.PCT and not plan.early and run.steps <= plan.length:
+            self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
+
+    def missed(self, granularity: str, depth: int) -> float:
+        """The chance, at most, that a bug of that depth was missed; 1.0: it was not looked for in that way."""
+        runs = self._runs.get((granularity, depth), 0)
+        return chance_missed(runs, *self._most[granularity], depth) if runs else 1.0
+
+    def lines(self) -> list[str]:
+        """For a report."""
+        grains = [grain for grain in GRANULARITIES if any(one == grain for one, _ in self._runs)]
+        found = []
+        for grain in grains:
+            depths = ", ".join(f"{self.missed(grain, depth):.2g} for depth {depth}" for depth in (1, 2, 3))
+            found.append(f"  chance that a bug was missed at {grain}, if no thread spins (PCT's bound): {depths}")
+        return found

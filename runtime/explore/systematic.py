@@ -1,25 +1,134 @@
-"""Depth first: every schedule, one after the other."""
+"""Depth first: every schedule once, those with few preemptions first."""
 
 from __future__ import annotations
 
-from .plans import Plan, Plans, last_steps, threads_in
+import struct
+from collections.abc import Generator, Iterator
 
-__all__ = ["depth_first"]
+from .. import native
+from .fairness import Fairness
+from .plans import TIMEOUT, Plan, Plans, Run, threads_in
+from .results import Inconclusive
+
+__all__ = ["SWITCHES", "check_begin", "depth_first"]
+
+_STEP = struct.Struct("=QQIBBBB")
+_CHOSEN = 20  #: where it stands in a step
+_MOST_BYTES = 1 << 28  #: of begins of schedules that are kept for the next bound
+
+#: Where threads are switched, for a claim.
+SWITCHES = {
+    "sync": "at operations of primitives",
+    "gil": "where CPython with a GIL may switch",
+    "opcode": "between bytecodes",
+}
 
 
-def depth_first(granularity: str) -> Plans:
-    """All schedules: the default one first, then what differs from it as late as can be."""
-    order: list[int] = []  # the threads of the run before, step by step
-    untried: list[list[int]] = []  # at each step, those that were not chosen there yet
-    while True:
-        yield Plan(deviations=tuple(enumerate(order)), granularity=granularity)
-        for at, step in enumerate(last_steps()):
-            if at >= len(order):
-                order.append(step.chosen)
-                untried.append([thread for thread in threads_in(step.can) if thread != step.chosen])
-        while untried and not untried[-1]:
-            untried.pop()
-            order.pop()
-        if not untried:
-            return
-        order[-1] = untried[-1].pop()
+def check_begin(steps: bytes, order: bytes | bytearray) -> None:
+    """Inconclusive: the run did not begin with these threads, as an earlier one with the same choices did."""
+    if steps[_CHOSEN : len(order) * _STEP.size : _STEP.size] != order:
+        raise Inconclusive("the test does not do the same each time that its threads run in the same order")
+
+
+class _Search:
+    """Schedules with a number of preemptions, or timeouts that fire early; the number rises step by step.
+
+    The begin of a schedule that has one more is kept until all with fewer were tried: so none is tried twice.
+    """
+
+    def __init__(self, granularity: str, most_steps: int) -> None:
+        self._granularity = granularity
+        self._most_steps = most_steps
+        self.kept: list[tuple[bytes, tuple[tuple[int, int], ...]]] = []  # (threads, at step a: thread t in place)
+        self.gave_way = False  # a spinning thread was not tried where another one waited for its turn
+        self.cut = False  # a run was longer than most_steps
+        self.forgot = False  # of the begins there were too many
+        self._room = _MOST_BYTES
+
+    def below(self, begin: bytes) -> Generator[Plan, Run, None]:
+        """All schedules with this begin and no more preemptions than it has."""
+        order = bytearray(begin)
+        untried: list[int] = []  # at each step after the begin, a set of threads
+        usual = bytearray()
+        deviations = tuple(enumerate(begin))
+        fairness = Fairness()
+        while True:
+            run = yield Plan(deviations=deviations, early=True, granularity=self._granularity)
+            steps = native.explore_steps()
+            check_begin(steps, order)
+            self.cut |= run.steps > self._most_steps
+            later: list[tuple[int, int]] = []
+            known = len(order)
+            first = known if usual else 0  # the begin's steps are told once
+            last = order[first - 1] if first else 0
+            fairness.cut(first)
+            for at, (can, early, _, chosen, default, _, flags) in enumerate(
+                _STEP.iter_unpack(steps[first * _STEP.size : self._most_steps * _STEP.size]), first
+            ):
+                usual.append(default)
+                fairness.step(can & ~early, default, last, flags & TIMEOUT)
+                goes_on = default == last and not early >> last & 1
+                last = chosen
+                if at < known:
+                    continue
+                order.append(chosen)
+                others = can & ~(1 << chosen)
+                if others and (waiting := fairness.waiting() & others):
+                    self.gave_way = True
+                    others &= ~waiting
+                free = 0 if goes_on else others & ~early
+                untried.append(free)
+                if others != free:
+                    later.extend((at, thread) for thread in threads_in(others & ~free))
+            self._keep(order, later)
+            while untried and not untried[-1]:
+                untried.pop()
+            if not untried:
+                return
+            at = len(begin) + len(untried) - 1
+            del order[at + 1 :], usual[at + 1 :]
+            thread = (untried[-1] & -untried[-1]).bit_length() - 1
+            untried[-1] &= untried[-1] - 1
+            order[at] = thread
+            deviations = tuple((i, order[i]) for i in range(at + 1) if order[i] != usual[i])
+
+    def _keep(self, order: bytearray, later: list[tuple[int, int]]) -> None:
+        if later:
+            self._room -= len(order) + 100 * len(later)
+            if self._room > 0:
+                self.kept.append((bytes(order[: later[-1][0]]), tuple(later)))
+            else:
+                self.forgot = True
+
+    def take(self) -> Iterator[bytes]:
+        """The begins of schedules with one preemption more."""
+        kept, self.kept = self.kept, []
+        for order, later in kept:
+            self._room += len(order) + 100 * len(later)
+            for at, thread in later:
+                yield order[:at] + bytes((thread,))
+
+    @property
+    def but(self) -> str:
+        """What the claim leaves out."""
+        return "".join(
+            (
+                ", where one that spins gives way" * self.gave_way,
+                f", in the first {self._most_steps:,} steps of a run" * self.cut,
+            )
+        )
+
+
+def depth_first(granularity: str, most_steps: int, bound: int | None = None) -> Plans:
+    """Every schedule, or each that has at most so many preemptions or early timeouts; what was tried, at its end."""
+    search = _Search(granularity, most_steps)
+    yield from search.below(b"")
+    switches = 0
+    while search.kept and switches != bound:
+        switches += 1
+        for begin in search.take():
+            yield from search.below(begin)
+    if search.forgot:
+        return ""
+    few = "" if bound is None else f" with at most {bound} preemption{'s' * (bound != 1)} or early timeouts"
+    return f"all schedules{few} that switch threads {SWITCHES[granularity]}{search.but}"

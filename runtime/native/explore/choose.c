@@ -8,6 +8,7 @@ enum {
     FAIR_TURN = 50,   /* the same, past the step limit */
     MOST_CHANGES = 8,
 };
+#define CHANGED (1ull << 62) /* PCT: below what threads begin with, and above what those get that spin */
 
 static struct {
     const struct explore_plan *plan;
@@ -73,7 +74,7 @@ static int choose_pct(uint64_t can, int last)
         lower_priority(last);
     for (int i = 0; i < choice.plan->depth - 1; i++)
         if (choice.changes[i] == explore_run.step)
-            lower_priority(last);
+            explore_run.threads[last].priority = CHANGED - (uint64_t)i; /* a later change may be above an earlier one */
     return highest_priority(can);
 }
 
@@ -197,7 +198,7 @@ void explore_learn(int anew)
 
 void explore_choice_thread(struct explored *thread)
 {
-    thread->priority = random_word() | 1ull << 63; /* above all that lower() gives */
+    thread->priority = random_word() | 1ull << 63; /* above CHANGED */
 }
 
 void explore_choice_begins(const struct explore_plan *plan)
@@ -205,7 +206,7 @@ void explore_choice_begins(const struct explore_plan *plan)
     choice.plan = plan;
     choice.random = plan->seed;
     choice.deviation = choice.in_a_row = 0;
-    choice.lowest = 1ull << 62;
+    choice.lowest = CHANGED - MOST_CHANGES;
     for (int i = 0; i < plan->depth - 1 && i < MOST_CHANGES; i++)
         choice.changes[i] = (long)random_below((uint64_t)(plan->length > 0 ? plan->length : 1));
 }

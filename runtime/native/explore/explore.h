@@ -9,7 +9,7 @@
  *   ASLEEP   in the wait table, as in a condition              WOKEN    taken out of it, perhaps by its deadline
  *
  * TIME.  Deadlines are on the run's clock.  It moves when no thread can go on, to the earliest deadline.  With plan->early a
- * thread that has a deadline can always go on: its time is up, as if all others were slow.
+ * thread that has a deadline can always go on: its time is up, as if all others were slow.  The default schedule has none go on so.
  *
  * THE END.  A run is over when thread 0 and all that are not daemons have ended; when one has failed; when none can go on; or at the step
  * limit.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, which a higher floor raises
@@ -104,7 +104,8 @@ enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2, EXPLORE_AT_GIL = 4 }; /*
 
 struct explore_step {
     uint64_t can; /* the threads that could go on */
-    uint32_t object; /* numbered as they first appear; 0: not known */
+    uint64_t early; /* of these, who could only if its time was up early */
+    uint32_t object; /* explore_number()'s; 0: not known */
     uint8_t chosen, usual, kind, flags; /* usual: what DEFAULT would have chosen */
 };
 
@@ -136,11 +137,13 @@ struct explore_run {
 };
 extern struct explore_run explore_run;
 
-/* The number of an object in this run, from 1 on; *fresh: it is its first appearance. */
+/* The number of an object in this run: objects of the program are numbered from 1 on, as they first appear (*fresh), and a thread's is
+ * EXPLORE_THREAD plus its index. */
+enum { EXPLORE_THREAD = 1 << 12 };
 uint32_t explore_number(const void *object, int *fresh);
 
 /* record.c's: the next step is this thread's. */
-void explore_record(const struct explored *thread, uint64_t can, int usual, int flags);
+void explore_record(const struct explored *thread, uint64_t can, uint64_t early, int usual, int flags);
 void explore_forget_numbers(void);
 
 /* ---- for the LWP that explores ----------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@ struct explore_run explore_run;
 
 /* ---- numbers of objects ------------------------------------------------------------------------------------------ */
 
-enum { PLACES = 1 << 12, PLACE_BITS = 12 };
+enum { PLACES = EXPLORE_THREAD, PLACE_BITS = 12 };
 static struct place {
     const void *object;
     uint32_t number;
@@ -17,7 +17,11 @@ static uint16_t used[PLACES]; /* places to clear before the next run */
 
 uint32_t explore_number(const void *object, int *fresh)
 {
+    const struct explored *threads = explore_run.threads;
+
     *fresh = 0;
+    if ((uintptr_t)object - (uintptr_t)threads < sizeof explore_run.threads)
+        return EXPLORE_THREAD + (uint32_t)((const struct explored *)object - threads);
     if (!object || numbered == PLACES - 1)
         return 0;
     unsigned at = (unsigned)(((uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> (64 - PLACE_BITS));
@@ -44,7 +48,7 @@ static void mix_into(uint64_t *hash, uint64_t value)
     *hash ^= *hash >> 29;
 }
 
-void explore_record(const struct explored *thread, uint64_t can, int usual, int flags)
+void explore_record(const struct explored *thread, uint64_t can, uint64_t early, int usual, int flags)
 {
     int fresh;
     struct explore_step *step = &explore_run.steps[explore_run.step++];
@@ -53,6 +57,7 @@ void explore_record(const struct explored *thread, uint64_t can, int usual, int 
                                                                   : EXPLORE_WAKE;
 
     *step = (struct explore_step){.can = can,
+                                  .early = early,
                                   .object = explore_number(thread->op.object, &fresh),
                                   .chosen = (uint8_t)thread->index,
                                   .usual = (uint8_t)usual,

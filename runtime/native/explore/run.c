@@ -52,12 +52,12 @@ static int can_go_on(const struct explored *thread)
     }
 }
 
-/* Whether its time is up.  A thread that was woken waits for something without a deadline. */
-static int is_late(const struct explored *thread)
+/* A thread that was woken waits for something without a deadline. */
+static int has_deadline(const struct explored *thread)
 {
     int sleeps = thread->state == EXPLORED_AT_POINT || thread->state == EXPLORED_ASLEEP;
 
-    return sleeps && thread->op.deadline != PARK_FOREVER && (run.plan.early || thread->op.deadline <= explore_run.now);
+    return sleeps && thread->op.deadline != PARK_FOREVER;
 }
 
 static uint64_t all_that_can(int64_t *earliest)
@@ -66,15 +66,24 @@ static uint64_t all_that_can(int64_t *earliest)
 
     *earliest = PARK_FOREVER;
     for (int i = 0; i < explore_run.count; i++) {
-        struct explored *thread = &explore_run.threads[i];
-        if (thread->state == EXPLORED_ENDED)
-            continue;
-        if (can_go_on(thread) || is_late(thread))
+        const struct explored *thread = &explore_run.threads[i];
+        if (can_go_on(thread) || (has_deadline(thread) && thread->op.deadline <= explore_run.now))
             can |= 1ull << i;
-        else if (thread->state != EXPLORED_WOKEN && thread->op.deadline < *earliest)
+        else if (has_deadline(thread) && thread->op.deadline < *earliest)
             *earliest = thread->op.deadline;
     }
     return can;
+}
+
+/* Those whose time would have to be up early. */
+static uint64_t all_that_can_early(uint64_t can)
+{
+    uint64_t early = 0;
+
+    for (int i = 0; run.plan.early && i < explore_run.count; i++)
+        if (has_deadline(&explore_run.threads[i]))
+            early |= 1ull << i;
+    return early & ~can;
 }
 
 /* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such. */
@@ -126,15 +135,16 @@ static struct explored *resume_thread(struct explored *thread)
     return thread;
 }
 
-static struct explored *take_step(uint64_t can)
+static struct explored *take_step(uint64_t in_time)
 {
-    int usual = explore_usual(can, run.last), forced = (can & (can - 1)) == 0;
+    uint64_t early = all_that_can_early(in_time), can = in_time | early;
+    int usual = explore_usual(in_time, run.last), forced = (can & (can - 1)) == 0;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
     int late = !can_go_on(thread);
 
     explore_run.decisions += !forced;
-    explore_record(thread, can, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
+    explore_record(thread, can, early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
     explore_chosen(thread, can);
     if (late && thread->op.deadline > explore_run.now)
         explore_run.now = thread->op.deadline;
