@@ -104,6 +104,13 @@ class _Exploration:
         result.error.__cause__ = run.error
         return result
 
+    def stuck(self) -> Result:
+        watch = self._session.watch
+        does = "spins or computes" if watch.spins else "is blocked in a call that is not under control"
+        return self.inconclusive(
+            f"a thread {does}, and came to no scheduling point for {watch.patience:g} s: {watch.place}"
+        )
+
     # ---- what was found ----------------------------------------------------------------------------------------------
 
     def _schedule(self, plan: Plan, failure: _Failure) -> Schedule | None:
@@ -120,6 +127,8 @@ class _Exploration:
         """The run has failed: shrinks it, replays it, and reports."""
         if run.ending == Ending.TOO_MANY:
             return self.inconclusive("the test starts more than 64 threads in a run")
+        if run.ending == Ending.STUCK:
+            return self.stuck()
         failure = _Failure(run)
         steps = last_steps()
         by_steps = replace(Plan(), deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity)
@@ -234,7 +243,12 @@ def explore(
         while True:
             run = exploration.run(plan)
             now = exploration.seconds
-            if run.failed:
+            spins = run.ending == Ending.STUCK and session.watch.spins
+            if spins and granularity == "auto" and plan.granularity == "sync":
+                # It waits for another thread without an operation: that one must get its turn between bytecodes.
+                plans = Portfolio(strategy, "gil", seed).plans()
+                next(plans)
+            elif run.failed:
                 if plan == Plan() and exploration.result.runs == 2:
                     return exploration.changes(run)
                 if progress is not None:

@@ -53,6 +53,7 @@ class Ending(IntEnum):
     LEFT_BEHIND = 3
     LIMIT = 4
     TOO_MANY = 5
+    STUCK = 6
 
 
 class State(Enum):

@@ -20,6 +20,7 @@ from ..patch.installation import on_scheduler, stock_locks
 from .granularity import Points
 from .plans import Plan, Run, packed
 from .results import Unwound
+from .watch import Watch
 
 __all__ = ["Session"]
 
@@ -42,10 +43,11 @@ class Session:
     RuntimeError: a program is explored in this process already, or the caller is a green thread.
     """
 
-    def __init__(self, max_steps: int = 20_000, libraries: bool = False) -> None:
+    def __init__(self, max_steps: int = 20_000, patience: float = 2.0, libraries: bool = False) -> None:
         self._max_steps = max_steps
         self._undo = ExitStack()
         self._points = Points(libraries)
+        self.watch = Watch(patience)
         self._runs = 0
         self._random: Any = None
         self._chance = False
@@ -58,6 +60,8 @@ class Session:
             native.explore_begin(scheduler, Unwound, threading.main_thread(), (*stock_locks, _queue.SimpleQueue), time)
             undo.callback(native.explore_end)
             undo.enter_context(self._points)
+            self.watch.begin()
+            undo.callback(self.watch.end)
             self._keep(undo, threading, "excepthook", _excepthook)
             self._keep(undo, threading, "_counter", None)
             self._keep(undo, sys, "unraisablehook", _unraisable_hook(sys.unraisablehook))

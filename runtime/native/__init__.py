@@ -72,14 +72,18 @@ if TYPE_CHECKING:
     from ._types import current_thread as current_thread
     from ._types import explore_begin as explore_begin
     from ._types import explore_end as explore_end
+    from ._types import explore_escape as explore_escape
     from ._types import explore_final as explore_final
     from ._types import explore_index as explore_index
+    from ._types import explore_interrupt as explore_interrupt
     from ._types import explore_learn as explore_learn
     from ._types import explore_objects as explore_objects
     from ._types import explore_report as explore_report
     from ._types import explore_run as explore_run
     from ._types import explore_steps as explore_steps
     from ._types import explore_unwinding as explore_unwinding
+    from ._types import explore_watch as explore_watch
+    from ._types import explore_watching as explore_watching
     from ._types import fd_closed as fd_closed
     from ._types import fd_closing as fd_closing
     from ._types import fd_ready as fd_ready

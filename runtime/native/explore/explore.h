@@ -116,6 +116,7 @@ enum explore_outcome {
     EXPLORE_LEFT_BEHIND, /* the same, after thread 0 had ended */
     EXPLORE_LIMIT, /* it does not end, also if all have their turns */
     EXPLORE_TOO_MANY, /* threads */
+    EXPLORE_STUCK, /* a thread came to no point for a long time */
 };
 
 struct explore_run {
@@ -156,6 +157,13 @@ void explore_go(void);
 /* Called when only threads are left that sleep again though they were cancelled: 1 if that has woken one. */
 extern int (*explore_unstick)(struct explored *thread);
 
+/* For another LWP that watches: the running thread, and a count that changes with each step; NULL: none runs. */
+struct explored *explore_running(long *progress);
+
+/* Leaves the running thread where it is, for good, and goes on to unwind the others.  Called in a signal handler, on the LWP that explores:
+ * the thread is in a system call that doesn't end, or in C code. */
+void explore_escape(void);
+
 extern const struct policy explore_policy;
 
 /* ---- for an explored thread -------------------------------------------------------------------------------------- */
@@ -171,7 +179,7 @@ static inline struct explored *explore_me(void)
 int explore_arrive(struct explored *me, const struct explore_op *op);
 void explore_leave(void);
 
-/* The run ends: it has failed, or has too many threads. */
+/* The run ends at the next point. */
 void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
 

@@ -19,6 +19,8 @@ static struct {
     int alive;
     int unwinding, failed;
     int lwps; /* of the process, when the run began */
+    struct explored *_Atomic running;
+    atomic_long progress;
 } run;
 
 enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
@@ -132,6 +134,8 @@ static struct explored *resume_thread(struct explored *thread)
     if (thread->state == EXPLORED_ASLEEP && wait_table_leave(&thread->green->waiter, thread->result))
         thread->state = EXPLORED_WOKEN;
     thread->state = EXPLORED_RUNNING;
+    atomic_store_explicit(&run.running, thread, memory_order_relaxed);
+    atomic_store_explicit(&run.progress, atomic_load_explicit(&run.progress, memory_order_relaxed) + 1, memory_order_relaxed);
     return thread;
 }
 
@@ -205,7 +209,16 @@ static struct explored *next_to_unwind(void)
             break;
     }
     explore_run.abandoned = run.alive;
+    if (run.alive)
+        atomic_store(&run.scheduler->waited, 0); /* the end of the program must not wait for them */
+    atomic_store(&run.running, NULL);
     return NULL;
+}
+
+struct explored *explore_running(long *progress)
+{
+    *progress = atomic_load(&run.progress);
+    return atomic_load(&run.running);
 }
 
 static struct explored *choose_next(void)
@@ -264,6 +277,20 @@ int explore_arrive(struct explored *me, const struct explore_op *op)
     return run.next != me;
 }
 
+void explore_escape(void)
+{
+    struct explored *me = explore_me();
+
+    if (!me || me != atomic_load(&run.running))
+        return;
+    me->state = EXPLORED_AT_POINT;
+    me->cancelled = HOPELESS + 1;
+    if (!run.unwinding)
+        begin_to_unwind(EXPLORE_STUCK);
+    run.next = next_to_unwind();
+    explore_leave();
+}
+
 void explore_leave(void)
 {
     struct green *base = &run.scheduler->lent.base;
@@ -286,7 +313,8 @@ static void explored_begin(struct green *green)
 static void explored_ready(struct green *green)
 {
     park_lock(&run.scheduler->lock);
-    if (green->explored->state == EXPLORED_ASLEEP)
+    /* One that was abandoned in a run before is woken in vain: its place is another thread's. */
+    if (green->explored->green == green && green->explored->state == EXPLORED_ASLEEP)
         green->explored->state = EXPLORED_WOKEN;
     park_unlock(&run.scheduler->lock);
 }

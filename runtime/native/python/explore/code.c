@@ -87,6 +87,15 @@ static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObjec
 }
 #endif
 
+int code_has_gil(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyThreadState_GetUnchecked() != NULL;
+#else
+    return _PyThreadState_UncheckedGet() != NULL;
+#endif
+}
+
 void code_thread_begins(void)
 {
 #if PY_VERSION_HEX < 0x030c0000

@@ -7,6 +7,9 @@
 /* Called by an explored thread, before its function. */
 void code_thread_begins(void);
 
+/* Whether the calling thread has the GIL. */
+int code_has_gil(void);
+
 int code_add(PyObject *module);
 
 #endif

@@ -16,6 +16,10 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static PyObject *on;          /* the Scheduler, while a program is explored */
 static PyObject *main_thread; /* for whom thread 0 passes */
@@ -45,6 +49,20 @@ static PyObject *report_error(PyObject *module, PyObject *value)
     Py_RETURN_NONE;
 }
 
+/* Whether the exception is a SystemExit that says that all is well. */
+static int is_normal_exit(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    PyObject *code = PyObject_GetAttrString(value, "code");
+    int normal = code && (code == Py_None || (PyLong_Check(code) && PyLong_AsLong(code) == 0));
+    Py_XDECREF(code);
+    PyErr_Restore(type, value, traceback);
+    return normal;
+}
+
 /* Thread 0. */
 static PyObject *run_test(PyObject *module, PyObject *test)
 {
@@ -52,7 +70,9 @@ static PyObject *run_test(PyObject *module, PyObject *test)
 
     thread_pass_for(main_thread);
     PyObject *result = PyObject_CallNoArgs(test);
-    if (!result) {
+    if (!result && PyErr_ExceptionMatches(PyExc_SystemExit) && is_normal_exit())
+        PyErr_Clear();
+    else if (!result) {
         PyErr_Fetch(&type, &value, &traceback);
         PyErr_NormalizeException(&type, &value, &traceback);
         if (traceback)
@@ -122,6 +142,32 @@ static void free_locks(void)
     Py_XDECREF(objects);
 }
 
+/* The caller lends its LWP for the run only: outside of runs it sleeps and wakes as any thread with an LWP of its own. */
+static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObject *note)
+{
+    struct scheduler *s = on ? python_scheduler(on) : NULL;
+
+    if (!s || scheduler_attach(s) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "explore_begin() first, by the same thread");
+        return -1;
+    }
+    int result = -1;
+    if (explore_prepare(s, plan, begun) != 0)
+        PyErr_NoMemory();
+    else if (start_test(test) == 0) {
+        point_note = note == Py_None ? NULL : note;
+        Py_BEGIN_ALLOW_THREADS
+        explore_go();
+        Py_END_ALLOW_THREADS
+        point_note = NULL;
+        result = 0;
+    }
+    scheduler_detach(s);
+    if (result == 0 && (explore_run.outcome != EXPLORE_FINISHED || explore_run.abandoned))
+        free_locks();
+    return result;
+}
+
 /* (test, (strategy, seed, depth, odds, early, length, limit), deviations, note) */
 static PyObject *explore_run_(PyObject *module, PyObject *args)
 {
@@ -137,20 +183,7 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
     plan.deviations = deviations.buf;
     plan.count = (int)(deviations.len / (Py_ssize_t)sizeof *plan.deviations);
     point_forget();
-    int failed = !on || explore_prepare(python_scheduler(on), &plan, begun) != 0;
-    if (failed)
-        PyErr_SetString(PyExc_RuntimeError, on ? "no memory for a run's steps" : "explore_begin() first");
-    else
-        failed = start_test(test) < 0;
-    if (!failed) {
-        point_note = note == Py_None ? NULL : note;
-        Py_BEGIN_ALLOW_THREADS
-        explore_go();
-        Py_END_ALLOW_THREADS
-        point_note = NULL;
-        if (explore_run.outcome != EXPLORE_FINISHED || explore_run.abandoned)
-            free_locks();
-    }
+    int failed = run_under_plan(test, &plan, note) < 0;
     PyBuffer_Release(&deviations);
     if (failed)
         return NULL;
@@ -199,6 +232,95 @@ static PyObject *index_(PyObject *module, PyObject *unused)
     return PyLong_FromLong(me ? me->index : -1);
 }
 
+/* ---- a thread that comes to no point ------------------------------------------------------------------------------ */
+
+enum { LOOK_EVERY = 50000000 };             /* ns */
+static atomic_int watching;                 /* a futex word: 1 while explore_watch() may sleep */
+static atomic_int escapes;                  /* the signal is explore_escape()'s */
+static int escape_signal, exploring_lwp;
+static struct sigaction escape_before;
+
+/* Without the GIL: the ident of a thread that runs and came to no point for so many ns, 0: nobody watches any more. */
+static unsigned long watch_progress(int64_t patience, long *progress)
+{
+    struct explored *seen = NULL;
+    int64_t since = 0;
+    long before = 0;
+
+    while (atomic_load(&watching)) {
+        struct explored *thread = explore_running(progress);
+        int64_t now = park_now();
+        if (!thread || thread != seen || *progress != before)
+            since = now;
+        else if (now - since >= patience)
+            return ((struct lwp *)((char *)thread->green - offsetof(struct lwp, green)))->ident;
+        seen = thread;
+        before = *progress;
+        park_wait_lwp(&watching, 1, now + LOOK_EVERY, PARK_PRIVATE);
+    }
+    return 0;
+}
+
+/* (seconds): the ident of a thread that runs and came to no point for so long, and a number that is the same as long as it comes to none; None
+ * when nobody watches any more. */
+static PyObject *watch_run(PyObject *module, PyObject *seconds)
+{
+    int64_t patience = (int64_t)(PyFloat_AsDouble(seconds) * PARK_SECOND);
+    unsigned long ident;
+    long progress = 0;
+
+    Py_BEGIN_ALLOW_THREADS
+    ident = watch_progress(patience, &progress);
+    Py_END_ALLOW_THREADS
+    return ident ? Py_BuildValue("(kl)", ident, progress) : Py_NewRef(Py_None);
+}
+
+/* (on): before and after explore_watch() is called, by the thread that explores. */
+static PyObject *set_watching(PyObject *module, PyObject *on_)
+{
+    atomic_store(&watching, PyObject_IsTrue(on_));
+    park_wake_lwp(&watching, 1, PARK_PRIVATE);
+    Py_RETURN_NONE;
+}
+
+/* (ident): the run is over; that thread is unwound as soon as it runs Python code. */
+static PyObject *interrupt_thread(PyObject *module, PyObject *ident)
+{
+    explore_fail(EXPLORE_STUCK);
+    PyThreadState_SetAsyncExc(PyLong_AsUnsignedLong(ident), point_unwound);
+    Py_RETURN_NONE;
+}
+
+/* On the stack of the thread that doesn't come back: see explore_escape().  If that has the GIL the others can't go on, so it is left alone. */
+static void escape_handler(int number)
+{
+    sigset_t only;
+
+    if (!atomic_exchange(&escapes, 0) || code_has_gil())
+        return;
+    sigemptyset(&only);
+    sigaddset(&only, number);
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL); /* this handler doesn't return, which would do it */
+    explore_escape();
+}
+
+/* The running thread is abandoned where it is. */
+static PyObject *escape_thread(PyObject *module, PyObject *unused)
+{
+    atomic_store(&escapes, 1);
+    syscall(SYS_tgkill, getpid(), exploring_lwp, escape_signal);
+    Py_RETURN_NONE;
+}
+
+static void handle_escapes(void)
+{
+    struct sigaction action = {.sa_handler = escape_handler};
+
+    escape_signal = SIGRTMAX - 1;
+    exploring_lwp = (int)syscall(SYS_gettid);
+    sigaction(escape_signal, &action, &escape_before);
+}
+
 /* ---- begin and end ----------------------------------------------------------------------------------------------- */
 
 static void swap_out_all(void)
@@ -223,14 +345,13 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     struct scheduler *s = python_scheduler(scheduler);
     if (!s)
         return NULL;
-    if (scheduler_attach(s) != 0) {
-        PyErr_SetString(PyExc_RuntimeError, "the calling thread is on a scheduler itself");
+    if (park_green) {
+        PyErr_SetString(PyExc_RuntimeError, "the calling thread is a green thread, or lends its LWP to a scheduler");
         return NULL;
     }
     if (locks_swap_in((PyTypeObject *)lock, (PyTypeObject *)rlock) < 0 || waiters_swap_in((PyTypeObject *)queue) < 0
         || threads_swap_in(module, time) < 0) {
         swap_out_all();
-        scheduler_detach(s);
         return NULL;
     }
     scheduler_set_policy(s, &explore_policy);
@@ -241,6 +362,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     python_cancel = cancel_unwound;
     explore_unstick = unstick_thread;
     begun = park_now();
+    handle_escapes();
     Py_RETURN_NONE;
 }
 
@@ -249,10 +371,10 @@ static PyObject *end_exploring(PyObject *module, PyObject *unused)
     if (!on)
         Py_RETURN_NONE;
     swap_out_all();
+    sigaction(escape_signal, &escape_before, NULL);
     point_forget();
     sync_queue_wakes_all = 0;
     python_cancel = NULL;
-    scheduler_detach(python_scheduler(on));
     Py_CLEAR(on);
     Py_RETURN_NONE;
 }
@@ -272,6 +394,10 @@ static PyMethodDef methods[] = {
     {"explore_final", list_final, METH_NOARGS, NULL},
     {"explore_learn", learn_lengths, METH_O, NULL},
     {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
+    {"explore_watch", watch_run, METH_O, NULL},
+    {"explore_watching", set_watching, METH_O, NULL},
+    {"explore_interrupt", interrupt_thread, METH_O, NULL},
+    {"explore_escape", escape_thread, METH_NOARGS, NULL},
     {"explore_index", index_, METH_NOARGS, NULL},
     {0},
 };
