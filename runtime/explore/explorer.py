@@ -22,6 +22,7 @@ from .tokens import check_of, make_token, read_token
 __all__ = ["Progress", "explore", "explored", "replay"]
 
 _REPLAYS = 10
+_TRIES = 3
 _TELL_EVERY = 0.2  # seconds
 
 P = ParamSpec("P")
@@ -132,7 +133,8 @@ class _Exploration:
         failure = _Failure(run)
         steps = last_steps()
         by_steps = replace(Plan(), deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity)
-        schedule = self._schedule(by_steps, failure)
+        tries = (self._schedule(by_steps, failure) for _ in range(_REPLAYS))
+        schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
             reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
             result = self.inconclusive(reason)
@@ -278,7 +280,12 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
     with Session(max_steps) as session:
         session.run(test, Plan())  # what is imported and made once is so before the run that counts, as in explore()
         exploration = _Exploration(session, test)
-        run = exploration.run(wanted.plan)
+        for _ in range(_TRIES):  # the first run of a process differs from later ones: it imports modules
+            run = exploration.run(wanted.plan)
+            if run.failed:
+                break
+        if run.ending == Ending.STUCK:
+            return exploration.stuck()
         if run.failed:
             schedule = Schedule(wanted.plan, tuple(last_steps()))
             return exploration.conclude(wanted.plan, _Failure(run), "replay", schedule.needs_no_gil)

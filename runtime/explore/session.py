@@ -64,6 +64,7 @@ class Session:
             undo.callback(self.watch.end)
             self._keep(undo, threading, "excepthook", _excepthook)
             self._keep(undo, threading, "_counter", None)
+            self._keep(undo, threading.Thread, "__hash__", _hash_of_thread)
             self._keep(undo, sys, "unraisablehook", _unraisable_hook(sys.unraisablehook))
             only = _NotOfUnwinding()
             logger = logging.getLogger("concurrent.futures")
@@ -133,6 +134,11 @@ def _says_something_else(error: BaseException) -> bool:
         (cls.__module__, cls.__name__) in {("unittest.case", "SkipTest"), ("_pytest.outcomes", "Skipped")}
         for cls in type(error).__mro__
     )
+
+
+def _hash_of_thread(thread: threading.Thread) -> int:
+    number: int | None = thread.__dict__.get("_explore_hash")  # in explored threads native.thread_make() sets it
+    return object.__hash__(thread) if number is None else number
 
 
 def _excepthook(args: Any, /) -> None:

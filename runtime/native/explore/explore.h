@@ -122,6 +122,7 @@ enum explore_outcome {
 struct explore_run {
     struct explored threads[EXPLORE_THREADS];
     int count; /* threads begun */
+    long made; /* Thread objects */
     struct explore_step *steps;
     long step, capacity;
     enum explore_outcome outcome;

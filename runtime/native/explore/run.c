@@ -395,6 +395,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     }
     explore_forget_numbers();
     explore_run.count = explore_run.abandoned = 0;
+    explore_run.made = 0;
     explore_run.step = explore_run.decisions = explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;
     explore_run.outcome = EXPLORE_FINISHED;

@@ -105,10 +105,23 @@ static PyObject *is_alive(struct swap *swap, struct explored *me, PyObject *self
     return alive;
 }
 
+/* A pool keeps its threads in a set, whose order must be the same in each run: not that of their addresses. */
+static PyObject *make_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
+{
+    PyObject *none = swap_stock(swap, self, args, count, names), *hash = none ? PyLong_FromLong(++explore_run.made) : NULL;
+
+    if (!hash || PyObject_SetAttr(args[0], NAME("_explore_hash"), hash) < 0)
+        Py_CLEAR(none);
+    Py_XDECREF(hash);
+    return none;
+}
+
+SWAP(thread_make, "thread_make", make_thread, EXPLORE_START);
 SWAP(thread_start, "thread_start", start_thread, EXPLORE_START);
 SWAP(thread_join, "thread_join", join_thread, EXPLORE_JOIN);
 SWAP(thread_is_alive, "thread_is_alive", is_alive, EXPLORE_READ);
-static struct swap *const functions[] = {&thread_start, &thread_join, &thread_is_alive, NULL};
+static struct swap *const functions[] = {&thread_make, &thread_start, &thread_join, &thread_is_alive, NULL};
 
 SWAP(lwp_begin_green, "_begin_green", start_thread, EXPLORE_START);
 SWAP(lwp_join_, "join", join_lwp, EXPLORE_JOIN);
