@@ -237,11 +237,9 @@ def explore(
     with Session(max_steps) as session:
         exploration = _Exploration(session, test, seed)
         told = 0.0
-        run = exploration.run(Plan())  # it also imports and makes what is made once
-        if run.failed:
-            return exploration.found(Plan(), run, "default")
+        name, plan = "default", Plan()  # the first run also imports, and makes what is made once
         plans = portfolio.plans()
-        name, plan = next(plans)
+        begun = False
         while True:
             run = exploration.run(plan)
             now = exploration.seconds
@@ -249,8 +247,9 @@ def explore(
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation: that one must get its turn between bytecodes.
                 plans = Portfolio(strategy, "gil", seed).plans()
-                next(plans)
-            elif run.failed:
+                begun = False
+                run = exploration.run(Plan(granularity="gil"))
+            if run.failed:
                 if plan == Plan() and exploration.result.runs == 2:
                     return exploration.changes(run)
                 if progress is not None:
@@ -262,7 +261,8 @@ def explore(
             if exploration.result.runs >= runs or (seconds is not None and now >= seconds):
                 return exploration.spent()
             try:
-                name, plan = plans.send(run)
+                name, plan = plans.send(run) if begun else next(plans)
+                begun = True
             except StopIteration as end:
                 return exploration.exhausted(end.value) if end.value else exploration.spent()
             except Inconclusive as reason:
