@@ -246,7 +246,7 @@ def explore(
             spins = run.ending == Ending.STUCK and session.watch.spins
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation: that one must get its turn between bytecodes.
-                plans = Portfolio(strategy, "gil", seed).plans()
+                plans = Portfolio(strategy, "gil", seed, max_steps).plans()
                 begun = False
                 run = exploration.run(Plan(granularity="gil"))
             if run.failed:
