@@ -145,21 +145,25 @@ class _Exploration:
         return self.conclude(schedule.plan, failure, name, schedule.needs_no_gil)
 
     def conclude(self, plan: Plan, failure: _Failure, name: str, needs_no_gil: bool) -> Result:
-        from .report import Recorder
+        from .page import page
+        from .recorder import Recorder
+        from .report import report
+        from .words import headline
 
         again = [self._session.run(self._test, plan) for _ in range(_REPLAYS)]
         recorder = Recorder()
         last = self._session.run(self._test, plan, recorder.note)
         story = recorder.finish(last)
-        error = _as_error(last, story.headline)
+        error = _as_error(last, headline(story))
         result = self.end(Outcome.FOUND, error)
         result.token = make_token(plan, again[-1])
         result.replays = sum(run.failed and _Failure(run) == failure for run in again)
         result.deviations = len(plan.deviations)
+        result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
         result.found_by = f"{name}, {plan.granularity}"
         result.free_threaded_only = needs_no_gil
-        result._report = story.report
-        result._page = story.page
+        result._report = functools.partial(report, story)
+        result._page = functools.partial(page, story)
         return result
 
     # ---- what was not ------------------------------------------------------------------------------------------------
@@ -179,6 +183,12 @@ class _Exploration:
             f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure"
         )
         return self.end(Outcome.EXHAUSTED)
+
+
+def _name_of(test: Callable[[], object]) -> str:
+    while isinstance(test, functools.partial):
+        test = test.func
+    return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
 
 
 def _as_error(run: Run, headline: str) -> BaseException:

@@ -36,7 +36,7 @@ static int keep_object(PyObject *object)
 
 /* ---- points ------------------------------------------------------------------------------------------------------ */
 
-static int tell_note(struct explored *me, enum explore_kind kind, PyObject *object)
+int point_tell(struct explored *me, enum explore_kind kind, PyObject *object)
 {
     static int telling; /* what the note itself does is no operation of the program */
 
@@ -56,7 +56,7 @@ void point_cancel(void)
 
 static int go_through(struct explored *me, const struct explore_op *op, PyObject *object)
 {
-    int told = tell_note(me, op->kind, object);
+    int told = point_tell(me, op->kind, object);
 
     if (told)
         return told < 0 ? -1 : 0;

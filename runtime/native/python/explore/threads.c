@@ -158,7 +158,7 @@ static PyObject *wall_nanoseconds(struct swap *swap, struct explored *me, PyObje
 static PyObject *sleep_(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
                         PyObject *names)
 {
-    return scheduler_sleep(NULL, args[0]);
+    return point_tell(me, EXPLORE_SLEEP, NULL) < 0 ? NULL : scheduler_sleep(NULL, args[0]);
 }
 
 SWAP(time_sleep, "sleep", sleep_, EXPLORE_SLEEP);

@@ -1,0 +1,102 @@
+"""Watches a run from within: what each thread is about to do, where in its source, and to what."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import defaultdict
+from types import FrameType
+from typing import Any
+
+from .. import native
+from .plans import Kind, Run, last_steps
+from .source import Names, Place, place_of, program_frames
+from .story import Note, Story, Thing
+
+__all__ = ["Recorder"]
+
+_TRIES = 4  # to find an object's name
+_KINDS = {"lock": "Lock", "_RLock": "RLock"}
+
+
+class Recorder:
+    """Told at each point of a run, in the running thread, what comes next."""
+
+    def __init__(self) -> None:
+        self.notes: defaultdict[int, list[Note]] = defaultdict(list)
+        self.names: dict[int, str] = {}
+        self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
+        self._test: list[FrameType] = []
+
+    def note(self, thread: int, kind: int, object: object) -> None:
+        if native.explore_unwinding():
+            return
+        try:
+            self._note(thread, kind, object, sys._getframe(1))
+        except Exception:  # a report that lacks something is better than a program that fails by it
+            self.notes[thread].append(Note(kind, None, None, "", 0, time.monotonic()))
+
+    def _note(self, thread: int, kind: int, object: object, frame: FrameType) -> None:
+        if thread not in self.names:
+            self.names[thread] = threading.current_thread().name
+        name = _name_of_started(frame) if kind == Kind.START else ""
+        thing = None
+        count = 1
+        place = place_of(frame)
+        if object is not None:
+            frames = [*program_frames(frame)][::-1]
+            if thread == 0:
+                self._test = frames
+            thing = self._thing(object, place, frames)
+            count = _count(kind, object)
+        elif thread == 0 and kind != Kind.CODE:
+            self._test = [*program_frames(frame)][::-1]
+        self.notes[thread].append(Note(kind, place, thing, name, count, time.monotonic()))
+
+    def _thing(self, object: Any, place: Place | None, frames: list[FrameType]) -> Thing:
+        if id(object) not in self._things:
+            name = type(object).__name__
+            self._things[id(object)] = Thing(len(self._things) + 1, _KINDS.get(name, name)), object
+        thing = self._things[id(object)][0]
+        if thing.origin is None and thing.tries < _TRIES:
+            thing.tries += 1
+            if found := Names([*self._test, *frames]).find(object):
+                thing.name, thing.origin = found
+            elif not thing.name and place is not None:
+                thing.name = place.object_text
+        if thing.kind == "Condition" and thing.lock is None:
+            thing.lock = self._thing(object._lock, place, frames)
+        return thing
+
+    def finish(self, run: Run) -> Story:
+        things = [thing for thing, _ in self._things.values()]
+        self._things.clear()
+        self._test.clear()
+        by_name = defaultdict(list)
+        for thing in things:
+            by_name[thing.name].append(thing)
+        for name, several in by_name.items():
+            for number, thing in enumerate(several):
+                if not name:
+                    thing.name = f"{thing.kind} #{thing.number}"
+                elif len(several) > 1 and not (thing.is_lock and any(thing is other.lock for other in several)):
+                    thing.name = f"{name} #{number + 1}"
+        story = Story(run, self.notes, self.names, last_steps(), native.explore_final())
+        self.notes = defaultdict(list)
+        return story
+
+
+def _name_of_started(frame: FrameType) -> str:
+    """The name of the thread whose start() this is."""
+    first = frame.f_code.co_varnames[:1]
+    name = getattr(frame.f_locals.get(first[0]), "name", "") if first else ""
+    return name if isinstance(name, str) else ""
+
+
+def _count(kind: int, object: Any) -> int:
+    if kind == Kind.RELEASE and hasattr(object, "_recursion_count"):
+        return int(object._recursion_count())
+    if kind == Kind.TRY and hasattr(object, "_value"):
+        return int(object._value)
+    return 1

@@ -1,0 +1,314 @@
+"""Where in its source a thread is, and what the source calls a lock: read from frames, and not from what they run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import functools
+import linecache
+import os
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType
+from typing import Any, NamedTuple, TypeGuard, TypeVar
+
+from .granularity import is_program
+
+__all__ = ["Names", "Origin", "Place", "made_at", "name_of_file", "place_of", "program_frames"]
+
+T = TypeVar("T")
+
+_RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+is_of_program = functools.lru_cache(maxsize=4096)(is_program)
+
+
+# ---- places ----------------------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """A line, and what is about to be done there."""
+
+    file: str
+    line: int
+    function: str
+    of_program: bool  #: else it is a library's, and no line of the program led there
+    via: str  #: the library's function that the line called, as Queue.get; else ""
+    code: CodeType
+    offset: int  #: of the instruction
+
+    @property
+    def text(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def segment(self) -> str:
+        """The expression that the instruction stands for, "" if it is longer than a line or not known."""
+        return _segment(self.code, self.file, self.offset)
+
+    @property
+    def about_to(self) -> str:
+        """What the instruction does, as `write counter`; "" if there is nothing to say."""
+        instruction = _instructions(self.code).get(self.offset)
+        if instruction is None:
+            return ""
+        what = self.segment or (instruction.argval if isinstance(instruction.argval, str) else "")
+        return _deed(instruction.opname, what)
+
+    @property
+    def object_text(self) -> str:
+        """What the source calls the object that the operation is done to, "" if it is not that simple."""
+        return "" if self.via else _object_text(self.segment)
+
+
+@functools.lru_cache(maxsize=256)
+def _instructions(code: CodeType) -> dict[int, dis.Instruction]:
+    return {instruction.offset: instruction for instruction in dis.get_instructions(code)}
+
+
+@functools.lru_cache(maxsize=1024)
+def _segment(code: CodeType, file: str, offset: int) -> str:
+    instruction = _instructions(code).get(offset)
+    positions = instruction.positions if instruction else None
+    if positions is None or None in positions or positions.lineno is None:
+        return ""
+    line = linecache.getline(file, positions.lineno).encode()
+    if positions.lineno != positions.end_lineno:
+        return line.decode().strip() if line.lstrip().startswith(b"with ") else ""
+    return line[positions.col_offset : positions.end_col_offset].decode(errors="replace")
+
+
+_DEEDS = {
+    "STORE_SUBSCR": "writes",
+    "STORE_": "writes",
+    "DELETE_": "deletes",
+    "LOAD_GLOBAL": "reads",
+    "LOAD_NAME": "reads",
+    "LOAD_DEREF": "reads",
+    "LOAD_CLASSDEREF": "reads",
+    "LOAD_FROM_DICT": "reads",
+    "LOAD_ATTR": "reads",
+    "LOAD_METHOD": "reads",
+    "LOAD_SUPER_ATTR": "reads",
+    "BINARY_SUBSCR": "reads",
+    "BINARY_SLICE": "reads",
+    "CALL": "calls",
+    "PRECALL": "calls",
+    "COMPARE_OP": "compares",
+    "CONTAINS_OP": "compares",
+    "FOR_ITER": "takes the next of",
+    "SEND": "sends into",
+}
+
+
+def _deed(opcode: str, what: str) -> str:
+    if opcode.startswith("JUMP_BACKWARD"):
+        return "goes round its loop again"
+    if not what:
+        return ""
+    for begin, deed in _DEEDS.items():
+        if opcode.startswith(begin):
+            return f"{deed} {what}"
+    return f"does {what}"
+
+
+def _object_text(segment: str) -> str:
+    if segment.startswith("with "):  # Python 3.11: the whole statement
+        segment = segment[len("with ") :].partition(":")[0].partition(" as ")[0]
+    try:
+        node = ast.parse(segment, mode="eval").body
+    except (SyntaxError, ValueError):
+        return ""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        node = node.func.value
+    simple = (ast.Name, ast.Attribute, ast.Subscript)
+    return ast.unparse(node) if isinstance(node, simple) else ""
+
+
+def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        if is_of_program(frame.f_code.co_filename):
+            yield frame
+        frame = frame.f_back
+
+
+def place_of(frame: FrameType | None) -> Place | None:
+    """The innermost line of the program's own; of a thread that runs none, the innermost one of a library."""
+    library: FrameType | None = None
+    inner: FrameType | None = None
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if is_of_program(name):
+            return _place(frame, True, library)
+        if not name.startswith(_RUNTIME) and not name.endswith("/threading.py"):
+            inner = inner or frame
+        if not name.startswith(_RUNTIME):
+            library = frame
+        frame = frame.f_back
+    return _place(inner, False, None) if inner is not None else None
+
+
+def _place(frame: FrameType, of_program: bool, library: FrameType | None) -> Place:
+    code = frame.f_code
+    via = library.f_code.co_qualname if library is not None else ""
+    return Place(code.co_filename, frame.f_lineno or 0, code.co_name, of_program, via, code, frame.f_lasti)
+
+
+@functools.lru_cache(maxsize=1024)
+def name_of_file(path: str) -> str:
+    """As one would type it from the current folder."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+# ---- names of objects ------------------------------------------------------------------------------------------------
+
+
+class Origin(NamedTuple):
+    """Where a name is bound: in which file, and there in a function, a class or nothing (the module)."""
+
+    file: str
+    scope: str  #: a class's name; ""
+    line: int  #: of the function; 0
+    name: str
+
+
+_MOST_VALUES = 3000
+_LEAF = (type(None), bool, int, float, str, bytes, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+
+
+class Names:
+    """Finds what the program calls an object: a variable, an attribute, an item."""
+
+    def __init__(self, frames: list[FrameType]) -> None:
+        """frames: of the program's, outermost first: names there come first."""
+        self._frames = frames
+        self._left = _MOST_VALUES
+
+    def find(self, wanted: object) -> tuple[str, Origin] | None:
+        spaces = list(self._spaces())
+        for names, origin in spaces:
+            for name, value in names.items():
+                if value is wanted and not name.startswith("__"):
+                    return name, origin._replace(name=name)
+        deeper = []
+        for names, origin in spaces:
+            for name, value in names.items():
+                if isinstance(value, _LEAF) or name.startswith("__") or name == "self":
+                    continue
+                if found := self._inside(name, value, wanted, origin._replace(name=name)):
+                    return found
+                deeper.append((name, value, origin))
+        for name, value, origin in deeper:
+            for inner_name, inner, inner_origin in _parts(name, value, origin._replace(name=name)):
+                if found := self._inside(inner_name, inner, wanted, inner_origin):
+                    return found
+        return None
+
+    def _spaces(self) -> Iterator[tuple[dict[str, Any], Origin]]:
+        seen = set()
+        for frame in self._frames:
+            if id(frame.f_globals) not in seen:
+                seen.add(id(frame.f_globals))
+                yield dict(frame.f_globals), Origin(frame.f_code.co_filename, "", 0, "")
+        for frame in self._frames:
+            if frame.f_code.co_name != "<module>":
+                yield dict(frame.f_locals), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
+
+    def _inside(self, name: str, value: object, wanted: object, origin: Origin) -> tuple[str, Origin] | None:
+        for inner_name, inner, inner_origin in _parts(name, value, origin):
+            self._left -= 1
+            if self._left < 0:
+                return None
+            if inner is wanted:
+                return inner_name, inner_origin
+        return None
+
+
+def _parts(name: str, value: Any, origin: Origin) -> Iterator[tuple[str, object, Origin]]:
+    """What is in an object, without running code of the program's."""
+    kind = type(value)
+    if kind in (list, tuple):
+        for number, item in enumerate(value[:100]):
+            yield f"{name}[{number}]", item, origin
+    elif kind is dict:
+        for key, item in list(value.items())[:100]:
+            if type(key) in (int, str):
+                yield f"{name}[{key!r}]", item, origin
+    elif isinstance(value, type):
+        if is_of_program(_file_of(value)):
+            for attribute, item in list(vars(value).items()):
+                if not attribute.startswith("__"):
+                    yield f"{name}.{attribute}", item, Origin(_file_of(value), value.__name__, 0, attribute)
+    elif kind.__name__ == "Condition" and kind.__module__ in ("threading", "runtime.sync"):
+        yield name, value._lock, origin
+    else:
+        for attribute, item in _attributes(value):
+            yield f"{name}.{attribute}", item, Origin(_file_of(kind), kind.__name__, 0, attribute)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, object]]:
+    with contextlib.suppress(AttributeError, TypeError):
+        yield from list(object.__getattribute__(value, "__dict__").items())
+    for cls in type(value).__mro__:
+        for attribute, descriptor in list(vars(cls).items()):
+            if type(descriptor) is types.MemberDescriptorType and is_of_program(_file_of(cls)):
+                with contextlib.suppress(AttributeError):
+                    yield attribute, descriptor.__get__(value)
+
+
+def _file_of(cls: type) -> str:
+    module = sys.modules.get(cls.__module__)
+    return getattr(module, "__file__", None) or "<frozen>"
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(file: str) -> ast.Module | None:
+    try:
+        return ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def made_at(origin: Origin) -> int | None:
+    """The only line that binds that name; None if there are several, or it is another kind of place."""
+    tree = _tree(origin.file)
+    if tree is None:
+        return None
+    scope: ast.AST | None = tree
+    if origin.scope:
+        scope = _only(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == origin.scope)
+    elif origin.line:
+        scope = _only(node for node in ast.walk(tree) if _begins_at(node, origin.line))
+    if scope is None:
+        return None
+    nodes: Iterator[ast.AST] = ast.walk(scope) if origin.scope or origin.line else ast.iter_child_nodes(scope)
+    return _only({node.lineno for node in nodes if _binds(node, origin.name)})
+
+
+def _only(found: Iterable[T]) -> T | None:
+    some = list(found)
+    return some[0] if len(some) == 1 else None
+
+
+def _begins_at(node: ast.AST, line: int) -> bool:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) == line
+
+
+def _binds(node: ast.AST, name: str) -> TypeGuard[ast.Assign | ast.AnnAssign]:
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+        return False
+    if isinstance(node.value, (ast.Name, ast.Attribute, ast.Constant)):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        for one in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
+            if (isinstance(one, ast.Name) and one.id == name) or (
+                isinstance(one, ast.Attribute) and one.attr == name and isinstance(one.value, ast.Name)
+            ):
+                return True
+    return False

@@ -1,0 +1,479 @@
+"""The story of a run that failed: who did what in which order, who held and who waited for what."""
+
+from __future__ import annotations
+
+import traceback
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .plans import THREAD, TIMEOUT, Ending, Kind, Run, State, Step
+from .source import Origin, Place, is_of_program, made_at, name_of_file
+
+__all__ = ["Cycle", "Event", "Holding", "Line", "Note", "Story", "Thing", "Wait", "find_cycle"]
+
+RAISE = -1  #: the kind of the event with which a run has failed
+
+_LONGEST_CYCLE = 16  # events, of all threads together: one that is longer is told of each thread
+
+
+@dataclass(eq=False)
+class Thing:
+    """An object that threads synchronise by."""
+
+    number: int
+    kind: str  #: as Lock, Condition
+    name: str = ""
+    origin: Origin | None = None
+    lock: Thing | None = None  #: a Condition's
+    tries: int = 0  #: to find its name
+
+    @property
+    def made(self) -> str:
+        """file:line, "" if it is not known."""
+        line = made_at(self.origin) if self.origin is not None else None
+        return f"{name_of_file(self.origin.file)}:{line}" if self.origin is not None and line else ""
+
+    @property
+    def is_lock(self) -> bool:
+        return self.kind in ("Lock", "RLock")
+
+    @property
+    def is_semaphore(self) -> bool:
+        return self.kind.endswith("Semaphore")
+
+
+class Note(NamedTuple):
+    """What a thread was about to do at a point."""
+
+    kind: int
+    place: Place | None
+    thing: Thing | None
+    name: str  #: START: of the thread
+    permits: int  #: RELEASE: how often an RLock is held; TRY: how many permits a semaphore has
+    time: float
+
+
+@dataclass(eq=False)
+class Event:
+    """A step, or that a thread came to one and could not go on; and what is known of it."""
+
+    at: int
+    thread: int
+    kind: int
+    place: Place | None = None
+    flags: int = 0
+    thing: Thing | None = None
+    target: int | None = None  #: START and JOIN: the thread
+    instead_of: int | None = None  #: a deviation: whose turn it would have been
+    pending: Event | None = None  #: and what that thread was about to do
+    keeping: tuple[Thing, ...] = ()  #: and what it holds
+    came: int = -1  #: the step before which the thread came there, if it could not go on at once
+    waits: bool = False  #: it is no step: here the thread can't go on
+    holder: Holding | None = None  #: waits: who holds the thing
+    sleeps: bool = False  #: WAIT: it did not return at once
+    waiting: int = 0  #: SIGNAL: how many threads waited
+    done: bool = True  #: TRY, ACQUIRE: whether it had success
+    inner: bool = False  #: RELEASE of an RLock that stays held
+    is_early: bool = False  #: its timeout, before it was due
+    jumped: float = 0.0  #: seconds by which it moved the clock
+
+    @property
+    def is_timeout(self) -> bool:
+        return bool(self.flags & TIMEOUT)
+
+
+@dataclass(eq=False)
+class Holding:
+    thing: Thing
+    thread: int
+    since: Event
+    until: Event | None = None
+
+
+@dataclass(eq=False)
+class Wait:
+    """What a thread was waiting for when the run ended."""
+
+    thread: int
+    event: Event
+    holder: Holding | None = None
+    permits: list[Holding] = field(default_factory=list)
+    signal: Event | None = None  #: the last one, if it came before the wait
+
+    @property
+    def on(self) -> int | None:
+        """The thread that it waits for."""
+        return self.holder.thread if self.holder is not None else self.event.target
+
+
+@dataclass(eq=False)
+class Line:
+    """Events of one thread, one after the other, at one line of the source."""
+
+    events: list[Event]
+    resumed: bool = False  #: the thread was in the middle of it
+    stopped: bool = False  #: it is left in the middle of it
+
+    @property
+    def thread(self) -> int:
+        return self.events[0].thread
+
+    @property
+    def place(self) -> Place | None:
+        return self.events[-1].place
+
+    @property
+    def steps(self) -> int:
+        return sum(not event.waits for event in self.events)
+
+
+class Cycle(NamedTuple):
+    """What a list repeats at its end."""
+
+    begin: int
+    length: int
+    times: int
+
+
+class Story:
+    """What a run did that failed."""
+
+    def __init__(
+        self,
+        run: Run,
+        notes: dict[int, list[Note]],
+        names: dict[int, str],
+        steps: list[Step],
+        final: list[tuple[int, int, int, int]],
+    ) -> None:
+        self.run = run
+        self.ending = Ending(run.ending)
+        self.threads = len(final)
+        self.events: list[Event] = []
+        self.next: dict[int, Event] = {}  #: what each thread was about to do in the end
+        self.holdings: list[Holding] = []
+        self._names = names
+        self._notes = notes
+        self._states = [State(state) for state, _, _, _ in final]
+        self._used: defaultdict[int, int] = defaultdict(int)  # notes of each thread
+        self._started: list[str] = [""]
+        self._held: dict[Thing, Holding] = {}
+        self._permits: defaultdict[Thing, list[Holding]] = defaultdict(list)
+        self._waiting: defaultdict[Thing, dict[int, Event]] = defaultdict(dict)
+        self._signals: dict[Thing, Event] = {}
+        self._read(steps)
+        self._read_end(steps, [(kind, number) for _, kind, number, _ in final])
+        self.told = self._with_waits()
+        self._follow()
+        self._notes = {}
+        self.waits = [self._wait(thread, event) for thread, event in self.next.items() if self._is_stuck]
+        self.ring = self._find_ring()
+        self.cycle = find_cycle([_key(event) for event in self.events]) if self.ending == Ending.LIMIT else None
+
+    # ---- for its readers ---------------------------------------------------------------------------------------------
+
+    def name(self, thread: int) -> str:
+        started = self._started[thread] if thread < len(self._started) else ""
+        return self._names.get(thread) or started or f"thread {thread}"
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self.ending in (Ending.DEADLOCK, Ending.LEFT_BEHIND)
+
+    @property
+    def repeated(self) -> list[Event]:
+        """A livelock's cycle, if it is short."""
+        if self.cycle is None or self.cycle.length > _LONGEST_CYCLE:
+            return []
+        return self.events[self.cycle.begin : self.cycle.begin + self.cycle.length]
+
+    def cycle_of(self, thread: int) -> tuple[Cycle, list[Event]] | None:
+        """What one thread repeats."""
+        own = [event for event in self.events if event.thread == thread]
+        found = find_cycle([_key(event) for event in own])
+        return (found, own[found.begin : found.begin + found.length]) if found is not None else None
+
+    def traceback(self) -> list[Place]:
+        """The program's lines that led to the exception; the last one is where it was raised."""
+        error = self.run.error
+        frames = [*traceback.walk_tb(error.__traceback__)] if error is not None else []
+        codes = [(frame.f_code, line) for frame, line in frames if is_of_program(frame.f_code.co_filename)]
+        return [Place(code.co_filename, line, code.co_name, True, "", code, -1) for code, line in codes]
+
+    # ---- steps -------------------------------------------------------------------------------------------------------
+
+    def _read(self, steps: list[Step]) -> None:
+        before: dict[int, Event] = {}
+        now = min((note.time for notes in self._notes.values() for note in notes), default=0.0)
+        for at, step in enumerate(steps):
+            previous = before.get(step.chosen)
+            event = Event(at, step.chosen, step.kind, previous.place if previous else None, step.flags)
+            note = self._note(step.chosen)
+            if note is not None and _is_of(note, step):
+                self._used[step.chosen] += 1
+                self._fill(event, note, True)
+            elif event.kind == Kind.WAKE and previous is not None:
+                event.thing = previous.thing
+                previous.sleeps = True
+            event.is_early = bool(step.early >> step.chosen & 1)
+            if step.chosen != step.usual:
+                event.instead_of = step.usual
+            if event.kind == Kind.JOIN:
+                event.target = _thread_of(step.object)
+            after = self._note(step.chosen)
+            if after is not None:
+                event.jumped = max(after.time - now, 0.0)
+                now = max(now, after.time)
+            _mark_came(event, previous, steps)
+            self.events.append(event)
+            before[step.chosen] = event
+
+    def _read_end(self, steps: list[Step], operations: list[tuple[int, int]]) -> None:
+        last = {event.thread: event for event in self.events}
+        for thread, state in enumerate(self._states):
+            if state is State.ENDED or (self.ending == Ending.FAILED and thread == self.run.error_thread):
+                continue
+            kind, number = operations[thread]
+            event = Event(len(steps), thread, kind, target=_thread_of(number), waits=True)
+            note = self._note(thread)
+            before = last.get(thread)
+            if (
+                state in (State.ASLEEP, State.WOKEN)
+                and before is not None
+                and (note is None or note.kind != Kind.SLEEP)
+            ):
+                event = Event(
+                    len(steps), thread, before.kind, before.place, thing=before.thing, waits=True, sleeps=True
+                )
+                before.sleeps = True
+            elif note is not None and state is not State.NEW:
+                self._fill(event, note, False)
+            _mark_came(event, before, steps)
+            if self._is_stuck and event.came < 0:
+                event.came = len(steps)
+            self.next[thread] = event
+        if self.ending == Ending.FAILED:
+            where = self.traceback()
+            self.events.append(Event(len(steps), self.run.error_thread, RAISE, where[-1] if where else None))
+
+    def _note(self, thread: int) -> Note | None:
+        notes = self._notes.get(thread, [])
+        return notes[self._used[thread]] if self._used[thread] < len(notes) else None
+
+    def _fill(self, event: Event, note: Note, is_step: bool) -> None:
+        event.kind, event.place, event.thing = note.kind, note.place, note.thing
+        event.inner = note.kind == Kind.RELEASE and note.permits > 1
+        event.done = note.permits > 0
+        if note.kind == Kind.START and is_step:
+            self._started.append(note.name)
+            event.target = len(self._started) - 1
+
+    def _with_waits(self) -> list[Event]:
+        """The events, and where a thread came to one and could not go on."""
+        waits: defaultdict[int, list[Event]] = defaultdict(list)
+        for event in [*self.events, *self.next.values()]:
+            if event.came >= 0 and event.kind != Kind.WAKE and not (event.waits and event.sleeps):
+                waits[event.came].append(
+                    Event(event.came, event.thread, event.kind, event.place, 0, event.thing, event.target, waits=True)
+                )
+        told = []
+        for event in self.events:
+            told += waits.pop(event.at, [])
+            told.append(event)
+        for left in waits.values():
+            told += left
+        return told
+
+    # ---- who holds and who waits -------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        coming = dict(self.next)
+        for event in reversed(self.events):
+            if event.instead_of is not None:
+                event.pending = coming.get(event.instead_of)
+            coming[event.thread] = event
+        for event in self.told:
+            if event.instead_of is not None:
+                event.keeping = self.held_by(event.instead_of)
+            self._do(event)
+
+    def held_by(self, thread: int) -> tuple[Thing, ...]:
+        return tuple(thing for thing, holding in self._held.items() if holding.thread == thread)
+
+    def _take(self, thing: Thing, event: Event) -> None:
+        self.holdings.append(Holding(thing, event.thread, event))
+        if thing.is_semaphore:
+            self._permits[thing].append(self.holdings[-1])
+        else:
+            self._held[thing] = self.holdings[-1]
+
+    def _release(self, thing: Thing, event: Event) -> None:
+        holding = self._held.pop(thing, None)
+        if permits := self._permits[thing]:
+            holding = next((one for one in permits if one.thread == event.thread), permits[0])
+            permits.remove(holding)
+        if holding is not None:
+            holding.until = event
+
+    def _do(self, event: Event) -> None:
+        thing = event.thing
+        if thing is None:
+            return
+        if event.waits:
+            event.holder = self._held.get(thing)
+        elif event.kind in (Kind.ACQUIRE, Kind.TRY):
+            event.done = event.done and not event.is_timeout and thing not in self._held
+            if event.done and (thing.is_lock or thing.is_semaphore):
+                self._take(thing, event)
+        elif event.kind == Kind.RELEASE and not event.inner:
+            self._release(thing, event)
+        elif event.kind == Kind.WAIT and event.sleeps:
+            self._waiting[thing][event.thread] = event
+            if thing.lock is not None:
+                self._release(thing.lock, event)
+        elif event.kind == Kind.WAKE:
+            self._waiting[thing].pop(event.thread, None)
+            if thing.lock is not None:
+                self._take(thing.lock, event)
+        elif event.kind == Kind.SIGNAL:
+            event.waiting = len(self._waiting[thing])
+            self._signals[thing] = event
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def _wait(self, thread: int, event: Event) -> Wait:
+        wait = Wait(thread, event)
+        thing = event.thing
+        if thing is not None:
+            woken = self._states[thread] is State.WOKEN
+            wait.holder = self._held.get(thing.lock if woken and thing.lock is not None else thing)
+            wait.permits = list(self._permits[thing])
+            signal, began = self._signals.get(thing), self._waiting[thing].get(thread)
+            if signal is not None and began is not None and signal.at < began.at:
+                wait.signal = signal
+        return wait
+
+    def _find_ring(self) -> list[Wait]:
+        """Threads of which each waits for the next, and the last for the first."""
+        waits = {wait.thread: wait for wait in self.waits}
+        for first in waits:
+            path: list[int] = []
+            thread: int | None = first
+            while thread is not None and thread in waits and thread not in path:
+                path.append(thread)
+                thread = waits[thread].on
+            if thread is not None and thread in path:
+                return [waits[one] for one in path[path.index(thread) :]]
+        return []
+
+
+def _thread_of(number: int) -> int | None:
+    return number - THREAD if number >= THREAD else None
+
+
+def _is_of(note: Note, step: Step) -> bool:
+    """Whether that step does what was noted: a sleep has no point of its own."""
+    if note.kind == Kind.SLEEP:
+        return step.kind in (Kind.WAKE, Kind.YIELD)
+    return note.kind == step.kind
+
+
+def _mark_came(event: Event, before: Event | None, steps: list[Step]) -> None:
+    came = before.at + 1 if before is not None else event.at
+    if came < min(event.at, len(steps)) and not steps[came].can >> event.thread & 1:
+        event.came = came
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+
+
+def lines_of(events: list[Event]) -> list[Line]:
+    """Events as lines of the source: a new one where another thread goes on, or the same at another line."""
+    found: list[Line] = []
+    last: dict[int, Line] = {}
+    for event in _without_begins(events):
+        now = found[-1] if found else None
+        before = last.get(event.thread)
+        if now is not None and now is before and event.instead_of is None and _continues(now, event):
+            now.events.append(event)
+            continue
+        line = Line([event])
+        if before is not None and before is not now and _is_further(before.events[-1], event):
+            line.resumed = before.stopped = True
+        found.append(line)
+        last[event.thread] = line
+    return found
+
+
+def _without_begins(events: list[Event]) -> Iterator[Event]:
+    """That a thread begins is told only if it then does not go on."""
+    begun: Event | None = None
+    for event in events:
+        if begun is not None:
+            if event.thread != begun.thread:
+                yield begun
+            elif begun.instead_of is not None:
+                event.instead_of, event.pending, event.keeping = begun.instead_of, begun.pending, begun.keeping
+        begun = event if event.kind == Kind.BEGIN else None
+        if begun is None:
+            yield event
+    if begun is not None:
+        yield begun
+
+
+def _continues(line: Line, event: Event) -> bool:
+    before = line.events[-1]
+    if event.kind == Kind.END:
+        return not before.waits
+    return not before.waits and before.kind != Kind.BEGIN and _is_same_line(before, event)
+
+
+def _is_same_line(one: Event, other: Event) -> bool:
+    a, b = one.place, other.place
+    return a is not None and b is not None and (a.file, a.line, a.function) == (b.file, b.line, b.function)
+
+
+def _is_further(one: Event, other: Event) -> bool:
+    if one.place is None or other.place is None or other.kind in (Kind.END, Kind.WAKE):
+        return False
+    return _is_same_line(one, other) and (other.kind == RAISE or other.place.offset > one.place.offset)
+
+
+# ---- cycles ----------------------------------------------------------------------------------------------------------
+
+_AT_LEAST = 3  # times
+_LOOKED_AT = 6000  # events
+
+
+def _key(event: Event) -> Hashable:
+    place = event.place
+    return event.thread, event.kind, event.thing, place and (place.file, place.line, place.offset), event.done
+
+
+def find_cycle(keys: list[Hashable]) -> Cycle | None:
+    """The shortest part that the list repeats at its end, if it does so at least three times."""
+    backwards = keys[-_LOOKED_AT:][::-1]
+    matches = _prefix_matches(backwards)
+    for length in range(1, len(backwards) // _AT_LEAST + 1):
+        if matches[length] >= (_AT_LEAST - 1) * length:
+            begin = len(keys) - length
+            while begin and keys[begin - 1] == keys[begin - 1 + length]:
+                begin -= 1
+            return Cycle(begin, length, (len(keys) - begin) // length)
+    return None
+
+
+def _prefix_matches(items: list[Hashable]) -> list[int]:
+    """For each place, how many items from there on are as those at the begin: the Z function."""
+    found = [0] * (len(items) + 1)
+    left = right = 0
+    for at in range(1, len(items)):
+        if at < right:
+            found[at] = min(right - at, found[at - left])
+        while at + found[at] < len(items) and items[found[at]] == items[at + found[at]]:
+            found[at] += 1
+        if at + found[at] > right:
+            left, right = at, at + found[at]
+    return found

@@ -1,0 +1,275 @@
+"""The sentences of a report."""
+
+from __future__ import annotations
+
+from .plans import Ending, Kind
+from .source import Place, name_of_file
+from .story import RAISE, Event, Story, Thing, Wait
+
+__all__ = ["about_to", "at", "deviation", "doing", "headline", "joined", "waiting"]
+
+
+def joined(words: list[str], last: str = "and") -> str:
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def at(place: Place | None) -> str:
+    """file:line"""
+    return f"{name_of_file(place.file)}:{place.line}" if place is not None else "a line that is not known"
+
+
+def first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip()
+
+
+# ---- what failed -----------------------------------------------------------------------------------------------------
+
+
+def headline(story: Story) -> str:
+    if story.ending == Ending.FAILED:
+        return _exception(story)
+    if story.ending == Ending.DEADLOCK:
+        return f"DEADLOCK: {_deadlock(story)}"
+    if story.ending == Ending.LEFT_BEHIND:
+        return f"LEFT BEHIND: {_left_behind(story)}"
+    if story.ending == Ending.LIMIT:
+        return f"LIVELOCK: {_livelock(story)}"
+    return f"{story.ending.name.replace('_', ' ')}: the last replay did not fail"
+
+
+def _exception(story: Story) -> str:
+    error = story.run.error
+    where = story.traceback()
+    said = first_line(str(error)) or (where[-1].text if where else "")
+    kind = type(error).__name__
+    place = f", at {at(where[-1])} in {where[-1].function}()" if where else ""
+    return f"{kind}: {said}{place}" if said else f"{kind}{place}"
+
+
+def _deadlock(story: Story) -> str:
+    count = len(story.ring)
+    if count == 1 and story.ring[0].holder is not None:
+        return f"{story.name(story.ring[0].thread)} waits for {_the(story.ring[0].event.thing)}, which it holds itself"
+    if count > 1:
+        return f"{count} of {story.threads} threads wait for each other"
+    if len(story.waits) == 1:
+        return f"{story.name(story.waits[0].thread)} waits, and nothing is left that could end that"
+    return f"{len(story.waits)} threads wait, and nothing is left that could end that"
+
+
+def _left_behind(story: Story) -> str:
+    names = [story.name(wait.thread) for wait in story.waits]
+    if len(names) > 3:
+        return f"the test has ended, and {len(names)} threads never will: {', '.join(names[:3])}, ..."
+    return f"the test has ended, and {joined(names)} never will"
+
+
+def _livelock(story: Story) -> str:
+    if story.cycle is None:
+        return f"no end after {len(story.events):,} steps, and no cycle was found in them"
+    if steps := story.repeated:
+        who = joined([story.name(thread) for thread in dict.fromkeys(event.thread for event in steps)])
+        verb = "repeats" if len({event.thread for event in steps}) == 1 else "repeat"
+        return f"{who} {verb} {_count(len(steps), 'step')} without end"
+    return f"the threads repeat {story.cycle.length:,} steps without end"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+# ---- things ----------------------------------------------------------------------------------------------------------
+
+
+def _the(thing: Thing | None) -> str:
+    return thing.name if thing is not None else "something"
+
+
+def held(things: tuple[Thing, ...]) -> str:
+    return joined([thing.name for thing in things])
+
+
+# ---- what a thread does ----------------------------------------------------------------------------------------------
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s"
+
+
+def _time_is_up(event: Event) -> str:
+    if event.is_early:
+        return " early, as if all others were slow"
+    return f": the clock jumps by {_seconds(event.jumped)}" if event.jumped > 0 else ""
+
+
+def doing(story: Story, event: Event) -> str:
+    """What there is to say beside the line; "" if the line says it all."""
+    if event.waits:
+        return _comes_to_wait(story, event)
+    if event.kind == RAISE:
+        return f"raises {type(story.run.error).__name__}"
+    if event.is_timeout:
+        return _times_out(event)
+    if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE):
+        return ""
+    if event.kind == Kind.START and event.target is not None:
+        return f"starts {story.name(event.target)}"
+    if event.kind == Kind.JOIN and event.target is not None:
+        return f"{story.name(event.target)} has ended"
+    if event.kind in (Kind.ACQUIRE, Kind.TRY) and event.thing is not None:
+        return _takes(event, event.thing)
+    if event.kind == Kind.WAIT:
+        return _waits(event)
+    if event.kind == Kind.RELEASE and event.thing is not None and not event.inner:
+        return (
+            f"gives back a permit of {event.thing.name}" if event.thing.is_semaphore else f"releases {event.thing.name}"
+        )
+    if event.kind == Kind.SIGNAL and event.thing is not None and event.thing.kind == "Condition" and not event.waiting:
+        return "wakes nobody: no thread waits"
+    return {Kind.WAKE: "is woken", Kind.END: "ends", Kind.BEGIN: "begins", Kind.YIELD: "lets others go first"}.get(
+        Kind(event.kind), ""
+    )
+
+
+def _takes(event: Event, thing: Thing) -> str:
+    if thing.is_lock:
+        return f"takes {thing.name}" if event.done else f"finds {thing.name} taken"
+    if thing.is_semaphore:
+        return f"takes a permit of {thing.name}" if event.done else f"finds no permit of {thing.name}"
+    return ""
+
+
+def _waits(event: Event) -> str:
+    what = event.place.via if event.place is not None else ""
+    if not event.sleeps:
+        return ""
+    if what:
+        return f"waits in {what}()"
+    if event.thing is not None and event.thing.lock is not None:
+        return f"waits to be notified, releases {event.thing.lock.name}"
+    return "waits"
+
+
+def _times_out(event: Event) -> str:
+    if event.kind == Kind.SLEEP:
+        return f"its sleep ends{_time_is_up(event)}"
+    return f"its timeout fires{_time_is_up(event)}"
+
+
+def _comes_to_wait(story: Story, event: Event) -> str:
+    if event.kind == Kind.JOIN:
+        return (
+            f"waits for {story.name(event.target)} to end" if event.target is not None else "waits for a thread's end"
+        )
+    if event.kind == Kind.SLEEP:
+        return "sleeps"
+    if event.kind == Kind.FILE:
+        return "waits for a file or a socket"
+    if event.holder is not None:
+        who = "it holds itself" if event.holder.thread == event.thread else f"{story.name(event.holder.thread)} holds"
+        return f"waits for {_the(event.thing)}, which {who}"
+    if event.place is not None and event.place.via:
+        return f"waits in {event.place.via}()"
+    return f"waits for {_wanted(event.thing)}"
+
+
+def _wanted(thing: Thing | None) -> str:
+    if thing is None:
+        return "something"
+    if thing.is_semaphore:
+        return f"a permit of {thing.name}"
+    return f"an item of {thing.name}" if thing.kind == "SimpleQueue" else thing.name
+
+
+# ---- switches --------------------------------------------------------------------------------------------------------
+
+
+def about_to(story: Story, event: Event | None) -> str:
+    """What a thread stops before: `it writes counter`."""
+    if event is None:
+        return ""
+    what = event.place.about_to if event.place is not None and event.kind == Kind.CODE else ""
+    if event.kind == Kind.CODE:
+        return f"it {what}" if what else ""
+    if event.place is not None and event.place.via:
+        return f"it goes on in {event.place.via}()"
+    name = _the(event.thing)
+    simple = {
+        Kind.BEGIN: "it begins",
+        Kind.END: "it ends",
+        Kind.ACQUIRE: f"it takes {name}",
+        Kind.TRY: f"it tries to take {name}",
+        Kind.READ: f"it looks at {name}" if event.thing else "it looks whether a thread is alive",
+        Kind.WAIT: f"it waits for {name}",
+        Kind.RELEASE: f"it releases {name}",
+        Kind.WAKE: "it goes on",
+        Kind.SLEEP: "it sleeps",
+        Kind.START: "it starts a thread",
+        Kind.JOIN: "it joins a thread",
+    }
+    segment = event.place.segment if event.place is not None else ""
+    return simple.get(Kind(event.kind), f"it calls {segment}" if segment else "")
+
+
+def deviation(story: Story, event: Event) -> str:
+    """What is not as usual: whose turn it was, before what that one stops, and what it holds."""
+    if event.instead_of is None:
+        return ""
+    other, goes_on = story.name(event.instead_of), story.name(event.thread)
+    pending = event.pending
+    if pending is None or pending.kind == Kind.BEGIN:
+        return f"{goes_on} goes first, {other} has not begun"
+    before = about_to(story, pending)
+    holding = f", holding {held(event.keeping)}" if event.keeping else ""
+    stop = f"{other} stops at {at(pending.place)}" if pending.place is not None else f"{other} stops"
+    return f"{stop}{f', before {before}' if before else ''}{holding}; {goes_on} goes on"
+
+
+# ---- waits -----------------------------------------------------------------------------------------------------------
+
+
+def waiting(story: Story, wait: Wait) -> str:
+    """For what a thread waits, where, and who has it."""
+    event, thing = wait.event, wait.event.thing
+    where = f"at {at(event.place)}"
+    via = f" in {event.place.via}()" if event.place is not None and event.place.via else ""
+    if event.kind == Kind.JOIN:
+        target = story.name(event.target) if event.target is not None else "a thread"
+        return f"waits {where}{via} for {target} to end"
+    if event.kind == Kind.FILE:
+        return f"waits {where}{via} for a file or a socket"
+    if thing is None:
+        return f"waits {where}{via}"
+    if wait.holder is not None:
+        lock = wait.holder.thing
+        again = " again" if lock is not thing else ""
+        return f"waits {where}{via} for {lock.name}{again}, {_held_by(story, wait)}"
+    if event.kind == Kind.WAIT:
+        return f"waits {where}{via} {_signal(story, wait, thing)}"
+    taken = ""
+    if wait.permits:
+        holders = [f"{story.name(one.thread)} since {at(one.since.place)}" for one in wait.permits[:2]]
+        taken = f", taken by {joined(holders)}{' ...' if len(wait.permits) > 2 else ''}"
+    return f"waits {where}{via} for {_wanted(thing)}{taken}"
+
+
+def _held_by(story: Story, wait: Wait) -> str:
+    holder = wait.holder
+    assert holder is not None
+    since = at(holder.since.place)
+    if holder.thread == wait.thread:
+        return f"which it holds itself since {since}"
+    ended = ", which has ended" if holder.thread not in story.next else ""
+    return f"held by {story.name(holder.thread)} since {since}{ended}"
+
+
+def _signal(story: Story, wait: Wait, thing: Thing) -> str:
+    if thing.kind == "Condition":
+        text = f"for {thing.name} to be notified"
+    elif thing.kind == "Barrier":
+        text = f"for others to come to {thing.name}"
+    else:
+        text = f"for {thing.name} to be set"
+    if wait.signal is not None and thing.kind == "Condition":
+        text += f": {story.name(wait.signal.thread)} did at {at(wait.signal.place)}, when it did not wait yet"
+    return text
