@@ -208,7 +208,7 @@ def _traceback(story: Story) -> list[str]:
 def closing(result: Result) -> list[str]:
     only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
-    found = f"Found by {result.found_by} {runs}; {only}; replays {result.replays}/10."
+    found = f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10."
     lines = [found, f"Token {result.token}"]
     if result.command:
         lines.append(f"  {result.command}")
