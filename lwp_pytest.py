@@ -1,4 +1,5 @@
 """`pytest --lwp`: a project's tests on the runtime, and at the end how many threads they have made.
+`pytest --lwp-explore`, `@pytest.mark.explore`: each under many schedules, until one makes it fail.
 
 pytest imports this module whenever it runs, whatever it tests: so it is not in the package, and loads nothing of it
 until it is asked to.
@@ -6,8 +7,11 @@ until it is asked to.
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import sys
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -18,6 +22,9 @@ __all__: list[str] = []
 
 #: (started, peak, alive) of each worker of pytest-xdist that has ended
 _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
+
+
+_RUNS = 1000  # explore()'s
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,11 +42,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="STATUS",
         help="And then end pytest, or the worker of pytest-xdist, with this exit status, at once.",
     )
+    group.addoption(
+        "--lwp-explore",
+        nargs="?",
+        const=str(_RUNS),
+        metavar="RUNS",
+        help=f"Explore: call each test's function RUNS times ({_RUNS}) under different schedules of its threads, until "
+        "one makes it fail. All calls get the same fixtures: what a test changes in one of them it must put back.",
+    )
+    group.addoption(
+        "--lwp-explore-replay",
+        metavar="TOKEN",
+        help="Run the one test that is selected under the schedule of a token.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
     # Before any module of the tests, or conftest.py, is imported.
+    if "--lwp-explore" in args:  # argparse takes the argument behind it for RUNS, which may be a file
+        args[:] = [f"--lwp-explore={_RUNS}" if arg == "--lwp-explore" else arg for arg in args]
+        early_config.known_args_namespace = parser.parse_known_args(args, copy.copy(early_config.option))
     if not early_config.known_args_namespace.lwp:
         return
     try:
@@ -58,6 +81,7 @@ def _current_test() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _configure_exploring(config)
     seconds, status = config.option.lwp_watchdog, config.option.lwp_watchdog_exit
     if seconds is None and status is None:
         return
@@ -98,9 +122,119 @@ def pytest_testnodedown(node: Any) -> None:  # pytest-xdist's: a worker has ende
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    _summarize_exploring(terminalreporter)
     if not config.option.lwp:
         return
     workers = config.stash.get(_workers, None)
     terminalreporter.section("threads made by lwp", sep="-")
     for started, peak, alive in workers or [_counts()]:
         terminalreporter.write_line(f"{started:,} started, at most {peak:,} alive at once, {alive:,} alive still")
+
+
+# ---- exploring -------------------------------------------------------------------------------------------------------
+
+_MARK = (
+    "explore(runs=1000, seconds=None, strategy='auto', granularity='auto', seed=None, max_steps=20000, workers=1): "
+    "call the test under that many schedules of its threads, until one makes it fail (lwp-runtime)"
+)
+_EXPLORED, _ALONE = "lwp_explore", "lwp_not_explored"  # of a report's properties, which pytest-xdist passes on
+
+_found: pytest.StashKey[Any] = pytest.StashKey()  # the Result of a test that fails by it
+
+
+def _configure_exploring(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARK)
+    runs = config.option.lwp_explore
+    if runs is None and config.option.lwp_explore_replay is None:
+        return
+    if runs is not None and not (runs.isdecimal() and int(runs) > 0):
+        raise pytest.UsageError(f"--lwp-explore={runs}: RUNS is a whole number from 1 on")
+    try:
+        lwp_runtime.load("explore")
+    except ImportError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _is_marked(item: pytest.Item) -> bool:
+    return item.get_closest_marker("explore") is not None or hasattr(getattr(item, "obj", None), "_lwp_explored")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("explore") is not None]
+    if marked:
+        exploring = lwp_runtime.load("explore.pytest_items")
+        for item in marked:
+            exploring.check_options(item)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.lwp_explore_replay is not None and len(session.items) > 1:
+        raise pytest.UsageError(f"--lwp-explore-replay is for one test, and {len(session.items)} are selected")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    runs, token = item.config.option.lwp_explore, item.config.option.lwp_explore_replay
+    if runs is None and token is None and not _is_marked(item):
+        return
+    exploring = lwp_runtime.load("explore.pytest_items")
+    if (reason := exploring.reason_against(item)) is not None:
+        item.user_properties.append((_ALONE, reason))
+        return
+    options = exploring.options_for(item, None if runs is None else int(runs))
+    item.runtest = functools.partial(_explore, item, exploring, options, token)  # type: ignore[method-assign]
+
+
+def _explore(item: pytest.Item, exploring: Any, options: dict[str, Any], token: str | None) -> None:
+    __tracebackhide__ = True
+    result = exploring.run(item, options, token)
+    numbers = {name: getattr(result, name) for name in ("runs", "seconds", "distinct")}
+    item.user_properties.append((_EXPLORED, {"outcome": result.outcome.value, **numbers}))
+    expected = getattr(getattr(item, "obj", None), "__unittest_expecting_failure__", False)
+    if result.error is None:
+        if expected:
+            pytest.fail("Unexpected success", pytrace=False)
+        return
+    if expected and result.token is not None:
+        pytest.xfail()
+    item.stash[_found] = result
+    raise result.error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    result = item.stash.get(_found, None)
+    if call.when != "call" or result is None or call.excinfo is None or call.excinfo.value is not result.error:
+        return report
+    text = result.report().rstrip()
+    if result.command and result.command not in text:
+        text += f"\n\nTo see it again: {result.command}"
+    shown = call.excinfo.getrepr(style="native", chain=False)  # whose frames are the explorer's
+    shown.reprtraceback.reprentries[0].lines = [f"{line}\n" for line in text.splitlines()]
+    report.longrepr = shown
+    return report
+
+
+def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
+    calls = [
+        (report.nodeid, *pair)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for pair in report.user_properties
+    ]
+    explored = [value for _, name, value in calls if name == _EXPLORED]
+    alone = [(test, value) for test, name, value in calls if name == _ALONE]
+    if not explored and not alone:
+        return
+    terminalreporter.section("schedules explored by lwp", sep="-")
+    tests = f"{len(explored)} test{'s' * (len(explored) != 1)}"
+    runs, seconds, distinct = (sum(one[name] for one in explored) for name in ("runs", "seconds", "distinct"))
+    outcomes = [one["outcome"] for one in explored]
+    counts = ", ".join(f"{outcomes.count(name)} {name}" for name in sorted(set(outcomes)))
+    terminalreporter.write_line(
+        f"{tests}: {runs:,} runs, {seconds:.1f} s, {distinct:,} distinct schedules{f'; {counts}' if counts else ''}"
+    )
+    for test, reason in alone:
+        terminalreporter.write_line(f"not explored: {test} {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 import sys
@@ -22,30 +21,6 @@ __all__ = ["explore"]
 _STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3}
 _RUNS, _STEPS = 1000, 20_000
 _FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST
-
-
-class _Output:
-    """Standard output and error, in a `with`: what one run prints, each run anew."""
-
-    def __init__(self) -> None:
-        self._bytes = io.BytesIO()
-
-    def __enter__(self) -> _Output:
-        self._before = sys.stdout, sys.stderr
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout, sys.stderr = self._before
-
-    def begin(self) -> None:
-        self._bytes = io.BytesIO()
-        self._bytes.close = lambda: None  # type: ignore[method-assign]
-        sys.stdout = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
-        sys.stderr = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
-
-    @property
-    def text(self) -> str:
-        return self._bytes.getvalue().decode(errors="replace")
 
 
 class _Line:
@@ -118,12 +93,13 @@ def _explore(target: Target, wanted: dict[str, Any], token: str | None, html: Pa
 
     from .. import patch
     from ..explore import BadToken, Outcome, TargetError, explore, replay
+    from ..explore.output import Output
 
     _forget_click()
     patch.install()
     lwp_runtime.give_way()
     line = _Line(sys.stderr)
-    output = _Output()
+    output = Output()
     try:
         test = target.load()
 

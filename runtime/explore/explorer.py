@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import random
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from .granularity import is_program
-from .plans import GRANULARITIES, Ending, Plan, Run, deviations_of, last_steps
+from .plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_of, last_steps
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
@@ -124,6 +126,13 @@ class _Exploration:
             Plan(deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity), tuple(steps)
         )
 
+    def _is_answered(self, plan: Plan, failure: _Failure) -> bool:
+        """Whether the failure goes away when threads from before the run have time."""
+        if len(sys._current_frames()) == 1:
+            return False
+        run = self._session.run(self._test, replace(plan, patient=True))
+        return not run.failed or _Failure(run) != failure
+
     def found(self, plan: Plan, run: Run, name: str) -> Result:
         """The run has failed: shrinks it, replays it, and reports."""
         if run.ending == Ending.TOO_MANY:
@@ -133,6 +142,11 @@ class _Exploration:
         failure = _Failure(run)
         steps = last_steps()
         by_steps = replace(Plan(), deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity)
+        if _waited(run, steps) and self._is_answered(by_steps, failure):
+            return self.inconclusive(
+                f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
+                "under control"
+            )
         tries = (self._schedule(by_steps, failure) for _ in range(_REPLAYS))
         schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
@@ -189,6 +203,16 @@ def _name_of(test: Callable[[], object]) -> str:
     while isinstance(test, functools.partial):
         test = test.func
     return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
+
+
+def _waited(run: Run, steps: list[Step]) -> bool:
+    """Whether it failed because something did not come, or not in time."""
+    return run.ending in (Ending.DEADLOCK, Ending.LEFT_BEHIND) or any(step.flags & TIMEOUT for step in steps)
+
+
+def _others() -> str:
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return ", ".join(names[:5]) if names else "none of Python's"
 
 
 def _as_error(run: Run, headline: str) -> BaseException:

@@ -79,6 +79,7 @@ class Plan:
     length: int = 0  #: PCT: steps that the run is expected to have
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
     granularity: str = "sync"
+    patient: bool = False  #: threads from before the run get some time to wake those of the run
 
 
 _STEP = struct.Struct("=QQIBBBB")

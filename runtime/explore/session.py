@@ -105,6 +105,7 @@ class Session:
             plan.early,
             plan.length,
             self._max_steps,
+            plan.patient,
         )
         run = Run._make(native.explore_run(test, settings, packed(plan.deviations), note))
         self._runs += 1

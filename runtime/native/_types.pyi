@@ -167,7 +167,7 @@ def explore_begin(
 def explore_end() -> None: ...
 def explore_run(
     test: Callable[[], object],
-    plan: tuple[int, int, int, int, bool, int, int],
+    plan: tuple[int, int, int, int, bool, int, int, bool],
     deviations: bytes,
     note: Callable[[int, int, object], None] | None,
     /,

@@ -92,6 +92,7 @@ struct explore_plan {
     int depth;     /* PCT: one more than its changes */
     int odds;      /* RANDOM: at one of so many bytecodes another may go on */
     int early;
+    int patient;   /* before a deadline, or the end, threads from before the run get some time */
     long length;   /* PCT: steps that the run is expected to have */
     long limit;    /* steps; from then on all have their turns, and after as many again the run ends */
     const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps; then the strategy is DEFAULT */
@@ -164,6 +165,10 @@ struct explored *explore_running(long *progress);
 /* Leaves the running thread where it is, for good, and goes on to unwind the others.  Called in a signal handler, on the LWP that explores:
  * the thread is in a system call that doesn't end, or in C code. */
 void explore_escape(void);
+
+/* Called around a wait for what comes from outside of the run: the first may return NULL, else the second gets what it returned. */
+extern void *(*explore_let_others_run)(void);
+extern void (*explore_go_on)(void *held);
 
 extern const struct policy explore_policy;
 

@@ -10,6 +10,8 @@
 #include <string.h>
 
 int (*explore_unstick)(struct explored *thread);
+void *(*explore_let_others_run)(void);
+void (*explore_go_on)(void *held);
 
 static struct {
     struct scheduler *scheduler;
@@ -18,13 +20,15 @@ static struct {
     int last;              /* who took the last step */
     int alive;
     int unwinding, failed;
-    int lwps; /* of the process, when the run began */
+    int lwps;       /* of the process, when the run began; 1 if it is patient */
+    int64_t waited; /* ns, for threads from before the run */
     struct explored *_Atomic running;
     atomic_long progress;
 } run;
 
 enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
 #define FILE_PATIENCE 1000000LL       /* ns that a file may take while a deadline is there to move the clock to */
+#define OTHERS_PATIENCE 1000000000LL  /* ns that a patient run grants threads from before the run, in all */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
 
 /* ---- who can go on ----------------------------------------------------------------------------------------------- */
@@ -103,7 +107,10 @@ static int wait_outside(int64_t patience)
         struct timespec length = {patience / PARK_SECOND, patience % PARK_SECOND};
         if (lwps) /* its wake-up is not a file's: look often */
             length = (struct timespec){0, FILE_PATIENCE};
+        void *held = explore_let_others_run ? explore_let_others_run() : NULL;
         ppoll(files, (nfds_t)count, &length, NULL);
+        if (held)
+            explore_go_on(held);
     }
     return count || lwps;
 }
@@ -117,9 +124,13 @@ static uint64_t wait_until_some_can(void)
         int outside = wait_outside(earliest != PARK_FOREVER ? FILE_PATIENCE : LWP_PATIENCE);
         if (outside && (can = all_that_can(&earliest)) != 0)
             break;
+        if (outside && run.plan.patient && run.waited < OTHERS_PATIENCE) {
+            run.waited += FILE_PATIENCE;
+            continue;
+        }
         if (earliest != PARK_FOREVER)
             explore_run.now = earliest;
-        else if (!outside || (waited += FILE_PATIENCE) > LWP_PATIENCE)
+        else if (!outside || run.plan.patient || (waited += FILE_PATIENCE) > LWP_PATIENCE)
             break;
         can = all_that_can(&earliest);
     }
@@ -405,7 +416,8 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     run.plan = *plan;
     run.next = NULL;
     run.last = run.alive = run.unwinding = run.failed = 0;
-    run.lwps = atomic_load(glibc.thread_count);
+    run.lwps = plan->patient ? 1 : atomic_load(glibc.thread_count);
+    run.waited = 0;
     explore_choice_begins(&run.plan);
     return 0;
 }

@@ -98,6 +98,17 @@ static int cancel_unwound(void)
     return -1;
 }
 
+/* Threads that have LWPs of their own need the GIL to wake one that is explored. */
+static void *let_others_run(void)
+{
+    return PyGILState_Check() ? PyEval_SaveThread() : NULL;
+}
+
+static void go_on(void *held)
+{
+    PyEval_RestoreThread(held);
+}
+
 /* It waits for a lock whose holder has ended without releasing it. */
 static int unstick_thread(struct explored *thread)
 {
@@ -168,7 +179,7 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
     return result;
 }
 
-/* (test, (strategy, seed, depth, odds, early, length, limit), deviations, note) */
+/* (test, (strategy, seed, depth, odds, early, length, limit, patient), deviations, note) */
 static PyObject *explore_run_(PyObject *module, PyObject *args)
 {
     PyObject *test, *note;
@@ -176,8 +187,8 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
     struct explore_plan plan = {0};
     int strategy;
 
-    if (!PyArg_ParseTuple(args, "O(iKiiill)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
-                          &plan.length, &plan.limit, &deviations, &note))
+    if (!PyArg_ParseTuple(args, "O(iKiiilli)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
+                          &plan.length, &plan.limit, &plan.patient, &deviations, &note))
         return NULL;
     plan.strategy = (enum explore_strategy)strategy;
     plan.deviations = deviations.buf;
@@ -361,6 +372,8 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     sync_queue_wakes_all = 1;
     python_cancel = cancel_unwound;
     explore_unstick = unstick_thread;
+    explore_let_others_run = let_others_run;
+    explore_go_on = go_on;
     begun = park_now();
     handle_escapes();
     Py_RETURN_NONE;

@@ -1,0 +1,113 @@
+"""Tests of pytest's, explored: what lwp_pytest loads when one is."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import shlex
+import unittest
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from .explorer import explore, replay
+from .output import Output
+from .results import Outcome, Result
+from .targets import options_of, why_not
+from .tokens import BadToken
+
+__all__ = ["check_options", "options_for", "reason_against", "run"]
+
+OPTIONS = tuple(name for name in inspect.signature(explore).parameters if name not in ("test", "progress"))
+#: Fixtures with which a test looks at what it prints.
+_LOOKING = {"capsys", "capsysbinary", "capteesys", "capfd", "capfdbinary"}
+
+
+def check_options(item: pytest.Item) -> None:
+    """pytest.UsageError: a mark has other options than explore()."""
+    for mark in item.iter_markers("explore"):
+        wrong = [repr(value) for value in mark.args] + [name for name in mark.kwargs if name not in OPTIONS]
+        if wrong:
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.explore has no option {wrong[0]}: its options are {', '.join(OPTIONS)}"
+            )
+
+
+def options_for(item: pytest.Function, runs: int | None) -> dict[str, Any]:
+    """Of the command line, of @explored, of the marks: the nearest to the test prevails."""
+    options: dict[str, Any] = {} if runs is None else {"runs": runs}
+    options |= options_of(item.obj)[1]
+    for mark in reversed(list(item.iter_markers("explore"))):
+        options |= mark.kwargs
+    return options
+
+
+def reason_against(item: pytest.Item) -> str | None:
+    """Why it is not explored."""
+    if not isinstance(item, pytest.Function):
+        return "is no function"
+    if isinstance(item.instance, unittest.IsolatedAsyncioTestCase):
+        return "is async: only plain functions are explored"
+    return why_not(options_of(item.obj)[0])
+
+
+def _call(item: pytest.Function) -> Callable[[], object]:
+    """What a run does."""
+    if isinstance(item.instance, unittest.TestCase):
+        return item.instance.debug  # setUp() and tearDown(), too
+    function, options = options_of(item.obj)
+    if function is not item.obj and item.instance is not None and options is not None:
+        function = functools.partial(function, item.instance)
+    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+    return functools.partial(function, **arguments)
+
+
+def _forget_logged() -> None:
+    for handler in logging.root.handlers:
+        if type(handler).__name__ == "LogCaptureHandler" and handler.records:  # type: ignore[attr-defined]
+            handler.reset()  # type: ignore[attr-defined]
+
+
+def _where(item: pytest.Item) -> str:
+    """Its name for a command that is given where pytest was started."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    return path + item.nodeid[item.nodeid.find("::") :]
+
+
+def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) -> tuple[Result, str]:
+    call = _call(item)
+    output = None if _LOOKING & set(item.fixturenames) else Output()
+
+    def test() -> None:
+        _forget_logged()
+        if output is not None:
+            output.begin()
+        call()
+
+    with ExitStack() as stack:
+        if output is not None:
+            stack.enter_context(output)
+        if token is None:
+            result = explore(test, **options)
+        else:
+            steps = {name: value for name, value in options.items() if name == "max_steps"}
+            result = replay(test, token, **steps)
+    return result, output.text if output is not None else ""
+
+
+def run(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result:
+    """Explores it, or replays the token; what it printed in the run that is told of is printed."""
+    try:
+        result, printed = _explore(item, options, token)
+    except (ValueError, TypeError) as error:
+        what = "--lwp-explore-replay" if isinstance(error, BadToken) else "@pytest.mark.explore"
+        pytest.fail(f"{what}: {error}", pytrace=False)
+    if result.token is not None:
+        result.command = f"pytest {shlex.quote(_where(item))} --lwp-explore-replay {result.token}"
+    if result.outcome in (Outcome.FOUND, Outcome.INCONCLUSIVE):
+        print(printed, end="")
+    return result

@@ -1,0 +1,367 @@
+"""`pytest --lwp-explore` and `@pytest.mark.explore`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BOTH = """
+import asyncio, logging, queue, threading, time, unittest
+import pytest
+
+lock = threading.Lock()
+
+class Counter:
+    n = 0
+
+def bump():
+    with lock:
+        seen = Counter.n
+    with lock:
+        Counter.n = seen + 1
+
+def both():
+    Counter.n = 0
+    threads = [threading.Thread(target=bump) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("counted", Counter.n)
+    return Counter.n
+
+"""
+
+
+def run(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(BOTH + tests)
+    return start(folder, *options)
+
+
+def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def outcomes(found: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    last = found.stdout.rstrip().rpartition("\n")[2]
+    return {
+        what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|skipped|xfailed|xpassed|errors?)", last)
+    }
+
+
+def summary(found: subprocess.CompletedProcess[str]) -> tuple[int, int]:
+    """How many tests were explored, in how many runs."""
+    match = re.search(r"\n(\d+) tests?: ([\d,]+) runs, [\d.]+ s, [\d,]+ distinct schedules", found.stdout)
+    assert match, found.stdout + found.stderr
+    return int(match[1]), int(match[2].replace(",", ""))
+
+
+LOST = "def test_lost():\n    assert both() == 2\n"
+RIGHT = "def test_right():\n    assert both() in (1, 2)\n"
+
+
+def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
+    found = run(tmp_path, LOST + RIGHT, "--lwp-explore")
+    assert outcomes(found) == {"failed": 1, "passed": 1}
+    failure = found.stdout.partition("FAILURES")[2]
+    assert "FOUND" in failure
+    assert "explorer.py" not in failure  # no frames of the explorer's
+    assert "session.py" not in failure
+    assert failure.count("counted 1") == 1  # what the run printed that is told of, and no other
+    assert "counted 2" not in failure
+    assert "FAILED test_it.py::test_lost - assert 1 == 2" in found.stdout
+    tests, runs = summary(found)
+    assert tests == 2
+    assert 1000 < runs < 2000
+
+
+def replay_command(found: subprocess.CompletedProcess[str]) -> list[str]:
+    match = re.search(r"pytest (.*--lwp-explore-replay \S+)", found.stdout)
+    assert match, found.stdout
+    return shlex.split(match[1])
+
+
+def test_the_command_that_it_gives_finds_it_again(tmp_path: Path) -> None:
+    """From the folder in which pytest was started, whatever the root is."""
+    (tmp_path / "pytest.ini").touch()
+    folder = tmp_path / "sub folder"
+    folder.mkdir()
+    parametrized = "@pytest.mark.parametrize('least', ['a b', 2])\ndef test_it(least):\n    assert both() == 2\n"
+    command = replay_command(run(folder, parametrized, "--lwp-explore", "-x"))
+    again = start(folder, *command)
+    assert outcomes(again) == {"failed": 1}
+    assert "counted 1" in again.stdout
+    assert replay_command(again) == command
+
+
+def test_a_replay_of_a_test_that_was_mended_is_no_find(tmp_path: Path) -> None:
+    command = replay_command(run(tmp_path, LOST, "--lwp-explore"))
+    again = run(tmp_path, "def test_lost():\n    pass\n", *command)
+    assert outcomes(again) == {"failed": 1}
+    assert "INCONCLUSIVE" in again.stdout
+
+
+def test_runs(tmp_path: Path) -> None:
+    assert summary(run(tmp_path, RIGHT, "--lwp-explore=30")) == (1, 30)
+    assert summary(run(tmp_path, RIGHT, "--lwp-explore", "test_it.py")) == (1, 1000)  # the file is not taken for RUNS
+    marked = "@pytest.mark.explore(runs=20)\n"
+    assert summary(run(tmp_path, marked + RIGHT, "--lwp-explore=30")) == (1, 20)
+
+
+def test_a_mark_explores_one_test(tmp_path: Path) -> None:
+    found = run(tmp_path, RIGHT + "@pytest.mark.explore(runs=2000, strategy='random')\n" + LOST, "--strict-markers")
+    assert outcomes(found) == {"failed": 1, "passed": 1}
+    assert summary(found)[0] == 1
+
+
+def test_marks_of_a_class_and_a_function_add_up(tmp_path: Path) -> None:
+    tests = """
+@pytest.mark.explore(runs=7, granularity="sync")
+class TestAll:
+    @pytest.mark.explore(runs=9)
+    def test_a(self):
+        both()
+    def test_b(self):
+        both()
+"""
+    assert summary(run(tmp_path, tests)) == (2, 16)
+
+
+def test_without_either_nothing_is_explored_or_loaded(tmp_path: Path) -> None:
+    tests = "import sys\ndef test():\n    assert not [name for name in sys.modules if name.startswith('runtime')]\n"
+    found = run(tmp_path, tests)
+    assert outcomes(found) == {"passed": 1}
+    assert "explored" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("mark", "options", "message"),
+    [
+        ("runs=5, depth=3", [], "@pytest.mark.explore has no option depth: its options are strategy, runs, seconds, "),
+        ("5", [], "@pytest.mark.explore has no option 5: its options are strategy, runs"),
+        ("", ["--lwp-explore=many"], "--lwp-explore=many: RUNS is a whole number from 1 on"),
+        ("", ["--lwp-explore=0"], "--lwp-explore=0: RUNS is a whole number from 1 on"),
+        ("", ["--lwp-explore-replay=s-1"], "--lwp-explore-replay is for one test, and 2 are selected"),
+    ],
+)
+def test_wrong_usage(mark: str, options: list[str], message: str, tmp_path: Path) -> None:
+    found = run(tmp_path, f"@pytest.mark.explore({mark})\n" + RIGHT + LOST, *options)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert message in found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        ("@pytest.mark.explore(strategy='luck')\n", "strategy must be "),
+        ("@pytest.mark.explore(runs=-1)\n", "runs must be a whole number from 1 on, not -1"),
+    ],
+)
+def test_options_out_of_bounds_fail_the_test(tests: str, message: str, tmp_path: Path) -> None:
+    found = run(tmp_path, tests + RIGHT)
+    assert outcomes(found) == {"failed": 1}
+    assert f"@pytest.mark.explore: {message}" in found.stdout
+
+
+def test_a_bad_token_fails_the_test(tmp_path: Path) -> None:
+    found = run(tmp_path, RIGHT, "--lwp-explore-replay=nonsense")
+    assert "--lwp-explore-replay: 'nonsense' is no token" in found.stdout
+    assert outcomes(found) == {"failed": 1}
+
+
+# ---- what pytest does otherwise --------------------------------------------------------------------------------------
+
+
+def test_fixtures_marks_and_outcomes(tmp_path: Path) -> None:
+    tests = """
+made = []
+
+@pytest.fixture
+def number(tmp_path):
+    made.append(1)
+    yield 1
+    made.append(2)
+
+def test_fixture(number):
+    assert number == 1
+    assert made == [1]  # made once for all runs
+
+def test_after():
+    assert made == [1, 2]
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_each(least):
+    assert both() >= least
+
+@pytest.mark.xfail(raises=AssertionError, strict=True)
+def test_expected():
+    assert both() == 2
+
+@pytest.mark.xfail(raises=ValueError)
+def test_not_as_expected():
+    assert both() == 2
+
+def test_skips():
+    pytest.skip("not here")
+
+@pytest.mark.skip
+def test_skipped():
+    raise AssertionError
+
+def test_output(capsys):
+    print("said")
+    assert capsys.readouterr().out == "said\\n"
+
+def test_log(caplog):
+    logging.warning("said")
+    assert caplog.messages == ["said"]
+"""
+    found = run(tmp_path, tests, "--lwp-explore=300")
+    assert outcomes(found) == {"failed": 2, "passed": 5, "skipped": 2, "xfailed": 1}
+    assert "FAILED test_it.py::test_each[2] - assert 1 >= 2" in found.stdout
+    assert "FAILED test_it.py::test_not_as_expected - assert 1 == 2" in found.stdout
+
+
+CASES = """
+class TestCase(unittest.TestCase):
+    def setUp(self):
+        self.seen = []
+
+    def tearDown(self):
+        self.assertEqual(len(self.seen), 1)
+
+    def test_right(self):
+        self.seen.append(both())
+
+    def test_lost(self):
+        self.seen.append(both())
+        self.assertEqual(self.seen, [2])
+
+    @unittest.expectedFailure
+    def test_expected(self):
+        self.seen.append(both())
+        self.assertEqual(self.seen, [2])
+
+    @unittest.expectedFailure
+    def test_unexpected(self):
+        self.seen.append(both())
+
+    @unittest.skip("not today")
+    def test_skipped(self):
+        raise AssertionError
+
+    def test_skips(self):
+        self.skipTest("not here")
+"""
+
+
+def test_methods_of_a_test_case_are_set_up_in_each_run(tmp_path: Path) -> None:
+    found = run(tmp_path, CASES, "--lwp-explore=300")
+    assert outcomes(found) == {"failed": 2, "passed": 1, "skipped": 2, "xfailed": 1}
+    assert re.search(
+        r"FAILED test_it.py::TestCase::test_lost - AssertionError: Lists differ: \[1\] != \[2\]", found.stdout
+    )
+    assert "FAILED test_it.py::TestCase::test_unexpected - Failed: Unexpected success" in found.stdout
+    assert outcomes(start(tmp_path, *replay_command(found))) == {"failed": 1}
+
+
+def test_async_tests_are_left_alone(tmp_path: Path) -> None:
+    tests = """
+class TestAsync(unittest.IsolatedAsyncioTestCase):
+    async def test_it(self):
+        await asyncio.sleep(0)
+"""
+    found = run(tmp_path, tests + RIGHT, "--lwp-explore=10")
+    assert outcomes(found) == {"passed": 2}
+    assert summary(found) == (1, 10)
+    assert "not explored: test_it.py::TestAsync::test_it is async: only plain functions are explored" in found.stdout
+
+
+def test_decorated_tests_are_explored_once(tmp_path: Path) -> None:
+    tests = "import runtime\nclass TestIt:\n    @runtime.explored(runs=40)\n    def test_right(self):\n        both()\n"
+    assert summary(run(tmp_path, tests)) == (1, 40)
+    assert summary(run(tmp_path, tests, "--lwp-explore=10")) == (1, 40)
+
+
+def test_workers_of_xdist(tmp_path: Path) -> None:
+    pytest.importorskip("xdist")
+    found = run(tmp_path, LOST + RIGHT, "--lwp-explore=100", "-n", "2")
+    assert outcomes(found) == {"failed": 1, "passed": 1}
+    assert summary(found)[0] == 2
+    assert "FAILED test_it.py::test_lost - assert 1 == 2" in found.stdout
+    assert outcomes(start(tmp_path, *replay_command(found))) == {"failed": 1}
+
+
+def test_on_installed_threads(tmp_path: Path) -> None:
+    found = run(tmp_path, LOST + RIGHT, "--lwp", "--lwp-explore=100")
+    assert outcomes(found) == {"failed": 1, "passed": 1}
+
+
+# ---- never a pass ----------------------------------------------------------------------------------------------------
+
+
+def test_what_keeps_something_from_run_to_run_fails(tmp_path: Path) -> None:
+    found = run(tmp_path, "def test_it(tmp_path):\n    (tmp_path / 'x').mkdir()\n", "--lwp-explore")
+    assert outcomes(found) == {"failed": 1}
+    assert "INCONCLUSIVE: the test passes when it is called first, and fails when it is called again" in found.stdout
+
+
+OUTSIDE = """
+@pytest.fixture
+def server():
+    asked, answers = queue.Queue(), queue.Queue()
+
+    def work():
+        while (what := asked.get()) is not None:
+            time.sleep(0.01)
+            answers.put(what + 1)
+
+    thread = threading.Thread(target=work, name="server of the fixture")
+    thread.start()
+    yield asked, answers
+    asked.put(None)
+    thread.join()
+
+def test_waits(server):
+    asked, answers = server
+    asked.put(1)
+    assert answers.get() == 2
+
+def test_waits_for_some_time(server):
+    asked, answers = server
+    asked.put(1)
+    assert answers.get(timeout=1000) == 2
+
+def test_deadlock(server):
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def test_right(server):
+    both()
+"""
+
+
+def test_threads_of_fixtures_are_outside(tmp_path: Path) -> None:
+    """A test that waits for one does not deadlock, but its schedules are not all there either."""
+    found = run(tmp_path, OUTSIDE, "--lwp-explore=50")
+    assert outcomes(found) == {"failed": 3, "passed": 1}
+    said = "INCONCLUSIVE: the test waits for a thread that it has not started (server of the fixture)"
+    assert found.stdout.count(said) == 2
+    assert "FAILED test_it.py::test_deadlock - " in found.stdout
+    assert "DeadlockFound" in found.stdout
