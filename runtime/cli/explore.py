@@ -103,9 +103,9 @@ def _explore(target: Target, wanted: dict[str, Any], token: str | None, html: Pa
     try:
         test = target.load()
 
-        def run() -> None:
+        def run() -> object:
             output.begin()
-            test()
+            return test()
 
         with output:
             if token is not None:
@@ -185,15 +185,6 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def _granularity(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    from ..explore.plans import GRANULARITIES
-
-    known = ("auto", *GRANULARITIES)
-    if value not in known:
-        raise click.BadParameter(f"{value!r} is not one of {', '.join(known)}")
-    return value
-
-
 @click.command(
     cls=_Explore,
     context_settings={"allow_interspersed_args": False},
@@ -206,13 +197,16 @@ def _granularity(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--strategy", default="auto", callback=_strategy, metavar="NAME", help="auto, or one alone.")
 @click.option(
     "--granularity",
+    type=click.Choice(["auto", "sync", "gil", "opcode"]),
     default="auto",
-    callback=_granularity,
-    metavar="NAME",
     help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
 )
 @click.option(
-    "--max-steps", type=click.IntRange(1), default=_STEPS, metavar="N", help="A longer run is a livelock (20000)."
+    "--max-steps",
+    type=click.IntRange(1, 10_000_000),
+    default=_STEPS,
+    metavar="N",
+    help="A longer run is a livelock (20000).",
 )
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
 @click.option("--replay", "token", metavar="TOKEN", help="Run the schedule of this token, and report.")

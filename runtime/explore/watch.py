@@ -49,6 +49,10 @@ class Watch:
         native.explore_watching(False)
         self._lwp.join()
 
+    @property
+    def ident(self) -> int:
+        return self._lwp.ident
+
     def _look(self) -> None:
         while found := native.explore_watch(self.patience):
             ident, _ = found

@@ -168,14 +168,15 @@ def test_wrong_usage(mark: str, options: list[str], message: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("tests", "message"),
     [
-        ("@pytest.mark.explore(strategy='luck')\n", "strategy must be "),
+        ("@pytest.mark.explore(strategy='luck')\n", "'luck'"),
         ("@pytest.mark.explore(runs=-1)\n", "runs must be a whole number from 1 on, not -1"),
     ],
 )
 def test_options_out_of_bounds_fail_the_test(tests: str, message: str, tmp_path: Path) -> None:
     found = run(tmp_path, tests + RIGHT)
     assert outcomes(found) == {"failed": 1}
-    assert f"@pytest.mark.explore: {message}" in found.stdout
+    line = next(line for line in found.stdout.splitlines() if line.startswith("@pytest.mark.explore: "))
+    assert message in line
 
 
 def test_a_bad_token_fails_the_test(tmp_path: Path) -> None:
