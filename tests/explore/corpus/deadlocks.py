@@ -210,8 +210,8 @@ def workers_feed_their_own_queue(fixed: bool) -> None:
 
 
 @program(
-    source="POSIX, after the rationale of pthread_rwlock_rdlock: a reader that reads again, with a writer waiting that"
-    " new readers let pass",
+    source="pthread_rwlockattr_setkind_np(3), after what it says of recursive read locks: a reader reads again, with a"
+    " writer waiting that new readers let pass",
     find=DEADLOCK,
     needs=SYNC,
     depth=2,

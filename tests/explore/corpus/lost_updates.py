@@ -253,8 +253,8 @@ def aba(fixed: bool) -> None:
 
 
 @program(
-    source="Apache #25520, after it as told by Lu et al., ASPLOS 2008: two requests write to one place of the log's"
-    " buffer, then both move its end",
+    source="Apache #25520, after it as told in the literature on atomicity violations: two requests write to one place"
+    " of the log's buffer, then both move its end",
     find=ASSERTION,
     needs=GIL,
     depth=2,

@@ -148,8 +148,8 @@ def number_range(fixed: bool) -> None:
 
 
 @program(
-    source="MySQL #791, after it as told in AVIO (Lu et al., ASPLOS 2006): a statement that runs while the binary log"
-    " is closed and opened again is not logged",
+    source="MySQL #791, after it as told in the literature on atomicity violations: a statement that runs while the"
+    " binary log is closed and opened again is not logged",
     find=ASSERTION,
     needs=SYNC,
     depth=2,
