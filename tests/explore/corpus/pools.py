@@ -147,7 +147,7 @@ def thread_started_twice(fixed: bool) -> None:
 
 
 @program(
-    source="JCIP, after section 2.2.3, compound actions, on asyncio.to_thread(): coroutines of one loop, but two threads",
+    source="JCIP, after section 2.2.3, compound actions, with asyncio.to_thread(): one loop, but two threads",
     find=ASSERTION,
     needs=SYNC,
     depth=2,
