@@ -18,8 +18,9 @@ from .plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_o
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
-from .strategies import Coverage, Portfolio, check_strategy
+from .strategies import Portfolio, check_strategy, is_systematic
 from .tokens import check_of, make_token, read_token
+from .tried import Tried
 
 __all__ = ["Progress", "explore", "explored", "replay"]
 
@@ -64,20 +65,12 @@ class _Exploration:
         self._test = test
         self._began = time.monotonic()
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
-        self.schedules: set[int] = set()
-        self.longest = 0
-        self.most_threads = 0
-        self.abandoned = 0
-        self.coverage = Coverage()
+        self.tried = Tried()
 
     def run(self, plan: Plan) -> Run:
         run = self._session.run(self._test, plan)
         self.result.runs += 1
-        self.schedules.add(run.schedule)
-        self.longest = max(self.longest, run.steps)
-        self.most_threads = max(self.most_threads, run.threads)
-        self.abandoned += run.abandoned
-        self.coverage.add(plan, run)
+        self.tried.add(plan, run)
         return run
 
     @property
@@ -88,7 +81,8 @@ class _Exploration:
         self.result.outcome = outcome
         self.result.error = error
         self.result.seconds = self.seconds
-        self.result.distinct = len(self.schedules)
+        self.result.distinct = len(self.tried.schedules)
+        self.result._tried = self.tried
         return self.result
 
     def inconclusive(self, reason: str) -> Result:
@@ -183,12 +177,8 @@ class _Exploration:
     # ---- what was not ------------------------------------------------------------------------------------------------
 
     def spent(self) -> Result:
-        lines = (
-            f"BUDGET SPENT: {self.result.runs:,} runs, {len(self.schedules):,} distinct schedules, no failure",
-            f"  up to {self.most_threads} threads and {self.longest:,} steps a run",
-            *self.coverage.lines(),
-        )
-        self.result._report = lambda result: "\n".join(lines)
+        text = self.tried.spent()
+        self.result._report = lambda result: text
         return self.end(Outcome.BUDGET_SPENT)
 
     def exhausted(self, claim: str) -> Result:
@@ -259,7 +249,7 @@ def explore(
     may switch; opcode, at each bytecode; auto takes turns.
     seed: of chance; None: another one each time.
     max_steps: a run that is longer must end when all its threads have their turns, or it counts as a livelock.
-    workers: processes among which the seeds are divided.
+    workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     progress: called a few times a second, and when a run has failed.
 
     ValueError: an argument is out of bounds.  RuntimeError: the caller is a green thread, or explores already.
@@ -267,6 +257,27 @@ def explore(
     _checked(strategy, granularity, runs, max_steps, workers)
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
+
+    def work(seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
+        return _explore(test, strategy, runs, seconds, granularity, seed, max_steps, progress)
+
+    if workers == 1 or is_systematic(strategy):  # of whose plans there is one sequence only
+        return work(seed, runs, progress)
+    from .workers import in_processes
+
+    return in_processes(work, lambda token: replay(test, token, max_steps=max_steps), workers, seed, runs, progress)
+
+
+def _explore(
+    test: Callable[[], object],
+    strategy: str,
+    runs: int,
+    seconds: float | None,
+    granularity: str,
+    seed: int,
+    max_steps: int,
+    progress: Callable[[Progress], object] | None,
+) -> Result:
     portfolio = Portfolio(strategy, granularity, seed, max_steps)
     with Session(max_steps) as session:
         exploration = _Exploration(session, test, seed)
@@ -287,11 +298,11 @@ def explore(
                 if plan == Plan() and exploration.result.runs == 2:
                     return exploration.changes(run)
                 if progress is not None:
-                    progress(Progress(exploration.result.runs, len(exploration.schedules), now, failed=True))
+                    progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now, failed=True))
                 return exploration.found(plan, run, name)
             if progress is not None and now - told > _TELL_EVERY:
                 told = now
-                progress(Progress(exploration.result.runs, len(exploration.schedules), now))
+                progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now))
             if exploration.result.runs >= runs or (seconds is not None and now >= seconds):
                 return exploration.spent()
             try:

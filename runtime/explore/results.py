@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 __all__ = [
     "DeadlockFound",
@@ -61,6 +63,14 @@ class Progress:
 
 
 @dataclass
+class _Text:
+    text: str
+
+    def __call__(self, result: Result) -> str:
+        return self.text
+
+
+@dataclass
 class Result:
     """What explore() or replay() has come to."""
 
@@ -83,6 +93,7 @@ class Result:
     seed: int | None = None  #: of chance; None: it was a replay
     #: What to type to see it again, if it was found by a command.
     command: str = ""
+    _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
     _page: Callable[[Result], str] | None = field(default=None, repr=False)
 
@@ -95,6 +106,20 @@ class Result:
         if self._page is None:
             raise ValueError(f"a picture is drawn of what was found, and the outcome is {self.outcome.value}")
         return self._page(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: report and page as they are, the exception if it can go there."""
+        error, page = self.error, self._page
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            error = Find(f"{type(error).__name__}: {error}")
+        return {
+            **vars(self),
+            "error": error,
+            "_report": _Text(self.report()),
+            "_page": None if page is None else _Text(page(self)),
+        }
 
     def check(self) -> None:
         """Returns if nothing was found; raises what was, with the report as a note, or Inconclusive."""

@@ -85,6 +85,11 @@ def check_strategy(name: str) -> None:
         _parsed(name)
 
 
+def is_systematic(name: str) -> bool:
+    """Whether its plans don't depend on chance: there is one sequence of them."""
+    return name.partition(":")[0] in ("dfs", "dpor")
+
+
 class Portfolio:
     """Several strategies at several granularities, in turns of some runs each."""
 
@@ -144,6 +149,13 @@ class Coverage:
             self._most[grain] = max(run.threads, threads), max(run.steps, steps)
         if plan.strategy is Strategy.PCT and not plan.early and run.steps <= plan.length:
             self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
+
+    def merge(self, other: Coverage) -> None:
+        for grain, (threads, steps) in other._most.items():
+            most = self._most.get(grain, (1, 1))
+            self._most[grain] = max(most[0], threads), max(most[1], steps)
+        for key, runs in other._runs.items():
+            self._runs[key] = self._runs.get(key, 0) + runs
 
     def missed(self, granularity: str, depth: int) -> float:
         """The chance, at most, that a bug of that depth was missed; 1.0: it was not looked for in that way."""

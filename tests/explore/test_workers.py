@@ -1,0 +1,206 @@
+"""explore(workers=N): the same answers as of one process, and none of its processes left."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import unittest
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+import runtime
+from runtime.explore import Inconclusive, Outcome, Progress
+
+pytestmark = pytest.mark.loads  # what the green I/O stands in for is imported: ssl, with its library
+
+lock = threading.Lock()
+
+
+class Counter:
+    n = 0
+
+
+def bump() -> None:
+    with lock:
+        seen = Counter.n
+    with lock:
+        Counter.n = seen + 1
+
+
+def both() -> int:
+    Counter.n = 0
+    threads = [threading.Thread(target=bump) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Counter.n
+
+
+def lost() -> None:
+    assert both() == 2
+
+
+def right() -> None:
+    assert both() in (1, 2)
+
+
+def test_a_find_comes_back_as_if_it_was_made_here() -> None:
+    result = runtime.explore(lost, workers=3, seed=1)
+    assert result.outcome is Outcome.FOUND
+    assert isinstance(result.error, AssertionError)
+    assert "lost" in [frame.name for frame in traceback.extract_tb(result.error.__traceback__)]
+    assert (result.seed, result.replays) == (1, 10)
+    assert result.found_by.partition(",")[0] in ("pct", "random", "pos", "urw")
+    assert result.token is not None
+    assert result.token in result.report()
+    assert isinstance(result.page(), str)
+    assert runtime.replay(lost, result.token).outcome is Outcome.FOUND
+    with pytest.raises(AssertionError):
+        result.check()
+
+
+def test_the_runs_are_shared() -> None:
+    told: list[Progress] = []
+    result = runtime.explore(right, workers=3, runs=50_000, seed=2, progress=told.append)
+    assert (result.outcome, result.runs, result.error) == (Outcome.BUDGET_SPENT, 50_000, None)
+    assert "50,000 runs" in result.report()
+    assert all(before.runs <= after.runs <= 50_000 for before, after in itertools.pairwise(told))
+    assert told
+
+
+def test_the_same_seed_tries_the_same() -> None:
+    first, second = (runtime.explore(right, workers=2, runs=400, seed=5) for _ in range(2))
+    assert (first.runs, first.distinct) == (second.runs, second.distinct) == (400, first.distinct)
+
+
+def test_each_worker_tries_schedules_of_its_own() -> None:
+    """Of two workers that tried the same, the second would add nothing."""
+    one = runtime.explore(right, workers=1, runs=100, seed=5)
+    two = runtime.explore(right, workers=2, runs=200, seed=5)
+    assert two.distinct > one.distinct
+
+
+def test_fewer_runs_than_workers() -> None:
+    assert runtime.explore(right, workers=5, runs=2).runs == 2
+
+
+def test_schedules_that_do_not_depend_on_chance_are_tried_by_one() -> None:
+    alone, shared = (runtime.explore(right, strategy="dfs", granularity="sync", workers=count) for count in (1, 2))
+    assert shared.outcome is alone.outcome
+    assert shared.runs == alone.runs
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [(lambda: os.kill(os.getpid(), signal.SIGKILL), "by SIGKILL"), (lambda: os._exit(3), "with status 3")],
+)
+def test_a_worker_that_dies_is_inconclusive(end: object, how: str) -> None:
+    assert callable(end)
+    result = runtime.explore(end, workers=2)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert f" ended {how} before it had a result" in result.report()
+    with pytest.raises(Inconclusive):
+        result.check()
+
+
+def test_what_says_something_else_than_failed_comes_through() -> None:
+    def skips() -> NoReturn:
+        raise unittest.SkipTest("not here")
+
+    with pytest.raises(unittest.SkipTest, match="not here"):
+        runtime.explore(skips, workers=2)
+
+
+def test_an_exception_that_can_not_be_pickled() -> None:
+    class OwnError(Exception):
+        pass
+
+    def fails() -> None:
+        raise OwnError(threading.Lock())
+
+    result = runtime.explore(fails, workers=2)
+    assert type(result.error).__name__ == "OwnError"
+
+
+def test_what_fails_in_workers_only_is_still_told() -> None:
+    here = os.getpid()
+
+    def fails() -> None:
+        assert os.getpid() == here, "in a worker"
+
+    result = runtime.explore(fails, workers=2)
+    assert result.outcome is Outcome.FOUND
+    assert "in a worker" in str(result.error)
+    assert result.token is not None
+    assert result.token in result.report()
+
+
+def test_a_result_can_be_pickled() -> None:
+    for test in (lost, right):
+        result = runtime.explore(test, seed=3)
+        again = pickle.loads(pickle.dumps(result))
+        assert (again.outcome, again.token, again.runs) == (result.outcome, result.token, result.runs)
+        assert again.report() == result.report()
+        assert type(again.error) is type(result.error)
+
+
+FOREVER = """
+import threading
+def test():
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+"""
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_control_c_ends_all(workers: int, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(FOREVER)
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime", "explore", f"--workers={workers}", "--runs=1000000000", "test_it.py::test"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            end = time.monotonic() + 30
+            children: list[int] = []
+            while len(children) < (workers if workers > 1 else 0) and time.monotonic() < end:
+                children = children_of(process.pid)
+            # Its own work has begun when CPU time goes by in it, or in them.
+            busy = children[-1] if children else process.pid
+            while sum(map(int, Path(f"/proc/{busy}/stat").read_text().rpartition(")")[2].split()[11:13])) < 50:
+                assert time.monotonic() < end
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr.startswith("lwp: interrupted after ")
+    assert stderr.endswith(": none fails\n")
+    assert not [child for child in children if is_alive(child)]
