@@ -36,13 +36,10 @@ class Fairness:
         self._late: list[int] = []
 
     def cut(self, steps: int) -> None:
-        del self._before[steps:], self._able[steps:], self._late[steps:]
+        del self._before[steps:], self._able[steps:]
 
-    def step(self, able: int, usual: int, last: int, late: int) -> None:
-        """The next step: who can go on in time, whom the default schedule has, who took the step before.
-
-        late: whether this step is that of a thread whose time is up.
-        """
+    def step(self, able: int, usual: int, last: int) -> None:
+        """The next step: who can go on in time, whom the default schedule has, who took the step before."""
         state = None
         if self._before:
             nowhere = self._late[-1] or (able >> last & 1 and usual != last)
@@ -51,6 +48,10 @@ class Fairness:
                 state = _after(state or _State({}, {}), self._able[-1], able, last, bool(nowhere))
         self._before.append(state)
         self._able.append(able)
+
+    def took(self, step: int, late: int) -> None:
+        """Whether the thread that took the step did so as its time was up."""
+        del self._late[step:]
         self._late.append(late)
 
     def waiting(self) -> int:

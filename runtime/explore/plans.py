@@ -83,7 +83,7 @@ class Plan:
 
 
 _STEP = struct.Struct("=QQIBBBB")
-TIMEOUT, FORCED, AT_GIL = 1, 2, 4  #: a step's flags
+TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON = 1, 2, 4, 8, 16  #: a step's flags
 THREAD = 1 << 12  #: a step's object from here on is a thread
 
 

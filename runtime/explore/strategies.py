@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
 from collections.abc import Callable, Generator
 
 from .. import native
+from .dpor import partial_orders
 from .plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .systematic import depth_first
 
@@ -22,9 +24,8 @@ _MOST_DEPTH = 9  # native/explore/choose.c has room for one change less
 def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ...] = _DEPTHS) -> Plans:
     chance = random.Random(seed)
     length = 0
-    number = 0
-    while True:
-        plan = Plan(
+    for number in itertools.count():
+        run = yield Plan(
             strategy=kind,
             seed=chance.getrandbits(64),
             depth=depths[number % len(depths)],
@@ -33,11 +34,20 @@ def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ..
             length=length,
             granularity=granularity,
         )
-        run = yield plan
         length = max(length, run.steps)
-        if kind is Strategy.URW:
-            native.explore_learn(number == 0)
-        number += 1
+    return ""  # not reached
+
+
+def _evenly(granularity: str, seed: int) -> Plans:
+    """URW, which learns from its runs how long each thread is."""
+    table = GRANULARITIES.index(granularity)
+    native.explore_learn(table, True)
+    plans = _randomly(Strategy.URW, granularity, seed, (table,))
+    plan = next(plans)
+    while True:
+        run = yield plan
+        native.explore_learn(table, False)
+        plan = plans.send(run)
 
 
 Make = Callable[[str, int, int, "int | None"], Plans]
@@ -50,7 +60,8 @@ _STRATEGIES: dict[str, tuple[Make, range | None]] = {
         range(1, _MOST_DEPTH + 1),
     ),
     "pos": (lambda grain, seed, steps, number: _randomly(Strategy.POS, grain, seed), None),
-    "urw": (lambda grain, seed, steps, number: _randomly(Strategy.URW, grain, seed), None),
+    "urw": (lambda grain, seed, steps, number: _evenly(grain, seed), None),
+    "dpor": (lambda grain, seed, steps, number: partial_orders(grain, steps), None),
     "dfs": (lambda grain, seed, steps, number: depth_first(grain, steps, number), range(1000)),
 }
 

@@ -10,9 +10,9 @@ from .fairness import Fairness
 from .plans import TIMEOUT, Plan, Plans, Run, threads_in
 from .results import Inconclusive
 
-__all__ = ["SWITCHES", "check_begin", "depth_first"]
+__all__ = ["STEP", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
 
-_STEP = struct.Struct("=QQIBBBB")
+STEP = struct.Struct("=QQIBBBB")
 _CHOSEN = 20  #: where it stands in a step
 _MOST_BYTES = 1 << 28  #: of begins of schedules that are kept for the next bound
 
@@ -26,8 +26,13 @@ SWITCHES = {
 
 def check_begin(steps: bytes, order: bytes | bytearray) -> None:
     """Inconclusive: the run did not begin with these threads, as an earlier one with the same choices did."""
-    if steps[_CHOSEN : len(order) * _STEP.size : _STEP.size] != order:
+    if steps[_CHOSEN : len(order) * STEP.size : STEP.size] != order:
         raise Inconclusive("the test does not do the same each time that its threads run in the same order")
+
+
+def what_is_left_out(gave_way: bool, cut: bool, most_steps: int) -> str:
+    """For a claim."""
+    return ", where one that spins gives way" * gave_way + f", in the first {most_steps:,} steps of a run" * cut
 
 
 class _Search:
@@ -59,14 +64,16 @@ class _Search:
             self.cut |= run.steps > self._most_steps
             later: list[tuple[int, int]] = []
             known = len(order)
-            first = known if usual else 0  # the begin's steps are told once
+            first = known - 1 if usual else 0  # the begin's steps are told once
             last = order[first - 1] if first else 0
             fairness.cut(first)
+            del usual[first:]
             for at, (can, early, _, chosen, default, _, flags) in enumerate(
-                _STEP.iter_unpack(steps[first * _STEP.size : self._most_steps * _STEP.size]), first
+                STEP.iter_unpack(steps[first * STEP.size : self._most_steps * STEP.size]), first
             ):
                 usual.append(default)
-                fairness.step(can & ~early, default, last, flags & TIMEOUT)
+                fairness.step(can & ~early, default, last)
+                fairness.took(at, flags & TIMEOUT)
                 goes_on = default == last and not early >> last & 1
                 last = chosen
                 if at < known:
@@ -86,7 +93,7 @@ class _Search:
             if not untried:
                 return
             at = len(begin) + len(untried) - 1
-            del order[at + 1 :], usual[at + 1 :]
+            del order[at + 1 :]
             thread = (untried[-1] & -untried[-1]).bit_length() - 1
             untried[-1] &= untried[-1] - 1
             order[at] = thread
@@ -108,16 +115,6 @@ class _Search:
             for at, thread in later:
                 yield order[:at] + bytes((thread,))
 
-    @property
-    def but(self) -> str:
-        """What the claim leaves out."""
-        return "".join(
-            (
-                ", where one that spins gives way" * self.gave_way,
-                f", in the first {self._most_steps:,} steps of a run" * self.cut,
-            )
-        )
-
 
 def depth_first(granularity: str, most_steps: int, bound: int | None = None) -> Plans:
     """Every schedule, or each that has at most so many preemptions or early timeouts; what was tried, at its end."""
@@ -130,5 +127,6 @@ def depth_first(granularity: str, most_steps: int, bound: int | None = None) -> 
             yield from search.below(begin)
     if search.forgot:
         return ""
+    left_out = what_is_left_out(search.gave_way, search.cut, most_steps)
     few = "" if bound is None else f" with at most {bound} preemption{'s' * (bound != 1)} or early timeouts"
-    return f"all schedules{few} that switch threads {SWITCHES[granularity]}{search.but}"
+    return f"all schedules{few} that switch threads {SWITCHES[granularity]}{left_out}"

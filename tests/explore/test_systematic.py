@@ -1,16 +1,26 @@
-"""Depth first tries each schedule once, those with few preemptions first, and ends."""
+"""What each strategy tries: depth first each schedule once, partial orders all outcomes, the others by chance."""
 
 from __future__ import annotations
 
+import functools
 import math
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import runtime
-from runtime.explore import Outcome, Result
+from runtime.explore import Outcome, Result, dpor
+from runtime.explore.plans import Ending, Kind, Plan, Run, Strategy
+from runtime.explore.session import Session
+from runtime.explore.strategies import Coverage, Portfolio, chance_missed, strategy
 
 pytestmark = pytest.mark.loads
 
@@ -159,6 +169,401 @@ def test_other_names_are_refused(name: str) -> None:
         explored(int, name)
 
 
-@pytest.mark.parametrize("name", ["auto", "random", "pct", "pct:3", "pos", "urw", "dfs", "dfs:0"])
+@pytest.mark.parametrize("name", ["auto", "random", "pct", "pct:3", "pos", "urw", "dfs", "dfs:0", "dpor"])
 def test_strategies_by_name(name: str) -> None:
     assert explored(two_threads(1), name, runs=20).outcome in {Outcome.EXHAUSTED, Outcome.BUDGET_SPENT}
+
+
+# ---- partial orders --------------------------------------------------------------------------------------------------
+# All outcomes of small programs: what each thread saw, in which order they got each lock, and whether they ended.
+
+Operation = tuple[str, int]
+
+
+class World:
+    """What a program's threads share, and what is left to see of it at the end."""
+
+    def __init__(self, tokens: int, parties: int) -> None:
+        self.locks = [threading.Lock(), threading.Lock()]
+        self.rlock = threading.RLock()
+        self.tokens = threading.Semaphore(tokens)
+        self.events = [threading.Event(), threading.Event()]
+        self.changed = threading.Condition()
+        self.barrier = threading.Barrier(parties)
+        self.queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.threads: list[threading.Thread] = []
+        self.seen: list[list[object]] = [[] for _ in range(4)]  # by each thread
+        self.order: list[list[int]] = [[] for _ in range(4)]  # of threads, under each lock
+
+    def do(self, me: int, what: str, which: int) -> None:
+        """An operation; what others could see without it is written where it orders those who write."""
+        see = self.seen[me].append
+        lock, event, order = self.locks[which], self.events[which], self.order[which]
+        match what:
+            case "with":
+                try:
+                    with lock:
+                        order.append(me)
+                except RuntimeError:
+                    see("released by another")
+            case "twice":
+                with self.rlock, self.rlock:
+                    self.order[2].append(me)
+            case "acquire":
+                lock.acquire()
+            case "try":
+                see(lock.acquire(blocking=False))
+            case "acquire, timed":
+                see(lock.acquire(timeout=1))
+            case "release":
+                try:
+                    lock.release()
+                except RuntimeError:
+                    see("not locked")
+            case "locked":
+                see(lock.locked())
+            case "take":
+                self.tokens.acquire()
+            case "take, try":
+                see(self.tokens.acquire(blocking=False))
+            case "give":
+                self.tokens.release()
+            case "set":
+                event.set()
+            case "clear":
+                event.clear()
+            case "is set":
+                see(event.is_set())
+            case "wait":
+                event.wait()
+            case "wait, timed":
+                see(event.wait(1))
+            case "sleep until notified":
+                with self.changed:
+                    self.changed.wait()
+                    self.order[3].append(me)
+            case "sleep until notified, timed":
+                with self.changed:
+                    see(self.changed.wait(1))
+                    self.order[3].append(me)
+            case "notify":
+                with self.changed:
+                    self.changed.notify()
+                    self.order[3].append(me)
+            case "notify all":
+                with self.changed:
+                    self.changed.notify_all()
+            case "meet":
+                see(self.barrier.wait())
+            case "put":
+                self.queue.put(me)
+            case "get":
+                see(self.queue.get())
+            case "get, try":
+                try:
+                    see(self.queue.get(block=False))
+                except queue.Empty:
+                    see("empty")
+            case "join" if me == 0:
+                self.threads[which % len(self.threads)].join()
+            case "is alive" if me == 0:
+                see(self.threads[which % len(self.threads)].is_alive())
+            case "sleep":
+                time.sleep(which)
+
+
+FAMILIES = (
+    ("with", "acquire", "try", "release", "locked"),
+    ("with", "twice", "join", "is alive"),
+    ("take", "take, try", "give"),
+    ("set", "clear", "is set", "wait"),
+    ("sleep until notified", "notify", "notify all", "with"),
+    ("meet", "with", "set", "wait"),
+    ("put", "get", "get, try"),
+    ("with", "acquire, timed", "wait, timed", "set", "sleep until notified, timed", "notify", "sleep", "join"),
+)
+
+
+@dataclass(frozen=True)
+class Small:
+    """Up to three threads: what each does, the main thread first."""
+
+    threads: tuple[tuple[Operation, ...], ...]
+    tokens: int = 1
+    parties: int = 2
+    daemons: bool = False
+
+    def run(self, world: World) -> None:
+        def body(me: int) -> None:
+            for what, which in self.threads[me]:
+                world.do(me, what, which)
+
+        count = len(self.threads)
+        world.threads = [threading.Thread(target=body, args=(me,), daemon=self.daemons) for me in range(1, count)]
+        for thread in world.threads:
+            thread.start()
+        body(0)
+        for thread in [] if self.daemons else world.threads:
+            thread.join()
+
+
+@dataclass
+class Tried:
+    """All that a strategy has tried."""
+
+    outcomes: set[object]
+    runs: int
+    schedules: int
+    ended: bool
+
+
+def tried(program: Small, name: str, most: int) -> Tried:
+    outcomes: set[object] = set()
+    schedules = set()
+    with Session() as session:
+        plans = strategy(name, "sync", 1, 1000)
+        plan = next(plans)
+        for runs in range(1, most + 1):
+            world = World(program.tokens, program.parties)
+            run = session.run(functools.partial(program.run, world), plan)
+            assert run.ending in {Ending.FINISHED, Ending.DEADLOCK, Ending.LEFT_BEHIND}, run.error
+            outcomes.add((run.ending, *map(tuple, world.seen), *map(tuple, world.order)))
+            schedules.add(run.schedule)
+            try:
+                plan = plans.send(run)
+            except StopIteration as end:
+                return Tried(outcomes, runs, len(schedules), bool(end.value))
+    return Tried(outcomes, most, len(schedules), False)
+
+
+MOST = 5000  # runs of depth first; a program that needs more is compared as far as they go
+
+
+def compared(program: Small) -> tuple[Tried, Tried]:
+    everything, orders = tried(program, "dfs", MOST), tried(program, "dpor", 2 * MOST)
+    assert everything.runs == everything.schedules
+    assert everything.outcomes <= orders.outcomes or not orders.ended
+    if everything.ended:
+        assert orders.ended
+        assert orders.outcomes == everything.outcomes
+        assert orders.runs <= everything.runs + program.daemons * 2  # it begins anew when it meets a daemon
+    return everything, orders
+
+
+def operations(names: Sequence[str]) -> st.SearchStrategy[Operation]:
+    return st.tuples(st.sampled_from(names), st.integers(0, 1))
+
+
+@st.composite
+def small(draw: st.DrawFn) -> Small:
+    families = draw(st.lists(st.sampled_from(FAMILIES), min_size=1, max_size=2))
+    one = st.lists(operations([name for family in families for name in family]), min_size=1, max_size=6)
+    threads = draw(st.lists(one, min_size=2, max_size=3))
+    return Small(
+        tuple(map(tuple, threads)), draw(st.integers(0, 2)), draw(st.integers(1, 3)), draw(st.integers(0, 7)) == 7
+    )
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(small())
+def test_partial_orders_have_all_outcomes(program: Small) -> None:
+    compared(program)
+
+
+def lines(*threads: str) -> tuple[tuple[Operation, ...], ...]:
+    """From `with; with 1`: the operation, and which of its two objects."""
+
+    def operation(text: str) -> Operation:
+        what, _, which = text.rpartition(" ") if text[-1:].isdigit() else (text, "", "0")
+        return what, int(which)
+
+    return tuple(tuple(operation(one) for one in thread.split("; ")) for thread in threads)
+
+
+#: A program, and in how many schedules all its orders are.
+KNOWN = {
+    "locks of their own": (Small(lines("with 0; with 0", "with 1; with 1")), 1),
+    "one lock": (Small(lines("with", "with", "with")), 6),
+    "one lock, twice": (Small(lines("with; with", "with; with")), 6),
+    "locks in two orders": (
+        Small(lines("acquire; acquire 1; release 1; release", "acquire 1; with; release 1")),
+        3,
+    ),
+    "a try": (Small(lines("acquire; release", "try")), 3),
+    "a look": (Small(lines("acquire; release", "locked")), 3),
+    "two looks": (Small(lines("is set", "is set")), 1),
+    "an event": (Small(lines("set", "is set; is set")), 3),
+    "tokens": (Small(lines("take; give", "take, try"), tokens=1), 3),
+    "wake-ups": (Small(lines("sleep until notified", "notify")), 3),
+    "a deadlock that is not reached": (Small(lines("acquire; acquire", "release")), 2),
+    "queue": (Small(lines("put; put", "get, try")), 3),
+    "daemon": (Small(lines("with", "with"), daemons=True), 10),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_orders_of_known_programs(name: str) -> None:
+    program, wanted = KNOWN[name]
+    everything, orders = compared(program)
+    assert everything.ended
+    assert orders.runs == wanted, (orders, everything)
+
+
+@pytest.mark.parametrize(
+    ("kind", "program"),
+    [
+        (Kind.ACQUIRE, "one lock"),
+        (Kind.ACQUIRE, "locks in two orders"),
+        (Kind.TRY, "a try"),
+        (Kind.READ, "a look"),
+        (Kind.SIGNAL, "an event"),
+        (Kind.SIGNAL, "queue"),
+        (Kind.RELEASE, "a deadlock that is not reached"),
+    ],
+)
+def test_the_comparison_notices_an_order_that_is_ignored(
+    kind: Kind, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = dpor._Search._what
+
+    def forgets(self: Any, thread: int, done: int, *others: int) -> Any:
+        return () if done == kind else what(self, thread, done, *others)
+
+    monkeypatch.setattr(dpor._Search, "_what", forgets)
+    with pytest.raises(AssertionError):
+        compared(KNOWN[program][0])
+
+
+def test_fewer_runs_by_factors() -> None:
+    everything, orders = compared(Small(lines("is set; with; is set", "is set 1; with; is set 1")))
+    assert everything.ended
+    assert everything.runs > 50 * orders.runs
+
+
+# ---- chance ----------------------------------------------------------------------------------------------------------
+
+
+def fails(test: Callable[[], object], name: str, runs: int, seed: int = 1) -> int:
+    """How many of so many runs fail."""
+    found = 0
+    with Session() as session:
+        plans = strategy(name, "sync", seed, 1000)
+        plan = next(plans)
+        for _ in range(runs):
+            run = session.run(test, plan)
+            found += run.failed
+            plan = plans.send(run)
+    return found
+
+
+def in_the_order(wanted: str, *threads: str) -> Callable[[], None]:
+    """Fails if the threads have written their letters in that order."""
+
+    def test() -> None:
+        written: list[str] = []
+        point = threading.Lock()
+
+        def write(letters: str) -> None:
+            for letter in letters:
+                point.locked()
+                written.append(letter)
+
+        started = [threading.Thread(target=write, args=(letters,)) for letters in threads]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+        assert "".join(written) != wanted
+
+    return test
+
+
+@pytest.mark.parametrize(
+    ("depth", "wanted", "threads"),
+    [
+        (1, "ba", ("a", "b")),
+        (2, "acdb", ("ab", "cd")),
+        (3, "acefdb", ("ab", "cd", "ef")),  # who was changed later goes on first
+    ],
+)
+def test_pct_finds_a_bug_of_its_depth_as_often_as_it_says(depth: int, wanted: str, threads: tuple[str, ...]) -> None:
+    test = in_the_order(wanted, *threads)
+    with Session() as session:
+        run = session.run(test, Plan())
+    bound = 1 / (run.threads * run.steps ** (depth - 1))
+    runs = math.ceil(60 / bound)
+    wanted_at_least = 60 * 3 / 4  # runs with early timeouts count, as there are none; 60 - 2 sigma
+    assert fails(test, f"pct:{depth}", runs) >= wanted_at_least
+
+
+def schedules(name: str, runs: int, steps: int = 2) -> Counter[int]:
+    found: Counter[int] = Counter()
+    with Session() as session:
+        plans = strategy(name, "sync", 1, 1000)
+        plan = next(plans)
+        for _ in range(runs):
+            run = session.run(two_threads(steps), plan)
+            found[run.schedule] += 1
+            plan = plans.send(run)
+    return found
+
+
+def test_urw_finds_each_interleaving_as_often() -> None:
+    all_of_them, each = math.comb(7, 3), 200
+    found = schedules("urw", all_of_them * each)
+    assert len(found) == all_of_them
+    chi_square = sum((count - each) ** 2 / each for count in found.values())
+    assert chi_square < 66  # 34 degrees of freedom: 65.2 in one of a thousand
+
+
+@pytest.mark.parametrize("name", ["random", "pos", "urw", "pct"])
+def test_all_interleavings_are_reached(name: str) -> None:
+    assert len(schedules(name, 20_000, steps=1)) == math.comb(5, 2)
+
+
+@pytest.mark.parametrize("name", ["auto", "random", "pos", "urw", "pct", "dfs", "dpor"])
+def test_the_same_seed_makes_the_same_runs(name: str) -> None:
+    def hashes() -> list[int]:
+        program = Small(lines("with; with 1; set", "with; wait", "with 1; with"))
+        portfolio = Portfolio(name, "sync", 7, 1000).plans()
+        found = []
+        with Session() as session:
+            _, plan = next(portfolio)
+            for _ in range(300):
+                run = session.run(lambda: program.run(World(1, 2)), plan)
+                found.append(run.hash)
+                try:
+                    _, plan = portfolio.send(run)
+                except StopIteration:
+                    break
+        return found
+
+    first = hashes()
+    assert first == hashes()
+    assert len(set(first)) > 1
+
+
+def test_what_was_missed() -> None:
+    assert chance_missed(0, 2, 10, 2) == 1
+    assert chance_missed(20, 2, 10, 2) == pytest.approx((1 - 1 / 20) ** 20)
+    assert chance_missed(1, 1, 10, 1) == 0
+
+
+def test_only_runs_of_that_depth_and_granularity_tell_what_was_missed() -> None:
+    def plan(**options: Any) -> Plan:
+        return Plan(**{"strategy": Strategy.PCT, "depth": 2, "length": 10, **options})
+
+    run = Run(0, None, 0, 10, 5, 1, 1, 0, 0, 3)
+    coverage = Coverage()
+    for other in (
+        plan(strategy=Strategy.RANDOM),
+        plan(early=True),
+        plan(length=9),
+        plan(depth=3),
+        plan(granularity="opcode"),
+    ):
+        coverage.add(other, run)
+    assert coverage.missed("sync", 2) == 1
+    coverage.add(plan(), run)
+    assert coverage.missed("sync", 2) == pytest.approx(1 - 1 / 30)
+    assert "at sync" in coverage.lines()[0]

@@ -7,6 +7,7 @@ enum {
     LONG_TURN = 2000, /* steps in a row after which a thread counts as spinning */
     FAIR_TURN = 50,   /* the same, past the step limit */
     MOST_CHANGES = 8,
+    TABLES = 4,
 };
 #define CHANGED (1ull << 62) /* PCT: below what threads begin with, and above what those get that spin */
 
@@ -17,10 +18,15 @@ static struct {
     int in_a_row;                 /* steps of the same thread */
     long changes[MOST_CHANGES];   /* PCT: the steps at which who runs falls to the lowest priority */
     uint64_t lowest;              /* PCT: below all that were given */
-    long expected[EXPLORE_THREADS]; /* URW: steps of each thread in the runs before, at most */
-    int parent[EXPLORE_THREADS];
-    int known;                    /* threads that these two tell of */
+    struct lengths *lengths;      /* URW */
 } choice;
+
+/* What the runs before had: one table for each granularity that is explored in turns. */
+static struct lengths {
+    long steps[EXPLORE_THREADS]; /* at most */
+    int parent[EXPLORE_THREADS];
+    int known; /* threads that these two tell of */
+} tables[TABLES];
 
 static uint64_t random_word(void)
 {
@@ -95,12 +101,13 @@ static void reassign_racing(struct explored *thread, uint64_t can)
 
 static uint64_t steps_left(int i)
 {
-    long left = i < choice.known ? choice.expected[i] - explore_run.threads[i].steps : 0, sum = left > 1 ? left : 1;
+    const struct lengths *lengths = choice.lengths;
+    long left = i < lengths->known ? lengths->steps[i] - explore_run.threads[i].steps : 0, sum = left > 1 ? left : 1;
 
-    for (int child = explore_run.count; child < choice.known; child++)
-        for (int of = choice.parent[child]; of >= i; of = choice.parent[of]) {
+    for (int child = explore_run.count; child < lengths->known; child++)
+        for (int of = lengths->parent[child]; of >= i; of = lengths->parent[of]) {
             if (of == i)
-                sum += choice.expected[child];
+                sum += lengths->steps[child];
             if (of == 0 || of < explore_run.count)
                 break;
         }
@@ -182,18 +189,28 @@ void explore_chosen(struct explored *thread, uint64_t can)
 
 /* ---- the begin of a run ------------------------------------------------------------------------------------------ */
 
-void explore_learn(int anew)
+static struct lengths *table_of(int table)
 {
-    if (anew)
-        choice.known = 0;
+    return &tables[(unsigned)table % TABLES];
+}
+
+void explore_learn(int table)
+{
+    struct lengths *lengths = table_of(table);
+
     for (int i = 0; i < explore_run.count; i++) {
         long steps = explore_run.threads[i].steps;
-        if (i >= choice.known || steps > choice.expected[i])
-            choice.expected[i] = steps;
-        choice.parent[i] = explore_run.threads[i].parent;
+        if (i >= lengths->known || steps > lengths->steps[i])
+            lengths->steps[i] = steps;
+        lengths->parent[i] = explore_run.threads[i].parent;
     }
-    if (explore_run.count > choice.known)
-        choice.known = explore_run.count;
+    if (explore_run.count > lengths->known)
+        lengths->known = explore_run.count;
+}
+
+void explore_forget(int table)
+{
+    table_of(table)->known = 0;
 }
 
 void explore_choice_thread(struct explored *thread)
@@ -207,6 +224,7 @@ void explore_choice_begins(const struct explore_plan *plan)
     choice.random = plan->seed;
     choice.deviation = choice.in_a_row = 0;
     choice.lowest = CHANGED - MOST_CHANGES;
+    choice.lengths = table_of(plan->depth);
     for (int i = 0; i < plan->depth - 1 && i < MOST_CHANGES; i++)
         choice.changes[i] = (long)random_below((uint64_t)(plan->length > 0 ? plan->length : 1));
 }

@@ -89,7 +89,7 @@ struct explore_deviation {
 struct explore_plan {
     enum explore_strategy strategy;
     uint64_t seed;
-    int depth;     /* PCT: one more than its changes */
+    int depth;     /* PCT: one more than its changes; URW: its table */
     int odds;      /* RANDOM: at one of so many bytecodes another may go on */
     int early;
     int patient;   /* before a deadline, or the end, threads from before the run get some time */
@@ -101,7 +101,8 @@ struct explore_plan {
 
 /* ---- what was done ----------------------------------------------------------------------------------------------- */
 
-enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2, EXPLORE_AT_GIL = 4 }; /* FORCED: no other could */
+enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2, EXPLORE_AT_GIL = 4, EXPLORE_TIMED = 8, EXPLORE_DAEMON = 16 };
+/* FORCED: no other could; TIMED: it has a deadline; DAEMON: it is the begin of a daemon */
 
 struct explore_step {
     uint64_t can; /* the threads that could go on */
@@ -194,8 +195,9 @@ int explore_never(const struct explored *thread);
 
 /* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: DEFAULT's. */
 void explore_choice_begins(const struct explore_plan *plan);
-/* URW expects of the next runs what the last one had. */
-void explore_learn(int anew);
+/* URW expects of the next runs what those had that this table was told of. */
+void explore_learn(int table);
+void explore_forget(int table);
 void explore_choice_thread(struct explored *thread);
 int explore_usual(uint64_t can, int last);
 int explore_choose(uint64_t can, int last, int usual);

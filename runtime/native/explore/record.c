@@ -56,13 +56,16 @@ void explore_record(const struct explored *thread, uint64_t can, uint64_t early,
                              : thread->state == EXPLORED_AT_POINT ? thread->op.kind
                                                                   : EXPLORE_WAKE;
 
+    if (kind == EXPLORE_BEGIN && !thread->green->waited)
+        flags |= EXPLORE_DAEMON;
+    flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0);
     *step = (struct explore_step){.can = can,
                                   .early = early,
                                   .object = explore_number(thread->op.object, &fresh),
                                   .chosen = (uint8_t)thread->index,
                                   .usual = (uint8_t)usual,
                                   .kind = (uint8_t)kind,
-                                  .flags = (uint8_t)(flags | (thread->op.at_gil ? EXPLORE_AT_GIL : 0))};
+                                  .flags = (uint8_t)flags};
     mix_into(&explore_run.hash, (uint64_t)thread->index << 40 | (uint64_t)kind << 32 | step->object);
     mix_into(&explore_run.schedule, (uint64_t)thread->index + 1);
 }

@@ -230,9 +230,14 @@ static PyObject *list_final(PyObject *module, PyObject *unused)
     return list;
 }
 
-static PyObject *learn_lengths(PyObject *module, PyObject *anew)
+/* (table, forget): it takes in what the last run had, or forgets all. */
+static PyObject *learn_lengths(PyObject *module, PyObject *args)
 {
-    explore_learn(PyObject_IsTrue(anew));
+    int table, forget;
+
+    if (!PyArg_ParseTuple(args, "ip:explore_learn", &table, &forget))
+        return NULL;
+    (forget ? explore_forget : explore_learn)(table);
     Py_RETURN_NONE;
 }
 
@@ -405,7 +410,7 @@ static PyMethodDef methods[] = {
     {"explore_steps", list_steps, METH_NOARGS, NULL},
     {"explore_objects", list_objects, METH_NOARGS, NULL},
     {"explore_final", list_final, METH_NOARGS, NULL},
-    {"explore_learn", learn_lengths, METH_O, NULL},
+    {"explore_learn", learn_lengths, METH_VARARGS, NULL},
     {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
     {"explore_watch", watch_run, METH_O, NULL},
     {"explore_watching", set_watching, METH_O, NULL},
