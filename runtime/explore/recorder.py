@@ -61,7 +61,7 @@ class Recorder:
         thing = self._things[id(object)][0]
         if thing.origin is None and thing.tries < _TRIES:
             thing.tries += 1
-            if found := Names([*self._test, *frames]).find(object):
+            if found := Names(self._test, frames).find(object):
                 thing.name, thing.origin = found
             elif not thing.name and place is not None:
                 thing.name = place.object_text
@@ -73,18 +73,27 @@ class Recorder:
         things = [thing for thing, _ in self._things.values()]
         self._things.clear()
         self._test.clear()
-        by_name = defaultdict(list)
-        for thing in things:
-            by_name[thing.name].append(thing)
-        for name, several in by_name.items():
-            for number, thing in enumerate(several):
-                if not name:
-                    thing.name = f"{thing.kind} #{thing.number}"
-                elif len(several) > 1 and not (thing.is_lock and any(thing is other.lock for other in several)):
-                    thing.name = f"{name} #{number + 1}"
+        _tell_apart(things)
         story = Story(run, self.notes, self.names, last_steps(), native.explore_final())
         self.notes = defaultdict(list)
         return story
+
+
+def _tell_apart(things: list[Thing]) -> None:
+    """Numbers those that have the same name; a Condition and its lock may."""
+    owners = {thing.lock: thing for thing in things if thing.lock is not None and thing.lock.name in ("", thing.name)}
+    by_name = defaultdict(list)
+    for thing in things:
+        if thing not in owners:
+            by_name[thing.name].append(thing)
+    for name, several in by_name.items():
+        for number, thing in enumerate(several):
+            if not name:
+                thing.name = f"{thing.kind} #{thing.number}"
+            elif len(several) > 1:
+                thing.name = f"{name} #{number + 1}"
+    for lock, owner in owners.items():
+        lock.name = owner.name
 
 
 def _name_of_started(frame: FrameType) -> str:

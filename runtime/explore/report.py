@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 
 from .plans import Ending
 from .results import Result
 from .source import name_of_file
-from .story import RAISE, Event, Line, Story, lines_of
-from .words import at, deviation, doing, headline, waiting
+from .story import RAISE, Line, Story, Thing, lines_of
+from .words import at, deviation, doing, failed_at, headline, joined, waiting
 
-__all__ = ["closing", "report"]
+__all__ = ["chosen", "closing", "made", "notes_of", "rated", "report"]
 
 _WIDTH = 100
 _HEIGHT = 40
+_SHORTEST = 16  # that a line of source is cut to
 _MOST_WAITS = 8
+_NEAR, _NEAR_CODE = 6, 3  # lines: those that are further from what matters are left out
 _SWITCH = "━━▶"
+
+FAR = 1_000_000  #: is added to how far a line is from what matters, if it is too far
 
 
 def report(story: Story, result: Result) -> str:
-    head = [_cut(headline(story))]
+    head = _headline(story)
     if summary := _waits(story):
         head += ["", *summary]
     foot = ["", *_traceback(story), *closing(result)]
@@ -31,20 +36,40 @@ def _cut(text: str, width: int = _WIDTH) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
+def _headline(story: Story) -> list[str]:
+    what, where = headline(story), failed_at(story)
+    if where and len(what) + len(where) + 1 > _WIDTH:
+        return [_cut(what), f"  {where}"]
+    return [_cut(f"{what} {where}".rstrip())]
+
+
 # ---- who waits -------------------------------------------------------------------------------------------------------
 
 
 def _waits(story: Story) -> list[str]:
     waits = [*story.ring, *(wait for wait in story.waits if wait not in story.ring)]
     names = max((len(story.name(wait.thread)) for wait in waits[:_MOST_WAITS]), default=0)
-    lines = [_cut(f"  {story.name(wait.thread):{names}}  {waiting(story, wait)}") for wait in waits[:_MOST_WAITS]]
+    lines = []
+    for wait in waits[:_MOST_WAITS]:
+        begin = f"  {story.name(wait.thread):{names}}  "
+        lines += textwrap.wrap(waiting(story, wait), _WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin))
     if len(waits) > _MOST_WAITS:
         lines.append(f"  ... and {len(waits) - _MOST_WAITS} more threads wait")
-    things = {wait.event.thing: None for wait in waits if wait.event.thing is not None}
-    made = [f"{thing.name} was made at {thing.made}" for thing in things if thing.made]
-    if made:
-        lines.append(_cut(f"  {'; '.join(made[:4])}"))
-    return lines
+    things = [wait.event.thing for wait in waits if wait.event.thing is not None]
+    return lines + [_cut(f"  {text}") for text in made(things)[:3]]
+
+
+def made(things: list[Thing]) -> list[str]:
+    """Where things were made, as far as that is known."""
+    places: dict[str, list[str]] = {}
+    for thing in dict.fromkeys(things):
+        if thing.made:
+            places.setdefault(thing.made, []).append(thing.name)
+    return [
+        f"{joined(names if len(names) <= 4 else [*names[:3], f'{len(names) - 3} more'])} "
+        f"{'was' if len(names) == 1 else 'were'} made at {place}"
+        for place, names in places.items()
+    ]
 
 
 # ---- the schedule ----------------------------------------------------------------------------------------------------
@@ -56,39 +81,37 @@ class _Schedule:
     def __init__(self, story: Story) -> None:
         self._story = story
         repeated = story.repeated
-        told = story.told
-        if repeated:
-            told = [event for event in told if event.at < repeated[0].at]
+        told = [event for event in story.told if event.at < repeated[0].at] if repeated else story.told
         self._lines = lines_of(told)
-        self._repeated = lines_of([event for event in story.told if _is_within(event, repeated)]) if repeated else []
+        self._repeated = lines_of(repeated)
         every = [*self._lines, *self._repeated]
         files = {line.place.file for line in every if line.place is not None}
-        self._file = name_of_file(files.pop()) if len(files) == 1 else ""
-        self._short = self._file.rpartition("/")[2]
-        self._gutter = max([len(self._short), *(len(self._where(line)) for line in every)], default=0)
+        self._file = name_of_file(files.pop()).rpartition("/")[2] if len(files) == 1 else ""
+        self._gutter = max([len(self._file), *(len(self._where(line)) for line in every)], default=0)
         self._lanes = {thread: lane for lane, thread in enumerate(sorted({line.thread for line in every}))}
-        longest = max((len(story.name(thread)) for thread in self._lanes), default=0)
-        room = _WIDTH - self._gutter - 2
-        self._wide = bool(self._lanes) and (longest + 2) * (len(self._lanes) - 1) + 40 <= room
-        space = (room - 44 - (0 if self._wide else longest)) // max(len(self._lanes) - 1, 1)
-        self._space = max(longest + 2, 0) if self._wide else max(min(space, 8), 1)
+        self._name_lanes()
+
+    def _name_lanes(self) -> None:
+        """Names stand above their columns if there is room for them, else before what a thread does."""
+        longest = max((len(self._story.name(thread)) for thread in self._lanes), default=0)
+        apart = max(len(self._lanes) - 1, 1)
+        room = (_WIDTH - self._gutter - 2 - 40) // apart
+        self._named_above = room >= min(longest + 2, 14)
+        if self._named_above:
+            self._space = min(room, longest + 2)
+        else:
+            self._space = max(min((_WIDTH - self._gutter - longest - 46) // apart, 8), 1)
 
     def _where(self, line: Line) -> str:
         if line.place is None:
             return ""
-        return str(line.place.line) if self._file else f"{line.place.file.rpartition('/')[2]}:{line.place.line}"
+        return str(line.place.line) if self._file else line.place.short
 
     def fitting(self, height: int) -> list[str]:
-        rows = [[*self._switch(line), self._row(line, before)] for before, line in _with_before(self._lines)]
-        tail = [[*self._switch(line), self._row(line, before)] for before, line in _with_before(self._repeated)]
-        after = []
-        if self._repeated and self._story.cycle is not None:
-            after = [f"{'':{self._gutter}}  ╭─ from here on, {self._story.cycle.times:,} times:"]
-            after += [text for row in tail for text in row]
-        elif self._story.ending == Ending.LIMIT:
-            after = self._own_cycles()
         head = self._header()
-        kept = _kept([len(row) for row in rows], self._distances(), height - len(head) - len(after))
+        tail = self._tail()
+        rows = [[*self._switch(line), self._row(line, before)] for before, line in _with_before(self._lines)]
+        kept = chosen([len(row) for row in rows], rated(self._story, self._lines), height - len(head) - len(tail))
         out = list(head)
         for is_kept, group in itertools.groupby(range(len(rows)), lambda number: number in kept):
             numbers = list(group)
@@ -97,53 +120,46 @@ class _Schedule:
             else:
                 steps = sum(self._lines[number].steps for number in numbers)
                 out.append(f"{'':{self._gutter}}  ... {steps:,} step{'' if steps == 1 else 's'}")
-        return out + after
+        return out + tail
 
     def _header(self) -> list[str]:
-        if not self._wide:
-            return [f"{self._short}"] if self._file else []
-        names = "".join(f"{self._story.name(thread):{self._space}}" for thread in self._lanes)
-        return [f"{self._short:>{self._gutter}}  {names}"]
+        if not self._named_above:
+            return [self._file] if self._file else []
+        names = "".join(f"{_cut(self._story.name(thread), self._space - 1):{self._space}}" for thread in self._lanes)
+        return [f"{self._file:>{self._gutter}}  {names}"]
 
     def _switch(self, line: Line) -> list[str]:
         event = line.events[0]
         if event.instead_of is None:
             return []
-        return [_cut(f"{_SWITCH} {deviation(self._story, event)}")]
+        return [_cut(f"{_SWITCH} {deviation(self._story, event, _WIDTH - len(_SWITCH) - 1)}")]
 
-    def _row(self, line: Line, before: Line | None) -> str:
+    def _row(self, line: Line, before: Line | None, bar: str = " ") -> str:
         name = ""
-        if not self._wide and (before is None or before.thread != line.thread):
+        if not self._named_above and (before is None or before.thread != line.thread):
             name = f"{self._story.name(line.thread)}: "
-        begin = f"{self._where(line):>{self._gutter}}  {'':{self._lanes[line.thread] * self._space}}{name}"
+        begin = f"{self._where(line):>{self._gutter}} {bar}{'':{self._lanes[line.thread] * self._space}}{name}"
         text = line.place.text if line.place is not None else ""
         if line.resumed:
             text = f"… {text}"
         said = notes_of(self._story, line)
         if not text:
-            return _cut(f"{begin}({said})")
-        if not said:
-            return _cut(f"{begin}{text}")
-        room = _WIDTH - len(begin) - len(said) - 4
-        return _cut(f"{begin}{_cut(text, max(room, 24))}  · {said}")
+            return _cut(f"{begin}({said or 'goes on'})")
+        if len(begin) + len(text) + len(said) + 4 > _WIDTH:
+            text = text.partition("  # ")[0]
+        if len(begin) + min(len(text), _SHORTEST) + len(said) + 4 > _WIDTH:
+            said = notes_of(self._story, line, brief=True)
+        text = _cut(text, max(_WIDTH - len(begin) - (len(said) + 4 if said else 0), _SHORTEST))
+        return _cut(f"{begin}{text}  · {said}" if said else f"{begin}{text}")
 
-    def _distances(self) -> list[int]:
-        """How far each line is from one that matters: a switch, the last of a thread that waits, the failure."""
-        lines = self._lines
-        matter = {number for number, line in enumerate(lines) if line.events[0].instead_of is not None}
-        matter |= {number - 1 for number in matter if number}
-        since = {wait.holder.since for wait in self._story.waits if wait.holder is not None}
-        last: dict[int, int] = {}
-        for number, line in enumerate(lines):
-            if any(event in since or event.kind == RAISE for event in line.events):
-                matter.add(number)
-            if line.events[-1].waits and line.thread in self._story.next:
-                last[line.thread] = number
-        ring = {wait.thread for wait in self._story.ring}
-        matter |= {number for thread, number in last.items() if thread in ring or not ring}
-        matter.add(len(lines) - 1)
-        places = sorted(matter)
-        return [min(abs(number - place) for place in places) for number in range(len(lines))]
+    def _tail(self) -> list[str]:
+        """What a livelock repeats."""
+        if self._repeated and self._story.cycle is not None:
+            lines = [f"{'':{self._gutter}} ╭─ without end; {self._story.cycle.times:,} times so far"]
+            for before, line in _with_before(self._repeated):
+                lines += [*self._switch(line), self._row(line, before, "│")]
+            return [*lines, f"{'':{self._gutter}} ╰─"]
+        return self._own_cycles() if self._story.ending == Ending.LIMIT else []
 
     def _own_cycles(self) -> list[str]:
         out = []
@@ -151,43 +167,64 @@ class _Schedule:
             if found := self._story.cycle_of(thread):
                 cycle, events = found
                 places = [event.place for event in events if event.place is not None]
-                lines = list(dict.fromkeys((at(place), place.text) for place in places))
+                lines = list(dict.fromkeys((place.short, place.text) for place in places))
                 out.append(f"{self._story.name(thread)} repeats, {cycle.times:,} times:")
                 out += [_cut(f"    {where}  {text}") for where, text in lines[:6]]
                 if len(lines) > 6:
                     out.append(f"    ... {len(lines) - 6} more lines")
-        return out[:20]
-
-
-def _is_within(event: Event, repeated: list[Event]) -> bool:
-    return repeated[0].at <= event.at <= repeated[-1].at
+        return out[:18]
 
 
 def _with_before(lines: list[Line]) -> list[tuple[Line | None, Line]]:
     return list(zip([None, *lines], lines, strict=False))
 
 
-def _kept(heights: list[int], distances: list[int], room: int) -> set[int]:
-    """Which rows to show, the nearest to what matters first, so that with the gaps they fit."""
-    order = sorted(range(len(heights)), key=lambda number: (distances[number], min(number, len(heights) - number)))
-    if sum(heights) <= room:
-        return set(order)
-    kept: set[int] = set()
+def rated(story: Story, lines: list[Line]) -> list[int]:
+    """How far each line is from one that matters: a switch, the last of a thread that waits, the failure."""
+    matter = {number for number, line in enumerate(lines) if line.events[0].instead_of is not None}
+    matter |= {number - 1 for number in matter if number}
+    since = {wait.holder.since for wait in story.waits if wait.holder is not None}
+    last: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        if any(event in since or event.kind == RAISE for event in line.events):
+            matter.add(number)
+        if line.events[-1].waits and line.thread in story.next:
+            last[line.thread] = number
+    ring = {wait.thread for wait in story.ring}
+    matter |= {number for thread, number in last.items() if thread in ring or not ring}
+    matter.add(len(lines) - 1)
+    places = sorted(matter)
+    distances = [min(abs(number - place) for place in places) for number in range(len(lines))]
+    return [
+        distance if distance <= (_NEAR_CODE if line.is_only_code else _NEAR) else distance + FAR
+        for distance, line in zip(distances, lines, strict=True)
+    ]
+
+
+def chosen(heights: list[int], ratings: list[int], room: int) -> set[int]:
+    """Which rows to show, the best rated first, so that with the gaps they fit."""
+    count = len(heights)
+    order = sorted(range(count), key=lambda row: (ratings[row], min(row, count - row)))
+    shown: set[int] = set()
     best: set[int] = set()
-    for number in order:
-        kept.add(number)
-        if sum(heights[one] for one in kept) > room:
+    used = gaps = 0
+    for row in order:
+        used += heights[row]
+        if used > room or ratings[row] >= FAR:
             break
-        gaps = sum(one not in kept and (one == 0 or one - 1 in kept) for one in range(len(heights)))
-        if sum(heights[one] for one in kept) + gaps <= room:
-            best = set(kept)
-    return best
+        before, after = row == 0 or row - 1 in shown, row == count - 1 or row + 1 in shown
+        gaps += (not before) + (not after) - 1 if shown else (not before) + (not after)
+        shown.add(row)
+        if used + gaps <= room:
+            best = set(shown)
+    # A gap of one row would take as much room as the row.
+    alone = {row for row in range(1, count - 1) if row - 1 in best and row + 1 in best and heights[row] == 1}
+    return best | alone
 
 
-def notes_of(story: Story, line: Line) -> str:
-    said = [word for event in line.events if (word := doing(story, event))]
-    short = list(dict.fromkeys(said))
-    return ", ".join(short if len(short) <= 4 else [*short[:2], "...", short[-1]])
+def notes_of(story: Story, line: Line, brief: bool = False) -> str:
+    said = list(dict.fromkeys(word for event in line.events if (word := doing(story, event, brief))))
+    return ", ".join(said if len(said) <= 4 else [*said[:2], "...", said[-1]])
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
@@ -208,8 +245,10 @@ def _traceback(story: Story) -> list[str]:
 def closing(result: Result) -> list[str]:
     only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
-    found = f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10."
-    lines = [found, f"Token {result.token}"]
+    lines = [
+        f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10.",
+        f"Token {result.token}",
+    ]
     if result.command:
         lines.append(f"  {result.command}")
     return lines

@@ -40,6 +40,12 @@ class Place(NamedTuple):
     offset: int  #: of the instruction
 
     @property
+    def short(self) -> str:
+        """file:line, of the file its last part."""
+        folder, name = os.path.split(self.file)
+        return f"{os.path.join(os.path.basename(folder), name) if name == '__init__.py' else name}:{self.line}"
+
+    @property
     def text(self) -> str:
         return linecache.getline(self.file, self.line).strip()
 
@@ -51,11 +57,12 @@ class Place(NamedTuple):
     @property
     def about_to(self) -> str:
         """What the instruction does, as `write counter`; "" if there is nothing to say."""
-        instruction = _instructions(self.code).get(self.offset)
+        later = (one for offset, one in _instructions(self.code).items() if offset >= self.offset)
+        instruction = next((one for one in later if not one.opname.startswith(_SILENT)), None)
         if instruction is None:
             return ""
-        what = self.segment or (instruction.argval if isinstance(instruction.argval, str) else "")
-        return _deed(instruction.opname, what)
+        what = _segment(self.code, self.file, instruction.offset)
+        return _deed(instruction.opname, what or (instruction.argval if isinstance(instruction.argval, str) else ""))
 
     @property
     def object_text(self) -> str:
@@ -80,6 +87,22 @@ def _segment(code: CodeType, file: str, offset: int) -> str:
     return line[positions.col_offset : positions.end_col_offset].decode(errors="replace")
 
 
+#: Instructions that say nothing: what comes after them does.
+_SILENT = (
+    *(
+        "LOAD_FAST",
+        "LOAD_CONST",
+        "BINARY_OP",
+        "LOAD_SMALL_INT",
+        "PUSH_NULL",
+        "POP_TOP",
+        "COPY",
+        "SWAP",
+        "NOP",
+        "NOT_TAKEN",
+    ),
+    *("CACHE", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "RESUME", "MAKE_CELL", "COPY_FREE_VARS", "TO_BOOL", "GET_ITER"),
+)
 _DEEDS = {
     "STORE_SUBSCR": "writes",
     "STORE_": "writes",
@@ -106,6 +129,8 @@ _DEEDS = {
 def _deed(opcode: str, what: str) -> str:
     if opcode.startswith("JUMP_BACKWARD"):
         return "goes round its loop again"
+    if opcode.startswith("RETURN"):
+        return "returns"
     if not what:
         return ""
     for begin, deed in _DEEDS.items():
@@ -136,18 +161,24 @@ def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 def place_of(frame: FrameType | None) -> Place | None:
     """The innermost line of the program's own; of a thread that runs none, the innermost one of a library."""
-    library: FrameType | None = None
-    inner: FrameType | None = None
+    found: list[FrameType] = []
     while frame is not None:
-        name = frame.f_code.co_filename
-        if is_of_program(name):
-            return _place(frame, True, library)
-        if not name.startswith(_RUNTIME) and not name.endswith("/threading.py"):
-            inner = inner or frame
-        if not name.startswith(_RUNTIME):
-            library = frame
+        if is_of_program(frame.f_code.co_filename):
+            called = next((one for one in reversed(found) if not _is_inner(one)), None)
+            return _place(frame, True, called)
+        found.append(frame)
         frame = frame.f_back
+    inner = next((one for one in found if not _is_plumbing(one)), found[0] if found else None)
     return _place(inner, False, None) if inner is not None else None
+
+
+def _is_inner(frame: FrameType) -> bool:
+    """Whether it is the runtime's."""
+    return frame.f_code.co_filename.startswith(_RUNTIME)
+
+
+def _is_plumbing(frame: FrameType) -> bool:
+    return _is_inner(frame) or frame.f_code.co_filename.endswith("/threading.py")
 
 
 def _place(frame: FrameType, of_program: bool, library: FrameType | None) -> Place:
@@ -175,6 +206,8 @@ class Origin(NamedTuple):
     name: str
 
 
+_Space = tuple[dict[str, Any], Origin]
+
 _MOST_VALUES = 3000
 _LEAF = (type(None), bool, int, float, str, bytes, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 
@@ -182,49 +215,68 @@ _LEAF = (type(None), bool, int, float, str, bytes, types.ModuleType, types.Funct
 class Names:
     """Finds what the program calls an object: a variable, an attribute, an item."""
 
-    def __init__(self, frames: list[FrameType]) -> None:
-        """frames: of the program's, outermost first: names there come first."""
-        self._frames = frames
+    def __init__(self, test: list[FrameType], frames: list[FrameType]) -> None:
+        """test: frames of the test's own, outermost first: names there are better than those in other frames."""
+        self._test = test
+        self._others = [frame for frame in frames if frame not in test]
         self._left = _MOST_VALUES
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
-        spaces = list(self._spaces())
+        shared = [*_globals_of([*self._test, *self._others])]
+        test = [*_locals_of(self._test)]
+        others = [*_locals_of(self._others)]
+        return (
+            self._direct(shared, wanted)
+            or self._direct(test, wanted)
+            or self._deep(test, wanted)
+            or self._deep(shared, wanted)
+            or self._direct(others, wanted)
+            or self._deep(others, wanted)
+        )
+
+    def _direct(self, spaces: list[_Space], wanted: object) -> tuple[str, Origin] | None:
         for names, origin in spaces:
             for name, value in names.items():
                 if value is wanted and not name.startswith("__"):
                     return name, origin._replace(name=name)
-        deeper = []
-        for names, origin in spaces:
-            for name, value in names.items():
-                if isinstance(value, _LEAF) or name.startswith("__") or name == "self":
+        return None
+
+    def _deep(self, spaces: list[_Space], wanted: object) -> tuple[str, Origin] | None:
+        """In what the names stand for, and in what is in that."""
+        level = [
+            (name, value, origin._replace(name=name))
+            for names, origin in spaces
+            for name, value in names.items()
+            if not name.startswith("__") and name != "self"
+        ]
+        for _ in range(2):
+            inner = []
+            for name, value, origin in level:
+                if isinstance(value, _LEAF):
                     continue
-                if found := self._inside(name, value, wanted, origin._replace(name=name)):
-                    return found
-                deeper.append((name, value, origin))
-        for name, value, origin in deeper:
-            for inner_name, inner, inner_origin in _parts(name, value, origin._replace(name=name)):
-                if found := self._inside(inner_name, inner, wanted, inner_origin):
-                    return found
+                for part in _parts(name, value, origin):
+                    if part[1] is wanted:
+                        return part[0], part[2]
+                    inner.append(part)
+                    self._left -= 1
+                if self._left < 0:
+                    return None
+            level = inner
         return None
 
-    def _spaces(self) -> Iterator[tuple[dict[str, Any], Origin]]:
-        seen = set()
-        for frame in self._frames:
-            if id(frame.f_globals) not in seen:
-                seen.add(id(frame.f_globals))
-                yield dict(frame.f_globals), Origin(frame.f_code.co_filename, "", 0, "")
-        for frame in self._frames:
-            if frame.f_code.co_name != "<module>":
-                yield dict(frame.f_locals), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
 
-    def _inside(self, name: str, value: object, wanted: object, origin: Origin) -> tuple[str, Origin] | None:
-        for inner_name, inner, inner_origin in _parts(name, value, origin):
-            self._left -= 1
-            if self._left < 0:
-                return None
-            if inner is wanted:
-                return inner_name, inner_origin
-        return None
+def _globals_of(frames: list[FrameType]) -> Iterator[_Space]:
+    seen = set()
+    for frame in frames:
+        if id(frame.f_globals) not in seen:
+            seen.add(id(frame.f_globals))
+            yield dict(frame.f_globals), Origin(frame.f_code.co_filename, "", 0, "")
+
+
+def _locals_of(frames: list[FrameType]) -> Iterator[_Space]:
+    for frame in frames:
+        if frame.f_code.co_name != "<module>":
+            yield dict(frame.f_locals), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
 
 
 def _parts(name: str, value: Any, origin: Origin) -> Iterator[tuple[str, object, Origin]]:

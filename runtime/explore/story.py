@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from .plans import THREAD, TIMEOUT, Ending, Kind, Run, State, Step
@@ -15,7 +17,7 @@ __all__ = ["Cycle", "Event", "Holding", "Line", "Note", "Story", "Thing", "Wait"
 
 RAISE = -1  #: the kind of the event with which a run has failed
 
-_LONGEST_CYCLE = 16  # events, of all threads together: one that is longer is told of each thread
+_LONGEST_CYCLE = 24  # events, of all threads together: one that is longer is told of each thread
 
 
 @dataclass(eq=False)
@@ -32,8 +34,10 @@ class Thing:
     @property
     def made(self) -> str:
         """file:line, "" if it is not known."""
-        line = made_at(self.origin) if self.origin is not None else None
-        return f"{name_of_file(self.origin.file)}:{line}" if self.origin is not None and line else ""
+        if self.origin is None or not is_of_program(self.origin.file):
+            return ""
+        line = made_at(self.origin)
+        return f"{name_of_file(self.origin.file)}:{line}" if line else ""
 
     @property
     def is_lock(self) -> bool:
@@ -68,6 +72,7 @@ class Event:
     target: int | None = None  #: START and JOIN: the thread
     instead_of: int | None = None  #: a deviation: whose turn it would have been
     pending: Event | None = None  #: and what that thread was about to do
+    after: int = -1  #: the thread of the step before
     keeping: tuple[Thing, ...] = ()  #: and what it holds
     came: int = -1  #: the step before which the thread came there, if it could not go on at once
     waits: bool = False  #: it is no step: here the thread can't go on
@@ -77,6 +82,7 @@ class Event:
     done: bool = True  #: TRY, ACQUIRE: whether it had success
     inner: bool = False  #: RELEASE of an RLock that stays held
     is_early: bool = False  #: its timeout, before it was due
+    time: float = 0.0  #: the clock at the thread's next point
     jumped: float = 0.0  #: seconds by which it moved the clock
 
     @property
@@ -122,7 +128,11 @@ class Line:
 
     @property
     def place(self) -> Place | None:
-        return self.events[-1].place
+        return self.events[0].place
+
+    @property
+    def is_only_code(self) -> bool:
+        return all(event.kind == Kind.CODE for event in self.events)
 
     @property
     def steps(self) -> int:
@@ -165,6 +175,7 @@ class Story:
         self._signals: dict[Thing, Event] = {}
         self._read(steps)
         self._read_end(steps, [(kind, number) for _, kind, number, _ in final])
+        self._mark_jumps()
         self.told = self._with_waits()
         self._follow()
         self._notes = {}
@@ -177,6 +188,16 @@ class Story:
     def name(self, thread: int) -> str:
         started = self._started[thread] if thread < len(self._started) else ""
         return self._names.get(thread) or started or f"thread {thread}"
+
+    def short_name(self, thread: int) -> str:
+        """Without the function's name that threading puts behind it, if that is as clear."""
+        return self._short.get(self.name(thread), self.name(thread))
+
+    @cached_property
+    def _short(self) -> dict[str, str]:
+        names = [self.name(thread) for thread in range(self.threads)]
+        short = [re.sub(r"^(Thread-[0-9]+) [(].*[)]$", "\\1", name) for name in names]
+        return dict(zip(names, short, strict=True)) if len(set(short)) == len(short) else {}
 
     @property
     def _is_stuck(self) -> bool:
@@ -206,7 +227,6 @@ class Story:
 
     def _read(self, steps: list[Step]) -> None:
         before: dict[int, Event] = {}
-        now = min((note.time for notes in self._notes.values() for note in notes), default=0.0)
         for at, step in enumerate(steps):
             previous = before.get(step.chosen)
             event = Event(at, step.chosen, step.kind, previous.place if previous else None, step.flags)
@@ -220,12 +240,11 @@ class Story:
             event.is_early = bool(step.early >> step.chosen & 1)
             if step.chosen != step.usual:
                 event.instead_of = step.usual
+                event.after = steps[at - 1].chosen if at else -1
             if event.kind == Kind.JOIN:
                 event.target = _thread_of(step.object)
             after = self._note(step.chosen)
-            if after is not None:
-                event.jumped = max(after.time - now, 0.0)
-                now = max(now, after.time)
+            event.time = after.time if after is not None else 0.0
             _mark_came(event, previous, steps)
             self.events.append(event)
             before[step.chosen] = event
@@ -258,12 +277,24 @@ class Story:
             where = self.traceback()
             self.events.append(Event(len(steps), self.run.error_thread, RAISE, where[-1] if where else None))
 
+    def _mark_jumps(self) -> None:
+        now = min((note.time for notes in self._notes.values() for note in notes), default=0.0)
+        asleep = {thread: event.sleeps for thread, event in self.next.items()}
+        jumps = []
+        for event in reversed(self.events):
+            if not asleep.get(event.thread, False):  # else its next point comes after another step
+                jumps.append(event)
+            asleep[event.thread] = event.kind == Kind.WAKE
+        for event in reversed(jumps):
+            event.jumped = max(event.time - now, 0.0)
+            now = max(now, event.time)
+
     def _note(self, thread: int) -> Note | None:
         notes = self._notes.get(thread, [])
         return notes[self._used[thread]] if self._used[thread] < len(notes) else None
 
     def _fill(self, event: Event, note: Note, is_step: bool) -> None:
-        event.kind, event.place, event.thing = note.kind, note.place, note.thing
+        event.kind, event.place, event.thing = note.kind, note.place or event.place, note.thing
         event.inner = note.kind == Kind.RELEASE and note.permits > 1
         event.done = note.permits > 0
         if note.kind == Kind.START and is_step:
@@ -351,7 +382,7 @@ class Story:
             wait.holder = self._held.get(thing.lock if woken and thing.lock is not None else thing)
             wait.permits = list(self._permits[thing])
             signal, began = self._signals.get(thing), self._waiting[thing].get(thread)
-            if signal is not None and began is not None and signal.at < began.at:
+            if signal is not None and began is not None and signal.at < began.at and _is_lost(signal):
                 wait.signal = signal
         return wait
 
@@ -367,6 +398,10 @@ class Story:
             if thread is not None and thread in path:
                 return [waits[one] for one in path[path.index(thread) :]]
         return []
+
+
+def _is_lost(signal: Event) -> bool:
+    return not signal.waiting and (signal.place is None or not signal.place.via)
 
 
 def _thread_of(number: int) -> int | None:
@@ -415,7 +450,8 @@ def _without_begins(events: list[Event]) -> Iterator[Event]:
             if event.thread != begun.thread:
                 yield begun
             elif begun.instead_of is not None:
-                event.instead_of, event.pending, event.keeping = begun.instead_of, begun.pending, begun.keeping
+                event.instead_of, event.after = begun.instead_of, begun.after
+                event.pending, event.keeping = begun.pending, begun.keeping
         begun = event if event.kind == Kind.BEGIN else None
         if begun is None:
             yield event
@@ -432,7 +468,7 @@ def _continues(line: Line, event: Event) -> bool:
 
 def _is_same_line(one: Event, other: Event) -> bool:
     a, b = one.place, other.place
-    return a is not None and b is not None and (a.file, a.line, a.function) == (b.file, b.line, b.function)
+    return a is not None and b is not None and (a.file, a.line) == (b.file, b.line)
 
 
 def _is_further(one: Event, other: Event) -> bool:

@@ -6,7 +6,7 @@ from .plans import Ending, Kind
 from .source import Place, name_of_file
 from .story import RAISE, Event, Story, Thing, Wait
 
-__all__ = ["about_to", "at", "deviation", "doing", "headline", "joined", "waiting"]
+__all__ = ["about_to", "at", "deviation", "doing", "failed_at", "headline", "joined", "short", "waiting"]
 
 
 def joined(words: list[str], last: str = "and") -> str:
@@ -16,6 +16,11 @@ def joined(words: list[str], last: str = "and") -> str:
 def at(place: Place | None) -> str:
     """file:line"""
     return f"{name_of_file(place.file)}:{place.line}" if place is not None else "a line that is not known"
+
+
+def short(place: Place | None) -> str:
+    """The same without the folders."""
+    return place.short if place is not None else "a line that is not known"
 
 
 def first_line(text: str) -> str:
@@ -38,12 +43,18 @@ def headline(story: Story) -> str:
 
 
 def _exception(story: Story) -> str:
-    error = story.run.error
+    kind = type(story.run.error).__name__
+    said = first_line(str(story.run.error))
+    if not said and (where := story.traceback()):
+        said = where[-1].text
+    return f"{kind}: {said}" if said else kind
+
+
+def failed_at(story: Story) -> str:
+    """Where it was raised, and in which thread."""
     where = story.traceback()
-    said = first_line(str(error)) or (where[-1].text if where else "")
-    kind = type(error).__name__
-    place = f", at {at(where[-1])} in {where[-1].function}()" if where else ""
-    return f"{kind}: {said}{place}" if said else f"{kind}{place}"
+    place = f"at {at(where[-1])} in {where[-1].function}(), " if where else ""
+    return f"{place}{story.name(story.run.error_thread)}" if story.ending == Ending.FAILED else ""
 
 
 def _deadlock(story: Story) -> str:
@@ -52,9 +63,11 @@ def _deadlock(story: Story) -> str:
         return f"{story.name(story.ring[0].thread)} waits for {_the(story.ring[0].event.thing)}, which it holds itself"
     if count > 1:
         return f"{count} of {story.threads} threads wait for each other"
+    if lost := next((wait for wait in story.waits if wait.signal is not None), None):
+        return f"{story.name(lost.thread)} waits to be notified, and that was done before it waited"
     if len(story.waits) == 1:
-        return f"{story.name(story.waits[0].thread)} waits, and nothing is left that could end that"
-    return f"{len(story.waits)} threads wait, and nothing is left that could end that"
+        return f"{story.name(story.waits[0].thread)} waits, and nobody is left who could end that"
+    return f"{len(story.waits)} of {story.threads} threads wait, and nobody is left who could end that"
 
 
 def _left_behind(story: Story) -> str:
@@ -96,30 +109,31 @@ def _seconds(value: float) -> str:
     return f"{value:.3g} s"
 
 
-def _time_is_up(event: Event) -> str:
+def _time_is_up(event: Event, brief: bool) -> str:
     if event.is_early:
-        return " early, as if all others were slow"
-    return f": the clock jumps by {_seconds(event.jumped)}" if event.jumped > 0 else ""
+        return " early" if brief else " early, as if all others were slow"
+    jump = f"+{_seconds(event.jumped)}" if brief else f"the clock jumps by {_seconds(event.jumped)}"
+    return f": {jump}" if event.jumped > 0 else ""
 
 
-def doing(story: Story, event: Event) -> str:
+def doing(story: Story, event: Event, brief: bool = False) -> str:
     """What there is to say beside the line; "" if the line says it all."""
     if event.waits:
-        return _comes_to_wait(story, event)
+        return _comes_to_wait(story, event, brief)
     if event.kind == RAISE:
         return f"raises {type(story.run.error).__name__}"
     if event.is_timeout:
-        return _times_out(event)
+        return _times_out(event, brief)
     if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE):
         return ""
     if event.kind == Kind.START and event.target is not None:
-        return f"starts {story.name(event.target)}"
+        return f"starts {story.short_name(event.target)}"
     if event.kind == Kind.JOIN and event.target is not None:
-        return f"{story.name(event.target)} has ended"
+        return f"{story.short_name(event.target)} has ended"
     if event.kind in (Kind.ACQUIRE, Kind.TRY) and event.thing is not None:
         return _takes(event, event.thing)
     if event.kind == Kind.WAIT:
-        return _waits(event)
+        return _waits(event, brief)
     if event.kind == Kind.RELEASE and event.thing is not None and not event.inner:
         return (
             f"gives back a permit of {event.thing.name}" if event.thing.is_semaphore else f"releases {event.thing.name}"
@@ -139,34 +153,40 @@ def _takes(event: Event, thing: Thing) -> str:
     return ""
 
 
-def _waits(event: Event) -> str:
+def _waits(event: Event, brief: bool) -> str:
     what = event.place.via if event.place is not None else ""
     if not event.sleeps:
         return ""
     if what:
         return f"waits in {what}()"
     if event.thing is not None and event.thing.lock is not None:
-        return f"waits to be notified, releases {event.thing.lock.name}"
+        return "waits to be notified" if brief else f"waits to be notified, releases {event.thing.lock.name}"
     return "waits"
 
 
-def _times_out(event: Event) -> str:
+def _times_out(event: Event, brief: bool) -> str:
     if event.kind == Kind.SLEEP:
-        return f"its sleep ends{_time_is_up(event)}"
-    return f"its timeout fires{_time_is_up(event)}"
+        return f"its sleep ends{_time_is_up(event, brief)}"
+    return f"its timeout fires{_time_is_up(event, brief)}"
 
 
-def _comes_to_wait(story: Story, event: Event) -> str:
+def _comes_to_wait(story: Story, event: Event, brief: bool) -> str:
     if event.kind == Kind.JOIN:
         return (
-            f"waits for {story.name(event.target)} to end" if event.target is not None else "waits for a thread's end"
+            f"waits for {story.short_name(event.target)} to end"
+            if event.target is not None
+            else "waits for a thread's end"
         )
     if event.kind == Kind.SLEEP:
         return "sleeps"
     if event.kind == Kind.FILE:
         return "waits for a file or a socket"
-    if event.holder is not None:
-        who = "it holds itself" if event.holder.thread == event.thread else f"{story.name(event.holder.thread)} holds"
+    if event.holder is not None and not brief:
+        who = (
+            "it holds itself"
+            if event.holder.thread == event.thread
+            else f"{story.short_name(event.holder.thread)} holds"
+        )
         return f"waits for {_the(event.thing)}, which {who}"
     if event.place is not None and event.place.via:
         return f"waits in {event.place.via}()"
@@ -191,8 +211,6 @@ def about_to(story: Story, event: Event | None) -> str:
     what = event.place.about_to if event.place is not None and event.kind == Kind.CODE else ""
     if event.kind == Kind.CODE:
         return f"it {what}" if what else ""
-    if event.place is not None and event.place.via:
-        return f"it goes on in {event.place.via}()"
     name = _the(event.thing)
     simple = {
         Kind.BEGIN: "it begins",
@@ -211,18 +229,31 @@ def about_to(story: Story, event: Event | None) -> str:
     return simple.get(Kind(event.kind), f"it calls {segment}" if segment else "")
 
 
-def deviation(story: Story, event: Event) -> str:
+def deviation(story: Story, event: Event, width: int = 1000) -> str:
     """What is not as usual: whose turn it was, before what that one stops, and what it holds."""
     if event.instead_of is None:
         return ""
-    other, goes_on = story.name(event.instead_of), story.name(event.thread)
+    other, goes_on = story.short_name(event.instead_of), story.short_name(event.thread)
     pending = event.pending
     if pending is None or pending.kind == Kind.BEGIN:
         return f"{goes_on} goes first, {other} has not begun"
     before = about_to(story, pending)
+    via = f" in {pending.place.via}()" if pending.place is not None and pending.place.via else ""
+    where = f" at {short(pending.place)}{via}" if pending.place is not None else ""
+    then = f"{', before ' if where else ' before '}{before}" if before else ""
     holding = f", holding {held(event.keeping)}" if event.keeping else ""
-    stop = f"{other} stops at {at(pending.place)}" if pending.place is not None else f"{other} stops"
-    return f"{stop}{f', before {before}' if before else ''}{holding}; {goes_on} goes on"
+    if event.is_early:
+        fires = "sleep ends" if event.kind == Kind.SLEEP else "timeout fires"
+        texts = [
+            f"{goes_on}'s {fires} early: {other} is slow{where}{more}" for more in (f"{then}{holding}", holding, "")
+        ]
+    elif event.after == event.instead_of:
+        texts = [f"{other} stops{where}{then}{holding}{more}" for more in (f"; {goes_on} goes on", "")]
+    else:
+        texts = [
+            f"{goes_on} goes first: {other} waits for its turn{where}{more}" for more in (f"{then}{holding}", holding)
+        ]
+    return next((text for text in texts if len(text) <= width), texts[-1])
 
 
 # ---- waits -----------------------------------------------------------------------------------------------------------
@@ -231,10 +262,10 @@ def deviation(story: Story, event: Event) -> str:
 def waiting(story: Story, wait: Wait) -> str:
     """For what a thread waits, where, and who has it."""
     event, thing = wait.event, wait.event.thing
-    where = f"at {at(event.place)}"
+    where = f"at {short(event.place)}"
     via = f" in {event.place.via}()" if event.place is not None and event.place.via else ""
     if event.kind == Kind.JOIN:
-        target = story.name(event.target) if event.target is not None else "a thread"
+        target = story.short_name(event.target) if event.target is not None else "a thread"
         return f"waits {where}{via} for {target} to end"
     if event.kind == Kind.FILE:
         return f"waits {where}{via} for a file or a socket"
@@ -248,7 +279,7 @@ def waiting(story: Story, wait: Wait) -> str:
         return f"waits {where}{via} {_signal(story, wait, thing)}"
     taken = ""
     if wait.permits:
-        holders = [f"{story.name(one.thread)} since {at(one.since.place)}" for one in wait.permits[:2]]
+        holders = [f"{story.short_name(one.thread)} since {short(one.since.place)}" for one in wait.permits[:2]]
         taken = f", taken by {joined(holders)}{' ...' if len(wait.permits) > 2 else ''}"
     return f"waits {where}{via} for {_wanted(thing)}{taken}"
 
@@ -256,11 +287,11 @@ def waiting(story: Story, wait: Wait) -> str:
 def _held_by(story: Story, wait: Wait) -> str:
     holder = wait.holder
     assert holder is not None
-    since = at(holder.since.place)
+    since = short(holder.since.place)
     if holder.thread == wait.thread:
         return f"which it holds itself since {since}"
     ended = ", which has ended" if holder.thread not in story.next else ""
-    return f"held by {story.name(holder.thread)} since {since}{ended}"
+    return f"held by {story.short_name(holder.thread)} since {since}{ended}"
 
 
 def _signal(story: Story, wait: Wait, thing: Thing) -> str:
@@ -271,5 +302,7 @@ def _signal(story: Story, wait: Wait, thing: Thing) -> str:
     else:
         text = f"for {thing.name} to be set"
     if wait.signal is not None and thing.kind == "Condition":
-        text += f": {story.name(wait.signal.thread)} did at {at(wait.signal.place)}, when it did not wait yet"
+        text += (
+            f"; {story.short_name(wait.signal.thread)} did that at {short(wait.signal.place)}, before this wait began"
+        )
     return text

@@ -1,0 +1,470 @@
+"""What a find looks like: the text says on one screen who did what, who waits for whom, and how to see it again."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+import runtime
+from runtime.explore import Outcome, Result
+
+pytestmark = pytest.mark.loads
+
+HERE = Path(__file__).name
+
+
+def found(test: Callable[[], object], granularity: str = "sync", **options: object) -> Result:
+    result = runtime.explore(test, seed=1, runs=3000, granularity=granularity, **options)
+    assert result.outcome is Outcome.FOUND
+    return result
+
+
+def line_of(text: str, test: Callable[..., object], nth: int = 0) -> int:
+    """The number of the test's nth line that has this text."""
+    first = test.__code__.co_firstlineno
+    lines = Path(__file__).read_text().splitlines()[first - 1 :]
+    return [number for number, line in enumerate(lines, first) if text in line][nth]
+
+
+def in_threads(*bodies: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def is_one_screen(result: Result) -> bool:
+    """But for the token and the command, which are as long as they are."""
+    lines = result.report().splitlines()
+    return len(lines) <= 40 and all(len(line) <= 100 for line in lines[:-2])
+
+
+# ---- programs --------------------------------------------------------------------------------------------------------
+
+
+def deadlock() -> None:
+    east, west = threading.Lock(), threading.Lock()
+    crossed = []
+
+    def right() -> None:
+        with east:
+            crossed.append("east")
+            with west:
+                crossed.append("west")
+
+    def left() -> None:
+        with west:
+            crossed.append("west")
+            with east:
+                crossed.append("east")
+
+    in_threads(right, left)
+
+
+class Account:
+    def __init__(self) -> None:
+        self.balance = 0
+
+    def deposit(self) -> None:
+        self.balance += 1
+
+
+def lost_update() -> None:
+    account = Account()
+    in_threads(account.deposit, account.deposit)
+    assert account.balance == 2, "a deposit is lost"
+
+
+def lost_wakeup() -> None:
+    ready = threading.Condition()
+
+    def waiter() -> None:
+        with ready:
+            ready.wait()
+
+    def notifier() -> None:
+        with ready:
+            ready.notify()
+
+    in_threads(waiter, notifier)
+
+
+def left_behind() -> None:
+    orders: Queue[str] = Queue()
+
+    def cook() -> None:
+        while orders.get() != "close":
+            pass
+
+    threading.Thread(target=cook).start()
+    orders.put("soup")
+
+
+def livelock() -> None:
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.is_set():
+            time.sleep(0.5)
+
+    in_threads(poll)
+
+
+def early_timeout() -> None:
+    done = threading.Event()
+    threading.Thread(target=done.set).start()
+    assert done.wait(2.0), "it took too long"
+
+
+def itself() -> None:
+    guard = threading.Lock()
+    with guard:
+        guard.acquire()
+
+
+def crowd() -> None:
+    forks = [threading.Lock() for _ in range(20)]
+
+    def eat(left: threading.Lock, right: threading.Lock) -> None:
+        with left:
+            time.sleep(0.1)
+            with right:
+                pass
+
+    threads = [
+        threading.Thread(target=eat, args=(forks[i], forks[(i + 1) % 20]), name=f"philosopher-{i}") for i in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def long_way() -> None:
+    lock = threading.Lock()
+    count = 0
+
+    def work() -> None:
+        nonlocal count
+        for _ in range(200):
+            with lock:
+                seen = count
+            with lock:
+                count = seen + 1
+
+    in_threads(work, work)
+    assert count == 400
+
+
+ALL = [deadlock, lost_update, lost_wakeup, left_behind, livelock, early_timeout, itself, crowd, long_way]
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[Callable[[], object], Result]:
+    return {
+        test: found(test, "opcode" if test is lost_update else "sync", max_steps=400 if test is livelock else 20_000)
+        for test in ALL
+    }
+
+
+Results = dict[Callable[[], object], Result]
+
+
+# ---- all of them -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("test", ALL)
+def test_the_report_fits_on_a_screen(results: Results, test: Callable[[], object]) -> None:
+    assert is_one_screen(results[test]), results[test].report()
+
+
+@pytest.mark.parametrize("test", ALL)
+def test_the_report_says_how_to_see_it_again(results: Results, test: Callable[[], object]) -> None:
+    result = results[test]
+    assert result.token
+    *_, facts, token, command = result.report().splitlines()
+    assert re.fullmatch(r"FOUND by \w+, \w+ after [0-9,]+ runs?, \S+ s; .*; replays 10/10\.", facts)
+    assert token == f"Token {result.token}"
+    assert command.strip() == f'runtime.replay({test.__name__}, "{result.token}")'
+    again = runtime.replay(test, result.token, max_steps=400 if test is livelock else 20_000)
+    assert again.report().splitlines()[0] == result.report().splitlines()[0]
+
+
+def test_whether_a_gil_would_prevent_it(results: Results) -> None:
+    assert "; possible under the GIL;" in results[deadlock].report()
+    assert "; free-threaded only;" in results[lost_update].report()
+
+
+def test_a_command_replaces_the_call(results: Results) -> None:
+    result = results[deadlock]
+    before = result.command
+    result.command = "lwp explore --replay it"
+    try:
+        assert result.report().endswith("\n  lwp explore --replay it")
+        assert "lwp explore --replay it" in result.page()
+    finally:
+        result.command = before
+
+
+# ---- what failed -----------------------------------------------------------------------------------------------------
+
+
+def test_a_deadlock_says_who_waits_for_what(results: Results) -> None:
+    report = results[deadlock].report()
+    first, second = line_of("with east:", deadlock), line_of("with west:", deadlock)
+    third, fourth = line_of("with west:", deadlock, 1), line_of("with east:", deadlock, 1)
+    lines = report.splitlines()
+    assert lines[0] == "DEADLOCK: 2 of 3 threads wait for each other"
+    waits = {
+        f"  Thread-1 (right)  waits at {HERE}:{second} for west, held by Thread-2 since {HERE}:{third}",
+        f"  Thread-2 (left)   waits at {HERE}:{fourth} for east, held by Thread-1 since {HERE}:{first}",
+    }
+    assert set(lines[2:4]) == waits
+    assert f" waits at {HERE}:{line_of('thread.join()', in_threads)} for Thread-1 to end" in lines[4]
+    made = f"{Path(__file__).name}:{line_of('east, west =', deadlock)}"
+    assert re.search(rf"(west and east|east and west) were made at \S*{made}$", report, re.MULTILINE)
+
+
+def test_a_deadlock_shows_the_switch_that_makes_it(results: Results) -> None:
+    lines = results[deadlock].report().splitlines()
+    switches = [number for number, line in enumerate(lines) if line.startswith("━━▶")]
+    assert len(switches) == 1
+    second = line_of("with west:", deadlock)
+    stops = f"━━▶ Thread-1 stops at {HERE}:{second}, before it takes west, holding east; Thread-2 goes on"
+    assert lines[switches[0]] == stops
+    before, after = lines[switches[0] - 1], lines[switches[0] + 1]
+    assert before.endswith("with east:  · takes east")
+    assert after.endswith("with west:  · takes west")
+    assert after.index("with") > before.index("with")  # it is in the next column
+
+
+def test_a_thread_that_waits_for_itself(results: Results) -> None:
+    first, waits = results[itself].report().splitlines()[:3:2]
+    assert first == "DEADLOCK: MainThread waits for guard, which it holds itself"
+    assert f"for guard, which it holds itself since {HERE}:{line_of('with guard:', itself)}" in waits
+
+
+def test_an_exception_says_where_and_shows_the_middle_of_a_line(results: Results) -> None:
+    report = results[lost_update].report()
+    place = line_of("assert account", lost_update)
+    assert report.startswith("AssertionError: a deposit is lost")
+    assert re.search(rf"at \S*{HERE}:{place} in lost_update\(\), MainThread$", report, re.MULTILINE)
+    line = line_of("self.balance +=", Account.deposit)
+    assert re.search(
+        rf"━━▶ Thread-([12]) stops at {HERE}:{line}, before it writes self.balance; Thread-[12] goes on", report
+    )
+    assert "… self.balance += 1" in report  # the one that was stopped goes on
+    assert "Traceback of MainThread:" in report
+    assert "lost_update(): assert account.balance == 2" in report
+    assert "threading.py" not in report  # nor the runtime's frames
+
+
+def test_a_lost_wakeup_says_who_came_too_early(results: Results) -> None:
+    report = results[lost_wakeup].report()
+    assert report.startswith("DEADLOCK: Thread-1 (waiter) waits to be notified, and that was done before it waited\n")
+    flat = " ".join(report.split())
+    waits, notifies = line_of("ready.wait()", lost_wakeup), line_of("ready.notify()", lost_wakeup)
+    assert f"waits at {HERE}:{waits} for ready to be notified; Thread-2 did that at {HERE}:{notifies}" in flat
+    assert "ready.notify()  · wakes nobody" in report
+    assert "ready.wait()  · waits to be notified" in report
+
+
+def test_left_behind_says_who_and_where(results: Results) -> None:
+    report = results[left_behind].report()
+    assert report.startswith("LEFT BEHIND: the test has ended, and Thread-1 (cook) never will\n")
+    place = line_of("orders.get()", left_behind)
+    assert f"Thread-1 (cook)  waits at {HERE}:{place} in Queue.get() for orders.not_empty to be notified" in report
+
+
+def test_a_livelock_shows_what_it_repeats(results: Results) -> None:
+    report = results[livelock].report()
+    assert report.startswith("LIVELOCK: Thread-1 (poll) repeats 2 steps without end\n")
+    _, _, cycle = report.partition("╭─ without end; ")
+    assert "while not stop.is_set():" in cycle
+    assert re.search(r"time.sleep\(0.5\) +· its sleep ends: the clock jumps by 0.5 s", cycle)
+    times = re.match(r"([0-9,]+) times so far", cycle)
+    assert times
+    assert 300 < int(times[1].replace(",", "")) <= 400
+
+
+def test_a_timeout_that_fires_early_says_so(results: Results) -> None:
+    report = results[early_timeout].report()
+    assert "━━▶ MainThread's timeout fires early: Thread-1 is slow" in report
+    assert "its timeout fires early" in report
+
+
+def test_many_threads_and_many_steps_are_left_out_in_the_middle(results: Results) -> None:
+    report = results[crowd].report()
+    assert report.startswith("DEADLOCK: 20 of 21 threads wait for each other\n")
+    assert "philosopher-0  waits at" in report
+    assert "for forks[1], held by philosopher-1 since" in report
+    assert "... and 13 more threads wait" in report
+    report = results[long_way].report()
+    assert re.search(r"\.\.\. [0-9,]{3,} steps", report)
+    assert "━━▶ " in report
+    assert "assert count == 400  · raises AssertionError" in report
+
+
+def test_an_attribute_is_told_from_that_of_another_object() -> None:
+    class Shop:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def visit(self, other: Shop) -> None:
+            with self.lock, other.lock:
+                pass
+
+    def shops() -> None:
+        bakery, butcher = Shop(), Shop()
+        in_threads(lambda: bakery.visit(butcher), lambda: butcher.visit(bakery))
+
+    report = found(shops).report()
+    assert "takes bakery.lock" in report
+    assert "takes butcher.lock" in report
+    assert re.search(
+        rf"made at \S*{HERE}:{line_of('self.lock =', test_an_attribute_is_told_from_that_of_another_object)}", report
+    )
+
+
+def test_an_exception_in_a_thread_names_the_thread() -> None:
+    def thrown() -> None:
+        def body() -> None:
+            raise LookupError("no such thing")
+
+        thread = threading.Thread(target=body, name="reader")
+        thread.start()
+        thread.join()
+
+    report = found(thrown).report()
+    assert report.startswith("LookupError: no such thing at ")
+    assert report.splitlines()[0].endswith("in body(), reader")
+    assert "Traceback of reader:" in report
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Which elements a page has, whether they are closed, and what it would load."""
+
+    _VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.classes: list[str] = []
+        self.loads: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "data", "action", "srcset"):
+                self.loads.append(f"{tag} {name}={value}")
+            if name == "class":
+                self.classes += (value or "").split()
+        if tag not in self._VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in self._VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.mark.parametrize("test", ALL)
+def test_the_page_stands_alone(results: Results, test: Callable[[], object]) -> None:
+    text = results[test].page()
+    page = Page(text)
+    assert page.open == []
+    assert page.loads == []
+    assert "://" not in text
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert {"html", "title", "style", "svg", "h1"} <= page.seen
+    assert re.split(" at ", results[test].report().splitlines()[0])[0] in page.text
+    assert results[test].token in page.text
+    assert len(text) < 300_000
+
+
+def test_the_page_draws_switches_locks_and_the_ring(results: Results) -> None:
+    classes = Page(results[deadlock].page()).classes
+    assert classes.count("arrow") == 1  # of the switch
+    assert classes.count("bar") == 2  # a lock that is held
+    assert classes.count("blocked") == 3
+    assert [name for name in classes if name in ("ring", "to")].count("ring") == 4  # two arrows, each with a text
+    assert "cycle" in Page(results[livelock].page()).classes
+
+
+def test_source_is_no_markup(results: Results) -> None:
+    def tag() -> None:
+        left = right = 1
+        assert left < right > 2, "<script>alert('&')</script>"
+
+    page = found(tag, "opcode").page()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)" in page
+    assert Page(page).open == []
+
+
+def test_nothing_found_has_no_page() -> None:
+    result = runtime.explore(lambda: None, runs=2)
+    with pytest.raises(ValueError, match="a picture is drawn of what was found"):
+        result.page()
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+# Added to a page: whether it is as wide as the window, the picture holds what is drawn, and the boxes their texts.
+MEASURE = """
+<pre id="seen"></pre>
+<script>
+addEventListener("load", () => {
+  const svg = document.querySelector("svg"), all = svg.getBBox(), width = element => element.getBBox().width;
+  const texts = [...svg.querySelectorAll("text.code, text.note")];
+  const seen = {
+    page: document.documentElement.scrollWidth <= innerWidth,
+    picture: all.width <= svg.width.baseVal.value + 1 && all.height <= svg.height.baseVal.value + 1,
+    boxes: texts.length > 3 && texts.every(text => width(text) <= width(text.parentNode.querySelector("rect"))),
+    buttons: document.querySelectorAll("button:not([hidden])").length,
+  };
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+@pytest.mark.parametrize("test", [deadlock, livelock, crowd])
+def test_a_browser_shows_the_page(results: Results, test: Callable[[], object], tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(results[test].page().replace("</main>", f"</main>{MEASURE}"))
+    assert CHROMIUM
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, *quiet.split(), profile, "--window-size=600,900", "--dump-dom", str(tmp_path / "page.html")]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+    shown = re.search(r'<pre id="seen">(.*?)</pre>', page, re.DOTALL)
+    assert shown
+    assert json.loads(html.unescape(shown[1])) == {"page": True, "picture": True, "boxes": True, "buttons": 2}
