@@ -293,8 +293,7 @@ def _explore(
                 # It waits for another thread without an operation: that one must get its turn between bytecodes.
                 plans = Portfolio(strategy, "gil", seed, max_steps).plans()
                 begun = False
-                run = exploration.run(Plan(granularity="gil"))
-            if run.failed:
+            elif run.failed:
                 if plan == Plan() and exploration.result.runs == 2:
                     return exploration.changes(run)
                 if progress is not None:

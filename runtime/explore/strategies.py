@@ -115,7 +115,7 @@ class Portfolio:
 
     def plans(self) -> Generator[tuple[str, Plan], Run, str]:
         """Yields the name of a strategy and a plan, the default schedule first; returns what was tried."""
-        yield "default", Plan()
+        yield "default", Plan(granularity=self._plans[0][1])
         left = [(name, plans, next(plans)) for name, _, plans in self._plans]
         claims = []
         while left:
