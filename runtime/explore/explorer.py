@@ -282,7 +282,8 @@ def _explore(
     with Session(max_steps) as session:
         exploration = _Exploration(session, test, seed)
         told = 0.0
-        name, plan = "default", Plan()  # the first run also imports, and makes what is made once
+        grain = GRANULARITIES[0] if granularity == "auto" else granularity
+        name, plan = "default", Plan(granularity=grain)  # the first run also imports, and makes what is made once
         plans = portfolio.plans()
         begun = False
         while True:
@@ -294,7 +295,7 @@ def _explore(
                 plans = Portfolio(strategy, "gil", seed, max_steps).plans()
                 begun = False
             elif run.failed:
-                if plan == Plan() and exploration.result.runs == 2:
+                if plan == Plan(granularity=grain) and exploration.result.runs == 2:
                     return exploration.changes(run)
                 if progress is not None:
                     progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now, failed=True))
@@ -322,7 +323,9 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
     """
     wanted = read_token(token)
     with Session(max_steps) as session:
-        session.run(test, Plan())  # what is imported and made once is so before the run that counts, as in explore()
+        session.run(
+            test, Plan(granularity=wanted.plan.granularity)
+        )  # what is imported and made once is so before the run that counts, as in explore()
         exploration = _Exploration(session, test)
         for _ in range(_TRIES):  # the first run of a process differs from later ones: it imports modules
             run = exploration.run(wanted.plan)

@@ -220,8 +220,6 @@ static struct explored *next_to_unwind(void)
             break;
     }
     explore_run.abandoned = run.alive;
-    if (run.alive)
-        atomic_store(&run.scheduler->waited, 0); /* the end of the program must not wait for them */
     atomic_store(&run.running, NULL);
     return NULL;
 }
@@ -427,4 +425,6 @@ void explore_go(void)
     run.next = choose_next();
     if (run.next)
         explore_leave();
+    if (explore_run.abandoned) /* the end of the program must not wait for them */
+        atomic_store(&run.scheduler->waited, 0);
 }

@@ -127,7 +127,7 @@ SWAP(lwp_begin_green, "_begin_green", start_thread, EXPLORE_START);
 SWAP(lwp_join_, "join", join_lwp, EXPLORE_JOIN);
 static struct swap *const lwp_methods[] = {&lwp_begin_green, &lwp_join_, NULL};
 
-/* ---- time -------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------------------------ */
 
 static int64_t to_wall_clock; /* from the run's clock */
 
@@ -155,13 +155,24 @@ static PyObject *wall_nanoseconds(struct swap *swap, struct explored *me, PyObje
     return PyLong_FromLongLong(explore_run.now + to_wall_clock);
 }
 
-static PyObject *sleep_(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                        PyObject *names)
+static PyObject *give_way(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names)
 {
+    return point(me, &(struct explore_op){EXPLORE_YIELD, NULL, NULL, PARK_FOREVER, 0}) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *sleep_for(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                           PyObject *names)
+{
+    int no_time
+        = (PyFloat_CheckExact(args[0]) && PyFloat_AS_DOUBLE(args[0]) == 0) || (PyLong_CheckExact(args[0]) && !PyObject_IsTrue(args[0]));
+
+    if (no_time)
+        return give_way(swap, me, self, NULL, 0, NULL);
     return point_tell(me, EXPLORE_SLEEP, NULL) < 0 ? NULL : scheduler_sleep(NULL, args[0]);
 }
 
-SWAP(time_sleep, "sleep", sleep_, EXPLORE_SLEEP);
+SWAP(time_sleep, "sleep", sleep_for, EXPLORE_SLEEP);
 SWAP(time_monotonic, "monotonic", tell_seconds, EXPLORE_READ);
 SWAP(time_monotonic_ns, "monotonic_ns", tell_nanoseconds, EXPLORE_READ);
 SWAP(time_perf_counter, "perf_counter", tell_seconds, EXPLORE_READ);
@@ -171,6 +182,10 @@ SWAP(time_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ);
 static struct swap *const time_functions[]
     = {&time_sleep, &time_monotonic, &time_monotonic_ns, &time_perf_counter, &time_perf_counter_ns, &time_time, &time_time_ns, NULL};
 
+SWAP(own_sleep, "sleep", sleep_for, EXPLORE_SLEEP);
+SWAP(own_yield, "yield_", give_way, EXPLORE_YIELD);
+static struct swap *const own_functions[] = {&own_sleep, &own_yield, NULL};
+
 /* ---- all --------------------------------------------------------------------------------------------------------- */
 
 int threads_swap_in(PyObject *module, PyObject *time)
@@ -178,8 +193,10 @@ int threads_swap_in(PyObject *module, PyObject *time)
     to_wall_clock = park_clock(CLOCK_REALTIME) - park_clock(CLOCK_MONOTONIC);
     boot_may_call = may_call;
     boot_has_called = has_called;
-    return swap_in(functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0 || swap_in(time_functions, time) < 0 ? -1
-                                                                                                                                 : 0;
+    return swap_in(functions, module) < 0 || swap_in(own_functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0
+                   || swap_in(time_functions, time) < 0
+               ? -1
+               : 0;
 }
 
 void threads_swap_out(void)
@@ -187,6 +204,7 @@ void threads_swap_out(void)
     boot_may_call = NULL;
     boot_has_called = NULL;
     swap_out(functions);
+    swap_out(own_functions);
     swap_out(lwp_methods);
     swap_out(time_functions);
 }

@@ -1,0 +1,36 @@
+"""Each program of the corpus: its bug is found, named and replayed, and nothing is found in its repair."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from corpus import PROGRAMS, Find, Needs, Program
+
+from runtime.explore import DeadlockFound, LeftBehind, Livelock, Outcome, explore
+
+_ERRORS: dict[Find, type[BaseException]] = {
+    Find.ASSERTION: AssertionError,
+    Find.EXCEPTION: Exception,
+    Find.DEADLOCK: DeadlockFound,
+    Find.LIVELOCK: Livelock,
+    Find.LEFT_BEHIND: LeftBehind,
+}
+
+each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+
+
+@each_program
+def test_the_bug_is_found(program: Program) -> None:
+    result = explore(partial(program.run, False), runs=20_000, seconds=10, seed=1)
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert isinstance(result.error, _ERRORS[program.find])
+    assert result.replays == 10
+    if program.needs is not Needs.OPCODE:
+        assert not result.free_threaded_only
+
+
+@each_program
+def test_nothing_is_found_in_the_repair(program: Program) -> None:
+    result = explore(partial(program.run, True), runs=2000, seed=1)
+    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()

@@ -1,0 +1,845 @@
+"""runtime.explore(): what a user relies on, whatever the strategy."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import unittest
+from collections.abc import Callable
+
+import pytest
+
+import runtime
+from runtime import scheduler
+from runtime.explore import DeadlockFound, Inconclusive, LeftBehind, Livelock, Outcome, Result, Unwound, explore, replay
+
+Thread = threading.Thread
+
+#: Made before anything is explored: CPython's own, unless pytest runs with --lwp.
+LOCK = threading.Lock()
+RLOCK = threading.RLock()
+CONDITION = threading.Condition()
+EVENT = threading.Event()
+SIMPLE_QUEUE: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+
+def together(*bodies: Callable[[], object]) -> None:
+    threads = [Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def found(test: Callable[[], object], **options: object) -> Result:
+    result = explore(test, **{"runs": 2000, "seed": 1, **options})  # type: ignore[arg-type]
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert result.replays == 10
+    assert result.token is not None
+    again = replay(test, result.token)
+    assert (again.outcome, type(again.error)) == (Outcome.FOUND, type(result.error))
+    return result
+
+
+def passes(test: Callable[[], object], **options: object) -> Result:
+    result = explore(test, **{"runs": 300, "seed": 1, **options})  # type: ignore[arg-type]
+    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+    assert result.error is None
+    assert result.token is None
+    return result
+
+
+# ---- what is found ---------------------------------------------------------------------------------------------------
+
+
+def test_an_assertion_that_fails_in_one_order() -> None:
+    def test() -> None:
+        order: list[int] = []
+        together(lambda: order.append(1), lambda: order.append(2))
+        assert order == [1, 2]
+
+    error = found(test).error
+    assert isinstance(error, AssertionError)
+    with pytest.raises(AssertionError):
+        found(test).check()
+
+
+def test_an_exception_in_a_child_thread() -> None:
+    def test() -> None:
+        box: list[int] = []
+        together(lambda: box.append(1), lambda: box.pop())
+
+    assert isinstance(found(test).error, IndexError)
+
+
+def test_an_exception_in_a_thread_of_start_new_thread() -> None:
+    import _thread
+
+    def test() -> None:
+        box: list[int] = []
+        done = threading.Lock()
+        done.acquire()
+
+        def pop() -> None:
+            try:
+                box.pop()
+            finally:
+                done.release()
+
+        _thread.start_new_thread(pop, ())
+        Thread(target=box.append, args=(1,)).start()
+        done.acquire()
+
+    assert isinstance(found(test).error, IndexError)
+
+
+def test_a_deadlock() -> None:
+    def test() -> None:
+        a, b = threading.Lock(), threading.Lock()
+
+        def one() -> None:
+            with a, b:
+                pass
+
+        def two() -> None:
+            with b, a:
+                pass
+
+        together(one, two)
+
+    result = found(test)
+    assert isinstance(result.error, DeadlockFound)
+    assert result.deviations == 1
+    assert result.token is not None
+    assert len(result.token) <= 30
+
+
+def test_threads_left_behind() -> None:
+    def test() -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        Thread(target=lock.acquire).start()
+
+    assert isinstance(found(test).error, LeftBehind)
+
+
+def test_daemon_threads_may_be_left() -> None:
+    ended = []
+
+    def test() -> None:
+        def wait() -> None:
+            try:
+                threading.Event().wait()
+            finally:
+                ended.append(1)
+
+        Thread(target=wait, daemon=True).start()
+
+    passes(test)
+    assert ended  # those that had begun were unwound
+
+
+def test_a_livelock() -> None:
+    def test() -> None:
+        turn = [0]
+
+        def polite(me: int) -> None:
+            while turn[0] != me:
+                time.sleep(0)
+
+        together(lambda: polite(1))
+
+    assert isinstance(found(test, max_steps=500).error, Livelock)
+
+
+def test_a_lost_wakeup() -> None:
+    def test() -> None:
+        condition = threading.Condition()
+        ready = []
+
+        def wait() -> None:
+            if not ready:  # without the lock
+                with condition:
+                    condition.wait()
+
+        def wake() -> None:
+            with condition:
+                ready.append(1)
+                condition.notify()
+
+        together(wait, wake)
+
+    assert isinstance(found(test).error, DeadlockFound)
+
+
+def test_a_race_between_bytecodes_needs_no_gil() -> None:
+    def test() -> None:
+        count = [0]
+
+        def add() -> None:
+            count[0] = count[0] + 1
+
+        together(add, add)
+        assert count == [2]
+
+    assert found(test).free_threaded_only
+    passes(test, granularity="sync")
+    passes(test, granularity="gil")
+
+
+def test_a_race_between_calls_is_possible_under_the_gil() -> None:
+    def test() -> None:
+        count = [0]
+
+        def get() -> int:
+            return count[0]
+
+        def add() -> None:
+            value = get()
+            len(count)
+            count[0] = value + 1
+
+        together(add, add)
+        assert count == [2]
+
+    assert not found(test, granularity="gil").free_threaded_only
+
+
+# ---- under control ---------------------------------------------------------------------------------------------------
+
+
+def lock_made_at_import() -> None:
+    seen = []
+
+    def hold() -> None:
+        with LOCK:
+            pass
+
+    together(hold, lambda: seen.append(LOCK.locked()))
+    assert seen == [False]
+
+
+def rlock_made_at_import() -> None:
+    seen = []
+
+    def hold() -> None:
+        with RLOCK, RLOCK:
+            pass
+
+    together(hold, lambda: seen.append(RLOCK.acquire(blocking=False) and not RLOCK.release()))
+    assert seen == [True]
+
+
+def condition_made_at_import() -> None:
+    def wait() -> None:
+        with CONDITION:
+            assert CONDITION.wait(1)
+
+    def wake() -> None:
+        with CONDITION:
+            CONDITION.notify_all()
+
+    together(wait, wake)
+
+
+def event_made_at_import() -> None:
+    EVENT.clear()
+    together(EVENT.set, EVENT.clear)
+    assert EVENT.is_set()
+
+
+def simple_queue_made_at_import() -> None:
+    got: list[int] = []
+    together(lambda: SIMPLE_QUEUE.put(1), lambda: SIMPLE_QUEUE.put(2))
+    got = [SIMPLE_QUEUE.get(), SIMPLE_QUEUE.get()]
+    assert got == [1, 2]
+
+
+def derived_thread() -> None:
+    class Mine(Thread):
+        def run(self) -> None:
+            order.append(self.name)
+
+    order: list[str] = []
+    threads = [Mine(name="a"), Mine(name="b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order == ["a", "b"]
+
+
+def pool() -> None:
+    order: list[int] = []
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        list(executor.map(order.append, range(2)))
+    assert order == [0, 1]
+
+
+def to_thread() -> None:
+    order: list[int] = []
+
+    async def main() -> None:
+        await asyncio.gather(*(asyncio.to_thread(order.append, i) for i in range(2)))
+
+    asyncio.run(main())
+    assert order == [0, 1]
+
+
+def timer() -> None:
+    order: list[int] = []
+    timers = [threading.Timer(1, order.append, (i,)) for i in range(2)]
+    for one in timers:
+        one.start()
+    for one in timers:
+        one.join()
+    assert order == [0, 1]
+
+
+def barrier() -> None:
+    gate = threading.Barrier(2)
+    order: list[int] = []
+
+    def pass_through(i: int) -> None:
+        gate.wait()
+        order.append(i)
+
+    together(lambda: pass_through(0), lambda: pass_through(1))
+    assert order == [0, 1]
+
+
+def semaphore() -> None:
+    permits = threading.BoundedSemaphore(1)
+    seen = []
+
+    def hold() -> None:
+        with permits:
+            pass
+
+    def ask() -> None:
+        if permits.acquire(blocking=False):
+            permits.release()
+            seen.append(1)
+
+    together(hold, ask)
+    assert seen
+
+
+def bounded_queue() -> None:
+    items: queue.Queue[int] = queue.Queue(1)
+    together(lambda: items.put(1), lambda: items.put(2), items.get)
+    assert items.get() == 2
+
+
+def threads_that_start_threads() -> None:
+    order: list[int] = []
+
+    def outer(i: int) -> None:
+        inner = Thread(target=order.append, args=(i,))
+        inner.start()
+        inner.join()
+
+    together(lambda: outer(0), lambda: outer(1))
+    assert order == [0, 1]
+
+
+def daemon() -> None:
+    seen: list[int] = []
+    Thread(target=seen.append, args=(1,), daemon=True).start()
+    threading.Lock().acquire()
+    assert seen
+
+
+def own_names() -> None:
+    order: list[int] = []
+    lock = runtime.sync.Lock()
+
+    def add(i: int) -> None:
+        with lock:
+            order.append(i)
+
+    threads = [runtime.Thread(target=add, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order == [0, 1]
+
+
+def pipe() -> None:
+    r, w = os.pipe()
+    got: list[bytes] = []
+    try:
+        together(lambda: got.append(os.read(r, 1)), lambda: os.write(w, b"a"), lambda: os.write(w, b"b"))
+    finally:
+        os.close(r)
+        os.close(w)
+    assert got == [b"a"]
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        *(lock_made_at_import, rlock_made_at_import, condition_made_at_import, event_made_at_import),
+        *(simple_queue_made_at_import, derived_thread, pool, to_thread, timer, barrier, semaphore, bounded_queue),
+        *(threads_that_start_threads, daemon, own_names, pipe),
+    ],
+    ids=lambda test: test.__name__,
+)
+def test_under_control(test: Callable[[], None]) -> None:
+    found(test)
+
+
+def test_each_thread_has_its_own_local_data_and_context() -> None:
+    local = threading.local()
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    def test() -> None:
+        def use(i: int) -> None:
+            assert variable.get() == 0
+            assert not hasattr(local, "value")
+            local.value = i
+            variable.set(i)
+            time.sleep(0)
+            assert local.value == variable.get() == i
+
+        together(lambda: use(1), lambda: use(2))
+
+    passes(test)
+
+
+def test_the_test_runs_as_the_main_thread() -> None:
+    def test() -> None:
+        assert threading.current_thread() is threading.main_thread()
+        other = Thread(target=lambda: None)
+        other.start()
+        assert other.name.startswith("Thread-1 ")
+        other.join()
+
+    passes(test)
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+def test_time_passes_when_no_thread_can_go_on() -> None:
+    def test() -> None:
+        clocks = time.monotonic, time.perf_counter, time.time
+        before = [clock() for clock in clocks]
+        time.sleep(1000)
+        assert not threading.Event().wait(1000)
+        for clock, start in zip(clocks, before, strict=True):
+            assert 2000 <= clock() - start < 2002
+
+    began = time.monotonic()
+    passes(test, runs=20)
+    assert time.monotonic() - began < 20
+
+
+def test_a_timeout_may_come_early() -> None:
+    def test() -> None:
+        done = threading.Event()
+        worker = Thread(target=done.set)
+        worker.start()
+        done.wait(timeout=60)
+        assert done.is_set()
+        worker.join()
+
+    assert isinstance(found(test).error, AssertionError)
+
+
+def test_sleeping_threads_wake_in_the_order_of_their_deadlines() -> None:
+    def test() -> None:
+        order: list[int] = []
+
+        def after(seconds: int) -> None:
+            time.sleep(seconds)
+            order.append(seconds)
+
+        together(lambda: after(2), lambda: after(1), lambda: after(3))
+        assert order == [1, 2, 3]
+
+    # Only where timeouts may be early the order differs.
+    result = found(test)
+    assert result.token is not None
+    assert result.token.split("-")[0].endswith("e")
+
+
+def test_a_program_that_polls_ends() -> None:
+    def test() -> None:
+        done: list[int] = []
+
+        def poll() -> None:
+            while not done:
+                time.sleep(0.01)
+
+        together(poll, lambda: done.append(1))
+
+    passes(test)
+
+
+def test_a_program_that_spins_ends() -> None:
+    def test() -> None:
+        done: list[int] = []
+
+        def spin() -> None:
+            while not done:
+                pass
+
+        together(spin, lambda: done.append(1))
+
+    passes(test, granularity="gil")
+    passes(test, granularity="opcode")
+
+
+# ---- what is out of control ------------------------------------------------------------------------------------------
+
+
+def test_a_thread_that_spins_without_an_operation_is_inconclusive_at_sync() -> None:
+    def test() -> None:
+        done: list[int] = []
+
+        def spin() -> None:
+            while not done:
+                pass
+
+        spinner = Thread(target=spin)
+        spinner.start()
+        done.append(1) if spinner.name == "" else spin()
+
+    result = explore(test, runs=3, granularity="sync")
+    assert result.outcome is Outcome.INCONCLUSIVE
+    with pytest.raises(Inconclusive, match=r"test_explore\.py:[0-9]+ in spin"):
+        result.check()
+
+
+def test_a_call_that_blocks_is_named() -> None:
+    program = """
+        import ctypes, os, threading
+        from runtime.explore import explore
+
+        libc, (r, w) = ctypes.CDLL(None), os.pipe()
+
+        def test():
+            thread = threading.Thread(target=lambda: libc.read(r, ctypes.create_string_buffer(1), 1))
+            thread.start()
+            thread.join()
+
+        result = explore(test, runs=10)
+        print(result.outcome.name, result.error)
+        print(threading.active_count() > 0, explore(lambda: None, runs=10).outcome.name)
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=True
+    )
+    first, second = out.stdout.splitlines()
+    assert first.startswith("INCONCLUSIVE a thread is blocked in a call that is not under control")
+    assert "<string>:8 in <lambda>" in first
+    assert second == "True BUDGET_SPENT"
+    assert out.stderr == ""
+
+
+def test_more_than_64_threads_are_inconclusive() -> None:
+    def test() -> None:
+        together(*[lambda: None] * 64)
+
+    assert explore(test, runs=3).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_test_that_differs_from_call_to_call_is_never_a_pass() -> None:
+    calls = []
+
+    def test() -> None:
+        calls.append(1)
+        assert len(calls) != 5
+
+    result = explore(test, runs=100)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    with pytest.raises(Inconclusive):
+        result.check()
+
+
+# ---- isolation -------------------------------------------------------------------------------------------------------
+
+
+def test_threads_of_a_failed_run_are_unwound() -> None:
+    ended: list[str] = []
+
+    def test() -> None:
+        lock = threading.Lock()
+        lock.acquire()
+
+        def wait(how: Callable[[], object]) -> None:
+            try:
+                how()
+            except Exception:
+                ended.append("caught")
+            except BaseException as error:
+                ended.append(type(error).__name__)
+                raise
+            finally:
+                ended.append("finally")
+
+        condition, event, semaphore = threading.Condition(), threading.Event(), threading.Semaphore(0)
+        with condition:
+            for how in (lock.acquire, event.wait, semaphore.acquire, lambda: time.sleep(10**6)):
+                Thread(target=wait, args=(how,)).start()
+            wait(condition.wait)
+
+    before = threading.active_count()
+    result = explore(test, runs=1)
+    assert result.outcome is Outcome.FOUND
+    assert set(ended) == {"Unwound", "finally"}
+    assert threading.active_count() == before
+    assert issubclass(Unwound, BaseException)
+    assert not issubclass(Unwound, Exception)
+
+
+def test_a_lock_that_a_failed_run_has_kept_is_free_in_the_next() -> None:
+    def test() -> None:
+        LOCK.acquire()
+        Thread(target=LOCK.acquire).start()
+
+    assert found(test).replays == 10
+    assert LOCK.acquire(blocking=False)
+    LOCK.release()
+
+
+def test_threads_that_refuse_to_be_unwound() -> None:
+    def test() -> None:
+        lock = threading.Lock()
+        lock.acquire()
+
+        def stubborn() -> None:
+            while True:
+                with contextlib.suppress(BaseException):
+                    lock.acquire()
+
+        Thread(target=stubborn).start()
+
+    program = f"""
+        import contextlib
+        import threading
+        from threading import Thread
+        from runtime.explore import explore, LeftBehind
+
+        {textwrap.indent(textwrap.dedent(_source(test)), " " * 8).strip()}
+
+        result = explore(test, runs=10)
+        print(type(result.error).__name__, result.replays, explore(lambda: None, runs=5).outcome.name)
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert out.stdout.split() == ["LeftBehind", "10", "BUDGET_SPENT"]
+
+
+def _source(function: Callable[[], object]) -> str:
+    import inspect
+
+    return inspect.getsource(function)
+
+
+def test_everything_is_as_before_afterwards() -> None:
+    def names() -> list[object]:
+        return [
+            *(time.sleep, time.monotonic, threading.excepthook, sys.unraisablehook, queue.SimpleQueue, threading.Lock),
+            *(Thread.start, Thread.join, Thread.__hash__, threading._counter, signal.getsignal(signal.SIGRTMAX - 1)),  # type: ignore[attr-defined]
+        ]
+
+    before = names()
+    state = random.getstate()
+    explore(lock_made_at_import, runs=200)
+    assert names() == before
+    assert random.getstate() == state
+    thread = Thread(target=time.sleep, args=(0.001,))
+    thread.start()
+    thread.join()
+    began = time.monotonic()
+    time.sleep(0.01)
+    assert time.monotonic() - began >= 0.01
+
+
+def test_other_threads_of_the_process_go_on() -> None:
+    stop = threading.Event()
+    counts = [0]
+
+    def work() -> None:
+        lock = threading.Lock()
+        while not stop.is_set():
+            with lock:
+                counts[0] += 1
+            time.sleep(0.0001)
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        passes(barrier_of_two, runs=3000)
+    finally:
+        stop.set()
+        thread.join()
+    assert counts[0] > 0
+
+
+def barrier_of_two() -> None:
+    gate = threading.Barrier(2)
+    together(gate.wait, gate.wait)
+
+
+def test_random_numbers_are_the_same_in_each_run() -> None:
+    seen: set[float] = set()
+
+    def test() -> None:
+        seen.add(random.random())
+
+    explore(test, runs=100)
+    assert len(seen) <= 3  # until it is known that the test uses them
+
+
+def test_same_seed_same_result() -> None:
+    results = [explore(pool, runs=500, seed=7) for _ in range(3)]
+    assert len({(result.token, result.runs, result.distinct) for result in results}) == 1
+
+
+# ---- the interface ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"strategy": "best"}, "strategy"),
+        ({"granularity": "fine"}, "granularity must be auto, sync, gil, opcode, not 'fine'"),
+        ({"runs": 0}, "runs must be a whole number from 1 on, not 0"),
+        ({"max_steps": -1}, "max_steps"),
+        ({"workers": 0}, "workers"),
+    ],
+)
+def test_arguments_out_of_bounds(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        explore(lambda: None, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("token", ["", "s", "x-0", "s-0-", "s-0-1", "s-0-2.1-1.1", "s-0-1.zz"])
+def test_what_is_no_token(token: str) -> None:
+    with pytest.raises(ValueError, match="is no token"):
+        replay(lambda: None, token)
+
+
+def test_a_token_of_bytecodes_is_for_one_version() -> None:
+    with pytest.raises(ValueError, match=r"is for Python 2\.7"):
+        replay(lambda: None, "o27-0-1.1")
+
+
+def test_a_token_of_another_program_is_inconclusive() -> None:
+    assert replay(barrier_of_two, "s-zzzz-3.1").outcome is Outcome.INCONCLUSIVE
+
+
+def test_explore_in_explore_and_in_a_green_thread() -> None:
+    def test() -> None:
+        explore(lambda: None, runs=1)
+
+    assert isinstance(explore(test, runs=1).error, RuntimeError)
+    green = scheduler.Scheduler()
+    errors: list[Exception] = []
+
+    def inner() -> None:
+        try:
+            explore(lambda: None, runs=1)
+        except RuntimeError as error:
+            errors.append(error)
+
+    green.spawn(inner)
+    green.run()
+    assert len(errors) == 1
+
+
+def test_the_module_can_be_called_and_decorates() -> None:
+    assert runtime.explore(barrier_of_two, runs=10).runs == 10  # type: ignore[operator,unused-ignore]
+
+    @runtime.explored(runs=500, seed=3)
+    def test(a: int) -> None:
+        lock_made_at_import()
+
+    with pytest.raises(AssertionError) as error:
+        test(1)
+    assert any("token" in note for note in error.value.__notes__)
+
+    @runtime.explored
+    def fine() -> None:
+        barrier_of_two()
+
+    fine()
+
+
+def test_ctrl_c_and_skips_come_out() -> None:
+    def skip() -> None:
+        raise unittest.SkipTest("not here")
+
+    with pytest.raises(unittest.SkipTest):
+        explore(skip)
+
+    def interrupt() -> None:
+        together(lambda: None)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(interrupt)
+
+
+def test_exit_status() -> None:
+    passes(sys.exit, runs=5)
+    assert isinstance(found(lambda: sys.exit(3)).error, SystemExit)
+
+
+def test_seconds_are_a_limit() -> None:
+    began = time.monotonic()
+    result = explore(barrier_of_two, runs=10**9, seconds=0.2)
+    assert 0.2 <= time.monotonic() - began < 10
+    assert result.seconds >= 0.2
+    assert 1 < result.distinct <= result.runs
+
+
+SHARED = """
+import threading
+
+def test():
+    order = []
+    lock = threading.Lock()
+    def work(i):
+        with lock:
+            order.append(i)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert order != [2, 0, 1]
+"""
+
+
+def test_a_token_replays_in_another_process() -> None:
+    find = SHARED + "import runtime; print(runtime.explore(test, seed=1, runs=5000).token)"
+    token = subprocess.run(
+        [sys.executable, "-c", find], capture_output=True, text=True, timeout=60, check=True
+    ).stdout.strip()
+    again = (
+        SHARED + f"import runtime; result = runtime.replay(test, {token!r}); print(result.outcome.name, result.replays)"
+    )
+    out = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert out.split() == ["FOUND", "10"]
+
+
+def test_a_sync_token_replays_on_each_python() -> None:
+    scope: dict[str, Callable[[], None]] = {}
+    exec(SHARED, scope)
+    result = replay(scope["test"], "s-lsu9-5.3")  # found on 3.13
+    assert (result.outcome, result.replays, result.token) == (Outcome.FOUND, 10, "s-lsu9-5.3")
