@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import random
 import sys
@@ -18,7 +19,7 @@ from .plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_o
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
-from .strategies import Portfolio, check_strategy, is_systematic
+from .strategies import Portfolio, check_strategy, is_systematic, some_plans
 from .tokens import check_of, make_token, read_token
 from .tried import Tried
 
@@ -27,6 +28,8 @@ __all__ = ["Progress", "explore", "explored", "replay"]
 _REPLAYS = 10
 _TRIES = 3
 _TELL_EVERY = 0.2  # seconds
+_SHRINK, _SHRINK_LIVELOCK = 5.0, 1.5  # seconds, at most
+_SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -149,8 +152,21 @@ class _Exploration:
             assert result.error is not None
             result.error.__cause__ = run.error
             return result
-        schedule = shrink(schedule, lambda plan: self._schedule(plan, failure))
+        schedule = self._shrunk(schedule, failure)
+        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure)) is not None:
+            schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule.plan, failure, name, schedule.needs_no_gil)
+
+    def _shrunk(self, schedule: Schedule, failure: _Failure) -> Schedule:
+        seconds = _SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK
+        return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds)
+
+    def _under_the_gil(self, failure: _Failure) -> Schedule | None:
+        """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
+        until = time.monotonic() + _SEEK_UNDER_GIL
+        plans = itertools.islice(some_plans("gil", self.longest), _SEEK_RUNS)
+        found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
+        return next((schedule for schedule in found if schedule is not None), None)
 
     def conclude(self, plan: Plan, failure: _Failure, name: str, needs_no_gil: bool) -> Result:
         from .page import page

@@ -12,7 +12,6 @@ from .plans import AT_GIL, Kind, Plan, Step
 __all__ = ["Schedule", "Try", "shrink"]
 
 MOST_RUNS = 3000
-MOST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _move(shrinking: _Shrinking) -> bool:
     return progress
 
 
-def shrink(schedule: Schedule, attempt: Try, runs: int = MOST_RUNS, seconds: float = MOST_SECONDS) -> Schedule:
+def shrink(schedule: Schedule, attempt: Try, *, seconds: float, runs: int = MOST_RUNS) -> Schedule:
     """The schedule with as few deviations as can be found in so many runs and seconds."""
     shrinking = _Shrinking(schedule, attempt, runs, seconds)
     if schedule.plan.early:

@@ -6,14 +6,14 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 from .. import native
 from .dpor import partial_orders
 from .plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .systematic import depth_first
 
-__all__ = ["Coverage", "Portfolio", "chance_missed", "check_strategy", "strategy"]
+__all__ = ["Coverage", "Portfolio", "chance_missed", "check_strategy", "some_plans", "strategy"]
 
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
@@ -48,6 +48,21 @@ def _evenly(granularity: str, seed: int) -> Plans:
         run = yield plan
         native.explore_learn(table, False)
         plan = plans.send(run)
+
+
+def some_plans(granularity: str, length: int) -> Iterator[Plan]:
+    """Plans by chance, without end, that need not hear of their runs. length: steps that a run is expected to have."""
+    for number in itertools.count():
+        kind = (Strategy.RANDOM, Strategy.PCT)[number % 2]
+        yield Plan(
+            strategy=kind,
+            seed=number,
+            depth=_DEPTHS[number // 2 % len(_DEPTHS)],
+            odds=_ODDS[number // 2 % len(_ODDS)],
+            early=number % (2 * _EARLY_IN) >= 2 * _EARLY_IN - 2,
+            length=length,
+            granularity=granularity,
+        )
 
 
 Make = Callable[[str, int, int, "int | None"], Plans]

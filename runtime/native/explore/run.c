@@ -195,30 +195,44 @@ static int only_daemons_left(void)
     return 1;
 }
 
-/* The next to unwind, NULL: all have ended, or are abandoned. */
+/* One that hasn't been cancelled yet, or is not asleep.  A thread that sleeps again must be woken by another, if one can. */
+static struct explored *next_to_cancel(void)
+{
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *thread = &explore_run.threads[i];
+        int asleep = thread->state == EXPLORED_ASLEEP;
+        if (thread->state == EXPLORED_ENDED || thread->cancelled > HOPELESS || (asleep && thread->cancelled))
+            continue;
+        int cancels = asleep || (thread->state == EXPLORED_AT_POINT && thread->op.kind < EXPLORE_RELEASE);
+        thread->result = asleep ? EINTR : cancels ? ECANCELED : 0;
+        thread->cancelled += cancels;
+        return thread;
+    }
+    return NULL;
+}
+
+/* All sleep again.  One that needs a lock, whose holder has ended, gets it: it sleeps until it has that lock, whatever interrupts it. */
+static struct explored *next_to_cancel_again(void)
+{
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *thread = &explore_run.threads[i];
+        if (thread->state != EXPLORED_ASLEEP || ++thread->cancelled > HOPELESS)
+            continue;
+        thread->result = explore_unstick(thread) ? 0 : EINTR;
+        return thread;
+    }
+    return NULL;
+}
+
+/* NULL: all have ended, or are abandoned. */
 static struct explored *next_to_unwind(void)
 {
-    for (int tried = 0; tried < 2; tried++) {
-        for (int i = 0; i < explore_run.count; i++) {
-            struct explored *thread = &explore_run.threads[i];
-            if (thread->state == EXPLORED_ENDED || thread->cancelled > HOPELESS)
-                continue;
-            if (thread->state == EXPLORED_ASLEEP && thread->cancelled++ && thread->op.deadline == PARK_FOREVER)
-                continue; /* it sleeps again: another one must wake it */
-            thread->result = thread->state == EXPLORED_ASLEEP ? EINTR : ECANCELED;
-            if (thread->op.kind >= EXPLORE_RELEASE && thread->state == EXPLORED_AT_POINT)
-                thread->result = 0;
-            else
-                thread->cancelled++;
-            return resume_thread(thread);
-        }
-        int woken = 0;
-        for (int i = 0; i < explore_run.count && !tried; i++)
-            if (explore_run.threads[i].state == EXPLORED_ASLEEP)
-                woken |= explore_unstick(&explore_run.threads[i]);
-        if (!woken)
-            break;
-    }
+    struct explored *thread = next_to_cancel();
+
+    if (!thread)
+        thread = next_to_cancel_again();
+    if (thread)
+        return resume_thread(thread);
     explore_run.abandoned = run.alive;
     atomic_store(&run.running, NULL);
     return NULL;
