@@ -440,7 +440,7 @@ def test_time_passes_when_no_thread_can_go_on() -> None:
         time.sleep(1000)
         assert not threading.Event().wait(1000)
         for clock, start in zip(clocks, before, strict=True):
-            assert 2000 <= clock() - start < 2002
+            assert 1999.99 < clock() - start < 2002
 
     began = time.monotonic()
     passes(test, runs=20)
@@ -773,7 +773,7 @@ def test_the_module_can_be_called_and_decorates() -> None:
 
     with pytest.raises(AssertionError) as error:
         test(1)
-    assert any("token" in note for note in error.value.__notes__)
+    assert any("Token" in note for note in error.value.__notes__)
 
     @runtime.explored
     def fine() -> None:
