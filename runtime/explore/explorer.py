@@ -164,7 +164,7 @@ class _Exploration:
     def _under_the_gil(self, failure: _Failure) -> Schedule | None:
         """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
         until = time.monotonic() + _SEEK_UNDER_GIL
-        plans = itertools.islice(some_plans("gil", self.longest), _SEEK_RUNS)
+        plans = itertools.islice(some_plans("gil", self.tried.steps), _SEEK_RUNS)
         found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
         return next((schedule for schedule in found if schedule is not None), None)
 
