@@ -17,7 +17,7 @@ _WIDTH = 100
 _HEIGHT = 40
 _SHORTEST = 16  # that a line of source is cut to
 _MOST_WAITS = 8
-_NEAR, _NEAR_CODE = 6, 3  # lines: those that are further from what matters are left out
+_NEAR, _NEAR_MINOR = 6, 3  # lines: those that are further from what matters are left out
 _SWITCH = "━━▶"
 
 FAR = 1_000_000  #: is added to how far a line is from what matters, if it is too far
@@ -110,13 +110,15 @@ class _Schedule:
     def fitting(self, height: int) -> list[str]:
         head = self._header()
         tail = self._tail()
-        rows = [[*self._switch(line), self._row(line, before)] for before, line in _with_before(self._lines)]
-        kept = chosen([len(row) for row in rows], rated(self._story, self._lines), height - len(head) - len(tail))
+        lines = _with_before(self._lines)
+        heights = [1 if line.events[0].instead_of is None else 2 for line in self._lines]
+        kept = chosen(heights, rated(self._story, self._lines), height - len(head) - len(tail))
         out = list(head)
-        for is_kept, group in itertools.groupby(range(len(rows)), lambda number: number in kept):
+        for is_kept, group in itertools.groupby(range(len(lines)), lambda number: number in kept):
             numbers = list(group)
             if is_kept:
-                out += [text for number in numbers for text in rows[number]]
+                for before, line in lines[numbers[0] : numbers[-1] + 1]:
+                    out += [*self._switch(line), self._row(line, before)]
             else:
                 steps = sum(self._lines[number].steps for number in numbers)
                 out.append(f"{'':{self._gutter}}  ... {steps:,} step{'' if steps == 1 else 's'}")
@@ -125,8 +127,11 @@ class _Schedule:
     def _header(self) -> list[str]:
         if not self._named_above:
             return [self._file] if self._file else []
-        names = "".join(f"{_cut(self._story.name(thread), self._space - 1):{self._space}}" for thread in self._lanes)
-        return [f"{self._file:>{self._gutter}}  {names}"]
+        names = [self._story.name(thread) for thread in self._lanes]
+        short = [_cut(name, self._space - 1) for name in names]
+        if len(set(short)) < len(short):
+            short = [name if len(name) < self._space else f"…{name[2 - self._space :]}" for name in names]
+        return [f"{self._file:>{self._gutter}}  {''.join(f'{name:{self._space}}' for name in short)}"]
 
     def _switch(self, line: Line) -> list[str]:
         event = line.events[0]
@@ -193,12 +198,22 @@ def rated(story: Story, lines: list[Line]) -> list[int]:
     ring = {wait.thread for wait in story.ring}
     matter |= {number for thread, number in last.items() if thread in ring or not ring}
     matter.add(len(lines) - 1)
-    places = sorted(matter)
-    distances = [min(abs(number - place) for place in places) for number in range(len(lines))]
+    distances = _distances(matter, len(lines))
     return [
-        distance if distance <= (_NEAR_CODE if line.is_only_code else _NEAR) else distance + FAR
+        distance if distance <= (_NEAR_MINOR if line.is_minor else _NEAR) else distance + FAR
         for distance, line in zip(distances, lines, strict=True)
     ]
+
+
+def _distances(places: set[int], count: int) -> list[int]:
+    """How far each number is from the nearest of the places."""
+    found = [count] * count
+    for order in (range(count), reversed(range(count))):
+        distance = count
+        for number in order:
+            distance = 0 if number in places else distance + 1
+            found[number] = min(found[number], distance)
+    return found
 
 
 def chosen(heights: list[int], ratings: list[int], room: int) -> set[int]:
@@ -224,6 +239,8 @@ def chosen(heights: list[int], ratings: list[int], room: int) -> set[int]:
 
 def notes_of(story: Story, line: Line, brief: bool = False) -> str:
     said = list(dict.fromkeys(word for event in line.events if (word := doing(story, event, brief))))
+    if len(said) > 1 and said[-1] == "ends":
+        said[-1] = "then ends"
     return ", ".join(said if len(said) <= 4 else [*said[:2], "...", said[-1]])
 
 

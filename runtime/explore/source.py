@@ -20,6 +20,7 @@ __all__ = ["Names", "Origin", "Place", "made_at", "name_of_file", "place_of", "p
 
 T = TypeVar("T")
 
+_LONGEST_CALL = 30
 _RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 is_of_program = functools.lru_cache(maxsize=4096)(is_program)
@@ -65,9 +66,20 @@ class Place(NamedTuple):
         return _deed(instruction.opname, what or (instruction.argval if isinstance(instruction.argval, str) else ""))
 
     @property
+    def call(self) -> str:
+        """The library's function that the line called: as the line has it, if that is short."""
+        segment = self.segment
+        called = self.via.rpartition(".")[2]
+        fits = len(segment) <= _LONGEST_CALL and f"{called}(" in segment and segment.endswith(")")
+        return segment if fits else f"{self.via}()" if self.via else ""
+
+    @property
     def object_text(self) -> str:
         """What the source calls the object that the operation is done to, "" if it is not that simple."""
-        return "" if self.via else _object_text(self.segment)
+        text = "" if self.via else _object_text(self.segment)
+        if not self.of_program and text.startswith("self."):  # as Queue.mutex
+            return self.code.co_qualname.rpartition(".")[0] + text.removeprefix("self")
+        return text
 
 
 @functools.lru_cache(maxsize=256)

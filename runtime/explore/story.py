@@ -131,8 +131,10 @@ class Line:
         return self.events[0].place
 
     @property
-    def is_only_code(self) -> bool:
-        return all(event.kind == Kind.CODE for event in self.events)
+    def is_minor(self) -> bool:
+        """Whether it synchronises nothing, or is a library's."""
+        is_library = self.place is not None and not self.place.of_program
+        return is_library or all(event.kind == Kind.CODE for event in self.events)
 
     @property
     def steps(self) -> int:
@@ -171,6 +173,7 @@ class Story:
         self._started: list[str] = [""]
         self._held: dict[Thing, Holding] = {}
         self._permits: defaultdict[Thing, list[Holding]] = defaultdict(list)
+        self._signalled: set[Thing] = set()  # semaphores whose permits are given by those who have not taken them
         self._waiting: defaultdict[Thing, dict[int, Event]] = defaultdict(dict)
         self._signals: dict[Thing, Event] = {}
         self._read(steps)
@@ -342,9 +345,12 @@ class Story:
 
     def _release(self, thing: Thing, event: Event) -> None:
         holding = self._held.pop(thing, None)
-        if permits := self._permits[thing]:
-            holding = next((one for one in permits if one.thread == event.thread), permits[0])
-            permits.remove(holding)
+        if thing.is_semaphore:
+            holding = next((one for one in self._permits[thing] if one.thread == event.thread), None)
+            if holding is None:
+                self._signalled.add(thing)
+            else:
+                self._permits[thing].remove(holding)
         if holding is not None:
             holding.until = event
 
@@ -380,9 +386,9 @@ class Story:
         if thing is not None:
             woken = self._states[thread] is State.WOKEN
             wait.holder = self._held.get(thing.lock if woken and thing.lock is not None else thing)
-            wait.permits = list(self._permits[thing])
+            wait.permits = [] if thing in self._signalled else list(self._permits[thing])
             signal, began = self._signals.get(thing), self._waiting[thing].get(thread)
-            if signal is not None and began is not None and signal.at < began.at and _is_lost(signal):
+            if thing.kind == "Condition" and signal is not None and began is not None and _is_lost(signal, began):
                 wait.signal = signal
         return wait
 
@@ -400,8 +406,8 @@ class Story:
         return []
 
 
-def _is_lost(signal: Event) -> bool:
-    return not signal.waiting and (signal.place is None or not signal.place.via)
+def _is_lost(signal: Event, wait: Event) -> bool:
+    return signal.at < wait.at and not signal.waiting and (signal.place is None or not signal.place.via)
 
 
 def _thread_of(number: int) -> int | None:

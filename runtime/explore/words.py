@@ -45,7 +45,7 @@ def headline(story: Story) -> str:
 def _exception(story: Story) -> str:
     kind = type(story.run.error).__name__
     said = first_line(str(story.run.error))
-    if not said and (where := story.traceback()):
+    if not said and isinstance(story.run.error, AssertionError) and (where := story.traceback()):
         said = where[-1].text
     return f"{kind}: {said}" if said else kind
 
@@ -67,7 +67,9 @@ def _deadlock(story: Story) -> str:
         return f"{story.name(lost.thread)} waits to be notified, and that was done before it waited"
     if len(story.waits) == 1:
         return f"{story.name(story.waits[0].thread)} waits, and nobody is left who could end that"
-    return f"{len(story.waits)} of {story.threads} threads wait, and nobody is left who could end that"
+    all_of = len(story.waits) == story.threads
+    who = f"all {story.threads} threads wait" if all_of else f"{len(story.waits)} of {story.threads} threads wait"
+    return f"{who}, and nobody is left who could end that"
 
 
 def _left_behind(story: Story) -> str:
@@ -154,11 +156,10 @@ def _takes(event: Event, thing: Thing) -> str:
 
 
 def _waits(event: Event, brief: bool) -> str:
-    what = event.place.via if event.place is not None else ""
     if not event.sleeps:
         return ""
-    if what:
-        return f"waits in {what}()"
+    if event.place is not None and event.place.via:
+        return "waits"
     if event.thing is not None and event.thing.lock is not None:
         return "waits to be notified" if brief else f"waits to be notified, releases {event.thing.lock.name}"
     return "waits"
@@ -189,7 +190,7 @@ def _comes_to_wait(story: Story, event: Event, brief: bool) -> str:
         )
         return f"waits for {_the(event.thing)}, which {who}"
     if event.place is not None and event.place.via:
-        return f"waits in {event.place.via}()"
+        return "waits"
     return f"waits for {_wanted(event.thing)}"
 
 
@@ -238,7 +239,7 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
     if pending is None or pending.kind == Kind.BEGIN:
         return f"{goes_on} goes first, {other} has not begun"
     before = about_to(story, pending)
-    via = f" in {pending.place.via}()" if pending.place is not None and pending.place.via else ""
+    via = f" in {pending.place.call}" if pending.place is not None and pending.place.via else ""
     where = f" at {short(pending.place)}{via}" if pending.place is not None else ""
     then = f"{', before ' if where else ' before '}{before}" if before else ""
     holding = f", holding {held(event.keeping)}" if event.keeping else ""
@@ -263,13 +264,13 @@ def waiting(story: Story, wait: Wait) -> str:
     """For what a thread waits, where, and who has it."""
     event, thing = wait.event, wait.event.thing
     where = f"at {short(event.place)}"
-    via = f" in {event.place.via}()" if event.place is not None and event.place.via else ""
+    via = f" in {event.place.call}" if event.place is not None and event.place.via else ""
     if event.kind == Kind.JOIN:
         target = story.short_name(event.target) if event.target is not None else "a thread"
         return f"waits {where}{via} for {target} to end"
     if event.kind == Kind.FILE:
         return f"waits {where}{via} for a file or a socket"
-    if thing is None:
+    if thing is None or (via and wait.holder is None):
         return f"waits {where}{via}"
     if wait.holder is not None:
         lock = wait.holder.thing
