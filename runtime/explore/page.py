@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from .plans import Ending, Kind
-from .report import chosen, closing, notes_of, rated
+from .report import chosen, closing, left_out, notes_of, rated
 from .results import Result
 from .story import RAISE, Event, Holding, Line, Story, Thing, Wait, lines_of
 from .words import at, deviation, failed_at, headline, waiting
@@ -101,8 +101,8 @@ class _Row:
     line: Line | None  #: None: steps that are left out
     top: float
     height: float
-    steps: int = 0
     band: str = ""  #: of a deviation, above the row
+    left_out: list[Line] = field(default_factory=list)
 
     @property
     def box_top(self) -> float:
@@ -150,7 +150,6 @@ class _Picture:
     def _add(self, shown: Line | None, line: Line) -> None:
         last = self.rows[-1] if self.rows else None
         if shown is None and last is not None and last.line is None:
-            last.steps += line.steps
             row = last
         else:
             band = deviation(self.story, line.events[0]) if shown is not None else ""
@@ -158,9 +157,11 @@ class _Picture:
             height = (
                 _GAP if shown is None else _ROW + (_NOTE if notes and line.place else 0) + (_BAND if band else 0) + 4
             )
-            row = _Row(shown, self.bottom, height, line.steps, band)
+            row = _Row(shown, self.bottom, height, band)
             self.rows.append(row)
             self.bottom += height
+        if shown is None:
+            row.left_out.append(line)
         for event in line.events:
             self.row_of[id(event)] = row
 
@@ -259,8 +260,7 @@ class _Picture:
     def _row(self, row: _Row) -> list[str]:
         line = row.line
         if line is None:
-            text = f"... {row.steps:,} step{'' if row.steps == 1 else 's'}"
-            return [f'<text class="gap" x="{self.gutter + 14}" y="{row.top + 15:.0f}">{text}</text>']
+            return [f'<text class="gap" x="{self.gutter + 14}" y="{row.top + 15:.0f}">{left_out(row.left_out)}</text>']
         place, top, left = line.place, row.box_top, self._left(line.thread) + 10
         notes = notes_of(self.story, line)
         text = f"{'… ' if line.resumed else ''}{place.text}" if place is not None else f"({notes or 'goes on'})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.notes: defaultdict[int, list[Note]] = defaultdict(list)
-        self.names: dict[int, str] = {}
+        self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
         self._test: list[FrameType] = []
 
@@ -61,7 +62,10 @@ class Recorder:
         thing = self._things[id(object)][0]
         if thing.origin is None and thing.tries < _TRIES:
             thing.tries += 1
-            if found := Names(self._test, frames).find(object):
+            found = None
+            with contextlib.suppress(Exception):  # of the program's own classes
+                found = Names(self._test, frames).find(object)
+            if found is not None:
                 thing.name, thing.origin = found
             elif not thing.name and place is not None:
                 thing.name = place.object_text

@@ -17,6 +17,8 @@ _WIDTH = 100
 _HEIGHT = 40
 _SHORTEST = 16  # that a line of source is cut to
 _MOST_WAITS = 8
+_DEEPEST = 32  # columns, where names do not stand above them
+_LONGEST_NAME = 36  # of a thread
 _NEAR, _NEAR_MINOR = 6, 3  # lines: those that are further from what matters are left out
 _SWITCH = "━━▶"
 
@@ -48,10 +50,10 @@ def _headline(story: Story) -> list[str]:
 
 def _waits(story: Story) -> list[str]:
     waits = [*story.ring, *(wait for wait in story.waits if wait not in story.ring)]
-    names = max((len(story.name(wait.thread)) for wait in waits[:_MOST_WAITS]), default=0)
+    names = min(max((len(story.name(wait.thread)) for wait in waits[:_MOST_WAITS]), default=0), _LONGEST_NAME)
     lines = []
     for wait in waits[:_MOST_WAITS]:
-        begin = f"  {story.name(wait.thread):{names}}  "
+        begin = f"  {_cut(story.name(wait.thread), names):{names}}  "
         lines += textwrap.wrap(waiting(story, wait), _WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin))
     if len(waits) > _MOST_WAITS:
         lines.append(f"  ... and {len(waits) - _MOST_WAITS} more threads wait")
@@ -100,7 +102,12 @@ class _Schedule:
         if self._named_above:
             self._space = min(room, longest + 2)
         else:
-            self._space = max(min((_WIDTH - self._gutter - longest - 46) // apart, 8), 1)
+            self._space = 8
+
+    def _indent(self, thread: int) -> int:
+        lane = self._lanes[thread]
+        most = 8 * (len(self._lanes) - 1)
+        return lane * self._space if self._named_above or most <= _DEEPEST else lane * 8 * _DEEPEST // most
 
     def _where(self, line: Line) -> str:
         if line.place is None:
@@ -120,8 +127,7 @@ class _Schedule:
                 for before, line in lines[numbers[0] : numbers[-1] + 1]:
                     out += [*self._switch(line), self._row(line, before)]
             else:
-                steps = sum(self._lines[number].steps for number in numbers)
-                out.append(f"{'':{self._gutter}}  ... {steps:,} step{'' if steps == 1 else 's'}")
+                out.append(f"{'':{self._gutter}}  {left_out([self._lines[number] for number in numbers])}")
         return out + tail
 
     def _header(self) -> list[str]:
@@ -143,7 +149,7 @@ class _Schedule:
         name = ""
         if not self._named_above and (before is None or before.thread != line.thread):
             name = f"{self._story.name(line.thread)}: "
-        begin = f"{self._where(line):>{self._gutter}} {bar}{'':{self._lanes[line.thread] * self._space}}{name}"
+        begin = f"{self._where(line):>{self._gutter}} {bar}{'':{self._indent(line.thread)}}{name}"
         text = line.place.text if line.place is not None else ""
         if line.resumed:
             text = f"… {text}"
@@ -235,6 +241,11 @@ def chosen(heights: list[int], ratings: list[int], room: int) -> set[int]:
     # A gap of one row would take as much room as the row.
     alone = {row for row in range(1, count - 1) if row - 1 in best and row + 1 in best and heights[row] == 1}
     return best | alone
+
+
+def left_out(lines: list[Line]) -> str:
+    steps = sum(line.steps for line in lines)
+    return f"... {steps:,} step{'' if steps == 1 else 's'}" if steps else f"... {len(lines):,} more"
 
 
 def notes_of(story: Story, line: Line, brief: bool = False) -> str:

@@ -264,7 +264,7 @@ class Names:
         for _ in range(2):
             inner = []
             for name, value, origin in level:
-                if isinstance(value, _LEAF):
+                if issubclass(type(value), _LEAF):
                     continue
                 for part in _parts(name, value, origin):
                     if part[1] is wanted:
@@ -301,7 +301,7 @@ def _parts(name: str, value: Any, origin: Origin) -> Iterator[tuple[str, object,
         for key, item in list(value.items())[:100]:
             if type(key) in (int, str):
                 yield f"{name}[{key!r}]", item, origin
-    elif isinstance(value, type):
+    elif issubclass(kind, type):
         if is_of_program(_file_of(value)):
             for attribute, item in list(vars(value).items()):
                 if not attribute.startswith("__"):
@@ -314,8 +314,11 @@ def _parts(name: str, value: Any, origin: Origin) -> Iterator[tuple[str, object,
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, object]]:
-    with contextlib.suppress(AttributeError, TypeError):
-        yield from list(object.__getattribute__(value, "__dict__").items())
+    for cls in type(value).__mro__:
+        names = vars(cls).get("__dict__")
+        if type(names) is types.GetSetDescriptorType:  # else it is the program's own
+            yield from list(names.__get__(value).items())
+            break
     for cls in type(value).__mro__:
         for attribute, descriptor in list(vars(cls).items()):
             if type(descriptor) is types.MemberDescriptorType and is_of_program(_file_of(cls)):

@@ -194,7 +194,8 @@ class Story:
 
     def short_name(self, thread: int) -> str:
         """Without the function's name that threading puts behind it, if that is as clear."""
-        return self._short.get(self.name(thread), self.name(thread))
+        name = self._short.get(self.name(thread), self.name(thread))
+        return name if len(name) <= 30 else f"{name[:29]}…"
 
     @cached_property
     def _short(self) -> dict[str, str]:
