@@ -147,15 +147,18 @@ class _Exploration:
         tries = (self._schedule(by_steps, failure) for _ in range(_REPLAYS))
         schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
-            reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
-            result = self.inconclusive(reason)
-            assert result.error is not None
-            result.error.__cause__ = run.error
-            return result
+            return self._fails_no_more(run.error)
         schedule = self._shrunk(schedule, failure)
         if schedule.needs_no_gil and (coarser := self._under_the_gil(failure)) is not None:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule.plan, failure, name, schedule.needs_no_gil)
+
+    def _fails_no_more(self, error: BaseException | None) -> Result:
+        reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
+        result = self.inconclusive(reason)
+        assert result.error is not None
+        result.error.__cause__ = error
+        return result
 
     def _shrunk(self, schedule: Schedule, failure: _Failure) -> Schedule:
         seconds = _SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK
@@ -175,9 +178,14 @@ class _Exploration:
         from .words import headline
 
         again = [self._session.run(self._test, plan) for _ in range(_REPLAYS)]
-        recorder = Recorder()
-        last = self._session.run(self._test, plan, recorder.note)
-        story = recorder.finish(last)
+        for _ in range(_REPLAYS):
+            recorder = Recorder()
+            last = self._session.run(self._test, plan, recorder.note)
+            story = recorder.finish(last)
+            if last.failed and _Failure(last) == failure:
+                break
+        else:
+            return self._fails_no_more(failure.error)
         error = _as_error(last, headline(story))
         result = self.end(Outcome.FOUND, error)
         result.token = make_token(plan, again[-1])

@@ -39,7 +39,7 @@ def headline(story: Story) -> str:
         return f"LEFT BEHIND: {_left_behind(story)}"
     if story.ending == Ending.LIMIT:
         return f"LIVELOCK: {_livelock(story)}"
-    return f"{story.ending.name.replace('_', ' ')}: the last replay did not fail"
+    return story.ending.name.replace("_", " ")
 
 
 def _exception(story: Story) -> str:

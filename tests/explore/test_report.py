@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from queue import Queue
@@ -351,6 +351,54 @@ def test_an_exception_in_a_thread_names_the_thread() -> None:
     assert report.startswith("LookupError: no such thing at ")
     assert report.splitlines()[0].endswith("in body(), reader")
     assert "Traceback of reader:" in report
+
+
+def test_names_are_found_without_running_the_program() -> None:
+    class Shy:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        @property
+        def __dict__(self) -> dict[str, object]:  # type: ignore[override]
+            asked.append("__dict__")
+            return {}
+
+        def __getattr__(self, name: str) -> object:
+            asked.append(name)
+            raise AttributeError(name)
+
+    class Slotted:
+        __slots__ = ("lock",)
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    asked: list[str] = []
+
+    def shy() -> None:
+        one, other = Shy(), Slotted()
+        one.lock.acquire()
+        other.lock.acquire()
+        other.lock.acquire()
+
+    report = found(shy).report()
+    assert asked == []
+    assert "one.lock.acquire()  · takes one.lock" in report
+    assert report.startswith("DEADLOCK: MainThread waits for other.lock, which it holds itself")
+
+
+def test_a_failure_that_does_not_come_again_is_none() -> None:
+    for failures in (3, 12):
+        runs = iter(range(1000))
+
+        def fails_at_first(runs: Iterator[int] = runs, failures: int = failures) -> None:
+            assert next(runs) >= failures, "at first"
+
+        result = runtime.explore(fails_at_first, runs=100, seed=1)
+        assert result.outcome is Outcome.INCONCLUSIVE
+        assert "the same schedule does not fail again" in result.report()
+        assert result.error is not None
+        assert str(result.error.__cause__).startswith("at first")
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
