@@ -69,6 +69,7 @@ class _Exploration:
         self._began = time.monotonic()
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried()
+        self.coarser = False  # whether what is found between bytecodes may be replayed without points there
 
     def run(self, plan: Plan) -> Run:
         run = self._session.run(self._test, plan)
@@ -151,7 +152,7 @@ class _Exploration:
         schedule = self._shrunk(schedule, failure)
         if schedule.needs_no_gil and (coarser := self._under_the_gil(failure)) is not None:
             schedule = self._shrunk(coarser, failure)
-        return self.conclude(schedule.plan, failure, name, schedule.needs_no_gil)
+        return self.conclude(schedule.plan, failure, f"{name}, {plan.granularity}", schedule.needs_no_gil)
 
     def _fails_no_more(self, error: BaseException | None) -> Result:
         reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
@@ -162,7 +163,8 @@ class _Exploration:
 
     def _shrunk(self, schedule: Schedule, failure: _Failure) -> Schedule:
         seconds = _SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK
-        return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds)
+        coarser = self.coarser and failure.ending != Ending.LIMIT
+        return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds, coarser=coarser)
 
     def _under_the_gil(self, failure: _Failure) -> Schedule | None:
         """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
@@ -171,7 +173,7 @@ class _Exploration:
         found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
         return next((schedule for schedule in found if schedule is not None), None)
 
-    def conclude(self, plan: Plan, failure: _Failure, name: str, needs_no_gil: bool) -> Result:
+    def conclude(self, plan: Plan, failure: _Failure, found_by: str, needs_no_gil: bool) -> Result:
         from .page import page
         from .recorder import Recorder
         from .report import report
@@ -192,7 +194,7 @@ class _Exploration:
         result.replays = sum(run.failed and _Failure(run) == failure for run in again)
         result.deviations = len(plan.deviations)
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
-        result.found_by = f"{name}, {plan.granularity}"
+        result.found_by = found_by
         result.free_threaded_only = needs_no_gil
         result._report = functools.partial(report, story)
         result._page = functools.partial(page, story)
@@ -305,6 +307,7 @@ def _explore(
     portfolio = Portfolio(strategy, granularity, seed, max_steps)
     with Session(max_steps) as session:
         exploration = _Exploration(session, test, seed)
+        exploration.coarser = granularity == "auto"
         told = 0.0
         grain = GRANULARITIES[0] if granularity == "auto" else granularity
         name, plan = "default", Plan(granularity=grain)  # the first run also imports, and makes what is made once
@@ -317,7 +320,7 @@ def _explore(
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation: that one must get its turn between bytecodes.
                 plans = Portfolio(strategy, "gil", seed, max_steps).plans()
-                begun = False
+                begun = exploration.coarser = False
             elif run.failed:
                 if plan == Plan(granularity=grain) and exploration.result.runs == 2:
                     return exploration.changes(run)
@@ -359,7 +362,8 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
             return exploration.stuck()
         if run.failed:
             schedule = Schedule(wanted.plan, tuple(last_steps()))
-            return exploration.conclude(wanted.plan, _Failure(run), "replay", schedule.needs_no_gil)
+            found_by = f"replay, {wanted.plan.granularity}"
+            return exploration.conclude(wanted.plan, _Failure(run), found_by, schedule.needs_no_gil)
         if run.missed or check_of(run) != wanted.check:
             return exploration.inconclusive("the test passed, and did not take the steps that the token tells of")
         return exploration.spent()

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from .plans import AT_GIL, Kind, Plan, Step
+from .plans import AT_GIL, GRANULARITIES, Kind, Plan, Step
 
 __all__ = ["Schedule", "Try", "shrink"]
 
 MOST_RUNS = 3000
+_MOST_ALONE = 1000  #: runs with a single deviation
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class Schedule:
     steps: tuple[Step, ...]
 
     @cached_property
-    def cost(self) -> tuple[int, bool, int, int, int]:
+    def cost(self) -> tuple[int, bool, int, int, int, int]:
         """What is simple: few deviations, no early timeouts, no switch that a GIL forbids, or in the middle of code."""
+        grain = GRANULARITIES.index(self.plan.granularity)
         where = [self.steps[step] for step, _ in self.plan.deviations]
         code = [step for step in where if self._leaves_code(step)]
         forbidden = [step for step in code if not self._at_gil(step)]
         late = -sum(step for step, _ in self.plan.deviations)  # the later, the more is left to the default schedule
-        return len(where), self.plan.early, len(forbidden), len(code), late
+        return len(where), self.plan.early, len(forbidden), len(code), grain, late
 
     def _pending(self, step: Step) -> Step | None:
         """The step that was put off by this one: the next of the thread that would have gone on."""
@@ -119,6 +121,25 @@ def _drop(shrinking: _Shrinking) -> bool:
     return progress
 
 
+def _coarsen(shrinking: _Shrinking) -> bool:
+    """Switches at operations of primitives only: such a token replays on every Python."""
+    now = shrinking.now
+    if now.plan.granularity == "sync":
+        return False
+    order = [step.chosen for step in now.steps if step.kind != Kind.CODE]
+    return shrinking.accepts(replace(now.plan, granularity="sync", deviations=tuple(enumerate(order))))
+
+
+def _alone(shrinking: _Shrinking) -> bool:
+    """One deviation in place of several, anywhere."""
+    now = shrinking.now
+    threads = {step.chosen for step in now.steps}
+    if len(now.plan.deviations) < 2 or len(now.steps) * len(threads) > _MOST_ALONE:
+        return False
+    places = ((step, thread) for step in range(len(now.steps) - 1, -1, -1) for thread in threads)
+    return any(shrinking.accepts_deviations((place,)) for place in places)
+
+
 def _merges(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """Of three blocks A B A: A A B, and B A A; the longest gain first is not known, so from the end."""
     for at in range(len(blocks) - 2, -1, -1):
@@ -178,13 +199,20 @@ def _move(shrinking: _Shrinking) -> bool:
     return progress
 
 
-def shrink(schedule: Schedule, attempt: Try, *, seconds: float, runs: int = MOST_RUNS) -> Schedule:
-    """The schedule with as few deviations as can be found in so many runs and seconds."""
+def shrink(
+    schedule: Schedule, attempt: Try, *, seconds: float, runs: int = MOST_RUNS, coarser: bool = False
+) -> Schedule:
+    """The schedule with as few deviations as can be found in so many runs and seconds.
+
+    coarser: whether it may lose its points between bytecodes; a program that spins does not end without them.
+    """
     shrinking = _Shrinking(schedule, attempt, runs, seconds)
     if schedule.plan.early:
         shrinking.accepts(replace(schedule.plan, early=False))
     shrinking.accepts_deviations(())
     progress = True
     while progress and not shrinking.over:
-        progress = _drop(shrinking) or _merge(shrinking) or _move(shrinking)
+        progress = _drop(shrinking) or _merge(shrinking) or _move(shrinking) or _alone(shrinking)
+        if coarser and not progress:
+            progress = _coarsen(shrinking)
     return shrinking.now

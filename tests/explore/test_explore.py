@@ -198,6 +198,27 @@ def test_a_race_between_bytecodes_needs_no_gil() -> None:
     passes(test, granularity="gil")
 
 
+def overdraft() -> None:
+    lock = threading.Lock()
+    balance = [100]
+
+    def withdraw() -> None:
+        if balance[0] >= 70:
+            with lock:
+                balance[0] -= 70
+
+    together(withdraw, withdraw)
+    assert balance[0] >= 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_find_between_bytecodes_is_told_as_one_at_a_primitive_if_it_is(seed: int) -> None:
+    result = found(overdraft, seed=seed)
+    assert result.token is not None
+    assert result.token.startswith("s-")
+    assert result.deviations == 1
+
+
 def test_a_race_between_calls_is_possible_under_the_gil() -> None:
     def test() -> None:
         count = [0]
