@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import native
 from ..green import Scheduler
-from ..patch.installation import on_scheduler, stock_locks
+from ..patch.installation import blocking_replaced, stock_locks
 from .granularity import Points
 from .plans import Plan, Run, packed
 from .results import Unwound
@@ -56,7 +56,7 @@ class Session:
     def __enter__(self) -> Session:
         with ExitStack() as undo:
             scheduler = Scheduler()
-            undo.enter_context(on_scheduler(scheduler))
+            undo.enter_context(blocking_replaced())
             native.explore_begin(scheduler, Unwound, threading.main_thread(), (*stock_locks, _queue.SimpleQueue), time)
             undo.callback(native.explore_end)
             undo.enter_context(self._points)

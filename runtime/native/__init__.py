@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from ._types import explore_objects as explore_objects
     from ._types import explore_report as explore_report
     from ._types import explore_run as explore_run
+    from ._types import explore_scheduler as explore_scheduler
     from ._types import explore_steps as explore_steps
     from ._types import explore_unwinding as explore_unwinding
     from ._types import explore_watch as explore_watch

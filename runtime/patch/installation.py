@@ -28,7 +28,8 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
     reserved = lwp.reserve()
-    if (on := getattr(threading.Thread, "_lwp_scheduler", None)) is None:  # it has none before the first install()
+    on = getattr(threading.Thread, "_lwp_scheduler", None)  # it has none before the first install()
+    if (on := on or native.explore_scheduler()) is None:
         lwp.begin(reserved, function, args, kwargs)
     else:
         reserved._begin_green(function, args, kwargs, on)
@@ -279,17 +280,15 @@ def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = 
 
 
 @contextmanager
-def on_scheduler(scheduler: Scheduler) -> Iterator[None]:
-    """For the time of a `with` install() is in force, and all threads start on that scheduler.
+def blocking_replaced() -> Iterator[None]:
+    """For the time of a `with` install() is in force, and blocking calls leave the LWP to others, as with green=True.
 
-    What of the standard library blocks then leaves the LWP to others, but for time.sleep() and queue.SimpleQueue.
+    But for time.sleep() and queue.SimpleQueue, which stay what they are.
     """
     from . import blocking
 
     undo: list[Callable[[], None]] = []
     with installed():
-        for cls in (threading.Thread, thread.Thread):
-            _replace(cls, "_lwp_scheduler", scheduler, undo)
         for owner, name, method in blocking.METHODS:
             _replace(owner, name, method, undo)
         others = (time.sleep, queue.SimpleQueue)

@@ -713,6 +713,38 @@ def test_other_threads_of_the_process_go_on() -> None:
     assert counts[0] > 0
 
 
+def test_a_thread_that_another_thread_starts_meanwhile_is_not_explored() -> None:
+    stop = threading.Event()
+    started = []
+
+    def start_threads() -> None:
+        while not stop.is_set():
+            thread = Thread(target=lambda: started.append(threading.get_native_id()))
+            thread.start()
+            thread.join()
+
+    starter = Thread(target=start_threads)
+    starter.start()
+    try:
+        passes(barrier_of_two, runs=3000)
+    finally:
+        stop.set()
+        starter.join()
+    assert threading.get_native_id() not in started
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_processes_that_the_test_starts() -> None:
+    def test() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+        together(lambda: subprocess.run(["true"], check=True), lambda: subprocess.run(["false"], check=False))
+
+    passes(test, runs=20)
+
+
 def barrier_of_two() -> None:
     gate = threading.Barrier(2)
     together(gate.wait, gate.wait)

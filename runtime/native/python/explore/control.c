@@ -21,7 +21,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static PyObject *on;          /* the Scheduler, while a program is explored */
 static PyObject *main_thread; /* for whom thread 0 passes */
 static PyObject *error;       /* what failed, and in which thread */
 static int error_thread;
@@ -136,7 +135,7 @@ static int start_test(PyObject *test)
 
     if (lwp) {
         lwp->lwp->waited = 1;
-        result = boot_start_green(lwp->lwp, &(struct boot_target){function, args, NULL, NULL}, python_scheduler(on));
+        result = boot_start_green(lwp->lwp, &(struct boot_target){function, args, NULL, NULL}, python_scheduler(threads_scheduler));
     }
     Py_XDECREF(lwp);
     Py_XDECREF(args);
@@ -156,7 +155,7 @@ static void free_locks(void)
 /* The caller lends its LWP for the run only: outside of runs it sleeps and wakes as any thread with an LWP of its own. */
 static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObject *note)
 {
-    struct scheduler *s = on ? python_scheduler(on) : NULL;
+    struct scheduler *s = threads_scheduler ? python_scheduler(threads_scheduler) : NULL;
 
     if (!s || scheduler_attach(s) != 0) {
         PyErr_SetString(PyExc_RuntimeError, "explore_begin() first, by the same thread");
@@ -239,6 +238,12 @@ static PyObject *learn_lengths(PyObject *module, PyObject *args)
         return NULL;
     (forget ? explore_forget : explore_learn)(table);
     Py_RETURN_NONE;
+}
+
+/* The Scheduler on which the calling thread must start others: None if it is not explored. */
+static PyObject *scheduler_here(PyObject *module, PyObject *unused)
+{
+    return Py_NewRef(explore_me() ? threads_scheduler : Py_None);
 }
 
 /* The calling thread's number in the run; -1: it is not explored. */
@@ -354,7 +359,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOO(O!O!O!)O:explore_begin", &scheduler, &unwound, &thread, &PyType_Type, &lock, &PyType_Type, &rlock,
                           &PyType_Type, &queue, &time))
         return NULL;
-    if (on) {
+    if (threads_scheduler) {
         PyErr_SetString(PyExc_RuntimeError, "a program is being explored in this process already");
         return NULL;
     }
@@ -371,7 +376,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
         return NULL;
     }
     scheduler_set_policy(s, &explore_policy);
-    on = Py_NewRef(scheduler);
+    threads_scheduler = Py_NewRef(scheduler);
     Py_XSETREF(point_unwound, Py_NewRef(unwound));
     Py_XSETREF(main_thread, Py_NewRef(thread));
     sync_queue_wakes_all = 1;
@@ -386,14 +391,14 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
 
 static PyObject *end_exploring(PyObject *module, PyObject *unused)
 {
-    if (!on)
+    if (!threads_scheduler)
         Py_RETURN_NONE;
     swap_out_all();
     sigaction(escape_signal, &escape_before, NULL);
     point_forget();
     sync_queue_wakes_all = 0;
     python_cancel = NULL;
-    Py_CLEAR(on);
+    Py_CLEAR(threads_scheduler);
     Py_RETURN_NONE;
 }
 
@@ -403,21 +408,14 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
-    {"explore_end", end_exploring, METH_NOARGS, NULL},
-    {"explore_run", explore_run_, METH_VARARGS, NULL},
-    {"explore_report", report_error, METH_O, NULL},
-    {"explore_steps", list_steps, METH_NOARGS, NULL},
-    {"explore_objects", list_objects, METH_NOARGS, NULL},
-    {"explore_final", list_final, METH_NOARGS, NULL},
-    {"explore_learn", learn_lengths, METH_VARARGS, NULL},
-    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
-    {"explore_watch", watch_run, METH_O, NULL},
-    {"explore_watching", set_watching, METH_O, NULL},
-    {"explore_interrupt", interrupt_thread, METH_O, NULL},
-    {"explore_escape", escape_thread, METH_NOARGS, NULL},
-    {"explore_index", index_, METH_NOARGS, NULL},
-    {0},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL}, {"explore_end", end_exploring, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},      {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},       {"explore_objects", list_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},       {"explore_learn", learn_lengths, METH_VARARGS, NULL},
+    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL}, {"explore_watch", watch_run, METH_O, NULL},
+    {"explore_watching", set_watching, METH_O, NULL},       {"explore_interrupt", interrupt_thread, METH_O, NULL},
+    {"explore_escape", escape_thread, METH_NOARGS, NULL},   {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},           {0},
 };
 
 int python_add_explore(PyObject *module)

@@ -13,10 +13,25 @@
 
 /* ---- start, begin and end ---------------------------------------------------------------------------------------- */
 
+PyObject *threads_scheduler;
+
+/* A thread that starts another in an explored thread starts it there; one that is not explored goes on as it would. */
+static int put_on_scheduler(PyObject *thread)
+{
+    PyObject *given = get_attribute(thread, NAME("_lwp_scheduler"));
+    int result = !given ? -1 : given != Py_None ? 0 : PyObject_SetAttr(thread, NAME("_lwp_scheduler"), threads_scheduler);
+
+    Py_XDECREF(given);
+    return result;
+}
+
 static PyObject *start_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
                               PyObject *names)
 {
     if (point(me, &(struct explore_op){EXPLORE_START, NULL, NULL, PARK_FOREVER}) < 0)
+        return NULL;
+    int is_thread = swap->kind == EXPLORE_START && count == 3; /* thread_start(thread, ...), not LWP._begin_green() */
+    if (is_thread && put_on_scheduler(args[0]) < 0)
         return NULL;
     if (explore_run.count < EXPLORE_THREADS && !explore_is_unwinding())
         return swap_stock(swap, self, args, count, names);

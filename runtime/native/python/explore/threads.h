@@ -4,6 +4,9 @@
 
 #include "python/explore/swap.h"
 
+/* The Scheduler that explored threads are on. */
+extern PyObject *threads_scheduler;
+
 /* module: runtime.native's functions; time: the module.  -1 with an exception. */
 int threads_swap_in(PyObject *module, PyObject *time);
 void threads_swap_out(void);
