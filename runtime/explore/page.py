@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html import escape
 
@@ -14,7 +15,8 @@ from .words import at, deviation, failed_at, headline, waiting
 __all__ = ["page"]
 
 _MOST_ROWS = 400
-_CHARACTER = 7.25  # pixels: of 12 px in a fixed width
+_CHARACTER, _BOLD, _SMALL, _BAND_TEXT = 7.25, 7.6, 6.1, 6.6  # widths of a character in pixels: see the style
+_MINIMUM, _SCREEN = 130, 1100  # widths
 _ROW, _NOTE, _BAND, _GAP = 24, 15, 42, 22  # heights
 _COLOURS = 8  # of locks: --lock-0 ... in the style
 _HEAD = 34
@@ -59,13 +61,19 @@ def page(story: Story, result: Result) -> str:
 def _waits(story: Story) -> str:
     waits = [*story.ring, *(wait for wait in story.waits if wait not in story.ring)]
     rows = [
-        f"<tr><th>{escape(story.name(wait.thread))}</th><td>{escape(waiting(story, wait))}</td></tr>" for wait in waits
+        f"<tr><th>{escape(story.name(wait.thread))}</th><td>{_unbroken(waiting(story, wait))}</td></tr>"
+        for wait in waits
     ]
     return f'<div class="wide"><table>{"".join(rows)}</table></div>' if rows else ""
 
 
+def _unbroken(text: str) -> str:
+    """Names, as Thread-1, stay on a line."""
+    return re.sub(r"\S*-\S*", r"<b>\g<0></b>", escape(text))
+
+
 def _traceback(story: Story) -> str:
-    places = story.traceback() if story.ending == Ending.FAILED else []
+    places = story.raised_at if story.ending == Ending.FAILED else []
     rows = [
         f"<tr><th>{escape(at(place))}</th><td>{escape(place.function)}()</td><td><code>{escape(place.text)}</code></td></tr>"
         for place in places
@@ -124,7 +132,8 @@ class _Picture:
     row_of: dict[int, _Row] = field(default_factory=dict)  #: by the id of an event
     cycle_top: float = 0.0
     gutter: int = 0
-    width: int = 0
+    columns: dict[int, tuple[int, int]] = field(default_factory=dict)  #: of each thread: from where, how wide
+    width: int = 0  #: of all columns
 
     def __post_init__(self) -> None:
         story = self.story
@@ -135,7 +144,13 @@ class _Picture:
         shown = [line for number, line in enumerate(lines) if number in kept]
         threads = {line.thread for line in [*shown, *lines_of(repeated)]} | {wait.thread for wait in story.ring}
         self.lanes = {thread: lane for lane, thread in enumerate(sorted(threads))}
-        self.width = 280 if len(threads) <= 3 else 220 if len(threads) <= 5 else 180
+        most = 280 if len(threads) <= 3 else 220 if len(threads) <= 5 else 180
+        left = 0
+        for thread in self.lanes:
+            own = [line for line in [*shown, *lines_of(repeated)] if line.thread == thread]
+            self.columns[thread] = left, min(max([_MINIMUM, self._head_width(thread), *map(self._needed, own)]), most)
+            left += self.columns[thread][1]
+        self.width = left
         longest = max((len(line.place.short) for line in shown if line.place is not None), default=0)
         self.gutter = int(min(longest, 24) * 6.7) + 34
         for number, line in enumerate(lines):
@@ -153,10 +168,8 @@ class _Picture:
             row = last
         else:
             band = deviation(self.story, line.events[0]) if shown is not None else ""
-            notes = notes_of(self.story, line) if shown is not None else ""
-            height = (
-                _GAP if shown is None else _ROW + (_NOTE if notes and line.place else 0) + (_BAND if band else 0) + 4
-            )
+            notes = self._texts(line)[1] if shown is not None else ""
+            height = _GAP if shown is None else _ROW + (_NOTE if notes else 0) + (_BAND if band else 0) + 4
             row = _Row(shown, self.bottom, height, band)
             self.rows.append(row)
             self.bottom += height
@@ -167,11 +180,28 @@ class _Picture:
 
     # ---- places ------------------------------------------------------------------------------------------------------
 
+    def _head_width(self, thread: int) -> int:
+        return int(len(self.story.name(thread)) * _BOLD) + 30
+
+    def _needed(self, line: Line) -> int:
+        text, notes = self._texts(line)
+        return int(max(len(text) * _CHARACTER, len(notes) * _SMALL)) + 38
+
+    def _texts(self, line: Line) -> tuple[str, str]:
+        """In the box of a line, and below it there."""
+        notes = notes_of(self.story, line)
+        if line.place is None or not line.place.text:
+            return f"({notes or 'goes on'})", ""
+        return f"{'… ' if line.resumed else ''}{line.place.text.partition('  # ')[0]}", notes
+
     def _left(self, thread: int) -> float:
-        return self.gutter + self.lanes[thread] * self.width
+        return self.gutter + self.columns[thread][0]
 
     def _middle(self, thread: int) -> float:
-        return self._left(thread) + self.width / 2
+        return self._left(thread) + self.columns[thread][1] / 2
+
+    def _wide(self, thread: int) -> int:
+        return self.columns[thread][1]
 
     def _top_of(self, event: Event) -> float | None:
         row = self.row_of.get(id(event))
@@ -192,14 +222,14 @@ class _Picture:
         ]
         arrows = self._arrows()
         height = self.bottom + (_DEEP + _DEEPER * len(arrows) if arrows else 0)
-        width = self.gutter + self.width * len(self.lanes) + 12
+        width = self.gutter + self.width + 12
         size = f'width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}"'
         return f'<svg {size} role="img" aria-label="{escape(title)}">{_DEFINITIONS}{"".join(body + arrows)}</svg>'
 
     def _heads(self) -> list[str]:
-        most = int((self.width - 20) / (_CHARACTER + 0.4))
         return [
-            f'<text class="head" x="{self._left(thread) + 14:.0f}" y="20">{escape(_cut(self.story.name(thread), most))}'
+            f'<text class="head" x="{self._left(thread) + 14:.0f}" y="20">'
+            f"{escape(_cut(self.story.name(thread), int((self._wide(thread) - 20) / _BOLD)))}"
             f"<title>{escape(self.story.name(thread))}</title></text>"
             for thread in self.lanes
         ]
@@ -227,7 +257,7 @@ class _Picture:
                 begun[event.thread] = row.bottom - 4
         spans += [(thread, top, self.bottom - 6) for thread, top in begun.items()]
         return [
-            f'<rect class="blocked" x="{self._left(thread) + 10:.0f}" y="{top:.0f}" width="{self.width - 20}" '
+            f'<rect class="blocked" x="{self._left(thread) + 10:.0f}" y="{top:.0f}" width="{self._wide(thread) - 20}" '
             f'height="{bottom - top:.0f}"><title>{escape(self.story.name(thread))} cannot go on</title></rect>'
             for thread, top, bottom in spans
             if thread in self.lanes and bottom > top
@@ -261,27 +291,23 @@ class _Picture:
         line = row.line
         if line is None:
             return [f'<text class="gap" x="{self.gutter + 14}" y="{row.top + 15:.0f}">{left_out(row.left_out)}</text>']
-        place, top, left = line.place, row.box_top, self._left(line.thread) + 10
-        notes = notes_of(self.story, line)
-        text = f"{'… ' if line.resumed else ''}{place.text}" if place is not None else f"({notes or 'goes on'})"
+        place, top, left, width = line.place, row.box_top, self._left(line.thread) + 10, self._wide(line.thread)
+        text, notes = self._texts(line)
         tip = "\n".join(part for part in (f"{self.story.name(line.thread)}, {at(place)}", text, notes) if part)
         kind = "box waits" if line.events[-1].waits else "box broken" if line.stopped else "box"
         if line.events[-1].kind == RAISE:
             kind = "box raises"
-        beside = notes if place is not None else ""
-        height = _ROW + (_NOTE if beside else 0) - 2
-        most = int((self.width - 34) / _CHARACTER)
-        if len(text) > most:
-            text = text.partition("  # ")[0]
+        height = _ROW + (_NOTE if notes else 0) - 2
         parts = [
             f'<text class="where" x="{self.gutter - 12}" y="{top + 16:.0f}">'
             f"{escape(_cut_left(place.short if place is not None else '', 24))}</text>",
             f'<g><title>{escape(tip)}</title><rect class="{kind}" x="{left:.0f}" y="{top + 1:.0f}" '
-            f'width="{self.width - 20}" height="{height}" rx="4"/>',
-            f'<text class="code" x="{left + 7:.0f}" y="{top + 16:.0f}">{escape(_cut(text, most))}</text>',
+            f'width="{width - 20}" height="{height}" rx="4"/>',
+            f'<text class="code" x="{left + 7:.0f}" y="{top + 16:.0f}">'
+            f"{escape(_cut(text, int((width - 34) / _CHARACTER)))}</text>",
         ]
-        if beside:
-            note = _cut(beside, int((self.width - 34) / 6.1))
+        if notes:
+            note = _cut(notes, int((width - 34) / _SMALL))
             parts.append(f'<text class="note" x="{left + 7:.0f}" y="{top + 31:.0f}">{escape(note)}</text>')
         return [*parts, "</g>"]
 
@@ -289,8 +315,8 @@ class _Picture:
         """Of a deviation: who goes on instead of whom."""
         if not row.band or row.line is None:
             return []
-        width = self.width * len(self.lanes)
-        parts = [f'<rect class="band" x="{self.gutter}" y="{row.top + 3:.0f}" width="{width}" height="22" rx="4"/>']
+        size = f'width="{self.width}" height="22"'
+        parts = [f'<rect class="band" x="{self.gutter}" y="{row.top + 3:.0f}" {size} rx="4"/>']
         source = row.line.events[0].instead_of
         if source is not None and source in self.lanes and source != row.line.thread:
             path = f"M{self._middle(source):.0f} {row.top + 25:.0f}v7H{self._middle(row.line.thread):.0f}v8"
@@ -301,18 +327,22 @@ class _Picture:
         if not row.band:
             return []
         y = row.top + 18
-        text = _cut(row.band, int(self.width * len(self.lanes) / 6.6))
+        text = _cut(row.band, int(self.width / _BAND_TEXT))
+        x = self.gutter + 14.0
+        if row.line is not None and self.width > _SCREEN:  # else the text would be out of sight
+            threads = [row.line.thread, *(one for one in [row.line.events[0].instead_of] if one in self.lanes)]
+            near = min(self._left(thread) for thread in threads if thread is not None) + 14
+            x = max(min(near, self.gutter + self.width - len(text) * _BAND_TEXT), x)
         return [
             f'<text class="switch" x="{self.gutter - 12}" y="{y:.0f}">switch</text>',
-            f'<text class="band" x="{self.gutter + 14}" y="{y:.0f}">{escape(text)}'
-            f"<title>{escape(row.band)}</title></text>",
+            f'<text class="band" x="{x:.0f}" y="{y:.0f}">{escape(text)}<title>{escape(row.band)}</title></text>',
         ]
 
     def _repeated(self) -> list[str]:
         cycle = self.story.cycle
         if not self.cycle_top or cycle is None:
             return []
-        width = self.width * len(self.lanes) + 8
+        width = self.width + 8
         return [
             f'<rect class="cycle" x="{self.gutter - 4}" y="{self.cycle_top + 2:.0f}" width="{width}" '
             f'height="{self.bottom - self.cycle_top - 8:.0f}" rx="6"/>',
@@ -423,7 +453,7 @@ svg .tip-to { fill: var(--faint); }
 .legend i { margin-right: 7px; vertical-align: -1px; }
 .legend .hatched { background: repeating-linear-gradient(45deg, var(--hatch) 0 2px, transparent 2px 5px); }
 LOCKS
-td code { white-space: nowrap; }
+td code, td b { white-space: nowrap; font-weight: inherit; }
 .copied { display: flex; align-items: baseline; gap: 10px; flex-wrap: wrap; }
 .copied span { min-width: 48px; color: var(--faint); }
 .copied code, button { background: var(--box); border: 1px solid var(--edge); border-radius: 5px; padding: 2px 8px; }

@@ -259,7 +259,7 @@ def notes_of(story: Story, line: Line, brief: bool = False) -> str:
 
 
 def _traceback(story: Story) -> list[str]:
-    places = story.traceback()
+    places = story.raised_at
     if story.ending != Ending.FAILED or not places:
         return []
     shown = places if len(places) <= 4 else [*places[:1], *places[-3:]]

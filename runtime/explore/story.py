@@ -176,6 +176,7 @@ class Story:
         self._signalled: set[Thing] = set()  # semaphores whose permits are given by those who have not taken them
         self._waiting: defaultdict[Thing, dict[int, Event]] = defaultdict(dict)
         self._signals: dict[Thing, Event] = {}
+        self.raised_at = _places_of(run.error)  #: the calls that led to the exception; the last one raised it
         self._read(steps)
         self._read_end(steps, [(kind, number) for _, kind, number, _ in final])
         self._mark_jumps()
@@ -219,13 +220,6 @@ class Story:
         own = [event for event in self.events if event.thread == thread]
         found = find_cycle([_key(event) for event in own])
         return (found, own[found.begin : found.begin + found.length]) if found is not None else None
-
-    def traceback(self) -> list[Place]:
-        """The program's lines that led to the exception; the last one is where it was raised."""
-        error = self.run.error
-        frames = [*traceback.walk_tb(error.__traceback__)] if error is not None else []
-        codes = [(frame.f_code, line) for frame, line in frames if is_of_program(frame.f_code.co_filename)]
-        return [Place(code.co_filename, line, code.co_name, True, "", code, -1) for code, line in codes]
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
@@ -278,8 +272,8 @@ class Story:
                 event.came = len(steps)
             self.next[thread] = event
         if self.ending == Ending.FAILED:
-            where = self.traceback()
-            self.events.append(Event(len(steps), self.run.error_thread, RAISE, where[-1] if where else None))
+            where = self.raised_at[-1] if self.raised_at else None
+            self.events.append(Event(len(steps), self.run.error_thread, RAISE, where))
 
     def _mark_jumps(self) -> None:
         now = min((note.time for notes in self._notes.values() for note in notes), default=0.0)
@@ -409,6 +403,13 @@ class Story:
 
 def _is_lost(signal: Event, wait: Event) -> bool:
     return signal.at < wait.at and not signal.waiting and (signal.place is None or not signal.place.via)
+
+
+def _places_of(error: BaseException | None) -> list[Place]:
+    """The program's own lines, in the order of the calls."""
+    frames = [*traceback.walk_tb(error.__traceback__)] if error is not None else []
+    codes = [(frame.f_code, line) for frame, line in frames if is_of_program(frame.f_code.co_filename)]
+    return [Place(code.co_filename, line, code.co_name, True, "", code, -1) for code, line in codes]
 
 
 def _thread_of(number: int) -> int | None:

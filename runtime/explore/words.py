@@ -45,14 +45,14 @@ def headline(story: Story) -> str:
 def _exception(story: Story) -> str:
     kind = type(story.run.error).__name__
     said = first_line(str(story.run.error))
-    if not said and isinstance(story.run.error, AssertionError) and (where := story.traceback()):
+    if not said and isinstance(story.run.error, AssertionError) and (where := story.raised_at):
         said = where[-1].text
     return f"{kind}: {said}" if said else kind
 
 
 def failed_at(story: Story) -> str:
     """Where it was raised, and in which thread."""
-    where = story.traceback()
+    where = story.raised_at
     place = f"at {at(where[-1])} in {where[-1].function}(), " if where else ""
     return f"{place}{story.name(story.run.error_thread)}" if story.ending == Ending.FAILED else ""
 

@@ -401,6 +401,14 @@ def test_a_failure_that_does_not_come_again_is_none() -> None:
         assert str(result.error.__cause__).startswith("at first")
 
 
+def test_the_report_stays_as_it_was_when_the_error_is_raised_again(results: Results) -> None:
+    result = results[lost_update]
+    before = result.report()
+    with pytest.raises(AssertionError, match="a deposit is lost"):
+        result.check()
+    assert result.report() == before
+
+
 # ---- the page --------------------------------------------------------------------------------------------------------
 
 
