@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-__all__ = ["give_way", "load", "main"]
+__all__ = ["NAMES", "call", "give_way", "load", "main"]
 
 NAME = "runtime"
 PRIVATE = "_lwp_runtime"  # the package's name in sys.modules while NAME is the program's
+NAMES = (NAME, PRIVATE)
 
 
 def _is_ours(spec: ModuleSpec | None) -> bool:
@@ -35,13 +37,18 @@ def _find(without: object = None) -> ModuleSpec | None:
 
 def load(module: str) -> ModuleType:
     """runtime.MODULE, whatever the program calls `runtime`."""
-    for name in (NAME, PRIVATE):
+    for name in NAMES:
         if _is_ours(getattr(sys.modules.get(name), "__spec__", None)):
             return import_module(f"{name}.{module}")
     if NAME not in sys.modules and _is_ours(_find()):
         return import_module(f"{NAME}.{module}")
     _load_privately()
     return import_module(f"{PRIVATE}.{module}")
+
+
+def call(module: str, name: str, *args: object) -> Any:
+    """runtime.MODULE.NAME(*args): what another process can be asked for, as this module has one name everywhere."""
+    return getattr(load(module), name)(*args)
 
 
 def _load_privately() -> None:

@@ -232,7 +232,7 @@ def check(run: Runner, version: str, which: str) -> None:
         options.append("-m 'not slow'")
     run.step(f"{version}: README, run", readme_command("run"))
     if which == "all":  # tests that drive other programs are skipped where these are not installed
-        run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs]'")
+        run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs,dask]'")
     run.step(f"{version}: README, test", readme_command("test"), PYTEST_ADDOPTS=" ".join(options))
     if report.exists():
         run.results.add_tests(report, version)

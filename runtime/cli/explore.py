@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -88,7 +89,9 @@ def _print(result: Result, output: str) -> None:
         print(f"\nTo see it again: {result.command}")
 
 
-def _explore(target: Target, wanted: dict[str, Any], token: str | None, html: Path | None, as_json: bool) -> int:
+def _explore(
+    target: Target, wanted: dict[str, Any], token: str | None, dask: str | None, html: Path | None, as_json: bool
+) -> int:
     import lwp_runtime
 
     from .. import patch
@@ -110,6 +113,8 @@ def _explore(target: Target, wanted: dict[str, Any], token: str | None, html: Pa
         with output:
             if token is not None:
                 result = replay(run, token, max_steps=wanted["max_steps"])
+            elif dask is not None:
+                result = _on_cluster(dask, target, run, wanted, line)
             else:
                 result = explore(run, **wanted, progress=line.tell)
     except (BadToken, TargetError) as error:
@@ -136,6 +141,16 @@ def _explore(target: Target, wanted: dict[str, Any], token: str | None, html: Pa
     else:
         _print(result, printed)
     return _STATUS[result.outcome.value]
+
+
+def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
+    from ..explore.cluster import ClusterError, explore_on
+
+    del wanted["workers"]
+    try:
+        return explore_on(address, target, **wanted, progress=line.tell, here=run)
+    except ClusterError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _write(file: Path, page: str) -> None:
@@ -209,6 +224,7 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="A longer run is a livelock (20000).",
 )
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
+@click.option("--dask", metavar="ADDRESS", help="On the cluster with this scheduler; the file must be there, too.")
 @click.option("--replay", "token", metavar="TOKEN", help="Run the schedule of this token, and report.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found.")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
@@ -222,6 +238,7 @@ def explore(
     granularity: str,
     max_steps: int,
     workers: int,
+    dask: str | None,
     token: str | None,
     html: Path | None,
     as_json: bool,
@@ -261,6 +278,10 @@ def explore(
         target = Target.of(args[0], args[1:])
     else:
         raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
+    if dask is not None and workers > 1:
+        raise click.UsageError("--dask and --workers can't go together")
+    if dask is not None and token is not None:
+        raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
     if html is not None and not html.absolute().parent.is_dir():
         raise click.UsageError(f"--html: no folder {html.parent}")
     wanted = {
@@ -272,4 +293,4 @@ def explore(
         "max_steps": max_steps,
         "workers": workers,
     }
-    return _explore(target, wanted, token, html, as_json)
+    return _explore(target, wanted, token, dask, html, as_json)

@@ -96,6 +96,8 @@ class Session:
         """
         self._points.be(plan.granularity)
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
+        if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
+            pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
         self._make_chance_certain()
         settings = (
             plan.strategy,

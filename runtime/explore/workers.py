@@ -16,12 +16,12 @@ from collections.abc import Callable
 from .results import Inconclusive, Outcome, Progress, Result
 from .tried import Tried
 
-__all__ = ["Gathering", "in_processes", "seed_of", "shares_of"]
+__all__ = ["Gathering", "how_it_ended", "in_processes", "seed_of", "shares_of"]
 
 #: (seed, runs, progress): explores, in this process.
 Work = Callable[[int, int, Callable[[Progress], object]], Result]
 
-Replay = Callable[[str], Result]
+Replay = Callable[[str], Result | None]
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -46,11 +46,10 @@ class Gathering:
     def tell(self, number: int, progress: Progress) -> Progress:
         """A worker's progress; returns that of all."""
         self._told[number] = progress
-        return Progress(
-            *self._counts(),
-            time.monotonic() - self._began,
-            progress.failed,
-        )
+        return self.so_far(progress.failed)
+
+    def so_far(self, failed: bool = False) -> Progress:
+        return Progress(*self._counts(), time.monotonic() - self._began, failed)
 
     def _counts(self) -> tuple[int, int]:
         """Runs and distinct schedules; of workers that have not ended these may be some that others had, too."""
@@ -67,11 +66,12 @@ class Gathering:
             self._decisive = result
         return self._decisive is not None
 
-    def died(self, how: str) -> None:
-        """A worker has ended without a result."""
+    def died(self, how: str) -> bool:
+        """A worker has ended without a result: that is one, too."""
         if self._decisive is None:
             self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how))
             self._decisive._report = lambda result: f"INCONCLUSIVE: {how}"
+        return True
 
     def result(self, replay: Replay) -> Result:
         """replay: how what was found is found again in this process, so that the exception is the real one."""
@@ -82,7 +82,7 @@ class Gathering:
             result._report = lambda result: text
         elif result.token is not None:
             again = replay(result.token)
-            if again.token == result.token:
+            if again is not None and again.token == result.token:
                 again.found_by, again.free_threaded_only = result.found_by, result.free_threaded_only
                 result = again
         result.seed = self._seed
@@ -137,6 +137,10 @@ def _work(work: Work, seed: int, runs: int, to_parent: int) -> None:
     _send(to_parent, answer)
 
 
+def how_it_ended(code: int) -> str:
+    return f"with status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+
+
 class _Worker:
     def __init__(self, number: int, work: Work, seed: int, runs: int) -> None:
         self.number = number
@@ -158,8 +162,7 @@ class _Worker:
         os.close(self.fd)
         os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, which that does not change
         _, status = os.waitpid(self._pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        return f"with status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        return how_it_ended(os.waitstatus_to_exitcode(status))
 
 
 class _Workers:

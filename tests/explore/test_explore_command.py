@@ -271,3 +271,160 @@ def test_a_file_that_can_not_be_imported(tmp_path: Path) -> None:
     assert found.stderr.startswith("Traceback")
     assert "runtime/explore" not in found.stderr
     assert found.stderr.endswith("lwp: test_it.py can't be imported: ZeroDivisionError: division by zero\n")
+
+
+# ---- a whole program -------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import atexit, sys, threading, helper
+from concurrent.futures import ThreadPoolExecutor
+
+lock = threading.Lock()
+pool = ThreadPoolExecutor(2)  # which nothing shuts down
+
+def bump(_):
+    with lock:
+        seen = helper.n
+    with lock:
+        helper.n = seen + 1
+
+assert helper.n == 0  # a new one in each run
+list(pool.map(bump, range(2)))
+atexit.register(lambda: print("at exit", helper.n))
+print(__name__, sys.argv[1:], helper.n)
+sys.argv.append("changed")
+if sys.argv[1:2] == ["--strict"]:
+    sys.exit(0 if helper.n == 2 else 4)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "helper.py").write_text("n = 0\n")
+    (tmp_path / "program.py").write_text(SCRIPT)
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(SCRIPT)
+    return tmp_path
+
+
+@pytest.mark.parametrize("how", [["program.py"], ["-m", "program"], ["-mpackage"], ["package"]])
+def test_a_program_is_as_new_in_each_run(how: list[str], script: Path) -> None:
+    if how == ["package"]:  # then that folder is on sys.path
+        (script / "helper.py").rename(script / "package" / "helper.py")
+    found = lwp(script, "--runs=100", *how)
+    assert (found.returncode, found.stderr) == (0, ""), found.stdout
+    assert "100 runs" in found.stdout
+    assert "__main__" not in found.stdout
+
+
+@pytest.mark.parametrize("how", [["program.py"], ["-m", "program"]])
+def test_an_exit_status_is_a_find(how: list[str], script: Path) -> None:
+    found = lwp(script, *how, "--strict", "--runs", "x")  # options behind it are its own
+    assert (found.returncode, found.stderr) == (1, "")
+    assert "SystemExit: 4" in found.stdout or "exit status 4" in found.stdout
+    assert "  __main__ ['--strict', '--runs', 'x'] 1\n" in found.stdout
+    assert "at exit" not in found.stdout  # it fails before
+    assert found.stdout.count("__main__ [") == 1
+    again = replayed(script, found.stdout)
+    assert again.returncode == 1
+    assert "  __main__ ['--strict', '--runs', 'x'] 1\n" in again.stdout
+
+
+def test_threads_of_a_program_are_waited_for_at_its_end(tmp_path: Path) -> None:
+    source = """
+import atexit, threading, time
+done = []
+def work():
+    time.sleep(1)
+    done.append(1)
+threading.Thread(target=work).start()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+@atexit.register
+def check():
+    assert done == [1]
+    print("checked")
+    assert {0}
+"""
+    (tmp_path / "right.py").write_text(source.format(1))
+    (tmp_path / "wrong.py").write_text(source.format(0))
+    assert lwp(tmp_path, "--runs=100", "right.py").returncode == 0
+    found = lwp(tmp_path, "--runs=100", "wrong.py")
+    assert found.returncode == 1
+    assert "  checked\n" in found.stdout
+
+
+def test_an_exception_of_a_thread_of_a_program(tmp_path: Path) -> None:
+    (tmp_path / "it.py").write_text("import threading\nthreading.Thread(target=lambda: 1 / 0).start()\n")
+    found = lwp(tmp_path, "it.py")
+    assert found.returncode == 1
+    assert "ZeroDivisionError" in found.stdout
+    assert found.stderr == ""
+
+
+def test_workers_on_a_program(script: Path) -> None:
+    found = lwp(script, "--workers=2", "program.py", "--strict")
+    assert found.returncode == 1
+    assert "  __main__ ['--strict'] 1\n" in found.stdout
+    assert replayed(script, found.stdout).returncode == 1
+
+
+# ---- what it shows ---------------------------------------------------------------------------------------------------
+
+
+def test_html(lost: Path) -> None:
+    assert lwp(lost, "--html=out.html", "--runs=5", "test_it.py::test_right").returncode == 0
+    assert not (lost / "out.html").exists()  # nothing was found
+    assert lwp(lost, "--html=out.html", "test_it.py::test_lost").returncode == 1
+    assert (lost / "out.html").exists()
+
+
+def on_terminal(folder: Path, *args: str) -> str:
+    """What comes on standard error when that is a terminal."""
+    import pty
+
+    controller, terminal = pty.openpty()
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime", "explore", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    said = b""
+    with process:
+        try:
+            while part := os.read(controller, 4096):
+                said += part
+        except OSError:  # the terminal has no other end any more
+            pass
+        process.communicate(timeout=60)
+    os.close(controller)
+    return said.decode()
+
+
+def test_progress_on_a_terminal_only(lost: Path) -> None:
+    said = on_terminal(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right")
+    assert re.search(r"\r\x1b\[K[\d,]+ runs, [\d,]+ runs/s, [\d,]+ distinct schedules", said)
+    assert said.endswith("\r\x1b[K")  # the line is cleared
+    found = lwp(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right")
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_help() -> None:
+    shown = lwp(Path(), "--help").stdout
+    for option in (
+        "--runs",
+        "--seconds",
+        "--seed",
+        "--strategy",
+        "--granularity",
+        "--max-steps",
+        "--workers",
+        "--json",
+    ):
+        assert f"  {option}" in shown
+    assert "3  inconclusive" in shown
