@@ -202,6 +202,12 @@ def test_what_is_imported_in_the_test_changes_no_token(tmp_path: Path) -> None:
     assert replayed(tmp_path, lwp(tmp_path, "test_it.py::test_lost").stdout).returncode == 1
 
 
+def test_a_sync_token_is_the_same_on_every_python(lost: Path) -> None:
+    found = lwp(lost, "test_it.py::test_lost", "--replay", "s-3pwp-6.2")
+    assert found.returncode == 1
+    assert "s-3pwp-6.2" in found.stdout.replace("--replay s-3pwp-6.2", "")
+
+
 def test_decorated_tests(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(f"import runtime\n{LOST}\ntest_lost = runtime.explored(runs=3)(test_lost)\n")
     assert lwp(tmp_path, "test_it.py::test_lost").returncode == 1
