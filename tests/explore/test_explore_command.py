@@ -78,7 +78,7 @@ def test_a_find_is_told_with_the_command_that_finds_it_again(lost: Path) -> None
     assert (found.returncode, found.stderr) == (1, "")
     assert "FOUND" in found.stdout
     assert "counted 1" in found.stdout
-    assert len(re.findall("(?m)^counted", found.stdout)) == 1  # of the run that is told of
+    assert len(re.findall("(?m)^  counted", found.stdout)) == 1  # of the run that is told of
     again = replayed(lost, found.stdout)
     assert again.returncode == 1
     assert "counted 1" in again.stdout
