@@ -87,16 +87,22 @@ def _instructions(code: CodeType) -> dict[int, dis.Instruction]:
     return {instruction.offset: instruction for instruction in dis.get_instructions(code)}
 
 
+@functools.lru_cache(maxsize=256)
+def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None, int | None]]:
+    """Of each two bytes: a call that goes on in another frame stands at its cache, behind the instruction."""
+    return list(code.co_positions())
+
+
 @functools.lru_cache(maxsize=1024)
 def _segment(code: CodeType, file: str, offset: int) -> str:
-    instruction = _instructions(code).get(offset)
-    positions = instruction.positions if instruction else None
-    if positions is None or None in positions or positions.lineno is None:
+    positions = _positions(code)
+    first, last, begin, end = positions[offset // 2] if 0 <= offset // 2 < len(positions) else (None,) * 4
+    if first is None:
         return ""
-    line = linecache.getline(file, positions.lineno).encode()
-    if positions.lineno != positions.end_lineno:
+    line = linecache.getline(file, first).encode()
+    if first != last:
         return line.decode().strip() if line.lstrip().startswith(b"with ") else ""
-    return line[positions.col_offset : positions.end_col_offset].decode(errors="replace")
+    return line[begin:end].decode(errors="replace")
 
 
 #: Instructions that say nothing: what comes after them does.
