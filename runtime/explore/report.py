@@ -16,6 +16,7 @@ __all__ = ["chosen", "closing", "made", "notes_of", "rated", "report"]
 _WIDTH = 100
 _HEIGHT = 40
 _SHORTEST = 16  # that a line of source is cut to
+_LONG_TOKEN = 90
 _MOST_WAITS = 8
 _DEEPEST = 32  # columns, where names do not stand above them
 _LONGEST_NAME = 36  # of a thread
@@ -273,10 +274,9 @@ def _traceback(story: Story) -> list[str]:
 def closing(result: Result) -> list[str]:
     only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
-    lines = [
-        f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10.",
-        f"Token {result.token}",
-    ]
+    lines = [f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10."]
+    if len(result.token or "") <= _LONG_TOKEN or not result.command:  # else it is in the command, and that is enough
+        lines.append(f"Token {result.token}")
     if result.command:
         lines.append(f"  {result.command}")
     return lines
