@@ -74,8 +74,7 @@ class _Objects:
 
 
 class _Search:
-    def __init__(self, granularity: str, most_steps: int, with_daemons: bool) -> None:
-        self._granularity = granularity
+    def __init__(self, most_steps: int, with_daemons: bool) -> None:
         self._most_steps = most_steps
         self._with_daemons = with_daemons
         self._objects = _Objects()
@@ -106,7 +105,7 @@ class _Search:
         order = bytearray()
         while True:
             deviations = tuple((at, thread) for at, thread in enumerate(order) if thread != self._usual[at])
-            run = yield Plan(deviations=deviations, early=True, granularity=self._granularity)
+            run = yield Plan(deviations=deviations, early=True)
             self._objects.forget()
             self._follow(run, order)
             while self._can:
@@ -323,13 +322,13 @@ class _Search:
         self._todo[before] |= 1 << thread if first >> thread & 1 else first & -first
 
 
-def partial_orders(granularity: str, most_steps: int) -> Plans:
+def partial_orders(most_steps: int) -> Plans:
     """A schedule of each order of operations on primitives that matter to each other; what was tried, at its end."""
-    search = _Search(granularity, most_steps, False)
+    search = _Search(most_steps, False)
     try:
         yield from search()
     except _Daemons:
-        search = _Search(granularity, most_steps, True)
+        search = _Search(most_steps, True)
         yield from search()
     left_out = what_is_left_out(search.gave_way, search.cut, most_steps)
     return f"all orders of operations on primitives, not of what threads do to shared data without them{left_out}"

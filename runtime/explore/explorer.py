@@ -16,10 +16,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from .granularity import is_program
 from .plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_of, last_steps
+from .portfolio import Portfolio
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
-from .strategies import Portfolio, check_strategy, is_systematic, some_plans
+from .strategies import check_strategy, is_systematic, some_plans
 from .tokens import check_of, make_token, read_token
 from .tried import Tried
 
@@ -319,7 +320,8 @@ def _explore(
             spins = run.ending == Ending.STUCK and session.watch.spins
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation: that one must get its turn between bytecodes.
-                plans = Portfolio(strategy, "gil", seed, max_steps).plans()
+                portfolio = Portfolio(strategy, "gil", seed, max_steps)
+                plans = portfolio.plans()
                 begun = exploration.coarser = False
             elif run.failed:
                 if plan == Plan(granularity=grain) and exploration.result.runs == 2:
@@ -331,7 +333,7 @@ def _explore(
                 told = now
                 progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now))
             if exploration.result.runs >= runs or (seconds is not None and now >= seconds):
-                return exploration.spent()
+                return exploration.exhausted(portfolio.claim) if portfolio.claim else exploration.spent()
             try:
                 name, plan = plans.send(run) if begun else next(plans)
                 begun = True

@@ -6,14 +6,14 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 from .. import native
 from .dpor import partial_orders
 from .plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .systematic import depth_first
 
-__all__ = ["Coverage", "Portfolio", "chance_missed", "check_strategy", "some_plans", "strategy"]
+__all__ = ["Coverage", "chance_missed", "check_strategy", "is_systematic", "some_plans", "strategy"]
 
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
@@ -76,7 +76,10 @@ _STRATEGIES: dict[str, tuple[Make, range | None]] = {
     ),
     "pos": (lambda grain, seed, steps, number: _randomly(Strategy.POS, grain, seed), None),
     "urw": (lambda grain, seed, steps, number: _evenly(grain, seed), None),
-    "dpor": (lambda grain, seed, steps, number: partial_orders(grain, steps), None),
+    "dpor": (  # between bytecodes each step may matter to each
+        lambda grain, seed, steps, number: partial_orders(steps) if grain == "sync" else depth_first(grain, steps),
+        None,
+    ),
     "dfs": (lambda grain, seed, steps, number: depth_first(grain, steps, number), range(1000)),
 }
 
@@ -114,36 +117,6 @@ def check_strategy(name: str) -> None:
 def is_systematic(name: str) -> bool:
     """Whether its plans don't depend on chance: there is one sequence of them."""
     return name.partition(":")[0] in ("dfs", "dpor")
-
-
-class Portfolio:
-    """Several strategies at several granularities, in turns of some runs each."""
-
-    _TURN = 10
-
-    def __init__(self, name: str, granularity: str, seed: int, most_steps: int) -> None:
-        grains = GRANULARITIES if granularity == "auto" else (granularity,)
-        names = ("pct", "random", "pos", "urw") if name == "auto" else (name,)
-        self._plans = [
-            (one, grain, strategy(one, grain, seed + i, most_steps)) for i, one in enumerate(names) for grain in grains
-        ]
-
-    def plans(self) -> Generator[tuple[str, Plan], Run, str]:
-        """Yields the name of a strategy and a plan, the default schedule first; returns what was tried."""
-        yield "default", Plan(granularity=self._plans[0][1])
-        left = [(name, plans, next(plans)) for name, _, plans in self._plans]
-        claims = []
-        while left:
-            name, plans, plan = left.pop(0)
-            try:
-                for _ in range(self._TURN):
-                    run = yield name, plan
-                    plan = plans.send(run)
-            except StopIteration as end:
-                claims.append(end.value)
-            else:
-                left.append((name, plans, plan))
-        return "; ".join(claims) if all(claims) else ""
 
 
 # ---- what was missed -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Generator, Iterator
 
 from .. import native
@@ -14,7 +15,7 @@ __all__ = ["STEP", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
 
 STEP = struct.Struct("=QQIBBBB")
 _CHOSEN = 20  #: where it stands in a step
-_MOST_BYTES = 1 << 28  #: of begins of schedules that are kept for the next bound
+_MOST_BYTES = 1 << 26  #: of begins of schedules that are kept for the next bound
 
 #: Where threads are switched, for a claim.
 SWITCHES = {
@@ -44,7 +45,7 @@ class _Search:
     def __init__(self, granularity: str, most_steps: int) -> None:
         self._granularity = granularity
         self._most_steps = most_steps
-        self.kept: list[tuple[bytes, tuple[tuple[int, int], ...]]] = []  # (threads, at step a: thread t in place)
+        self.kept: list[tuple[bytes, array[int]]] = []  # (threads, [256 * a + t: thread t at step a in place])
         self.gave_way = False  # a spinning thread was not tried where another one waited for its turn
         self.cut = False  # a run was longer than most_steps
         self.forgot = False  # of the begins there were too many
@@ -62,7 +63,7 @@ class _Search:
             steps = native.explore_steps()
             check_begin(steps, order)
             self.cut |= run.steps > self._most_steps
-            later: list[tuple[int, int]] = []
+            later = array("Q")
             known = len(order)
             first = known - 1 if usual else 0  # the begin's steps are told once
             last = order[first - 1] if first else 0
@@ -86,7 +87,7 @@ class _Search:
                 free = 0 if goes_on else others & ~early
                 untried.append(free)
                 if others != free:
-                    later.extend((at, thread) for thread in threads_in(others & ~free))
+                    later.extend(256 * at + thread for thread in threads_in(others & ~free))
             self._keep(order, later)
             while untried and not untried[-1]:
                 untried.pop()
@@ -99,11 +100,11 @@ class _Search:
             order[at] = thread
             deviations = tuple((i, order[i]) for i in range(at + 1) if order[i] != usual[i])
 
-    def _keep(self, order: bytearray, later: list[tuple[int, int]]) -> None:
+    def _keep(self, order: bytearray, later: array[int]) -> None:
         if later:
-            self._room -= len(order) + 100 * len(later)
+            self._room -= len(order) + 8 * len(later)
             if self._room > 0:
-                self.kept.append((bytes(order[: later[-1][0]]), tuple(later)))
+                self.kept.append((bytes(order[: later[-1] // 256]), later))
             else:
                 self.forgot = True
 
@@ -111,9 +112,9 @@ class _Search:
         """The begins of schedules with one preemption more."""
         kept, self.kept = self.kept, []
         for order, later in kept:
-            self._room += len(order) + 100 * len(later)
-            for at, thread in later:
-                yield order[:at] + bytes((thread,))
+            self._room += len(order) + 8 * len(later)
+            for one in later:
+                yield order[: one // 256] + bytes((one % 256,))
 
 
 def depth_first(granularity: str, most_steps: int, bound: int | None = None) -> Plans:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 import runtime
 from runtime.explore import Outcome, Result, dpor
 from runtime.explore.plans import Ending, Kind, Plan, Run, Strategy
+from runtime.explore.portfolio import Portfolio
 from runtime.explore.session import Session
-from runtime.explore.strategies import Coverage, Portfolio, chance_missed, strategy
+from runtime.explore.strategies import Coverage, chance_missed, strategy
 
 pytestmark = pytest.mark.loads
 

@@ -179,7 +179,16 @@ def test_control_c_ends_all(workers: int, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(FOREVER)
     path = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(
-        [sys.executable, "-m", "runtime", "explore", f"--workers={workers}", "--runs=1000000000", "test_it.py::test"],
+        [
+            sys.executable,
+            "-m",
+            "runtime",
+            "explore",
+            f"--workers={workers}",
+            "--runs=1000000000",
+            "--strategy=random",
+            "test_it.py::test",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,

@@ -1,0 +1,93 @@
+"""Whose turn it is: several strategies at several granularities, each with its share of the time.
+
+Time is counted in steps, not by a clock, so that the same seed makes the same runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from .plans import GRANULARITIES, Plan, Run
+from .results import Inconclusive
+from .strategies import strategy
+
+__all__ = ["Portfolio"]
+
+_AUTO = ("pct", "random", "pos", "urw", "dpor")
+_FIRST_TURN, _LONGEST_TURN = 1000, 32_000  #: in steps; 10,000 take about a millisecond
+#: What a run costs and what each of its steps does, in steps: dfs and dpor look at them in Python.
+_COST = {"dfs": (200, 3), "dpor": (400, 30)}
+_COST_OF_OTHERS = (100, 1)
+
+
+class _Player:
+    """A strategy at a granularity."""
+
+    def __init__(self, name: str, granularity: str, seed: int, most_steps: int, used: int = 0) -> None:
+        self.name = name
+        self.granularity = granularity
+        self.used = used  #: of its share
+        self._plans = strategy(name, granularity, seed, most_steps)
+        self.plan = next(self._plans)  #: its next one
+        searches = name.partition(":")[0] if name != "dpor" or granularity == "sync" else "dfs"
+        self._run_costs, self._step_costs = _COST.get(searches, _COST_OF_OTHERS)
+        self.tries_all = searches == "dfs"  #: at its granularity
+
+    def tell(self, run: Run) -> str | None:
+        """Has the plan's run; what it has tried, if that is all ("": it can't say that it is)."""
+        self.used += self._run_costs + self._step_costs * run.steps
+        try:
+            self.plan = self._plans.send(run)
+        except StopIteration as end:
+            return str(end.value)
+        return None
+
+
+class Portfolio:
+    """The plans of one strategy, or of all in turns (`auto`); at one granularity, or at each."""
+
+    def __init__(self, name: str, granularity: str, seed: int, most_steps: int) -> None:
+        grains = ("sync",) if name == "dpor" else GRANULARITIES
+        self._grains = grains if granularity == "auto" else (granularity,)
+        self._alone = name != "auto"
+        self._seed = seed
+        self._most_steps = most_steps
+        names = (name,) if self._alone else _AUTO
+        self._players = [_Player(one, grain, seed, most_steps) for grain in self._grains for one in names]
+        #: What was tried as a whole of what was asked for: if nothing else is found, that can be said at the end.
+        self.claim = ""
+
+    def plans(self) -> Generator[tuple[str, Plan], Run, str]:
+        """Yields the name of a strategy and a plan, the default schedule first; returns what was tried, if it ends."""
+        yield "default", Plan(granularity=self._grains[0])
+        until, turn = 0, _FIRST_TURN
+        while self._players:
+            until += turn
+            turn = min(2 * turn, _LONGEST_TURN)
+            for player in list(self._players):
+                while player.used < until and (yield from self._has_tried_all(player)) is None:
+                    pass
+                if not self._players:
+                    break
+        return self.claim
+
+    def _has_tried_all(self, player: _Player) -> Generator[tuple[str, Plan], Run, str | None]:
+        run = yield player.name, player.plan
+        try:
+            claim = player.tell(run)
+        except Inconclusive:
+            if self._alone:
+                raise
+            claim = ""
+        if claim is None:
+            return None
+        at = self._players.index(player)
+        del self._players[at]
+        finest = player.granularity == self._grains[-1]
+        if claim and finest:
+            self.claim = claim
+            if player.tries_all:
+                self._players.clear()  # the others could only repeat it
+        if not self._alone and not player.tries_all:
+            self._players.insert(at, _Player("dfs", player.granularity, self._seed, self._most_steps, player.used))
+        return claim
