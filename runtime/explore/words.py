@@ -100,6 +100,10 @@ def _the(thing: Thing | None) -> str:
     return thing.name if thing is not None else "something"
 
 
+def _target(story: Story, event: Event) -> str:
+    return story.short_name(event.target) if event.target is not None else "a thread"
+
+
 def held(things: tuple[Thing, ...]) -> str:
     return joined([thing.name for thing in things])
 
@@ -116,6 +120,14 @@ def _time_is_up(event: Event, brief: bool) -> str:
         return " early" if brief else " early, as if all others were slow"
     jump = f"+{_seconds(event.jumped)}" if brief else f"the clock jumps by {_seconds(event.jumped)}"
     return f": {jump}" if event.jumped > 0 else ""
+
+
+_PLAIN: dict[int, str] = {
+    Kind.BEGIN: "begins",
+    Kind.END: "ends",
+    Kind.WAKE: "is woken",
+    Kind.YIELD: "lets others go first",
+}
 
 
 def doing(story: Story, event: Event, brief: bool = False) -> str:
@@ -137,14 +149,11 @@ def doing(story: Story, event: Event, brief: bool = False) -> str:
     if event.kind == Kind.WAIT:
         return _waits(event, brief)
     if event.kind == Kind.RELEASE and event.thing is not None and not event.inner:
-        return (
-            f"gives back a permit of {event.thing.name}" if event.thing.is_semaphore else f"releases {event.thing.name}"
-        )
+        deed = "gives back a permit of" if event.thing.is_semaphore else "releases"
+        return f"{deed} {event.thing.name}"
     if event.kind == Kind.SIGNAL and event.thing is not None and event.thing.kind == "Condition" and not event.waiting:
         return "wakes nobody: no thread waits"
-    return {Kind.WAKE: "is woken", Kind.END: "ends", Kind.BEGIN: "begins", Kind.YIELD: "lets others go first"}.get(
-        Kind(event.kind), ""
-    )
+    return _PLAIN.get(event.kind, "")
 
 
 def _takes(event: Event, thing: Thing) -> str:
@@ -173,21 +182,14 @@ def _times_out(event: Event, brief: bool) -> str:
 
 def _comes_to_wait(story: Story, event: Event, brief: bool) -> str:
     if event.kind == Kind.JOIN:
-        return (
-            f"waits for {story.short_name(event.target)} to end"
-            if event.target is not None
-            else "waits for a thread's end"
-        )
+        return f"waits for {_target(story, event)} to end"
     if event.kind == Kind.SLEEP:
         return "sleeps"
     if event.kind == Kind.FILE:
         return "waits for a file or a socket"
     if event.holder is not None and not brief:
-        who = (
-            "it holds itself"
-            if event.holder.thread == event.thread
-            else f"{story.short_name(event.holder.thread)} holds"
-        )
+        holder = story.short_name(event.holder.thread)
+        who = "it holds itself" if event.holder.thread == event.thread else f"{holder} holds"
         return f"waits for {_the(event.thing)}, which {who}"
     if event.place is not None and event.place.via:
         return "waits"
@@ -213,7 +215,7 @@ def about_to(story: Story, event: Event | None) -> str:
     if event.kind == Kind.CODE:
         return f"it {what}" if what else ""
     name = _the(event.thing)
-    simple = {
+    simple: dict[int, str] = {
         Kind.BEGIN: "it begins",
         Kind.END: "it ends",
         Kind.ACQUIRE: f"it takes {name}",
@@ -227,7 +229,7 @@ def about_to(story: Story, event: Event | None) -> str:
         Kind.JOIN: "it joins a thread",
     }
     segment = event.place.segment if event.place is not None else ""
-    return simple.get(Kind(event.kind), f"it calls {segment}" if segment else "")
+    return simple.get(event.kind, f"it calls {segment}" if segment else "")
 
 
 def deviation(story: Story, event: Event, width: int = 1000) -> str:
@@ -266,8 +268,7 @@ def waiting(story: Story, wait: Wait) -> str:
     where = f"at {short(event.place)}"
     via = f" in {event.place.call}" if event.place is not None and event.place.via else ""
     if event.kind == Kind.JOIN:
-        target = story.short_name(event.target) if event.target is not None else "a thread"
-        return f"waits {where}{via} for {target} to end"
+        return f"waits {where}{via} for {_target(story, event)} to end"
     if event.kind == Kind.FILE:
         return f"waits {where}{via} for a file or a socket"
     if thing is None or (via and wait.holder is None):

@@ -338,6 +338,35 @@ def test_an_attribute_is_told_from_that_of_another_object() -> None:
     )
 
 
+def test_objects_of_one_name_are_numbered() -> None:
+    def work() -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+
+    report = found(lambda: in_threads(work, work)).report()
+    assert "takes lock #1" in report
+    assert "takes lock #2" in report
+
+
+def test_a_permit_that_is_kept_is_told_from_one_that_does_not_come() -> None:
+    def kept() -> None:
+        slots = threading.Semaphore(1)
+        in_threads(slots.acquire, lambda: slots.acquire())
+
+    line = line_of("lambda", kept)
+    waits = f"waits at {HERE}:{line} for a permit of slots, taken by Thread-1 since"
+    assert waits in " ".join(found(kept).report().split())
+
+    def missing() -> None:
+        items = threading.Semaphore(0)
+        in_threads(items.release, items.acquire, items.acquire)
+
+    report = found(missing).report()
+    assert "for a permit of items\n" in report
+    assert "taken by" not in report
+
+
 def test_an_exception_in_a_thread_names_the_thread() -> None:
     def thrown() -> None:
         def body() -> None:
