@@ -177,7 +177,7 @@ void locks_free(PyObject *lock)
             rlock_disown((RLockObject *)lock);
         sync_lock_reset(&((LockObject *)lock)->lock);
         park_wake_some(&((LockObject *)lock)->lock.word, INT32_MAX, ~0u);
-    } else if (Py_IS_TYPE(lock, stock_lock_type) || PyObject_TypeCheck(lock, stock_rlock_type))
+    } else if ((Py_IS_TYPE(lock, stock_lock_type) || PyObject_TypeCheck(lock, stock_rlock_type)) && stock_is_held(lock))
         Py_XDECREF(PyObject_CallMethod(lock, "_at_fork_reinit", NULL));
     PyErr_Clear();
 }
