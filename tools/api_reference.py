@@ -37,6 +37,7 @@ MODULES = [
     "runtime.tls",
     "runtime.scheduler",
     "runtime.green",
+    "runtime.explore",
     "runtime.patch",
     "runtime.limits",
     "runtime.waits",
@@ -146,6 +147,8 @@ def signature(thing: Any) -> str:
         return Plain(value) if isinstance(value, str) else value
 
     def default(value: Any) -> Any:
+        if isinstance(value, int) and abs(value) < 256:  # is any constant with that number
+            return value
         names = [name for name, constant in constants.items() if constant is value and name.isupper()]
         return Plain(names[0]) if names else value
 
@@ -249,10 +252,7 @@ class Reference:
         ours = is_ours(cls.__module__) or cls.__module__ == "_thread"  # as Lock and its like say
         self._add(markdown(self._said(name, note, own_doc(cls) if ours else "")))
         if issubclass(cls, enum.Enum):
-            rows = [
-                f"| `{member.name}` | `{member.value:#x}` | {escaped(member.meaning)} |" for member in list[Any](cls)
-            ]
-            self._add("\n".join(["| | | |", "|---|---|---|", *rows]))
+            self._add("\n".join(["| | | |", "|---|---|---|", *self._enumerated(name, cls)]))
         members = list(self._fields(name, cls)) if data else []
         seen = {member.name for member in cls} if issubclass(cls, enum.Enum) else set()
         seen |= data.keys()
@@ -266,9 +266,18 @@ class Reference:
         if members:
             self._add("**Members**\n\n" + "\n".join(members))
 
+    def _enumerated(self, name: str, cls: type[enum.Enum]) -> Iterator[str]:
+        notes = Notes(inspect.getsource(cls))
+        for member in list[Any](cls):
+            value = f"{member.value:#x}" if isinstance(member.value, int) else repr(member.value)
+            said = getattr(member, "meaning", "") or self._said(f"{name}.{member.name}", notes[member.name])
+            yield f"| `{member.name}` | `{value}` | {escaped(said)} |"
+
     def _fields(self, name: str, cls: type) -> Iterator[str]:
         notes = Notes(inspect.getsource(cls))
         for field, annotation in fields(cls).items():
+            if field.startswith("_"):
+                continue
             said = self._said(f"{name}.{field}", notes[field])
             yield f"- `{field}: {annotation}`: {escaped(said)}"
 

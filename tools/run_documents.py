@@ -15,6 +15,8 @@ A command stands in a document like this; the second block is written by this pr
     ...
     ```
 
+A command that is to fail stands below <!-- shown below, exit status 1 -->.
+
 Between the two blocks the opening of a <details> may stand, which hides the output until the reader asks for it.
 
 What comes before the first " | " is run once for a document, so that several excerpts tell of one and the same thread.
@@ -22,7 +24,8 @@ What comes before the first " | " is run once for a document, so that several ex
 
 Addresses, tids and times are never the same twice, and where a line is wrapped depends on their length.  So --check
 compares which words, those with digits left out, a command prints.  Another processor, C library or kernel may need
-other words: there --check only looks whether each command works.
+other words: there --check only looks whether each command works.  A document without a machine's line has what is the
+same on all.
 
 Below <!-- measured below with CPython 3.13 --> stands a measurement, made by that Python with --measure and left alone
 otherwise.  The machine is then named in the block itself.
@@ -43,7 +46,8 @@ import runtime
 ROOT = Path(__file__).resolve().parent.parent
 
 MARK = re.compile(
-    r"(?P<head><!-- (?:shown below|measured below with CPython (?P<python>[\d.]+)) -->\n"
+    r"(?P<head><!-- (?:shown below(?:, exit status (?P<status>\d+))?"
+    r"|measured below with CPython (?P<python>[\d.]+)) -->\n"
     r"```sh\n(?P<command>.*?)```\n(?:\n<details><summary>[^\n]*</summary>\n)?)(?:\n```text\n(?P<output>.*?)```\n)?",
     re.DOTALL,
 )
@@ -69,8 +73,8 @@ def system(line: str) -> list[str]:
     return re.findall(r"Run on \w+|Linux [\d.]*\d|glibc [\d.]*\d", line)
 
 
-def shell(script: str, given: str | None = None) -> str:
-    """What bash prints, into 80 columns and without colours."""
+def shell(script: str, given: str | None = None, status: int = 0) -> str:
+    """What bash prints, into 80 columns and without colours, if its exit status is that one."""
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
     settings = {
         "PYTHON": sys.executable,
@@ -88,7 +92,7 @@ def shell(script: str, given: str | None = None) -> str:
         cwd=ROOT,
         env={**os.environ, **settings},
     )
-    if done.returncode or not done.stdout.strip():
+    if done.returncode != status or not done.stdout.strip():
         why = done.stderr.strip() or "it printed nothing"
         raise Failed(f"{script.strip()}\n  exit status {done.returncode}: {why}")
     return done.stdout
@@ -100,10 +104,10 @@ class Commands:
     def __init__(self) -> None:
         self._printed: dict[str, str] = {}
 
-    def run(self, command: str) -> str:
+    def run(self, command: str, status: str | None) -> str:
         source, pipe, filters = command.partition(" | ")
         if source not in self._printed:
-            self._printed[source] = shell(source)
+            self._printed[source] = shell(source, status=int(status or 0))
         text = self._printed[source]
         if pipe:
             text = shell(filters, text)
@@ -124,9 +128,9 @@ def written(text: str, measure: bool) -> str:
 
     def block(found: re.Match[str]) -> str:
         if not found["python"]:
-            output = commands.run(found["command"])
+            output = commands.run(found["command"], found["status"])
         elif measure and found["python"] == ".".join(platform.python_version_tuple()[:2]):
-            output = machine() + "\n" + commands.run(found["command"])
+            output = machine() + "\n" + commands.run(found["command"], None)
         else:
             return found[0]
         return f"{found['head']}\n```text\n{output}```\n"
@@ -138,12 +142,12 @@ def complaints(text: str) -> list[str]:
     """What is out of date in the document."""
     commands = Commands()
     line = MACHINE.search(text)
-    here = line is not None and system(line[0]) == system(machine())
+    here = line is None or system(line[0]) == system(machine())
     found = []
     for mark in MARK.finditer(text):
         if mark["python"]:
             continue
-        now = words(commands.run(mark["command"]))
+        now = words(commands.run(mark["command"], mark["status"]))
         before = words(mark["output"] or "")
         if here and now != before:
             found.append(f"{mark['command'].strip()}\n  new: {sorted(now - before)}, gone: {sorted(before - now)}")

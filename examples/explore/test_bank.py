@@ -12,7 +12,7 @@ Transfer = Callable[[Account, Account, int], None]
 
 def pay_twice(transfer: Transfer) -> None:
     alice, bob = Account("alice", 100), Account("bob", 0)
-    payments = [threading.Thread(target=transfer, args=(alice, bob, 70)) for _ in range(2)]
+    payments = [threading.Thread(target=transfer, args=(alice, bob, 70), name=name) for name in ("first", "second")]
     for payment in payments:
         payment.start()
     for payment in payments:
@@ -22,8 +22,8 @@ def pay_twice(transfer: Transfer) -> None:
 
 def pay_each_other(transfer: Transfer) -> None:
     alice, bob = Account("alice", 100), Account("bob", 100)
-    there = threading.Thread(target=transfer, args=(alice, bob, 70))
-    back = threading.Thread(target=transfer, args=(bob, alice, 70))
+    there = threading.Thread(target=transfer, args=(alice, bob, 70), name="there")
+    back = threading.Thread(target=transfer, args=(bob, alice, 70), name="back")
     there.start()
     back.start()
     there.join()

@@ -1,6 +1,6 @@
 """Controlled scheduling: finds, shrinks and replays the interleavings that make a program fail; see docs/explore.md.
 
-`runtime.explore(test)` calls explore(): the module can be called.
+`runtime.explore(test, ...)` is explore() below: the module can be called.
 """
 
 from __future__ import annotations

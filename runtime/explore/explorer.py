@@ -97,13 +97,14 @@ class _Exploration:
 
     def changes(self, run: Run) -> Result:
         """The same schedule has passed, and fails when it is run again."""
-        what = f" ({type(run.error).__name__}: {run.error})" if run.error is not None else ""
+        error = run.error
+        what = "" if error is None else f" ({': '.join(filter(None, (type(error).__name__, str(error))))})"
         result = self.inconclusive(
             f"the test passes when it is called first, and fails when it is called again in the same way{what}: "
             "it, or a fixture that is made once, keeps something from call to call"
         )
         assert result.error is not None
-        result.error.__cause__ = run.error
+        result.error.__cause__ = error
         return result
 
     def stuck(self) -> Result:
@@ -271,7 +272,8 @@ def explore(
     or threads that are left behind.
 
     strategy: auto, random, pct, pct:D, pos, urw, dfs, dfs:N or dpor, see docs/explore.md.
-    runs, seconds: when to stop; None: no limit of time.
+    runs: how many, at most.
+    seconds: for how long, at most; a find is then still shrunk and replayed.
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
     may switch; opcode, at each bytecode; auto takes turns.
     seed: of chance; None: another one each time.
@@ -279,7 +281,8 @@ def explore(
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     progress: called a few times a second, and when a run has failed.
 
-    ValueError: an argument is out of bounds.  RuntimeError: the caller is a green thread, or explores already.
+    ValueError: an argument is out of bounds.
+    RuntimeError: the caller is a green thread, or explores already.
     """
     _checked(strategy, granularity, runs, max_steps, workers)
     if seed is None:
@@ -348,7 +351,8 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
 
     FOUND: it fails. BUDGET_SPENT: it did the same steps as the token says, and passed.
     INCONCLUSIVE: it did other steps, and passed: the program has changed, or it does not do the same each time.
-    tokens.BadToken, a ValueError: the text is no token, or is for another version of Python.
+
+    ValueError: the text is no token, or is for another version of Python (BadToken).
     """
     wanted = read_token(token)
     with Session(max_steps) as session:

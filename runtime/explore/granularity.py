@@ -33,8 +33,9 @@ _FIRST_IN_PLACE = 13  # BINARY_OP's arguments from NB_INPLACE_ADD on: they may c
 
 def _paths_of_libraries() -> tuple[str, ...]:
     found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    found.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return tuple(os.path.join(os.path.realpath(path), "") for path in found if path)
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    folders = (os.path.join(os.path.realpath(path), "") for path in (*found, package) if path)
+    return *folders, os.path.join(os.path.dirname(package), "lwp_")  # the plugin, in a source tree
 
 
 _LIBRARIES = _paths_of_libraries()

@@ -22,7 +22,7 @@ __all__ = [
 
 
 class Unwound(BaseException):
-    """Ends a thread of a run that is over. A program must let it pass, as it must GeneratorExit."""
+    """Ends a thread of a run that is over. The program must let it pass, as it must GeneratorExit."""
 
 
 class Find(AssertionError):
@@ -38,28 +38,30 @@ class LeftBehind(Find):
 
 
 class Livelock(Find):
-    """Threads went on, and got nowhere, though all had their turns."""
+    """Threads went on without end, though all had their turns."""
 
 
 class Inconclusive(Exception):
-    """Nothing was found, but nothing can be said either: why stands in the message."""
+    """Nothing was found, and it can't be said that nothing is there: the message says why."""
 
 
 class Outcome(Enum):
-    FOUND = "found"  #: a schedule makes the test fail
-    EXHAUSTED = "exhausted"  #: every schedule was tried, within the bounds that `report()` names
-    BUDGET_SPENT = "budget spent"  #: none of the schedules tried makes it fail
-    INCONCLUSIVE = "inconclusive"  #: something was out of control: this is no pass
+    """What an exploration has come to."""
+
+    FOUND = "found"  #: A schedule makes the test fail.
+    EXHAUSTED = "exhausted"  #: Every schedule was tried, within the bounds that `report()` names.
+    BUDGET_SPENT = "budget spent"  #: None of the schedules tried makes it fail.
+    INCONCLUSIVE = "inconclusive"  #: Something was out of control: this is no pass.
 
 
 @dataclass
 class Progress:
     """How far an exploration is; told a few times a second, and when a run has failed."""
 
-    runs: int = 0
-    distinct: int = 0
-    seconds: float = 0.0
-    failed: bool = False  #: the last run did: its schedule is shrunk next
+    runs: int = 0  #: So far.
+    distinct: int = 0  #: How many of the runs differed in which thread ran when.
+    seconds: float = 0.0  #: Since it began.
+    failed: bool = False  #: The last run did: its schedule is shrunk next.
 
 
 @dataclass
@@ -74,10 +76,12 @@ class _Text:
 class Result:
     """What explore() or replay() has come to."""
 
-    outcome: Outcome
+    outcome: Outcome  #: Which of the four.
     #: A short text for replay(); None unless FOUND.
     token: str | None = None
+    #: How often the test was called with a schedule to try.
     runs: int = 0
+    #: That it took, with shrinking and replays.
     seconds: float = 0.0
     #: How many of the runs differed in which thread ran when.
     distinct: int = 0
@@ -87,11 +91,13 @@ class Result:
     replays: int = 0
     #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
     free_threaded_only: bool = False
-    #: Of the strategy and the granularity that found it, and how many deviations are left.
+    #: The strategy and the granularity that found it.
     found_by: str = ""
+    #: How many places are left at which the schedule is not the usual one.
     deviations: int = 0
-    seed: int | None = None  #: of chance; None: it was a replay
-    #: What to type to see it again, if it was found by a command.
+    #: Of chance; None: it was a replay.
+    seed: int | None = None
+    #: What to type to see it again.
     command: str = ""
     _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)

@@ -164,8 +164,9 @@ class Coverage:
     def lines(self) -> list[str]:
         """For a report."""
         grains = [grain for grain in GRANULARITIES if any(one == grain for one, _ in self._runs)]
-        found = []
+        if not grains:
+            return []
+        found = ["  chance, at most, that a bug of depth 1, 2, 3 was missed (PCT's bound, if no thread spins):"]
         for grain in grains:
-            depths = ", ".join(f"{self.missed(grain, depth):.2g} for depth {depth}" for depth in (1, 2, 3))
-            found.append(f"  chance that a bug was missed at {grain}, if no thread spins (PCT's bound): {depths}")
+            found.append(f"    at {grain}: {', '.join(f'{self.missed(grain, depth):.2g}' for depth in (1, 2, 3))}")
         return found

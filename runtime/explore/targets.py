@@ -33,13 +33,16 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
+    """A test or a program, by its name."""
+
     kind: str  #: "function", "script" or "module"
     what: str  #: the path of a file, or the name of a module
     name: str = ""  #: of the function: "test", or "Class::method"
-    args: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()  #: a program's
 
     @classmethod
     def of(cls, text: str, args: tuple[str, ...] = ()) -> Target:
+        """From `FILE.py::TEST` or `FILE.py`."""
         path, colons, name = text.partition("::")
         return cls("function", path, name) if colons else cls("script", path, args=args)
 
@@ -84,7 +87,9 @@ def _import(path: Path) -> ModuleType:
     while (top / "__init__.py").is_file():
         parts.insert(0, top.name)
         top = top.parent
-    if not sys.flags.safe_path:
+    if sys.flags.safe_path:  # then there is no entry to be replaced
+        sys.path.insert(0, str(top))
+    else:
         sys.path[0] = str(top)
     if parts[-1] == "__init__":
         parts.pop()

@@ -567,4 +567,4 @@ def test_only_runs_of_that_depth_and_granularity_tell_what_was_missed() -> None:
     assert coverage.missed("sync", 2) == 1
     coverage.add(plan(), run)
     assert coverage.missed("sync", 2) == pytest.approx(1 - 1 / 30)
-    assert "at sync" in coverage.lines()[0]
+    assert "at sync" in coverage.lines()[1]
