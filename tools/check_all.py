@@ -34,10 +34,16 @@ SKIPPED = 77  # the exit status of a step that had nothing to do
 VERSIONS = range(11, 15)  # of CPython 3
 
 #: Tests whose subject is the same under every Python: the core without it, the models, the layers.
-ONCE = ("native/test_native.py", "native/test_layers.py", "sync/test_sync_model.py")
+ONCE = (
+    *("native/test_native.py", "native/test_layers.py", "sync/test_sync_model.py"),
+    *("explore/test_corpus_on_stock.py",),
+)
 #: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those
 #: that are neither among these nor slow.
-ONCE_EACH = ("system/test_docs.py", "cli/test_bench.py", "cli/test_demo.py", "tls/test_parsers.py")
+ONCE_EACH = (
+    *("system/test_docs.py", "cli/test_bench.py", "cli/test_demo.py", "tls/test_parsers.py"),
+    *("explore/test_explore_command.py", "explore/test_plugin.py", "explore/test_report.py", "explore/test_workers.py"),
+)
 #: The tests that run against the wheel made from the sdist.
 OF_SDIST = ("core/test_thread_object.py", "sync/test_sync.py", "cli/test_cli.py", "system/test_packaging.py")
 
