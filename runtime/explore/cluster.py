@@ -22,7 +22,7 @@ import lwp_runtime
 from .explorer import explore, replay
 from .output import Output
 from .results import Progress, Result
-from .strategies import is_systematic
+from .strategies import is_systematic, shared
 from .targets import Target
 from .tokens import BadToken
 from .workers import Gathering, how_it_ended, seed_of, shares_of
@@ -69,7 +69,6 @@ def explore_on(
     """
     job: dict[str, Any] = {
         "target": None,
-        "options": options,
         "path": [os.path.abspath(entry) for entry in sys.path],
         "folder": os.getcwd(),
     }
@@ -94,11 +93,15 @@ def explore_on(
     return gathering.result(lambda token: _replayed(call, token, steps))
 
 
-def _shares(runs: int, seed: int, threads: int, options: dict[str, Any]) -> list[dict[str, int]]:
+def _shares(runs: int, seed: int, threads: int, options: dict[str, Any]) -> list[dict[str, Any]]:
     """Several for each thread, so that none is idle for long; with a limit of time, one that begins at once."""
+    strategy = options.get("strategy", "auto")
     count = threads * (1 if options.get("seconds") else 4)
-    count = 1 if is_systematic(options.get("strategy", "")) else max(threads, min(count, runs // _LEAST))
-    return [{"seed": seed_of(seed, number), "runs": share} for number, share in enumerate(shares_of(runs, count))]
+    count = 1 if is_systematic(strategy) else max(threads, min(count, runs // _LEAST))
+    return [
+        {"seed": seed_of(seed, number), "runs": share, "options": {**options, "strategy": shared(strategy, number)}}
+        for number, share in enumerate(shares_of(runs, count))
+    ]
 
 
 def _replayed(test: Callable[[], object], token: str, steps: dict[str, Any]) -> Result | None:

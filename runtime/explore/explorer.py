@@ -20,7 +20,7 @@ from .portfolio import Portfolio
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .session import Session
 from .shrinking import Schedule, shrink
-from .strategies import check_strategy, is_systematic, some_plans
+from .strategies import check_strategy, is_systematic, shared, some_plans
 from .tokens import check_of, make_token, read_token
 from .tried import Tried
 
@@ -271,7 +271,7 @@ def explore(
     time that its threads run in the same order. A find is an exception in any of its threads, a deadlock, a livelock,
     or threads that are left behind.
 
-    strategy: auto, random, pct, pct:D, pos, urw, dfs, dfs:N or dpor, see docs/explore.md.
+    strategy: auto, chance, random, pct, pct:D, pos, urw, dfs, dfs:N or dpor, see docs/explore.md.
     runs: how many, at most.
     seconds: for how long, at most; a find is then still shrunk and replayed.
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
@@ -288,11 +288,11 @@ def explore(
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
 
-    def work(seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
-        return _explore(test, strategy, runs, seconds, granularity, seed, max_steps, progress)
+    def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
+        return _explore(test, shared(strategy, number), runs, seconds, granularity, seed, max_steps, progress)
 
     if workers == 1 or is_systematic(strategy):  # of whose plans there is one sequence only
-        return work(seed, runs, progress)
+        return work(0, seed, runs, progress)
     from .workers import in_processes
 
     return in_processes(work, lambda token: replay(test, token, max_steps=max_steps), workers, seed, runs, progress)

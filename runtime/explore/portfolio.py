@@ -9,11 +9,12 @@ from collections.abc import Generator
 
 from .plans import GRANULARITIES, Plan, Run
 from .results import Inconclusive
-from .strategies import strategy
+from .strategies import is_systematic, strategy
 
 __all__ = ["Portfolio"]
 
 _AUTO = ("pct", "random", "pos", "urw", "dpor")
+_CHANCE = tuple(name for name in _AUTO if not is_systematic(name))
 _FIRST_TURN, _LONGEST_TURN = 1000, 32_000  #: in steps; 10,000 take about a millisecond
 #: What a run costs and what each of its steps does, in steps: dfs and dpor look at them in Python.
 _COST = {"dfs": (200, 3), "dpor": (400, 30)}
@@ -44,15 +45,18 @@ class _Player:
 
 
 class Portfolio:
-    """The plans of one strategy, or of all in turns (`auto`); at one granularity, or at each."""
+    """The plans of one strategy, or in turns of all (`auto`), or of all that try by chance (`chance`).
+
+    At one granularity, or at each.
+    """
 
     def __init__(self, name: str, granularity: str, seed: int, most_steps: int) -> None:
         grains = ("sync",) if name == "dpor" else GRANULARITIES
         self._grains = grains if granularity == "auto" else (granularity,)
-        self._alone = name != "auto"
+        self._alone = name not in ("auto", "chance")
         self._seed = seed
         self._most_steps = most_steps
-        names = (name,) if self._alone else _AUTO
+        names = {"auto": _AUTO, "chance": _CHANCE}.get(name, (name,))
         self._players = [_Player(one, grain, seed, most_steps) for grain in self._grains for one in names]
         #: What was tried as a whole of what was asked for: if nothing else is found, that can be said at the end.
         self.claim = ""

@@ -13,7 +13,7 @@ from .dpor import partial_orders
 from .plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .systematic import depth_first
 
-__all__ = ["Coverage", "chance_missed", "check_strategy", "is_systematic", "some_plans", "strategy"]
+__all__ = ["Coverage", "chance_missed", "check_strategy", "is_systematic", "shared", "some_plans", "strategy"]
 
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
@@ -88,7 +88,7 @@ def _parsed(name: str) -> tuple[Make, int | None]:
     match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}))?", name)
     if match is None or match[1] not in _STRATEGIES:
         names = (f"{known}, {known}:N" if numbers else known for known, (_, numbers) in _STRATEGIES.items())
-        raise ValueError(f"strategy {name!r} is not one of auto, {', '.join(names)}")
+        raise ValueError(f"strategy {name!r} is not one of auto, chance, {', '.join(names)}")
     make, numbers = _STRATEGIES[match[1]]
     if match[2] is None:
         return make, None
@@ -109,9 +109,14 @@ def strategy(name: str, granularity: str, seed: int, most_steps: int) -> Plans:
 
 
 def check_strategy(name: str) -> None:
-    """ValueError: strategy() takes no such name, and it isn't auto."""
-    if name != "auto":
+    """ValueError: strategy() takes no such name, and it is neither auto nor chance."""
+    if name not in ("auto", "chance"):
         _parsed(name)
+
+
+def shared(name: str, number: int) -> str:
+    """What the worker with that number tries: the first has the sequences that don't depend on chance, too."""
+    return "chance" if number and name == "auto" else name
 
 
 def is_systematic(name: str) -> bool:

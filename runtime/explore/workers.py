@@ -18,8 +18,8 @@ from .tried import Tried
 
 __all__ = ["Gathering", "how_it_ended", "in_processes", "seed_of", "shares_of"]
 
-#: (seed, runs, progress): explores, in this process.
-Work = Callable[[int, int, Callable[[Progress], object]], Result]
+#: (number, seed, runs, progress): explores, in this process.
+Work = Callable[[int, int, int, Callable[[Progress], object]], Result]
 
 Replay = Callable[[str], Result | None]
 
@@ -122,12 +122,12 @@ def _read(fd: int, count: int) -> bytes:
     return b"".join(parts)
 
 
-def _work(work: Work, seed: int, runs: int, to_parent: int) -> None:
+def _work(work: Work, number: int, seed: int, runs: int, to_parent: int) -> None:
     """In a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     answer: object
     try:
-        answer = work(seed, runs, lambda progress: _send(to_parent, progress))
+        answer = work(number, seed, runs, lambda progress: _send(to_parent, progress))
     except BaseException as error:
         answer = error
     try:
@@ -151,7 +151,7 @@ class _Worker:
         if self._pid == 0:
             status = 1
             try:
-                _work(work, seed, runs, to_parent)
+                _work(work, number, seed, runs, to_parent)
                 status = 0
             finally:
                 os._exit(status)

@@ -94,6 +94,13 @@ def test_fewer_runs_than_workers() -> None:
     assert runtime.explore(right, workers=5, runs=2).runs == 2
 
 
+def test_what_is_exhausted_is_so_by_one() -> None:
+    """The others try schedules by chance, which has no end."""
+    result = runtime.explore(lambda: None, workers=2, runs=10_000_000)
+    assert (result.outcome, result.error) == (Outcome.EXHAUSTED, None)
+    assert result.report().startswith("EXHAUSTED: ")
+
+
 def test_schedules_that_do_not_depend_on_chance_are_tried_by_one() -> None:
     alone, shared = (runtime.explore(right, strategy="dfs", granularity="sync", workers=count) for count in (1, 2))
     assert shared.outcome is alone.outcome
