@@ -41,7 +41,8 @@ ONCE = (
 #: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those
 #: that are neither among these nor slow.
 ONCE_EACH = (
-    *("system/test_docs.py", "cli/test_bench.py", "cli/test_demo.py", "tls/test_parsers.py"),
+    *("system/test_docs.py", "tls/test_parsers.py"),
+    *("cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_demo.py"),
     *("explore/test_explore_command.py", "explore/test_plugin.py", "explore/test_report.py", "explore/test_workers.py"),
 )
 #: The tests that run against the wheel made from the sdist.
@@ -238,7 +239,7 @@ def check(run: Runner, version: str, which: str) -> None:
         options.append("-m 'not slow'")
     run.step(f"{version}: README, run", readme_command("run"))
     if which == "all":  # tests that drive other programs are skipped where these are not installed
-        run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs,dask]'")
+        run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs,dask,peers]'")
     run.step(f"{version}: README, test", readme_command("test"), PYTEST_ADDOPTS=" ".join(options))
     if report.exists():
         run.results.add_tests(report, version)

@@ -13,17 +13,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .._options import Json, check_plot, json_option, plot_option
-from . import measure
+from . import exploring, measure
+from .explorers import INSTALLED_AS, NONE, Row
+from .explorers import rows as explored_rows
 from .measure import Failed, Result
 from .operations import Operation, Unavailable, operations
-from .output import plot, show
+from .output import plot, show, show_rates
 
 __all__ = ["bench"]
 
 
-def _chosen(names: tuple[str, ...], known: list[Operation]) -> set[str]:
+def _chosen(names: tuple[str, ...], rows: list[str]) -> set[str]:
     """The rows that are meant: a name, or what comes before its dash, for all of these."""
-    rows = [row.name for operation in known for row in operation.rows]
     found = {name: [row for row in rows if row == name or row.startswith(name + "-")] for name in names}
     for name, meant in found.items():
         if not meant:
@@ -34,6 +35,8 @@ def _chosen(names: tuple[str, ...], known: list[Operation]) -> set[str]:
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """For the shell: operations, and what comes before the dash of several."""
     rows = [row.name for operation in operations(True) for row in operation.rows]
+    if ctx.params.get("explore"):
+        rows = [row.name for row in explored_rows()]
     return sorted({name for row in rows for name in (row, row.partition("-")[0]) if name.startswith(incomplete)})
 
 
@@ -86,6 +89,88 @@ def _measure(
                 found.done += 1
 
 
+# ---- --explore -------------------------------------------------------------------------------------------------------
+
+
+def _peers(asked: tuple[str, ...] | None) -> list[str]:
+    """Those that are asked for, or all that are installed."""
+    there = [peer for peer, module in INSTALLED_AS.items() if importlib.util.find_spec(module)]
+    for name in asked or ():
+        if name not in INSTALLED_AS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(INSTALLED_AS)}", param_hint="--vs")
+        if name not in there:
+            raise click.BadParameter(f"{name} is not installed: pip install 'lwp-runtime[peers]'", param_hint="--vs")
+    return [peer for peer in there if asked is None or peer in asked]
+
+
+@dataclass
+class _Rates:
+    """What was measured of exploring, until all was or Ctrl-C came."""
+
+    asked: int
+    done: int = 0
+    rates: list[exploring.Rate] = field(default_factory=list)
+    missing: list[dict[str, str]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        return self.done < self.asked
+
+
+def _measure_rates(found: _Rates, wanted: list[Row], peers: list[str], quick: bool, core: int | None) -> None:
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
+        task = bar.add_task("", total=len(wanted) * exploring.rounds(quick))
+        for row in wanted:
+            bar.update(task, description=row.name)
+            try:
+                rate, missing = exploring.compare(row, peers, quick, core, lambda: bar.advance(task))
+            except (Failed, Unavailable) as error:
+                found.failures.append({"operation": row.name, "reason": str(error)})
+            else:
+                found.rates.append(rate)
+                found.missing += [
+                    {"operation": row.name, "vs": peer, "reason": reason} for peer, reason in missing.items()
+                ]
+            found.done += 1
+
+
+def _explore(
+    names: tuple[str, ...], vs: tuple[str, ...] | None, quick: bool, core: int | None, only_list: bool, to: Json | None
+) -> int:
+    known = explored_rows()
+    chosen = _chosen(names, [row.name for row in known])
+    wanted = [row for row in known if row.name in chosen]
+    if only_list:
+        for row in wanted:
+            click.echo(f"{row.name:20}{row.text}")
+        return 0
+    peers = _peers(vs)
+    about = measure.machine()
+    about["on"] = "all cores" if core is None else f"core {core} alone"
+    found = _Rates(len(wanted))
+    with suppress(KeyboardInterrupt):
+        _measure_rates(found, wanted, peers, quick, core)
+    if to is None or not to.alone:
+        show_rates(found.rates, about, peers)
+        for peer in INSTALLED_AS:
+            if peer not in peers and vs is None:
+                click.echo(f"not measured: {peer} is not installed: pip install 'lwp-runtime[peers]'")
+        for one in found.missing:
+            if one["reason"] != NONE:
+                click.echo(f"not measured: {one['operation']}: {one['vs']}: {one['reason']}")
+        if found.stopped:
+            click.echo(f"stopped: {found.done} of {found.asked} operations")
+    if to:
+        results = [asdict(rate) for rate in found.rates]
+        facts = {"stopped": found.stopped, "results": results, "missing": found.missing, "failures": found.failures}
+        to.take({"machine": about, "core": core, "quick": quick, "peers": peers, **facts})
+    for one in found.failures:
+        click.echo(f"lwp: {one['operation']}: {one['reason']}", err=True)
+    return 130 if found.stopped else 1 if found.failures else 0
+
+
 @click.command(short_help="Measure threads and primitives against threading's.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete)
 @click.option("--quick", is_flag=True, help="Fewer rounds, and 1,000 threads at once instead of 10,000: a minute.")
@@ -93,12 +178,11 @@ def _measure(
     "--vs",
     "modules",
     multiple=True,
-    default=("threading",),
-    show_default=True,
     metavar="MODULE",
-    help="A module with threading's names to compare with, or greenlet or gevent; may be given again.",
+    help="A module with threading's names to compare with, or greenlet or gevent; may be given again.  [threading]",
 )
 @click.option("--green", is_flag=True, help="Our green threads in place of those with LWPs of their own.")
+@click.option("--explore", is_flag=True, help="How many schedules a second are explored; beside peers that are there.")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
 @click.option("--list", "only_list", is_flag=True, help="List the operations.")
 @json_option
@@ -108,6 +192,7 @@ def bench(
     quick: bool,
     modules: tuple[str, ...],
     green: bool,
+    explore: bool,
     pin: bool,
     only_list: bool,
     json_to: Json | None,
@@ -120,13 +205,23 @@ def bench(
     lock, event, alive.  With --green all threads of ours are on one LWP; what makes no sense there, or what the other
     library doesn't have, is told at the end.
 
+    With --explore: how many schedules a second explore() tries of small programs, and how long it takes to find one
+    that fails, beside frontrun and interleave-test (which --vs may name), asked as their documentation says.
+
     Ctrl-C ends it; what was measured until then is shown.
 
     Exit status 1: an operation failed or gave a wrong result; 130: Ctrl-C.
     """
+    # The lowest core often serves the interrupts.
+    core = max(os.sched_getaffinity(0)) if pin else None
+    if explore:
+        if green or plot_file:
+            raise click.UsageError(f"--explore has no {'--green' if green else '--plot'}")
+        return _explore(names, modules or None, quick, core, only_list, json_to)
+    modules = modules or ("threading",)
     ours = measure.GREEN if green else measure.OURS
     known = operations(quick)
-    chosen = _chosen(names, known)
+    chosen = _chosen(names, [row.name for operation in known for row in operation.rows])
     if only_list:
         for operation in known:
             for row in operation.rows:
@@ -138,8 +233,6 @@ def bench(
         check_plot(plot_file)
 
     wanted = [operation for operation in known if any(row.name in chosen for row in operation.rows)]
-    # The lowest core often serves the interrupts.
-    core = max(os.sched_getaffinity(0)) if pin else None
     about = measure.machine()
     found = _Found(len(modules) * len(wanted))
     with suppress(KeyboardInterrupt):

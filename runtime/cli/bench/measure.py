@@ -23,13 +23,25 @@ from typing import Any
 
 from .operations import Figures, Operation, Unavailable, WrongResult, operations
 
-__all__ = ["GREEN", "OURS", "Failed", "Result", "compare", "machine", "rounds"]
+__all__ = [
+    "GREEN",
+    "OURS",
+    "PATIENCE",
+    "Failed",
+    "Result",
+    "answer",
+    "ask",
+    "compare",
+    "machine",
+    "quartiles",
+    "rounds",
+]
 
 OURS = "...threading"
 GREEN = ".green"
 #: For libraries that don't have threading's names: what has, as far as it goes.
 STAND_INS = {"greenlet": ".greenlets", "gevent": ".gevents"}
-CHILD = "import lwp_runtime; lwp_runtime.load('cli.bench.measure').child()"
+CHILD = "import lwp_runtime; lwp_runtime.load('cli.bench.{}').child()"
 PATIENCE = 120  # seconds for a round
 
 
@@ -81,15 +93,15 @@ def compare(
         mine, theirs, again = ([figures[slot][at] for figures in taken] for slot in range(len(modules)))
         if min(theirs + again) <= 0:  # threads that are not the kernel's need no system calls, stacks, ...
             raise Unavailable(f"{vs}: {row.text}: {min(theirs + again):g}, no base for a ratio")
-        low, ratio, high = _quartiles([one / two for one, two in zip(mine, theirs, strict=True)])
-        noise_low, _, noise_high = _quartiles([second / first for second, first in zip(again, theirs, strict=True)])
+        low, ratio, high = quartiles([one / two for one, two in zip(mine, theirs, strict=True)])
+        noise_low, _, noise_high = quartiles([second / first for second, first in zip(again, theirs, strict=True)])
         medians = statistics.median(mine), statistics.median(theirs)
         spreads = (low, high), (noise_low, noise_high)
         results.append(Result(row.name, row.text, row.unit, vs, number, *medians, ratio, *spreads))
     return results
 
 
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, median, high
 
@@ -130,12 +142,29 @@ def _run(
 ) -> list[list[Figures]]:
     name = operation.rows[0].name
     task = {"operation": name, "modules": modules, "rounds": number, "quick": quick, "core": core}
+    told = ask("measure", task, number, ", ".join(dict.fromkeys(modules)), advance)
+    return [one["figures"] for one in told]
+
+
+def ask(
+    module: str,
+    task: dict[str, Any],
+    number: int,
+    who: str,
+    advance: Callable[[], object] = lambda: None,
+    before: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """What child() of the module tells in a process of its own: so many answers to the task.
+
+    who: for messages.  before: a command that runs another one, and may chat about it on standard error.
+    """
     # Our sys.path, without the working directory before it (-P).
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-P", "-c", CHILD, json.dumps(task)]
-    taken: list[list[Figures]] = []
+    command = [*before, sys.executable, "-P", "-c", CHILD.format(module), json.dumps(task)]
+    taken: list[dict[str, Any]] = []
+    errors = subprocess.DEVNULL if before else None
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
     ) as process:
         assert process.stdout
         try:
@@ -145,7 +174,7 @@ def _run(
                     raise Unavailable(told["unavailable"])
                 if "failed" in told:
                     raise Failed(told["failed"])
-                taken.append(told["figures"])
+                taken.append(told)
                 advance()
         except BaseException:  # among them KeyboardInterrupt: its threads may wait for each other for ever
             process.kill()
@@ -156,7 +185,7 @@ def _run(
             reason = signal.Signals(-process.returncode).name
             if process.returncode == -signal.SIGALRM:
                 reason = f"a round did not end within {PATIENCE} s"
-        raise Failed(f"{', '.join(dict.fromkeys(modules))}: {reason}, after {len(taken)} of {number} rounds")
+        raise Failed(f"{who}: {reason}, after {len(taken)} of {number} rounds")
     return taken
 
 
@@ -188,11 +217,11 @@ def _do(task: dict[str, Any]) -> None:
         print(json.dumps({"figures": [found[slot] for slot in range(len(kinds))]}), flush=True)
 
 
-def child() -> None:
-    """The main program of such a process."""
+def answer(do: Callable[[dict[str, Any]], object]) -> None:
+    """The main program of a process that ask() has started."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C is told once, by our parent
     try:
-        _do(json.loads(sys.argv[1]))
+        do(json.loads(sys.argv[1]))
     except Unavailable as error:
         told = {"unavailable": str(error)}
     except Failed as error:
@@ -201,3 +230,7 @@ def child() -> None:
         return
     print(json.dumps(told), flush=True)
     os._exit(1)  # partners of a thread that has failed would be waited for
+
+
+def child() -> None:
+    answer(_do)

@@ -6,9 +6,10 @@ from rich.text import Text
 
 from .._options import save_plot
 from .._output import console, size, table, time
+from .exploring import Rate
 from .measure import Result
 
-__all__ = ["plot", "show"]
+__all__ = ["plot", "show", "show_rates"]
 
 
 def figure(value: float, unit: str) -> str:
@@ -44,6 +45,46 @@ def show(results: list[Result], about: dict[str, str]) -> None:
             f"\nMedians. ratio: of runtime to {vs} in the same round, and its quartiles; noise: those of {vs} to {vs}, "
             "what is within them says nothing."
         )
+
+
+def show_rates(rates: list[Rate], about: dict[str, str], peers: list[str]) -> None:
+    """The same for `bench --explore`: a table of schedules a second, and one of times."""
+    out = console()
+    for name, value in about.items():
+        out.print(f"{name + ':':11}{value}")
+    for unit, title, number in (("runs/s", "schedules a second", "points"), ("s", "time it takes", "tried")):
+        mine = [rate for rate in rates if rate.unit == unit]
+        if not mine:
+            continue
+        columns = (number, "runtime", "spread", *peers)
+        rows = table(title, *columns, right=columns, fixed=columns)
+        for rate in mine:
+            rows.add_row(
+                rate.text,
+                f"{rate.points if unit == 'runs/s' else rate.runs:,}",
+                Text(speed(rate.value, unit), style="bold"),
+                f"±{(rate.spread[1] - rate.spread[0]) / 2 / rate.value:.0%}",
+                *(Text(beside(rate, peer)) for peer in peers),
+            )
+        out.print()
+        out.print(rows)
+    out.print(
+        "\nMedians; half of the rounds are within the spread. points of a run: operations of primitives, and starts, "
+        "joins and ends of threads; gil and opcode add theirs. tried: schedules."
+        + " In brackets: how many times as fast runtime is, in the same round."
+        * bool(peers)
+    )
+
+
+def beside(rate: Rate, peer: str) -> str:
+    found = rate.peers.get(peer)
+    if found is None:
+        return "-"
+    return f"{speed(found.value, rate.unit)} ({found.ratio:.{0 if found.ratio >= 10 else 1}f})"
+
+
+def speed(value: float, unit: str) -> str:
+    return time(value * 1e9) if unit == "s" else f"{value:,.0f}"
 
 
 def by_module(results: list[Result]) -> dict[str, list[Result]]:
