@@ -29,7 +29,7 @@ __all__ = ["Progress", "explore", "explored", "replay"]
 _REPLAYS = 10
 _TRIES = 3
 _TELL_EVERY = 0.2  # seconds
-_SHRINK, _SHRINK_LIVELOCK = 5.0, 1.5  # seconds, at most
+_SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 
 P = ParamSpec("P")

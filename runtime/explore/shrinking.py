@@ -26,38 +26,21 @@ class Schedule:
     def cost(self) -> tuple[int, bool, int, int, int, int]:
         """What is simple: few deviations, no early timeouts, no switch that a GIL forbids, or in the middle of code."""
         grain = GRANULARITIES.index(self.plan.granularity)
-        where = [self.steps[step] for step, _ in self.plan.deviations]
-        code = [step for step in where if self._leaves_code(step)]
-        forbidden = [step for step in code if not self._at_gil(step)]
+        code = [step for step in self._put_off() if step.kind == Kind.CODE]
+        forbidden = [step for step in code if not step.flags & AT_GIL]
         late = -sum(step for step, _ in self.plan.deviations)  # the later, the more is left to the default schedule
-        return len(where), self.plan.early, len(forbidden), len(code), grain, late
+        return len(self.plan.deviations), self.plan.early, len(forbidden), len(code), grain, late
 
-    def _pending(self, step: Step) -> Step | None:
-        """The step that was put off by this one: the next of the thread that would have gone on."""
-        return self._next.get((self._at[id(step)], step.usual))
-
-    @cached_property
-    def _at(self) -> dict[int, int]:
-        return {id(step): at for at, step in enumerate(self.steps)}
-
-    @cached_property
-    def _next(self) -> dict[tuple[int, int], Step]:
-        """By step and thread: the thread's next step, for the deviations."""
-        wanted = {(step, self.steps[step].usual) for step, _ in self.plan.deviations}
-        found = {}
-        for at, thread in wanted:
-            later = (step for step in self.steps[at:] if step.chosen == thread)
-            if (step := next(later, None)) is not None:
-                found[at, thread] = step
+    def _put_off(self) -> list[Step]:
+        """For each deviation the step that it puts off: the next of the thread that would have gone on."""
+        wanted = {step: self.steps[step].usual for step, _ in self.plan.deviations}
+        upcoming: dict[int, Step] = {}  # by thread, from the end on
+        found = []
+        for at in range(len(self.steps) - 1, -1, -1):
+            upcoming[self.steps[at].chosen] = self.steps[at]
+            if at in wanted and wanted[at] in upcoming:
+                found.append(upcoming[wanted[at]])
         return found
-
-    def _leaves_code(self, step: Step) -> bool:
-        pending = self._pending(step)
-        return pending is not None and pending.kind == Kind.CODE
-
-    def _at_gil(self, step: Step) -> bool:
-        pending = self._pending(step)
-        return pending is not None and bool(pending.flags & AT_GIL)
 
     @property
     def needs_no_gil(self) -> bool:
@@ -140,6 +123,17 @@ def _alone(shrinking: _Shrinking) -> bool:
     return any(shrinking.accepts_deviations((place,)) for place in places)
 
 
+def _cut(shrinking: _Shrinking) -> None:
+    """Leaves out all deviations from some step on: a livelock, once it is reached, needs none."""
+    least, most = 0, len(shrinking.now.plan.deviations)
+    while least < most and not shrinking.over:
+        middle = (least + most) // 2
+        if shrinking.accepts_deviations(shrinking.now.plan.deviations[:middle]):
+            most = len(shrinking.now.plan.deviations)
+        else:
+            least = middle + 1
+
+
 def _merges(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """Of three blocks A B A: A A B, and B A A; the longest gain first is not known, so from the end."""
     for at in range(len(blocks) - 2, -1, -1):
@@ -210,6 +204,7 @@ def shrink(
     if schedule.plan.early:
         shrinking.accepts(replace(schedule.plan, early=False))
     shrinking.accepts_deviations(())
+    _cut(shrinking)
     progress = True
     while progress and not shrinking.over:
         progress = _drop(shrinking) or _merge(shrinking) or _move(shrinking) or _alone(shrinking)
