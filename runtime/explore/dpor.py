@@ -80,6 +80,7 @@ class _Search:
         self._objects = _Objects()
         self._fairness = Fairness()
         self.gave_way = self.cut = False
+        self._steps = b""  # of the last run
         # Before each step:
         self._can: list[int] = []
         self._usual = bytearray()
@@ -123,12 +124,12 @@ class _Search:
     # ---- the steps of a run ------------------------------------------------------------------------------------------
 
     def _follow(self, run: Run, order: bytearray) -> None:
-        raw = native.explore_steps()
-        check_begin(raw, order)
+        before, self._steps = self._steps, native.explore_steps()
+        check_begin(self._steps, order, before)
         self.cut |= run.steps > self._most_steps
         first = len(self._chosen)
         for at, (can, early, number, chosen, usual, kind, flags) in enumerate(
-            STEP.iter_unpack(raw[first * STEP.size : self._most_steps * STEP.size]), first
+            STEP.iter_unpack(self._steps[first * STEP.size : self._most_steps * STEP.size]), first
         ):
             if at >= len(order):
                 self._come_to(can, early, chosen, usual)

@@ -21,6 +21,7 @@ from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Ou
 from .session import Session
 from .shrinking import Schedule, shrink
 from .strategies import check_strategy, is_systematic, shared, some_plans
+from .systematic import DIFFERS
 from .tokens import check_of, make_token, read_token
 from .tried import Tried
 
@@ -209,8 +210,11 @@ class _Exploration:
         self.result._report = lambda result: text
         return self.end(Outcome.BUDGET_SPENT)
 
-    def exhausted(self, claim: str) -> Result:
-        """claim: which schedules were tried."""
+    def exhausted(self, claim: str, granularity: str) -> Result:
+        """claim: which schedules were tried. That is worth something if the test does the same each time."""
+        once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
+        if once.hash != again.hash:
+            return self.inconclusive(DIFFERS)
         self.result._report = lambda result: (
             f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure"
         )
@@ -336,12 +340,13 @@ def _explore(
                 told = now
                 progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now))
             if exploration.result.runs >= runs or (seconds is not None and now >= seconds):
-                return exploration.exhausted(portfolio.claim) if portfolio.claim else exploration.spent()
+                claim = portfolio.claim
+                return exploration.exhausted(claim, plan.granularity) if claim else exploration.spent()
             try:
                 name, plan = plans.send(run) if begun else next(plans)
                 begun = True
             except StopIteration as end:
-                return exploration.exhausted(end.value) if end.value else exploration.spent()
+                return exploration.exhausted(end.value, plan.granularity) if end.value else exploration.spent()
             except Inconclusive as reason:
                 return exploration.inconclusive(str(reason))
 

@@ -69,29 +69,26 @@ class Portfolio:
             until += turn
             turn = min(2 * turn, _LONGEST_TURN)
             for player in list(self._players):
-                while player.used < until and (yield from self._has_tried_all(player)) is None:
-                    pass
-                if not self._players:
-                    break
+                while player.used < until and player in self._players:
+                    run = yield player.name, player.plan
+                    try:
+                        claim = player.tell(run)
+                    except Inconclusive:
+                        if self._alone:
+                            raise
+                        claim = ""
+                    if claim is not None:
+                        self._end(player, claim)
         return self.claim
 
-    def _has_tried_all(self, player: _Player) -> Generator[tuple[str, Plan], Run, str | None]:
-        run = yield player.name, player.plan
-        try:
-            claim = player.tell(run)
-        except Inconclusive:
-            if self._alone:
-                raise
-            claim = ""
-        if claim is None:
-            return None
+    def _end(self, player: _Player, claim: str) -> None:
+        """It has tried all: its turns go to dfs if that has more to try, or to the others."""
         at = self._players.index(player)
         del self._players[at]
-        finest = player.granularity == self._grains[-1]
-        if claim and finest:
+        if claim and player.granularity == self._grains[-1]:
             self.claim = claim
             if player.tries_all:
                 self._players.clear()  # the others could only repeat it
+                return
         if not self._alone and not player.tries_all:
             self._players.insert(at, _Player("dfs", player.granularity, self._seed, self._most_steps, player.used))
-        return claim

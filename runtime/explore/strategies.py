@@ -29,7 +29,7 @@ def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ..
             strategy=kind,
             seed=chance.getrandbits(64),
             depth=depths[number % len(depths)],
-            odds=_ODDS[number % len(_ODDS)],
+            odds=_ODDS[number // _EARLY_IN % len(_ODDS)],
             early=number % _EARLY_IN == _EARLY_IN - 1,
             length=length,
             granularity=granularity,

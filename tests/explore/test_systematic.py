@@ -522,6 +522,69 @@ def test_all_interleavings_are_reached(name: str) -> None:
     assert len(schedules(name, 20_000, steps=1)) == math.comb(5, 2)
 
 
+# ---- all of them -----------------------------------------------------------------------------------------------------
+
+
+def test_auto_gives_each_its_share() -> None:
+    def test() -> None:
+        def add() -> None:
+            for number in range(30):
+                numbers.append(number)
+
+        numbers: list[int] = []
+        threads = [threading.Thread(target=add) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    shares: Counter[tuple[str, str]] = Counter()
+    runs: Counter[str] = Counter()
+    with Session() as session:
+        plans = Portfolio("auto", "auto", 1, 1000).plans()
+        name, plan = next(plans)
+        for _ in range(3000):
+            run = session.run(test, plan)
+            if name not in {"default", "dfs", "dpor"}:
+                shares[name, plan.granularity] += 100 + run.steps
+                runs[plan.granularity] += 1
+            name, plan = plans.send(run)
+    assert len(shares) == 4 * 3
+    assert max(shares.values()) < 2.5 * min(shares.values())  # a turn is twice as long as the one before
+    assert runs["sync"] > 1.5 * runs["opcode"]
+
+
+def test_auto_ends_when_all_schedules_were_tried() -> None:
+    result = explored(two_threads(2), "auto")
+    assert result.outcome is Outcome.EXHAUSTED
+    assert "all schedules that switch threads at operations" in result.report()
+    assert result.distinct == math.comb(7, 3)
+
+
+def test_auto_claims_all_orders_when_the_budget_is_spent() -> None:
+    def test() -> None:
+        Small(lines("with", "with", "with")).run(World(1, 2))
+
+    result = explored(test, "auto", runs=2000)
+    assert (result.outcome, result.runs) == (Outcome.EXHAUSTED, 2000)
+    assert "all orders of operations on primitives, not of what threads do to shared data" in result.report()
+    result = explored(test, "auto", runs=2000, granularity="auto")
+    assert result.outcome is Outcome.BUDGET_SPENT
+
+
+@pytest.mark.parametrize("name", ["auto", "dfs", "dpor"])
+def test_nothing_is_claimed_of_what_does_not_repeat(name: str) -> None:
+    runs = 0
+
+    def test() -> None:
+        nonlocal runs
+        runs += 1
+        for _ in range(2 + runs % 2):
+            threading.Thread(target=int).start()
+
+    assert explored(test, name, runs=500).outcome is not Outcome.EXHAUSTED
+
+
 @pytest.mark.parametrize("name", ["auto", "random", "pos", "urw", "pct", "dfs", "dpor"])
 def test_the_same_seed_makes_the_same_runs(name: str) -> None:
     def hashes() -> list[int]:
