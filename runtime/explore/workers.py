@@ -142,7 +142,8 @@ def how_it_ended(code: int) -> str:
 
 
 class _Worker:
-    def __init__(self, number: int, work: Work, seed: int, runs: int) -> None:
+    def __init__(self, number: int, work: Work, seed: int, runs: int, others: list[int]) -> None:
+        """others: the parent's ends of the pipes of other workers."""
         self.number = number
         self.fd, to_parent = os.pipe()
         with warnings.catch_warnings():  # that other threads are not in the child: none of them is needed there
@@ -151,6 +152,8 @@ class _Worker:
         if self._pid == 0:
             status = 1
             try:
+                for fd in (self.fd, *others):  # else no write would fail when the parent has ended
+                    os.close(fd)
                 _work(work, number, seed, runs, to_parent)
                 status = 0
             finally:
@@ -178,7 +181,7 @@ class _Workers:
         self._end_others()
 
     def start(self, number: int, work: Work, seed: int, runs: int) -> None:
-        worker = _Worker(number, work, seed, runs)
+        worker = _Worker(number, work, seed, runs, list(self._going))
         self._going[worker.fd] = worker
 
     def run(self) -> None:

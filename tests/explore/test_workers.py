@@ -12,8 +12,10 @@ import threading
 import time
 import traceback
 import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -85,8 +87,9 @@ def test_the_same_seed_tries_the_same() -> None:
 
 def test_each_worker_tries_schedules_of_its_own() -> None:
     """Of two workers that tried the same, the second would add nothing."""
-    one = runtime.explore(right, workers=1, runs=100, seed=5)
-    two = runtime.explore(right, workers=2, runs=200, seed=5)
+    options: dict[str, Any] = {"strategy": "random", "granularity": "opcode", "seed": 5}
+    one = runtime.explore(right, workers=1, runs=100, **options)
+    two = runtime.explore(right, workers=2, runs=200, **options)
     assert two.distinct > one.distinct
 
 
@@ -181,22 +184,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_control_c_ends_all(workers: int, tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(FOREVER)
+@contextmanager
+def exploring(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """The command, at work for good, and its workers."""
+    (folder / "test_it.py").write_text(FOREVER)
     path = os.pathsep.join(entry for entry in sys.path if entry)
+    options = [f"--workers={workers}", "--runs=1000000000", "--strategy=random"]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "runtime",
-            "explore",
-            f"--workers={workers}",
-            "--runs=1000000000",
-            "--strategy=random",
-            "test_it.py::test",
-        ],
-        cwd=tmp_path,
+        [sys.executable, "-m", "runtime", "explore", *options, "test_it.py::test"],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -206,17 +202,33 @@ def test_control_c_ends_all(workers: int, tmp_path: Path) -> None:
         try:
             end = time.monotonic() + 30
             children: list[int] = []
-            while len(children) < (workers if workers > 1 else 0) and time.monotonic() < end:
+            while len(children) < (workers if workers > 1 else 0):
                 children = children_of(process.pid)
-            # Its own work has begun when CPU time goes by in it, or in them.
+                assert time.monotonic() < end
+            # The last that was made has begun its own work when CPU time goes by in it.
             busy = children[-1] if children else process.pid
             while sum(map(int, Path(f"/proc/{busy}/stat").read_text().rpartition(")")[2].split()[11:13])) < 50:
                 assert time.monotonic() < end
-            process.send_signal(signal.SIGINT)
-            stdout, stderr = process.communicate(timeout=30)
+            yield process, children
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_control_c_ends_all(workers: int, tmp_path: Path) -> None:
+    with exploring(tmp_path, workers) as (process, children):
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (130, "")
     assert stderr.startswith("lwp: interrupted after ")
     assert stderr.endswith(": none fails\n")
     assert not [child for child in children if is_alive(child)]
+
+
+def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
+    with exploring(tmp_path, 3) as (process, children):
+        process.kill()
+        process.wait(timeout=30)
+        end = time.monotonic() + 30
+        while any(is_alive(child) for child in children):
+            assert time.monotonic() < end
