@@ -69,7 +69,7 @@ def _lwp() -> None:
       lwp run --stack-size 256K x.py  small stacks
       lwp run --trace t.html x.py     a timeline of its threads, as a page
       lwp run --children x.py         also in Python processes that it starts
-      lwp explore test_x.py::test_y   the schedule of threads that makes a test fail
+      lwp explore test_x.py::test_y   the schedule that makes a test fail
       lwp demo createthread           one thread's life, step by step
       lwp tls                         the map of a thread, byte by byte
       lwp doctor                      what this machine offers and allows

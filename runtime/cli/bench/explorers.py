@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .explored import Program
 from .operations import Unavailable, WrongResult, expect
+
+if TYPE_CHECKING:  # it imports asyncio, which takes longer than all else here
+    from .explored import Program
 
 __all__ = ["EXPLORERS", "INSTALLED_AS", "NONE", "Figure", "Row", "rows", "sample"]
 
@@ -66,7 +68,7 @@ def rows() -> list[Row]:
 
 # ---- each explorer: (row, program, the program as a test, the folder that it is in, seconds, seed) -> Figure ---------
 
-Explorer = Callable[[Row, type[Program], Callable[[], None], str, float, int], Figure]
+Explorer = Callable[[Row, "type[Program]", Callable[[], None], str, float, int], Figure]
 
 
 def _ours(row: Row, program: type[Program], test: Callable[[], None], folder: str, seconds: float, seed: int) -> Figure:
