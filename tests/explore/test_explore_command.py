@@ -84,6 +84,13 @@ def test_a_find_is_told_with_the_command_that_finds_it_again(lost: Path) -> None
     assert "counted 1" in again.stdout
 
 
+def test_a_test_imports_what_is_beside_it_as_under_pytest(lost: Path) -> None:
+    (lost / "test_beside.py").write_text("from test_it import both\n\ndef test_both():\n    both()\n")
+    for safe in ("", "1"):
+        found = lwp(lost, "test_beside.py::test_both", "--runs", "5", PYTHONSAFEPATH=safe)
+        assert (found.returncode, found.stderr) == (0, "")
+
+
 def test_nothing_found(lost: Path) -> None:
     found = lwp(lost, "test_it.py::test_right", "--runs", "50")
     assert (found.returncode, found.stderr) == (0, "")

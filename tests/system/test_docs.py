@@ -103,6 +103,24 @@ def test_a_command_that_fails_is_told_and_nothing_is_written(example: Path, opti
     assert example.read_text() == broken
 
 
+def test_a_command_that_is_to_fail_must(tmp_path: Path) -> None:
+    path, shown = tmp_path / "example.md", "<!-- shown below, exit status 3 -->\n```sh\necho found; exit {}\n```\n"
+    path.write_text(shown.format(3))
+    assert tool("run_documents.py", path).returncode == tool("run_documents.py", "--check", path).returncode == 0
+    assert path.read_text() == shown.format(3) + "\n```text\nfound\n```\n"
+    for status in (0, 1):
+        path.write_text(shown.format(status))
+        assert tool("run_documents.py", "--check", path).returncode == 1
+
+
+def test_check_compares_everywhere_what_names_no_machine(example: Path) -> None:
+    text = re.sub(r"<!-- machine -->\n.*\n", "", example.read_text())
+    example.write_text(text)
+    assert tool("run_documents.py", "--check", example).returncode == 0
+    example.write_text(re.sub(r"\nsaw .*", r"\nsomething else", text))
+    assert tool("run_documents.py", "--check", example).returncode == 1
+
+
 def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path) -> None:
     path, measured = tmp_path / "example.md", "<!-- measured below with CPython {} -->\n```sh\npython -V\n```\n"
     this = "{}.{}".format(*sys.version_info)
