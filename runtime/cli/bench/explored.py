@@ -5,7 +5,6 @@ They are copied out of the package before: a package's own code has no points be
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import threading
 from collections.abc import Callable
@@ -102,6 +101,8 @@ class ToThread(Program):
         self.results: list[int] = []
 
     def use(self) -> None:
+        import asyncio  # loads ssl, which the other commands need not
+
         async def main() -> list[int]:
             return await asyncio.gather(*(asyncio.to_thread(abs, number) for number in range(2)))
 
