@@ -192,8 +192,10 @@ def _of_class(cls: type, function: Any, where: str) -> Test:
     if issubclass(cls, unittest.TestCase):
         if issubclass(cls, unittest.IsolatedAsyncioTestCase):
             raise TargetError(f"{where} is async: only plain functions are explored")
-        cls.setUpClass()
-        atexit.register(cls.tearDownClass)
+        module = sys.modules[cls.__module__]
+        for owner, what in ((module, "Module"), (cls, "Class")):
+            getattr(owner, f"setUp{what}", bool)()
+            atexit.register(getattr(owner, f"tearDown{what}", bool))
         return lambda: cls(name).debug()
     static = isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod))
     _needs_nothing(function, where, 0 if static else 1)

@@ -139,6 +139,9 @@ class TestPlain:
     def test_static():
         pass
 
+def setUpModule():
+    TestCase.made.append(0)
+
 class TestCase(unittest.TestCase):
     made = []
 
@@ -153,7 +156,7 @@ class TestCase(unittest.TestCase):
         assert self.n == ["test"]
 
     def test_two(self):
-        self.assertEqual((self.n, self.made), ([], [1]))
+        self.assertEqual((self.n, self.made), ([], [0, 1]))
         self.n.append("test")
 
     @unittest.skip("not today")
