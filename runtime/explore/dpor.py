@@ -168,6 +168,9 @@ class _Search:
             self.gave_way = True
             left &= ~self._waiting[at]
         self._todo[at] = left & -left
+        if not left:  # all that could go on sleep; those that wait for them would not be seen anywhere else
+            waiting = {thread: op for thread, op in self._pending(at).items() if not self._can[at] >> thread & 1}
+            self._race_pending(at, waiting)
 
     def _do(self, at: int, thread: int, kind: int, flags: int, touched: Touched) -> None:
         self._chosen.append(thread)
@@ -230,16 +233,26 @@ class _Search:
         return (2 * number + 1,)
 
     def _end(self, run: Run) -> None:
-        """What threads were about to do, and did not, may race too."""
         at = len(self._chosen)
+        pending = self._pending(at)
+        if pending and not run.failed and not self._with_daemons:
+            raise _Daemons
+        self._race_pending(at, pending)
+
+    def _pending(self, at: int) -> dict[int, tuple[int, int]]:
+        """What each thread was about to do at that step: the kind and the object's number."""
+        found: dict[int, tuple[int, int]] = {}
+        for _, _, number, thread, _, kind, _ in STEP.iter_unpack(self._steps[at * STEP.size :]):
+            found.setdefault(thread, (kind, number))
         for thread, (state, kind, number, _) in enumerate(native.explore_final()):
-            if State(state) is State.ENDED or thread not in self._start:
-                continue
-            if not run.failed and not self._with_daemons:
-                raise _Daemons
-            begins = State(state) is State.NEW
-            touched = () if begins else self._what(thread, kind, number, 0)
-            self._race(at, thread, Kind.BEGIN if begins else kind, 0, touched, took=False)
+            if State(state) is not State.ENDED:
+                found.setdefault(thread, (kind, number))
+        return {thread: op for thread, op in found.items() if thread in self._start}
+
+    def _race_pending(self, at: int, pending: dict[int, tuple[int, int]]) -> None:
+        """Nothing is tried from here on: what threads were about to do, and did not, may race too."""
+        for thread, (kind, number) in pending.items():
+            self._race(at, thread, kind, 0, self._what(thread, kind, number, 0), took=False)
 
     # ---- races -------------------------------------------------------------------------------------------------------
 
