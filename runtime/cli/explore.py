@@ -130,6 +130,11 @@ def _explore(
         print("lwp: the test skips itself:", error, file=sys.stderr)
         return 3
     line.clear()
+    if result.error is None and not result._tried.has_threads and (tests := target.tests()):
+        raise click.UsageError(
+            f"{target.what} starts no thread when it is run. It has tests, of which one can be named: "
+            f"{target.what}::{', ::'.join(tests[:6])}{', ...' * (len(tests) > 6)}"
+        )
     if result.token is not None:
         steps = [] if wanted["max_steps"] == _STEPS else ["--max-steps", str(wanted["max_steps"])]
         result.command = shlex.join(["lwp", "explore", "--replay", result.token, *steps, *target.words()])

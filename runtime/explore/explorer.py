@@ -23,7 +23,7 @@ from .shrinking import Schedule, shrink
 from .strategies import check_strategy, is_systematic, shared, some_plans
 from .systematic import DIFFERS
 from .tokens import check_of, make_token, read_token
-from .tried import Tried
+from .tried import NO_THREADS, Tried
 
 __all__ = ["Progress", "explore", "explored", "replay"]
 
@@ -215,8 +215,9 @@ class _Exploration:
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
         if once.hash != again.hash:
             return self.inconclusive(DIFFERS)
+        end = "" if self.tried.has_threads else NO_THREADS
         self.result._report = lambda result: (
-            f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure"
+            f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure{end}"
         )
         return self.end(Outcome.EXHAUSTED)
 

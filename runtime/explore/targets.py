@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import builtins
 import functools
@@ -51,6 +52,13 @@ class Target:
         if self.kind == "function":
             return (f"{self.what}::{self.name}",)
         return (*(("-m",) if self.kind == "module" else ()), self.what, *self.args)
+
+    def tests(self) -> list[str]:
+        """The test functions of a script, which running it doesn't call."""
+        if self.kind != "script" or not os.path.isfile(self.what):
+            return []
+        body = ast.parse(Path(self.what).read_bytes()).body
+        return [one.name for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test")]
 
     def load(self) -> Test:
         """What a run calls.  It is for a process that does nothing else: sys.path and sys.argv are then the target's.

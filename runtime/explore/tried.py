@@ -8,7 +8,10 @@ from typing import Any
 from .plans import Plan, Run
 from .strategies import Coverage
 
-__all__ = ["Tried"]
+__all__ = ["NO_THREADS", "Tried"]
+
+#: What ends a report then.
+NO_THREADS = "\n  no thread was started: there was nothing to switch to"
 
 
 class Tried:
@@ -40,11 +43,21 @@ class Tried:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, schedules=set(state["schedules"]))
 
+    @property
+    def has_threads(self) -> bool:
+        """Whether any run had more than the test's own."""
+        return self.threads > 1
+
     def spent(self) -> str:
         """For a report."""
-        lines = (
-            f"BUDGET SPENT: {self.runs:,} runs, {len(self.schedules):,} distinct schedules, no failure",
-            f"  up to {self.threads} threads and {self.steps:,} steps a run",
-            *self.coverage.lines(),
+        head = (
+            f"BUDGET SPENT: {_count(self.runs, 'run')}, {_count(len(self.schedules), 'distinct schedule')}, no failure"
         )
-        return "\n".join(lines)
+        if not self.has_threads:
+            return head + NO_THREADS
+        size = f"  up to {self.threads} threads and {self.steps:,} steps a run"
+        return "\n".join((head, size, *self.coverage.lines()))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -91,6 +91,20 @@ def test_a_test_imports_what_is_beside_it_as_under_pytest(lost: Path) -> None:
         assert (found.returncode, found.stderr) == (0, "")
 
 
+def test_a_file_of_tests_is_no_script(lost: Path) -> None:
+    found = lwp(lost, "test_it.py", "--runs", "5")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "::test_lost, ::test_right" in found.stderr
+
+
+def test_without_threads_there_is_nothing_to_explore(lost: Path) -> None:
+    (lost / "test_alone.py").write_text("def test_alone():\n    pass\n")
+    for options in ([], ["--strategy", "pct"]):
+        found = lwp(lost, *options, "--runs", "50", "test_alone.py::test_alone")
+        assert (found.returncode, found.stderr) == (0, "")
+        assert "no thread was started" in found.stdout
+
+
 def test_nothing_found(lost: Path) -> None:
     found = lwp(lost, "test_it.py::test_right", "--runs", "50")
     assert (found.returncode, found.stderr) == (0, "")
