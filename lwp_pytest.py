@@ -162,7 +162,7 @@ def _is_marked(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("explore") is not None]
     if marked:
-        exploring = lwp_runtime.load("explore.pytest_items")
+        exploring = lwp_runtime.load("explore.ways.pytest_items")
         for item in marked:
             exploring.check_options(item)
 
@@ -177,7 +177,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     runs, token = item.config.option.lwp_explore, item.config.option.lwp_explore_replay
     if runs is None and token is None and not _is_marked(item):
         return
-    exploring = lwp_runtime.load("explore.pytest_items")
+    exploring = lwp_runtime.load("explore.ways.pytest_items")
     if (reason := exploring.reason_against(item)) is not None:
         item.user_properties.append((_ALONE, reason))
         return

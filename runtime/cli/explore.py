@@ -96,7 +96,7 @@ def _explore(
 
     from .. import patch
     from ..explore import BadToken, Outcome, TargetError, explore, replay
-    from ..explore.output import Output
+    from ..explore.ways.output import Output
 
     _forget_click()
     patch.install()
@@ -149,7 +149,7 @@ def _explore(
 
 
 def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
-    from ..explore.cluster import ClusterError, explore_on
+    from ..explore.ways.cluster import ClusterError, explore_on
 
     del wanted["workers"]
     try:
@@ -196,7 +196,7 @@ def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -
 
 
 def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    from ..explore.strategies import check_strategy
+    from ..explore.search.strategies import check_strategy
 
     try:
         check_strategy(value)

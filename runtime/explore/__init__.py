@@ -11,8 +11,8 @@ from typing import Any
 
 from .explorer import explore, explored, replay
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result, Unwound
-from .targets import Target, TargetError
 from .tokens import BadToken
+from .ways.targets import Target, TargetError
 
 __all__ = [
     "BadToken",

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
-from .granularity import is_program
-from .plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_of, last_steps
-from .portfolio import Portfolio
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
-from .session import Session
-from .shrinking import Schedule, shrink
-from .strategies import check_strategy, is_systematic, shared, some_plans
-from .systematic import DIFFERS
+from .run.granularity import is_program
+from .run.plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_of, last_steps
+from .run.session import Session
+from .search.portfolio import Portfolio
+from .search.shrinking import Schedule, shrink
+from .search.strategies import check_strategy, is_systematic, shared, some_plans
+from .search.systematic import DIFFERS
+from .search.tried import NO_THREADS, Tried
 from .tokens import check_of, make_token, read_token
-from .tried import NO_THREADS, Tried
 
 __all__ = ["Progress", "explore", "explored", "replay"]
 
@@ -177,10 +177,10 @@ class _Exploration:
         return next((schedule for schedule in found if schedule is not None), None)
 
     def conclude(self, plan: Plan, failure: _Failure, found_by: str, needs_no_gil: bool) -> Result:
-        from .page import page
-        from .recorder import Recorder
-        from .report import report
-        from .words import headline
+        from .telling.page import page
+        from .telling.recorder import Recorder
+        from .telling.report import report
+        from .telling.words import headline
 
         again = [self._session.run(self._test, plan) for _ in range(_REPLAYS)]
         for _ in range(_REPLAYS):

@@ -11,7 +11,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from .plans import GRANULARITIES, Plan, Run
+from .run.plans import GRANULARITIES, Plan, Run
 
 __all__ = ["BadToken", "Token", "make_token", "read_token"]
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 
 from .results import Inconclusive, Outcome, Progress, Result
-from .tried import Tried
+from .search.tried import Tried
 
 __all__ = ["Gathering", "how_it_ended", "in_processes", "seed_of", "shares_of"]
 

@@ -19,8 +19,8 @@ from test_bench import bench
 from runtime.cli.bench import explored, explorers
 from runtime.cli.bench.exploring import points_of
 from runtime.cli.bench.operations import Unavailable, WrongResult
-from runtime.explore.plans import Kind, Plan, last_steps
-from runtime.explore.session import Session
+from runtime.explore.run.plans import Kind, Plan, last_steps
+from runtime.explore.run.session import Session
 
 pytestmark = pytest.mark.loads  # libssl, whose calls are green ones while something is explored
 

@@ -198,7 +198,7 @@ def test_a_function_goes_there_by_value(cluster: str, folder: Path) -> None:
     program = (
         TESTS.replace("lock = threading.Lock()", "")
         + f"""
-from runtime.explore.cluster import explore_on
+from runtime.explore.ways.cluster import explore_on
 
 def bump():
     seen = Counter.n

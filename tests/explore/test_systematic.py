@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import runtime
-from runtime.explore import Outcome, Result, dpor
-from runtime.explore.plans import Ending, Kind, Plan, Run, Strategy
-from runtime.explore.portfolio import Portfolio
-from runtime.explore.session import Session
-from runtime.explore.strategies import Coverage, chance_missed, strategy
+from runtime.explore import Outcome, Result
+from runtime.explore.run.plans import Ending, Kind, Plan, Run, Strategy
+from runtime.explore.run.session import Session
+from runtime.explore.search import dpor
+from runtime.explore.search.portfolio import Portfolio
+from runtime.explore.search.strategies import Coverage, chance_missed, strategy
 
 pytestmark = pytest.mark.loads
 

@@ -120,8 +120,8 @@ def points_of(test: Callable[[], object], granularity: str) -> tuple[int, int]:
     A point is an operation of a primitive, a thread's start, join or end, and what granularity adds. The test's own end
     and the begin of a thread are none.
     """
-    from ...explore.plans import Kind, Plan, last_steps
-    from ...explore.session import Session
+    from ...explore.run.plans import Kind, Plan, last_steps
+    from ...explore.run.session import Session
 
     with Session() as session:
         for _ in range(2):  # the first one imports

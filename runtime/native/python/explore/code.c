@@ -1,7 +1,7 @@
 /* Points between bytecodes.
  *
  * Each code object of the program gets a map, a byte for each instruction: whether a switch before it can matter, and whether CPython
- * with a GIL could switch there (runtime/explore/granularity.py makes it).  From 3.12 on sys.monitoring calls instruction() before each
+ * with a GIL could switch there (runtime/explore/run/granularity.py makes it).  From 3.12 on sys.monitoring calls instruction() before each
  * instruction; one that is no point answers DISABLE, and is not asked again.  In 3.11 the thread's trace function is called instead. */
 #include "python/explore/code.h"
 

@@ -6,8 +6,8 @@ import os
 import sys
 from types import FrameType
 
-from .. import native
-from ..spawn import spawn
+from ... import native
+from ...spawn import spawn
 from .granularity import is_program
 
 __all__ = ["Watch"]

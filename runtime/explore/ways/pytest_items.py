@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from .explorer import explore, replay
+from ..explorer import explore, replay
+from ..results import Outcome, Result
+from ..tokens import BadToken
 from .output import Output
-from .results import Outcome, Result
 from .targets import options_of, why_not
-from .tokens import BadToken
 
 __all__ = ["check_options", "options_for", "reason_against", "run"]
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from html import escape
 
-from .plans import Ending, Kind
+from ..results import Result
+from ..run.plans import Ending, Kind
 from .report import chosen, closing, left_out, notes_of, rated
-from .results import Result
 from .story import RAISE, Event, Holding, Line, Story, Thing, Wait, lines_of
 from .words import at, deviation, failed_at, headline, waiting
 

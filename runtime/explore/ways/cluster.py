@@ -19,13 +19,13 @@ from typing import Any
 
 import lwp_runtime
 
-from .explorer import explore, replay
+from ..explorer import explore, replay
+from ..results import Progress, Result
+from ..search.strategies import is_systematic, shared
+from ..tokens import BadToken
+from ..workers import Gathering, how_it_ended, seed_of, shares_of
 from .output import Output
-from .results import Progress, Result
-from .strategies import is_systematic, shared
 from .targets import Target
-from .tokens import BadToken
-from .workers import Gathering, how_it_ended, seed_of, shares_of
 
 __all__ = ["ClusterError", "explore_on"]
 
@@ -199,7 +199,7 @@ def _is_wanted(worker: Any, key: str) -> bool:
 
 def serve() -> None:
     """Does the job on standard input, and writes what came of it to standard output."""
-    from ..patch.installation import install
+    from ...patch.installation import install
 
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

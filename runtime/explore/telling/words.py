@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plans import Ending, Kind
+from ..run.plans import Ending, Kind
 from .source import Place, name_of_file
 from .story import RAISE, Event, Story, Thing, Wait
 

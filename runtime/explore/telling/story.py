@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from .plans import THREAD, TIMEOUT, Ending, Kind, Run, State, Step
+from ..run.plans import THREAD, TIMEOUT, Ending, Kind, Run, State, Step
 from .source import Origin, Place, is_of_program, made_at, name_of_file
 
 __all__ = ["Cycle", "Event", "Holding", "Line", "Note", "Story", "Thing", "Wait", "find_cycle"]

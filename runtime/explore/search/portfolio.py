@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from .plans import GRANULARITIES, Plan, Run
-from .results import Inconclusive
+from ..results import Inconclusive
+from ..run.plans import GRANULARITIES, Plan, Run
 from .strategies import is_systematic, strategy
 
 __all__ = ["Portfolio"]

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
-from .granularity import is_program
+from ..run.granularity import is_program
 
 __all__ = ["Names", "Origin", "Place", "made_at", "name_of_file", "place_of", "program_frames"]
 
 T = TypeVar("T")
 
 _LONGEST_CALL = 30
-_RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "")
 
 is_of_program = functools.lru_cache(maxsize=4096)(is_program)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from .plans import Plan, Run
+from ..run.plans import Plan, Run
 from .strategies import Coverage
 
 __all__ = ["NO_THREADS", "Tried"]

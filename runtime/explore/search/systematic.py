@@ -6,10 +6,10 @@ import struct
 from array import array
 from collections.abc import Generator, Iterator
 
-from .. import native
+from ... import native
+from ..results import Inconclusive
+from ..run.plans import TIMEOUT, Plan, Plans, Run, threads_in
 from .fairness import Fairness
-from .plans import TIMEOUT, Plan, Plans, Run, threads_in
-from .results import Inconclusive
 
 __all__ = ["DIFFERS", "STEP", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
 

@@ -8,9 +8,9 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from .. import native
+from ... import native
+from ..run.plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .dpor import partial_orders
-from .plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .systematic import depth_first
 
 __all__ = ["Coverage", "chance_missed", "check_strategy", "is_systematic", "shared", "some_plans", "strategy"]

@@ -13,7 +13,7 @@ import sysconfig
 from types import CodeType, TracebackType
 from typing import Any
 
-from .. import native
+from ... import native
 
 __all__ = ["Points", "is_program"]
 
@@ -33,7 +33,7 @@ _FIRST_IN_PLACE = 13  # BINARY_OP's arguments from NB_INPLACE_ADD on: they may c
 
 def _paths_of_libraries() -> tuple[str, ...]:
     found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     folders = (os.path.join(os.path.realpath(path), "") for path in (*found, package) if path)
     return *folders, os.path.join(os.path.dirname(package), "lwp_")  # the plugin, in a source tree
 

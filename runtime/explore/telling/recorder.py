@@ -10,8 +10,8 @@ from collections import defaultdict
 from types import FrameType
 from typing import Any
 
-from .. import native
-from .plans import Kind, Run, last_steps
+from ... import native
+from ..run.plans import Kind, Run, last_steps
 from .source import Names, Place, place_of, program_frames
 from .story import Note, Story, Thing
 

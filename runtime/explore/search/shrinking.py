@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from .plans import AT_GIL, GRANULARITIES, Kind, Plan, Step
+from ..run.plans import AT_GIL, GRANULARITIES, Kind, Plan, Step
 
 __all__ = ["Schedule", "Try", "shrink"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import textwrap
 
-from .plans import Ending
-from .results import Result
+from ..results import Result
+from ..run.plans import Ending
 from .source import name_of_file
 from .story import RAISE, Line, Story, Thing, lines_of
 from .words import at, deviation, doing, failed_at, headline, joined, waiting

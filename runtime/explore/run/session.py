@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from .. import native
-from ..green import Scheduler
-from ..patch.installation import blocking_replaced, stock_locks
+from ... import native
+from ...green import Scheduler
+from ...patch.installation import blocking_replaced, stock_locks
+from ..results import Unwound
 from .granularity import Points
 from .plans import Plan, Run, packed
-from .results import Unwound
 from .watch import Watch
 
 __all__ = ["Session"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
-from .. import native
+from ... import native
 
 __all__ = ["GRANULARITIES", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step", "Strategy"]
 

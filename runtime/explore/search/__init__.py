@@ -1,0 +1,1 @@
+"""Which schedules are tried, and how a find is made small."""

@@ -1,0 +1,1 @@
+"""What happened in a run that failed, told to a person."""
