@@ -151,17 +151,23 @@ class _Exploration:
         tries = (self._schedule(by_steps, failure) for _ in range(_REPLAYS))
         schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
-            return self._fails_no_more(run.error)
+            return self._fails_no_more(failure)
         schedule = self._shrunk(schedule, failure)
         if schedule.needs_no_gil and (coarser := self._under_the_gil(failure)) is not None:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule.plan, failure, f"{name}, {plan.granularity}", schedule.needs_no_gil)
 
-    def _fails_no_more(self, error: BaseException | None) -> Result:
-        reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
+    def _fails_no_more(self, failure: _Failure) -> Result:
+        if failure.ending == Ending.LEFT_BEHIND:
+            reason = (
+                "a run left threads behind, and the same schedule does not again: threads end with the run that starts "
+                "them, so a pool that is kept for later calls loses its own. Make it in the test, and shut it down there"
+            )
+        else:
+            reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
         result = self.inconclusive(reason)
         assert result.error is not None
-        result.error.__cause__ = error
+        result.error.__cause__ = failure.error
         return result
 
     def _shrunk(self, schedule: Schedule, failure: _Failure) -> Schedule:
@@ -190,7 +196,7 @@ class _Exploration:
             if last.failed and _Failure(last) == failure:
                 break
         else:
-            return self._fails_no_more(failure.error)
+            return self._fails_no_more(failure)
         error = _as_error(last, headline(story))
         result = self.end(Outcome.FOUND, error)
         result.token = make_token(plan, again[-1])

@@ -198,6 +198,13 @@ def test_a_race_between_bytecodes_needs_no_gil() -> None:
     passes(test, granularity="gil")
 
 
+def test_a_pool_that_is_kept_for_the_next_call_is_told() -> None:
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    result = explore(lambda: pool.submit(abs, -1).result(), runs=50, seed=1)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "left threads behind" in result.report()
+
+
 def overdraft() -> None:
     lock = threading.Lock()
     balance = [100]
