@@ -161,7 +161,7 @@ class _Exploration:
         if failure.ending == Ending.LEFT_BEHIND:
             reason = (
                 "a run left threads behind, and the same schedule does not again: threads end with the run that starts "
-                "them, so a pool that is kept for later calls loses its own. Make it in the test, and shut it down there"
+                "them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there"
             )
         else:
             reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
