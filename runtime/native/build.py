@@ -119,7 +119,6 @@ SOURCES = [
     "python/primitives/condition.c",
     "python/primitives/barrier.c",
     "python/scheduler.c",
-    "python/sockets.c",
     "python/boot.c",
     "python/lwp.c",
     "python/thread.c",
