@@ -36,7 +36,9 @@ def served(way: str, python: str, core: int, *before: str) -> Iterator[tuple[int
     """The port, and the process id."""
     name = way.split("-")[0]
     command = [part.format(python=python, server=HERE / "server.py") for part in WAYS[name]]
-    process = subprocess.Popen(["taskset", "-c", str(core), *before, *command], stdout=subprocess.PIPE, text=True, cwd="/")
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), *before, *command], stdout=subprocess.PIPE, text=True, cwd="/"
+    )
     assert process.stdout
     port, pid = map(int, process.stdout.readline().split())
     try:

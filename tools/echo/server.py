@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 if "gevent" in sys.argv:
-    from gevent import monkey  # type: ignore[import-untyped]
+    from gevent import monkey
 
     monkey.patch_all()
 
