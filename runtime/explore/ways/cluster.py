@@ -31,8 +31,8 @@ __all__ = ["ClusterError", "explore_on"]
 
 _LEAST = 1000  # runs of a task: with fewer, its start is most of it
 _LOOK_EVERY = 0.2  # seconds, whether another task has found something
-_START = "import lwp_runtime; lwp_runtime.call('explore.cluster', 'serve')"
-_PACKAGE = __name__.partition(".")[0]
+_PACKAGE, _, _MODULE = __name__.partition(".")  # the first name may be another elsewhere, see lwp_runtime
+_START = f"import lwp_runtime; lwp_runtime.call({_MODULE!r}, 'serve')"
 
 
 class ClusterError(Exception):
@@ -40,7 +40,7 @@ class ClusterError(Exception):
 
 
 class _Unpickler(pickle.Unpickler):
-    """The package may go by another name here than where the result was made, see lwp_runtime."""
+    """The package may go by another name here than where the result was made."""
 
     def find_class(self, module: str, name: str) -> Any:
         first, dot, rest = module.partition(".")
@@ -136,7 +136,7 @@ def _gather(
 ) -> None:
     distributed = _distributed()
     futures = {
-        client.submit(lwp_runtime.call, "explore.cluster", "task", job, pure=False, retries=0): number
+        client.submit(lwp_runtime.call, _MODULE, "task", job, pure=False, retries=0): number
         for number, job in enumerate(jobs)
     }
     try:
