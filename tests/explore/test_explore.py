@@ -19,6 +19,7 @@ import unittest
 from collections.abc import Callable
 
 import pytest
+from conftest import Child
 
 import runtime
 from runtime import scheduler
@@ -822,6 +823,27 @@ def test_explore_in_explore_and_in_a_green_thread() -> None:
     green.spawn(inner)
     green.run()
     assert len(errors) == 1
+
+
+def explore_and_use_green_threads() -> None:
+    from runtime.explore import explore
+    from runtime.scheduler import Scheduler
+
+    def test() -> None:
+        thread = threading.Thread(target=list)
+        thread.start()
+        thread.join()
+
+    explore(test, runs=3)
+    scheduler, ran = Scheduler(), []
+    for number in range(2):
+        scheduler.spawn(ran.append, number)
+    scheduler.run()
+    assert sorted(ran) == [0, 1]
+
+
+def test_a_scheduler_made_after_it_has_a_queue(child: Child) -> None:
+    child(explore_and_use_green_threads)
 
 
 def test_the_module_can_be_called_and_decorates() -> None:

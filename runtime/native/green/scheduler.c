@@ -307,6 +307,7 @@ static struct scheduler *reuse_scheduler(void)
         scheduler_forget_lost(s);
         if (s->free && s->threads == 0) {
             s->free = 0;
+            s->policy = NULL; /* not in scheduler_free(): a thread that is left may be made ready until it is gone */
             return s;
         }
     }
