@@ -12,11 +12,13 @@ one has failed.  The last line adds up the tests and, as one each, the other ste
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from typing import TextIO
 
 TREE = Path(__file__).resolve().parent.parent
 SKIPPED = 77  # the exit status of a step that had nothing to do
+PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 15)  # of CPython 3
 
 #: Tests whose subject is the same under every Python: the core without it, the models, the layers.
@@ -127,6 +130,9 @@ def find_pythons(wanted: list[str], debian: Debian) -> list[Python]:
 
 # ---- steps and what came of them -------------------------------------------------------------------------------------
 
+printing = threading.Lock()
+running = set[subprocess.Popen[bytes]]()
+
 
 @dataclass
 class Results:
@@ -170,24 +176,42 @@ class Runner:
         """Runs lines of the shell; exit status 77 says that there was nothing to do."""
         print(f"\n--- {name}\n$ {text}", file=self.log, flush=True)
         begin = time.monotonic()
-        status = subprocess.run(
+        process = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=self.folder,
             env={**self.environment, **more},
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+            start_new_session=True,  # a hang is ended with all its processes
+        )
+        running.add(process)
+        try:
+            ended = f"exit status {process.wait(PATIENCE)}"
+        except subprocess.TimeoutExpired:
+            end_group(process)
+            ended = f"stood still for {PATIENCE} s"
+        running.discard(process)
         seconds = time.monotonic() - begin
         self.results.times.append((name, seconds))
-        print(f"--- {name}: exit status {status}, {seconds:.0f} s", file=self.log)
-        if status == SKIPPED:
+        print(f"--- {name}: {ended}, {seconds:.0f} s", file=self.log)
+        with printing:
+            print(f"{name}: {ended}, {seconds:.0f} s", flush=True)
+        if process.returncode == SKIPPED:
             self.results.skipped += 1
-        elif status:
-            self.results.failures.append(f"{name}: exit status {status}")
+        elif process.returncode:
+            self.results.failures.append(f"{name}: {ended}")
         else:
             self.results.passed += 1
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGABRT first: pytest says then where each thread is."""
+    for number in (signal.SIGABRT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
 
 
 def readme_command(mark: str) -> str:
@@ -281,11 +305,8 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
-printing = threading.Lock()
-
-
 def check_in_copy(python: Python, which: str, work: Path) -> Results:
-    """What the Python prints comes in one piece when it has ended."""
+    """Each step's end is told at once; what the steps print comes in one piece when the last has ended."""
     folder = work / python.version
     tree, commands, log = folder / "tree", folder / "bin", folder / "log"
     tree.mkdir(parents=True)
@@ -323,6 +344,10 @@ def check_other_systems(python: Python, debian: Debian) -> Results:
 
 def main() -> int:
     begin, debian = time.monotonic(), Debian()
+    # A shell's `&`, and nohup, ignore these, and each program of a test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for command, packages in TOOLS.items():
         if not shutil.which(command) or (command == "gcc" and not Path("/usr/include/stdio.h").exists()):
             debian.install(*packages)
@@ -338,8 +363,14 @@ def main() -> int:
             which = "again" if python.minor in minors else "first" if number else "all"
             minors.add(python.minor)
             jobs.append(pool.submit(check_in_copy, python, which, Path(work)))
-        for job in jobs:
-            results.add(job.result())
+        try:
+            for job in jobs:
+                results.add(job.result())
+        except KeyboardInterrupt:  # which has not reached the other sessions
+            for process in list(running):
+                os.killpg(process.pid, signal.SIGKILL)
+            shutil.rmtree(work, ignore_errors=True)
+            os._exit(130)
     results.add(check_other_systems(pythons[-1], debian))
     print()
     for python in pythons:
