@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from .run import _forget_click
+from ._program import end_options_after, forget_click, takes_value
 
 if TYPE_CHECKING:
     from ..explore import Progress, Result, Target
@@ -98,7 +98,7 @@ def _explore(
     from ..explore import BadToken, Outcome, TargetError, explore, replay
     from ..explore.ways.output import Output
 
-    _forget_click()
+    forget_click()
     patch.install()
     lwp_runtime.give_way()
     line = _Line(sys.stderr)
@@ -171,14 +171,10 @@ def _write(file: Path, page: str) -> None:
 class _Explore(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """FILE.py::test may stand before options too; what follows a script or a module is its own."""
-        options = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
-        with_value = {name for option in options for name in option.opts}
-        at = 0
+        with_value, at = takes_value(self), 0
         while at < len(args) and args[at] != "--":
             if args[at].startswith("-m"):
-                at += 1 if len(args[at]) > 2 else 2
-                if at <= len(args):
-                    args = [*args[:at], "--", *args[at:]]
+                args = end_options_after(args, at)
                 break
             if not args[at].startswith("-"):
                 if "::" in args[at]:

@@ -25,6 +25,7 @@ import click
 import lwp_runtime
 
 from ..patch.children import has_hook, pass_on
+from ._program import end_options_after, forget_click, takes_value
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -53,7 +54,7 @@ class Program:
     def run(self) -> None:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
-            _forget_click()
+            forget_click()
         _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
         lwp_runtime.give_way()
         if self.live or self.watchdog is not None:
@@ -73,12 +74,6 @@ class Program:
         except BaseException as error:
             _hide_frames(error)
             raise
-
-
-def _forget_click() -> None:
-    # So that the program imports what it would have imported: perhaps a click.py beside it.
-    for name in [name for name in sys.modules if name.partition(".")[0] == "click"]:
-        del sys.modules[name]
 
 
 def _install(stack_size: int | None, report: bool, children: bool, lwps: int, time_slice: float | None) -> None:
@@ -400,15 +395,10 @@ _OF_PYTHON = "bBdEiIOPqRsStuvVWxX"  # options that python has, and `run` has not
 
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # As for python, what follows the value of -m or -c belongs to the program, whatever it looks like.
-        options = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
-        with_value = {name for option in options for name in option.opts}  # as an argument of its own
-        at = 0
+        with_value, at = takes_value(self), 0
         while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
             if args[at].startswith(("-m", "-c")):
-                at += 1 if len(args[at]) > 2 else 2
-                if at <= len(args):  # else the value is missing, which click tells
-                    args = [*args[:at], "--", *args[at:]]
+                args = end_options_after(args, at)
                 break
             if args[at][1] in _OF_PYTHON:
                 after = at + (2 if args[at] in ("-W", "-X") else 1)
