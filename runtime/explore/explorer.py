@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .run.granularity import is_program
-from .run.plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, deviations_of, last_steps
+from .run.plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, by_deviations, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule, shrink
@@ -29,6 +29,7 @@ __all__ = ["Progress", "explore", "explored", "replay"]
 
 _REPLAYS = 10
 _TRIES = 3
+_IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # somebody waits at the end
 _TELL_EVERY = 0.2  # seconds
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
@@ -123,16 +124,14 @@ class _Exploration:
         if not run.failed or _Failure(run) != failure:
             return None
         steps = last_steps()
-        return Schedule(
-            Plan(deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity), tuple(steps)
-        )
+        return Schedule(by_deviations(plan, steps), tuple(steps))
 
     def _is_answered(self, plan: Plan, failure: _Failure) -> bool:
-        """Whether the failure goes away when threads from before the run have time."""
+        """Whether the failure goes away when threads from before the run have time: nobody waits in vain then."""
         if not set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident}:
             return False
         run = self._session.run(self._test, replace(plan, patient=True))
-        return not run.failed or _Failure(run) != failure
+        return run.ending not in _IN_VAIN and _Failure(run) != failure
 
     def found(self, plan: Plan, run: Run, name: str) -> Result:
         """The run has failed: shrinks it, replays it, and reports."""
@@ -142,13 +141,13 @@ class _Exploration:
             return self.stuck()
         failure = _Failure(run)
         steps = last_steps()
-        by_steps = replace(Plan(), deviations=deviations_of(steps), early=plan.early, granularity=plan.granularity)
-        if _waited(run, steps) and self._is_answered(by_steps, failure):
+        same = by_deviations(plan, steps)
+        if _waited(run, steps) and self._is_answered(same, failure):
             return self.inconclusive(
                 f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
                 "under control"
             )
-        tries = (self._schedule(by_steps, failure) for _ in range(_REPLAYS))
+        tries = (self._schedule(same, failure) for _ in range(_REPLAYS))
         schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
             return self._fails_no_more(failure)
@@ -236,7 +235,7 @@ def _name_of(test: Callable[[], object]) -> str:
 
 def _waited(run: Run, steps: list[Step]) -> bool:
     """Whether it failed because something did not come, or not in time."""
-    return run.ending in (Ending.DEADLOCK, Ending.LEFT_BEHIND) or any(step.flags & TIMEOUT for step in steps)
+    return run.ending in _IN_VAIN or any(step.flags & TIMEOUT for step in steps)
 
 
 def _others() -> str:
@@ -368,11 +367,10 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
     """
     wanted = read_token(token)
     with Session(max_steps) as session:
-        session.run(
-            test, Plan(granularity=wanted.plan.granularity)
-        )  # what is imported and made once is so before the run that counts, as in explore()
+        # As in explore(): what the test imports, and makes once, is there before the run that counts.
+        session.run(test, Plan(granularity=wanted.plan.granularity))
         exploration = _Exploration(session, test)
-        for _ in range(_TRIES):  # the first run of a process differs from later ones: it imports modules
+        for _ in range(_TRIES):  # where only this schedule comes, the first run imports modules, which takes steps
             run = exploration.run(wanted.plan)
             if run.failed:
                 break

@@ -622,7 +622,7 @@ def test_only_runs_of_that_depth_and_granularity_tell_what_was_missed() -> None:
     def plan(**options: Any) -> Plan:
         return Plan(**{"strategy": Strategy.PCT, "depth": 2, "length": 10, **options})
 
-    run = Run(0, None, 0, 10, 5, 1, 1, 0, 0, 3)
+    run = Run(0, None, 0, 10, 1, 1, 0, 3)
     coverage = Coverage()
     for other in (
         plan(strategy=Strategy.RANDOM),

@@ -29,7 +29,7 @@ class Row:
     name: str
     text: str
     program: str  #: of explored.PROGRAMS
-    aim: str  #: "rate": schedules a second; "all": try each, "find": find, shrink and replay, in so many seconds
+    aim: str  #: "rate": schedules a second; "all": try each, "find": find, shrink and replay, in the seconds given
     strategy: str = "auto"
     granularity: str = "auto"
 
@@ -149,7 +149,7 @@ INSTALLED_AS = {"interleave-test": "interleave_test", "frontrun": "frontrun"}
 def sample(
     explorer: str, row: Row, program: type[Program], test: Callable[[], None], folder: str, seconds: float
 ) -> Figure:
-    """What it does in so many seconds, or in one call that takes longer.
+    """What it does in those seconds, or in one call that takes longer.
 
     Unavailable: it has no such strategy, or can't explore the program.  WrongResult: it did not do what it should.
     """

@@ -154,7 +154,7 @@ def ask(
     advance: Callable[[], object] = lambda: None,
     before: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """What child() of the module tells in a process of its own: so many answers to the task.
+    """What child() of the module tells in a process of its own: its answers to the task, one for each sample.
 
     who: for messages.  before: a command that runs another one, and may chat about it on standard error.
     """

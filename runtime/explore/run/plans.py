@@ -69,12 +69,12 @@ class State(Enum):
 
 @dataclass(slots=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
 class Plan:
-    """Who is to run: a strategy, or deviations from the default schedule. It is not changed once it is made."""
+    """Who is to run: a strategy, or deviations from the default schedule. Nothing changes it once it is made."""
 
     strategy: Strategy = Strategy.DEFAULT
     seed: int = 0
     depth: int = 3  #: PCT's d
-    odds: int = 20  #: RANDOM: at one of so many bytecodes another may go on
+    odds: int = 20  #: RANDOM: another may go on at one bytecode in this many
     early: bool = False  #: timeouts may fire at once
     length: int = 0  #: PCT: steps that the run is expected to have
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
@@ -104,11 +104,9 @@ class Run(NamedTuple):
     error: BaseException | None
     error_thread: int
     steps: int
-    decisions: int  #: steps at which more than one thread could go on
     schedule: int  #: a hash of who ran
     hash: int  #: a hash of what was done
     missed: int  #: deviations that could not be followed
-    abandoned: int  #: threads that could not be unwound
     threads: int
 
     @property
@@ -125,9 +123,10 @@ def last_steps() -> list[Step]:
     return list(map(Step._make, _STEP.iter_unpack(native.explore_steps())))
 
 
-def deviations_of(steps: list[Step]) -> tuple[tuple[int, int], ...]:
-    """What makes the default schedule into this one."""
-    return tuple((at, step.chosen) for at, step in enumerate(steps) if step.chosen != step.usual)
+def by_deviations(plan: Plan, steps: list[Step]) -> Plan:
+    """The plan that has the same steps, with what they differ in from the default schedule."""
+    deviations = tuple((at, step.chosen) for at, step in enumerate(steps) if step.chosen != step.usual)
+    return Plan(deviations=deviations, early=plan.early, granularity=plan.granularity)
 
 
 def packed(deviations: tuple[tuple[int, int], ...]) -> bytes:

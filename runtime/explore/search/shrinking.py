@@ -196,7 +196,7 @@ def _move(shrinking: _Shrinking) -> bool:
 def shrink(
     schedule: Schedule, attempt: Try, *, seconds: float, runs: int = MOST_RUNS, coarser: bool = False
 ) -> Schedule:
-    """The schedule with as few deviations as can be found in so many runs and seconds.
+    """The schedule with as few deviations as can be found in that many runs, and that many seconds.
 
     coarser: whether it may lose its points between bytecodes; a program that spins does not end without them.
     """

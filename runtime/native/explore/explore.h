@@ -62,7 +62,7 @@ struct explored {
     explore_can *awake;   /* for its next sleep: whether it can go on once it is woken, as a condition's waiter needs the lock */
     const void *awake_for;
     int fd;
-    unsigned events, found;
+    unsigned events;
     int parent;           /* who has started it */
     long steps;
     uint64_t priority;
@@ -79,7 +79,6 @@ enum explore_strategy {
     EXPLORE_PCT,     /* by priority, with a few changes: Burckhardt et al., ASPLOS 2010 */
     EXPLORE_POS,     /* by the priority of operations: Yuan, Yang, Gu, CAV 2018 */
     EXPLORE_URW,     /* each interleaving as likely: by how many steps each has before it (Zhao et al., ASPLOS 2025) */
-    EXPLORE_STRATEGIES,
 };
 
 struct explore_deviation {
@@ -90,7 +89,7 @@ struct explore_plan {
     enum explore_strategy strategy;
     uint64_t seed;
     int depth;     /* PCT: one more than its changes; URW: its table */
-    int odds;      /* RANDOM: at one of so many bytecodes another may go on */
+    int odds;      /* RANDOM: another may go on at one bytecode in this many */
     int early;
     int patient;   /* before a deadline, or the end, threads from before the run get some time */
     long length;   /* PCT: steps that the run is expected to have */
@@ -129,7 +128,6 @@ struct explore_run {
     long step, capacity;
     enum explore_outcome outcome;
     uint64_t hash, schedule; /* of operations and threads; of threads only */
-    long decisions; /* steps at which more than one could go on */
     long missed; /* deviations whose thread could not go on */
     int abandoned; /* threads that could not be unwound */
     int64_t now;
@@ -182,16 +180,13 @@ static inline struct explored *explore_me(void)
 }
 
 /* Comes to a point.  1: another is next, and the caller must call explore_leave(), which returns when it is the caller's turn.  Then, or
- * at once after a 0, explore_result(): 0, ETIMEDOUT or ECANCELED. */
+ * at once after a 0, me->result: 0, ETIMEDOUT or ECANCELED. */
 int explore_arrive(struct explored *me, const struct explore_op *op);
 void explore_leave(void);
 
 /* The run ends at the next point. */
 void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
-
-/* For `can`: only a deadline ends the wait. */
-int explore_never(const struct explored *thread);
 
 /* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: DEFAULT's. */
 void explore_choice_begins(const struct explore_plan *plan);

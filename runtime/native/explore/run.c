@@ -33,12 +33,6 @@ enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
 
 /* ---- who can go on ----------------------------------------------------------------------------------------------- */
 
-int explore_never(const struct explored *thread)
-{
-    (void)thread;
-    return 0;
-}
-
 static int file_is_ready(const struct explored *thread)
 {
     struct pollfd one = {.fd = thread->fd, .events = (short)thread->events};
@@ -158,7 +152,6 @@ static struct explored *take_step(uint64_t in_time)
     struct explored *thread = &explore_run.threads[chosen];
     int late = !can_go_on(thread);
 
-    explore_run.decisions += !forced;
     explore_record(thread, can, early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
     explore_chosen(thread, can);
     if (late && thread->op.deadline > explore_run.now)
@@ -419,7 +412,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     explore_forget_numbers();
     explore_run.count = explore_run.abandoned = 0;
     explore_run.made = 0;
-    explore_run.step = explore_run.decisions = explore_run.missed = 0;
+    explore_run.step = explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;
     explore_run.outcome = EXPLORE_FINISHED;
     explore_run.capacity = capacity;

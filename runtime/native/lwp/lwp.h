@@ -67,6 +67,11 @@ struct lwp {
     struct green green;        /* its scheduler is NULL when it has an LWP of its own */
 };
 
+static inline struct lwp *lwp_of_green(struct green *green)
+{
+    return (struct lwp *)((char *)green - offsetof(struct lwp, green));
+}
+
 /* The flags of an ordinary thread; and those that every LWP in our memory needs: without a TCB and a tid word of its own, glibc would
  * take it for its creator. */
 extern const unsigned long lwp_thread_flags, lwp_own_flags;

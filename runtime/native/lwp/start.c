@@ -164,7 +164,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 /* (4) -> (5) of a green thread, in the next thread on its LWP.  The kernel does this at the end of an LWP. */
 static void clear_alive(struct green *green)
 {
-    struct lwp *lwp = (struct lwp *)((char *)green - offsetof(struct lwp, green));
+    struct lwp *lwp = lwp_of_green(green);
 
     atomic_fetch_add(&lwp->refs, 1); /* once `alive` is 0 another thread may reap it, and drop the last ref */
     atomic_store(&lwp->alive, 0);

@@ -111,7 +111,7 @@ static void go_on(void *held)
 /* It waits for a lock whose holder has ended without releasing it. */
 static int unstick_thread(struct explored *thread)
 {
-    struct lwp *lwp = (struct lwp *)((char *)thread->green - offsetof(struct lwp, green));
+    struct lwp *lwp = lwp_of_green(thread->green);
     struct wait *wait = (struct wait *)(lwp->ident + (uintptr_t)wait_offset);
     PyObject *object = atomic_load(&wait->object);
 
@@ -199,8 +199,8 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
         return NULL;
     PyObject *found = error ? error : Py_NewRef(Py_None);
     error = NULL;
-    return Py_BuildValue("(iNillKKlii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.decisions,
-                         explore_run.schedule, explore_run.hash, explore_run.missed, explore_run.abandoned, explore_run.count);
+    return Py_BuildValue("(iNilKKli)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
+                         explore_run.hash, explore_run.missed, explore_run.count);
 }
 
 static PyObject *list_steps(PyObject *module, PyObject *unused)
@@ -274,7 +274,7 @@ static unsigned long watch_progress(int64_t patience, long *progress)
         if (!thread || thread != seen || *progress != before)
             since = now;
         else if (now - since >= patience)
-            return ((struct lwp *)((char *)thread->green - offsetof(struct lwp, green)))->ident;
+            return lwp_of_green(thread->green)->ident;
         seen = thread;
         before = *progress;
         park_wait_lwp(&watching, 1, now + LOOK_EVERY, PARK_PRIVATE);

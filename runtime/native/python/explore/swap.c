@@ -3,6 +3,7 @@
 #include "python/primitives/with.h"
 
 enum { MOST_ARGUMENTS = 16 };
+enum { HOW_CALLED = METH_VARARGS | METH_KEYWORDS | METH_FASTCALL | METH_NOARGS | METH_O | METH_METHOD };
 
 /* ---- calling what stood there ------------------------------------------------------------------------------------ */
 
@@ -26,7 +27,7 @@ static PyObject *call_with_tuple(struct swap *swap, PyObject *self, PyObject *co
 
 PyObject *swap_stock(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    switch (swap->flags & (METH_VARARGS | METH_KEYWORDS | METH_FASTCALL | METH_NOARGS | METH_O | METH_METHOD)) {
+    switch (swap->flags & HOW_CALLED) {
     case METH_NOARGS:
         return swap->stock(self, NULL);
     case METH_O:
@@ -95,7 +96,7 @@ static PyMethodDef *find_method(PyObject *from, const char *name)
 
 static PyCFunction entry_of(const struct swap *swap, int flags)
 {
-    switch (flags & (METH_VARARGS | METH_KEYWORDS | METH_FASTCALL | METH_NOARGS | METH_O | METH_METHOD)) {
+    switch (flags & HOW_CALLED) {
     case METH_NOARGS:
     case METH_O:
         return swap->entries.plain;

@@ -91,30 +91,28 @@ SWAP(semaphore_enter, "__enter__", acquire_semaphore, EXPLORE_ACQUIRE);
 SWAP(semaphore_exit, "__exit__", do_at_point, EXPLORE_RELEASE);
 static struct swap *const semaphore_methods[] = {&semaphore_acquire, &semaphore_release, &semaphore_enter, &semaphore_exit, NULL};
 
-/* ---- events and barriers ----------------------------------------------------------------------------------------- */
+/* ---- events, barriers, conditions -------------------------------------------------------------------------------- */
 
-static PyObject *wait_for_event(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                PyObject *names)
+/* What is slept for is the object itself, which needs nothing once it has woken the thread, or what `awake` asks about another. */
+static PyObject *wait_at_point(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                               PyObject *names, explore_can *awake, PyObject *awake_for)
 {
-    me->awake_for = self;
-    PyObject *result = do_at_point(swap, me, self, args, count, names);
+    if (point_at(me, EXPLORE_WAIT, self, NULL, PARK_FOREVER) < 0)
+        return NULL;
+    me->awake = awake;
+    me->awake_for = awake_for;
+    PyObject *result = swap_stock(swap, self, args, count, names);
+    me->awake = NULL;
     me->awake_for = NULL;
     me->yields = result == Py_False;
     return result;
 }
 
-SWAP(event_is_set, "is_set", ask_false, EXPLORE_READ);
-SWAP(event_set, "set", do_at_point, EXPLORE_SIGNAL);
-SWAP(event_clear, "clear", do_at_point, EXPLORE_SIGNAL);
-SWAP(event_wait, "wait", wait_for_event, EXPLORE_WAIT);
-static struct swap *const event_methods[] = {&event_is_set, &event_set, &event_clear, &event_wait, NULL};
-
-SWAP(barrier_wait, "wait", wait_for_event, EXPLORE_WAIT);
-SWAP(barrier_reset, "reset", do_at_point, EXPLORE_SIGNAL);
-SWAP(barrier_abort, "abort", do_at_point, EXPLORE_SIGNAL);
-static struct swap *const barrier_methods[] = {&barrier_wait, &barrier_reset, &barrier_abort, NULL};
-
-/* ---- conditions -------------------------------------------------------------------------------------------------- */
+static PyObject *wait_for_itself(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                 PyObject *names)
+{
+    return wait_at_point(swap, me, self, args, count, names, NULL, self);
+}
 
 /* Once notified, a waiter needs the lock: that is when it can go on. */
 static PyObject *wait_for_condition(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -122,16 +120,19 @@ static PyObject *wait_for_condition(struct swap *swap, struct explored *me, PyOb
 {
     PyObject *lock = condition_lock(self);
 
-    if (point_at(me, EXPLORE_WAIT, self, NULL, PARK_FOREVER) < 0)
-        return NULL;
-    me->awake = lock ? locks_can_take : NULL;
-    me->awake_for = lock;
-    PyObject *result = swap_stock(swap, self, args, count, names);
-    me->awake = NULL;
-    me->awake_for = NULL;
-    me->yields = result == Py_False;
-    return result;
+    return wait_at_point(swap, me, self, args, count, names, lock ? locks_can_take : NULL, lock);
 }
+
+SWAP(event_is_set, "is_set", ask_false, EXPLORE_READ);
+SWAP(event_set, "set", do_at_point, EXPLORE_SIGNAL);
+SWAP(event_clear, "clear", do_at_point, EXPLORE_SIGNAL);
+SWAP(event_wait, "wait", wait_for_itself, EXPLORE_WAIT);
+static struct swap *const event_methods[] = {&event_is_set, &event_set, &event_clear, &event_wait, NULL};
+
+SWAP(barrier_wait, "wait", wait_for_itself, EXPLORE_WAIT);
+SWAP(barrier_reset, "reset", do_at_point, EXPLORE_SIGNAL);
+SWAP(barrier_abort, "abort", do_at_point, EXPLORE_SIGNAL);
+static struct swap *const barrier_methods[] = {&barrier_wait, &barrier_reset, &barrier_abort, NULL};
 
 SWAP(condition_wait, "wait", wait_for_condition, EXPLORE_WAIT);
 SWAP(condition_notify, "notify", do_at_point, EXPLORE_SIGNAL);
