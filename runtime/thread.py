@@ -402,7 +402,7 @@ class Thread(threading.Thread):
         if ended is None:
             _stock_join(self, timeout)
         elif ended and _asked_for_lock:
-            self.is_alive()
+            _stock_is_alive(self)
 
     def is_alive(self) -> bool:
         """True from the start until the kernel says that the thread has ended."""
