@@ -54,6 +54,11 @@ def _matters(instruction: dis.Instruction) -> bool:
     return not instruction.opname.startswith(_LOCAL)
 
 
+def _jumps_back(name: str) -> bool:
+    """With a look at the eval breaker; in 3.11 conditional jumps do so too (POP_JUMP_BACKWARD_IF_TRUE and its kin)."""
+    return "JUMP_BACKWARD" in name and not name.endswith("NO_INTERRUPT")
+
+
 def map_of(code: CodeType) -> bytes:
     """A byte for each two bytes of code: 1 if a switch before it matters, 2 if CPython with a GIL may switch there.
 
@@ -68,7 +73,7 @@ def map_of(code: CodeType) -> bytes:
             found[place] |= _MATTERS
         if name == "EXTENDED_ARG" or name == "CACHE":
             continue
-        if after_call or name.startswith("JUMP_BACKWARD"):
+        if after_call or _jumps_back(name):
             found[place] |= _AT_GIL
         after_call = name.startswith(("CALL", "RESUME")) and name != "CALL_INTRINSIC_1"
     return bytes(found)
