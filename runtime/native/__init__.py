@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from ._types import fd_closed as fd_closed
     from ._types import fd_closing as fd_closing
     from ._types import fd_ready as fd_ready
+    from ._types import find_in_object as find_in_object
     from ._types import gate_close as gate_close
     from ._types import gate_refuse as gate_refuse
     from ._types import green_counts as green_counts
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from ._types import running as running
     from ._types import set_describe_deadlock as set_describe_deadlock
     from ._types import sleep as sleep
+    from ._types import socket_methods as socket_methods
     from ._types import stack_size as stack_size
     from ._types import thread_is_alive as thread_is_alive
     from ._types import thread_join as thread_join

@@ -119,6 +119,7 @@ SOURCES = [
     "python/primitives/condition.c",
     "python/primitives/barrier.c",
     "python/scheduler.c",
+    "python/sockets.c",
     "python/boot.c",
     "python/lwp.c",
     "python/thread.c",

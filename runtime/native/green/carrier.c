@@ -44,15 +44,24 @@ atomic_int green_others_ending, carriers_maybe_deadlocked;
 
 /* ---- sleeping: each releases the lock for the time --------------------------------------------------------------- */
 
-static int poll_until(struct scheduler *s, int64_t deadline)
+/* sleeper: the runner, or NULL, if it isn't idle.  Once it is awake it will look at the queue, so its own wake-ups need not wake it. */
+static int poll_until(struct scheduler *s, int64_t deadline, struct carrier *sleeper)
 {
     struct poller *poller = s->poller;
+    struct poller_events events;
 
     atomic_fetch_add(&s->polling, 1);
     if (deadline != 0)
         poller_announce(poller);
     park_unlock(&s->lock);
-    int result = poller_poll(poller, deadline);
+    int result = poller_poll(poller, deadline, &events);
+    if (sleeper && events.count) {
+        park_lock(&s->lock);
+        if (s->runner == sleeper)
+            atomic_store(&s->idle, BUSY);
+        park_unlock(&s->lock);
+    }
+    poller_deliver(poller, &events);
     park_lock(&s->lock);
     if (atomic_fetch_sub(&s->polling, 1) == 1 && s->stopping)
         park_wake_lwp(&s->polling, INT_MAX, PARK_PRIVATE);
@@ -117,7 +126,7 @@ static void check_events(struct scheduler *s)
 {
     fire_timers(s);
     if (watches_files(s))
-        poll_until(s, 0);
+        poll_until(s, 0, NULL);
     if (atomic_load(&s->attached) && park_now() >= s->look_at)
         interrupt_native(s);
 }
@@ -165,7 +174,7 @@ static void runner_sleep(struct carrier *c)
     int64_t wake_at = !attached || s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
     s->counts.sleeps++;
-    int result = s->poller ? poll_until(s, wake_at) : sleep_in_futex(s, wake_at);
+    int result = s->poller ? poll_until(s, wake_at, c) : sleep_in_futex(s, wake_at);
     atomic_fetch_sub(&carriers_maybe_deadlocked, doubts);
     if (s->runner != c) /* woken so late that the watcher has taken over; `idle` may be the new runner's by now */
         return;

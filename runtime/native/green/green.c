@@ -144,6 +144,15 @@ const struct park_ops green_park_ops = {green_wait, green_wake};
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
+/* A scheduler with one LWP gets its poller here, and needs no lock, since that LWP is the caller's; others have one from the start.  NULL
+ * with errno set. */
+static struct poller *poller_of(struct scheduler *s)
+{
+    if (!s->poller)
+        s->poller = poller_new();
+    return s->poller;
+}
+
 int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
 {
     struct green *me = park_green;
@@ -153,12 +162,39 @@ int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
     struct scheduler *s = me->scheduler;
     if (s->policy)
         return s->policy->wait_fd(me, fd, events, deadline, found);
-    /* A scheduler with one LWP gets its poller here, and needs no lock, since that LWP is the caller's; others have one from the start. */
-    if (!s->poller && !(s->poller = poller_new()))
+    struct poller *poller = poller_of(s);
+    if (!poller)
         return errno;
-    int result = poller_wait(s->poller, fd, events, deadline, found);
+    int result = poller_wait(poller, fd, events, deadline, found);
     if (result != EPERM)
         return result;
     *found = events;
     return 0;
+}
+
+int green_try(struct poller_try *attempt)
+{
+    struct scheduler *s = park_green->scheduler;
+    struct poller *poller = s->policy ? NULL : poller_of(s);
+
+    return poller ? poller_try(poller, attempt) : 1;
+}
+
+void green_drained(const struct poller_try *attempt)
+{
+    struct scheduler *s = park_green->scheduler;
+
+    if (!s->policy && s->poller)
+        poller_drained(s->poller, attempt);
+}
+
+int green_wait_edge(const struct poller_try *attempt, unsigned events, int64_t deadline)
+{
+    struct scheduler *s = park_green->scheduler;
+    unsigned found;
+
+    if (s->policy)
+        return s->policy->wait_fd(park_green, attempt->fd, events, deadline, &found);
+    struct poller *poller = poller_of(s);
+    return poller ? poller_wait_edge(poller, attempt, events, deadline) : errno;
 }

@@ -17,6 +17,7 @@
 #define RUNTIME_GREEN_H
 
 #include "base/park.h"
+#include "green/poller.h"
 #include "green/timer_heap.h"
 #include "green/wait_table.h"
 
@@ -59,10 +60,16 @@ void green_end_turn(void);
  * ready. */
 int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
 
+/* The same for an attempt that doesn't block and the wait after it (green/poller.h), by a green thread.  With a policy each attempt is made. */
+int green_try(struct poller_try *attempt);
+void green_drained(const struct poller_try *attempt);
+int green_wait_edge(const struct poller_try *attempt, unsigned events, int64_t deadline);
+
 /* Called before and after close(2), by any thread: see green/poller.h.  Threads of all schedulers that wait for fd get EBADF.  No scheduler
  * may be freed meanwhile. */
 void green_fd_closing(int fd);
 void green_fd_closed(int fd);
+void green_fd_disowned(int fd);
 
 /* lwps 1: a thread lends its LWP by attaching itself.  It is one of the green threads from then on, the native one, and the others
  * run while it sleeps.  More: the scheduler has LWPs of its own, and a higher floor calls scheduler_carry() in each.

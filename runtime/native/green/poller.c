@@ -3,15 +3,14 @@
 #include "base/park.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-enum { AT_ONCE = 64 };
 
 struct fd_waiter {
     struct fd_waiter *next;
@@ -19,17 +18,36 @@ struct fd_waiter {
     atomic_int found; /* what it sleeps on: 0 until it is woken.  POLLNVAL: the descriptor is closed */
 };
 
-/* epoll has a descriptor armed for one event (EPOLLONESHOT), for all its waiters, and keeps it disarmed when it has none.  If the
- * descriptor is closed the kernel drops it silently: so arming must expect to find it or not, and the waiters learn of the close from
- * poller_closing().
+/* A descriptor is registered in epoll in one of two ways.  With an owner: edge-triggered, for as long as it is open (poller_try()).
+ * Without: for one event (EPOLLONESHOT), for all its waiters, and disarmed when it has none.  A waiter of either kind that finds the other
+ * kind of registration changes it, and the kernel looks anew, so no event is lost; the waiters share one list.
+ *
+ * If a descriptor is closed the kernel drops it silently: so a registration must expect to find it or not, and the waiters learn of the
+ * close from poller_closing().  That takes an edge-triggered one out, too: if another process or a dup() keeps the file open, its
+ * events would come for the next file of that number.
  * A waiter stays in its list until its thread runs again.  Between the event and that turn the descriptor may be closed, and its number
- * be another file's: then poller_closing() must still find the waiter. */
+ * be another file's: then poller_closing() must still find the waiter.
+ *
+ * NO LOST EDGE.  `edges` counts the events that poller_poll() has received.  A thread reads it, makes its call, and gets EAGAIN: what
+ * comes after that makes a new edge in the kernel, which is received after the reading.  So if the count is still the same it may sleep,
+ * else it tries again.  `drained` is that reading, for the next call: as long as it equals `edges`, nothing has come.  Two things end a
+ * short read though more is there, or will never be announced: the end of the stream, which may have come with the data, and urgent
+ * data.  Both show in the event (EPOLLRDHUP, EPOLLPRI), and from then on short reads say nothing. */
+struct descriptor {
+    struct fd_waiter *waiters;
+    const void *owner;       /* NULL: armed for one event, or not registered */
+    unsigned events;         /* with an owner: registered for these */
+    unsigned edges, drained; /* with an owner; 0 is no edge */
+    int is_stream;           /* a short read says that nothing is left: TCP, in which a read crosses no boundary */
+};
+
 struct poller {
     int epoll, waker;
     atomic_int lock; /* order: docs/architecture.md */
     atomic_int waiters; /* that have not been woken */
     atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
-    struct fd_waiter **of; /* by descriptor */
+    unsigned closings;   /* calls of poller_closing() */
+    struct descriptor *of; /* by number */
     int capacity;
 };
 
@@ -69,9 +87,10 @@ static int arm_descriptor(struct poller *p, int fd)
 {
     struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
 
-    for (struct fd_waiter *w = p->of[fd]; w; w = w->next)
+    for (struct fd_waiter *w = p->of[fd].waiters; w; w = w->next)
         if (!atomic_load(&w->found))
             event.events |= w->events;
+    p->of[fd].owner = NULL;
     if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) == 0)
         return 0;
     return errno == ENOENT && epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
@@ -87,7 +106,7 @@ static int grow_table(struct poller *p, int fd)
         return 0;
     while (capacity <= fd)
         capacity *= 2;
-    struct fd_waiter **of = realloc(p->of, (size_t)capacity * sizeof *of);
+    struct descriptor *of = realloc(p->of, (size_t)capacity * sizeof *of);
     if (!of)
         return ENOMEM;
     memset(of + p->capacity, 0, (size_t)(capacity - p->capacity) * sizeof *of);
@@ -98,13 +117,33 @@ static int grow_table(struct poller *p, int fd)
 
 static void remove_waiter(struct poller *p, int fd, struct fd_waiter *waiter)
 {
-    struct fd_waiter **at = &p->of[fd];
+    struct fd_waiter **at = &p->of[fd].waiters;
 
     while (*at && *at != waiter)
         at = &(*at)->next;
     *at = waiter->next;
     if (!atomic_load(&waiter->found))
         atomic_fetch_sub(&p->waiters, 1);
+}
+
+static void add_waiter(struct poller *p, int fd, struct fd_waiter *waiter)
+{
+    waiter->next = p->of[fd].waiters;
+    p->of[fd].waiters = waiter;
+    atomic_fetch_add(&p->waiters, 1);
+}
+
+static int sleep_for_event(struct poller *p, int fd, struct fd_waiter *waiter, int64_t deadline, unsigned *found)
+{
+    int result = 0;
+
+    while (!atomic_load(&waiter->found) && !result)
+        result = park_wait(&waiter->found, 0, deadline, PARK_PRIVATE);
+    park_lock(&p->lock);
+    remove_waiter(p, fd, waiter);
+    park_unlock(&p->lock);
+    *found = (unsigned)atomic_load(&waiter->found);
+    return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
 int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, unsigned *found)
@@ -114,30 +153,101 @@ int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, uns
     park_lock(&p->lock);
     int result = grow_table(p, fd);
     if (!result) {
-        waiter.next = p->of[fd];
-        p->of[fd] = &waiter;
-        atomic_fetch_add(&p->waiters, 1);
+        add_waiter(p, fd, &waiter);
         if ((result = arm_descriptor(p, fd)))
             remove_waiter(p, fd, &waiter);
     }
     park_unlock(&p->lock);
-    if (result)
-        return result;
-    while (!atomic_load(&waiter.found) && !result)
-        result = park_wait(&waiter.found, 0, deadline, PARK_PRIVATE);
-    park_lock(&p->lock);
-    remove_waiter(p, fd, &waiter);
-    park_unlock(&p->lock);
-    *found = (unsigned)atomic_load(&waiter.found);
-    return *found & POLLNVAL ? EBADF : *found ? 0 : result;
+    return result ? result : sleep_for_event(p, fd, &waiter, deadline, found);
 }
+
+/* ---- edge-triggered ---------------------------------------------------------------------------------------------- */
+
+int poller_try(struct poller *p, struct poller_try *attempt)
+{
+    int fd = attempt->fd, is_drained = 0;
+
+    park_lock(&p->lock);
+    attempt->closings = p->closings;
+    attempt->edge = 0;
+    if (fd >= 0 && fd < p->capacity && p->of[fd].owner == attempt->owner) {
+        attempt->edge = p->of[fd].edges;
+        is_drained = p->of[fd].drained == attempt->edge;
+    }
+    park_unlock(&p->lock);
+    return !is_drained;
+}
+
+void poller_drained(struct poller *p, const struct poller_try *attempt)
+{
+    if (!attempt->edge)
+        return;
+    park_lock(&p->lock);
+    struct descriptor *d = &p->of[attempt->fd];
+    if (d->owner == attempt->owner && d->edges == attempt->edge && d->is_stream)
+        d->drained = attempt->edge;
+    park_unlock(&p->lock);
+}
+
+/* The kernel compares nothing: what is there already makes an event, now. */
+static int register_owner(struct poller *p, const struct poller_try *attempt, unsigned events)
+{
+    struct descriptor *d = &p->of[attempt->fd];
+    int fd = attempt->fd, fresh = d->owner != attempt->owner, protocol = 0;
+    struct epoll_event event = {.data.fd = fd, .events = (fresh ? 0 : d->events) | events | EPOLLRDHUP | EPOLLPRI | EPOLLET};
+    socklen_t size = sizeof protocol;
+
+    if (fresh)
+        for (struct fd_waiter *w = d->waiters; w; w = w->next)
+            event.events |= w->events;
+    else if ((d->events & events) == events)
+        return 0;
+    if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) && (errno != ENOENT || epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event)))
+        return errno;
+    d->events = event.events;
+    if (!fresh)
+        return 0;
+    d->owner = attempt->owner;
+    d->edges = 1;
+    d->drained = 0;
+    d->is_stream = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
+    return 0;
+}
+
+int poller_wait_edge(struct poller *p, const struct poller_try *attempt, unsigned events, int64_t deadline)
+{
+    struct fd_waiter waiter = {.events = events};
+    unsigned found;
+
+    park_lock(&p->lock);
+    /* A close since the attempt began: the number may be another file's. */
+    int result = grow_table(p, attempt->fd), again = p->closings != attempt->closings;
+    if (!result && !again && p->of[attempt->fd].owner == attempt->owner)
+        again = p->of[attempt->fd].edges != attempt->edge;
+    if (!result && !again && !(result = register_owner(p, attempt, events)))
+        add_waiter(p, attempt->fd, &waiter);
+    park_unlock(&p->lock);
+    return result || again ? result : sleep_for_event(p, attempt->fd, &waiter, deadline, &found);
+}
+
+static void note_edge(struct descriptor *d, unsigned found)
+{
+    if (++d->edges == 0)
+        d->edges = 1;
+    if (d->drained == d->edges) /* the count has come round */
+        d->drained = 0;
+    if (found & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        d->is_stream = d->drained = 0;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 /* Wakes the waiters of a descriptor whose events are there, the latest first.  Returns how many go on waiting. */
 static int wake_ready(struct poller *p, int fd, unsigned found)
 {
     int others = 0;
 
-    for (struct fd_waiter *w = p->of[fd]; w; w = w->next) {
+    for (struct fd_waiter *w = p->of[fd].waiters; w; w = w->next) {
         unsigned its = found & (w->events | POLLERR | POLLHUP | POLLNVAL);
         if (atomic_load(&w->found)) {
             if (found & POLLNVAL)
@@ -155,16 +265,34 @@ static int wake_ready(struct poller *p, int fd, unsigned found)
 void poller_closing(struct poller *p, int fd)
 {
     park_lock(&p->lock);
-    if (fd >= 0 && fd < p->capacity)
+    p->closings++;
+    if (fd >= 0 && fd < p->capacity) {
+        if (p->of[fd].owner)
+            epoll_ctl(p->epoll, EPOLL_CTL_DEL, fd, NULL);
+        p->of[fd].owner = NULL;
         wake_ready(p, fd, POLLNVAL);
+    }
     park_unlock(&p->lock);
 }
 
 void poller_closed(struct poller *p, int fd)
 {
     park_lock(&p->lock);
-    if (fd >= 0 && fd < p->capacity && wake_ready(p, fd, 0) && arm_descriptor(p, fd) == EBADF)
-        wake_ready(p, fd, POLLNVAL);
+    p->closings++;
+    if (fd >= 0 && fd < p->capacity) {
+        p->of[fd].owner = NULL;
+        if (wake_ready(p, fd, 0) && arm_descriptor(p, fd) == EBADF)
+            wake_ready(p, fd, POLLNVAL);
+    }
+    park_unlock(&p->lock);
+}
+
+void poller_disowned(struct poller *p, int fd)
+{
+    park_lock(&p->lock);
+    p->closings++;
+    if (fd >= 0 && fd < p->capacity && p->of[fd].owner)
+        arm_descriptor(p, fd);
     park_unlock(&p->lock);
 }
 
@@ -173,11 +301,11 @@ static int sleep_until(struct poller *p, struct epoll_event *events, int64_t dea
     struct timespec left, *timeout = park_timeout(deadline, &left);
 
 #ifdef SYS_epoll_pwait2 /* Linux 5.11: nanoseconds */
-    int count = (int)syscall(SYS_epoll_pwait2, p->epoll, events, AT_ONCE, timeout, NULL, 0);
+    int count = (int)syscall(SYS_epoll_pwait2, p->epoll, events, POLLER_AT_ONCE, timeout, NULL, 0);
     if (count >= 0 || errno != ENOSYS)
         return count;
 #endif
-    return epoll_wait(p->epoll, events, AT_ONCE, timeout ? (int)(left.tv_sec * 1000 + (left.tv_nsec + 999999) / 1000000) : -1);
+    return epoll_wait(p->epoll, events, POLLER_AT_ONCE, timeout ? (int)(left.tv_sec * 1000 + (left.tv_nsec + 999999) / 1000000) : -1);
 }
 
 void poller_announce(struct poller *p)
@@ -185,25 +313,42 @@ void poller_announce(struct poller *p)
     atomic_fetch_add(&p->sleepers, 1);
 }
 
-int poller_poll(struct poller *p, int64_t deadline)
+int poller_poll(struct poller *p, int64_t deadline, struct poller_events *events)
 {
-    struct epoll_event events[AT_ONCE];
-    int sleeps = deadline != 0, for_another = 0;
+    int saved = errno, result = 0;
 
-    int saved = errno, count = sleep_until(p, events, deadline), result = count < 0 ? errno : 0;
-    atomic_fetch_sub(&p->sleepers, sleeps);
+    if ((events->count = sleep_until(p, events->list, deadline)) < 0) {
+        result = errno;
+        events->count = 0;
+    }
+    atomic_fetch_sub(&p->sleepers, deadline != 0);
+    errno = saved;
+    return result;
+}
+
+void poller_deliver(struct poller *p, const struct poller_events *events)
+{
+    int saved = errno, for_another = 0;
+
+    if (events->count == 0)
+        return;
     park_lock(&p->lock);
-    for (int i = 0; i < count; i++)
-        if (events[i].data.fd != p->waker) {
-            if (wake_ready(p, events[i].data.fd, events[i].events))
-                arm_descriptor(p, events[i].data.fd);
-        } else
+    for (int i = 0; i < events->count; i++) {
+        unsigned found = events->list[i].events;
+        int fd = events->list[i].data.fd;
+        if (fd == p->waker) {
             for_another = atomic_load(&p->sleepers) > 0;
+            continue;
+        }
+        if (p->of[fd].owner)
+            note_edge(&p->of[fd], found);
+        if (wake_ready(p, fd, found) && !p->of[fd].owner)
+            arm_descriptor(p, fd);
+    }
     park_unlock(&p->lock);
     if (for_another) /* an edge wakes one poller, and not always the one that it was meant for */
         poller_wake(p);
     errno = saved;
-    return result;
 }
 
 int poller_is_ready(struct poller *p)

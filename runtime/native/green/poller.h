@@ -3,6 +3,7 @@
 #define RUNTIME_POLLER_H
 
 #include <stdint.h>
+#include <sys/epoll.h>
 
 struct poller;
 
@@ -16,10 +17,30 @@ void poller_free(struct poller *poller);
  * poll meanwhile. */
 int poller_wait(struct poller *poller, int fd, unsigned events, int64_t deadline, unsigned *found);
 
+/* A call on a socket that doesn't block (MSG_DONTWAIT), and the wait after it, with no system call for either while the descriptor is open.
+ *
+ *   1. poller_try(): 0, there is nothing, go to 3 at once; 1, make the call
+ *   2. the call.  If it has taken all that was there (a short read of a stream): poller_drained().  EAGAIN: 3
+ *   3. poller_wait_edge(): 0, go to 1; the rest as poller_wait()
+ *
+ * The descriptor is registered in the first wait, and stays so, edge-triggered, for its owner: an address that stands for the open file,
+ * here the Python object of the socket.  The kernel doesn't say when a number becomes another file's.  So the caller must tell:
+ * poller_closing() when the owner ends, and when the number is closed or overwritten (dup2), poller_disowned(). */
+struct poller_try {
+    const void *owner;
+    int fd;
+    unsigned edge, closings; /* when the attempt began */
+};
+int poller_try(struct poller *poller, struct poller_try *attempt);
+void poller_drained(struct poller *poller, const struct poller_try *attempt);
+int poller_wait_edge(struct poller *poller, const struct poller_try *attempt, unsigned events, int64_t deadline);
+
 /* Called before and after a descriptor is closed: its waiters are woken.  Before, since after it the number may be another file's; and
  * after, since a thread may begin to wait between poller_closing() and the close. */
 void poller_closing(struct poller *poller, int fd);
 void poller_closed(struct poller *poller, int fd);
+/* Called before the owner gives the descriptor up without closing it: its waiters wait on. */
+void poller_disowned(struct poller *poller, int fd);
 
 /* Whether something is there that poller_poll() would find. */
 int poller_is_ready(struct poller *poller);
@@ -31,9 +52,15 @@ int poller_waiters(struct poller *poller);
  * consume that wake-up; it passes it on as long as one is announced. */
 void poller_announce(struct poller *poller);
 
-/* Wakes the waiters whose events are there.  If there are none it sleeps until there are, until the deadline (base/park.h),
- * poller_wake(), or a signal: EINTR.  With a deadline of 0 it doesn't sleep. */
-int poller_poll(struct poller *poller, int64_t deadline);
+/* Sleeps until there are events, until the deadline (base/park.h), poller_wake(), or a signal: EINTR.  With a deadline of 0 it doesn't
+ * sleep.  Then poller_deliver() must be called, which wakes their waiters. */
+enum { POLLER_AT_ONCE = 64 };
+struct poller_events {
+    struct epoll_event list[POLLER_AT_ONCE];
+    int count;
+};
+int poller_poll(struct poller *poller, int64_t deadline, struct poller_events *events);
+void poller_deliver(struct poller *poller, const struct poller_events *events);
 void poller_wake(struct poller *poller);
 
 #endif

@@ -229,6 +229,11 @@ void green_fd_closed(int fd)
     each_poller(poller_closed, fd);
 }
 
+void green_fd_disowned(int fd)
+{
+    each_poller(poller_disowned, fd);
+}
+
 static int timers_due(const struct timer *timer, int64_t now)
 {
     int count = 0;
@@ -327,15 +332,31 @@ static struct scheduler *take_scheduler(void)
     return s;
 }
 
+/* Unless threads may wait in it. */
+static void drop_poller(struct scheduler *s)
+{
+    struct poller *poller = NULL;
+
+    park_lock(&s->lock); /* the waker of the last thread may be about to wake its LWP through the poller */
+    if (s->threads == 0) {
+        poller = s->poller;
+        s->poller = NULL;
+    }
+    park_unlock(&s->lock);
+    if (poller)
+        poller_free(poller);
+}
+
 struct scheduler *scheduler_new(int lwps, int64_t slice)
 {
     struct scheduler *s = take_scheduler();
 
     if (!s)
         return NULL;
+    drop_poller(s); /* a poller that its threads outlived: it was not told what has been closed since */
     s->lwps = slice && lwps == 1 ? 2 : lwps;
     s->slice = slice;
-    if (s->lwps > 1 && !s->poller && !(s->poller = poller_new())) {
+    if (s->lwps > 1 && !(s->poller = poller_new())) {
         int error = errno;
         scheduler_free(s);
         errno = error;
@@ -353,17 +374,8 @@ struct scheduler *scheduler_new(int lwps, int64_t slice)
 
 void scheduler_free(struct scheduler *s)
 {
-    struct poller *poller = NULL;
-
     park_lock(&all_lock);
-    park_lock(&s->lock); /* the waker of the last thread may be about to wake its LWP through the poller */
     s->free = 1;
-    if (s->threads == 0) {
-        poller = s->poller;
-        s->poller = NULL;
-    }
-    park_unlock(&s->lock);
+    drop_poller(s);
     park_unlock(&all_lock);
-    if (poller)
-        poller_free(poller);
 }

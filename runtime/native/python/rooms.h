@@ -11,6 +11,7 @@ int python_add_semaphore(PyObject *module);
 int python_add_condition(PyObject *module);
 int python_add_barrier(PyObject *module);
 int python_add_scheduler(PyObject *module);
+int python_add_sockets(PyObject *module);
 int python_add_boot(PyObject *module);
 int python_add_lwp(PyObject *module);
 int python_add_thread(PyObject *module);

@@ -44,11 +44,15 @@ class Wait:
 waits: dict[int, set[Wait]] = {}
 
 
-def close_and_wake(fd: int, close: Callable[[], Any]) -> Any:
-    """Calls close(); green threads that wait for the descriptor get EBADF, stock threads wait on."""
+def note_closing(fd: int) -> None:
     for wait in tuple(waits.get(fd, ())):
         wait.note_closing(fd)
     native.fd_closing(fd)
+
+
+def close_and_wake(fd: int, close: Callable[[], Any]) -> Any:
+    """Calls close(); green threads that wait for the descriptor get EBADF, stock threads wait on."""
+    note_closing(fd)
     try:
         return close()
     finally:
@@ -82,7 +86,28 @@ def _closing_method(stock: Any) -> Any:
     return method
 
 
-_stock_close = os.close
+@wraps(os.dup2)
+def _dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+    """Closes fd2, if it isn't the same."""
+    copy = partial(_stock_dup2, fd, fd2, inheritable)
+    if fd == fd2 or not isinstance(fd2, int):
+        return copy()
+    os.fstat(fd)  # or raises, and nothing is closed
+    return int(close_and_wake(fd2, copy))
+
+
+@wraps(os.closerange)
+def _closerange(fd_low: int, fd_high: int, /) -> None:
+    fds = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd_low <= fd < fd_high]
+    for fd in fds:
+        note_closing(fd)
+    _stock_closerange(fd_low, fd_high)
+    for fd in fds:
+        native.fd_closed(fd)
+
+
+_stock_close, _stock_dup2, _stock_closerange = os.close, os.dup2, os.closerange
+STAND_INS += [(_stock_dup2, _dup2), (_stock_closerange, _closerange)]
 STAND_INS += [(stock, _closes(stock)) for stock in (os.close, socket.close)]
 METHODS += [
     (cls, name, _closing_method(getattr(cls, name)))

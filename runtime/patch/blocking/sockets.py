@@ -1,4 +1,8 @@
-"""The methods of socket.socket that wait: connecting, accepting, receiving and sending."""
+"""The methods of socket.socket that wait: connecting, accepting, receiving and sending.
+
+recv, recv_into, send and sendall are in C (native/python/sockets.c), for their usual arguments; what is here they call
+for others, and it stands in for them where a socket object can't be read from C.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import Any
 
 from ... import native
 from .names import getaddrinfo, is_numeric
-from .stand_in import may_block, replaces
+from .stand_in import METHODS, may_block, replaces
 from .waiting import IN, OUT, Patience, wait_until_ready
 
 _stock_send, _stock_connect_ex = socket.socket.send, socket.socket.connect_ex
@@ -20,10 +24,12 @@ _stock_send, _stock_connect_ex = socket.socket.send, socket.socket.connect_ex
 #: Where the flags stand among the arguments.
 _FLAGS = {"accept": 0, "recv": 1, "recvfrom": 1, "recv_into": 2, "recvfrom_into": 2, "recvmsg": 2, "recvmsg_into": 2}
 
+_NEVER_WAIT = socket.MSG_DONTWAIT | socket.MSG_OOB | socket.MSG_ERRQUEUE
+
 
 def _only_tries(timeout: float | None, flags: Any) -> bool:
     """Whether the call doesn't wait, or is refused for its flags."""
-    return timeout == 0 or not isinstance(flags, int) or bool(flags & socket.MSG_DONTWAIT)
+    return timeout == 0 or not isinstance(flags, int) or bool(flags & _NEVER_WAIT)
 
 
 @replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
@@ -157,3 +163,24 @@ def _socket_connect_ex(stock: Any, self: socket.socket, address: Any, /) -> int:
         if error.errno != errno.EBADF:  # else it was closed meanwhile
             raise
         return errno.EBADF
+
+
+def _places() -> tuple[int, int] | None:
+    """Where a socket object has its descriptor and its timeout, in bytes; None: they were not found."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        fds = native.find_in_object(probe, probe.fileno(), 4)
+        timeouts = None
+        for seconds, stored in ((12.5, 12_500_000_000), (0.25, 250_000_000), (None, -1_000_000_000), (0, 0)):
+            probe.settimeout(seconds)
+            found = native.find_in_object(probe, stored, 8)
+            timeouts = found if timeouts is None else timeouts & found
+        os.close(probe.detach())
+        fds &= native.find_in_object(probe, -1, 4)
+    return (fds.pop(), timeouts.pop()) if timeouts and len(fds) == len(timeouts) == 1 else None
+
+
+if places := _places():
+    _others = {name: method for cls, name, method in METHODS if cls is socket.socket}
+    _quick = native.socket_methods(socket.socket, _others, *places)
+    METHODS[:] = [entry for entry in METHODS if entry[0] is not socket.socket or entry[1] not in dict(_quick)]
+    METHODS += [(socket.socket, name, method) for name, method in _quick]
