@@ -26,6 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 WAYS = {
     "threading": ["{python}", "{server}"],
+    "run": ["{python}", "-m", "runtime", "run", "{server}"],
     "green": ["{python}", "-m", "runtime", "run", "--green", "{server}"],
     "gevent": ["{python}", "{server}", "gevent"],
 }

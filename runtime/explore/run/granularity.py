@@ -17,6 +17,8 @@ from ... import native
 
 __all__ = ["Points", "is_program"]
 
+_monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
+
 _MATTERS, _AT_GIL = 1, 2
 _WANTED = {"sync": 0, "gil": _AT_GIL, "opcode": _MATTERS | _AT_GIL}
 
@@ -102,7 +104,7 @@ class Points:
     ) -> None:
         self.be("sync")
         if self._tool >= 0:
-            sys.monitoring.free_tool_id(self._tool)
+            _monitoring.free_tool_id(self._tool)
             self._tool = -1
 
     def be(self, granularity: str) -> None:
@@ -111,19 +113,18 @@ class Points:
             return
         self._granularity = granularity
         wanted = _WANTED[granularity]
-        native.code_points(wanted, self._map_of, sys.monitoring.DISABLE if sys.version_info >= (3, 12) else None)
-        if sys.version_info >= (3, 12):
+        native.code_points(wanted, self._map_of, _monitoring and _monitoring.DISABLE)
+        if _monitoring:
             self._monitor(wanted)
 
     def _monitor(self, wanted: int) -> None:
-        monitoring: Any = sys.monitoring
-        instruction = monitoring.events.INSTRUCTION
+        instruction = _monitoring.events.INSTRUCTION
         if self._tool < 0:
-            free = [tool for tool in (4, 3, 5, 2, 1, 0) if monitoring.get_tool(tool) is None]
+            free = [tool for tool in (4, 3, 5, 2, 1, 0) if _monitoring.get_tool(tool) is None]
             if not free:
                 raise RuntimeError("sys.monitoring has no tool number left: other tools (coverage, debuggers) use all")
             self._tool = free[0]
-            monitoring.use_tool_id(self._tool, "lwp explore")
-            monitoring.register_callback(self._tool, instruction, native.code_instruction)
-        monitoring.set_events(self._tool, instruction if wanted else 0)
-        monitoring.restart_events()
+            _monitoring.use_tool_id(self._tool, "lwp explore")
+            _monitoring.register_callback(self._tool, instruction, native.code_instruction)
+        _monitoring.set_events(self._tool, instruction if wanted else 0)
+        _monitoring.restart_events()
