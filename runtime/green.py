@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 from . import native
 from .thread import Thread
 
-__all__ = ["TIME_SLICE", "Deadlock", "GreenStatistics", "Scheduler", "green_statistics", "sleep", "wait_fd", "yield_"]
+__all__ = ["TIME_SLICE", "Deadlock", "GreenStatistics", "Scheduler"]
+__all__ += ["blocking", "green_statistics", "sleep", "wait_fd", "yield_"]
 
 #: Seconds: of the scheduler that install(green=True) and `run --green` make, if they are not given another.  It is
 #: sys.getswitchinterval(), for which a thread that computes keeps the GIL from the others on stock threads.
 TIME_SLICE = 0.005
 
+blocking = native.blocking
 yield_ = native.yield_
 sleep = native.sleep
 wait_fd = native.wait_fd

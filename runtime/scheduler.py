@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .clone import THREAD_FLAGS, Clone
-from .green import Deadlock, GreenStatistics, Scheduler, green_statistics, sleep, wait_fd, yield_
+from .green import Deadlock, GreenStatistics, Scheduler, blocking, green_statistics, sleep, wait_fd, yield_
 from .lwp import LWP, Context
 from .observe.waits import Wait, Waiting, waiting
 from .spawn import spawn
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Wait",
     "Waiting",
+    "blocking",
     "green_statistics",
     "measure",
     "record_steps",

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ._types import SchedulerBase as SchedulerBase
     from ._types import SemaphoreBase as SemaphoreBase
     from ._types import allocate_lock as allocate_lock
+    from ._types import blocking as blocking
     from ._types import code_instruction as code_instruction
     from ._types import code_points as code_points
     from ._types import current_thread as current_thread
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from ._types import green_state as green_state
     from ._types import lock as lock
     from ._types import may_block as may_block
+    from ._types import on_helper as on_helper
     from ._types import run_all as run_all
     from ._types import running as running
     from ._types import set_describe_deadlock as set_describe_deadlock

@@ -122,6 +122,7 @@ SOURCES = [
     "python/sockets.c",
     "python/boot.c",
     "python/lwp.c",
+    "python/green/helpers.c",
     "python/thread.c",
     "python/explore/swap.c",
     "python/explore/point.c",

@@ -33,8 +33,10 @@ class Wait:
     ident: int  #: its threading.get_ident()
     tid: int  #: its threading.get_native_id()
     name: str  #: its Thread's; of a thread that has none, "LWP" and the tid
-    kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", or "join"
-    what: str  #: repr() of what it waits for: the primitive, or the thread that it joins
+    kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", or "join"
+    #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, or the thread that it
+    #: joins.
+    what: str
     address: int  #: id() of that: the same for all that wait for the same
     #: ident of who can end the wait: the owner of an RLock, who took a Lock, the thread that is joined.  None:
     #: no certain thread, or it is free already.  Another may release a Lock, and its taker may have ended.
@@ -100,7 +102,8 @@ def _taken(thing: Any, frame: FrameType | None) -> str:
 
 
 def _kind(thing: Any) -> str:
-    return next((kind for cls, kind in _KINDS if isinstance(thing, cls)), "condition")  # threading's own
+    own = next((kind for cls, kind in _KINDS if isinstance(thing, cls)), None)
+    return own or ("call" if callable(thing) else "condition")  # threading's own
 
 
 def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) -> tuple[Any, int]:

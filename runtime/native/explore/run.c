@@ -90,7 +90,7 @@ static uint64_t all_that_can_early(uint64_t can)
 static int wait_outside(int64_t patience)
 {
     struct pollfd files[EXPLORE_THREADS];
-    int count = 0, lwps = atomic_load(glibc.thread_count) > run.lwps;
+    int count = 0, lwps = green_lwps() > run.lwps;
 
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
@@ -421,7 +421,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     run.plan = *plan;
     run.next = NULL;
     run.last = run.alive = run.unwinding = run.failed = 0;
-    run.lwps = plan->patient ? 1 : atomic_load(glibc.thread_count);
+    run.lwps = plan->patient ? 1 : green_lwps();
     run.waited = 0;
     explore_choice_begins(&run.plan);
     return 0;

@@ -40,7 +40,7 @@ enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher
 
 int green_reports_deadlock;
 int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
-atomic_int green_others_ending, carriers_maybe_deadlocked;
+atomic_int green_others_ending, green_lwps_resting, carriers_maybe_deadlocked;
 
 /* ---- sleeping: each releases the lock for the time --------------------------------------------------------------- */
 
@@ -115,6 +115,11 @@ static void fire_timers(struct scheduler *s)
     }
 }
 
+int green_lwps(void)
+{
+    return atomic_load(glibc.thread_count) - atomic_load(&green_lwps_resting);
+}
+
 static int watches_files(struct scheduler *s)
 {
     return s->poller && poller_waiters(s->poller);
@@ -133,14 +138,14 @@ static void check_events(struct scheduler *s)
 
 /* ---- the runner -------------------------------------------------------------------------------------------------- */
 
-/* Whether no thread could wake one of the scheduler's: the process has no LWPs but the carriers, which are in no thread, and the one
- * that waits for the scheduler; no file, no LWP that is about to end and no signal handler could wake one either. */
+/* Whether no thread could wake one of the scheduler's: the process has no LWPs at work but the carriers, which are in no thread, and the
+ * one that waits for the scheduler; no file, no LWP that is about to end and no signal handler could wake one either. */
 static int is_deadlocked(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
 
-    return rests && s->out == 0 && atomic_load(glibc.thread_count) == s->made + 1 && !atomic_load(&green_others_ending) && !s->head
-           && !watches_files(s) && !green_lwp_has_handlers();
+    return rests && s->out == 0 && green_lwps() == s->made + 1 && !atomic_load(&green_others_ending) && !s->head && !watches_files(s)
+           && !green_lwp_has_handlers();
 }
 
 static void report_deadlock(struct scheduler *s)

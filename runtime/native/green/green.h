@@ -144,6 +144,13 @@ extern int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
 extern atomic_int green_others_ending;
 void green_other_ended(void);
 
+/* LWPs that sleep until a green thread has work for them.  They can wake no thread, so green_lwps(), the number of LWPs of the process,
+ * doesn't include them.  green_lwp_rests() has idle runners look for a deadlock again, as above. */
+extern atomic_int green_lwps_resting;
+void green_lwp_rests(void);
+void green_lwp_works(void);
+int green_lwps(void);
+
 /* Deadlock: all threads of a scheduler sleep without a timeout, and the process has no other thread that could wake one.  If this is
  * not 0 it is reported: the wait of the native thread, or of the thread in scheduler_await(), returns EINTR, and
  * scheduler_was_deadlocked() returns 1 there, once.  Else they sleep on. */

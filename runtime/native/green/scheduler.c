@@ -155,7 +155,7 @@ int scheduler_own_lwps(struct scheduler *s)
 int scheduler_is_orphaned(struct scheduler *s)
 {
     scheduler_forget_lost(s);
-    return !atomic_load(&s->attached) && !s->served && atomic_load(glibc.thread_count) == 1;
+    return !atomic_load(&s->attached) && !s->served && green_lwps() == 1;
 }
 
 int scheduler_waited(struct scheduler *s)
@@ -187,9 +187,9 @@ int scheduler_await(struct scheduler *s)
     return result;
 }
 
-void green_other_ended(void)
+/* Called by the LWP that may have been the last that could wake a thread, once it can't any more. */
+static void look_for_deadlocks(void)
 {
-    atomic_fetch_sub(&green_others_ending, 1);
     if (!atomic_load(&carriers_maybe_deadlocked))
         return;
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
@@ -201,6 +201,23 @@ void green_other_ended(void)
         if (wake)
             runner_wake(s);
     }
+}
+
+void green_other_ended(void)
+{
+    atomic_fetch_sub(&green_others_ending, 1);
+    look_for_deadlocks();
+}
+
+void green_lwp_rests(void)
+{
+    atomic_fetch_add(&green_lwps_resting, 1);
+    look_for_deadlocks();
+}
+
+void green_lwp_works(void)
+{
+    atomic_fetch_sub(&green_lwps_resting, 1);
 }
 
 int scheduler_was_deadlocked(struct scheduler *s)

@@ -100,6 +100,7 @@ static void after_fork_in_child(void)
     char *native = me && me->green.scheduler ? green_native_tp() : NULL;
     green_after_fork();
     atomic_store(&green_others_ending, 0);
+    atomic_store(&green_lwps_resting, 0);
     if (!me)
         return;
     if (native)

@@ -335,6 +335,11 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
 
 /* ---- the end of the interpreter ---------------------------------------------------------------------------------- */
 
+void boot_count_running(int more)
+{
+    atomic_fetch_add(&running, more);
+}
+
 static PyObject *count_running(PyObject *module, PyObject *unused)
 {
     (void)module;

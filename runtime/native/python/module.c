@@ -3,6 +3,7 @@
 #include "base/fork.h"
 #include "python/boot.h"
 #include "python/gil_queue.h"
+#include "python/green/helpers.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
 #include "python/wake.h"
@@ -12,14 +13,15 @@ static void after_fork_in_child(void)
     waker_after_fork();
     gil_queue_after_fork();
     boot_after_fork();
+    helpers_after_fork();
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
 static int (*const rooms[])(PyObject *module) = {
-    python_add_common,  python_add_lock,      python_add_event,   python_add_semaphore, python_add_condition,
-    python_add_barrier, python_add_scheduler, python_add_sockets, python_add_boot,      python_add_lwp,
-    python_add_thread,  python_add_waits,     python_add_watch,   python_add_trace,     python_add_explore,
+    python_add_common,    python_add_lock,    python_add_event, python_add_semaphore, python_add_condition, python_add_barrier,
+    python_add_scheduler, python_add_sockets, python_add_boot,  python_add_lwp,       python_add_helpers,   python_add_thread,
+    python_add_waits,     python_add_watch,   python_add_trace, python_add_explore,
 };
 
 /* All types and functions, in a module that is made once, since their state is the process's: a program that drops runtime.native from

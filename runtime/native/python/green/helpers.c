@@ -1,0 +1,464 @@
+/* Helpers: LWPs that call for green threads what blocks in the kernel.
+ *
+ * THE DESIGN.  A call that can't be waited for in the poller would keep the caller's LWP, and all green threads with it.  So the caller
+ * hands it to a helper and sleeps.  A helper takes the next call, or rests; one that has rested for REST ends.  There is no manager: a
+ * caller that finds no helper at rest makes one.  A bounded call waits for its turn while MOST others run.  One that isn't bounded waits
+ * for what another thread or process must do, and that may itself need a helper: it always gets one.
+ *
+ * The pool, and all of a call but `done`, are under the GIL.  A green thread's turn, a signal handler or an asynchronous exception can't
+ * come between two lines here, so no call and no helper is lost on the way.
+ *
+ *   WAITING  bounded, and MOST run              -> BEGUN             by a helper that has finished another
+ *   READY    a helper is on its way             -> BEGUN             by the first that comes
+ *   BEGUN    runs, without the GIL where it blocks -> DONE, or freed if ABANDONED
+ *   WAITING, READY -> freed, BEGUN -> ABANDONED the caller's wait has ended by an exception
+ *   DONE     -> freed                           the caller has the result
+ *
+ * WAKING.  Both wake the other without the GIL, which the woken thread wants: the caller wakes the helper, the helper the caller, as
+ * part of their own sleep.
+ *
+ * DEADLOCK.  A helper at rest can wake no thread, so is_deadlocked() in green/carrier.c doesn't count it.  The caller that takes a helper
+ * counts it again before it sleeps itself.
+ *
+ * REJECTED.  To have the green thread itself go on on another LWP for the time of the call: the main thread, which lends its own, can't
+ * leave that, and its calls block the others as well.  An LWP for each call: see docs/green.md for what it costs, and it has no bound. */
+#include "python/green/helpers.h"
+
+#include "base/fork.h"
+#include "base/park.h"
+#include "green/green.h"
+#include "lwp/lwp.h"
+#include "python/args.h"
+#include "python/boot.h"
+#include "python/lwp.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { MOST = 32 }; /* bounded calls at one time; as concurrent.futures has threads at most.  They sleep: processors don't matter */
+#define REST (5 * PARK_SECOND)
+
+struct call {
+    PyObject *function, *args, *kwargs;
+    PyObject *discard;                  /* called with a result that nobody takes, or NULL */
+    PyObject *context, *handled;        /* the caller's context variables, a copy; the exception that it handles, or NULL */
+    PyObject *result;                   /* NULL: it has raised */
+    PyObject *type, *value, *traceback; /* what it has raised */
+    int bounded, begun, abandoned;
+    int forks;                          /* the fork_generation in which it was handed over */
+    atomic_int done;                    /* the caller sleeps here */
+    struct call *next;
+};
+
+struct calls {
+    struct call *first, **end;
+};
+
+/* On the helper's stack; in the list only while it rests. */
+struct helper {
+    atomic_int taken; /* it sleeps here: 0 until a caller has taken it out of the list */
+    atomic_int *done; /* of the call before: its caller must be woken.  It may be gone by then: only the address counts */
+    struct helper *next;
+};
+
+static struct {
+    struct calls waiting, ready;
+    struct helper *resting;
+    int bounded; /* of the calls that are ready or begun */
+} pool;
+
+static PyObject *helper_function;
+
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
+
+static void append_call(struct calls *calls, struct call *call)
+{
+    if (!calls->first)
+        calls->end = &calls->first;
+    *calls->end = call;
+    calls->end = &call->next;
+}
+
+/* 1: it was there. */
+static int remove_call(struct calls *calls, struct call *call)
+{
+    struct call **at = &calls->first;
+
+    while (*at && *at != call)
+        at = &(*at)->next;
+    if (!*at)
+        return 0;
+    if (!(*at = call->next))
+        calls->end = at;
+    call->next = NULL;
+    return 1;
+}
+
+static struct call *take_call(struct calls *calls)
+{
+    struct call *call = calls->first;
+
+    if (call)
+        remove_call(calls, call);
+    return call;
+}
+
+static void free_call(struct call *call)
+{
+    Py_DECREF(call->function);
+    Py_DECREF(call->args);
+    Py_XDECREF(call->kwargs);
+    Py_XDECREF(call->discard);
+    Py_XDECREF(call->context);
+    Py_XDECREF(call->handled);
+    Py_XDECREF(call->result);
+    Py_XDECREF(call->type);
+    Py_XDECREF(call->value);
+    Py_XDECREF(call->traceback);
+    PyMem_Free(call);
+}
+
+static struct call *new_call(PyObject *function, PyObject *args, PyObject *kwargs, PyObject *discard, int bounded)
+{
+    struct call *call = PyMem_Calloc(1, sizeof *call);
+
+    if (!call)
+        return (struct call *)PyErr_NoMemory();
+    call->function = Py_NewRef(function);
+    call->args = Py_NewRef(args);
+    call->kwargs = Py_XNewRef(kwargs);
+    call->discard = Py_XNewRef(discard);
+    call->handled = PyErr_GetHandledException();
+    call->bounded = bounded;
+    call->forks = fork_generation;
+    if ((call->context = PyContext_CopyCurrent()))
+        return call;
+    free_call(call);
+    return NULL;
+}
+
+static void discard_result(struct call *call)
+{
+    PyObject *type, *value, *traceback;
+
+    if (!call->result || !call->discard)
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *none = PyObject_CallOneArg(call->discard, call->result);
+    if (none)
+        Py_DECREF(none);
+    else
+        PyErr_WriteUnraisable(call->discard);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* ---- a helper ---------------------------------------------------------------------------------------------------- */
+
+static struct call *next_call(void)
+{
+    struct call *call = take_call(&pool.ready);
+
+    if (call || pool.bounded == MOST || !(call = take_call(&pool.waiting)))
+        return call;
+    pool.bounded++;
+    return call;
+}
+
+static void run_call(struct call *call)
+{
+    /* An exception that it raises gets the one that the caller handles for its context, as if it were called there. */
+    PyErr_SetHandledException(call->handled);
+    if (PyContext_Enter(call->context) == 0) {
+        call->result = PyObject_Call(call->function, call->args, call->kwargs);
+        PyErr_Fetch(&call->type, &call->value, &call->traceback); /* PyContext_Exit() must not meet an exception */
+        if (PyContext_Exit(call->context) < 0)
+            PyErr_Clear(); /* the function has entered another context and not left it; ours goes with the call */
+    } else
+        PyErr_Fetch(&call->type, &call->value, &call->traceback);
+    PyErr_SetHandledException(NULL);
+}
+
+/* Where its caller sleeps, or NULL if there is none any more. */
+static atomic_int *finish_call(struct call *call)
+{
+    pool.bounded -= call->bounded;
+    if (!call->abandoned) {
+        atomic_store(&call->done, 1);
+        return &call->done;
+    }
+    discard_result(call);
+    free_call(call);
+    return NULL;
+}
+
+static void wake_caller(struct helper *me)
+{
+    if (me->done)
+        park_wake(me->done, 1, PARK_PRIVATE);
+    me->done = NULL;
+}
+
+static int rest_once(void *arg)
+{
+    struct helper *me = arg;
+    int64_t until = park_now() + REST;
+
+    wake_caller(me); /* before it counts as resting: else its caller would seem to sleep without end */
+    green_lwp_rests();
+    while (!atomic_load(&me->taken) && park_wait(&me->taken, 0, until, PARK_PRIVATE) != ETIMEDOUT)
+        ;
+    return 0;
+}
+
+/* 0: no caller has taken it for REST.  When the interpreter is being finalized, taking the GIL ends the thread, and its place stays in the
+ * list: no caller looks there any more, is_for_helper(). */
+static int rest_helper(struct helper *me)
+{
+    atomic_store(&me->taken, 0);
+    me->next = pool.resting;
+    pool.resting = me;
+    python_sleep(&(struct python_sleep){rest_once, me});
+    if (atomic_load(&me->taken))
+        return 1;
+    struct helper **at = &pool.resting;
+    while (*at != me)
+        at = &(*at)->next;
+    *at = me->next;
+    green_lwp_works();
+    return 0;
+}
+
+/* In a child that the function has forked: the caller and the other helpers are lost, and this is its only thread. */
+static void end_in_child(struct call *call)
+{
+    PyErr_Restore(call->type, call->value, call->traceback);
+    call->type = call->value = call->traceback = NULL;
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(call->function);
+    free_call(call);
+}
+
+static PyObject *run_helper(PyObject *module, PyObject *unused)
+{
+    struct helper me = {0};
+    int forks = fork_generation;
+
+    (void)module;
+    (void)unused;
+    boot_count_running(-1); /* a helper is no thread of the program: _thread._count() */
+    for (;;) {
+        struct call *call = next_call();
+        if (!call && rest_helper(&me))
+            continue;
+        if (!call)
+            break;
+        wake_caller(&me);
+        call->begun = 1;
+        run_call(call);
+        if (forks != fork_generation) {
+            end_in_child(call);
+            break;
+        }
+        me.done = finish_call(call);
+    }
+    boot_count_running(1);
+    Py_RETURN_NONE;
+}
+
+/* -1: there can be no more LWPs. */
+static int start_helper(void)
+{
+    LwpObject *lwp = lwp_make(lwp_type, boot_stack_size());
+    PyObject *none = PyTuple_New(0);
+    int result = -1;
+
+    if (lwp && none) {
+        strcpy(lwp->lwp->name, "lwp-helper");
+        result = boot_start(lwp->lwp, &(struct boot_target){helper_function, none, NULL, NULL}, lwp_thread_flags, 0, 0);
+    }
+    Py_XDECREF(lwp);
+    Py_XDECREF(none);
+    PyErr_Clear();
+    return result;
+}
+
+/* ---- the caller -------------------------------------------------------------------------------------------------- */
+
+struct handing {
+    struct call *call;
+    atomic_int *taken; /* of the helper to wake, or NULL */
+};
+
+/* Hands the call over.  The helper is woken by send_and_sleep().  -1: there is none, and no more LWPs. */
+static int hand_over(struct handing *handing)
+{
+    struct call *call = handing->call;
+    struct helper *helper = pool.resting;
+
+    if (call->bounded && pool.bounded == MOST) {
+        append_call(&pool.waiting, call);
+        return 0;
+    }
+    pool.bounded += call->bounded;
+    append_call(&pool.ready, call);
+    if (helper) {
+        pool.resting = helper->next;
+        green_lwp_works();
+        atomic_store(&helper->taken, 1);
+        handing->taken = &helper->taken;
+        return 0;
+    }
+    /* A start may give up the GIL, so that a helper has begun the call already. */
+    if (start_helper() == 0 || !remove_call(&pool.ready, call))
+        return 0;
+    pool.bounded -= call->bounded;
+    return -1;
+}
+
+static int send_and_sleep(void *arg)
+{
+    struct handing *handing = arg;
+
+    if (handing->taken)
+        park_wake(handing->taken, 1, PARK_PRIVATE);
+    handing->taken = NULL;
+    return park_wait(&handing->call->done, 0, PARK_FOREVER, PARK_PRIVATE);
+}
+
+static PyObject *take_result(struct call *call)
+{
+    PyObject *result = call->result;
+
+    call->result = NULL;
+    if (!result) {
+        PyErr_Restore(call->type, call->value, call->traceback);
+        call->type = call->value = call->traceback = NULL;
+    }
+    free_call(call);
+    return result;
+}
+
+/* The caller's wait has ended by an exception, which is set. */
+static void abandon_call(struct call *call)
+{
+    if (call->forks != fork_generation)
+        free_call(call);
+    else if (atomic_load(&call->done)) {
+        discard_result(call);
+        free_call(call);
+    } else if (call->begun)
+        call->abandoned = 1;
+    else {
+        if (!remove_call(&pool.waiting, call)) {
+            remove_call(&pool.ready, call);
+            pool.bounded -= call->bounded;
+        }
+        free_call(call);
+    }
+}
+
+static PyObject *call_directly(struct call *call)
+{
+    PyObject *result = PyObject_Call(call->function, call->args, call->kwargs);
+
+    free_call(call);
+    return result;
+}
+
+static PyObject *await_call(struct call *call)
+{
+    struct handing handing = {call, NULL};
+    int64_t since = park_now();
+
+    if (hand_over(&handing) < 0)
+        return call_directly(call);
+    while (!atomic_load(&call->done)) {
+        int result
+            = python_sleep(&(struct python_sleep){send_and_sleep, &handing, call->function, .since = since, .deadline = PARK_FOREVER});
+        if (result == EINTR && !atomic_load(&call->done) && python_interrupted(NULL, call->function) < 0) {
+            abandon_call(call);
+            return NULL;
+        }
+        if (call->forks != fork_generation) /* a signal handler has forked: in the child no helper is left */
+            return call_directly(call);
+    }
+    return take_result(call);
+}
+
+static int is_for_helper(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return park_green && !Py_IsFinalizing();
+#else
+    return park_green && !_Py_IsFinalizing();
+#endif
+}
+
+static PyObject *on_helper(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 5 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2])) || !PyBool_Check(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "on_helper(function, args tuple, kwargs dict or None, bounded, discard or None)");
+        return NULL;
+    }
+    PyObject *kwargs = args[2] == Py_None ? NULL : args[2], *discard = args[4] == Py_None ? NULL : args[4];
+    if (!is_for_helper())
+        return PyObject_Call(args[0], args[1], kwargs);
+    struct call *call = new_call(args[0], args[1], kwargs, discard, args[3] == Py_True);
+    return call ? await_call(call) : NULL;
+}
+
+PyDoc_STRVAR(blocking_doc,
+"blocking($module, function, /, *args, **kwargs)\n--\n\n"
+"function(*args, **kwargs), which blocks in the kernel or in C code that releases the GIL: other green threads run meanwhile.\n\n"
+"Called by a green thread, the function runs on a helper, an LWP of a pool, with a copy of the caller's context variables; what it\n"
+"returns or raises, this does.  threading.local, and what else belongs to a thread, is the helper's.  Any other thread calls it\n"
+"directly, and so does one under runtime.explore.\n"
+"At most 32 such calls run at one time, more wait for their turn: so it must not wait for another one.  Helpers are made when they\n"
+"are needed, end when they have had no work for 5 s, and don't delay the end of the program; where none can be made, the caller's own\n"
+"LWP does the call.\n"
+"If a signal handler raises in the main thread's wait, that ends the wait: the function runs on, and its result is dropped.");
+
+static PyObject *call_blocking(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    (void)module;
+    if (PyTuple_GET_SIZE(args) == 0) {
+        PyErr_SetString(PyExc_TypeError, "blocking() missing 1 required positional argument: 'function'");
+        return NULL;
+    }
+    PyObject *function = PyTuple_GET_ITEM(args, 0), *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args)), *result = NULL;
+    if (!rest)
+        return NULL;
+    struct call *call = NULL;
+    if (!is_for_helper() || park_green->explored)
+        result = PyObject_Call(function, rest, kwargs);
+    else if ((call = new_call(function, rest, kwargs, NULL, 1)))
+        result = await_call(call);
+    Py_DECREF(rest);
+    return result;
+}
+
+/* ---- the module -------------------------------------------------------------------------------------------------- */
+
+/* The calls of lost threads stay in memory with all that they refer to, as everything of such a thread does. */
+void helpers_after_fork(void)
+{
+    memset(&pool, 0, sizeof pool);
+}
+
+static PyMethodDef helper_method = {"helper", run_helper, METH_NOARGS, NULL};
+
+static PyMethodDef functions[] = {
+    {"blocking", FAST(call_blocking), METH_VARARGS | METH_KEYWORDS, blocking_doc},
+    {"on_helper", FAST(on_helper), METH_FASTCALL,
+     "(function, args, kwargs, bounded, discard): as blocking(); not bounded: it doesn't wait for its turn; discard: called with a\n"
+     "result that is dropped, unless None."},
+    {0},
+};
+
+int python_add_helpers(PyObject *module)
+{
+    return !(helper_function = PyCFunction_New(&helper_method, NULL)) ? -1 : PyModule_AddFunctions(module, functions);
+}
