@@ -45,7 +45,7 @@ ONCE = (
 #: that are neither among these nor slow.
 ONCE_EACH = (
     *("system/test_docs.py", "tls/test_parsers.py"),
-    *("cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_demo.py"),
+    *("cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_bench_io.py", "cli/test_demo.py"),
     *("explore/test_explore_command.py", "explore/test_plugin.py", "explore/test_report.py", "explore/test_workers.py"),
 )
 #: The tests that run against the wheel made from the sdist.

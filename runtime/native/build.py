@@ -103,6 +103,7 @@ SOURCES = [
     "inspect/inspect.c",
     "inspect/sampler.c",
     "demo/cost.c",
+    "demo/load.c",
     "demo/tlsdemo.c",
     "python/observe/gil.c",
     "python/args.c",
@@ -205,6 +206,10 @@ int steps_read(struct step *out, int capacity);
 
 int64_t cost_once(int kind);
 
+struct load { int port, server, http, connections, idle; double seconds, patience; ...; };
+struct load_result { long answers; double seconds, server_cpu, own_cpu; char why[256]; ...; };
+int load_run(const struct load *load, struct load_result *result);
+
 int *tlsdemo_variable(void);
 int *tlsdemo_errno(void);
 int tlsdemo_fail(int how);
@@ -220,6 +225,7 @@ ffi.set_source(
     #include "arch/arch.h"
     #include "context/context.h"
     #include "demo/cost.h"
+    #include "demo/load.h"
     #include "glibc/glibc.h"
     #include "inspect/inspect.h"
     #include "lwp/lwp.h"

@@ -13,14 +13,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .._options import Json, check_plot, json_option, plot_option
-from . import exploring, measure
+from . import exploring, measure, serving
 from .explorers import INSTALLED_AS, NONE, Row
 from .explorers import rows as explored_rows
-from .measure import Failed, Result
+from .measure import Failed
 from .operations import Operation, Unavailable, operations
-from .output import plot, show, show_rates
+from .output import plot, show, show_rates, show_served
 
 __all__ = ["bench"]
+
+NOT_INSTALLED = "is not installed: pip install 'lwp-runtime[peers]'"
 
 
 def _chosen(names: tuple[str, ...], rows: list[str]) -> set[str]:
@@ -54,9 +56,9 @@ def _check_modules(modules: tuple[str, ...]) -> None:
 class _Found:
     """What was measured, until all was or Ctrl-C came."""
 
-    asked: int  #: operations, each with each module
+    asked: int  #: operations, each with each module; rows
     done: int = 0
-    results: list[Result] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
 
@@ -99,26 +101,11 @@ def _peers(asked: tuple[str, ...] | None) -> list[str]:
         if name not in INSTALLED_AS:
             raise click.BadParameter(f"{name!r} is none of {', '.join(INSTALLED_AS)}", param_hint="--vs")
         if name not in there:
-            raise click.BadParameter(f"{name} is not installed: pip install 'lwp-runtime[peers]'", param_hint="--vs")
+            raise click.BadParameter(f"{name} {NOT_INSTALLED}", param_hint="--vs")
     return [peer for peer in there if asked is None or peer in asked]
 
 
-@dataclass
-class _Rates:
-    """What was measured of exploring, until all was or Ctrl-C came."""
-
-    asked: int
-    done: int = 0
-    rates: list[exploring.Rate] = field(default_factory=list)
-    missing: list[dict[str, str]] = field(default_factory=list)
-    failures: list[dict[str, str]] = field(default_factory=list)
-
-    @property
-    def stopped(self) -> bool:
-        return self.done < self.asked
-
-
-def _measure_rates(found: _Rates, wanted: list[Row], peers: list[str], quick: bool, core: int | None) -> None:
+def _measure_rates(found: _Found, wanted: list[Row], peers: list[str], quick: bool, core: int | None) -> None:
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
         task = bar.add_task("", total=len(wanted) * exploring.rounds(quick))
@@ -129,7 +116,7 @@ def _measure_rates(found: _Rates, wanted: list[Row], peers: list[str], quick: bo
             except (Failed, Unavailable) as error:
                 found.failures.append({"operation": row.name, "reason": str(error)})
             else:
-                found.rates.append(rate)
+                found.results.append(rate)
                 found.missing += [
                     {"operation": row.name, "vs": peer, "reason": reason} for peer, reason in missing.items()
                 ]
@@ -149,25 +136,106 @@ def _explore(
     peers = _peers(vs)
     about = measure.machine()
     about["on"] = "all cores" if core is None else f"core {core} alone"
-    found = _Rates(len(wanted))
+    found = _Found(len(wanted))
     with suppress(KeyboardInterrupt):
         _measure_rates(found, wanted, peers, quick, core)
     if to is None or not to.alone:
-        show_rates(found.rates, about, peers)
+        show_rates(found.results, about, peers)
         for peer in INSTALLED_AS:
             if peer not in peers and vs is None:
-                click.echo(f"not measured: {peer} is not installed: pip install 'lwp-runtime[peers]'")
+                click.echo(f"not measured: {peer} {NOT_INSTALLED}")
         for one in found.missing:
             if one["reason"] != NONE:
                 click.echo(f"not measured: {one['operation']}: {one['vs']}: {one['reason']}")
         if found.stopped:
             click.echo(f"stopped: {found.done} of {found.asked} operations")
     if to:
-        results = [asdict(rate) for rate in found.rates]
-        facts = {"stopped": found.stopped, "results": results, "missing": found.missing, "failures": found.failures}
-        to.take({"machine": about, "core": core, "quick": quick, "peers": peers, **facts})
+        to.take({"machine": about, "core": core, "quick": quick, "peers": peers, **found.facts()})
     for one in found.failures:
         click.echo(f"lwp: {one['operation']}: {one['reason']}", err=True)
+    return 130 if found.stopped else 1 if found.failures else 0
+
+
+# ---- --io ------------------------------------------------------------------------------------------------------------
+
+
+def _counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        counts = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        counts = (0,)
+    if min(counts) < 1:
+        raise click.BadParameter(f"{value!r}: it is numbers with commas between them, such as 10,100")
+    return tuple(dict.fromkeys(counts))
+
+
+def _ways(green: bool, asked: tuple[str, ...] | None) -> tuple[list[serving.Way], list[str]]:
+    """The columns, and the libraries of others, which are not installed."""
+    ours = [way for way in serving.WAYS if not way.peer and not (green and way.name == "run")]
+    peers = [way for way in serving.WAYS if way.peer]
+    for name in asked or ():
+        if name != serving.BASE and not any(way.is_meant(name) for way in peers):
+            known = [serving.BASE, *(way.name for way in peers)]
+            raise click.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--vs")
+    wanted = [way for way in peers if asked is None or any(way.is_meant(name) for name in asked)]
+    missing = list(dict.fromkeys(way.library for way in wanted if not way.there))
+    if asked and missing:
+        raise click.BadParameter(f"{missing[0]} {NOT_INSTALLED}", param_hint="--vs")
+    return [*ours, *(way for way in wanted if way.there)], missing
+
+
+def _measure_served(
+    found: _Found, rows: list[serving.Row], ways: list[serving.Way], load: serving.Load, cores: serving.Cores
+) -> None:
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
+        wanted = [(row, [way for way in ways if row.kind in way.kinds]) for row in rows]
+        task = bar.add_task("", total=load.rounds * sum(len(columns) for _, columns in wanted))
+        for row, columns in wanted:
+            bar.update(task, description=row.name)
+            served, failed = serving.compare(row, columns, load, cores, lambda: bar.advance(task))
+            found.results.append(served)
+            found.failures += [{"operation": row.name, "vs": way, "reason": why} for way, why in failed.items()]
+            found.done += 1
+
+
+def _io(
+    names: tuple[str, ...],
+    ways: tuple[list[serving.Way], list[str]],
+    connections: tuple[int, ...],
+    load: serving.Load,
+    cores: serving.Cores,
+    quick: bool,
+    only_list: bool,
+    to: Json | None,
+) -> int:
+    known = [serving.Row(kind, number) for kind in ("echo", "http") for number in connections]
+    chosen = _chosen(names, [row.name for row in known])
+    wanted = [row for row in known if row.name in chosen]
+    if only_list:
+        for row in wanted:
+            click.echo(f"{row.name:20}{row.text}")
+        return 0
+    columns, libraries = ways
+    if why := serving.descriptors(max(row.connections for row in wanted) + load.idle):
+        raise click.BadParameter(why, param_hint="--connections")
+    about = measure.machine()
+    about["on"] = cores.text
+    found = _Found(len(wanted))
+    with suppress(KeyboardInterrupt):
+        _measure_served(found, wanted, columns, load, cores)
+    if to is None or not to.alone:
+        show_served(found.results, about)
+        for library in libraries:
+            click.echo(f"not measured: {library} {NOT_INSTALLED}")
+        if found.stopped:
+            click.echo(f"stopped: {found.done} of {found.asked} rows")
+    if to:
+        to.take({"machine": about, "cores": asdict(cores), "quick": quick, **asdict(load), **found.facts()})
+    for one in found.failures:
+        click.echo(f"lwp: {one['operation']}: {one['vs']}: {one['reason']}", err=True)
     return 130 if found.stopped else 1 if found.failures else 0
 
 
@@ -183,6 +251,13 @@ def _explore(
 )
 @click.option("--green", is_flag=True, help="Our green threads in place of those with LWPs of their own.")
 @click.option("--explore", is_flag=True, help="How many schedules a second are explored; beside peers that are there.")
+@click.option(
+    "--io", is_flag=True, help="How many requests a second servers answer; beside gevent, asyncio and uvloop."
+)
+@click.option("--connections", callback=_counts, metavar="N,...", help="Of --io: at once.  [10,100,1000,4000]")
+@click.option("--seconds", type=click.FloatRange(0.01, 60), help="Of --io: for each sample.  [1]")
+@click.option("--rounds", type=click.IntRange(2, 1000), help="Of --io: samples of each.  [5]")
+@click.option("--idle", type=click.IntRange(0), help="Of --io: connections more, which ask nothing.  [0]")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
 @click.option("--list", "only_list", is_flag=True, help="List the operations.")
 @json_option
@@ -193,6 +268,11 @@ def bench(
     modules: tuple[str, ...],
     green: bool,
     explore: bool,
+    io: bool,
+    connections: tuple[int, ...] | None,
+    seconds: float | None,
+    rounds: int | None,
+    idle: int | None,
     pin: bool,
     only_list: bool,
     json_to: Json | None,
@@ -208,16 +288,32 @@ def bench(
     With --explore: how many schedules a second explore() tries of small programs, and how long it takes to find one
     that fails, beside frontrun and interleave-test (which --vs may name), asked as their documentation says.
 
+    With --io: how many requests a second servers answer, an echo and http.server, on stock threads, `lwp run`, `lwp run
+    --green`, gevent (which --vs may name), asyncio and uvloop, and the server's processor time for each. The server has
+    one core, the load another. Each byte that comes back is compared.
+
     Ctrl-C ends it; what was measured until then is shown.
 
     Exit status 1: an operation failed or gave a wrong result; 130: Ctrl-C.
     """
+    if explore and io:
+        raise click.UsageError("--explore and --io are two benchmarks")
+    given = {"--connections": connections, "--seconds": seconds, "--rounds": rounds, "--idle": idle}
+    if not io and (names_given := [name for name, value in given.items() if value is not None]):
+        raise click.UsageError(f"{names_given[0]} is of --io")
     # The lowest core often serves the interrupts.
     core = max(os.sched_getaffinity(0)) if pin else None
     if explore:
         if green or plot_file:
             raise click.UsageError(f"--explore has no {'--green' if green else '--plot'}")
         return _explore(names, modules or None, quick, core, only_list, json_to)
+    if io:
+        if plot_file:
+            raise click.UsageError("--io has no --plot")
+        load = serving.Load(seconds or (0.3 if quick else 1), rounds or (2 if quick else 5), idle or 0)
+        connections = connections or serving.CONNECTIONS
+        ways = _ways(green, modules or None)
+        return _io(names, ways, connections, load, serving.cores(pin), quick, only_list, json_to)
     modules = modules or ("threading",)
     ours = measure.GREEN if green else measure.OURS
     known = operations(quick)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from rich.table import Table
 from rich.text import Text
 
 from .._options import save_plot
 from .._output import console, size, table, time
 from .exploring import Rate
 from .measure import Result
+from .serving import BASE, WAYS, Figures, Served
 
-__all__ = ["plot", "show", "show_rates"]
+__all__ = ["plot", "show", "show_rates", "show_served"]
+
+LOAD_IS_FULL = 0.9  # of the time
 
 
 def figure(value: float, unit: str) -> str:
@@ -85,6 +91,46 @@ def beside(rate: Rate, peer: str) -> str:
 
 def speed(value: float, unit: str) -> str:
     return time(value * 1e9) if unit == "s" else f"{value:,.0f}"
+
+
+def show_served(results: list[Served], about: dict[str, str]) -> None:
+    """The same for `bench --io`: for each kind of server a table of rates, and one of what belongs to them."""
+    out = console()
+    for name, value in about.items():
+        out.print(f"{name + ':':11}{value}")
+    for kind in dict.fromkeys(served.kind for served in results):
+        mine = [served for served in results if served.kind == kind]
+        for at in range(0, len(mine), 4):  # as many columns as 80 have room for
+            for title, cell in ((f"{kind}: requests/s", rate_of), ("spread, CPU time each", cost_of)):
+                out.print()
+                out.print(served_table(title, mine[at : at + 4], cell))
+    out.print(
+        f"\nMedians, by the number of connections. In brackets: the ratio to {BASE} in the same round. Half of the "
+        "rounds are within the spread. CPU time: the server's, for a request."
+    )
+    if any(figures.load_busy > LOAD_IS_FULL for served in results for figures in served.ways.values()):
+        out.print("*: the load was busy for more than nine tenths of the time, so the server may be faster.")
+
+
+def served_table(title: str, results: list[Served], cell: Callable[[Figures], str]) -> Table:
+    columns = [f"{served.connections:,}" for served in results]
+    rows = table(title, *columns, right=tuple(columns), fixed=tuple(columns))
+    for way in WAYS:
+        cells = [served.ways.get(way.name) for served in results]
+        if any(cells):
+            rows.add_row(way.text, *("-" if figures is None else cell(figures) for figures in cells))
+    return rows
+
+
+def rate_of(figures: Figures) -> str:
+    star = "*" * (figures.load_busy > LOAD_IS_FULL)
+    ratio = "" if figures.ratio is None else f" ({figures.ratio:.{1 if figures.ratio >= 10 else 2}f})"
+    return f"{star}{figures.rate:,.0f}{ratio}"
+
+
+def cost_of(figures: Figures) -> str:
+    low, high = figures.spread
+    return f"±{(high - low) / 2 / figures.rate:.0%} {time(figures.cost_us * 1e3):>7}"
 
 
 def by_module(results: list[Result]) -> dict[str, list[Result]]:

@@ -1,0 +1,236 @@
+#include "demo/load.h"
+
+#include "base/park.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MESSAGE = 64, ANSWER = 512, BATCH = 256 };
+
+struct connection {
+    int fd;
+    unsigned turn;
+    int waits;    /* for an answer */
+    size_t taken; /* bytes of it */
+    char answer[ANSWER];
+};
+
+struct state {
+    const struct load *load;
+    struct load_result *result;
+    struct connection *connections; /* those that send, then the idle ones */
+    int made, epoll, unanswered;
+    long answers;
+};
+
+__attribute__((format(printf, 2, 3))) static int fail(struct state *state, const char *format, ...)
+{
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(state->result->why, sizeof state->result->why, format, values);
+    va_end(values);
+    return -1;
+}
+
+/* Another one for each connection and turn: neither another's nor a former answer is taken for the right one. */
+static void write_message(char *to, unsigned which, unsigned turn)
+{
+    uint64_t mixed = (uint64_t)which << 32 | turn;
+
+    for (int at = 0; at < MESSAGE; at++) {
+        if (at % 16 == 0)
+            mixed = (mixed + 1) * 0x9E3779B97F4A7C15u; /* odd, so that no two become one */
+        to[at] = "0123456789abcdef"[mixed >> 4 * (at % 16) & 15];
+    }
+    to[0] = '/';
+}
+
+static int connect_one(struct state *state)
+{
+    struct connection *connection = &state->connections[state->made];
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)state->made};
+    int on = 1;
+
+    to.sin_port = htons((uint16_t)state->load->port);
+    connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0)
+        return fail(state, "connection %d: %s", state->made + 1, strerror(errno));
+    state->made++;
+    if (connect(connection->fd, (struct sockaddr *)&to, sizeof to) < 0
+        || setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0
+        || epoll_ctl(state->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)
+        return fail(state, "connection %d: %s", state->made, strerror(errno));
+    return 0;
+}
+
+static int send_request(struct state *state, struct connection *connection)
+{
+    char request[MESSAGE + 64], message[MESSAGE];
+    int which = (int)(connection - state->connections), size = MESSAGE;
+
+    write_message(message, (unsigned)which, ++connection->turn);
+    if (state->load->http)
+        size = snprintf(request, sizeof request, "GET %.*s HTTP/1.1\r\nHost: localhost\r\n\r\n", MESSAGE, message);
+    else
+        memcpy(request, message, MESSAGE);
+    /* There is always space for the one request, so this never waits. */
+    if (send(connection->fd, request, (size_t)size, MSG_NOSIGNAL) != size)
+        return fail(state, "connection %d: %s", which + 1, strerror(errno));
+    connection->waits = 1;
+    state->unanswered++;
+    return 0;
+}
+
+static int send_requests(struct state *state)
+{
+    for (int which = 0; which < state->load->connections; which++)
+        if (send_request(state, &state->connections[which]) < 0)
+            return -1;
+    return 0;
+}
+
+static int fail_answer(struct state *state, const struct connection *connection, const char *message)
+{
+    char shown[MESSAGE + 1] = "";
+
+    for (size_t at = 0; at < connection->taken && at < MESSAGE; at++)
+        shown[at] = isprint((unsigned char)connection->answer[at]) ? connection->answer[at] : '.';
+    return fail(state, "connection %d: wrong answer to its request %u, %.*s: %s", (int)(connection - state->connections) + 1,
+                connection->turn, MESSAGE, message, shown);
+}
+
+/* Bytes before the message: of a response's head, none in an echo. -1: wrong. ANSWER: not all has come. */
+static ssize_t head_size(const struct state *state, const struct connection *connection)
+{
+    static const char status[] = "HTTP/1.1 200 ", length[] = "\r\nContent-Length: 64\r\n", end[] = "\r\n\r\n";
+    const char *head = connection->answer, *found;
+
+    if (!state->load->http)
+        return 0;
+    found = memmem(head, connection->taken, end, sizeof end - 1);
+    if (!found)
+        return connection->taken < ANSWER ? ANSWER : -1;
+    size_t size = (size_t)(found - head) + sizeof end - 1;
+    if (memcmp(head, status, sizeof status - 1) != 0 || !memmem(head, size, length, sizeof length - 1))
+        return -1;
+    return (ssize_t)size;
+}
+
+/* Takes what has come. Returns 1 after a whole answer, 0 when more must come, -1 on failure. */
+static int take_answer(struct state *state, struct connection *connection)
+{
+    int which = (int)(connection - state->connections);
+    char message[MESSAGE];
+    ssize_t size = recv(connection->fd, connection->answer + connection->taken, ANSWER - connection->taken, MSG_DONTWAIT);
+
+    if (size < 0)
+        return errno == EAGAIN ? 0 : fail(state, "connection %d: %s", which + 1, strerror(errno));
+    if (size == 0)
+        return fail(state, "connection %d: the server has closed it", which + 1);
+    connection->taken += (size_t)size;
+    if (!connection->waits)
+        return fail(state, "connection %d: bytes came for no request", which + 1);
+    write_message(message, (unsigned)which, connection->turn);
+    ssize_t head = head_size(state, connection);
+    if (head < 0 || (head < ANSWER && connection->taken > (size_t)head + MESSAGE))
+        return fail_answer(state, connection, message);
+    if (connection->taken < (size_t)head + MESSAGE)
+        return 0;
+    if (memcmp(connection->answer + head, message, MESSAGE) != 0)
+        return fail_answer(state, connection, message);
+    connection->taken = 0;
+    connection->waits = 0;
+    state->unanswered--;
+    state->answers++;
+    return 1;
+}
+
+/* until: the next request follows each answer, up to that time, and longer if not as many answers have come as there are
+ * connections: there is always a rate. 0: only the answers that are missing are taken. */
+static int take_answers(struct state *state, int64_t until)
+{
+    struct epoll_event events[BATCH];
+    int64_t now;
+
+    while ((now = park_now()) < until || (until ? state->answers < state->load->connections : state->unanswered > 0)) {
+        int timeout_ms = now < until ? (int)((until - now) / 1000000) + 1 : (int)(state->load->patience * 1e3);
+        int count = epoll_wait(state->epoll, events, BATCH, timeout_ms);
+        if (count < 0 && errno != EINTR)
+            return fail(state, "epoll_wait: %s", strerror(errno));
+        if (count == 0 && now >= until)
+            return fail(state, "%d of %d connections wait for an answer, and none came for %g s", state->unanswered,
+                        state->load->connections, state->load->patience);
+        for (int at = 0; at < count; at++) {
+            struct connection *connection = &state->connections[events[at].data.u32];
+            int whole = take_answer(state, connection);
+            if (whole < 0 || (whole && until && send_request(state, connection) < 0))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static double clock_seconds(clockid_t clock)
+{
+    struct timespec at = {0};
+
+    clock_gettime(clock, &at);
+    return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
+}
+
+static int measure_load(struct state *state)
+{
+    struct load_result *result = state->result;
+    clockid_t server;
+    int64_t begin;
+
+    while (state->made < state->load->connections + state->load->idle)
+        if (connect_one(state) < 0)
+            return -1;
+    /* The first answer of each is not measured: then all threads have begun. */
+    if (send_requests(state) < 0 || take_answers(state, 0) < 0)
+        return -1;
+    if (clock_getcpuclockid(state->load->server, &server) != 0)
+        return fail(state, "the server has ended");
+    state->answers = 0;
+    result->server_cpu = -clock_seconds(server);
+    result->own_cpu = -clock_seconds(CLOCK_THREAD_CPUTIME_ID);
+    begin = park_now();
+    if (send_requests(state) < 0 || take_answers(state, begin + (int64_t)(state->load->seconds * 1e9)) < 0)
+        return -1;
+    result->seconds = (double)(park_now() - begin) / 1e9;
+    result->server_cpu += clock_seconds(server);
+    result->own_cpu += clock_seconds(CLOCK_THREAD_CPUTIME_ID);
+    result->answers = state->answers;
+    return take_answers(state, 0);
+}
+
+int load_run(const struct load *load, struct load_result *result)
+{
+    struct state state = {.load = load, .result = result, .epoll = epoll_create1(EPOLL_CLOEXEC)};
+    int status;
+
+    memset(result, 0, sizeof *result);
+    state.connections = calloc((size_t)load->connections + (size_t)load->idle, sizeof *state.connections);
+    status = state.epoll < 0 || !state.connections ? fail(&state, "%s", strerror(errno)) : measure_load(&state);
+    for (int which = 0; which < state.made; which++)
+        close(state.connections[which].fd);
+    if (state.epoll >= 0)
+        close(state.epoll);
+    free(state.connections);
+    return status;
+}

@@ -1,0 +1,409 @@
+"""`bench --io`: the load notices each wrong answer, each server does its work, and what the command says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_bench import bench
+
+from runtime.cli.bench import serving
+from runtime.native import ffi, lib
+
+pytestmark = pytest.mark.stock_threads  # the servers of these tests
+
+NAMES = [f"{kind}-{number}" for kind in ("echo", "http") for number in (10, 100, 1000, 4000)]
+SHORT = ("--seconds", "0.05", "--rounds", "2")
+
+# ---- the load --------------------------------------------------------------------------------------------------------
+
+
+def loaded(
+    answer: Callable[[socket.socket, bytes, int], None], greeting: bytes = b"", http: bool = False, **more: Any
+) -> Any:
+    """What the load finds of a server that answers each request so: (connection, request, its number)."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            number = 0
+            try:
+                connection.sendall(greeting)
+                while request := connection.recv(1024):
+                    number += 1
+                    answer(connection, request, number)
+            except OSError:  # the load has closed it
+                pass
+
+    def accept() -> None:
+        for _ in range(task["connections"] + task["idle"]):
+            threads.append(threading.Thread(target=serve, args=(listener.accept()[0],)))
+            threads[-1].start()
+
+    task = {"connections": 2, "idle": 0, "seconds": 0.05, "patience": 30, "http": http, "server": os.getpid(), **more}
+    threads = [threading.Thread(target=accept)]
+    result = ffi.new("struct load_result *")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads[0].start()
+        status = lib.load_run(ffi.new("struct load *", {"port": listener.getsockname()[1], **task}), result)
+        for thread in threads:
+            thread.join()
+    why = ffi.string(result.why).decode()
+    assert bool(why) == (status != 0)
+    return why or result
+
+
+def echo(connection: socket.socket, request: bytes, number: int) -> None:
+    connection.sendall(request)
+
+
+def response(request: bytes, status: str = "200 OK", length: int = 64) -> bytes:
+    path = request.split()[1]
+    return f"HTTP/1.1 {status}\r\nServer: x\r\nContent-Length: {length}\r\n\r\n".encode() + path
+
+
+def test_each_answer_is_counted() -> None:
+    requests: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        requests.append(request)
+        connection.sendall(request)
+
+    result = loaded(answer, connections=3)
+    # Besides, each connection's first is not measured, and the last ones come after the time.
+    assert result.answers + 3 <= len(requests) <= result.answers + 3 + 3
+    assert {len(request) for request in requests} == {64}
+    assert len(set(requests)) == len(requests)
+    assert 0.05 <= result.seconds < 5
+    assert result.server_cpu > 0
+    assert 0 < result.own_cpu <= result.seconds
+
+
+def test_a_slow_server_has_a_rate_too() -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        time.sleep(0.02)
+        connection.sendall(request)
+
+    result = loaded(answer, connections=3, seconds=0.001)
+    assert result.answers >= 3
+    assert result.seconds > 0.02
+
+
+def test_an_answer_that_comes_in_pieces() -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        for at in range(0, len(request), 10):
+            connection.sendall(request[at : at + 10])
+
+    assert loaded(answer).answers > 0
+
+
+def test_responses_in_pieces_too() -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        assert request.endswith(b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        whole = response(request)
+        for part in (whole,) if number % 2 else (whole[:5], whole[5:40], whole[40:]):
+            connection.sendall(part)
+
+    assert loaded(answer, http=True).answers > 0
+
+
+def test_idle_connections_send_nothing() -> None:
+    result = loaded(echo, connections=1, idle=5)
+    assert result.answers > 0
+
+
+def at_third(change: Callable[[bytes], bytes]) -> Callable[[socket.socket, bytes, int], None]:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(change(request) if number == 3 else request)
+
+    return answer
+
+
+@pytest.mark.parametrize("at", [0, 1, 31, 63])
+def test_each_byte_is_compared(at: int) -> None:
+    broken = loaded(at_third(lambda data: data[:at] + b"\x01" + data[at + 1 :]), connections=1)
+    found = re.fullmatch(r"connection 1: wrong answer to its request 3, (\S{64}): (\S{64})", broken)
+    assert found
+    assert found[2] == found[1][:at] + "." + found[1][at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: data + b"x", "wrong answer to its request 3, "),
+        (lambda data: data[::-1], "wrong answer to its request 3, "),
+    ],
+)
+def test_other_wrong_echoes(change: Callable[[bytes], bytes], says: str) -> None:
+    assert loaded(at_third(change), connections=1).startswith(f"connection 1: {says}")
+
+
+def test_a_former_answer_is_none() -> None:
+    former: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        former.append(request)
+        connection.sendall(former[-2] if number == 3 else request)
+
+    assert "wrong answer to its request 3" in loaded(answer, connections=1)
+
+
+@pytest.mark.parametrize("wrong", [{"status": "500 No"}, {"length": 65}])
+def test_wrong_responses(wrong: dict[str, Any]) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(response(request, **wrong))
+
+    assert re.match(r"connection [12]: wrong answer to its request 1, /[0-9a-f]{63}: HTTP", loaded(answer, http=True))
+
+
+def test_a_head_without_end() -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" * 100)
+
+    assert "wrong answer" in loaded(answer, http=True)
+
+
+def test_a_connection_that_is_closed() -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(request)
+        if number == 3:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    assert re.fullmatch(r"connection [12]: the server has closed it", loaded(answer))
+
+
+def test_bytes_for_no_request() -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(request)
+        if number == 2:
+            connection.sendall(b"!")
+
+    assert "wrong answer" in loaded(answer, connections=1)
+    assert loaded(echo, greeting=b"!", connections=0, idle=1) == "connection 1: bytes came for no request"
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_lost_request(at: int) -> None:
+    """The first of a connection, and one of those that are measured."""
+
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        if number != at:
+            connection.sendall(request)
+
+    why = loaded(answer, connections=1, patience=0.2)
+    assert why == "1 of 1 connections wait for an answer, and none came for 0.2 s"
+
+
+def test_no_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    result = ffi.new("struct load_result *")
+    assert lib.load_run(ffi.new("struct load *", {"port": port, "connections": 1}), result) == -1
+    assert ffi.string(result.why) == b"connection 1: Connection refused"
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def there(kind: str) -> list[str]:
+    return [way.name for way in serving.WAYS if way.there and kind in way.kinds]
+
+
+def with_site(tmp_path: Path, code: str, *args: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Where each Python begins with that code."""
+    (tmp_path / "sitecustomize.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    environment |= {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "runtime", "bench", "--io", *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, **more)
+
+
+ALONE = (
+    "import importlib.util\n"
+    "find = importlib.util.find_spec\n"
+    "importlib.util.find_spec = lambda name, *rest: None if name in ('gevent', 'uvloop') else find(name, *rest)\n"
+)
+
+
+def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
+    written = tmp_path / "io.json"
+    done = bench("--io", "--connections", "4,2", *SHORT, "--json", str(written))
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(written.read_text())
+    assert (data["stopped"], data["seconds"], data["rounds"], data["idle"]) == (False, 0.05, 2, 0)
+    assert (data["missing"], data["failures"]) == ([], [])
+    assert data["machine"].keys() == {"python", "processor", "system", "load", "on"}
+    there_are = os.sched_getaffinity(0)
+    assert data["cores"] == {"server": max(there_are), "load": min(there_are)}
+    assert [result["name"] for result in data["results"]] == ["echo-4", "echo-2", "http-4", "http-2"]
+    for result in data["results"]:
+        assert list(result["ways"]) == there(result["kind"])
+        for name, figures in result["ways"].items():
+            assert 0 < figures["spread"][0] <= figures["rate"] <= figures["spread"][1]
+            assert 0 < figures["ratio_spread"][0] <= figures["ratio"] <= figures["ratio_spread"][1]
+            assert (figures["ratio"] == 1) == (name == "threading")
+            assert 1 < figures["cost_us"] < 100_000
+            assert 0 < figures["load_busy"] < 1.1
+    echo, _, http, _ = (result["ways"] for result in data["results"])
+    lines = done.stdout.splitlines()
+    for kind, ways in (("echo", echo), ("http", http)):
+        at = next(at for at, line in enumerate(lines) if re.match(rf"{kind}: requests/s +4 +2 *$", line))
+        rows = lines[at + 2 : at + 2 + len(ways)]
+        for name, row in zip(ways, rows, strict=True):
+            assert row.startswith(next(way.text for way in serving.WAYS if way.name == name))
+            assert f"{ways[name]['rate']:,.0f} (" in row
+    missing = {way.library for way in serving.WAYS if not way.there}
+    for library in ("gevent", "uvloop"):
+        line = f"not measured: {library} is not installed: pip install 'lwp-runtime[peers]'"
+        assert lines.count(line) == (library in missing)
+
+
+def test_without_peers_and_the_runs_that_are_chosen(tmp_path: Path) -> None:
+    done = with_site(tmp_path, ALONE, "echo", "--connections", "2", *SHORT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-2:] == [
+        f"not measured: {library} is not installed: pip install 'lwp-runtime[peers]'"
+        for library in ("gevent", "uvloop")
+    ]
+    done = with_site(tmp_path, ALONE, "echo", "--green", "--vs", "asyncio", "--connections", "2", *SHORT, "--json")
+    (result,) = json.loads(done.stdout)["results"]
+    assert list(result["ways"]) == ["threading", "green", "asyncio-streams", "asyncio-protocol"]
+
+
+def test_green_threads_alone(tmp_path: Path) -> None:
+    done = bench("--io", "http-2", "--green", "--vs", "threading", "--connections", "2", "--no-pin", *SHORT, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout)
+    assert data["cores"] == {"server": None, "load": None}
+    assert [(result["name"], list(result["ways"])) for result in data["results"]] == [
+        ("http-2", ["threading", "green"])
+    ]
+
+
+def test_one_core_is_said() -> None:
+    core = min(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        done = bench("--io", "echo", "--green", "--vs", "threading", "--connections", "2", *SHORT)
+    finally:
+        os.sched_setaffinity(0, before)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"core {core} alone, which server and load share" in done.stdout
+
+
+def test_list() -> None:
+    done = bench("--io", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES
+    listed = bench("--io", "--list", "--connections", "7,8", "http").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["http-7", "http-8"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--io", "lock-pair"], f"no operation 'lock-pair'; there are {', '.join(NAMES)}"),
+        (["--io", "--vs", "tokio"], "'tokio' is none of threading, gevent, asyncio-streams, asyncio-protocol, uvloop"),
+        (["--io", "--connections", "10,x"], "'10,x': it is numbers with commas between them, such as 10,100"),
+        (["--io", "--connections", "0"], "'0': it is numbers"),
+        (["--io", "--rounds", "1"], "--rounds"),
+        (["--io", "--explore"], "--explore and --io are two benchmarks"),
+        (["--seconds", "2"], "--seconds is of --io"),
+        (["--explore", "--connections", "2"], "--connections is of --io"),
+    ],
+)
+def test_errors_are_one_line_before_anything_is_measured(args: list[str], says: str) -> None:
+    done = bench(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_peer_that_is_asked_for_and_not_installed(tmp_path: Path) -> None:
+    done = with_site(tmp_path, ALONE, "--vs", "uvloop")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "lwp: Invalid value for --vs: uvloop is not installed: pip install 'lwp-runtime[peers]'"
+    ]
+
+
+def test_more_connections_than_descriptors() -> None:
+    def limited(*args: str) -> subprocess.CompletedProcess[str]:
+        limits = ["sh", "-c", 'ulimit -Sn 150; ulimit -Hn 400; exec "$@"', "-"]
+        command = [*limits, sys.executable, "-m", "runtime", "bench", "--io", "echo", "--green", "--vs", "threading"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        return subprocess.run([*command, *SHORT, *args], env=environment, capture_output=True, text=True, timeout=100)
+
+    done = limited("--connections", "10,1000")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(
+        "--connections: that needs 1,100 descriptors, and the limit of this process is 400 (ulimit -Hn)"
+    )
+    done = limited("--connections", "200")  # more than the soft limit
+    assert (done.returncode, done.stderr) == (0, "")
+    assert limited("--connections", "200", "--idle", "101").returncode == 2
+
+
+#: In the server whose command line has a certain word.
+IN_SERVER = "import os, signal, sys\nif 'streams' in sys.orig_argv:\n    "
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (
+            "print('no luck', file=sys.stderr); os._exit(1)",
+            ["no server; the server ended with exit status 1, and said:", "  no luck"],
+        ),
+        (
+            "import asyncio; asyncio.StreamWriter.write = lambda *_: [print('help', file=sys.stderr), os.abort()]",
+            ["connection 1: the server has closed it; the server ended with SIGABRT, and said:", "  help"],
+        ),
+        (
+            "import asyncio; asyncio.StreamWriter.write = lambda self, data: self.transport.write(data[::-1])",
+            ["connection 1: wrong answer to its request 1, "],
+        ),
+    ],
+)
+def test_a_server_that_fails_is_shown_and_the_rest_is_measured(code: str, says: list[str], tmp_path: Path) -> None:
+    written = tmp_path / "io.json"
+    arguments = ("echo", "--green", "--vs", "asyncio", "--connections", "1", *SHORT, "--json", str(written))
+    done = with_site(tmp_path, IN_SERVER + code, *arguments)
+    assert done.returncode == 1
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith(f"lwp: echo-1: asyncio-streams: {says[0]}")
+    assert rest[: len(says) - 1] == says[1:]
+    data = json.loads(written.read_text())
+    assert list(data["results"][0]["ways"]) == ["threading", "green", "asyncio-protocol"]
+    assert [(one["operation"], one["vs"]) for one in data["failures"]] == [("echo-1", "asyncio-streams")]
+
+
+def test_without_threading_there_is_no_ratio(tmp_path: Path) -> None:
+    code = "import sys\nif sys.orig_argv[-1] == 'echo' and not '-c' in sys.orig_argv:\n    sys.exit('no threads')\n"
+    done = with_site(
+        tmp_path, code, "echo", "--green", "--vs", "asyncio-streams", "--connections", "2", *SHORT, "--json"
+    )
+    assert done.returncode == 1
+    ((_, green), (_, streams)) = json.loads(done.stdout)["results"][0]["ways"].items()
+    assert green["ratio"] is streams["ratio"] is None
+    assert green["rate"] > 0
+
+
+def test_ctrl_c_leaves_the_rows_until_then(tmp_path: Path) -> None:
+    code = "import os, signal, sys, time\nif sys.orig_argv[-1] == 'http':\n    os.kill(os.getppid(), signal.SIGINT)\n"
+    code += "    time.sleep(100)\n"
+    done = with_site(tmp_path, code, "--green", "--vs", "threading", "--connections", "2", *SHORT)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "echo: requests/s" in done.stdout
+    assert done.stdout.splitlines()[-1] == "stopped: 1 of 2 rows"
