@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
+import signal
 import socket
+import tempfile
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -337,8 +341,400 @@ def two_schedulers() -> None:
     assert sorted(found) == [bytes([number]) for number in range(30)]
 
 
+def many_connect_at_once() -> None:
+    """One event of the listener may stand for many connections."""
+    for timeout in (None, 20):
+        with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+            listener.settimeout(timeout)
+            address = listener.getsockname()
+            assert os.get_blocking(listener.fileno()) is (timeout is None)
+            found: list[bytes] = []
+
+            def serve(listener: socket.socket = listener, found: list[bytes] = found) -> None:
+                for _ in range(15):
+                    connection, _ = listener.accept()
+                    assert connection.gettimeout() is None
+                    assert os.get_blocking(connection.fileno())
+                    assert not connection.get_inheritable()
+                    found.append(connection.recv(10))
+
+            threads = [threading.Thread(target=serve) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.01)
+            clients = []
+            for number in range(30):
+                clients.append(socket.create_connection(address))
+                clients[-1].sendall(bytes([number]))
+            for thread in threads:
+                thread.join()
+            assert sorted(found) == [bytes([number]) for number in range(30)]
+
+
+def what_does_not_listen_accepts_nothing() -> None:
+    sock, _ = connected()
+    with pytest.raises(OSError, match="Invalid argument"):
+        sock.accept()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(OSError, match="not supported"):
+        sock.accept()
+
+
+def datagrams() -> None:
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind(("127.0.0.1", 0))
+    address = server.getsockname()
+    for timeout in (None, 20):
+        server.settimeout(timeout)
+        later(client.sendto, b"one", address)
+        assert server.recvfrom(100) == (b"one", client.getsockname())
+        assert client.sendto(b"two and more", 0, address) == 12
+        assert server.recvfrom(3, socket.MSG_PEEK)[0] == b"two"
+        assert server.recvfrom(3) == (b"two", client.getsockname())
+        buffer = bytearray(10)
+        later(client.sendto, b"three", address)
+        assert server.recvfrom_into(buffer) == (5, client.getsockname())
+        client.sendto(b"four", address)
+        assert server.recvfrom_into(buffer, 2) == (2, client.getsockname())
+        client.sendto(b"", address)
+        assert server.recvfrom(100)[0] == b""
+        later(client.sendmsg, [b"fi", b"ve"], [], 0, address)
+        assert server.recvmsg(100) == (b"five", [], 0, client.getsockname())
+
+
+def nobody_is_there() -> None:
+    """An error makes the socket ready."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = sock.getsockname()
+    for timeout in (None, 20):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.connect(address)
+        client.settimeout(timeout)
+        later(client.send, b"lost")
+        with pytest.raises(ConnectionRefusedError):
+            client.recvfrom(100)
+
+
+def a_full_queue_of_datagrams() -> None:
+    """Nothing says when the receiver of a Unix socket that is not connected has space."""
+    server, address = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), f"\0green-{os.getpid()}"
+    server.bind(address)
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    client.settimeout(0.05)
+    sent = 0
+    with suppress(TimeoutError):
+        while True:
+            client.sendto(b"x", address)
+            sent += 1
+    assert sent > 2
+    later(server.recv, 10)
+    client.settimeout(None)
+    client.sendto(b"y", address)
+    later(server.recv, 10)
+    client.sendmsg([b"z"], [], 0, address)
+    assert [server.recv(10) for _ in range(sent)] == [b"x"] * (sent - 2) + [b"y", b"z"]
+
+
+def descriptors_are_passed() -> None:
+    for timeout in (None, 20):
+        sock, other = socket.socketpair()
+        sock.settimeout(timeout)
+        read, write = os.pipe()
+        later(socket.send_fds, other, [b"one"], [read])
+        data, fds, _, _ = socket.recv_fds(sock, 100, 4)
+        assert data == b"one"
+        os.write(write, b"through it")
+        assert os.read(fds[0], 100) == b"through it"
+        buffer = bytearray(2), bytearray(20)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, read.to_bytes(4, "little"))
+        later(other.sendmsg, iter([b"ab", b"cd"]), iter([rights]))
+        count, ancillary, _, _ = sock.recvmsg_into(iter(buffer), socket.CMSG_SPACE(4))
+        assert count == 4
+        assert b"".join(buffer)[:4] == b"abcd"
+        assert ancillary[0][:2] == rights[:2]
+
+
+def a_generator_is_sent_once_it_fits() -> None:
+    sock, other = connected()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
+    sock.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        sock.sendall(bytes(50_000_000))
+    sock.settimeout(20)
+    other.settimeout(0.2)
+    later(read_until_silence, other)
+    assert sock.sendmsg(part for part in (b"a", b"b")) == 2
+
+
+def read_until_silence(sock: socket.socket) -> None:
+    with suppress(TimeoutError):
+        while sock.recv(1_000_000):
+            pass
+
+
+def waits(sock: socket.socket) -> list[Any]:
+    """Calls that wait: nothing is there."""
+    return [
+        lambda: sock.recvfrom(10),
+        lambda: sock.recvfrom_into(bytearray(10)),
+        lambda: sock.recvmsg(10, 10),
+        lambda: sock.recvmsg_into([bytearray(10)]),
+    ]
+
+
+def timeouts_of_all() -> None:
+    sock, _ = connected()
+    calls = [(sock, call) for call in waits(sock)]
+    listener = socket.create_server(("127.0.0.1", 0))
+    for each, call in [*calls, (listener, listener.accept)]:
+        for timeout in (1e-9, 0.001, 0.03):
+            each.settimeout(timeout)
+            before = time.monotonic()
+            with pytest.raises(TimeoutError, match=r"^timed out$"):
+                call()
+            assert timeout <= time.monotonic() - before < timeout + 5
+            assert each.gettimeout() == timeout
+        each.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            call()
+
+
+def closed_meanwhile() -> None:
+    """By another green thread, and the number is another socket's at once."""
+    for index in range(5):
+        for timeout in (None, 20):
+            sock, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            call = waits(sock)[index] if index < 4 else None
+            if not call:
+                sock = socket.create_server(("127.0.0.1", 0))
+                call = sock.accept
+            sock.settimeout(timeout)
+            second, third = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            third.send(b"for the second")
+
+            def close(sock: socket.socket = sock, second: socket.socket = second) -> None:
+                number = sock.fileno()
+                sock.close()
+                os.dup2(second.fileno(), number)
+
+            number = sock.fileno()
+            later(close)
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                call()
+            assert second.recv(100) == b"for the second"
+            os.close(number)
+
+
+def the_timeout_is_seen_by_others() -> None:
+    """A call doesn't change it meanwhile."""
+    sock, other = connected()
+    sock.settimeout(20)
+    seen: set[Any] = set()
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.add(sock.gettimeout())
+            time.sleep(0)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(300):
+        other.sendall(b".")
+        assert sock.recvfrom(1)[0] == b"."
+    stop.set()
+    thread.join()
+    assert seen == {20}
+
+
+def wrong_arguments() -> None:
+    """They are refused as stock refuses them."""
+    stock: Any = socket.socket.__base__
+    sock, _ = socket.socketpair()
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        (name, args)
+        for name in (
+            "recvfrom",
+            "recvfrom_into",
+            "recvmsg",
+            "recvmsg_into",
+            "sendto",
+            "sendmsg",
+            "connect",
+            "connect_ex",
+        )
+        for args in ((), (1,), (None, None), ("text", 0, "x"), (b"", b"", b"", b"", b""), (-1, -1), ([1], [2], 0))
+    ]
+    for name, args in calls:
+        if name in ("recvfrom", "recvmsg") and args == (1,):
+            continue  # it would wait
+        with pytest.raises((TypeError, ValueError, OSError)) as expected:
+            getattr(stock, name)(sock, *args)
+        with pytest.raises(type(expected.value)) as found:
+            getattr(sock, name)(*args)
+        assert str(found.value) == str(expected.value)
+    with pytest.raises(TypeError):
+        sock.recvfrom(bufsize=1)  # type: ignore[call-arg]
+
+
+def connecting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        for timeout in (None, 20):
+            sock = socket.socket()
+            sock.settimeout(timeout)
+            sock.connect(address)
+            assert os.get_blocking(sock.fileno()) is (timeout is None)
+            assert sock.gettimeout() == timeout
+            with pytest.raises(OSError, match="already connected"):
+                sock.connect(address)
+            listener.accept()[0].sendall(b"hello")
+            assert sock.recv(10) == b"hello"
+            sock = socket.socket()
+            sock.settimeout(timeout)
+            assert sock.connect_ex(address) == 0
+            assert sock.connect_ex(("localhost", address[1])) == errno.EISCONN
+            listener.accept()[0].close()
+    for timeout in (None, 20):
+        sock = socket.socket()
+        sock.settimeout(timeout)
+        for _ in range(3):
+            with pytest.raises(ConnectionRefusedError):
+                sock.connect(address)
+            assert sock.connect_ex(address) == errno.ECONNREFUSED
+        assert os.get_blocking(sock.fileno()) is (timeout is None)
+        with socket.create_server(address):
+            sock.connect(address)
+
+
+def connecting_takes_too_long() -> None:
+    """The backlog is full."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    path = f"\0connect-{os.getpid()}"
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    unix.listen(0)
+    for server, address in ((listener, listener.getsockname()), (unix, path)):
+        socks = []
+        for _ in range(4):
+            socks.append(socket.socket(server.family))
+            socks[-1].settimeout(0.05)
+            if result := socks[-1].connect_ex(address):
+                break
+        assert result == errno.EAGAIN
+        sock = socket.socket(server.family)
+        sock.settimeout(0.02)
+        with pytest.raises(TimeoutError, match=r"^timed out$"):
+            sock.connect(address)
+    sock = socket.socket(socket.AF_UNIX)
+    later(unix.accept)
+    sock.connect(path)
+    assert os.get_blocking(sock.fileno())
+
+
+def closed_while_connecting() -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    socks = [socket.socket() for _ in range(4)]
+    for sock in socks:
+        sock.settimeout(0.05)
+        if sock.connect_ex(listener.getsockname()):
+            break
+    for method in ("connect", "connect_ex"):
+        sock = socket.socket()
+        later(sock.close)
+        if method == "connect":
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                sock.connect(listener.getsockname())
+        else:
+            assert sock.connect_ex(listener.getsockname()) == errno.EBADF
+
+
+def signals_come_in_a_wait() -> None:
+    """A handler that returns lets the wait go on, one that raises ends it.  Handlers run in the main thread."""
+    seen: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        seen.append(number)
+        if len(seen) == 2:
+            raise KeyError("from the handler")
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+
+    signal.signal(signal.SIGALRM, handle)
+    listener = socket.create_server(("127.0.0.1", 0))
+    sock, _ = connected()
+    for each, call in [*((sock, call) for call in waits(sock)), (listener, listener.accept)]:
+        for timeout in (None, 20):
+            each.settimeout(timeout)
+            seen.clear()
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(KeyError):
+                call()
+    later(socket.create_connection, listener.getsockname())
+    listener.accept()
+
+
+def another_forks_meanwhile() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    found: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            with listener.accept()[0] as connection:
+                found.append(connection.recvfrom(10)[0])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    time.sleep(0.01)
+    for data in (b"one", b"two"):
+        pid = os.fork()
+        if not pid:
+            sock = socket.socket()
+            sock.connect(listener.getsockname())
+            sock.sendall(data)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    thread.join()
+    assert found == [b"one", b"two"]
+
+
+def a_file_is_sent() -> None:
+    sock, other = connected()
+    found: list[bytes] = []
+
+    def read() -> None:
+        while data := other.recv(100_000):
+            found.append(data)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(range(256)) * 8000)
+        assert sock.sendfile(file, 1, 2_000_000) == 2_000_000
+    sock.shutdown(socket.SHUT_WR)
+    thread.join()
+    assert b"".join(found) == (bytes(range(256)) * 8000)[1:2_000_001]
+
+
 #: Those that need nothing else.
 NAMES = [
+    "many_connect_at_once",
+    "what_does_not_listen_accepts_nothing",
+    "datagrams",
+    "nobody_is_there",
+    "a_full_queue_of_datagrams",
+    "descriptors_are_passed",
+    "a_generator_is_sent_once_it_fits",
+    "timeouts_of_all",
+    "closed_meanwhile",
+    "the_timeout_is_seen_by_others",
+    "wrong_arguments",
+    "connecting",
+    "connecting_takes_too_long",
+    "closed_while_connecting",
+    "another_forks_meanwhile",
+    "a_file_is_sent",
     "an_unclosed_socket_leaves_its_number_to_another",
     "a_number_is_overwritten",
     "a_range_is_closed",

@@ -1,4 +1,4 @@
-"""recv, recv_into, send and sendall in green threads: what they cost, and that no event is lost or another file's."""
+"""The methods of sockets in green threads: what they cost, and that no event is lost or another file's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,23 @@ import runtime
 pytestmark = pytest.mark.timeout(30)
 HERE = str(Path(__file__).parent)
 
-SERVER = """
-import os, socket, threading
+#: A wait registers the descriptor, which counts for none of the calls after it.
+WAITS_ONCE = """
+import os, socket, sys, threading
 
+def wait_once(sock, call):
+    timeout = sock.gettimeout()
+    sock.settimeout(1e-9)
+    try:
+        call()
+    except TimeoutError:
+        sock.settimeout(timeout)
+"""
+
+SERVER = """
 def echo(connection):
+    wait_once(connection, lambda: connection.recv(1))
+    connection.sendall(b"!")
     while data := connection.recv(100):
         if data[:1] == b"/":
             os.access(data, 0)
@@ -38,17 +52,71 @@ while True:
 """
 
 
-def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
-    """And one epoll_wait for all connections that are ready at a time: no poll, no epoll_ctl."""
+ACCEPTS = """
+listener = socket.create_server(("127.0.0.1", 0))
+listener.settimeout(eval(sys.argv[1]))
+
+def serve():
+    wait_once(listener, listener.accept)
+    print(listener.getsockname()[1], flush=True)
+    for number in range(int(sys.argv[2]) + 2):
+        connection, _ = listener.accept()
+        if number == 1:
+            os.access("/begin", 0)
+        connection.sendall(b".")
+        connection.close()
+    os.access("/end", 0)
+
+threading.Thread(target=serve).start()
+"""
+
+DATAGRAMS = """
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 0))
+server.settimeout(eval(sys.argv[1]))
+
+def with_address():
+    data, client = server.recvfrom(100)
+    server.sendto(data, client)
+
+def with_message():
+    data, _, _, client = server.recvmsg(100)
+    server.sendmsg([data], [], 0, client)
+
+def serve():
+    wait_once(server, lambda: server.recvfrom(1))
+    print(server.getsockname()[1], flush=True)
+    for number in range(int(sys.argv[2]) + 2):
+        globals()[sys.argv[3]]()
+        if number == 1:
+            os.access("/begin", 0)
+    os.access("/end", 0)
+
+threading.Thread(target=serve).start()
+"""
+
+
+def counted(tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None]) -> Counter[str]:
+    """The system calls of a green program between its two marks.  talk: with the port that it prints."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
-    program, trace = tmp_path / "server.py", tmp_path / "trace"
-    program.write_text(SERVER)
-    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green", str(program)]
-    many, rounds = 8, 50
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    script, trace = tmp_path / "server.py", tmp_path / "trace"
+    script.write_text(WAITS_ONCE + program)
+    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green"]
+    with subprocess.Popen([*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
-        port = int(process.stdout.readline())
+        talk(int(process.stdout.readline()))
+        assert process.wait(20) == 0
+    between = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
+    assert between
+    return Counter(re.findall(r"^\d+ +(\w+)\(", between[1], re.MULTILINE))
+
+
+def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
+    """And one epoll_wait for all connections that are ready at a time: no poll, no epoll_ctl."""
+    many, rounds = 8, 50
+
+    def talk(port: int) -> None:
         connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(many)]
 
         def ask(data: bytes, some: list[socket.socket] = connections) -> None:
@@ -57,23 +125,64 @@ def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
             for connection in some:
                 assert connection.recv(100) == data
 
-        ask(b"first")
+        assert all(connection.recv(1) == b"!" for connection in connections)
         ask(b"/begin", connections[:1])
         for _ in range(rounds):
             ask(b".")
         ask(b"/end", connections[:1])
-        assert process.wait(20) == 0
-    for connection in connections:
-        connection.close()
-    counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
-    assert counted
-    calls = Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
+        for connection in connections:
+            connection.close()
+
+    calls = counted(tmp_path, SERVER, [], talk)
     assert calls["recvfrom"] <= many * rounds + 2  # the first and the last are around the marks
     assert calls["sendto"] <= many * rounds + 2
     assert calls["epoll_pwait2"] + calls["epoll_wait"] <= many * rounds + 2
     assert not calls["poll"]
     assert not calls["epoll_ctl"]
     assert not calls["write"], "the LWP wakes itself"
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_what_an_accept_costs(timeout: int | None, tmp_path: Path) -> None:
+    """A try when the connection is there, and one to find that no other is: in blocking mode accept4 can't try."""
+    many = 20
+
+    def talk(port: int) -> None:
+        for _ in range(many + 2):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                assert connection.recv(1) == b"."
+
+    calls = counted(tmp_path, ACCEPTS, [repr(timeout), str(many)], talk)
+    assert not calls["epoll_ctl"]
+    assert not calls["poll"]
+    if timeout:
+        assert calls["accept4"] <= 2 * many
+        assert not calls["ppoll"]
+    else:
+        assert calls["accept4"] == many
+        assert calls["ppoll"] <= 2 * many
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+@pytest.mark.parametrize("way", ["with_address", "with_message"])
+def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) -> None:
+    """One call to receive it, one to send, and one to find that no other is there."""
+    many = 20
+
+    def talk(port: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port))
+            client.settimeout(20)
+            for _ in range(many + 2):
+                client.send(b"data")
+                assert client.recv(100) == b"data"
+
+    calls = counted(tmp_path, DATAGRAMS, [repr(timeout), str(many), way], talk)
+    assert calls["recvfrom"] + calls["recvmsg"] <= 2 * many
+    assert calls["sendto"] + calls["sendmsg"] == many
+    assert not calls["poll"]
+    assert not calls["ppoll"]
+    assert not calls["epoll_ctl"]
 
 
 @pytest.mark.parametrize("name", socket_cases.NAMES)
@@ -90,6 +199,19 @@ def test_sockets(name: str, options: dict[str, Any], child: Child) -> None:
     assert child(case, HERE, name, options).stdout == "done\n"
 
 
+@pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
+def test_signals_in_a_wait(options: dict[str, Any], child: Child) -> None:
+    def case(folder: str, options: dict[str, Any]) -> None:
+        sys.path.insert(0, folder)
+        runtime.install(green=True, **options)
+        import socket_cases
+
+        socket_cases.signals_come_in_a_wait()
+        print("done")
+
+    assert child(case, HERE, options).stdout == "done\n"
+
+
 def test_a_socket_whose_insides_are_not_known(child: Child) -> None:
     """Another CPython may have changed them: then all goes through Python."""
 
@@ -103,7 +225,8 @@ def test_a_socket_whose_insides_are_not_known(child: Child) -> None:
 
         assert type(socket_cases.socket.socket.recv) is type(case), "in Python"
         socket_cases.in_a_thread("parts")
-        socket_cases.in_a_thread("timeouts")
+        for name in ("timeouts", "timeouts_of_all", "datagrams", "connecting", "many_connect_at_once"):
+            socket_cases.in_a_thread(name)
         print("done")
 
     assert child(case, HERE).stdout == "done\n"

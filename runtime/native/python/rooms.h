@@ -21,4 +21,7 @@ int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);
 int python_add_explore(PyObject *module);
 
+/* A call of python_sleep (python/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
+int scheduler_sleep_until(void *deadline);
+
 #endif

@@ -199,7 +199,7 @@ static int sleep_deadline(PyObject *seconds, int64_t *deadline)
     return negative ? -1 : 0;
 }
 
-static int sleep_until(void *deadline)
+int scheduler_sleep_until(void *deadline)
 {
     atomic_int word = 0; /* no other thread knows it, so only the deadline or a signal ends the wait */
     int result;
@@ -217,7 +217,7 @@ PyObject *scheduler_sleep(PyObject *module, PyObject *seconds)
         return NULL;
     if (deadline == 0)
         return scheduler_yield(module, NULL);
-    return python_sleep_on(&(struct python_sleep){sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
+    return python_sleep_on(&(struct python_sleep){scheduler_sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 struct fd_wait {

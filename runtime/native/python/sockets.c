@@ -1,8 +1,9 @@
-/* What a thread on a scheduler does in the methods of socket.socket that receive and send.
+/* What a thread on a scheduler does in the methods of socket.socket that wait.
  *
  * THE DESIGN.  Each makes its system call at once, with MSG_DONTWAIT, and waits in the scheduler's poller only after EAGAIN, or if the call
- * before has shown that nothing is left (green/poller.h).  The descriptor's own mode stays as it is.  Calls of up to SMALL bytes keep the
- * GIL: they copy and return.
+ * before has shown that nothing is left (green/poller.h).  The descriptor's own mode stays as it is.  recv, recv_into, send and sendall
+ * make the call here, and up to SMALL bytes with the GIL: they copy and return.  The others have CPython's own method make it, which
+ * knows addresses and ancillary data, so that it never waits: see "the inherited method, tried".
  *
  * These are method descriptors in the dictionary of the class socket.socket (patch/blocking/sockets.py), over those that it inherits from
  * _socket.socket.  A thread that has its LWP to itself, a socket with timeout 0, and what the stock method would refuse go on to the
@@ -17,7 +18,9 @@
 #include "python/rooms.h"
 #include "python/sleep.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,10 +28,28 @@
 enum { MOST_ARGUMENTS = 8, SMALL = 64 << 10 };
 enum { PLAIN_FLAGS = MSG_NOSIGNAL | MSG_PEEK | MSG_MORE | MSG_CMSG_CLOEXEC };
 
-enum { RECV, RECV_INTO, SEND, SENDALL, DETACH, DEL, METHODS };
+enum {
+    RECV,
+    RECV_INTO,
+    SEND,
+    SENDALL,
+    ACCEPT,
+    RECVFROM,
+    RECVFROM_INTO,
+    RECVMSG,
+    RECVMSG_INTO,
+    SENDTO,
+    SENDMSG,
+    CONNECT,
+    CONNECT_EX,
+    DETACH,
+    DEL,
+    METHODS
+};
 
 static struct {
     size_t fd, timeout;        /* offsets in a socket object */
+    PyTypeObject *base;        /* _socket.socket */
     PyObject *stock[METHODS];  /* what socket.socket inherits */
     PyObject *other[METHODS];  /* through Python */
 } sockets;
@@ -88,12 +109,29 @@ static int wait_edge_once(void *arg)
     return green_wait_edge(wait->attempt, wait->events, wait->deadline);
 }
 
-/* 0, or -1 with an exception. */
-static int wait_for_edge(const struct transfer *t, const struct poller_try *attempt)
+/* 0, or why the wait has ended: ETIMEDOUT, EBADF, ...; -1 with what a signal handler raised. */
+static int sleep_for_edge(const struct transfer *t, const struct poller_try *attempt)
 {
     struct edge_wait wait = {attempt, t->sends ? POLLOUT : POLLIN, t->deadline};
-    int result = python_sleep_on(&(struct python_sleep){wait_edge_once, &wait}, NULL);
 
+    return python_sleep_on(&(struct python_sleep){wait_edge_once, &wait}, NULL);
+}
+
+/* For a Unix socket whose peer's queue is full: nothing says when it isn't, for poll(2) finds the sender writable. */
+static int sleep_a_moment(const struct transfer *t)
+{
+    int64_t now = park_now(), until = now + 1000000;
+
+    if (now >= t->deadline)
+        return ETIMEDOUT;
+    if (until > t->deadline)
+        until = t->deadline;
+    return python_sleep_on(&(struct python_sleep){scheduler_sleep_until, &until}, NULL);
+}
+
+/* What came of a sleep: 0, or -1 with an exception. */
+static int raise_unless_woken(int result)
+{
     if (result == ETIMEDOUT)
         PyErr_SetString(PyExc_TimeoutError, "timed out");
     else if (result > 0) {
@@ -101,6 +139,11 @@ static int wait_for_edge(const struct transfer *t, const struct poller_try *atte
         PyErr_SetFromErrno(PyExc_OSError);
     }
     return result ? -1 : 0;
+}
+
+static int wait_for_edge(const struct transfer *t, const struct poller_try *attempt)
+{
+    return raise_unless_woken(sleep_for_edge(t, attempt));
 }
 
 static ssize_t transfer_now(const struct transfer *t, int fd)
@@ -175,7 +218,7 @@ static void let_others_run(void)
 /* NULL: this way.  Else what to call.  names: no keywords are taken here.  flags: an argument, or NULL. */
 static PyObject *way_of(int method, PyObject *self, PyObject *flags, PyObject *names, struct transfer *t)
 {
-    int overflow = 0;
+    int overflow = 0, takes_keywords = method == RECV_INTO || method == RECVFROM_INTO;
 
     if (!park_green)
         return sockets.stock[method];
@@ -183,7 +226,7 @@ static PyObject *way_of(int method, PyObject *self, PyObject *flags, PyObject *n
     if (timeout == 0)
         let_others_run();
     if (timeout == 0 || fd_of(self) < 0 || names)
-        return names ? sockets.other[method] : sockets.stock[method];
+        return names && takes_keywords ? sockets.other[method] : sockets.stock[method];
     if (flags && !PyLong_Check(flags))
         return sockets.other[method];
     long value = flags ? PyLong_AsLongAndOverflow(flags, &overflow) : 0;
@@ -329,6 +372,309 @@ static PyObject *socket_sendall(PyObject *self, PyObject *const *args, Py_ssize_
     return send_with(SENDALL, send_all, self, args, count, names);
 }
 
+/* ---- the inherited method, tried --------------------------------------------------------------------------------- */
+
+/* recvfrom and its kin, sendto, sendmsg and accept: CPython's method is called until it doesn't raise BlockingIOError.  With
+ * MSG_DONTWAIT in its flags it doesn't sleep in the kernel, and it calls poll(2) only if the socket has a timeout: see twin_of(). */
+
+/* A socket object with timeout 0 on the same descriptor, for one call.  CPython calls poll(2) before each call on a socket with a timeout,
+ * for that timeout, and the LWP would sleep there.  Such a descriptor is in non-blocking mode, so nothing else tells the two apart.  The
+ * timeout of the object itself can't be set to 0 meanwhile: other threads may use it. */
+static PyObject *twin_of(PyObject *self)
+{
+    PyObject *twin = sockets.base->tp_alloc(sockets.base, 0);
+
+    if (twin) {
+        size_t size = (size_t)sockets.base->tp_basicsize - sizeof(PyObject);
+        memcpy((char *)twin + sizeof(PyObject), (char *)self + sizeof(PyObject), size);
+        memset((char *)twin + sockets.timeout, 0, sizeof(int64_t));
+    }
+    return twin;
+}
+
+/* Its end must not close the descriptor. */
+static void end_twin(PyObject *twin)
+{
+    memset((char *)twin + sockets.fd, 0xff, sizeof(int));
+    Py_DECREF(twin);
+}
+
+static PyObject *call_without_wait(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *twin = timeout_of(self) > 0 ? twin_of(self) : NULL;
+
+    if (!twin)
+        return PyErr_Occurred() ? NULL : call(function, self, args, count, NULL);
+    PyObject *result = call(function, twin, args, count, NULL);
+    end_twin(twin);
+    return result;
+}
+
+struct trial {
+    struct transfer t;
+    int method;
+    int count;
+    int has_address;
+    PyObject *args[MOST_ARGUMENTS];
+};
+
+static int socket_option(int fd, int option)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+/* accept4(2) knows no MSG_DONTWAIT: a listener in blocking mode, as one without a timeout is, is asked by poll(2) whether a connection is
+ * there.  REJECTED: to accept for each event of the poller without asking, since another process or thread may have taken that
+ * connection, and the LWP would sleep; EPOLLEXCLUSIVE, since a descriptor stays registered while none of its threads accepts, and would
+ * then swallow another one's wake-up. */
+static int begin_trial(const struct trial *trial, struct poller_try *attempt)
+{
+    int done = begin_transfer(&trial->t, attempt);
+    unsigned found;
+
+    if (done <= 0 || trial->method != ACCEPT || timeout_of(trial->t.self) >= 0)
+        return done;
+    if (park_poll(attempt->fd, POLLIN, 0, &found) != ETIMEDOUT || socket_option(attempt->fd, SO_ACCEPTCONN) != 1)
+        return 1; /* what doesn't listen is refused at once */
+    return wait_for_edge(&trial->t, attempt);
+}
+
+static int end_trial(const struct trial *trial, const struct poller_try *attempt)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError))
+        return -1;
+    PyErr_Clear();
+    if (trial->has_address && socket_option(attempt->fd, SO_DOMAIN) == AF_UNIX)
+        return raise_unless_woken(sleep_a_moment(&trial->t));
+    return wait_for_edge(&trial->t, attempt);
+}
+
+static PyObject *run_trial(const struct trial *trial)
+{
+    PyObject *stock = sockets.stock[trial->method], *result = NULL;
+    struct poller_try attempt;
+    int done;
+
+    do
+        if ((done = begin_trial(trial, &attempt)) > 0 && !(result = call_without_wait(stock, trial->t.self, trial->args, trial->count)))
+            done = end_trial(trial, &attempt);
+    while (!done);
+    return result;
+}
+
+static PyObject *socket_accept(PyObject *self, PyObject *unused)
+{
+    struct trial trial = {.method = ACCEPT};
+    PyObject *way = way_of(ACCEPT, self, NULL, NULL, &trial.t);
+
+    (void)unused;
+    return way ? PyObject_CallOneArg(way, self) : run_trial(&trial);
+}
+
+/* What is iterated over more than once.  NULL without an exception: it can't be, and the stock method raises for it. */
+static PyObject *as_sequence(PyObject *object)
+{
+    if (PyList_Check(object) || PyTuple_Check(object))
+        return Py_NewRef(object);
+    PyObject *iterator = PyObject_GetIter(object);
+    if (!iterator) {
+        PyErr_Clear();
+        return NULL;
+    }
+    PyObject *tuple = PySequence_Tuple(iterator);
+    Py_DECREF(iterator);
+    return tuple;
+}
+
+static const struct {
+    int flags_at;  /* which argument the flags are; what is left out before them is 0, and () for sendmsg's ancillary data */
+    int sequences; /* so many arguments are iterated over */
+    int sends;
+} forms[METHODS] = {
+    [RECVFROM] = {1, 0, 0},     [RECVFROM_INTO] = {2, 0, 0}, [RECVMSG] = {2, 0, 0},
+    [RECVMSG_INTO] = {2, 1, 0}, [SENDTO] = {1, 0, 1},        [SENDMSG] = {2, 2, 1},
+};
+
+static int is_short_sendto(int method, Py_ssize_t count)
+{
+    return method == SENDTO && count == 2; /* (data, address): no flags */
+}
+
+/* The arguments as they were given, with MSG_DONTWAIT among the flags.  0: not all could be made. */
+static int fill_trial(struct trial *trial, PyObject *const *args, Py_ssize_t count)
+{
+    int flags_at = forms[trial->method].flags_at, given = 0;
+
+    for (int i = 0; i <= flags_at || given < count; i++) {
+        PyObject *arg;
+        if (i == flags_at) {
+            arg = PyLong_FromLong(trial->t.flags | MSG_DONTWAIT);
+            given += !is_short_sendto(trial->method, count);
+        } else if (given >= count)
+            arg = trial->method == SENDMSG ? PyTuple_New(0) : PyLong_FromLong(0);
+        else if (i < forms[trial->method].sequences)
+            arg = as_sequence(args[given++]);
+        else
+            arg = Py_NewRef(args[given++]);
+        if (!arg)
+            return 0;
+        trial->args[trial->count++] = arg;
+    }
+    return 1;
+}
+
+static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int flags_at = forms[method].flags_at;
+    PyObject *flags = count > flags_at && !is_short_sendto(method, count) ? args[flags_at] : NULL, *result = NULL;
+    struct trial trial = {.method = method};
+    PyObject *way = way_of(method, self, flags, names, &trial.t);
+
+    if (way)
+        return call(way, self, args, count, names);
+    if (count < 1 || count > 4 || (method == SENDTO && (count < 2 || count > 3)))
+        return call(sockets.stock[method], self, args, count, NULL);
+    trial.t.sends = forms[method].sends;
+    trial.has_address = method == SENDTO || (method == SENDMSG && count == 4 && args[3] != Py_None);
+    if (fill_trial(&trial, args, count))
+        result = run_trial(&trial);
+    else if (!PyErr_Occurred())
+        result = call(sockets.stock[method], self, args, count, NULL);
+    while (trial.count > 0)
+        Py_DECREF(trial.args[--trial.count]);
+    return result;
+}
+
+static PyObject *socket_recvfrom(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return try_with_flags(RECVFROM, self, args, count, names);
+}
+
+static PyObject *socket_recvfrom_into(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return try_with_flags(RECVFROM_INTO, self, args, count, names);
+}
+
+static PyObject *socket_recvmsg(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return try_with_flags(RECVMSG, self, args, count, names);
+}
+
+static PyObject *socket_recvmsg_into(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return try_with_flags(RECVMSG_INTO, self, args, count, names);
+}
+
+static PyObject *socket_sendto(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return try_with_flags(SENDTO, self, args, count, names);
+}
+
+static PyObject *socket_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return try_with_flags(SENDMSG, self, args, count, names);
+}
+
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
+
+/* Whether its host is to be looked up, which the stock method would do on this LWP. */
+static int is_name(PyObject *address)
+{
+    PyObject *host = PyTuple_Check(address) && PyTuple_GET_SIZE(address) >= 2 ? PyTuple_GET_ITEM(address, 0) : NULL;
+    const char *text = host && PyUnicode_Check(host) ? PyUnicode_AsUTF8(host) : NULL;
+    struct in6_addr binary;
+
+    if (!text) {
+        PyErr_Clear(); /* surrogates */
+        return 0;
+    }
+    return *text && strcmp(text, "<broadcast>") != 0 && inet_pton(AF_INET, text, &binary) != 1
+           && inet_pton(AF_INET6, text, &binary) != 1;
+}
+
+/* 0 or an errno; -1 with an exception.  connect(2) knows no MSG_DONTWAIT, so a descriptor in blocking mode changes it for the call. */
+static int connect_now(PyObject *self, PyObject *address)
+{
+    int fd = fd_of(self), mode = timeout_of(self) < 0 ? fcntl(fd, F_GETFL) : O_NONBLOCK, blocks = mode >= 0 && !(mode & O_NONBLOCK);
+    PyObject *twin = twin_of(self);
+
+    if (!twin)
+        return -1;
+    if (blocks)
+        fcntl(fd, F_SETFL, mode | O_NONBLOCK);
+    PyObject *error = call(sockets.stock[CONNECT_EX], twin, &address, 1, NULL);
+    if (blocks && fd_of(self) == fd)
+        fcntl(fd, F_SETFL, mode);
+    end_twin(twin);
+    int number = error ? (int)PyLong_AsLong(error) : -1;
+    Py_XDECREF(error);
+    return number;
+}
+
+/* As connect_now(); EAGAIN: the time is up.  *started: a wait came before.  A second connect() returns the result of the first; SO_ERROR
+ * would leave the socket unfit for another try. */
+static int connect_within(const struct transfer *t, PyObject *address, int *started)
+{
+    struct poller_try attempt = {.owner = t->self};
+    int error, result;
+
+    do {
+        if ((attempt.fd = fd_of(t->self)) < 0)
+            return EBADF;
+        green_try(&attempt);
+        if ((error = connect_now(t->self, address)) == EAGAIN)
+            result = sleep_a_moment(t);
+        else if (error == EINPROGRESS || (*started && error == EALREADY))
+            result = sleep_for_edge(t, &attempt);
+        else
+            return *started && error == EISCONN ? 0 : error;
+        *started = 1;
+    } while (!result);
+    return result == ETIMEDOUT ? EAGAIN : result;
+}
+
+static PyObject *connect_with(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    struct transfer t;
+    PyObject *way = way_of(method, self, NULL, names, &t);
+    int started = 0;
+
+    if (!way && count == 1 && is_name(args[0]))
+        way = sockets.other[method];
+    if (way || count != 1)
+        return call(way ? way : sockets.stock[method], self, args, count, names);
+    t.sends = 1;
+    int error = connect_within(&t, args[0], &started);
+    if (error >= 0 && method == CONNECT_EX)
+        return PyLong_FromLong(error);
+    if (error == 0)
+        Py_RETURN_NONE;
+    if (error == EAGAIN)
+        PyErr_SetString(PyExc_TimeoutError, "timed out");
+    else if (error > 0) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+    } else if (method == CONNECT && !started
+               && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError))) {
+        PyErr_Clear(); /* no address: the stock connect() raises in its own name */
+        return call(sockets.stock[CONNECT], self, args, count, NULL);
+    }
+    return NULL;
+}
+
+static PyObject *socket_connect(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return connect_with(CONNECT, self, args, count, names);
+}
+
+static PyObject *socket_connect_ex(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return connect_with(CONNECT_EX, self, args, count, names);
+}
+
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* A socket whose descriptor is given away, or that nobody has closed, is no owner any more: another one may get its address, and that
@@ -361,6 +707,15 @@ static PyMethodDef methods[METHODS] = {
     [RECV_INTO] = {"recv_into", FAST(socket_recv_into), METH_FASTCALL | METH_KEYWORDS, NULL},
     [SEND] = {"send", FAST(socket_send), METH_FASTCALL | METH_KEYWORDS, NULL},
     [SENDALL] = {"sendall", FAST(socket_sendall), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [ACCEPT] = {"_accept", socket_accept, METH_NOARGS, NULL},
+    [RECVFROM] = {"recvfrom", FAST(socket_recvfrom), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [RECVFROM_INTO] = {"recvfrom_into", FAST(socket_recvfrom_into), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [RECVMSG] = {"recvmsg", FAST(socket_recvmsg), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [RECVMSG_INTO] = {"recvmsg_into", FAST(socket_recvmsg_into), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [SENDTO] = {"sendto", FAST(socket_sendto), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [SENDMSG] = {"sendmsg", FAST(socket_sendmsg), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [CONNECT] = {"connect", FAST(socket_connect), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [CONNECT_EX] = {"connect_ex", FAST(socket_connect_ex), METH_FASTCALL | METH_KEYWORDS, NULL},
     [DETACH] = {"detach", FAST(socket_detach), METH_FASTCALL | METH_KEYWORDS, NULL},
     [DEL] = {"__del__", FAST(socket_del), METH_FASTCALL | METH_KEYWORDS, NULL},
 };
@@ -393,6 +748,7 @@ static PyObject *socket_methods(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "O!O!nn:socket_methods", &PyType_Type, &type, &PyDict_Type, &others, &fd, &timeout))
         return NULL;
+    sockets.base = type->tp_base;
     sockets.fd = (size_t)fd;
     sockets.timeout = (size_t)timeout;
     PyObject *list = PyList_New(0);

@@ -1,7 +1,7 @@
 """The methods of socket.socket that wait: connecting, accepting, receiving and sending.
 
-recv, recv_into, send and sendall are in C (native/python/sockets.c), for their usual arguments; what is here they call
-for others, and it stands in for them where a socket object can't be read from C.
+They are in C (native/python/sockets.c), for their usual arguments; what is here they call for rare flags and for names
+to look up, and it stands in for them where a socket object can't be read from C.  sendfile is here alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .waiting import IN, OUT, Patience, wait_until_ready
 _stock_send, _stock_connect_ex = socket.socket.send, socket.socket.connect_ex
 
 #: Where the flags stand among the arguments.
-_FLAGS = {"accept": 0, "recv": 1, "recvfrom": 1, "recv_into": 2, "recvfrom_into": 2, "recvmsg": 2, "recvmsg_into": 2}
+_FLAGS = {"_accept": 0, "recv": 1, "recvfrom": 1, "recv_into": 2, "recvfrom_into": 2, "recvmsg": 2, "recvmsg_into": 2}
 
 _NEVER_WAIT = socket.MSG_DONTWAIT | socket.MSG_OOB | socket.MSG_ERRQUEUE
 
@@ -32,7 +32,7 @@ def _only_tries(timeout: float | None, flags: Any) -> bool:
     return timeout == 0 or not isinstance(flags, int) or bool(flags & _NEVER_WAIT)
 
 
-@replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
+@replaces(socket.socket, "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "_accept")
 def _receive(stock: Any, self: socket.socket, *args: Any, **kwargs: Any) -> Any:
     flags = kwargs.get("flags", args[_FLAGS[stock.__name__]] if len(args) > _FLAGS[stock.__name__] else 0)
     if not _only_tries(timeout := self.gettimeout(), flags):  # the stock call raises if it is closed
@@ -167,6 +167,9 @@ def _socket_connect_ex(stock: Any, self: socket.socket, address: Any, /) -> int:
 
 def _places() -> tuple[int, int] | None:
     """Where a socket object has its descriptor and its timeout, in bytes; None: they were not found."""
+    base = socket.socket.__base__
+    if base is None or base.__dictoffset__ or base.__weakrefoffset__:
+        return None  # its objects can't be copied as bytes
     with socket.socket(socket.AF_UNIX) as probe:
         fds = native.find_in_object(probe, probe.fileno(), 4)
         timeouts = None
