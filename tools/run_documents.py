@@ -3,6 +3,7 @@
     python tools/run_documents.py [FILE ...]            all of docs/, or these
     python tools/run_documents.py --check [FILE ...]    changes nothing; exit status 1 when a document is out of date
     python tools/run_documents.py --measure [FILE ...]  the measurements too, which take minutes
+    python tools/run_documents.py --measure --only TEXT [FILE ...]  of these, the commands that contain the text
 
 A command stands in a document like this; the second block is written by this program:
 
@@ -122,14 +123,17 @@ def words(text: str) -> set[str]:
     return {word for word in found if re.fullmatch(r"[^\W\d]\D*", word) and "…" not in word} - numbers
 
 
-def written(text: str, measure: bool) -> str:
-    """The document with what its commands print now."""
+def written(text: str, measure: bool, only: str) -> str:
+    """The document with what its commands print now.
+
+    only: a text that a command must contain to be measured.
+    """
     commands = Commands()
 
     def block(found: re.Match[str]) -> str:
         if not found["python"]:
             output = commands.run(found["command"], found["status"])
-        elif measure and found["python"] == ".".join(platform.python_version_tuple()[:2]):
+        elif measure and only in found["command"] and found["python"] == ".".join(platform.python_version_tuple()[:2]):
             output = machine() + "\n" + commands.run(found["command"], None)
         else:
             return found[0]
@@ -158,6 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the commands that documents show and writes what they print.")
     parser.add_argument("--check", action="store_true", help="change nothing; status 1 when a document is out of date")
     parser.add_argument("--measure", action="store_true", help="measure too, with this Python: takes minutes")
+    parser.add_argument("--only", default="", metavar="TEXT", help="measure only commands that contain it")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all of docs/")
     options = parser.parse_args()
     if options.check and options.measure:
@@ -167,7 +172,7 @@ def main() -> int:
         text = path.read_text()
         try:
             if not options.check:
-                path.write_text(written(text, options.measure))
+                path.write_text(written(text, options.measure, options.only))
                 continue
             found = complaints(text)
         except Failed as error:

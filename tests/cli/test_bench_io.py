@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TREE, Child
 from test_bench import bench
 
 from runtime.cli.bench import serving
@@ -241,7 +244,7 @@ def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
     data = json.loads(written.read_text())
     assert (data["stopped"], data["seconds"], data["rounds"], data["idle"]) == (False, 0.05, 2, 0)
     assert (data["missing"], data["failures"]) == ([], [])
-    assert data["machine"].keys() == {"python", "processor", "system", "load", "on"}
+    assert data["machine"].keys() == {"python", "processor", "system", "load", "on", "rounds"}
     there_are = os.sched_getaffinity(0)
     assert data["cores"] == {"server": max(there_are), "load": min(there_are)}
     assert [result["name"] for result in data["results"]] == ["echo-4", "echo-2", "http-4", "http-2"]
@@ -287,6 +290,31 @@ def test_green_threads_alone(tmp_path: Path) -> None:
     assert [(result["name"], list(result["ways"])) for result in data["results"]] == [
         ("http-2", ["threading", "green"])
     ]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_plot(tmp_path: Path) -> None:
+    picture = tmp_path / "io.svg"
+    done = bench("--io", "--green", "--vs", "threading", "--connections", "2,3", *SHORT, "--plot", str(picture))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "<svg" in picture.read_text()
+    assert done.stdout.splitlines()[-1] == f"picture: {picture}"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_the_picture_says_what_it_shows(child: Child) -> None:
+    def program() -> None:
+        from runtime.cli.bench import output, serving
+
+        kept: list[Any] = []
+        output.save_plot = lambda figure, path: kept.append(figure)
+        figures = serving.Figures(10.0, (9.0, 11.0), 1.0, (1.0, 1.0), 5.0, 0.5)
+        output.plot_served([serving.Served(kind, kind, 3, 2, {"green": figures}) for kind in ("a", "b")], "x.png")
+        assert [axes.get_title() for axes in kept[0].axes] == ["a: median and quartiles", "b: median and quartiles"]
+        assert [axes.get_ylabel() for axes in kept[0].axes] == ["requests a second"] * 2
+        assert [text.get_text() for text in kept[0].legends[0].get_texts()] == ["run --green"]
+
+    child(program)
 
 
 def test_one_core_is_said() -> None:
@@ -407,3 +435,30 @@ def test_ctrl_c_leaves_the_rows_until_then(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "")
     assert "echo: requests/s" in done.stdout
     assert done.stdout.splitlines()[-1] == "stopped: 1 of 2 rows"
+
+
+# ---- the tool for who works on the sockets ---------------------------------------------------------------------------
+
+
+def echo_tool(*args: str) -> list[list[str]]:
+    command = [sys.executable, str(TREE / "tools" / "echo.py"), "--connections", "2", "--seconds", "0.1", *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_two_checkouts() -> None:
+    other = f"green={sys.executable}"
+    lines = echo_tool("--rounds", "2", "threading", "green", other)
+    assert [line[:2] for line in lines] == [["2", "threading"], ["2", "green"], ["2", other]]
+    assert [line[3] for line in lines[:1]] == ["1.00"]
+    assert {line[-1] for line in lines} == {"us"}
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_system_calls_of_an_echo() -> None:
+    ((_, way, *calls),) = echo_tool("--calls", "--seconds", "1", "green")
+    found = dict(zip(calls[::2], (float(count.strip(",")) for count in calls[1::2]), strict=True))
+    assert way == "green"
+    assert 1 <= found["recvfrom"] < 1.5
+    assert 1 <= found["sendto"] < 1.5

@@ -127,6 +127,8 @@ def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path)
     path.write_text(text := measured.format("2.7") + "\n" + measured.format(this))
     assert tool("run_documents.py", path).returncode == tool("run_documents.py", "--check", path).returncode == 0
     assert path.read_text() == text
+    assert tool("run_documents.py", "--measure", "--only", "python -c", path).returncode == 0
+    assert path.read_text() == text
     assert tool("run_documents.py", "--measure", path).returncode == 0
     ours = path.read_text().removeprefix(text)
     assert re.search(rf"\n```text\nRun on .*\n\nPython {re.escape(this)}", ours)

@@ -18,7 +18,7 @@ from .explorers import INSTALLED_AS, NONE, Row
 from .explorers import rows as explored_rows
 from .measure import Failed
 from .operations import Operation, Unavailable, operations
-from .output import plot, show, show_rates, show_served
+from .output import plot, plot_served, show, show_rates, show_served
 
 __all__ = ["bench"]
 
@@ -210,6 +210,7 @@ def _io(
     quick: bool,
     only_list: bool,
     to: Json | None,
+    plot_file: str | None,
 ) -> int:
     known = [serving.Row(kind, number) for kind in ("echo", "http") for number in connections]
     chosen = _chosen(names, [row.name for row in known])
@@ -221,8 +222,11 @@ def _io(
     columns, libraries = ways
     if why := serving.descriptors(max(row.connections for row in wanted) + load.idle):
         raise click.BadParameter(why, param_hint="--connections")
+    if plot_file:
+        check_plot(plot_file)
     about = measure.machine()
     about["on"] = cores.text
+    about["rounds"] = f"{load.rounds} of {load.seconds:g} s" + f", {load.idle:,} idle connections" * bool(load.idle)
     found = _Found(len(wanted))
     with suppress(KeyboardInterrupt):
         _measure_served(found, wanted, columns, load, cores)
@@ -234,6 +238,10 @@ def _io(
             click.echo(f"stopped: {found.done} of {found.asked} rows")
     if to:
         to.take({"machine": about, "cores": asdict(cores), "quick": quick, **asdict(load), **found.facts()})
+    if plot_file and found.results:
+        plot_served(found.results, plot_file)
+        if to is None or not to.alone:
+            click.echo(f"picture: {plot_file}")
     for one in found.failures:
         click.echo(f"lwp: {one['operation']}: {one['vs']}: {one['reason']}", err=True)
     return 130 if found.stopped else 1 if found.failures else 0
@@ -308,12 +316,10 @@ def bench(
             raise click.UsageError(f"--explore has no {'--green' if green else '--plot'}")
         return _explore(names, modules or None, quick, core, only_list, json_to)
     if io:
-        if plot_file:
-            raise click.UsageError("--io has no --plot")
         load = serving.Load(seconds or (0.3 if quick else 1), rounds or (2 if quick else 5), idle or 0)
         connections = connections or serving.CONNECTIONS
         ways = _ways(green, modules or None)
-        return _io(names, ways, connections, load, serving.cores(pin), quick, only_list, json_to)
+        return _io(names, ways, connections, load, serving.cores(pin), quick, only_list, json_to, plot_file)
     modules = modules or ("threading",)
     ours = measure.GREEN if green else measure.OURS
     known = operations(quick)

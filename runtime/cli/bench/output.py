@@ -13,7 +13,7 @@ from .exploring import Rate
 from .measure import Result
 from .serving import BASE, WAYS, Figures, Served
 
-__all__ = ["plot", "show", "show_rates", "show_served"]
+__all__ = ["plot", "plot_served", "show", "show_rates", "show_served"]
 
 LOAD_IS_FULL = 0.9  # of the time
 
@@ -160,4 +160,29 @@ def plot(results: list[Result], path: str) -> None:
         axes.invert_yaxis()
         axes.grid(True, axis="x", alpha=0.3)
     picture.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    save_plot(picture, path)
+
+
+def plot_served(results: list[Served], path: str) -> None:
+    """Draws the rates, a panel for each kind of server."""
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(served.kind for served in results))
+    picture = Figure(figsize=(1 + 5 * len(kinds), 4.5), layout="constrained")
+    for axes, kind in zip(picture.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for number, way in enumerate(WAYS):
+            mine = [
+                (one.connections, one.ways[way.name]) for one in results if one.kind == kind and way.name in one.ways
+            ]
+            if mine:
+                places, rates = [at for at, _ in mine], [figures.rate for _, figures in mine]
+                low, high = zip(*(figures.spread for _, figures in mine), strict=True)
+                axes.vlines(places, low, high, color=f"C{number}")
+                axes.plot(places, rates, "o-", color=f"C{number}", markersize=4, label=way.text)
+        axes.set(xscale="log", xlabel="connections", ylabel="requests a second", title=f"{kind}: median and quartiles")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.grid(True, alpha=0.3)
+    picture.legend(*picture.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     save_plot(picture, path)

@@ -23,7 +23,22 @@ from typing import IO
 
 from .measure import PATIENCE, Failed, ask, orders, quartiles
 
-__all__ = ["BASE", "CONNECTIONS", "WAYS", "Cores", "Load", "Row", "Served", "Way", "compare", "descriptors", "served"]
+__all__ = [
+    "BASE",
+    "CONNECTIONS",
+    "WAYS",
+    "Cores",
+    "Figures",
+    "Load",
+    "Row",
+    "Served",
+    "Way",
+    "ask_load",
+    "compare",
+    "cores",
+    "descriptors",
+    "served",
+]
 
 SERVERS = Path(__file__).with_name("servers.py")
 CONNECTIONS = (10, 100, 1_000, 4_000)
@@ -42,6 +57,7 @@ class Way:
     options: tuple[str, ...] = ()  #: of servers.py
     library: str = ""  #: that must be installed
     kinds: tuple[str, ...] = ("echo", "http")
+    python: str = ""  #: another one than this, with a runtime of its own
 
     @property
     def peer(self) -> bool:
@@ -176,12 +192,17 @@ def _figures(samples: list[Sample], base: list[Sample]) -> Figures:
 
 def _sample(row: Row, way: Way, load: Load, cores: Cores) -> Sample:
     with served(row.kind, way, cores.server) as (port, pid):
-        asked = {"connections": row.connections, "idle": load.idle, "seconds": load.seconds, "patience": 30}
-        task = {"port": port, "server": pid, "http": row.kind == "http", **asked}
-        with _on(cores.load):
-            (told,) = ask("load", task, 1, "the load")
+        told = ask_load(row, load, cores.load, port, pid)
     cost_us = told["server_cpu"] / told["answers"] * 1e6
     return Sample(told["answers"] / told["seconds"], cost_us, told["own_cpu"] / told["seconds"])
+
+
+def ask_load(row: Row, load: Load, core: int | None, port: int, server: int) -> dict[str, float]:
+    """What native/demo/load.h finds, from a process of its own.  Failed: a wrong answer, or none."""
+    asked = {"connections": row.connections, "idle": load.idle, "seconds": load.seconds, "patience": 30}
+    with _on(core):
+        (told,) = ask("load", {"port": port, "server": server, "http": row.kind == "http", **asked}, 1, "the load")
+    return told
 
 
 def descriptors(needed: int) -> str | None:
@@ -213,13 +234,16 @@ def _on(core: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def served(
-    kind: str, way: Way, core: int | None, python: str = sys.executable, before: tuple[str, ...] = ()
-) -> Iterator[tuple[int, int]]:
-    """A server that runs: its port and process id.  Failed: it didn't begin, or has died; what it said is told."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def served(kind: str, way: Way, core: int | None, before: tuple[str, ...] = ()) -> Iterator[tuple[int, int]]:
+    """A server that runs: its port and process id.  Failed: it didn't begin, or has died; what it said is told.
+
+    before: a command that runs another one.
+    """
+    environment = dict(os.environ)
     environment.pop("LWP_CHILDREN", None)  # BASE is stock threading
-    command = [*before, python, "-P", *way.before, str(SERVERS), kind, *way.options]
+    if not way.python:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [*before, way.python or sys.executable, "-P", *way.before, str(SERVERS), kind, *way.options]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         with _on(core):
             process = subprocess.Popen(
