@@ -31,16 +31,13 @@ SHORT = ("--seconds", "0.05", "--rounds", "2")
 # ---- the load --------------------------------------------------------------------------------------------------------
 
 
-def loaded(
-    answer: Callable[[socket.socket, bytes, int], None], greeting: bytes = b"", http: bool = False, **more: Any
-) -> Any:
+def loaded(answer: Callable[[socket.socket, bytes, int], None], http: bool = False, **more: Any) -> Any:
     """What the load finds of a server that answers each request so: (connection, request, its number)."""
 
     def serve(connection: socket.socket) -> None:
         with connection:
             number = 0
             try:
-                connection.sendall(greeting)
                 while request := connection.recv(1024):
                     number += 1
                     answer(connection, request, number)
@@ -119,9 +116,17 @@ def test_responses_in_pieces_too() -> None:
     assert loaded(answer, http=True).answers > 0
 
 
-def test_idle_connections_send_nothing() -> None:
-    result = loaded(echo, connections=1, idle=5)
+def test_idle_connections_send_nothing_after_their_first_answer() -> None:
+    asked: list[int] = []
+
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        asked.append(number)
+        connection.sendall(request)
+
+    result = loaded(answer, connections=1, idle=5)
     assert result.answers > 0
+    assert asked.count(1) == 6
+    assert asked.count(2) == 1
 
 
 def at_third(change: Callable[[bytes], bytes]) -> Callable[[socket.socket, bytes, int], None]:
@@ -185,13 +190,20 @@ def test_a_connection_that_is_closed() -> None:
 
 
 def test_bytes_for_no_request() -> None:
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        connection.sendall(request)
-        if number == 2:
-            connection.sendall(b"!")
+    def twice(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(request * (1 + (number == 2)))
 
-    assert "wrong answer" in loaded(answer, connections=1)
-    assert loaded(echo, greeting=b"!", connections=0, idle=1) == "connection 1: bytes came for no request"
+    assert "wrong answer" in loaded(twice, connections=1)
+    connections: list[socket.socket] = []
+
+    def to_the_idle_one(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(request)
+        if number == 1:
+            connections.append(connection)
+        if number == 3:
+            next(other for other in connections if other is not connection).sendall(b"!")
+
+    assert loaded(to_the_idle_one, connections=1, idle=1) == "connection 2: bytes came for no request"
 
 
 @pytest.mark.parametrize("at", [1, 3])

@@ -238,6 +238,7 @@ def test_reader_that_leaves(tmp_path: Path) -> None:
         (["st"], ["plain,stress"]),
         (["bench", "lock-p"], ["plain,lock-pair"]),
         (["bench", "lock-pair", "barr"], ["plain,barrier"]),
+        (["bench", "--io", "http-4"], ["plain,http-4000"]),
         (["stress", "--only", "timer"], ["plain,timers"]),
         (["stress", "--only", "lock,for"], ["plain,lock,fork-handler", "plain,lock,fork-signals"]),
         (["demo", "cr"], ["plain,createthread"]),

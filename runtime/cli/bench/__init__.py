@@ -39,6 +39,8 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     rows = [row.name for operation in operations(True) for row in operation.rows]
     if ctx.params.get("explore"):
         rows = [row.name for row in explored_rows()]
+    elif ctx.params.get("io"):
+        rows = [row.name for row in serving.rows(ctx.params.get("connections") or serving.CONNECTIONS)]
     return sorted({name for row in rows for name in (row, row.partition("-")[0]) if name.startswith(incomplete)})
 
 
@@ -212,7 +214,7 @@ def _io(
     to: Json | None,
     plot_file: str | None,
 ) -> int:
-    known = [serving.Row(kind, number) for kind in ("echo", "http") for number in connections]
+    known = serving.rows(connections)
     chosen = _chosen(names, [row.name for row in known])
     wanted = [row for row in known if row.name in chosen]
     if only_list:

@@ -16,6 +16,7 @@ if "gevent" in sys.argv:
     monkey.patch_all()
 
 import os
+import signal
 import socket
 import threading
 from contextlib import suppress
@@ -102,6 +103,7 @@ def echo_in_loop(streams: bool, uvloop: bool) -> None:
 
 
 if __name__ == "__main__":
+    signal.alarm(600)  # nobody handles it: the end, if nobody is there any more to end it
     threading.stack_size(256 << 10)
     if "streams" in sys.argv or "protocol" in sys.argv:
         echo_in_loop("streams" in sys.argv, "uvloop" in sys.argv)

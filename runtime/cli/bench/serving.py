@@ -37,6 +37,7 @@ __all__ = [
     "compare",
     "cores",
     "descriptors",
+    "rows",
     "served",
 ]
 
@@ -101,11 +102,16 @@ class Row:
         return f"{self.kind}, 64 bytes, {self.connections:,} connections"
 
 
+def rows(connections: tuple[int, ...]) -> list[Row]:
+    """All, in the tables' order."""
+    return [Row(kind, number) for kind in ("echo", "http") for number in connections]
+
+
 @dataclass(frozen=True)
 class Load:
     seconds: float  #: of a sample
     rounds: int
-    idle: int  #: connections more, which ask nothing
+    idle: int  #: connections more, which ask nothing after their first answer
 
 
 @dataclass(frozen=True)

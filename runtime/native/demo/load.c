@@ -95,9 +95,9 @@ static int send_request(struct state *state, struct connection *connection)
     return 0;
 }
 
-static int send_requests(struct state *state)
+static int send_requests(struct state *state, int count)
 {
-    for (int which = 0; which < state->load->connections; which++)
+    for (int which = 0; which < count; which++)
         if (send_request(state, &state->connections[which]) < 0)
             return -1;
     return 0;
@@ -172,8 +172,8 @@ static int take_answers(struct state *state, int64_t until)
         if (count < 0 && errno != EINTR)
             return fail(state, "epoll_wait: %s", strerror(errno));
         if (count == 0 && now >= until)
-            return fail(state, "%d of %d connections wait for an answer, and none came for %g s", state->unanswered,
-                        state->load->connections, state->load->patience);
+            return fail(state, "%d of %d connections wait for an answer, and none came for %g s", state->unanswered, state->made,
+                        state->load->patience);
         for (int at = 0; at < count; at++) {
             struct connection *connection = &state->connections[events[at].data.u32];
             int whole = take_answer(state, connection);
@@ -201,8 +201,8 @@ static int measure_load(struct state *state)
     while (state->made < state->load->connections + state->load->idle)
         if (connect_one(state) < 0)
             return -1;
-    /* The first answer of each is not measured: then all threads have begun. */
-    if (send_requests(state) < 0 || take_answers(state, 0) < 0)
+    /* The first answer of each is not measured: after it all have been accepted, and all threads have begun. */
+    if (send_requests(state, state->made) < 0 || take_answers(state, 0) < 0)
         return -1;
     if (clock_getcpuclockid(state->load->server, &server) != 0)
         return fail(state, "the server has ended");
@@ -210,7 +210,7 @@ static int measure_load(struct state *state)
     result->server_cpu = -clock_seconds(server);
     result->own_cpu = -clock_seconds(CLOCK_THREAD_CPUTIME_ID);
     begin = park_now();
-    if (send_requests(state) < 0 || take_answers(state, begin + (int64_t)(state->load->seconds * 1e9)) < 0)
+    if (send_requests(state, state->load->connections) < 0 || take_answers(state, begin + (int64_t)(state->load->seconds * 1e9)) < 0)
         return -1;
     result->seconds = (double)(park_now() - begin) / 1e9;
     result->server_cpu += clock_seconds(server);

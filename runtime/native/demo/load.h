@@ -10,8 +10,8 @@ struct load {
     int server;      /* the process whose processor time is taken */
     int http;        /* each message is the path of a GET, and the response's body; else it is echoed */
     int connections; /* with one request each at a time */
-    int idle;        /* more connections, which send nothing */
-    double seconds;  /* to measure, after each connection has had its first answer */
+    int idle;        /* more connections, which send nothing after their first answer */
+    double seconds;  /* to measure, after the first answer of each connection */
     double patience; /* how long no answer may come, in seconds, when one must */
 };
 
