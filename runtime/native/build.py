@@ -121,6 +121,7 @@ SOURCES = [
     "python/primitives/barrier.c",
     "python/scheduler.c",
     "python/sockets.c",
+    "python/green/pipes.c",
     "python/boot.c",
     "python/lwp.c",
     "python/green/helpers.c",

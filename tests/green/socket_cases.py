@@ -8,10 +8,12 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -717,8 +719,149 @@ def a_file_is_sent() -> None:
     assert b"".join(found) == (bytes(range(256)) * 8000)[1:2_000_001]
 
 
+def reading_waits_and_ends() -> None:
+    for read, write in (os.pipe(), tuple(sock.detach() for sock in socket.socketpair())):
+        later(os.write, write, b"one")
+        assert os.read(read, 100) == b"one"
+        assert os.write(write, memoryview(b"two and more")) == 12
+        assert os.read(read, 3) == b"two"
+        assert os.read(read, 100) == b" and more"
+        assert os.read(read, 0) == b""
+        assert os.write(write, b"") == 0
+        later(os.close, write)
+        assert os.read(read, 100) == b""
+        assert os.read(read, 100_000) == b""
+        assert os.get_blocking(read)
+
+
+def more_than_a_pipe_holds() -> None:
+    """As in blocking mode, all of it is written."""
+    size = 1_000_000
+    for write_all in (lambda fd, data: os.write(fd, data), lambda fd, data: os.writev(fd, [data[:10], data[10:]])):
+        for read, write in (os.pipe(), tuple(sock.detach() for sock in socket.socketpair())):
+            parts: list[bytes] = []
+
+            def drain(fd: int = read, parts: list[bytes] = parts) -> None:
+                while data := os.read(fd, 5000):
+                    parts.append(data)
+
+            thread = threading.Thread(target=drain)
+            thread.start()
+            data = bytes(range(250)) * (size // 250)
+            assert write_all(write, data) == size
+            os.close(write)
+            thread.join()
+            assert b"".join(parts) == data
+
+
+def nobody_reads() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"x")
+    read, write = os.pipe()
+    later(os.close, read)
+    assert 0 < os.write(write, bytes(1_000_000)) < 1_000_000
+    with pytest.raises(BrokenPipeError):
+        os.write(write, bytes(1_000_000))
+
+
+def pipes_in_the_other_mode() -> None:
+    read, write = os.pipe2(os.O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        os.read(read, 1)
+    written = os.write(write, bytes(1_000_000))
+    assert 0 < written < 1_000_000
+    with pytest.raises(BlockingIOError):
+        os.write(write, b"x")
+    assert len(os.read(read, 60_000)) == 60_000
+
+
+def files_are_read_and_written_whole() -> None:
+    data = os.urandom(300_000)
+    with tempfile.TemporaryFile(dir=".") as file:
+        fd = file.fileno()
+        assert os.write(fd, data) == len(data)
+        os.fsync(fd)
+        for start in (0, 50_000):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.pread(fd, 4096, start)  # a part is in memory
+            os.lseek(fd, start, os.SEEK_SET)
+            assert os.read(fd, 60_000) == data[start : start + 60_000]
+        os.lseek(fd, -10, os.SEEK_END)
+        assert os.read(fd, 100) == data[-10:]
+        assert os.read(fd, 100) == b""
+        os.lseek(fd, 0, os.SEEK_SET)
+        assert os.read(fd, 1_000_000) == data
+
+
+def a_terminal_and_an_eventfd() -> None:
+    primary, secondary = os.openpty()
+    later(os.write, primary, b"line\n")
+    assert os.read(secondary, 100) == b"line\n"
+    fd = os.eventfd(0)
+    later(os.write, fd, (7).to_bytes(8, sys.byteorder))
+    assert os.read(fd, 8) == (7).to_bytes(8, sys.byteorder)
+
+
+def a_pipe_is_closed_meanwhile() -> None:
+    """And its number is another's at once."""
+    for full in (False, True):
+        read, write = os.pipe()
+        fd = write if full else read
+        other_read, other_write = os.pipe()
+        os.write(other_write, b"for the other")
+
+        def close(fd: int = fd, other: int = other_write if full else other_read) -> None:
+            os.close(fd)
+            os.dup2(other, fd)
+
+        later(close)
+        call = partial(os.write, fd, bytes(1_000_000)) if full else partial(os.read, fd, 100)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            call()
+        assert os.read(other_read, 100) == b"for the other"
+
+
+def wrong_arguments_for_pipes() -> None:
+    import posix
+
+    stock = runtime.patch.blocking.files._stock_read, runtime.patch.blocking.files._stock_write  # type: ignore[attr-defined]
+    assert posix.read is os.read is not stock[0]
+    read, write = os.pipe()
+    os.write(write, b"data")
+    calls: list[tuple[Any, ...]] = [
+        (),
+        (1,),
+        (read, "x"),
+        (read, None),
+        (-1, 1),
+        (10**30, 1),
+        ("x", 1),
+        (write, 1, 1),
+        (99, 1),
+    ]
+    calls += [(99, b"x"), (write, "text"), (read, b"x"), (write, memoryview(bytes(10))[::2])]
+    for call, its_stock in zip((os.read, os.write), stock, strict=True):
+        for args in calls:
+            with pytest.raises((TypeError, OSError, OverflowError, BufferError)) as expected:
+                its_stock(*args)
+            with pytest.raises(type(expected.value)) as found:
+                call(*args)
+            assert str(found.value) == str(expected.value)
+    assert os.read(True and read, 100) == b"data"
+
+
 #: Those that need nothing else.
 NAMES = [
+    "reading_waits_and_ends",
+    "more_than_a_pipe_holds",
+    "nobody_reads",
+    "pipes_in_the_other_mode",
+    "files_are_read_and_written_whole",
+    "a_terminal_and_an_eventfd",
+    "a_pipe_is_closed_meanwhile",
+    "wrong_arguments_for_pipes",
     "many_connect_at_once",
     "what_does_not_listen_accepts_nothing",
     "datagrams",

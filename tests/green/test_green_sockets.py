@@ -95,6 +95,26 @@ def serve():
 threading.Thread(target=serve).start()
 """
 
+PIPES = """
+here, there = os.pipe(), os.pipe()
+
+def echo():
+    while data := os.read(here[0], 100):
+        os.write(there[1], data)
+
+def ask():
+    os.access("/begin", 0)
+    for _ in range(20):
+        os.write(here[1], b"data")
+        assert os.read(there[0], 100) == b"data"
+    os.access("/end", 0)
+    os.close(here[1])
+
+print(0, flush=True)
+for each in (echo, ask):
+    threading.Thread(target=each).start()
+"""
+
 
 def counted(tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None]) -> Counter[str]:
     """The system calls of a green program between its two marks.  talk: with the port that it prints."""
@@ -183,6 +203,18 @@ def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) ->
     assert not calls["poll"]
     assert not calls["ppoll"]
     assert not calls["epoll_ctl"]
+
+
+def test_what_a_pipe_costs(tmp_path: Path) -> None:
+    """It is tried, then waited for, and poll(2) is never asked."""
+    calls = counted(tmp_path, PIPES, [], lambda port: None)
+    assert calls["pwritev2"] == 40
+    if calls["read"]:
+        pytest.skip("this Linux has no RWF_NOWAIT for pipes")
+    assert calls["preadv2"] <= 82
+    assert not calls["poll"]
+    assert not calls["ppoll"]
+    assert not calls["write"]
 
 
 @pytest.mark.parametrize("name", socket_cases.NAMES)

@@ -12,6 +12,7 @@ int python_add_condition(PyObject *module);
 int python_add_barrier(PyObject *module);
 int python_add_scheduler(PyObject *module);
 int python_add_sockets(PyObject *module);
+int python_add_pipes(PyObject *module);
 int python_add_boot(PyObject *module);
 int python_add_lwp(PyObject *module);
 int python_add_helpers(PyObject *module);
@@ -23,5 +24,12 @@ int python_add_explore(PyObject *module);
 
 /* A call of python_sleep (python/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
 int scheduler_sleep_until(void *deadline);
+
+/* green_wait_fd() without the GIL: 0, an errno, or -1 with an exception. */
+int scheduler_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
+
+/* Whether the caller is on a scheduler, so that it must leave its LWP to others instead of blocking.  Every such call asks: a loop around
+ * calls that are ready at once would starve the others, so they have their turn here (green_turn_is_over()). */
+int scheduler_may_block(void);
 
 #endif

@@ -233,6 +233,15 @@ static int wait_fd_once(void *arg)
     return green_wait_fd(w->fd, w->events, w->deadline, &w->found);
 }
 
+int scheduler_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct fd_wait wait = {.fd = fd, .events = events, .deadline = deadline};
+    int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait}, NULL);
+
+    *found = wait.found;
+    return result;
+}
+
 static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"fd", "events", "timeout", NULL};
@@ -244,7 +253,7 @@ static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     if ((wait.fd = PyObject_AsFileDescriptor(file)) < 0 || args_deadline(timeout, &wait.deadline) < 0)
         return NULL;
-    int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait}, NULL);
+    int result = scheduler_wait_fd(wait.fd, wait.events, wait.deadline, &wait.found);
     if (result < 0)
         return NULL;
     if (result && result != ETIMEDOUT) {
@@ -292,18 +301,23 @@ static PyObject *fd_closed(PyObject *module, PyObject *fd)
     return about_closing(fd, green_fd_closed);
 }
 
-static PyObject *may_block(PyObject *module, PyObject *unused)
+int scheduler_may_block(void)
 {
-    (void)module;
-    (void)unused;
     if (!park_green)
-        Py_RETURN_FALSE;
+        return 0;
     if (green_turn_is_over()) {
         Py_BEGIN_ALLOW_THREADS
         green_end_turn();
         Py_END_ALLOW_THREADS
     }
-    Py_RETURN_TRUE;
+    return 1;
+}
+
+static PyObject *may_block(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(scheduler_may_block());
 }
 
 static PyObject *set_describe_deadlock(PyObject *module, PyObject *function)

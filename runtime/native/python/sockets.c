@@ -205,16 +205,6 @@ static ssize_t transfer(const struct transfer *t)
 
 /* ---- who goes this way ------------------------------------------------------------------------------------------- */
 
-/* A loop around calls that are ready at once would starve the other threads: see green_turn_is_over(). */
-static void let_others_run(void)
-{
-    if (!green_turn_is_over())
-        return;
-    Py_BEGIN_ALLOW_THREADS
-    green_end_turn();
-    Py_END_ALLOW_THREADS
-}
-
 /* NULL: this way.  Else what to call.  names: no keywords are taken here.  flags: an argument, or NULL. */
 static PyObject *way_of(int method, PyObject *self, PyObject *flags, PyObject *names, struct transfer *t)
 {
@@ -224,7 +214,7 @@ static PyObject *way_of(int method, PyObject *self, PyObject *flags, PyObject *n
         return sockets.stock[method];
     int64_t timeout = timeout_of(self);
     if (timeout == 0)
-        let_others_run();
+        scheduler_may_block();
     if (timeout == 0 || fd_of(self) < 0 || names)
         return names && takes_keywords ? sockets.other[method] : sockets.stock[method];
     if (flags && !PyLong_Check(flags))
@@ -232,7 +222,7 @@ static PyObject *way_of(int method, PyObject *self, PyObject *flags, PyObject *n
     long value = flags ? PyLong_AsLongAndOverflow(flags, &overflow) : 0;
     if (overflow || value & ~(long)PLAIN_FLAGS)
         return sockets.other[method];
-    let_others_run();
+    scheduler_may_block();
     int64_t now = timeout < 0 ? 0 : park_now();
     *t = (struct transfer){.self = self, .flags = (int)value};
     t->deadline = timeout < 0 || timeout > PARK_FOREVER - now ? PARK_FOREVER : now + timeout;
@@ -337,7 +327,7 @@ static PyObject *send_all(struct transfer *t)
             Py_RETURN_NONE;
         if (PyErr_CheckSignals() < 0)
             return NULL;
-        let_others_run();
+        scheduler_may_block();
     }
 }
 

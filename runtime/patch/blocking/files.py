@@ -6,15 +6,16 @@ import fcntl
 import os
 import select
 import stat
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from ... import native
 from ..streams import would_block
-from .stand_in import may_block, stands_in_for
+from .stand_in import STAND_INS, may_block, stands_in_for
 from .waiting import IN, OUT, Patience, ask_until_true, wait_until_ready
 
-_stock_read, _stock_readv, _stock_write = os.read, os.readv, os.write
+_stock_read, _stock_readv, _stock_write, _stock_writev = os.read, os.readv, os.write, os.writev
 
 
 @stands_in_for(os.read)
@@ -60,6 +61,18 @@ def _lock_file(stock: Any, fd: Any, operation: int, *rest: Any) -> None:
     else:
         ask_until_true(attempt, Patience(None))
 
+
+@stands_in_for(os.writev)
+def _writev(fd: int, buffers: Any, /) -> int:
+    if isinstance(buffers, (list, tuple)) and would_block(fd):
+        with suppress(TypeError):  # which the stock call raises in its own name
+            return int(_write_at_once(fd, b"".join(buffers)))
+    return _stock_writev(fd, buffers)
+
+
+#: In C; they call those above for what they don't do.
+_read_at_once, _write_at_once = native.os_read(_stock_read, _read), native.os_write(_stock_write, _write)
+STAND_INS += [(_stock_read, _read_at_once), (_stock_write, _write_at_once)]
 
 for _lock in (fcntl.flock, fcntl.lockf):
     stands_in_for(_lock)(partial(_lock_file, _lock))
