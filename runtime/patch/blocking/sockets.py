@@ -1,7 +1,7 @@
 """The methods of socket.socket that wait: connecting, accepting, receiving and sending.
 
-They are in C (native/python/sockets.c), for their usual arguments; what is here they call for rare flags and for names
-to look up, and it stands in for them where a socket object can't be read from C.  sendfile is here alone.
+They are in C (native/python/sockets/green.c), for their usual arguments; what is here they call for rare flags and for
+names to look up, and it stands in for them where a socket object can't be read from C.  sendfile is here alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ... import native
+from .. import socket_object
 from .names import getaddrinfo, is_numeric
 from .stand_in import METHODS, may_block, replaces
 from .waiting import IN, OUT, Patience, wait_until_ready
@@ -165,25 +166,8 @@ def _socket_connect_ex(stock: Any, self: socket.socket, address: Any, /) -> int:
         return errno.EBADF
 
 
-def _places() -> tuple[int, int] | None:
-    """Where a socket object has its descriptor and its timeout, in bytes; None: they were not found."""
-    base = socket.socket.__base__
-    if base is None or base.__dictoffset__ or base.__weakrefoffset__:
-        return None  # its objects can't be copied as bytes
-    with socket.socket(socket.AF_UNIX) as probe:
-        fds = native.find_in_object(probe, probe.fileno(), 4)
-        timeouts = None
-        for seconds, stored in ((12.5, 12_500_000_000), (0.25, 250_000_000), (None, -1_000_000_000), (0, 0)):
-            probe.settimeout(seconds)
-            found = native.find_in_object(probe, stored, 8)
-            timeouts = found if timeouts is None else timeouts & found
-        os.close(probe.detach())
-        fds &= native.find_in_object(probe, -1, 4)
-    return (fds.pop(), timeouts.pop()) if timeouts and len(fds) == len(timeouts) == 1 else None
-
-
-if places := _places():
+if socket_object.is_known():
     _others = {name: method for cls, name, method in METHODS if cls is socket.socket}
-    _quick = native.socket_methods(socket.socket, _others, *places)
+    _quick = native.socket_methods(socket.socket, _others)
     METHODS[:] = [entry for entry in METHODS if entry[0] is not socket.socket or entry[1] not in dict(_quick)]
     METHODS += [(socket.socket, name, method) for name, method in _quick]

@@ -11,12 +11,12 @@
  *
  * REJECTED.  The way of python/explore/swap.h, which changes _socket's PyMethodDef: it would reach sockets that don't tell when they close.
  *
- * CPython doesn't publish where a socket object has its descriptor and its timeout: patch/blocking/sockets.py finds both in one with known
- * values.  If that fails there are no such methods, and all calls go through Python. */
+ * If a socket object can't be read (python/sockets/object.h) there are no such methods, and all calls go through Python. */
 #include "green/green.h"
 #include "python/python.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
+#include "python/sockets/object.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -48,30 +48,10 @@ enum {
 };
 
 static struct {
-    size_t fd, timeout;        /* offsets in a socket object */
     PyTypeObject *base;        /* _socket.socket */
     PyObject *stock[METHODS];  /* what socket.socket inherits */
     PyObject *other[METHODS];  /* through Python */
 } sockets;
-
-/* ---- what is in a socket ----------------------------------------------------------------------------------------- */
-
-static int fd_of(PyObject *self)
-{
-    int fd;
-
-    memcpy(&fd, (char *)self + sockets.fd, sizeof fd);
-    return fd;
-}
-
-/* ns; negative: none */
-static int64_t timeout_of(PyObject *self)
-{
-    int64_t timeout;
-
-    memcpy(&timeout, (char *)self + sockets.timeout, sizeof timeout);
-    return timeout;
-}
 
 /* ---- the inherited method, and the way through Python ------------------------------------------------------------ */
 
@@ -377,7 +357,7 @@ static PyObject *twin_of(PyObject *self)
     if (twin) {
         size_t size = (size_t)sockets.base->tp_basicsize - sizeof(PyObject);
         memcpy((char *)twin + sizeof(PyObject), (char *)self + sizeof(PyObject), size);
-        memset((char *)twin + sockets.timeout, 0, sizeof(int64_t));
+        memset((char *)twin + socket_object.timeout, 0, sizeof(int64_t));
     }
     return twin;
 }
@@ -385,7 +365,7 @@ static PyObject *twin_of(PyObject *self)
 /* Its end must not close the descriptor. */
 static void end_twin(PyObject *twin)
 {
-    memset((char *)twin + sockets.fd, 0xff, sizeof(int));
+    memset((char *)twin + socket_object.fd, 0xff, sizeof(int));
     Py_DECREF(twin);
 }
 
@@ -733,14 +713,13 @@ static PyObject *socket_methods(PyObject *module, PyObject *args)
 {
     PyTypeObject *type;
     PyObject *others;
-    Py_ssize_t fd, timeout;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!nn:socket_methods", &PyType_Type, &type, &PyDict_Type, &others, &fd, &timeout))
+    if (!PyArg_ParseTuple(args, "O!O!:socket_methods", &PyType_Type, &type, &PyDict_Type, &others))
         return NULL;
+    if (!socket_object.fd)
+        return PyErr_Format(PyExc_RuntimeError, "socket_object_at() comes first");
     sockets.base = type->tp_base;
-    sockets.fd = (size_t)fd;
-    sockets.timeout = (size_t)timeout;
     PyObject *list = PyList_New(0);
     for (int method = 0; list && method < METHODS; method++)
         if (add_method(list, method, type, others) < 0)
@@ -748,36 +727,10 @@ static PyObject *socket_methods(PyObject *module, PyObject *args)
     return list;
 }
 
-/* The offsets in an object, behind its head, at which an integer of so many bytes stands. */
-static PyObject *find_in_object(PyObject *module, PyObject *args)
-{
-    PyObject *object, *found;
-    long long value;
-    int size;
-
-    (void)module;
-    if (!PyArg_ParseTuple(args, "OLi:find_in_object", &object, &value, &size))
-        return NULL;
-    if ((size != sizeof(int) && size != sizeof value) || !(found = PySet_New(NULL)))
-        return PyErr_Format(PyExc_ValueError, "no integer has %d bytes", size);
-    for (Py_ssize_t at = sizeof(PyObject); at + size <= Py_TYPE(object)->tp_basicsize; at += size)
-        if (memcmp((char *)object + at, &value, (size_t)size) == 0) { /* the low bytes come first */
-            PyObject *offset = PyLong_FromSsize_t(at);
-            if (!offset || PySet_Add(found, offset) < 0)
-                Py_CLEAR(found);
-            Py_XDECREF(offset);
-            if (!found)
-                return NULL;
-        }
-    return found;
-}
-
 static PyMethodDef functions[] = {
     {"socket_methods", socket_methods, METH_VARARGS,
-     "(class, {name: function}, fd, timeout): [(name, method), ...] for threads on a scheduler, of a class whose objects have the\n"
-     "descriptor and the timeout at these offsets.  What they don't do is done by the functions."},
-    {"find_in_object", find_in_object, METH_VARARGS,
-     "(object, value, size): the offsets at which an integer of so many bytes has that value."},
+     "(socket.socket, {name: function}): [(name, method), ...] for threads on a scheduler.  What they don't do is done by the\n"
+     "functions."},
     {0},
 };
 

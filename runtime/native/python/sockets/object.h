@@ -1,0 +1,30 @@
+/* What is in an object of _socket.socket: CPython doesn't publish where.  patch/socket_object.py finds both places in one with known values. */
+#ifndef RUNTIME_PYTHON_SOCKETS_OBJECT_H
+#define RUNTIME_PYTHON_SOCKETS_OBJECT_H
+
+#include "python/python.h"
+
+#include <string.h>
+
+extern struct socket_object {
+    size_t fd, timeout; /* offsets; 0: not known */
+} socket_object;
+
+static inline int fd_of(PyObject *socket)
+{
+    int fd;
+
+    memcpy(&fd, (char *)socket + socket_object.fd, sizeof fd);
+    return fd;
+}
+
+/* ns; negative: none */
+static inline int64_t timeout_of(PyObject *socket)
+{
+    int64_t timeout;
+
+    memcpy(&timeout, (char *)socket + socket_object.timeout, sizeof timeout);
+    return timeout;
+}
+
+#endif
