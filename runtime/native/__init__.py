@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from ._types import on_helper as on_helper
     from ._types import os_read as os_read
     from ._types import os_write as os_write
+    from ._types import read_waits as read_waits
     from ._types import run_all as run_all
     from ._types import running as running
     from ._types import set_describe_deadlock as set_describe_deadlock

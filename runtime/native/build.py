@@ -127,6 +127,7 @@ SOURCES = [
     "python/boot.c",
     "python/lwp.c",
     "python/green/helpers.c",
+    "python/green/files.c",
     "python/thread.c",
     "python/explore/swap.c",
     "python/explore/point.c",

@@ -213,8 +213,9 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     The LWPs are their own, and the calling thread stays what it is.
     time_slice: None: with one LWP it is that of the calling thread, which ought to be the main one.  They run while it
     sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.patch.blocking`):
-    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor.  A
-    thread that computes, or blocks in another call, keeps all others waiting.
+    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor or a
+    named pipe, getaddrinfo, os.fsync; and in scheduler.blocking().  A thread that computes, or blocks in another call,
+    keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or another
     package (gevent, eventlet) has replaced threading's locks.

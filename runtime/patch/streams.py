@@ -1,8 +1,10 @@
 """Open files on pipes, terminals and sockets, for threads on a scheduler: a thread that waits for one leaves the LWP.
 
 What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where the descriptor may have to be
-waited for, `install(green=True)` has open() put other raw files below, which wait first: so it is with what subprocess,
-os.fdopen() and os.popen() give.  The buffered files above them have locks of C, so each has one of ours before that.
+waited for, `install(green=True)` has open() put other raw files below, which wait first (blocking/opening.py): so it is
+with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  The buffered files above them have locks
+of C, so each has one of ours before that.  A file on a disk stays what it is: to read lines through such a lock takes
+eight times as long.
 sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
 """
 
@@ -18,7 +20,7 @@ from typing import Any
 from .. import native
 from ..sync import RLock
 
-__all__ = ["STAND_INS", "Raw", "reopen_stdin", "would_block"]
+__all__ = ["STAND_INS", "Raw", "can_be_stream", "reopen_stdin", "stream", "would_block"]
 
 #: (stock, what stands in for it)
 STAND_INS: list[tuple[Any, Any]] = []
@@ -99,18 +101,19 @@ _in_turn(_Reader, "read", "read1", "readinto", "readinto1", "readline", "peek", 
 _in_turn(_Writer, "write", "flush", "close")
 
 
-def _stream(
-    fd: int,
+def stream(
+    file: Any,
     mode: str,
     buffering: int,
     encoding: str | None,
     errors: str | None,
     newline: str | None,
     closefd: bool,
+    opener: Any = None,
 ) -> Any:
-    """open() of a descriptor, for reading or for writing."""
+    """open() of a descriptor, or of what the opener opens, for reading or for writing."""
     reads, binary = "r" in mode, "b" in mode
-    raw = Raw(fd, "r" if reads else "w", closefd)
+    raw = Raw(file, "r" if reads else "a" if "a" in mode else "w", closefd, opener)
     if buffering == 0:
         return raw
     buffer = (_Reader if reads else _Writer)(raw, buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE)
@@ -121,40 +124,14 @@ def _stream(
     return text
 
 
-_stock_open = io.open
-_MODES = ("r", "rt", "tr", "w", "wt", "tw", "rb", "br", "wb", "bw")
+_MODES = ("r", "rt", "tr", "w", "wt", "tw", "rb", "br", "wb", "bw", "a", "at", "ta", "ab", "ba")
 
 
-def _is_for_us(fd: Any, mode: Any, buffering: Any, texts: tuple[Any, ...]) -> bool:
-    """Whether it may have to wait; for wrong arguments the stock open() is called, which raises."""
-    if not isinstance(fd, int) or mode not in _MODES or not isinstance(buffering, int):
+def can_be_stream(mode: Any, buffering: Any, texts: tuple[Any, ...]) -> bool:
+    """Whether stream() does what open() is asked for; for wrong arguments the stock open() is called, which raises."""
+    if mode not in _MODES or not isinstance(buffering, int):
         return False
-    if any(text is not None for text in texts) if "b" in mode else buffering == 0:
-        return False
-    try:
-        return would_block(fd)
-    except (OSError, OverflowError):
-        return False
-
-
-def _open(
-    file: Any,
-    mode: str = "r",
-    buffering: int = -1,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
-    closefd: bool = True,
-    opener: Any = None,
-) -> Any:
-    if opener is None and _is_for_us(file, mode, buffering, (encoding, errors, newline)):
-        return _stream(file, mode, buffering, encoding, errors, newline, closefd)
-    return _stock_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-
-
-_open.__name__ = _open.__qualname__ = "open"
-_open.__doc__ = _stock_open.__doc__
-STAND_INS.append((_stock_open, _open))
+    return not any(text is not None for text in texts) if "b" in mode else buffering != 0
 
 
 # ---- standard input --------------------------------------------------------------------------------------------------
@@ -172,7 +149,7 @@ def reopen_stdin() -> None:
         ValueError,
     ):  # there is none, it is closed, or it is another object
         return
-    new = _stream(old.fileno(), "r", -1, old.encoding, old.errors, "\n", False)
+    new = stream(old.fileno(), "r", -1, old.encoding, old.errors, "\n", False)
     new.buffer.raw.name = "<stdin>"
     if sys.__stdin__ is old:
         sys.__stdin__ = new  # type: ignore[misc]

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,8 @@ def test_a_handler_raises_in_the_wait(child: Child) -> None:
 
         runtime.install(green=True, time_slice=None)
         read, write = os.pipe()
-        discarded, alive = [], []
+        discarded: list[str] = []
+        alive: list[Any] = []
 
         class Result:
             pass
@@ -310,7 +312,7 @@ def test_a_handler_raises_in_the_wait(child: Child) -> None:
         never = Result()
         reference = weakref.ref(never)
         try:
-            scheduler.blocking(begun.append, never)
+            scheduler.blocking(begun.append, never)  # type: ignore[arg-type]
         except KeyboardInterrupt:
             print("interrupted")
         del never
@@ -498,5 +500,172 @@ def test_explored_it_is_direct() -> None:
             thread.join()
         assert seen == [1, 1]
 
-    result = runtime.explore.explore(run, runs=20)
-    result.check()
+    runtime.explore(run, runs=20).check()
+
+
+# ---- calls of the standard library, with install(green=True) ---------------------------------------------------------
+
+
+BY_A_HELPER = {
+    "fsync": "os.fsync(file)",
+    "fdatasync": "os.fdatasync(fd)",
+    "sync": "os.sync()",
+    "posix_fallocate": "os.posix_fallocate(fd, 0, 10)",
+    "copy_file_range": "assert os.copy_file_range(fd, other, 4096, 0, 0) == 4096",
+    "sendfile": "assert os.sendfile(other, fd, 0, 4096) == 4096",
+    "a large write": "assert os.write(other, bytes(1 << 20)) == 1 << 20",
+    "a large pwrite": "assert os.pwrite(other, bytearray(1 << 20), 5) == 1 << 20",
+    "a large read": "large(); assert len(os.read(fd, 2 << 20)) == 2 << 20",
+    "what is on the disk": "cold(); assert os.read(fd, 4096) == bytes(4096)",
+    "readv": "cold(); assert os.readv(fd, [bytearray(4096)]) == 4096",
+    "pread": "cold(); os.lseek(fd, 5, 0); assert os.pread(fd, 10, 4096) == bytes(10); assert os.lseek(fd, 0, 1) == 5",
+    "preadv": "cold(); assert os.preadv(fd, [bytearray(10)], 0) == 10",
+    "O_DIRECT": "direct = os.open(name, os.O_DIRECT); assert os.preadv(direct, [mmap.mmap(-1, 4096)], 0) == 4096",
+    "os.system": "assert os.system('exit 3') == 3 << 8",
+    "getaddrinfo": "socket.getaddrinfo('localhost', 80)",
+    "a named pipe": "os.close(os.open(fifo, os.O_RDONLY))",
+}
+BY_THE_CALLER = {
+    "what is in the page cache": "os.lseek(fd, 0, 0); assert os.read(fd, 4096) == bytes(4096)",
+    "the file's end": "cold(); os.lseek(fd, 0, 2); assert os.read(fd, 4096) == b''",
+    "a long read of a short file": "os.lseek(fd, 0, 0); assert len(os.read(fd, 4 << 20)) == 65536",
+    "no wait wanted": "cold()\ntry: os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)\nexcept BlockingIOError: pass",
+    "a write": "assert os.write(fd, bytes(4096)) == 4096",
+    "a directory": "os.close(os.open('/', os.O_RDONLY))",
+    "a file": "open(name).close()",
+    "a pipe with data": "read, write = os.pipe(); os.write(write, b'.'); assert os.read(read, 5) == b'.'",
+    "a named pipe without waiting": "os.close(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))",
+    "an address": "socket.getaddrinfo('127.0.0.1', 80)",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "helpers"),
+    [
+        *(pytest.param(text, 1, id=name) for name, text in BY_A_HELPER.items()),
+        *(pytest.param(text, 0, id=name) for name, text in BY_THE_CALLER.items()),
+    ],
+)
+def test_who_does_the_call(text: str, helpers: int, child: Child, tmp_path: Path) -> None:
+    def who(text: str, helpers: int, folder: str) -> None:
+        import mmap
+        import socket
+
+        name, fifo = os.path.join(folder, "file"), os.path.join(folder, "fifo")
+        os.mkfifo(fifo)
+        file = open(name, "wb+", buffering=0)  # noqa: SIM115
+        fd, other = file.fileno(), os.open(name + "2", os.O_RDWR | os.O_CREAT)
+        os.write(fd, bytes(65536))
+        os.fsync(fd)
+        os.lseek(fd, 0, os.SEEK_SET)
+
+        def cold() -> None:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not runtime.native.read_waits(fd, 1) and helpers:
+                print("skip")  # a file system without a disk
+                os._exit(0)
+
+        def large() -> None:
+            os.ftruncate(fd, 4 << 20)
+
+        names = {**globals(), **locals(), "mmap": mmap, "socket": socket}
+        runtime.install(green=True, time_slice=None)
+        if "fifo" in text and helpers:
+            stock_open = os.open.__wrapped__  # type: ignore[attr-defined]
+            scheduler.spawn(stock_open, (fifo, os.O_WRONLY))  # from a thread on an LWP of its own
+        thread = threading.Thread(target=exec, args=(text, names))
+        before = scheduler.statistics().started
+        failed: list[object] = []
+        threading.excepthook = failed.append
+        thread.start()
+        thread.join()
+        assert not failed, failed
+        assert scheduler.statistics().started - before == 1 + helpers
+
+    if "skip" in child(who, text, helpers, str(tmp_path)).stdout:
+        pytest.skip("the file system has no disk")
+
+
+def test_two_ends_of_many_named_pipes(child: Child, tmp_path: Path) -> None:
+    """More opens wait for each other than blocking() has helpers."""
+
+    def two_ends(folder: str) -> None:
+        runtime.install(green=True, time_slice=None)
+        paths = [Path(folder, str(number)) for number in range(50)]
+        for path in paths:
+            os.mkfifo(path)
+        read: list[str] = []
+        threads = [threading.Thread(target=lambda path: read.append(path.read_text()), args=(path,)) for path in paths]
+        threads += [threading.Thread(target=path.write_text, args=(path.name,)) for path in paths]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(map(int, read)) == list(range(50))
+
+    child(two_ends, str(tmp_path))
+
+
+def test_an_open_that_is_interrupted_leaves_no_descriptor(child: Child, tmp_path: Path) -> None:
+    def interrupted(folder: str) -> None:
+        runtime.install(green=True, time_slice=None)
+        fifo = os.path.join(folder, "fifo")
+        os.mkfifo(fifo)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        before = sorted(os.listdir("/proc/self/fd"))
+        for call in (partial(os.open, fifo, os.O_RDONLY), partial(open, fifo), Path(fifo).read_bytes):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            try:
+                call()
+            except KeyboardInterrupt:
+                print("interrupted")
+            while True:  # until the helper has opened its end; then it closes that
+                try:
+                    os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+                    break
+                except OSError:
+                    time.sleep(0.001)
+            while sorted(os.listdir("/proc/self/fd")) != before:
+                time.sleep(0.001)
+
+    assert child(interrupted, str(tmp_path)).stdout == "interrupted\n" * 3
+
+
+def test_a_named_pipe_is_a_stock_file_to_the_program(child: Child, tmp_path: Path) -> None:
+    def like_stock(folder: str, green: bool) -> None:
+        if green:
+            runtime.install(green=True, time_slice=None)
+        import io
+
+        fifo = os.path.join(folder, "fifo")
+        for mode in ("r", "w", "a", "rb", "wb", "ab", "r+b", "rb+"):
+            for buffering in (-1, 0, 1):
+                if not os.path.exists(fifo):
+                    os.mkfifo(fifo)
+                ends = [os.open(fifo, os.O_RDWR)]
+                try:
+                    with open(fifo, mode, buffering) as file:
+                        raw: Any = getattr(getattr(file, "buffer", file), "raw", file)
+                        told = [file.name, file.mode, raw.name, raw.mode, raw.closefd, isinstance(raw, io.FileIO)]
+                        told += [file.readable(), file.writable(), file.seekable(), os.get_inheritable(file.fileno())]
+                        told.append(isinstance(file, io.TextIOWrapper) and file.line_buffering)
+                        print(mode, buffering, *told)
+                except Exception as error:
+                    print(mode, buffering, type(error), error)
+                finally:
+                    os.close(ends[0])
+
+    stock, green = (child(like_stock, str(tmp_path), green).stdout for green in (False, True))
+    assert stock == green
+    assert stock.count("\n") == 24
+
+
+def test_what_os_supports(child: Child) -> None:
+    def supports() -> None:
+        runtime.install(green=True)
+        import shutil
+
+        assert shutil.rmtree.avoids_symlink_attacks
+        assert os.open in os.supports_dir_fd
+
+    child(supports)

@@ -18,6 +18,7 @@ int python_add_pipes(PyObject *module);
 int python_add_boot(PyObject *module);
 int python_add_lwp(PyObject *module);
 int python_add_helpers(PyObject *module);
+int python_add_files(PyObject *module);
 int python_add_thread(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);

@@ -4,8 +4,7 @@ A call that would block waits first, by wait_fd(), until it won't.  One that is 
 thread has kept the LWP for a millisecond (native.may_block()).  In a thread that has its LWP to itself each is the
 stock call.  `install(green=True)` puts them in their places: STAND_INS wherever a module has the stock one, METHODS in
 the classes.  Each room here replaces one kind of call; open files are in ../streams.py.  What is in neither blocks the
-LWP: files on disks, opening a named pipe, signal.pause, os.waitid, os.wait3, os.wait4, C code of others, the stock
-locks in C code.
+LWP: open files on disks, signal.pause, C code of others, the stock locks in C code.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import time
 
 from ... import native
 from .. import streams
-from . import closing, files, names, polling, processes, signals, sockets, tls_sockets  # noqa: F401  # each adds its own
+from . import closing, files, names, opening, polling, processes, signals, sockets, tls_sockets  # noqa: F401  # each adds its own
 from .stand_in import METHODS, STAND_INS
 
 __all__ = ["METHODS", "STAND_INS"]

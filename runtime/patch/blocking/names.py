@@ -1,4 +1,4 @@
-"""Names of hosts: the C library looks them up in calls that show no descriptor, so each call gets an LWP for itself."""
+"""Names of hosts: the C library looks them up in calls that show no descriptor, so helpers do them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from .stand_in import stands_in_for
-from .waiting import on_lwp
+from .waiting import on_helper
 
 __all__ = ["getaddrinfo", "is_numeric"]
 
@@ -22,7 +22,7 @@ def is_numeric(family: int, address: Any) -> bool:
 def _resolver(stock: Any) -> Any:
     @stands_in_for(stock)
     def resolve(*args: Any, **kwargs: Any) -> Any:
-        return on_lwp(stock, *args, **kwargs)
+        return on_helper(stock, *args, **kwargs)
 
     return resolve
 
@@ -31,7 +31,7 @@ def _resolver(stock: Any) -> Any:
 def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
     if host is None or any(is_numeric(family, (host,)) for family in (socket.AF_INET, socket.AF_INET6)):
         return _stock_getaddrinfo(host, port, *args, **kwargs)  # answered without a name server
-    return on_lwp(_stock_getaddrinfo, host, port, *args, **kwargs)
+    return on_helper(_stock_getaddrinfo, host, port, *args, **kwargs)
 
 
 _stock_getaddrinfo = socket.getaddrinfo

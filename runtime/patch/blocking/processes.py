@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from ... import native
 from .stand_in import STAND_INS, may_block, stands_in_for
-from .waiting import IN, Patience, ask_until_true, on_lwp
+from .waiting import IN, Patience, ask_until_true, on_helper_at_once
 
-_stock_waitpid, _stock_system = os.waitpid, os.system
+_stock_waitpid, _stock_wait4, _stock_waitid, _stock_system = os.waitpid, os.wait4, os.waitid, os.system
+
+
+def _wait_for_end(pid: int) -> None:
+    with suppress(OSError):  # out of memory or descriptors: it is asked for again
+        fd = os.pidfd_open(pid)
+        try:
+            native.wait_fd(fd, IN)
+        finally:
+            os.close(fd)
+
+
+def _ask_for_end(ask: Callable[[], Any], pid: int, options: int) -> Any:
+    """ask() asks with WNOHANG, and raises if there is no such child.  What has no process says 0 or None."""
+    if (found := ask()) is not None or options & os.WNOHANG:
+        return found
+    if pid > 0 and not options & ~os.WEXITED:
+        _wait_for_end(pid)
+    return ask_until_true(ask, Patience(None))
 
 
 @stands_in_for(os.waitpid)
 def _waitpid(pid: int, options: int, /) -> tuple[int, int]:
-    found = _stock_waitpid(pid, options | os.WNOHANG)  # raises if it isn't this process's child
-    if found[0] or options & os.WNOHANG:
-        return found
-    if pid > 0 and not options:
-        with suppress(OSError):  # out of memory or descriptors: asked again below
-            fd = os.pidfd_open(pid)
-            try:
-                native.wait_fd(fd, IN)
-            finally:
-                os.close(fd)
+    nothing: tuple[int, int] = (0, 0)
 
-    def attempt() -> tuple[int, int] | None:
-        found = _stock_waitpid(pid, options | os.WNOHANG)
+    def ask() -> tuple[int, int] | None:
+        nonlocal nothing
+        found = nothing = _stock_waitpid(pid, options | os.WNOHANG)
         return found if found[0] else None
 
-    result: tuple[int, int] = ask_until_true(attempt, Patience(None))
-    return result
+    return _ask_for_end(ask, pid, options) or nothing
+
+
+@stands_in_for(os.wait4)
+def _wait4(pid: int, options: int) -> Any:
+    nothing: Any = None
+
+    def ask() -> Any:
+        nonlocal nothing
+        found = nothing = _stock_wait4(pid, options | os.WNOHANG)
+        return found if found[0] else None
+
+    return _ask_for_end(ask, pid, options) or nothing
+
+
+@stands_in_for(os.wait3)
+def _wait3(options: int) -> Any:
+    return _wait4(-1, options)
+
+
+@stands_in_for(os.waitid)
+def _waitid(idtype: int, id: int, options: int, /) -> Any:
+    ask = partial(_stock_waitid, idtype, id, options | os.WNOHANG)
+    return _ask_for_end(ask, id if idtype == os.P_PID else 0, options)
 
 
 @stands_in_for(os.wait)
@@ -43,7 +76,7 @@ def _wait_any() -> tuple[int, int]:
 
 @stands_in_for(os.system)
 def _system(command: Any) -> int:
-    return int(on_lwp(_stock_system, command))
+    return int(on_helper_at_once(_stock_system, (command,)))
 
 
 try:

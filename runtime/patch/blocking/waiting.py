@@ -1,4 +1,4 @@
-"""Three ways in which a stand-in waits: for a descriptor, by asking again, or on an LWP made for the call."""
+"""Three ways in which a stand-in waits: for a descriptor, by asking again, or for a helper that does the call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ... import native
 from ...spawn import spawn
 
-__all__ = ["IN", "OUT", "Patience", "ask_until_true", "on_lwp", "wait_until_ready"]
+__all__ = ["IN", "OUT", "Patience", "ask_until_true", "on_helper", "on_helper_at_once", "wait_until_ready"]
 
 _stock_select = select.select
 IN, OUT = select.POLLIN, select.POLLOUT
@@ -47,8 +47,38 @@ def ask_until_true(attempt: Callable[[], Any], patience: Patience) -> Any:
     return found
 
 
-def on_lwp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a call on an LWP made for it; the caller's LWP runs other threads meanwhile."""
+def on_helper(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The result of a call on a helper (scheduler.blocking()); the caller's LWP runs other threads meanwhile."""
+    return _on_helper(function, args, kwargs, True)
+
+
+def on_helper_at_once(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    discard: Callable[[Any], object] | None = None,
+) -> Any:
+    """The same for a call that waits for another thread or process: it never waits for its turn.
+
+    For that other thread may need a helper, too.  discard: called with a result for which nobody waits any more.
+    """
+    return _on_helper(function, args, kwargs, False, discard)
+
+
+def _on_helper(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+    bounded: bool,
+    discard: Callable[[Any], object] | None = None,
+) -> Any:
+    if native.explore_index() >= 0:
+        return _on_lwp(function, args, kwargs or {})
+    return native.on_helper(function, args, kwargs, bounded, discard)
+
+
+def _on_lwp(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """For an explored thread: it joins an LWP, which is an operation that the explorer knows."""
     result: list[Any] = []
 
     def call() -> None:

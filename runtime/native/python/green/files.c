@@ -1,0 +1,57 @@
+/* Whether reading a file on a disk would wait for the disk. */
+#include "python/rooms.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define LARGE (1 << 20) /* bytes: to copy them from the page cache takes longer than a helper costs, several times */
+
+static int is_as_long(int fd, off_t offset, Py_ssize_t length)
+{
+    struct stat found;
+
+    return fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_size - offset >= length;
+}
+
+/* Reads nothing but the first byte of the range, and that without moving the file's offset: the call itself is made as it is, whole.  A part
+ * of it read here and the rest by a helper could be torn apart by another reader.  What the kernel reads ahead begins there. */
+static int first_byte_waits(int fd, off_t offset)
+{
+    char byte;
+
+    /* EINVAL: the file is open with O_DIRECT, so that each call goes to the disk and no single byte can be read.  EOPNOTSUPP: its file
+     * system can't say, as tmpfs, which has no disk, and NFS. */
+    return preadv2(fd, &(struct iovec){&byte, 1}, 1, offset, RWF_NOWAIT) < 0 && (errno == EAGAIN || errno == EINVAL);
+}
+
+static PyObject *read_waits(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count < 2 || count > 3) {
+        PyErr_SetString(PyExc_TypeError, "read_waits(fd, length, offset=-1)");
+        return NULL;
+    }
+    int fd = (int)PyLong_AsLong(args[0]);
+    Py_ssize_t length = PyLong_AsSsize_t(args[1]);
+    off_t offset = count > 2 ? PyLong_AsLongLong(args[2]) : -1;
+    if (PyErr_Occurred()) { /* the call itself raises, in its own name */
+        PyErr_Clear();
+        Py_RETURN_FALSE;
+    }
+    if (count == 2)
+        offset = lseek(fd, 0, SEEK_CUR); /* ESPIPE: a pipe or a socket */
+    return PyBool_FromLong(offset >= 0 && ((length >= LARGE && is_as_long(fd, offset, LARGE)) || first_byte_waits(fd, offset)));
+}
+
+static PyMethodDef functions[] = {
+    {"read_waits", FAST(read_waits), METH_FASTCALL,
+     "(fd, length, offset=-1): whether a read at the offset, or the file's own, would wait for a disk, or copy long; doesn't wait."},
+    {0},
+};
+
+int python_add_files(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}
