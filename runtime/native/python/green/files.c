@@ -16,7 +16,8 @@ static int is_as_long(int fd, off_t offset, Py_ssize_t length)
 }
 
 /* Reads nothing but the first byte of the range, and that without moving the file's offset: the call itself is made as it is, whole.  A part
- * of it read here and the rest by a helper could be torn apart by another reader.  What the kernel reads ahead begins there. */
+ * of it read here and the rest by a helper could be torn apart by another reader.  What the kernel reads ahead begins there; where it must
+ * say EAGAIN it begins to read. */
 static int first_byte_waits(int fd, off_t offset)
 {
     char byte;
