@@ -268,6 +268,7 @@ def test_a_handler_raises_in_the_wait(child: Child) -> None:
     def handler_raises() -> None:
         import weakref
 
+        stock_read = os.read
         runtime.install(green=True, time_slice=None)
         read, write = os.pipe()
         discarded: list[str] = []
@@ -286,7 +287,6 @@ def test_a_handler_raises_in_the_wait(child: Child) -> None:
         def discard(result: object) -> None:
             discarded.append(type(result).__name__)
 
-        stock_read = os.read.__wrapped__  # type: ignore[attr-defined]
         try:
             runtime.native.on_helper(wait, (), None, True, discard)
         except KeyboardInterrupt:
@@ -348,8 +348,8 @@ def test_calls_at_the_end_of_the_program(child: Child) -> None:
     """Once the interpreter is being finalized no helper gets the GIL: the call is direct."""
 
     def late() -> None:
+        stock_write = os.write
         runtime.install(green=True, time_slice=None)
-        stock_write = os.write.__wrapped__  # type: ignore[attr-defined]
         assert scheduler.blocking(int) == 0, "a helper rests from here on"
 
         class Late:
@@ -400,6 +400,7 @@ def test_a_handler_forks_in_the_wait(child: Child) -> None:
     """In the child the helper is lost: the caller's LWP does the call, as the kernel would begin it anew."""
 
     def handler_forks() -> None:
+        stock_read = os.read
         runtime.install(green=True, time_slice=None)
         read, write = os.pipe()
         pids = []
@@ -415,7 +416,6 @@ def test_a_handler_forks_in_the_wait(child: Child) -> None:
                 os.kill(os.getpid(), signal.SIGUSR1)
             return stock_read(read, 1)
 
-        stock_read = os.read.__wrapped__  # type: ignore[attr-defined]
         assert scheduler.blocking(wait) == b"."
         if not pids[0]:
             os._exit(5)
@@ -516,10 +516,11 @@ BY_A_HELPER = {
     "a large write": "assert os.write(other, bytes(1 << 20)) == 1 << 20",
     "a large pwrite": "assert os.pwrite(other, bytearray(1 << 20), 5) == 1 << 20",
     "a large read": "large(); assert len(os.read(fd, 2 << 20)) == 2 << 20",
-    "what is on the disk": "cold(); assert os.read(fd, 4096) == bytes(4096)",
-    "readv": "cold(); assert os.readv(fd, [bytearray(4096)]) == 4096",
-    "pread": "cold(); os.lseek(fd, 5, 0); assert os.pread(fd, 10, 4096) == bytes(10); assert os.lseek(fd, 0, 1) == 5",
-    "preadv": "cold(); assert os.preadv(fd, [bytearray(10)], 0) == 10",
+    # Over and over: what is asked for may come before the second look.
+    "what is on the disk": "while cold(): assert os.read(fd, 4096) == bytes(4096)",
+    "readv": "while cold(): assert os.readv(fd, [bytearray(4096)]) == 4096",
+    "pread": "while cold(): assert os.pread(fd, 10, 4096) == bytes(10); assert os.lseek(fd, 0, 1) == 0",
+    "preadv": "while cold(): assert os.preadv(fd, [bytearray(10)], 0) == 10",
     "O_DIRECT": "direct = os.open(name, os.O_DIRECT); assert os.preadv(direct, [mmap.mmap(-1, 4096)], 0) == 4096",
     "os.system": "assert os.system('exit 3') == 3 << 8",
     "getaddrinfo": "socket.getaddrinfo('localhost', 80)",
@@ -566,17 +567,21 @@ def test_who_does_the_call(text: str, helpers: int, child: Child, tmp_path: Path
                 print("skip")
                 os._exit(0)
 
-        def cold() -> None:
+        times = iter(range(20))
+
+        def cold() -> bool:
+            os.lseek(fd, 0, os.SEEK_SET)
             # The file is not asked here whether it is cold: that begins to read it.
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            return next(times, None) is not None
 
         def large() -> None:
             os.ftruncate(fd, 4 << 20)
 
         names = {**globals(), **locals(), "mmap": mmap, "socket": socket}
+        stock_open = os.open
         runtime.install(green=True, time_slice=None)
         if "fifo" in text and helpers:
-            stock_open = os.open.__wrapped__  # type: ignore[attr-defined]
             scheduler.spawn(stock_open, (fifo, os.O_WRONLY))  # from a thread on an LWP of its own
         thread = threading.Thread(target=exec, args=(text, names))
         before = scheduler.statistics().started
