@@ -229,13 +229,13 @@ def _io(
     about = measure.machine()
     about["on"] = cores.text
     about["rounds"] = f"{load.rounds} of {load.seconds:g} s" + f", {load.idle:,} idle connections" * bool(load.idle)
-    found = _Found(len(wanted))
+    found = _Found(len(wanted), missing=[{"vs": library, "reason": NOT_INSTALLED} for library in libraries])
     with suppress(KeyboardInterrupt):
         _measure_served(found, wanted, columns, load, cores)
     if to is None or not to.alone:
         show_served(found.results, about)
-        for library in libraries:
-            click.echo(f"not measured: {library} {NOT_INSTALLED}")
+        for one in found.missing:
+            click.echo(f"not measured: {one['vs']} {one['reason']}")
         if found.stopped:
             click.echo(f"stopped: {found.done} of {found.asked} rows")
     if to:

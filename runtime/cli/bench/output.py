@@ -104,6 +104,8 @@ def show_served(results: list[Served], about: dict[str, str]) -> None:
             for title, cell in ((f"{kind}: requests/s", rate_of), ("spread, CPU time each", cost_of)):
                 out.print()
                 out.print(served_table(title, mine[at : at + 4], cell))
+    if not results:
+        return
     out.print(
         f"\nMedians, by the number of connections. In brackets: the ratio to {BASE} in the same round. Half of the "
         "rounds are within the spread. CPU time: the server's, for a request."
