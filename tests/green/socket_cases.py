@@ -405,6 +405,34 @@ def datagrams() -> None:
         assert server.recvmsg(100) == (b"five", [], 0, client.getsockname())
 
 
+def datagrams_by_name() -> None:
+    """The name is looked up by a helper, and the others go on."""
+    from runtime.patch.blocking import sockets
+
+    asked: list[Any] = []
+    stock = sockets.getaddrinfo
+    sockets.getaddrinfo = lambda *args: (asked.append(args[0]), stock(*args))[1]  # type: ignore[assignment]
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.sendto(b"number", ("127.0.0.1", port))
+    assert not asked
+    client.sendto(b"one", ("localhost", port))
+    client.sendto(b"two", 0, ("localhost", port))
+    client.sendmsg([b"three"], [], 0, ("localhost", port))
+    assert [server.recv(10) for _ in range(4)] == [b"number", b"one", b"two", b"three"]
+    client.connect(("localhost", port))
+    assert asked == ["localhost"] * 4
+    for port_ in (70_000, "http"):
+        with pytest.raises((OverflowError, TypeError), match=r"port|integer"):
+            client.sendto(b"x", ("localhost", port_))
+    with pytest.raises(socket.gaierror):
+        client.sendto(b"x", ("no.such.name.invalid", port))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    client.connect(("<broadcast>", port))
+
+
 def nobody_is_there() -> None:
     """An error makes the socket ready."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -865,6 +893,7 @@ NAMES = [
     "many_connect_at_once",
     "what_does_not_listen_accepts_nothing",
     "datagrams",
+    "datagrams_by_name",
     "nobody_is_there",
     "a_full_queue_of_datagrams",
     "descriptors_are_passed",

@@ -90,7 +90,8 @@ def _socket_sendto(stock: Any, self: socket.socket, data: Any, *flags_and_addres
     flags, address = (0, 0, *flags_and_address)[-2:]
     if not 1 <= len(flags_and_address) <= 2 or _only_tries(timeout := self.gettimeout(), flags):
         return int(stock(self, data, *flags_and_address))
-    return int(_send(lambda flag: stock(self, data, flags | flag, address), self, Patience(timeout)))
+    patience, address = Patience(timeout), _looked_up(self, address)
+    return int(_send(lambda flag: stock(self, data, flags | flag, address), self, patience))
 
 
 @replaces(socket.socket, "sendmsg")
@@ -99,7 +100,8 @@ def _socket_sendmsg(
 ) -> int:
     if _only_tries(timeout := self.gettimeout(), flags):
         return int(stock(self, buffers, ancillary, flags, address))
-    return int(_send(lambda flag: stock(self, buffers, ancillary, flags | flag, address), self, Patience(timeout)))
+    patience, address = Patience(timeout), _looked_up(self, address)
+    return int(_send(lambda flag: stock(self, buffers, ancillary, flags | flag, address), self, patience))
 
 
 @replaces(socket.socket, "sendfile")
@@ -113,9 +115,7 @@ def _connect(self: socket.socket, address: Any) -> int:
     if timeout == 0 or self.fileno() < 0:
         return _stock_connect_ex(self, address)
     patience = Patience(timeout)
-    if self.family in (socket.AF_INET, socket.AF_INET6) and _is_name(self.family, address):
-        host, port, *_ = address
-        address = getaddrinfo(host, port, self.family, self.type, self.proto)[0][4]
+    address = _looked_up(self, address)
     while (error := _connect_now(self, address, timeout)) == errno.EAGAIN:
         native.sleep(0.001)  # the backlog of a Unix socket is full, and there is nothing to wait for
         if patience.left() == 0:
@@ -136,10 +136,16 @@ def _connect_now(self: socket.socket, address: Any, timeout: float | None) -> in
         self.settimeout(timeout)
 
 
-def _is_name(family: int, address: Any) -> bool:
-    """Whether its host must be looked up; connect() raises for what is no address at all."""
-    right = isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str) and address[0]
-    return bool(right) and not is_numeric(family, address)
+def _looked_up(self: socket.socket, address: Any) -> Any:
+    """The address, its host by number.  The stock call raises for what is no address at all."""
+    if self.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:
+        return address
+    host, port, *_ = address
+    if not isinstance(host, str) or not isinstance(port, int) or not 0 <= port < 1 << 16:
+        return address
+    if host in ("", "<broadcast>") or is_numeric(self.family, address):
+        return address
+    return getaddrinfo(host, port, self.family, self.type, self.proto)[0][4]
 
 
 @replaces(socket.socket, "connect")

@@ -396,6 +396,23 @@ static int socket_option(int fd, int option)
     return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
 
+/* Whether its host is to be looked up, which the stock method would do on this LWP. */
+static int is_name(PyObject *self, PyObject *address)
+{
+    PyObject *host = PyTuple_Check(address) && PyTuple_GET_SIZE(address) >= 2 ? PyTuple_GET_ITEM(address, 0) : NULL;
+    const char *text = host && PyUnicode_Check(host) ? PyUnicode_AsUTF8(host) : NULL;
+    struct in6_addr binary;
+
+    if (!text) {
+        PyErr_Clear(); /* surrogates */
+        return 0;
+    }
+    if (!*text || strcmp(text, "<broadcast>") == 0 || inet_pton(AF_INET, text, &binary) == 1 || inet_pton(AF_INET6, text, &binary) == 1)
+        return 0;
+    int family = socket_option(fd_of(self), SO_DOMAIN);
+    return family == AF_INET || family == AF_INET6;
+}
+
 /* accept4(2) knows no MSG_DONTWAIT: a listener in blocking mode, as one without a timeout is, is asked by poll(2) whether a connection is
  * there.  REJECTED: to accept for each event of the poller without asking, since another process or thread may have taken that
  * connection, and the LWP would sleep; EPOLLEXCLUSIVE, since a descriptor stays registered while none of its threads accepts, and would
@@ -509,6 +526,8 @@ static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *arg
         return call(sockets.stock[method], self, args, count, NULL);
     trial.t.sends = forms[method].sends;
     trial.has_address = method == SENDTO || (method == SENDMSG && count == 4 && args[3] != Py_None);
+    if (trial.has_address && is_name(self, args[count - 1]))
+        return call(sockets.other[method], self, args, count, NULL);
     if (fill_trial(&trial, args, count))
         result = run_trial(&trial);
     else if (!PyErr_Occurred())
@@ -549,21 +568,6 @@ static PyObject *socket_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_
 }
 
 /* ---- connecting -------------------------------------------------------------------------------------------------- */
-
-/* Whether its host is to be looked up, which the stock method would do on this LWP. */
-static int is_name(PyObject *address)
-{
-    PyObject *host = PyTuple_Check(address) && PyTuple_GET_SIZE(address) >= 2 ? PyTuple_GET_ITEM(address, 0) : NULL;
-    const char *text = host && PyUnicode_Check(host) ? PyUnicode_AsUTF8(host) : NULL;
-    struct in6_addr binary;
-
-    if (!text) {
-        PyErr_Clear(); /* surrogates */
-        return 0;
-    }
-    return *text && strcmp(text, "<broadcast>") != 0 && inet_pton(AF_INET, text, &binary) != 1
-           && inet_pton(AF_INET6, text, &binary) != 1;
-}
 
 /* 0 or an errno; -1 with an exception.  connect(2) knows no MSG_DONTWAIT, so a descriptor in blocking mode changes it for the call. */
 static int connect_now(PyObject *self, PyObject *address)
@@ -612,7 +616,7 @@ static PyObject *connect_with(int method, PyObject *self, PyObject *const *args,
     PyObject *way = way_of(method, self, NULL, names, &t);
     int started = 0;
 
-    if (!way && count == 1 && is_name(args[0]))
+    if (!way && count == 1 && is_name(self, args[0]))
         way = sockets.other[method];
     if (way || count != 1)
         return call(way ? way : sockets.stock[method], self, args, count, names);
