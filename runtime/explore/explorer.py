@@ -111,6 +111,11 @@ class _Exploration:
 
     def stuck(self) -> Result:
         watch = self._session.watch
+        if watch.waits:
+            return self.inconclusive(
+                f"a thread waits for a file or socket, where nothing came for {watch.patience:g} s, and nothing in the "
+                f"test could go on: {watch.place}"
+            )
         does = "spins or computes" if watch.spins else "is blocked in a call that is not under control"
         return self.inconclusive(
             f"a thread {does}, and came to no scheduling point for {watch.patience:g} s: {watch.place}"

@@ -579,6 +579,31 @@ def test_a_call_that_blocks_is_named() -> None:
     assert out.stderr == ""
 
 
+def test_a_wait_for_a_file_is_named_also_if_another_thread_was_the_last_to_wait() -> None:
+    reading, writing = os.pipe()
+
+    def test() -> None:
+        thread = threading.Thread(target=read_a_byte, args=(reading,))
+        thread.start()
+        time.sleep(1)
+        thread.join()
+
+    try:
+        result = explore(test, runs=1)
+        assert result.outcome is Outcome.INCONCLUSIVE
+        assert "waits for a file" in result.report()
+        assert result.report().endswith("in read_a_byte")
+        os.write(writing, b"x" * 20)
+        passes(test, runs=20)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def read_a_byte(fd: int) -> None:
+    os.read(fd, 1)
+
+
 def test_more_than_64_threads_are_inconclusive() -> None:
     def test() -> None:
         together(*[lambda: None] * 64)

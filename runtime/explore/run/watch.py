@@ -40,6 +40,7 @@ class Watch:
         self.patience = patience
         self.place = ""  #: where a thread was that came to no point
         self.spins = False  #: it ended when it was told to, so it was in Python code
+        self.waits = False  #: for a file, as all the others do for it
 
     def begin(self) -> None:
         native.explore_watching(True)
@@ -55,10 +56,10 @@ class Watch:
 
     def _look(self) -> None:
         while found := native.explore_watch(self.patience):
-            ident, _ = found
+            ident, _, self.waits = found
             self.place = _place(sys._current_frames().get(ident))
-            self.spins = True
-            native.explore_interrupt(ident)
-            if native.explore_watch(_GRACE) == found:
+            self.spins = not self.waits
+            native.explore_interrupt(0 if self.waits else ident)
+            if self.spins and native.explore_watch(_GRACE) == found:
                 self.spins = False
                 native.explore_escape()

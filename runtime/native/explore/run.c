@@ -27,7 +27,7 @@ static struct {
 } run;
 
 enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
-#define FILE_PATIENCE 1000000LL       /* ns that a file may take while a deadline is there to move the clock to */
+#define OUTSIDE_PATIENCE 1000000LL    /* ns that a file may take while a deadline is there to move the clock to */
 #define OTHERS_PATIENCE 1000000000LL  /* ns that a patient run grants threads from before the run, in all */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
 
@@ -86,21 +86,23 @@ static uint64_t all_that_can_early(uint64_t can)
     return early & ~can;
 }
 
-/* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such. */
-static int wait_outside(int64_t patience)
+/* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such.  Who
+ * waits for the file counts as the running thread meanwhile: it is the one that explore_running() should name. */
+static int wait_outside(void)
 {
     struct pollfd files[EXPLORE_THREADS];
     int count = 0, lwps = green_lwps() > run.lwps;
 
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
-        if (thread->state == EXPLORED_AT_POINT && thread->op.can == file_is_ready)
-            files[count++] = (struct pollfd){.fd = thread->fd, .events = (short)thread->events};
+        if (thread->state != EXPLORED_AT_POINT || thread->op.can != file_is_ready)
+            continue;
+        if (count == 0)
+            atomic_store(&run.running, thread);
+        files[count++] = (struct pollfd){.fd = thread->fd, .events = (short)thread->events};
     }
     if (count || lwps) {
-        struct timespec length = {patience / PARK_SECOND, patience % PARK_SECOND};
-        if (lwps) /* its wake-up is not a file's: look often */
-            length = (struct timespec){0, FILE_PATIENCE};
+        struct timespec length = {0, OUTSIDE_PATIENCE}; /* an LWP's wake-up is not a file's, and the run may be ended: look often */
         void *held = explore_let_others_run ? explore_let_others_run() : NULL;
         ppoll(files, (nfds_t)count, &length, NULL);
         if (held)
@@ -114,17 +116,17 @@ static uint64_t wait_until_some_can(void)
     int64_t earliest, waited = 0;
     uint64_t can = all_that_can(&earliest);
 
-    while (!can) {
-        int outside = wait_outside(earliest != PARK_FOREVER ? FILE_PATIENCE : LWP_PATIENCE);
+    while (!can && !run.failed) {
+        int outside = wait_outside();
         if (outside && (can = all_that_can(&earliest)) != 0)
             break;
         if (outside && run.plan.patient && run.waited < OTHERS_PATIENCE) {
-            run.waited += FILE_PATIENCE;
+            run.waited += OUTSIDE_PATIENCE;
             continue;
         }
         if (earliest != PARK_FOREVER)
             explore_run.now = earliest;
-        else if (!outside || run.plan.patient || (waited += FILE_PATIENCE) > LWP_PATIENCE)
+        else if (!outside || run.plan.patient || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE)
             break;
         can = all_that_can(&earliest);
     }
@@ -249,7 +251,9 @@ static struct explored *choose_next(void)
     else if (explore_run.step == explore_run.capacity)
         begin_to_unwind(EXPLORE_LIMIT);
     else if (!(can = wait_until_some_can()))
-        begin_to_unwind(explore_run.threads[0].state == EXPLORED_ENDED ? EXPLORE_LEFT_BEHIND : EXPLORE_DEADLOCK);
+        begin_to_unwind(run.failed                                       ? explore_run.outcome
+                        : explore_run.threads[0].state == EXPLORED_ENDED ? EXPLORE_LEFT_BEHIND
+                                                                         : EXPLORE_DEADLOCK);
     return can ? take_step(can) : next_to_unwind();
 }
 

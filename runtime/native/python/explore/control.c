@@ -261,8 +261,8 @@ static atomic_int escapes;                  /* the signal is explore_escape()'s 
 static int escape_signal, exploring_lwp;
 static struct sigaction escape_before;
 
-/* Without the GIL: the ident of a thread that runs and came to no point for so many ns, 0: nobody watches any more. */
-static unsigned long watch_progress(int64_t patience, long *progress)
+/* Without the GIL: the ident of a thread that runs and came to no point for that long, 0: nobody watches any more. */
+static unsigned long watch_progress(int64_t patience, long *progress, int *waits)
 {
     struct explored *seen = NULL;
     int64_t since = 0;
@@ -273,8 +273,10 @@ static unsigned long watch_progress(int64_t patience, long *progress)
         int64_t now = park_now();
         if (!thread || thread != seen || *progress != before)
             since = now;
-        else if (now - since >= patience)
+        else if (now - since >= patience) {
+            *waits = thread->op.kind == EXPLORE_FILE;
             return lwp_of_green(thread->green)->ident;
+        }
         seen = thread;
         before = *progress;
         park_wait_lwp(&watching, 1, now + LOOK_EVERY, PARK_PRIVATE);
@@ -282,18 +284,19 @@ static unsigned long watch_progress(int64_t patience, long *progress)
     return 0;
 }
 
-/* (seconds): the ident of a thread that runs and came to no point for so long, and a number that is the same as long as it comes to none; None
- * when nobody watches any more. */
+/* (seconds): the ident of a thread that runs and came to no point for that long, a number that is the same as long as it comes to none, and
+ * whether it waits for a file, with all the others; None when nobody watches any more. */
 static PyObject *watch_run(PyObject *module, PyObject *seconds)
 {
     int64_t patience = (int64_t)(PyFloat_AsDouble(seconds) * PARK_SECOND);
     unsigned long ident;
     long progress = 0;
+    int waits = 0;
 
     Py_BEGIN_ALLOW_THREADS
-    ident = watch_progress(patience, &progress);
+    ident = watch_progress(patience, &progress, &waits);
     Py_END_ALLOW_THREADS
-    return ident ? Py_BuildValue("(kl)", ident, progress) : Py_NewRef(Py_None);
+    return ident ? Py_BuildValue("(klN)", ident, progress, PyBool_FromLong(waits)) : Py_NewRef(Py_None);
 }
 
 /* (on): before and after explore_watch() is called, by the thread that explores. */
@@ -304,7 +307,7 @@ static PyObject *set_watching(PyObject *module, PyObject *on_)
     Py_RETURN_NONE;
 }
 
-/* (ident): the run is over; that thread is unwound as soon as it runs Python code. */
+/* (ident): the run is over; that thread is unwound as soon as it runs Python code.  0: all wait, and are unwound by that. */
 static PyObject *interrupt_thread(PyObject *module, PyObject *ident)
 {
     explore_fail(EXPLORE_STUCK);
