@@ -4,7 +4,7 @@ What open() makes of a descriptor reads and writes in C, and so blocks the LWP. 
 waited for, `install(green=True)` has open() put other raw files below, which wait first (blocking/opening.py): so it is
 with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  The buffered files above them have locks
 of C, so each has one of ours before that.  A file on a disk stays what it is: to read lines through such a lock takes
-eight times as long.
+up to three times as long (tools/blocking_cost.py).
 sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
 """
 
@@ -15,6 +15,7 @@ import os
 import select
 import stat
 import sys
+import warnings
 from typing import Any
 
 from .. import native
@@ -116,6 +117,9 @@ def stream(
     raw = Raw(file, "r" if reads else "a" if "a" in mode else "w", closefd, opener)
     if buffering == 0:
         return raw
+    if binary and buffering == 1:
+        warning = "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be used"
+        warnings.warn(warning, RuntimeWarning, stacklevel=3)  # of the program's open()
     buffer = (_Reader if reads else _Writer)(raw, buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE)
     if binary:
         return buffer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
@@ -665,9 +666,12 @@ def test_a_named_pipe_is_a_stock_file_to_the_program(child: Child, tmp_path: Pat
                 finally:
                     os.close(ends[0])
 
-    stock, green = (child(like_stock, str(tmp_path), green).stdout for green in (False, True))
-    assert stock == green
-    assert stock.count("\n") == 24
+    stock, green = (child(like_stock, str(tmp_path), green) for green in (False, True))
+    assert stock.stdout == green.stdout
+    assert stock.stdout.count("\n") == 24
+    warned, warned_green = (set(re.findall("RuntimeWarning: .*", each.stderr)) for each in (stock, green))
+    assert warned == warned_green
+    assert len(warned) == 1, "line buffering"
 
 
 def test_what_os_supports(child: Child) -> None:
