@@ -146,6 +146,21 @@ def test_helpers_are_used_again_and_end(child: Child) -> None:
     child(ends)
 
 
+def test_no_thread_object_is_left(child: Child) -> None:
+    def no_thread() -> None:
+        green = scheduler.Scheduler()
+
+        def look() -> None:
+            assert isinstance(threading.current_thread(), threading._DummyThread)  # type: ignore[attr-defined]
+
+        for _ in range(3):
+            green.spawn(scheduler.blocking, look)
+            green.run()
+            assert threading.enumerate() == [threading.main_thread()], "the helper rests"
+
+    child(no_thread)
+
+
 def test_exceptions(child: Child) -> None:
     def exceptions() -> None:
         green, seen = scheduler.Scheduler(), []

@@ -69,7 +69,7 @@ static struct {
     int bounded; /* of the calls that are ready or begun */
 } pool;
 
-static PyObject *helper_function;
+static PyObject *helper_function, *active; /* active: threading._active, the Threads by their ident */
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
@@ -180,6 +180,18 @@ static void run_call(struct call *call)
     PyErr_SetHandledException(NULL);
 }
 
+/* threading.current_thread() has made a Thread for the helper, if the function has called that, as logging does.  It would stay in
+ * threading.enumerate(); up to Python 3.12 also after the helper's end. */
+static void forget_thread(void)
+{
+    PyObject *ident = PyLong_FromUnsignedLong(my_ident());
+
+    if (ident && PyDict_Contains(active, ident) > 0)
+        PyDict_DelItem(active, ident);
+    Py_XDECREF(ident);
+    PyErr_Clear();
+}
+
 /* Where its caller sleeps, or NULL if there is none any more. */
 static atomic_int *finish_call(struct call *call)
 {
@@ -261,6 +273,7 @@ static PyObject *run_helper(PyObject *module, PyObject *unused)
             end_in_child(call);
             break;
         }
+        forget_thread();
         me.done = finish_call(call);
     }
     boot_count_running(1);
@@ -460,5 +473,9 @@ static PyMethodDef functions[] = {
 
 int python_add_helpers(PyObject *module)
 {
-    return !(helper_function = PyCFunction_New(&helper_method, NULL)) ? -1 : PyModule_AddFunctions(module, functions);
+    PyObject *threading = PyImport_ImportModule("threading");
+
+    active = threading ? PyObject_GetAttrString(threading, "_active") : NULL;
+    Py_XDECREF(threading);
+    return !active || !(helper_function = PyCFunction_New(&helper_method, NULL)) ? -1 : PyModule_AddFunctions(module, functions);
 }
