@@ -286,6 +286,25 @@ def much_both_ways() -> None:
     assert found == [size, size]
 
 
+def a_blocking_send_sends_all() -> None:
+    for send in (socket.socket.send, lambda one, data: one.sendmsg([data[:10], memoryview(data)[10:]])):
+        one, other = connected()
+        data, got = os.urandom(3_000_001), bytearray()
+
+        def read(other: socket.socket = other, got: bytearray = got) -> None:
+            while part := other.recv(100_000):
+                got += part
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert send(one, data) == len(data)
+        one.settimeout(20)
+        assert 0 < send(one, data) <= len(data)
+        one.close()
+        reader.join()
+        assert got[: len(data)] == data
+
+
 def a_subclass_and_a_mock() -> None:
     from unittest import mock
 

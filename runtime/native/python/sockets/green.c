@@ -288,27 +288,38 @@ static PyObject *socket_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
+/* 0, or -1 with an exception. */
+static int send_whole(struct transfer *t)
+{
+    for (;;) {
+        ssize_t length = transfer(t);
+        if (length < 0)
+            return -1;
+        t->data += length;
+        t->size -= (size_t)length;
+        if (t->size == 0)
+            return 0;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+        scheduler_may_block();
+    }
+}
+
+/* send(2) of a blocking socket returns when all is sent, and programs rely on it. */
 static PyObject *send_some(struct transfer *t)
 {
-    ssize_t length = transfer(t);
+    ssize_t length = (ssize_t)t->size;
 
+    if (timeout_of(t->self) >= 0)
+        length = transfer(t);
+    else if (send_whole(t) < 0)
+        length = -1;
     return length < 0 ? NULL : PyLong_FromSsize_t(length);
 }
 
 static PyObject *send_all(struct transfer *t)
 {
-    for (;;) {
-        ssize_t length = transfer(t);
-        if (length < 0)
-            return NULL;
-        t->data += length;
-        t->size -= (size_t)length;
-        if (t->size == 0)
-            Py_RETURN_NONE;
-        if (PyErr_CheckSignals() < 0)
-            return NULL;
-        scheduler_may_block();
-    }
+    return send_whole(t) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *send_with(int method, PyObject *(*run)(struct transfer *t), PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -513,6 +524,45 @@ static int fill_trial(struct trial *trial, PyObject *const *args, Py_ssize_t cou
     return 1;
 }
 
+/* In bytes, of a list or tuple of buffers; -1 with an exception. */
+static Py_ssize_t size_of_parts(PyObject *parts)
+{
+    Py_ssize_t size = 0;
+    Py_buffer buffer;
+
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(parts); i++) {
+        if (PyObject_GetBuffer(PySequence_Fast_GET_ITEM(parts, i), &buffer, PyBUF_SIMPLE) < 0)
+            return -1;
+        size += buffer.len;
+        PyBuffer_Release(&buffer);
+    }
+    return size;
+}
+
+/* sendmsg(2) of a blocking socket returns when all is sent, too.  sent: by the first call, perhaps less than the parts have.  What belongs to
+ * them, as descriptors, went with the first byte. */
+static PyObject *send_rest(struct trial *trial, PyObject *sent)
+{
+    Py_ssize_t length = PyLong_AsSsize_t(sent), size = size_of_parts(trial->args[0]);
+    PyObject *none = NULL, *all = NULL;
+
+    if (length >= 0 && length < size && (none = PyBytes_FromStringAndSize(NULL, 0)))
+        all = PyObject_CallMethod(none, "join", "O", trial->args[0]);
+    Py_XDECREF(none);
+    if (!all) {
+        PyErr_Clear();
+        return sent;
+    }
+    trial->t.data = PyBytes_AS_STRING(all) + length;
+    trial->t.size = (size_t)(PyBytes_GET_SIZE(all) - length);
+    if (send_whole(&trial->t) < 0)
+        Py_CLEAR(sent);
+    else
+        Py_SETREF(sent, PyLong_FromSsize_t(PyBytes_GET_SIZE(all)));
+    Py_DECREF(all);
+    return sent;
+}
+
 static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     int flags_at = forms[method].flags_at;
@@ -528,9 +578,11 @@ static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *arg
     trial.has_address = method == SENDTO || (method == SENDMSG && count == 4 && args[3] != Py_None);
     if (trial.has_address && is_name(self, args[count - 1]))
         return call(sockets.other[method], self, args, count, NULL);
-    if (fill_trial(&trial, args, count))
+    if (fill_trial(&trial, args, count)) {
         result = run_trial(&trial);
-    else if (!PyErr_Occurred())
+        if (result && method == SENDMSG && timeout_of(self) < 0)
+            result = send_rest(&trial, result);
+    } else if (!PyErr_Occurred())
         result = call(sockets.stock[method], self, args, count, NULL);
     while (trial.count > 0)
         Py_DECREF(trial.args[--trial.count]);
