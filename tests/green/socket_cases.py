@@ -289,7 +289,7 @@ def much_both_ways() -> None:
 def a_blocking_send_sends_all() -> None:
     for send in (socket.socket.send, lambda one, data: one.sendmsg([data[:10], memoryview(data)[10:]])):
         one, other = connected()
-        data, got = os.urandom(3_000_001), bytearray()
+        data, got = os.urandom(30_000_001), bytearray()
 
         def read(other: socket.socket = other, got: bytearray = got) -> None:
             while part := other.recv(100_000):
@@ -901,6 +901,7 @@ def wrong_arguments_for_pipes() -> None:
 
 #: Those that need nothing else.
 NAMES = [
+    "a_blocking_send_sends_all",
     "reading_waits_and_ends",
     "more_than_a_pipe_holds",
     "nobody_reads",
