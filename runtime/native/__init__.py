@@ -105,7 +105,6 @@ if TYPE_CHECKING:
     from ._types import running as running
     from ._types import set_describe_deadlock as set_describe_deadlock
     from ._types import sleep as sleep
-    from ._types import socket_calls as socket_calls
     from ._types import socket_methods as socket_methods
     from ._types import socket_object_at as socket_object_at
     from ._types import stack_size as stack_size

@@ -121,7 +121,6 @@ SOURCES = [
     "python/primitives/barrier.c",
     "python/scheduler.c",
     "python/sockets/object.c",
-    "python/sockets/calls.c",
     "python/sockets/green.c",
     "python/green/pipes.c",
     "python/boot.c",

@@ -207,7 +207,6 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
-    A thread that comes back from recv, recv_into, send or sendall of a socket waits in a queue for its turn at the GIL.
 
     green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
     The LWPs are their own, and the calling thread stays what it is.
@@ -249,20 +248,6 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
         for cls, name, method in blocking.METHODS:
             _replace(cls, name, method)
     _replace_in_modules(stand_ins)
-    _replace_socket_calls()
-
-
-def _replace_socket_calls() -> None:
-    """Not by an import of socket, which other programs may not need."""
-    try:
-        import _socket
-
-        from . import socket_object
-    except ImportError:  # a Python without sockets
-        return
-    if socket_object.is_known():
-        native.socket_calls(_socket.socket)
-        _undo.append(lambda: native.socket_calls(None))
 
 
 def uninstall() -> None:

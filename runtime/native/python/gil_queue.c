@@ -1,10 +1,7 @@
-/* The way to the GIL for threads that begin, and for those that come back from a sleep.  A thread that waits for the GIL wakes up every 5 ms
- * to ask for it (Python/ceval_gil.c, take_gil): a thousand threads that are started at once, or have something to receive, would all be
- * woken again and again for nothing.  So a few at a time wait for the GIL, and each lets the next one through when it has the GIL; the
- * others sleep in a queue.  Not one at a time: a thread that computes gives the GIL up every 5 ms, and takes it back as soon as no other
- * thread waits for it.
- *
- * Who is in none of the two, as a thread in CPython's own calls, waits for the GIL beside the few. */
+/* The way to the GIL for threads that begin.  A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.c,
+ * take_gil): a thousand threads that are started at once would all be woken again and again for nothing.  So a few at a time wait for
+ * the GIL, and each lets the next one through when it has the GIL; the others sleep in a queue.  Not one at a time: a thread that
+ * computes gives the GIL up every 5 ms, and takes it back as soon as no other thread waits for it. */
 #include "python/gil_queue.h"
 
 #include "sync/queue.h"
@@ -41,13 +38,14 @@ static void wait_for_turn(void)
     sync_queue_enter(&queue, &place, NULL);
     sync_queue_unlock(&queue);
     while (sync_queue_wait(&place, PARK_FOREVER) != 0)
-        ; /* after a signal too: its handler in Python needs the GIL */
+        ; /* after a signal too: this thread runs no Python yet, so no handlers */
     sync_queue_pass_baton(&queue); /* at once: turns are granted one at a time anyway */
 }
 
 static void let_next_through(void *unused)
 {
     (void)unused;
+    atomic_fetch_sub(&coming, 1);
     sync_queue_lock(&queue);
     if (queue.waiting)
         sync_queue_grant_unlock(&queue, 1);
@@ -61,35 +59,6 @@ void gil_queue_enter(PyThreadState *tstate)
 {
     wait_for_turn();
     pthread_cleanup_push(let_next_through, NULL); /* once the interpreter has ended, taking the GIL is pthread_exit */
-    PyEval_RestoreThread(tstate);
-    pthread_cleanup_pop(1);
-    atomic_fetch_sub(&coming, 1);
-}
-
-/* A green thread has an LWP already, of which there are few.  Another interpreter may have a GIL of its own, for which its threads would keep
- * the places of this one's.  And once the interpreter ends, 3.14 leaves who waits for the GIL asleep, in its place, while the main
- * thread still runs. */
-static int goes_straight(PyThreadState *tstate)
-{
-#ifdef Py_GIL_DISABLED
-    return 1;
-#else
-#if PY_VERSION_HEX >= 0x030d0000
-    if (Py_IsFinalizing())
-        return 1;
-#endif
-    return park_green || PyThreadState_GetInterpreter(tstate) != PyInterpreterState_Main();
-#endif
-}
-
-void gil_queue_return(PyThreadState *tstate)
-{
-    if (goes_straight(tstate)) {
-        PyEval_RestoreThread(tstate);
-        return;
-    }
-    wait_for_turn();
-    pthread_cleanup_push(let_next_through, NULL);
     PyEval_RestoreThread(tstate);
     pthread_cleanup_pop(1);
 }

@@ -1,4 +1,4 @@
-/* The way to the GIL for threads that begin or come back: see the head of gil_queue.c. */
+/* The way to the GIL for threads that begin: see the head of gil_queue.c. */
 #ifndef RUNTIME_PYTHON_GIL_QUEUE_H
 #define RUNTIME_PYTHON_GIL_QUEUE_H
 
@@ -11,9 +11,6 @@ void gil_queue_unreserve(void);
 
 /* Takes the GIL, in a thread whose creator has reserved. */
 void gil_queue_enter(PyThreadState *tstate);
-
-/* Takes it back, as PyEval_RestoreThread(), after a call that may have slept. */
-void gil_queue_return(PyThreadState *tstate);
 
 void gil_queue_after_fork(void);
 

@@ -12,7 +12,6 @@ int python_add_condition(PyObject *module);
 int python_add_barrier(PyObject *module);
 int python_add_scheduler(PyObject *module);
 int python_add_socket_object(PyObject *module);
-int python_add_socket_calls(PyObject *module);
 int python_add_sockets(PyObject *module);
 int python_add_pipes(PyObject *module);
 int python_add_boot(PyObject *module);

@@ -3,7 +3,6 @@
 #include "base/events.h"
 #include "glibc/glibc.h"
 #include "green/green.h"
-#include "python/gil_queue.h"
 #include "python/wake.h"
 
 #include <errno.h>
@@ -50,7 +49,7 @@ int python_sleep(const struct python_sleep *how)
     int result = how->call(how->arg);
     python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result, 0);
-    gil_queue_return(tstate);
+    PyEval_RestoreThread(tstate);
     waker_has_gil();
     EVENT(EVENT_HAS_GIL, 0, 0);
     return result;
