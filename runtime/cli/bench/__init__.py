@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import click
 from rich.console import Console
@@ -25,13 +26,31 @@ __all__ = ["bench"]
 NOT_INSTALLED = "is not installed: pip install 'lwp-runtime[peers]'"
 
 
-def _chosen(names: tuple[str, ...], rows: list[str]) -> set[str]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+R = TypeVar("R", bound=_Named)
+
+
+def _chosen(names: tuple[str, ...], rows: list[R]) -> list[R]:
     """The rows that are meant: a name, or what comes before its dash, for all of these."""
-    found = {name: [row for row in rows if row == name or row.startswith(name + "-")] for name in names}
+    known = [row.name for row in rows]
+    found = {name: [row for row in known if row == name or row.startswith(name + "-")] for name in names}
     for name, meant in found.items():
         if not meant:
-            raise click.UsageError(f"no operation {name!r}; there are {', '.join(rows)}")
-    return {row for meant in found.values() for row in meant} if names else set(rows)
+            raise click.UsageError(f"no operation {name!r}; there are {', '.join(known)}")
+    chosen = {row for meant in found.values() for row in meant}
+    return [row for row in rows if row.name in chosen] if names else rows
+
+
+def _list(rows: Iterable[_Named]) -> int:
+    for row in rows:
+        click.echo(f"{row.name:20}{row.text}")
+    return 0
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -128,13 +147,9 @@ def _measure_rates(found: _Found, wanted: list[Row], peers: list[str], quick: bo
 def _explore(
     names: tuple[str, ...], vs: tuple[str, ...] | None, quick: bool, core: int | None, only_list: bool, to: Json | None
 ) -> int:
-    known = explored_rows()
-    chosen = _chosen(names, [row.name for row in known])
-    wanted = [row for row in known if row.name in chosen]
+    wanted = _chosen(names, explored_rows())
     if only_list:
-        for row in wanted:
-            click.echo(f"{row.name:20}{row.text}")
-        return 0
+        return _list(wanted)
     peers = _peers(vs)
     about = measure.machine()
     about["on"] = "all cores" if core is None else f"core {core} alone"
@@ -214,13 +229,9 @@ def _io(
     to: Json | None,
     plot_file: str | None,
 ) -> int:
-    known = serving.rows(connections)
-    chosen = _chosen(names, [row.name for row in known])
-    wanted = [row for row in known if row.name in chosen]
+    wanted = _chosen(names, serving.rows(connections))
     if only_list:
-        for row in wanted:
-            click.echo(f"{row.name:20}{row.text}")
-        return 0
+        return _list(wanted)
     columns, libraries = ways
     if why := serving.descriptors(max(row.connections for row in wanted) + load.idle):
         raise click.BadParameter(why, param_hint="--connections")
@@ -325,13 +336,10 @@ def bench(
     modules = modules or ("threading",)
     ours = measure.GREEN if green else measure.OURS
     known = operations(quick)
-    chosen = _chosen(names, [row.name for operation in known for row in operation.rows])
+    rows = _chosen(names, [row for operation in known for row in operation.rows])
     if only_list:
-        for operation in known:
-            for row in operation.rows:
-                if row.name in chosen:
-                    click.echo(f"{row.name:20}{row.text}")
-        return 0
+        return _list(rows)
+    chosen = {row.name for row in rows}
     _check_modules(modules)
     if plot_file:
         check_plot(plot_file)
