@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -247,6 +248,19 @@ def nothing() -> None:
     sock.sendall(b"")
 
 
+def each_byte_is_read_once(
+    count: int, threads: Sequence[threading.Thread], other: socket.socket, found: list[bytes]
+) -> None:
+    for thread in threads:
+        thread.start()
+    for number in range(count):
+        time.sleep(0.001)
+        other.sendall(bytes([number]))
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [bytes([number]) for number in range(count)]
+
+
 def several_readers() -> None:
     sock, other = connected()
     asked_and_answered(sock, other)
@@ -257,14 +271,7 @@ def several_readers() -> None:
             found.append(sock.recv(1))
 
     threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for number in range(40):
-        time.sleep(0.001)
-        other.sendall(bytes([number]))
-    for thread in threads:
-        thread.join()
-    assert sorted(found) == [bytes([number]) for number in range(40)]
+    each_byte_is_read_once(40, threads, other, found)
 
 
 def much_both_ways() -> None:
@@ -352,14 +359,7 @@ def two_schedulers() -> None:
         mine.run()
 
     threads = [threading.Thread(target=read), *(runtime.Thread(target=run) for _ in range(2))]
-    for thread in threads:
-        thread.start()
-    for number in range(30):
-        time.sleep(0.001)
-        other.sendall(bytes([number]))
-    for thread in threads:
-        thread.join()
-    assert sorted(found) == [bytes([number]) for number in range(30)]
+    each_byte_is_read_once(30, threads, other, found)
 
 
 def many_connect_at_once() -> None:
