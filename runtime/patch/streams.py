@@ -2,9 +2,9 @@
 
 What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where the descriptor may have to be
 waited for, `install(green=True)` has open() put other raw files below, which wait first (blocking/opening.py): so it is
-with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  The buffered files above them have locks
-of C, so each has one of ours before that.  A file on a disk stays what it is: to read lines through such a lock takes
-up to three times as long (tools/blocking_cost.py).
+with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  A buffered file above one of them has a
+lock of C, so it takes a lock of the runtime first.  A file on a disk stays what it is: with the runtime's lock, reading
+its lines takes up to three times as long (tools/blocking_cost.py).
 sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
 """
 

@@ -69,7 +69,7 @@ class State(Enum):
 
 @dataclass(slots=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
 class Plan:
-    """Who is to run: a strategy, or deviations from the default schedule. Nothing changes it once it is made."""
+    """Who is to run: a strategy, or deviations from the default schedule. To be treated as immutable."""
 
     strategy: Strategy = Strategy.DEFAULT
     seed: int = 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import _socket
 import os
-from functools import cache
 
-from .. import native
+from ... import native
 
 __all__ = ["is_known"]
 
@@ -27,7 +26,6 @@ def _places() -> tuple[int, int] | None:
     return (fds.pop(), timeouts.pop()) if timeouts and len(fds) == len(timeouts) == 1 else None
 
 
-@cache
 def is_known() -> bool:
     """Whether C can read a socket object from now on."""
     try:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from ... import native
-from .. import socket_object
+from . import socket_object
 from .names import getaddrinfo, is_numeric
 from .stand_in import METHODS, may_block, replaces
 from .waiting import IN, OUT, Patience, wait_until_ready

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-enum { SMALL = 64 << 10 }; /* up to so many bytes the GIL is kept: they are copied */
+enum { SMALL = 64 << 10 }; /* bytes: a call for no more keeps the GIL, since it only copies them */
 
 enum kind {
     UNKNOWN,      /* no call has asked yet */

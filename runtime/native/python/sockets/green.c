@@ -489,7 +489,7 @@ static PyObject *as_sequence(PyObject *object)
 
 static const struct {
     int flags_at;  /* which argument the flags are; what is left out before them is 0, and () for sendmsg's ancillary data */
-    int sequences; /* so many arguments are iterated over */
+    int sequences; /* how many arguments, from the first on, are iterated over */
     int sends;
 } forms[METHODS] = {
     [RECVFROM] = {1, 0, 0},     [RECVFROM_INTO] = {2, 0, 0}, [RECVMSG] = {2, 0, 0},

@@ -1,4 +1,5 @@
-/* What is in an object of _socket.socket: CPython doesn't publish where.  patch/socket_object.py finds both places in one with known values. */
+/* What is in an object of _socket.socket: CPython doesn't publish where.  patch/blocking/socket_object.py finds both places in one with known
+ * values. */
 #ifndef RUNTIME_PYTHON_SOCKETS_OBJECT_H
 #define RUNTIME_PYTHON_SOCKETS_OBJECT_H
 
