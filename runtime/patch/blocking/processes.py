@@ -33,28 +33,26 @@ def _ask_for_end(ask: Callable[[], Any], pid: int, options: int) -> Any:
     return ask_until_true(ask, Patience(None))
 
 
-@stands_in_for(os.waitpid)
-def _waitpid(pid: int, options: int, /) -> tuple[int, int]:
-    nothing: tuple[int, int] = (0, 0)
-
-    def ask() -> tuple[int, int] | None:
-        nonlocal nothing
-        found = nothing = _stock_waitpid(pid, options | os.WNOHANG)
-        return found if found[0] else None
-
-    return _ask_for_end(ask, pid, options) or nothing
-
-
-@stands_in_for(os.wait4)
-def _wait4(pid: int, options: int) -> Any:
+def _wait_for(stock: Callable[[int, int], Any], pid: int, options: int) -> Any:
+    """stock() returns a tuple, with pid 0 first while there is nothing."""
     nothing: Any = None
 
     def ask() -> Any:
         nonlocal nothing
-        found = nothing = _stock_wait4(pid, options | os.WNOHANG)
+        found = nothing = stock(pid, options | os.WNOHANG)
         return found if found[0] else None
 
     return _ask_for_end(ask, pid, options) or nothing
+
+
+@stands_in_for(os.waitpid)
+def _waitpid(pid: int, options: int, /) -> Any:
+    return _wait_for(_stock_waitpid, pid, options)
+
+
+@stands_in_for(os.wait4)
+def _wait4(pid: int, options: int) -> Any:
+    return _wait_for(_stock_wait4, pid, options)
 
 
 @stands_in_for(os.wait3)
