@@ -74,6 +74,10 @@ def system(line: str) -> list[str]:
     return re.findall(r"Run on \w+|Linux [\d.]*\d|glibc [\d.]*\d", line)
 
 
+# What a reader at a terminal has not set: with the first two pytest cuts no long line short.
+NOT_A_READERS = ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE")
+
+
 def shell(script: str, given: str | None = None, status: int = 0) -> str:
     """What bash prints, into 80 columns and without colours, if its exit status is that one."""
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
@@ -91,7 +95,7 @@ def shell(script: str, given: str | None = None, status: int = 0) -> str:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **settings},
+        env={name: value for name, value in os.environ.items() if name not in NOT_A_READERS} | settings,
     )
     if done.returncode != status or not done.stdout.strip():
         why = done.stderr.strip() or "it printed nothing"

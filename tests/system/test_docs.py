@@ -121,6 +121,17 @@ def test_check_compares_everywhere_what_names_no_machine(example: Path) -> None:
     assert tool("run_documents.py", "--check", example).returncode == 1
 
 
+def test_outputs_are_the_same_where_a_build_server_runs_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    path = tmp_path / "example.md"
+    path.write_text('<!-- shown below -->\n```sh\necho "$CI$FORCE_COLOR."\n```\n')
+    assert tool("run_documents.py", path).returncode == 0
+    assert path.read_text().endswith("```text\n.\n```\n")
+
+
 def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path) -> None:
     path, measured = tmp_path / "example.md", "<!-- measured below with CPython {} -->\n```sh\npython -V\n```\n"
     this = "{}.{}".format(*sys.version_info)
