@@ -562,16 +562,66 @@ int __wrap_pthread_join(pthread_t thread, void **result)
     return real(thread, result);
 }
 
+/* ---- slot: what this program calls for a function of libc -------------------------------------------------------- */
+
+static pid_t no_parent(void)
+{
+    return -1;
+}
+
+static int is_writable(const void *at)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long begin, end;
+    char mode[5];
+    int found = -1;
+
+    while (maps && fscanf(maps, "%lx-%lx %4s%*[^\n]", &begin, &end, mode) == 3)
+        if ((uintptr_t)at - begin < end - begin)
+            found = mode[1] == 'w';
+    CHECK(maps);
+    fclose(maps);
+    return found;
+}
+
+static void slot(void)
+{
+    struct glibc_slot none = glibc_slot_of((void *)slot, "no_function_of_this_name"), found = glibc_slot_of((void *)slot, "getppid");
+    void *function;
+
+    CHECK(!none.at && glibc_fill_slot(&none, (void *)no_parent) == -1);
+    CHECK(getppid() > 0);
+    CHECK(found.at && is_writable(found.at) == !found.read_only);
+    memcpy(&function, found.at, sizeof function);
+    CHECK(glibc_fill_slot(&found, (void *)no_parent) == 0);
+    CHECK(getppid() == -1);
+    CHECK(is_writable(found.at) == !found.read_only);
+    CHECK(glibc_fill_slot(&found, function) == 0);
+    CHECK(getppid() > 0);
+    puts(found.read_only ? "read-only" : "writable");
+}
+
 int main(int argc, char **argv)
 {
     const struct {
         const char *name;
         void (*run)(void);
         int rounds;
-    } programs[] = {{"threads", threads, 200},    {"crowd", crowd, 1},        {"refused", refused, 100}, {"forks", forks, 10},
-                    {"processes", processes, 20}, {"lock", lock, 5000},       {"queue", queue, 2000},    {"condition", condition, 2000},
-                    {"looked_at", looked_at, 50}, {"signals", signals, 200},  {"timers", timers, 200},   {"greens", greens, 200},
-                    {"damage", damage, 1},        {"undefined", undefined, 1}};
+    } programs[] = {{"threads", threads, 200},
+                    {"crowd", crowd, 1},
+                    {"refused", refused, 100},
+                    {"forks", forks, 10},
+                    {"processes", processes, 20},
+                    {"lock", lock, 5000},
+                    {"queue", queue, 2000},
+                    {"condition", condition, 2000},
+                    {"looked_at", looked_at, 50},
+                    {"signals", signals, 200},
+                    {"timers", timers, 200},
+                    {"greens", greens, 200},
+                    {"slot", slot, 0},
+                    {"damage", damage, 1},
+                    {"undefined", undefined, 1}};
     char why[512];
 
     CHECK(argc == 3);

@@ -20,7 +20,7 @@ NATIVE = TREE / "runtime" / "native"
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
 PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
-    *("condition", "timers", "greens"),
+    *("condition", "timers", "greens", "slot"),
 ]
 FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURCE", "-Werror"]
 
@@ -107,6 +107,12 @@ def test_memcheck_sees_our_threads(checked: Path) -> None:
 def test_without_tools(program: str, plain: Path) -> None:
     done = run(str(plain), program, "1")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("linker", "says"), [("lazy", "writable"), ("relro,-z,now", "read-only")])
+def test_a_call_is_replaced_where_the_linker_binds_it(linker: str, says: str, tmp_path: Path) -> None:
+    done = run(str(build(tmp_path / "core", f"-Wl,-z,{linker}")), "slot", "1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, says + "\n", "")
 
 
 # ---- cppcheck --------------------------------------------------------------------------------------------------------

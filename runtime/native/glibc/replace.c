@@ -1,13 +1,18 @@
-/* Replaces a function of libc for every later symbol look-up.
+/* Replaces a function of libc: for every later symbol look-up, or where one library calls it.
  *
- * A look-up ends in libc's ELF symbol table.  With another st_value there, dlsym(), libraries loaded later and lazy calls that are not
+ * EVERY LATER LOOK-UP.  A look-up ends in libc's ELF symbol table.  With another st_value there, dlsym(), libraries loaded later and lazy calls that are not
  * bound yet find the replacement.  To export the name from this module would change nothing, since libc comes before it in the scope
- * of every look-up.  A library that has bound the call already keeps libc's function. */
+ * of every look-up.  A library that has bound the call already keeps libc's function.
+ *
+ * ONE LIBRARY.  It calls through an address in its own memory, which the dynamic linker fills in at load or at the first call: its slot. */
 #include "glibc/glibc.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Through /proc/self/mem, which writes to a private copy of a read-only page.  Not with mprotect(): in some builds the table's page
@@ -64,4 +69,62 @@ int glibc_replace(const char *name, void *replacement, void *was)
             break;
     }
     return replaced ? 0 : -1;
+}
+
+/* ---- one library ------------------------------------------------------------------------------------------------- */
+
+/* Among relocations of `size` bytes.  Each that names a function is filled in with its address, whatever its type. */
+static void *slot_among(const struct link_map *map, const ElfW(Rela) * relocations, size_t size, const char *name)
+{
+    const ElfW(Sym) *symbols = dynamic_entry(map, DT_SYMTAB);
+    const char *strings = dynamic_entry(map, DT_STRTAB);
+
+    for (size_t i = 0; relocations && i < size / sizeof *relocations; i++) {
+        size_t symbol = ELF64_R_SYM(relocations[i].r_info);
+        if (symbol && strcmp(strings + symbols[symbol].st_name, name) == 0)
+            return (void *)(map->l_addr + relocations[i].r_offset);
+    }
+    return NULL;
+}
+
+/* Whether the linker has made it read-only when it had filled it in. */
+static int is_read_only(const struct link_map *map, const void *begin, const void *slot)
+{
+    const ElfW(Ehdr) *header = begin;
+    const ElfW(Phdr) *segments = (const void *)((const char *)begin + header->e_phoff);
+    uintptr_t at = (uintptr_t)slot - map->l_addr;
+
+    for (int i = 0; i < header->e_phnum; i++)
+        if (segments[i].p_type == PT_GNU_RELRO && at - segments[i].p_vaddr < segments[i].p_memsz)
+            return 1;
+    return 0;
+}
+
+struct glibc_slot glibc_slot_of(const void *code, const char *name)
+{
+    struct glibc_slot slot = {NULL, 0};
+    struct link_map *map;
+    Dl_info info;
+
+    if (!dladdr1(code, &info, (void **)&map, RTLD_DL_LINKMAP) || !dynamic_entry(map, DT_SYMTAB) || !dynamic_entry(map, DT_STRTAB))
+        return slot;
+    slot.at = slot_among(map, dynamic_entry(map, DT_JMPREL), (size_t)dynamic_entry(map, DT_PLTRELSZ), name);
+    if (!slot.at)
+        slot.at = slot_among(map, dynamic_entry(map, DT_RELA), (size_t)dynamic_entry(map, DT_RELASZ), name);
+    slot.read_only = slot.at && is_read_only(map, info.dli_fbase, slot.at);
+    return slot;
+}
+
+int glibc_fill_slot(const struct glibc_slot *slot, void *function)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *start = (void *)((uintptr_t)slot->at & -page);
+
+    if (!slot->at || (slot->read_only && mprotect(start, page, PROT_READ | PROT_WRITE) != 0))
+        return -1;
+    /* Not through /proc/self/mem: other threads call through it meanwhile, and must see the one address or the other. */
+    __atomic_store_n(slot->at, function, __ATOMIC_RELEASE);
+    if (slot->read_only)
+        mprotect(start, page, PROT_READ);
+    return 0;
 }

@@ -1,7 +1,7 @@
 /* From a bare LWP to a Python thread and back: what its thread runs, and how it is started.
  *
  * The creator makes the PyThreadState, so that a lack of memory fails the start.  The new thread completes it, which needs no GIL, and
- * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil_queue.c).  The interpreter
+ * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil/queue.c).  The interpreter
  * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them. */
 #include "python/boot.h"
 
@@ -12,7 +12,8 @@
 #include "lwp/lwp.h"
 #include "python/chunks.h"
 #include "python/faulthandler.h"
-#include "python/gil_queue.h"
+#include "python/gil/crowd.h"
+#include "python/gil/queue.h"
 #include "python/rooms.h"
 #include "python/scheduler.h"
 #include "python/sleep.h"
@@ -21,6 +22,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+
+enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil/crowd.c */
 
 struct boot {
     PyThreadState *tstate;
@@ -308,6 +311,8 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
         return -1;
     if (flags & CLONE_THREAD)
         wait |= gil_queue_reserve();
+    if (atomic_load_explicit(&running, memory_order_relaxed) >= CROWD)
+        gil_crowd_begins();
     atomic_store(&lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     lwp->signal_stack = faulthandler_is_on();
     atomic_fetch_add(&starting, 1);

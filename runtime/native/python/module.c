@@ -2,7 +2,8 @@
 
 #include "base/fork.h"
 #include "python/boot.h"
-#include "python/gil_queue.h"
+#include "python/gil/crowd.h"
+#include "python/gil/queue.h"
 #include "python/green/helpers.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
@@ -12,6 +13,7 @@ static void after_fork_in_child(void)
 {
     waker_after_fork();
     gil_queue_after_fork();
+    gil_crowd_after_fork();
     boot_after_fork();
     helpers_after_fork();
 }
@@ -34,6 +36,7 @@ static PyObject *shared_module(PyObject *for_module)
     if (made)
         return made;
     python_sleep_init();
+    gil_crowd_init();
     PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
     Py_XDECREF(name);
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)

@@ -18,7 +18,7 @@
  * A green thread neither defers nor dozes: the thread that it wakes mostly waits for this very LWP. */
 #include "python/wake.h"
 
-#include "python/observe/gil.h"
+#include "python/gil/state.h"
 #include "sync/lock.h"
 
 enum {
@@ -35,7 +35,7 @@ static __thread struct {
 
 int waker_dozes(int64_t deadline)
 {
-    return waker.trust == SURE && !park_green && gil_switch_interval() * 1000 >= SYNC_DOZE
+    return waker.trust == SURE && !park_green && *gil_switch_interval() * 1000 >= SYNC_DOZE
            && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
 }
 

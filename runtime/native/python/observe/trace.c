@@ -9,7 +9,7 @@
 #include "inspect/sampler.h"
 #include "lwp/lwp.h"
 #include "python/lwp.h"
-#include "python/observe/gil.h"
+#include "python/gil/state.h"
 #include "python/primitives/lock.h"
 #include "python/rooms.h"
 #include "python/sleep.h"

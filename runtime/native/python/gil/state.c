@@ -4,7 +4,7 @@
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
-#include "python/observe/gil.h"
+#include "python/gil/state.h"
 
 static struct _gil_runtime_state *our_gil(void)
 {
@@ -15,9 +15,9 @@ static struct _gil_runtime_state *our_gil(void)
 #endif
 }
 
-unsigned long gil_switch_interval(void)
+const unsigned long *gil_switch_interval(void)
 {
-    return our_gil()->interval;
+    return &our_gil()->interval;
 }
 
 void gil_place(uintptr_t place[2])

@@ -2,7 +2,7 @@
  * take_gil): a thousand threads that are started at once would all be woken again and again for nothing.  So a few at a time wait for
  * the GIL, and each lets the next one through when it has the GIL; the others sleep in a queue.  Not one at a time: a thread that
  * computes gives the GIL up every 5 ms, and takes it back as soon as no other thread waits for it. */
-#include "python/gil_queue.h"
+#include "python/gil/queue.h"
 
 #include "sync/queue.h"
 

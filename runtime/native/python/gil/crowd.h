@@ -1,0 +1,13 @@
+/* Many threads that wait for the GIL: see the head of crowd.c. */
+#ifndef RUNTIME_PYTHON_GIL_CROWD_H
+#define RUNTIME_PYTHON_GIL_CROWD_H
+
+/* With the GIL of the main interpreter, once: finds what is to be replaced. */
+void gil_crowd_init(void);
+
+/* With the GIL: there are many threads.  Called again it does nothing. */
+void gil_crowd_begins(void);
+
+void gil_crowd_after_fork(void);
+
+#endif
