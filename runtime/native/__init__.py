@@ -98,8 +98,7 @@ if TYPE_CHECKING:
     from ._types import lock as lock
     from ._types import may_block as may_block
     from ._types import on_helper as on_helper
-    from ._types import os_read as os_read
-    from ._types import os_write as os_write
+    from ._types import pipe_function as pipe_function
     from ._types import read_waits as read_waits
     from ._types import run_all as run_all
     from ._types import running as running

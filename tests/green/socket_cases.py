@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import tty
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -749,6 +750,7 @@ def another_forks_meanwhile() -> None:
 
 
 def a_file_is_sent() -> None:
+    data = bytes(range(256)) * 8000
     sock, other = connected()
     found: list[bytes] = []
 
@@ -759,11 +761,18 @@ def a_file_is_sent() -> None:
     thread = threading.Thread(target=read)
     thread.start()
     with tempfile.TemporaryFile() as file:
-        file.write(bytes(range(256)) * 8000)
+        file.write(data)
+        file.flush()
         assert sock.sendfile(file, 1, 2_000_000) == 2_000_000
+        assert file.tell() == 2_000_001
+        sock.settimeout(10)
+        assert sock.sendfile(file, 2_000_001) == len(data) - 2_000_001
+        sock.settimeout(0)
+        with pytest.raises(ValueError, match="non-blocking"):
+            sock.sendfile(file)
     sock.shutdown(socket.SHUT_WR)
     thread.join()
-    assert b"".join(found) == (bytes(range(256)) * 8000)[1:2_000_001]
+    assert b"".join(found) == data[1:]
 
 
 def reading_waits_and_ends() -> None:
@@ -842,38 +851,149 @@ def files_are_read_and_written_whole() -> None:
         assert os.read(fd, 1_000_000) == data
 
 
+def a_file_is_read_by_one_call() -> None:
+    """Else another thread reads what comes behind the part that is in memory."""
+    numbers = b"".join(n.to_bytes(4, "little") for n in range(1 << 18))
+    size = 16 << 10
+    with tempfile.TemporaryFile(dir=".") as file:
+        fd = file.fileno()
+        os.write(fd, numbers)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read ahead
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        for start in range(0, len(numbers), size):
+            os.pread(fd, 4096, start)
+        os.lseek(fd, 0, os.SEEK_SET)
+        parts: list[bytes] = []
+
+        def read(call: Any) -> None:
+            while part := call(size):
+                parts.append(part)
+
+        def read_into(size: int) -> bytes:
+            buffers = bytearray(100), bytearray(size - 100)
+            length = os.readv(fd, buffers)
+            return b"".join(buffers)[:length]
+
+        threads = [threading.Thread(target=read, args=(call,)) for call in (partial(os.read, fd), read_into) * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {len(part) for part in parts} == {size}
+    parts.sort(key=lambda part: int.from_bytes(part[:4], "little"))
+    assert b"".join(parts) == numbers
+
+
 def a_terminal_and_an_eventfd() -> None:
     primary, secondary = os.openpty()
     later(os.write, primary, b"line\n")
     assert os.read(secondary, 100) == b"line\n"
+    later(os.write, primary, b"another\n")
+    parts = bytearray(3), bytearray(100)
+    assert os.readv(secondary, parts) == 8
+    assert b"".join(parts)[:8] == b"another\n"
     fd = os.eventfd(0)
     later(os.write, fd, (7).to_bytes(8, sys.byteorder))
     assert os.read(fd, 8) == (7).to_bytes(8, sys.byteorder)
 
 
+def a_terminal_that_takes_no_more() -> None:
+    primary, secondary = os.openpty()
+    tty.setraw(secondary)
+    data = bytes(range(256)) * 2000
+    for write in (partial(os.write, secondary), lambda data: os.writev(secondary, [data[:7], data[7:]])):
+        parts: list[bytes] = []
+
+        def drain(parts: list[bytes] = parts) -> None:
+            while sum(map(len, parts)) < len(data):
+                parts.append(os.read(primary, 10_000))
+
+        thread = threading.Thread(target=drain)
+        later(thread.start)
+        assert write(data) == len(data)
+        thread.join()
+        assert b"".join(parts) == data
+        assert os.write(secondary, b"short") == 5
+        assert os.read(primary, 100) == b"short"
+
+
+def several_buffers() -> None:
+    for read, write in (os.pipe(), tuple(sock.detach() for sock in socket.socketpair())):
+        later(os.writev, write, [b"one", bytearray(b" and "), memoryview(b"two")])
+        parts = [bytearray(4), bytearray(2), bytearray(100)]
+        assert os.readv(read, parts) == 11
+        assert [bytes(part).rstrip(b"\0") for part in parts] == [b"one ", b"an", b"d two"]
+        assert os.writev(write, (b"", b"x")) == 1
+        assert os.readv(read, (bytearray(), parts[0])) == 1
+        assert parts[0] == b"xne "
+        later(os.close, write)
+        assert os.readv(read, parts) == 0
+
+
+def a_file_is_sent_to_a_descriptor() -> None:
+    data = bytes(range(256)) * 8000
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        for read, write in (os.pipe(), tuple(sock.detach() for sock in socket.socketpair())):
+            found: list[bytes] = []
+
+            def drain(fd: int = read, found: list[bytes] = found) -> None:
+                while part := os.read(fd, 100_000):
+                    found.append(part)
+
+            thread = threading.Thread(target=drain)
+            thread.start()
+            assert os.sendfile(write, file.fileno(), 1, 2_000_000) == 2_000_000
+            os.lseek(file.fileno(), 5, os.SEEK_SET)
+            assert os.sendfile(write, file.fileno(), None, 3_000_000) == len(data) - 5
+            assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == len(data)
+            assert os.sendfile(write, file.fileno(), None, 3_000_000) == 0
+            os.close(write)
+            thread.join()
+            assert b"".join(found) == data[1:2_000_001] + data[5:]
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.sendfile(write, file.fileno(), 0, 10)
+        read, write = os.pipe()
+        os.close(read)
+        with pytest.raises(BrokenPipeError):
+            os.sendfile(write, file.fileno(), 0, 10)
+
+
 def a_pipe_is_closed_meanwhile() -> None:
     """And its number is another's at once."""
-    for full in (False, True):
+    much = bytes(500_000)
+    reads = (lambda fd: os.read(fd, 100)), (lambda fd: os.readv(fd, [bytearray(100)]))
+    writes: tuple[Any, ...] = (
+        lambda fd: os.write(fd, much),
+        lambda fd: os.writev(fd, [much, much]),
+        lambda fd: os.sendfile(fd, file, 0, 500_000),
+    )
+    file, path = tempfile.mkstemp()
+    os.unlink(path)
+    os.write(file, much)
+    for call in (*reads, *writes):
         read, write = os.pipe()
-        fd = write if full else read
+        fd = write if call in writes else read
         other_read, other_write = os.pipe()
         os.write(other_write, b"for the other")
 
-        def close(fd: int = fd, other: int = other_write if full else other_read) -> None:
+        def close(fd: int = fd, other: int = other_write if call in writes else other_read) -> None:
             os.close(fd)
             os.dup2(other, fd)
 
         later(close)
-        call = partial(os.write, fd, bytes(1_000_000)) if full else partial(os.read, fd, 100)
         with pytest.raises(OSError, match="Bad file descriptor"):
-            call()
+            call(fd)
         assert os.read(other_read, 100) == b"for the other"
 
 
 def wrong_arguments_for_pipes() -> None:
     import posix
 
-    stock = runtime.patch.blocking.files._stock_read, runtime.patch.blocking.files._stock_write  # type: ignore[attr-defined]
+    files: Any = runtime.patch.blocking.files  # type: ignore[attr-defined]
+    stock = files._stock_read, files._stock_write, files._stock_readv, files._stock_writev, files._stock_sendfile
     assert posix.read is os.read is not stock[0]
     read, write = os.pipe()
     os.write(write, b"data")
@@ -889,14 +1009,25 @@ def wrong_arguments_for_pipes() -> None:
         (99, 1),
     ]
     calls += [(99, b"x"), (write, "text"), (read, b"x"), (write, memoryview(bytes(10))[::2])]
-    for call, its_stock in zip((os.read, os.write), stock, strict=True):
+    calls += [(read, [b"immutable"]), (write, ["text"]), (write, [1]), (write, [b""] * 1025), (99, [bytearray(1)])]
+    calls += [(99, 1, 0, 1), (write, 99, 0, 1), (write, read, 0, -1), (write, "x", 0, 1), (write, read, "x", 1)]
+    for call, its_stock in zip((os.read, os.write, os.readv, os.writev, os.sendfile), stock, strict=True):
         for args in calls:
             with pytest.raises((TypeError, OSError, OverflowError, BufferError)) as expected:
                 its_stock(*args)
             with pytest.raises(type(expected.value)) as found:
                 call(*args)
-            assert str(found.value) == str(expected.value)
+            assert str(found.value) == str(expected.value), (call, args)
     assert os.read(True and read, 100) == b"data"
+
+    class Number:
+        def __index__(self) -> int:
+            return read
+
+    later(os.write, write, b"data")
+    assert os.read(Number(), 100) == b"data"  # type: ignore[arg-type]
+    later(os.write, write, bytearray(70_000))
+    assert len(os.read(read, 1_000_000)) > 60_000
 
 
 #: Those that need nothing else.
@@ -907,7 +1038,11 @@ NAMES = [
     "nobody_reads",
     "pipes_in_the_other_mode",
     "files_are_read_and_written_whole",
+    "a_file_is_read_by_one_call",
     "a_terminal_and_an_eventfd",
+    "a_terminal_that_takes_no_more",
+    "several_buffers",
+    "a_file_is_sent_to_a_descriptor",
     "a_pipe_is_closed_meanwhile",
     "wrong_arguments_for_pipes",
     "many_connect_at_once",

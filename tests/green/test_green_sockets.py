@@ -98,15 +98,30 @@ threading.Thread(target=serve).start()
 PIPES = """
 here, there = os.pipe(), os.pipe()
 
+def by_read(fd):
+    return os.read(fd, 100)
+
+def by_readv(fd):
+    parts = bytearray(2), bytearray(100)
+    length = os.readv(fd, parts)
+    return b"".join(parts)[:length]
+
+by_write = os.write
+
+def by_writev(fd, data):
+    os.writev(fd, [data[:1], data[1:]])
+
+read, write = globals()["by_" + sys.argv[1]], globals()["by_" + sys.argv[2]]
+
 def echo():
-    while data := os.read(here[0], 100):
-        os.write(there[1], data)
+    while data := read(here[0]):
+        write(there[1], data)
 
 def ask():
     os.access("/begin", 0)
     for _ in range(20):
-        os.write(here[1], b"data")
-        assert os.read(there[0], 100) == b"data"
+        write(here[1], b"data")
+        assert read(there[0]) == b"data"
     os.access("/end", 0)
     os.close(here[1])
 
@@ -116,13 +131,74 @@ for each in (echo, ask):
 """
 
 
-def counted(tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None]) -> Counter[str]:
+#: What is ready at once: sys.argv[1] is done 20 times.
+READY = """
+import tempfile, tty
+read, write = os.pipe()
+primary, secondary = os.openpty()
+tty.setraw(secondary)
+one, other = socket.socketpair()
+file = tempfile.TemporaryFile()
+file.write(bytes(60_000))
+file.flush()
+os.write(primary, bytes(20))
+os.write(write, bytes(20))
+one.settimeout(30)
+wait_once(one, lambda: one.recv(1))
+
+def run():
+    file.seek(0)
+    os.access("/begin", 0)
+    for _ in range(20):
+        exec(sys.argv[1])
+    os.access("/end", 0)
+
+print(0, flush=True)
+threading.Thread(target=run).start()
+"""
+
+#: For each: the calls that it may make.
+READY_AT_ONCE = {
+    "os.read(read, 1)": {"lseek": 1, "preadv2": 1},
+    "os.readv(read, [bytearray(1)])": {"lseek": 1, "preadv2": 1},
+    "os.write(write, b'x')": {"lseek": 1, "pwritev2": 1},
+    "os.writev(write, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1},
+    # RWF_NOWAIT isn't known there.
+    "os.read(secondary, 1)": {"lseek": 1, "preadv2": 1, "ppoll": 1, "read": 1},
+    "os.readv(secondary, [bytearray(1)])": {"lseek": 1, "preadv2": 1, "ppoll": 1, "readv": 1},
+    "os.write(secondary, b'x')": {"lseek": 1, "pwritev2": 1, "ppoll": 1, "write": 1},
+    "os.writev(secondary, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1, "ppoll": 1, "writev": 1},
+    # preadv2: whether the first byte is in memory, then all is read by one call.
+    "os.read(file.fileno(), 3000)": {"lseek": 1, "preadv2": 1, "read": 1},
+    "os.readv(file.fileno(), [bytearray(3000)])": {"lseek": 1, "preadv2": 1, "readv": 1},
+    "one.sendfile(file, 0, 100); other.recv(100)": {
+        "fstat": 1,
+        "preadv2": 1,
+        "pread64": 1,
+        "sendto": 1,
+        "recvfrom": 1,
+        "lseek": 1,  # of file.seek()
+    },
+    "os.sendfile(write, file.fileno(), 0, 100); os.read(read, 100)": {
+        "fstat": 2,
+        "fcntl": 1,
+        "preadv2": 2,
+        "pread64": 1,
+        "pwritev2": 1,
+        "lseek": 2,
+    },
+}
+
+
+def counted(
+    tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], *options: str
+) -> Counter[str]:
     """The system calls of a green program between its two marks.  talk: with the port that it prints."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
     script, trace = tmp_path / "server.py", tmp_path / "trace"
     script.write_text(WAITS_ONCE + program)
-    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green"]
+    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green", *options]
     with subprocess.Popen([*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
         talk(int(process.stdout.readline()))
@@ -205,16 +281,25 @@ def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) ->
     assert not calls["epoll_ctl"]
 
 
-def test_what_a_pipe_costs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("read", "write"), [("read", "write"), ("readv", "writev")])
+def test_what_a_pipe_costs(read: str, write: str, tmp_path: Path) -> None:
     """It is tried, then waited for, and poll(2) is never asked."""
-    calls = counted(tmp_path, PIPES, [], lambda port: None)
+    calls = counted(tmp_path, PIPES, [read, write], lambda port: None, "--time-slice", "0")
     assert calls["pwritev2"] == 40
-    if calls["read"]:
+    if calls["read"] or calls["readv"]:
         pytest.skip("this Linux has no RWF_NOWAIT for pipes")
     assert calls["preadv2"] <= 82
+    assert calls["lseek"] <= 82
     assert not calls["poll"]
     assert not calls["ppoll"]
     assert not calls["write"]
+
+
+@pytest.mark.parametrize("call", READY_AT_ONCE)
+def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
+    """No wait, and poll(2) only where a call can't be tried."""
+    calls = counted(tmp_path, READY, [call], lambda port: None, "--time-slice", "0")
+    assert {name: count / 20 for name, count in calls.items()} == READY_AT_ONCE[call]
 
 
 @pytest.mark.parametrize("name", socket_cases.NAMES)

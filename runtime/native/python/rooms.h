@@ -34,4 +34,9 @@ int scheduler_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found
  * calls that are ready at once would starve the others, so they have their turn here (green_turn_is_over()). */
 int scheduler_may_block(void);
 
+/* Whether the first byte of a read from a file on a disk is in memory.  UNKNOWN: its file system can't say, or it is no such file. */
+enum first_byte { FIRST_BYTE_READY, FIRST_BYTE_WAITS, FIRST_BYTE_UNKNOWN };
+enum first_byte files_first_byte(int fd, off_t offset);
+enum { FILES_LARGE = 1 << 20 }; /* bytes: to copy them from the page cache takes longer than a helper costs, several times */
+
 #endif

@@ -3,44 +3,43 @@
 What would wait for a disk goes to a helper, as the one call that it is: reading what is not in the page cache, fsync,
 and what copies a megabyte or more.  The rest is faster than the way to a helper and back: a small write, and a read of
 what is in the page cache.
+
+os.read, readv, write and writev are in C (native/python/green/pipes.c).  They call what is here for a helper, and to
+write what may not fit where there is no RWF_NOWAIT.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import stat
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from ... import native
-from ..streams import would_block
 from .stand_in import STAND_INS, may_block, stands_in_for
-from .waiting import IN, OUT, Patience, ask_until_true, on_helper, wait_until_ready
+from .waiting import OUT, Patience, ask_until_true, on_helper, on_helper_at_once, wait_until_ready
+
+__all__ = ["PART", "pread"]
 
 _stock_read, _stock_readv, _stock_write, _stock_writev = os.read, os.readv, os.write, os.writev
 _stock_pread, _stock_preadv, _stock_pwrite, _stock_sendfile = os.pread, os.preadv, os.pwrite, os.sendfile
 _LARGE = 1 << 20  # bytes; also in native.read_waits()
+PART = 256 << 10  # bytes of a file that are read to be sent
 
 
-@stands_in_for(os.read)
 def _read(fd: int, length: int, /) -> Any:
-    if not native.fd_ready(fd, IN) and would_block(fd):
-        wait_until_ready(fd, IN, Patience(None))
     return on_helper(_stock_read, fd, length) if native.read_waits(fd, length) else _stock_read(fd, length)
 
 
-@stands_in_for(os.readv)
 def _readv(fd: int, buffers: Any, /) -> Any:
-    if not native.fd_ready(fd, IN) and would_block(fd):
-        wait_until_ready(fd, IN, Patience(None))
     return on_helper(_stock_readv, fd, buffers) if native.read_waits(fd, 1) else _stock_readv(fd, buffers)
 
 
 @stands_in_for(os.pread)
-def _pread(fd: int, length: int, offset: int, /) -> Any:
+def pread(fd: int, length: int, offset: int, /) -> Any:
     if native.read_waits(fd, length, offset):
         return on_helper(_stock_pread, fd, length, offset)
     return _stock_pread(fd, length, offset)
@@ -62,30 +61,70 @@ def _pwrite(fd: int, data: Any, offset: int, /) -> Any:
     return on_helper(_stock_pwrite, fd, data, offset) if _is_large(data) else _stock_pwrite(fd, data, offset)
 
 
-@stands_in_for(os.write)
 def _write(fd: int, data: Any, /) -> Any:
     mode = os.fstat(fd).st_mode
-    if stat.S_ISREG(mode) and _is_large(data):
-        return on_helper(_stock_write, fd, data)
-    if not stat.S_ISFIFO(mode) or not os.get_blocking(fd):
-        return _stock_write(fd, data)
-    try:
-        view = memoryview(data).cast("B")
-    except TypeError:
-        return _stock_write(fd, data)  # which raises it
+    if stat.S_ISREG(mode):
+        return on_helper(_stock_write, fd, data)  # a large one
+    if stat.S_ISFIFO(mode) and os.get_blocking(fd):
+        return _write_by_parts(fd, data)
+    if os.isatty(fd) and os.get_blocking(fd):
+        wait_until_ready(fd, OUT, Patience(None))
+        return on_helper_at_once(_stock_write, (fd, data))  # how much fits nothing says
+    return _stock_write(fd, data)
+
+
+def _write_by_parts(fd: int, data: Any) -> int:
+    """Into a pipe that knows no RWF_NOWAIT: PIPE_BUF bytes fit when it is ready (pipe(7))."""
     written = 0
-    with view as rest:
-        while written < len(rest) and may_block():  # PIPE_BUF bytes fit in a pipe that is ready (pipe(7))
+    with memoryview(data) as view, view.cast("B") as rest:
+        while written < len(rest) and may_block():
             wait_until_ready(fd, OUT, Patience(None))
             written += _stock_write(fd, rest[written : written + select.PIPE_BUF])
     return written
 
 
+def _writev(fd: int, buffers: Any, /) -> Any:
+    return _stock_writev(fd, buffers) if stat.S_ISREG(os.fstat(fd).st_mode) else _write(fd, b"".join(buffers))
+
+
+#: In C; they call those above for what they don't do.
+STAND_INS += [
+    (stock, native.pipe_function(stock, other))
+    for stock, other in (
+        (_stock_read, _read),
+        (_stock_readv, _readv),
+        (_stock_write, _write),
+        (_stock_writev, _writev),
+    )
+]
+_write_at_once = dict(STAND_INS)[_stock_write]
+
+
 @stands_in_for(os.sendfile)
-def _sendfile(out_fd: int, in_fd: int, offset: Any, count: int, *more: Any) -> Any:
+def _sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> Any:
+    call = _stock_sendfile, out_fd, in_fd, offset, count
     if stat.S_ISREG(os.fstat(out_fd).st_mode):
-        return on_helper(_stock_sendfile, out_fd, in_fd, offset, count, *more)
-    return _stock_sendfile(out_fd, in_fd, offset, count, *more)
+        return on_helper(*call)
+    if not os.get_blocking(out_fd) or not isinstance(offset, (int, type(None))) or count < 0:
+        return _stock_sendfile(*call[1:])
+    if not stat.S_ISREG(os.fstat(in_fd).st_mode):
+        return on_helper_at_once(call[0], call[1:])
+    return _send_by_parts(out_fd, in_fd, offset, count)
+
+
+def _send_by_parts(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+    """sendfile(2) to a descriptor in blocking mode would wait for all of it, and knows no flag against that."""
+    start = os.lseek(in_fd, 0, os.SEEK_CUR) if offset is None else offset
+    sent = 0
+    try:
+        while sent < count and (part := pread(in_fd, min(count - sent, PART), start + sent)):
+            sent += _write_at_once(out_fd, part)
+    except OSError as error:
+        if not sent or error.errno == errno.EBADF:
+            raise
+    if offset is None:
+        os.lseek(in_fd, start + sent, os.SEEK_SET)
+    return sent
 
 
 def _always_on_helper(stock: Any) -> None:
@@ -109,18 +148,6 @@ def _lock_file(stock: Any, fd: Any, operation: int, *rest: Any) -> None:
     else:
         ask_until_true(attempt, Patience(None))
 
-
-@stands_in_for(os.writev)
-def _writev(fd: int, buffers: Any, /) -> int:
-    if isinstance(buffers, (list, tuple)) and would_block(fd):
-        with suppress(TypeError):  # which the stock call raises in its own name
-            return int(_write_at_once(fd, b"".join(buffers)))
-    return _stock_writev(fd, buffers)
-
-
-#: In C; they call those above for what they don't do.
-_read_at_once, _write_at_once = native.os_read(_stock_read, _read), native.os_write(_stock_write, _write)
-STAND_INS += [(_stock_read, _read_at_once), (_stock_write, _write_at_once)]
 
 for _lock in (fcntl.flock, fcntl.lockf):
     stands_in_for(_lock)(partial(_lock_file, _lock))

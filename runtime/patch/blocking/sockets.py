@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,6 +18,7 @@ from typing import Any
 
 from ... import native
 from . import socket_object
+from .files import PART, pread
 from .names import getaddrinfo, is_numeric
 from .stand_in import METHODS, may_block, replaces
 from .waiting import IN, OUT, Patience, wait_until_ready
@@ -106,7 +109,24 @@ def _socket_sendmsg(
 
 @replaces(socket.socket, "sendfile")
 def _socket_sendfile(stock: Any, self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
-    return int(self._sendfile_use_send(file, offset, count))  # type: ignore[attr-defined]
+    """By pread and send: see _send_by_parts() of files.py."""
+    try:
+        is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError):  # io.UnsupportedOperation is one
+        is_file = False
+    if not is_file or self.gettimeout() == 0:
+        return int(self._sendfile_use_send(file, offset, count))  # type: ignore[attr-defined]
+    self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+    sent, most = 0, sys.maxsize if count is None else count
+    try:
+        while sent < most and (part := pread(file.fileno(), min(most - sent, PART), offset + sent)):
+            while part:  # with a timeout, send() may take less
+                sent += (length := self.send(part))
+                part = memoryview(part)[length:]
+    finally:
+        if sent:
+            file.seek(offset + sent)
+    return sent
 
 
 def _connect(self: socket.socket, address: Any) -> int:

@@ -6,8 +6,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define LARGE (1 << 20) /* bytes: to copy them from the page cache takes longer than a helper costs, several times */
-
 static int is_as_long(int fd, off_t offset, Py_ssize_t length)
 {
     struct stat found;
@@ -18,13 +16,15 @@ static int is_as_long(int fd, off_t offset, Py_ssize_t length)
 /* Reads nothing but the first byte of the range, and that without moving the file's offset: the call itself is made as it is, whole.  A part
  * of it read here and the rest by a helper could be torn apart by another reader.  What the kernel reads ahead begins there; where it must
  * say EAGAIN it begins to read. */
-static int first_byte_waits(int fd, off_t offset)
+enum first_byte files_first_byte(int fd, off_t offset)
 {
     char byte;
 
+    if (preadv2(fd, &(struct iovec){&byte, 1}, 1, offset, RWF_NOWAIT) >= 0)
+        return FIRST_BYTE_READY;
     /* EINVAL: the file is open with O_DIRECT, so that each call goes to the disk and no single byte can be read.  EOPNOTSUPP: its file
      * system can't say, as tmpfs, which has no disk, and NFS. */
-    return preadv2(fd, &(struct iovec){&byte, 1}, 1, offset, RWF_NOWAIT) < 0 && (errno == EAGAIN || errno == EINVAL);
+    return errno == EAGAIN || errno == EINVAL ? FIRST_BYTE_WAITS : FIRST_BYTE_UNKNOWN;
 }
 
 static PyObject *read_waits(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -43,7 +43,9 @@ static PyObject *read_waits(PyObject *module, PyObject *const *args, Py_ssize_t 
     }
     if (count == 2)
         offset = lseek(fd, 0, SEEK_CUR); /* ESPIPE: a pipe or a socket */
-    return PyBool_FromLong(offset >= 0 && ((length >= LARGE && is_as_long(fd, offset, LARGE)) || first_byte_waits(fd, offset)));
+    return PyBool_FromLong(
+        offset >= 0
+        && ((length >= FILES_LARGE && is_as_long(fd, offset, FILES_LARGE)) || files_first_byte(fd, offset) == FIRST_BYTE_WAITS));
 }
 
 static PyMethodDef functions[] = {

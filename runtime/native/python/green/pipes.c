@@ -1,13 +1,19 @@
-/* What os.read and os.write do in a thread on a scheduler, with a pipe, a socket, or an eventfd.
+/* What os.read, os.readv, os.write and os.writev do in a thread on a scheduler, with a pipe, a socket, a terminal, or an eventfd.
  *
  * THE DESIGN.  Each tries at once, by preadv2(2) or pwritev2(2) with RWF_NOWAIT, and waits in the scheduler's poller only after EAGAIN.
- * That flag leaves the descriptor's own mode as it is, needs no other call to say what the descriptor is, and works for pipes and
- * sockets from Linux 6.4 on.  Where it doesn't (EOPNOTSUPP: an older Linux, a terminal), and for what isn't in memory of a file on a disk,
- * `other` is called: the way through Python, which asks poll(2) first (patch/blocking/files.py).
+ * That flag leaves the descriptor's own mode as it is, and works for pipes and sockets from Linux 6.4 on.  Where it doesn't (EOPNOTSUPP: an
+ * older Linux, a terminal), poll(2) is asked first, here, and then the stock function is called, or `other` for what may not fit.
+ *
+ * A FILE ON A DISK IS READ BY ONE CALL.  RWF_NOWAIT would return the part that is in memory, and the rest would take a second call: between
+ * the two another thread could read that rest, or write to the end of the file.  The kernel holds the file's offset for one call, not for
+ * two.  So lseek(2) comes first, which fails for pipes, sockets and terminals, and costs a tenth of a pipe's read and write.  What has
+ * an offset is read and written by the stock function, or, where that would wait or copy long, by `other`: a helper.
  *
  * REJECTED.  MSG_DONTWAIT: for sockets only, and what is none costs a failing call more.  poll(2) first: a call more each time, and what
- * it has found ready may be taken by another thread, or be less than what is to be written.  To keep the descriptor registered, as
- * sockets are (green/poller.h): a number has no owner that says when it is another file's. */
+ * it has found ready may be taken by another thread, or be less than what is to be written.  To remember what a number is, or to keep it
+ * registered, as sockets are (green/poller.h): a number has no owner that says when it is another file's.  To open a terminal once more
+ * in the other mode: the master of a pseudo-terminal can't be.  vmsplice(2), which does read from pipes of older Linuxes: a socket
+ * would cost a failing call more. */
 #include "green/green.h"
 #include "python/python.h"
 #include "python/rooms.h"
@@ -19,200 +25,323 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-enum { SMALL = 64 << 10 }; /* bytes: a call for no more keeps the GIL, since it only copies them */
-
-enum kind {
-    UNKNOWN,      /* no call has asked yet */
-    WAITS,        /* may have to be waited for */
-    NEVER_WAITS, /* a file on a disk */
-    NON_BLOCKING
+enum {
+    SMALL = 64 << 10, /* bytes: a call for no more keeps the GIL, since it only copies them */
+    ALWAYS_FITS = 128 /* bytes: what a terminal takes when poll(2) finds it ready, at least; a newline may become two */
 };
 
-static enum kind kind_of(int fd)
-{
-    struct stat status;
-
-    if (fstat(fd, &status) < 0 || S_ISREG(status.st_mode))
-        return NEVER_WAITS;
-    return fcntl(fd, F_GETFL) & O_NONBLOCK ? NON_BLOCKING : WAITS;
-}
-
-/* After a call that has failed with this error.  1: try again; 0: no wait helps; -1 with an exception. */
-static int wait_after(int error, int fd, unsigned events, enum kind *kind)
-{
-    unsigned found;
-
-    if (error == EOPNOTSUPP || error == ENOSYS)
-        return 0;
-    if (error != EAGAIN) { /* a second call might not find it again: a socket gives its error once */
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    if (*kind == UNKNOWN)
-        *kind = kind_of(fd);
-    if (*kind != WAITS)
-        return 0;
-    int result = scheduler_wait_fd(fd, events, PARK_FOREVER, &found);
-    if (result > 0) {
-        errno = result;
-        PyErr_SetFromErrno(PyExc_OSError);
-    }
-    return result ? -1 : 1;
-}
-
-/* Which function is called: one of these two, or this one. */
+/* Which function makes the call: one of the first two, or this one. */
 enum way { STOCK, OTHER, THIS };
-enum { READ, WRITE };
-static PyObject *functions[2][2]; /* by READ or WRITE, and STOCK or OTHER */
-
-static enum way way_of(PyObject *const *args, Py_ssize_t count, int *fd)
-{
-    int overflow = 0;
-
-    if (!scheduler_may_block() || count != 2)
-        return STOCK;
-    if (!PyLong_Check(args[0]))
-        return OTHER;
-    long number = PyLong_AsLongAndOverflow(args[0], &overflow);
-    *fd = (int)number;
-    return !overflow && number >= 0 && number <= INT_MAX ? THIS : STOCK;
-}
+enum { READ, READV, WRITE, WRITEV, CALLS };
+static PyObject *functions[CALLS][2]; /* by STOCK or OTHER */
 
 static PyObject *call(int which, enum way way, PyObject *const *args, Py_ssize_t count)
 {
     return PyObject_Vectorcall(functions[which][way], args, (size_t)count, NULL);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
-
-/* What a file on a disk has in memory may be less than what it has: the rest comes by the other way. */
-static PyObject *read_rest(PyObject *fd, PyObject *bytes, Py_ssize_t size)
+static enum way way_of(PyObject *const *args, Py_ssize_t count, int *fd)
 {
-    PyObject *left = PyLong_FromSsize_t(size), *args[] = {fd, left}, *rest = left ? call(READ, OTHER, args, 2) : NULL;
+    PyObject *number;
+    int overflow;
 
-    Py_XDECREF(left);
-    if (rest)
-        PyBytes_ConcatAndDel(&bytes, rest);
-    else
-        Py_CLEAR(bytes);
-    return bytes;
+    if (!scheduler_may_block() || count != 2)
+        return STOCK;
+    if (!(number = PyNumber_Index(args[0]))) {
+        PyErr_Clear();
+        return STOCK;
+    }
+    long value = PyLong_AsLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    *fd = (int)value;
+    return !overflow && value >= 0 && value <= INT_MAX ? THIS : STOCK;
 }
+
+static int is_file(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode));
+}
+
+/* Who makes the call, if there may be a file on a disk. */
+static enum way way_to_read(int fd, size_t size)
+{
+    off_t offset = lseek(fd, 0, SEEK_CUR);
+    enum first_byte first = offset < 0 ? FIRST_BYTE_UNKNOWN : files_first_byte(fd, offset);
+
+    if (offset < 0)
+        return THIS;
+    if (first == FIRST_BYTE_UNKNOWN)
+        return is_file(fd) ? STOCK : THIS; /* an eventfd or a timerfd lets itself be sought in, too */
+    return first == FIRST_BYTE_WAITS || size >= FILES_LARGE ? OTHER : STOCK;
+}
+
+static enum way way_to_write(int fd, size_t size)
+{
+    if (lseek(fd, 0, SEEK_CUR) < 0 || !is_file(fd))
+        return THIS;
+    return size >= FILES_LARGE ? OTHER : STOCK;
+}
+
+/* ---- one try, and the wait after it ------------------------------------------------------------------------------ */
+
+struct transfer {
+    int fd, sends;
+    struct iovec *parts;
+    int count;
+    size_t size;
+    int mode;  /* F_GETFL's; -1: not known */
+    int polls; /* the descriptor knows no RWF_NOWAIT */
+};
+
+/* The number of bytes, or -1 with *error. */
+static ssize_t transfer_now(const struct transfer *t, int *error)
+{
+    *error = EOPNOTSUPP;
+    if (t->polls)
+        return -1;
+    PyThreadState *without = t->size > SMALL ? PyEval_SaveThread() : NULL;
+    ssize_t length
+        = t->sends ? pwritev2(t->fd, t->parts, t->count, -1, RWF_NOWAIT) : preadv2(t->fd, t->parts, t->count, -1, RWF_NOWAIT);
+    *error = errno;
+    if (without)
+        PyEval_RestoreThread(without);
+    return length;
+}
+
+static int raise_error(int error)
+{
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* After a try that has failed with this error.  1: try again; 0: *way says who makes the call; -1 with an exception. */
+static int wait_after(int error, struct transfer *t, enum way *way)
+{
+    unsigned found, events = t->sends ? POLLOUT : POLLIN;
+
+    *way = STOCK;
+    if (error == EINTR)
+        return PyErr_CheckSignals() < 0 ? -1 : 1;
+    if (error == EOPNOTSUPP || error == ENOSYS) {
+        t->polls = 1;
+        if (t->sends && t->size > ALWAYS_FITS) {
+            *way = OTHER;
+            return 0;
+        }
+        if (park_poll(t->fd, events, 0, &found) != ETIMEDOUT)
+            return 0;
+    } else if (error != EAGAIN) /* a second call might not find it again: a socket gives its error once */
+        return raise_error(error);
+    if (t->mode < 0)
+        t->mode = fcntl(t->fd, F_GETFL);
+    if (t->mode & O_NONBLOCK)
+        return 0;
+    int result = scheduler_wait_fd(t->fd, events, PARK_FOREVER, &found);
+    return result > 0 ? raise_error(result) : result < 0 ? -1 : 1;
+}
+
+/* ---- several buffers --------------------------------------------------------------------------------------------- */
+
+struct buffers {
+    int count;
+    Py_buffer *views;
+    struct iovec *parts;
+    size_t size;
+};
+
+static void release_buffers(struct buffers *b)
+{
+    while (b->count > 0)
+        PyBuffer_Release(&b->views[--b->count]);
+    PyMem_Free(b->views);
+    PyMem_Free(b->parts);
+}
+
+static int take_buffer(struct buffers *b, PyObject *sequence, int flags)
+{
+    PyObject *item = PySequence_GetItem(sequence, b->count);
+    Py_buffer *view = &b->views[b->count];
+    int result = item ? PyObject_GetBuffer(item, view, flags) : -1;
+
+    Py_XDECREF(item);
+    if (result < 0)
+        return -1;
+    b->parts[b->count++] = (struct iovec){view->buf, (size_t)view->len};
+    b->size += (size_t)view->len;
+    return 0;
+}
+
+/* 0: they can't be taken, or are none, and the stock function says so, or does nothing. */
+static int take_buffers(struct buffers *b, PyObject *sequence, int flags)
+{
+    Py_ssize_t count = PySequence_Check(sequence) ? PySequence_Size(sequence) : -1;
+
+    *b = (struct buffers){0};
+    if (count > 0 && count <= IOV_MAX) {
+        b->views = PyMem_New(Py_buffer, (size_t)count);
+        b->parts = PyMem_New(struct iovec, (size_t)count);
+    }
+    while (b->views && b->parts && b->count < count && take_buffer(b, sequence, flags) == 0)
+        ;
+    PyErr_Clear();
+    if (b->count == count && b->size > 0)
+        return 1;
+    release_buffers(b);
+    return 0;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static PyObject *pipe_read(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    enum kind kind = UNKNOWN;
-    enum way way;
-    int fd, overflow = 0, again;
+    struct transfer t = {.mode = -1, .count = 1};
+    enum way way = way_of(args, count, &t.fd);
+    int again, error;
 
     (void)self;
-    if ((way = way_of(args, count, &fd)) != THIS)
+    Py_ssize_t size = way == THIS ? PyNumber_AsSsize_t(args[1], PyExc_OverflowError) : 0;
+    if (size <= 0) { /* 0 never waits */
+        PyErr_Clear();
+        return call(READ, way == THIS ? STOCK : way, args, count);
+    }
+    if ((way = way_to_read(t.fd, (size_t)size)) != THIS)
         return call(READ, way, args, count);
-    long size = PyLong_Check(args[1]) ? PyLong_AsLongAndOverflow(args[1], &overflow) : 0;
-    if (size <= 0 || size > SMALL || overflow) /* 0 never waits */
-        return call(READ, size > 0 && !overflow ? OTHER : STOCK, args, count);
+    t.size = (size_t)size;
     do {
-        PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+        PyObject *bytes = PyBytes_FromStringAndSize(NULL, t.polls ? 0 : size);
         if (!bytes)
             return NULL;
-        ssize_t length = preadv2(fd, &(struct iovec){PyBytes_AS_STRING(bytes), (size_t)size}, 1, -1, RWF_NOWAIT);
+        t.parts = &(struct iovec){PyBytes_AS_STRING(bytes), t.size};
+        ssize_t length = transfer_now(&t, &error);
         if (length >= 0) {
             if (length < size)
                 _PyBytes_Resize(&bytes, length);
-            int is_part = bytes && length > 0 && length < size && kind == UNKNOWN && kind_of(fd) == NEVER_WAITS;
-            return is_part ? read_rest(args[0], bytes, size - length) : bytes;
+            return bytes;
         }
-        int error = errno;
-        Py_DECREF(bytes);
-        again = wait_after(error, fd, POLLIN, &kind);
+        Py_DECREF(bytes); /* a thread that waits has none */
+        again = wait_after(error, &t, &way);
     } while (again > 0);
-    return again < 0 ? NULL : call(READ, OTHER, args, count);
+    return again < 0 ? NULL : call(READ, way, args, count);
+}
+
+static PyObject *pipe_readv(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct transfer t = {.mode = -1};
+    enum way way = way_of(args, count, &t.fd);
+    struct buffers buffers;
+    ssize_t length = -1;
+    int again = 0, error;
+
+    (void)self;
+    if (way != THIS || !take_buffers(&buffers, args[1], PyBUF_WRITABLE))
+        return call(READV, way == THIS ? STOCK : way, args, count);
+    t.parts = buffers.parts;
+    t.count = buffers.count;
+    t.size = buffers.size;
+    if ((way = way_to_read(t.fd, t.size)) == THIS)
+        while ((length = transfer_now(&t, &error)) < 0 && (again = wait_after(error, &t, &way)) > 0)
+            ;
+    release_buffers(&buffers);
+    return length >= 0 ? PyLong_FromSsize_t(length) : again < 0 ? NULL : call(READV, way, args, count);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-static ssize_t write_now(int fd, const char *data, size_t size)
+static void skip_written(struct transfer *t, size_t length)
 {
-    PyThreadState *without = size > SMALL ? PyEval_SaveThread() : NULL;
-    ssize_t length = pwritev2(fd, &(struct iovec){(char *)data, size}, 1, -1, RWF_NOWAIT);
-    int error = errno;
-
-    if (without)
-        PyEval_RestoreThread(without);
-    errno = error;
-    return length;
+    t->size -= length;
+    while (t->count > 0 && length >= t->parts->iov_len) {
+        length -= t->parts->iov_len;
+        t->parts++;
+        t->count--;
+    }
+    if (t->count > 0) {
+        t->parts->iov_base = (char *)t->parts->iov_base + length;
+        t->parts->iov_len -= length;
+    }
 }
 
-/* What has been written of the buffer; less than all: *kind says whether the other way must write the rest.  -1 with an exception. */
-static Py_ssize_t write_all(int fd, const Py_buffer *buffer, enum kind *kind)
+/* What has been written, as write(2) in blocking mode does: all, unless an error comes.  0: *way says who makes the call; -1 with an
+ * exception. */
+static Py_ssize_t write_all(struct transfer *t, enum way *way)
 {
     Py_ssize_t written = 0;
-    int again = 1;
+    int again = 1, error;
 
-    while (again > 0 && written < buffer->len) {
-        ssize_t length = write_now(fd, (char *)buffer->buf + written, (size_t)(buffer->len - written));
-        if (length >= 0)
+    while (again > 0 && t->size > 0) {
+        ssize_t length = transfer_now(t, &error);
+        if (length >= 0) {
             written += length;
-        else if (written && errno != EAGAIN && errno != EOPNOTSUPP)
+            skip_written(t, (size_t)length);
+        } else if (written && error != EAGAIN && error != EINTR)
             return written; /* as write(2): the next call raises it */
         else
-            again = wait_after(errno, fd, POLLOUT, kind);
+            again = wait_after(error, t, way);
     }
     return again < 0 ? -1 : written;
 }
 
-static PyObject *write_rest(PyObject *fd, const Py_buffer *buffer, Py_ssize_t written)
+static PyObject *write_or_call(int which, struct transfer *t, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *data = PyMemoryView_FromBuffer(buffer), *from = PyLong_FromSsize_t(written),
-             *slice = from ? PySlice_New(from, NULL, NULL) : NULL;
-    PyObject *rest = data && slice ? PyObject_GetItem(data, slice) : NULL, *args[] = {fd, rest};
-    PyObject *more = rest ? call(WRITE, OTHER, args, 2) : NULL, *sum = more ? PyNumber_Add(more, from) : NULL;
+    enum way way = way_to_write(t->fd, t->size);
+    Py_ssize_t written = way == THIS ? write_all(t, &way) : 0;
 
-    Py_XDECREF(data);
-    Py_XDECREF(from);
-    Py_XDECREF(slice);
-    Py_XDECREF(rest);
-    Py_XDECREF(more);
-    return sum;
+    return written > 0 ? PyLong_FromSsize_t(written) : written < 0 ? NULL : call(which, way, args, count);
 }
 
 static PyObject *pipe_write(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *result = NULL;
+    struct transfer t = {.mode = -1, .sends = 1, .count = 1};
+    enum way way = way_of(args, count, &t.fd);
     Py_buffer buffer;
-    enum kind kind = UNKNOWN;
-    enum way way;
-    int fd;
 
     (void)self;
-    if ((way = way_of(args, count, &fd)) != THIS)
-        return call(WRITE, way, args, count);
-    if (PyUnicode_Check(args[1]) || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0) {
+    if (way != THIS || PyUnicode_Check(args[1]) || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0) {
         PyErr_Clear();
-        return call(WRITE, STOCK, args, count);
+        return call(WRITE, way == THIS ? STOCK : way, args, count);
     }
-    Py_ssize_t written = buffer.len ? write_all(fd, &buffer, &kind) : 0;
-    if (written == 0)
-        result = call(WRITE, OTHER, args, count);
-    else if (written > 0)
-        result = written == buffer.len || kind != NEVER_WAITS ? PyLong_FromSsize_t(written) : write_rest(args[0], &buffer, written);
+    t.parts = &(struct iovec){buffer.buf, (size_t)buffer.len};
+    t.size = (size_t)buffer.len;
+    PyObject *result = t.size ? write_or_call(WRITE, &t, args, count) : call(WRITE, STOCK, args, count);
     PyBuffer_Release(&buffer);
+    return result;
+}
+
+static PyObject *pipe_writev(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct transfer t = {.mode = -1, .sends = 1};
+    enum way way = way_of(args, count, &t.fd);
+    struct buffers buffers;
+
+    (void)self;
+    if (way != THIS || !take_buffers(&buffers, args[1], PyBUF_SIMPLE))
+        return call(WRITEV, way == THIS ? STOCK : way, args, count);
+    t.parts = buffers.parts;
+    t.count = buffers.count;
+    t.size = buffers.size;
+    PyObject *result = write_or_call(WRITEV, &t, args, count);
+    release_buffers(&buffers);
     return result;
 }
 
 /* ---- the functions ----------------------------------------------------------------------------------------------- */
 
-static PyMethodDef made[] = {
+static PyMethodDef made[CALLS] = {
     [READ] = {"read", FAST(pipe_read), METH_FASTCALL, NULL},
+    [READV] = {"readv", FAST(pipe_readv), METH_FASTCALL, NULL},
     [WRITE] = {"write", FAST(pipe_write), METH_FASTCALL, NULL},
+    [WRITEV] = {"writev", FAST(pipe_writev), METH_FASTCALL, NULL},
 };
 
 /* One that is no method, so that it is pickled by its name. */
-static PyObject *stand_in(int which, PyObject *args)
+static PyObject *make_stand_in(int which, PyObject *stock, PyObject *other)
 {
-    PyObject *stock, *other, *name;
+    PyObject *name = PyObject_GetAttrString(stock, "__module__");
 
-    if (!PyArg_ParseTuple(args, "O!O", &PyCFunction_Type, &stock, &other) || !(name = PyObject_GetAttrString(stock, "__module__")))
+    if (!name)
         return NULL;
     made[which].ml_doc = ((PyCFunctionObject *)stock)->m_ml->ml_doc;
     Py_XSETREF(functions[which][STOCK], Py_NewRef(stock));
@@ -222,25 +351,26 @@ static PyObject *stand_in(int which, PyObject *args)
     return result;
 }
 
-static PyObject *os_read(PyObject *module, PyObject *args)
+static PyObject *pipe_function(PyObject *module, PyObject *args)
 {
+    PyObject *stock, *other;
+
     (void)module;
-    return stand_in(READ, args);
+    if (!PyArg_ParseTuple(args, "O!O:pipe_function", &PyCFunction_Type, &stock, &other))
+        return NULL;
+    for (int which = 0; which < CALLS; which++)
+        if (strcmp(made[which].ml_name, ((PyCFunctionObject *)stock)->m_ml->ml_name) == 0)
+            return make_stand_in(which, stock, other);
+    return PyErr_Format(PyExc_ValueError, "nothing stands in for %R", stock);
 }
 
-static PyObject *os_write(PyObject *module, PyObject *args)
-{
-    (void)module;
-    return stand_in(WRITE, args);
-}
-
-static PyMethodDef stand_ins[] = {
-    {"os_read", os_read, METH_VARARGS, "(stock, other): what stands in for os.read; what it doesn't do is done by the other."},
-    {"os_write", os_write, METH_VARARGS, "(stock, other): what stands in for os.write."},
+static PyMethodDef pipe_functions[] = {
+    {"pipe_function", pipe_function, METH_VARARGS,
+     "(stock, other): what stands in for os.read, readv, write or writev; what it doesn't do is done by the other."},
     {0},
 };
 
 int python_add_pipes(PyObject *module)
 {
-    return PyModule_AddFunctions(module, stand_ins);
+    return PyModule_AddFunctions(module, pipe_functions);
 }
