@@ -1,6 +1,6 @@
 """The methods of socket.socket that wait: connecting, accepting, receiving and sending.
 
-They are in C (native/python/sockets/green.c), for their usual arguments; what is here they call for rare flags and for
+They are in C (native/python/sockets), for their usual arguments; what is here they call for rare flags and for
 names to look up, and it stands in for them where a socket object can't be read from C.  sendfile is here alone.
 """
 

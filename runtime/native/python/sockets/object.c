@@ -4,6 +4,28 @@
 
 struct socket_object socket_object;
 
+/* ---- a twin ------------------------------------------------------------------------------------------------------ */
+
+PyObject *socket_twin(PyObject *socket)
+{
+    PyObject *twin = socket_object.base->tp_alloc(socket_object.base, 0);
+
+    if (twin) {
+        size_t size = (size_t)socket_object.base->tp_basicsize - sizeof(PyObject);
+        memcpy((char *)twin + sizeof(PyObject), (char *)socket + sizeof(PyObject), size);
+        memset((char *)twin + socket_object.timeout, 0, sizeof(int64_t));
+    }
+    return twin;
+}
+
+void socket_end_twin(PyObject *twin)
+{
+    memset((char *)twin + socket_object.fd, 0xff, sizeof(int)); /* else its end would close the descriptor */
+    Py_DECREF(twin);
+}
+
+/* ---- where its integers are -------------------------------------------------------------------------------------- */
+
 /* The offsets in an object, behind its head, at which an integer of that size stands. */
 static PyObject *find_in_object(PyObject *module, PyObject *args)
 {
@@ -35,7 +57,8 @@ static PyObject *set_places(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "nn:socket_object_at", &fd, &timeout))
         return NULL;
-    socket_object = (struct socket_object){(size_t)fd, (size_t)timeout};
+    socket_object.fd = (size_t)fd;
+    socket_object.timeout = (size_t)timeout;
     Py_RETURN_NONE;
 }
 

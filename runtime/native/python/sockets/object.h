@@ -9,6 +9,7 @@
 
 extern struct socket_object {
     size_t fd, timeout; /* offsets; 0: not known */
+    PyTypeObject *base; /* _socket.socket */
 } socket_object;
 
 static inline int fd_of(PyObject *socket)
@@ -27,5 +28,11 @@ static inline int64_t timeout_of(PyObject *socket)
     memcpy(&timeout, (char *)socket + socket_object.timeout, sizeof timeout);
     return timeout;
 }
+
+/* A socket object with timeout 0 on the same descriptor, for one call.  CPython calls poll(2) before each call on a socket with a timeout,
+ * for that timeout, and the LWP would sleep there.  Such a descriptor is in non-blocking mode, so nothing else tells the two apart.  The
+ * timeout of the object itself can't be set to 0 meanwhile: other threads may use it.  NULL with an exception. */
+PyObject *socket_twin(PyObject *socket);
+void socket_end_twin(PyObject *twin);
 
 #endif
