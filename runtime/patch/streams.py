@@ -1,10 +1,10 @@
 """Open files on pipes, terminals and sockets, for threads on a scheduler: a thread that waits for one leaves the LWP.
 
 What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where the descriptor may have to be
-waited for, `install(green=True)` has open() put other raw files below, which wait first (blocking/opening.py): so it is
-with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  A buffered file above one of them has a
-lock of C, so it takes a lock of the runtime first.  A file on a disk stays what it is: with the runtime's lock, reading
-its lines takes up to three times as long (tools/blocking_cost.py).
+waited for, `install(green=True)` has open() put other raw files below, which call what stands in for os.read and its
+kin (blocking/opening.py): so it is with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  A
+buffered file above one of them has a lock of C, so it takes a lock of the runtime first.  A file on a disk stays what
+it is: with the runtime's lock, reading its lines takes up to three times as long (tools/blocking_cost.py).
 sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
 """
 
@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import stat
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from .. import native
 from ..sync import RLock
 
-__all__ = ["STAND_INS", "Raw", "can_be_stream", "reopen_stdin", "stream", "would_block"]
+__all__ = ["CALLS", "STAND_INS", "Raw", "can_be_stream", "reopen_stdin", "stream", "would_block"]
 
 #: (stock, what stands in for it)
 STAND_INS: list[tuple[Any, Any]] = []
+#: What stands in for os.read, readv and write, by name; blocking/files.py adds them.
+CALLS: dict[str, Callable[..., Any]] = {}
 
 
 def would_block(fd: int) -> bool:
@@ -32,22 +34,29 @@ def would_block(fd: int) -> bool:
     return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
 
 
-class Raw(io.FileIO):
-    def _wait(self, events: int) -> None:
-        """Sleeps until a call won't block.  Looks again then: another thread may have been quicker."""
-        if native.may_block():
-            while not native.fd_ready(self.fileno(), events) and would_block(self.fileno()):
-                native.wait_fd(self.fileno(), events)
+def _none_if_not_ready(name: str, *args: Any) -> Any:
+    """As FileIO's methods return it for a descriptor in non-blocking mode."""
+    try:
+        return CALLS[name](*args)
+    except BlockingIOError:
+        return None
 
+
+class Raw(io.FileIO):
     def readinto(self, buffer: Any, /) -> Any:
-        self._wait(select.POLLIN)
-        return super().readinto(buffer)
+        if not native.may_block() or not self.readable():
+            return super().readinto(buffer)
+        try:
+            return _none_if_not_ready("readv", self.fileno(), (buffer,))
+        except BufferError:  # it can't be written to
+            return super().readinto(buffer)
 
     def read(self, size: int | None = -1, /) -> Any:
         if size is None or size < 0:
             return self.readall()
-        self._wait(select.POLLIN)
-        return super().read(size)
+        if not native.may_block() or not self.readable():
+            return super().read(size)
+        return _none_if_not_ready("read", self.fileno(), size)
 
     def readall(self) -> Any:
         if not native.may_block():
@@ -58,14 +67,9 @@ class Raw(io.FileIO):
         return b"".join(parts) if parts or part is not None else None
 
     def write(self, data: Any, /) -> Any:
-        if not native.may_block() or not would_block(self.fileno()):
+        if not native.may_block() or not self.writable():
             return super().write(data)
-        written = 0
-        with memoryview(data) as view, view.cast("B") as rest:
-            while written < len(rest):  # PIPE_BUF bytes fit in a pipe that is ready (pipe(7))
-                self._wait(select.POLLOUT)
-                written += super().write(rest[written : written + select.PIPE_BUF])
-        return written
+        return _none_if_not_ready("write", self.fileno(), data)
 
 
 def _in_turn(cls: Any, *names: str) -> Any:

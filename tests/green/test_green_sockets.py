@@ -143,6 +143,7 @@ file.write(bytes(60_000))
 file.flush()
 os.write(primary, bytes(20))
 os.write(write, bytes(20))
+raw, text = open(read, "rb", 0), open(write, "w")
 one.settimeout(30)
 wait_once(one, lambda: one.recv(1))
 
@@ -163,6 +164,10 @@ READY_AT_ONCE = {
     "os.readv(read, [bytearray(1)])": {"lseek": 1, "preadv2": 1},
     "os.write(write, b'x')": {"lseek": 1, "pwritev2": 1},
     "os.writev(write, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1},
+    # Files of open(), as subprocess and sys.stdin have them.
+    "raw.read(1)": {"lseek": 1, "preadv2": 1},
+    "raw.readinto(bytearray(1))": {"lseek": 1, "preadv2": 1},
+    "print(end='x', file=text, flush=True)": {"lseek": 1, "pwritev2": 1},
     # RWF_NOWAIT isn't known there.
     "os.read(secondary, 1)": {"lseek": 1, "preadv2": 1, "ppoll": 1, "read": 1},
     "os.readv(secondary, [bytearray(1)])": {"lseek": 1, "preadv2": 1, "ppoll": 1, "readv": 1},

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from ... import native
+from ..streams import CALLS
 from .stand_in import STAND_INS, may_block, stands_in_for
 from .waiting import OUT, Patience, ask_until_true, on_helper, on_helper_at_once, wait_until_ready
 
@@ -97,7 +98,7 @@ STAND_INS += [
         (_stock_writev, _writev),
     )
 ]
-_write_at_once = dict(STAND_INS)[_stock_write]
+CALLS.update((stock.__name__, dict(STAND_INS)[stock]) for stock in (_stock_read, _stock_readv, _stock_write))
 
 
 @stands_in_for(os.sendfile)
@@ -118,7 +119,7 @@ def _send_by_parts(out_fd: int, in_fd: int, offset: int | None, count: int) -> i
     sent = 0
     try:
         while sent < count and (part := pread(in_fd, min(count - sent, PART), start + sent)):
-            sent += _write_at_once(out_fd, part)
+            sent += CALLS["write"](out_fd, part)
     except OSError as error:
         if not sent or error.errno == errno.EBADF:
             raise
