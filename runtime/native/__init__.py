@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from ._types import socket_methods as socket_methods
     from ._types import socket_object_at as socket_object_at
     from ._types import stack_size as stack_size
+    from ._types import stand_in as stand_in
     from ._types import thread_is_alive as thread_is_alive
     from ._types import thread_join as thread_join
     from ._types import thread_make as thread_make

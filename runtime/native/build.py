@@ -128,6 +128,7 @@ SOURCES = [
     "python/sockets/trial.c",
     "python/sockets/methods.c",
     "python/green/files.c",
+    "python/green/stand_in.c",
     "python/green/pipes.c",
     "python/boot.c",
     "python/lwp.c",

@@ -23,8 +23,6 @@ from ..sync import RLock
 
 __all__ = ["CALLS", "STAND_INS", "Raw", "can_be_stream", "reopen_stdin", "stream", "would_block"]
 
-#: (stock, what stands in for it)
-STAND_INS: list[tuple[Any, Any]] = []
 #: What stands in for os.read, readv and write, by name; blocking/files.py adds them.
 CALLS: dict[str, Callable[..., Any]] = {}
 
@@ -179,6 +177,5 @@ def _input(prompt: object = "", /) -> str:
     return line.removesuffix("\n")
 
 
-_input.__name__ = _input.__qualname__ = "input"
-_input.__doc__ = _stock_input.__doc__
-STAND_INS.append((_stock_input, _input))
+#: (stock, what stands in for it in all threads)
+STAND_INS = [(_stock_input, native.stand_in(_stock_input, _input, True))]

@@ -15,12 +15,12 @@ import time
 from ... import native
 from .. import streams
 from . import closing, files, names, opening, polling, processes, signals, sockets, tls_sockets  # noqa: F401  # each adds its own
-from .stand_in import METHODS, STAND_INS
+from .stand_in import METHODS, STAND_INS, stands_in_for
 
 __all__ = ["METHODS", "STAND_INS"]
 
+stands_in_for(time.sleep, always=True)(native.sleep)
 STAND_INS += [
-    (time.sleep, native.sleep),
     # Its get() waits for a lock of C; the same in Python waits for a semaphore of threading's.
     (queue.SimpleQueue, queue._PySimpleQueue),  # type: ignore[attr-defined]
     *streams.STAND_INS,

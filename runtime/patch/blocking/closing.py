@@ -13,10 +13,13 @@ from typing import Any
 
 from ... import native
 from .. import streams
-from .stand_in import METHODS, STAND_INS
+from .stand_in import METHODS, stands_in_for
 from .waiting import IN
 
 __all__ = ["Wait", "close_and_wake", "waits"]
+
+
+_stock_close, _stock_close_socket, _stock_dup2, _stock_closerange = os.close, socket.close, os.dup2, os.closerange
 
 
 class Wait:
@@ -50,24 +53,23 @@ def note_closing(fd: int) -> None:
     native.fd_closing(fd)
 
 
-def close_and_wake(fd: int, close: Callable[[], Any]) -> Any:
-    """Calls close(); green threads that wait for the descriptor get EBADF, stock threads wait on."""
+def close_and_wake(fd: int, close: Callable[..., Any], *args: Any) -> Any:
+    """Calls close(*args); green threads that wait for the descriptor get EBADF, stock threads wait on."""
     note_closing(fd)
     try:
-        return close()
+        return close(*args)
     finally:
         native.fd_closed(fd)
 
 
-def _closes(stock: Any) -> Any:
-    """In place of a function that closes a descriptor, in all threads."""
+@stands_in_for(os.close, always=True)
+def _close(fd: Any) -> Any:
+    return close_and_wake(fd, _stock_close, fd) if isinstance(fd, int) else _stock_close(fd)
 
-    @wraps(stock)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        fd = args[0] if args else kwargs.get("fd")
-        return close_and_wake(fd, partial(stock, *args, **kwargs)) if isinstance(fd, int) else stock(*args, **kwargs)
 
-    return call
+@stands_in_for(socket.close, always=True)
+def _close_socket(fd: Any, /) -> Any:
+    return close_and_wake(fd, _stock_close_socket, fd) if isinstance(fd, int) else _stock_close_socket(fd)
 
 
 def _closing_method(stock: Any) -> Any:
@@ -86,17 +88,16 @@ def _closing_method(stock: Any) -> Any:
     return method
 
 
-@wraps(os.dup2)
+@stands_in_for(os.dup2, always=True)
 def _dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
     """Closes fd2, if it isn't the same."""
-    copy = partial(_stock_dup2, fd, fd2, inheritable)
     if fd == fd2 or not isinstance(fd2, int):
-        return copy()
+        return _stock_dup2(fd, fd2, inheritable)
     os.fstat(fd)  # or raises, and nothing is closed
-    return int(close_and_wake(fd2, copy))
+    return int(close_and_wake(fd2, _stock_dup2, fd, fd2, inheritable))
 
 
-@wraps(os.closerange)
+@stands_in_for(os.closerange, always=True)
 def _closerange(fd_low: int, fd_high: int, /) -> None:
     fds = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd_low <= fd < fd_high]
     for fd in fds:
@@ -106,9 +107,6 @@ def _closerange(fd_low: int, fd_high: int, /) -> None:
         native.fd_closed(fd)
 
 
-_stock_close, _stock_dup2, _stock_closerange = os.close, os.dup2, os.closerange
-STAND_INS += [(_stock_dup2, _dup2), (_stock_closerange, _closerange)]
-STAND_INS += [(stock, _closes(stock)) for stock in (os.close, socket.close)]
 METHODS += [
     (cls, name, _closing_method(getattr(cls, name)))
     for cls, name in ((socket.socket, "_real_close"), (selectors.EpollSelector, "close"), (streams.Raw, "close"))

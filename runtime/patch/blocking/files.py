@@ -21,7 +21,7 @@ from typing import Any
 from ... import native
 from ..streams import CALLS
 from .stand_in import STAND_INS, may_block, stands_in_for
-from .waiting import OUT, Patience, ask_until_true, on_helper, on_helper_at_once, wait_until_ready
+from .waiting import OUT, Patience, ask_until_true, by_helper, on_helper, on_helper_at_once, wait_until_ready
 
 __all__ = ["PART", "pread"]
 
@@ -128,12 +128,8 @@ def _send_by_parts(out_fd: int, in_fd: int, offset: int | None, count: int) -> i
     return sent
 
 
-def _always_on_helper(stock: Any) -> None:
-    stands_in_for(stock)(partial(on_helper, stock))
-
-
 for _call in (os.fsync, os.fdatasync, os.sync, os.copy_file_range, os.posix_fallocate):
-    _always_on_helper(_call)
+    stands_in_for(_call)(by_helper(_call))
 
 
 def _lock_file(stock: Any, fd: Any, operation: int, *rest: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 from typing import Any
 
 from .stand_in import stands_in_for
-from .waiting import on_helper
+from .waiting import by_helper, on_helper
 
 __all__ = ["getaddrinfo", "is_numeric"]
 
@@ -19,21 +20,13 @@ def is_numeric(family: int, address: Any) -> bool:
     return True
 
 
-def _resolver(stock: Any) -> Any:
-    @stands_in_for(stock)
-    def resolve(*args: Any, **kwargs: Any) -> Any:
-        return on_helper(stock, *args, **kwargs)
-
-    return resolve
-
-
-@stands_in_for(socket.getaddrinfo)
+@stands_in_for(_socket.getaddrinfo)  # socket.getaddrinfo() calls it
 def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
     if host is None or any(is_numeric(family, (host,)) for family in (socket.AF_INET, socket.AF_INET6)):
         return _stock_getaddrinfo(host, port, *args, **kwargs)  # answered without a name server
     return on_helper(_stock_getaddrinfo, host, port, *args, **kwargs)
 
 
-_stock_getaddrinfo = socket.getaddrinfo
+_stock_getaddrinfo = _socket.getaddrinfo
 for _stock in (socket.getnameinfo, socket.gethostbyname, socket.gethostbyname_ex, socket.gethostbyaddr):
-    _resolver(_stock)
+    stands_in_for(_stock)(by_helper(_stock))

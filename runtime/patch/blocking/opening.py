@@ -8,7 +8,7 @@ import stat
 from typing import Any
 
 from ..streams import can_be_stream, stream, would_block
-from .stand_in import STAND_INS, may_block, stands_in_for
+from .stand_in import may_block, stands_in_for
 from .waiting import on_helper_at_once
 
 _stock_open, _stock_close, _stock_open_file = os.open, os.close, io.open
@@ -29,9 +29,6 @@ def _open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
     return on_helper_at_once(_stock_open, (path, flags, mode), {"dir_fd": dir_fd}, _stock_close)
 
 
-os.supports_dir_fd.add(_open)  # where shutil.rmtree() looks whether it can be safe from links that come meanwhile
-
-
 def _may_wait(fd: int) -> bool:
     try:
         return would_block(fd)
@@ -39,6 +36,7 @@ def _may_wait(fd: int) -> bool:
         return False
 
 
+@stands_in_for(io.open, always=True)
 def _open_file(
     file: Any,
     mode: str = "r",
@@ -58,8 +56,3 @@ def _open_file(
         if can_be_stream(mode, buffering, texts):
             return stream(file, mode, buffering, *texts, closefd, opener)
     return _stock_open_file(file, mode, buffering, encoding, errors, newline, closefd, opener)
-
-
-_open_file.__name__ = _open_file.__qualname__ = "open"
-_open_file.__doc__ = _stock_open_file.__doc__
-STAND_INS.append((_stock_open_file, _open_file))

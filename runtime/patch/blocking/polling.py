@@ -8,7 +8,6 @@ import select
 import selectors
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
 from typing import Any
 
 from ... import native
@@ -133,16 +132,15 @@ _Poll.__module__, _Poll.__name__, _Poll.__qualname__ = "select", "poll", "poll" 
 _stock_poll = select.poll
 
 
-@wraps(_stock_poll)
+@stands_in_for(_stock_poll, always=True)
 def _poll() -> _Poll:
     made = object.__new__(_Poll)
     made._stock, made._registered, made._polled = _stock_poll(), {}, False
     return made
 
 
-STAND_INS.append((_stock_poll, _poll))
-METHODS.append((selectors.PollSelector, "_selector_cls", staticmethod(_poll)))
-METHODS.append((selectors.SelectSelector, "_select", staticmethod(_select)))
+METHODS.append((selectors.PollSelector, "_selector_cls", _poll))
+METHODS.append((selectors.SelectSelector, "_select", _select))
 
 
 @replaces(selectors.EpollSelector, "select")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import signal
 from typing import Any
 
@@ -23,6 +24,6 @@ def _sigwaitinfo(signals: Any, /) -> Any:
     return ask_until_true(lambda: _stock_sigtimedwait(signals, 0), Patience(None))
 
 
-@stands_in_for(signal.sigwait)
-def _sigwait(signals: Any) -> signal.Signals:
-    return signal.Signals(_sigwaitinfo(signals).si_signo)
+@stands_in_for(_signal.sigwait)  # signal.sigwait() calls it
+def _sigwait(signals: Any, /) -> int:
+    return int(_sigwaitinfo(signals).si_signo)

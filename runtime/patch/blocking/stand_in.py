@@ -21,30 +21,18 @@ METHODS: list[tuple[type[Any], str, Any]] = []
 may_block = native.may_block
 
 
-def stands_in_for(stock: Any) -> Callable[[Any], Any]:
-    """Decorator for the function that a thread on a scheduler calls in place of the stock one."""
+def stands_in_for(stock: Any, *, always: bool = False) -> Callable[[Any], Any]:
+    """Decorator for the function that a thread on a scheduler, or each, calls in place of the stock one, a builtin.
+
+    What takes its place is a builtin function to a program, too (native/python/green/stand_in.c).
+    """
 
     def decorate(function: Any) -> Any:
-        @wraps(stock)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if may_block():
-                try:
-                    return function(*args, **kwargs)
-                except TypeError as error:
-                    if not _is_refused(error):
-                        raise
-            return stock(*args, **kwargs)
-
+        call = native.stand_in(stock, function, always)
         STAND_INS.append((stock, call))
         return call
 
     return decorate
-
-
-def _is_refused(error: TypeError) -> bool:
-    """Whether the call itself failed, for its arguments: then the stock function raises, in its own name."""
-    assert error.__traceback__ is not None
-    return error.__traceback__.tb_next is None
 
 
 def replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
@@ -56,6 +44,12 @@ def replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
         return function
 
     return decorate
+
+
+def _is_refused(error: TypeError) -> bool:
+    """Whether the call itself failed, for its arguments: then the stock method raises, in its own name."""
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_next is None
 
 
 def _method(stock: Any, function: Any) -> Any:

@@ -1,4 +1,5 @@
 #include "python/explore/swap.h"
+#include "python/green/stand_in.h"
 
 #include "python/primitives/with.h"
 
@@ -87,7 +88,7 @@ static PyMethodDef *find_method(PyObject *from, const char *name)
     PyObject *found = PyDict_GetItemString(PyType_Check(from) ? ((PyTypeObject *)from)->tp_dict : PyModule_GetDict(from), name);
 
     if (found)
-        found = python_quick_ordinary(found);
+        found = stand_in_behind(python_quick_ordinary(found));
     return !found                                   ? NULL
            : Py_IS_TYPE(found, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)found)->d_method
            : PyCFunction_CheckExact(found)          ? ((PyCFunctionObject *)found)->m_ml

@@ -15,6 +15,7 @@
  * in the other mode: the master of a pseudo-terminal can't be.  vmsplice(2), which does read from pipes of older Linuxes: a socket
  * would cost a failing call more. */
 #include "green/green.h"
+#include "python/green/stand_in.h"
 #include "python/python.h"
 #include "python/rooms.h"
 
@@ -32,20 +33,18 @@ enum {
 
 /* Which function makes the call: one of the first two, or this one. */
 enum way { STOCK, OTHER, THIS };
-enum { READ, READV, WRITE, WRITEV, CALLS };
-static PyObject *functions[CALLS][2]; /* by STOCK or OTHER */
 
-static PyObject *call(int which, enum way way, PyObject *const *args, Py_ssize_t count)
+static PyObject *call(PyObject *me, enum way way, PyObject *const *args, size_t count, PyObject *names)
 {
-    return PyObject_Vectorcall(functions[which][way], args, (size_t)count, NULL);
+    return PyObject_Vectorcall(way == OTHER ? stand_in_function(me) : stand_in_stock(me), args, count, names);
 }
 
-static enum way way_of(PyObject *const *args, Py_ssize_t count, int *fd)
+static enum way way_of(PyObject *const *args, size_t count, PyObject *names, int *fd)
 {
     PyObject *number;
     int overflow;
 
-    if (!scheduler_may_block() || count != 2)
+    if (!scheduler_may_block() || PyVectorcall_NARGS(count) != 2 || names)
         return STOCK;
     if (!(number = PyNumber_Index(args[0]))) {
         PyErr_Clear();
@@ -195,20 +194,19 @@ static int take_buffers(struct buffers *b, PyObject *sequence, int flags)
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-static PyObject *pipe_read(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *pipe_read(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
     struct transfer t = {.mode = -1, .count = 1};
-    enum way way = way_of(args, count, &t.fd);
+    enum way way = way_of(args, count, names, &t.fd);
     int again, error;
 
-    (void)self;
     Py_ssize_t size = way == THIS ? PyNumber_AsSsize_t(args[1], PyExc_OverflowError) : 0;
     if (size <= 0) { /* 0 never waits */
         PyErr_Clear();
-        return call(READ, way == THIS ? STOCK : way, args, count);
+        return call(me, way == THIS ? STOCK : way, args, count, names);
     }
     if ((way = way_to_read(t.fd, (size_t)size)) != THIS)
-        return call(READ, way, args, count);
+        return call(me, way, args, count, names);
     t.size = (size_t)size;
     do {
         PyObject *bytes = PyBytes_FromStringAndSize(NULL, t.polls ? 0 : size);
@@ -224,20 +222,19 @@ static PyObject *pipe_read(PyObject *self, PyObject *const *args, Py_ssize_t cou
         Py_DECREF(bytes); /* a thread that waits has none */
         again = wait_after(error, &t, &way);
     } while (again > 0);
-    return again < 0 ? NULL : call(READ, way, args, count);
+    return again < 0 ? NULL : call(me, way, args, count, names);
 }
 
-static PyObject *pipe_readv(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *pipe_readv(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
     struct transfer t = {.mode = -1};
-    enum way way = way_of(args, count, &t.fd);
+    enum way way = way_of(args, count, names, &t.fd);
     struct buffers buffers;
     ssize_t length = -1;
     int again = 0, error;
 
-    (void)self;
     if (way != THIS || !take_buffers(&buffers, args[1], PyBUF_WRITABLE))
-        return call(READV, way == THIS ? STOCK : way, args, count);
+        return call(me, way == THIS ? STOCK : way, args, count, names);
     t.parts = buffers.parts;
     t.count = buffers.count;
     t.size = buffers.size;
@@ -245,7 +242,7 @@ static PyObject *pipe_readv(PyObject *self, PyObject *const *args, Py_ssize_t co
         while ((length = transfer_now(&t, &error)) < 0 && (again = wait_after(error, &t, &way)) > 0)
             ;
     release_buffers(&buffers);
-    return length >= 0 ? PyLong_FromSsize_t(length) : again < 0 ? NULL : call(READV, way, args, count);
+    return length >= 0 ? PyLong_FromSsize_t(length) : again < 0 ? NULL : call(me, way, args, count, names);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -284,72 +281,53 @@ static Py_ssize_t write_all(struct transfer *t, enum way *way)
     return again < 0 ? -1 : written;
 }
 
-static PyObject *write_or_call(int which, struct transfer *t, PyObject *const *args, Py_ssize_t count)
+static PyObject *write_or_call(PyObject *me, struct transfer *t, PyObject *const *args, size_t count)
 {
     enum way way = way_to_write(t->fd, t->size);
     Py_ssize_t written = way == THIS ? write_all(t, &way) : 0;
 
-    return written > 0 ? PyLong_FromSsize_t(written) : written < 0 ? NULL : call(which, way, args, count);
+    return written > 0 ? PyLong_FromSsize_t(written) : written < 0 ? NULL : call(me, way, args, count, NULL);
 }
 
-static PyObject *pipe_write(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *pipe_write(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
     struct transfer t = {.mode = -1, .sends = 1, .count = 1};
-    enum way way = way_of(args, count, &t.fd);
+    enum way way = way_of(args, count, names, &t.fd);
     Py_buffer buffer;
 
-    (void)self;
     if (way != THIS || PyUnicode_Check(args[1]) || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0) {
         PyErr_Clear();
-        return call(WRITE, way == THIS ? STOCK : way, args, count);
+        return call(me, way == THIS ? STOCK : way, args, count, names);
     }
     t.parts = &(struct iovec){buffer.buf, (size_t)buffer.len};
     t.size = (size_t)buffer.len;
-    PyObject *result = t.size ? write_or_call(WRITE, &t, args, count) : call(WRITE, STOCK, args, count);
+    PyObject *result = t.size ? write_or_call(me, &t, args, count) : call(me, STOCK, args, count, names);
     PyBuffer_Release(&buffer);
     return result;
 }
 
-static PyObject *pipe_writev(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *pipe_writev(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
     struct transfer t = {.mode = -1, .sends = 1};
-    enum way way = way_of(args, count, &t.fd);
+    enum way way = way_of(args, count, names, &t.fd);
     struct buffers buffers;
 
-    (void)self;
     if (way != THIS || !take_buffers(&buffers, args[1], PyBUF_SIMPLE))
-        return call(WRITEV, way == THIS ? STOCK : way, args, count);
+        return call(me, way == THIS ? STOCK : way, args, count, names);
     t.parts = buffers.parts;
     t.count = buffers.count;
     t.size = buffers.size;
-    PyObject *result = write_or_call(WRITEV, &t, args, count);
+    PyObject *result = write_or_call(me, &t, args, count);
     release_buffers(&buffers);
     return result;
 }
 
 /* ---- the functions ----------------------------------------------------------------------------------------------- */
 
-static PyMethodDef made[CALLS] = {
-    [READ] = {"read", FAST(pipe_read), METH_FASTCALL, NULL},
-    [READV] = {"readv", FAST(pipe_readv), METH_FASTCALL, NULL},
-    [WRITE] = {"write", FAST(pipe_write), METH_FASTCALL, NULL},
-    [WRITEV] = {"writev", FAST(pipe_writev), METH_FASTCALL, NULL},
-};
-
-/* One that is no method, so that it is pickled by its name. */
-static PyObject *make_stand_in(int which, PyObject *stock, PyObject *other)
-{
-    PyObject *name = PyObject_GetAttrString(stock, "__module__");
-
-    if (!name)
-        return NULL;
-    made[which].ml_doc = ((PyCFunctionObject *)stock)->m_ml->ml_doc;
-    Py_XSETREF(functions[which][STOCK], Py_NewRef(stock));
-    Py_XSETREF(functions[which][OTHER], Py_NewRef(other));
-    PyObject *result = PyCFunction_NewEx(&made[which], NULL, name);
-    Py_DECREF(name);
-    return result;
-}
+static const struct {
+    const char *name;
+    vectorcallfunc run;
+} runs[] = {{"read", pipe_read}, {"readv", pipe_readv}, {"write", pipe_write}, {"writev", pipe_writev}};
 
 static PyObject *pipe_function(PyObject *module, PyObject *args)
 {
@@ -358,9 +336,9 @@ static PyObject *pipe_function(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "O!O:pipe_function", &PyCFunction_Type, &stock, &other))
         return NULL;
-    for (int which = 0; which < CALLS; which++)
-        if (strcmp(made[which].ml_name, ((PyCFunctionObject *)stock)->m_ml->ml_name) == 0)
-            return make_stand_in(which, stock, other);
+    for (size_t which = 0; which < sizeof runs / sizeof *runs; which++)
+        if (strcmp(runs[which].name, ((PyCFunctionObject *)stock)->m_ml->ml_name) == 0)
+            return stand_in_make(stock, other, runs[which].run);
     return PyErr_Format(PyExc_ValueError, "nothing stands in for %R", stock);
 }
 
