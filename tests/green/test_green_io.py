@@ -29,6 +29,40 @@ pytestmark = pytest.mark.timeout(20)
 # ---- wait_fd ---------------------------------------------------------------------------------------------------------
 
 
+def read_beside_two_that_never_wait() -> None:
+    runtime.install(green=True)
+    green, turns, waited = scheduler.Scheduler(1, None), [0], []
+    (request, client), (ready, more) = os.pipe(), os.pipe()
+
+    def never_waits() -> None:
+        while len(waited) < 6:
+            until = time.perf_counter() + 0.0005
+            while time.perf_counter() < until:
+                pass
+            turns[0] += 1
+            if turns[0] % 23 == 5:
+                os.write(client, turns[0].to_bytes(4, "big"))
+            os.write(more, b"x")
+            os.read(ready, 1)
+            scheduler.yield_()
+
+    def serve() -> None:
+        while len(waited) < 6:
+            waited.append(turns[0] - int.from_bytes(os.read(request, 4), "big"))
+
+    for function in (serve, never_waits, never_waits):
+        green.spawn(function)
+    green.run()
+    print(*waited)
+
+
+def test_who_is_ready_by_a_file_waits_for_a_millisecond_of_turns(child: Child) -> None:
+    """Turns of half a millisecond; without that it would be for up to 64 of them."""
+    waited = [int(word) for word in child(read_beside_two_that_never_wait).stdout.split()]
+    assert len(waited) == 6
+    assert max(waited) <= 5
+
+
 def test_wait_fd() -> None:
     """Many on one descriptor, each for its own event; timeouts; files; what is closed."""
     green, found = Scheduler(), {}

@@ -5,7 +5,8 @@
  * made no switch since, it takes over, and the former runner becomes a spare as soon as its thread lets it.  A scheduler with one
  * LWP, which a thread lends, has a runner only.  Each carrier has a base, the context that it came with: it sleeps there, so that
  * no green thread's stack is in use while its LWP waits.  A thread that leaves its LWP takes the next from the queue by itself
- * (carrier_schedule()); the base is entered only when the queue is empty, or every TURNS turns, to look at the clock and at files.
+ * (carrier_schedule()); the base is entered only when the queue is empty, or every TURNS turns, or after a millisecond, to look at the clock
+ * and at files.
  *
  * REJECTED.  A queue for each LWP, with work stealing, as in Go's runtime: one thread at a time has the GIL, so two runners gain
  * nothing and fight for it at each switch.  Preemption by a timer signal: it would interrupt the program's system calls, and could
@@ -134,6 +135,12 @@ static void check_events(struct scheduler *s)
         poll_until(s, 0, NULL);
     if (atomic_load(&s->attached) && park_now() >= s->look_at)
         interrupt_native(s);
+}
+
+/* Relaxed: who reads an older one has the runner look once more. */
+static void has_looked(struct scheduler *s)
+{
+    atomic_store_explicit(&s->looked_at, park_now(), memory_order_relaxed);
 }
 
 /* ---- the runner -------------------------------------------------------------------------------------------------- */
@@ -283,10 +290,12 @@ void carrier_run(struct carrier *c)
         if (s->turns < 0) {
             s->turns = TURNS;
             check_events(s);
+            has_looked(s);
             continue;
         }
         if (!s->head) {
             runner_sleep(c);
+            has_looked(s);
             continue;
         }
         if (!tried && lacks_watcher(s)) {

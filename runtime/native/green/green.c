@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define LONG_TURN 1000000 /* ns: see green_turn_is_over() */
+#define LOOK_EVERY 1000000 /* ns: so long the runner doesn't look at files, if threads are ready */
 enum { SHARE = 64 }; /* one in SHARE wake-ups counts one woken less, so that a waiter with an LWP of its own is woken too */
 
 /* ---- a thread's turns -------------------------------------------------------------------------------------------- */
@@ -79,6 +80,15 @@ void green_end_turn(void)
     carrier_schedule(me->scheduler, me);
 }
 
+/* The runner looks at the clock and at files before the next turn. */
+static void look_soon(struct scheduler *s)
+{
+    park_lock(&s->lock);
+    if (s->turns > 0)
+        s->turns = 0;
+    park_unlock(&s->lock);
+}
+
 int green_turn_is_over(void)
 {
     struct green *me = park_green;
@@ -86,6 +96,8 @@ int green_turn_is_over(void)
     if (!me || me->scheduler->policy)
         return 0;
     int64_t now = park_now();
+    if (now - atomic_load_explicit(&me->scheduler->looked_at, memory_order_relaxed) >= LOOK_EVERY)
+        look_soon(me->scheduler);
     if (!me->asked)
         me->asked = now;
     return now - me->asked >= LONG_TURN;

@@ -30,6 +30,7 @@ struct scheduler {
     struct timer *timers;
     struct green *ended;       /* the thread that a switch leaves for good */
     int turns;                 /* until the runner looks at the clock and at files */
+    _Atomic int64_t looked_at; /* when it last has */
     struct carrier *runner, *watcher, *spares;
     int out;                   /* carriers that are in a thread */
     int watcher_is_off;        /* it sleeps without a timeout, until the runner has threads to run again */
@@ -66,6 +67,8 @@ extern const struct park_ops green_park_ops;
 #define CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
 enum { DEADLOCKED = 1 << 30 };
-enum { TURNS = 64 }; /* turns until the runner looks at the clock and at files */
+enum {
+    TURNS = 64
+}; /* turns until the runner looks at the clock and at files, unless a millisecond passes before: green_turn_is_over() */
 
 #endif
