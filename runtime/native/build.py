@@ -216,7 +216,7 @@ int steps_read(struct step *out, int capacity);
 int64_t cost_once(int kind);
 
 struct load { int port, server, http, connections, idle; double seconds, patience; ...; };
-struct load_result { long answers; double seconds, server_cpu, own_cpu; char why[256]; ...; };
+struct load_result { long answers; double seconds, server_cpu, own_cpu; long server_grew; char why[256]; ...; };
 int load_run(const struct load *load, struct load_result *result);
 
 int *tlsdemo_variable(void);

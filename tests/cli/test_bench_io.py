@@ -129,6 +129,17 @@ def test_idle_connections_send_nothing_after_their_first_answer() -> None:
     assert asked.count(2) == 1
 
 
+def test_memory_is_what_the_server_has_more_when_each_has_answered_once() -> None:
+    kept: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        kept.append(bytes([number]) * (1 << 20))
+        connection.sendall(request)
+
+    result = loaded(answer, connections=1, idle=9, seconds=0.01)
+    assert 10 <= result.server_grew / (1 << 20) < 12
+
+
 def at_third(change: Callable[[bytes], bytes]) -> Callable[[socket.socket, bytes, int], None]:
     def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(change(request) if number == 3 else request)
@@ -271,6 +282,7 @@ def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
             assert (figures["ratio"] == 1) == (name == "threading")
             assert 1 < figures["cost_us"] < 100_000
             assert 0 < figures["load_busy"] < 1.1
+            assert figures["kib"] >= 0
     echo, http = (result["ways"] for result in data["results"])
     lines = done.stdout.splitlines()
     for kind, ways in (("echo", echo), ("http", http)):
@@ -295,6 +307,15 @@ def test_without_peers_and_the_runs_that_are_chosen(tmp_path: Path) -> None:
     done = with_site(tmp_path, ALONE, "echo", "--green", "--vs", "asyncio", "--connections", "2", *SHORT, "--json")
     (result,) = json.loads(done.stdout)["results"]
     assert list(result["ways"]) == ["threading", "green", "asyncio-streams", "asyncio-protocol"]
+
+
+@pytest.mark.slow
+def test_an_idle_connection_on_a_green_thread_has_less_than_14_kib() -> None:
+    done = bench(
+        "--io", "echo", "--green", "--vs", "threading", "--connections", "1", "--idle", "3000", *SHORT, "--json"
+    )
+    (result,) = json.loads(done.stdout)["results"]
+    assert 4 < result["ways"]["green"]["kib"] < 14
 
 
 def test_green_threads_alone(tmp_path: Path) -> None:
@@ -325,7 +346,7 @@ def test_the_picture_says_what_it_shows(child: Child) -> None:
 
         kept: list[Any] = []
         output.save_plot = lambda figure, path: kept.append(figure)
-        figures = serving.Figures(10.0, (9.0, 11.0), 1.0, (1.0, 1.0), 5.0, 0.5)
+        figures = serving.Figures(10.0, (9.0, 11.0), 1.0, (1.0, 1.0), 5.0, 0.5, 16.0)
         output.plot_served([serving.Served(kind, kind, 3, 2, {"green": figures}) for kind in ("a", "b")], "x.png")
         assert [axes.get_title() for axes in kept[0].axes] == ["a: median and quartiles", "b: median and quartiles"]
         assert [axes.get_ylabel() for axes in kept[0].axes] == ["requests a second"] * 2

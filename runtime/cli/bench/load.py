@@ -17,7 +17,7 @@ def _do(task: dict[str, Any]) -> None:
     result = ffi.new("struct load_result *")
     if lib.load_run(ffi.new("struct load *", task), result) != 0:
         raise Failed(ffi.string(result.why).decode())
-    names = ("answers", "seconds", "server_cpu", "own_cpu")
+    names = ("answers", "seconds", "server_cpu", "own_cpu", "server_grew")
     print(json.dumps({name: getattr(result, name) for name in names}), flush=True)
 
 

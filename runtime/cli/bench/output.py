@@ -101,14 +101,19 @@ def show_served(results: list[Served], about: dict[str, str]) -> None:
     for kind in dict.fromkeys(served.kind for served in results):
         mine = [served for served in results if served.kind == kind]
         for at in range(0, len(mine), 4):  # as many columns as 80 have room for
-            for title, cell in ((f"{kind}: requests/s", rate_of), ("spread, CPU time each", cost_of)):
+            for title, cell in (
+                (f"{kind}: requests/s", rate_of),
+                ("spread, CPU time each", cost_of),
+                ("memory each", memory_of),
+            ):
                 out.print()
                 out.print(served_table(title, mine[at : at + 4], cell))
     if not results:
         return
     out.print(
         f"\nMedians, by the number of connections. In brackets: the ratio to {BASE} in the same round. Half of the "
-        "rounds are within the spread. CPU time: the server's, for a request."
+        "rounds are within the spread. CPU time: the server's, for a request. "
+        "Memory: what the server has resident for a connection, without the kernel's."
     )
     if any(figures.load_busy > LOAD_IS_FULL for served in results for figures in served.ways.values()):
         out.print("*: the load was busy for more than nine tenths of the time, so the server may be faster.")
@@ -133,6 +138,10 @@ def rate_of(figures: Figures) -> str:
 def cost_of(figures: Figures) -> str:
     low, high = figures.spread
     return f"±{(high - low) / 2 / figures.rate:.0%} {time(figures.cost_us * 1e3):>7}"
+
+
+def memory_of(figures: Figures) -> str:
+    return f"{figures.kib:,.1f} KiB"
 
 
 def by_module(results: list[Result]) -> dict[str, list[Result]]:

@@ -147,6 +147,7 @@ class Figures:
     ratio_spread: tuple[float, float] | None
     cost_us: float  #: processor time of the server for a request, median
     load_busy: float  #: the part of the time that the load was busy, median: near 1 it is what limits the rate
+    kib: float  #: resident memory of the server's own for a connection, idle ones too, median
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ class Sample:
     rate: float
     cost_us: float
     load_busy: float
+    kib: float
 
 
 def compare(
@@ -192,15 +194,17 @@ def _figures(samples: list[Sample], base: list[Sample]) -> Figures:
     if base:
         least, ratio, most = quartiles([one.rate / two.rate for one, two in zip(samples, base, strict=True)])
         ratio_spread = (least, most)
-    cost, busy = (statistics.median(getattr(sample, name) for sample in samples) for name in ("cost_us", "load_busy"))
-    return Figures(rate, (low, high), ratio, ratio_spread, cost, busy)
+    names = ("cost_us", "load_busy", "kib")
+    cost, busy, kib = (statistics.median(getattr(sample, name) for sample in samples) for name in names)
+    return Figures(rate, (low, high), ratio, ratio_spread, cost, busy, kib)
 
 
 def _sample(row: Row, way: Way, load: Load, cores: Cores) -> Sample:
     with served(row.kind, way, cores.server) as (port, pid):
         told = ask_load(row, load, cores.load, port, pid)
     cost_us = told["server_cpu"] / told["answers"] * 1e6
-    return Sample(told["answers"] / told["seconds"], cost_us, told["own_cpu"] / told["seconds"])
+    kib = told["server_grew"] / 1024 / (row.connections + load.idle)
+    return Sample(told["answers"] / told["seconds"], cost_us, told["own_cpu"] / told["seconds"], kib)
 
 
 def ask_load(row: Row, load: Load, core: int | None, port: int, server: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 #include "demo/load.h"
 
+#include "base/number.h"
 #include "base/park.h"
 
 #include <arpa/inet.h>
@@ -192,12 +193,32 @@ static double clock_seconds(clockid_t clock)
     return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
 }
 
+/* Resident memory of its own, in bytes; 0 if it has ended. */
+static long memory_of(int process)
+{
+    static const char key[] = "RssAnon:";
+    char name[64], line[128];
+    long kib = 0;
+
+    snprintf(name, sizeof name, "/proc/%d/status", process);
+    FILE *status = fopen(name, "r");
+    while (status && fgets(line, sizeof line, status))
+        if (strncmp(line, key, sizeof key - 1) == 0) {
+            const char *number = line + sizeof key - 1 + strspn(line + sizeof key - 1, " \t");
+            kib = (long)number_read(&number, 10);
+        }
+    if (status)
+        fclose(status);
+    return kib << 10;
+}
+
 static int measure_load(struct state *state)
 {
     struct load_result *result = state->result;
     clockid_t server;
     int64_t begin;
 
+    result->server_grew = -memory_of(state->load->server);
     while (state->made < state->load->connections + state->load->idle)
         if (connect_one(state) < 0)
             return -1;
@@ -206,6 +227,7 @@ static int measure_load(struct state *state)
         return -1;
     if (clock_getcpuclockid(state->load->server, &server) != 0)
         return fail(state, "the server has ended");
+    result->server_grew += memory_of(state->load->server);
     state->answers = 0;
     result->server_cpu = -clock_seconds(server);
     result->own_cpu = -clock_seconds(CLOCK_THREAD_CPUTIME_ID);

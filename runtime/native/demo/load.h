@@ -19,6 +19,7 @@ struct load_result {
     long answers;
     double seconds;
     double server_cpu, own_cpu; /* processor time in these seconds */
+    long server_grew;           /* bytes that the server has more, resident and its own, when each connection had its first answer */
     char why[256];              /* after a failure: what is wrong, in a sentence */
 };
 
