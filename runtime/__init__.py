@@ -18,23 +18,30 @@ if TYPE_CHECKING:
     from . import trace as trace
     from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
+    from .groups import Cancelled, Group, Task, checkpoint, shield
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
 
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
+__all__ += ["Cancelled", "Group", "Task", "checkpoint", "shield"]
 __all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall"]
 
 _HOMES = {
     "THREAD_FLAGS": ".clone",
+    "Cancelled": ".groups",
     "Clone": ".clone",
+    "Group": ".groups",
+    "Task": ".groups",
     "Thread": ".thread",
+    "checkpoint": ".groups",
     "explored": ".explore",
     "install": ".patch",
     "installed": ".patch",
     "is_installed": ".patch",
     "replay": ".explore",
+    "shield": ".groups",
     "uninstall": ".patch",
 }
 _MODULES = ("explore", "scheduler", "sync", "thread", "threading", "tls", "trace")

@@ -61,13 +61,19 @@ _calibrate()
 if TYPE_CHECKING:
     from ._types import LWP as LWP
     from ._types import BarrierBase as BarrierBase
+    from ._types import CancelBase as CancelBase
     from ._types import ConditionBase as ConditionBase
     from ._types import EventBase as EventBase
+    from ._types import GroupBase as GroupBase
     from ._types import RLock as RLock
     from ._types import SchedulerBase as SchedulerBase
     from ._types import SemaphoreBase as SemaphoreBase
     from ._types import allocate_lock as allocate_lock
     from ._types import blocking as blocking
+    from ._types import cancel_mine as cancel_mine
+    from ._types import cancel_now as cancel_now
+    from ._types import cancel_set_raise as cancel_set_raise
+    from ._types import checkpoint as checkpoint
     from ._types import code_instruction as code_instruction
     from ._types import code_points as code_points
     from ._types import current_thread as current_thread

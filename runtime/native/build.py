@@ -107,6 +107,8 @@ SOURCES = [
     "demo/tlsdemo.c",
     "python/gil/state.c",
     "python/args.c",
+    "python/groups/cancel.c",
+    "python/groups/group.c",
     "python/chunks.c",
     "python/faulthandler.c",
     "python/wake.c",

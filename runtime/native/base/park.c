@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 
 __thread struct green *park_green;
 __thread const int64_t *park_time;
+__thread struct park_cancel *park_cancel;
 const struct park_ops *_Atomic park_ops;
 
 int64_t park_clock(clockid_t clock)
@@ -91,6 +93,86 @@ static int private_if(enum park_scope scope)
     return scope == PARK_PRIVATE ? FUTEX_PRIVATE_FLAG : 0;
 }
 
+/* ---- two words --------------------------------------------------------------------------------------------------- */
+
+enum { SYS_WAITV = 449, WAITV_32 = 2, WAITV_PRIVATE = 128 }; /* futex_waitv(2), linux/futex.h: older headers know nothing of it */
+struct waitv {
+    uint64_t value, address;
+    uint32_t flags, reserved;
+};
+static atomic_int no_waitv; /* the kernel is older, or a filter forbids it */
+
+/* Sleeps at both; -ENOSYS: the kernel can't.  All bits: sync_lock_wait() says what that means there. */
+static int wait_two(struct park_cancel *cancel, atomic_int *word, int expected, int64_t until, int scope)
+{
+    struct timespec at = {until / PARK_SECOND, until % PARK_SECOND};
+    struct waitv both[] = {{0, (uintptr_t)&cancel->word, WAITV_32 | WAITV_PRIVATE, 0},
+                           {(uint32_t)expected, (uintptr_t)word, WAITV_32 | (scope ? WAITV_PRIVATE : 0), 0}};
+    int saved = errno, slack = drop_slack(until);
+
+    if (until < 0)
+        at = (struct timespec){0, 0};
+    long woken = syscall(SYS_WAITV, both, 2, 0, until == PARK_FOREVER ? NULL : &at, CLOCK_MONOTONIC);
+    int error = woken < 0 ? errno : 0;
+    if (slack)
+        prctl(PR_SET_TIMERSLACK, slack);
+    errno = saved;
+    if (error == EAGAIN) /* one of the words differs */
+        return atomic_load(&cancel->word) ? EINTR : 0;
+    if (error == ENOSYS || error == EPERM)
+        return -ENOSYS;
+    return !error ? (woken == 0 ? EINTR : 0) : error == ETIMEDOUT || error == EINTR ? error : awake_after_all(until);
+}
+
+static int wait_in_slices(struct park_cancel *cancel, atomic_int *word, int expected, int64_t until, int scope, unsigned bits)
+{
+    for (;;) {
+        int64_t slice = park_now() + PARK_SLICE;
+        int result = atomic_load(&cancel->word) ? EINTR : wait_bits(word, expected, slice < until ? slice : until, scope, bits);
+        if (result != ETIMEDOUT || until <= slice)
+            return result;
+    }
+}
+
+static int wait_lwp(struct park_cancel *cancel, atomic_int *word, int expected, int64_t until, int scope, unsigned bits)
+{
+    if (!atomic_load_explicit(&no_waitv, memory_order_relaxed)) {
+        int result = wait_two(cancel, word, expected, until, scope);
+        if (result != -ENOSYS)
+            return result;
+        atomic_store(&no_waitv, 1);
+    }
+    return wait_in_slices(cancel, word, expected, until, scope, bits);
+}
+
+static int wait_or_cancelled(atomic_int *word, int expected, int64_t deadline, int scope, unsigned bits)
+{
+    struct park_cancel *cancel = park_cancel;
+    int64_t until = deadline < cancel->deadline ? deadline : cancel->deadline;
+
+    if (atomic_load(&cancel->word))
+        return EINTR;
+    int result = park_green ? park_ops->wait(word, expected, until, bits) : wait_lwp(cancel, word, expected, until, scope, bits);
+    return result == ETIMEDOUT && until < deadline ? EINTR : result;
+}
+
+void park_interrupt(struct park_cancel *cancel)
+{
+    const struct park_ops *ops = atomic_load_explicit(&park_ops, memory_order_acquire);
+    int saved = errno;
+
+    atomic_store(&cancel->word, 1);
+    wake_bits(&cancel->word, 1, FUTEX_PRIVATE_FLAG, FUTEX_BITSET_MATCH_ANY);
+    if (ops)
+        ops->interrupt(cancel);
+    int fd = atomic_load(&cancel->fd);
+    if (fd >= 0)
+        eventfd_write(fd, 1);
+    errno = saved;
+}
+
+/* ---- waiting and waking ------------------------------------------------------------------------------------------ */
+
 static int wake_greens(atomic_int *word, int count, unsigned bits)
 {
     const struct park_ops *ops = atomic_load_explicit(&park_ops, memory_order_acquire);
@@ -99,6 +181,8 @@ static int wake_greens(atomic_int *word, int count, unsigned bits)
 
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
 {
+    if (park_cancel)
+        return wait_or_cancelled(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
     if (park_green)
         return park_ops->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
     return wait_bits(word, expected, deadline, private_if(scope), FUTEX_BITSET_MATCH_ANY);
@@ -127,6 +211,8 @@ void park_wake_lwp(atomic_int *word, int count, enum park_scope scope)
 
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
 {
+    if (park_cancel)
+        return wait_or_cancelled(word, expected, deadline, FUTEX_PRIVATE_FLAG, bits);
     if (park_green)
         return park_ops->wait(word, expected, deadline, bits);
     return wait_bits(word, expected, deadline, FUTEX_PRIVATE_FLAG, bits);
@@ -148,14 +234,48 @@ struct timespec *park_timeout(int64_t deadline, struct timespec *into)
     return deadline == PARK_FOREVER ? NULL : into;
 }
 
-int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found)
+static int poll_once(int fd, unsigned events, int64_t deadline, unsigned *found)
 {
     struct pollfd one = {.fd = fd, .events = (short)events};
     struct timespec left;
-    int saved = errno, count = ppoll(&one, 1, park_timeout(deadline, &left), NULL);
-    int result = count < 0 ? errno : count == 0 ? ETIMEDOUT : one.revents & POLLNVAL ? EBADF : 0;
+    int count = ppoll(&one, 1, park_timeout(deadline, &left), NULL);
 
     *found = (unsigned)(unsigned short)one.revents;
+    return count < 0 ? errno : count == 0 ? ETIMEDOUT : one.revents & POLLNVAL ? EBADF : 0;
+}
+
+static int poll_or_cancelled(struct park_cancel *cancel, int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    int64_t until = deadline < cancel->deadline ? deadline : cancel->deadline;
+    struct pollfd both[] = {{.fd = fd, .events = (short)events}, {.fd = atomic_load(&cancel->fd), .events = POLLIN}};
+    struct timespec left;
+    eventfd_t count;
+
+    *found = 0;
+    if (both[1].fd < 0 && (both[1].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        return errno;
+    /* A canceller writes the word and then reads `fd`; we write and read them the other way round (sequentially consistent).  So it
+     * finds the eventfd, or we see the word. */
+    atomic_store(&cancel->fd, both[1].fd);
+    if (atomic_load(&cancel->word))
+        return EINTR;
+    if (ppoll(both, 2, park_timeout(until, &left), NULL) < 0)
+        return errno;
+    *found = (unsigned)(unsigned short)both[0].revents;
+    if (both[0].revents)
+        return *found & POLLNVAL ? EBADF : 0;
+    if (!both[1].revents)
+        return until < deadline ? EINTR : ETIMEDOUT;
+    eventfd_read(both[1].fd, &count); /* the word is what counts: a stale write would end every poll from now on */
+    return EINTR;
+}
+
+int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct park_cancel *cancel = deadline == 0 ? NULL : park_cancel;
+    int saved = errno;
+    int result = cancel ? poll_or_cancelled(cancel, fd, events, deadline, found) : poll_once(fd, events, deadline, found);
+
     errno = saved;
     return result;
 }

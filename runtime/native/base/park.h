@@ -41,6 +41,37 @@ int64_t park_now(void);
 /* The calling thread's clock, which another thread sets; NULL: the kernel's. */
 extern __thread const int64_t *park_time;
 
+/* ---- cancellation ------------------------------------------------------------------------------------------------
+ *
+ * What another thread may end the calling thread's sleeps with.  park_wait(), park_wait_some(), park_poll() and what they call return
+ * EINTR as soon as `word` is not 0, or the deadline there has passed.
+ *
+ * NO LOST CANCELLATION.  Between a look at the word and the sleep a canceller may come.  So an LWP sleeps at two words, the one that it
+ * waits for and this one: futex_waitv(2) compares both with what they were, under the kernel's locks.  Kernels before 5.16, and some
+ * seccomp filters, have no such call: there the thread looks again every PARK_SLICE.  In ppoll(2) the second word is an eventfd.  A green
+ * thread looks at the word with its scheduler's lock, enters the wait table, and keeps the lock until it is asleep; a canceller writes
+ * the word and then takes that lock.
+ * NO LOST WAKE-UP.  If both words were woken, futex_waitv() returns the last that was: the word waited for comes second, so EINTR
+ * means that no wake-up was consumed. */
+struct green;
+struct scheduler;
+struct park_cancel {
+    atomic_int word;                         /* a futex word: not 0, the thread is to come back */
+    atomic_int fd;                           /* an eventfd, once the thread has slept in ppoll(2); else -1 */
+    int64_t deadline;                        /* written by the thread itself */
+    _Atomic(struct scheduler *) scheduler;   /* on which it slept last, as a green thread */
+    struct green *_Atomic green;             /* written by the thread, with that scheduler's lock or awake; NULL: it isn't asleep */
+};
+#define PARK_CANCEL_INIT {.fd = -1, .deadline = PARK_FOREVER}
+#define PARK_SLICE INT64_C(10000000) /* ns */
+
+/* The calling thread's while it sleeps for something that may be cancelled; NULL: nothing ends its sleeps.  Only a caller that then goes
+ * back to where an exception is raised sets it. */
+extern __thread struct park_cancel *park_cancel;
+
+/* Ends the thread's sleep, or its next one, unless that is the calling thread.  The thread must not end meanwhile. */
+void park_interrupt(struct park_cancel *cancel);
+
 /* Sleeps if *word == expected, until a wake-up.  0: woken, perhaps without a reason, or the word differs: read it again.  ETIMEDOUT:
  * the deadline has passed.  EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
@@ -68,11 +99,11 @@ struct timespec *park_timeout(int64_t deadline, struct timespec *into);
 void park_many(void);
 
 /* The scheduler's part: a green thread that sleeps leaves its LWP to others (green/green.h). */
-struct green;
 extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
 struct park_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* by a green thread */
     int (*wake)(atomic_int *word, int count, unsigned bits); /* returns the number woken; now and then 1 less, for LWPs */
+    void (*interrupt)(struct park_cancel *cancel); /* of a green thread; does nothing if it doesn't sleep */
 };
 extern const struct park_ops *_Atomic park_ops; /* NULL until there is a scheduler */
 

@@ -63,6 +63,7 @@ struct explored {
     const void *awake_for;
     int fd;
     unsigned events;
+    struct park_cancel *cancel; /* at a point: what lets it go on before it can; NULL: nothing */
     int parent;           /* who has started it */
     long steps;
     uint64_t priority;
@@ -183,6 +184,9 @@ static inline struct explored *explore_me(void)
  * at once after a 0, me->result: 0, ETIMEDOUT or ECANCELED. */
 int explore_arrive(struct explored *me, const struct explore_op *op);
 void explore_leave(void);
+
+/* Whether it goes on from its point since it is cancelled, though it may not do its operation. */
+int explore_is_cancelled(const struct explored *thread);
 
 /* The run ends at the next point. */
 void explore_fail(enum explore_outcome outcome);

@@ -39,12 +39,18 @@ static int file_is_ready(const struct explored *thread)
     return poll(&one, 1, 0) != 0;
 }
 
+int explore_is_cancelled(const struct explored *thread)
+{
+    return thread->cancel && atomic_load(&thread->cancel->word);
+}
+
 static int can_go_on(const struct explored *thread)
 {
     switch (thread->state) {
     case EXPLORED_NEW:
         return 1;
     case EXPLORED_AT_POINT:
+        return !thread->op.can || thread->op.can(thread) || explore_is_cancelled(thread);
     case EXPLORED_WOKEN:
         return !thread->op.can || thread->op.can(thread);
     default:
@@ -351,32 +357,41 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
         me->cancelled++;
         return deadline == PARK_FOREVER ? EINTR : ETIMEDOUT;
     }
-    me->op = (struct explore_op){EXPLORE_WAKE, me->awake_for, me->awake, deadline};
-    me->state = EXPLORED_ASLEEP;
-    if (!wait_table_enter(&green->waiter, word, expected, bits)) {
-        me->state = EXPLORED_RUNNING;
-        return 0;
+    park_lock(&run.scheduler->lock);
+    int cancelled = park_cancel && !green_may_sleep(green);
+    int sleeps = !cancelled && wait_table_enter(&green->waiter, word, expected, bits);
+    if (sleeps) {
+        me->op = (struct explore_op){EXPLORE_WAKE, me->awake_for, me->awake, deadline};
+        me->state = EXPLORED_ASLEEP;
     }
-    run.next = choose_next();
-    if (run.next != me)
-        explore_leave();
-    return green->waiter.result;
+    park_unlock(&run.scheduler->lock);
+    if (sleeps) {
+        run.next = choose_next();
+        if (run.next != me)
+            explore_leave();
+    }
+    green_is_awake();
+    return cancelled ? EINTR : sleeps ? green->waiter.result : 0;
 }
 
 static int explored_wait_fd(struct green *green, int fd, unsigned events, int64_t deadline, unsigned *found)
 {
     struct explored *me = green->explored;
-    const struct explore_op op = {EXPLORE_FILE, NULL, file_is_ready, deadline};
+    int64_t until = park_cancel && park_cancel->deadline < deadline ? park_cancel->deadline : deadline;
+    const struct explore_op op = {EXPLORE_FILE, NULL, file_is_ready, until};
 
     if (!me)
         return park_poll(fd, events, deadline, found);
     me->fd = fd;
     me->events = events;
+    me->cancel = park_cancel;
     if (explore_arrive(me, &op))
         explore_leave();
+    int cancelled = explore_is_cancelled(me) && !file_is_ready(me);
+    me->cancel = NULL;
     if (me->result == ETIMEDOUT)
-        return ETIMEDOUT;
-    return me->result ? EINTR : park_poll(fd, events, 0, found);
+        return until < deadline ? EINTR : ETIMEDOUT;
+    return me->result || cancelled ? EINTR : park_poll(fd, events, 0, found);
 }
 
 static void explored_yield(struct green *green)

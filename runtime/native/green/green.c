@@ -128,14 +128,59 @@ static int green_wait(atomic_int *word, int expected, int64_t deadline, unsigned
     if (deadline <= 0)
         return ETIMEDOUT;
     park_lock(&s->lock);
+    if (park_cancel && !green_may_sleep(me)) {
+        park_unlock(&s->lock);
+        return EINTR;
+    }
     if (!wait_table_enter(&me->waiter, word, expected, bits)) {
         park_unlock(&s->lock);
+        green_is_awake();
         return 0;
     }
     if (deadline != PARK_FOREVER)
         timer_set(&s->timers, &me->timer, deadline);
     carrier_schedule(s, me);
+    green_is_awake();
     return me->waiter.result;
+}
+
+void green_is_awake(void)
+{
+    if (park_cancel)
+        atomic_store(&park_cancel->green, NULL);
+}
+
+int green_may_sleep(struct green *me)
+{
+    struct park_cancel *cancel = park_cancel;
+
+    /* The canceller writes the word, reads `scheduler`, and takes its lock, which our caller has: it finds the thread asleep, or we see
+     * the word. */
+    atomic_store(&cancel->scheduler, me->scheduler);
+    if (atomic_load(&cancel->word))
+        return 0;
+    atomic_store(&cancel->green, me);
+    return 1;
+}
+
+static void green_interrupt(struct park_cancel *cancel)
+{
+    struct scheduler *s = atomic_load(&cancel->scheduler);
+
+    if (!s)
+        return;
+    park_lock(&s->lock);
+    struct green *green = atomic_load(&cancel->green);
+    int slept = green && wait_table_leave(&green->waiter, EINTR), wake = 0;
+    if (slept && !s->policy) {
+        green_make_ready(s, green);
+        wake = runner_mark_busy(s);
+    }
+    park_unlock(&s->lock);
+    if (slept && s->policy)
+        s->policy->ready(green);
+    if (wake)
+        runner_wake(s);
 }
 
 static int green_wake(atomic_int *word, int count, unsigned bits)
@@ -152,7 +197,7 @@ static int green_wake(atomic_int *word, int count, unsigned bits)
     return woken && atomic_fetch_add_explicit(&wakes, 1, memory_order_relaxed) % SHARE == 0 ? woken - 1 : woken;
 }
 
-const struct park_ops green_park_ops = {green_wait, green_wake};
+const struct park_ops green_park_ops = {green_wait, green_wake, green_interrupt};
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 

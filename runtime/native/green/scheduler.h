@@ -64,6 +64,11 @@ struct scheduler {
 /* green.c's. */
 extern const struct park_ops green_park_ops;
 
+/* With the lock, by a thread that may be cancelled and is about to enter the wait table: 0, it is cancelled already.  Else
+ * green_is_awake() must be called when it has slept; that does nothing for a thread that can't be cancelled. */
+int green_may_sleep(struct green *me);
+void green_is_awake(void);
+
 #define CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
 enum { DEADLOCKED = 1 << 30 };

@@ -317,7 +317,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
     lwp->signal_stack = faulthandler_is_on();
     atomic_fetch_add(&starting, 1);
     if (flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
-        error = python_sleep(&(struct python_sleep){clone_thread, &cloning});
+        error = python_sleep(&(struct python_sleep){clone_thread, &cloning, .no_point = 1});
     else {
         python_give_up_begin();
         error = clone_thread(&cloning);
@@ -333,7 +333,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
         wait_for_starters(NULL);
     if (wait) {
         EVENT(EVENT_AWAITS, lwp->tp, 0);
-        python_sleep(&(struct python_sleep){await_begun, lwp});
+        python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
     }
     return 0;
 }
@@ -361,7 +361,7 @@ static PyObject *gate_close(PyObject *module, PyObject *unused)
     (void)unused;
     atomic_store(&gate_closed, 1);
     scheduler_stop_all();
-    python_sleep(&(struct python_sleep){wait_for_starters});
+    python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
     Py_RETURN_NONE;
 }
 

@@ -4,6 +4,8 @@
 
 #include "python/python.h"
 
+int python_add_cancel(PyObject *module);
+int python_add_group(PyObject *module);
 int python_add_common(PyObject *module);
 int python_add_lock(PyObject *module);
 int python_add_event(PyObject *module);

@@ -3,6 +3,7 @@
 #include "base/events.h"
 #include "glibc/glibc.h"
 #include "green/green.h"
+#include "python/groups/cancel.h"
 #include "python/wake.h"
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 __thread struct wait my_wait;
 ptrdiff_t wait_offset;
 static PyObject *describe_deadlock;
-int (*python_cancel)(void);
+int (*python_unwind)(void);
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
@@ -46,7 +47,9 @@ int python_sleep(const struct python_sleep *how)
     if (whom > 0)
         sync_lock_wake(how->give_up, whom);
     waker_do_deferred();
+    park_cancel = how->no_point ? NULL : cancel_mine();
     int result = how->call(how->arg);
+    park_cancel = NULL;
     python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result, 0);
     PyEval_RestoreThread(tstate);
@@ -69,9 +72,11 @@ int python_interrupted(struct scheduler *scheduler, PyObject *object)
 {
     int deadlocked = scheduler_was_deadlocked(scheduler);
 
-    if (python_cancel && python_cancel() < 0)
+    if (python_unwind && python_unwind() < 0)
         return -1;
     if (Py_MakePendingCalls() < 0) /* runs signal handlers, and what Py_AddPendingCall() has queued, as a stock wait does */
+        return -1;
+    if (cancel_raise() < 0)
         return -1;
     if (!deadlocked || !describe_deadlock)
         return 0;

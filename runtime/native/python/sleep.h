@@ -19,6 +19,7 @@ struct python_sleep {
     struct sync_place *place;  /* in the object's queue, or NULL */
     int64_t since, deadline;   /* as in base/park.h */
     struct sync_lock *give_up; /* released before the GIL is, unless NULL */
+    int no_point;              /* the caller sleeps on whatever comes: not a point at which its thread may be cancelled */
 };
 
 /* Sleeps once.  Returns what `call` returned. */
@@ -27,12 +28,12 @@ int python_sleep(const struct python_sleep *how);
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
 
-/* After an EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why the wait ended.
+/* After an EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why the wait ended, or Cancelled.
  * scheduler: whose threads the wait was for, or NULL.  object: what it was for, which the Deadlock then names, or NULL. */
 int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
-/* A higher floor's: has a thread that was interrupted raise, by -1 with an exception.  NULL: none does. */
-extern int (*python_cancel)(void);
+/* A higher floor's, asked before all of these, as what it raises ends the thread: -1 with an exception.  NULL: no thread is to be ended. */
+extern int (*python_unwind)(void);
 
 /* Sets the function that raises Deadlock.  It takes no arguments. */
 void python_set_describe_deadlock(PyObject *function);

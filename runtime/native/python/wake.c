@@ -15,10 +15,12 @@
  *   3. A wrong guess may have cost the woken thread the time until the wake-up was done.  For as many turns as that time has
  *      microseconds the waker does not defer.  A turn saves more than a microsecond, so no pattern loses in the long run.
  *
- * A green thread neither defers nor dozes: the thread that it wakes mostly waits for this very LWP. */
+ * A green thread neither defers nor dozes: the thread that it wakes mostly waits for this very LWP.  Nor does one that may be cancelled
+ * doze, since a cancellation would come late. */
 #include "python/wake.h"
 
 #include "python/gil/state.h"
+#include "python/groups/cancel.h"
 #include "sync/lock.h"
 
 enum {
@@ -35,7 +37,7 @@ static __thread struct {
 
 int waker_dozes(int64_t deadline)
 {
-    return waker.trust == SURE && !park_green && *gil_switch_interval() * 1000 >= SYNC_DOZE
+    return waker.trust == SURE && !park_green && !cancel_mine() && *gil_switch_interval() * 1000 >= SYNC_DOZE
            && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
 }
 

@@ -146,6 +146,10 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
         if (seen == SYNC_FREE || (seen == SYNC_HANDED && starving))
             continue;
         result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
+        /* A sleep that may be cancelled knows no bits (base/park.c, wait_two()), so this may have been a starving waiter's wake-up.  It is
+         * needed only if the lock is handed over: else one of those has come by itself. */
+        if (park_cancel && !starving && result == 0 && atomic_load(&lock->word) == SYNC_HANDED)
+            park_wake_some(&lock->word, 1, SYNC_STARVING);
         if (!starving && park_now() - *since >= STARVES_AFTER) {
             starving = 1;
             starving_add(lock, 1);

@@ -383,7 +383,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     Py_XSETREF(point_unwound, Py_NewRef(unwound));
     Py_XSETREF(main_thread, Py_NewRef(thread));
     sync_queue_wakes_all = 1;
-    python_cancel = cancel_unwound;
+    python_unwind = cancel_unwound;
     explore_unstick = unstick_thread;
     explore_let_others_run = let_others_run;
     explore_go_on = go_on;
@@ -400,7 +400,7 @@ static PyObject *end_exploring(PyObject *module, PyObject *unused)
     sigaction(escape_signal, &escape_before, NULL);
     point_forget();
     sync_queue_wakes_all = 0;
-    python_cancel = NULL;
+    python_unwind = NULL;
     Py_CLEAR(threads_scheduler);
     Py_RETURN_NONE;
 }

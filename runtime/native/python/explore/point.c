@@ -1,5 +1,7 @@
 #include "python/explore/point.h"
 
+#include "python/groups/cancel.h"
+
 #include <errno.h>
 
 PyObject *point_unwound, *point_note;
@@ -56,18 +58,29 @@ void point_cancel(void)
 
 static int go_through(struct explored *me, const struct explore_op *op, PyObject *object)
 {
-    int told = point_tell(me, op->kind, object);
+    struct park_cancel *cancel = op->can && op->kind < EXPLORE_RELEASE ? cancel_mine() : NULL;
+    int told = point_tell(me, op->kind, object), cancelled, in_time;
 
     if (told)
         return told < 0 ? -1 : 0;
-    if (explore_arrive(me, op)) {
-        PyThreadState *tstate = PyEval_SaveThread();
-        explore_leave();
-        PyEval_RestoreThread(tstate);
-    }
-    if (me->result != ECANCELED)
-        return me->result;
-    point_cancel();
+    do {
+        struct explore_op until = *op;
+        if (cancel && cancel->deadline < op->deadline)
+            until.deadline = cancel->deadline;
+        me->cancel = cancel;
+        if (explore_arrive(me, &until)) {
+            PyThreadState *tstate = PyEval_SaveThread();
+            explore_leave();
+            PyEval_RestoreThread(tstate);
+        }
+        cancelled = explore_is_cancelled(me) && !op->can(me);
+        in_time = me->result != ETIMEDOUT || until.deadline == op->deadline;
+        me->cancel = NULL;
+        if (me->result == ECANCELED)
+            point_cancel();
+        else if (!cancelled && in_time)
+            return me->result;
+    } while (me->result != ECANCELED && cancel_raise() == 0);
     return -1;
 }
 

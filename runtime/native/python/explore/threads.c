@@ -6,6 +6,7 @@
 #include "python/boot.h"
 #include "python/explore/code.h"
 #include "python/explore/point.h"
+#include "python/groups/cancel.h"
 #include "python/lwp.h"
 #include "python/scheduler.h"
 
@@ -197,6 +198,18 @@ SWAP(time_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ);
 static struct swap *const time_functions[]
     = {&time_sleep, &time_monotonic, &time_monotonic_ns, &time_perf_counter, &time_perf_counter_ns, &time_time, &time_time_ns, NULL};
 
+/* Any operation of the other thread may be the one that it ends. */
+static PyObject *interrupt_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
+{
+    const struct explore_op op = {EXPLORE_SIGNAL, NULL, NULL, PARK_FOREVER};
+
+    return point(me, &op) < 0 ? NULL : swap_stock(swap, self, args, count, names);
+}
+
+SWAP(cancel_interrupt, "_interrupt", interrupt_thread, EXPLORE_SIGNAL);
+static struct swap *const cancel_methods[] = {&cancel_interrupt, NULL};
+
 SWAP(own_sleep, "sleep", sleep_for, EXPLORE_SLEEP);
 SWAP(own_yield, "yield_", give_way, EXPLORE_YIELD);
 static struct swap *const own_functions[] = {&own_sleep, &own_yield, NULL};
@@ -209,7 +222,7 @@ int threads_swap_in(PyObject *module, PyObject *time)
     boot_may_call = may_call;
     boot_has_called = has_called;
     return swap_in(functions, module) < 0 || swap_in(own_functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0
-                   || swap_in(time_functions, time) < 0
+                   || swap_in(cancel_methods, (PyObject *)cancel_type) < 0 || swap_in(time_functions, time) < 0
                ? -1
                : 0;
 }
@@ -221,5 +234,6 @@ void threads_swap_out(void)
     swap_out(functions);
     swap_out(own_functions);
     swap_out(lwp_methods);
+    swap_out(cancel_methods);
     swap_out(time_functions);
 }

@@ -1,5 +1,6 @@
 /* Condition: a queue, and a lock that is given up while one sleeps in it. */
 #include "python/args.h"
+#include "python/groups/cancel.h"
 #include "python/primitives/common.h"
 #include "python/primitives/waiters.h"
 #include "python/primitives/lock.h"
@@ -177,7 +178,9 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
+    cancel_hold(); /* the lock is taken back as after any exception, and one that comes now waits for the next point */
     int taken = take_back(op, &what, baton, place.interrupted);
+    cancel_let();
     if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* pass the notification on, or it would be lost */
         sync_queue_lock(self->queue);
         sync_queue_grant_unlock(self->queue, 1);

@@ -2,6 +2,7 @@
 #include "python/primitives/lock.h"
 
 #include "python/args.h"
+#include "python/groups/cancel.h"
 #include "python/primitives/common.h"
 #include "python/primitives/with.h"
 #include "python/rooms.h"
@@ -87,12 +88,14 @@ void rlock_take_raising(RLockObject *self, unsigned long depth)
     int64_t since = park_now();
 
     PyErr_Fetch(&type, &value, &traceback);
+    cancel_hold(); /* else each sleep would end at once */
     if (sync_lock_try(&self->base.lock))
         lock_own(&self->base);
     else
         while (lock_sleep_once(&self->base, PARK_FOREVER, &since) != 0)
             ;
     self->depth = depth;
+    cancel_let();
     PyErr_Restore(type, value, traceback);
 }
 

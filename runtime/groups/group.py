@@ -1,0 +1,340 @@
+"""A group of threads that no thread outlives.
+
+The interpreter runs signal handlers, and lets other threads run, where it calls, returns to the head of a loop, or
+enters a function, and nowhere else.  What must not be cut in two, here in the main thread, is written without a call:
+an item of a deque is read and deleted, and not popped, which would lose it if a handler raised just then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, ParamSpec, Self, TypeVar
+
+from .. import native
+from ..green import Scheduler
+from ..thread import Thread
+from .cancellation import Cancelled, Scope, enter, leave
+from .task import Task
+
+__all__ = ["Group"]
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+
+_KEPT = 32  # threads that have done their task and are not looked after before the block's end
+_PAUSE = 0.01  # seconds, growing to 1, after which the block's end looks at signals and system calls again
+
+
+class Group(native.GroupBase):
+    """`with Group() as group:` runs functions in threads, all of which have ended when the block has.
+
+    If a task raises, the other tasks and the block are cancelled; when all have ended, what was raised comes out as an
+    ExceptionGroup, and so does what the block itself raises.  What is no Exception, as KeyboardInterrupt, comes out
+    as it is.
+
+    timeout: seconds from the begin of the block, after which all of it is cancelled; then TimeoutError comes out, in
+    the ExceptionGroup if there is one.
+    limit: how many tasks run at one time; others wait for their turn, in the order in which they were spawned.
+    scheduler: the Scheduler on which the tasks run as green threads.  None: that of the calling thread, if it is
+    green; else each gets an LWP.  The block lends its LWP to one that no thread runs.
+    interrupt: a thread that is cancelled in a system call that this runtime doesn't make gets a signal, whose handler
+    does nothing, until it has come to a cancellation point.  The call returns EINTR: C code that doesn't expect that
+    may fail, and Python's own calls go on waiting (PEP 475).
+
+    ValueError: a limit below 1, a timeout that is not a number, interrupt with a scheduler.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float | None = None,
+        limit: int | None = None,
+        scheduler: Scheduler | None = None,
+        interrupt: bool = False,
+    ) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout must be a number of seconds, or None")
+        if scheduler is not None and not isinstance(scheduler, native.SchedulerBase):
+            raise TypeError(f"scheduler must be a Scheduler or None, not {type(scheduler).__name__}")
+        if scheduler is not None and interrupt:
+            raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
+        self._interrupts = interrupt
+        self._timeout = timeout
+        self._scheduler = scheduler
+        self._lent = False
+        self._scope: Scope | None = None  # the block's; None: it has not begun
+        self._pid = 0
+        self._tasks: dict[Task[Any], None] = {}  # not ended
+        self._ending: deque[Thread] = deque()  # of ended tasks, to be joined
+        self._turns = None if limit is None else deque([None] * limit)  # that no task has taken
+        self._queue: deque[Task[Any]] = deque()  # tasks without one
+        self._closed = False  # no more can be spawned
+        self._asked = False  # all are cancelled
+        self._late = False  # by the deadline
+        self._errors: list[Exception] = []
+        self._bare: BaseException | None = None  # what comes out alone
+        self._passing: Cancelled | None = None  # of a scope around the block
+
+    def __repr__(self) -> str:
+        state = (
+            "not entered" if self._scope is None else "over" if self._closed else "cancelled" if self._asked else "open"
+        )
+        return f"<Group {state}, {len(self._tasks)} tasks>"
+
+    def __enter__(self) -> Self:
+        if self._scope is not None:
+            raise RuntimeError("a Group can only be entered once")
+        if self._scheduler is not None:
+            self._lend()
+        else:
+            self._scheduler = getattr(native.current_thread(), "_lwp_scheduler", None)
+            if self._scheduler is not None and self._interrupts:
+                raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
+        self._pid = os.getpid()
+        self._scope = Scope(self, self._deadline())
+        enter(self._scope)
+        return self
+
+    def _lend(self) -> None:
+        assert self._scheduler is not None
+        try:
+            self._scheduler._lend()
+            self._lent = True
+        except RuntimeError:
+            pass  # another thread runs it, or the caller is green
+
+    def _deadline(self) -> int | None:
+        if self._timeout is None or self._timeout > 1e9:  # 30 years
+            return None
+        return native.cancel_now() + int(max(self._timeout, 0) * 1e9)
+
+    # ---- tasks -------------------------------------------------------------------------------------------------------
+
+    def spawn(self, function: Callable[_Args, _Result], /, *args: _Args.args, **kwargs: _Args.kwargs) -> Task[_Result]:
+        """Calls function(*args, **kwargs) in a new thread, with a copy of the caller's context variables.
+
+        By any thread, as long as the block has not ended; in a group that is cancelled the function is not called.
+        RuntimeError: the block has ended, or not begun; or no thread can be made, and nothing has changed.
+        """
+        if self._scope is None:
+            raise RuntimeError("the group's block has not begun")
+        self._forget_lost()
+        task = Task(self, Scope(self, self._scope.deadline), copy_context(), function, args, kwargs)
+        task._claimed = self._turns is None
+        try:
+            self._tasks[task] = None  # from here on the block's end waits for it
+            if self._turns is not None:
+                self._queue.append(task)
+            self._begin(task)
+        except BaseException:
+            self._give_up(task)
+            raise
+        return task
+
+    def _begin(self, task: Task[Any]) -> None:
+        if self._closed:
+            raise RuntimeError("the group's block has ended")
+        if self._asked:
+            task._scope.ask()
+        self._forget_ended()
+        if self._turns is None:
+            self._start(task)
+        else:
+            self._give_turns(task)
+
+    def _give_up(self, task: Task[Any]) -> None:
+        if self._turns is not None:
+            try:
+                self._queue.remove(task)
+            except ValueError:
+                return  # it had its turn
+        elif task._thread is not None:
+            return
+        self._tasks.pop(task, None)
+
+    def _forget_lost(self) -> None:
+        if os.getpid() != self._pid:  # in a forked child there is only the thread that forked
+            self._pid = os.getpid()
+            self._tasks.clear()
+            self._ending.clear()
+            self._queue.clear()
+
+    def _forget_ended(self) -> None:
+        while len(self._ending) > _KEPT and not (thread := self._ending[0]).is_alive():
+            self._forget(thread)
+
+    def _forget(self, thread: Thread) -> None:
+        """Of those to be joined, unless another thread has done so."""
+        if self._ending and self._ending[0] is thread:
+            del self._ending[0]
+
+    def _start(self, task: Task[Any]) -> None:
+        if task._scope.asked:
+            task._drop()
+            return
+        try:
+            task._thread = Thread(target=task._run, scheduler=self._scheduler)
+            task._thread.start()
+        except BaseException:
+            if task._thread is not None and task._thread.ident is None:  # else a signal handler has raised
+                task._thread = None
+            raise
+
+    def _give_turns(self, own: Task[Any] | None = None) -> None:
+        """Starts tasks that wait for a turn.  own: whose failure is raised here; it is what others have raised."""
+        turns = self._turns
+        assert turns is not None
+        while self._queue:  # again after each turn that came back: a task may have come that found none
+            try:
+                del turns[0]
+            except IndexError:
+                return
+            try:
+                task = self._queue[0]
+                del self._queue[0]
+                task._claimed = True
+            except IndexError:
+                turns.append(None)
+                continue
+            try:
+                self._start(task)
+            except BaseException as error:
+                if task._thread is not None or task.done():
+                    raise
+                turns.append(None)
+                if task is own:
+                    self._tasks.pop(task, None)
+                    raise
+                task._fail(error)
+            else:
+                if task._thread is None:  # dropped
+                    turns.append(None)
+
+    def _withdraw(self, task: Task[Any]) -> None:
+        """Ends a task that waits for its turn."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(task)
+        if not task._claimed:
+            task._drop()
+
+    def _ended(self, task: Task[Any]) -> None:
+        """Called by a task's thread when its function has returned, or instead of the call."""
+        if task._error is not None:
+            self._note(task._error)
+        if task._thread is not None:
+            self._ending.append(task._thread)
+        self._tasks.pop(task, None)
+        if self._turns is not None and task._thread is not None:
+            self._turns.append(None)
+            self._give_turns()
+
+    # ---- cancellation ------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Cancels the tasks and the block, whose thread goes on after it; by any thread.  Each call asks once more."""
+        if self._scope is not None and not self._closed:
+            self._ask_all(again=True)
+
+    def _ask_all(self, again: bool = False) -> None:
+        assert self._scope is not None
+        self._ask_tasks(again)
+        self._scope.ask(again)
+
+    def _ask_tasks(self, again: bool = False) -> None:
+        self._asked = True  # first: a task that is spawned now reads this, or is among those below
+        for task in tuple(self._tasks):
+            task._scope.ask(again)
+            if task._thread is None:
+                self._withdraw(task)
+
+    def _expire(self) -> None:
+        """The deadline has passed: called by any of its threads."""
+        self._late = self._late or not self._asked
+        self._ask_all()
+
+    def _note(self, error: BaseException) -> None:
+        """An error of a task or the block, or what came while the block's end waited: cancels all."""
+        if isinstance(error, Cancelled):
+            if error._scope is not self._scope:
+                self._passing = error
+            self._ask_all()
+        elif isinstance(error, Exception):
+            self._errors.append(error)
+            self._ask_all()
+        else:  # a second Ctrl-C is for threads that have caught Cancelled, or wait as they tidy up
+            again = self._bare is not None
+            self._bare = error
+            self._ask_all(again)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
+        """Called at the block's end, and again after each exception before `_over`: native/python/groups/group.c."""
+        if raised is not None:
+            self._note(raised)
+        self._forget_lost()
+        while True:
+            self._wait()
+            self._closed = True
+            if not self._tasks:  # else another thread has spawned one meanwhile: that saw `_closed`, or we see the task
+                break
+            self._closed = False
+        self._leave()
+        self._over = True
+        return self._outcome(body)
+
+    def _wait(self) -> None:
+        while self._tasks or self._ending:
+            for task in tuple(self._tasks):
+                self._wait_for(task)
+            while self._ending:
+                thread = self._ending[0]
+                thread.join()
+                self._forget(thread)
+
+    def _wait_for(self, task: Task[Any]) -> None:
+        # A signal that comes just before a sleep doesn't end it.  So the main thread, which runs the handlers, looks
+        # again, unless its scheduler does so.
+        main = threading.current_thread() is threading.main_thread()
+        looks, pause = main and not native.green_state(threading.get_ident()), _PAUSE
+        while not task._wait(pause if looks or (self._interrupts and self._asked) else None):
+            for other in tuple(self._tasks) if self._asked else ():
+                other._scope.signal()
+            pause = min(pause * 2, 1)
+
+    def _leave(self) -> None:
+        assert self._scope is not None
+        leave(self._scope)
+        if self._lent:
+            self._lent = False
+            assert self._scheduler is not None
+            self._scheduler._take_back()
+
+    def _outcome(self, body: BaseException | None) -> bool:
+        errors: list[Exception] = [TimeoutError("the group's time is up")] if self._late else []
+        errors += self._errors
+        out: BaseException | None = self._bare
+        group = ExceptionGroup("unhandled errors in a Group", errors) if self._errors else None
+        try:
+            if out is None:
+                out = group or self._passing or (errors[0] if self._late else None)
+                group = None
+            if out is not None and out is body:
+                out.__cause__ = out.__cause__ or group
+                return False
+            if out is not None:
+                raise out from group
+            if self._asked:  # perhaps by a scope around the block, and its tasks had ended before this thread waited
+                native.checkpoint()
+            return True  # the block's exception is what has cancelled it
+        finally:
+            self._errors, self._bare, self._passing = [], None, None
+            del errors, out, group, body

@@ -1,0 +1,142 @@
+"""One function in a group: its thread, its result, its cancellation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..sync import Event
+from ..thread import Thread
+from .cancellation import Cancelled, Scope, enter, leave
+
+__all__ = ["Task"]
+
+_Result = TypeVar("_Result")
+
+
+class _Group(Protocol):
+    def _ended(self, task: Task[Any]) -> None: ...
+    def _withdraw(self, task: Task[Any]) -> None: ...
+
+
+class Task(Generic[_Result]):
+    """What Group.spawn() returns; its methods are named as those of concurrent.futures.Future."""
+
+    __slots__ = ("_call", "_cancelled", "_claimed", "_done", "_error", "_group", "_scope", "_thread", "_value")
+
+    def __init__(
+        self,
+        group: _Group,
+        scope: Scope,
+        context: Context,
+        function: Callable[..., _Result],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self._group: _Group | None = group  # until it has ended
+        self._call: Any = (context, function, args, kwargs)  # until it has ended
+        self._done = Event()
+        self._cancelled = False
+        self._error: BaseException | None = None
+        self._value: Any = None
+        self._scope = scope
+        self._thread: Thread | None = None  # that runs it; None: it has not begun
+        self._claimed = False  # its turn has come: a thread is about to start it
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self._cancelled else "raised" if self._error is not None else "done"
+        return f"<Task {state if self.done() else 'running' if self.running() else 'waiting'}>"
+
+    def _run(self) -> None:
+        """What its thread does."""
+        context, function, args, kwargs = self._call
+        try:
+            enter(self._scope)
+            if self._scope.asked:
+                self._cancelled = True
+            else:
+                self._value = context.run(function, *args, **kwargs)
+        except Cancelled:
+            self._cancelled = True
+        except BaseException as error:
+            self._error = error
+        finally:
+            leave(self._scope)
+            del context, function, args, kwargs
+            self._end()
+            del self  # else the traceback of the error would lead back to the task, which has the error
+
+    def _end(self) -> None:
+        """Its function has returned, or is not to be called.  Called again if a signal handler has raised in it."""
+        if (group := self._group) is not None:
+            group._ended(self)
+        self._group = self._call = None
+        self._done.set()
+
+    def _drop(self) -> None:
+        """Ends it before it has begun."""
+        self._cancelled = True
+        self._end()
+
+    def _fail(self, error: BaseException) -> None:
+        """It can't begin."""
+        self._error = error
+        self._end()
+
+    def _wait(self, timeout: float | None = None) -> bool:
+        """Whether it is done in time."""
+        return self._done.wait(timeout)
+
+    @property
+    def thread(self) -> Thread | None:
+        """The Thread that runs it, or has run it; None if it has none, or not yet."""
+        return self._thread
+
+    def cancel(self) -> bool:
+        """Has Cancelled raised in it at its next cancellation point, each call once; one that hasn't begun never does.
+
+        Returns whether it was still to be done.  The group and its other tasks go on.
+        """
+        if self.done():
+            return False
+        self._scope.ask(again=True)
+        if (group := self._group) is not None:
+            group._withdraw(self)
+        return True
+
+    def done(self) -> bool:
+        """Whether it has returned, raised or been cancelled.  Its thread may still be on the way to its end."""
+        return self._done.is_set()
+
+    def running(self) -> bool:
+        """Whether it has begun and is not done."""
+        return self._thread is not None and not self.done()
+
+    def cancelled(self) -> bool:
+        """Whether Cancelled has ended it, or it was cancelled before it began."""
+        return self.done() and self._cancelled
+
+    def result(self, timeout: float | None = None) -> _Result:
+        """What the function has returned; raises what it has raised.  Waits for that, at most timeout seconds.
+
+        TimeoutError: it is not done by then.  concurrent.futures.CancelledError: it was cancelled.
+        """
+        error = self.exception(timeout)
+        try:
+            if error is not None:
+                raise error
+            value: _Result = self._value
+            return value
+        finally:
+            error = None  # as concurrent.futures: the error's traceback leads to this frame
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the function has raised, None if it has returned.  Waits, and raises besides, as result()."""
+        if not self._wait(timeout):
+            raise TimeoutError
+        if self._cancelled:
+            from concurrent.futures import CancelledError  # an Exception: it is not the caller who is cancelled
+
+            raise CancelledError
+        return self._error

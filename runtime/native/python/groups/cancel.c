@@ -1,0 +1,218 @@
+#include "python/groups/cancel.h"
+
+#include "python/args.h"
+#include "python/rooms.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct park_cancel cancel;
+    int tid; /* of the thread, if it has an LWP to itself; 0: nothing is to be signalled */
+} CancelObject;
+
+PyTypeObject *cancel_type;
+static PyObject *raise_cancelled; /* runtime/groups/'s: called with the object, raises if that is due */
+static __thread CancelObject *mine; /* with a reference */
+static __thread int held;
+
+struct park_cancel *cancel_mine(void)
+{
+    return mine && !held ? &mine->cancel : NULL;
+}
+
+void cancel_hold(void)
+{
+    held++;
+}
+
+void cancel_let(void)
+{
+    held--;
+}
+
+int cancel_raise(void)
+{
+    struct park_cancel *cancel = cancel_mine();
+
+    if (!cancel || (!atomic_load(&cancel->word) && (cancel->deadline == PARK_FOREVER || park_now() < cancel->deadline)))
+        return 0;
+    PyObject *none = PyObject_CallOneArg(raise_cancelled, (PyObject *)mine);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+void cancel_after_fork(void)
+{
+    mine = NULL; /* its reference is lost: the groups' threads are, too */
+}
+
+/* ---- a signal without effects ------------------------------------------------------------------------------------ */
+
+static void do_nothing(int number)
+{
+    (void)number;
+}
+
+/* A real-time signal that the program doesn't use; 0: there is none.  SA_RESTART is off: system calls return EINTR. */
+static int find_signal(void)
+{
+    static int found;
+    struct sigaction now, empty = {.sa_handler = do_nothing, .sa_flags = SA_ONSTACK};
+
+    for (int number = SIGRTMAX - 2; !found && number > SIGRTMIN; number--)
+        if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_DFL && sigaction(number, &empty, NULL) == 0)
+            found = number;
+    return found;
+}
+
+/* ---- the type ---------------------------------------------------------------------------------------------------- */
+
+static PyObject *cancel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    CancelObject *self = (CancelObject *)type->tp_alloc(type, 0);
+
+    (void)args;
+    (void)kwargs;
+    if (self)
+        self->cancel = (struct park_cancel)PARK_CANCEL_INIT;
+    return (PyObject *)self;
+}
+
+static void cancel_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    int fd = atomic_load(&((CancelObject *)op)->cancel.fd);
+
+    if (fd >= 0)
+        close(fd);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *cancel_attach(PyObject *op, PyObject *unused)
+{
+    CancelObject *self = (CancelObject *)op, *before = mine;
+
+    (void)unused;
+    self->tid = park_green ? 0 : (int)syscall(SYS_gettid);
+    mine = (CancelObject *)Py_NewRef(op);
+    Py_XDECREF(before);
+    Py_RETURN_NONE;
+}
+
+static PyObject *cancel_detach(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    ((CancelObject *)op)->tid = 0;
+    if ((PyObject *)mine == op) {
+        mine = NULL;
+        Py_DECREF(op);
+    }
+    Py_RETURN_NONE;
+}
+
+/* The GIL keeps the thread from ending meanwhile: before its end it detaches. */
+static PyObject *cancel_interrupt(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    park_interrupt(&((CancelObject *)op)->cancel);
+    Py_RETURN_NONE;
+}
+
+static PyObject *cancel_clear(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    atomic_store(&((CancelObject *)op)->cancel.word, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *set_deadline(PyObject *op, PyObject *nanoseconds)
+{
+    long long deadline = nanoseconds == Py_None ? PARK_FOREVER : PyLong_AsLongLong(nanoseconds);
+
+    if (deadline == -1 && PyErr_Occurred())
+        return NULL;
+    ((CancelObject *)op)->cancel.deadline = deadline;
+    Py_RETURN_NONE;
+}
+
+static PyObject *signal_thread(PyObject *op, PyObject *unused)
+{
+    int tid = ((CancelObject *)op)->tid, number = tid ? find_signal() : 0;
+
+    (void)unused;
+    if (number)
+        syscall(SYS_tgkill, getpid(), tid, number);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef cancel_methods[] = {
+    {"_attach", cancel_attach, METH_NOARGS, "By the thread itself: from now on it may be interrupted."},
+    {"_detach", cancel_detach, METH_NOARGS, "By the thread itself."},
+    {"_interrupt", cancel_interrupt, METH_NOARGS, "Ends the thread's sleep, or its next one."},
+    {"_clear", cancel_clear, METH_NOARGS, "By the thread itself: nothing is to be raised."},
+    {"_set_deadline", set_deadline, METH_O, "By the thread itself: when its sleeps end by themselves, in ns; None: never."},
+    {"_signal", signal_thread, METH_NOARGS, "Interrupts a system call of the thread."},
+    {0},
+};
+
+static PyType_Slot cancel_slots[] = {
+    {Py_tp_new, cancel_new},
+    {Py_tp_dealloc, cancel_dealloc},
+    {Py_tp_methods, cancel_methods},
+    {0, NULL},
+};
+
+static PyType_Spec cancel_spec = {
+    .name = "runtime.native.CancelBase",
+    .basicsize = sizeof(CancelObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = cancel_slots,
+};
+
+static PyObject *get_mine(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return Py_NewRef(mine ? (PyObject *)mine : Py_None);
+}
+
+static PyObject *set_raise(PyObject *module, PyObject *function)
+{
+    (void)module;
+    Py_XSETREF(raise_cancelled, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
+static PyObject *cancel_checkpoint(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return cancel_raise() < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *time_now(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLongLong(park_now());
+}
+
+static PyMethodDef functions[] = {
+    {"cancel_mine", get_mine, METH_NOARGS, "The calling thread's CancelBase, or None: it is in no group."},
+    {"cancel_set_raise", set_raise, METH_O, NULL},
+    {"cancel_now", time_now, METH_NOARGS, "The time on the clock of the thread's deadlines, in ns."},
+    {"checkpoint", cancel_checkpoint, METH_NOARGS,
+     "checkpoint($module, /)\n--\n\n"
+     "Raises Cancelled if the calling thread is cancelled; for loops that wait for nothing."},
+    {0},
+};
+
+int python_add_cancel(PyObject *module)
+{
+    cancel_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &cancel_spec, NULL);
+    return !cancel_type || PyModule_AddType(module, cancel_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,71 @@
+/* The end of a group's block: no exception leaves it before the group's threads have ended.
+ *
+ * A signal handler may raise wherever the interpreter looks for signals, also at the first bytecode of an __exit__() in Python, before
+ * any `try`.  So this one is in C.  It calls _finish(body, raised) in Python, which does the work: with what the block has raised, and
+ * what is raised now, the same at first.  If that call is left before the group is over, it is made again. */
+#include "python/args.h"
+#include "python/rooms.h"
+
+typedef struct {
+    PyObject_HEAD
+    char over;
+} GroupObject;
+
+/* A new reference to the exception, which is cleared. */
+static PyObject *take_exception(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+static PyObject *group_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "__exit__() takes 3 arguments");
+        return NULL;
+    }
+    PyObject *raised = Py_NewRef(args[1]), *result;
+    while (!(result = PyObject_CallMethodObjArgs(op, NAME("_finish"), args[1], raised, NULL)) && !((GroupObject *)op)->over)
+        Py_SETREF(raised, take_exception());
+    Py_DECREF(raised);
+    return result;
+}
+
+static PyMethodDef group_methods[] = {
+    {"__exit__", FAST(group_exit), METH_FASTCALL, NULL},
+    {0},
+};
+
+static PyMemberDef group_members[] = {
+    {"_over", T_BOOL, offsetof(GroupObject, over), 0, NULL},
+    {0},
+};
+
+static PyType_Slot group_slots[] = {
+    {Py_tp_methods, group_methods},
+    {Py_tp_members, group_members},
+    {0, NULL},
+};
+
+static PyType_Spec group_spec = {
+    .name = "runtime.native.GroupBase",
+    .basicsize = sizeof(GroupObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = group_slots,
+};
+
+int python_add_group(PyObject *module)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &group_spec, NULL);
+    int result = type ? PyModule_AddType(module, type) : -1;
+
+    Py_XDECREF(type);
+    return result;
+}

@@ -1,0 +1,81 @@
+"""Tests that hold for threads with an LWP of their own and for green ones, and how these are seen to sleep."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime import native
+from runtime.scheduler import Scheduler, yield_
+
+PATIENCE = 30  # seconds until what must come is said to be lost
+
+# Where a thread that can be cancelled sleeps.
+_CALLS = {"449", {"x86_64": "271", "aarch64": "73"}[os.uname().machine]}  # futex_waitv, ppoll
+
+
+def directly(test: Callable[[], object]) -> None:
+    test()
+
+
+def on_a_scheduler(test: Callable[[], object]) -> None:
+    errors: list[BaseException] = []
+
+    def whole() -> None:
+        try:
+            test()
+        except BaseException as error:
+            errors.append(error)
+
+    scheduler = Scheduler()
+    scheduler.spawn(whole)
+    scheduler.run()
+    if errors:
+        raise errors[0]
+
+
+def both(test: Callable[..., object]) -> Callable[..., None]:
+    """The test twice: in the main thread, whose groups are of LWPs, and in a green one; besides its parametrization."""
+    marks = getattr(test, "pytestmark", [])
+    names = [name for mark in marks if mark.name == "parametrize" for name in mark.args[0].replace(" ", "").split(",")]
+
+    def run(on: Callable[[Callable[[], object]], None], **given: Any) -> None:
+        on(lambda: test(**given))
+
+    arguments = ", ".join([*names, "on"])
+    call = ", ".join(["on", *(f"{name}={name}" for name in names)])
+    scope: dict[str, Any] = {"run": run}
+    exec(f"def {test.__name__}({arguments}):\n    run({call})", scope)
+    made: Any = scope[test.__name__]
+    made.__module__, made.__doc__, made.pytestmark = test.__module__, test.__doc__, list(marks)
+    parametrized: Callable[..., None] = pytest.mark.parametrize(
+        "on", [directly, on_a_scheduler], ids=["lwps", "green"]
+    )(made)
+    return parametrized
+
+
+def _sleeps(thread: Any) -> bool:
+    if state := native.green_state(thread.ident):
+        return state == "asleep"
+    try:
+        return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0] in _CALLS
+    except (OSError, ProcessLookupError):
+        return False
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come"
+        yield_()
+        time.sleep(0)
+
+
+def until_asleep(*tasks: Any) -> None:
+    """Returns when all of them sleep, where they can be cancelled."""
+    until(lambda: all(task.thread is not None and _sleeps(task.thread) for task in tasks))

@@ -1,0 +1,565 @@
+"""Where Cancelled is raised, and what state that leaves."""
+# ruff: noqa: PT012  # programs import for themselves; what is raised comes out of a block
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Child, refuse
+from kinds import both, until, until_asleep
+
+from runtime import Cancelled, Group, Thread, checkpoint, native, scheduler, shield
+from runtime.scheduler import Scheduler, blocking, sleep, spawn, wait_fd, yield_
+from runtime.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
+
+FOREVER = 1000.0
+
+
+class Derived(Condition):
+    """Is kept as threading keeps it."""
+
+
+class DerivedEvent(Event):
+    pass
+
+
+# ---- every primitive -------------------------------------------------------------------------------------------------
+
+
+def cancelled_in(wait: Callable[[], object]) -> None:
+    """The wait, in a task that is cancelled there."""
+    seen: list[str] = []
+
+    def body() -> None:
+        try:
+            wait()
+        except Cancelled:
+            seen.append("cancelled")
+            raise
+        seen.append("went on")
+
+    with Group() as group:
+        task = group.spawn(body)
+        until_asleep(task)
+        task.cancel()
+    assert task.cancelled()
+    assert seen == ["cancelled"]
+
+
+@both
+def test_lock() -> None:
+    lock = Lock()
+    lock.acquire()
+    cancelled_in(lock.acquire)
+    cancelled_in(lambda: lock.acquire(timeout=FOREVER))
+    assert lock.locked()
+    lock.release()
+    assert lock.acquire(False)
+
+
+@both
+def test_lock_in_a_with() -> None:
+    lock = Lock()
+
+    def enter() -> None:
+        with lock:
+            pytest.fail("it is inside")
+
+    with lock:
+        cancelled_in(enter)
+        assert lock.locked()
+    assert not lock.locked()
+
+
+@both
+def test_rlock() -> None:
+    lock = RLock()
+    with lock:
+        cancelled_in(lock.acquire)
+        assert lock._is_owned()
+    assert lock.acquire(False)
+    lock.release()
+    assert "count=0" in repr(lock)
+
+
+@both
+@pytest.mark.parametrize("kind", [Semaphore, BoundedSemaphore])
+def test_semaphore(kind: type[Semaphore]) -> None:
+    semaphore = kind(2)
+    with semaphore, semaphore:
+        cancelled_in(semaphore.acquire)
+    assert semaphore._value == 2
+    assert semaphore.acquire(False)
+    assert semaphore.acquire(False)
+    assert not semaphore.acquire(False)
+
+
+@both
+@pytest.mark.parametrize("kind", [Event, DerivedEvent])
+def test_event(kind: type[Event]) -> None:
+    event = kind()
+    cancelled_in(event.wait)
+    cancelled_in(lambda: event.wait(FOREVER))
+    event.set()
+    assert event.wait()
+
+
+@both
+@pytest.mark.parametrize("kind", [Condition, Derived])
+@pytest.mark.parametrize("lock", [Lock, RLock])
+def test_condition(kind: type[Condition], lock: Callable[[], Any]) -> None:
+    condition = kind(lock())
+    held: list[bool] = []
+
+    def wait() -> None:
+        with condition:
+            try:
+                condition.wait()
+            finally:
+                held.append(condition._is_owned())
+
+    cancelled_in(wait)
+    assert held == [True]
+    with condition:
+        assert not condition._waiters
+    with Group() as group:  # the next one gets what it is notified of
+        task = group.spawn(wait)
+        until_asleep(task)
+        with condition:
+            condition.notify()
+    assert not task.cancelled()
+
+
+@both
+def test_condition_whose_lock_is_held_when_it_is_cancelled() -> None:
+    condition, left = Condition(), []
+
+    def wait() -> None:
+        with condition:
+            try:
+                condition.wait()
+            finally:
+                left.append(condition._is_owned())
+
+    with Group() as group:
+        task = group.spawn(wait)
+        until_asleep(task)
+        with condition:
+            task.cancel()
+            sleep(0.01)
+            assert not left
+            task.cancel()  # while it takes the lock back: raised at the next point, of which there is none
+    assert task.cancelled()
+    assert left == [True]
+    assert not condition._lock.locked() if sys.version_info >= (3, 14) else condition.acquire(False)
+
+
+@both
+def test_barrier() -> None:
+    barrier = Barrier(3)
+    with Group() as group:
+        first, second = group.spawn(barrier.wait), group.spawn(barrier.wait)
+        until_asleep(first, second)
+        first.cancel()
+        until(first.done)
+        assert barrier.n_waiting == 1
+        assert not barrier.broken
+        third = group.spawn(barrier.wait)
+        barrier.wait()
+    assert sorted([second.result(), third.result()]) != [0, 0]
+    assert first.cancelled()
+
+
+@both
+def test_join() -> None:
+    end = Event()
+    on = getattr(native.current_thread(), "_lwp_scheduler", None)
+    thread = Thread(target=end.wait, scheduler=on)
+    thread.start()
+    cancelled_in(thread.join)
+    assert thread.is_alive()
+    if on is None:
+        lwp = spawn(end.wait)
+        cancelled_in(lwp.join)
+        assert lwp.is_alive()
+        end.set()
+        assert lwp.join()
+    end.set()
+    thread.join()
+
+
+@both
+def test_result_of_another_task() -> None:
+    end = Event()
+    with Group() as group:
+        other = group.spawn(end.wait)
+        cancelled_in(other.result)
+        end.set()
+
+
+@both
+def test_sleep() -> None:
+    begun = time.monotonic()
+    cancelled_in(lambda: sleep(FOREVER))
+    assert time.monotonic() - begun < FOREVER / 2
+
+
+@both
+def test_file() -> None:
+    reader, writer = os.pipe()
+    try:
+        cancelled_in(lambda: wait_fd(reader, select.POLLIN))
+        cancelled_in(lambda: wait_fd(reader, select.POLLIN, FOREVER))
+        os.write(writer, b"x")
+        with Group() as group:
+            task = group.spawn(wait_fd, reader, select.POLLIN)
+        assert task.result() == select.POLLIN
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_call_by_a_helper() -> None:
+    let_go = threading.Event()
+
+    def test() -> None:
+        cancelled_in(lambda: blocking(let_go.wait))
+        let_go.set()
+
+    scheduler = Scheduler()
+    scheduler.spawn(test)
+    scheduler.run()
+
+
+@both
+def test_a_group_in_a_task() -> None:
+    inner: list[Any] = []
+
+    def wait() -> None:
+        with Group() as group:
+            inner.append(group.spawn(Event().wait, FOREVER))
+
+    cancelled_in(wait)
+    assert inner[0].cancelled()
+
+
+def test_sockets_of_green_threads(child: Child) -> None:
+    def program() -> None:
+        import socket
+
+        import runtime
+        from runtime import Group
+        from runtime.scheduler import sleep
+
+        runtime.install(green=True)
+        one, other = socket.socketpair()
+        listener = socket.create_server(("127.0.0.1", 0))
+        with Group() as group:
+            tasks = [
+                group.spawn(one.recv, 1),
+                group.spawn(listener.accept),
+                group.spawn(__import__("time").sleep, 1000),
+            ]
+            tasks.append(group.spawn(one.sendall, bytes(1 << 24)))
+            sleep(0.02)
+            assert not any(task.done() for task in tasks), tasks
+            for task in tasks:
+                task.cancel()
+        assert all(task.cancelled() for task in tasks), tasks
+        other.setblocking(False)
+        while True:
+            try:
+                other.recv(1 << 20)
+            except BlockingIOError:
+                break
+        other.send(b"x")
+        assert one.recv(1) == b"x"
+
+    child(program)
+
+
+# ---- once ------------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_it_is_raised_once_so_that_cleaning_up_may_wait() -> None:
+    cleaned: list[str] = []
+
+    def work() -> None:
+        try:
+            sleep(FOREVER)
+        finally:
+            sleep(0.001)
+            Event().wait(0.001)
+            checkpoint()
+            cleaned.append("up")
+
+    with Group() as group:
+        task = group.spawn(work)
+        until_asleep(task)
+        group.cancel()
+    assert cleaned == ["up"]
+    assert task.cancelled()
+
+
+@both
+def test_each_request_raises_once() -> None:
+    caught: list[int] = []
+    ready = Semaphore(0)
+
+    def stubborn() -> str:
+        for number in range(3):
+            try:
+                ready.release()
+                sleep(FOREVER)
+            except Cancelled:
+                caught.append(number)
+        return "went on"
+
+    with Group() as group:
+        task = group.spawn(stubborn)
+        for _ in range(3):
+            ready.acquire()
+            assert task.cancel()
+    assert caught == [0, 1, 2]
+    assert task.result() == "went on"
+    assert not task.cancelled()
+
+
+@both
+def test_a_call_that_need_not_wait_raises_nothing() -> None:
+    lock, event, semaphore, begun = Lock(), Event(), Semaphore(1), Event()
+    event.set()
+
+    def work() -> str:
+        begun.set()
+        while not asked:
+            yield_()
+        with lock, semaphore:
+            event.wait()
+            assert not lock.acquire(False)
+            assert not semaphore.acquire(False)
+        with pytest.raises(Cancelled):
+            checkpoint()
+        checkpoint()
+        return "done"
+
+    asked: list[bool] = []
+    with Group() as group:
+        task = group.spawn(work)
+        begun.wait()
+        task.cancel()
+        asked.append(True)
+    assert task.result() == "done"
+
+
+@both
+def test_a_checkpoint_sees_the_deadline() -> None:
+    def compute() -> None:
+        while True:
+            checkpoint()
+
+    with pytest.raises(TimeoutError), Group(timeout=0.01) as group:
+        task = group.spawn(compute)
+    assert task.cancelled()
+
+
+def test_outside_of_groups() -> None:
+    checkpoint()
+    with shield():
+        checkpoint()
+    assert native.cancel_mine() is None
+    with Group():
+        assert native.cancel_mine() is not None
+    assert native.cancel_mine() is None
+
+
+# ---- shields ---------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_a_shield_holds_it_back() -> None:
+    reached: list[str] = []
+    inside = Event()
+
+    def work() -> None:
+        with shield():
+            with shield():
+                inside.set()
+                Event().wait(0.01)
+                checkpoint()
+            sleep(0.001)
+            reached.append("the end of the shield")
+        reached.append("what follows")
+        sleep(FOREVER)
+        reached.append("too far")
+
+    with Group() as group:
+        task = group.spawn(work)
+        inside.wait()
+        task.cancel()
+    assert task.cancelled()
+    assert reached == ["the end of the shield", "what follows"]
+
+
+@both
+def test_a_shield_holds_a_deadline_back() -> None:
+    reached: list[str] = []
+    with pytest.raises(TimeoutError), Group(timeout=0.005):
+        with shield():
+            sleep(0.02)
+            reached.append("the end of the shield")
+        sleep(FOREVER)
+    assert reached
+
+
+@both
+def test_a_group_in_a_shield_is_cancelled_by_its_own() -> None:
+    def fail() -> None:
+        raise ValueError
+
+    def work() -> str:
+        with shield(), pytest.raises(ExceptionGroup), Group() as inner:
+            inner.spawn(fail)
+            sleep(FOREVER)
+        with shield(), pytest.raises(TimeoutError), Group(timeout=0.001):
+            sleep(FOREVER)
+        return "done"
+
+    with Group() as group:
+        assert group.spawn(work).result() == "done"
+
+
+# ---- system calls ----------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_system_call_is_interrupted_if_it_is_asked_for(child: Child) -> None:
+    def program() -> None:
+        from runtime import Cancelled, Group, checkpoint
+        from runtime.sync import Event
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        inside: list[int] = []
+        found = []
+
+        def work() -> None:
+            inside.append(threading.get_native_id())
+            found.append(libc.usleep(900_000_000) == -1 and ctypes.get_errno() == 4)
+            try:
+                checkpoint()
+            except Cancelled:
+                found.append(True)
+                raise
+
+        for early in (False, True):
+            inside.clear()
+            with Group(interrupt=True) as group:
+                task = group.spawn(work)
+                while not inside:
+                    time.sleep(0)
+                call = Path(f"/proc/self/task/{inside[0]}/syscall")
+                while not early and call.read_text().split()[0] in ("running", "202", "98"):  # futex: for the GIL
+                    time.sleep(0)
+                group.cancel()
+            assert task.cancelled()
+        assert found == [True, True] * 2, found
+        with Group() as group:  # no signal: the call goes on
+            task = group.spawn(libc.usleep, 20_000)
+            group.cancel()
+            Event().wait(0.001)
+        assert task.cancelled() or task.result() == 0
+
+    child(program)
+
+
+def test_the_signal_is_one_that_the_program_does_not_use(child: Child) -> None:
+    def program() -> None:
+        from runtime import Group, checkpoint
+
+        got: list[int] = []
+        for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
+            if number != signal.SIGRTMIN + 5:
+                signal.signal(number, lambda number, _: got.append(number))
+        libc = ctypes.CDLL(None)
+        with Group(interrupt=True) as group:
+            group.spawn(lambda: (libc.usleep(900_000_000), checkpoint()))
+            time.sleep(0.01)
+            group.cancel()
+        assert not got, got
+
+    child(program)
+
+
+# ---- kernels without futex_waitv -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [38, 1], ids=["ENOSYS", "EPERM"])
+def test_without_futex_waitv(child: Child, error: int) -> None:
+    def program(error: int) -> None:
+        from runtime import Group
+        from runtime.sync import Condition, Event, Lock, Semaphore
+
+        if not refuse(449, error):
+            return
+        lock, condition = Lock(), Condition()
+        lock.acquire()
+
+        def wait() -> None:
+            with condition:
+                condition.wait()
+
+        for _ in range(20):
+            with Group() as group:
+                waits = [lock.acquire, wait, Event().wait, Semaphore(0).acquire, lambda: scheduler.sleep(1000)]
+                tasks = [group.spawn(each) for each in waits]
+                ended = group.spawn(Event().wait, 0.0001)
+                ended.result()
+                group.cancel()
+            assert all(task.cancelled() for task in tasks), tasks
+            assert not condition._waiters
+        try:
+            with Group(timeout=0.015) as group:
+                task = group.spawn(lock.acquire)
+        except TimeoutError:
+            assert task.cancelled()
+        else:
+            raise AssertionError("no deadline")
+
+    child(program, error)
+
+
+# ---- forks -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_child_of_a_fork_is_not_cancelled(child: Child) -> None:
+    def program() -> None:
+        from runtime import Cancelled, Group, checkpoint
+        from runtime.native import cancel_mine
+
+        def fork() -> int:
+            try:
+                scheduler.sleep(1000)
+            except Cancelled:
+                if (pid := os.fork()) == 0:
+                    checkpoint()
+                    os._exit(cancel_mine() is not None)
+                return os.waitpid(pid, 0)[1]
+            return 1
+
+        with Group() as group:
+            task = group.spawn(fork)
+            scheduler.sleep(0.01)
+            task.cancel()
+        assert task.result() == 0
+
+    child(program)

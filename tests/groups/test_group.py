@@ -1,0 +1,816 @@
+"""What a Group promises: no thread outlives it, the first failure ends all, and every outcome comes out."""
+# ruff: noqa: PT012, PT017  # programs import for themselves; what is raised comes out of a block
+
+from __future__ import annotations
+
+import contextvars
+import subprocess
+import sys
+import threading
+import weakref
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+from conftest import Child
+from kinds import both, until, until_asleep
+
+import runtime
+from runtime import Cancelled, Group, shield
+from runtime.scheduler import Scheduler, sleep, statistics
+from runtime.sync import Event, Lock
+
+FOREVER = 1000.0
+
+
+class Failed(Exception):
+    pass
+
+
+def fail(text: str = "") -> None:
+    raise Failed(text)
+
+
+def wait_forever() -> None:
+    Event().wait(FOREVER)
+
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_results() -> None:
+    with Group() as group:
+        tasks = [group.spawn(pow, 2, number) for number in range(20)]
+        named = group.spawn(int, "ff", base=16)
+    assert [task.result() for task in tasks] == [2**number for number in range(20)]
+    assert named.result() == 255
+    assert all(task.done() and not task.running() and not task.cancelled() for task in tasks)
+
+
+@both
+def test_the_block_ends_when_all_have_ended() -> None:
+    go, ended = Event(), []
+
+    def work(number: int) -> None:
+        go.wait()
+        ended.append(number)
+
+    before = threading.active_count()
+    with Group() as group:
+        for number in range(10):
+            group.spawn(work, number)
+        assert not ended
+        group.spawn(go.set)
+    assert sorted(ended) == list(range(10))
+    assert threading.active_count() == before
+    assert "over, 0 tasks" in repr(group)
+
+
+@both
+def test_tasks_spawn_tasks() -> None:
+    found: list[int] = []
+
+    def tree(depth: int) -> None:
+        found.append(depth)
+        for _ in range(2 if depth else 0):
+            group.spawn(tree, depth - 1)
+
+    with Group() as group:
+        group.spawn(tree, 5)
+    assert len(found) == 2**6 - 1
+
+
+@both
+def test_a_result_is_there_before_the_end() -> None:
+    with Group() as group:
+        end = Event()
+        task = group.spawn(end.wait, FOREVER)
+        assert not task.done()
+        with pytest.raises(TimeoutError):
+            task.result(0)
+        with pytest.raises(TimeoutError):
+            task.exception(0.001)
+        until_asleep(task)
+        assert task.running()
+        end.set()
+        assert task.result() is True
+        assert task.exception() is None
+
+
+@both
+def test_context_variables_are_carried_over() -> None:
+    variable = contextvars.ContextVar("variable", default="none")
+    variable.set("outer")
+    with Group() as group:
+        first = group.spawn(variable.get)
+        variable.set("inner")
+        second = group.spawn(variable.get)
+        group.spawn(variable.set, "a task's")
+    assert (first.result(), second.result(), variable.get()) == ("outer", "inner", "inner")
+
+
+@both
+def test_nothing_is_kept_of_a_task() -> None:
+    class Argument:
+        pass
+
+    with Group() as group:
+        argument = Argument()
+        gone = weakref.ref(argument)
+        task = group.spawn(id, argument)
+        task.result()
+        del argument
+        until(lambda: gone() is None)
+        assert task.done()
+
+
+def test_a_failed_task_is_no_cycle(child: Child) -> None:
+    def program() -> None:
+        import gc
+        import weakref
+
+        from runtime import Group
+
+        class Failed(Exception):
+            pass
+
+        def fail() -> None:
+            raise Failed
+
+        def one_fails() -> weakref.ref[BaseException]:
+            try:
+                with Group() as group:
+                    task = group.spawn(fail)
+            except ExceptionGroup:
+                pass
+            return weakref.ref(task.exception())  # type: ignore[arg-type]
+
+        gc.disable()
+        assert one_fails()() is None
+
+    child(program)
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_the_first_failure_cancels_the_others_and_the_block() -> None:
+    reached = []
+    with pytest.raises(ExceptionGroup, match="unhandled errors in a Group") as raised, Group() as group:
+        others = [group.spawn(wait_forever) for _ in range(5)]
+        until_asleep(*others)
+        failed = group.spawn(fail, "first")
+        wait_forever()
+        reached.append("what follows a wait in the block")
+    assert [str(error) for error in raised.value.exceptions] == ["first"]
+    assert all(task.cancelled() for task in others)
+    assert not reached
+    assert failed.exception() is raised.value.exceptions[0]
+    with pytest.raises(Failed):
+        failed.result()
+    with pytest.raises(CancelledError):
+        others[0].result()
+    with pytest.raises(CancelledError):
+        others[0].exception()
+
+
+@both
+def test_what_others_raise_as_they_tidy_up_comes_out_too() -> None:
+    def tidy_up(number: int) -> None:
+        try:
+            wait_forever()
+        finally:
+            raise Failed(f"tidying up {number}")
+
+    with pytest.raises(ExceptionGroup) as raised, Group() as group:
+        until_asleep(*[group.spawn(tidy_up, number) for number in range(3)])
+        group.spawn(fail, "first")
+    texts = [str(error) for error in raised.value.exceptions]
+    assert texts[0] == "first"
+    assert sorted(texts[1:]) == [f"tidying up {number}" for number in range(3)]
+
+
+@both
+def test_an_exception_of_the_block_cancels_all() -> None:
+    with pytest.raises(ExceptionGroup) as raised, Group() as group:
+        tasks = [group.spawn(wait_forever) for _ in range(3)]
+        fail("in the block")
+    assert [str(error) for error in raised.value.exceptions] == ["in the block"]
+    assert all(task.cancelled() for task in tasks)
+
+
+@both
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_what_is_no_exception_comes_out_as_it_is(kind: type[BaseException]) -> None:
+    def leave() -> None:
+        raise kind
+
+    with pytest.raises(kind) as of_task, Group() as group:
+        task = group.spawn(wait_forever)
+        group.spawn(leave)
+    assert task.cancelled()
+    assert of_task.value.__cause__ is None
+    with pytest.raises(kind) as of_block, Group() as group:
+        group.spawn(fail, "besides")
+        wait_forever_unless_cancelled(group)
+        leave()
+    assert isinstance(of_block.value.__cause__, ExceptionGroup)
+    assert str(of_block.value.__cause__.exceptions[0]) == "besides"
+
+
+def wait_forever_unless_cancelled(group: Group) -> None:
+    with pytest.raises(Cancelled):
+        wait_forever()
+
+
+@both
+def test_a_task_that_is_cancelled_fails_nobody() -> None:
+    with Group() as group:
+        other = group.spawn(Event().wait, 0.001)
+        task = group.spawn(wait_forever)
+        until_asleep(task)
+        assert task.cancel()
+        with pytest.raises(CancelledError):
+            task.result()
+        assert not task.cancel()
+    assert task.cancelled()
+    assert other.result() is False
+
+
+@both
+def test_cancelling_the_group_ends_the_block_quietly() -> None:
+    with Group() as group:
+        tasks = [group.spawn(wait_forever) for _ in range(3)]
+        group.cancel()
+        assert "cancelled" in repr(group)
+        wait_forever()
+        pytest.fail("the block is cancelled too")
+    assert all(task.cancelled() for task in tasks)
+    group.cancel()  # too late: nothing
+
+
+@both
+def test_a_task_of_a_cancelled_group_is_not_called() -> None:
+    with Group() as group:
+        group.cancel()
+        task = group.spawn(pytest.fail, "it is called")
+        assert task.cancelled()
+
+
+@both
+def test_where_it_can_be_entered_and_spawned_in() -> None:
+    group = Group()
+    assert "not entered" in repr(group)
+    with pytest.raises(RuntimeError, match="not begun"):
+        group.spawn(fail)
+    with group:
+        pass
+    with pytest.raises(RuntimeError, match="has ended"):
+        group.spawn(fail)
+    with pytest.raises(RuntimeError, match="only be entered once"), group:
+        pass
+
+
+def test_wrong_arguments() -> None:
+    wrong: Any
+    for wrong, error in (
+        ({"limit": 0}, ValueError),
+        ({"timeout": float("nan")}, ValueError),
+        ({"scheduler": 1}, TypeError),
+        ({"scheduler": Scheduler(), "interrupt": True}, ValueError),
+        ({"color": "red"}, TypeError),
+    ):
+        with pytest.raises(error):
+            Group(**wrong)
+
+
+# ---- deadlines -------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_a_deadline_ends_the_tasks() -> None:
+    with pytest.raises(TimeoutError, match="time is up"), Group(timeout=0.02) as group:
+        tasks = [group.spawn(wait_forever) for _ in range(3)]
+    assert all(task.cancelled() for task in tasks)
+
+
+@both
+def test_a_deadline_ends_the_block() -> None:
+    with pytest.raises(TimeoutError), Group(timeout=0.02):
+        sleep(FOREVER)
+        pytest.fail("it goes on")
+    with pytest.raises(TimeoutError), Group(timeout=-1):
+        sleep(FOREVER)
+
+
+@both
+def test_a_deadline_that_is_kept() -> None:
+    with Group(timeout=FOREVER) as group:
+        task = group.spawn(Event().wait, 0.001)
+    assert task.result() is False
+    with Group(timeout=float("inf")) as group:
+        task = group.spawn(Event().wait, 0.001)
+    assert task.result() is False
+
+
+@both
+def test_a_deadline_and_errors() -> None:
+    def tidy_up() -> None:
+        try:
+            wait_forever()
+        finally:
+            fail("late")
+
+    with pytest.raises(ExceptionGroup) as raised, Group(timeout=0.02) as group:
+        group.spawn(tidy_up)
+    assert [type(error) for error in raised.value.exceptions] == [TimeoutError, Failed]
+
+
+@both
+def test_a_deadline_after_a_failure_is_none() -> None:
+    done = []
+
+    def tidy_up() -> None:
+        try:
+            wait_forever()
+        finally:
+            sleep(1.1)  # over the deadline
+            done.append(True)
+
+    with pytest.raises(ExceptionGroup) as raised, Group(timeout=1) as group:
+        until_asleep(group.spawn(tidy_up))
+        group.spawn(fail)
+    assert [type(error) for error in raised.value.exceptions] == [Failed]
+    assert done
+
+
+# ---- groups in groups ------------------------------------------------------------------------------------------------
+
+
+@both
+def test_cancelling_the_outer_cancels_the_inner() -> None:
+    inner_tasks: list[Any] = []
+    made = Event()
+
+    def middle() -> None:
+        with Group() as inner:
+            inner_tasks.extend(inner.spawn(wait_forever) for _ in range(3))
+            made.set()
+
+    with Group() as outer:
+        task = outer.spawn(middle)
+        made.wait()
+        outer.cancel()
+    assert task.cancelled()
+    assert all(task.cancelled() for task in inner_tasks)
+
+
+@both
+def test_the_inner_tasks_are_cancelled_while_the_inner_block_computes() -> None:
+    ended, begun = Event(), Event()
+
+    def wait() -> None:
+        begun.set()
+        try:
+            wait_forever()
+        finally:
+            ended.set()
+
+    def middle() -> None:
+        with Group() as inner:
+            inner.spawn(wait)
+            begun.wait()
+            group_is_cancelled.set()
+            with shield():
+                ended.wait()
+
+    def cancel() -> None:
+        group_is_cancelled.wait()
+        outer.cancel()
+
+    group_is_cancelled = Event()
+    with Group() as outer:
+        outer.spawn(middle)
+        with shield():
+            cancel()
+
+
+@both
+def test_what_ends_the_inner_ends_it_alone() -> None:
+    with Group() as outer:
+        other = outer.spawn(Event().wait, 0.02)
+        with pytest.raises(ExceptionGroup), Group() as inner:
+            inner.spawn(fail)
+            wait_forever()
+        with Group() as inner:
+            inner.cancel()
+            wait_forever()
+        with pytest.raises(TimeoutError), Group(timeout=0.001):
+            wait_forever()
+    assert other.result() is False
+
+
+@both
+def test_an_outer_deadline_goes_through_the_inner() -> None:
+    with pytest.raises(TimeoutError), Group(timeout=0.02), Group(timeout=FOREVER) as inner, Group() as innermost:
+        tasks = [inner.spawn(wait_forever), innermost.spawn(wait_forever)]
+    assert all(task.cancelled() for task in tasks)
+
+
+@both
+def test_errors_of_the_inner_come_out_of_the_outer() -> None:
+    def middle() -> None:
+        with Group() as inner:
+            inner.spawn(fail, "inner")
+
+    with pytest.raises(ExceptionGroup) as raised, Group() as outer:
+        outer.spawn(middle)
+    (inner,) = raised.value.exceptions
+    assert isinstance(inner, ExceptionGroup)
+    assert str(inner.exceptions[0]) == "inner"
+
+
+# ---- a limit ---------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_a_limit() -> None:
+    inside, most, lock = [0], [0], Lock()
+
+    def work() -> None:
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        sleep(0.0005)
+        with lock:
+            inside[0] -= 1
+
+    with Group(limit=3) as group:
+        tasks = [group.spawn(work) for _ in range(30)]
+        assert sum(task.thread is not None and not task.done() for task in tasks) <= 3
+    assert most[0] <= 3
+    assert all(task.done() for task in tasks)
+
+
+@both
+def test_turns_are_given_in_the_order_of_coming() -> None:
+    order: list[int] = []
+    with Group(limit=1) as group:
+        for number in range(30):
+            group.spawn(order.append, number)
+    assert order == list(range(30))
+
+
+@both
+def test_tasks_without_a_turn_are_cancelled_without_a_thread() -> None:
+    with Group(limit=1) as group:
+        first = group.spawn(wait_forever)
+        rest = [group.spawn(fail) for _ in range(5)]
+        assert rest[2].cancel()
+        assert rest[2].cancelled()
+        assert not rest[3].done()
+        group.cancel()
+    assert first.cancelled()
+    assert all(task.cancelled() and task.thread is None for task in rest)
+
+
+@both
+def test_a_limit_of_one_and_tasks_that_spawn() -> None:
+    order: list[int] = []
+
+    def chain(number: int) -> None:
+        order.append(number)
+        if number:
+            group.spawn(chain, number - 1)
+
+    with Group(limit=1) as group:
+        group.spawn(chain, 20)
+    assert order == list(range(20, -1, -1))
+
+
+def test_a_start_that_fails_leaves_nothing(child: Child) -> None:
+    def program(limit: int | None) -> None:
+        import os
+        import resource
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        go = Event()
+        with Group(limit=limit) as group:
+            task = group.spawn(go.wait)
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 24, resource.RLIM_INFINITY))
+            for _ in range(3):
+                try:
+                    group.spawn(print, "it runs")
+                except RuntimeError as error:
+                    assert limit is None or limit > 1, limit
+                    assert str(error) == "can't start new thread", error
+                else:
+                    assert limit == 1, limit  # it waits for its turn
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            assert len(group._tasks) == (1 if limit != 1 else 4), group
+            go.set()
+            fine = group.spawn(os.getpid)
+        assert task.result() is True
+        assert fine.result() == os.getpid()
+
+    for limit in (None, 2):
+        assert child(program, limit).stdout == ""
+    assert child(program, 1).stdout == "it runs\n" * 3
+
+
+def test_a_later_start_that_fails_is_the_tasks_failure(child: Child) -> None:
+    def program() -> None:
+        import resource
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        go = Event()
+        try:
+            with Group(limit=1) as group:
+                first = group.spawn(go.wait)
+                tasks = [group.spawn(print, "it runs") for _ in range(3)]
+                resource.setrlimit(resource.RLIMIT_AS, (1 << 24, resource.RLIM_INFINITY))
+                go.set()
+        except* RuntimeError as errors:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            assert [str(error) for error in errors.exceptions] == ["can't start new thread"], errors
+        else:
+            raise AssertionError("nothing came out")
+        assert first.result() is True
+        assert str(tasks[0].exception()) == "can't start new thread"
+        assert all(task.cancelled() for task in tasks[1:]), tasks
+
+    assert child(program).stdout == ""
+
+
+# ---- Ctrl-C, forks, the end of the program ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["the block waits", "the block computes", "its end waits"])
+def test_ctrl_c_ends_all(child: Child, place: str) -> None:
+    def program(place: str) -> None:
+        import os
+        import signal
+        import threading
+        from pathlib import Path
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        main = Path(f"/proc/self/task/{os.getpid()}/syscall")
+        ready = Event()
+        tasks = []
+
+        def interrupt() -> bool:
+            ready.wait()
+            while place != "the block computes" and main.read_text().split()[0] != "449":  # futex_waitv
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+            return Event().wait(1000)
+
+        def compute() -> bool:
+            while True:
+                pass
+
+        try:
+            with Group() as group:
+                tasks = [group.spawn(Event().wait, 1000) for _ in range(3)]
+                tasks.append(group.spawn(interrupt))
+                ready.set()
+                if place == "the block waits":
+                    Event().wait(1000)
+                if place == "the block computes":
+                    compute()
+        except KeyboardInterrupt:
+            print("out")
+        assert all(task.cancelled() for task in tasks), tasks
+        assert threading.active_count() == 1
+
+    assert child(program, place).stdout == "out\n"
+
+
+def test_a_second_ctrl_c_reaches_what_waits_as_it_tidies_up(child: Child) -> None:
+    def program() -> None:
+        import os
+        import signal
+        import threading
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        waits, tidies = Event(), Event()
+
+        def stubborn() -> None:
+            try:
+                waits.set()
+                Event().wait(1000)
+            finally:
+                tidies.set()
+                Event().wait(1000)
+
+        def interrupt() -> None:  # a thread that no group cancels
+            waits.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            tidies.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        other = threading.Thread(target=interrupt)
+        other.start()
+        try:
+            with Group() as group:
+                task = group.spawn(stubborn)
+        except KeyboardInterrupt:
+            print("out")
+        assert task.cancelled()
+        other.join()
+
+    assert child(program).stdout == "out\n"
+
+
+def test_ctrl_c_at_any_moment(child: Child) -> None:
+    """Also at the first bytecode of what ends the block: no thread is left, whatever the handler interrupts."""
+
+    def program() -> None:
+        import signal
+        import threading
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        armed = [False]
+
+        def interrupt(*_: object) -> None:
+            if armed[0]:
+                armed[0] = False
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        caught = 0
+        for number in range(300):
+            try:
+                armed[0] = True
+                signal.setitimer(signal.ITIMER_REAL, 0.00001 * (1 + number % 100))
+                with Group(limit=2 if number % 3 == 0 else None) as group:
+                    for _ in range(3):
+                        group.spawn(Event().wait, 0.0002)
+                armed[0] = False
+            except KeyboardInterrupt:
+                caught += 1
+            assert threading.active_count() == 1, (number, threading.enumerate())
+        signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter its handler would be gone
+        assert caught > 30, caught
+
+    child(program, timeout=100)
+
+
+def test_a_child_that_the_block_forks(child: Child) -> None:
+    def program() -> None:
+        import os
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        go = Event()
+        with Group() as group:
+            task = group.spawn(go.wait)
+            if (pid := os.fork()) == 0:
+                own = group.spawn(os.getpid)
+            else:
+                assert os.waitpid(pid, 0)[1] == 0
+                go.set()
+        if pid == 0:
+            assert own.result() == os.getpid()
+            os._exit(0)
+        assert task.result() is True
+
+    child(program)
+
+
+def test_a_child_that_a_task_forks(child: Child) -> None:
+    def program() -> None:
+        import os
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        def fork() -> int:
+            if (pid := os.fork()) == 0:
+                with Group() as inner:
+                    task = inner.spawn(Event().wait, 0.001)
+                os._exit(task.result() is not False)
+            return os.waitpid(pid, 0)[1]
+
+        with Group() as group:
+            group.spawn(Event().wait, 0.01)
+            status = group.spawn(fork)
+        assert status.result() == 0
+
+    child(program)
+
+
+# ---- many ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
+    """Counts: every other is cancelled, and nothing is left of any."""
+
+    def program() -> None:
+        import threading
+
+        import runtime
+        from runtime import Group
+        from runtime.scheduler import statistics
+        from runtime.sync import Event
+
+        threading.stack_size(32 << 10 if __import__("sys").version_info < (3, 14) else 64 << 10)
+        before = statistics().alive
+        never, fails = Event(), Event()
+
+        def one() -> None:
+            fails.wait()
+            raise ValueError("one")
+
+        try:
+            with Group() as group:
+                failing = group.spawn(one)
+                tasks = [group.spawn(never.wait) for _ in range(9999)]
+                assert statistics().alive == before + 10_000
+                fails.set()
+        except ExceptionGroup as errors:
+            assert [str(error) for error in errors.exceptions] == ["one"]
+        assert failing.exception() is not None
+        assert sum(task.cancelled() for task in tasks) == 9999
+        runtime.native.lib.lwp_reap()
+        assert statistics().alive == before
+        assert threading.active_count() == 1
+
+    child(program, timeout=100)
+
+
+def test_a_group_that_is_in_use_for_long_keeps_no_threads() -> None:
+    with Group() as group:
+        for number in range(500):
+            assert group.spawn(abs, number).result() == number
+        until(lambda: statistics().alive <= 40)
+        group.spawn(abs, 0).result()
+        assert len(group._ending) < 50
+        assert not group._tasks or len(group._tasks) == 1
+
+
+# ---- schedulers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lwps", [1, 2])
+def test_a_scheduler_that_is_given(lwps: int) -> None:
+    scheduler = Scheduler(lwps=lwps)
+    done = Event()
+    with Group(scheduler=scheduler) as group:
+        task = group.spawn(done.wait)
+        idents = [group.spawn(threading.get_ident) for _ in range(3)]
+        assert idents[0].result() == vars(idents[0].thread)["_ident"]  # the block's waits let them run
+        assert task.thread is not None
+        assert runtime.native.green_state(task.thread.ident or 0)
+        done.set()
+    assert task.result() is True
+    with pytest.raises(ExceptionGroup), Group(scheduler=scheduler) as group:
+        group.spawn(wait_forever)
+        group.spawn(fail)
+    scheduler.run()  # the caller's LWP is its own again
+
+
+def test_a_deadlock_of_green_tasks_ends_them(child: Child) -> None:
+    def program() -> None:
+        from runtime import Group
+        from runtime.scheduler import Scheduler
+        from runtime.sync import Semaphore
+
+        try:
+            with Group(scheduler=Scheduler()) as group:
+                task = group.spawn(Semaphore(0).acquire)
+        except ExceptionGroup as errors:
+            print(*[type(error).__name__ for error in errors.exceptions])
+        assert task.cancelled()
+
+    assert child(program, timeout=10).stdout == "Deadlock\n"
+
+
+def test_green_threads_are_not_signalled() -> None:
+    def make() -> None:
+        with pytest.raises(ValueError, match="share an LWP"), Group(interrupt=True):
+            pass
+
+    scheduler = Scheduler()
+    scheduler.spawn(make)
+    scheduler.run()
+
+
+def test_importing_the_package_loads_no_group() -> None:
+    program = "import runtime, sys; print('runtime.groups' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
