@@ -323,8 +323,8 @@ def test_a_deadline_and_errors() -> None:
         finally:
             fail("late")
 
-    with pytest.raises(ExceptionGroup) as raised, Group(timeout=0.02) as group:
-        group.spawn(tidy_up)
+    with pytest.raises(ExceptionGroup) as raised, Group(timeout=0.5) as group:
+        until_asleep(group.spawn(tidy_up))
     assert [type(error) for error in raised.value.exceptions] == [TimeoutError, Failed]
 
 
