@@ -132,7 +132,7 @@ class Task(Generic[_Result]):
             error = None  # as concurrent.futures: the error's traceback leads to this frame
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the function has raised, None if it has returned.  Waits, and raises besides, as result()."""
+        """What the function has raised, None if it has returned.  Waits at most timeout seconds, as result() does."""
         if not self._wait(timeout):
             raise TimeoutError
         if self._cancelled:
