@@ -4,6 +4,8 @@
 
 #include "python/python.h"
 
+#include <stdatomic.h>
+
 /* Seconds to a deadline on the monotonic clock (base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
 int args_deadline(PyObject *timeout, int64_t *deadline);
 
@@ -30,10 +32,13 @@ static inline int args_one(const char *method, const char *parameter, PyObject *
 
 /* An attribute's name as a string object, made at its first use; NULL with an exception, which the functions below pass on.
  * Interned: the interpreter's method cache goes by the string object, and each further one of that text would take a place there. */
-#define NAME(text)                                                           \
-    ({                                                                       \
-        static PyObject *interned;                                           \
-        interned ? interned : (interned = PyUnicode_InternFromString(text)); \
+#define NAME(text)                                                                    \
+    ({                                                                                \
+        static _Atomic(PyObject *) interned;                                          \
+        PyObject *name_found = atomic_load_explicit(&interned, memory_order_acquire); \
+        if (!name_found && (name_found = PyUnicode_InternFromString(text)))           \
+            atomic_store_explicit(&interned, name_found, memory_order_release);       \
+        name_found;                                                                   \
     })
 
 PyObject *get_attribute(PyObject *op, PyObject *name);

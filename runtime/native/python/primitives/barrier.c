@@ -23,23 +23,42 @@ typedef struct {
     struct sync_queue entrance;
     enum barrier_state state;
     unsigned long generation;   /* how often the barrier has let all go */
-    long count, parties;        /* threads of this generation inside, also those that leave broken; threads that it takes */
-    PyObject *action, *timeout, *broken_error;
+    long count;                 /* threads of this generation inside, also those that leave broken */
+    atomic_long parties;        /* threads that it takes */
+    _Atomic(PyObject *) action, timeout, broken_error;
+    PyObject *former;           /* of these, what __init__(), called again, has replaced: a list, or NULL */
 } BarrierObject;
 
 PyTypeObject *barrier_type;
+
+/* Whether the object is kept in Python (common.h).  multiprocessing's Barrier is: its attributes are in shared memory. */
+static int in_python(BarrierObject *self)
+{
+    return !atomic_load_explicit(&self->broken_error, memory_order_acquire);
+}
+
+/* broken_error last: a thread that sees it sees the rest.  -1 with an exception. */
+static int barrier_fill(BarrierObject *self, long parties, PyObject *action, PyObject *timeout, PyObject *broken_error)
+{
+    PyObject *op = (PyObject *)self;
+
+    atomic_store(&self->parties, parties);
+    return replace_reference(op, &self->action, action, &self->former) < 0
+                   || replace_reference(op, &self->timeout, timeout, &self->former) < 0
+                   || replace_reference(op, &self->broken_error, broken_error, &self->former) < 0
+               ? -1
+               : 0;
+}
 
 static PyObject *barrier_begin(PyObject *op, PyObject *args)
 {
     BarrierObject *self = (BarrierObject *)op;
     PyObject *action, *timeout, *error;
+    long parties;
 
-    if (!PyArg_ParseTuple(args, "lOOO:_begin", &self->parties, &action, &timeout, &error))
+    if (!PyArg_ParseTuple(args, "lOOO:_begin", &parties, &action, &timeout, &error))
         return NULL;
-    Py_XSETREF(self->action, Py_NewRef(action));
-    Py_XSETREF(self->timeout, Py_NewRef(timeout));
-    Py_XSETREF(self->broken_error, Py_NewRef(error));
-    Py_RETURN_NONE;
+    return barrier_fill(self, parties, action, timeout, error) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *barrier_copy(PyObject *op, PyObject *args)
@@ -52,17 +71,9 @@ static PyObject *barrier_copy(PyObject *op, PyObject *args)
     self->state = original->state;
     self->count = original->count;
     sync_queue_unlock(&original->inside);
-    self->parties = original->parties;
-    Py_XSETREF(self->action, Py_XNewRef(original->action));
-    Py_XSETREF(self->timeout, Py_XNewRef(original->timeout));
-    Py_XSETREF(self->broken_error, Py_XNewRef(original->broken_error));
+    if (!in_python(original) && barrier_fill(self, original->parties, original->action, original->timeout, original->broken_error) < 0)
+        return NULL;
     Py_RETURN_NONE;
-}
-
-/* Whether the object is kept in Python (common.h).  multiprocessing's Barrier is: its attributes are in shared memory. */
-static int in_python(BarrierObject *self)
-{
-    return !self->broken_error;
 }
 
 static PyObject *barrier_is_broken(BarrierObject *self)
@@ -97,8 +108,8 @@ static void barrier_leave(BarrierObject *self, unsigned long generation)
         barrier_open_entrance(self);
 }
 
-/* Goes in.  Returns the index of arrival, or -1 with an exception. */
-static long barrier_enter(BarrierObject *self, unsigned long *generation)
+/* Goes in.  Returns the index of arrival, or -1 with an exception.  *last: it completes the parties, and must act. */
+static long barrier_enter(BarrierObject *self, unsigned long *generation, int *last)
 {
     struct sync_place place;
     int baton;
@@ -108,7 +119,7 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation)
         if (self->state == FILLING) {
             long index = self->count++;
             *generation = self->generation;
-            if (self->count == self->parties)
+            if ((*last = self->count == self->parties))
                 self->state = ACTING;
             sync_queue_unlock(&self->inside);
             return index;
@@ -135,10 +146,9 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation)
 /* By the last thread to come: runs the action and lets all go.  0, or -1 with an exception. */
 static int barrier_act(BarrierObject *self)
 {
-    PyObject *action = Py_NewRef(self->action ? self->action : Py_None);
+    PyObject *action = self->action;
     PyObject *result = action != Py_None ? PyObject_CallNoArgs(action) : Py_NewRef(Py_None);
 
-    Py_DECREF(action);
     sync_queue_lock(&self->inside);
     int aborted = self->state != ACTING; /* by abort() or reset(), in the action or in another thread */
     int whole = result && !aborted;
@@ -192,24 +202,21 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
 static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     BarrierObject *self = (BarrierObject *)op;
-    PyObject *timeout = self->timeout, *given;
+    PyObject *timeout, *given;
 
     if (in_python(self))
         return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    if (given && given != Py_None)
-        timeout = given;
-    Py_INCREF(timeout);
+    timeout = given && given != Py_None ? given : self->timeout;
     unsigned long generation;
-    long index = barrier_enter(self, &generation);
-    int failed = -1;
+    int last, failed = -1;
+    long index = barrier_enter(self, &generation, &last);
     if (index >= 0) {
-        failed = index + 1 == self->parties ? barrier_act(self) : barrier_sleep(self, generation, timeout);
+        failed = last ? barrier_act(self) : barrier_sleep(self, generation, timeout);
         if (failed)
             barrier_leave(self, generation);
     }
-    Py_DECREF(timeout);
     return failed < 0 ? NULL : PyLong_FromLong(index);
 }
 
@@ -252,14 +259,23 @@ static PyObject *barrier_waiting(PyObject *op, void *unused)
     (void)unused;
     if (in_python(self))
         return stock_property(op, NAME("n_waiting"));
-    return PyLong_FromLong(self->state == FILLING || self->state == ACTING ? self->count : 0);
+    sync_queue_lock(&self->inside);
+    long waiting = self->state == FILLING || self->state == ACTING ? self->count : 0;
+    sync_queue_unlock(&self->inside);
+    return PyLong_FromLong(waiting);
 }
 
 static PyObject *barrier_broken(PyObject *op, void *unused)
 {
+    BarrierObject *self = (BarrierObject *)op;
+
     (void)unused;
-    return in_python((BarrierObject *)op) ? stock_property(op, NAME("broken"))
-                                          : PyBool_FromLong(((BarrierObject *)op)->state == BROKEN);
+    if (in_python(self))
+        return stock_property(op, NAME("broken"));
+    sync_queue_lock(&self->inside);
+    int broken = self->state == BROKEN;
+    sync_queue_unlock(&self->inside);
+    return PyBool_FromLong(broken);
 }
 
 static int barrier_set_private(PyObject *op, PyObject *value, void *name)
@@ -272,9 +288,10 @@ static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
     BarrierObject *self = (BarrierObject *)op;
 
     Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->action);
-    Py_VISIT(self->timeout);
-    Py_VISIT(self->broken_error);
+    Py_VISIT((PyObject *)self->action);
+    Py_VISIT((PyObject *)self->timeout);
+    Py_VISIT((PyObject *)self->broken_error);
+    Py_VISIT(self->former);
     return 0;
 }
 
@@ -282,9 +299,10 @@ static int barrier_clear(PyObject *op)
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    Py_CLEAR(self->action);
-    Py_CLEAR(self->timeout);
-    Py_CLEAR(self->broken_error);
+    Py_XDECREF(atomic_exchange(&self->broken_error, NULL));
+    Py_XDECREF(atomic_exchange(&self->action, NULL));
+    Py_XDECREF(atomic_exchange(&self->timeout, NULL));
+    Py_CLEAR(self->former);
     return 0;
 }
 

@@ -28,6 +28,22 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
+int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, PyObject **former)
+{
+    int result = 0;
+
+    Py_BEGIN_CRITICAL_SECTION(op);
+    PyObject *old = atomic_load(at);
+    if (old && old != value && ((!*former && !(*former = PyList_New(0))) || PyList_Append(*former, old) < 0))
+        result = -1;
+    else {
+        atomic_store_explicit(at, Py_NewRef(value), memory_order_release);
+        Py_XDECREF(old);
+    }
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
 /* ---- objects of derived classes ---------------------------------------------------------------------------------- */
 
 static PyObject *stock_attribute(PyObject *op, PyObject *name)
@@ -71,8 +87,10 @@ static void no_attribute(PyObject *op, PyObject *name)
 PyObject *dict_attribute(PyObject *op, PyObject *name)
 {
     PyObject *dict = name ? PyObject_GenericGetDict(op, NULL) : NULL;
-    PyObject *found = dict ? Py_XNewRef(PyDict_GetItemWithError(dict, name)) : NULL;
+    PyObject *found = NULL;
 
+    if (dict)
+        PyDict_GetItemRef(dict, name, &found);
     Py_XDECREF(dict);
     if (!found)
         no_attribute(op, name);

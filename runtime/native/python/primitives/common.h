@@ -4,6 +4,8 @@
 
 #include "python/python.h"
 
+#include <stdatomic.h>
+
 /* tp_dealloc of a type without references. */
 void simple_dealloc(PyObject *op);
 
@@ -16,6 +18,10 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* The same for the classes that threading makes of its locks.  If a program has replaced those locks a
  * function in Python makes the object: see common.c. */
 PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
+/* Replaces a reference in an object, which other threads may be reading.  They may go on to use what it was, so that stays, in a list at
+ * *former that goes with the object.  -1 with an exception: it is as before. */
+int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, PyObject **former);
 
 /* Adds a type to the module: NULL with an exception. */
 PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec);

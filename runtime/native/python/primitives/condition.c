@@ -14,19 +14,31 @@ typedef struct {
     struct sync_queue own_queue;
     struct sync_queue *queue; /* its own, or that of which it is a copy */
     PyObject *original;       /* the owner of the queue, or NULL */
-    PyObject *lock;           /* the runtime's, or any object with acquire and release; NULL: the condition is kept in Python */
-    enum lock_kind { OTHER, LOCK, RLOCK } kind;
+    _Atomic(PyObject *) lock; /* the runtime's, or any object with acquire and release; NULL: the condition is kept in Python */
+    PyObject *former_locks;   /* which __init__(), called again, has replaced: a list, or NULL */
 } ConditionObject;
 
+enum lock_kind { OTHER, LOCK, RLOCK };
+
 PyTypeObject *condition_type;
+
+/* Borrowed.  A call asks once and goes on with what it got: __init__() may replace it meanwhile. */
+static PyObject *lock_of(PyObject *op)
+{
+    return atomic_load_explicit(&((ConditionObject *)op)->lock, memory_order_acquire);
+}
+
+static enum lock_kind kind_of(PyObject *lock)
+{
+    return !lock ? OTHER : Py_IS_TYPE(lock, rlock_type) ? RLOCK : Py_IS_TYPE(lock, lock_type) ? LOCK : OTHER;
+}
 
 static PyObject *condition_begin(PyObject *op, PyObject *lock)
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    enum lock_kind kind = Py_IS_TYPE(lock, lock_type) ? LOCK : Py_IS_TYPE(lock, rlock_type) ? RLOCK : OTHER;
     PyObject *needed[] = {NAME("acquire"), NAME("release")};
-    for (int i = 0; kind == OTHER && i < 2; i++) {
+    for (int i = 0; kind_of(lock) == OTHER && i < 2; i++) {
         PyObject *method = get_attribute(lock, needed[i]);
         if (!method)
             return NULL;
@@ -34,9 +46,7 @@ static PyObject *condition_begin(PyObject *op, PyObject *lock)
     }
     if (!self->queue)
         self->queue = &self->own_queue;
-    self->kind = kind;
-    Py_XSETREF(self->lock, Py_NewRef(lock));
-    Py_RETURN_NONE;
+    return replace_reference(op, &self->lock, lock, &self->former_locks) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* A copy shares the lock and the waiters, as a copy of threading's does. */
@@ -50,33 +60,34 @@ static PyObject *condition_copy(PyObject *op, PyObject *args)
         PyErr_SetString(PyExc_TypeError, "a Condition that has been in use can't become a copy");
         return NULL;
     }
-    self->kind = original->kind;
+    PyObject *lock = lock_of((PyObject *)original);
     self->queue = original->queue;
     self->original = Py_NewRef(original->original ? original->original : (PyObject *)original);
-    self->lock = Py_XNewRef(original->lock);
+    if (lock && replace_reference(op, &self->lock, lock, &self->former_locks) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
 static int in_python(PyObject *op)
 {
-    return !((ConditionObject *)op)->lock;
+    return !lock_of(op);
 }
 
 PyObject *condition_lock(PyObject *op)
 {
-    ConditionObject *self = (ConditionObject *)op;
-    return self->lock && self->kind != OTHER ? self->lock : NULL;
+    PyObject *lock = lock_of(op);
+    return kind_of(lock) != OTHER ? lock : NULL;
 }
 
 /* Whether the caller owns the lock: 1, 0, or -1 with an exception.  For a lock that isn't the runtime's, `_is_owned` decides. */
-static int is_owned(PyObject *op)
+static int is_owned(PyObject *op, PyObject *lock)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    enum lock_kind kind = kind_of(lock);
 
-    if (self->kind == LOCK)
-        return sync_lock_held(&((LockObject *)self->lock)->lock); /* any thread may release a Lock, so it only must be held */
-    if (self->kind == RLOCK)
-        return rlock_is_mine((RLockObject *)self->lock);
+    if (kind == LOCK)
+        return sync_lock_held(&((LockObject *)lock)->lock); /* any thread may release a Lock, so it only must be held */
+    if (kind == RLOCK)
+        return rlock_is_mine((RLockObject *)lock);
     PyObject *answer = call_method(op, NAME("_is_owned"), NULL);
     int result = answer ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
@@ -92,9 +103,9 @@ struct given_up {
     PyObject *state;        /* OTHER: what _release_save has returned */
 };
 
-static struct given_up what_to_give_up(ConditionObject *self)
+static struct given_up what_to_give_up(PyObject *lock)
 {
-    struct given_up what = {.kind = self->kind, .lock = Py_NewRef(self->lock)};
+    struct given_up what = {.kind = kind_of(lock), .lock = Py_NewRef(lock)};
 
     if (what.kind != OTHER)
         what.ours = &((LockObject *)what.lock)->lock;
@@ -106,7 +117,7 @@ static int give_up(PyObject *op, struct given_up *what)
     if (what->kind == LOCK)
         lock_disown((LockObject *)what->lock);
     else if (what->kind == RLOCK) {
-        what->depth = ((RLockObject *)what->lock)->depth;
+        what->depth = rlock_depth((RLockObject *)what->lock);
         rlock_disown((RLockObject *)what->lock);
     } else if (what->kind == OTHER && !(what->state = call_method(op, NAME("_release_save"), NULL))) {
         Py_DECREF(what->lock);
@@ -132,7 +143,7 @@ static int take_back(PyObject *op, struct given_up *what, int baton, int interru
     } else {
         taken = lock_take_back((LockObject *)what->lock, queue, &baton, interrupted);
         if (taken == 1 && what->kind == RLOCK)
-            ((RLockObject *)what->lock)->depth = what->depth;
+            rlock_set_depth((RLockObject *)what->lock, what->depth);
         else if (what->kind == RLOCK)
             rlock_take_raising((RLockObject *)what->lock, what->depth);
         if (baton)
@@ -149,12 +160,13 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     PyObject *type, *value, *traceback, *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
+    PyObject *lock = lock_of(op);
 
-    if (in_python(op))
+    if (!lock)
         return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    int mine = is_owned(op);
+    int mine = is_owned(op, lock);
     if (mine <= 0) {
         if (mine == 0)
             PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
@@ -163,7 +175,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     if (given && args_wait_deadline(given, &deadline) < 0)
         return NULL;
     /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this one there. */
-    struct given_up what = what_to_give_up(self);
+    struct given_up what = what_to_give_up(lock);
     sync_queue_lock(self->queue);
     sync_queue_enter(self->queue, &place, what.ours);
     sync_queue_unlock(self->queue);
@@ -199,7 +211,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
 static PyObject *notify_waiters(PyObject *op, long n)
 {
     ConditionObject *self = (ConditionObject *)op;
-    int mine = is_owned(op);
+    int mine = is_owned(op, lock_of(op));
 
     if (mine <= 0) {
         if (mine == 0)
@@ -235,39 +247,37 @@ static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
 
 static PyObject *condition_enter(PyObject *op, PyObject *unused)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    PyObject *lock = lock_of(op);
+    enum lock_kind kind = kind_of(lock);
 
-    if (in_python(op))
+    if (!lock)
         return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
-    PyObject *lock = Py_NewRef(self->lock);
-    PyObject *result = self->kind == LOCK    ? lock_enter(lock, unused)
-                       : self->kind == RLOCK ? rlock_enter(lock, unused)
-                                             : call_method(lock, NAME("__enter__"), NULL);
-    Py_DECREF(lock);
-    return result;
+    return kind == LOCK    ? lock_enter(lock, unused)
+           : kind == RLOCK ? rlock_enter(lock, unused)
+                           : call_method(lock, NAME("__enter__"), NULL);
 }
 
 static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    PyObject *lock = lock_of(op), *exit;
+    enum lock_kind kind = kind_of(lock);
 
-    if (in_python(op))
+    if (!lock)
         return stock_method(op, NAME("__exit__"), args, count, NULL);
-    PyObject *lock = Py_NewRef(self->lock), *result = NULL, *exit;
-    if (self->kind != OTHER)
-        result = self->kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
-    else if ((exit = get_attribute(lock, NAME("__exit__")))) {
-        result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
-        Py_DECREF(exit);
-    }
-    Py_DECREF(lock);
+    if (kind != OTHER)
+        return kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
+    if (!(exit = get_attribute(lock, NAME("__exit__"))))
+        return NULL;
+    PyObject *result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
+    Py_DECREF(exit);
     return result;
 }
 
 static PyObject *condition_get_lock(PyObject *op, void *unused)
 {
     (void)unused;
-    return in_python(op) ? dict_attribute(op, NAME("_lock")) : Py_NewRef(((ConditionObject *)op)->lock);
+    PyObject *lock = lock_of(op);
+    return lock ? Py_NewRef(lock) : dict_attribute(op, NAME("_lock"));
 }
 
 static PyObject *condition_get_waiters(PyObject *op, void *unused)
@@ -292,7 +302,7 @@ static int condition_set(PyObject *op, PyObject *value, void *name)
  * with threading's. */
 static PyObject *of_lock(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *method = in_python(op) ? dict_attribute(op, name) : get_attribute(((ConditionObject *)op)->lock, name);
+    PyObject *lock = lock_of(op), *method = lock ? get_attribute(lock, name) : dict_attribute(op, name);
     PyObject *result = method ? PyObject_Vectorcall(method, args, (size_t)count, names) : NULL;
 
     Py_XDECREF(method);
@@ -301,26 +311,22 @@ static PyObject *of_lock(PyObject *op, PyObject *name, PyObject *const *args, Py
 
 static PyObject *condition_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    PyObject *lock = lock_of(op);
+    enum lock_kind kind = kind_of(lock);
 
-    if (self->kind == OTHER)
+    if (kind == OTHER)
         return of_lock(op, NAME("acquire"), args, count, names);
-    PyObject *lock = Py_NewRef(self->lock);
-    PyObject *result = (self->kind == LOCK ? lock_acquire : rlock_acquire)(lock, args, count, names);
-    Py_DECREF(lock);
-    return result;
+    return (kind == LOCK ? lock_acquire : rlock_acquire)(lock, args, count, names);
 }
 
 static PyObject *condition_release(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    PyObject *lock = lock_of(op);
+    enum lock_kind kind = kind_of(lock);
 
-    if (self->kind == OTHER || count || names)
+    if (kind == OTHER || count || names)
         return of_lock(op, NAME("release"), args, count, names);
-    PyObject *lock = Py_NewRef(self->lock);
-    PyObject *result = (self->kind == LOCK ? lock_release : rlock_release)(lock, NULL);
-    Py_DECREF(lock);
-    return result;
+    return (kind == LOCK ? lock_release : rlock_release)(lock, NULL);
 }
 
 #if PY_VERSION_HEX >= 0x030e0000
@@ -333,7 +339,8 @@ static PyObject *condition_locked(PyObject *op, PyObject *const *args, Py_ssize_
 static int condition_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((ConditionObject *)op)->lock);
+    Py_VISIT(lock_of(op));
+    Py_VISIT(((ConditionObject *)op)->former_locks);
     Py_VISIT(((ConditionObject *)op)->original);
     return 0;
 }
@@ -342,8 +349,8 @@ static int condition_clear(PyObject *op)
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    Py_CLEAR(self->lock);
-    self->kind = OTHER;
+    Py_XDECREF(atomic_exchange(&self->lock, NULL));
+    Py_CLEAR(self->former_locks);
     if (self->original)
         self->queue = &self->own_queue; /* the shared queue may be freed with its owner */
     Py_CLEAR(self->original);

@@ -94,7 +94,7 @@ void rlock_take_raising(RLockObject *self, unsigned long depth)
     else
         while (lock_sleep_once(&self->base, PARK_FOREVER, &since) != 0)
             ;
-    self->depth = depth;
+    rlock_set_depth(self, depth);
     cancel_let();
     PyErr_Restore(type, value, traceback);
 }
@@ -238,25 +238,26 @@ static PyType_Spec lock_spec = {
 
 /* ---- RLock ------------------------------------------------------------------------------------------------------- */
 
-static int rlock_take(RLockObject *self, int64_t deadline)
+static inline int rlock_take(RLockObject *self, int64_t deadline)
 {
     if (rlock_is_mine(self)) {
-        if (self->depth == ULONG_MAX) {
+        unsigned long depth = rlock_depth(self);
+        if (depth == ULONG_MAX) {
             PyErr_SetString(PyExc_OverflowError, "Internal lock count overflowed");
             return -1;
         }
-        self->depth++;
+        rlock_set_depth(self, depth + 1);
         return 1;
     }
     int taken = lock_take(&self->base, deadline);
     if (taken == 1)
-        self->depth = 1;
+        rlock_set_depth(self, 1);
     return taken;
 }
 
 void rlock_disown(RLockObject *self)
 {
-    self->depth = 0;
+    rlock_set_depth(self, 0);
     lock_disown(&self->base);
 }
 
@@ -295,10 +296,10 @@ PyObject *rlock_release(PyObject *op, PyObject *unused)
     (void)unused;
     if (!rlock_is_mine(self))
         return not_mine();
-    if (self->depth == 1)
+    if (rlock_depth(self) == 1)
         rlock_give_up(self);
     else
-        self->depth--;
+        rlock_set_depth(self, rlock_depth(self) - 1);
     Py_RETURN_NONE;
 }
 
@@ -325,7 +326,7 @@ static PyObject *rlock_recursion_count(PyObject *op, PyObject *unused)
 {
     RLockObject *self = (RLockObject *)op;
     (void)unused;
-    return PyLong_FromUnsignedLong(rlock_is_mine(self) ? self->depth : 0);
+    return PyLong_FromUnsignedLong(rlock_is_mine(self) ? rlock_depth(self) : 0);
 }
 
 /* These two are for threading's own Condition.wait(): the first frees the lock at any depth, the second takes it back with that depth. */
@@ -336,7 +337,7 @@ static PyObject *rlock_release_save(PyObject *op, PyObject *unused)
     (void)unused;
     if (!rlock_is_mine(self))
         return not_mine();
-    PyObject *state = Py_BuildValue("kk", self->depth, my_ident());
+    PyObject *state = Py_BuildValue("kk", rlock_depth(self), my_ident());
     if (state)
         rlock_give_up(self);
     return state;
@@ -353,7 +354,7 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
     if (taken < 0)
         rlock_take_raising(self, depth);
     atomic_store_explicit(&self->base.owner, owner, memory_order_relaxed);
-    self->depth = depth;
+    rlock_set_depth(self, depth);
     return taken < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -362,7 +363,7 @@ static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
     RLockObject *self = (RLockObject *)op;
 
     (void)unused;
-    self->depth = 0;
+    rlock_set_depth(self, 0);
     atomic_store(&self->base.owner, 0);
     sync_lock_reset(&self->base.lock);
     Py_RETURN_NONE;
@@ -374,7 +375,7 @@ static PyObject *rlock_repr(PyObject *op)
     unsigned long owner = atomic_load(&self->base.owner);
 
     return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, owner,
-                                self->depth, op);
+                                rlock_depth(self), op);
 }
 
 static void rlock_dealloc(PyObject *op)

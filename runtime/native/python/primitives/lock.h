@@ -14,7 +14,7 @@ typedef struct {
 
 typedef struct {
     LockObject base; /* a thread writes its ident to `owner` only while it owns the lock, so one that reads its own ident owns it */
-    unsigned long depth; /* written by the owner only */
+    atomic_ulong depth; /* written by the owner only: by rlock_set_depth() */
 } RLockObject;
 
 extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() has made them */
@@ -22,6 +22,16 @@ extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() has made 
 static inline int rlock_is_mine(RLockObject *self)
 {
     return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();
+}
+
+static inline unsigned long rlock_depth(RLockObject *self)
+{
+    return atomic_load_explicit(&self->depth, memory_order_relaxed);
+}
+
+static inline void rlock_set_depth(RLockObject *self, unsigned long depth)
+{
+    atomic_store_explicit(&self->depth, depth, memory_order_relaxed);
 }
 
 /* Called before the release.  After it a lock that another thread holds could show its former owner, or lose its new one. */

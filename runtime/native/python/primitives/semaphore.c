@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <limits.h>
 
+enum semaphore_kind { UNBEGUN, UNBOUNDED, BOUNDED }; /* UNBEGUN: the object is kept in Python */
+
 typedef struct {
     PyObject_HEAD
     struct sync_queue queue;
     atomic_long value;
-    long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
-    enum { UNBEGUN, UNBOUNDED, BOUNDED } kind; /* UNBEGUN: the object is kept in Python */
+    atomic_long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
+    _Atomic(enum semaphore_kind) kind;
 } SemaphoreObject;
 
 PyTypeObject *semaphore_type;
@@ -49,8 +51,10 @@ static int semaphore_give(SemaphoreObject *self, long n)
 {
     long value = atomic_load_explicit(&self->value, memory_order_relaxed);
 
+    long bound = atomic_load_explicit(&self->bound, memory_order_relaxed);
+
     for (;;) {
-        if (self->bound != LONG_MAX && n > self->bound - (value == ASK ? 0 : value))
+        if (bound != LONG_MAX && n > bound - (value == ASK ? 0 : value))
             return ERANGE;
         if (value != ASK) {
             long sum = n < LONG_MAX - value ? value + n : LONG_MAX;
@@ -212,8 +216,8 @@ static PyObject *semaphore_copy(PyObject *op, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!:_copy", semaphore_type, &original))
         return NULL;
     atomic_store(&self->value, semaphore_value(original));
-    self->bound = original->bound;
-    self->kind = original->kind;
+    atomic_store(&self->bound, original->bound);
+    atomic_store(&self->kind, original->kind);
     Py_RETURN_NONE;
 }
 
