@@ -45,15 +45,15 @@ struct lwp {
     atomic_int begun;   /* see lwp_await_begun() */
     atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
-    int started;
+    atomic_int started;
     unsigned long flags;
     int waited;         /* the program's end waits for it: lwp_next_waited() */
     int exit_signal;
     int exit_status;    /* its argument of exit(2) */
-    int wait_status;    /* of a process, from waitpid; -1: not yet, -2: lost */
+    atomic_int wait_status; /* of a process, from waitpid; -1: not yet, -2: lost */
     atomic_int ending;  /* it has come to thread_exit(), or counts as ended */
     void (*run)(void *arg);
-    void *arg;  /* NULL after `run` has consumed it, and in a forked child */
+    _Atomic(void *) arg; /* NULL after `run` has consumed it, and in a forked child */
     struct context *context; /* NULL from (6) on */
     uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's addresses, which stay after (6) */
     uintptr_t ident; /* pthread_self() in the thread: its struct pthread, which is at tp in variant II only */

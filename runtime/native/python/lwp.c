@@ -64,6 +64,24 @@ static void lwp_tp_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+/* 1: the caller may start it, and nobody else.  0 with an exception. */
+static int claim_start(LwpObject *self)
+{
+    if (!self->lwp->started && self->lwp->context && !atomic_exchange(&self->claimed, 1))
+        return 1;
+    PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
+    return 0;
+}
+
+/* A start that has failed leaves it as it was. */
+static PyObject *started_or_not(LwpObject *self, int error)
+{
+    if (!error)
+        Py_RETURN_NONE;
+    atomic_store(&self->claimed, 0);
+    return NULL;
+}
+
 static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     LwpObject *self = (LwpObject *)op;
@@ -79,21 +97,13 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
     long exit_signal = count > 4 ? PyLong_AsLong(args[4]) : 0;
     if (exit_signal == -1 && PyErr_Occurred())
         return NULL;
-    if (self->lwp->started || !self->lwp->context) {
-        PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
-        return NULL;
-    }
-    if (count > 5 && args[5] != Py_None) {
-        const char *name = PyUnicode_AsUTF8(args[5]);
-        if (!name)
-            return NULL;
-        strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
-    }
     int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
-    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
-    if (wait < 0 || boot_start(self->lwp, &target, flags, (int)exit_signal, wait) < 0)
+    const char *name = count > 5 && args[5] != Py_None ? PyUnicode_AsUTF8(args[5]) : "";
+    if (wait < 0 || !name || !claim_start(self))
         return NULL;
-    Py_RETURN_NONE;
+    strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
+    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
+    return started_or_not(self, boot_start(self->lwp, &target, flags, (int)exit_signal, wait));
 }
 
 static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
@@ -105,16 +115,10 @@ static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_
         return NULL;
     }
     struct scheduler *scheduler = python_scheduler(args[3]);
-    if (!scheduler)
+    if (!scheduler || !claim_start(self))
         return NULL;
-    if (self->lwp->started || !self->lwp->context) {
-        PyErr_SetString(PyExc_RuntimeError, "an LWP can only be started once");
-        return NULL;
-    }
     struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
-    if (boot_start_green(self->lwp, &target, scheduler) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    return started_or_not(self, boot_start_green(self->lwp, &target, scheduler));
 }
 
 static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
@@ -253,11 +257,10 @@ static PyObject *lwp_detach(PyObject *op, PyObject *unused)
     LwpObject *self = (LwpObject *)op;
 
     (void)unused;
-    if (self->detached) {
+    if (atomic_exchange(&self->detached, 1)) {
         PyErr_SetString(PyExc_RuntimeError, "the LWP is detached already");
         return NULL;
     }
-    self->detached = 1;
     Py_RETURN_NONE;
 }
 
@@ -287,12 +290,12 @@ static PyObject *get_exit_signal(PyObject *op, void *unused)
 
 static PyObject *get_exit_status(PyObject *op, void *unused)
 {
-    struct lwp *lwp = ((LwpObject *)op)->lwp;
+    int status = ((LwpObject *)op)->lwp->wait_status;
 
     (void)unused;
-    if (lwp->wait_status < 0)
+    if (status < 0)
         Py_RETURN_NONE;
-    return PyLong_FromLong(WIFSIGNALED(lwp->wait_status) ? -WTERMSIG(lwp->wait_status) : WEXITSTATUS(lwp->wait_status));
+    return PyLong_FromLong(WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 static PyObject *get_name(PyObject *op, void *unused)

@@ -4,12 +4,15 @@
 
 #include "python/python.h"
 
+#include <stdatomic.h>
+
 struct lwp;
 
 typedef struct {
     PyObject_HEAD
     struct lwp *lwp;
-    int detached;
+    atomic_int claimed;  /* a start is under way, or has been */
+    atomic_int detached;
 } LwpObject;
 
 extern PyTypeObject *lwp_type;

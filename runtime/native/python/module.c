@@ -8,6 +8,7 @@
 #include "python/groups/cancel.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
+#include "python/thread.h"
 #include "python/wake.h"
 
 static void after_fork_in_child(void)
@@ -16,6 +17,7 @@ static void after_fork_in_child(void)
     gil_queue_after_fork();
     gil_crowd_after_fork();
     boot_after_fork();
+    thread_after_fork();
     helpers_after_fork();
     cancel_after_fork();
 }

@@ -6,6 +6,7 @@
  *
  * `_name` and `_ident` must be in the Thread itself.  py-spy reads them from another process, where it can't call anything, and memray
  * puts descriptors of these names on the class, to see when they are set. */
+#include "base/park.h"
 #include "lwp/lwp.h"
 #include "python/boot.h"
 #include "python/lwp.h"
@@ -61,10 +62,10 @@ static PyObject *current_thread(void)
 {
     if (current)
         return Py_NewRef(current);
-    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    PyObject *thread = ident ? PyDict_GetItemWithError(active, ident) : NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident()), *thread = NULL;
+    int found = ident ? PyDict_GetItemRef(active, ident, &thread) : -1;
     Py_XDECREF(ident);
-    return thread ? Py_NewRef(thread) : PyErr_Occurred() ? NULL : PyObject_CallNoArgs(stock_current_thread);
+    return found ? thread : PyObject_CallNoArgs(stock_current_thread);
 }
 
 static int set_new(PyObject *self, PyObject *name, PyObject *value)
@@ -102,9 +103,10 @@ static PyObject *numbered_name(unsigned long long number, const void *function, 
 /* What threading.Thread.__init__ calls a thread without a name: "Thread-N", or "Thread-N (function)". */
 static PyObject *new_name(PyObject *target)
 {
-    PyObject *counter = PyDict_GetItemWithError(threading_names, name_counter);
-    PyObject *count = counter ? PyObject_CallNoArgs(counter) : NULL, *function = NULL, *name = NULL;
+    PyObject *counter, *function = NULL, *name = NULL;
+    PyObject *count = PyDict_GetItemRef(threading_names, name_counter, &counter) > 0 ? PyObject_CallNoArgs(counter) : NULL;
 
+    Py_XDECREF(counter);
     if (count && target != Py_None && !(function = PyObject_GetAttr(target, name_function_name))
         && PyErr_ExceptionMatches(PyExc_AttributeError))
         PyErr_Clear();
@@ -157,9 +159,13 @@ static int set_daemonic(PyObject *self, PyObject *daemon)
 /* threading.excepthook() writes there when sys.stderr is gone.  The usual one needs no attribute of the object: the class has it. */
 static int set_stderr(PyObject *self)
 {
-    PyObject *now = PyDict_GetItemWithError(sys_names, name_sys_stderr);
+    PyObject *now;
 
-    return now == usual_stderr ? 0 : PyObject_SetAttr(self, name_stderr, now ? now : Py_None);
+    if (PyDict_GetItemRef(sys_names, name_sys_stderr, &now) < 0)
+        return -1;
+    int result = now == usual_stderr ? 0 : PyObject_SetAttr(self, name_stderr, now ? now : Py_None);
+    Py_XDECREF(now);
+    return result;
 }
 
 static int fill_thread(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
@@ -191,22 +197,37 @@ static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t
 /* threading.get_ident(), also if a program has put a function of its own there: that is how pebble learns of a thread's end. */
 static PyObject *own_ident(void)
 {
-    PyObject *get_ident = PyDict_GetItemWithError(threading_names, name_get_ident);
+    PyObject *get_ident;
 
-    return !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
-                                                           : PyObject_CallNoArgs(get_ident);
+    if (PyDict_GetItemRef(threading_names, name_get_ident, &get_ident) < 0)
+        return NULL;
+    PyObject *ident = !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
+                                                                      : PyObject_CallNoArgs(get_ident);
+    Py_XDECREF(get_ident);
+    return ident;
+}
+
+static PyObject *key_in_active(PyObject *thread)
+{
+    PyObject *found = NULL, *key, *value;
+    Py_ssize_t at = 0;
+
+    Py_BEGIN_CRITICAL_SECTION(active);
+    while (!found && PyDict_Next(active, &at, &key, &value))
+        if (value == thread)
+            found = Py_NewRef(key);
+    Py_END_CRITICAL_SECTION();
+    return found;
 }
 
 static void leave_active(PyObject *thread)
 {
-    PyObject *ident = own_ident(), *key, *value;
-    Py_ssize_t at = 0;
+    PyObject *ident = own_ident();
 
-    if (!ident) /* no memory, or the program's get_ident() has raised: find the key by its value */
+    if (!ident) { /* no memory, or the program's get_ident() has raised */
         PyErr_WriteUnraisable(thread);
-    while (!ident && PyDict_Next(active, &at, &key, &value))
-        if (value == thread)
-            ident = Py_NewRef(key);
+        ident = key_in_active(thread);
+    }
     if (!ident || PyDict_DelItem(active, ident) < 0)
         PyErr_Clear(); /* the program has removed the entry itself */
     Py_XDECREF(ident);
@@ -303,6 +324,49 @@ static int add_to_dangling(PyObject *thread)
     return result;
 }
 
+/* The Threads that are being started.  `_lwp` shows that one has been only from some way into its start on, and before that other threads
+ * may run: where there is no GIL all the time, else while an attribute is read that is Python, or glibc waits. */
+struct starting {
+    PyObject *thread; /* borrowed */
+    struct starting *next;
+};
+static struct starting *starting;
+static atomic_int starting_lock; /* order: docs/architecture.md */
+
+/* 0: another caller is starting it. */
+static int enter_starting(struct starting *me, PyObject *thread)
+{
+    struct starting *other;
+
+    park_lock(&starting_lock);
+    for (other = starting; other && other->thread != thread; other = other->next)
+        ;
+    if (!other) {
+        *me = (struct starting){thread, starting};
+        starting = me;
+    }
+    park_unlock(&starting_lock);
+    return !other;
+}
+
+static void leave_starting(struct starting *me)
+{
+    struct starting **at = &starting;
+
+    park_lock(&starting_lock);
+    while (*at && *at != me)
+        at = &(*at)->next;
+    if (*at) /* else this is a child that was forked meanwhile */
+        *at = me->next;
+    park_unlock(&starting_lock);
+}
+
+void thread_after_fork(void)
+{
+    starting = NULL; /* the records of lost threads */
+    atomic_store(&starting_lock, 0);
+}
+
 static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
 {
     struct options o = {0};
@@ -325,8 +389,10 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
     if (result < 0) { /* the thread is as before, and may be started again */
         PyObject *type_, *value, *traceback;
         PyErr_Fetch(&type_, &value, &traceback);
-        if (ident && PyDict_GetItem(active, ident) == thread)
+        PyObject *registered = NULL;
+        if (ident && PyDict_GetItemRef(active, ident, &registered) > 0 && registered == thread)
             PyDict_DelItem(active, ident);
+        Py_XDECREF(registered);
         PyObject_SetAttr(thread, name_ident, Py_None);
         PyObject_SetAttr(thread, name_lwp, Py_None);
         PyErr_Restore(type_, value, traceback);
@@ -336,28 +402,43 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
     return result;
 }
 
+static PyObject *started_before(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "threads can only be started once");
+    return NULL;
+}
+
+static PyObject *start_unless_started(PyObject *thread, PyTypeObject *type, int wait)
+{
+    int is_lwp;
+    PyObject *lwp = lwp_of(thread, &is_lwp);
+
+    if (!lwp)
+        return NULL;
+    int ours = lwp == Py_None;
+    Py_DECREF(lwp);
+    if (is_lwp)
+        return started_before();
+    if (!ours)
+        Py_RETURN_NONE;
+    return start_thread(thread, type, wait) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
 /* (thread, class of its LWP, wait): True, or None if the runtime does not make this thread: see the head. */
 static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    int is_lwp;
+    struct starting me;
 
     (void)module;
     if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type)) {
         PyErr_SetString(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
         return NULL;
     }
-    PyObject *lwp = lwp_of(args[0], &is_lwp);
-    if (!lwp)
-        return NULL;
-    int ours = lwp == Py_None;
-    Py_DECREF(lwp);
-    if (is_lwp) {
-        PyErr_SetString(PyExc_RuntimeError, "threads can only be started once");
-        return NULL;
-    }
-    if (!ours)
-        Py_RETURN_NONE;
-    return start_thread(args[0], (PyTypeObject *)args[1], args[2] == Py_True) < 0 ? NULL : Py_NewRef(Py_True);
+    if (!enter_starting(&me, args[0]))
+        return started_before();
+    PyObject *result = start_unless_started(args[0], (PyTypeObject *)args[1], args[2] == Py_True);
+    leave_starting(&me);
+    return result;
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */

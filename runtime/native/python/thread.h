@@ -7,4 +7,7 @@
 /* current_thread() of the calling thread, which was not made for a Thread, is this one from now on; the caller keeps it alive. */
 void thread_pass_for(PyObject *thread);
 
+/* In the child. */
+void thread_after_fork(void);
+
 #endif

@@ -1,0 +1,199 @@
+"""What holds where no GIL keeps two threads apart; and what such races look like where there is one.
+
+Where there is a GIL some of these can't fail: they are for a free-threaded CPython.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import weakref
+from typing import Any
+
+import pytest
+from conftest import Child, wait_until_parked
+
+import runtime
+from runtime import scheduler, sync
+from runtime.scheduler import spawn
+
+FREE = not getattr(sys, "_is_gil_enabled", lambda: True)()
+needs_no_gil = pytest.mark.skipif(not FREE, reason="there is a GIL")
+
+
+def together(*functions: Any) -> list[BaseException]:
+    """Calls them at one time, each in a thread of threading's; what they have raised."""
+    barrier, raised = threading.Barrier(len(functions)), []
+
+    def call(function: Any) -> None:
+        barrier.wait()
+        try:
+            function()
+        except Exception as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=call, args=(one,)) for one in functions]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return raised
+
+
+def test_a_start_within_a_start_is_refused() -> None:
+    ran: list[int] = []
+    refused: list[str] = []
+
+    class Eager(runtime.Thread):
+        @property
+        def daemon(self) -> bool:
+            if getattr(self, "ready", False):
+                self.ready = False
+                with pytest.raises(RuntimeError) as error:
+                    self.start()
+                refused.append(str(error.value))
+            return False
+
+    thread = Eager(target=ran.append, args=(1,))
+    thread.ready = True  # type: ignore[attr-defined]
+    thread.start()
+    thread.join()
+    assert refused == ["threads can only be started once"]
+    assert ran == [1]
+
+
+def test_a_start_that_fails_may_be_tried_again() -> None:
+    class Broken(runtime.Thread):
+        @property
+        def daemon(self) -> bool:
+            return bool(1 // self.divisor)  # type: ignore[attr-defined]
+
+    thread = Broken(target=int, daemon=False)
+    thread.divisor = 0  # type: ignore[attr-defined]
+    with pytest.raises(ZeroDivisionError):
+        thread.start()
+    thread.divisor = 2  # type: ignore[attr-defined]
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.stock_threads
+def test_two_threads_start_one() -> None:
+    for _ in range(200):
+        ran: list[int] = []
+        thread = runtime.Thread(target=ran.append, args=(1,))
+        raised = together(thread.start, thread.start)
+        thread.join()
+        assert ran == [1]
+        assert [str(error) for error in raised] == ["threads can only be started once"]
+
+
+@pytest.mark.stock_threads
+def test_two_threads_detach_one() -> None:
+    for _ in range(50):
+        lwp = spawn(int)
+        raised = together(lwp.detach, lwp.detach)
+        assert [str(error) for error in raised] == ["the LWP is detached already"]
+
+
+def test_primitives_are_made_anew_while_they_are_used(child: Child) -> None:
+    def make_anew() -> None:
+
+        condition, barrier, semaphore = sync.Condition(), sync.Barrier(1), sync.Semaphore(1)
+        over, misses = threading.Event(), []
+
+        def use() -> None:
+            while not over.is_set():
+                try:
+                    with condition:
+                        condition.notify_all()
+                        condition.wait(0)
+                    barrier.wait(0)
+                    semaphore.acquire(timeout=0)
+                    semaphore.release()
+                except (RuntimeError, threading.BrokenBarrierError):
+                    misses.append(1)
+
+        users = [runtime.Thread(target=use) for _ in range(2)]
+        for one in users:
+            one.start()
+        for _ in range(300):
+            condition.__init__(sync.Lock())  # type: ignore[misc]
+            barrier.__init__(1, object)  # type: ignore[misc]
+            semaphore.__init__(1)  # type: ignore[misc]
+        over.set()
+        for one in users:
+            one.join()
+
+    child(make_anew)
+
+
+def test_a_condition_keeps_the_locks_that_it_had() -> None:
+    first = sync.Lock()
+    gone = weakref.ref(first)
+    condition = sync.Condition(first)
+    condition.__init__(sync.Lock())  # type: ignore[misc]
+    del first
+    assert gone() is not None  # a thread that is in one of its methods may use it still
+    del condition
+    assert gone() is None
+
+
+@needs_no_gil
+def test_the_interpreter_knows_that_a_thread_lives(child: Child) -> None:
+    """Another thread gives up what the thread counts as its own: that must wait for it, which sleeps outside."""
+
+    def give_up() -> None:
+        class Thing:
+            pass
+
+        box, places = [], []
+        made, dropped = sync.Event(), sync.Event()
+
+        def own() -> None:
+            thing = Thing()
+            places.append(id(thing))
+            box.append(thing)
+            made.set()
+            dropped.wait()
+            assert sys.getrefcount(thing) == 2
+
+        thread = runtime.Thread(target=own)
+        thread.start()
+        made.wait()
+        wait_until_parked(thread.native_id, private=True)
+        owner = ctypes.c_size_t.from_address(places[0])
+        before = owner.value
+        box.clear()
+        assert before
+        assert owner.value == before, (before, owner.value)
+        dropped.set()
+        thread.join()
+
+    child(give_up)
+
+
+@needs_no_gil
+def test_without_memory_for_its_state_a_start_fails(child: Child) -> None:
+    def fail_to_start() -> None:
+        import _testcapi
+
+        runtime.Thread(target=int).start()  # what is made once
+        before = scheduler.statistics().started
+        for first in range(200):
+            thread = runtime.Thread(target=int)
+            _testcapi.set_nomemory(first, first + 1)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as error:
+                del error
+            finally:
+                _testcapi.remove_mem_hooks()
+            if thread.ident is None:
+                thread.start()
+            thread.join()
+        assert scheduler.statistics().started > before + 200  # some LWPs were made and found no memory
+        assert threading.active_count() == 1
+
+    child(fail_to_start)
