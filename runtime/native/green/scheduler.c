@@ -227,13 +227,18 @@ int scheduler_was_deadlocked(struct scheduler *s)
     return s && atomic_exchange(&s->was_deadlocked, 0);
 }
 
+/* With the lock, or a poller could be freed meanwhile. */
 static void each_poller(void (*call)(struct poller *poller, int fd), int fd)
 {
+    if (!atomic_load(&all))
+        return;
+    park_lock(&all_lock);
     for (struct scheduler *s = atomic_load(&all); s; s = s->other) {
         struct poller *poller = atomic_load(&s->forks) == fork_generation ? s->poller : NULL;
         if (poller)
             call(poller, fd);
     }
+    park_unlock(&all_lock);
 }
 
 void green_fd_closing(int fd)
@@ -349,7 +354,7 @@ static struct scheduler *take_scheduler(void)
     return s;
 }
 
-/* Unless threads may wait in it. */
+/* With all_lock.  Unless threads may wait in it. */
 static void drop_poller(struct scheduler *s)
 {
     struct poller *poller = NULL;
@@ -370,7 +375,9 @@ struct scheduler *scheduler_new(int lwps, int64_t slice)
 
     if (!s)
         return NULL;
+    park_lock(&all_lock);
     drop_poller(s); /* a poller that its threads outlived: it was not told what has been closed since */
+    park_unlock(&all_lock);
     s->lwps = slice && lwps == 1 ? 2 : lwps;
     s->slice = slice;
     if (s->lwps > 1 && !(s->poller = poller_new())) {

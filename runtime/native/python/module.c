@@ -14,6 +14,7 @@
 static void after_fork_in_child(void)
 {
     waker_after_fork();
+    python_waits_after_fork();
     gil_queue_after_fork();
     gil_crowd_after_fork();
     boot_after_fork();

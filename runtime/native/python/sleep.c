@@ -7,6 +7,7 @@
 #include "python/wake.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 
 __thread struct wait my_wait;
@@ -18,18 +19,56 @@ int (*python_unwind)(void);
 
 static void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
 {
-#ifndef Py_GIL_DISABLED
     my_wait.place = place;
     my_wait.since = since;
     my_wait.deadline = deadline;
     atomic_store_explicit(&my_wait.object, object, memory_order_release);
-#endif
+}
+
+#ifdef Py_GIL_DISABLED
+/* Without a GIL a sleeper could go on, and drop the object, while a reader looks at it.  So a reader counts itself first, and a sleeper
+ * that has cleared its record waits until no reader is left.  Both in sequential order: either the reader finds the record empty, or the
+ * sleeper finds the reader. */
+static atomic_int readers;
+
+void python_waits_read(int on)
+{
+    if (on)
+        atomic_fetch_add(&readers, 1);
+    else if (atomic_fetch_sub(&readers, 1) == 1)
+        park_wake_lwp(&readers, INT_MAX, PARK_PRIVATE);
+}
+
+void python_wait_ends(void)
+{
+    int count;
+
+    if (!atomic_load_explicit(&my_wait.object, memory_order_relaxed))
+        return;
+    atomic_store(&my_wait.object, NULL);
+    while ((count = atomic_load(&readers)) != 0)
+        park_wait_lwp(&readers, count, PARK_FOREVER, PARK_PRIVATE);
+}
+
+void python_waits_after_fork(void)
+{
+    atomic_store(&readers, 0);
+}
+#else
+void python_waits_read(int on)
+{
+    (void)on; /* it has the GIL */
 }
 
 void python_wait_ends(void)
 {
     atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
 }
+
+void python_waits_after_fork(void)
+{
+}
+#endif
 
 /* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 

@@ -65,7 +65,7 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
 
 /* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  It is written with the
  * GIL, but for the end of a wait.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and needs
- * the GIL to go on.  A Python without a GIL records nothing. */
+ * the GIL to go on.  Without a GIL a sleeper waits at the end of its wait for those that read: python_waits_read(). */
 struct wait {
     _Atomic(PyObject *) object; /* NULL: the thread doesn't sleep.  Written last: a reader that sees it sees the rest */
     struct sync_place *place;
@@ -77,6 +77,10 @@ extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
 /* Clears the record.  `call` does so itself if it then writes what shows the end of the wait, as a lock's owner: observe/waits.c must not
  * see that write and still find the wait. */
 void python_wait_ends(void);
+
+/* Around reading the records of others, which is short and takes no lock that a sleeper may hold. */
+void python_waits_read(int on);
+void python_waits_after_fork(void); /* in the child */
 
 /* pthread_self(), without the call. */
 static inline unsigned long my_ident(void)

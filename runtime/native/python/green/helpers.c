@@ -5,8 +5,8 @@
  * caller that finds no helper at rest makes one.  A bounded call waits for its turn while MOST others run.  One that isn't bounded waits
  * for what another thread or process must do, and that may itself need a helper: it always gets one.
  *
- * The pool, and all of a call but `done`, are under the GIL.  A green thread's turn, a signal handler or an asynchronous exception can't
- * come between two lines here, so no call and no helper is lost on the way.
+ * The pool, `begun` and `abandoned` are under pool.lock, which is held for a few lines without Python.  A green thread's turn, a signal
+ * handler or an asynchronous exception can't come between two lines here, so no call and no helper is lost on the way.
  *
  *   WAITING  bounded, and MOST run              -> BEGUN             by a helper that has finished another
  *   READY    a helper is on its way             -> BEGUN             by the first that comes
@@ -64,6 +64,7 @@ struct helper {
 };
 
 static struct {
+    atomic_int lock; /* order: docs/architecture.md */
     struct calls waiting, ready;
     struct helper *resting;
     int bounded; /* of the calls that are ready or begun */
@@ -158,11 +159,13 @@ static void discard_result(struct call *call)
 
 static struct call *next_call(void)
 {
+    park_lock(&pool.lock);
     struct call *call = take_call(&pool.ready);
-
-    if (call || pool.bounded == MOST || !(call = take_call(&pool.waiting)))
-        return call;
-    pool.bounded++;
+    if (!call && pool.bounded < MOST && (call = take_call(&pool.waiting)))
+        pool.bounded++;
+    if (call)
+        call->begun = 1;
+    park_unlock(&pool.lock);
     return call;
 }
 
@@ -195,11 +198,15 @@ static void forget_thread(void)
 /* Where its caller sleeps, or NULL if there is none any more. */
 static atomic_int *finish_call(struct call *call)
 {
+    park_lock(&pool.lock);
     pool.bounded -= call->bounded;
-    if (!call->abandoned) {
-        atomic_store(&call->done, 1);
-        return &call->done;
-    }
+    int abandoned = call->abandoned;
+    atomic_int *done = abandoned ? NULL : &call->done;
+    if (done)
+        atomic_store(done, 1); /* from here on its caller may free it */
+    park_unlock(&pool.lock);
+    if (done)
+        return done;
     discard_result(call);
     free_call(call);
     return NULL;
@@ -229,17 +236,23 @@ static int rest_once(void *arg)
 static int rest_helper(struct helper *me)
 {
     atomic_store(&me->taken, 0);
+    park_lock(&pool.lock);
     me->next = pool.resting;
     pool.resting = me;
+    park_unlock(&pool.lock);
     python_sleep(&(struct python_sleep){rest_once, me});
-    if (atomic_load(&me->taken))
-        return 1;
-    struct helper **at = &pool.resting;
-    while (*at != me)
-        at = &(*at)->next;
-    *at = me->next;
-    green_lwp_works();
-    return 0;
+    park_lock(&pool.lock);
+    int taken = atomic_load(&me->taken);
+    if (!taken) {
+        struct helper **at = &pool.resting;
+        while (*at != me)
+            at = &(*at)->next;
+        *at = me->next;
+    }
+    park_unlock(&pool.lock);
+    if (!taken)
+        green_lwp_works();
+    return taken;
 }
 
 /* In a child that the function has forked: the caller and the other helpers are lost, and this is its only thread. */
@@ -267,7 +280,6 @@ static PyObject *run_helper(PyObject *module, PyObject *unused)
         if (!call)
             break;
         wake_caller(&me);
-        call->begun = 1;
         run_call(call);
         if (forks != fork_generation) {
             end_in_child(call);
@@ -304,8 +316,8 @@ struct handing {
     atomic_int *taken; /* of the helper to wake, or NULL */
 };
 
-/* Hands the call over.  The helper is woken by send_and_sleep().  -1: there is none, and no more LWPs. */
-static int hand_over(struct handing *handing)
+/* Puts the call into a list, and takes a helper that rests.  1: it needs a new one. */
+static int list_call(struct handing *handing)
 {
     struct call *call = handing->call;
     struct helper *helper = pool.resting;
@@ -316,18 +328,32 @@ static int hand_over(struct handing *handing)
     }
     pool.bounded += call->bounded;
     append_call(&pool.ready, call);
-    if (helper) {
-        pool.resting = helper->next;
-        green_lwp_works();
-        atomic_store(&helper->taken, 1);
-        handing->taken = &helper->taken;
+    if (!helper)
+        return 1;
+    pool.resting = helper->next;
+    green_lwp_works();
+    atomic_store(&helper->taken, 1);
+    handing->taken = &helper->taken;
+    return 0;
+}
+
+/* Hands the call over.  The helper is woken by send_and_sleep().  -1: there is none, and no more LWPs. */
+static int hand_over(struct handing *handing)
+{
+    struct call *call = handing->call;
+
+    park_lock(&pool.lock);
+    int lacks = list_call(handing);
+    park_unlock(&pool.lock);
+    if (!lacks || start_helper() == 0)
         return 0;
-    }
-    /* A start may give up the GIL, so that a helper has begun the call already. */
-    if (start_helper() == 0 || !remove_call(&pool.ready, call))
-        return 0;
-    pool.bounded -= call->bounded;
-    return -1;
+    /* Other threads may have run since, so that a helper has begun the call already. */
+    park_lock(&pool.lock);
+    int removed = remove_call(&pool.ready, call);
+    if (removed)
+        pool.bounded -= call->bounded;
+    park_unlock(&pool.lock);
+    return removed ? -1 : 0;
 }
 
 static int send_and_sleep(void *arg)
@@ -353,23 +379,34 @@ static PyObject *take_result(struct call *call)
     return result;
 }
 
+/* With the lock.  1: the helper that runs it will free it. */
+static int leave_to_helper(struct call *call)
+{
+    if (atomic_load(&call->done))
+        return 0;
+    if (call->begun)
+        return call->abandoned = 1;
+    if (!remove_call(&pool.waiting, call)) {
+        remove_call(&pool.ready, call);
+        pool.bounded -= call->bounded;
+    }
+    return 0;
+}
+
 /* The caller's wait has ended by an exception, which is set. */
 static void abandon_call(struct call *call)
 {
-    if (call->forks != fork_generation)
-        free_call(call);
-    else if (atomic_load(&call->done)) {
-        discard_result(call);
-        free_call(call);
-    } else if (call->begun)
-        call->abandoned = 1;
-    else {
-        if (!remove_call(&pool.waiting, call)) {
-            remove_call(&pool.ready, call);
-            pool.bounded -= call->bounded;
-        }
-        free_call(call);
+    int left = 0;
+
+    if (call->forks == fork_generation) {
+        park_lock(&pool.lock);
+        left = leave_to_helper(call);
+        park_unlock(&pool.lock);
     }
+    if (left)
+        return;
+    discard_result(call);
+    free_call(call);
 }
 
 static PyObject *call_directly(struct call *call)

@@ -55,6 +55,14 @@ static void add_waiter(uintptr_t ident, int tid, void *arg)
         all->found[all->count - 1] = (struct found){ident, tid, Py_NewRef(object), holder, wait->since, wait->deadline};
 }
 
+static int look_at_all(struct all *all)
+{
+    python_waits_read(1);
+    int complete = inspect_each(add_waiter, all);
+    python_waits_read(0);
+    return complete;
+}
+
 /* 0, or -1 with an exception. */
 static int find_waiters(struct all *all)
 {
@@ -64,7 +72,7 @@ static int find_waiters(struct all *all)
             PyErr_NoMemory();
             return -1;
         }
-        while (!inspect_each(add_waiter, all)) {
+        while (!look_at_all(all)) {
             Py_BEGIN_ALLOW_THREADS
             inspect_await();
             Py_END_ALLOW_THREADS
