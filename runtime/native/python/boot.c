@@ -2,7 +2,13 @@
  *
  * The creator makes the PyThreadState, so that a lack of memory fails the start.  The new thread completes it, which needs no GIL, and
  * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil/queue.c).  The interpreter
- * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them. */
+ * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them.
+ *
+ * OWN_STATE.  A free-threaded interpreter binds a state to the thread that makes it (Python/pystate.c, bind_tstate): by that thread's id
+ * it finds the owner of an object, whose counts only the owner may change without a lock (Python/brc.c), and that thread's heaps serve
+ * the new one.  Bound to the creator, a thread that lives would be taken for dead.  So there the thread makes its own, which needs no GIL
+ * either, and the creator waits until it has: a lack of memory still fails the start.  A green thread makes it in its first turn, for
+ * which its creator can't wait, nor for a process, which may be killed; these wait for memory. */
 #include "python/boot.h"
 
 #include "base/park.h"
@@ -25,10 +31,17 @@
 
 enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil/crowd.c */
 
+#ifdef Py_GIL_DISABLED
+enum { OWN_STATE = 1 };
+#else
+enum { OWN_STATE = 0 };
+#endif
+
 struct boot {
-    PyThreadState *tstate;
+    PyThreadState *tstate;     /* OWN_STATE: NULL until the thread has made it */
     struct boot_target target; /* with references */
     struct lwp *lwp;
+    int *failed;               /* OWN_STATE: a word of the creator's, which waits: the thread could not make its state */
     enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
 };
 
@@ -72,18 +85,18 @@ PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/p
 PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate, void *start, size_t size);
 #endif
 
-/* Makes the state of the thread that will have this ident, which isn't the caller. */
+/* Makes the state of the thread that has this ident: the caller with OWN_STATE, else one that is about to begin. */
 static PyThreadState *new_state(struct lwp *lwp)
 {
 #if PY_VERSION_HEX < 0x030c0000
     /* PyThreadState_New crashes there when memory is short. */
-    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Get());
+    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Main());
 #else
-    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Get());
+    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Main());
 #endif
     if (!tstate)
         return NULL;
-#if PY_VERSION_HEX >= 0x030e0000
+#if PY_VERSION_HEX >= 0x030e0000 && !defined(Py_GIL_DISABLED) /* its error needs a caller with a current state */
     /* Else the thread would call pthread_getattr_np(), which makes system calls, and malloc, which makes an arena for the thread. */
     if (PyUnstable_ThreadState_SetStackProtection
         && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
@@ -95,6 +108,8 @@ static PyThreadState *new_state(struct lwp *lwp)
 
 static void discard_state(PyThreadState *tstate)
 {
+    if (!tstate)
+        return;
     PyThreadState_Clear(tstate);
     PyThreadState_Delete(tstate);
 }
@@ -151,13 +166,31 @@ static int green_may_start(void)
     return 0;
 }
 
+/* 0: there is no memory, and the creator has been told. */
+static int make_own_state(struct boot *boot)
+{
+    while (!(boot->tstate = new_state(boot->lwp))) {
+        if (boot->failed) {
+            *boot->failed = 1;
+            started_one();
+            gil_queue_unreserve();
+            return 0;
+        }
+        int64_t soon = park_now() + PARK_SECOND / 1000;
+        scheduler_sleep_until(&soon);
+    }
+    return 1;
+}
+
 static void run_python(void *arg)
 {
     struct boot *boot = arg;
-    PyThreadState *tstate = boot->tstate;
 
     if (boot->lwp->green.scheduler && !green_may_start())
         return;
+    if (OWN_STATE && !make_own_state(boot))
+        return;
+    PyThreadState *tstate = boot->tstate;
     complete_state(tstate, boot->lwp);
     chunks_begin_at(boot->lwp->context->scratch, tstate);
     boot->stage = STARTED;
@@ -177,7 +210,7 @@ static void run_python(void *arg)
 
     EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
     call_target(boot);
-    boot->lwp->arg = NULL; /* nothing is left for boot_reclaim() */
+    atomic_store_explicit(&boot->lwp->arg, NULL, memory_order_relaxed); /* nothing is left for boot_reclaim() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
@@ -191,13 +224,13 @@ static void run_python(void *arg)
  * leak: how far it had come with them is unknown. */
 void boot_reclaim(struct lwp *lwp)
 {
-    struct boot *boot = lwp->arg;
+    struct boot *boot = atomic_exchange(&lwp->arg, NULL); /* several may join it */
 
     if (!boot)
         return;
-    lwp->arg = NULL;
 #if PY_VERSION_HEX >= 0x030c0000
-    boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete() would unbind the calling thread's */
+    if (boot->tstate)
+        boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete() would unbind the calling thread's */
 #endif
     discard_state(boot->tstate);
     if (boot->stage == STARTING)
@@ -235,7 +268,7 @@ static int wait_for_starters(void *unused)
     return 0;
 }
 
-/* The record of what the thread runs, with its PyThreadState.  NULL with an exception. */
+/* The record of what the thread runs, with its PyThreadState unless OWN_STATE.  NULL with an exception. */
 static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
 {
     PyThreadState *tstate = NULL;
@@ -244,14 +277,13 @@ static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
     if (boot_refused("can't create new thread at interpreter shutdown"))
         return NULL;
     EVENT(EVENT_PREPARES, 0, 0);
-    if (!(tstate = new_state(lwp)) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
-        if (tstate)
-            discard_state(tstate);
+    if ((!OWN_STATE && !(tstate = new_state(lwp))) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
+        discard_state(tstate);
         errno = ENOMEM;
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
-    *boot = (struct boot){tstate, *target, lwp, STARTING};
+    *boot = (struct boot){tstate, *target, lwp, NULL, STARTING};
     Py_INCREF(target->function);
     Py_XINCREF(target->args);
     Py_XINCREF(target->kwargs);
@@ -301,14 +333,35 @@ static int await_begun(void *lwp)
     return 0;
 }
 
+static int await_end(void *lwp)
+{
+    return lwp_join(lwp, PARK_FOREVER);
+}
+
+/* Returns when the thread has begun.  -1 with an exception: it couldn't, and has ended. */
+static int see_begin(struct boot *boot, struct lwp *lwp, const int *failed)
+{
+    EVENT(EVENT_AWAITS, lwp->tp, 0);
+    python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
+    if (!*failed)
+        return 0;
+    while (python_sleep(&(struct python_sleep){await_end, lwp, .no_point = 1}) == EINTR)
+        ; /* handlers run when the start returns: it ends at once */
+    return not_begun(boot, ENOMEM);
+}
+
 int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait)
 {
     struct boot *boot = new_boot(lwp, target);
     struct cloning cloning = {lwp, flags, exit_signal, boot};
-    int error;
+    int error, failed = 0;
 
     if (!boot)
         return -1;
+    if (OWN_STATE && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
+        boot->failed = &failed;
+        wait = 1;
+    }
     if (flags & CLONE_THREAD)
         wait |= gil_queue_reserve();
     if (atomic_load_explicit(&running, memory_order_relaxed) >= CROWD)
@@ -329,13 +382,11 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
             gil_queue_unreserve();
         return not_begun(boot, error);
     }
-    if (atomic_load(&gate_closed))
+    if (OWN_STATE && atomic_load(&gate_closed)) /* to make a state the thread may have to stop this one first */
+        python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
+    else if (atomic_load(&gate_closed))
         wait_for_starters(NULL);
-    if (wait) {
-        EVENT(EVENT_AWAITS, lwp->tp, 0);
-        python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
-    }
-    return 0;
+    return wait ? see_begin(boot, lwp, &failed) : 0;
 }
 
 /* ---- the end of the interpreter ---------------------------------------------------------------------------------- */

@@ -63,11 +63,10 @@ void gil_crowd_init(void)
 
 void gil_crowd_begins(void)
 {
-    static int begun;
+    static atomic_int begun;
 
-    if (!begun)
+    if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, 1))
         (void)glibc_fill_slot(&slot, wait_for_gil); /* if it can't be, all wake up as often as in stock */
-    begun = 1;
 }
 
 void gil_crowd_after_fork(void)
