@@ -59,6 +59,7 @@ def _calibrate() -> None:
 _calibrate()
 
 if TYPE_CHECKING:
+    from ._types import FILES_LARGE as FILES_LARGE
     from ._types import LWP as LWP
     from ._types import BarrierBase as BarrierBase
     from ._types import CancelBase as CancelBase

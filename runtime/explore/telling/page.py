@@ -8,8 +8,10 @@ from html import escape
 
 from ..results import Result
 from ..run.plans import Ending, Kind
+from .events import RAISE, Event, Holding, Thing, Wait
+from .lines import Line, lines_of
 from .report import chosen, closing, left_out, notes_of, rated
-from .story import RAISE, Event, Holding, Line, Story, Thing, Wait, lines_of
+from .story import Story
 from .words import at, deviation, failed_at, headline, waiting
 
 __all__ = ["page"]

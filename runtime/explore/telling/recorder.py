@@ -12,8 +12,9 @@ from typing import Any
 
 from ... import native
 from ..run.plans import Kind, Run, last_steps
+from .events import Note, Thing
 from .source import Names, Place, place_of, program_frames
-from .story import Note, Story, Thing
+from .story import Story
 
 __all__ = ["Recorder"]
 

@@ -7,8 +7,10 @@ import textwrap
 
 from ..results import Result
 from ..run.plans import Ending
+from .events import RAISE, Thing
+from .lines import Line, lines_of
 from .source import name_of_file
-from .story import RAISE, Line, Story, Thing, lines_of
+from .story import Story
 from .words import at, deviation, doing, failed_at, headline, joined, waiting
 
 __all__ = ["chosen", "closing", "made", "notes_of", "rated", "report"]

@@ -40,6 +40,7 @@ int scheduler_may_block(void);
 /* Whether the first byte of a read from a file on a disk is in memory.  UNKNOWN: its file system can't say, or it is no such file. */
 enum first_byte { FIRST_BYTE_READY, FIRST_BYTE_WAITS, FIRST_BYTE_UNKNOWN };
 enum first_byte files_first_byte(int fd, off_t offset);
+enum { SMALL = 64 << 10 }; /* bytes: a call for no more keeps the GIL, since it only copies them */
 enum { FILES_LARGE = 1 << 20 }; /* bytes: to copy them from the page cache takes longer than a helper costs, several times */
 
 #endif

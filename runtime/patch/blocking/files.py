@@ -27,7 +27,6 @@ __all__ = ["PART", "pread"]
 
 _stock_read, _stock_readv, _stock_write, _stock_writev = os.read, os.readv, os.write, os.writev
 _stock_pread, _stock_preadv, _stock_pwrite, _stock_sendfile = os.pread, os.preadv, os.pwrite, os.sendfile
-_LARGE = 1 << 20  # bytes; also in native.read_waits()
 PART = 256 << 10  # bytes of a file that are read to be sent
 
 
@@ -54,7 +53,7 @@ def _preadv(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> Any:
 
 
 def _is_large(data: Any) -> bool:
-    return isinstance(data, (bytes, bytearray, memoryview)) and memoryview(data).nbytes >= _LARGE
+    return isinstance(data, (bytes, bytearray, memoryview)) and memoryview(data).nbytes >= native.FILES_LARGE
 
 
 @stands_in_for(os.pwrite)

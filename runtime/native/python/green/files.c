@@ -56,5 +56,5 @@ static PyMethodDef functions[] = {
 
 int python_add_files(PyObject *module)
 {
-    return PyModule_AddFunctions(module, functions);
+    return PyModule_AddIntConstant(module, "FILES_LARGE", FILES_LARGE) < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

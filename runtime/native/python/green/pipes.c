@@ -26,10 +26,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-enum {
-    SMALL = 64 << 10, /* bytes: a call for no more keeps the GIL, since it only copies them */
-    ALWAYS_FITS = 128 /* bytes: what a terminal takes when poll(2) finds it ready, at least; a newline may become two */
-};
+enum { ALWAYS_FITS = 128 }; /* bytes: what a terminal takes when poll(2) finds it ready, at least; a newline may become two */
 
 /* Which function makes the call: one of the first two, or this one. */
 enum way { STOCK, OTHER, THIS };

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { SMALL = 64 << 10 }; /* bytes: a call for no more keeps the GIL, since it only copies them */
 enum { PLAIN_FLAGS = MSG_NOSIGNAL | MSG_PEEK | MSG_MORE | MSG_CMSG_CLOEXEC };
 
 struct socket_methods socket_methods;
