@@ -218,6 +218,14 @@ def starving_add(world: World, change: int) -> Thread:
     world.words["starving"] += change
 
 
+def pass_on_to_starving(world: World, me: int) -> Thread:
+    """By a thread that can be cancelled, whose sleep knows no bits."""
+    yield "pass_on_to_starving"
+    if world.words["lock"] == HANDED:
+        yield "pass_on_to_starving"
+        world.wake("lock", STARVING)
+
+
 def sync_lock_wait(world: World, me: int, asleep: str = "asleep") -> Thread:
     """Whether it was taken.  An end by deadline or signal leaves, as there; "clock": has a millisecond passed?"""
     starving, result = False, None
@@ -234,6 +242,8 @@ def sync_lock_wait(world: World, me: int, asleep: str = "asleep") -> Thread:
         if seen == FREE or (seen == HANDED and starving):
             continue
         result = yield from park_wait_some(world, me, "lock", seen, STARVING if starving else NORMAL, asleep)
+        if not starving and result is None and me in world.data.get("cancellable", ()):
+            yield from pass_on_to_starving(world, me)
         if not starving and (yield "clock"):
             starving = True
             yield from starving_add(world, 1)
