@@ -246,6 +246,18 @@ ffi.set_source(
     #include "python/module.h"
     #include "base/steps.h"
     #include "demo/tlsdemo.h"
+
+    #ifdef Py_GIL_DISABLED
+    /* cffi writes the module's init function, which doesn't say that the module works without a GIL: its import
+     * would turn the GIL on. */
+    static PyObject *without_gil(PyObject *module)
+    {
+        if (module && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
+            Py_CLEAR(module);
+        return module;
+    }
+    #define _cffi_init(name, version, context) without_gil(_cffi_init(name, version, context))
+    #endif
     """,
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],

@@ -58,11 +58,6 @@ int runtime_attach(void *module)
     PyObject *all = shared_module(module);
     int result = !all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0;
 
-#ifdef Py_GIL_DISABLED
-    /* No object here needs the GIL to stay consistent: its state is atomic or has a lock of its own. */
-    if (!result && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
-        result = 1;
-#endif
     if (PyErr_Occurred())
         PyErr_Print();
     PyGILState_Release(state);
