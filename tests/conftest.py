@@ -417,3 +417,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
     subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
     return environment
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> str:
+    """A key and its certificate for localhost."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    file = tmp_path / "both.pem"
+    make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(
+        ["openssl", *make.split(), "-keyout", str(file), "-out", f"{file}.cert"], check=True, capture_output=True
+    )
+    file.write_text(file.read_text() + Path(f"{file}.cert").read_text())
+    return str(file)

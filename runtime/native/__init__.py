@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from ._types import thread_setup as thread_setup
     from ._types import thread_start as thread_start
     from ._types import thread_waited as thread_waited
+    from ._types import tls_methods as tls_methods
     from ._types import trace_begin as trace_begin
     from ._types import trace_end as trace_end
     from ._types import wait_fd as wait_fd

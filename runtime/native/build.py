@@ -132,6 +132,7 @@ SOURCES = [
     "python/sockets/connect.c",
     "python/sockets/trial.c",
     "python/sockets/methods.c",
+    "python/sockets/tls.c",
     "python/green/files.c",
     "python/green/stand_in.c",
     "python/green/pipes.c",

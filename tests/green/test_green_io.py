@@ -7,7 +7,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -508,102 +507,6 @@ def test_a_server_and_its_clients(child: Child) -> None:
         assert sum(name != "lwp-helper\n" for name in names) == 1, "but for one that looked up the server's name"
 
     child(serve)
-
-
-@pytest.fixture
-def pem(tmp_path: Path) -> str:
-    """A key and its certificate for localhost."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    file = tmp_path / "both.pem"
-    make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run(
-        ["openssl", *make.split(), "-keyout", str(file), "-out", f"{file}.cert"], check=True, capture_output=True
-    )
-    file.write_text(file.read_text() + Path(f"{file}.cert").read_text())
-    return str(file)
-
-
-def test_tls_between_green_threads(child: Child, pem: str) -> None:
-    def secure(pem: str) -> None:
-        runtime.install(green=True, time_slice=None)
-        import socket
-        import ssl
-
-        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server_side.load_cert_chain(pem)
-        client_side = ssl.create_default_context(cafile=pem)
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def serve() -> None:
-            raw, _ = listening.accept()
-            with server_side.wrap_socket(raw, server_side=True) as connection:
-                while data := connection.recv(65536):
-                    connection.sendall(data)
-
-        def talk(timeout: float | None) -> None:
-            threading.Thread(target=serve).start()
-            raw = socket.create_connection(listening.getsockname(), timeout)
-            with client_side.wrap_socket(raw, server_hostname="localhost") as connection:
-                sender = threading.Thread(target=connection.sendall, args=(bytes(1_000_000),))
-                sender.start()
-                got = 0
-                while got < 1_000_000:
-                    got += len(connection.recv(65536))
-                sender.join()
-                assert connection.gettimeout() == timeout
-                if timeout is not None:
-                    connection.settimeout(0.01)
-                    try:
-                        connection.recv(1)
-                    except TimeoutError:
-                        print("timed out")
-
-        talk(None)
-        talk(30.0)
-
-    assert child(secure, pem).stdout == "timed out\n"
-
-
-@pytest.mark.parametrize("timeout", [None, 20])
-def test_a_tls_socket_that_another_thread_tries(timeout: int | None, child: Child, pem: str) -> None:
-    """Its timeout is 0 meanwhile, which is no other thread's."""
-
-    def secure(pem: str, timeout: int | None) -> None:
-        runtime.install(green=True, time_slice=None)
-        import socket
-        import ssl
-
-        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server_side.load_cert_chain(pem)
-        client_side = ssl.create_default_context(cafile=pem)
-        for_client, for_server = socket.socketpair()
-        for_server.settimeout(timeout)
-        tries = threading.Event()
-
-        def stop_in_a_try(*_: object) -> None:
-            tries.set()
-            time.sleep(0.05)
-
-        server_side.sni_callback = stop_in_a_try
-        server = server_side.wrap_socket(for_server, server_side=True, do_handshake_on_connect=False)
-
-        def talk() -> None:
-            with client_side.wrap_socket(for_client, server_hostname="localhost") as client:
-                client.sendall(b"data")
-                assert client.recv(100) == b"answer"
-
-        threads = [threading.Thread(target=talk), threading.Thread(target=server.do_handshake)]
-        for thread in threads:
-            thread.start()
-        tries.wait()
-        assert server.recv(100) == b"data"
-        assert server.gettimeout() == timeout
-        server.sendall(b"answer")
-        for thread in threads:
-            thread.join()
-
-    child(secure, pem, timeout)
 
 
 def test_errors_are_stocks(child: Child) -> None:

@@ -15,6 +15,7 @@ int python_add_barrier(PyObject *module);
 int python_add_scheduler(PyObject *module);
 int python_add_socket_object(PyObject *module);
 int python_add_sockets(PyObject *module);
+int python_add_tls(PyObject *module);
 int python_add_stand_in(PyObject *module);
 int python_add_pipes(PyObject *module);
 int python_add_boot(PyObject *module);

@@ -1,0 +1,144 @@
+"""TLS sockets in green threads: what they cost, and that they promise what stock ones do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tls_cases
+from conftest import ROOT, Child
+
+import runtime
+
+pytestmark = pytest.mark.timeout(60)
+HERE = str(Path(__file__).parent)
+
+ECHO = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import tls_cases
+
+one, other = tls_cases.secured(sys.argv[2], eval(sys.argv[3]))
+
+def echo():
+    while data := other.recv(100):
+        other.sendall(data)
+
+def ask(times):
+    for _ in range(times):
+        one.sendall(b"data")
+        assert one.recv(100) == b"data"
+
+def count():
+    ask(3)  # after which both are registered
+    os.access("/begin", 0)
+    ask(20)
+    os.access("/end", 0)
+    one.close()
+
+tls_cases.both(echo, count)
+"""
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) -> None:
+    """For a record in vain, its head, its body, and one that is written; no poll, and no epoll_ctl."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    script, trace = tmp_path / "echo.py", tmp_path / "trace"
+    script.write_text(ECHO)
+    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green"]
+    command += ["--time-slice", "0", str(script), HERE, pem, repr(timeout)]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=50)
+    between = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
+    assert between
+    calls = Counter(re.findall(r"^\d+ +(\w+)\(", between[1], re.MULTILINE))
+    assert calls["write"] == 40
+    assert calls["read"] <= 3 * 40
+    assert calls["epoll_pwait2"] + calls["epoll_wait"] <= 42
+    assert calls["ioctl"] <= (0 if timeout else 2 * 3 * 40), "the mode is changed for a try only if it must be"
+    assert not set(calls) - {"write", "read", "epoll_pwait2", "epoll_wait", "ioctl"}
+
+
+@pytest.mark.parametrize("name", tls_cases.NAMES)
+@pytest.mark.parametrize("timeout", [None, 20])
+@pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
+def test_tls(name: str, timeout: int | None, options: dict[str, Any], child: Child, pem: str) -> None:
+    def case(folder: str, *args: Any) -> None:
+        sys.path.insert(0, folder)
+        import tls_cases
+
+        tls_cases.run(*args)
+
+    assert child(case, HERE, name, pem, timeout, options).stdout == "done\n"
+
+
+def test_tls_through_python(child: Child, pem: str) -> None:
+    """Where a socket object can't be read from C."""
+
+    def case(folder: str, pem: str) -> None:
+        sys.path.insert(0, folder)
+        from runtime import native
+
+        native.find_in_object = lambda *args: set()
+        runtime.install(green=True)
+        import ssl
+
+        import tls_cases
+
+        assert type(ssl.SSLSocket.read) is type(case), "in Python"
+        for timeout in (None, 20):
+            tls_cases.questions_and_answers(pem, timeout)
+            tls_cases.one_reads_while_another_writes(pem, timeout)
+        print("done")
+
+    assert child(case, HERE, pem).stdout == "done\n"
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_a_tls_socket_that_another_thread_tries(timeout: int | None, child: Child, pem: str) -> None:
+    """Its timeout is 0 meanwhile, which is no other thread's."""
+
+    def secure(pem: str, timeout: int | None) -> None:
+        runtime.install(green=True, time_slice=None)
+        import socket
+        import ssl
+
+        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server_side.load_cert_chain(pem)
+        client_side = ssl.create_default_context(cafile=pem)
+        for_client, for_server = socket.socketpair()
+        for_server.settimeout(timeout)
+        tries = threading.Event()
+
+        def stop_in_a_try(*_: object) -> None:
+            tries.set()
+            time.sleep(0.05)
+
+        server_side.sni_callback = stop_in_a_try
+        server = server_side.wrap_socket(for_server, server_side=True, do_handshake_on_connect=False)
+
+        def talk() -> None:
+            with client_side.wrap_socket(for_client, server_hostname="localhost") as client:
+                client.sendall(b"data")
+                assert client.recv(100) == b"answer"
+
+        threads = [threading.Thread(target=talk), threading.Thread(target=server.do_handshake)]
+        for thread in threads:
+            thread.start()
+        tries.wait()
+        assert server.recv(100) == b"data"
+        assert server.gettimeout() == timeout
+        server.sendall(b"answer")
+        for thread in threads:
+            thread.join()
+
+    child(secure, pem, timeout)
