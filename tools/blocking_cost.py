@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import runtime
 from runtime.native import on_helper
@@ -23,7 +24,8 @@ from runtime.patch import streams
 from runtime.scheduler import blocking, spawn
 
 Call = Callable[[], object]
-stock_read, stock_write, stock_fsync = os.read, os.write, os.fsync
+#: Not as names of this module, in which install() would replace them.
+STOCK: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in ("read", "write", "fsync")}
 
 
 def microseconds(call: Call, count: int) -> float:
@@ -66,20 +68,20 @@ def calls(path: Path) -> dict[str, tuple[int, Call, Call]]:
         "  by a helper, on an LWP made for it": (200, lambda: blocking(int), lambda: spawn(int).join()),
         "fsync of one byte: stock, by a helper": (
             5,
-            dirty_then(lambda: stock_fsync(fd)),
+            dirty_then(lambda: STOCK["fsync"](fd)),
             dirty_then(lambda: os.fsync(fd)),
         ),
         "os.read of 4 KiB in the page cache: stock, asked first": (
             1000,
-            at_start(stock_read, 4096),
+            at_start(STOCK["read"], 4096),
             at_start(os.read, 4096),
         ),
         "  stock, by a helper": (
             1000,
-            at_start(stock_read, 4096),
-            at_start(lambda fd, count: on_helper(stock_read, (fd, count), None, True, None), 4096),
+            at_start(STOCK["read"], 4096),
+            at_start(lambda fd, count: on_helper(STOCK["read"], (fd, count), None, True, None), 4096),
         ),
-        "os.write of 1 MiB: stock, by a helper": (20, at_start(stock_write, large), at_start(os.write, large)),
+        "os.write of 1 MiB: stock, by a helper": (20, at_start(STOCK["write"], large), at_start(os.write, large)),
         "lines of a text file: stock, through our lock": (1, lines("r", False), lines("r", True)),
         "lines of a binary file: stock, through our lock": (1, lines("rb", False), lines("rb", True)),
     }
