@@ -106,9 +106,10 @@ def test_primitives_are_made_anew_while_they_are_used(child: Child) -> None:
         def use() -> None:
             while not over.is_set():
                 try:
-                    with condition:
+                    # Not blocking: a thread that takes the former lock can't release it by the condition.
+                    if condition.acquire(False):
                         condition.notify_all()
-                        condition.wait(0)
+                        condition.release()
                     barrier.wait(0)
                     semaphore.acquire(timeout=0)
                     semaphore.release()
