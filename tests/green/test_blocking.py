@@ -645,7 +645,9 @@ def test_an_open_that_is_interrupted_leaves_no_descriptor(child: Child, tmp_path
                 call()
             except KeyboardInterrupt:
                 print("interrupted")
-            while True:  # until the helper has opened its end; then it closes that
+            began = time.monotonic()
+            # Until the helper has opened its end; then it closes that.  If it had not begun, it never will.
+            while time.monotonic() - began < 5:
                 try:
                     os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
                     break
