@@ -81,6 +81,7 @@ PyObject *stand_in_make(PyObject *stock, PyObject *function, vectorcallfunc run)
     Py_INCREF(function);
     made->vectorcall = run;
     stand_in->def.ml_flags = 0;
+    /* cppcheck-suppress memleak ; `made` has it, for good */
     return (PyObject *)made;
 }
 
