@@ -13,7 +13,7 @@ PyObject *socket_twin(PyObject *socket)
     if (twin) {
         size_t size = (size_t)socket_object.base->tp_basicsize - sizeof(PyObject);
         memcpy((char *)twin + sizeof(PyObject), (char *)socket + sizeof(PyObject), size);
-        memset((char *)twin + socket_object.timeout, 0, sizeof(int64_t));
+        set_timeout(twin, 0);
     }
     return twin;
 }

@@ -29,6 +29,11 @@ static inline int64_t timeout_of(PyObject *socket)
     return timeout;
 }
 
+static inline void set_timeout(PyObject *socket, int64_t timeout)
+{
+    memcpy((char *)socket + socket_object.timeout, &timeout, sizeof timeout);
+}
+
 /* A socket object with timeout 0 on the same descriptor, for one call.  CPython calls poll(2) before each call on a socket with a timeout,
  * for that timeout, and the LWP would sleep there.  Such a descriptor is in non-blocking mode, so nothing else tells the two apart.  The
  * timeout of the object itself can't be set to 0 meanwhile: other threads may use it.  NULL with an exception. */

@@ -27,11 +27,6 @@ struct tls_call {
     int method;
 };
 
-static void set_timeout(PyObject *socket, int64_t timeout)
-{
-    memcpy((char *)socket + socket_object.timeout, &timeout, sizeof timeout);
-}
-
 static void set_blocking(int fd, int blocks)
 {
     ioctl(fd, FIONBIO, &(int){!blocks}); /* as CPython does it */
@@ -107,13 +102,6 @@ static void end_turn(const struct tls_call *c)
     PyErr_Restore(type, value, traceback);
 }
 
-static int64_t deadline_of(PyObject *socket)
-{
-    int64_t timeout = timeout_of(socket), now = timeout > 0 ? park_now() : 0;
-
-    return timeout < 0 || timeout > PARK_FOREVER - now ? PARK_FOREVER : now + timeout;
-}
-
 /* One try.  The poller's count of events is read in the turn: no other thread's try comes between that and this one (green/poller.h).
  * The timeout is, too: that thread would have it at 0. */
 static PyObject *try_in_turn(const struct tls_call *c, struct transfer *t, struct poller_try *attempt)
@@ -123,7 +111,7 @@ static PyObject *try_in_turn(const struct tls_call *c, struct transfer *t, struc
     *attempt = (struct poller_try){.owner = t->self, .fd = fd_of(t->self)};
     int is_first = t->deadline < 0;
     if (is_first)
-        t->deadline = deadline_of(t->self);
+        t->deadline = transfer_deadline(timeout_of(t->self));
     if (park_green)
         green_try(attempt);
     PyObject *result = NULL;

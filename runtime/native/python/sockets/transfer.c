@@ -44,13 +44,18 @@ PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *name
     if (overflow || value & ~(long)PLAIN_FLAGS)
         return socket_methods.other[method];
     scheduler_may_block();
-    int64_t now = timeout < 0 ? 0 : park_now();
-    *t = (struct transfer){.self = self, .flags = (int)value};
-    t->deadline = timeout < 0 || timeout > PARK_FOREVER - now ? PARK_FOREVER : now + timeout;
+    *t = (struct transfer){.self = self, .flags = (int)value, .deadline = transfer_deadline(timeout)};
     return NULL;
 }
 
 /* ---- one call ---------------------------------------------------------------------------------------------------- */
+
+int64_t transfer_deadline(int64_t timeout)
+{
+    int64_t now = timeout > 0 ? park_now() : 0;
+
+    return timeout < 0 || timeout > PARK_FOREVER - now ? PARK_FOREVER : now + timeout;
+}
 
 struct edge_wait {
     const struct poller_try *attempt;

@@ -74,6 +74,9 @@ struct transfer {
  * taken here.  flags: an argument, or NULL. */
 PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *names, struct transfer *t);
 
+/* The end of a socket's timeout that begins now. */
+int64_t transfer_deadline(int64_t timeout);
+
 /* Waits if the descriptor is known to have nothing: 1, the caller makes its call; 0, it asks again; -1 with an exception. */
 int transfer_begin(const struct transfer *t, struct poller_try *attempt);
 
