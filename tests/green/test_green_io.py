@@ -815,6 +815,40 @@ def test_a_closed_descriptors_number_is_not_read_from(child: Child) -> None:
     assert child(reuse).stdout == "[Errno 9] Bad file descriptor\n"
 
 
+def test_another_lwp_makes_a_number_anothers_during_a_call(child: Child) -> None:
+    """A write of more than fits, part of which is written: the rest doesn't go to the other file."""
+
+    def reuse() -> None:
+        runtime.install(green=True, lwps=2)
+        import select
+        from contextlib import suppress
+
+        sys.setswitchinterval(1e-6)
+
+        def write_more_than_fits(write: int) -> None:
+            with suppress(OSError):  # EBADF, or EPIPE
+                os.write(write, bytes(300_000))
+
+        for turn in range(3000):
+            (read, write), (another, source) = os.pipe(), os.pipe()
+            writer = threading.Thread(target=write_more_than_fits, args=(write,))
+            writer.start()
+            while not select.select([read], [], [], 0)[0]:  # it has begun
+                pass
+            for _ in range(turn % 3):
+                os.read(read, 65536)
+            os.dup2(source, write)
+            os.close(read)
+            writer.join(1)  # one that waits to write more to another's pipe never ends
+            assert not writer.is_alive()
+            os.close(write)
+            os.close(source)
+            assert os.read(another, 1) == b""
+            os.close(another)
+
+    child(reuse, timeout=60)
+
+
 @pytest.mark.parametrize("options", [{}, {"lwps": 2}, {"time_slice": 0.001}], ids=str)
 def test_fork_with_green_threads_installed(options: dict[str, Any], child: Child) -> None:
     def fork(options: dict[str, Any]) -> None:

@@ -210,7 +210,15 @@ static struct poller *poller_of(struct scheduler *s)
     return s->poller;
 }
 
-int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
+unsigned green_closings(int fd)
+{
+    struct scheduler *s = park_green->scheduler;
+    struct poller *poller = s->policy ? NULL : poller_of(s);
+
+    return poller ? poller_closings(poller, fd) : 0;
+}
+
+int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
     struct green *me = park_green;
 
@@ -222,7 +230,7 @@ int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
     struct poller *poller = poller_of(s);
     if (!poller)
         return errno;
-    int result = poller_wait(poller, fd, events, deadline, found);
+    int result = poller_wait(poller, fd, events, closings, deadline, found);
     if (result != EPERM)
         return result;
     *found = events;

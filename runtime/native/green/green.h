@@ -57,8 +57,11 @@ int green_turn_is_over(void);
 void green_end_turn(void);
 
 /* As park_poll(); a green thread leaves the LWP to others meanwhile.  What epoll(7) can't wait for, as files on a disk, counts as
- * ready. */
-int green_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
+ * ready.  Given green_closings() of before, EBADF if the number has been closed since. */
+int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
+
+/* How often the number has been closed (green/poller.h).  For a green thread; with a policy always 0. */
+unsigned green_closings(int fd);
 
 /* The same for an attempt that doesn't block and the wait after it (green/poller.h), by a green thread.  With a policy each attempt is made. */
 int green_try(struct poller_try *attempt);

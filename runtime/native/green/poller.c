@@ -39,6 +39,7 @@ struct descriptor {
     unsigned events;         /* with an owner: registered for these */
     unsigned edges, drained; /* with an owner; 0 is no edge */
     int is_stream;           /* a short read says that nothing is left: TCP, in which a read crosses no boundary */
+    unsigned closings;       /* calls of poller_closing() for this number */
 };
 
 struct poller {
@@ -46,7 +47,7 @@ struct poller {
     atomic_int lock; /* order: docs/architecture.md */
     atomic_int waiters; /* that have not been woken */
     atomic_int sleepers; /* LWPs in poller_poll() with a deadline, or on the way there */
-    unsigned closings;   /* calls of poller_closing() */
+    unsigned closings;   /* calls of poller_closing(), for any number */
     struct descriptor *of; /* by number */
     int capacity;
 };
@@ -146,12 +147,22 @@ static int sleep_for_event(struct poller *p, int fd, struct fd_waiter *waiter, i
     return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
-int poller_wait(struct poller *p, int fd, unsigned events, int64_t deadline, unsigned *found)
+unsigned poller_closings(struct poller *p, int fd)
+{
+    park_lock(&p->lock);
+    unsigned closings = grow_table(p, fd) == 0 ? p->of[fd].closings : 0;
+    park_unlock(&p->lock);
+    return closings;
+}
+
+int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
     struct fd_waiter waiter = {.events = events};
 
     park_lock(&p->lock);
     int result = grow_table(p, fd);
+    if (!result && closings && p->of[fd].closings != *closings)
+        result = EBADF;
     if (!result) {
         add_waiter(p, fd, &waiter);
         if ((result = arm_descriptor(p, fd)))
@@ -270,6 +281,7 @@ void poller_closing(struct poller *p, int fd)
         if (p->of[fd].owner)
             epoll_ctl(p->epoll, EPOLL_CTL_DEL, fd, NULL);
         p->of[fd].owner = NULL;
+        p->of[fd].closings++;
         wake_ready(p, fd, POLLNVAL);
     }
     park_unlock(&p->lock);

@@ -12,10 +12,14 @@ struct poller *poller_new(void);
 /* It must have no waiters, but in a forked child, where they are lost. */
 void poller_free(struct poller *poller);
 
+/* How often the number has been closed so far.  Who makes several calls by a number, waits between them, and finds another count
+ * before the next, would make that one on another file.  Without memory 0, and the wait says ENOMEM. */
+unsigned poller_closings(struct poller *poller, int fd);
+
 /* Parks the calling thread until one of the events (poll.h's) is there, which *found says, or HUP or ERR.  0, ETIMEDOUT, EINTR,
- * EBADF: it is closed, or was meanwhile, EPERM: always ready, as files are (epoll_ctl(2)), ENOMEM, ENOSPC.  An LWP must
- * poll meanwhile. */
-int poller_wait(struct poller *poller, int fd, unsigned events, int64_t deadline, unsigned *found);
+ * EBADF: it is closed, or was meanwhile, or since *closings was read (NULL: any file of the number will do), EPERM: always ready, as
+ * files are (epoll_ctl(2)), ENOMEM, ENOSPC.  An LWP must poll meanwhile. */
+int poller_wait(struct poller *poller, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
 /* A call on a socket that doesn't block (MSG_DONTWAIT), and the wait after it, with no system call for either while the descriptor is open.
  *

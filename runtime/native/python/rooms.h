@@ -32,7 +32,7 @@ int python_add_explore(PyObject *module);
 int scheduler_sleep_until(void *deadline);
 
 /* green_wait_fd() without the GIL: 0, an errno, or -1 with an exception. */
-int scheduler_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found);
+int scheduler_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
 /* Whether the caller is on a scheduler, so that it must leave its LWP to others instead of blocking.  Every such call asks: a loop around
  * calls that are ready at once would starve the others, so they have their turn here (green_turn_is_over()). */

@@ -223,6 +223,7 @@ PyObject *scheduler_sleep(PyObject *module, PyObject *seconds)
 struct fd_wait {
     int fd;
     unsigned events, found;
+    const unsigned *closings;
     int64_t deadline;
 };
 
@@ -230,12 +231,12 @@ static int wait_fd_once(void *arg)
 {
     struct fd_wait *w = arg;
 
-    return green_wait_fd(w->fd, w->events, w->deadline, &w->found);
+    return green_wait_fd(w->fd, w->events, w->closings, w->deadline, &w->found);
 }
 
-int scheduler_wait_fd(int fd, unsigned events, int64_t deadline, unsigned *found)
+int scheduler_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
-    struct fd_wait wait = {.fd = fd, .events = events, .deadline = deadline};
+    struct fd_wait wait = {.fd = fd, .events = events, .closings = closings, .deadline = deadline};
     int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait}, NULL);
 
     *found = wait.found;
@@ -253,7 +254,7 @@ static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     if ((wait.fd = PyObject_AsFileDescriptor(file)) < 0 || args_deadline(timeout, &wait.deadline) < 0)
         return NULL;
-    int result = scheduler_wait_fd(wait.fd, wait.events, wait.deadline, &wait.found);
+    int result = scheduler_wait_fd(wait.fd, wait.events, NULL, wait.deadline, &wait.found);
     if (result < 0)
         return NULL;
     if (result && result != ETIMEDOUT) {

@@ -89,11 +89,28 @@ struct transfer {
     size_t size;
     int mode;  /* F_GETFL's; -1: not known */
     int polls; /* the descriptor knows no RWF_NOWAIT */
+    int tried;
+    unsigned closings; /* of its number, before the first try */
 };
 
-/* The number of bytes, or -1 with *error. */
-static ssize_t transfer_now(const struct transfer *t, int *error)
+/* read(2) and write(2) hold the file until they return.  Here each try looks the number up anew, and from a wait on, or between two parts of
+ * a write, another thread may have closed it and opened another file. */
+static int is_same_file(struct transfer *t)
 {
+    unsigned closings = green_closings(t->fd);
+
+    if (!t->tried)
+        t->closings = closings;
+    t->tried = 1;
+    return t->closings == closings;
+}
+
+/* The number of bytes, or -1 with *error. */
+static ssize_t transfer_now(struct transfer *t, int *error)
+{
+    *error = EBADF;
+    if (!is_same_file(t))
+        return -1;
     *error = EOPNOTSUPP;
     if (t->polls)
         return -1;
@@ -135,7 +152,7 @@ static int wait_after(int error, struct transfer *t, enum way *way)
         t->mode = fcntl(t->fd, F_GETFL);
     if (t->mode & O_NONBLOCK)
         return 0;
-    int result = scheduler_wait_fd(t->fd, events, PARK_FOREVER, &found);
+    int result = scheduler_wait_fd(t->fd, events, &t->closings, PARK_FOREVER, &found);
     return result > 0 ? raise_error(result) : result < 0 ? -1 : 1;
 }
 
@@ -270,8 +287,8 @@ static Py_ssize_t write_all(struct transfer *t, enum way *way)
         if (length >= 0) {
             written += length;
             skip_written(t, (size_t)length);
-        } else if (written && error != EAGAIN && error != EINTR)
-            return written; /* as write(2): the next call raises it */
+        } else if (written && error != EAGAIN && error != EINTR && error != EBADF)
+            return written; /* as write(2): the next call raises it.  After EBADF the next could be on another file */
         else
             again = wait_after(error, t, way);
     }

@@ -128,7 +128,8 @@ static int sleep_after_try(const struct transfer *t, const struct poller_try *at
 {
     unsigned found;
 
-    return park_green ? transfer_sleep(t, attempt) : scheduler_wait_fd(attempt->fd, t->sends ? POLLOUT : POLLIN, t->deadline, &found);
+    return park_green ? transfer_sleep(t, attempt)
+                      : scheduler_wait_fd(attempt->fd, t->sends ? POLLOUT : POLLIN, NULL, t->deadline, &found);
 }
 
 /* After an exception: 0, the call is to be made again; -1 with an exception. */
