@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from . import native
 from .clone import THREAD_FLAGS, Clone
 from .observe import limits
+from .placement import Placement, why_refused
 
 __all__ = ["LWP", "MIN_STACK", "Context", "begin", "cannot_start", "processes", "reserve", "stack_size_or_default"]
 
@@ -48,6 +49,11 @@ class LWP(native.LWP):
             return None
         guard, low, high, block_low, block_high, pointer = places
         return Context((guard, low), (low, high), (block_low, block_high), pointer)
+
+    @property
+    def placement(self) -> Placement:
+        """Where and how urgently it runs, to be read and changed."""
+        return Placement(self)
 
     def join(self, timeout: float | None = None) -> bool:
         done = super().join(timeout)
@@ -98,23 +104,28 @@ def begin(
     exit_signal: int = 0,
     name: str | None = None,
     wait: bool = False,
+    placement: bytes | None = None,
 ) -> None:
     """Starts a reserved LWP; with wait, returns when it is about to call the target.
 
     On failure nothing runs, nothing is left, and it may be tried again.
     """
     try:
-        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait)
+        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait, placement)
     except OSError as error:
-        raise cannot_start(error) from error
+        raise cannot_start(error, placement=placement) from error
 
 
-def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
+def cannot_start(error: OSError, stack_size: int = 0, placement: bytes | None = None) -> RuntimeError:
     """threading's exception; its cause, the OSError, names the limit that was hit, and so does a note of its own.
 
     The note shows also where the exception is printed without its cause, as many loggers do.
     """
-    error.strerror = limits.explain(error, stack_size)
+    if placement is not None and isinstance(error.filename, str):  # from not_begun() in native/python/boot.c
+        error.strerror = why_refused(error.errno or 0, error.filename, placement)
+        del error.filename
+    else:
+        error.strerror = limits.explain(error, stack_size)
     refused = RuntimeError("can't start new thread")
     refused.add_note(error.strerror)
     return refused

@@ -7,10 +7,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from .clone import THREAD_FLAGS, Clone, checked_flags
 from .lwp import LWP, begin, cannot_start, processes, reserve
+from .placement import Placing, packed
 
 __all__ = ["spawn"]
 
@@ -36,6 +37,7 @@ def spawn(
     exit_signal: int = 0,
     stack_size: int | None = None,
     name: str | None = None,
+    **placement: Unpack[Placing],
 ) -> LWP:
     """Runs target(*args, **kwargs) in a new LWP and returns its handle; it may have begun, or ended, by then.
 
@@ -44,6 +46,7 @@ def spawn(
     stack_size: bytes, at least 32 KiB (52 from Python 3.14 on); None for threading.stack_size(), or the size that a
     pthread would get.
     name: what ps and gdb call it; the kernel keeps 15 bytes.
+    placement: where and how urgently a thread runs, as Thread's.
 
     A thread's exception goes to sys.unraisablehook, SystemExit just ends it, as with _thread.start_new_thread.
 
@@ -65,16 +68,22 @@ def spawn(
         args = _as_tuple(args)
     if kwargs is not None and type(kwargs) is not dict:
         kwargs = _as_dict(kwargs)
+    place = packed(placement, "spawn") if placement else None
     if flags is THREAD_FLAGS and not exit_signal:
         lwp = reserve(stack_size)
-        begin(lwp, target, args, kwargs, THREAD_FLAGS, 0, name)
+        begin(lwp, target, args, kwargs, THREAD_FLAGS, 0, name, False, place)
         return lwp
     flags = checked_flags(flags, exit_signal)
+    if place is not None and Clone.THREAD not in flags:
+        raise ValueError(
+            "a placement at birth needs CLONE_THREAD; a process has calls of its own: "
+            "os.sched_setaffinity(0, ...), os.nice()"
+        )
     if Clone.VM not in flags:
         return _spawn_copy(target, args, kwargs, flags, exit_signal)
     lwp = reserve(stack_size)
     if Clone.THREAD in flags:
-        begin(lwp, target, args, kwargs, flags, 0, name)
+        begin(lwp, target, args, kwargs, flags, 0, name, False, place)
     else:
         processes.add(lwp)
         try:

@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack
 
 from . import bootstrap, native
 from .clone import checked_thread_flags
 from .lwp import LWP, cannot_start, stack_size_or_default
+from .placement import Placement, Placing, packed
 from .sync import Event
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ derived: dict[str, Any] = {
     "_lwp_stack_size": None,
     "_lwp_flags": None,
     "_lwp_scheduler": None,
+    "_lwp_placement": None,
     "_initialized": _Derived(_initialized),
     "_daemonic": False,
     "_context": None,  # 3.14 on
@@ -293,7 +295,7 @@ def start(thread: Any, wait: bool) -> None:
             native.thread_start(thread, LWP, wait)
     except OSError as error:
         size = stack_size_or_default(thread._lwp_stack_size)
-        raise cannot_start(error, size) from error
+        raise cannot_start(error, size, thread._lwp_placement) from error
 
 
 def _adopt(thread: Any) -> None:
@@ -309,10 +311,13 @@ def _adopt(thread: Any) -> None:
 
 def _has_options(thread: Any) -> bool:
     """Whether only this runtime can make it."""
-    return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is None)
+    return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is thread._lwp_placement is None)
 
 
-def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None) -> None:
+def _check_options(
+    thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None, placement: Placing
+) -> None:
+    thread._lwp_placement = packed(placement, "Thread.__init__")
     if stack_size is not None:
         thread._lwp_stack_size = stack_size_or_default(stack_size)
     if flags is not None:
@@ -322,6 +327,11 @@ def _check_options(thread: Any, stack_size: int | None, flags: int | None, on: S
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(on).__name__}")
         if flags is not None:
             raise ValueError("a green thread has no LWP of its own, so no flags")
+        if thread._lwp_placement is not None:
+            raise ValueError(
+                "a green thread shares its LWP with others, so it has no placement of its own: "
+                "place the thread that calls its scheduler's run()"
+            )
         thread._lwp_scheduler = on
 
 
@@ -336,6 +346,8 @@ class Thread(threading.Thread):
     ValueError.  None: all that threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
+    placement: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from
+    before its first line on; see runtime.placement.Placing.  If the kernel refuses one, the start fails.
 
     `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """
@@ -355,10 +367,11 @@ class Thread(threading.Thread):
             flags: int | None = None,
             scheduler: Scheduler | None = None,
             context: Context | None = None,
+            **placement: Unpack[Placing],
         ) -> None:
             assert group is None, "group argument must be None for now"
-            if stack_size is not None or flags is not None or scheduler is not None:
-                _check_options(self, stack_size, flags, scheduler)
+            if stack_size is not None or flags is not None or scheduler is not None or placement:
+                _check_options(self, stack_size, flags, scheduler, placement)
             native.thread_make(self, target, name, args, kwargs, daemon)
             if context is not None:
                 self._context = context
@@ -377,11 +390,17 @@ class Thread(threading.Thread):
             stack_size: int | None = None,
             flags: int | None = None,
             scheduler: Scheduler | None = None,
+            **placement: Unpack[Placing],
         ) -> None:
             assert group is None, "group argument must be None for now"
-            if stack_size is not None or flags is not None or scheduler is not None:
-                _check_options(self, stack_size, flags, scheduler)
+            if stack_size is not None or flags is not None or scheduler is not None or placement:
+                _check_options(self, stack_size, flags, scheduler, placement)
             native.thread_make(self, target, name, args, kwargs, daemon)
+
+    @property
+    def placement(self) -> Placement:
+        """Where and how urgently it runs, to be read and changed."""
+        return Placement(self)
 
     def start(self) -> None:
         """Starts the thread and returns without waiting for its first line, unless several before it have not begun.

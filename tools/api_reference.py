@@ -24,7 +24,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "api.md"
@@ -39,6 +39,7 @@ MODULES = [
     "runtime.green",
     "runtime.explore",
     "runtime.patch",
+    "runtime.placement",
     "runtime.limits",
     "runtime.waits",
     "runtime.inspection",
@@ -118,10 +119,10 @@ def own_doc(thing: Any) -> str:
 
 
 def fields(cls: Any) -> dict[str, str]:
-    """Of a dataclass or a NamedTuple: its fields, with their annotations; else none."""
+    """Of a dataclass, a NamedTuple or a TypedDict: its fields, with their annotations; else none."""
     if dataclasses.is_dataclass(cls):
         return {field.name: str(field.type) for field in dataclasses.fields(cls)}
-    annotations = cls.__annotations__ if hasattr(cls, "_fields") else {}
+    annotations = cls.__annotations__ if hasattr(cls, "_fields") or is_typeddict(cls) else {}
     return {name: getattr(found, "__forward_arg__", found) for name, found in annotations.items()}
 
 
@@ -304,7 +305,7 @@ def constructors() -> dict[str, str]:
 
     thread = signature(Thread)
     if "context" not in thread:
-        thread = thread.replace(") -> None", ", context: Context | None = None) -> None")
+        thread = thread.replace(", **placement", ", context: Context | None = None, **placement")
     return {"runtime.thread.Thread": thread, "runtime.tls.local": "()"}
 
 

@@ -21,6 +21,7 @@ class LWP:
         exit_signal: int = ...,
         name: str | None = ...,
         wait: bool = ...,
+        placement: bytes | None = ...,
         /,
     ) -> None: ...
     def _begin_green(

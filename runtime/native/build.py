@@ -100,6 +100,7 @@ SOURCES = [
     "lwp/registry.c",
     "lwp/process.c",
     "lwp/join.c",
+    "lwp/placement.c",
     "lwp/thread_main.c",
     "lwp/start.c",
     "lwp/fork.c",
@@ -179,6 +180,21 @@ struct lwp_statistics {
 void lwp_measure(int on);
 void lwp_read_statistics(struct lwp_statistics *out);
 void lwp_reap(void);
+enum { PLACEMENT_CPUS = ... };
+enum placing { PLACE_CGROUP, PLACE_AFFINITY, PLACE_POLICY, PLACE_NICE, PLACE_CLAMP, PLACE_SLACK, PLACINGS };
+struct placement {
+    unsigned wanted;
+    int cgroup;
+    unsigned char cpus[...];
+    int policy, priority, nice;
+    unsigned clamp_least, clamp_most;
+    unsigned long slack;
+};
+extern const char *const placement_names[];
+int placement_apply(int tid, const struct placement *placement, enum placing *refused);
+int placement_read_slack(int tid, unsigned long *slack);
+int placement_read_clamps(int tid, unsigned *least, unsigned *most);
+int placement_usable_cpus(unsigned char cpus[]);
 size_t context_round(size_t wanted);
 struct context_counts { long made, cached; size_t bytes; ...; };
 void context_count(struct context_counts *out);
@@ -244,6 +260,7 @@ ffi.set_source(
     #include "glibc/glibc.h"
     #include "inspect/inspect.h"
     #include "lwp/lwp.h"
+    #include "lwp/placement.h"
     #include "python/module.h"
     #include "base/steps.h"
     #include "demo/tlsdemo.h"

@@ -129,6 +129,11 @@ void registry_count_not_started(void)
     atomic_fetch_sub(&started, 1);
 }
 
+void lwp_uncount_start(void)
+{
+    atomic_fetch_sub(&started, 1);
+}
+
 void registry_count_ended(void)
 {
     atomic_fetch_sub(&alive, 1);

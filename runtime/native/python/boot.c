@@ -16,6 +16,7 @@
 #include "context/context.h"
 #include "glibc/glibc.h"
 #include "lwp/lwp.h"
+#include "lwp/placement.h"
 #include "python/chunks.h"
 #include "python/faulthandler.h"
 #include "python/gil/crowd.h"
@@ -37,11 +38,18 @@ enum { OWN_STATE = 1 };
 enum { OWN_STATE = 0 };
 #endif
 
+/* Why a thread could not begin. */
+struct failure {
+    int error;            /* errno; 0: it has begun */
+    enum placing refused; /* PLACINGS: there was no memory for its state */
+};
+
 struct boot {
     PyThreadState *tstate;     /* OWN_STATE: NULL until the thread has made it */
     struct boot_target target; /* with references */
     struct lwp *lwp;
-    int *failed;               /* OWN_STATE: a word of the creator's, which waits: the thread could not make its state */
+    const struct placement *placement; /* its creator's, which waits; NULL: it stays where its creator is */
+    struct failure *failed;    /* its creator's, if that waits, else NULL */
     enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
 };
 
@@ -166,16 +174,30 @@ static int green_may_start(void)
     return 0;
 }
 
+static int tell_failure(struct boot *boot, int error, enum placing refused)
+{
+    lwp_uncount_start();
+    *boot->failed = (struct failure){error, refused};
+    started_one();
+    gil_queue_unreserve();
+    return 0;
+}
+
+/* 0: the kernel has refused it, and the creator has been told. */
+static int take_place(struct boot *boot)
+{
+    enum placing refused;
+    int error = placement_apply(0, boot->placement, &refused);
+
+    return error ? tell_failure(boot, error, refused) : 1;
+}
+
 /* 0: there is no memory, and the creator has been told. */
 static int make_own_state(struct boot *boot)
 {
     while (!(boot->tstate = new_state(boot->lwp))) {
-        if (boot->failed) {
-            *boot->failed = 1;
-            started_one();
-            gil_queue_unreserve();
-            return 0;
-        }
+        if (boot->failed)
+            return tell_failure(boot, ENOMEM, PLACINGS);
         int64_t soon = park_now() + PARK_SECOND / 1000;
         scheduler_sleep_until(&soon);
     }
@@ -187,6 +209,8 @@ static void run_python(void *arg)
     struct boot *boot = arg;
 
     if (boot->lwp->green.scheduler && !green_may_start())
+        return;
+    if (boot->placement && !take_place(boot))
         return;
     if (OWN_STATE && !make_own_state(boot))
         return;
@@ -283,19 +307,23 @@ static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
-    *boot = (struct boot){tstate, *target, lwp, NULL, STARTING};
+    *boot = (struct boot){tstate, *target, lwp, NULL, NULL, STARTING};
     Py_INCREF(target->function);
     Py_XINCREF(target->args);
     Py_XINCREF(target->kwargs);
     return boot;
 }
 
-static int not_begun(struct boot *boot, int error)
+/* The exception's file name says which part of its placement the kernel has refused: runtime/placement.py explains that. */
+static int not_begun(struct boot *boot, int error, enum placing refused)
 {
     discard_state(boot->tstate);
     discard_boot(boot);
     errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
+    if (refused == PLACINGS)
+        PyErr_SetFromErrno(PyExc_OSError);
+    else
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, placement_names[refused]);
     return -1;
 }
 
@@ -310,7 +338,7 @@ int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct s
     if (!error)
         error = lwp_start_green(lwp, scheduler, run_python, boot);
     python_give_up_end();
-    return error ? not_begun(boot, error) : 0;
+    return error ? not_begun(boot, error, PLACINGS) : 0;
 }
 
 struct cloning {
@@ -339,26 +367,29 @@ static int await_end(void *lwp)
 }
 
 /* Returns when the thread has begun.  -1 with an exception: it couldn't, and has ended. */
-static int see_begin(struct boot *boot, struct lwp *lwp, const int *failed)
+static int see_begin(struct boot *boot, struct lwp *lwp, const struct failure *failed)
 {
     EVENT(EVENT_AWAITS, lwp->tp, 0);
     python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
-    if (!*failed)
+    if (!failed->error)
         return 0;
     while (python_sleep(&(struct python_sleep){await_end, lwp, .no_point = 1}) == EINTR)
         ; /* handlers run when the start returns: it ends at once */
-    return not_begun(boot, ENOMEM);
+    return not_begun(boot, failed->error, failed->refused);
 }
 
-int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait)
+int boot_start(struct lwp *lwp, const struct boot_target *target, const struct placement *placement, unsigned long flags,
+               int exit_signal, int wait)
 {
     struct boot *boot = new_boot(lwp, target);
     struct cloning cloning = {lwp, flags, exit_signal, boot};
-    int error, failed = 0;
+    struct failure failed = {0, PLACINGS};
+    int error;
 
     if (!boot)
         return -1;
-    if (OWN_STATE && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
+    boot->placement = placement;
+    if ((OWN_STATE || placement) && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
         boot->failed = &failed;
         wait = 1;
     }
@@ -380,7 +411,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
         started_one();
         if (flags & CLONE_THREAD)
             gil_queue_unreserve();
-        return not_begun(boot, error);
+        return not_begun(boot, error, PLACINGS);
     }
     if (OWN_STATE && atomic_load(&gate_closed)) /* to make a state the thread may have to stop this one first */
         python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});

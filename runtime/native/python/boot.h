@@ -5,6 +5,7 @@
 #include "python/python.h"
 
 struct lwp;
+struct placement;
 struct scheduler;
 
 /* What a thread runs: function(*args, **kwargs), or, with a body, body->run(function). */
@@ -16,8 +17,10 @@ struct boot_target {
     } *body;
 };
 
-/* Starts the LWP's thread.  wait: returns only when the thread has the GIL.  -1 with an exception: then the start has been undone. */
-int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait);
+/* Starts the LWP's thread.  wait: returns only when the thread has the GIL; so does a start with a placement, which is NULL for none and
+ * only for threads of this process.  -1 with an exception: then the start has been undone. */
+int boot_start(struct lwp *lwp, const struct boot_target *target, const struct placement *placement, unsigned long flags,
+               int exit_signal, int wait);
 
 /* The same as a green thread. */
 int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler);

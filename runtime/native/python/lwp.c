@@ -3,6 +3,7 @@
 
 #include "base/park.h"
 #include "lwp/lwp.h"
+#include "lwp/placement.h"
 #include "python/args.h"
 #include "python/boot.h"
 #include "python/rooms.h"
@@ -82,13 +83,27 @@ static PyObject *started_or_not(LwpObject *self, int error)
     return NULL;
 }
 
+int lwp_placement(PyObject *packed, const struct placement **out)
+{
+    *out = NULL;
+    if (packed == Py_None)
+        return 0;
+    if (!PyBytes_Check(packed) || PyBytes_GET_SIZE(packed) != sizeof **out) {
+        PyErr_SetString(PyExc_TypeError, "a placement is what runtime.placement.packed() returns");
+        return -1;
+    }
+    *out = (const struct placement *)PyBytes_AS_STRING(packed);
+    return 0;
+}
+
 static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     LwpObject *self = (LwpObject *)op;
 
-    if (count < 4 || count > 7 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(PyExc_TypeError,
-                        "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False)");
+    if (count < 4 || count > 8 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(
+            PyExc_TypeError,
+            "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False, placement=None)");
         return NULL;
     }
     unsigned long flags = PyLong_AsUnsignedLong(args[3]);
@@ -99,11 +114,12 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
         return NULL;
     int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
     const char *name = count > 5 && args[5] != Py_None ? PyUnicode_AsUTF8(args[5]) : "";
-    if (wait < 0 || !name || !claim_start(self))
+    const struct placement *placement = NULL;
+    if (wait < 0 || !name || (count > 7 && lwp_placement(args[7], &placement) < 0) || !claim_start(self))
         return NULL;
     strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
     struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
-    return started_or_not(self, boot_start(self->lwp, &target, flags, (int)exit_signal, wait));
+    return started_or_not(self, boot_start(self->lwp, &target, placement, flags, (int)exit_signal, wait));
 }
 
 static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_ssize_t count)

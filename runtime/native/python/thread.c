@@ -17,7 +17,7 @@
 /* Interned names, and what thread.py passes to thread_setup() once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
     *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
-    *name_context, *name_dangling, *name_get_ident;
+    *name_context, *name_dangling, *name_get_ident, *name_placement;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* the class Thread's `_stderr` */
@@ -53,6 +53,7 @@ static const struct {
     {&name_context, "_context"},
     {&name_dangling, "_dangling"},
     {&name_get_ident, "get_ident"},
+    {&name_placement, "_lwp_placement"},
 };
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
@@ -269,15 +270,18 @@ struct options {
     unsigned long flags;
     int waited;
     struct scheduler *scheduler; /* NULL: it gets an LWP */
+    PyObject *packed;            /* a reference to what the next points into */
+    const struct placement *placement;
 };
 
-/* Reads how the thread is to be made.  0, or -1 with an exception. */
+/* Reads how the thread is to be made.  0, or -1 with an exception; the caller drops o->packed in either case. */
 static int read_options(PyObject *thread, struct options *o)
 {
     PyObject *size = PyObject_GetAttr(thread, name_stack_size);
     PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
     PyObject *scheduler = some ? PyObject_GetAttr(thread, name_scheduler) : NULL;
-    PyObject *daemon = scheduler ? daemon_of(thread) : NULL;
+    o->packed = scheduler ? PyObject_GetAttr(thread, name_placement) : NULL;
+    PyObject *daemon = o->packed && lwp_placement(o->packed, &o->placement) == 0 ? daemon_of(thread) : NULL;
     int is_daemon = daemon ? PyObject_IsTrue(daemon) : -1;
 
     if (is_daemon >= 0) {
@@ -290,6 +294,8 @@ static int read_options(PyObject *thread, struct options *o)
     Py_XDECREF(some);
     Py_XDECREF(scheduler);
     Py_XDECREF(daemon);
+    if (o->scheduler && o->placement)
+        PyErr_SetString(PyExc_ValueError, "a green thread shares its LWP with others, so it has no placement of its own");
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -367,25 +373,22 @@ void thread_after_fork(void)
     atomic_store(&starting_lock, 0);
 }
 
-static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
+static int start_with(PyObject *thread, const struct options *o, PyTypeObject *type, int wait)
 {
-    struct options o = {0};
+    LwpObject *lwp = lwp_make(type, o->stack_size);
 
-    if (read_options(thread, &o) < 0 || inherit_context(thread) < 0 || add_to_dangling(thread) < 0)
-        return -1;
-    LwpObject *lwp = lwp_make(type, o.stack_size);
     if (!lwp)
         return -1;
-    lwp->lwp->waited = o.waited;
+    lwp->lwp->waited = o->waited;
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
     const struct boot_target target = {thread, NULL, NULL, &thread_body};
-    int result
-        = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
-                  || PyDict_SetItem(active, ident, thread) < 0
-                  || (o.scheduler ? boot_start_green(lwp->lwp, &target, o.scheduler) : boot_start(lwp->lwp, &target, o.flags, 0, wait))
-                         < 0
-              ? -1
-              : 0;
+    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
+                         || PyDict_SetItem(active, ident, thread) < 0
+                         || (o->scheduler ? boot_start_green(lwp->lwp, &target, o->scheduler)
+                                          : boot_start(lwp->lwp, &target, o->placement, o->flags, 0, wait))
+                                < 0
+                     ? -1
+                     : 0;
     if (result < 0) { /* the thread is as before, and may be started again */
         PyObject *type_, *value, *traceback;
         PyErr_Fetch(&type_, &value, &traceback);
@@ -399,6 +402,17 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
     }
     Py_XDECREF(ident);
     Py_DECREF(lwp);
+    return result;
+}
+
+static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
+{
+    struct options o = {0};
+    int result = read_options(thread, &o) < 0 || inherit_context(thread) < 0 || add_to_dangling(thread) < 0
+                     ? -1
+                     : start_with(thread, &o, type, wait);
+
+    Py_XDECREF(o.packed);
     return result;
 }
 
