@@ -1,8 +1,9 @@
-"""Only what pyproject.toml can't say: the C core is a cffi module, and a start-up hook goes beside the package."""
+"""Only what pyproject.toml can't say: the C core, and a start-up hook that goes beside the package."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -32,6 +33,6 @@ class BuildStripped(build_ext):  # type: ignore[misc]
 
 
 setup(
-    cffi_modules=["runtime/native/build.py:ffi"],
+    ext_modules=[run_path("runtime/native/build.py")["CORE"]],
     cmdclass={"build_ext": BuildStripped, "build_py": BuildWithHook},
 )

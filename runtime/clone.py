@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from enum import IntFlag
 
-from .native import lib
+from .native import OWN_FLAGS as _ADDED
+from .native import THREAD_FLAGS as _OF_THREADS
 
 __all__ = ["THREAD_FLAGS", "Clone", "checked_flags", "checked_thread_flags"]
 
@@ -75,9 +76,9 @@ _MEANINGS = {
 }
 
 #: What an ordinary thread is made with: it shares all that can be shared but the I/O context.
-THREAD_FLAGS = Clone(lib.lwp_thread_flags)
+THREAD_FLAGS = Clone(_OF_THREADS)
 
-_OWN_FLAGS = Clone(lib.lwp_own_flags)  # added to each LWP that shares our memory
+_OWN_FLAGS = Clone(_ADDED)  # added to each LWP that shares our memory
 _ALL_FLAGS = int(Clone(sum(Clone)))
 
 

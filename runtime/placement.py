@@ -14,9 +14,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
-from .native import ffi, lib
+from . import native
 
 __all__ = ["POLICIES", "Placement", "Placing"]
 
@@ -33,7 +34,20 @@ POLICIES = {
 _REAL_TIME = ("fifo", "rr")
 _POLICY_NAMES = {number: name for name, number in POLICIES.items()} | {6: "deadline", 7: "ext"}  # linux/sched.h
 
-_NAMES = [ffi.string(name).decode() for name in lib.placement_names[0 : lib.PLACINGS]]
+
+@dataclass
+class _Asked:
+    """struct placement: see native/lwp/placement.h."""
+
+    wanted: int = 0
+    cgroup: int = 0
+    cpus: bytearray = field(default_factory=lambda: bytearray(native.PLACEMENT_CPUS // 8))
+    policy: int = 0
+    priority: int = 0
+    nice: int = 0
+    clamp_least: int = 0
+    clamp_most: int = 0
+    slack: int = 0
 
 
 class Placing(TypedDict, total=False):
@@ -79,10 +93,10 @@ def _possible() -> int:
     """The largest number of a CPU that this machine may have."""
     with suppress(OSError, ValueError), open("/sys/devices/system/cpu/possible") as file:
         return max(parse_cpus(file.read()))
-    return lib.PLACEMENT_CPUS - 1  # type: ignore[no-any-return]
+    return native.PLACEMENT_CPUS - 1
 
 
-def _from_mask(mask: bytes) -> set[int]:
+def _from_mask(mask: bytes | bytearray) -> set[int]:
     return {cpu for cpu in range(len(mask) * 8) if mask[cpu // 8] >> cpu % 8 & 1}
 
 
@@ -99,7 +113,7 @@ def _integer(name: str, value: object, least: int, most: int) -> int:
     return number
 
 
-def _set_affinity(into: Any, value: object) -> None:
+def _set_affinity(into: _Asked, value: object) -> None:
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise TypeError(f"affinity must be the numbers of CPUs, such as {{0, 1}}, not {type(value).__name__}")
     cpus = {_integer("a CPU in affinity", cpu, 0, _possible()) for cpu in value}
@@ -109,7 +123,7 @@ def _set_affinity(into: Any, value: object) -> None:
         into.cpus[cpu // 8] |= 1 << cpu % 8
 
 
-def _set_policy(into: Any, policy: object, priority: object) -> None:
+def _set_policy(into: _Asked, policy: object, priority: object) -> None:
     if not isinstance(policy, str | None):
         raise TypeError(f"policy must be a string, not {type(policy).__name__}")
     if policy is not None and policy not in POLICIES:
@@ -124,7 +138,7 @@ def _set_policy(into: Any, policy: object, priority: object) -> None:
         into.policy = POLICIES[policy]
 
 
-def _set_slack(into: Any, value: object) -> None:
+def _set_slack(into: _Asked, value: object) -> None:
     if not isinstance(value, int | float):
         raise TypeError(f"timer_slack must be a number of seconds, not {type(value).__name__}")
     # The kernel takes 0 for the default.
@@ -133,7 +147,7 @@ def _set_slack(into: Any, value: object) -> None:
     into.slack = round(value * 1e9)
 
 
-def _set_cgroup(into: Any, value: object) -> None:
+def _set_cgroup(into: _Asked, value: object) -> None:
     right = "cgroup must be a descriptor of a cgroup's directory"
     into.cgroup = fd = _integer("cgroup, a file descriptor,", value, 0, 0x7FFFFFFF)
     for name in ("cgroup.threads", "tasks"):
@@ -147,7 +161,7 @@ def _set_cgroup(into: Any, value: object) -> None:
     raise ValueError(f"{right}, which {_path(fd)} is not")
 
 
-def _set_clamps(into: Any, value: object) -> None:
+def _set_clamps(into: _Asked, value: object) -> None:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError("uclamp must be a pair of integers, (least, most)")
     into.clamp_least, into.clamp_most = (_integer("uclamp", clamp, 0, 1024) for clamp in value)
@@ -167,22 +181,22 @@ def packed(placing: Mapping[str, object], function: str) -> bytes | None:
     asked = {name: value for name, value in placing.items() if value is not None}
     if not asked:
         return None
-    into = ffi.new("struct placement *")
+    into = _Asked()
     _set_policy(into, asked.get("policy"), asked.get("priority"))
     if "nice" in asked:
         into.nice = _integer("nice", asked["nice"], -20, 19)
     for name, check in _CHECKS.items():
         if name in asked:
             check(into, asked[name])
-    for at, name in enumerate(_NAMES):
+    for at, name in enumerate(native.PLACEMENT_NAMES):
         if name in asked:
             into.wanted |= 1 << at
     if asked.get("policy") in _REAL_TIME and "timer_slack" in asked:
         raise ValueError("timer_slack has no effect with policy 'fifo' or 'rr': their sleeps are exact")
-    return bytes(ffi.buffer(into))
+    return native.placement_pack(*(getattr(into, one.name) for one in fields(into)))
 
 
-_CHECKS: dict[str, Callable[[Any, object], None]] = {
+_CHECKS: dict[str, Callable[[_Asked, object], None]] = {
     "affinity": _set_affinity,
     "timer_slack": _set_slack,
     "cgroup": _set_cgroup,
@@ -200,9 +214,9 @@ def _path(fd: int) -> str:
         return f"descriptor {fd}"
 
 
-def _usable(asked: Any) -> str:
+def _usable(asked: _Asked) -> str:
     """The CPUs of the cpuset that are online."""
-    if asked.wanted >> lib.PLACE_CGROUP & 1:
+    if asked.wanted >> native.PLACEMENT_NAMES.index("cgroup") & 1:
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):  # version 2, version 1
             with suppress(OSError):
                 fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=asked.cgroup)
@@ -210,8 +224,7 @@ def _usable(asked: Any) -> str:
                     return os.read(fd, 4096).decode().strip()
                 finally:
                     os.close(fd)
-    cpus = ffi.new("unsigned char[]", lib.PLACEMENT_CPUS // 8)
-    return "" if lib.placement_usable_cpus(cpus) else cpu_list(_from_mask(bytes(cpus)))
+    return cpu_list(_from_mask(native.placement_usable_cpus()))
 
 
 def _limit(name: str) -> int | str:
@@ -221,8 +234,8 @@ def _limit(name: str) -> int | str:
     return "unlimited" if value == resource.RLIM_INFINITY else value
 
 
-def _why_affinity(number: int, asked: Any) -> str:
-    cpus = cpu_list(_from_mask(bytes(ffi.buffer(asked.cpus))))
+def _why_affinity(number: int, asked: _Asked) -> str:
+    cpus = cpu_list(_from_mask(asked.cpus))
     if number != errno.EINVAL:
         return f"affinity {cpus}"
     usable = _usable(asked)
@@ -231,7 +244,7 @@ def _why_affinity(number: int, asked: Any) -> str:
     )
 
 
-def _why_nice(number: int, asked: Any) -> str:
+def _why_nice(number: int, asked: _Asked) -> str:
     # kernel/sched/syscalls.c, is_nice_reduction(): 20 - nice is at most the limit
     return (
         f"nice {asked.nice} is more urgent than now: RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')} and must be "
@@ -239,7 +252,7 @@ def _why_nice(number: int, asked: Any) -> str:
     )
 
 
-def _why_policy(number: int, asked: Any) -> str:
+def _why_policy(number: int, asked: _Asked) -> str:
     name = _POLICY_NAMES[asked.policy]
     if name not in _REAL_TIME:  # user_check_sched_setscheduler(): to leave "idle" takes what its nice value would
         return f"policy {name!r} in place of 'idle': RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')}"
@@ -265,17 +278,17 @@ _CGROUP_REASONS = {
 }
 
 
-def _why_cgroup(number: int, asked: Any) -> str:
+def _why_cgroup(number: int, asked: _Asked) -> str:
     return f"cgroup {_path(asked.cgroup)}: {_CGROUP_REASONS.get(number, 'the kernel refuses it')}"
 
 
-def _why_clamps(number: int, asked: Any) -> str:
+def _why_clamps(number: int, asked: _Asked) -> str:
     return (
         f"uclamp {asked.clamp_least, asked.clamp_most}: this kernel can't clamp (CONFIG_UCLAMP_TASK, from Linux 5.3 on)"
     )
 
 
-def _why_slack(number: int, asked: Any) -> str:
+def _why_slack(number: int, asked: _Asked) -> str:
     return f"timer_slack {asked.slack / 1e9:g} of another thread: this takes CAP_SYS_NICE"
 
 
@@ -293,7 +306,7 @@ def why_refused(number: int, name: str, packed: bytes) -> str:
     """The kernel's reason, what was asked for, the limit, and what would be enough.  Never raises."""
     reason = os.strerror(number)
     with suppress(Exception):  # no memory, no descriptor
-        reason = f"{reason}: {_WHY[name](number, ffi.from_buffer('struct placement *', packed))}"
+        reason = f"{reason}: {_WHY[name](number, _Asked(*native.placement_unpack(packed)))}"
     return reason
 
 
@@ -352,12 +365,11 @@ class Placement:
         asked = packed(placing, "Placement.update")
         if asked is None:
             return
-        tid, refused = self._tid(), ffi.new("enum placing *")
-        number = lib.placement_apply(tid, ffi.from_buffer("struct placement *", asked), refused)
+        number, refused = native.placement_apply(self._tid(), asked)
         if number == errno.ESRCH or (number and not self._thread.is_alive()):
             raise RuntimeError("the thread has ended")
         if number:
-            raise OSError(number, why_refused(number, _NAMES[refused[0]], asked))
+            raise OSError(number, why_refused(number, refused, asked))
 
     @property
     def affinity(self) -> set[int]:
@@ -399,13 +411,13 @@ class Placement:
     @property
     def timer_slack(self) -> float:
         """Seconds by which its sleeps may be longer.  Another thread's takes CAP_SYS_NICE."""
-        slack = ffi.new("unsigned long *")
-        self._ask(
-            lambda tid: _check(
-                lib.placement_read_slack(tid, slack), "another thread's timer_slack: this takes CAP_SYS_NICE"
-            )
-        )
-        return slack[0] / 1e9  # type: ignore[no-any-return]
+
+        def question(tid: int) -> int:
+            number, slack = native.placement_read_slack(tid)
+            _check(number, "another thread's timer_slack: this takes CAP_SYS_NICE")
+            return slack
+
+        return self._ask(question) / 1e9
 
     @timer_slack.setter
     def timer_slack(self, value: float) -> None:
@@ -426,9 +438,14 @@ class Placement:
     @property
     def uclamp(self) -> tuple[int, int] | None:
         """The least and the most of a core's capacity that it counts for, of 1024; None: this kernel can't clamp."""
-        least, most = ffi.new("unsigned *"), ffi.new("unsigned *")
-        self._ask(lambda tid: _check(lib.placement_read_clamps(tid, least, most), "uclamp"))
-        return (least[0], most[0]) if os.path.exists("/proc/sys/kernel/sched_util_clamp_max") else None
+
+        def question(tid: int) -> tuple[int, int]:
+            number, least, most = native.placement_read_clamps(tid)
+            _check(number, "uclamp")
+            return least, most
+
+        clamps = self._ask(question)
+        return clamps if os.path.exists("/proc/sys/kernel/sched_util_clamp_max") else None
 
     @uclamp.setter
     def uclamp(self, value: tuple[int, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .native import ffi, lib
+from .native import lwp_measure, lwp_statistics
 
 __all__ = ["Statistics", "measure", "statistics"]
 
@@ -27,22 +27,12 @@ class Statistics:
 
 def measure(on: bool) -> None:
     """Switches the measuring of each thread on (from zero) or off; off it costs nothing."""
-    lib.lwp_measure(on)
+    lwp_measure(on)
 
 
 def statistics() -> Statistics:
     """What is counted so far."""
-    found = ffi.new("struct lwp_statistics *")
-    lib.lwp_read_statistics(found)
+    started, alive, peak, measured, p50, p99, cpu, voluntary, involuntary, stack_used = lwp_statistics()
     return Statistics(
-        found.started,
-        found.alive,
-        found.peak,
-        found.measured,
-        found.latency_p50_ns / 1e9,
-        found.latency_p99_ns / 1e9,
-        found.cpu_ns / 1e9,
-        found.voluntary,
-        found.involuntary,
-        found.stack_used,
+        started, alive, peak, measured, p50 / 1e9, p99 / 1e9, cpu / 1e9, voluntary, involuntary, stack_used
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .native import ffi, lib
+from .native import steps_read, steps_record
 
 __all__ = ["STEP_NAMES", "Step", "record_steps"]
 
@@ -54,16 +54,11 @@ STEP_NAMES = (
 def record_steps() -> Iterator[list[Step]]:
     """Records what happens to all threads made and ended inside the `with`; the list is filled when it is left."""
     steps: list[Step] = []
-    lib.steps_record(1)
+    steps_record(True)
     try:
         yield steps
     finally:
-        lib.steps_record(0)
-        capacity = 4096
-        found = ffi.new("struct step[]", capacity)
-        count = lib.steps_read(found, capacity)
-        steps += [
-            Step(found[i].ns, found[i].tid, STEP_NAMES[found[i].kind], found[i].a, found[i].b) for i in range(count)
-        ]
+        steps_record(False)
+        steps += [Step(ns, tid, STEP_NAMES[kind], a, b) for ns, tid, kind, a, b in steps_read()]
         # A thread takes its place in the record before it reads the clock, so another's later place may be of before.
         steps.sort(key=lambda step: step.ns)

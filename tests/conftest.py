@@ -26,7 +26,7 @@ import pytest
 
 import runtime
 from runtime import scheduler
-from runtime.native import ffi, lib
+from runtime.native import context_counts, lwp_reap
 
 TREE = Path(__file__).resolve().parent.parent  # that these tests belong to
 HELPERS = TREE / "tests" / "helpers"
@@ -60,9 +60,8 @@ class Holdings:
 
     @classmethod
     def now(cls) -> Holdings:
-        lib.lwp_reap()
-        counts = ffi.new("struct context_counts *")
-        lib.context_count(counts)
+        lwp_reap()
+        made, cached, size = context_counts()
         tasks = os.listdir("/proc/self/task")
         writable, files = 0, set()
         for line in Path("/proc/self/maps").read_text().splitlines():
@@ -78,12 +77,12 @@ class Holdings:
         return cls(
             tasks=len(tasks),
             alive=scheduler.statistics().alive,
-            borrowed=counts.made - counts.cached,
-            contexts=counts.made,
+            borrowed=made - cached,
+            contexts=made,
             descriptors=len(os.listdir("/proc/self/fd")),
             children=frozenset(pid for tid in tasks for pid in _children_of(tid)),
             files=frozenset(files),
-            writable=writable - counts.bytes,
+            writable=writable - size,
             resident=int(found[1]) << 10,
         )
 
@@ -400,7 +399,7 @@ class Environment:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """One that has our package from a wheel; nothing is downloaded."""
-    for needed in ("pip", "setuptools", "cffi"):
+    for needed in ("pip", "setuptools"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"without {needed} no wheel can be built")
     if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:

@@ -43,24 +43,15 @@ if not in_main():
 
 from . import _core  # noqa: E402  # once it is there
 
-ffi, lib = _core.ffi, _core.lib
-
-
-def _calibrate() -> None:
-    why = ffi.new("char[]", 512)
-    if lib.glibc_calibrate(why, len(why)) != 0:
-        raise ImportError("runtime can't work with this C library: " + ffi.string(why).decode())
-    if (error := lib.lwp_init()) != 0:
-        raise ImportError(f"runtime can't register its fork handlers: errno {error}")
-    if lib.runtime_attach(ffi.cast("void *", id(sys.modules[__name__]))) != 0:
-        raise ImportError("runtime can't add its types to runtime.native")
-
-
-_calibrate()
+_core.attach(sys.modules[__name__])
 
 if TYPE_CHECKING:
     from ._types import FILES_LARGE as FILES_LARGE
     from ._types import LWP as LWP
+    from ._types import OWN_FLAGS as OWN_FLAGS
+    from ._types import PLACEMENT_CPUS as PLACEMENT_CPUS
+    from ._types import PLACEMENT_NAMES as PLACEMENT_NAMES
+    from ._types import THREAD_FLAGS as THREAD_FLAGS
     from ._types import BarrierBase as BarrierBase
     from ._types import CancelBase as CancelBase
     from ._types import ConditionBase as ConditionBase
@@ -77,6 +68,8 @@ if TYPE_CHECKING:
     from ._types import checkpoint as checkpoint
     from ._types import code_instruction as code_instruction
     from ._types import code_points as code_points
+    from ._types import context_counts as context_counts
+    from ._types import cost_once as cost_once
     from ._types import current_thread as current_thread
     from ._types import explore_begin as explore_begin
     from ._types import explore_end as explore_end
@@ -99,13 +92,26 @@ if TYPE_CHECKING:
     from ._types import find_in_object as find_in_object
     from ._types import gate_close as gate_close
     from ._types import gate_refuse as gate_refuse
+    from ._types import glibc_facts as glibc_facts
+    from ._types import glibc_layout as glibc_layout
     from ._types import green_counts as green_counts
     from ._types import green_runners as green_runners
     from ._types import green_state as green_state
+    from ._types import inspect_thread as inspect_thread
+    from ._types import load_run as load_run
     from ._types import lock as lock
+    from ._types import lwp_measure as lwp_measure
+    from ._types import lwp_reap as lwp_reap
+    from ._types import lwp_statistics as lwp_statistics
     from ._types import may_block as may_block
     from ._types import on_helper as on_helper
     from ._types import pipe_function as pipe_function
+    from ._types import placement_apply as placement_apply
+    from ._types import placement_pack as placement_pack
+    from ._types import placement_read_clamps as placement_read_clamps
+    from ._types import placement_read_slack as placement_read_slack
+    from ._types import placement_unpack as placement_unpack
+    from ._types import placement_usable_cpus as placement_usable_cpus
     from ._types import read_waits as read_waits
     from ._types import run_all as run_all
     from ._types import running as running
@@ -114,14 +120,27 @@ if TYPE_CHECKING:
     from ._types import socket_methods as socket_methods
     from ._types import socket_object_at as socket_object_at
     from ._types import stack_size as stack_size
+    from ._types import stack_used as stack_used
     from ._types import stand_in as stand_in
+    from ._types import steps_read as steps_read
+    from ._types import steps_record as steps_record
+    from ._types import tcb_fields as tcb_fields
     from ._types import thread_is_alive as thread_is_alive
     from ._types import thread_join as thread_join
     from ._types import thread_make as thread_make
+    from ._types import thread_pointer as thread_pointer
     from ._types import thread_setup as thread_setup
     from ._types import thread_start as thread_start
     from ._types import thread_waited as thread_waited
+    from ._types import tls_block_discard as tls_block_discard
+    from ._types import tls_block_make as tls_block_make
     from ._types import tls_methods as tls_methods
+    from ._types import tls_modules as tls_modules
+    from ._types import tls_places as tls_places
+    from ._types import tlsdemo_errno as tlsdemo_errno
+    from ._types import tlsdemo_fail as tlsdemo_fail
+    from ._types import tlsdemo_set as tlsdemo_set
+    from ._types import tlsdemo_variable as tlsdemo_variable
     from ._types import trace_begin as trace_begin
     from ._types import trace_end as trace_end
     from ._types import wait_fd as wait_fd
@@ -132,6 +151,24 @@ if TYPE_CHECKING:
     from ._types import yield_ as yield_
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
+
+
+class Glibc(NamedTuple):
+    """Some of what was found out about the running glibc: see struct glibc in glibc/glibc.h."""
+
+    version: str
+    pthread_size: int
+    static_align: int
+    libc_module: int
+    libc_block: int
+    libc_block_size: int
+    rseq: int
+    rseq_size: int
+    resp: int
+    libc_kept: list[int]
+
+
+glibc = Glibc(**glibc_layout())
 
 
 class Fact(NamedTuple):
@@ -146,24 +183,9 @@ class Fact(NamedTuple):
 
 def glibc_version() -> str:
     """The running glibc's version, such as "2.41"."""
-    return str(ffi.string(lib.glibc.version).decode())
-
-
-def thread_pointer() -> int:
-    """What the calling thread's thread pointer register holds; on x86-64 its ident too."""
-    return int(ffi.cast("uintptr_t", lib.arch_thread_pointer()))
+    return glibc.version
 
 
 def facts() -> list[Fact]:
     """What was calibrated at import, and how each was checked."""
-    glibc = lib.glibc
-    return [
-        Fact(
-            ffi.string(found.name).decode(),
-            int(found.value),
-            int(found.size),
-            _SOURCES[found.source],
-            ffi.string(found.check).decode(),
-        )
-        for found in glibc.facts[0 : glibc.fact_count]
-    ]
+    return [Fact(name, value, size, _SOURCES[source], check) for name, value, size, source, check in glibc_facts()]

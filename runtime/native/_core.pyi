@@ -1,4 +1,3 @@
-from typing import Any
+from types import ModuleType
 
-ffi: Any
-lib: Any
+def attach(module: ModuleType, /) -> None: ...

@@ -1,6 +1,6 @@
-"""Builds the C core as a cffi extension module, `runtime.native._core` (API mode).
+"""How the C core is built: one extension module, `runtime.native._core`.
 
-setuptools calls this through setup.py; `python runtime/native/build.py` builds in place.
+setup.py takes it from here; `python runtime/native/build.py` builds in place.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import os
 import platform
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
-
-from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -46,6 +45,8 @@ def obstacle() -> str | None:
 
 if reason := obstacle():
     raise SystemExit(f"runtime can't be built here: {reason}")
+
+from setuptools import Extension, setup  # noqa: E402  # it doesn't expect every system
 
 # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp/thread_main.c.
 # initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
@@ -148,143 +149,26 @@ SOURCES = [
     "python/explore/code.c",
     "python/explore/threads.c",
     "python/explore/control.c",
+    "python/placement.c",
+    "python/demo.c",
+    "python/observe/layout.c",
+    "python/observe/counts.c",
     "python/observe/waits.c",
     "python/observe/trace.c",
     "python/observe/watch.c",
     "python/module.c",
 ]
 
-CDEF = """
-struct glibc_fact { const char *name; long value; size_t size; int source; const char *check; ...; };
-struct glibc {
-    const char *version;
-    size_t pthread_size, static_size, static_align, libc_module, libc_block_size, rseq_size;
-    ptrdiff_t resp, rseq, libc_block, libc_kept[8];
-    int libc_kept_count;
-    const struct glibc_fact *facts;
-    int fact_count;
-    ...;
-};
-extern struct glibc glibc;
-int glibc_calibrate(char *why, size_t capacity);
-size_t glibc_default_stack(void);
-
-extern const unsigned long lwp_thread_flags, lwp_own_flags;
-int lwp_init(void);
-struct lwp_statistics {
-    long started, alive, peak, measured, voluntary, involuntary;
-    int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
-    size_t stack_used;
-    ...;
-};
-void lwp_measure(int on);
-void lwp_read_statistics(struct lwp_statistics *out);
-void lwp_reap(void);
-enum { PLACEMENT_CPUS = ... };
-enum placing { PLACE_CGROUP, PLACE_AFFINITY, PLACE_POLICY, PLACE_NICE, PLACE_CLAMP, PLACE_SLACK, PLACINGS };
-struct placement {
-    unsigned wanted;
-    int cgroup;
-    unsigned char cpus[...];
-    int policy, priority, nice;
-    unsigned clamp_least, clamp_most;
-    unsigned long slack;
-};
-extern const char *const placement_names[];
-int placement_apply(int tid, const struct placement *placement, enum placing *refused);
-int placement_read_slack(int tid, unsigned long *slack);
-int placement_read_clamps(int tid, unsigned *least, unsigned *most);
-int placement_usable_cpus(unsigned char cpus[]);
-size_t context_round(size_t wanted);
-struct context_counts { long made, cached; size_t bytes; ...; };
-void context_count(struct context_counts *out);
-
-struct inspect_module {
-    size_t id, generation, image_size, size, align, image;
-    ptrdiff_t offset;
-    char name[1024];
-};
-size_t inspect_modules(struct inspect_module *out, size_t capacity, char *images, size_t *bytes);
-struct inspect_places { ptrdiff_t block_low, block_high, pthread, errno_at; };
-void inspect_places(struct inspect_places *out);
-struct inspect_block { size_t id, size; char *into; int copied; };
-struct inspect_thread {
-    uintptr_t tp, dtv;
-    size_t dtv_length;
-    uintptr_t guard_low, stack_low, stack_high;
-    size_t stack_used;
-    int tid, ours;
-};
-union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
-int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
-                 struct inspect_block *blocks, size_t count);
-void *arch_thread_pointer(void);
-size_t inspect_stack_used(uintptr_t low, uintptr_t high);
-struct arch_tcb_field { const char *name; size_t offset, size; int in_pthread; const char *users; };
-extern const struct arch_tcb_field arch_tcb_fields[];
-extern const int arch_tcb_field_count;
-
-/* For the tests: a TLS block as a thread would find it. */
-struct context { char *block_low, *block_high, *tp, *pthread; ...; };
-struct context *context_get(size_t stack_size);
-int context_blank(struct context *context);
-int context_load_tls(struct context *context);
-void context_put(struct context *context, int vanished);
-
-struct step { int64_t ns; int tid; int kind; uint64_t a, b; ...; };
-void steps_record(int on);
-int steps_read(struct step *out, int capacity);
-
-int64_t cost_once(int kind);
-
-struct load { int port, server, http, connections, idle; double seconds, patience; ...; };
-struct load_result { long answers; double seconds, server_cpu, own_cpu; long server_grew; char why[256]; ...; };
-int load_run(const struct load *load, struct load_result *result);
-
-int *tlsdemo_variable(void);
-int *tlsdemo_errno(void);
-int tlsdemo_fail(int how);
-
-int runtime_attach(void *module);
-"""
-
-ffi = FFI()
-ffi.cdef(CDEF)
-ffi.set_source(
+CORE = Extension(
     "runtime.native._core",
-    """
-    #include "arch/arch.h"
-    #include "context/context.h"
-    #include "demo/cost.h"
-    #include "demo/load.h"
-    #include "glibc/glibc.h"
-    #include "inspect/inspect.h"
-    #include "lwp/lwp.h"
-    #include "lwp/placement.h"
-    #include "python/module.h"
-    #include "base/steps.h"
-    #include "demo/tlsdemo.h"
-
-    #ifdef Py_GIL_DISABLED
-    /* cffi writes the module's init function, which doesn't say that the module works without a GIL: its import
-     * would turn the GIL on. */
-    static PyObject *without_gil(PyObject *module)
-    {
-        if (module && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
-            Py_CLEAR(module);
-        return module;
-    }
-    #define _cffi_init(name, version, context) without_gil(_cffi_init(name, version, context))
-    #endif
-    """,
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],
-    # python*.c need more than the limited API, and both live in one module.
-    define_macros=[("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)],
-    py_limited_api=False,
+    define_macros=[("_GNU_SOURCE", None)],
     libraries=["m"],
     extra_compile_args=OPTIONS,
 )
 
 if __name__ == "__main__":
-    ffi.compile(tmpdir=str(ROOT), verbose=True)
+    os.chdir(ROOT)
+    with tempfile.TemporaryDirectory() as objects:
+        setup(name="core", ext_modules=[CORE], script_args=["-q", "build_ext", "--inplace", f"--build-temp={objects}"])

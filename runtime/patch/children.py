@@ -48,8 +48,7 @@ def pass_on(stack_size: int | None, lwps: int = 0, time_slice: float | None = No
 class _AfterPaths:
     """Finds no module, but notices when `site` asks for sitecustomize: then, as documented there, sys.path is complete.
 
-    While the hook is executed it isn't: the packages of a user or a virtual environment come before the system's, where
-    cffi may be.
+    While the hook is executed it isn't: the packages of a user or a virtual environment come before the system's.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from conftest import TREE, Child
 from test_bench import bench
 
 from runtime.cli.bench import serving
-from runtime.native import ffi, lib
+from runtime.native import load_run
 
 pytestmark = pytest.mark.stock_threads  # the servers of these tests
 
@@ -51,15 +52,12 @@ def loaded(answer: Callable[[socket.socket, bytes, int], None], http: bool = Fal
 
     task = {"connections": 2, "idle": 0, "seconds": 0.05, "patience": 30, "http": http, "server": os.getpid(), **more}
     threads = [threading.Thread(target=accept)]
-    result = ffi.new("struct load_result *")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads[0].start()
-        status = lib.load_run(ffi.new("struct load *", {"port": listener.getsockname()[1], **task}), result)
+        result = load_run(listener.getsockname()[1], **task)
         for thread in threads:
             thread.join()
-    why = ffi.string(result.why).decode()
-    assert bool(why) == (status != 0)
-    return why or result
+    return result if isinstance(result, str) else SimpleNamespace(**result)
 
 
 def echo(connection: socket.socket, request: bytes, number: int) -> None:
@@ -232,9 +230,7 @@ def test_a_lost_request(at: int) -> None:
 def test_no_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    result = ffi.new("struct load_result *")
-    assert lib.load_run(ffi.new("struct load *", {"port": port, "connections": 1}), result) == -1
-    assert ffi.string(result.why) == b"connection 1: Connection refused"
+    assert load_run(port, connections=1) == "connection 1: Connection refused"
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

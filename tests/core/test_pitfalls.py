@@ -616,16 +616,15 @@ def no_more_processes() -> None:
     import errno
     import resource
 
-    from runtime.native import ffi, lib
+    from runtime.native import context_counts, lwp_reap
 
     def counts() -> tuple[int, ...]:
-        lib.lwp_reap()
-        found = ffi.new("struct context_counts *")
-        lib.context_count(found)
+        lwp_reap()
+        made, cached, _ = context_counts()
         alive = scheduler.statistics().alive
         return (
             alive,
-            found.made - found.cached,
+            made - cached,
             len(threading.enumerate()),
             len(os.listdir("/proc/self/task")),
         )

@@ -235,17 +235,15 @@ def refused_starts(system_call: int, asked: dict[str, Any], last: int) -> None:
     import weakref
 
     from runtime import native
-    from runtime.native import ffi, lib
 
     def holdings() -> list[Any]:
-        lib.lwp_reap()
-        counts = ffi.new("struct context_counts *")
-        lib.context_count(counts)
+        native.lwp_reap()
+        made, cached, _ = native.context_counts()
         found = scheduler.statistics()
         return [
             os.listdir("/proc/self/task"),
             len(os.listdir("/proc/self/fd")),
-            counts.made - counts.cached,
+            made - cached,
             found.started,
             found.alive,
             native.running(),

@@ -746,7 +746,7 @@ def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
             assert [str(error) for error in errors.exceptions] == ["one"]
         assert failing.exception() is not None
         assert sum(task.cancelled() for task in tasks) == 9999
-        runtime.native.lib.lwp_reap()
+        runtime.native.lwp_reap()
         assert statistics().alive == before
         assert threading.active_count() == 1
 

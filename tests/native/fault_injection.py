@@ -34,7 +34,6 @@ from typing import Any
 import runtime
 from runtime import Clone, native, scheduler, sync
 from runtime.lwp import processes
-from runtime.native import ffi, lib
 
 _core = ctypes.CDLL(native._core.__file__)
 _core.faults_set.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_int]
@@ -70,9 +69,8 @@ def _on_glibcs_list() -> int:
 
 def _blocks() -> int:
     """Of malloc and its kin, without the DTV that belongs to each context: as many as there are sizes of stacks."""
-    counts = ffi.new("struct context_counts *")
-    lib.context_count(counts)
-    return int(_core.faults_blocks() - counts.made)
+    made, _, _ = native.context_counts()
+    return int(_core.faults_blocks() - made)
 
 
 def target(*numbers: int) -> int:
@@ -82,9 +80,8 @@ def target(*numbers: int) -> int:
 def holdings() -> dict[str, int]:
     """What must be the same before and after, whatever has failed."""
     gc.collect()
-    lib.lwp_reap()
-    counts = ffi.new("struct context_counts *")
-    lib.context_count(counts)
+    native.lwp_reap()
+    made, cached, size = native.context_counts()
     return {
         "tasks": len(os.listdir("/proc/self/task")),
         "descriptors": len(os.listdir("/proc/self/fd")),
@@ -96,8 +93,8 @@ def holdings() -> dict[str, int]:
         "alive": scheduler.statistics().alive,
         "running": native.running(),
         "process-style LWPs kept": len(processes),
-        "contexts that are not in the cache": counts.made - counts.cached,
-        "bytes mapped for no context": _core.faults_mapped() - counts.bytes,
+        "contexts that are not in the cache": made - cached,
+        "bytes mapped for no context": _core.faults_mapped() - size,
         "references to the target": sys.getrefcount(target),
         "signals blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     }

@@ -29,7 +29,7 @@ from runtime import scheduler, sync, tls
 from runtime.cli.tls._output import parked
 from runtime.comparison import Comparison, Part
 from runtime.inspection import Inspection, Module
-from runtime.native import lib
+from runtime.native import glibc
 from runtime.scheduler import Clone, spawn
 from runtime.sync import Event
 
@@ -574,10 +574,9 @@ def test_what_libc_keeps_in_a_block_from_the_thread_before_is_malloc_s() -> None
     thread.join()
     found = difference()[2]
     assert found.unexplained == ()
-    kept = [lib.glibc.libc_kept[number] for number in range(lib.glibc.libc_kept_count)]
     for part in found.explained:
         if "from one thread to the next" in part.reason:
-            assert {*range(part.offset, part.offset + part.size, 8)} <= {*kept}
+            assert {*range(part.offset, part.offset + part.size, 8)} <= {*glibc.libc_kept}
 
 
 def test_every_byte_is_in_one_list() -> None:

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ... import Thread, scheduler
-from ...native import ffi, lib
+from ...native import context_counts, lwp_reap
 from ._journal import Journal
 
 __all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker", "check", "mix"]
@@ -92,9 +92,8 @@ class _Holdings:
 
     @classmethod
     def now(cls) -> _Holdings:
-        lib.lwp_reap()
-        counts = ffi.new("struct context_counts *")
-        lib.context_count(counts)
+        lwp_reap()
+        made, cached, size = context_counts()
         tasks = os.listdir("/proc/self/task")
         children = writable = 0
         for tid in tasks:
@@ -106,10 +105,10 @@ class _Holdings:
         return cls(
             tasks=len(tasks),
             alive=scheduler.statistics().alive,
-            borrowed=counts.made - counts.cached,
+            borrowed=made - cached,
             descriptors=len(os.listdir("/proc/self/fd")),
             children=children,
-            writable=writable - counts.bytes,
+            writable=writable - size,
         )
 
     def left(self, after: _Holdings) -> list[str]:

@@ -94,6 +94,9 @@ int lwp_alive(struct lwp *lwp);
 /* (3) -> (3): from now on it counts as ended, for lwp_alive(), lwp_join() and the program's end.  lwp_reap() still waits for (5). */
 void lwp_count_as_ended(struct lwp *lwp);
 
+/* By a thread whose start fails after all, before it ends: it is not counted as started. */
+void lwp_uncount_start(void);
+
 /* For a creator that waits until the thread has begun: sets `begun` to AWAITED before lwp_start(), and calls lwp_await_begun() after
  * it.  `run` calls lwp_say_begun() when the thread counts as begun; thread_exit_hooks() does, if it hasn't. */
 enum { LWP_BEGUN_UNASKED, LWP_BEGUN_AWAITED, LWP_BEGUN };

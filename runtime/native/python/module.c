@@ -1,6 +1,7 @@
-#include "python/module.h"
-
+/* The extension module, and runtime.native: the types and functions of all files in this folder. */
 #include "base/fork.h"
+#include "glibc/glibc.h"
+#include "lwp/lwp.h"
 #include "python/boot.h"
 #include "python/gil/crowd.h"
 #include "python/gil/queue.h"
@@ -26,10 +27,12 @@ static void after_fork_in_child(void)
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
 static int (*const rooms[])(PyObject *module) = {
-    python_add_cancel,    python_add_group,   python_add_common,    python_add_lock,          python_add_event,   python_add_semaphore,
-    python_add_condition, python_add_barrier, python_add_scheduler, python_add_socket_object, python_add_sockets, python_add_tls,
-    python_add_stand_in,  python_add_pipes,   python_add_boot,      python_add_lwp,           python_add_helpers, python_add_files,
-    python_add_thread,    python_add_waits,   python_add_watch,     python_add_trace,         python_add_explore,
+    python_add_cancel,    python_add_group,     python_add_common,    python_add_lock,      python_add_event,
+    python_add_semaphore, python_add_condition, python_add_barrier,   python_add_scheduler, python_add_socket_object,
+    python_add_sockets,   python_add_tls,       python_add_stand_in,  python_add_pipes,     python_add_boot,
+    python_add_lwp,       python_add_helpers,   python_add_files,     python_add_thread,    python_add_layout,
+    python_add_counts,    python_add_demo,      python_add_placement, python_add_waits,     python_add_watch,
+    python_add_trace,     python_add_explore,
 };
 
 /* All types and functions, in a module that is made once, since their state is the process's: a program that drops runtime.native from
@@ -45,21 +48,65 @@ static PyObject *shared_module(PyObject *for_module)
     PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
     Py_XDECREF(name);
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
-        if (!new || rooms[i](new) < 0)
+        if (!new || rooms[i](new) < 0) {
+            Py_XDECREF(new);
             return NULL;
+        }
     return made = new;
 }
 
-int runtime_attach(void *module)
+static PyObject *calibrate_core(void)
 {
+    char why[512];
+    int error;
+
+    if (glibc_calibrate(why, sizeof why) != 0)
+        return PyErr_Format(PyExc_ImportError, "runtime can't work with this C library: %s", why);
+    if ((error = lwp_init()) != 0)
+        return PyErr_Format(PyExc_ImportError, "runtime can't register its fork handlers: errno %d", error);
     sync_init();
     fork_handle(FORK_PYTHON, &fork_handlers);
-    PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *all = shared_module(module);
-    int result = !all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0;
+    Py_RETURN_NONE;
+}
 
-    if (PyErr_Occurred())
-        PyErr_Print();
-    PyGILState_Release(state);
-    return result ? -1 : 0;
+/* Adds all types and functions to a module, runtime.native. */
+static PyObject *attach_core(PyObject *core, PyObject *module)
+{
+    PyObject *none = calibrate_core();
+    PyObject *all = none ? shared_module(module) : NULL;
+
+    (void)core;
+    if (!all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0)
+        Py_CLEAR(none);
+    return none;
+}
+
+/* ---- runtime.native._core ---------------------------------------------------------------------------------------- */
+
+static PyMethodDef functions[] = {
+    {"attach", attach_core, METH_O,
+     "Calibrates the core, and adds its types and functions to a module; ImportError: it can't work here."},
+    {0},
+};
+
+static PyModuleDef_Slot slots[] = {
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "runtime.native._core",
+    .m_methods = functions,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&definition);
 }
