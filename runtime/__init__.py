@@ -1,15 +1,16 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
 `from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are
-explore, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads the C core
-when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it came
-too late to rewrite what is loaded at start-up.)
+explore, pool, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads the C
+core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it
+came too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
 if TYPE_CHECKING:
+    from . import pool as pool
     from . import scheduler as scheduler
     from . import sync as sync
     from . import thread as thread
@@ -44,7 +45,7 @@ _HOMES = {
     "shield": ".groups",
     "uninstall": ".patch",
 }
-_MODULES = ("explore", "scheduler", "sync", "thread", "threading", "tls", "trace")
+_MODULES = ("explore", "pool", "scheduler", "sync", "thread", "threading", "tls", "trace")
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
 

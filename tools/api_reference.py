@@ -35,6 +35,7 @@ MODULES = [
     "runtime.thread",
     "runtime.sync",
     "runtime.tls",
+    "runtime.pool",
     "runtime.scheduler",
     "runtime.green",
     "runtime.explore",

@@ -56,10 +56,12 @@ if TYPE_CHECKING:
     from ._types import CancelBase as CancelBase
     from ._types import ConditionBase as ConditionBase
     from ._types import EventBase as EventBase
+    from ._types import FutureBase as FutureBase
     from ._types import GroupBase as GroupBase
     from ._types import RLock as RLock
     from ._types import SchedulerBase as SchedulerBase
     from ._types import SemaphoreBase as SemaphoreBase
+    from ._types import WorkQueue as WorkQueue
     from ._types import allocate_lock as allocate_lock
     from ._types import blocking as blocking
     from ._types import cancel_mine as cancel_mine

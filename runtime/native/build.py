@@ -127,6 +127,8 @@ SOURCES = [
     "python/primitives/semaphore.c",
     "python/primitives/condition.c",
     "python/primitives/barrier.c",
+    "python/pool/future.c",
+    "python/pool/work_queue.c",
     "python/scheduler.c",
     "python/sockets/object.c",
     "python/sockets/transfer.c",

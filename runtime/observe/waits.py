@@ -22,6 +22,8 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (native.SemaphoreBase, "semaphore"),
     (native.ConditionBase, "condition"),
     (native.BarrierBase, "barrier"),
+    (native.FutureBase, "future"),
+    (native.WorkQueue, "work"),
     (native.LWP, "join"),
 )
 
@@ -33,12 +35,13 @@ class Wait:
     ident: int  #: its threading.get_ident()
     tid: int  #: its threading.get_native_id()
     name: str  #: its Thread's; of a thread that has none, "LWP" and the tid
-    kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", or "join"
-    #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, or the thread that it
-    #: joins.
+    kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", or "join"
+    #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, the future, the queue
+    #: of an executor without a call, or the thread that it joins.
     what: str
     address: int  #: id() of that: the same for all that wait for the same
-    #: ident of who can end the wait: the owner of an RLock, who took a Lock, the thread that is joined.  None:
+    #: ident of who can end the wait: the owner of an RLock, who took a Lock, who makes a future's call, the thread that
+    #: is joined.  None:
     #: no certain thread, or it is free already.  Another may release a Lock, and its taker may have ended.
     holder: int | None
     holder_name: str | None  #: its name, as `name`

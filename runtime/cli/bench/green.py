@@ -22,12 +22,12 @@ __all__ = [
     "take_turns",
 ]
 
-_scheduler = Scheduler()
-_scheduler._lend()
+scheduler = Scheduler()  # also for a pool of this kind
+scheduler._lend()
 
 
 class Thread(OurThread):
-    _lwp_scheduler = _scheduler
+    _lwp_scheduler = scheduler
 
 
 def take_turns(number: int) -> None:

@@ -12,9 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import timeit
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +24,10 @@ from itertools import count
 from pathlib import Path
 from queue import Queue
 from typing import Any
+
+from ... import pool
+from ... import threading as ours
+from ...scheduler import Scheduler
 
 __all__ = ["Operation", "Row", "Unavailable", "WrongResult", "operations"]
 
@@ -498,6 +504,43 @@ def mixed_work(kind: Kind, turns: int = 20) -> Figures:
     return (ns,)
 
 
+# ---- pools -----------------------------------------------------------------------------------------------------------
+
+
+def executor(kind: Kind, workers: int) -> futures.Executor:
+    """The pool on the module's threads."""
+    if kind is ours or isinstance(getattr(kind, "scheduler", None), Scheduler):  # or .green
+        return pool.Executor(workers, scheduler=getattr(kind, "scheduler", None))
+    if kind is threading:
+        return futures.ThreadPoolExecutor(workers)
+    raise Unavailable(f"{kind.__name__} has no concurrent.futures' pool")
+
+
+def pool_call(kind: Kind, number: int = 500) -> Figures:
+    runs = count()
+    with executor(kind, 1) as calls:
+        calls.submit(int).result()  # not timed: a thread is started
+        begin = now()
+        for _ in range(number):
+            calls.submit(runs.__next__).result()
+        ns = now() - begin
+    expect("calls", next(runs), number)
+    return (ns / number,)
+
+
+def pool_burst(kind: Kind, number: int = 1_000, workers: int = 4) -> Figures:
+    runs, go = count(), kind.Barrier(workers)
+    with executor(kind, workers) as calls:
+        for waiting in [calls.submit(go.wait) for _ in range(workers)]:
+            waiting.result()  # not timed: threads are started
+        begin = now()
+        for call in [calls.submit(runs.__next__) for _ in range(number)]:
+            call.result()
+        ns = now() - begin
+    expect("calls", next(runs), number)
+    return (ns / number,)
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
@@ -566,6 +609,8 @@ def operations(quick: bool) -> list[Operation]:
         one("barrier", "Barrier of 4", barrier),
         one("queue", "queue.Queue(1) hand-over", queue_hand_over),
         one("current-thread", "current_thread()", current_thread),
+        one("pool-call", "pool: submit + result", pool_call),
+        one("pool-burst", "pool: 1,000 submits", pool_burst),
         one("timeout", "lateness of a 1 ms timeout", lateness),
         one("compute", "computing in 2 threads", two_computing),
         one("mixed", "mixed work in 4 threads", mixed_work),

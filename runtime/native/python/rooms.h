@@ -12,6 +12,8 @@ int python_add_event(PyObject *module);
 int python_add_semaphore(PyObject *module);
 int python_add_condition(PyObject *module);
 int python_add_barrier(PyObject *module);
+int python_add_future(PyObject *module);
+int python_add_work_queue(PyObject *module);
 int python_add_scheduler(PyObject *module);
 int python_add_socket_object(PyObject *module);
 int python_add_sockets(PyObject *module);

@@ -2,6 +2,7 @@
 #include "glibc/glibc.h"
 #include "inspect/inspect.h"
 #include "python/lwp.h"
+#include "python/pool/future.h"
 #include "python/primitives/lock.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
@@ -30,6 +31,8 @@ static unsigned long holder_of(PyObject *object)
 {
     if (PyObject_TypeCheck(object, lwp_type))
         return lwp_ident_alive((LwpObject *)object);
+    if (PyObject_TypeCheck(object, future_type))
+        return ((FutureObject *)object)->runner;
     if (!Py_IS_TYPE(object, lock_type) && !PyObject_TypeCheck(object, rlock_type))
         return 0;
     LockObject *lock = (LockObject *)object;

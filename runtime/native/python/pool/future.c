@@ -1,0 +1,303 @@
+#include "python/pool/future.h"
+
+#include "base/fork.h"
+#include "python/args.h"
+#include "python/primitives/common.h"
+#include "python/rooms.h"
+#include "python/sleep.h"
+
+#include <limits.h>
+
+PyTypeObject *future_type;
+
+static int is_over(enum future_state state)
+{
+    return state >= FUTURE_CANCELLED;
+}
+
+/* With the queue's lock, which is released.  Sleepers go on once it is over. */
+static void change_state(FutureObject *self, enum future_state state)
+{
+    self->state = state;
+    self->runner = state == FUTURE_RUNNING ? my_ident() : 0;
+    if (is_over(state))
+        sync_queue_grant(&self->sleepers, LONG_MAX);
+    sync_queue_unlock_and_wake(&self->sleepers);
+}
+
+/* ---- its end ----------------------------------------------------------------------------------------------------- */
+
+static PyObject *future_begin(PyObject *op, PyObject *unused)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    (void)unused;
+    sync_queue_lock(&self->sleepers);
+    int may = !self->condition && self->state == FUTURE_PENDING;
+    if (may)
+        change_state(self, FUTURE_RUNNING);
+    else
+        sync_queue_unlock(&self->sleepers);
+    return PyBool_FromLong(may);
+}
+
+static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "_finish() takes 2 arguments");
+        return NULL;
+    }
+    sync_queue_lock(&self->sleepers);
+    if (self->condition || is_over(self->state)) {
+        sync_queue_unlock(&self->sleepers);
+        Py_RETURN_NONE;
+    }
+    PyObject *result = self->result, *exception = self->exception;
+    self->result = Py_NewRef(args[0]);
+    self->exception = Py_NewRef(args[1]);
+    int calls = self->callbacks != NULL; /* none can be added from here on */
+    change_state(self, FUTURE_FINISHED);
+    Py_XDECREF(result);
+    Py_XDECREF(exception);
+    return PyBool_FromLong(calls);
+}
+
+static PyObject *future_add_callback(PyObject *op, PyObject *function)
+{
+    FutureObject *self = (FutureObject *)op;
+    PyObject *list = self->callbacks ? NULL : PyList_New(0); /* not with the lock: it may collect garbage, which runs Python */
+    int result = 0;
+
+    if (!self->callbacks && !list)
+        return NULL;
+    sync_queue_lock(&self->sleepers);
+    int may = !self->condition && !is_over(self->state);
+    if (may && !self->callbacks) {
+        self->callbacks = list;
+        list = NULL;
+    }
+    if (may)
+        result = PyList_Append(self->callbacks, function);
+    sync_queue_unlock(&self->sleepers);
+    Py_XDECREF(list);
+    return result < 0 ? NULL : PyBool_FromLong(may);
+}
+
+/* ---- waiting for it ---------------------------------------------------------------------------------------------- */
+
+static PyObject *future_wait(PyObject *op, PyObject *timeout)
+{
+    FutureObject *self = (FutureObject *)op;
+    struct sync_place place;
+    int64_t deadline;
+    int baton;
+
+    if (is_over(self->state))
+        Py_RETURN_TRUE;
+    if (args_wait_deadline(timeout, &deadline) < 0)
+        return NULL;
+    sync_queue_lock(&self->sleepers);
+    int over = is_over(self->state);
+    if (over || deadline == 0 || self->forks != fork_generation) {
+        sync_queue_unlock(&self->sleepers);
+        if (over || deadline == 0)
+            return PyBool_FromLong(over);
+        PyErr_SetString(PyExc_RuntimeError, "the thread that would end this call is in the process that has forked");
+        return NULL;
+    }
+    sync_queue_enter(&self->sleepers, &place, NULL);
+    sync_queue_unlock(&self->sleepers);
+    enum outcome outcome = python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, &baton);
+    if (baton)
+        sync_queue_pass_baton(&self->sleepers);
+    return outcome == RAISED || outcome == RAISED_ENTITLED ? NULL : PyBool_FromLong(outcome == ENTITLED);
+}
+
+/* ---- what concurrent.futures reads and writes -------------------------------------------------------------------- */
+
+static PyObject *state_name(enum future_state state)
+{
+    switch (state) {
+    case FUTURE_PENDING:
+        return NAME("PENDING");
+    case FUTURE_RUNNING:
+        return NAME("RUNNING");
+    case FUTURE_CANCELLED:
+        return NAME("CANCELLED");
+    case FUTURE_NOTIFIED:
+        return NAME("CANCELLED_AND_NOTIFIED");
+    case FUTURE_FINISHED:
+        return NAME("FINISHED");
+    }
+    return NULL;
+}
+
+static PyObject *future_get_state(PyObject *op, void *unused)
+{
+    (void)unused;
+    return Py_XNewRef(state_name(((FutureObject *)op)->state));
+}
+
+static int future_set_state(PyObject *op, PyObject *name, void *unused)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    (void)unused;
+    for (enum future_state state = FUTURE_PENDING; name && state <= FUTURE_FINISHED; state++) {
+        PyObject *known = state_name(state);
+        int same = known ? PyObject_RichCompareBool(name, known, Py_EQ) : -1;
+        if (same < 0)
+            return -1;
+        if (!same)
+            continue;
+        sync_queue_lock(&self->sleepers);
+        change_state(self, state);
+        return 0;
+    }
+    PyErr_SetString(PyExc_ValueError, "no state of a future");
+    return -1;
+}
+
+/* What stands at `at`, or, if nothing does, what is made: with the lock, so that all get the same. */
+static PyObject *get_or_keep(FutureObject *self, PyObject **at, PyObject *made)
+{
+    if (!made)
+        return NULL;
+    sync_queue_lock(&self->sleepers);
+    if (!*at)
+        *at = Py_NewRef(made);
+    PyObject *kept = Py_NewRef(*at);
+    sync_queue_unlock(&self->sleepers);
+    Py_DECREF(made);
+    return kept;
+}
+
+static PyObject *future_get_condition(PyObject *op, void *unused)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    (void)unused;
+    return self->condition ? Py_NewRef(self->condition)
+                           : get_or_keep(self, &self->condition, call_method(op, NAME("_make_condition"), NULL));
+}
+
+static PyObject *future_get_list(PyObject *op, void *offset)
+{
+    PyObject **at = (PyObject **)((char *)op + (size_t)offset);
+
+    return *at ? Py_NewRef(*at) : get_or_keep((FutureObject *)op, at, PyList_New(0));
+}
+
+static PyObject *future_take_call(PyObject *op, PyObject *unused)
+{
+    FutureObject *self = (FutureObject *)op;
+    PyObject *call = self->call;
+
+    (void)unused;
+    self->call = NULL;
+    return call ? call : Py_NewRef(Py_None);
+}
+
+/* ---- the type ---------------------------------------------------------------------------------------------------- */
+
+static PyObject *future_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    FutureObject *self = (FutureObject *)new_primitive(type);
+
+    (void)args;
+    (void)kwargs;
+    if (self)
+        self->forks = fork_generation;
+    return (PyObject *)self;
+}
+
+static int future_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    if (kwargs && PyDict_GET_SIZE(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "Future() takes no keyword arguments");
+        return -1;
+    }
+    Py_XSETREF(self->call, PyTuple_GET_SIZE(args) ? Py_NewRef(args) : NULL);
+    return 0;
+}
+
+static int future_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->condition);
+    Py_VISIT(self->waiters);
+    Py_VISIT(self->callbacks);
+    Py_VISIT(self->call);
+    Py_VISIT(self->result);
+    Py_VISIT(self->exception);
+    return 0;
+}
+
+static int future_clear(PyObject *op)
+{
+    FutureObject *self = (FutureObject *)op;
+
+    Py_CLEAR(self->condition);
+    Py_CLEAR(self->waiters);
+    Py_CLEAR(self->callbacks);
+    Py_CLEAR(self->call);
+    Py_CLEAR(self->result);
+    Py_CLEAR(self->exception);
+    return 0;
+}
+
+static void future_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    future_clear(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef future_methods[] = {
+    {"_begin", future_begin, METH_NOARGS, "From pending to running.  False: it isn't pending, or a thread may have to be told."},
+    {"_finish", FAST(future_finish), METH_FASTCALL,
+     "With a result and an exception or None.  Whether there are callbacks; None: it is over, or a thread may have to be told."},
+    {"_add_callback", future_add_callback, METH_O, "False: it is over, or there is a condition."},
+    {"_wait", future_wait, METH_O, "Sleeps until it is over, at most for a timeout.  Whether it is."},
+    {"_take_call", future_take_call, METH_NOARGS, "The arguments that it was made with, once."},
+    {0},
+};
+
+static PyMemberDef future_members[] = {
+    {"_result", T_OBJECT, offsetof(FutureObject, result), 0, NULL},
+    {"_exception", T_OBJECT, offsetof(FutureObject, exception), 0, NULL},
+    {0},
+};
+
+static PyGetSetDef future_attributes[] = {
+    {"_state", future_get_state, future_set_state, NULL, NULL},
+    {"_condition", future_get_condition, NULL, NULL, NULL},
+    {"_waiters", future_get_list, NULL, NULL, (void *)offsetof(FutureObject, waiters)},
+    {"_done_callbacks", future_get_list, NULL, NULL, (void *)offsetof(FutureObject, callbacks)},
+    {0},
+};
+
+static PyType_Slot future_slots[] = {
+    {Py_tp_new, future_new},           {Py_tp_init, future_init},         {Py_tp_dealloc, future_dealloc},
+    {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},       {Py_tp_methods, future_methods},
+    {Py_tp_members, future_members},   {Py_tp_getset, future_attributes}, {0, NULL},
+};
+
+static PyType_Spec future_spec = {
+    .name = "runtime.native.FutureBase",
+    .basicsize = sizeof(FutureObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = future_slots,
+};
+
+int python_add_future(PyObject *module)
+{
+    future_type = add_primitive(module, &future_spec);
+    return future_type ? 0 : -1;
+}

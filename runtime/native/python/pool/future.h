@@ -1,0 +1,32 @@
+/* FutureBase: what a call that another thread makes comes to, and the queue of threads that sleep until it has.
+ *
+ * THE DESIGN.  runtime.pool.Future derives from this type and from concurrent.futures.Future, whose functions (wait(), as_completed(),
+ * asyncio's wrap_future()) go by an object's private attributes: _condition, _state, _waiters, _done_callbacks.  They are all here, but
+ * what few futures need is made when it is first asked for: the condition, its lock, and the lists.
+ *
+ * THE PROTOCOL.  Without a condition the state changes under the queue's lock, and nobody else can be told.  From the moment on at which
+ * there is one, it changes in stock's methods only, which hold the condition and tell all waiters.  To make the condition takes the
+ * queue's lock too: so the end either comes before, and whoever asks for the condition sees it, or finds the condition. */
+#ifndef RUNTIME_PYTHON_POOL_FUTURE_H
+#define RUNTIME_PYTHON_POOL_FUTURE_H
+
+#include "python/python.h"
+#include "sync/queue.h"
+
+enum future_state { FUTURE_PENDING, FUTURE_RUNNING, FUTURE_CANCELLED, FUTURE_NOTIFIED, FUTURE_FINISHED };
+
+typedef struct FutureObject {
+    PyObject_HEAD
+    struct sync_queue sleepers; /* its lock guards what follows */
+    enum future_state state;
+    unsigned long runner; /* ident of the thread that makes the call, while it runs */
+    int forks; /* the fork_generation whose threads end it */
+    PyObject *condition, *waiters, *callbacks; /* NULL until asked for */
+    PyObject *call, *result, *exception;
+    struct FutureObject *next; /* in a WorkQueue, which has a reference; guarded by that one's lock */
+    char queued;
+} FutureObject;
+
+extern PyTypeObject *future_type; /* once python_add_future() has made it */
+
+#endif

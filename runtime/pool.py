@@ -1,0 +1,379 @@
+"""A pool of threads with concurrent.futures' interface, whose running calls can be cancelled."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import _base, thread
+from concurrent.futures.thread import BrokenThreadPool
+from contextvars import copy_context
+from typing import Any, ParamSpec, TypeVar, cast
+
+from . import native
+from .green import Scheduler
+from .groups.cancellation import Cancelled, Record, Scope, checkpoint
+from .sync import Condition, Lock
+from .thread import Thread
+
+__all__ = ["Executor", "Future"]
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+
+# concurrent.futures' private parts, in one place.  Each has been there since Python 3.11.
+_private: Any = thread
+_states: Any = _base
+
+
+class _NoGroup:
+    """What a call's scope has in place of a group."""
+
+    _interrupts = False
+
+    def _expire(self) -> None: ...
+    def _ask_tasks(self, again: bool = False) -> None: ...
+
+
+_NO_GROUP = _NoGroup()
+
+
+class Future(native.FutureBase, futures.Future[_Result]):
+    """What Executor.submit() returns: a concurrent.futures.Future, whose call can be cancelled also while it runs."""
+
+    _scope: Scope | None = None  # that the call runs in
+    _cancels_running = False  # what cancel() does if it isn't told
+    _make_condition = staticmethod(Condition)
+
+    def __repr__(self) -> str:  # also of one whose condition is held: a report of who waits calls it
+        state = _states._STATE_TO_DESCRIPTION_MAP[self._state]
+        if state == "finished":
+            error = self._exception
+            state += f" {'raised' if error else 'returned'} {type(error or self._result).__name__}"
+        return f"<Future at {id(self):#x} state={state}>"
+
+    def cancel(self, running: bool | None = None) -> bool:
+        """Cancels the call if it has not begun; as concurrent.futures.Future.cancel.
+
+        running: asks it to end also if it runs: Cancelled is raised in it at its next cancellation point, each time
+        once.  If that ends it, the future is cancelled.  None: as the executor was told.  Returns whether it was still
+        to be done.
+        """
+        if super().cancel():
+            return True
+        if not (self._cancels_running if running is None else running) or self.done():
+            return False
+        if (scope := self._scope) is None:  # ended by hand
+            return False
+        scope.ask(again=True)
+        return True
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state in (_states.CANCELLED, _states.CANCELLED_AND_NOTIFIED)
+
+    def running(self) -> bool:
+        """Whether the call has begun and is not over."""
+        return bool(self._state == _states.RUNNING)
+
+    def done(self) -> bool:
+        """Whether the call is over, or was cancelled."""
+        return self._wait(0)
+
+    def result(self, timeout: float | None = None) -> _Result:
+        """What the call has returned; raises what it has raised.  Waits for that, at most timeout seconds.
+
+        TimeoutError: it is not over by then.  CancelledError: it was cancelled.
+        """
+        error = self.exception(timeout)
+        try:
+            if error is not None:
+                raise error
+            value: _Result = self._result
+            return value
+        finally:
+            error = None  # its traceback leads to this frame
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call has raised, None if it has returned.  Waits at most timeout seconds, as result() does."""
+        if not self._wait(timeout):
+            raise futures.TimeoutError
+        if self._state != _states.FINISHED:
+            raise futures.CancelledError
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[futures.Future[_Result]], object]) -> None:
+        """Calls fn(future) when the call is over or cancelled; at once if it is.  As concurrent.futures'."""
+        if not self._add_callback(fn):
+            super().add_done_callback(fn)
+
+    # ---- what an executor does with it -------------------------------------------------------------------------------
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """As concurrent.futures.Future.set_running_or_notify_cancel."""
+        return self._begin() or super().set_running_or_notify_cancel()
+
+    def set_result(self, result: _Result) -> None:
+        """As concurrent.futures.Future.set_result."""
+        self._end(result, None)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """As concurrent.futures.Future.set_exception."""
+        self._end(None, exception)
+
+    def _end(self, result: Any, exception: BaseException | None) -> None:
+        calls = self._finish(result, exception)
+        if calls is None:  # it is over, or some thread must be told
+            if exception is None:
+                super().set_result(result)
+            else:
+                super().set_exception(exception)
+        elif calls:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def _end_cancelled(self) -> None:
+        with self._condition:
+            self._state = _states.CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def _fail(self, error: BaseException) -> None:
+        """Something else than the call has raised, in the thread that has made it."""
+        _states.LOGGER.critical("Exception in worker", exc_info=error)
+        if not self.done():
+            self.set_exception(error)
+
+
+# ---- workers ---------------------------------------------------------------------------------------------------------
+
+
+class WorkQueue(native.WorkQueue):
+    """What an executor and its workers share, so that these don't keep it alive."""
+
+    __slots__ = ("cancels", "name", "records")
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # of the executor
+        self.records: list[Record] = []  # of the workers
+        self.cancels = False  # whatever runs, or begins from now on
+
+    def __repr__(self) -> str:
+        state = "open" if self.closed is None else "closed"
+        return f"<WorkQueue of {self.name!r}, {state}, {self.qsize()} calls>"
+
+
+def _make_run(queue: WorkQueue) -> Callable[[Future[Any]], None]:
+    """What a worker does with each call.  Its Record serves all; WorkQueue.work() holds it while it waits for one."""
+    record = Record()
+    record.scopes = ()
+    queue.records.append(record)
+
+    def run(future: Future[Any]) -> None:
+        scope = future._scope = Scope(_NO_GROUP)  # before it runs: who cancels a call that runs finds it
+        call = future._take_call()
+        if call is None or not future.set_running_or_notify_cancel():
+            return
+        if native.cancel_mine() is not record:  # a group in a callback has left it
+            record._attach()
+        result = error = None
+        cancelled = False
+        context, function, args, kwargs = call
+        try:
+            scope.record = record
+            record.scopes = (scope,)
+            if queue.cancels:
+                scope.ask()
+            if scope.asked:  # just now: a canceller that comes later finds the record
+                record.update()
+                checkpoint()
+            result = function(*args, **kwargs) if context is None else context.run(function, *args, **kwargs)
+        except Cancelled:
+            cancelled = True
+        except BaseException as raised:
+            error = raised
+        finally:
+            scope.record = None
+            record.scopes = ()
+            if scope.asked:
+                record._clear()
+        del call, context, function, args, kwargs  # what is done with the end may take long
+        if cancelled:
+            future._end_cancelled()
+        else:
+            future._end(result, error)
+        del error, future  # the error's traceback leads to this frame
+
+    return run
+
+
+def _work(queue: WorkQueue, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    """What a worker's thread does."""
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException:
+            _states.LOGGER.critical("Exception in initializer:", exc_info=True)
+            _break(queue)
+            return
+    run = _make_run(queue)
+    while True:
+        try:
+            queue.work(run)
+            return
+        except BaseException:
+            _states.LOGGER.critical("Exception in worker", exc_info=True)
+
+
+_BROKEN = BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore"
+_SHUT_DOWN = RuntimeError, "cannot schedule new futures after shutdown"
+_AT_EXIT = RuntimeError, "cannot schedule new futures after interpreter shutdown"
+
+
+def _break(queue: WorkQueue) -> None:
+    queue.close(_BROKEN)
+    while (future := queue.pop()) is not None:
+        if future.set_running_or_notify_cancel():
+            future.set_exception(BrokenThreadPool(_BROKEN[1]))
+
+
+class _AtExit:
+    """Stands for a queue where concurrent.futures has them all: put(None) is what it does at the interpreter's end."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: native.WorkQueue) -> None:
+        self._queue = queue
+
+    def put(self, item: object) -> None:
+        self._queue.close(_AT_EXIT)
+
+
+class Executor(futures.ThreadPoolExecutor):
+    """concurrent.futures.ThreadPoolExecutor on the runtime's threads.
+
+    Arguments as ThreadPoolExecutor, and, by keyword:
+
+    scheduler: the Scheduler on which the workers run as green threads.  None: that of the thread that makes the
+    executor, if it is green; else each gets an LWP.
+    carry_context: each call runs in a copy of the context variables of the thread that has submitted it.
+    cancel_running: Future.cancel() asks also a call that runs to end, unless it is told otherwise.
+
+    A call that runs is cancelled by Future.cancel(running=True), or shutdown(cancel_running=True).
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        scheduler: Scheduler | None = None,
+        carry_context: bool = False,
+        cancel_running: bool = False,
+    ) -> None:
+        if max_workers is None:
+            cpus = getattr(os, "process_cpu_count", os.cpu_count)()  # 3.13 on
+            max_workers = min(32, (cpus or 1) + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if scheduler is not None and not isinstance(scheduler, native.SchedulerBase):
+            raise TypeError(f"scheduler must be a Scheduler or None, not {type(scheduler).__name__}")
+        self._max_workers = max_workers
+        self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"  # type: ignore[attr-defined]
+        self._initializer: Callable[..., Any] | None = initializer
+        self._initargs = initargs
+        self._scheduler = scheduler or getattr(native.current_thread(), "_lwp_scheduler", None)
+        self._carry_context = carry_context
+        self._cancel_running = cancel_running
+        self._queue = WorkQueue(self._thread_name_prefix)
+        self._threads: set[Thread] = set()
+        self._pid = os.getpid()
+        self._changing = Lock()  # _threads
+        weakref.finalize(self, self._queue.close, _SHUT_DOWN).atexit = False
+
+    # What programs read of a ThreadPoolExecutor's private parts, with _threads, _max_workers and the like.
+
+    @property
+    def _work_queue(self) -> WorkQueue:  # type: ignore[override]
+        return self._queue
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._queue.closed is not None
+
+    @property
+    def _broken(self) -> str | bool:  # type: ignore[override]
+        return _BROKEN[1] if self._queue.closed == _BROKEN else False
+
+    def submit(self, fn: Callable[_Args, _Result], /, *args: _Args.args, **kwargs: _Args.kwargs) -> Future[_Result]:
+        """Has fn(*args, **kwargs) called by a worker; its Future.
+
+        RuntimeError: after shutdown(), or no thread can be made: nothing will be called.  BrokenThreadPool: a worker's
+        initializer has failed.
+        """
+        future: Future[_Result] = Future(copy_context() if self._carry_context else None, fn, args, kwargs)
+        if self._cancel_running:
+            future._cancels_running = True
+        if self._queue.put(future) and (len(self._threads) < self._max_workers or self._pid != os.getpid()):
+            try:
+                self._add_worker()
+            except BaseException:
+                if self._queue.remove(future):  # else a worker has it
+                    raise
+        return future
+
+    def _add_worker(self) -> None:
+        with self._changing, _private._global_shutdown_lock:
+            if _private._shutdown:
+                self._queue.close(_AT_EXIT)
+                raise RuntimeError(_AT_EXIT[1])
+            if self._pid != os.getpid():  # in a forked child there is only the thread that forked
+                self._pid = os.getpid()
+                self._threads = set()
+            if (closed := self._queue.closed) is not None:
+                raise closed[0](closed[1])
+            if (number := len(self._threads)) == self._max_workers:
+                return
+            worker = Thread(
+                target=_work,
+                name=f"{self._thread_name_prefix}_{number}",
+                args=(self._queue, self._initializer, self._initargs),
+                scheduler=self._scheduler,
+            )
+            self._queue.expect(1)
+            try:
+                worker.start()
+            except BaseException:
+                if worker.ident is None:
+                    self._queue.expect(-1)
+                    raise
+            self._threads.add(worker)
+            _private._threads_queues[worker] = _AtExit(self._queue)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, cancel_running: bool = False) -> None:
+        """No call can be submitted from now on; workers end when none is left.  As concurrent.futures' shutdown().
+
+        wait: returns when they have ended.
+        cancel_futures: cancels calls that have not begun.
+        cancel_running: these, and those that run, as Future.cancel(running=True) does.
+        """
+        with self._changing:
+            self._queue.close(_SHUT_DOWN)
+        if cancel_running:
+            self._queue.cancels = True  # first: a call that begins now reads this, or is among those below
+            for record in tuple(self._queue.records):
+                for scope in record.scopes[:1]:
+                    if scope.group is _NO_GROUP:  # else a callback's
+                        scope.ask(again=True)
+        if cancel_futures or cancel_running:
+            while (future := cast("Future[Any] | None", self._queue.pop())) is not None:
+                future.cancel()
+        if wait:
+            for worker in self._threads:
+                worker.join()
