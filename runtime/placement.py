@@ -310,6 +310,13 @@ def why_refused(number: int, name: str, packed: bytes) -> str:
     return reason
 
 
+def births() -> str:
+    """How many threads have been placed at their birth, and what they asked for; "" if none was."""
+    *counts, threads = native.placement_births()
+    asked = ", ".join(f"{count:,} {name}" for count, name in zip(counts, native.PLACEMENT_NAMES, strict=True) if count)
+    return f"{threads:,} ({asked})" if asked else ""
+
+
 # ---- of a thread that lives ------------------------------------------------------------------------------------------
 
 
@@ -470,7 +477,20 @@ def _cgroups(tid: int) -> dict[str, str]:
 
 
 def described(tid: int) -> str:
-    """As in a report: "CPUs 0-1, nice 5, fifo 10"; OSError: it has ended."""
+    """As in a report: "CPUs 0-1, nice 5, fifo 10"; "" when it has ended."""
+    try:
+        return _described(tid)
+    except OSError:
+        return ""
+
+
+def different(tid: int) -> str:
+    """As described(), if it isn't what the main thread's says."""
+    said = described(tid)
+    return said if said != described(os.getpid()) else ""
+
+
+def _described(tid: int) -> str:
     policy = os.sched_getscheduler(tid) & ~os.SCHED_RESET_ON_FORK
     priority = os.sched_getparam(tid).sched_priority
     said = [f"CPUs {cpu_list(os.sched_getaffinity(tid))}"]

@@ -30,6 +30,8 @@ from ._program import end_options_after, forget_click, takes_value
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from ..placement import Placing
+
 __all__ = ["Program", "run"]
 
 
@@ -41,6 +43,7 @@ class Program:
     what: str  #: the path, the module's name, the source text
     args: tuple[str, ...]
     stack_size: int | None  #: bytes for each thread; None leaves threading.stack_size() alone
+    placing: Placing  #: of all its threads
     report: bool  #: figures on stderr at the end
     children: bool  #: the Python processes that it starts, too
     watchdog: float | None  #: seconds of standing still until that is told
@@ -55,6 +58,7 @@ class Program:
         """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             forget_click()
+        _place(self.placing)
         _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
         lwp_runtime.give_way()
         if self.live or self.watchdog is not None:
@@ -74,6 +78,21 @@ class Program:
         except BaseException as error:
             _hide_frames(error)
             raise
+
+
+def _place(placing: Placing) -> None:
+    """Threads and processes have their creator's placement: so the calling thread's is that of all others."""
+    import threading
+
+    if not placing:
+        return
+    from ..placement import Placement
+
+    try:
+        Placement(threading.main_thread()).update(**placing)
+    except OSError as error:
+        print(f"lwp: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _install(stack_size: int | None, report: bool, children: bool, lwps: int, time_slice: float | None) -> None:
@@ -268,7 +287,7 @@ def _print_report() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .. import scheduler
+    from .. import placement, scheduler
 
     found = scheduler.statistics()
     table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
@@ -288,7 +307,10 @@ def _print_report() -> None:
         table.add_row("voluntary switches", f"{found.voluntary:,}")
         table.add_row("involuntary switches", f"{found.involuntary:,}")
         table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")
+    if births := placement.births():
+        table.add_row("placed at their birth", births)
     _add_process(table)
+    table.add_row("the main thread runs on", placement.described(os.getpid()))
     if found.alive:
         table.caption = f"{found.alive:,} still alive: only their start is counted"
     if sys.__stderr__ is not None:
@@ -353,6 +375,18 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
     if size > 1 << 46:
         raise click.BadParameter(f"{value} is more than the address space has")
     return size
+
+
+def _affinity(ctx: click.Context, param: click.Parameter, value: str | None) -> set[int] | None:
+    if value is None:
+        return None
+    from ..placement import packed, parse_cpus
+
+    try:
+        packed({"affinity": (cpus := parse_cpus(value))}, "")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return cpus
 
 
 def _seconds_from(
@@ -424,6 +458,12 @@ class _Run(click.Command):
     help="One that computes or blocks in C for longer lets others have their turn (default 0.005; 0: never).",
 )
 @click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
+@click.option(
+    "--affinity", callback=_affinity, metavar="CPUS", help="On which CPUs all its threads may run, such as 0,2-3."
+)
+@click.option(
+    "--nice", type=click.IntRange(-20, 19), metavar="N", help="How urgent they all are: -20 (most) to 19 (least)."
+)
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
 @click.option(
     "--watchdog",
@@ -467,6 +507,8 @@ def run(
     lwps: int | None,
     time_slice: float | None,
     stack_size: int | None,
+    affinity: set[int] | None,
+    nice: int | None,
     report: bool,
     watchdog: float | None,
     watchdog_exit: int | None,
@@ -487,6 +529,9 @@ def run(
     --green puts its threads on few LWPs. They are switched in user space, where they wait. A thread that computes, or
     waits in C code, for longer than the time slice keeps its LWP, and the others go on on another one. --time-slice 0
     turns this off: then such a thread holds all others up. See docs/green.md.
+
+    --affinity and --nice hold for the main thread too, and for the processes that it starts. A thread that asks for
+    another placement (runtime.Thread) gets that. See docs/placement.md.
 
     --children: Python processes that it starts get the runtime too, with --green and the stack size. They learn it
     from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
@@ -529,7 +574,24 @@ def run(
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
     lwps = (lwps or 1) if green else 0
-    options = (stack_size, report, children, watchdog, watchdog_exit, live, trace, trace_size, lwps, time_slice)
+    placing: Placing = {}
+    if affinity is not None:
+        placing["affinity"] = affinity
+    if nice is not None:
+        placing["nice"] = nice
+    options = (
+        stack_size,
+        placing,
+        report,
+        children,
+        watchdog,
+        watchdog_exit,
+        live,
+        trace,
+        trace_size,
+        lwps,
+        time_slice,
+    )
     if module is not None:
         return Program("module", module, args, *options)
     if code is not None:

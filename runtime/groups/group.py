@@ -14,10 +14,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
 from ..green import Scheduler
+from ..placement import Placing, packed
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave
 from .task import Task
@@ -27,6 +28,7 @@ __all__ = ["Group"]
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
+_GREEN = "green threads share an LWP: a task has no placement of its own"
 _KEPT = 32  # threads that have done their task and are not looked after before the block's end
 _PAUSE = 0.01  # seconds, growing to 1, after which the block's end looks at signals and system calls again
 
@@ -46,8 +48,9 @@ class Group(native.GroupBase):
     interrupt: a thread that is cancelled in a system call that this runtime doesn't make gets a signal, whose handler
     does nothing, until it has come to a cancellation point.  The call returns EINTR: C code that doesn't expect that
     may fail, and Python's own calls go on waiting (PEP 475).
+    placement: where and how urgently the tasks run, as Thread's.
 
-    ValueError: a limit below 1, a timeout that is not a number, interrupt with a scheduler.
+    ValueError: a limit below 1, a timeout that is not a number, interrupt or a placement with a scheduler.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Group(native.GroupBase):
         limit: int | None = None,
         scheduler: Scheduler | None = None,
         interrupt: bool = False,
+        **placement: Unpack[Placing],
     ) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
@@ -66,6 +70,9 @@ class Group(native.GroupBase):
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(scheduler).__name__}")
         if scheduler is not None and interrupt:
             raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
+        self._placement = packed(placement, "Group.__init__")
+        if scheduler is not None and self._placement is not None:
+            raise ValueError(_GREEN)
         self._interrupts = interrupt
         self._timeout = timeout
         self._scheduler = scheduler
@@ -98,6 +105,8 @@ class Group(native.GroupBase):
             self._scheduler = getattr(native.current_thread(), "_lwp_scheduler", None)
             if self._scheduler is not None and self._interrupts:
                 raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
+            if self._scheduler is not None and self._placement is not None:
+                raise ValueError(_GREEN)
         self._pid = os.getpid()
         self._scope = Scope(self, self._deadline())
         enter(self._scope)
@@ -181,8 +190,10 @@ class Group(native.GroupBase):
             task._drop()
             return
         try:
-            task._thread = Thread(target=task._run, scheduler=self._scheduler)
-            task._thread.start()
+            task._thread = thread = Thread(target=task._run, scheduler=self._scheduler)
+            if self._placement is not None:
+                vars(thread)["_lwp_placement"] = self._placement
+            thread.start()
         except BaseException:
             if task._thread is not None and task._thread.ident is None:  # else a signal handler has raised
                 task._thread = None

@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from ._types import on_helper as on_helper
     from ._types import pipe_function as pipe_function
     from ._types import placement_apply as placement_apply
+    from ._types import placement_births as placement_births
     from ._types import placement_pack as placement_pack
     from ._types import placement_read_clamps as placement_read_clamps
     from ._types import placement_read_slack as placement_read_slack

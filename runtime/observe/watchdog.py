@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import FrameType
 
 from .. import native
+from ..placement import different
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "teller"]
@@ -49,7 +50,9 @@ def _stacks(tids: dict[int, int]) -> list[str]:
     for ident, frame in sys._current_frames().items():
         if ident != threading.get_ident():
             name = repr(name_of(ident, tids.get(ident)))
-            who.setdefault(_stack(frame), []).append(f"{name} (tid {tids[ident]})" if ident in tids else name)
+            if (tid := tids.get(ident)) is not None:
+                name += f" (tid {', '.join(filter(None, [str(tid), different(tid)]))})"
+            who.setdefault(_stack(frame), []).append(name)
     return [f"Stack of {', '.join(names)}, most recent call last:\n{stack}" for stack, names in who.items()]
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from .. import native
 from ..lwp import LWP
 from ..native import glibc, inspect_thread, stack_used, tcb_fields, tls_modules, tls_places
+from ..placement import described
 
 __all__ = [
     "Dtv",
@@ -276,6 +277,7 @@ class Inspection:
     kind: str  #: "main", "lwp" (made by this runtime) or "pthread"
     tid: int  #: the kernel's number, gettid(2)
     ident: int  #: pthread_self(), threading.get_ident() in the thread
+    placement: str  #: where and how urgently its LWP runs: "CPUs 0-1, nice 5"; "" if it has just ended
     thread_pointer: int  #: an address; offsets count from it
     layout: Layout  #: as it was then
     stack: Stack  #: with what was used of it so far
@@ -442,6 +444,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
         kind="lwp" if found.ours else "main" if found.tid == os.getpid() else "pthread",
         tid=found.tid,
         ident=ident,
+        placement=described(found.tid),
         thread_pointer=found.tp,
         layout=before,
         stack=_stack(found),

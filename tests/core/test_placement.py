@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 import platform
+import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, refuse
+from conftest import ROOT, Child, refuse
+from strace import calls_of_turns
 
 import runtime
 from runtime import Clone, scheduler, sync
@@ -214,6 +217,17 @@ def test_a_green_thread_has_none() -> None:
     on.spawn(lambda: told.append(repr(runtime.thread.current_thread().placement)))  # type: ignore[attr-defined]
     on.run()
     assert "a green thread has no placement of its own: it shares an LWP" in told[0]
+
+
+def test_it_costs_a_call_for_each_thing(tmp_path: Path) -> None:
+    turns = 100
+    first = f"from functools import partial; Thread = partial(Thread, affinity={{{LAST}}}, nice={NICER})"
+    calls = calls_of_turns(turns, tmp_path, first)
+    plain = calls_of_turns(turns, tmp_path)
+    assert calls.pop("sched_setaffinity") == calls.pop("setpriority") == turns
+    assert "sched_setaffinity" not in plain
+    calls.pop("futex"), plain.pop("futex")
+    assert calls == plain
 
 
 # ---- refused by the kernel -------------------------------------------------------------------------------------------
@@ -684,3 +698,161 @@ def test_keywords_of_threading_are_the_same() -> None:
         texts.append(str(error.value))
     assert texts[0] == texts[1]
     assert sys.version_info >= (3, 11)
+
+
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_the_tasks_of_a_group_are_placed(limit: int | None) -> None:
+    with runtime.Group(limit=limit, affinity={LAST}, nice=NICER) as group:
+        tasks = [group.spawn(seen) for _ in range(5)]
+    assert all((task.result()["affinity"], task.result()["nice"]) == ({LAST}, NICER) for task in tasks)
+
+
+def test_green_tasks_are_not() -> None:
+    with pytest.raises(ValueError, match="green threads share an LWP: a task has no placement"):
+        runtime.Group(scheduler=scheduler.Scheduler(), nice=NICER)
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'nicer'"):
+        runtime.Group(nicer=1)  # type: ignore[call-arg]
+    told: list[str] = []
+
+    def enter() -> None:
+        try:
+            with runtime.Group(nice=NICER):
+                pass
+        except ValueError as error:
+            told.append(str(error))
+
+    on = scheduler.Scheduler()
+    on.spawn(enter)
+    on.run()
+    assert told == ["green threads share an LWP: a task has no placement of its own"]
+
+
+def a_task_is_refused(asked: dict[str, Any], call: int) -> None:
+    refuse(call, 1)
+    said = ""
+    with runtime.Group(**asked) as group:
+        try:
+            group.spawn(print, "it ran")
+        except RuntimeError as error:
+            said = error.__notes__[0]
+    print(said)
+    try:
+        with runtime.Group(limit=1, **asked) as group:
+            group.spawn(print, "it ran")
+    except (RuntimeError, ExceptionGroup) as error:
+        print(type(error).__name__)
+    print(threading.active_count(), len(os.listdir("/proc/self/task")))
+
+
+def test_a_task_that_the_kernel_refuses_is_a_start_that_fails(child: Child) -> None:
+    lines = child(a_task_is_refused, ASKED["nice"], CALLS["nice"]).stdout.splitlines()
+    assert lines[0].startswith("Operation not permitted: nice 5")
+    assert lines[1] in ("RuntimeError", "ExceptionGroup")
+    assert lines[2:] == ["1 1"]
+
+
+# ---- where it is shown -----------------------------------------------------------------------------------------------
+
+
+def lwp(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runtime", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+WHERE = """
+import os, subprocess, sys, threading
+def show(): print(sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
+show()
+thread = threading.Thread(target=show); thread.start(); thread.join()
+sys.stdout.flush()
+subprocess.run([sys.executable, "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 0))"])
+"""
+
+
+@pytest.mark.parametrize("green", [(), ("--green",)])
+def test_run_places_all_threads(green: tuple[str, ...]) -> None:
+    ran = lwp("run", *green, "--affinity", str(LAST), "--nice", str(NICER), "-c", WHERE)
+    assert ran.stdout == f"[{LAST}] {NICER}\n" * 2 + f"{NICER}\n", ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (("--affinity", "1-"), "'1-' is no list of CPUs such as 0,2-3"),
+        (("--affinity", "100000"), "a CPU in affinity must be from 0 to"),
+        (("--nice", "20"), "20 is not in the range -20<=x<=19"),
+    ],
+)
+def test_run_refuses_what_is_no_placement(option: tuple[str, str], text: str) -> None:
+    ran = lwp("run", *option, "-c", "print(1)")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert text in ran.stderr
+
+
+def run_without_rights() -> None:
+    import resource
+
+    from runtime.cli.run import run
+
+    program = run.main(["--nice", "-5", "-c", "print(1)"], standalone_mode=False)
+    resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+    os.setgroups([])
+    os.setresuid(65534, 65534, 65534)
+    program.run()
+
+
+@pytest.mark.root
+def test_run_names_the_limit(child: Child) -> None:
+    ran = child(run_without_rights, status=2)
+    assert ran.stdout == ""
+    assert ran.stderr.startswith(
+        "lwp: Permission denied: nice -5 is more urgent than now: RLIMIT_NICE (ulimit -e) is 0"
+    )
+
+
+PLACED = f"""
+import runtime
+for _ in range(3):
+    thread = runtime.Thread(target=int, affinity={{{LAST}}}); thread.start(); thread.join()
+"""
+
+
+def test_the_report_counts_births() -> None:
+    told = lwp("run", "--report", "--nice", str(NICER), "-c", PLACED).stderr
+    assert "placed at their birth" in told
+    assert "3 (3 affinity)" in told
+    assert f"CPUs {cpu_list(CPUS)}, nice {NICER}" in told
+    assert "placed at their birth" not in lwp("run", "--report", "-c", "").stderr
+
+
+def test_the_watchdog_tells_who_runs_elsewhere() -> None:
+    program = f"""
+import runtime, threading
+lock = threading.Lock(); lock.acquire()
+thread = runtime.Thread(target=lock.acquire, name="placed", policy="batch", nice={NICER}, daemon=True); thread.start()
+threading.Thread(target=lock.acquire, name="plain", daemon=True).start()
+thread.join()
+"""
+    told = lwp("run", "--watchdog", "0.2", "--watchdog-exit", "3", "-c", program).stderr
+    assert re.search(rf"'placed' \(tid \d+, CPUs {cpu_list(CPUS)}, nice {NICER}, batch\)", told), told
+    assert re.search(r"'plain' \(tid \d+\)", told)
+
+
+def test_tls_shows_it() -> None:
+    end = sync.Event()
+    thread = runtime.Thread(target=end.wait, affinity={LAST}, nice=NICER)
+    thread.start()
+    assert runtime.tls.inspect(thread).placement == f"CPUs {LAST}, nice {NICER}"
+    end.set()
+    thread.join()
+    assert re.search(f"^placement +CPUs {cpu_list(CPUS)}", lwp("tls").stdout, re.MULTILINE)
+    assert f"CPUs {cpu_list(CPUS)}" in lwp("tls", "--threads", "2").stdout

@@ -254,6 +254,7 @@ def _value(field: Field) -> str:
 
 def _lists(seen: Inspection) -> Iterator[RenderableType]:
     made = Table.grid(padding=(0, 2))
+    made.add_row(Text("placement", style="bold"), seen.placement, "as the kernel says")
     robust, rseq = seen.robust, seen.rseq
     made.add_row(
         Text("robust list", style="bold"),
@@ -290,6 +291,7 @@ def side_by_side(threads: list[threading.Thread]) -> tuple[dict[str, Any], list[
             made.add_row(Text(name, style=style), offset, *shown)
 
         made.add_row("tid", "", *(str(one.tid) for one in some))
+        made.add_row("placement", "", *(one.placement for one in some))
         add("guard", "", [one.stack.guard[0] if one.stack.guard else None for one in some])
         add("stack", "", [one.stack.low for one in some])
         for segment in some[0].layout.segments:

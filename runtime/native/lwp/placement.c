@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +113,24 @@ int placement_apply(int tid, const struct placement *placement, enum placing *re
         }
     }
     return 0;
+}
+
+static atomic_long births[PLACINGS + 1];
+
+int placement_at_birth(const struct placement *placement, enum placing *refused)
+{
+    int error = placement_apply(0, placement, refused);
+
+    for (unsigned what = 0; !error && what <= PLACINGS; what++)
+        if (what == PLACINGS || placement->wanted >> what & 1)
+            atomic_fetch_add(&births[what], 1);
+    return error;
+}
+
+void placement_births(long counts[PLACINGS + 1])
+{
+    for (unsigned what = 0; what <= PLACINGS; what++)
+        counts[what] = atomic_load(&births[what]);
 }
 
 int placement_read_slack(int tid, unsigned long *slack)

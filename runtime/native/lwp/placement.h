@@ -29,6 +29,11 @@ struct placement {
 /* Places the LWP with this tid, 0: the caller.  0, or errno: then *refused is what the kernel has refused, and those before it hold. */
 int placement_apply(int tid, const struct placement *placement, enum placing *refused);
 
+/* placement_apply() of the calling thread, counted if all is granted. */
+int placement_at_birth(const struct placement *placement, enum placing *refused);
+/* How many threads have been placed so: for each thing that may be wanted, and, as the last, all. */
+void placement_births(long counts[PLACINGS + 1]);
+
 /* The timer slack and the clamps of that LWP.  0 or errno. */
 int placement_read_slack(int tid, unsigned long *slack);
 int placement_read_clamps(int tid, unsigned *least, unsigned *most);

@@ -187,7 +187,7 @@ static int tell_failure(struct boot *boot, int error, enum placing refused)
 static int take_place(struct boot *boot)
 {
     enum placing refused;
-    int error = placement_apply(0, boot->placement, &refused);
+    int error = placement_at_birth(boot->placement, &refused);
 
     return error ? tell_failure(boot, error, refused) : 1;
 }

@@ -72,6 +72,24 @@ static PyObject *read_clamps(PyObject *module, PyObject *number)
     return Py_BuildValue("(iII)", error, least, most);
 }
 
+static PyObject *count_births(PyObject *module, PyObject *unused)
+{
+    long counts[PLACINGS + 1];
+
+    (void)module;
+    (void)unused;
+    placement_births(counts);
+    PyObject *list = PyList_New(PLACINGS + 1);
+    for (Py_ssize_t i = 0; list && i <= PLACINGS; i++) {
+        PyObject *count = PyLong_FromLong(counts[i]);
+        if (count)
+            PyList_SET_ITEM(list, i, count);
+        else
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
 static PyObject *list_usable(PyObject *module, PyObject *unused)
 {
     unsigned char cpus[PLACEMENT_CPUS / 8] = {0};
@@ -88,6 +106,7 @@ static PyMethodDef functions[] = {
     {"placement_apply", apply_placement, METH_VARARGS, "(tid or 0, packed): (0 or errno, the name of what was refused)."},
     {"placement_read_slack", read_slack, METH_O, "(0 or errno, ns)."},
     {"placement_read_clamps", read_clamps, METH_O, "(0 or errno, least, most)."},
+    {"placement_births", count_births, METH_NOARGS, "How many threads asked for each of PLACEMENT_NAMES, and all."},
     {"placement_usable_cpus", list_usable, METH_NOARGS, "A mask; empty: the kernel doesn't tell."},
     {0},
 };
