@@ -23,7 +23,7 @@ from .sync import Event
 if TYPE_CHECKING:
     from .native import SchedulerBase as Scheduler  # green.py, which derives from it, stands above
 
-__all__ = ["Thread", "Timer", "current_thread"]
+__all__ = ["Options", "Thread", "Timer", "current_thread"]
 
 # threading's private parts, in one place.  Each has been there since Python 3.11 or says from when to when.
 _private: Any = threading
@@ -314,10 +314,18 @@ def _has_options(thread: Any) -> bool:
     return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is thread._lwp_placement is None)
 
 
-def _check_options(
-    thread: Any, stack_size: int | None, flags: int | None, on: Scheduler | None, placement: Placing
-) -> None:
-    thread._lwp_placement = packed(placement, "Thread.__init__")
+class Options(Placing, total=False):
+    """What Thread() takes besides threading's arguments, for who passes it on."""
+
+    stack_size: int | None  #: in bytes
+    flags: int | None  #: of runtime.Clone
+    scheduler: Scheduler | None  #: of a green thread
+
+
+def _take_options(thread: Any, options: Options) -> None:
+    stack_size, flags, on = options.pop("stack_size", None), options.pop("flags", None), options.pop("scheduler", None)
+    if options:  # the rest
+        thread._lwp_placement = packed(options, "Thread.__init__")
     if stack_size is not None:
         thread._lwp_stack_size = stack_size_or_default(stack_size)
     if flags is not None:
@@ -346,8 +354,8 @@ class Thread(threading.Thread):
     ValueError.  None: all that threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
-    placement: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from
-    before its first line on; see runtime.placement.Placing.  If the kernel refuses one, the start fails.
+    others: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from before
+    its first line on; see runtime.placement.Placing.  If the kernel refuses one, the start fails.
 
     `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """
@@ -363,15 +371,12 @@ class Thread(threading.Thread):
             kwargs: Mapping[str, Any] | None = None,
             *,
             daemon: bool | None = None,
-            stack_size: int | None = None,
-            flags: int | None = None,
-            scheduler: Scheduler | None = None,
             context: Context | None = None,
-            **placement: Unpack[Placing],
+            **options: Unpack[Options],
         ) -> None:
             assert group is None, "group argument must be None for now"
-            if stack_size is not None or flags is not None or scheduler is not None or placement:
-                _check_options(self, stack_size, flags, scheduler, placement)
+            if options:
+                _take_options(self, options)
             native.thread_make(self, target, name, args, kwargs, daemon)
             if context is not None:
                 self._context = context
@@ -387,14 +392,11 @@ class Thread(threading.Thread):
             kwargs: Mapping[str, Any] | None = None,
             *,
             daemon: bool | None = None,
-            stack_size: int | None = None,
-            flags: int | None = None,
-            scheduler: Scheduler | None = None,
-            **placement: Unpack[Placing],
+            **options: Unpack[Options],
         ) -> None:
             assert group is None, "group argument must be None for now"
-            if stack_size is not None or flags is not None or scheduler is not None or placement:
-                _check_options(self, stack_size, flags, scheduler, placement)
+            if options:
+                _take_options(self, options)
             native.thread_make(self, target, name, args, kwargs, daemon)
 
     @property

@@ -278,7 +278,7 @@ class Reference:
     def _fields(self, name: str, cls: type) -> Iterator[str]:
         notes = Notes(inspect.getsource(cls))
         for field, annotation in fields(cls).items():
-            if field.startswith("_"):
+            if field.startswith("_") or (is_typeddict(cls) and field not in notes.annotated):  # its base's
                 continue
             said = self._said(f"{name}.{field}", notes[field])
             yield f"- `{field}: {annotation}`: {escaped(said)}"
@@ -306,7 +306,7 @@ def constructors() -> dict[str, str]:
 
     thread = signature(Thread)
     if "context" not in thread:
-        thread = thread.replace(", **placement", ", context: Context | None = None, **placement")
+        thread = thread.replace(", **options", ", context: Context | None = None, **options")
     return {"runtime.thread.Thread": thread, "runtime.tls.local": "()"}
 
 
