@@ -95,9 +95,9 @@ def busiest() -> list[tuple[float, int]]:
 def _threads() -> tuple[dict[int, Any], list[tuple[str, Any]]]:
     """The Threads that have an LWP, by its tid, and the green ones with their state, those that run first."""
     by_tid, green = {}, []
-    alive = sys._current_frames()
+    states = native.green_states()
     for thread in list(threading._active.values()):  # type: ignore[attr-defined]
-        state = native.green_state(thread.ident) if thread.ident in alive else ""
+        state = states.get(thread.ident, "")
         if state and thread is not threading.main_thread():  # which has an LWP, if one that it lends
             green.append((state, thread))
         else:
@@ -112,7 +112,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     """
     waits = {wait.ident: wait for wait in waiting().waits}
     threads, green = _threads()
-    frames = sys._current_frames()
+    frames, states = sys._current_frames(), native.green_states()
 
     def where(thread: Any) -> str:
         place = _where(frames.get(thread.ident))
@@ -128,7 +128,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
             break
         thread = threads.get(tid)
         with suppress(OSError):
-            state = native.green_state(thread.ident) if thread is not None and thread.ident in frames else ""
+            state = states.get(thread.ident, "") if thread is not None else ""
             found.append(
                 Row(
                     name=name_of(thread.ident, tid) if thread is not None else _read(tid, "comm").strip(),

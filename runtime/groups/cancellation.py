@@ -6,7 +6,9 @@ scope is to ask: the request is pending until the thread comes to a point where 
 Cancelled, for the outermost scope that is asked.  So what a thread does to tidy up may wait again.
 
 No lock guards all this.  Each of two threads that meet writes what the other reads, and then reads what the other
-writes, and the GIL puts these in an order: so at least one of them sees the other.
+writes: so at least one of them sees the other.  The GIL puts these in an order, and without a GIL the interpreter does,
+which stores an attribute with the lock of its object.  What only one thread may do is claimed by deleting a list's only
+item: no other thread can, and no signal handler runs between that and the next line.
 """
 
 from __future__ import annotations
@@ -52,19 +54,23 @@ class _Members(Protocol):
 class Scope:
     """A task's function, or the block of a group; or, without a group, of a shield."""
 
-    __slots__ = ("asked", "deadline", "group", "pending", "record")
+    __slots__ = ("asked", "deadline", "first", "group", "pending", "record")
 
     def __init__(self, group: _Members | None, deadline: int | None = None) -> None:
         self.group = group
         self.deadline = deadline  # in ns; None: there is none, or it has been raised
+        self.first = [None]  # for the first that asks: of two at once one may be late, and would have it raised again
         self.asked = False  # at any time
         self.pending = False  # asked, and not raised yet
         self.record: Record | None = None  # of the thread that is in it
 
     def ask(self, again: bool = False) -> None:
         """Cancels it, once; with again, also if it was raised before.  By any thread."""
-        if self.asked and not again:
-            return
+        try:
+            del self.first[0]
+        except IndexError:
+            if not again:
+                return
         self.asked = self.pending = True
         if (record := self.record) is None:
             return

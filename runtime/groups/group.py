@@ -1,8 +1,9 @@
 """A group of threads that no thread outlives.
 
-The interpreter runs signal handlers, and lets other threads run, where it calls, returns to the head of a loop, or
-enters a function, and nowhere else.  What must not be cut in two, here in the main thread, is written without a call:
-an item of a deque is read and deleted, and not popped, which would lose it if a handler raised just then.
+The interpreter runs signal handlers where it calls, returns to the head of a loop, or enters a function, and nowhere
+else.  What must not be cut in two, here in the main thread, is written without a call: an item of a list is deleted,
+and not popped, which would lose it if a handler raised just then.  Without a GIL two threads may be in one line: each
+reads the same item, but only one deletes it.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ class Group(native.GroupBase):
             raise RuntimeError("the group's block has not begun")
         self._forget_lost()
         task = Task(self, Scope(self, self._scope.deadline), copy_context(), function, args, kwargs)
-        task._claimed = self._turns is None
+        if self._turns is not None:
+            task._unclaimed.append(None)
         try:
             self._tasks[task] = None  # from here on the block's end waits for it
             if self._turns is not None:
@@ -161,10 +163,9 @@ class Group(native.GroupBase):
 
     def _give_up(self, task: Task[Any]) -> None:
         if self._turns is not None:
-            try:
-                self._queue.remove(task)
-            except ValueError:
+            if not self._claim(task):
                 return  # it had its turn
+            self._dequeue(task)
         elif task._thread is not None:
             return
         self._tasks.pop(task, None)
@@ -177,13 +178,19 @@ class Group(native.GroupBase):
             self._queue.clear()
 
     def _forget_ended(self) -> None:
-        while len(self._ending) > _KEPT and not (thread := self._ending[0]).is_alive():
+        while len(self._ending) > _KEPT and (thread := self._next_ending()) is not None and not thread.is_alive():
             self._forget(thread)
 
     def _forget(self, thread: Thread) -> None:
         """Of those to be joined, unless another thread has done so."""
-        if self._ending and self._ending[0] is thread:
-            del self._ending[0]
+        with contextlib.suppress(ValueError):
+            self._ending.remove(thread)
+
+    def _next_ending(self) -> Thread | None:
+        try:
+            return self._ending[0]
+        except IndexError:
+            return None
 
     def _start(self, task: Task[Any]) -> None:
         if task._scope.asked:
@@ -210,12 +217,17 @@ class Group(native.GroupBase):
                 return
             try:
                 task = self._queue[0]
-                del self._queue[0]
-                task._claimed = True
             except IndexError:
                 turns.append(None)
                 continue
             try:
+                del task._unclaimed[0]
+            except IndexError:  # another thread has claimed it, and may not have come to this
+                turns.append(None)
+                self._dequeue(task)
+                continue
+            try:
+                self._dequeue(task)
                 self._start(task)
             except BaseException as error:
                 if task._thread is not None or task.done():
@@ -230,11 +242,23 @@ class Group(native.GroupBase):
                     turns.append(None)
 
     def _withdraw(self, task: Task[Any]) -> None:
-        """Ends a task that waits for its turn."""
+        """Ends a task that waits for its turn; again, if a signal handler has raised in it."""
+        if self._claim(task):
+            self._dequeue(task)
+            task._drop()
+
+    def _claim(self, task: Task[Any]) -> bool:
+        """Whether it waits for its turn: now no thread starts it."""
+        try:
+            del task._unclaimed[0]
+            task._withdrawn = True
+        except IndexError:
+            pass
+        return task._withdrawn
+
+    def _dequeue(self, task: Task[Any]) -> None:
         with contextlib.suppress(ValueError):
             self._queue.remove(task)
-        if not task._claimed:
-            task._drop()
 
     def _ended(self, task: Task[Any]) -> None:
         """Called by a task's thread when its function has returned, or instead of the call."""
@@ -261,7 +285,7 @@ class Group(native.GroupBase):
 
     def _ask_tasks(self, again: bool = False) -> None:
         self._asked = True  # first: a task that is spawned now reads this, or is among those below
-        for task in tuple(self._tasks):
+        for task in list(self._tasks):
             task._scope.ask(again)
             if task._thread is None:
                 self._withdraw(task)
@@ -310,10 +334,9 @@ class Group(native.GroupBase):
 
     def _wait(self) -> None:
         while self._tasks or self._ending:
-            for task in tuple(self._tasks):
+            for task in list(self._tasks):
                 self._wait_for(task)
-            while self._ending:
-                thread = self._ending[0]
+            while (thread := self._next_ending()) is not None:
                 thread.join()
                 self._forget(thread)
 
@@ -321,9 +344,9 @@ class Group(native.GroupBase):
         # A signal that comes just before a sleep doesn't end it.  So the main thread, which runs the handlers, looks
         # again, unless its scheduler does so.
         main = threading.current_thread() is threading.main_thread()
-        looks, pause = main and not native.green_state(threading.get_ident()), _PAUSE
+        looks, pause = main and not native.is_green(), _PAUSE
         while not task._wait(pause if looks or (self._interrupts and self._asked) else None):
-            for other in tuple(self._tasks) if self._asked else ():
+            for other in list(self._tasks) if self._asked else ():
                 other._scope.signal()
             pause = min(pause * 2, 1)
 

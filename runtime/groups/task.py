@@ -23,7 +23,18 @@ class _Group(Protocol):
 class Task(Generic[_Result]):
     """What Group.spawn() returns; its methods are named as those of concurrent.futures.Future."""
 
-    __slots__ = ("_call", "_cancelled", "_claimed", "_done", "_error", "_group", "_scope", "_thread", "_value")
+    __slots__ = (
+        "_call",
+        "_cancelled",
+        "_done",
+        "_error",
+        "_group",
+        "_scope",
+        "_thread",
+        "_unclaimed",
+        "_value",
+        "_withdrawn",
+    )
 
     def __init__(
         self,
@@ -42,7 +53,8 @@ class Task(Generic[_Result]):
         self._value: Any = None
         self._scope = scope
         self._thread: Thread | None = None  # that runs it; None: it has not begun
-        self._claimed = False  # its turn has come: a thread is about to start it
+        self._unclaimed: list[None] = []  # not empty: it waits for its turn, for which a thread claims it
+        self._withdrawn = False  # it was claimed to be ended before it has begun
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "raised" if self._error is not None else "done"

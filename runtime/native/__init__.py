@@ -98,8 +98,9 @@ if TYPE_CHECKING:
     from ._types import glibc_layout as glibc_layout
     from ._types import green_counts as green_counts
     from ._types import green_runners as green_runners
-    from ._types import green_state as green_state
+    from ._types import green_states as green_states
     from ._types import inspect_thread as inspect_thread
+    from ._types import is_green as is_green
     from ._types import load_run as load_run
     from ._types import lock as lock
     from ._types import lwp_measure as lwp_measure

@@ -198,3 +198,54 @@ def test_without_memory_for_its_state_a_start_fails(child: Child) -> None:
         assert threading.active_count() == 1
 
     child(fail_to_start)
+
+
+def test_each_task_of_a_group_with_a_limit_runs_once(child: Child) -> None:
+    """Tasks that are spawned, and tasks that end, give turns at one time."""
+
+    def spawn_together() -> None:
+        for _ in range(10):
+            ran: list[int] = []
+            with runtime.Group(limit=3) as group:
+
+                def spawn_some(first: int, group: runtime.Group = group, ran: list[int] = ran) -> None:
+                    for number in range(first, first + 100):
+                        group.spawn(ran.append, number)
+
+                makers = [runtime.Thread(target=spawn_some, args=(first,)) for first in range(0, 400, 100)]
+                for one in makers:
+                    one.start()
+                for one in makers:
+                    one.join()
+            assert sorted(ran) == list(range(400))
+
+    child(spawn_together)
+
+
+def test_a_request_to_cancel_is_raised_once_though_several_threads_ask(child: Child) -> None:
+    def ask_together() -> None:
+        for _ in range(300):
+            start, raised = sync.Barrier(3), []
+            try:
+                with runtime.Group() as group:
+
+                    def fail(start: sync.Barrier = start) -> None:
+                        start.wait()
+                        raise ValueError
+
+                    def tidy_up(start: sync.Barrier = start, raised: list[int] = raised) -> None:
+                        start.wait()
+                        for _ in range(2):
+                            try:
+                                for _ in range(500):
+                                    runtime.checkpoint()
+                            except runtime.Cancelled:
+                                raised.append(1)
+
+                    for function in (tidy_up, fail, fail):
+                        group.spawn(function)
+            except ExceptionGroup:
+                pass
+            assert len(raised) < 2
+
+    child(ask_together)

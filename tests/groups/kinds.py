@@ -60,7 +60,7 @@ def both(test: Callable[..., object]) -> Callable[..., None]:
 
 
 def _sleeps(thread: Any) -> bool:
-    if state := native.green_state(thread.ident):
+    if state := native.green_states().get(thread.ident):
         return state == "asleep"
     try:
         return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0] in _CALLS

@@ -134,7 +134,7 @@ struct green_runner {
 };
 void green_each_runner(void (*see)(const struct green_runner *runner, void *arg), void *arg);
 
-/* What the thread with that thread pointer does.  It must be alive. */
+/* What the thread with that thread pointer does.  It must not end meanwhile. */
 enum green_state { GREEN_NOT, GREEN_RUNS, GREEN_QUEUED, GREEN_SLEEPS };
 enum green_state green_state_of(void *tp);
 

@@ -349,17 +349,11 @@ static void see_runner(const struct green_runner *runner, void *arg)
     Py_XDECREF(one);
 }
 
-/* The GIL keeps a thread that has a Thread from ending meanwhile. */
-static PyObject *green_state(PyObject *module, PyObject *ident)
+static PyObject *is_green(PyObject *module, PyObject *unused)
 {
-    static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
-    unsigned long tp = PyLong_AsUnsignedLong(ident);
-
     (void)module;
-    if (tp == (unsigned long)-1 && PyErr_Occurred())
-        return NULL;
-    enum green_state state = green_state_of((void *)tp);
-    return PyUnicode_FromString(state == GREEN_NOT ? "" : names[state]);
+    (void)unused;
+    return PyBool_FromLong(park_green != NULL);
 }
 
 static PyObject *green_runners(PyObject *module, PyObject *unused)
@@ -482,8 +476,7 @@ static PyMethodDef functions[] = {
     {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
      "Of each scheduler that an LWP runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
-    {"green_state", green_state, METH_O,
-     "(ident): what a green thread that is alive does: \"running\", \"ready\" or \"asleep\"; \"\" for one that isn't green."},
+    {"is_green", is_green, METH_NOARGS, "Whether the calling thread is green, or lends its LWP to a scheduler's threads."},
     {"run_all", run_all, METH_NOARGS,
      "Runs all schedulers that no thread runs yet, until all threads that are not daemons have ended."},
     {"set_describe_deadlock", set_describe_deadlock, METH_O, NULL},

@@ -59,12 +59,14 @@ static void do_nothing(int number)
 /* A real-time signal that the program doesn't use; 0: there is none.  SA_RESTART is off: system calls return EINTR. */
 static int find_signal(void)
 {
-    static int found;
+    static atomic_int chosen; /* two threads that choose at once may choose two: then both are taken, and the program uses neither */
+    int found = atomic_load_explicit(&chosen, memory_order_relaxed);
     struct sigaction now, empty = {.sa_handler = do_nothing, .sa_flags = SA_ONSTACK};
 
     for (int number = SIGRTMAX - 2; !found && number > SIGRTMIN; number--)
         if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_DFL && sigaction(number, &empty, NULL) == 0)
             found = number;
+    atomic_store_explicit(&chosen, found, memory_order_relaxed);
     return found;
 }
 
@@ -97,7 +99,9 @@ static PyObject *cancel_attach(PyObject *op, PyObject *unused)
     CancelObject *self = (CancelObject *)op, *before = mine;
 
     (void)unused;
+    Py_BEGIN_CRITICAL_SECTION(op);
     self->tid = park_green ? 0 : (int)syscall(SYS_gettid);
+    Py_END_CRITICAL_SECTION();
     mine = (CancelObject *)Py_NewRef(op);
     Py_XDECREF(before);
     Py_RETURN_NONE;
@@ -106,7 +110,9 @@ static PyObject *cancel_attach(PyObject *op, PyObject *unused)
 static PyObject *cancel_detach(PyObject *op, PyObject *unused)
 {
     (void)unused;
+    Py_BEGIN_CRITICAL_SECTION(op); /* signal_thread()'s, which names the thread: it must not end meanwhile */
     ((CancelObject *)op)->tid = 0;
+    Py_END_CRITICAL_SECTION();
     if ((PyObject *)mine == op) {
         mine = NULL;
         Py_DECREF(op);
@@ -114,7 +120,7 @@ static PyObject *cancel_detach(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* The GIL keeps the thread from ending meanwhile: before its end it detaches. */
+/* The thread may end meanwhile: what is written is in the object, and a green thread can't end while its scheduler's lock is held. */
 static PyObject *cancel_interrupt(PyObject *op, PyObject *unused)
 {
     (void)unused;
@@ -125,7 +131,8 @@ static PyObject *cancel_interrupt(PyObject *op, PyObject *unused)
 static PyObject *cancel_clear(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    atomic_store(&((CancelObject *)op)->cancel.word, 0);
+    /* An exchange, which sees what a canceller wrote before it set the word: Record.update() looks for that next. */
+    atomic_exchange(&((CancelObject *)op)->cancel.word, 0);
     Py_RETURN_NONE;
 }
 
@@ -141,11 +148,15 @@ static PyObject *set_deadline(PyObject *op, PyObject *nanoseconds)
 
 static PyObject *signal_thread(PyObject *op, PyObject *unused)
 {
-    int tid = ((CancelObject *)op)->tid, number = tid ? find_signal() : 0;
+    int tid, number;
 
     (void)unused;
+    Py_BEGIN_CRITICAL_SECTION(op);
+    tid = ((CancelObject *)op)->tid;
+    number = tid ? find_signal() : 0;
     if (number)
         syscall(SYS_tgkill, getpid(), tid, number);
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 

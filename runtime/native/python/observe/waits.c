@@ -1,5 +1,7 @@
 /* Who waits for what: reads the records that threads write before they sleep (python/sleep.h). */
+#include "arch/arch.h"
 #include "glibc/glibc.h"
+#include "green/green.h"
 #include "inspect/inspect.h"
 #include "python/lwp.h"
 #include "python/pool/future.h"
@@ -119,7 +121,75 @@ static PyObject *list_waits(PyObject *module, PyObject *unused)
     return list;
 }
 
+/* ---- what green threads do --------------------------------------------------------------------------------------- */
+
+struct states {
+    struct {
+        uintptr_t ident;
+        enum green_state state;
+    } *found;
+    size_t capacity, count;
+};
+
+/* Under the lock of glibc's lists, so the thread doesn't end. */
+static void add_state(uintptr_t ident, int tid, void *arg)
+{
+    struct states *all = arg;
+    enum green_state state = green_state_of((void *)(ident + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size)));
+
+    (void)tid;
+    if (state == GREEN_NOT)
+        return;
+    if (all->count++ < all->capacity) {
+        all->found[all->count - 1].ident = ident;
+        all->found[all->count - 1].state = state;
+    }
+}
+
+/* 0, or -1 with an exception. */
+static int find_states(struct states *all)
+{
+    for (all->capacity = 64;; all->capacity = all->count + 64) {
+        all->count = 0;
+        if (!(all->found = PyMem_Malloc(all->capacity * sizeof *all->found))) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        while (!inspect_each(add_state, all)) {
+            Py_BEGIN_ALLOW_THREADS
+            inspect_await();
+            Py_END_ALLOW_THREADS
+        }
+        if (all->count <= all->capacity)
+            return 0;
+        PyMem_Free(all->found);
+    }
+}
+
+static PyObject *list_states(PyObject *module, PyObject *unused)
+{
+    static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
+    struct states all;
+
+    (void)module;
+    (void)unused;
+    if (find_states(&all) < 0)
+        return NULL;
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict && i < all.count; i++) {
+        PyObject *ident = PyLong_FromUnsignedLong(all.found[i].ident), *name = PyUnicode_FromString(names[all.found[i].state]);
+        if (!ident || !name || PyDict_SetItem(dict, ident, name) < 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(ident);
+        Py_XDECREF(name);
+    }
+    PyMem_Free(all.found);
+    return dict;
+}
+
 static PyMethodDef functions[] = {
+    {"green_states", list_states, METH_NOARGS,
+     "By its ident, what each green thread, and each that lends its LWP, does: \"running\", \"ready\" or \"asleep\"."},
     {"waits", list_waits, METH_NOARGS,
      "Of each thread that sleeps for a primitive or a thread of the runtime: (ident, tid, object, ident of its holder or 0, since,\n"
      "deadline or None)."},
