@@ -32,6 +32,14 @@ TREE = Path(__file__).resolve().parent.parent  # that these tests belong to
 HELPERS = TREE / "tests" / "helpers"
 ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: the source tree or site-packages
 
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def needs_gil(why: str) -> pytest.MarkDecorator:
+    """why: what a GIL gives, and its absence takes."""
+    return pytest.mark.skipif(FREE_THREADED, reason=f"without a GIL {why}")
+
+
 # ---- what a test has left --------------------------------------------------------------------------------------------
 
 _SETTLE = 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Environment
+from conftest import Environment, needs_gil
 
 from runtime import trace
 from runtime.cli.trace import _drawing, _layout, _page
@@ -293,6 +293,7 @@ def test_seen_in_a_system_call(tmp_path: Path) -> None:
     assert "recvfrom (seen)" in [span["name"] for span in found.spans("receives")]
 
 
+@needs_gil("nobody waits for it")
 def test_seen_waiting_for_the_gil(tmp_path: Path) -> None:
     found = traced(
         "import threading\n"

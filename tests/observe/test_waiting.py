@@ -907,16 +907,16 @@ class Terminal:
 
 LIVE = """
 import os, sys, threading, warnings; warnings.simplefilter("ignore")
-lock, rlock, event = threading.Lock(), threading.RLock(), threading.Event()
+lock, rlock, event, held = threading.Lock(), threading.RLock(), threading.Event(), threading.Event()
 def hold():
-    with rlock:
+    with rlock, held.set() or lock:
         event.wait()
 def want():
     with rlock:
         pass
 holder, wanter = threading.Thread(target=hold, name="holder"), threading.Thread(target=want, name="wanter")
 holder.start()
-wanter.start()
+held.wait(); wanter.start()
 print("hello")
 sys.stdin.readline()
 if (pid := os.fork()) == 0:

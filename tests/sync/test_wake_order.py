@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT, Child
+from conftest import ROOT, Child, needs_gil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +140,7 @@ print({name: early(*primitive) for name, primitive in PRIMITIVES.items()})
 
 
 @pytest.mark.parametrize("way", ["run", "install", "sync"])
+@needs_gil("the woken thread runs at once")
 def test_the_wakers_next_line_runs_before_who_it_wakes(way: str, tmp_path: Path) -> None:
     """The switch interval is long: the GIL passes only when its holder blocks."""
     script = tmp_path / "order.py"
@@ -187,6 +188,7 @@ def context_of_a_task() -> None:
     print(kept == list(range(200)), kept.count(None))
 
 
+@needs_gil("the woken thread runs at once")
 def test_what_is_stored_after_a_result_is_there_when_the_result_is(child: Child) -> None:
     assert child(context_of_a_task).stdout == "True 0\n"
 
@@ -320,6 +322,7 @@ def dozes_seen(interval: float) -> None:
     print(seen)
 
 
+@needs_gil("no wake-up is deferred")
 def test_nobody_dozes_where_the_switch_interval_is_shorter(child: Child) -> None:
     assert int(child(dozes_seen, 0.005).stdout) > 0
     assert int(child(dozes_seen, 0.001).stdout) == 0
@@ -416,6 +419,7 @@ def signals_that_end_no_doze() -> None:
     print(rounds - missed)
 
 
+@needs_gil("no wake-up is deferred")
 def test_handlers_run_when_a_doze_is_over(child: Child) -> None:
     assert int(child(signals_that_end_no_doze).stdout) > 0
 
