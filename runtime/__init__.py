@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from . import trace as trace
     from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
-    from .groups import Cancelled, Group, Task, checkpoint, shield
+    from .groups import ALL_COMPLETED, FIRST_COMPLETED, Cancelled, Group, Task, checkpoint, shield, wait
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
 
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
-__all__ += ["Cancelled", "Group", "Task", "checkpoint", "shield"]
+__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "checkpoint", "shield", "wait"]
 __all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall"]
 
 _HOMES = {
+    "ALL_COMPLETED": ".groups",
+    "FIRST_COMPLETED": ".groups",
     "THREAD_FLAGS": ".clone",
     "Cancelled": ".groups",
     "Clone": ".clone",
@@ -44,6 +46,7 @@ _HOMES = {
     "replay": ".explore",
     "shield": ".groups",
     "uninstall": ".patch",
+    "wait": ".groups",
 }
 _MODULES = ("explore", "pool", "scheduler", "sync", "thread", "threading", "tls", "trace")
 

@@ -148,6 +148,8 @@ if TYPE_CHECKING:
     from ._types import trace_begin as trace_begin
     from ._types import trace_end as trace_end
     from ._types import wait_fd as wait_fd
+    from ._types import wait_setup as wait_setup
+    from ._types import wait_things as wait_things
     from ._types import waits as waits
     from ._types import watch_locks as watch_locks
     from ._types import watch_start as watch_start

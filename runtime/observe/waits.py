@@ -15,6 +15,8 @@ from .holders import taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "waiting"]
 
+_SHOWN = 3  # things that runtime.wait() waits for
+
 _KINDS: tuple[tuple[type[Any], str], ...] = (
     (native.lock, "lock"),
     (native.RLock, "rlock"),
@@ -25,6 +27,7 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (native.FutureBase, "future"),
     (native.WorkQueue, "work"),
     (native.LWP, "join"),
+    (tuple, "wait"),
 )
 
 
@@ -35,9 +38,11 @@ class Wait:
     ident: int  #: its threading.get_ident()
     tid: int  #: its threading.get_native_id()
     name: str  #: its Thread's; of a thread that has none, "LWP" and the tid
-    kind: str  #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", or "join"
+    #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", "wait", or "join"
+    kind: str
     #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, the future, the queue
-    #: of an executor without a call, or the thread that it joins.
+    #: of an executor without a call, or the thread that it joins; for runtime.wait(), those of the first few things,
+    #: and how many there are.
     what: str
     address: int  #: id() of that: the same for all that wait for the same
     #: ident of who can end the wait: the owner of an RLock, who took a Lock, who makes a future's call, the thread that
@@ -91,6 +96,9 @@ def name_of(ident: int, tid: int | None = None) -> str:
 def _described(thing: Any) -> str:
     if isinstance(thing, native.LWP):
         thing = threading._active.get(thing.ident, thing)  # type: ignore[attr-defined]
+    if isinstance(thing, tuple):
+        shown = ", ".join(_described(one) for one in thing[:_SHOWN])
+        return shown if len(thing) <= _SHOWN else f"{shown}, and {len(thing) - _SHOWN} more"
     try:
         return repr(thing)
     except Exception:  # of a derived class

@@ -194,6 +194,13 @@ void park_wake(atomic_int *word, int count, enum park_scope scope)
         wake_bits(word, count, private_if(scope), FUTEX_BITSET_MATCH_ANY);
 }
 
+void park_move(atomic_int *from, int expected, atomic_int *to)
+{
+    int saved = errno;
+    syscall(SYS_futex, from, FUTEX_CMP_REQUEUE, 0, (long)1, to, expected);
+    errno = saved;
+}
+
 void park_wake_greens(atomic_int *word, int count)
 {
     wake_greens(word, count, FUTEX_BITSET_MATCH_ANY);
@@ -234,50 +241,57 @@ struct timespec *park_timeout(int64_t deadline, struct timespec *into)
     return deadline == PARK_FOREVER ? NULL : into;
 }
 
-static int poll_once(int fd, unsigned events, int64_t deadline, unsigned *found)
+static int poll_once(struct pollfd *polled, int count, int64_t deadline)
 {
-    struct pollfd one = {.fd = fd, .events = (short)events};
     struct timespec left;
-    int count = ppoll(&one, 1, park_timeout(deadline, &left), NULL);
+    int found = ppoll(polled, (nfds_t)count, park_timeout(deadline, &left), NULL);
 
-    *found = (unsigned)(unsigned short)one.revents;
-    return count < 0 ? errno : count == 0 ? ETIMEDOUT : one.revents & POLLNVAL ? EBADF : 0;
+    return found < 0 ? errno : found == 0 ? ETIMEDOUT : 0;
 }
 
-static int poll_or_cancelled(struct park_cancel *cancel, int fd, unsigned events, int64_t deadline, unsigned *found)
+static int poll_or_cancelled(struct park_cancel *cancel, struct pollfd *polled, int count, int64_t deadline)
 {
     int64_t until = deadline < cancel->deadline ? deadline : cancel->deadline;
-    struct pollfd both[] = {{.fd = fd, .events = (short)events}, {.fd = atomic_load(&cancel->fd), .events = POLLIN}};
-    struct timespec left;
-    eventfd_t count;
+    int fd = atomic_load(&cancel->fd);
+    eventfd_t read;
 
-    *found = 0;
-    if (both[1].fd < 0 && (both[1].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+    if (fd < 0 && (fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return errno;
+    polled[count] = (struct pollfd){.fd = fd, .events = POLLIN};
     /* A canceller writes the word and then reads `fd`; we write and read them the other way round (sequentially consistent).  So it
      * finds the eventfd, or we see the word. */
-    atomic_store(&cancel->fd, both[1].fd);
+    atomic_store(&cancel->fd, fd);
     if (atomic_load(&cancel->word))
         return EINTR;
-    if (ppoll(both, 2, park_timeout(until, &left), NULL) < 0)
-        return errno;
-    *found = (unsigned)(unsigned short)both[0].revents;
-    if (both[0].revents)
-        return *found & POLLNVAL ? EBADF : 0;
-    if (!both[1].revents)
+    int result = poll_once(polled, count + 1, until);
+    if (result == ETIMEDOUT)
         return until < deadline ? EINTR : ETIMEDOUT;
-    eventfd_read(both[1].fd, &count); /* the word is what counts: a stale write would end every poll from now on */
+    if (result || !polled[count].revents)
+        return result;
+    for (int i = 0; i < count; i++)
+        if (polled[i].revents)
+            return 0;
+    eventfd_read(fd, &read); /* the word is what counts: a stale write would end every poll from now on */
     return EINTR;
+}
+
+int park_poll_all(struct pollfd *polled, int count, int64_t deadline)
+{
+    struct park_cancel *cancel = deadline == 0 ? NULL : park_cancel;
+    int saved = errno;
+    int result = cancel ? poll_or_cancelled(cancel, polled, count, deadline) : poll_once(polled, count, deadline);
+
+    errno = saved;
+    return result;
 }
 
 int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found)
 {
-    struct park_cancel *cancel = deadline == 0 ? NULL : park_cancel;
-    int saved = errno;
-    int result = cancel ? poll_or_cancelled(cancel, fd, events, deadline, found) : poll_once(fd, events, deadline, found);
+    struct pollfd polled[2] = {{.fd = fd, .events = (short)events}};
+    int result = park_poll_all(polled, 1, deadline);
 
-    errno = saved;
-    return result;
+    *found = (unsigned)(unsigned short)polled[0].revents;
+    return !result && *found & POLLNVAL ? EBADF : result;
 }
 
 void park_many(void)

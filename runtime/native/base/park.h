@@ -91,6 +91,13 @@ int park_doze(atomic_int *word, int expected, int64_t ns);
  * ETIMEDOUT or EINTR as above; EBADF: it is closed; ENOMEM. */
 int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found);
 
+/* The same for several: `polled` has room for one more, and gets what was found.  EBADF isn't returned: POLLNVAL says so. */
+struct pollfd;
+int park_poll_all(struct pollfd *polled, int count, int64_t deadline);
+
+/* Moves a thread that sleeps at `from`, which holds `expected`, with PARK_SHARED, to `to`: it is woken when that is. */
+void park_move(atomic_int *from, int expected, atomic_int *to);
+
 /* The time left until the deadline, for a system call that takes a length: 0 if it has passed; NULL, no limit, for PARK_FOREVER. */
 struct timespec *park_timeout(int64_t deadline, struct timespec *into);
 

@@ -12,12 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-struct fd_waiter {
-    struct fd_waiter *next;
-    unsigned events;
-    atomic_int found; /* what it sleeps on: 0 until it is woken.  POLLNVAL: the descriptor is closed */
-};
-
 /* A descriptor is registered in epoll in one of two ways.  With an owner: edge-triggered, for as long as it is open (poller_try()).
  * Without: for one event (EPOLLONESHOT), for all its waiters, and disarmed when it has none.  A waiter of either kind that finds the other
  * kind of registration changes it, and the kernel looks anew, so no event is lost; the waiters share one list.
@@ -134,16 +128,21 @@ static void add_waiter(struct poller *p, int fd, struct fd_waiter *waiter)
     atomic_fetch_add(&p->waiters, 1);
 }
 
+unsigned poller_unwatch(struct poller *p, int fd, struct fd_waiter *waiter)
+{
+    park_lock(&p->lock);
+    remove_waiter(p, fd, waiter);
+    park_unlock(&p->lock);
+    return (unsigned)atomic_load(&waiter->found);
+}
+
 static int sleep_for_event(struct poller *p, int fd, struct fd_waiter *waiter, int64_t deadline, unsigned *found)
 {
     int result = 0;
 
     while (!atomic_load(&waiter->found) && !result)
         result = park_wait(&waiter->found, 0, deadline, PARK_PRIVATE);
-    park_lock(&p->lock);
-    remove_waiter(p, fd, waiter);
-    park_unlock(&p->lock);
-    *found = (unsigned)atomic_load(&waiter->found);
+    *found = poller_unwatch(p, fd, waiter);
     return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
@@ -155,20 +154,32 @@ unsigned poller_closings(struct poller *p, int fd)
     return closings;
 }
 
-int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
+static int begin_waiting(struct poller *p, int fd, struct fd_waiter *waiter, const unsigned *closings)
 {
-    struct fd_waiter waiter = {.events = events};
-
     park_lock(&p->lock);
     int result = grow_table(p, fd);
     if (!result && closings && p->of[fd].closings != *closings)
         result = EBADF;
     if (!result) {
-        add_waiter(p, fd, &waiter);
+        add_waiter(p, fd, waiter);
         if ((result = arm_descriptor(p, fd)))
-            remove_waiter(p, fd, &waiter);
+            remove_waiter(p, fd, waiter);
     }
     park_unlock(&p->lock);
+    return result;
+}
+
+int poller_watch(struct poller *p, int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any)
+{
+    *waiter = (struct fd_waiter){.events = events, .any = any};
+    return begin_waiting(p, fd, waiter, NULL);
+}
+
+int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
+{
+    struct fd_waiter waiter = {.events = events};
+    int result = begin_waiting(p, fd, &waiter, closings);
+
     return result ? result : sleep_for_event(p, fd, &waiter, deadline, found);
 }
 
@@ -266,7 +277,10 @@ static int wake_ready(struct poller *p, int fd, unsigned found)
         } else if (its) {
             atomic_fetch_sub(&p->waiters, 1);
             atomic_store(&w->found, (int)its);
-            park_wake_greens(&w->found, 1);
+            if (w->any)
+                sync_any_poke(w->any);
+            else
+                park_wake_greens(&w->found, 1);
         } else
             others++;
     }

@@ -77,6 +77,7 @@ void lwp_count_as_ended(struct lwp *lwp)
     park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
     atomic_store(&lwp->ending, 1);
     park_wake_greens(&lwp->ending, INT_MAX);
+    lwp_tell_watchers(lwp);
 }
 
 /* For a green joiner of a thread with an LWP of its own.  The kernel, which clears `alive`, can't wake a green thread, so thread_exit()
@@ -90,22 +91,75 @@ static int await_ending(struct lwp *lwp, int64_t deadline)
     return error;
 }
 
-/* Sleeps until the kernel has cleared the word: (5). */
-static int await_end(struct lwp *lwp, int64_t deadline)
+/* Sleeps until the kernel has cleared the word: (5).  The caller is counted in `joiners`. */
+static int await_cleared(struct lwp *lwp, int64_t deadline, int keeps_lwp)
 {
     int word, error = 0; /* word: 1, or the tid with CLONE_CHILD_SETTID */
-    int unlike = park_green && !lwp->green.scheduler; /* a green joiner, and a thread with an LWP of its own */
 
-    if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
-        return error;
-    atomic_fetch_add(&lwp->joiners, 1);
     while (!has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
-        error = (unlike ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* as the kernel's wake-up is */
+        error = (keeps_lwp ? park_wait_lwp : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* as the kernel's wake-up is */
     /* The kernel wakes one sleeper (kernel/fork.c, mm_release); a joiner that sees the end wakes the others. */
     if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
     return has_ended(word) ? 0 : error;
 }
+
+static int await_end(struct lwp *lwp, int64_t deadline)
+{
+    int error, unlike = park_green && !lwp->green.scheduler; /* a green joiner, and a thread with an LWP of its own */
+
+    if (unlike && (lwp->flags & CLONE_THREAD) && (error = await_ending(lwp, deadline)) != 0)
+        return error;
+    atomic_fetch_add(&lwp->joiners, 1);
+    return await_cleared(lwp, deadline, unlike);
+}
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+int lwp_watch(struct lwp *lwp, struct sync_watch *watch, struct sync_any *any)
+{
+    sync_watch_enter(watch, lwp, any);
+    atomic_store(&lwp->watched, 1);
+    /* The thread writes `ending`, and then reads `watched`; we write and read them the other way round (sequentially consistent): it finds
+     * the watch, or we see that it ends. */
+    if (!atomic_load(&lwp->ending))
+        return 1;
+    return sync_watch_leave(watch);
+}
+
+void lwp_finish_watch(struct lwp *lwp, struct sync_any *any)
+{
+    if (any->moved == lwp)
+        any->moved = NULL; /* it is counted */
+    else
+        atomic_fetch_add(&lwp->joiners, 1);
+    while (await_cleared(lwp, PARK_FOREVER, park_green && !lwp->green.scheduler) != 0)
+        atomic_fetch_add(&lwp->joiners, 1);
+    lwp_reap();
+}
+
+/* The waiter sleeps at its own word, and would only wake up to sleep at `alive`: the thread isn't at (5) yet. */
+static void move_to_alive(struct sync_any *any, void *lwp)
+{
+    atomic_int *alive = &((struct lwp *)lwp)->alive;
+
+    if (!any->moves || has_ended(atomic_load(alive))) {
+        any->wake(any);
+        return;
+    }
+    atomic_fetch_add(&((struct lwp *)lwp)->joiners, 1);
+    any->moved = lwp;
+    atomic_store(&any->word, SYNC_WOKEN);
+    park_move(&any->word, SYNC_WOKEN, alive);
+}
+
+void lwp_tell_watchers(struct lwp *lwp)
+{
+    if (atomic_load(&lwp->watched))
+        sync_watch_tell(lwp, INT_MAX, move_to_alive, lwp);
+}
+
+/* ---- joining ----------------------------------------------------------------------------------------------------- */
 
 int lwp_join(struct lwp *lwp, int64_t deadline)
 {

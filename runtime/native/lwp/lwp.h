@@ -31,6 +31,7 @@
 #define RUNTIME_LWP_H
 
 #include "green/green.h"
+#include "sync/any.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -42,6 +43,7 @@ struct lwp {
     atomic_int alive;   /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0; see lwp_count_as_ended() */
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
+    atomic_int watched; /* lwp_watch() was called */
     atomic_int begun;   /* see lwp_await_begun() */
     atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
@@ -90,6 +92,15 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
 int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
+
+/* For a thread among several things that are waited for (sync/any.h); a process isn't.  It is claimed at (4), by the thread itself.  A
+ * waiter that sleeps in a futex sleeps on then, moved to `alive`: the kernel wakes it at (5).  lwp_finish_watch() sleeps until (5), a short
+ * time at most, and must be called after a claim.
+ * lwp_watch(): 0, it is at (4) or later, and the watch isn't entered. */
+int lwp_watch(struct lwp *lwp, struct sync_watch *watch, struct sync_any *any);
+void lwp_finish_watch(struct lwp *lwp, struct sync_any *any);
+/* By the thread at (4), or who writes `alive` in the kernel's place. */
+void lwp_tell_watchers(struct lwp *lwp);
 
 /* (3) -> (3): from now on it counts as ended, for lwp_alive(), lwp_join() and the program's end.  lwp_reap() still waits for (5). */
 void lwp_count_as_ended(struct lwp *lwp);

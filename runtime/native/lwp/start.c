@@ -66,6 +66,7 @@ static void undo_listing(struct lwp *lwp)
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
     park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* a thread that has it from lwp_next_waited() may be joining it */
+    lwp_tell_watchers(lwp);
     registry_leave_glibc(lwp->context);
     registry_unlist(lwp);
     registry_drop(lwp);
@@ -170,6 +171,7 @@ static void clear_alive(struct green *green)
     atomic_store(&lwp->alive, 0);
     if (atomic_load(&lwp->joiners)) /* a later joiner reads `alive` after it has counted itself: await_end() */
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
+    lwp_tell_watchers(lwp);
     registry_drop(lwp);
 }
 

@@ -127,6 +127,8 @@ static _Noreturn void thread_exit(struct lwp *me)
     EVENT(EVENT_EXIT, status, 0);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* green joiners, of which the kernel doesn't know: await_ending() */
+    if (!green)
+        lwp_tell_watchers(me); /* a green thread's learn of it at (5): clear_alive() */
     registry_push_ended(me, me);
     if (green)
         green_end();

@@ -9,6 +9,7 @@
 #include "python/rooms.h"
 #include "python/scheduler.h"
 #include "python/sleep.h"
+#include "python/waitable.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -240,6 +241,37 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t
     }
     return lwp_wait(self, timeout ? timeout : Py_None);
 }
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+static struct lwp *lwp_of_thing(const struct thing *thing)
+{
+    return ((LwpObject *)thing->object)->lwp;
+}
+
+static int look_at_lwp(const struct thing *thing)
+{
+    return !lwp_alive(lwp_of_thing(thing));
+}
+
+static int enter_lwp(struct thing *thing, struct sync_any *any)
+{
+    return lwp_watch(lwp_of_thing(thing), &thing->watch, any);
+}
+
+static int leave_lwp(struct thing *thing)
+{
+    return sync_watch_leave(&thing->watch);
+}
+
+static void finish_lwp(struct thing *thing, struct sync_any *any)
+{
+    lwp_finish_watch(lwp_of_thing(thing), any);
+}
+
+const struct waitable lwp_waitable = {.look = look_at_lwp, .enter = enter_lwp, .leave = leave_lwp, .finish = finish_lwp, .shared = 1};
+
+/* ---- the rest of its methods ------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(is_alive_doc,
 "is_alive($self, /)\n--\n\n"

@@ -29,6 +29,7 @@ int python_add_layout(PyObject *module);
 int python_add_counts(PyObject *module);
 int python_add_demo(PyObject *module);
 int python_add_placement(PyObject *module);
+int python_add_wait(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);

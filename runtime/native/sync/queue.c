@@ -18,7 +18,7 @@ static void forget_lost(struct sync_queue *queue)
     park_lock(&forgetting);
     if (atomic_load(&queue->forks) != fork_generation) {
         queue->head = queue->tail = queue->first_waiting = NULL;
-        queue->waiting = queue->batons = 0;
+        queue->waiting = queue->batons = queue->anys = 0;
         atomic_store(&queue->lock, 0);
         atomic_store_explicit(&queue->forks, fork_generation, memory_order_release);
     }
@@ -37,11 +37,8 @@ void sync_queue_unlock(struct sync_queue *queue)
     park_unlock(&queue->lock);
 }
 
-void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock)
+static void append_place(struct sync_queue *queue, struct sync_place *place)
 {
-    *place = (struct sync_place){
-        .previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .outer = innermost, .lock = lock};
-    innermost = place;
     if (queue->tail)
         queue->tail->next = place;
     else
@@ -50,6 +47,21 @@ void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct
     if (!queue->first_waiting)
         queue->first_waiting = place;
     queue->waiting++;
+}
+
+void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock)
+{
+    *place = (struct sync_place){
+        .previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .outer = innermost, .lock = lock};
+    innermost = place;
+    append_place(queue, place);
+}
+
+void sync_queue_enter_any(struct sync_queue *queue, struct sync_place *place, struct sync_any *any)
+{
+    *place = (struct sync_place){.previous = queue->tail, .ticket = queue->tickets++, .queued = 1, .queue = queue, .any = any};
+    append_place(queue, place);
+    queue->anys++;
 }
 
 static int is_entitled(const struct sync_queue *queue, const struct sync_place *place)
@@ -76,6 +88,7 @@ static struct sync_place *next_with_baton(struct sync_queue *queue)
     if ((queue->batons && !sync_queue_wakes_all) || !place || !is_entitled(queue, place))
         return NULL;
     unlink_place(queue, place);
+    place->has_baton = 1;
     queue->batons++;
     return place;
 }
@@ -88,9 +101,14 @@ static int unlock_and_wake_one(struct sync_queue *queue)
 
     if (place && place->lock && sync_lock_defer_wake(place->lock, &place->word))
         place = NULL;
+    if (place && place->any && place->any->wake) {
+        place->any->wake(place->any);
+        place = NULL;
+    }
+    atomic_int *word = !place ? NULL : place->any ? &place->any->word : &place->word;
     park_unlock(&queue->lock);
-    if (place)
-        sync_wake_waiter(&place->word);
+    if (word)
+        sync_wake_waiter(word);
     return found;
 }
 
@@ -100,11 +118,44 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue)
         park_lock(&queue->lock);
 }
 
+/* A place of several things: 1, it takes the grant.  One that completes its wait goes on by the baton, others are out of the queue. */
+static int grant_any(struct sync_queue *queue, struct sync_place *place)
+{
+    struct sync_any *any = place->any;
+    enum sync_claim claim = sync_any_claim(any);
+
+    queue->anys--;
+    place->claimed = claim != SYNC_TOO_LATE;
+    if (claim != SYNC_COMPLETES || any->at_once)
+        unlink_place(queue, place);
+    if (claim == SYNC_COMPLETES && any->at_once)
+        any->wake(any);
+    return place->claimed;
+}
+
+/* With places of several things among them. */
+static long grant_each(struct sync_queue *queue, long count)
+{
+    long granted = 0;
+
+    for (struct sync_place *place = queue->first_waiting; place && granted < count; place = queue->first_waiting) {
+        queue->entitled = place->ticket + 1;
+        queue->first_waiting = place->next;
+        queue->waiting--;
+        granted += place->any ? grant_any(queue, place) : 1;
+    }
+    if (granted)
+        EVENT(EVENT_GRANTS, queue, queue->entitled);
+    return granted;
+}
+
 long sync_queue_grant(struct sync_queue *queue, long count)
 {
     long granted = 0;
     struct sync_place *place = queue->first_waiting;
 
+    if (queue->anys)
+        return grant_each(queue, count);
     if (count >= queue->waiting) {
         granted = queue->waiting;
         place = NULL;
@@ -187,6 +238,27 @@ int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *ba
     return granted;
 }
 
+int sync_queue_leave_any(struct sync_queue *queue, struct sync_place *place, int *baton)
+{
+    int asleep;
+
+    *baton = 0;
+    if (place->any->forks != fork_generation)
+        return place->claimed;
+    park_lock(&queue->lock);
+    if (place->queued) {
+        unlink_place(queue, place);
+        queue->waiting -= !place->claimed;
+        queue->anys -= !place->claimed;
+    }
+    *baton = place->has_baton;
+    park_unlock(&queue->lock);
+    if (*baton && !place->any->wake) /* the waker may not have finished with the word yet */
+        while ((asleep = atomic_load(&place->any->word)) != SYNC_WOKEN)
+            park_wait_some(&place->any->word, asleep, park_now() + WAKING_FOR, SYNC_NORMAL);
+    return place->claimed;
+}
+
 void sync_queue_pass_baton(struct sync_queue *queue)
 {
     sync_queue_lock(queue);
@@ -214,6 +286,7 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 static void after_fork_in_child(void)
 {
     atomic_store(&forgetting, 0);
+    sync_watch_forget();
     /* The newest place first: each is put before those that came later. */
     for (struct sync_place *place = innermost; place; place = place->outer) {
         struct sync_queue *queue = place->queue;

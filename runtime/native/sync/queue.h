@@ -29,7 +29,7 @@
 #ifndef RUNTIME_SYNC_QUEUE_H
 #define RUNTIME_SYNC_QUEUE_H
 
-#include "sync/lock.h"
+#include "sync/any.h"
 
 struct sync_place {
     struct sync_place *next, *previous;
@@ -39,6 +39,8 @@ struct sync_place {
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread, which sleeps there, and here in a signal handler */
     struct sync_lock *lock;   /* that it needs first when it goes on, or NULL */
+    struct sync_any *any;     /* a place of a wait for several things: its thread sleeps at the word there; else NULL */
+    int claimed, has_baton;   /* of such a place */
     atomic_int word;          /* an enum sync_waiter_word */
 };
 
@@ -50,6 +52,7 @@ struct sync_queue {
     unsigned long entitled;  /* places with a ticket below are granted */
     long waiting;            /* places that are not granted */
     int batons;              /* woken and not passed on */
+    int anys;                /* of those that wait, places of waits for several things */
 };
 
 /* The queue's lock.  A semaphore or a barrier keeps its own state under it too. */
@@ -59,6 +62,10 @@ void sync_queue_unlock(struct sync_queue *queue);
 /* With the lock.  A thread that has entered must call sync_queue_wait() until that returns 0, or leave.  Places of one thread end in
  * the reverse order of entering. */
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock);
+/* The same for a wait for several things.  It may leave at any time, after sync_any_close(), and must: 1, this is granted; *baton: and must
+ * be passed. */
+void sync_queue_enter_any(struct sync_queue *queue, struct sync_place *place, struct sync_any *any);
+int sync_queue_leave_any(struct sync_queue *queue, struct sync_place *place, int *baton);
 /* With the lock.  Entitles the first `count` that wait; returns how many there were.  An unlock that wakes must follow. */
 long sync_queue_grant(struct sync_queue *queue, long count);
 void sync_queue_unlock_and_wake(struct sync_queue *queue);

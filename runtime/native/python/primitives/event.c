@@ -4,6 +4,7 @@
 #include "python/primitives/waiters.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
+#include "python/waitable.h"
 
 #include <limits.h>
 
@@ -86,6 +87,43 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
         return NULL;
     return PyBool_FromLong(outcome == ENTITLED);
 }
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+int event_is_in_c(PyObject *op)
+{
+    return event_flag(op) != IN_PYTHON;
+}
+
+static int look_at_event(const struct thing *thing)
+{
+    return event_flag(thing->object) == SET;
+}
+
+static int enter_event(struct thing *thing, struct sync_any *any)
+{
+    EventObject *self = (EventObject *)thing->object;
+
+    sync_queue_lock(&self->queue);
+    int enters = atomic_load(&self->flag) != SET;
+    if (enters)
+        sync_queue_enter_any(&self->queue, &thing->place, any);
+    sync_queue_unlock(&self->queue);
+    return enters;
+}
+
+static int leave_event(struct thing *thing)
+{
+    struct sync_queue *queue = &((EventObject *)thing->object)->queue;
+    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
+
+    thing->baton = baton ? queue : NULL;
+    return granted;
+}
+
+const struct waitable event_waitable = {.look = look_at_event, .enter = enter_event, .leave = leave_event};
+
+/* ---- the rest of its methods ------------------------------------------------------------------------------------- */
 
 static PyObject *event_at_fork_reinit(PyObject *op, PyObject *unused)
 {

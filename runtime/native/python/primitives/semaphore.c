@@ -4,6 +4,7 @@
 #include "python/primitives/waiters.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
+#include "python/waitable.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -77,6 +78,19 @@ static int semaphore_give(SemaphoreObject *self, long n)
     return 0;
 }
 
+/* With the queue's lock: 0 with ASK set, for the caller to enter; 1: there is one to take. */
+static int semaphore_ask(SemaphoreObject *self)
+{
+    long value = atomic_load_explicit(&self->value, memory_order_relaxed);
+
+    while (value != ASK)
+        if (value > 0)
+            return 1;
+        else if (atomic_compare_exchange_weak_explicit(&self->value, &value, ASK, memory_order_relaxed, memory_order_relaxed))
+            break;
+    return 0;
+}
+
 /* 1 taken, 0 not in time, -1 with an exception.  timeout: read only if the count is 0, as in threading's; NULL: doesn't wait. */
 static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
 {
@@ -108,6 +122,56 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
         semaphore_give(self, 1);
     return outcome == ENTITLED ? 1 : outcome == LEFT ? 0 : -1;
 }
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+static int look_at_semaphore(const struct thing *thing)
+{
+    return semaphore_count(thing->object) > 0;
+}
+
+static int take_semaphore(struct thing *thing)
+{
+    long value;
+
+    return semaphore_try((SemaphoreObject *)thing->object, &value);
+}
+
+static void give_semaphore_back(struct thing *thing)
+{
+    semaphore_give((SemaphoreObject *)thing->object, 1);
+}
+
+static int enter_semaphore(struct thing *thing, struct sync_any *any)
+{
+    SemaphoreObject *self = (SemaphoreObject *)thing->object;
+
+    sync_queue_lock(&self->queue);
+    int enters = !semaphore_ask(self);
+    if (enters)
+        sync_queue_enter_any(&self->queue, &thing->place, any);
+    sync_queue_unlock(&self->queue);
+    return enters;
+}
+
+static int leave_semaphore(struct thing *thing)
+{
+    struct sync_queue *queue = &((SemaphoreObject *)thing->object)->queue;
+    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
+
+    thing->baton = baton ? queue : NULL;
+    return granted;
+}
+
+const struct waitable semaphore_waitable = {
+    .look = look_at_semaphore,
+    .take = take_semaphore,
+    .give_back = give_semaphore_back,
+    .enter = enter_semaphore,
+    .leave = leave_semaphore,
+};
+
+/* ---- its methods ------------------------------------------------------------------------------------------------- */
 
 static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {

@@ -1,0 +1,43 @@
+"""To wait for the first of several things, or for all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from .. import native
+from .task import Task
+
+__all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "wait"]
+
+_Thing = TypeVar("_Thing")
+
+FIRST_COMPLETED = "FIRST_COMPLETED"  #: concurrent.futures' own, so that either's can be given
+ALL_COMPLETED = "ALL_COMPLETED"
+
+native.wait_setup(threading.Thread, Task)
+
+
+def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when: str = FIRST_COMPLETED) -> list[_Thing]:
+    """Waits until the first of the things is ready, or all are; a list of those that are, in the order given.
+
+    A thing is a thread or LWP (it has ended), a Task (it is done), an Event (it is set), a file or descriptor (it can
+    be read, or is at its end), a Semaphore, or a lock.  A semaphore and a lock are acquired when they are returned, and
+    else are left as they are: what could not be returned goes to another thread.
+
+    FIRST_COMPLETED: the first one in order that is ready decides.  If it is acquired, it is returned alone; else
+    all come that are ready and need not be acquired.
+    ALL_COMPLETED: what has to be acquired is so at the end, all at once, when the others have come, and none is held
+    while another is waited for.
+
+    timeout: seconds, after which the list has what is ready by then (FIRST_COMPLETED: it is empty), and nothing is
+    acquired; None: no limit; 0 or less: only looks.
+
+    TypeError: something else is among the things, or an Event or Semaphore of a derived class.  RuntimeError: a thread
+    that was not started or that is the calling one.  OSError: a descriptor is closed.  ValueError: return_when.
+    """
+    if return_when not in (FIRST_COMPLETED, ALL_COMPLETED):
+        raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")
+    given: tuple[Any, ...] = tuple(things)
+    return native.wait_things(given, timeout, return_when == ALL_COMPLETED)

@@ -1,0 +1,48 @@
+/* What runtime.wait() asks of a thing.  Each kind of thing has a struct waitable, in the file of its type; all its functions are called
+ * with the GIL but for those of which that says otherwise. */
+#ifndef RUNTIME_WAITABLE_H
+#define RUNTIME_WAITABLE_H
+
+#include "green/poller.h"
+#include "python/python.h"
+#include "sync/queue.h"
+
+struct waitable;
+struct thing {
+    PyObject *given; /* by the program; borrowed from its list, which the caller keeps */
+    PyObject *object; /* what is waited for: a new reference.  NULL: a file */
+    const struct waitable *kind;
+    int fd;
+    int ready; /* it has come, and if it can be taken, it is taken */
+    int entered;
+    int found; /* a file's event */
+    int forever; /* there is no deadline */
+    struct sync_queue *baton; /* of this queue, which must be passed */
+    union {
+        struct sync_place place;
+        struct sync_watch watch;
+        struct fd_waiter file;
+    };
+};
+
+struct waitable {
+    /* Whether it is ready.  It may not be any more when it is taken. */
+    int (*look)(const struct thing *thing);
+    /* Takes it, unless another was faster: 0.  NULL: nothing is taken, as of a thread. */
+    int (*take)(struct thing *thing);
+    void (*give_back)(struct thing *thing);
+    /* Enters the thing's queue; 0: not so, for it is ready. */
+    int (*enter)(struct thing *thing, struct sync_any *any);
+    /* Leaves it; whether it was granted.  Without the GIL. */
+    int (*leave)(struct thing *thing);
+    /* After a grant, or NULL.  Without the GIL; short. */
+    void (*finish)(struct thing *thing, struct sync_any *any);
+    int shared; /* who waits for it may be moved to a word that the kernel wakes: PARK_SHARED */
+};
+
+extern const struct waitable event_waitable, semaphore_waitable, lwp_waitable;
+
+/* 1: it is kept in C; 0: in Python (primitives/common.h), and can't be waited for so. */
+int event_is_in_c(PyObject *op);
+
+#endif

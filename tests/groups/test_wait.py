@@ -1,0 +1,721 @@
+"""runtime.wait(): what it returns, what it takes, and what ends it."""
+# programs import for themselves; what is raised comes out of a block
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from conftest import Child, in_forked_child
+from kinds import PATIENCE, both, until, until_asleep
+
+from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, native, wait
+from runtime.scheduler import Scheduler, spawn, waiting, yield_
+from runtime.sync import BoundedSemaphore, Condition, Event, Semaphore
+
+FOREVER = 1000.0
+
+
+class Derived(Event):
+    """Is kept as threading keeps it."""
+
+
+def here() -> Any:
+    """The scheduler of the calling thread."""
+    return getattr(native.current_thread(), "_lwp_scheduler", None)
+
+
+def started(function: Callable[..., object], *args: object) -> Thread:
+    thread = Thread(target=function, args=args, scheduler=here())
+    thread.start()
+    return thread
+
+
+def wait_is_seen(count: int = 1) -> bool:
+    return sum(one.kind == "wait" for one in waiting().waits) >= count
+
+
+def when_it_waits(function: Callable[..., object], *args: object) -> Thread:
+    """Calls the function in another thread when a thread sleeps in wait()."""
+
+    def body() -> None:
+        until(wait_is_seen)
+        function(*args)
+
+    return started(body)
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+# ---- each kind of thing ----------------------------------------------------------------------------------------------
+
+
+@both
+def test_event() -> None:
+    events = [Event() for _ in range(3)]
+    thread = when_it_waits(events[1].set)
+    assert wait(events, PATIENCE) == [events[1]]
+    events[2].set()
+    assert wait(events) == events[1:]
+    thread.join()
+
+
+@both
+def test_an_event_that_is_cleared_at_once_counts() -> None:
+    events = [Event() for _ in range(2)]
+
+    def pulse() -> None:
+        for event in events:
+            event.set()
+            event.clear()
+
+    thread = when_it_waits(pulse)
+    assert wait(events, PATIENCE, return_when=ALL_COMPLETED) == events
+    thread.join()
+    thread = when_it_waits(pulse)
+    assert wait(events, PATIENCE) == events[:1]
+    thread.join()
+
+
+@both
+@pytest.mark.parametrize("kind", [Semaphore, BoundedSemaphore])
+def test_a_semaphore_that_is_returned_is_acquired(kind: type[Semaphore]) -> None:
+    semaphore = kind(1)
+    assert wait([semaphore]) == [semaphore]
+    assert semaphore._value == 0
+    thread = when_it_waits(semaphore.release)
+    assert wait([Event(), semaphore], PATIENCE) == [semaphore]
+    thread.join()
+    assert semaphore._value == 0
+    semaphore.release()
+    assert semaphore._value == 1
+
+
+@both
+def test_one_that_is_not_returned_is_not_acquired() -> None:
+    event, semaphore, other = Event(), Semaphore(1), Semaphore(1)
+    event.set()
+    assert wait([event, semaphore]) == [event]
+    assert wait([semaphore, event, other]) == [semaphore]
+    assert (semaphore._value, other._value) == (0, 1)
+    empty, late = Semaphore(0), Event()
+    thread = when_it_waits(late.set)
+    assert wait([empty, late], PATIENCE) == [late]
+    thread.join()
+    empty.release()
+    assert empty._value == 1
+
+
+@both
+def test_thread() -> None:
+    events = [Event() for _ in range(4)]
+    threads = [started(event.wait) for event in events]
+    others: list[Any] = list(threads)
+    for index in (2, 0, 3, 1):
+        setter = when_it_waits(events[index].set)
+        assert wait(others, PATIENCE) == [threads[index]]
+        assert not threads[index].is_alive()
+        others.remove(threads[index])
+        setter.join()
+    assert wait(threads) == threads
+
+
+@both
+def test_threads_of_the_other_kind() -> None:
+    """A green thread for those with an LWP of their own, and the other way round."""
+    gates = [Event() for _ in range(3)]
+    if here() is None:
+        scheduler = Scheduler(lwps=2)
+        threads = [Thread(target=gate.wait, scheduler=scheduler) for gate in gates]
+        runner = Thread(target=scheduler.run)
+    else:
+        threads = [Thread(target=gate.wait) for gate in gates]
+        runner = Thread(target=int)
+    for thread in [*threads, runner]:
+        thread.start()
+    for gate, thread in zip(gates, threads, strict=True):
+        gate.set()
+        assert wait([thread, Event()], PATIENCE) == [thread]
+        assert not thread.is_alive()
+    assert wait([runner]) == [runner]
+
+
+@both
+def test_lwp() -> None:
+    gate = Event()
+    lwp = spawn(gate.wait)
+    assert wait([lwp], 0) == []
+    setter = when_it_waits(gate.set)
+    assert wait([lwp], PATIENCE) == [lwp]
+    assert not lwp.is_alive()
+    lwp.join()
+    setter.join()
+
+
+@both
+def test_task() -> None:
+    gate = Event()
+    with Group() as group:
+        tasks: list[Any] = [group.spawn(Event().wait), group.spawn(gate.wait)]
+        thread = when_it_waits(gate.set)
+        assert wait(tasks, PATIENCE) == tasks[1:]
+        group.cancel()
+        assert wait(tasks, PATIENCE, return_when=ALL_COMPLETED) == tasks
+    thread.join()
+
+
+@both
+def test_file() -> None:
+    with pipe() as (read, write), socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = when_it_waits(os.write, write, b"x")
+        assert wait([listener, read], PATIENCE) == [read]
+        thread.join()
+        client = socket.create_connection(listener.getsockname())
+        assert wait([listener, Event(), read], PATIENCE) == [listener, read]
+        assert wait([listener, read], return_when=ALL_COMPLETED) == [listener, read]
+        client.close()
+
+
+@both
+def test_a_file_and_others() -> None:
+    with pipe() as (read, write):
+        event, semaphore = Event(), Semaphore(0)
+        for wake, expected in ((event.set, event), (semaphore.release, semaphore)):
+            thread = when_it_waits(wake)
+            assert wait([read, semaphore, event], PATIENCE) == [expected]
+            thread.join()
+            event.clear()
+        ending = when_it_waits(int)
+        assert wait([read, ending, event], PATIENCE) == [ending]
+        thread = when_it_waits(os.write, write, b"x")
+        assert wait([semaphore, event, read], PATIENCE) == [read]
+        thread.join()
+
+
+@both
+def test_a_file_at_its_end() -> None:
+    read, write = os.pipe()
+    thread = when_it_waits(os.close, write)
+    assert wait([read], PATIENCE) == [read]
+    thread.join()
+    os.close(read)
+
+
+@both
+def test_a_file_on_a_disk_is_ready() -> None:
+    with open(__file__, "rb") as file:
+        assert wait([Event(), file], PATIENCE) == [file]
+
+
+# ---- all of them -----------------------------------------------------------------------------------------------------
+
+
+@both
+def test_all() -> None:
+    event, semaphore = Event(), Semaphore(0)
+    with pipe() as (read, write):
+
+        def one_after_the_other() -> None:
+            for step in (semaphore.release, event.set, lambda: os.write(write, b"x")):
+                until(wait_is_seen)
+                step()
+                yield_()
+
+        thread = started(one_after_the_other)
+        things = [event, thread, semaphore, read]
+        assert wait(things, PATIENCE, return_when=ALL_COMPLETED) == things
+        assert semaphore._value == 0
+
+
+@both
+def test_all_takes_nothing_before_it_can_take_all() -> None:
+    event, one, two = Event(), Semaphore(1), Semaphore(0)
+    assert wait([one, event], 0.001, return_when=ALL_COMPLETED) == []
+    assert one._value == 1
+    assert wait([one, two], 0.001, return_when=ALL_COMPLETED) == []
+    assert wait([one, two], 0, return_when=ALL_COMPLETED) == []
+    assert one._value == 1
+    event.set()
+    assert wait([one, event, two], 0.001, return_when=ALL_COMPLETED) == [event]
+    assert one._value == 1
+    two.release()
+    assert wait([one, event, two], return_when=ALL_COMPLETED) == [one, event, two]
+    assert (one._value, two._value) == (0, 0)
+
+
+@both
+def test_two_that_want_all_in_another_order_do_not_deadlock() -> None:
+    forks = [Semaphore(1) for _ in range(3)]
+    meals: list[int] = []
+
+    def dine(left: Semaphore, right: Semaphore) -> None:
+        for _ in range(100):
+            assert len(wait([left, right], PATIENCE, return_when=ALL_COMPLETED)) == 2
+            yield_()
+            meals.append(1)
+            left.release()
+            right.release()
+
+    threads = [started(dine, forks[index], forks[(index + 1) % 3]) for index in range(3)]
+    for thread in threads:
+        thread.join()
+    assert len(meals) == 300
+    assert [fork._value for fork in forks] == [1, 1, 1]
+
+
+@both
+def test_none_at_all() -> None:
+    assert wait([]) == []
+    assert wait(iter(()), return_when=ALL_COMPLETED) == []
+
+
+@both
+def test_a_thing_that_is_given_twice() -> None:
+    semaphore, event = Semaphore(1), Event()
+    thread = when_it_waits(event.set)
+    assert wait([event, event], PATIENCE) == [event, event]
+    thread.join()
+    assert wait([semaphore, semaphore]) == [semaphore]
+    with pytest.raises(ValueError, match="twice"):
+        wait([semaphore, event, semaphore], return_when=ALL_COMPLETED)
+
+
+# ---- timeouts --------------------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("timeout", [0, -1, -1e300, 0.001, 1e-12])
+@pytest.mark.parametrize("return_when", [FIRST_COMPLETED, ALL_COMPLETED])
+def test_the_time_is_up(timeout: float, return_when: str) -> None:
+    with pipe() as (read, _):
+        for things in ([Event()], [Semaphore(0), Event()], [read], [read, Event()]):
+            assert wait(things, timeout, return_when=return_when) == []
+
+
+@both
+def test_timeouts_that_are_refused() -> None:
+    event = Event()
+    event.set()
+    with pytest.raises(OverflowError):
+        wait([event], threading.TIMEOUT_MAX * 2)
+    with pytest.raises(ValueError, match="NaN"):
+        wait([event], math.nan)
+    with pytest.raises(TypeError):
+        wait([event], "soon")  # type: ignore[arg-type]
+    assert wait([event], threading.TIMEOUT_MAX) == [event]
+
+
+@both
+def test_it_does_not_end_before_its_time() -> None:
+    begin = time.monotonic()
+    assert wait([Event(), Semaphore(0)], 0.02) == []
+    assert time.monotonic() - begin >= 0.02
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@both
+def test_what_can_not_be_waited_for() -> None:
+    for thing in ("x", None, Condition(), 1.5, object(), threading.Barrier(2)):
+        with pytest.raises(TypeError, match="can wait for threads"):
+            wait([thing])
+    with pytest.raises(TypeError, match="derived class"):
+        wait([Derived()])
+    with pytest.raises(TypeError):
+        wait(Event())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="FIRST_EXCEPTION"):
+        wait([], return_when="FIRST_EXCEPTION")
+    with pytest.raises(RuntimeError, match="not been started"):
+        wait([Thread(target=int)])
+    with pytest.raises(RuntimeError, match="threading's own"):
+        wait([threading.main_thread()])
+
+
+@both
+def test_the_calling_thread() -> None:
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            wait([native.current_thread()])
+        except BaseException as error:
+            errors.append(error)
+
+    started(body).join()
+    assert isinstance(errors[0], RuntimeError)
+
+
+@both
+def test_a_closed_descriptor() -> None:
+    with pipe() as (_, write):
+        read = os.dup2(write, 200)  # a number that nothing else takes
+        os.close(read)
+    semaphore = Semaphore(1)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        wait([Event(), read], PATIENCE)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        wait([Event(), read], 0)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        wait([read, Event()], PATIENCE, return_when=ALL_COMPLETED)
+    with pytest.raises(ValueError, match="negative"):
+        wait([-1])
+    assert semaphore._value == 1
+
+
+def test_a_green_thread_that_nobody_runs() -> None:
+    scheduler = Scheduler()
+    thread = Thread(target=int, scheduler=scheduler)
+    thread.start()
+    with pytest.raises(RuntimeError, match="nobody runs"):
+        wait([thread])
+    assert wait([thread], 0) == []
+    scheduler.run()
+    assert wait([thread]) == [thread]
+
+
+# ---- cancellation, signals, forks ------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("files", [False, True])
+@pytest.mark.parametrize("return_when", [FIRST_COMPLETED, ALL_COMPLETED])
+def test_cancelled(files: bool, return_when: str) -> None:
+    semaphore, event = Semaphore(0), Event()
+    sleeper = started(event.wait)
+    with pipe() as (read, _):
+        things: list[Any] = [semaphore, Event(), sleeper, *([read] if files else [])]
+        with Group() as group:
+            task = group.spawn(wait, things, return_when=return_when)
+            until_asleep(task)
+            task.cancel()
+        assert task.cancelled()
+    semaphore.release()
+    assert semaphore._value == 1
+    event.set()
+    sleeper.join()
+
+
+@both
+def test_cancelled_with_a_permit_on_its_way() -> None:
+    """It has the permit, or another can take it."""
+    for _ in range(100):
+        semaphore = Semaphore(0)
+        got: list[object] = []
+
+        def take(semaphore: Semaphore = semaphore, got: list[object] = got) -> None:
+            got.extend(wait([Event(), semaphore]))
+
+        with Group() as group:
+            task = group.spawn(take)
+            until_asleep(task)
+            group.spawn(semaphore.release)
+            task.cancel()
+        assert len(got) + semaphore._value == 1
+
+
+@both
+def test_a_deadline() -> None:
+    with pytest.raises(TimeoutError), Group(timeout=0.01):
+        wait([Event(), Semaphore(0)])
+
+
+def test_ctrl_c(child: Child) -> None:
+    def program() -> None:
+        from runtime import Thread, wait
+        from runtime.scheduler import waiting
+        from runtime.sync import Event, Semaphore
+
+        semaphore = Semaphore(0)
+
+        def interrupt() -> None:
+            while not any(one.kind == "wait" for one in waiting().waits):
+                time.sleep(0)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        read, _ = os.pipe()
+        for things in ([semaphore], [semaphore, Event(), read]):
+            thread = Thread(target=interrupt)
+            thread.start()
+            try:
+                wait(things)
+            except KeyboardInterrupt:
+                thread.join()
+            else:
+                raise AssertionError("no KeyboardInterrupt")
+        semaphore.release()
+        assert semaphore._value == 1
+
+    child(program)
+
+
+def test_a_handler_that_waits_for_the_same(child: Child) -> None:
+    """The wait has left all queues while the handler runs, and is entered anew."""
+
+    def program() -> None:
+        from runtime import Thread, wait
+        from runtime.scheduler import waiting
+        from runtime.sync import Event, Semaphore
+
+        semaphore, handled = Semaphore(0), []
+
+        def handler(*_: object) -> None:
+            handled.append(wait([semaphore], 10))
+
+        def body() -> None:
+            for _ in range(2):
+                while not any(one.kind == "wait" for one in waiting().waits):
+                    time.sleep(0)
+                os.kill(os.getpid(), signal.SIGUSR1)
+                while len(handled) == 0:
+                    semaphore.release()
+                    time.sleep(0.01)
+                handled.clear()
+            while semaphore._value:
+                time.sleep(0)
+            event.set()
+
+        event = Event()
+        signal.signal(signal.SIGUSR1, handler)
+        thread = Thread(target=body)
+        thread.start()
+        while event not in wait([event, semaphore], 30):
+            pass
+        thread.join()
+
+    child(program)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@both
+def test_fork_while_others_wait() -> None:
+    """The child has no waiters: a permit stays, and the parent's go on."""
+    semaphore, event, ends = Semaphore(0), Event(), Event()
+    sleeper = started(ends.wait)
+    got: list[list[Any]] = []
+    threads = [started(lambda: got.append(wait([semaphore, event, sleeper]))) for _ in range(2)]
+    until(lambda: wait_is_seen(2))
+
+    def check() -> None:
+        semaphore.release()
+        assert semaphore._value == 1
+        assert wait([event, semaphore], 10) == [semaphore]
+        event.set()
+        assert wait([event], 10) == [event]
+
+    assert in_forked_child(check) == 0
+    semaphore.release(2)
+    for thread in threads:
+        thread.join()
+    assert got == [[semaphore], [semaphore]]
+    ends.set()
+    sleeper.join()
+
+
+# ---- with other waiters ----------------------------------------------------------------------------------------------
+
+
+@both
+def test_permits_come_in_the_order_of_waiting() -> None:
+    semaphore = Semaphore(0)
+    order: list[int] = []
+
+    def body(number: int) -> None:
+        if number % 2:
+            assert wait([Event(), semaphore]) == [semaphore]
+        else:
+            semaphore.acquire()
+        order.append(number)
+
+    threads = []
+    for number in range(6):
+        threads.append(started(body, number))
+        until(lambda: len(waiting().waits) == len(threads))
+    for number in range(6):
+        semaphore.release()
+        until(lambda number=number: len(order) == number + 1)
+    for thread in threads:
+        thread.join()
+    assert order == list(range(6))
+
+
+@both
+def test_a_permit_passes_by_one_that_has_another() -> None:
+    """Two semaphores, one waiter for both and one for each: what the first can't take goes to the others."""
+    one, two = Semaphore(0), Semaphore(0)
+    got: list[object] = []
+    first = started(lambda: got.extend(wait([one, two])))
+    until(lambda: len(waiting().waits) == 1)
+    rest = [started(lambda s=s: (s.acquire(), got.append(s))) for s in (one, two)]
+    until(lambda: len(waiting().waits) == 3)
+    one.release()
+    two.release()
+    until(lambda: len(got) == 2)
+    assert got.count(one) == 1
+    one.release()
+    for thread in [first, *rest]:
+        thread.join()
+    assert got.count(one) == 2
+    assert got.count(two) == 1
+
+
+@both
+def test_no_permit_is_lost_in_a_crowd() -> None:
+    semaphores = [Semaphore(0) for _ in range(3)]
+    rounds, got = 150, [0, 0, 0]
+    over = Event()
+
+    def take_any() -> None:
+        while (ready := wait([*semaphores, over])) != [over]:
+            (semaphore,) = ready
+            got[semaphores.index(semaphore)] += 1
+
+    def take_with_timeouts() -> None:
+        while not over.is_set():
+            for semaphore in wait(semaphores, 0.0001):
+                got[semaphores.index(semaphore)] += 1
+
+    def give(semaphore: Semaphore) -> None:
+        for _ in range(rounds):
+            semaphore.release()
+            yield_()
+
+    takers = [started(body) for body in (take_any, take_any, take_with_timeouts)]
+    givers = [started(give, semaphore) for semaphore in semaphores]
+    for thread in givers:
+        thread.join()
+    until(lambda: sum(got) + sum(s._value for s in semaphores) == 3 * rounds)
+    over.set()
+    for thread in takers:
+        thread.join()
+    assert [got[i] + semaphores[i]._value for i in range(3)] == [rounds] * 3
+
+
+@both
+def test_a_thousand_threads_in_random_order() -> None:
+    gates = [Event() for _ in range(1000)]
+    threads = {started(gate.wait): gate for gate in gates}
+    left = set(threads)
+    numbers = list(threads.values())
+    for gate in numbers[::2] + numbers[-1::-2]:
+        gate.set()
+    while left:
+        ended = wait(left, PATIENCE)
+        assert ended
+        assert not any(thread.is_alive() for thread in ended)
+        left.difference_update(ended)
+    assert len(wait(threads, 0, return_when=ALL_COMPLETED)) == 1000
+
+
+def test_all_of_a_thousand_threads() -> None:
+    threads = [started(yield_) for _ in range(1000)]
+    assert wait(threads, PATIENCE, return_when=ALL_COMPLETED) == threads
+
+
+@both
+def test_it_is_in_waiting() -> None:
+    events = [Event() for _ in range(5)]
+    thread = started(wait, events, PATIENCE)
+    until(wait_is_seen)
+    (one,) = [one for one in waiting().waits if one.kind == "wait"]
+    assert str(one).endswith(f"waits for wait {events[0]!r}, {events[1]!r}, {events[2]!r}, and 2 more")
+    assert one.holder is None
+    events[4].set()
+    thread.join()
+
+
+def test_a_deadlock_of_green_threads(child: Child) -> None:
+    def program() -> None:
+        from runtime import wait
+        from runtime.scheduler import Deadlock, Scheduler
+        from runtime.sync import Event, Semaphore
+
+        scheduler = Scheduler()
+        scheduler.spawn(wait, [Event(), Semaphore(0)])
+        text = ""
+        try:
+            scheduler.run()
+        except Deadlock as error:
+            text = str(error)
+        assert "waits for wait" in text, text
+        os._exit(0)
+
+    child(program)
+
+
+# ---- what it costs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "in a group"])  # there it can be cancelled
+def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> None:
+    """They end one after the other, each when the one that waits is asleep, which sleeps once for each.
+
+    Else it would mostly be woken by the thread that ends, and sleep once more until the kernel has cleared its word.
+    """
+
+    def program(grouped: bool, calls: tuple[str, ...]) -> None:
+        import contextlib
+        import random
+        from pathlib import Path
+
+        from runtime import Group, Thread, wait
+
+        by_write = {}
+        for _ in range(1000):
+            read, write = os.pipe()
+            by_write[write] = thread = Thread(target=os.read, args=(read, 1), stack_size=1 << 16)
+            thread.start()
+
+        def end_them(task: str) -> None:
+            writes = list(by_write)
+            random.shuffle(writes)
+            for write in writes:
+                while Path(task + "/syscall").read_text().split()[0] not in calls:
+                    pass
+                os.write(write, b"x")
+
+        def sleeps() -> int:
+            status = Path("/proc/thread-self/status").read_text()
+            return int(status.rpartition("nonvoluntary_ctxt_switches")[0].rpartition(":")[2])
+
+        def wait_for_all() -> None:
+            task = f"/proc/{os.getpid()}/task/{waiter.native_id}"
+            if (pid := os.fork()) == 0:
+                end_them(task)
+                os._exit(0)
+            left, waits = set(by_write.values()), 0
+            with Group() if grouped else contextlib.nullcontext():
+                before = sleeps()
+                while left:
+                    left.difference_update(wait(left))
+                    waits += 1
+                print(waits, sleeps() - before)
+            os.waitpid(pid, 0)
+
+        waiter = Thread(target=wait_for_all)
+        waiter.start()
+        waiter.join()
+
+    waits, sleeps = map(int, child(program, grouped, CALLS).stdout.split())
+    assert 0 < sleeps <= waits * 1.25 + 5  # a few for the GIL, with others on the processors
+
+
+CALLS = {"x86_64": ("202", "449"), "aarch64": ("98", "449")}[os.uname().machine]  # futex, futex_waitv
