@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import errno
 import functools
-import math
 import operator
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
 from . import native
@@ -32,22 +28,44 @@ POLICIES = {
     "rr": os.SCHED_RR,
 }
 _REAL_TIME = ("fifo", "rr")
-_POLICY_NAMES = {number: name for name, number in POLICIES.items()} | {6: "deadline", 7: "ext"}  # linux/sched.h
+#: Of all that the kernel has.
+POLICY_NAMES = {number: name for name, number in POLICIES.items()} | {6: "deadline", 7: "ext"}  # linux/sched.h
 
 
-@dataclass
 class _Asked:
     """struct placement: see native/lwp/placement.h."""
 
-    wanted: int = 0
-    cgroup: int = 0
-    cpus: bytearray = field(default_factory=lambda: bytearray(native.PLACEMENT_CPUS // 8))
-    policy: int = 0
-    priority: int = 0
-    nice: int = 0
-    clamp_least: int = 0
-    clamp_most: int = 0
-    slack: int = 0
+    def __init__(
+        self,
+        wanted: int = 0,
+        cgroup: int = 0,
+        cpus: bytearray | None = None,
+        policy: int = 0,
+        priority: int = 0,
+        nice: int = 0,
+        clamp_least: int = 0,
+        clamp_most: int = 0,
+        slack: int = 0,
+    ) -> None:
+        self.wanted = wanted
+        self.cgroup = cgroup
+        self.cpus = bytearray(native.PLACEMENT_CPUS // 8) if cpus is None else cpus
+        self.policy, self.priority, self.nice = policy, priority, nice
+        self.clamp_least, self.clamp_most = clamp_least, clamp_most
+        self.slack = slack
+
+    def pack(self) -> bytes:
+        return native.placement_pack(
+            self.wanted,
+            self.cgroup,
+            self.cpus,
+            self.policy,
+            self.priority,
+            self.nice,
+            self.clamp_least,
+            self.clamp_most,
+            self.slack,
+        )
 
 
 class Placing(TypedDict, total=False):
@@ -81,19 +99,27 @@ def parse_cpus(text: str) -> set[int]:
     """The CPUs of a list as the kernel writes it; ValueError: it is none."""
     cpus: set[int] = set()
     for part in text.strip().split(","):
-        match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError(f"{text!r} is no list of CPUs such as 0,2-3")
-        cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return cpus
+        low, dash, high = part.partition("-")
+        numbers = [low, high] if dash else [low]
+        if not all(number.isdecimal() and number.isascii() and len(number) < 7 for number in numbers):
+            break
+        span = range(int(low), int(numbers[-1]) + 1)
+        if not span:
+            break
+        cpus.update(span)
+    else:
+        return cpus
+    raise ValueError(f"{text!r} is no list of CPUs such as 0,2-3")
 
 
 @functools.cache
 def _possible() -> int:
     """The largest number of a CPU that this machine may have."""
-    with suppress(OSError, ValueError), open("/sys/devices/system/cpu/possible") as file:
-        return max(parse_cpus(file.read()))
-    return native.PLACEMENT_CPUS - 1
+    try:
+        with open("/sys/devices/system/cpu/possible") as file:
+            return max(parse_cpus(file.read()))
+    except (OSError, ValueError):  # a sandbox without it
+        return native.PLACEMENT_CPUS - 1
 
 
 def _from_mask(mask: bytes | bytearray) -> set[int]:
@@ -142,7 +168,7 @@ def _set_slack(into: _Asked, value: object) -> None:
     if not isinstance(value, int | float):
         raise TypeError(f"timer_slack must be a number of seconds, not {type(value).__name__}")
     # The kernel takes 0 for the default.
-    if math.isnan(value) or not 1e-9 <= value <= 1e6:
+    if not 1e-9 <= value <= 1e6:
         raise ValueError(f"timer_slack must be from 1e-9 to 1e6 seconds, not {value:g}")
     into.slack = round(value * 1e9)
 
@@ -193,7 +219,7 @@ def packed(placing: Mapping[str, object], function: str) -> bytes | None:
             into.wanted |= 1 << at
     if asked.get("policy") in _REAL_TIME and "timer_slack" in asked:
         raise ValueError("timer_slack has no effect with policy 'fifo' or 'rr': their sleeps are exact")
-    return native.placement_pack(*(getattr(into, one.name) for one in fields(into)))
+    return into.pack()
 
 
 _CHECKS: dict[str, Callable[[_Asked, object], None]] = {
@@ -218,12 +244,14 @@ def _usable(asked: _Asked) -> str:
     """The CPUs of the cpuset that are online."""
     if asked.wanted >> native.PLACEMENT_NAMES.index("cgroup") & 1:
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):  # version 2, version 1
-            with suppress(OSError):
+            try:
                 fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=asked.cgroup)
-                try:
-                    return os.read(fd, 4096).decode().strip()
-                finally:
-                    os.close(fd)
+            except OSError:
+                continue
+            try:
+                return os.read(fd, 4096).decode().strip()
+            finally:
+                os.close(fd)
     return cpu_list(_from_mask(native.placement_usable_cpus()))
 
 
@@ -253,7 +281,7 @@ def _why_nice(number: int, asked: _Asked) -> str:
 
 
 def _why_policy(number: int, asked: _Asked) -> str:
-    name = _POLICY_NAMES[asked.policy]
+    name = POLICY_NAMES[asked.policy]
     if name not in _REAL_TIME:  # user_check_sched_setscheduler(): to leave "idle" takes what its nice value would
         return f"policy {name!r} in place of 'idle': RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')}"
     limit = _limit("RLIMIT_RTPRIO")
@@ -305,9 +333,10 @@ _WHY = {
 def why_refused(number: int, name: str, packed: bytes) -> str:
     """The kernel's reason, what was asked for, the limit, and what would be enough.  Never raises."""
     reason = os.strerror(number)
-    with suppress(Exception):  # no memory, no descriptor
-        reason = f"{reason}: {_WHY[name](number, _Asked(*native.placement_unpack(packed)))}"
-    return reason
+    try:
+        return f"{reason}: {_WHY[name](number, _Asked(*native.placement_unpack(packed)))}"
+    except Exception:  # no memory, no descriptor
+        return reason
 
 
 def births() -> str:
@@ -400,7 +429,7 @@ class Placement:
     def policy(self) -> str:
         """One of POLICIES, "deadline" or "ext".  "fifo" and "rr" need a priority: see update()."""
         number = self._ask(os.sched_getscheduler) & ~os.SCHED_RESET_ON_FORK
-        return _POLICY_NAMES.get(number, str(number))
+        return POLICY_NAMES.get(number, str(number))
 
     @policy.setter
     def policy(self, value: str) -> None:
@@ -497,5 +526,5 @@ def _described(tid: int) -> str:
     if nice := os.getpriority(os.PRIO_PROCESS, tid):
         said.append(f"nice {nice}")
     if policy != os.SCHED_OTHER:
-        said.append(f"{_POLICY_NAMES.get(policy, policy)}{f' {priority}' if priority else ''}")
+        said.append(f"{POLICY_NAMES.get(policy, policy)}{f' {priority}' if priority else ''}")
     return ", ".join(said)

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
 
+from ..native import PLACEMENT_NAMES
+from ..placement import POLICY_NAMES, cpu_list
+
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
@@ -60,6 +63,7 @@ class Track:
     begin: int = 0
     end: int = 0
     whole: bool = True  #: False: its first records have been overwritten
+    placement: str = ""  #: what it asked for at its birth: "CPUs 0-1, nice 5"; "" if nothing
     ended: bool = False  #: False: it was alive when the record ended, or another library made it
     spans: list[Span] = field(default_factory=list)  #: one after the other
     seen: list[Span] = field(default_factory=list)  #: SEEN, each within one that is RUNNING or OUTSIDE
@@ -140,6 +144,7 @@ class _Kind(IntEnum):
     RELEASES = 11
     COUNTS = 12
     SEEN = 13
+    PLACED = 14
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
@@ -170,6 +175,20 @@ _BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, by 
 def _name(text: str, nth: int) -> str:
     """Of a thread, as threading makes it of the number and the function's name."""
     return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
+
+
+def _placement(cpus: int, rest: int) -> str:
+    """Of a record: see TRACE_PLACED in native/base/trace.h."""
+    wanted, policy, priority, nice, others = rest.to_bytes(8, "little")[:5]
+    asked = [name for at, name in enumerate(PLACEMENT_NAMES) if wanted >> at & 1]
+    known = cpu_list(cpu for cpu in range(64) if cpus >> cpu & 1)
+    above = ("", " above 63", " and others above 63")[others and 1 + bool(known)]
+    said = {
+        "affinity": f"CPUs {known}".rstrip() + above,
+        "nice": f"nice {nice - 256 if nice > 127 else nice}",
+        "policy": f"{POLICY_NAMES.get(policy, policy)}{f' {priority}' if priority else ''}",
+    }
+    return ", ".join(said.get(name, name) for name in asked)
 
 
 @dataclass(slots=True)
@@ -312,6 +331,8 @@ class _Reader:
                 self.effects[kind][a].append((ns, track.number, b & 0xFFFFFFFF))
             if kind in _HAVE_GIL:
                 self.gil.append((ns, track.number))
+            if kind == _Kind.PLACED:
+                track.placement = _placement(a, b)
             if kind != _Kind.ENDS and kind not in _STATES:
                 continue
             if track.spans and not track.ended:

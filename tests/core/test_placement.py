@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import platform
 import re
@@ -21,6 +22,7 @@ from strace import calls_of_turns
 
 import runtime
 from runtime import Clone, scheduler, sync
+from runtime.observe import trace
 from runtime.placement import POLICIES, Placement, cpu_list, packed, parse_cpus
 from runtime.scheduler import spawn
 
@@ -845,6 +847,24 @@ thread.join()
     told = lwp("run", "--watchdog", "0.2", "--watchdog-exit", "3", "-c", program).stderr
     assert re.search(rf"'placed' \(tid \d+, CPUs {cpu_list(CPUS)}, nice {NICER}, batch\)", told), told
     assert re.search(r"'plain' \(tid \d+\)", told)
+
+
+def test_a_trace_shows_what_each_asked_for(tmp_path: Path) -> None:
+    program = f"""
+import runtime
+for asked in {{"affinity": {{{LAST}}}, "nice": {NICER}}}, {{"policy": "batch", "timer_slack": 1}}, {{}}:
+    thread = runtime.Thread(target=int, **asked); thread.start(); thread.join()
+"""
+    assert lwp("run", "--trace", str(tmp_path / "trace.json"), "-c", program).returncode == 0
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    found = [event["args"].get("placement") for event in events if event["name"] == "life"]
+    assert found == [None, f"CPUs {LAST}, nice {NICER}", "batch, timer_slack", None]
+
+
+def test_a_trace_knows_64_cpus_by_their_numbers() -> None:
+    assert trace._placement(0b1101, 0b1010 | 251 << 24 | 1 << 32) == "CPUs 0,2-3 and others above 63, nice -5"
+    assert trace._placement(0, 0b10 | 1 << 32) == "CPUs above 63"
+    assert trace._placement(0, 0b100 | 1 << 8 | 99 << 16) == "fifo 99"
 
 
 def test_tls_shows_it() -> None:

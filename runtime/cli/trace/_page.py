@@ -93,5 +93,7 @@ def _data(timeline: Timeline) -> dict[str, Any]:
 
 def _some(names: dict[int, str], tracks: list[Track], most: int = 12) -> list[str]:
     """What the threads of a row are, with their tids."""
-    said = [f"{names[track.number]}, tid {track.tid}" for track in tracks[:most]]
+    said = [
+        ", ".join(filter(None, [names[track.number], f"tid {track.tid}", track.placement])) for track in tracks[:most]
+    ]
     return [*said, f"and {len(tracks) - most} more"] if len(tracks) > most else said

@@ -79,7 +79,13 @@ def _events(timeline: Timeline) -> Iterator[_Event]:
         yield {**thread, "name": "thread_name", "args": {"name": track.name or f"thread {track.tid}"}}
         yield {**thread, "name": "thread_sort_index", "args": {"sort_index": order}}
     for track in timeline.tracks:
-        life = {"tid": track.tid, "ended": track.ended, "its first records are lost": not track.whole}
+        life: dict[str, object] = {
+            "tid": track.tid,
+            "ended": track.ended,
+            "its first records are lost": not track.whole,
+        }
+        if track.placement:
+            life["placement"] = track.placement
         event = {"ph": "X", "name": "life", "cat": "life", **at(track.number, track.begin)}
         yield event | {"dur": _us(track.end - track.begin + _SLACK), "args": life}
         for found in sorted([*track.spans, *track.seen], key=lambda found: found.begin):

@@ -36,6 +36,7 @@ enum event {
     EVENT_STEPS,      /* the number of steps */
     /* What the trace and the statistics read besides. */
     EVENT_STARTS = EVENT_STEPS, /* a: thread pointer, b: struct lwp: about to be cloned, or put into a scheduler's queue */
+    EVENT_PLACED,     /* at its birth. a, b: what it has asked for, see TRACE_PLACED */
     EVENT_GRANTS,     /* a: struct sync_queue, b: the waiters with a ticket below may go on */
     EVENT_RELEASES,   /* a: struct sync_lock: a waiter is about to be woken */
     /* In Python. */

@@ -40,6 +40,9 @@ enum trace_kind {
     /* What inspect/sampler.c has seen. */
     TRACE_COUNTS, /* a: bytes resident, b: LWPs alive */
     TRACE_SEEN, /* a: track of a thread that is at TRACE_RUNS, b: ns between two rounds, site: the system call it is in */
+    /* What it was given at its birth.  a: a bit for each of the CPUs 0 to 63.  b, from its lowest byte on: struct placement's `wanted`, policy,
+     * priority, nice value, and 1 if it may run on other CPUs too. */
+    TRACE_PLACED,
     /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
      * a system call nor for the GIL. */
     TRACE_AWAKE = 0x8000,

@@ -115,6 +115,19 @@ int placement_apply(int tid, const struct placement *placement, enum placing *re
     return 0;
 }
 
+struct placement_record placement_record(const struct placement *p)
+{
+    struct placement_record record = {0};
+    int others = 0;
+
+    memcpy(&record.cpus, p->cpus, sizeof record.cpus);
+    for (size_t i = sizeof record.cpus; i < sizeof p->cpus; i++)
+        others |= p->cpus[i] != 0;
+    record.rest = p->wanted | (uint64_t)(uint8_t)p->policy << 8 | (uint64_t)(uint8_t)p->priority << 16
+                  | (uint64_t)(uint8_t)p->nice << 24 | (uint64_t)others << 32;
+    return record;
+}
+
 static atomic_long births[PLACINGS + 1];
 
 int placement_at_birth(const struct placement *placement, enum placing *refused)

@@ -11,6 +11,8 @@
 #ifndef RUNTIME_PLACEMENT_H
 #define RUNTIME_PLACEMENT_H
 
+#include <stdint.h>
+
 enum placing { PLACE_CGROUP, PLACE_AFFINITY, PLACE_POLICY, PLACE_NICE, PLACE_CLAMP, PLACE_SLACK, PLACINGS };
 extern const char *const placement_names[PLACINGS]; /* as Thread's arguments are called */
 
@@ -33,6 +35,11 @@ int placement_apply(int tid, const struct placement *placement, enum placing *re
 int placement_at_birth(const struct placement *placement, enum placing *refused);
 /* How many threads have been placed so: for each thing that may be wanted, and, as the last, all. */
 void placement_births(long counts[PLACINGS + 1]);
+
+/* As TRACE_PLACED has it (base/trace.h). */
+struct placement_record {
+    uint64_t cpus, rest;
+} placement_record(const struct placement *placement);
 
 /* The timer slack and the clamps of that LWP.  0 or errno. */
 int placement_read_slack(int tid, unsigned long *slack);

@@ -189,7 +189,11 @@ static int take_place(struct boot *boot)
     enum placing refused;
     int error = placement_at_birth(boot->placement, &refused);
 
-    return error ? tell_failure(boot, error, refused) : 1;
+    if (error)
+        return tell_failure(boot, error, refused);
+    struct placement_record record = placement_record(boot->placement);
+    EVENT(EVENT_PLACED, record.cpus, record.rest);
+    return 1;
 }
 
 /* 0: there is no memory, and the creator has been told. */
