@@ -11,7 +11,7 @@ from _ctypes import dlclose
 from collections.abc import Callable
 
 from runtime import Thread, tls
-from runtime.native import tlsdemo_variable
+from runtime.native.structures import lib
 from runtime.sync import Barrier
 
 LIBRARY = "libuuid.so.1"
@@ -35,7 +35,7 @@ def main() -> None:
         turn.wait()
 
     def show(what: str) -> None:
-        tlsdemo_variable()  # returns &variable: by __tls_get_addr
+        lib.tlsdemo_variable()  # returns &variable: by __tls_get_addr
         dtv = tls.inspect(thread).dtv
         block = next((entry.to_free for entry in dtv.entries if entry.module == number), 0)
         print(f"{what:32}{tls.inspect().dtv.generation:>10}{dtv.generation:>14}   {hex(block) if block else '-'}")
@@ -51,7 +51,7 @@ def main() -> None:
     show("sleeper: calls the library")
     dlclose(library._handle)
     show("main: dlclose()")
-    let_it(tlsdemo_variable)
+    let_it(lib.tlsdemo_variable)
     show("sleeper: __tls_get_addr()")
     turn.wait()
     thread.join()

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 import runtime
+import runtime.native.structures  # cffi's memory is none that a test leaves behind
 from runtime import scheduler
 from runtime.native import context_counts, lwp_reap
 

@@ -15,7 +15,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from .. import native, scheduler
+from .. import scheduler
+from ..native import structures
 from ..observe import limits
 from ._options import Json, json_option
 from ._output import console, size, table
@@ -104,7 +105,7 @@ def _rseq() -> str:
     def cpu() -> int:
         offset = ctypes.c_ssize_t.in_dll(_libc, "__rseq_offset").value
         # struct rseq: cpu_id_start, cpu_id, ...  The kernel keeps cpu_id up to date; it starts below 0.
-        return ctypes.c_int32.from_address(native.thread_pointer() + offset + 4).value
+        return ctypes.c_int32.from_address(structures.thread_pointer() + offset + 4).value
 
     try:
         size = ctypes.c_uint.in_dll(_libc, "__rseq_size").value
@@ -159,13 +160,13 @@ def _versions() -> dict[str, str]:
     return {
         "runtime": version(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "glibc": native.glibc_version(),
+        "glibc": structures.glibc_version(),
         "kernel": platform.release(),
         "machine": platform.machine(),
     }
 
 
-def _verdict(facts: list[native.Fact], allowed: tuple[int, limits.Limit] | None) -> Iterator[str]:
+def _verdict(facts: list[structures.Fact], allowed: tuple[int, limits.Limit] | None) -> Iterator[str]:
     if allowed is None:
         yield "All checks passed; no limit on threads is known here."
     else:
@@ -174,7 +175,7 @@ def _verdict(facts: list[native.Fact], allowed: tuple[int, limits.Limit] | None)
     yield f"{len(facts)} facts about glibc were found out and confirmed: --all shows them."
 
 
-def _facts(facts: list[native.Fact]) -> Table:
+def _facts(facts: list[structures.Fact]) -> Table:
     rows = table("about glibc", "value", "from: checked by", right=("value",), fixed=("about glibc", "value"))
     for fact in facts:
         value = f"{fact.value:,}" if abs(fact.value) < 1 << 32 else f"{fact.value:#x}"  # an address
@@ -215,7 +216,7 @@ def doctor(everything: bool, json_to: Json | None) -> None:
     What was found out about the C library and how each fact was checked; which kernel features are there,
     each of them tried out; the limits on threads and how much of each is in use.
     """
-    versions, facts, tried = _versions(), native.facts(), features()
+    versions, facts, tried = _versions(), structures.facts(), features()
     found, tasks = limits.limits(), limits.tasks()
     allowed = limits.allowed(found)
     if json_to:

@@ -6,7 +6,7 @@ import os
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..interpreters import in_main
 
@@ -71,7 +71,6 @@ if TYPE_CHECKING:
     from ._types import code_instruction as code_instruction
     from ._types import code_points as code_points
     from ._types import context_counts as context_counts
-    from ._types import cost_once as cost_once
     from ._types import current_thread as current_thread
     from ._types import explore_begin as explore_begin
     from ._types import explore_end as explore_end
@@ -94,14 +93,10 @@ if TYPE_CHECKING:
     from ._types import find_in_object as find_in_object
     from ._types import gate_close as gate_close
     from ._types import gate_refuse as gate_refuse
-    from ._types import glibc_facts as glibc_facts
-    from ._types import glibc_layout as glibc_layout
     from ._types import green_counts as green_counts
     from ._types import green_runners as green_runners
     from ._types import green_states as green_states
-    from ._types import inspect_thread as inspect_thread
     from ._types import is_green as is_green
-    from ._types import load_run as load_run
     from ._types import lock as lock
     from ._types import lwp_measure as lwp_measure
     from ._types import lwp_reap as lwp_reap
@@ -124,27 +119,16 @@ if TYPE_CHECKING:
     from ._types import socket_methods as socket_methods
     from ._types import socket_object_at as socket_object_at
     from ._types import stack_size as stack_size
-    from ._types import stack_used as stack_used
     from ._types import stand_in as stand_in
     from ._types import steps_read as steps_read
     from ._types import steps_record as steps_record
-    from ._types import tcb_fields as tcb_fields
     from ._types import thread_is_alive as thread_is_alive
     from ._types import thread_join as thread_join
     from ._types import thread_make as thread_make
-    from ._types import thread_pointer as thread_pointer
     from ._types import thread_setup as thread_setup
     from ._types import thread_start as thread_start
     from ._types import thread_waited as thread_waited
-    from ._types import tls_block_discard as tls_block_discard
-    from ._types import tls_block_make as tls_block_make
     from ._types import tls_methods as tls_methods
-    from ._types import tls_modules as tls_modules
-    from ._types import tls_places as tls_places
-    from ._types import tlsdemo_errno as tlsdemo_errno
-    from ._types import tlsdemo_fail as tlsdemo_fail
-    from ._types import tlsdemo_set as tlsdemo_set
-    from ._types import tlsdemo_variable as tlsdemo_variable
     from ._types import trace_begin as trace_begin
     from ._types import trace_end as trace_end
     from ._types import wait_fd as wait_fd
@@ -155,43 +139,3 @@ if TYPE_CHECKING:
     from ._types import watch_start as watch_start
     from ._types import watch_stop as watch_stop
     from ._types import yield_ as yield_
-
-_SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")
-
-
-class Glibc(NamedTuple):
-    """Some of what was found out about the running glibc: see struct glibc in glibc/glibc.h."""
-
-    version: str
-    pthread_size: int
-    static_align: int
-    libc_module: int
-    libc_block: int
-    libc_block_size: int
-    rseq: int
-    rseq_size: int
-    resp: int
-    libc_kept: list[int]
-
-
-glibc = Glibc(**glibc_layout())
-
-
-class Fact(NamedTuple):
-    """One thing found out about the running glibc."""
-
-    name: str
-    value: int  #: an offset or size in bytes, a count, or an address
-    size: int  #: of a field of struct pthread, in bytes, whose offset the value is; else 0
-    source: str  #: where it comes from
-    check: str  #: what confirmed it from a second side
-
-
-def glibc_version() -> str:
-    """The running glibc's version, such as "2.41"."""
-    return glibc.version
-
-
-def facts() -> list[Fact]:
-    """What was calibrated at import, and how each was checked."""
-    return [Fact(name, value, size, _SOURCES[source], check) for name, value, size, source, check in glibc_facts()]

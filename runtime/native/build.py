@@ -1,6 +1,8 @@
-"""How the C core is built: one extension module, `runtime.native._core`.
+"""How the C core is built: one shared object, with two extension modules.
 
-setup.py takes it from here; `python runtime/native/build.py` builds in place.
+`runtime.native._core` is plain C, and all that threads need.  `runtime.native._structures` is cffi's (API mode), for
+what reads the structures of the lower floors: see structures.py.  setup.py takes both from here; `python
+runtime/native/build.py` builds in place.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ def obstacle() -> str | None:
 if reason := obstacle():
     raise SystemExit(f"runtime can't be built here: {reason}")
 
-from setuptools import Extension, setup  # noqa: E402  # it doesn't expect every system
+from cffi import FFI  # noqa: E402  # neither expects every system
+from setuptools import Extension, setup  # noqa: E402
 
 # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp/thread_main.c.
 # initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
@@ -154,8 +157,6 @@ SOURCES = [
     "python/explore/threads.c",
     "python/explore/control.c",
     "python/placement.c",
-    "python/demo.c",
-    "python/observe/layout.c",
     "python/observe/counts.c",
     "python/observe/waits.c",
     "python/observe/trace.c",
@@ -163,16 +164,108 @@ SOURCES = [
     "python/module.c",
 ]
 
+#: What structures.py gives to the map of TLS, the demonstrations, and tests.
+STRUCTURES = """
+struct glibc_fact { const char *name; long value; size_t size; int source; const char *check; ...; };
+struct glibc {
+    const char *version;
+    size_t pthread_size, static_size, static_align, libc_module, libc_block_size, rseq_size;
+    ptrdiff_t resp, rseq, libc_block, libc_kept[8];
+    int libc_kept_count;
+    const struct glibc_fact *facts;
+    int fact_count;
+    ...;
+};
+extern struct glibc glibc;
+
+struct inspect_module {
+    size_t id, generation, image_size, size, align, image;
+    ptrdiff_t offset;
+    char name[1024];
+};
+size_t inspect_modules(struct inspect_module *out, size_t capacity, char *images, size_t *bytes);
+struct inspect_places { ptrdiff_t block_low, block_high, pthread, errno_at; };
+void inspect_places(struct inspect_places *out);
+struct inspect_block { size_t id, size; char *into; int copied; };
+struct inspect_thread {
+    uintptr_t tp, dtv;
+    size_t dtv_length;
+    uintptr_t guard_low, stack_low, stack_high;
+    size_t stack_used;
+    int tid, ours;
+};
+union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
+int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
+                 struct inspect_block *blocks, size_t count);
+void *arch_thread_pointer(void);
+size_t inspect_stack_used(uintptr_t low, uintptr_t high);
+struct arch_tcb_field { const char *name; size_t offset, size; int in_pthread; const char *users; };
+extern const struct arch_tcb_field arch_tcb_fields[];
+extern const int arch_tcb_field_count;
+
+/* For the tests: a TLS block as a thread would find it. */
+struct context { char *block_low, *block_high, *tp, *pthread; ...; };
+struct context *context_get(size_t stack_size);
+int context_blank(struct context *context);
+int context_load_tls(struct context *context);
+void context_put(struct context *context, int vanished);
+
+int64_t cost_once(int kind);
+
+struct load { int port, server, http, connections, idle; double seconds, patience; ...; };
+struct load_result { long answers; double seconds, server_cpu, own_cpu; long server_grew; char why[256]; ...; };
+int load_run(const struct load *load, struct load_result *result);
+
+int *tlsdemo_variable(void);
+int *tlsdemo_errno(void);
+int tlsdemo_fail(int how);
+"""
+
+#: Before the C that cffi writes.
+INCLUDES = """
+#include "arch/arch.h"
+#include "context/context.h"
+#include "demo/cost.h"
+#include "demo/load.h"
+#include "demo/tlsdemo.h"
+#include "glibc/glibc.h"
+#include "inspect/inspect.h"
+
+#ifdef Py_GIL_DISABLED
+/* The init function that cffi writes doesn't say that the module works without a GIL: its import would turn the GIL
+ * on. */
+static PyObject *without_gil(PyObject *module)
+{
+    if (module && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
+        Py_CLEAR(module);
+    return module;
+}
+#define _cffi_init(name, version, context) without_gil(_cffi_init(name, version, context))
+#endif
+"""
+
 CORE = Extension(
     "runtime.native._core",
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],
-    define_macros=[("_GNU_SOURCE", None)],
+    define_macros=[("_GNU_SOURCE", None), ("_CFFI_NO_LIMITED_API", None)],  # the two modules are for one CPython each
     libraries=["m"],
     extra_compile_args=OPTIONS,
 )
 
+
+def write_structures(folder: Path) -> str:
+    """Has cffi write the C of _structures, one more source of CORE; its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ffi = FFI()
+    ffi.cdef(STRUCTURES)
+    ffi.set_source("runtime.native._structures", INCLUDES)
+    ffi.emit_c_code(str(folder / "_structures.c"))
+    return str(folder / "_structures.c")
+
+
 if __name__ == "__main__":
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as objects:
+        CORE.sources.append(write_structures(Path(objects)))
         setup(name="core", ext_modules=[CORE], script_args=["-q", "build_ext", "--inplace", f"--build-temp={objects}"])

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..native import _core, glibc
+from ..native import _core
+from ..native.structures import lib
 from .inspection import DtvEntry, Inspection, Module
 
 __all__ = ["Comparison", "Part", "compare"]
@@ -103,7 +104,7 @@ class _Pair:
             named[field.offset] = (f"pthread.{field.name}", field.size)
         # Variables of the C library whose places are known without its symbols.
         named[layout.errno] = ("errno", 4)
-        named[glibc.resp] = ("__resp", _WORD)
+        named[lib.glibc.resp] = ("__resp", _WORD)
         if layout.rseq is not None:
             named[layout.rseq] = ("rseq", max(layout.rseq_size, 32))
         segments = [(segment.offset, segment.offset + segment.size, segment) for segment in layout.segments]
@@ -194,7 +195,7 @@ class _Pair:
             whose = "a value of pthread_setspecific" if name else "what malloc or the library has for each thread"
             if self.is_data(a) and self.is_data(b):
                 return f"{whose}: addresses in writable memory"
-        libc = glibc.libc_block <= offset < glibc.libc_block + glibc.libc_block_size
+        libc = lib.glibc.libc_block <= offset < lib.glibc.libc_block + lib.glibc.libc_block_size
         if libc and not name and all(self.is_zero_or_data(value) or value == self.initial(offset) for value in (a, b)):
             return "the C library's, set when first needed; malloc's stays in a block from one thread to the next"
         return ""

@@ -16,11 +16,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from .. import native
 from ..lwp import LWP
-from ..native import glibc, inspect_thread, stack_used, tcb_fields, tls_modules, tls_places
+from ..native.structures import facts, ffi, lib
 from ..placement import described
 
 __all__ = [
@@ -38,7 +37,7 @@ __all__ = [
     "layout",
 ]
 
-_WORD = 8  # bytes
+_WORD = ffi.sizeof("void *")
 _UNALLOCATED = (1 << 8 * _WORD) - 1  # glibc's mark for "not there yet" (TLS_DTV_UNALLOCATED)
 
 
@@ -147,33 +146,51 @@ def _rseq_area(size: int) -> int:
     return max(size, 32)  # the kernel takes no less (rseq(2), ORIG_RSEQ_SIZE)
 
 
+def _places() -> Any:
+    places = ffi.new("struct inspect_places *")
+    lib.inspect_places(places)
+    return places
+
+
 def layout() -> Layout:
     """The layout now: a dlopen or dlclose changes it."""
+    room, pool = 64, 1 << 14
+    while True:
+        found, images, used = (
+            ffi.new("struct inspect_module[]", room),
+            ffi.new("char[]", pool),
+            ffi.new("size_t *", pool),
+        )
+        count = lib.inspect_modules(found, room, images, used)
+        if count <= room and used[0] <= pool:
+            break
+        room, pool = count + 16, 2 * used[0] + 1
     modules = [
         Module(
-            id=number,
-            name=os.fsdecode(name) or os.readlink("/proc/self/exe"),
-            offset=offset or None,
-            size=size,
-            align=align,
-            image_size=len(image),
-            initial=image + bytes(size - len(image)),
-            generation=generation,
+            id=module.id,
+            name=os.fsdecode(ffi.string(module.name)) or os.readlink("/proc/self/exe"),
+            offset=module.offset or None,
+            size=module.size,
+            align=module.align,
+            image_size=module.image_size,
+            initial=bytes(ffi.buffer(images + module.image, module.image_size))
+            + bytes(module.size - module.image_size),
+            generation=module.generation,
         )
-        for number, name, offset, size, align, image, generation in tls_modules()
+        for module in found[0:count]
     ]
-    low, high, pthread, errno_at = tls_places()
+    places, glibc = _places(), lib.glibc
     return Layout(
         modules=tuple(sorted(modules, key=lambda module: module.id)),
-        low=low,
-        high=high,
+        low=places.block_low,
+        high=places.block_high,
         align=glibc.static_align,
-        pthread=pthread,
+        pthread=places.pthread,
         pthread_size=glibc.pthread_size,
         rseq=glibc.rseq or None,
         rseq_size=glibc.rseq_size,
-        errno=errno_at,
-        variant="II" if pthread == 0 else "I",
+        errno=places.errno_at,
+        variant="II" if places.pthread == 0 else "I",
     )
 
 
@@ -346,39 +363,28 @@ class _Place:
 
 
 def _tcb_places() -> list[_Place]:
-    base = tls_places()[2]
+    base = _places().pthread
     source, check = "ABI of the processor", "read back by a probe thread"
     return [
-        _Place(name, offset + (base if in_pthread else 0), size, users, source, check)
-        for name, offset, size, in_pthread, users in tcb_fields()
+        _Place(
+            ffi.string(field.name).decode(),
+            field.offset + (base if field.in_pthread else 0),
+            field.size,
+            ffi.string(field.users).decode(),
+            source,
+            check,
+        )
+        for field in (lib.arch_tcb_fields + at for at in range(lib.arch_tcb_field_count))
     ]
 
 
 def _pthread_places() -> list[_Place]:
-    base = tls_places()[2]
+    base = _places().pthread
     return [
         _Place(name, base + fact.value, fact.size, _USERS[name], fact.source, fact.check)
-        for fact in native.facts()
+        for fact in facts()
         if fact.size and (name := fact.name.removeprefix("pthread."))
     ]
-
-
-class _Copy(NamedTuple):
-    """What inspect_thread() has copied: see struct inspect_thread in inspect/inspect.h."""
-
-    tp: int
-    dtv: int
-    dtv_length: int
-    guard_low: int
-    stack_low: int
-    stack_high: int
-    stack_used: int
-    tid: int
-    ours: bool
-    memory: bytes
-    generation: int
-    entries: list[tuple[int, int]]  # of the DTV, from module id 1 on: value, to_free
-    blocks: dict[int, bytes]
 
 
 def _identify(thread: threading.Thread | LWP | int | None) -> tuple[int, int | None, str | None]:
@@ -416,7 +422,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
     ident, tid, name = _identify(thread)
     for _ in range(100):
         before = layout()
-        found = _copy(ident, before, thread)
+        found, memory, vector, dynamic = _copy(ident, before, thread)
         if layout() == before:
             break
     else:
@@ -424,7 +430,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
     if tid not in (None, found.tid):
         raise ProcessLookupError(errno.ESRCH, f"{thread!r} has ended: its memory is another thread's")
 
-    low, memory, dynamic = before.low, found.memory, found.blocks
+    low = before.low
 
     def field(place: _Place) -> Field:
         begin = place.offset - low
@@ -438,7 +444,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
         int.from_bytes(robust.content[at : at + _WORD], sys.byteorder, signed=at == _WORD)
         for at in range(0, 3 * _WORD, _WORD)
     )
-    entries = tuple(_entries(before, found))
+    entries = tuple(_entries(before, found.tp, vector))
     return Inspection(
         name=name,
         kind="lwp" if found.ours else "main" if found.tid == os.getpid() else "pthread",
@@ -451,7 +457,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
         memory=memory,
         tcb=tuple(field(place) for place in _tcb_places()),
         pthread=pthread,
-        dtv=Dtv(found.dtv, found.dtv_length, found.generation, entries),
+        dtv=Dtv(found.dtv, found.dtv_length, vector[1].counter, entries),
         rseq=_rseq(before, memory),
         robust=RobustList(robust.offset, first, first == head, futex_offset, pending),
         dynamic={entry.module: dynamic[entry.module] for entry in entries if entry.state == "dynamic"}
@@ -460,35 +466,55 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
     )
 
 
-def _copy(ident: int, shape: Layout, thread: object) -> _Copy:
-    found = inspect_thread(ident, [(module.id, module.size) for module in shape.modules if not module.static])
-    if found == errno.ESRCH:
+def _copy(ident: int, shape: Layout, thread: object) -> tuple[Any, bytes, Any, dict[int, bytes]]:
+    wanted = [module for module in shape.modules if not module.static]
+    blocks = ffi.new("struct inspect_block[]", len(wanted) + 1)
+    buffers = [ffi.new("char[]", max(module.size, 1)) for module in wanted]
+    for block, module, buffer in zip(blocks, wanted, buffers, strict=False):
+        block.id, block.size, block.into = module.id, module.size, buffer
+    found, memory = ffi.new("struct inspect_thread *"), ffi.new("char[]", shape.high - shape.low)
+    room = max(module.id for module in shape.modules) + 64
+    while True:
+        vector = ffi.new("union glibc_dtv[]", room)
+        error = lib.inspect_copy(ident, found, memory, vector, room, blocks, len(wanted))
+        if error != errno.EOVERFLOW:
+            break
+        room = found.dtv_length + 16
+    if error == errno.ESRCH:
         raise ProcessLookupError(
-            found, f"no living thread has the ident {ident:#x}" if isinstance(thread, int) else f"{thread!r} has ended"
+            error, f"no living thread has the ident {ident:#x}" if isinstance(thread, int) else f"{thread!r} has ended"
         )
-    if isinstance(found, int):
-        raise OSError(found, f"/proc/self/mem: {os.strerror(found)}")
-    return _Copy(**found)
+    if error:
+        raise OSError(error, f"/proc/self/mem: {os.strerror(error)}")
+    copied = {
+        module.id: bytes(ffi.buffer(buffer, module.size))
+        for block, module, buffer in zip(blocks, wanted, buffers, strict=False)
+        if block.copied
+    }
+    return found, bytes(ffi.buffer(memory)), vector, copied
 
 
-def _entries(shape: Layout, found: _Copy) -> Iterator[DtvEntry]:
+def _entries(shape: Layout, thread_pointer: int, vector: Any) -> Iterator[DtvEntry]:
     modules = {module.id: module for module in shape.modules}
-    for number, (value, to_free) in enumerate(found.entries, 1):
+    generation = vector[1].counter
+    for number in range(1, vector[0].counter + 1):
+        block = vector[number + 1].block
+        value, to_free = int(ffi.cast("uintptr_t", block.value)), int(ffi.cast("uintptr_t", block.to_free))
         module = modules.get(number)
         if module is None:
             state = "free"
-        elif module.generation > found.generation:
+        elif module.generation > generation:
             state = "stale"  # from before the module was loaded: __tls_get_addr compares, and looks anew
         elif value in (0, _UNALLOCATED):
             state = "unallocated"
-        elif module.offset is not None and value == found.tp + module.offset:
+        elif module.offset is not None and value == thread_pointer + module.offset:
             state = "static"
         else:
             state = "dynamic"
         yield DtvEntry(number, state, value if state in ("static", "dynamic") else None, value, to_free)
 
 
-def _stack(found: _Copy) -> Stack:
+def _stack(found: Any) -> Stack:
     if found.stack_low:
         guard = (found.guard_low, found.stack_low) if 0 < found.guard_low < found.stack_low else None
         return Stack(found.stack_low, found.stack_high, found.stack_used, guard)
@@ -501,7 +527,7 @@ def _stack(found: _Copy) -> Stack:
     return Stack(
         low if limit == resource.RLIM_INFINITY else min(low, high - limit),
         high,
-        stack_used(low, high),
+        lib.inspect_stack_used(low, high),
         None,
     )
 

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from conftest import TREE, Child
 from test_bench import bench
 
 from runtime.cli.bench import serving
-from runtime.native import load_run
+from runtime.native.structures import ffi, lib
 
 pytestmark = pytest.mark.stock_threads  # the servers of these tests
 
@@ -52,12 +51,15 @@ def loaded(answer: Callable[[socket.socket, bytes, int], None], http: bool = Fal
 
     task = {"connections": 2, "idle": 0, "seconds": 0.05, "patience": 30, "http": http, "server": os.getpid(), **more}
     threads = [threading.Thread(target=accept)]
+    result = ffi.new("struct load_result *")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads[0].start()
-        result = load_run(listener.getsockname()[1], **task)
+        status = lib.load_run(ffi.new("struct load *", {"port": listener.getsockname()[1], **task}), result)
         for thread in threads:
             thread.join()
-    return result if isinstance(result, str) else SimpleNamespace(**result)
+    why = ffi.string(result.why).decode()
+    assert bool(why) == (status != 0)
+    return why or result
 
 
 def echo(connection: socket.socket, request: bytes, number: int) -> None:
@@ -230,7 +232,9 @@ def test_a_lost_request(at: int) -> None:
 def test_no_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert load_run(port, connections=1) == "connection 1: Connection refused"
+    result = ffi.new("struct load_result *")
+    assert lib.load_run(ffi.new("struct load *", {"port": port, "connections": 1}), result) == -1
+    assert ffi.string(result.why) == b"connection 1: Connection refused"
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

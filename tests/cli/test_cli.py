@@ -336,15 +336,16 @@ def test_a_picture_of_no_known_kind_is_refused_before_anything_is_measured(comma
 
 
 def test_doctor_as_data() -> None:
-    from runtime import limits, native
+    from runtime import limits
+    from runtime.native import structures
 
     shown = execute(*LWP, "doctor", "--json")
     assert (shown.returncode, shown.stderr) == (0, "")
     data = json.loads(shown.stdout)
     assert data["versions"]["kernel"] == platform.release()
     assert data["versions"]["machine"] == platform.machine()
-    assert data["versions"]["glibc"] == native.glibc_version()
-    assert [fact["name"] for fact in data["facts"]] == [fact.name for fact in native.facts()]
+    assert data["versions"]["glibc"] == structures.glibc_version()
+    assert [fact["name"] for fact in data["facts"]] == [fact.name for fact in structures.facts()]
     assert all(fact["source"] and fact["check"] for fact in data["facts"])
     assert [limit["name"] for limit in data["limits"]] == [limit.name for limit in limits.limits()]
     pid_max = next(limit for limit in data["limits"] if limit["name"] == "kernel.pid_max")
@@ -374,7 +375,8 @@ def test_doctor_says_first_how_many_threads_fit() -> None:
 
 
 def test_doctor_for_people() -> None:
-    from runtime import limits, native
+    from runtime import limits
+    from runtime.native import structures
 
     shown, everything = "\n".join(doctor()), "\n".join(doctor("--all"))
     for name in [limit.name for limit in limits.limits()]:
@@ -383,7 +385,7 @@ def test_doctor_for_people() -> None:
     for feature in ("clone3", "pidfd for threads", "guard regions", "rseq", "private futex hash", "io_uring"):
         assert feature in shown
         assert feature in everything
-    for name in [fact.name for fact in native.facts()]:
+    for name in [fact.name for fact in structures.facts()]:
         assert name in everything
     assert "pthread.stackblock" not in shown
 

@@ -81,6 +81,7 @@ def test_threads_start_while_python_walks_the_libraries(program: Callable[[], No
 def others_run_meanwhile(lock: str, what: str) -> None:
     from runtime import native, scheduler
     from runtime.green import Scheduler
+    from runtime.native import structures
 
     def start() -> None:
         thread = runtime.Thread(target=int)
@@ -118,7 +119,7 @@ def others_run_meanwhile(lock: str, what: str) -> None:
         "traced": start_traced,
         "waiting": scheduler.waiting,
     }
-    address = next(fact.value for fact in native.facts() if fact.name == lock)
+    address = next(fact.value for fact in structures.facts() if fact.name == lock)
     word = ctypes.c_int.from_address(address)
     tids: list[int] = []
     taken, done = threading.Event(), threading.Event()
@@ -166,9 +167,9 @@ def test_a_look_at_who_waits_lets_others_run(child: Child) -> None:
 
 
 def fork_while_the_lock_is_held() -> None:
-    from runtime import native
+    from runtime.native import structures
 
-    lock = next(fact.value for fact in native.facts() if fact.name == "the linker's lock")
+    lock = next(fact.value for fact in structures.facts() if fact.name == "the linker's lock")
     taken, end = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -34,6 +34,7 @@ from typing import Any
 import runtime
 from runtime import Clone, native, scheduler, sync
 from runtime.lwp import processes
+from runtime.native import structures
 
 _core = ctypes.CDLL(native._core.__file__)
 _core.faults_set.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_int]
@@ -60,7 +61,7 @@ def _thread_states() -> int:
 
 
 def _on_glibcs_list() -> int:
-    head = next(fact.value for fact in native.facts() if fact.name == "_dl_stack_user")
+    head = next(fact.value for fact in structures.facts() if fact.name == "_dl_stack_user")
     count, at = 0, ctypes.c_size_t.from_address(head).value
     while at != head:
         count, at = count + 1, ctypes.c_size_t.from_address(at).value

@@ -135,8 +135,8 @@ long syscall(long number, long a, long b, long c, long d, long e, long f)
 def test_a_kernel_that_does_not_tell_of_robust_lists(tmp_path: Path) -> None:
     """It is no reason to refuse: their place is found by what glibc has laid out there."""
     program = """
-import runtime.native
-print([(fact.value, fact.source) for fact in runtime.native.facts() if "robust" in fact.name])
+import runtime.native.structures
+print([(fact.value, fact.source) for fact in runtime.native.structures.facts() if "robust" in fact.name])
 """
     seen = []
     for environment in (dict(os.environ), preload(tmp_path, WITHOUT_ROBUST_LISTS)):

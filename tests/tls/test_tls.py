@@ -29,7 +29,7 @@ from runtime import scheduler, sync, tls
 from runtime.cli.tls._output import parked
 from runtime.comparison import Comparison, Part
 from runtime.inspection import Inspection, Module
-from runtime.native import glibc
+from runtime.native.structures import lib
 from runtime.scheduler import Clone, spawn
 from runtime.sync import Event
 
@@ -406,9 +406,10 @@ def test_threads_end_while_they_are_read(child: Child) -> None:
 
 def no_thread_can_end_while_one_is_read() -> None:
     """Whoever reads holds the lock that every thread takes at its end: while we have it, it waits there."""
-    from runtime import native, tls
+    from runtime import tls
+    from runtime.native import structures
 
-    address = next(fact.value for fact in native.facts() if fact.name == "_dl_stack_cache_lock")
+    address = next(fact.value for fact in structures.facts() if fact.name == "_dl_stack_cache_lock")
     lock = ctypes.c_int.from_address(address)
     futex = {"x86_64": 202, "aarch64": 98}[os.uname().machine]
     go, results = threading.Event(), []
@@ -574,9 +575,10 @@ def test_what_libc_keeps_in_a_block_from_the_thread_before_is_malloc_s() -> None
     thread.join()
     found = difference()[2]
     assert found.unexplained == ()
+    kept = [lib.glibc.libc_kept[number] for number in range(lib.glibc.libc_kept_count)]
     for part in found.explained:
         if "from one thread to the next" in part.reason:
-            assert {*range(part.offset, part.offset + part.size, 8)} <= {*glibc.libc_kept}
+            assert {*range(part.offset, part.offset + part.size, 8)} <= {*kept}
 
 
 def test_every_byte_is_in_one_list() -> None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import Child, NativeHelper
 
 import runtime
-from runtime.native import glibc, tls_block_discard, tls_block_make
+from runtime.native.structures import ffi, lib
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -74,17 +74,20 @@ def reference() -> Iterator[type]:
 @pytest.fixture
 def ours() -> Iterator[type]:
     """Prepares contexts as for a new thread, but starts none."""
-    made: list[int] = []
+    made: list[Any] = []
 
     class Ours(Block):
         def __init__(self, stack_size: int = OWN_STACK) -> None:
-            block, thread_pointer = tls_block_make(stack_size)
-            made.append(block)
-            super().__init__(thread_pointer)
+            context = lib.context_get(stack_size)
+            assert context
+            made.append(context)
+            assert lib.context_blank(context) == 0
+            assert lib.context_load_tls(context) == 0
+            super().__init__(int(ffi.cast("uintptr_t", context.tp)))
 
     yield Ours
-    for block in made:
-        tls_block_discard(block)
+    for context in made:
+        lib.context_put(context, 0)
 
 
 def load_copy(library: str, folder: Path) -> ctypes.CDLL:
@@ -95,12 +98,12 @@ def load_copy(library: str, folder: Path) -> ctypes.CDLL:
 
 
 def libc_module() -> int:
-    return glibc.libc_module
+    return int(lib.glibc.libc_module)
 
 
 def without_kept(block: Block, content: bytes) -> bytes:
     """libc's block without the words that a context keeps: malloc's, and the ctype tables."""
-    kept = [block.thread_pointer + offset for offset in glibc.libc_kept]
+    kept = [block.thread_pointer + lib.glibc.libc_kept[number] for number in range(lib.glibc.libc_kept_count)]
     blanked = bytearray(content)
     for address in kept:
         at = address - block.entries[libc_module()][0]

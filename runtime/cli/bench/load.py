@@ -6,7 +6,7 @@ import json
 import signal
 from typing import Any
 
-from ...native import load_run
+from ...native.structures import ffi, lib
 from .measure import PATIENCE, Failed, answer
 
 __all__ = ["child"]
@@ -14,10 +14,11 @@ __all__ = ["child"]
 
 def _do(task: dict[str, Any]) -> None:
     signal.alarm(PATIENCE + int(task["seconds"]))  # nobody handles it: for a server that accepts nothing
-    result = load_run(**task)
-    if isinstance(result, str):
-        raise Failed(result)
-    print(json.dumps(result), flush=True)
+    result = ffi.new("struct load_result *")
+    if lib.load_run(ffi.new("struct load *", task), result) != 0:
+        raise Failed(ffi.string(result.why).decode())
+    names = ("answers", "seconds", "server_cpu", "own_cpu", "server_grew")
+    print(json.dumps({name: getattr(result, name) for name in names}), flush=True)
 
 
 def child() -> None:

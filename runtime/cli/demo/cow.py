@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from ...native import cost_once
+from ...native.structures import lib
 from .._options import Json, check_plot, json_option, plot_option, save_plot
 from .._output import console, table, time
 
@@ -79,8 +79,8 @@ def measure(max_mb: int, progress: Callable[[], None]) -> list[Cost]:
             for _ in range(ROUNDS):
                 shuffle(order)
                 for kind in order:
-                    cost_once(kind)  # not timed: pays for what another kind did to caches and page tables
-                    ns = cost_once(kind)
+                    lib.cost_once(kind)  # not timed: pays for what another kind did to caches and page tables
+                    ns = lib.cost_once(kind)
                     if ns < 0:
                         raise click.ClickException(f"{KINDS[kind]} at {mb} MB: {os.strerror(-ns)}")
                     times[kind].append(ns)

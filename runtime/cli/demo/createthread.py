@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ...lwp import Context
-from ...native import steps_read, thread_pointer
+from ...native import steps_read
+from ...native.structures import ffi, thread_pointer
 from ...spawn import spawn
 from ...steps import STEP_NAMES, Step, record_steps
 from .._options import Json, json_option
@@ -96,8 +95,8 @@ def describe(step: Step) -> tuple[str, str]:
 def tcb_fields(tp: int, creator: int) -> list[dict[str, Any]]:
     """The live words at the calling thread's thread pointer; the stack guard, a secret, is only compared."""
 
-    def word(address: int, size: int = 8) -> int:
-        return int.from_bytes(ctypes.string_at(address, size), sys.byteorder)
+    def word(address: int, kind: str = "uintptr_t") -> int:
+        return int(ffi.cast(f"{kind} *", address)[0])
 
     def field(where: str, name: str, value: int | None, meaning: str) -> dict[str, Any]:
         return {"where": where, "name": name, "value": value, "meaning": meaning}
@@ -109,7 +108,7 @@ def tcb_fields(tp: int, creator: int) -> list[dict[str, Any]]:
         field("fs:0x00", "tcb", word(tp), "its own address: code reads the thread pointer here"),
         field("fs:0x08", "dtv", word(tp + 8), "where each module's TLS block lies, by module id"),
         field("fs:0x10", "self", word(tp + 0x10), "struct pthread, pthread_self()"),
-        field("fs:0x18", "multiple_threads", word(tp + 0x18, 4), "1: no short cuts for a single thread"),
+        field("fs:0x18", "multiple_threads", word(tp + 0x18, "int"), "1: no short cuts for a single thread"),
         {
             **field("fs:0x28", "stack_guard", None, "the canary that GCC puts before return addresses"),
             "equals_creators": same,
@@ -175,7 +174,7 @@ def run() -> dict[str, Any]:
             "thread_pointer": context.thread_pointer,
         },
         # Read now, from memory that is still the handle's.
-        "word": {"address": word, "value": ctypes.c_int.from_address(word).value},
+        "word": {"address": word, "value": int(ffi.cast("int *", word)[0])},
     }
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ...native import thread_pointer, tlsdemo_errno, tlsdemo_fail, tlsdemo_set, tlsdemo_variable
+from ...native.structures import ffi, lib, thread_pointer
 from ...scheduler import LWP, spawn
 from .._options import Json, json_option
 from .._output import console, table
 
 
-def place(address: int) -> dict[str, int]:
+def place(pointer: Any) -> dict[str, int]:
+    address = int(ffi.cast("uintptr_t", pointer))
     return {"address": address, "offset": address - thread_pointer()}
 
 
@@ -26,17 +27,17 @@ def run(count: int) -> dict[str, Any]:
     step = threading.Barrier(count + 1)
 
     def body(number: int) -> None:
-        first = tlsdemo_set(0)
-        tlsdemo_set(first + number)
+        variable = lib.tlsdemo_variable()
+        first = variable[0]
+        variable[0] = first + number
         step.wait()  # all have written
-        value = tlsdemo_set(0)
-        error = tlsdemo_fail(number)
+        error = lib.tlsdemo_fail(number)
         rows[number] = {
             "thread": number,
             "tid": threading.get_native_id(),
             "thread_pointer": thread_pointer(),
-            "variable": {**place(tlsdemo_variable()), "first": first, "value": value},
-            "errno": {**place(tlsdemo_errno()), "value": error, "name": errno.errorcode[error]},
+            "variable": {**place(variable), "first": first, "value": variable[0]},
+            "errno": {**place(lib.tlsdemo_errno()), "value": error, "name": errno.errorcode[error]},
         }
         step.wait()  # all are alive until here: no address is used twice
 

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 from ... import Thread
-from ...native import tlsdemo_variable
+from ...native.structures import lib
 from .._options import Json
 from .._output import console
 
@@ -30,7 +30,7 @@ def parked(count: int, make: Callable[..., threading.Thread] | None = None) -> I
     begun = threading.Semaphore(0)
 
     def body() -> None:
-        tlsdemo_variable()  # a variable in a library that came by dlopen: the thread gets a dynamic block for it
+        lib.tlsdemo_variable()  # a variable in a library that came by dlopen: the thread gets a dynamic block for it
         begun.release()
         go.wait()
 
