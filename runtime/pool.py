@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from . import native
 from .green import Scheduler
 from .groups.cancellation import Cancelled, Record, Scope, checkpoint
+from .observe.groups import Cancellation, by, counts, latest
 from .sync import Condition, Lock
 from .thread import Thread
 
@@ -31,9 +32,10 @@ class _NoGroup:
     """What a call's scope has in place of a group."""
 
     _interrupts = False
+    _label = ""
 
     def _expire(self) -> None: ...
-    def _ask_tasks(self, again: bool = False) -> None: ...
+    def _ask_tasks(self, why: str, again: bool = False) -> None: ...
 
 
 _NO_GROUP = _NoGroup()
@@ -66,7 +68,9 @@ class Future(native.FutureBase, futures.Future[_Result]):
             return False
         if (scope := self._scope) is None:  # ended by hand
             return False
-        scope.ask(again=True)
+        why = by("cancel()")
+        latest.append(Cancellation("a call of an executor", why))
+        scope.ask(why, again=True)
         return True
 
     def cancelled(self) -> bool:
@@ -133,6 +137,7 @@ class Future(native.FutureBase, futures.Future[_Result]):
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def _end_cancelled(self) -> None:
+        counts.calls += 1
         with self._condition:
             self._state = _states.CANCELLED_AND_NOTIFIED
             for waiter in self._waiters:
@@ -158,18 +163,15 @@ class WorkQueue(native.WorkQueue):
     def __init__(self, name: str) -> None:
         self.name = name  # of the executor
         self.records: list[Record] = []  # of the workers
-        self.cancels = False  # whatever runs, or begins from now on
+        self.cancels = ""  # why: whatever runs, or begins from now on
 
     def __repr__(self) -> str:
         state = "open" if self.closed is None else "closed"
         return f"<WorkQueue of {self.name!r}, {state}, {self.qsize()} calls>"
 
 
-def _make_run(queue: WorkQueue) -> Callable[[Future[Any]], None]:
+def _make_run(queue: WorkQueue, record: Record) -> Callable[[Future[Any]], None]:
     """What a worker does with each call.  Its Record serves all; WorkQueue.work() holds it while it waits for one."""
-    record = Record()
-    record.scopes = ()
-    queue.records.append(record)
 
     def run(future: Future[Any]) -> None:
         scope = future._scope = Scope(_NO_GROUP)  # before it runs: who cancels a call that runs finds it
@@ -177,7 +179,7 @@ def _make_run(queue: WorkQueue) -> Callable[[Future[Any]], None]:
         if call is None or not future.set_running_or_notify_cancel():
             return
         if native.cancel_mine() is not record:  # a group in a callback has left it
-            record._attach()
+            record.begin()
         result = error = None
         cancelled = False
         context, function, args, kwargs = call
@@ -185,7 +187,7 @@ def _make_run(queue: WorkQueue) -> Callable[[Future[Any]], None]:
             scope.record = record
             record.scopes = (scope,)
             if queue.cancels:
-                scope.ask()
+                scope.ask(queue.cancels)
             if scope.asked:  # just now: a canceller that comes later finds the record
                 record.update()
                 checkpoint()
@@ -218,7 +220,18 @@ def _work(queue: WorkQueue, initializer: Callable[..., object] | None, initargs:
             _states.LOGGER.critical("Exception in initializer:", exc_info=True)
             _break(queue)
             return
-    run = _make_run(queue)
+    record = Record()
+    record.scopes = ()
+    queue.records.append(record)
+    run = _make_run(queue, record)
+    try:
+        _work_until_closed(queue, run)
+    finally:
+        record.end()
+        queue.records.remove(record)
+
+
+def _work_until_closed(queue: WorkQueue, run: Callable[[Future[Any]], None]) -> None:
     while True:
         try:
             queue.work(run)
@@ -366,11 +379,14 @@ class Executor(futures.ThreadPoolExecutor):
         with self._changing:
             self._queue.close(_SHUT_DOWN)
         if cancel_running:
-            self._queue.cancels = True  # first: a call that begins now reads this, or is among those below
+            self._queue.cancels = why = by(
+                "shutdown()"
+            )  # first: a call that begins now reads this, or is among those below
+            latest.append(Cancellation(f"the calls of {self._thread_name_prefix!r}", why))
             for record in tuple(self._queue.records):
                 for scope in record.scopes[:1]:
                     if scope.group is _NO_GROUP:  # else a callback's
-                        scope.ask(again=True)
+                        scope.ask(why, again=True)
         if cancel_futures or cancel_running:
             while (future := cast("Future[Any] | None", self._queue.pop())) is not None:
                 future.cancel()

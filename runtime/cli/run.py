@@ -283,6 +283,20 @@ def _add_process(table: Any) -> None:
     table.add_row("time", _seconds(time.monotonic() - _begun))
 
 
+def _add_groups(table: Any) -> None:
+    """What ended before its time, and why."""
+    from ..observe.groups import counts, latest
+
+    if counts.groups:
+        table.add_row("groups", f"{counts.groups:,}")
+        table.add_row("their tasks", f"{counts.tasks:,}")
+        table.add_row("of them cancelled", f"{counts.cancelled:,}")
+    if counts.calls:
+        table.add_row("calls of executors that were cancelled", f"{counts.calls:,}")
+    for whom, why in latest:
+        table.add_row(f"cancelled: {whom}", why)
+
+
 def _print_report() -> None:
     from rich.console import Console
     from rich.table import Table
@@ -307,6 +321,7 @@ def _print_report() -> None:
         table.add_row("voluntary switches", f"{found.voluntary:,}")
         table.add_row("involuntary switches", f"{found.involuntary:,}")
         table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")
+    _add_groups(table)
     if births := placement.births():
         table.add_row("placed at their birth", births)
     _add_process(table)

@@ -13,10 +13,12 @@ item: no other thread can, and no signal handler runs between that and the next 
 
 from __future__ import annotations
 
+from threading import get_ident
 from types import TracebackType
 from typing import Protocol, cast
 
 from .. import native
+from ..observe.groups import members
 
 __all__ = ["Cancelled", "Scope", "checkpoint", "enter", "leave", "shield"]
 
@@ -37,7 +39,7 @@ class Cancelled(BaseException):
 
 
 def _cancelled(scope: Scope) -> Cancelled:
-    error = Cancelled()
+    error = Cancelled(scope.why)
     error._scope = scope
     return error  # not raised here: the traceback would lead back to it
 
@@ -46,15 +48,16 @@ class _Members(Protocol):
     """What a scope asks of its group."""
 
     _interrupts: bool
+    _label: str
 
     def _expire(self) -> None: ...
-    def _ask_tasks(self, again: bool = False) -> None: ...
+    def _ask_tasks(self, why: str, again: bool = False) -> None: ...
 
 
 class Scope:
     """A task's function, or the block of a group; or, without a group, of a shield."""
 
-    __slots__ = ("asked", "deadline", "first", "group", "pending", "record")
+    __slots__ = ("asked", "deadline", "first", "group", "pending", "record", "why")
 
     def __init__(self, group: _Members | None, deadline: int | None = None) -> None:
         self.group = group
@@ -62,15 +65,17 @@ class Scope:
         self.first = [None]  # for the first that asks: of two at once one may be late, and would have it raised again
         self.asked = False  # at any time
         self.pending = False  # asked, and not raised yet
+        self.why = ""  # it is cancelled
         self.record: Record | None = None  # of the thread that is in it
 
-    def ask(self, again: bool = False) -> None:
+    def ask(self, why: str, again: bool = False) -> None:
         """Cancels it, once; with again, also if it was raised before.  By any thread."""
         try:
             del self.first[0]
         except IndexError:
             if not again:
                 return
+        self.why = why
         self.asked = self.pending = True
         if (record := self.record) is None:
             return
@@ -78,8 +83,8 @@ class Scope:
         for inner in scopes[scopes.index(self) + 1 :] if self in scopes else ():
             if inner.group is None:
                 return  # its end looks for what is pending
-            inner.group._ask_tasks(again)
-        record._interrupt()
+            inner.group._ask_tasks(why, again)
+        record._interrupt(why)
         self.signal()
 
     def signal(self) -> None:
@@ -100,6 +105,22 @@ class Record(native.CancelBase):
     __slots__ = ("scopes",)
     scopes: tuple[Scope, ...]
 
+    def describe(self) -> tuple[str, str]:
+        """As observe.groups.Member."""
+        scopes = self.scopes
+        labels = (scope.group._label for scope in reversed(scopes) if scope.group is not None)
+        return next(filter(None, labels), ""), next((scope.why for scope in scopes if scope.asked), "")
+
+    def begin(self) -> None:
+        """The calling thread may be cancelled from now on."""
+        self._attach()
+        members[get_ident()] = self
+
+    def end(self) -> None:
+        """And no longer."""
+        members.pop(get_ident(), None)
+        self._detach()
+
     def open_scopes(self) -> tuple[Scope, ...]:
         """Those that no shield holds back."""
         scopes = self.scopes
@@ -114,7 +135,7 @@ class Record(native.CancelBase):
         scopes = self.open_scopes()
         self._set_deadline(min((scope.deadline for scope in scopes if scope.deadline is not None), default=None))
         if any(scope.pending for scope in scopes):
-            self._interrupt()
+            self._interrupt(None)
 
 
 def _raise_due(record: Record) -> None:
@@ -126,6 +147,7 @@ def _raise_due(record: Record) -> None:
             for inner in scopes[index:]:  # it goes through these on its way
                 inner.pending, inner.deadline = False, None
             record.update()
+            native.trace_cancelled(scope.why)
             raise _cancelled(scope)
     record.update()
 
@@ -139,9 +161,11 @@ def enter(scope: Scope) -> None:
     if record is None:
         record = Record()
         record.scopes = ()
-        record._attach()
+        record.begin()
     scope.record = record
     record.scopes = (*record.scopes, scope)
+    if scope.group is not None:
+        native.trace_group(scope.group._label)
     record.update()
 
 
@@ -155,7 +179,7 @@ def leave(scope: Scope) -> None:
     if record.scopes:
         record.update()
     else:
-        record._detach()
+        record.end()
 
 
 class shield:  # as a function in a `with`

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
 from ..green import Scheduler
+from ..observe.groups import Cancellation, by, counts, latest
 from ..placement import Placing, packed
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave
@@ -84,8 +86,10 @@ class Group(native.GroupBase):
         self._ending: deque[Thread] = deque()  # of ended tasks, to be joined
         self._turns = None if limit is None else deque([None] * limit)  # that no task has taken
         self._queue: deque[Task[Any]] = deque()  # tasks without one
+        self._label = "group"  # with where its block is
         self._closed = False  # no more can be spawned
         self._asked = False  # all are cancelled
+        self._why = ""
         self._late = False  # by the deadline
         self._errors: list[Exception] = []
         self._bare: BaseException | None = None  # what comes out alone
@@ -109,6 +113,9 @@ class Group(native.GroupBase):
             if self._scheduler is not None and self._placement is not None:
                 raise ValueError(_GREEN)
         self._pid = os.getpid()
+        place = sys._getframe(1)
+        self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
+        counts.groups += 1
         self._scope = Scope(self, self._deadline())
         enter(self._scope)
         return self
@@ -141,6 +148,7 @@ class Group(native.GroupBase):
         if self._turns is not None:
             task._unclaimed.append(None)
         try:
+            counts.tasks += 1
             self._tasks[task] = None  # from here on the block's end waits for it
             if self._turns is not None:
                 self._queue.append(task)
@@ -154,7 +162,7 @@ class Group(native.GroupBase):
         if self._closed:
             raise RuntimeError("the group's block has ended")
         if self._asked:
-            task._scope.ask()
+            task._scope.ask(self._why)
         self._forget_ended()
         if self._turns is None:
             self._start(task)
@@ -197,7 +205,7 @@ class Group(native.GroupBase):
             task._drop()
             return
         try:
-            task._thread = thread = Thread(target=task._run, scheduler=self._scheduler)
+            task._thread = thread = Thread(target=task._target(), scheduler=self._scheduler)
             if self._placement is not None:
                 vars(thread)["_lwp_placement"] = self._placement
             thread.start()
@@ -276,38 +284,41 @@ class Group(native.GroupBase):
     def cancel(self) -> None:
         """Cancels the tasks and the block, whose thread goes on after it; by any thread.  Each call asks once more."""
         if self._scope is not None and not self._closed:
-            self._ask_all(again=True)
+            self._ask_all(by("cancel()"), again=True)
 
-    def _ask_all(self, again: bool = False) -> None:
+    def _ask_all(self, why: str, again: bool = False) -> None:
         assert self._scope is not None
-        self._ask_tasks(again)
-        self._scope.ask(again)
+        if again or not self._asked:
+            latest.append(Cancellation(self._label, why))
+        self._ask_tasks(why, again)
+        self._scope.ask(why, again)
 
-    def _ask_tasks(self, again: bool = False) -> None:
+    def _ask_tasks(self, why: str, again: bool = False) -> None:
+        self._why = self._why or why
         self._asked = True  # first: a task that is spawned now reads this, or is among those below
         for task in list(self._tasks):
-            task._scope.ask(again)
+            task._scope.ask(why, again)
             if task._thread is None:
                 self._withdraw(task)
 
     def _expire(self) -> None:
         """The deadline has passed: called by any of its threads."""
         self._late = self._late or not self._asked
-        self._ask_all()
+        self._ask_all("its deadline")
 
     def _note(self, error: BaseException) -> None:
         """An error of a task or the block, or what came while the block's end waited: cancels all."""
         if isinstance(error, Cancelled):
             if error._scope is not self._scope:
                 self._passing = error
-            self._ask_all()
+            self._ask_all(error._scope.why if error._scope is not None else by("Cancelled"))
         elif isinstance(error, Exception):
             self._errors.append(error)
-            self._ask_all()
+            self._ask_all(by(type(error).__name__, "in"))
         else:  # a second Ctrl-C is for threads that have caught Cancelled, or wait as they tidy up
             again = self._bare is not None
             self._bare = error
-            self._ask_all(again)
+            self._ask_all(by(type(error).__name__, "in"), again)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 

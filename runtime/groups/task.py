@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..observe.groups import Cancellation, by, counts, latest
 from ..sync import Event
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave
@@ -18,6 +20,8 @@ _Result = TypeVar("_Result")
 class _Group(Protocol):
     def _ended(self, task: Task[Any]) -> None: ...
     def _withdraw(self, task: Task[Any]) -> None: ...
+
+    _label: str
 
 
 class Task(Generic[_Result]):
@@ -60,8 +64,13 @@ class Task(Generic[_Result]):
         state = "cancelled" if self._cancelled else "raised" if self._error is not None else "done"
         return f"<Task {state if self.done() else 'running' if self.running() else 'waiting'}>"
 
+    def _target(self) -> Callable[[], None]:
+        """What its thread does, by the function's name: the thread's has that."""
+        target: Any = partial(self._run)  # no function: its frame would be in the traceback of an error, with the task
+        target.__name__ = getattr(self._call[1], "__name__", "task")
+        return target  # type: ignore[no-any-return]
+
     def _run(self) -> None:
-        """What its thread does."""
         context, function, args, kwargs = self._call
         try:
             enter(self._scope)
@@ -83,6 +92,8 @@ class Task(Generic[_Result]):
         """Its function has returned, or is not to be called.  Called again if a signal handler has raised in it."""
         if (group := self._group) is not None:
             group._ended(self)
+            if self._cancelled:
+                counts.cancelled += 1
         self._group = self._call = None
         self._done.set()
 
@@ -112,8 +123,11 @@ class Task(Generic[_Result]):
         """
         if self.done():
             return False
-        self._scope.ask(again=True)
+        why = by("cancel()")
         if (group := self._group) is not None:
+            latest.append(Cancellation(f"a task of {group._label}", why))
+        self._scope.ask(why, again=True)
+        if group is not None:
             group._withdraw(self)
         return True
 

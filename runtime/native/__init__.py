@@ -130,7 +130,9 @@ if TYPE_CHECKING:
     from ._types import thread_waited as thread_waited
     from ._types import tls_methods as tls_methods
     from ._types import trace_begin as trace_begin
+    from ._types import trace_cancelled as trace_cancelled
     from ._types import trace_end as trace_end
+    from ._types import trace_group as trace_group
     from ._types import wait_fd as wait_fd
     from ._types import wait_setup as wait_setup
     from ._types import wait_things as wait_things

@@ -22,7 +22,7 @@ from ..placement import POLICY_NAMES, cpu_list
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_HEADER_SIZE, _VERSION = 4096, 3
+_HEADER_SIZE, _VERSION = 4096, 4
 _CHUNK = struct.Struct("=iIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
@@ -49,7 +49,7 @@ class Span:
     what: str = ""  #: BLOCKED: "Event at 0x7f0c5c1d2e30", or "end of thread NAME"; SEEN: the system call, or the GIL
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
     site: str = ""  #: BLOCKED: where the program waits for it
-    outcome: str = ""  #: BLOCKED: "woken", "timed out" or what else ended it; "" if it was still blocked
+    outcome: str = ""  #: BLOCKED: "woken", "timed out", "cancelled: ..." or what else ended it; "" if it went on
     woken_by: int | None = None  #: BLOCKED: number of the track whose thread let it go on, if that is known
 
 
@@ -62,6 +62,7 @@ class Track:
     name: str = ""  #: threading's; "" if unknown
     begin: int = 0
     end: int = 0
+    group: str = ""  #: the first that it was in; "" if none
     whole: bool = True  #: False: its first records have been overwritten
     placement: str = ""  #: what it asked for at its birth: "CPUs 0-1, nice 5"; "" if nothing
     ended: bool = False  #: False: it was alive when the record ended, or another library made it
@@ -73,7 +74,7 @@ class Track:
 class Arrow:
     """One thread had an effect on another."""
 
-    why: str  #: "starts", "wakes", "ends"
+    why: str  #: "starts", "wakes", "ends", "cancels"
     source: int  #: number of a track
     at: int
     target: int
@@ -145,10 +146,13 @@ class _Kind(IntEnum):
     COUNTS = 12
     SEEN = 13
     PLACED = 14
+    CANCELS = 15
+    GROUP = 16
+    CANCELLED = 17
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
-_Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on
+_Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on, or the text that says why
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
 _HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
@@ -161,13 +165,15 @@ _STATES = {
     _Kind.AWAITS: State.BLOCKED,
     _Kind.LEAVES: State.ENDING,
 }
-_EFFECTS = {_Kind.BORN, _Kind.STARTS, _Kind.GRANTS, _Kind.RELEASES, _Kind.ENDS}
+_EFFECTS = {_Kind.BORN, _Kind.STARTS, _Kind.GRANTS, _Kind.RELEASES, _Kind.ENDS, _Kind.CANCELS}
 _OUTCOMES = {
     0: "woken",
     errno.ETIMEDOUT: "timed out",
     errno.EINTR: "interrupted by a signal",
+    errno.ECANCELED: "cancelled",
     errno.EAGAIN: "broken off to look for signals",
 }
+_CANCELLED = "cancelled: "
 _OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
 _BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, by a signal say, is one wait
 
@@ -200,6 +206,7 @@ class _Wait:
     kind: int
     key: int
     ticket: int
+    why: int = 0  # the text, if it was cancelled
 
 
 def _is_mapped(path: Path, pid: int) -> bool:
@@ -253,7 +260,7 @@ class _File:
                 records += _RECORD.iter_unpack(self.data[at : at + size])
             number, _, _, tid, name = chunks[-1]
             whole = len(chunks) == number + 1
-            yield Track(track, tid, name, records[0][0], records[-1][0], whole), records
+            yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), records
 
 
 class _Reader:
@@ -328,7 +335,11 @@ class _Reader:
         for ns, noted, what, site, a, b in records:
             kind = noted & ~_AWAKE
             if kind in _EFFECTS:
-                self.effects[kind][a].append((ns, track.number, b & 0xFFFFFFFF))
+                self.effects[kind][a].append((ns, track.number, site if kind == _Kind.CANCELS else b & 0xFFFFFFFF))
+            if kind == _Kind.GROUP:
+                track.group = track.group or self.file.text(site)
+            elif kind == _Kind.CANCELLED and wait and wait.span.outcome == _OUTCOMES[errno.ECANCELED]:
+                wait.span.outcome, wait.why = _CANCELLED + self.file.text(site), site
             if kind in _HAVE_GIL:
                 self.gil.append((ns, track.number))
             if kind == _Kind.PLACED:
@@ -370,7 +381,12 @@ class _Reader:
     @staticmethod
     def goes_on(spans: list[Span], blocked: Span) -> bool:
         """Whether the wait was only broken off to look for signals; if so, the two are one again."""
-        broken = len(spans) > 2 and spans[-3] is blocked and blocked.outcome not in ("", "woken")
+        broken = (
+            len(spans) > 2
+            and spans[-3] is blocked
+            and blocked.outcome not in ("", "woken")
+            and not blocked.outcome.startswith(_CANCELLED)
+        )
         sure = blocked.outcome == _OUTCOMES[errno.EAGAIN]
         if not broken or not (sure or spans[-1].end - blocked.end <= _BREAK):
             return False
@@ -391,8 +407,12 @@ class _Reader:
 
     def find_causes(self) -> None:
         names = {track.number: track.name or str(track.tid) for track in self.timeline.tracks}
+        births = self.effects[_Kind.BORN].items()
+        born = {track: (pointer, ns) for pointer, effects in births for ns, track, _ in effects}
         for wait in self.waits:
             span = wait.span
+            if wait.why:
+                self.find_canceller(wait, *born.get(wait.track, (0, 0)))
             if wait.kind == _Kind.BLOCKED:
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
             elif wait.kind == _Kind.JOINS:
@@ -408,6 +428,15 @@ class _Reader:
                 why = {_Kind.BLOCKED: "wakes", _Kind.JOINS: "ends"}.get(_Kind(wait.kind))
                 if why:
                     self.timeline.arrows.append(Arrow(why, cause[1], cause[0], wait.track, span.end))
+
+    def find_canceller(self, wait: _Wait, pointer: int, since: int) -> None:
+        """Of those that had the same reason the last one before the wait's end: it may have come before the wait."""
+        effects = self.effects[_Kind.CANCELS].get(pointer, ())
+        for at, track, why in reversed(effects[: bisect_right(effects, wait.span.end, key=_when)]):
+            if at >= since and why == wait.why:
+                wait.span.woken_by = track
+                self.timeline.arrows.append(Arrow("cancels", track, at, wait.track, wait.span.end))
+                return
 
     def granted(self, wait: _Wait) -> _Effect | None:
         """The first grant that reached the wait's ticket; tickets are counted modulo 2**32."""

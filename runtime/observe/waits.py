@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from .. import native
+from .groups import described
 from .holders import taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "waiting"]
@@ -55,11 +56,16 @@ class Wait:
     #: Where the holder took the lock, "FILE:LINE in FUNCTION", if its stack shows that: it is inside of a `with`.
     #: "perhaps" stands before it if all that the stack shows is an acquire() above the line that it is at.
     taken: str = ""
+    group: str = ""  #: the innermost that the thread is in, as "group at FILE:LINE"
+    cancelled: str = ""  #: why it is, as "ValueError in 'Thread-4 (work)'"; it waits all the same, as it tidies up
 
     def __str__(self) -> str:
         by = f" held by {self.holder_name!r}" if self.holder_name and self.kind != "join" else ""
         taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
-        return f"{self.name!r} waits for {self.kind if self.kind != 'join' else 'the end of'} {self.what}{by}{taken}"
+        what = f"{self.kind if self.kind != 'join' else 'the end of'} {self.what}"
+        group = f" of {self.group}" if self.group else ""
+        cancelled = f" (cancelled: {self.cancelled})" if self.cancelled else ""
+        return f"{self.name!r}{group}{cancelled} waits for {what}{by}{taken}"
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,8 @@ def waiting() -> Waiting:
             since=since,
             deadline=deadline,
             taken=_taken(thing, frames.get(holder)),
+            group=(member := described(ident))[0],
+            cancelled=member[1],
         )
         for ident, tid, thing, holder, since, deadline in found
     ]

@@ -19,6 +19,7 @@ from types import FrameType
 
 from .. import native
 from ..placement import different
+from .groups import described
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "teller"]
@@ -51,7 +52,9 @@ def _stacks(tids: dict[int, int]) -> list[str]:
         if ident != threading.get_ident():
             name = repr(name_of(ident, tids.get(ident)))
             if (tid := tids.get(ident)) is not None:
-                name += f" (tid {', '.join(filter(None, [str(tid), different(tid)]))})"
+                group, why = described(ident)
+                about = [str(tid), group and f"of {group}", why and f"cancelled: {why}", different(tid)]
+                name += f" (tid {', '.join(filter(None, about))})"
             who.setdefault(_stack(frame), []).append(name)
     return [f"Stack of {', '.join(names)}, most recent call last:\n{stack}" for stack, names in who.items()]
 

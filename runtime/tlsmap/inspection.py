@@ -20,6 +20,7 @@ from typing import Any
 
 from ..lwp import LWP
 from ..native.structures import facts, ffi, lib
+from ..observe import groups
 from ..placement import described
 
 __all__ = [
@@ -295,6 +296,7 @@ class Inspection:
     tid: int  #: the kernel's number, gettid(2)
     ident: int  #: pthread_self(), threading.get_ident() in the thread
     placement: str  #: where and how urgently its LWP runs: "CPUs 0-1, nice 5"; "" if it has just ended
+    group: str  #: the innermost that it is in, as "group at FILE:LINE"; "" if none
     thread_pointer: int  #: an address; offsets count from it
     layout: Layout  #: as it was then
     stack: Stack  #: with what was used of it so far
@@ -451,6 +453,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
         tid=found.tid,
         ident=ident,
         placement=described(found.tid),
+        group=groups.described(ident)[0],
         thread_pointer=found.tp,
         layout=before,
         stack=_stack(found),

@@ -24,6 +24,7 @@ from conftest import ROOT, TREE, Child
 from kinds import PATIENCE, both, until
 
 from runtime import Cancelled, Group, checkpoint, native, shield, thread
+from runtime.observe import groups
 from runtime.pool import Executor, Future
 from runtime.scheduler import sleep
 from runtime.sync import Condition, Event, Lock, Semaphore
@@ -400,6 +401,16 @@ def test_shutdown() -> None:
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(int)
     executor.shutdown()
+
+
+@both
+def test_nothing_is_kept_of_a_worker() -> None:
+    with Executor(1) as executor:
+        record = executor.submit(native.cancel_mine).result()
+        assert record in groups.members.values()
+    assert record not in groups.members.values()
+    gc.collect()
+    assert sys.getrefcount(record) == 2
 
 
 @both

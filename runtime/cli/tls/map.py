@@ -255,6 +255,8 @@ def _value(field: Field) -> str:
 def _lists(seen: Inspection) -> Iterator[RenderableType]:
     made = Table.grid(padding=(0, 2))
     made.add_row(Text("placement", style="bold"), seen.placement, "as the kernel says")
+    if seen.group:
+        made.add_row(Text("group", style="bold"), seen.group)
     robust, rseq = seen.robust, seen.rseq
     made.add_row(
         Text("robust list", style="bold"),

@@ -7,7 +7,7 @@ from html import escape
 from typing import TextIO
 
 from ...observe.trace import Timeline, Track
-from ._layout import ARROWS, COLOURS, LEGEND, cut, label, rows, says, thread_names, ticks
+from ._layout import ARROWS, COLOURS, LEGEND, about, cut, label, rows, says, thread_names, ticks
 
 __all__ = ["write"]
 
@@ -58,7 +58,8 @@ def _svg(timeline: Timeline) -> Iterator[str]:
     for row in drawn:
         y = top_of[row.tracks[0].number] + (_ROW - _BAR) // 2
         said = label(row, names)
-        yield f'<text x="8" y="{y + 11}">{escape(cut(said, 30))}<title>{escape(said)}</title></text>\n'
+        told = about(row.tracks[0], names) if len(row.tracks) == 1 else said
+        yield f'<text x="8" y="{y + 11}">{escape(cut(said, 30))}<title>{escape(told)}</title></text>\n'
         for track in row.tracks:
             yield from _bars(timeline, track, names, y)
     yield from _memory(timeline, height - 70, x(timeline.begin))

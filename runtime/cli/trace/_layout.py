@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...observe.trace import Span, State, Timeline, Track
 
-__all__ = ["ARROWS", "COLOURS", "LEGEND", "Row", "cut", "label", "rows", "says", "thread_names", "ticks"]
+__all__ = ["ARROWS", "COLOURS", "LEGEND", "Row", "about", "cut", "label", "rows", "says", "thread_names", "ticks"]
 
 COLOURS = {
     State.RUNNING: "#2e8b57",
@@ -29,7 +29,7 @@ LEGEND = (
     ("blocked in one of our waits", COLOURS[State.BLOCKED]),
     ("starting, ending", COLOURS[State.STARTING]),
 )
-ARROWS = {"wakes": "#333333", "starts": "#5b8fc7", "ends": "#999999"}
+ARROWS = {"wakes": "#333333", "cancels": "#c44e52", "starts": "#5b8fc7", "ends": "#999999"}
 
 _SHORT = 0.1  # of the whole time: threads that live for less share rows
 
@@ -60,6 +60,12 @@ def rows(timeline: Timeline) -> list[Row]:
 def thread_names(timeline: Timeline) -> dict[int, str]:
     """The name of each track, by number."""
     return {track.number: track.name or f"thread {track.tid}" for track in timeline.tracks}
+
+
+def about(track: Track, names: dict[int, str]) -> str:
+    """Who a thread is."""
+    group = f"of {track.group}" if track.group else ""
+    return ", ".join(filter(None, [names[track.number], f"tid {track.tid}", group, track.placement]))
 
 
 def label(row: Row, names: dict[int, str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...observe.trace import Span, State, Timeline, Track
-from ._layout import ARROWS, COLOURS, LEGEND, label, rows, says, thread_names
+from ._layout import ARROWS, COLOURS, LEGEND, about, label, rows, says, thread_names
 
 __all__ = ["write"]
 
@@ -92,8 +92,6 @@ def _data(timeline: Timeline) -> dict[str, Any]:
 
 
 def _some(names: dict[int, str], tracks: list[Track], most: int = 12) -> list[str]:
-    """What the threads of a row are, with their tids."""
-    said = [
-        ", ".join(filter(None, [names[track.number], f"tid {track.tid}", track.placement])) for track in tracks[:most]
-    ]
+    """What the threads of a row are, with their tids and groups."""
+    said = [about(track, names) for track in tracks[:most]]
     return [*said, f"and {len(tracks) - most} more"] if len(tracks) > most else said

@@ -44,7 +44,10 @@ enum event {
     EVENT_MADE,       /* with the GIL. a: a primitive */
     EVENT_BLOCKED, /* with the GIL. a: the object that the thread is about to sleep for, b: its struct sync_place in a queue, or 0 */
     EVENT_AWAITS, /* with the GIL. a: thread pointer of the thread that it has started; it waits until that has begun */
-    EVENT_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, or EAGAIN: it will sleep again */
+    EVENT_CANCELS, /* with the GIL. a: thread pointer of the thread whose sleep or next sleep is ended, b: a text that says why, or 0 */
+    EVENT_CANCELLED, /* with the GIL. a: a text that says why the thread is cancelled, after the wait that this has ended */
+    EVENT_GROUP, /* with the GIL. a: a text: the thread is in this group from now on */
+    EVENT_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     EVENT_HAS_GIL,
     EVENT_LEAVES_GIL, /* at its end: it doesn't take the GIL again */
 };

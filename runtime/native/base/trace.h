@@ -21,12 +21,12 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 3, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 4, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
     TRACE_BORN = 1, /* a: thread pointer */
-    TRACE_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, or EAGAIN: it will sleep again */
+    TRACE_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     TRACE_RUNS, /* has the GIL */
     TRACE_BLOCKED, /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site */
     TRACE_JOINS, /* a: thread pointer of the thread that it joins, site */
@@ -43,6 +43,10 @@ enum trace_kind {
     /* What it was given at its birth.  a: a bit for each of the CPUs 0 to 63.  b, from its lowest byte on: struct placement's `wanted`, policy,
      * priority, nice value, and 1 if it may run on other CPUs too. */
     TRACE_PLACED,
+    /* Of groups. */
+    TRACE_CANCELS, /* a: thread pointer of the thread that is cancelled, site: why */
+    TRACE_GROUP, /* site: the group that it is in from here on */
+    TRACE_CANCELLED, /* site: why the wait before has ended */
     /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
      * a system call nor for the GIL. */
     TRACE_AWAKE = 0x8000,

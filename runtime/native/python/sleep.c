@@ -90,7 +90,7 @@ int python_sleep(const struct python_sleep *how)
     int result = how->call(how->arg);
     park_cancel = NULL;
     python_wait_ends();
-    EVENT(EVENT_WANTS_GIL, result, 0);
+    EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : result, 0);
     PyEval_RestoreThread(tstate);
     waker_has_gil();
     EVENT(EVENT_HAS_GIL, 0, 0);

@@ -1,5 +1,7 @@
 #include "python/groups/cancel.h"
 
+#include "arch/arch.h"
+#include "base/events.h"
 #include "python/args.h"
 #include "python/rooms.h"
 
@@ -10,6 +12,7 @@
 typedef struct {
     PyObject_HEAD
     struct park_cancel cancel;
+    uintptr_t thread; /* its thread pointer, while it is attached */
     int tid; /* of the thread, if it has an LWP to itself; 0: nothing is to be signalled */
 } CancelObject;
 
@@ -33,11 +36,16 @@ void cancel_let(void)
     held--;
 }
 
-int cancel_raise(void)
+int cancel_is_due(void)
 {
     struct park_cancel *cancel = cancel_mine();
 
-    if (!cancel || (!atomic_load(&cancel->word) && (cancel->deadline == PARK_FOREVER || park_now() < cancel->deadline)))
+    return cancel && (atomic_load(&cancel->word) || (cancel->deadline != PARK_FOREVER && park_now() >= cancel->deadline));
+}
+
+int cancel_raise(void)
+{
+    if (!cancel_is_due())
         return 0;
     PyObject *none = PyObject_CallOneArg(raise_cancelled, (PyObject *)mine);
     Py_XDECREF(none);
@@ -100,6 +108,7 @@ static PyObject *cancel_attach(PyObject *op, PyObject *unused)
 
     (void)unused;
     Py_BEGIN_CRITICAL_SECTION(op);
+    self->thread = (uintptr_t)arch_thread_pointer();
     self->tid = park_green ? 0 : (int)syscall(SYS_gettid);
     Py_END_CRITICAL_SECTION();
     mine = (CancelObject *)Py_NewRef(op);
@@ -121,9 +130,12 @@ static PyObject *cancel_detach(PyObject *op, PyObject *unused)
 }
 
 /* The thread may end meanwhile: what is written is in the object, and a green thread can't end while its scheduler's lock is held. */
-static PyObject *cancel_interrupt(PyObject *op, PyObject *unused)
+static PyObject *cancel_interrupt(PyObject *op, PyObject *why)
 {
-    (void)unused;
+    uintptr_t thread = ((CancelObject *)op)->thread;
+
+    if (thread != (uintptr_t)arch_thread_pointer())
+        EVENT(EVENT_CANCELS, thread, PyUnicode_Check(why) ? why : NULL);
     park_interrupt(&((CancelObject *)op)->cancel);
     Py_RETURN_NONE;
 }
@@ -163,7 +175,7 @@ static PyObject *signal_thread(PyObject *op, PyObject *unused)
 static PyMethodDef cancel_methods[] = {
     {"_attach", cancel_attach, METH_NOARGS, "By the thread itself: from now on it may be interrupted."},
     {"_detach", cancel_detach, METH_NOARGS, "By the thread itself."},
-    {"_interrupt", cancel_interrupt, METH_NOARGS, "Ends the thread's sleep, or its next one."},
+    {"_interrupt", cancel_interrupt, METH_O, "Ends the thread's sleep, or its next one; a text says why."},
     {"_clear", cancel_clear, METH_NOARGS, "By the thread itself: nothing is to be raised."},
     {"_set_deadline", set_deadline, METH_O, "By the thread itself: when its sleeps end by themselves, in ns; None: never."},
     {"_signal", signal_thread, METH_NOARGS, "Interrupts a system call of the thread."},
@@ -205,6 +217,22 @@ static PyObject *cancel_checkpoint(PyObject *module, PyObject *unused)
     return cancel_raise() < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *trace_group(PyObject *module, PyObject *label)
+{
+    (void)module;
+    if (PyUnicode_Check(label))
+        EVENT(EVENT_GROUP, label, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *trace_cancelled(PyObject *module, PyObject *why)
+{
+    (void)module;
+    if (PyUnicode_Check(why))
+        EVENT(EVENT_CANCELLED, why, 0);
+    Py_RETURN_NONE;
+}
+
 static PyObject *time_now(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -216,6 +244,8 @@ static PyMethodDef functions[] = {
     {"cancel_mine", get_mine, METH_NOARGS, "The calling thread's CancelBase, or None: it is in no group."},
     {"cancel_set_raise", set_raise, METH_O, NULL},
     {"cancel_now", time_now, METH_NOARGS, "The time on the clock of the thread's deadlines, in ns."},
+    {"trace_group", trace_group, METH_O, "For the trace: the calling thread is in a group of that name from now on."},
+    {"trace_cancelled", trace_cancelled, METH_O, "For the trace: Cancelled is about to be raised in the calling thread."},
     {"checkpoint", cancel_checkpoint, METH_NOARGS,
      "checkpoint($module, /)\n--\n\n"
      "Raises Cancelled if the calling thread is cancelled; for loops that wait for nothing."},

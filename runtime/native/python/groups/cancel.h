@@ -14,6 +14,9 @@ extern PyTypeObject *cancel_type; /* once python_add_cancel() has made it */
 /* The calling thread's, for python_sleep() to sleep with; NULL: nothing may end this sleep. */
 struct park_cancel *cancel_mine(void);
 
+/* Whether it was asked for, or the deadline there has passed. */
+int cancel_is_due(void);
+
 /* After a sleep has ended with EINTR: -1 with Cancelled, if that is due. */
 int cancel_raise(void);
 

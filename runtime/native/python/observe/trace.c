@@ -197,6 +197,15 @@ static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
     trace_note(kind, 0, site, thread_pointer, 0);
 }
 
+static void note_text(enum trace_kind kind, PyObject *text, uint64_t thread_pointer)
+{
+    struct quiet quiet = be_quiet();
+    uint32_t number = text ? number_of(Py_NewRef(text)) : 0;
+
+    go_on(&quiet);
+    trace_note(kind, 0, number, thread_pointer, 0);
+}
+
 /* Splits a usual name: of "Thread-N (function)" returns N and leaves the function's name in *name, of "Thread-N" N and NULL.  0 for other
  * names. */
 static uint64_t take_number(PyObject **name)
@@ -262,6 +271,15 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         break;
     case EVENT_AWAITS:
         note_thread(TRACE_AWAITS, a);
+        break;
+    case EVENT_CANCELS:
+        note_text(TRACE_CANCELS, (PyObject *)(uintptr_t)b, a);
+        break;
+    case EVENT_CANCELLED:
+        note_text(TRACE_CANCELLED, (PyObject *)(uintptr_t)a, 0);
+        break;
+    case EVENT_GROUP:
+        note_text(TRACE_GROUP, (PyObject *)(uintptr_t)a, 0);
         break;
     case EVENT_TARGET:
         note_name((PyObject *)(uintptr_t)a, (int)b);

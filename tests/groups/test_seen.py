@@ -1,0 +1,170 @@
+"""What reports tell of groups: who is in which, and who has cancelled whom."""
+
+# ruff: noqa: PT012  # what is raised comes out of a block
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kinds import both, until, until_asleep
+
+from runtime import Cancelled, Group, checkpoint, shield, tls
+from runtime.observe.watchdog import report
+from runtime.pool import Executor
+from runtime.scheduler import waiting
+from runtime.sync import Event
+
+FOREVER = 1000.0
+
+PROGRAM = """
+import threading
+from runtime import Group
+from runtime.pool import Executor
+from runtime.sync import Barrier, Event
+
+there = Barrier(3)
+
+def waits():
+    there.wait()
+    Event().wait(1000)
+
+def fails():
+    there.wait()
+    raise ValueError("no")
+
+try:
+    with Group() as group:
+        group.spawn(waits)
+        group.spawn(waits)
+        group.spawn(fails)
+except* ValueError:
+    pass
+with Executor(1) as executor:
+    call = executor.submit(Event().wait, 1000)
+    while not call.running():
+        threading.Event().wait(0.001)
+    call.cancel(running=True)
+try:
+    with Group(timeout=0.001):
+        Event().wait(1000)
+except TimeoutError:
+    pass
+"""
+
+
+def waits_of(task: Any) -> list[Any]:
+    return [wait for wait in waiting().waits if wait.ident == task.thread.ident]
+
+
+@both
+def test_a_wait_has_its_group_and_why_it_is_cancelled() -> None:
+    go = Event()
+
+    def tidies() -> None:
+        try:
+            Event().wait(FOREVER)
+        finally:
+            with shield():
+                go.wait(FOREVER)
+
+    with Group() as group, shield():  # the block is cancelled too
+        try:
+            task = group.spawn(tidies)
+            until_asleep(task)
+            [found] = waits_of(task)
+            assert found.group.startswith("group at test_seen.py:")
+            assert found.cancelled == ""
+            assert f"(tidies)' of {found.group} waits for event" in str(found)
+            if task.thread._lwp_scheduler is None:
+                assert tls.inspect(task.thread).group == found.group
+            group.cancel()
+            until(lambda: any(str(go) == wait.what for wait in waits_of(task)))
+            [found] = waits_of(task)
+            assert found.cancelled.startswith("cancel() by '")
+            assert f" of {found.group} (cancelled: cancel() by '" in str(found)
+            assert found.cancelled in report("why", waiting())
+        finally:
+            go.set()
+    assert not any(wait.group for wait in waiting().waits)
+
+
+@both
+def test_why_it_is_cancelled() -> None:
+    why: list[str] = []
+    begun: list[int] = []
+
+    def waits() -> None:
+        try:
+            begun.append(1)
+            Event().wait(FOREVER)
+        except Cancelled as cancelled:
+            why.append(str(cancelled))
+            raise
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ExceptionGroup), Group() as group:
+        until_asleep(group.spawn(waits))
+        group.spawn(fails)
+    assert why.pop().endswith("(fails)'")
+    with pytest.raises(TimeoutError), Group(timeout=0.001) as group:
+        group.spawn(waits)
+        checkpoint()
+        waits()
+    assert set(why) == {"its deadline"}
+    why.clear()
+    begun.clear()
+    with Executor(1) as executor:
+        future = executor.submit(waits)
+        until(lambda: len(begun) == 1)
+        future.cancel(running=True)
+    assert why.pop().startswith("cancel() by '")
+    with Group() as group:
+        inner = group.spawn(lambda: waits_in_a_group(waits))
+        until(lambda: len(begun) == 2)
+        inner.cancel()
+    assert [text.partition(" by ")[0] for text in why] == ["cancel()"]
+
+
+def waits_in_a_group(waits: Any) -> None:
+    with Group() as group:
+        group.spawn(waits)
+
+
+@pytest.mark.parametrize("green", [[], ["--green"]], ids=["lwps", "green"])
+def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
+    program, out = tmp_path / "prog.py", tmp_path / "trace.json"
+    program.write_text(PROGRAM)
+    command = [sys.executable, "-m", "runtime", "run", *green, "--report", "--trace", str(out), str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.strip("│").replace("│", "").split()) for line in done.stderr.splitlines()]
+    assert "groups 2" in lines
+    assert "their tasks 3" in lines
+    assert "of them cancelled 2" in lines
+    assert "calls of executors that were cancelled 1" in lines
+    assert any(line.startswith("cancelled: group at prog.py:18 ValueError in 'Thread-") for line in lines), lines
+    assert "cancelled: a call of an executor cancel() by 'MainThread'" in lines
+    assert any(line.startswith("cancelled: group at prog.py:") and line.endswith("its deadline") for line in lines)
+
+    events = json.loads(out.read_text())["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    arrows = [event for event in events if event["name"] == "cancels"]
+    begins = {arrow["id"]: names[arrow["tid"]] for arrow in arrows if arrow["ph"] == "s"}
+    found = sorted((begins[arrow["id"]], names[arrow["tid"]]) for arrow in arrows if arrow["ph"] == "f")
+    called = [(source.partition("(")[2], target.partition("(")[2] or target) for source, target in found]
+    assert called.count(("fails)", "waits)")) == 2, found
+    assert any(target.startswith("ThreadPoolExecutor") for _, target in called)
+    outcomes = [event["args"].get("outcome", "") for event in events if event["name"].startswith("blocked")]
+    assert sum(outcome.startswith("cancelled: ValueError in 'Thread-") for outcome in outcomes) >= 2
+    assert "cancelled: cancel() by 'MainThread'" in outcomes
+    assert "cancelled: its deadline" in outcomes
+    lives = [event for event in events if event["name"] == "life" and "group" in event["args"]]
+    assert {names[event["tid"]].partition(" ")[2] for event in lives} >= {"(fails)", "(waits)"}
+    assert {event["args"]["group"] for event in lives if "(" in names[event["tid"]]} == {"group at prog.py:18"}
