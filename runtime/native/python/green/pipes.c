@@ -89,7 +89,7 @@ struct transfer {
     size_t size;
     int mode;  /* F_GETFL's; -1: not known */
     int polls; /* the descriptor knows no RWF_NOWAIT */
-    int tried;
+    int tries;
     unsigned closings; /* of its number, before the first try */
 };
 
@@ -99,9 +99,8 @@ static int is_same_file(struct transfer *t)
 {
     unsigned closings = green_closings(t->fd);
 
-    if (!t->tried)
+    if (t->tries++ == 0)
         t->closings = closings;
-    t->tried = 1;
     return t->closings == closings;
 }
 
@@ -114,7 +113,9 @@ static ssize_t transfer_now(struct transfer *t, int *error)
     *error = EOPNOTSUPP;
     if (t->polls)
         return -1;
-    PyThreadState *without = t->size > SMALL ? PyEval_SaveThread() : NULL;
+    /* Another try keeps the GIL, however long it copies: giving it up lets in who closes the number after is_same_file() has looked.
+     * (Without a GIL some instructions are left between the two.) */
+    PyThreadState *without = t->size > SMALL && t->tries == 1 ? PyEval_SaveThread() : NULL;
     ssize_t length
         = t->sends ? pwritev2(t->fd, t->parts, t->count, -1, RWF_NOWAIT) : preadv2(t->fd, t->parts, t->count, -1, RWF_NOWAIT);
     *error = errno;
