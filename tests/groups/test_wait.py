@@ -19,7 +19,7 @@ from kinds import PATIENCE, both, until, until_asleep
 
 from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, native, wait
 from runtime.scheduler import Scheduler, spawn, waiting, yield_
-from runtime.sync import BoundedSemaphore, Condition, Event, Semaphore
+from runtime.sync import BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 FOREVER = 1000.0
 
@@ -120,6 +120,101 @@ def test_one_that_is_not_returned_is_not_acquired() -> None:
     thread.join()
     empty.release()
     assert empty._value == 1
+
+
+@both
+@pytest.mark.parametrize("kind", [Lock, RLock])
+def test_lock(kind: Callable[[], Any]) -> None:
+    lock, other = kind(), Event()
+    assert wait([other, lock]) == [lock]
+    assert not lock_is_free(lock)
+    lock.release()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            until(wait_is_seen)
+            yield_()
+
+    for _ in range(20):
+        held = Event()
+        thread = started(hold)
+        held.wait()
+        assert wait([other, lock], PATIENCE) == [lock]
+        assert not lock_is_free(lock)
+        thread.join()
+        lock.release()
+    lock.acquire()
+    lost: list[Any] = []
+    thread = started(lambda: (lost.append(wait([lock, other], 0.001)), lost.append(wait([lock, other]))))
+    until(lambda: lost and wait_is_seen())
+    other.set()
+    thread.join()
+    assert lost == [[], [other]]
+    lock.release()
+    assert lock_is_free(lock)
+
+
+def lock_is_free(lock: Any) -> bool:
+    """Asked by another thread."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        answers.append(lock.acquire(False))
+        if answers[0]:
+            lock.release()
+
+    started(ask).join()
+    return answers[0]
+
+
+@both
+def test_an_rlock_that_is_mine() -> None:
+    lock = RLock()
+    with lock:
+        assert wait([Event(), lock]) == [lock]
+        assert lock._recursion_count() == 2
+        lock.release()
+        assert wait([lock, Semaphore(0)], 0, return_when=ALL_COMPLETED) == []
+        assert lock._recursion_count() == 1
+    assert lock_is_free(lock)
+
+
+@both
+def test_locks_in_a_crowd() -> None:
+    """Who waits for one of two locks, and who takes them one by one: never two inside, and all come in."""
+    locks, inside, passed = [Lock(), Lock()], [0, 0], [0]
+
+    def enter(index: int) -> None:
+        inside[index] += 1
+        assert inside[index] == 1
+        yield_()
+        inside[index] -= 1
+        passed[0] += 1
+
+    def by_wait() -> None:
+        for _ in range(200):
+            (lock,) = wait(locks, PATIENCE)
+            enter(locks.index(lock))
+            lock.release()
+
+    def by_acquire(index: int) -> None:
+        for _ in range(200):
+            with locks[index]:
+                enter(index)
+
+    def with_timeouts() -> None:
+        for _ in range(200):
+            for lock in wait(locks, 0.00001):
+                enter(locks.index(lock))
+                lock.release()
+            yield_()
+
+    threads = [started(by_wait), started(by_wait), started(by_acquire, 0), started(by_acquire, 1), started(with_timeouts)]
+    for thread in threads:
+        thread.join()
+    assert passed[0] >= 800
+    assert not any(lock.locked() for lock in locks)
 
 
 @both

@@ -37,10 +37,10 @@ struct waitable {
     int (*leave)(struct thing *thing);
     /* After a grant, or NULL.  Without the GIL; short. */
     void (*finish)(struct thing *thing, struct sync_any *any);
-    int shared; /* who waits for it may be moved to a word that the kernel wakes: PARK_SHARED */
+    int shared; /* it is in the table of sync/any.h, not in a queue: its waiter is woken under that table's lock */
 };
 
-extern const struct waitable event_waitable, semaphore_waitable, lwp_waitable;
+extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable;
 
 /* 1: it is kept in C; 0: in Python (primitives/common.h), and can't be waited for so. */
 int event_is_in_c(PyObject *op);

@@ -99,6 +99,18 @@ int sync_watch_tell(const void *object, int count, void (*complete)(struct sync_
     return told;
 }
 
+int sync_is_watched(const void *object)
+{
+    struct bucket *bucket = bucket_of(object);
+
+    park_lock(&bucket->lock);
+    struct sync_watch *watch = bucket->oldest;
+    while (watch && watch->object != object)
+        watch = watch->next;
+    park_unlock(&bucket->lock);
+    return watch != NULL;
+}
+
 void sync_watch_forget(void)
 {
     memset(buckets, 0, sizeof buckets);

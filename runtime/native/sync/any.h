@@ -85,6 +85,13 @@ int sync_watch_leave(struct sync_watch *watch);
  * completed by that; NULL: as its `wake` says.  Returns how many have got it. */
 int sync_watch_tell(const void *object, int count, void (*complete)(struct sync_any *any, void *arg), void *arg);
 
+/* Whether an object is watched. */
+int sync_is_watched(const void *object);
+
+/* A lock, which is handed over to who watches it: it is the watcher's as soon as that is claimed.  0: it is free, and isn't watched. */
+int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct sync_any *any);
+int sync_lock_unwatch(struct sync_watch *watch);
+
 /* In a forked child. */
 void sync_watch_forget(void);
 

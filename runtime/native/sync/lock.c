@@ -2,6 +2,7 @@
 
 #include "base/events.h"
 #include "base/fork.h"
+#include "sync/any.h"
 
 #include <errno.h>
 
@@ -22,6 +23,55 @@ void sync_wake_waiter(atomic_int *waiter)
     int dozing = atomic_exchange_explicit(waiter, SYNC_WOKEN, memory_order_acq_rel) == SYNC_DOZING;
 
     sync_wake(waiter, dozing);
+}
+
+/* ---- watchers: among several things (sync/any.h) -----------------------------------------------------------------
+ *
+ * A lock that is watched is CONTENDED as long as it is held, so that its release comes here.  It is taken for the watcher before that is
+ * claimed, so no other can come in between. */
+
+static atomic_int watchers; /* of all locks */
+
+/* Of a lock that is in that state, FREE or HANDED: hands it over to who watches it.  0: nobody does, or another thread has taken it. */
+static int hand_to_watcher(struct sync_lock *lock, int from)
+{
+    if (!atomic_load(&watchers) || !sync_is_watched(lock))
+        return 0;
+    for (;;) {
+        int seen = from;
+        if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
+            break;
+        if (from == SYNC_HANDED || seen == SYNC_CONTENDED || seen == SYNC_HANDED)
+            return 0; /* its release comes here again */
+        if ((seen == SYNC_HELD || seen == SYNC_OWING) && atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
+            return 0;
+    }
+    if (!sync_watch_tell(lock, 1, NULL, NULL))
+        sync_lock_release_any(lock); /* all were too late, and are out of the table */
+    return 1;
+}
+
+int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct sync_any *any)
+{
+    atomic_fetch_add(&watchers, 1);
+    sync_watch_enter(watch, lock, any);
+    /* A releaser writes the word and then reads `watchers`, we write and read them the other way round (sequentially consistent): it finds
+     * the watch, or we see that the lock is free. */
+    for (int seen = atomic_load(&lock->word); seen != SYNC_FREE; seen = atomic_load(&lock->word)) {
+        if (seen == SYNC_HANDED && !sync_lock_really_handed(lock))
+            continue; /* a fork has lost the thread that it was handed to */
+        if (seen == SYNC_CONTENDED || seen == SYNC_HANDED || atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
+            return 1;
+    }
+    return sync_lock_unwatch(watch);
+}
+
+int sync_lock_unwatch(struct sync_watch *watch)
+{
+    int claimed = sync_watch_leave(watch);
+
+    atomic_fetch_sub(&watchers, 1);
+    return claimed;
 }
 
 /* ---- starving waiters -------------------------------------------------------------------------------------------- */
@@ -56,7 +106,8 @@ static void free_if_nobody_starves(struct sync_lock *lock)
 {
     int handed = SYNC_HANDED;
 
-    if (starving_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE))
+    if (starving_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE)
+        && !hand_to_watcher(lock, SYNC_FREE))
         park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING);
 }
 
@@ -175,12 +226,22 @@ int sync_lock_free(struct sync_lock *lock)
     return (seen != SYNC_HELD ? WAKE_DEFERRED : 0) | (to == SYNC_HANDED ? WAKE_STARVING : seen == SYNC_CONTENDED ? WAKE_ANY : 0);
 }
 
+/* Starving waiters and watchers take turns.  1: a watcher has it, and the starving ones get it from that one's release. */
+static int watcher_has_its_turn(struct sync_lock *lock)
+{
+    static atomic_uint turns;
+
+    return atomic_load(&watchers) && atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed) % 2 && hand_to_watcher(lock, SYNC_HANDED);
+}
+
 void sync_lock_wake(struct sync_lock *lock, int whom)
 {
     if (whom & WAKE_DEFERRED) {
         EVENT(EVENT_RELEASES, lock, 0);
         do_deferred(lock);
     }
+    if ((whom & WAKE_ANY && hand_to_watcher(lock, SYNC_FREE)) || (whom & WAKE_STARVING && watcher_has_its_turn(lock)))
+        return;
     if (whom & (WAKE_ANY | WAKE_STARVING))
         park_wake_some(&lock->word, 1, whom & WAKE_STARVING ? SYNC_STARVING : SYNC_NORMAL | SYNC_STARVING);
     if (whom & WAKE_STARVING)

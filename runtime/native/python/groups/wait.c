@@ -11,6 +11,7 @@
 #include "lwp/lwp.h"
 #include "python/args.h"
 #include "python/lwp.h"
+#include "python/primitives/lock.h"
 #include "python/primitives/waiters.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
@@ -514,6 +515,10 @@ static int set_thing(struct thing *thing, PyObject *given, int forever)
         return set_primitive(thing, given, &event_waitable, event_is_in_c(given));
     if (PyObject_TypeCheck(given, semaphore_type))
         return set_primitive(thing, given, &semaphore_waitable, semaphore_count(given) >= 0);
+    if (PyObject_TypeCheck(given, lock_type))
+        return set_primitive(thing, given, &lock_waitable, 1);
+    if (PyObject_TypeCheck(given, rlock_type))
+        return set_primitive(thing, given, &rlock_waitable, 1);
     if (PyObject_TypeCheck(given, lwp_type))
         return set_lwp(thing, given);
     if (PyObject_TypeCheck(given, (PyTypeObject *)thread_class))

@@ -6,6 +6,7 @@
 #include "python/primitives/common.h"
 #include "python/primitives/with.h"
 #include "python/rooms.h"
+#include "python/waitable.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -432,6 +433,100 @@ static PyType_Spec rlock_spec = {
     .basicsize = sizeof(RLockObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
     .slots = rlock_slots,
+};
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+static struct sync_lock *lock_of(const struct thing *thing)
+{
+    return &((LockObject *)thing->object)->lock;
+}
+
+static int look_at_lock(const struct thing *thing)
+{
+    return !sync_lock_held(lock_of(thing));
+}
+
+static int take_lock(struct thing *thing)
+{
+    return lock_take((LockObject *)thing->object, 0) == 1; /* which doesn't wait, so nothing raises */
+}
+
+static void give_lock_back(struct thing *thing)
+{
+    lock_disown((LockObject *)thing->object);
+    sync_lock_release(lock_of(thing));
+}
+
+static int enter_lock(struct thing *thing, struct sync_any *any)
+{
+    return sync_lock_watch(lock_of(thing), &thing->watch, any);
+}
+
+static int leave_lock(struct thing *thing)
+{
+    return sync_lock_unwatch(&thing->watch);
+}
+
+static void finish_lock(struct thing *thing, struct sync_any *any)
+{
+    (void)any;
+    lock_own((LockObject *)thing->object);
+}
+
+const struct waitable lock_waitable = {
+    .look = look_at_lock,
+    .take = take_lock,
+    .give_back = give_lock_back,
+    .enter = enter_lock,
+    .leave = leave_lock,
+    .finish = finish_lock,
+    .shared = 1,
+};
+
+static int look_at_rlock(const struct thing *thing)
+{
+    return rlock_is_mine((RLockObject *)thing->object) || look_at_lock(thing);
+}
+
+static int take_own_rlock(struct thing *thing)
+{
+    int taken = rlock_take((RLockObject *)thing->object, 0);
+
+    if (taken < 0) /* too deep for a count */
+        PyErr_Clear();
+    return taken == 1;
+}
+
+static void give_rlock_back(struct thing *thing)
+{
+    RLockObject *self = (RLockObject *)thing->object;
+
+    if (rlock_depth(self) == 1)
+        rlock_give_up(self);
+    else
+        rlock_set_depth(self, rlock_depth(self) - 1);
+}
+
+static int enter_rlock(struct thing *thing, struct sync_any *any)
+{
+    return !rlock_is_mine((RLockObject *)thing->object) && enter_lock(thing, any);
+}
+
+static void finish_rlock(struct thing *thing, struct sync_any *any)
+{
+    finish_lock(thing, any);
+    rlock_set_depth((RLockObject *)thing->object, 1);
+}
+
+const struct waitable rlock_waitable = {
+    .look = look_at_rlock,
+    .take = take_own_rlock,
+    .give_back = give_rlock_back,
+    .enter = enter_rlock,
+    .leave = leave_lock,
+    .finish = finish_rlock,
+    .shared = 1,
 };
 
 static PyMethodDef functions[] = {
