@@ -1,15 +1,16 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
 `from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are
-explore, pool, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads the C
-core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it
-came too late to rewrite what is loaded at start-up.)
+aio, explore, pool, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads
+the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn
+that it came too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
 if TYPE_CHECKING:
+    from . import aio as aio
     from . import pool as pool
     from . import scheduler as scheduler
     from . import sync as sync
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from . import trace as trace
     from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
-    from .groups import ALL_COMPLETED, FIRST_COMPLETED, Cancelled, Group, Task, checkpoint, shield, wait
+    from .groups import Cancelled, Group, Task, checkpoint, shield, wait
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
 
+    ALL_COMPLETED: str  #: for wait(): when all things are ready
+    FIRST_COMPLETED: str  #: for wait(): when the first is
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
@@ -48,7 +51,7 @@ _HOMES = {
     "uninstall": ".patch",
     "wait": ".groups",
 }
-_MODULES = ("explore", "pool", "scheduler", "sync", "thread", "threading", "tls", "trace")
+_MODULES = ("aio", "explore", "pool", "scheduler", "sync", "thread", "threading", "tls", "trace")
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
 

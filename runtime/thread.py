@@ -425,6 +425,16 @@ class Thread(threading.Thread):
         elif ended and _asked_for_lock:
             _stock_is_alive(self)
 
+    def fileno(self) -> int:
+        """A descriptor that can be read once the thread has ended: LWP.fileno().
+
+        RuntimeError: not started, or not by this runtime.
+        """
+        lwp = _lwp(self)
+        if lwp is None:
+            raise RuntimeError(f"{self!r} has no descriptor: the runtime has not started it")
+        return lwp.fileno()
+
     def is_alive(self) -> bool:
         """True from the start until the kernel says that the thread has ended."""
         alive = native.thread_is_alive(self)
@@ -434,6 +444,7 @@ class Thread(threading.Thread):
 for _attribute, _value in derived.items():
     setattr(Thread, _attribute, _value)
 native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"])
+native.wait_thread_class(threading.Thread)
 
 
 class Timer(Thread):

@@ -35,6 +35,7 @@ MODULES = [
     "runtime.thread",
     "runtime.sync",
     "runtime.tls",
+    "runtime.aio",
     "runtime.pool",
     "runtime.scheduler",
     "runtime.green",

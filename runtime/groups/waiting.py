@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ _Thing = TypeVar("_Thing")
 FIRST_COMPLETED = "FIRST_COMPLETED"  #: concurrent.futures' own, so that either's can be given
 ALL_COMPLETED = "ALL_COMPLETED"
 
-native.wait_setup(threading.Thread, Task)
+native.wait_task_class(Task)
 
 
 def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when: str = FIRST_COMPLETED) -> list[_Thing]:

@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from ._types import PLACEMENT_CPUS as PLACEMENT_CPUS
     from ._types import PLACEMENT_NAMES as PLACEMENT_NAMES
     from ._types import THREAD_FLAGS as THREAD_FLAGS
+    from ._types import Awaited as Awaited
     from ._types import BarrierBase as BarrierBase
+    from ._types import Bell as Bell
     from ._types import CancelBase as CancelBase
     from ._types import ConditionBase as ConditionBase
     from ._types import EventBase as EventBase
@@ -134,8 +136,9 @@ if TYPE_CHECKING:
     from ._types import trace_end as trace_end
     from ._types import trace_group as trace_group
     from ._types import wait_fd as wait_fd
-    from ._types import wait_setup as wait_setup
+    from ._types import wait_task_class as wait_task_class
     from ._types import wait_things as wait_things
+    from ._types import wait_thread_class as wait_thread_class
     from ._types import waits as waits
     from ._types import watch_locks as watch_locks
     from ._types import watch_start as watch_start

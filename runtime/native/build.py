@@ -149,6 +149,7 @@ SOURCES = [
     "python/green/helpers.c",
     "python/thread.c",
     "python/groups/wait.c",
+    "python/groups/await.c",
     "python/explore/swap.c",
     "python/explore/point.c",
     "python/explore/locks.c",

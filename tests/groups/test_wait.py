@@ -210,7 +210,13 @@ def test_locks_in_a_crowd() -> None:
                 lock.release()
             yield_()
 
-    threads = [started(by_wait), started(by_wait), started(by_acquire, 0), started(by_acquire, 1), started(with_timeouts)]
+    threads = [
+        started(by_wait),
+        started(by_wait),
+        started(by_acquire, 0),
+        started(by_acquire, 1),
+        started(with_timeouts),
+    ]
     for thread in threads:
         thread.join()
     assert passed[0] >= 800

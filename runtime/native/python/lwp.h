@@ -14,6 +14,7 @@ typedef struct {
     struct lwp *lwp;
     atomic_int claimed;  /* a start is under way, or has been */
     atomic_int detached;
+    struct end_fd *end_fd; /* fileno() */
 } LwpObject;
 
 extern PyTypeObject *lwp_type;

@@ -231,7 +231,8 @@ static int watcher_has_its_turn(struct sync_lock *lock)
 {
     static atomic_uint turns;
 
-    return atomic_load(&watchers) && atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed) % 2 && hand_to_watcher(lock, SYNC_HANDED);
+    return atomic_load(&watchers) && atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed) % 2
+           && hand_to_watcher(lock, SYNC_HANDED);
 }
 
 void sync_lock_wake(struct sync_lock *lock, int whom)

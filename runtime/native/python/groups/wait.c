@@ -32,7 +32,7 @@ PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
  * is short, as in lwp_wait(). */
 enum { SOON = 10000000 };
 
-static PyObject *thread_class, *task_class;
+static PyObject *thread_class, *task_class; /* NULL: not loaded yet */
 
 struct waiting {
     struct sync_any any;
@@ -507,7 +507,7 @@ static int set_file(struct thing *thing)
     return (thing->fd = PyObject_AsFileDescriptor(given)) < 0 ? -1 : 0;
 }
 
-static int set_thing(struct thing *thing, PyObject *given, int forever)
+int wait_set_thing(struct thing *thing, PyObject *given, int forever)
 {
     thing->given = given;
     thing->forever = forever;
@@ -521,9 +521,9 @@ static int set_thing(struct thing *thing, PyObject *given, int forever)
         return set_primitive(thing, given, &rlock_waitable, 1);
     if (PyObject_TypeCheck(given, lwp_type))
         return set_lwp(thing, given);
-    if (PyObject_TypeCheck(given, (PyTypeObject *)thread_class))
+    if (thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class))
         return set_thread(thing);
-    return PyObject_TypeCheck(given, (PyTypeObject *)task_class) ? set_task(thing) : set_file(thing);
+    return task_class && PyObject_TypeCheck(given, (PyTypeObject *)task_class) ? set_task(thing) : set_file(thing);
 }
 
 /* Two permits of one semaphore can't be had by trying one after the other: -1 with an exception. */
@@ -553,7 +553,7 @@ static int set_things(struct waiting *w)
         return -1;
     }
     for (; w->count < count; w->count++) {
-        if (set_thing(&w->things[w->count], PyTuple_GET_ITEM(w->given, w->count), w->deadline == PARK_FOREVER) < 0)
+        if (wait_set_thing(&w->things[w->count], PyTuple_GET_ITEM(w->given, w->count), w->deadline == PARK_FOREVER) < 0)
             return -1;
         w->files += is_file(&w->things[w->count]);
     }
@@ -612,20 +612,31 @@ static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t
     return list;
 }
 
-static PyObject *wait_setup(PyObject *module, PyObject *args)
+static PyObject *set_class(PyObject **at, PyObject *type)
 {
-    PyObject *thread, *task;
-
-    (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!:wait_setup", &PyType_Type, &thread, &PyType_Type, &task))
+    if (!PyType_Check(type)) {
+        PyErr_SetString(PyExc_TypeError, "must be a class");
         return NULL;
-    Py_XSETREF(thread_class, Py_NewRef(thread));
-    Py_XSETREF(task_class, Py_NewRef(task));
+    }
+    Py_XSETREF(*at, Py_NewRef(type));
     Py_RETURN_NONE;
 }
 
+static PyObject *set_thread_class(PyObject *module, PyObject *type)
+{
+    (void)module;
+    return set_class(&thread_class, type);
+}
+
+static PyObject *set_task_class(PyObject *module, PyObject *type)
+{
+    (void)module;
+    return set_class(&task_class, type);
+}
+
 static PyMethodDef functions[] = {
-    {"wait_setup", wait_setup, METH_VARARGS, "(threading's class Thread, the class Task)"},
+    {"wait_thread_class", set_thread_class, METH_O, "(threading's Thread)"},
+    {"wait_task_class", set_task_class, METH_O, "(the class Task)"},
     {"wait_things", FAST(wait_things), METH_FASTCALL, "(tuple of things, timeout, whether all): those that are ready."},
     {0},
 };

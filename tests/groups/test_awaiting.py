@@ -1,0 +1,302 @@
+"""A thread's end as a descriptor, and what asyncio's tasks wait for: runtime.aio."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Child, in_forked_child, refuse  # refuse: by the program
+from kinds import PATIENCE
+
+from runtime import Thread, aio, wait
+from runtime.scheduler import Scheduler, spawn, yield_
+from runtime.sync import BoundedSemaphore, Event, Lock, RLock, Semaphore
+
+
+def started(function: Callable[..., object], *args: object, **options: Any) -> Thread:
+    thread = Thread(target=function, args=args, **options)
+    thread.start()
+    return thread
+
+
+def readable(fd: int, seconds: float = 0) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+# ---- fileno ----------------------------------------------------------------------------------------------------------
+
+
+def check_fileno() -> None:
+    gate = Event()
+    thread = started(gate.wait)
+    fd = thread.fileno()
+    assert thread.fileno() == fd
+    assert not readable(fd)
+    assert wait([fd, Event()], 0.001) == []
+    gate.set()
+    assert readable(fd, PATIENCE)
+    thread.join()
+    assert readable(fd)
+    late = started(int)
+    late.join()
+    assert readable(late.fileno())
+
+
+def test_fileno() -> None:
+    check_fileno()
+    gc.collect()
+
+
+def test_fileno_of_an_lwp() -> None:
+    gate = Event()
+    lwp = spawn(gate.wait)
+    assert not readable(lwp.fileno())
+    gate.set()
+    assert readable(lwp.fileno(), PATIENCE)
+    lwp.join()
+
+
+def test_fileno_of_a_green_thread() -> None:
+    scheduler = Scheduler()
+    gate = Event()
+    thread = started(gate.wait, scheduler=scheduler)
+    runner = started(scheduler.run)
+    assert not readable(thread.fileno())
+    gate.set()
+    assert readable(thread.fileno(), PATIENCE)
+    runner.join()
+    assert readable(thread.fileno())
+
+
+def test_before_linux_6_9(child: Child) -> None:
+    """pidfd_open() refuses the flag, and an eventfd serves."""
+    child(program_before_6_9, errno.EINVAL)
+
+
+def program_before_6_9(error: int) -> None:
+    import select
+
+    from runtime import Thread
+    from runtime.sync import Event
+
+    def readable(fd: int, seconds: float = 0) -> bool:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    if not refuse(434, error):
+        return
+    gates = [Event() for _ in range(20)]
+    threads = [Thread(target=gate.wait) for gate in gates]
+    for thread in threads:
+        thread.start()
+    fds = [thread.fileno() for thread in threads]
+    assert "eventfd" in os.readlink(f"/proc/self/fd/{fds[0]}")
+    for gate, thread, fd in zip(gates, threads, fds, strict=True):
+        assert not readable(fd)
+        gate.set()
+        assert readable(fd, 30)
+        thread.join()
+        assert readable(fd)
+    late = Thread(target=int)
+    late.start()
+    late.join()
+    assert readable(late.fileno())
+    for _ in range(200):
+        gate = Event()
+        thread = Thread(target=gate.wait)
+        thread.start()
+        thread.fileno()
+        gate.set()
+        del thread  # it may be about to write while its descriptor is closed
+    gates.clear()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_fileno_in_a_forked_child() -> None:
+    """The thread lives on in the parent only."""
+    gate = Event()
+    thread, scheduler = started(gate.wait), Scheduler()
+    green = started(gate.wait, scheduler=scheduler)
+    assert not readable(thread.fileno())
+    assert not readable(green.fileno())
+
+    def check() -> None:
+        assert readable(thread.fileno())
+        assert not thread.is_alive()
+
+    assert in_forked_child(check) == 0
+    assert not readable(thread.fileno())
+    assert not readable(green.fileno())
+    gate.set()
+    assert readable(thread.fileno(), PATIENCE)
+    scheduler.run()
+    assert readable(green.fileno())
+
+
+def test_no_fileno() -> None:
+    with pytest.raises(RuntimeError, match="has not started it"):
+        Thread(target=int).fileno()
+
+
+# ---- aio -------------------------------------------------------------------------------------------------------------
+
+
+def test_ended() -> None:
+    async def main() -> None:
+        gates = [Event() for _ in range(100)]
+        threads = [started(gate.wait) for gate in gates]
+        tasks = [asyncio.create_task(aio.ended(thread)) for thread in threads]
+        await asyncio.sleep(0)
+        count = threading.active_count()
+        for gate in gates[::-1]:
+            gate.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+        assert not any(thread.is_alive() for thread in threads)
+        assert count == threading.active_count() + 100  # none of an executor
+        await aio.ended(threads[0])
+
+    asyncio.run(main())
+
+
+def test_green_threads_end_too() -> None:
+    async def main() -> None:
+        scheduler = Scheduler()
+        gate = Event()
+        threads = [started(gate.wait, scheduler=scheduler) for _ in range(10)]
+        runner = started(scheduler.run)
+        tasks = [asyncio.create_task(aio.ended(thread)) for thread in [*threads, runner]]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+        assert not any(thread.is_alive() for thread in threads)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore, BoundedSemaphore])
+def test_acquire(kind: Callable[[], Any]) -> None:
+    lock = kind()
+    inside, turns = [0], [0]
+
+    def by_threads() -> None:
+        for _ in range(50):
+            with lock:
+                inside[0] += 1
+                assert inside[0] == 1
+                yield_()
+                inside[0] -= 1
+                turns[0] += 1
+
+    async def by_tasks() -> None:
+        for _ in range(50):
+            await aio.acquire(lock)
+            inside[0] += 1
+            assert inside[0] == 1
+            inside[0] -= 1
+            lock.release()
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        threads = [started(by_threads) for _ in range(2)]
+        await asyncio.wait_for(asyncio.gather(by_tasks(), by_tasks()), PATIENCE)
+        for thread in threads:
+            await aio.ended(thread)
+
+    asyncio.run(main())
+    assert turns[0] == 200
+    assert lock.acquire(False)
+
+
+@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore])
+def test_a_task_that_is_cancelled_does_not_have_it(kind: Callable[[], Any]) -> None:
+    async def main() -> None:
+        lock = kind()
+        for delay in range(20):
+            held, let_go = Event(), Event()
+
+            def hold(held: Event = held, let_go: Event = let_go) -> None:
+                with lock:
+                    held.set()
+                    let_go.wait()
+
+            thread = started(hold)
+            held.wait()
+            task = asyncio.create_task(aio.acquire(lock))
+            for _ in range(delay % 3 + 1):
+                await asyncio.sleep(0)
+            let_go.set()
+            if delay % 2:
+                thread.join()  # it has been granted, and the loop doesn't know yet
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await aio.ended(thread)
+            assert wait([lock], 0) == [lock]
+            lock.release()
+
+    asyncio.run(main())
+
+
+def test_a_timeout() -> None:
+    async def main() -> None:
+        semaphore = Semaphore(0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(aio.acquire(semaphore), 0.01)
+        semaphore.release()
+        await aio.acquire(semaphore)
+        assert semaphore._value == 0
+
+    asyncio.run(main())
+
+
+def test_several_loops_at_once() -> None:
+    semaphore = Semaphore(0)
+
+    async def main() -> None:
+        for _ in range(50):
+            await aio.acquire(semaphore)
+            semaphore.release()
+
+    threads = [started(asyncio.run, main()) for _ in range(4)]
+    semaphore.release()
+    assert len(wait(threads, PATIENCE, return_when="ALL_COMPLETED")) == 4
+    assert semaphore._value == 1
+
+
+def test_what_is_refused() -> None:
+    async def main() -> None:
+        for thing in (Event(), 1, threading.Condition()):
+            with pytest.raises(TypeError, match="can acquire"):
+                await aio.acquire(thing)
+        with pytest.raises(RuntimeError, match="not been started"):
+            await aio.ended(Thread(target=int))
+        with pytest.raises(TypeError, match="the loop itself waits for files"):
+            await aio.ended(0)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_with_tasks_left() -> None:
+    semaphore = Semaphore(0)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(aio.acquire(semaphore)) for _ in range(3)]
+        await asyncio.sleep(0)
+        semaphore.release()
+        del tasks
+
+    for _ in range(20):
+        asyncio.run(main())
+    gc.collect()
+    assert wait([semaphore], 0) == [semaphore]
