@@ -1,4 +1,4 @@
-"""Everything that must hold, on every CPython 3.11 to 3.14 of this machine, each in a fresh copy of the tree with a
+"""Everything that must hold, on every CPython 3.11 to 3.15 of this machine, each in a fresh copy of the tree with a
 virtual environment of its own.
 
     bash .ci/run [VERSION ...]     for example 3.13, or 3.13.5; without any, all that are found
@@ -34,7 +34,7 @@ from typing import TextIO
 TREE = Path(__file__).resolve().parent.parent
 SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
-VERSIONS = range(11, 15)  # of CPython 3
+VERSIONS = range(11, 16)  # of CPython 3
 
 #: Tests whose subject is the same under every Python: the core without it, the models, the layers.
 ONCE = (

@@ -45,6 +45,18 @@ from . import _core  # noqa: E402  # once it is there
 
 _core.attach(sys.modules[__name__])
 
+_TESTED = (3, 15)  # the newest
+if sys.version_info[:2] > _TESTED:
+    import warnings
+
+    warnings.warn(
+        "runtime was tested with CPython 3.11 to {}.{}; this is {}.{}, where what it checks at import is well".format(
+            *_TESTED, *sys.version_info[:2]
+        ),
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
 if TYPE_CHECKING:
     from ._types import FILES_LARGE as FILES_LARGE
     from ._types import LWP as LWP

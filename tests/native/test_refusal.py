@@ -114,6 +114,21 @@ def test_what_the_program_needs_was_not_installed() -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_newer_cpython_is_told_of_and_works() -> None:
+    program = """if True:
+        import sys
+        sys.version_info = 3, 99, 0, "final", 0
+        import runtime.native
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if "Warning" in line]
+    assert said.endswith(
+        "RuntimeWarning: runtime was tested with CPython 3.11 to 3.15; this is 3.99, "
+        "where what it checks at import is well"
+    )
+
+
 WITHOUT_ROBUST_LISTS = """
 #define _GNU_SOURCE
 #include <dlfcn.h>

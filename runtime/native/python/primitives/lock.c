@@ -129,11 +129,21 @@ PyObject *lock_release(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* From 3.15 on __enter__ takes no arguments and __exit__ three; before, the one is acquire by another name, and the other takes any. */
+enum { STRICT = PY_VERSION_HEX >= 0x030f0000 };
+
+static int exit_takes(Py_ssize_t count)
+{
+    if (!STRICT || count == 3)
+        return 1;
+    PyErr_Format(PyExc_TypeError, "__exit__ expected 3 arguments, got %zd", count);
+    return 0;
+}
+
 static PyObject *lock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     (void)args;
-    (void)count;
-    return lock_release(op, NULL);
+    return exit_takes(count) ? lock_release(op, NULL) : NULL;
 }
 
 static PyObject *lock_locked(PyObject *op, PyObject *unused)
@@ -186,6 +196,12 @@ PyDoc_STRVAR(release_lock_doc, "release_lock($self, /)\n--\n\nrelease() by its o
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether a thread holds the lock.");
 PyDoc_STRVAR(locked_lock_doc, "locked_lock($self, /)\n--\n\nlocked() by its old name.");
 
+#if PY_VERSION_HEX >= 0x030f0000
+#define ENTER(acquire, enter) {"__enter__", enter, METH_NOARGS, NULL}
+#else
+#define ENTER(acquire, enter) {"__enter__", FAST(acquire), METH_FASTCALL | METH_KEYWORDS, NULL}
+#endif
+
 static PyMethodDef lock_methods[] = {
     {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
     {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_lock_doc},
@@ -193,7 +209,7 @@ static PyMethodDef lock_methods[] = {
     {"release_lock", lock_release, METH_NOARGS, release_lock_doc},
     {"locked", lock_locked, METH_NOARGS, locked_doc},
     {"locked_lock", lock_locked, METH_NOARGS, locked_lock_doc},
-    {"__enter__", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
+    ENTER(lock_acquire, lock_enter),
     {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
     {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
     {0},
@@ -307,8 +323,7 @@ PyObject *rlock_release(PyObject *op, PyObject *unused)
 static PyObject *rlock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     (void)args;
-    (void)count;
-    return rlock_release(op, NULL);
+    return exit_takes(count) ? rlock_release(op, NULL) : NULL;
 }
 
 static PyObject *rlock_locked(PyObject *op, PyObject *unused)
@@ -400,7 +415,7 @@ static PyMethodDef rlock_methods[] = {
     {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, rlock_acquire_doc},
     {"release", rlock_release, METH_NOARGS, rlock_release_doc},
     {"locked", rlock_locked, METH_NOARGS, locked_doc},
-    {"__enter__", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
+    ENTER(rlock_acquire, rlock_enter),
     {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
     {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
     {"_recursion_count", rlock_recursion_count, METH_NOARGS, NULL},

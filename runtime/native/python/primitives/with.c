@@ -15,7 +15,7 @@ typedef struct {
     PyTypeObject *owner;  /* borrowed: the type's dict has this object */
     PyObject *ordinary;   /* the method descriptor */
     PyCFunction run;
-    Py_ssize_t takes;     /* the most arguments that it takes */
+    Py_ssize_t takes;     /* how many arguments `with` gives it */
 } MethodObject;
 
 typedef struct bound {
@@ -44,7 +44,7 @@ static PyObject *bound_call(PyObject *op, PyObject *const *args, size_t flags, P
 {
     BoundObject *bound = (BoundObject *)op;
 
-    if (!names && PyVectorcall_NARGS(flags) <= bound->method->takes)
+    if (!names && PyVectorcall_NARGS(flags) == bound->method->takes)
         return bound->method->run(bound->self, NULL);
     PyObject *method = ordinary_method(op), *result = method ? PyObject_Vectorcall(method, args, flags, names) : NULL;
     Py_XDECREF(method);
