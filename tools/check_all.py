@@ -240,6 +240,16 @@ cd /
 "$lwp" --version
 "$lwp" run "$example" --requests 200"""
 
+# The wheel that is given out, for this Python and processor; installed where a compiler would be called in vain.
+MANYLINUX = """\
+.venv/bin/pip install -q $(sed -n 's/^wheels = \\[\\(.*\\)\\].*/\\1/p' pyproject.toml | tr -d '",')
+.venv/bin/python tools/wheels.py --processor "$(uname -m)" .venv/bin/python
+mkdir installed
+cd installed
+python3 -m venv venv
+CC=false venv/bin/pip install -q "$(echo ../wheels/*.whl)[test]"
+venv/bin/pytest -q ../tests/core/test_core.py"""
+
 # What a distributor does: the sdist has all files, a wheel can be made from it, and some of its tests pass elsewhere.
 SDIST_ELSEWHERE = """\
 mkdir elsewhere elsewhere/source
@@ -276,6 +286,7 @@ def check(run: Runner, version: str, which: str) -> None:
     run.step(f"{version}: bench", ".venv/bin/python -m runtime bench --quick")
     run.step(f"{version}: wheel, no warnings", ".venv/bin/pip wheel -q --no-deps --wheel-dir dist .", CFLAGS="-Werror")
     run.step(f"{version}: wheel, installed", INSTALLED_WHEEL)
+    run.step(f"{version}: manylinux wheel", MANYLINUX)
     if which == "all":  # what does not depend on the Python that it runs on
         run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
         run.step("clang-format", "find runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +")

@@ -1,10 +1,11 @@
 """The tests on other systems: another C library, another Python, another processor.
 
-    python tools/other_systems.py [--keep DIR] [--cpython] [--all | debian12 unstable ...] [-- PYTEST ARGUMENT ...]
+    python tools/other_systems.py [--keep DIR] [--wheels DIR | --cpython] [--all | debian12 unstable ...]
+                                  [-- PYTEST ARGUMENT ...]
 
 Each system is a root made by debootstrap from the Debian mirror that apt uses here.  A wheel is built in it and
 installed with what the tests need, by pip, configured as here; then the tests run on what was installed, away from
-the sources.
+the sources.  With --wheels, what tools/wheels.py has made in DIR is installed instead, without a compiler.
 What comes after `--` is for pytest: `debian12 -- -k clone -x`.  With --cpython, CPython's own tests of threads run
 instead, by tools/cpython_suite.py --all, from Debian's package of them.
 
@@ -33,7 +34,7 @@ from xml.etree import ElementTree
 
 TREE = Path(__file__).resolve().parent.parent
 IMPOSSIBLE = 77
-PACKAGES = ("gcc", "g++", "libc6-dev", "gdb", "strace", "procps", "ca-certificates")
+PACKAGES = ("gcc", "g++", "libc6-dev", "libffi-dev", "gdb", "strace", "procps", "ca-certificates")  # libffi: for cffi
 #: Who localhost is, and how pip is configured here, as far as the environment doesn't say it.
 CONFIGURATION = ("/etc/hosts", "/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
 MAKE_TIME, INSTALL_TIME, TEST_TIME = 3600, 3600, 7200  # seconds that each may take
@@ -57,6 +58,7 @@ SYSTEMS = {
     "debian12": System("bookworm"),
     "unstable": System("sid"),
     "unstable-3.13": System("sid", "python3.13"),
+    "unstable-3.15": System("sid", "python3.15"),
     "arm64": System(
         "trixie",
         processor="aarch64",
@@ -120,6 +122,12 @@ list=/proc/sys/fs/binfmt_misc
     printf %s ':lwp-{processor}:M::{magic}:{mask}:{qemu}:PF' >$list/register
 """
 
+#: By apt, not by debootstrap, which doesn't know that a package may provide another.
+ADD = """
+apt-get --quiet update
+apt-get --quiet install --yes --no-install-recommends "$0" "$@"
+"""
+
 BUILD = """
 rm -rf /opt/venv /opt/wheels
 "$0" -m venv /opt/venv
@@ -127,6 +135,14 @@ cd /tmp
 /opt/venv/bin/pip wheel --quiet --no-deps --wheel-dir /opt/wheels /src
 set -- /opt/wheels/*.whl
 /opt/venv/bin/pip install --quiet "$1[test]"
+"""
+
+#: A compiler would be called in vain.
+INSTALL = """
+rm -rf /opt/venv
+"$0" -m venv /opt/venv
+cd /tmp
+CC=false /opt/venv/bin/pip install --quiet --find-links /wheels --only-binary lwp-runtime 'lwp-runtime[test]'
 """
 
 #: Away from the sources, and what is installed is found first.
@@ -230,22 +246,17 @@ def make(root: Path, system: System, log: Path) -> None:
         return
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    packages = ",".join((*PACKAGES, system.python, f"{system.python}-dev", f"{system.python}-venv"))
     debian = ["--arch", DEBIAN_NAMES[system.processor]] if system.foreign else []
-    what = ["debootstrap", "--variant=minbase", *debian, f"--include={packages}", system.suite, str(partial), mirror()]
+    what = ["debootstrap", "--variant=minbase", *debian, system.suite, str(partial), mirror()]
     run(isolated(system, MAKE, *what), log, MAKE_TIME)
+    configure(partial)
+    packages = [*PACKAGES, system.python, f"{system.python}-dev", f"{system.python}-venv"]
+    run(inside(partial, system, ADD, *packages), log, MAKE_TIME)
     partial.rename(root)
 
 
-def fill(root: Path) -> None:
-    """The sources and the configuration in the root, anew."""
-    shutil.rmtree(root / "src", ignore_errors=True)
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=TREE, capture_output=True, timeout=60, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (TREE / name).is_file():  # not deleted
-            (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TREE / name, root / "src" / name)
+def configure(root: Path) -> None:
+    """The network and pip as here."""
     for name in filter(os.path.exists, CONFIGURATION):
         target = root / name[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -253,6 +264,21 @@ def fill(root: Path) -> None:
             shutil.copytree(name, target, dirs_exist_ok=True)
         else:
             shutil.copy(name, target)
+
+
+def fill(root: Path, wheels: Path | None) -> None:
+    """The sources, or the tests and the wheels, and the configuration in the root, anew."""
+    for name in ("src", "wheels"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    if wheels:
+        shutil.copytree(wheels, root / "wheels")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TREE, capture_output=True, timeout=60, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (TREE / name).is_file():  # not deleted
+            (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TREE / name, root / "src" / name)
+    configure(root)
 
 
 # ---- the tests in it -------------------------------------------------------------------------------------------------
@@ -273,14 +299,14 @@ def counts(report: Path) -> tuple[str, bool]:
     return f"{passed} passed, {failures + errors} failed, {skips} skipped", not failures + errors and passed > 0
 
 
-def examine(root: Path, system: System, arguments: list[str], cpython: bool) -> tuple[str, bool]:
+def examine(root: Path, system: System, arguments: list[str], cpython: bool, wheels: Path | None) -> tuple[str, bool]:
     """Makes the root if need be, installs, tests.  What came of it in a line, and whether all is well."""
     log = root.with_name(root.name + ".log")
     log.unlink(missing_ok=True)
     begin = time.monotonic()
     make(root, system, log)
-    fill(root)
-    run(inside(root, system, BUILD, system.python), log, INSTALL_TIME)
+    fill(root, wheels)
+    run(inside(root, system, INSTALL if wheels else BUILD, system.python), log, INSTALL_TIME)
     about = root.with_name(root.name + ".about")
     about.unlink(missing_ok=True)
     run(inside(root, system, IN_TMP, "/opt/venv/bin/python", "-c", ABOUT), about, 600)
@@ -311,6 +337,7 @@ def main() -> int:
     )
     parser.add_argument("--all", action="store_true", help="every system")
     parser.add_argument("--cpython", action="store_true", help="CPython's own tests of threads instead of ours")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from DIR, and compile nothing")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=", ".join(SYSTEMS))
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
@@ -323,6 +350,8 @@ def main() -> int:
     if missing := [name for name in ("debootstrap", "unshare", "chroot", "apt-get", "git") if not shutil.which(name)]:
         print(f"no root can be made here without {', '.join(missing)}: apt-get install debootstrap util-linux git")
         return IMPOSSIBLE
+    if options.wheels and not any(options.wheels.glob("*.whl")):
+        parser.error(f"no wheel in {options.wheels}: tools/wheels.py makes them")
     if os.geteuid() != 0:
         print("only root can make a root")
         return IMPOSSIBLE
@@ -340,7 +369,8 @@ def main() -> int:
         for name in names:
             print(f"--- {name}", flush=True)
             try:
-                text, well = examine(keep.resolve() / name, SYSTEMS[name], words[end + 1 :], options.cpython)
+                root = keep.resolve() / name
+                text, well = examine(root, SYSTEMS[name], words[end + 1 :], options.cpython, options.wheels)
             except Impossible as error:
                 print(f"{name}: {error}")
                 return IMPOSSIBLE

@@ -1,0 +1,206 @@
+"""Wheels for manylinux_2_34: for every CPython that is named, for both processors, compiled here.
+
+    pip install -e '.[wheels]'
+    python tools/wheels.py [--output DIR] [--processor x86_64 | aarch64] PYTHON ...
+
+PYTHON is an interpreter's path, or a version that Debian's unstable has: its headers are downloaded by apt, and it
+isn't run.  For example:
+
+    python tools/wheels.py python3.11 python3.12 python3.13 3.14 3.15
+
+The compiler is Zig's clang, from the package ziglang: it has the headers and the stubs of each glibc, so that the
+wheel asks for no symbol newer than glibc 2.34's, whatever this system has.  auditwheel must say the same, or the
+wheel is removed.  Only the C core differs between wheels; the rest is what `pip wheel` packs.
+
+CPython's headers are the same for both processors but for pyconfig.h, and there only what its own sources ask differs
+(HAVE_GCC_ASM_FOR_X64, HAVE_GCC_ASM_FOR_X87, HAVE_USABLE_WCHAR_T, PY_SUPPORT_TIER in 3.13 to 3.15): so one set of
+headers serves for both.
+
+Exit status 0: all are made.  1: what the compiler or auditwheel complains of.  2: what is missing here, and where to
+get it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TREE = Path(__file__).resolve().parent.parent
+NATIVE = TREE / "runtime" / "native"
+GLIBC = "2.34"
+PROCESSORS = {"aarch64": "arm64", "x86_64": "amd64"}  #: as the kernel and as Debian name them
+TOOLS = ("ziglang", "auditwheel", "wheel", "cffi", "pip")
+
+ABOUT = """
+import sys, sysconfig
+print((sys.version_info[:2], sysconfig.get_config_var("Py_GIL_DISABLED") or 0,
+       [sysconfig.get_path("include"), sysconfig.get_path("platinclude")]))"""
+
+
+class Missing(Exception):
+    """What isn't here, and how to get it."""
+
+
+class Failed(Exception):
+    """What a command says."""
+
+
+@dataclass(frozen=True)
+class Headers:
+    """Of one CPython."""
+
+    digits: str  #: 313, or 313t without a GIL
+    folders: tuple[str, ...]
+
+    @property
+    def interpreter(self) -> str:
+        return f"cp{self.digits.rstrip('t')}"
+
+
+def run(command: Sequence[str | Path], **more: Any) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **more)
+    if done.returncode:
+        raise Failed(f"{' '.join(map(str, command))[:300]}\nexit status {done.returncode}\n{done.stdout[-6000:]}")
+    return str(done.stdout)
+
+
+# ---- headers ---------------------------------------------------------------------------------------------------------
+
+
+def of_interpreter(python: str) -> Headers:
+    if not shutil.which(python):
+        raise Missing(f"no {python} here: give an interpreter's path, or a version that Debian's unstable has, as 3.14")
+    (_, minor), without_gil, folders = ast.literal_eval(run([python, "-c", ABOUT]).strip())
+    if not any((Path(folder) / "Python.h").exists() for folder in folders):
+        raise Missing(f"{python} has no Python.h in {folders[0]}: install its headers (Debian: python3-dev)")
+    return Headers(f"3{minor}{'t' if without_gil else ''}", tuple(dict.fromkeys(folders)))
+
+
+def of_unstable(versions: list[str], processors: list[str], work: Path) -> Iterator[Headers]:
+    """Downloads the packages with their headers, for each processor since pyconfig.h is; nothing is installed."""
+    if not versions:
+        return
+    if not shutil.which("apt-get"):
+        raise Missing(f"headers of {', '.join(versions)} come from Debian's packages, and there is no apt-get here")
+    found = run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]).split()
+    if not found:
+        raise Missing("apt has no index of Debian: apt-get update")
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (work / folder).mkdir(parents=True)
+    sources = work / "sources.list"
+    sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.pgp] {found[0]} sid main\n")
+    apt = ["apt-get", "--quiet", "-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=-"]
+    apt += ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
+    for processor in processors:
+        apt += ["-o", f"APT::Architectures::={PROCESSORS[processor]}"]
+    run([*apt, "update"])
+    for version in versions:
+        names = [f"libpython{version}-dev:{PROCESSORS[processor]}" for processor in processors]
+        try:
+            run([*apt, "download", *names], cwd=work)
+        except Failed as failed:
+            raise Missing(f"Debian's unstable has no CPython {version}: give the path of one\n{failed}") from None
+        for package in work.glob(f"libpython{version}-dev_*.deb"):
+            run(["dpkg-deb", "--extract", package, work / version])
+        include = work / version / "usr" / "include"
+        yield Headers(version.replace(".", ""), (str(include / f"python{version}"), str(include)))
+
+
+# ---- a wheel ---------------------------------------------------------------------------------------------------------
+
+
+def compile_core(build: dict[str, Any], structures: str, headers: Headers, processor: str, target: Path) -> None:
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{processor}-linux-gnu.{GLIBC}", "-shared", "-fPIC"]
+    command += [*build["OPTIONS"], "-Werror", "-DNDEBUG"]
+    command += ["-Wno-macro-redefined"]  # pyconfig.h defines _POSIX_C_SOURCE after the command line has _GNU_SOURCE
+    command += ["-Wl,--strip-debug"]  # as setup.py: function names stay
+    command += ["-fno-sanitize=undefined"]  # which zig adds by itself
+    command += [f"-D{name}" for name, _ in build["CORE"].define_macros]
+    command += [f"-I{folder}" for folder in (NATIVE, *headers.folders)]
+    run([*command, *(str(NATIVE / name) for name in build["SOURCES"]), structures, "-o", str(target), "-lm"])
+
+
+def pack(unpacked: Path, core: Path, headers: Headers, processor: str, output: Path) -> Path:
+    """The unpacked wheel with another core, under the name that says for whom it is."""
+    for old in unpacked.glob("runtime/native/_core.*.so"):
+        old.unlink()
+    shutil.copy(core, unpacked / f"runtime/native/_core.cpython-{headers.digits}-{processor}-linux-gnu.so")
+    (about,) = unpacked.glob("*.dist-info/WHEEL")
+    platform_tag = f"manylinux_{GLIBC.replace('.', '_')}_{processor}"
+    tag = f"{headers.interpreter}-cp{headers.digits}-{platform_tag}"
+    about.write_text(re.sub(r"^Tag: .*$", f"Tag: {tag}", about.read_text(), flags=re.MULTILINE))
+    run([sys.executable, "-m", "wheel", "pack", "--dest-dir", output, unpacked])
+    (wheel,) = output.glob(f"*-{tag}.whl")
+    said = run([sys.executable, "-m", "auditwheel", "show", wheel])
+    if not re.search(rf'following\s+platform\s+tag:\s+"{platform_tag}"', said):
+        wheel.unlink()
+        raise Failed(f"auditwheel does not find {platform_tag} in {wheel.name}:\n{said}")
+    return wheel
+
+
+def unpack_plain(work: Path) -> Path:
+    """What all wheels have in common, and a core that each replaces."""
+    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", work, TREE])
+    (plain,) = work.glob("*.whl")
+    run([sys.executable, "-m", "wheel", "unpack", "--dest", work / "unpacked", plain])
+    (unpacked,) = (work / "unpacked").iterdir()
+    return unpacked
+
+
+def make(headers: list[Headers], processors: list[str], output: Path, work: Path) -> None:
+    build = runpy.run_path(str(NATIVE / "build.py"))
+    structures = build["write_structures"](work)
+    with ThreadPoolExecutor(2) as pool:
+        plain = pool.submit(unpack_plain, work)
+        cores = []
+        for each in headers:
+            for processor in processors:
+                core = work / f"{each.digits}-{processor}.so"
+                cores.append(
+                    (each, processor, core, pool.submit(compile_core, build, structures, each, processor, core))
+                )
+        for each, processor, core, done in cores:
+            done.result()
+            wheel = pack(plain.result(), core, each, processor, output)
+            print(f"{wheel}  {wheel.stat().st_size / 1024:.0f} KiB", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("wheels"), metavar="DIR", help="default: wheels")
+    parser.add_argument("--processor", action="append", choices=list(PROCESSORS), help="default: both; may be repeated")
+    parser.add_argument("pythons", nargs="+", metavar="PYTHON")
+    options = parser.parse_args()
+    missing = [name for name in TOOLS if not importlib.util.find_spec(name)]
+    if missing:
+        parser.exit(2, f"no {', '.join(missing)} for {sys.executable}: pip install '.[wheels]'\n")
+    processors = options.processor or list(PROCESSORS)
+    versions = [name for name in options.pythons if re.fullmatch(r"3\.\d+", name)]
+    with tempfile.TemporaryDirectory(prefix="lwp-wheels-") as folder:
+        work = Path(folder)
+        try:
+            headers = [of_interpreter(name) for name in options.pythons if name not in versions]
+            headers += of_unstable(versions, processors, work / "headers")
+            options.output.mkdir(parents=True, exist_ok=True)
+            make(headers, processors, options.output, work)
+        except Missing as error:
+            parser.exit(2, f"{error}\n")
+        except Failed as error:
+            parser.exit(1, f"{error}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
