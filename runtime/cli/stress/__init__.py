@@ -30,6 +30,7 @@ THEMES = (
     "signals",
     "collect",
     "tasks",
+    "groups",
     "makers",
     "memory",
     "ids",
