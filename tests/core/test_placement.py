@@ -295,6 +295,13 @@ def refused_starts(system_call: int, asked: dict[str, Any], last: int) -> None:
     del thread, start
     assert gone() is None
 
+    sys.setswitchinterval(1000)
+    ran: list[int] = []
+    plain = runtime.Thread(target=ran.append, args=(1,))
+    plain.start()
+    assert not ran, "a start waits for its thread only while others are on their way to the GIL, and none is left there"
+    plain.join()
+
 
 @pytest.mark.parametrize("name", CALLS)
 def test_what_the_kernel_refuses_leaves_nothing(name: str, child: Child) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ... import THREAD_FLAGS, Clone, Thread, sync
 from ...lwp import MIN_STACK
+from ...placement import Placing
 from ...scheduler import LWP, spawn, statistics
 from ...thread import Timer
 from ._run import Run, Worker, check, mix
@@ -22,6 +23,7 @@ from ._run import Run, Worker, check, mix
 _LESS = (Clone.FS, Clone.FILES, Clone.SYSVSEM)
 _MORE = (Clone.IO, Clone.UNTRACED, Clone.CHILD_SETTID, Clone.DETACHED)
 _PROCESSES = (Clone.VM, Clone.VM | Clone.FS, Clone.VM | Clone.FILES | Clone.SIGHAND, Clone.VM | Clone.VFORK)
+_CPUS = sorted(os.sched_getaffinity(0))
 
 
 def stack_size(chance: random.Random) -> int | None:
@@ -38,6 +40,13 @@ def thread_flags(chance: random.Random) -> Clone:
         if chance.randrange(4) == 0:
             flags |= more
     return flags
+
+
+def placing(chance: random.Random) -> Placing:
+    """Mostly none; what anybody may ask for."""
+    some: list[Placing] = [{}] * 4
+    some += {"affinity": {chance.choice(_CPUS)}}, {"policy": "batch"}, {"timer_slack": 1e-5}
+    return chance.choice(some)
 
 
 class _Batch:
@@ -65,26 +74,26 @@ class _Batch:
     def start(self) -> None:
         worker, chance, number = self.worker, self.worker.random, self.started
         args = (number, chance.randrange(8))
-        size, flags = stack_size(chance), thread_flags(chance)
+        size, flags, place = stack_size(chance), thread_flags(chance), placing(chance)
         if size is not None and size < 1 << 16:
             args = (number, 0)  # bytecode in bytecode needs more stack than that
         way = chance.randrange(10)
-        worker.note(f"start {number}, way {way}, stack {size}, flags {int(flags):#x}")
+        worker.note(f"start {number}, way {way}, stack {size}, flags {int(flags):#x}, {place}")
         if way < 4:
             thread = Thread(
-                target=self.target, args=args, stack_size=size, flags=flags, daemon=chance.randrange(2) == 0
+                target=self.target, args=args, stack_size=size, flags=flags, daemon=chance.randrange(2) == 0, **place
             )
             thread.start()
             check(thread.ident and thread.native_id, "started, but without an ident")
             self.awaited.append(lambda: self.joined(thread))
         elif way < 6:
-            lwp = spawn(self.target, args, stack_size=size, flags=flags, name=f"batch {number}")
+            lwp = spawn(self.target, args, stack_size=size, flags=flags, name=f"batch {number}", **place)
             self.living(lwp)
             self.awaited.append(lambda: self.over(lwp))
         elif way == 6:
-            spawn(self.target, args, stack_size=size, flags=flags).detach()
+            spawn(self.target, args, stack_size=size, flags=flags, **place).detach()
         elif way == 7:
-            spawn(self.target, args, stack_size=size, flags=flags)  # the handle is dropped
+            spawn(self.target, args, stack_size=size, flags=flags, **place)  # the handle is dropped
         elif way == 8:
             stock = threading.Thread(target=self.target, args=args, daemon=True)
             stock.start()
