@@ -6,10 +6,13 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent import futures
-from concurrent.futures import _base, thread
+from concurrent.futures import _base
+from concurrent.futures import thread as _thread
 from concurrent.futures.thread import BrokenThreadPool
+from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, ParamSpec, TypeVar, cast
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from . import native
 from .green import Scheduler
@@ -24,7 +27,7 @@ _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
 # concurrent.futures' private parts, in one place.  Each has been there since Python 3.11.
-_private: Any = thread
+_private: Any = _thread
 _states: Any = _base
 
 
@@ -145,11 +148,15 @@ class Future(native.FutureBase, futures.Future[_Result]):
             self._condition.notify_all()
         self._invoke_callbacks()  # type: ignore[attr-defined]
 
-    def _fail(self, error: BaseException) -> None:
-        """Something else than the call has raised, in the thread that has made it."""
+    def _fail(self, error: BaseException, ended: bool) -> None:
+        """Something else than the call has raised, in the thread that makes it; ended: which has ended the future."""
         _states.LOGGER.critical("Exception in worker", exc_info=error)
-        if not self.done():
-            self.set_exception(error)
+        if ended:
+            with self._condition:
+                for waiter in self._waiters:
+                    waiter.add_exception(self)
+                self._condition.notify_all()
+            self._invoke_callbacks()  # type: ignore[attr-defined]
 
 
 # ---- workers ---------------------------------------------------------------------------------------------------------
@@ -170,10 +177,44 @@ class WorkQueue(native.WorkQueue):
         return f"<WorkQueue of {self.name!r}, {state}, {self.qsize()} calls>"
 
 
-def _make_run(queue: WorkQueue, record: Record) -> Callable[[Future[Any]], None]:
-    """What a worker does with each call.  Its Record serves all; WorkQueue.work() holds it while it waits for one."""
+class _Worker:
+    """One thread.  Its Record serves all calls; WorkQueue.work() holds it while it waits for one."""
 
-    def run(future: Future[Any]) -> None:
+    __slots__ = ("queue", "record")
+
+    def __init__(self, queue: WorkQueue) -> None:
+        self.queue = queue
+        self.record = Record()
+        self.record.scopes = ()
+
+    def work(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        """What the thread does."""
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except BaseException:
+                _states.LOGGER.critical("Exception in initializer:", exc_info=True)
+                _break(self.queue)
+                return
+        try:
+            while not self._work():
+                pass
+        finally:
+            self.record.end()
+            self.queue.records.remove(self.record)
+
+    def _work(self) -> bool:
+        """Whether it has come to its end."""
+        try:
+            self.queue.work(self.run)
+            return True
+        except BaseException:
+            _states.LOGGER.critical("Exception in worker", exc_info=True)
+            return False
+
+    def run(self, future: Future[Any]) -> None:
+        """Makes the call."""
+        record = self.record
         scope = future._scope = Scope(_NO_GROUP)  # before it runs: who cancels a call that runs finds it
         call = future._take_call()
         if call is None or not future.set_running_or_notify_cancel():
@@ -186,8 +227,8 @@ def _make_run(queue: WorkQueue, record: Record) -> Callable[[Future[Any]], None]
         try:
             scope.record = record
             record.scopes = (scope,)
-            if queue.cancels:
-                scope.ask(queue.cancels)
+            if self.queue.cancels:
+                scope.ask(self.queue.cancels)
             if scope.asked:  # just now: a canceller that comes later finds the record
                 record.update()
                 checkpoint()
@@ -207,37 +248,6 @@ def _make_run(queue: WorkQueue, record: Record) -> Callable[[Future[Any]], None]
         else:
             future._end(result, error)
         del error, future  # the error's traceback leads to this frame
-
-    return run
-
-
-def _work(queue: WorkQueue, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
-    """What a worker's thread does."""
-    if initializer is not None:
-        try:
-            initializer(*initargs)
-        except BaseException:
-            _states.LOGGER.critical("Exception in initializer:", exc_info=True)
-            _break(queue)
-            return
-    record = Record()
-    record.scopes = ()
-    queue.records.append(record)
-    run = _make_run(queue, record)
-    try:
-        _work_until_closed(queue, run)
-    finally:
-        record.end()
-        queue.records.remove(record)
-
-
-def _work_until_closed(queue: WorkQueue, run: Callable[[Future[Any]], None]) -> None:
-    while True:
-        try:
-            queue.work(run)
-            return
-        except BaseException:
-            _states.LOGGER.critical("Exception in worker", exc_info=True)
 
 
 _BROKEN = BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore"
@@ -270,7 +280,7 @@ class Executor(futures.ThreadPoolExecutor):
     Arguments as ThreadPoolExecutor, and, by keyword:
 
     scheduler: the Scheduler on which the workers run as green threads.  None: that of the thread that makes the
-    executor, if it is green; else each gets an LWP.
+    executor, if it is green; else each gets an LWP.  `with` lends the LWP to a scheduler that no thread runs.
     carry_context: each call runs in a copy of the context variables of the thread that has submitted it.
     cancel_running: Future.cancel() asks also a call that runs to end, unless it is told otherwise.
 
@@ -302,6 +312,7 @@ class Executor(futures.ThreadPoolExecutor):
         self._initializer: Callable[..., Any] | None = initializer
         self._initargs = initargs
         self._scheduler = scheduler or getattr(native.current_thread(), "_lwp_scheduler", None)
+        self._lent = False
         self._carry_context = carry_context
         self._cancel_running = cancel_running
         self._queue = WorkQueue(self._thread_name_prefix)
@@ -309,6 +320,24 @@ class Executor(futures.ThreadPoolExecutor):
         self._pid = os.getpid()
         self._changing = Lock()  # _threads
         weakref.finalize(self, self._queue.close, _SHUT_DOWN).atexit = False
+
+    def __enter__(self) -> Self:
+        if self._scheduler is not None:
+            with suppress(RuntimeError):  # another thread runs it, or the caller is green
+                self._scheduler._lend()
+                self._lent = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.shutdown()
+        finally:
+            if self._lent:
+                self._lent = False
+                assert self._scheduler is not None
+                self._scheduler._take_back()
 
     # What programs read of a ThreadPoolExecutor's private parts, with _threads, _max_workers and the like.
 
@@ -353,21 +382,26 @@ class Executor(futures.ThreadPoolExecutor):
                 raise closed[0](closed[1])
             if (number := len(self._threads)) == self._max_workers:
                 return
-            worker = Thread(
-                target=_work,
+            # What a worker needs is made here: where there is no memory for it, the submit fails, and no worker dies.
+            worker = _Worker(self._queue)
+            thread = Thread(
+                target=worker.work,
                 name=f"{self._thread_name_prefix}_{number}",
-                args=(self._queue, self._initializer, self._initargs),
+                args=(self._initializer, self._initargs),
                 scheduler=self._scheduler,
             )
-            self._queue.expect(1)
             try:
-                worker.start()
+                self._queue.records.append(worker.record)
+                self._threads.add(thread)
+                _private._threads_queues[thread] = _AtExit(self._queue)
+                thread.start()
             except BaseException:
-                if worker.ident is None:
-                    self._queue.expect(-1)
-                    raise
-            self._threads.add(worker)
-            _private._threads_queues[worker] = _AtExit(self._queue)
+                if thread.ident is None:  # else it runs, and a signal handler has raised here
+                    self._threads.discard(thread)
+                    _private._threads_queues.pop(thread, None)
+                    with suppress(ValueError):
+                        self._queue.records.remove(worker.record)
+                raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, cancel_running: bool = False) -> None:
         """No call can be submitted from now on; workers end when none is left.  As concurrent.futures' shutdown().
@@ -391,5 +425,5 @@ class Executor(futures.ThreadPoolExecutor):
             while (future := cast("Future[Any] | None", self._queue.pop())) is not None:
                 future.cancel()
         if wait:
-            for worker in self._threads:
-                worker.join()
+            for thread in self._threads:
+                thread.join()

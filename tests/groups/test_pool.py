@@ -26,7 +26,7 @@ from kinds import PATIENCE, both, until
 from runtime import Cancelled, Group, checkpoint, native, shield, thread
 from runtime.observe import groups
 from runtime.pool import Executor, Future
-from runtime.scheduler import sleep
+from runtime.scheduler import Scheduler, sleep
 from runtime.sync import Condition, Event, Lock, Semaphore
 
 sys.path.insert(0, str(TREE / "tools"))
@@ -272,6 +272,22 @@ def test_one_worker_does_when_it_is_free() -> None:
             executor.submit(int).result()
             until(lambda: any(wait[2] is executor._work_queue for wait in native.waits()))
         assert len(executor._threads) == 1
+
+
+def test_green_workers() -> None:
+    """The block lends its LWP to them."""
+    scheduler = Scheduler()
+    with Executor(3, scheduler=scheduler) as executor:
+        assert executor.submit(native.current_thread).result()._lwp_scheduler is scheduler
+        future = executor.submit(wait_forever)
+        with pytest.raises(TimeoutError):
+            future.result(0.01)
+        future.cancel(running=True)
+        with pytest.raises(futures.CancelledError):
+            future.result()
+        assert len(list(executor.map(pow, range(50), range(50)))) == 50
+    with Executor(1, scheduler=scheduler) as executor:  # and takes it back
+        assert executor.submit(int).result() == 0
 
 
 @both

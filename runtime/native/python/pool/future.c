@@ -64,6 +64,20 @@ static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t c
     return PyBool_FromLong(calls);
 }
 
+int future_end_with(FutureObject *future, PyObject *error)
+{
+    sync_queue_lock(&future->sleepers);
+    if (is_over(future->state)) {
+        sync_queue_unlock(&future->sleepers);
+        return 0;
+    }
+    PyObject *exception = future->exception;
+    future->exception = Py_NewRef(error);
+    change_state(future, FUTURE_FINISHED);
+    Py_XDECREF(exception);
+    return 1;
+}
+
 static PyObject *future_add_callback(PyObject *op, PyObject *function)
 {
     FutureObject *self = (FutureObject *)op;

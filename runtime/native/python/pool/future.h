@@ -27,6 +27,10 @@ typedef struct FutureObject {
     char queued;
 } FutureObject;
 
+/* Ends it with that exception, unless it is over, also where there is a condition; needs no memory.  Whether it did: then those that
+ * go by the condition are still to be told. */
+int future_end_with(FutureObject *future, PyObject *error);
+
 extern PyTypeObject *future_type; /* once python_add_future() has made it */
 
 #endif

@@ -26,7 +26,7 @@ typedef struct {
     int forks;                  /* the fork_generation that it belongs to */
     FutureObject *head, *tail;
     long count;
-    long free;       /* workers that make no call, also those that are about to begin */
+    long free;       /* workers that make no call; one counts as soon as it is in work() */
     int waking;
     PyObject *closed; /* what put() raises: a tuple of an exception's class and text; NULL: it is open */
 } WorkQueueObject;
@@ -102,19 +102,6 @@ static PyObject *queue_put(PyObject *op, PyObject *item)
 
 /* ---- workers ----------------------------------------------------------------------------------------------------- */
 
-static PyObject *queue_expect(PyObject *op, PyObject *number)
-{
-    WorkQueueObject *self = (WorkQueueObject *)op;
-    long more;
-
-    if (args_count(number, &more) < 0)
-        return NULL;
-    queue_lock(self);
-    self->free += more;
-    sync_queue_unlock(&self->sleepers);
-    Py_RETURN_NONE;
-}
-
 /* Sleeps until woken; without the lock.  -1 with an exception.  A worker between two calls is in no group: nobody cancels it. */
 static int sleep_in(WorkQueueObject *self, struct sync_place *place)
 {
@@ -130,17 +117,18 @@ static int sleep_in(WorkQueueObject *self, struct sync_place *place)
         self->waking = 0;
     if (outcome == ENTITLED)
         return 0;
+    self->free--;
     wake_one_unlock(self);
     return -1;
 }
 
-/* The next call: 1; 0: the queue is closed, and there is none; -1 with an exception.  worked: the worker has made one before. */
-static int next_call(WorkQueueObject *self, int worked, FutureObject **future)
+/* The next call: 1; 0: the queue is closed, and there is none; -1 with an exception. */
+static int next_call(WorkQueueObject *self, FutureObject **future)
 {
     struct sync_place place;
 
     queue_lock(self);
-    self->free += worked;
+    self->free++;
     while (!(*future = first_call(self))) {
         if (self->closed) {
             sync_queue_unlock(&self->sleepers);
@@ -156,7 +144,7 @@ static int next_call(WorkQueueObject *self, int worked, FutureObject **future)
     return 1;
 }
 
-/* Whatever the call, or what is to be done with its end, has raised: it ends with that, if it hasn't. */
+/* What is done around the call, or with its end, has raised, perhaps for want of memory: it ends with that, if it hasn't. */
 static void end_with_error(FutureObject *future)
 {
     PyObject *type, *error, *traceback;
@@ -165,7 +153,8 @@ static void end_with_error(FutureObject *future)
     PyErr_NormalizeException(&type, &error, &traceback);
     if (traceback)
         PyException_SetTraceback(error, traceback);
-    PyObject *none = call_method((PyObject *)future, NAME("_fail"), error);
+    int ended = future_end_with(future, error);
+    PyObject *none = PyObject_CallMethod((PyObject *)future, "_fail", "Oi", error, ended);
     if (!none)
         PyErr_WriteUnraisable((PyObject *)future);
     Py_XDECREF(none);
@@ -178,9 +167,9 @@ static PyObject *queue_work(PyObject *op, PyObject *run)
 {
     WorkQueueObject *self = (WorkQueueObject *)op;
     FutureObject *future;
-    int taken = 0, forks = fork_generation;
+    int taken, forks = fork_generation;
 
-    while ((taken = next_call(self, taken, &future)) > 0) {
+    while ((taken = next_call(self, &future)) > 0) {
         PyObject *none = PyObject_CallOneArg(run, (PyObject *)future);
         if (!none)
             end_with_error(future);
@@ -290,7 +279,6 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef queue_methods[] = {
     {"put", queue_put, METH_O, "Adds a call.  Whether it lacks a worker.  If the queue is closed, what close() was given is raised."},
-    {"expect", queue_expect, METH_O, "So many workers more will call work(), or less."},
     {"work", queue_work, METH_O, "Calls function(future) for each call, until the queue is closed and empty."},
     {"close", queue_close, METH_O, "(class, text): what put() raises from now on.  Workers end when no call is left."},
     {"pop", queue_pop, METH_NOARGS, "Takes the first call out, or None."},
