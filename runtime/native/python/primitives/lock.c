@@ -464,7 +464,7 @@ static int look_at_lock(const struct thing *thing)
 
 static int take_lock(struct thing *thing)
 {
-    return lock_take((LockObject *)thing->object, 0) == 1; /* which doesn't wait, so nothing raises */
+    return !sync_lock_held(lock_of(thing)) && sync_lock_try(lock_of(thing)) ? lock_own((LockObject *)thing->object) : 0;
 }
 
 static void give_lock_back(struct thing *thing)
@@ -506,11 +506,13 @@ static int look_at_rlock(const struct thing *thing)
 
 static int take_own_rlock(struct thing *thing)
 {
-    int taken = rlock_take((RLockObject *)thing->object, 0);
+    RLockObject *self = (RLockObject *)thing->object;
+    unsigned long depth = rlock_is_mine(self) ? rlock_depth(self) : 0;
 
-    if (taken < 0) /* too deep for a count */
-        PyErr_Clear();
-    return taken == 1;
+    if (depth == ULONG_MAX || (!depth && !take_lock(thing)))
+        return 0;
+    rlock_set_depth(self, depth + 1);
+    return 1;
 }
 
 static void give_rlock_back(struct thing *thing)
