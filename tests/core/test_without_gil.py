@@ -249,3 +249,26 @@ def test_a_request_to_cancel_is_raised_once_though_several_threads_ask(child: Ch
             assert len(raised) < 2
 
     child(ask_together)
+
+
+@needs_no_gil
+def test_green_threads_that_give_way_run_in_parallel(child: Child) -> None:
+    def give_way() -> None:
+        from runtime.scheduler import Scheduler, yield_
+
+        inside, together = [False, False], [0]
+
+        def turns(me: int) -> None:
+            while together[0] < 1000:
+                inside[me] = True
+                for _ in range(500):
+                    together[0] += inside[1 - me]
+                inside[me] = False
+                yield_()
+
+        green = Scheduler(lwps=2)
+        for number in range(2):
+            green.spawn(turns, number)
+        green.run()
+
+    child(give_way)

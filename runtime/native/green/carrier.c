@@ -8,8 +8,13 @@
  * (carrier_schedule()); the base is entered only when the queue is empty, or every TURNS turns, or after a millisecond, to look at the clock
  * and at files.
  *
- * REJECTED.  A queue for each LWP, with work stealing, as in Go's runtime: one thread at a time has the GIL, so two runners gain
- * nothing and fight for it at each switch.  Preemption by a timer signal: it would interrupt the program's system calls, and could
+ * WITHOUT A GIL (green_parallel) threads that give way often run in parallel too: the watcher, when it finds threads in the queue though the
+ * runner moves on, takes from the queue as well (a helper), and so does a former runner.  It goes back when the queue is empty, or the
+ * runner sleeps: then that one is woken, which alone sleeps for timers and files.  With turns shorter than LEAST_TURN two that take from one
+ * queue are slower than one, since they wait for its lock: then it doesn't help, or stops.
+ *
+ * REJECTED.  A queue for each LWP, with work stealing, as in Go's runtime: with a GIL one thread at a time has it, so two runners gain
+ * nothing and fight for it at each switch; without one see docs/performance.md.  Preemption by a timer signal: it would interrupt the program's system calls, and could
  * not switch inside C code that holds the GIL or a lock.  The GIL's own switch interval does that here: the thread that the new
  * runner is in asks for the GIL, and from then on the two take turns.
  *
@@ -37,9 +42,10 @@
 #define LOOK_EVERY 5000000  /* ns after which the native thread looks for signals, while others run */
 #define TICK 2000000        /* ns without a switch after which the watcher takes over, if no slice was asked for */
 #define LONG_TICK 10000000  /* the tick grows to this while the runner makes no switch and the queue is empty */
+#define LEAST_TURN 1500     /* ns: of shorter turns one carrier at a time does more */
 enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher sleeps without a timeout */
 
-int green_reports_deadlock;
+int green_reports_deadlock, green_parallel;
 int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
 atomic_int green_others_ending, green_lwps_resting, carriers_maybe_deadlocked;
 
@@ -200,14 +206,52 @@ static void runner_sleep(struct carrier *c)
     }
 }
 
+/* ---- helpers ----------------------------------------------------------------------------------------------------- */
+
+/* Whether the carrier, which is not the runner, may take from the queue. */
+static int may_help(struct carrier *c)
+{
+    struct scheduler *s = c->scheduler;
+
+    if (c->helps && (!s->head || c->generation != s->generation || atomic_load(&s->idle) != BUSY))
+        c->helps = 0;
+    return c->helps;
+}
+
+static int is_overdue(struct scheduler *s, int64_t now)
+{
+    return now - atomic_load_explicit(&s->looked_at, memory_order_relaxed) > TICK;
+}
+
+/* A helper's next thread comes from the queue, unless it has to look at the clock and at files before. */
+static int helper_goes_on(struct carrier *c)
+{
+    if (!may_help(c))
+        return 0;
+    int64_t now = park_now();
+    if (++c->turns >= TURNS) {
+        c->helps = now - c->counted_at >= TURNS * LEAST_TURN;
+        c->turns = 0;
+        c->counted_at = now;
+    }
+    return c->helps && !is_overdue(c->scheduler, now);
+}
+
+static void begin_to_help(struct carrier *c)
+{
+    c->helps = green_parallel;
+    c->turns = 0;
+    c->counted_at = park_now();
+}
+
 /* ---- the spares -------------------------------------------------------------------------------------------------- */
 
-/* The watcher: returns when it has become the runner, or at the generation's end. */
+/* The watcher: returns when it has become the runner or a helper, or at the generation's end. */
 static void watch_runner(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
     int64_t first = s->slice ? s->slice : TICK, longest = first > LONG_TICK ? first : LONG_TICK;
-    long seen = s->counts.switches;
+    long seen = s->moves;
     int quiet = 0;
 
     for (int64_t tick = first; c->generation == s->generation;) {
@@ -215,14 +259,21 @@ static void watch_runner(struct carrier *c)
         sleep_as_spare(c, s->watcher_is_off ? PARK_FOREVER : park_now() + tick);
         if (c->generation != s->generation)
             return;
-        int moved = s->counts.switches != seen, sleeps = atomic_load(&s->idle) != BUSY;
+        long moved = s->moves - seen;
+        int sleeps = atomic_load(&s->idle) != BUSY;
         quiet = sleeps ? quiet + 1 : 0;
-        seen = s->counts.switches;
+        seen = s->moves;
+        if (green_parallel && moved && !sleeps && s->head && moved * LEAST_TURN <= tick) {
+            begin_to_help(c);
+            return;
+        }
         tick = moved || sleeps ? first : tick * 2 < longest ? tick * 2 : longest;
         if (moved || sleeps)
             continue;
         check_events(s);
-        if (c->generation == s->generation && s->head && s->counts.switches == seen && atomic_load(&s->idle) == BUSY) {
+        if (c->generation == s->generation && s->head && s->moves == seen && atomic_load(&s->idle) == BUSY) {
+            if (s->runner)
+                begin_to_help(s->runner);
             s->runner = c;
             return;
         }
@@ -283,11 +334,16 @@ void carrier_run(struct carrier *c)
     for (; c->generation == s->generation; c->chosen = 0) {
         if (!s->runner)
             s->runner = c;
-        if (s->runner != c) {
+        if (s->runner != c && !may_help(c)) {
             be_spare(c);
             continue;
         }
-        if (s->turns < 0) {
+        if (s->runner != c && is_overdue(s, park_now())) {
+            check_events(s);
+            has_looked(s);
+            continue;
+        }
+        if (s->runner == c && s->turns < 0) {
             s->turns = TURNS;
             check_events(s);
             has_looked(s);
@@ -304,6 +360,7 @@ void carrier_run(struct carrier *c)
             continue;
         }
         tried = 0;
+        s->moves += s->runner == c;
         struct green *to = ready_pop(s);
         if (to == &c->base)
             break;
@@ -336,8 +393,10 @@ void carrier_schedule(struct scheduler *s, struct green *me)
     int from_queue = 0;
     if (s->runner == c) {
         s->turns--;
+        s->moves++;
         from_queue = s->turns >= 0 && s->head;
-    }
+    } else
+        from_queue = helper_goes_on(c);
     struct green *to = from_queue ? ready_pop(s) : &c->base;
     c->chosen = from_queue && to == &c->base;
     if (to == me)

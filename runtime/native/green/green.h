@@ -132,7 +132,7 @@ struct green_counts green_count(void);
 struct green_runner {
     int tid;       /* the LWP's */
     void *tp;      /* the thread's */
-    long switches; /* the scheduler's */
+    long switches; /* the runner's */
     int waiting;   /* threads that could go on; those whose file is ready count as one */
     int sliced;    /* the scheduler has a time slice */
 };
@@ -157,6 +157,9 @@ extern atomic_int green_lwps_resting;
 void green_lwp_rests(void);
 void green_lwp_works(void);
 int green_lwps(void);
+
+/* Not 0: no GIL keeps two LWPs from running threads at one time. */
+extern int green_parallel;
 
 /* Deadlock: all threads of a scheduler sleep without a timeout, and the process has no other thread that could wake one.  If this is
  * not 0 it is reported: the wait of the native thread, or of the thread in scheduler_await(), returns EINTR, and

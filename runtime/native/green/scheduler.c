@@ -287,7 +287,7 @@ void green_each_runner(void (*see)(const struct green_runner *runner, void *arg)
         if (c)
             runner = (struct green_runner){.tid = atomic_load(&c->base.tid),
                                            .tp = c->in->tp,
-                                           .switches = s->counts.switches,
+                                           .switches = s->moves,
                                            .waiting = waiting_for_the_runner(s),
                                            .sliced = s->slice != 0};
         park_unlock(&s->lock);

@@ -16,6 +16,9 @@ struct carrier {
     struct green *in;     /* the thread that it is in; the base, too */
     int chosen;           /* the base was in the queue, as only the native thread's ever is, and its turn has come */
     int generation;       /* if the scheduler's is another, the carrier must stop */
+    int helps;            /* it takes from the queue, though it is not the runner */
+    int turns;            /* as a helper, since counted_at */
+    int64_t counted_at;
     atomic_int word;      /* a futex word: 1 while it sleeps as a spare */
     struct carrier *next; /* in the list of spares */
 };
@@ -32,6 +35,7 @@ struct scheduler {
     int turns;                 /* until the runner looks at the clock and at files */
     _Atomic int64_t looked_at; /* when it last has */
     struct carrier *runner, *watcher, *spares;
+    long moves;                /* of the runner, from one thread to the next or to its base */
     int out;                   /* carriers that are in a thread */
     int watcher_is_off;        /* it sleeps without a timeout, until the runner has threads to run again */
     int generation;
