@@ -1,5 +1,5 @@
-"""Everything that must hold, on every CPython 3.11 to 3.15 of this machine, each in a fresh copy of the tree with a
-virtual environment of its own.
+"""Everything that must hold, on every CPython 3.11 to 3.15 of this machine, free-threaded ones too, each in a fresh
+copy of the tree with a virtual environment of its own.
 
     bash .ci/run [VERSION ...]     for example 3.13, or 3.13.5; without any, all that are found
 
@@ -61,8 +61,8 @@ TOOLS = {
 
 ABOUT = """
 import os, platform, sys, sysconfig
-print(platform.python_implementation(), platform.python_version(), sysconfig.get_config_var("Py_GIL_DISABLED") or 0,
-      os.path.realpath(sys.executable))"""
+free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+print(platform.python_implementation(), platform.python_version() + free_threaded, os.path.realpath(sys.executable))"""
 USABLE = """
 import ensurepip, os, sysconfig
 if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")): raise SystemExit("no Python.h")"""
@@ -93,6 +93,10 @@ class Python:
     path: str
 
     @property
+    def free_threaded(self) -> bool:
+        return self.version.endswith("t")
+
+    @property
     def minor(self) -> str:
         return self.version.rpartition(".")[0]
 
@@ -104,7 +108,7 @@ def ask(path: str, program: str) -> tuple[int, str]:
 
 def find_pythons(wanted: list[str], debian: Debian) -> list[Python]:
     pyenv = os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
-    names = ["python3", *(f"python3.{minor}" for minor in VERSIONS)]
+    names = ["python3", *(f"python3.{minor}{kind}" for minor in VERSIONS for kind in ("", "t"))]
     candidates = chain(
         sorted(glob.glob(f"{pyenv}/versions/*/bin/python3")),
         (f"{folder}/{name}" for folder in ("/usr/bin", "/usr/local/bin") for name in names),
@@ -112,9 +116,9 @@ def find_pythons(wanted: list[str], debian: Debian) -> list[Python]:
     found: dict[str, Python] = {}
     for candidate in filter(os.path.exists, candidates):
         status, answer = ask(candidate, ABOUT)
-        if status or not re.match(rf"CPython 3\.({'|'.join(map(str, VERSIONS))})\.\S+ 0 ", answer):
+        if status or not re.match(rf"CPython 3\.({'|'.join(map(str, VERSIONS))})\.\S+ ", answer):
             continue
-        _, version, _, path = answer.split(maxsplit=3)
+        _, version, path = answer.split(maxsplit=2)
         if path in found or (wanted and not any(f"{version}.".startswith(f"{one}.") for one in wanted)):
             continue
         python = Python(version, path)
@@ -371,8 +375,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(at_a_time) as pool:
         jobs = []
         for number, python in enumerate(pythons):
-            which = "again" if python.minor in minors else "first" if number else "all"
-            minors.add(python.minor)
+            which = "again" if python.minor in minors or python.free_threaded else "first" if number else "all"
+            if not python.free_threaded:
+                minors.add(python.minor)
             jobs.append(pool.submit(check_in_copy, python, which, Path(work)))
         try:
             for job in jobs:

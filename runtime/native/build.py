@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -37,11 +36,6 @@ def obstacle() -> str | None:
         return f"it needs glibc 2.34 or newer; this is {libc}"
     if sys.implementation.name != "cpython":
         return f"it is for CPython; this is {sys.implementation.name}"
-    if sysconfig.get_config_var("Py_GIL_DISABLED") and not os.environ.get("LWP_FREE_THREADED"):
-        return (
-            "it is for CPython with the GIL; this one is built without "
-            "(LWP_FREE_THREADED=1 builds it all the same, to work on that)"
-        )
     return None
 
 

@@ -256,19 +256,25 @@ def test_green_threads_that_give_way_run_in_parallel(child: Child) -> None:
     def give_way() -> None:
         from runtime.scheduler import Scheduler, yield_
 
-        inside, together = [False, False], [0]
+        inside, over = [False, False], []
+        met: list[list[bool]] = [[], []]  # of each turn, whether the other was in one
 
         def turns(me: int) -> None:
-            while together[0] < 1000:
-                inside[me] = True
+            while not over:
+                inside[me], seen = True, False
                 for _ in range(500):
-                    together[0] += inside[1 - me]
+                    seen = seen or inside[1 - me]
                 inside[me] = False
+                met[me].append(seen)
+                if len(met[me]) > 2000:
+                    over.append(me)
                 yield_()
 
         green = Scheduler(lwps=2)
         for number in range(2):
             green.spawn(turns, number)
         green.run()
+        share = sum(map(sum, met)) / sum(map(len, met))
+        assert share > 0.5, share
 
     child(give_way)

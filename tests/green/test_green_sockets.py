@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import socket_cases
-from conftest import ROOT, Child
+from conftest import FREE_THREADED, ROOT, Child
 
 import runtime
 
@@ -240,7 +240,8 @@ def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
     assert calls["epoll_pwait2"] + calls["epoll_wait"] <= many * rounds + 2
     assert not calls["poll"]
     assert not calls["epoll_ctl"]
-    assert not calls["write"], "the LWP wakes itself"
+    # Without a GIL a second LWP may have taken some from the queue, and left the rest to one that sleeps in epoll_wait.
+    assert calls["write"] <= (many if FREE_THREADED else 0), "the LWP wakes itself"
 
 
 @pytest.mark.parametrize("timeout", [None, 20])
