@@ -488,9 +488,12 @@ def uncontended(count: str) -> None:
     sys.setswitchinterval(1000)
     buffer = ctypes.create_string_buffer(200)
     gil.write(ends[1], b".", 1)
-    while not getattr(sys, "_is_gil_enabled", lambda: True)() and not turns:
+    free = not getattr(sys, "_is_gil_enabled", lambda: True)()
+    while free and not turns:
         pass  # there is none: the other thread just ends
-    while not turns and buffer.value.split()[:1] not in futex:
+    if free:
+        turns.clear()
+    while not free and buffer.value.split()[:1] not in futex:
         file = gil.open(call.encode(), os.O_RDONLY)
         gil.read(file, buffer, 199)
         gil.close(file)
