@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -760,6 +761,23 @@ def test_a_deadlock_of_green_threads(child: Child) -> None:
         os._exit(0)
 
     child(program)
+
+
+@pytest.mark.slow
+@both
+def test_of_ten_thousand_threads_that_are_cancelled_nothing_is_left() -> None:
+    """As the fixture of all tests sees; tools/group_cost.py has the time."""
+    never, fail = Event(), Event()
+
+    def fails() -> None:
+        fail.wait()
+        raise ValueError
+
+    with contextlib.suppress(ExceptionGroup), Group() as group:
+        group.spawn(fails)
+        tasks = [group.spawn(never.wait) for _ in range(9_999)]
+        fail.set()
+    assert all(task.cancelled() for task in tasks)
 
 
 # ---- what it costs ---------------------------------------------------------------------------------------------------
