@@ -121,6 +121,8 @@ static uint16_t kind_of(PyTypeObject *type)
 
     if (known->type != type) {
         const char *dot = strrchr(type->tp_name, '.'), *name = dot ? dot + 1 : type->tp_name;
+        if (type == &PyTuple_Type)
+            name = "runtime.wait()"; /* its things */
         uint32_t text = number_of(PyUnicode_FromString(strcmp(name, "lock") == 0 ? "Lock" : name));
         Py_XSETREF(known->type, (PyTypeObject *)Py_NewRef(type));
         known->text = text < UINT16_MAX ? (uint16_t)text : 0; /* TRACE_TEXTS / 8 is about as much */
@@ -251,6 +253,8 @@ static void note_wait(PyObject *op, const struct sync_place *place)
         note_thread(TRACE_JOINS, ((LwpObject *)op)->lwp->tp);
     else if (place)
         note_blocked(op, place->queue, place->ticket);
+    else if (PyTuple_Check(op))
+        note_blocked(op, op, 0); /* runtime.wait(): what ends it is not known yet */
     else
         note_blocked(op, &((LockObject *)op)->lock, 0);
 }
