@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import importlib.util
 import logging
 import os
 import random
@@ -876,3 +877,53 @@ def test_cpython_tests(modules: list[str]) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "OK" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no _testcapi")
+def test_a_shortage_of_memory(child: Child) -> None:
+    """Wherever it comes, in submit() or in a worker: each call comes to an end, and the executor goes on."""
+
+    def program() -> None:
+        import _testcapi
+        import logging
+        from contextlib import suppress
+
+        from runtime.pool import Executor
+
+        logging.disable(logging.CRITICAL)
+        sys.unraisablehook = lambda _: None
+
+        def make(number: int, gate: sync.Event) -> list[int]:
+            gate.wait()
+            return [number] * 3
+
+        for start in range(1, 80):
+            executor, gate, done = Executor(2), sync.Event(), sync.Event()
+            calls: list[Any] = []
+            _testcapi.set_nomemory(start, start + start % 3 + 1)
+            try:  # suppress() may lack the memory
+                for number in range(3):
+                    calls.append(executor.submit(make, number, gate))
+            except (MemoryError, RuntimeError):
+                pass
+            _testcapi.remove_mem_hooks()
+            calls += [executor.submit(make, number, gate) for number in range(3)]
+            calls[0].add_done_callback(lambda future: [future] * 3)
+            calls[-1]._condition  # noqa: B018
+            executor.submit(done.set)
+            _testcapi.set_nomemory(start, start + start % 3 + 1)
+            try:
+                gate.set()
+                done.wait(1)
+            except MemoryError:
+                pass
+            _testcapi.remove_mem_hooks()
+            for call in calls:
+                with suppress(MemoryError):
+                    assert len(call.result(20)) == 3
+            assert executor.submit(int).result(20) == 0
+            executor.shutdown()
+        print("done")
+
+    assert child(program).stdout == "done\n"

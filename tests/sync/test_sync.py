@@ -453,6 +453,32 @@ def test_a_cycle_through_a_bound_method(kit: Kit) -> None:
     assert gone() is None
 
 
+@pytest.mark.parametrize("name", ["Lock", "RLock"])
+def test_with_frees_the_lock_without_memory(name: str, child: Child) -> None:
+    """The way out allocates nothing."""
+    pytest.importorskip("_testcapi")
+
+    def without_memory(name: str) -> None:
+        import _testcapi
+
+        lock, shortage = getattr(sync, name)(), MemoryError()
+
+        def leave() -> None:
+            with lock:
+                _testcapi.set_nomemory(0, 0)
+                raise shortage
+
+        try:
+            leave()
+        except MemoryError:
+            _testcapi.remove_mem_hooks()
+        thread = threading.Thread(target=lambda: print(lock.acquire(False)))
+        thread.start()
+        thread.join()
+
+    assert child(without_memory, name).stdout == "True\n"
+
+
 def test_with_holds_the_lock_and_frees_it_however_it_is_left(kit: Kit) -> None:
     for lock in (kit.Lock(), kit.RLock()):
 

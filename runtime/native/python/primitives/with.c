@@ -212,5 +212,5 @@ int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave)
     if ((!method_type && !(method_type = (PyTypeObject *)PyType_FromSpec(&method_spec)))
         || (!bound_type && !(bound_type = (PyTypeObject *)PyType_FromSpec(&bound_spec))))
         return -1;
-    return add_quick_method(type, "__enter__", enter, 0) < 0 ? -1 : add_quick_method(type, "__exit__", leave, PY_SSIZE_T_MAX);
+    return add_quick_method(type, "__enter__", enter, 0) < 0 ? -1 : add_quick_method(type, "__exit__", leave, 3);
 }
