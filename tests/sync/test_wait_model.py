@@ -9,7 +9,27 @@ from collections.abc import Callable
 
 import pytest
 import sync_model
-from sync_model import ASK, ASLEEP, NORMAL, TIMEOUT, WOKEN, Thread, World, Wrong, explore
+from sync_model import (
+    ASK,
+    ASLEEP,
+    CONTENDED,
+    FREE,
+    HANDED,
+    HELD,
+    NORMAL,
+    OWING,
+    STARVING,
+    TIMEOUT,
+    WOKEN,
+    Thread,
+    World,
+    Wrong,
+    explore,
+)
+from test_cancel_model import can_cancel, canceller, wait_two
+from test_sync_model import lock_user, two_inside
+
+plain_wait = sync_model.park_wait_some
 
 
 def claim(world: World, me: int) -> bool:
@@ -97,8 +117,8 @@ def leave(world: World, me: int, name: str) -> Thread:
     granted, baton = ((me, name) in world.data[key] for key in ("claimed", "has baton"))
     world.data["claimed"] -= {(me, name)}
     world.data["has baton"] -= {(me, name)}
-    while baton and world.words[me] != WOKEN:
-        yield from sync_model.park_wait_some(world, me, me, ASLEEP, NORMAL, "asleep for ever")
+    while baton and world.words[me] != WOKEN:  # no cancellation ends this one
+        yield from plain_wait(world, me, me, ASLEEP, NORMAL, "asleep for ever")
     return granted, baton
 
 
@@ -213,6 +233,31 @@ def test_timeouts(waiters: tuple[str, ...], gives: tuple[str, ...]) -> None:
     print(f"states: {explore(worlds(waiters, *gives), nothing, counted(given), {0: (TIMEOUT,)})}")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("waiters", "gives", "cancelled"),
+    [
+        (("AB",), ("A", "B"), (0,)),
+        (("AB", "A"), ("A", "A"), (0,)),
+        (("AB", "BA"), ("A", "B"), (0,)),
+        (("AB", "BA"), ("A",), (0, 1)),
+        (("AB", "B"), ("AB", "B"), (0,)),
+    ],
+)
+def test_cancelled(
+    waiters: tuple[str, ...], gives: tuple[str, ...], cancelled: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was granted to one that goes away is not lost: it has it, or it stays, or the next one gets it."""
+    monkeypatch.setattr(sync_model, "park_wait_some", wait_two)
+
+    def make() -> tuple[World, list[Thread]]:
+        world, threads = worlds(waiters, *gives)()
+        return can_cancel(world, *cancelled), [*threads, canceller(world, *cancelled)]
+
+    given = sum(map(len, gives))
+    print(f"states: {explore(make, nothing, counted(given))}")
+
+
 def test_a_claim_that_always_succeeds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def always(world: World, me: int) -> bool:
         world.words["needed", me] = 0
@@ -233,3 +278,240 @@ def test_a_place_that_is_passed_by_without_the_next_being_granted_is_found(monke
     monkeypatch.setitem(globals(), "grant", give_up)
     with pytest.raises(Wrong):
         explore(worlds(("AB", "A"), "B", "A"), nothing, counted(2))
+
+
+# ---- a lock, or an event ---------------------------------------------------------------------------------------------
+# The lock is that of sync_model.py, with the watchers of sync/lock.c; data["watching"] are those in the table of
+# sync/any.h, and data["event's"] those in the event's queue.
+
+
+def tell(world: World) -> int | None:
+    """sync_watch_tell(): whose wait it completes.  Under the table's lock, but for the wake-up."""
+    while world.data["watching"]:
+        me, *others = world.data["watching"]
+        world.data["watching"] = tuple(others)
+        if claim(world, me):
+            world.data["claimed"] |= {(me, "lock")}
+            world.words[me] = WOKEN
+            return int(me)
+    return None
+
+
+def hand_to_watcher(world: World, free: str) -> Thread:
+    """None: all were too late, and the caller releases what was taken for them.  (In C this one does it: a loop.)"""
+    yield "hand_to_watcher"
+    if not world.words["watchers"]:
+        return False
+    yield "sync_is_watched"
+    if not world.data["watching"]:
+        return False
+    while True:
+        yield "hand_to_watcher"
+        if world.exchange_if("lock", free, CONTENDED):
+            break
+        seen = world.words["lock"]
+        if free == HANDED or seen in (CONTENDED, HANDED):
+            return False
+        yield "hand_to_watcher"
+        if seen in (HELD, OWING) and world.exchange_if("lock", seen, CONTENDED):
+            return False
+    yield "sync_watch_tell"
+    if (me := tell(world)) is None:
+        return None
+    yield "sync_any_wake_shared"
+    world.wake(me, NORMAL)
+    return True
+
+
+def release_any(world: World) -> Thread:
+    while True:
+        yield "sync_lock_free"
+        seen = world.words["lock"]
+        if seen in (FREE, HANDED):
+            raise Wrong("released, and nobody holds it")
+        yield "sync_lock_free"
+        to = HANDED if world.words["starving"] else FREE
+        yield "sync_lock_free"
+        if not world.exchange_if("lock", seen, to):
+            continue
+        watcher_first = seen == CONTENDED if to == FREE else (yield "clock")  # whose turn it is
+        handed = watcher_first and (yield from hand_to_watcher(world, to))
+        if handed is None:
+            continue
+        if handed:
+            return
+        if to == HANDED or seen == CONTENDED:
+            yield "park_wake_some"
+            world.wake("lock", STARVING if to == HANDED else NORMAL | STARVING)
+        if to == HANDED:
+            yield from free_if_nobody_starves(world)
+        return
+
+
+def free_if_nobody_starves(world: World) -> Thread:
+    yield "free_if_nobody_starves"
+    if world.words["starving"]:
+        return
+    yield "free_if_nobody_starves"
+    if not world.exchange_if("lock", HANDED, FREE):
+        return
+    handed = yield from hand_to_watcher(world, FREE)
+    if handed is None:
+        yield from release_any(world)
+    elif not handed:
+        yield "free_if_nobody_starves"
+        world.wake("lock", NORMAL | STARVING)
+
+
+def leave_table(world: World, me: int) -> Thread:
+    """Whether it was claimed."""
+    yield "sync_watch_leave"
+    world.data["watching"] = tuple(other for other in world.data["watching"] if other != me)
+    return (me, "lock") in world.data["claimed"]
+
+
+def unwatch(world: World, me: int) -> Thread:
+    claimed = yield from leave_table(world, me)
+    yield "sync_lock_unwatch"
+    world.words["watchers"] -= 1
+    return claimed
+
+
+def withdraw(world: World, me: int) -> Thread:
+    """By one that has found the lock free; one that was claimed meanwhile counts until unwatch()."""
+    if (yield from leave_table(world, me)):
+        return True
+    yield "sync_lock_watch"
+    world.words["watchers"] -= 1
+    return False
+
+
+def watch(world: World, me: int) -> Thread:
+    yield "sync_lock_watch"
+    world.words["watchers"] += 1
+    yield "sync_watch_enter"
+    world.data["watching"] = (*world.data["watching"], me)
+    while True:
+        yield "sync_lock_watch"
+        if (seen := world.words["lock"]) == FREE:
+            break
+        if seen == HANDED:
+            yield from free_if_nobody_starves(world)
+            yield "sync_lock_really_handed"
+            if world.words["lock"] == FREE:
+                continue
+        if seen in (CONTENDED, HANDED):
+            return True
+        yield "sync_lock_watch"
+        if world.exchange_if("lock", seen, CONTENDED):
+            return True
+    return (yield from withdraw(world, me))
+
+
+def use_lock(world: World) -> Thread:
+    world.inside += 1
+    yield "inside"
+    world.inside -= 1
+    yield from sync_model.sync_lock_release(world)
+
+
+def wait_for_lock_or_event(world: World, me: int) -> Thread:
+    while True:
+        if (yield from sync_model.sync_lock_try(world)):
+            return (yield from use_lock(world))
+        yield "look_at_event"
+        if world.words["event"]:
+            return
+        world.words |= {("needed", me): 1, me: ASLEEP}
+        event = None
+        entered = yield from watch(world, me)
+        if entered:
+            yield "enter_event"
+            if not world.words["event"]:
+                world.data["event's"] = (*world.data["event's"], me)
+            elif claim(world, me):
+                world.data["claimed"] |= {(me, "event")}
+                world.words[me] = WOKEN
+            while event is None:
+                yield "sleep_until_woken"
+                if world.words[me] == WOKEN:
+                    break
+                event = yield from sync_model.park_wait_some(world, me, me, ASLEEP, NORMAL)
+        yield "sync_any_close"
+        completed, world.words["needed", me] = world.words["needed", me] == 0, 0
+        handed = entered and (yield from unwatch(world, me))
+        yield "leave_event"
+        world.data["event's"] = tuple(other for other in world.data["event's"] if other != me)
+        told = (me, "event") in world.data["claimed"]
+        world.data["claimed"] = frozenset(one for one in world.data["claimed"] if one[0] != me)
+        if handed + told != completed:
+            raise Wrong(f"handed over {handed}, told {told}, and completed is {completed}")
+        if handed:
+            yield from use_lock(world)
+        if completed or event is not None:
+            return
+
+
+def set_event(world: World) -> Thread:
+    yield "event_set"
+    world.words["event"] = 1
+    waiters, world.data["event's"] = world.data["event's"], ()
+    for me in waiters:
+        if claim(world, me):
+            world.data["claimed"] |= {(me, "event")}
+            world.words[me] = WOKEN
+            yield "sync_wake"
+            world.wake(me, NORMAL)
+
+
+def lock_worlds(waiters: int, users: int, rounds: int, is_set: bool) -> Callable[[], tuple[World, list[Thread]]]:
+    """Waiters for the lock or the event, users of the lock, and who sets the event, if it is set."""
+
+    def make() -> tuple[World, list[Thread]]:
+        world = World(words={"lock": FREE, "starving": 0, "watchers": 0, "event": 0})
+        world.data |= {"watching": (), "event's": (), "claimed": frozenset()}
+        threads = [wait_for_lock_or_event(world, me) for me in range(waiters)]
+        threads += [lock_user(world, me, rounds) for me in range(waiters, waiters + users)]
+        return world, [*threads, set_event(world)] if is_set else threads
+
+    return make
+
+
+def lock_left(world: World) -> str:
+    left = {name: world.words[name] for name in ("lock", "starving", "watchers")}
+    if left != {"lock": FREE, "starving": 0, "watchers": 0} or world.data["watching"] or world.data["event's"]:
+        return f"left behind: {left}, {world.data}"
+    return ""
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_model, "sync_lock_release_any", release_any)
+    monkeypatch.setattr(sync_model, "free_if_nobody_starves", free_if_nobody_starves)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("waiters", "users", "rounds", "is_set", "events"),
+    [
+        (1, 1, 2, False, {}),
+        (1, 1, 1, True, {}),
+        (2, 1, 1, False, {}),
+        (1, 2, 1, False, {}),
+        (1, 1, 1, True, {0: (TIMEOUT,)}),
+        (1, 2, 1, False, {0: (TIMEOUT,)}),
+    ],
+)
+@pytest.mark.usefixtures("watched")
+def test_a_lock_or_an_event(
+    waiters: int, users: int, rounds: int, is_set: bool, events: dict[int, tuple[str, ...]]
+) -> None:
+    print(f"states: {explore(lock_worlds(waiters, users, rounds, is_set), two_inside, lock_left, events)}")
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_watcher_that_is_counted_off_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the next watcher counts as none, and a release passes it by."""
+    monkeypatch.setitem(globals(), "withdraw", unwatch)
+    with pytest.raises(Wrong, match="'watchers': -1"):
+        explore(lock_worlds(1, 2, 1, False), two_inside, lock_left, {})

@@ -63,7 +63,10 @@ int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct syn
         if (seen == SYNC_CONTENDED || seen == SYNC_HANDED || atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
             return 1;
     }
-    return sync_lock_unwatch(watch);
+    if (sync_watch_leave(watch)) /* it was handed over meanwhile: it counts until sync_lock_unwatch() */
+        return 1;
+    atomic_fetch_sub(&watchers, 1);
+    return 0;
 }
 
 int sync_lock_unwatch(struct sync_watch *watch)
