@@ -41,7 +41,12 @@ TREE = Path(__file__).resolve().parent.parent
 NATIVE = TREE / "runtime" / "native"
 GLIBC = "2.34"
 PROCESSORS = {"aarch64": "arm64", "x86_64": "amd64"}  #: as the kernel and as Debian name them
-TOOLS = ("ziglang", "auditwheel", "wheel", "cffi", "pip")
+TOOLS = (
+    "ziglang",
+    "auditwheel",
+    "wheel",
+    "cffi",
+)  # not pip: to look for it switches setuptools' distutils off, to 3.11
 
 ABOUT = """
 import sys, sysconfig

@@ -183,8 +183,9 @@ static int tell_failure(struct boot *boot, int error, enum placing refused)
     return 0;
 }
 
-/* 0: the kernel has refused it, and the creator has been told. */
-static int take_place(struct boot *boot)
+/* 0: the kernel has refused it, and the creator has been told.  Not inlined: run_python() lies below all frames of a thread, and the page
+ * that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
+__attribute__((noinline)) static int take_place(struct boot *boot)
 {
     enum placing refused;
     int error = placement_at_birth(boot->placement, &refused);
@@ -197,7 +198,7 @@ static int take_place(struct boot *boot)
 }
 
 /* 0: there is no memory, and the creator has been told. */
-static int make_own_state(struct boot *boot)
+__attribute__((noinline)) static int make_own_state(struct boot *boot)
 {
     while (!(boot->tstate = new_state(boot->lwp))) {
         if (boot->failed)

@@ -72,6 +72,19 @@ void python_waits_after_fork(void)
 
 /* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 
+/* Not inlined: what it keeps would lie in the stack of each thread that sleeps, whose first page is nearly full then
+ * (tests/core/test_costs.py). */
+__attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
+{
+    park_cancel = NULL;
+    python_wait_ends();
+    EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : result, 0);
+    PyEval_RestoreThread(tstate);
+    waker_has_gil();
+    EVENT(EVENT_HAS_GIL, 0, 0);
+    return result;
+}
+
 int python_sleep(const struct python_sleep *how)
 {
     if (how->object) {
@@ -87,14 +100,7 @@ int python_sleep(const struct python_sleep *how)
         sync_lock_wake(how->give_up, whom);
     waker_do_deferred();
     park_cancel = how->no_point ? NULL : cancel_mine();
-    int result = how->call(how->arg);
-    park_cancel = NULL;
-    python_wait_ends();
-    EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : result, 0);
-    PyEval_RestoreThread(tstate);
-    waker_has_gil();
-    EVENT(EVENT_HAS_GIL, 0, 0);
-    return result;
+    return wake_up(how, tstate, how->call(how->arg));
 }
 
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler)

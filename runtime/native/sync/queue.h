@@ -34,14 +34,14 @@
 struct sync_place {
     struct sync_place *next, *previous;
     unsigned long ticket;
-    int queued, away;
-    int interrupted; /* an EINTR or EAGAIN came when it was WOKEN or DEFERRED already: signal handlers may be due */
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread, which sleeps there, and here in a signal handler */
     struct sync_lock *lock;   /* that it needs first when it goes on, or NULL */
     struct sync_any *any;     /* a place of a wait for several things: its thread sleeps at the word there; else NULL */
-    int claimed, has_baton;   /* of such a place */
     atomic_int word;          /* an enum sync_waiter_word */
+    unsigned char queued, away;
+    unsigned char interrupted; /* an EINTR or EAGAIN came when it was WOKEN or DEFERRED already: signal handlers may be due */
+    unsigned char claimed, has_baton; /* of a place with `any` */
 };
 
 struct sync_queue {
