@@ -368,7 +368,7 @@ def main() -> int:
             debian.install(*packages)
     pythons = find_pythons(sys.argv[1:], debian)
     if not pythons:
-        print("no usable CPython 3.11 to 3.14", *(["among", *sys.argv[1:]] if sys.argv[1:] else []))
+        print("no usable CPython 3.11 to 3.15", *(["among", *sys.argv[1:]] if sys.argv[1:] else []))
         return 1
     results, minors = Results(), set[str]()
     at_a_time = min(2, os.cpu_count() or 1, len(pythons))
