@@ -69,7 +69,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, run in kinds.items():
             ratios[name].append(2 * seconds(lambda run=run: run(1)) / seconds(lambda run=run: run(2)))  # type: ignore[misc]
-    print("two threads that compute do so many times what one does:")
+    print("what two threads compute, as a multiple of what one does:")
     for name, found in ratios.items():
         low, median, high = statistics.quantiles(found, n=4)
         print(f"  {name:18} {median:.2f} ({low:.2f} to {high:.2f})")

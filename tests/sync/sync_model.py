@@ -208,7 +208,12 @@ def free_if_nobody_starves(world: World) -> Thread:
     if world.words["starving"]:
         return
     yield "free_if_nobody_starves"
-    if world.exchange_if("lock", HANDED, FREE):
+    if not world.exchange_if("lock", HANDED, FREE):
+        return
+    handed = "watchers" in world.words and (yield from hand_to_watcher(world, FREE))
+    if handed is None:
+        yield from sync_lock_release_any(world)
+    elif not handed:
         yield "free_if_nobody_starves"
         world.wake("lock", NORMAL | STARVING)
 
@@ -306,6 +311,13 @@ def sync_lock_release_any(world: World) -> Thread:
             continue
         if seen != HELD:
             yield from do_deferred(world)
+        handed = False
+        if "watchers" in world.words and ((yield "clock") if to == HANDED else seen == CONTENDED):  # whose turn it is
+            handed = yield from hand_to_watcher(world, to)
+        if handed is None:
+            continue
+        if handed:
+            return
         if to == HANDED or seen == CONTENDED:
             yield "park_wake_some"
             world.wake("lock", STARVING if to == HANDED else NORMAL | STARVING)
@@ -318,6 +330,53 @@ def sync_lock_release(world: World) -> Thread:
     yield "sync_lock_release"
     if not world.exchange_if("lock", HELD, FREE):
         yield from sync_lock_release_any(world)
+
+
+# ---- who waits for one of several things -----------------------------------------------------------------------------
+# sync/any.h, and the watchers of sync/lock.c, where there is a word "watchers"; data["watching"]: those in the table.
+
+
+def claim(world: World, me: int) -> bool:
+    """sync_any_claim() for the first of several; a thread that waits for one thing has no word `needed`."""
+    return ("needed", me) not in world.words or world.exchange_if(("needed", me), 1, 0)
+
+
+def sync_watch_tell(world: World) -> int | None:
+    """Whose wait it completes.  Under the table's lock, but for the wake-up."""
+    while world.data["watching"]:
+        me, *others = world.data["watching"]
+        world.data["watching"] = tuple(others)
+        if claim(world, me):
+            world.data["claimed"] |= {(me, "lock")}
+            world.words[me] = WOKEN
+            return int(me)
+    return None
+
+
+def hand_to_watcher(world: World, free: str) -> Thread:
+    """None: all were too late, and the caller releases what was taken for them.  (In C this one does it: a loop.)"""
+    yield "hand_to_watcher"
+    if not world.words["watchers"]:
+        return False
+    yield "sync_is_watched"
+    if not world.data["watching"]:
+        return False
+    while True:
+        yield "hand_to_watcher"
+        if world.exchange_if("lock", free, CONTENDED):
+            break
+        seen = world.words["lock"]
+        if free == HANDED or seen in (CONTENDED, HANDED):
+            return False
+        yield "hand_to_watcher"
+        if seen in (HELD, OWING) and world.exchange_if("lock", seen, CONTENDED):
+            return False
+    yield "sync_watch_tell"
+    if (me := sync_watch_tell(world)) is None:
+        return None
+    yield "sync_any_wake_shared"
+    world.wake(me, NORMAL)
+    return True
 
 
 # ---- queue, and python_sleep_in_queue() of python/sleep.c ------------------------------------------------------------

@@ -15,26 +15,19 @@ from sync_model import (
     CONTENDED,
     FREE,
     HANDED,
-    HELD,
     NORMAL,
-    OWING,
-    STARVING,
     TIMEOUT,
     WOKEN,
     Thread,
     World,
     Wrong,
+    claim,
     explore,
 )
 from test_cancel_model import can_cancel, canceller, wait_two
 from test_sync_model import lock_user, two_inside
 
 plain_wait = sync_model.park_wait_some
-
-
-def claim(world: World, me: int) -> bool:
-    """sync_any_claim() for the first of several; a thread that waits for one thing has no word `needed`."""
-    return ("needed", me) not in world.words or world.exchange_if(("needed", me), 1, 0)
 
 
 def grant(world: World, name: str) -> int:
@@ -122,6 +115,24 @@ def leave(world: World, me: int, name: str) -> Thread:
     return granted, baton
 
 
+def sleep_until_woken(world: World, me: int) -> Thread:
+    """What ends the sleep besides the wake-up."""
+    event = None
+    while event is None:
+        yield "sleep_until_woken"
+        if world.words[me] == WOKEN:
+            break
+        event = yield from sync_model.park_wait_some(world, me, me, ASLEEP, NORMAL)
+    return event
+
+
+def close_any(world: World, me: int) -> Thread:
+    """Whether the wait was completed before."""
+    yield "sync_any_close"
+    completed, world.words["needed", me] = world.words["needed", me] == 0, 0
+    return completed
+
+
 def wait_for_first(world: World, me: int, names: str) -> Thread:
     while True:
         for name in names:
@@ -134,13 +145,9 @@ def wait_for_first(world: World, me: int, names: str) -> Thread:
             if not (yield from enter(world, me, name)):
                 break
             entered += name
-        while entered == names and event is None:
-            yield "sleep_until_woken"
-            if world.words[me] == WOKEN:
-                break
-            event = yield from sync_model.park_wait_some(world, me, me, ASLEEP, NORMAL)
-        yield "sync_any_close"
-        completed, world.words["needed", me] = world.words["needed", me] == 0, 0
+        if entered == names:
+            event = yield from sleep_until_woken(world, me)
+        completed = yield from close_any(world, me)
         batons, granted = "", 0
         for name in entered:
             its, baton = yield from leave(world, me, name)
@@ -281,86 +288,7 @@ def test_a_place_that_is_passed_by_without_the_next_being_granted_is_found(monke
 
 
 # ---- a lock, or an event ---------------------------------------------------------------------------------------------
-# The lock is that of sync_model.py, with the watchers of sync/lock.c; data["watching"] are those in the table of
-# sync/any.h, and data["event's"] those in the event's queue.
-
-
-def tell(world: World) -> int | None:
-    """sync_watch_tell(): whose wait it completes.  Under the table's lock, but for the wake-up."""
-    while world.data["watching"]:
-        me, *others = world.data["watching"]
-        world.data["watching"] = tuple(others)
-        if claim(world, me):
-            world.data["claimed"] |= {(me, "lock")}
-            world.words[me] = WOKEN
-            return int(me)
-    return None
-
-
-def hand_to_watcher(world: World, free: str) -> Thread:
-    """None: all were too late, and the caller releases what was taken for them.  (In C this one does it: a loop.)"""
-    yield "hand_to_watcher"
-    if not world.words["watchers"]:
-        return False
-    yield "sync_is_watched"
-    if not world.data["watching"]:
-        return False
-    while True:
-        yield "hand_to_watcher"
-        if world.exchange_if("lock", free, CONTENDED):
-            break
-        seen = world.words["lock"]
-        if free == HANDED or seen in (CONTENDED, HANDED):
-            return False
-        yield "hand_to_watcher"
-        if seen in (HELD, OWING) and world.exchange_if("lock", seen, CONTENDED):
-            return False
-    yield "sync_watch_tell"
-    if (me := tell(world)) is None:
-        return None
-    yield "sync_any_wake_shared"
-    world.wake(me, NORMAL)
-    return True
-
-
-def release_any(world: World) -> Thread:
-    while True:
-        yield "sync_lock_free"
-        seen = world.words["lock"]
-        if seen in (FREE, HANDED):
-            raise Wrong("released, and nobody holds it")
-        yield "sync_lock_free"
-        to = HANDED if world.words["starving"] else FREE
-        yield "sync_lock_free"
-        if not world.exchange_if("lock", seen, to):
-            continue
-        watcher_first = seen == CONTENDED if to == FREE else (yield "clock")  # whose turn it is
-        handed = watcher_first and (yield from hand_to_watcher(world, to))
-        if handed is None:
-            continue
-        if handed:
-            return
-        if to == HANDED or seen == CONTENDED:
-            yield "park_wake_some"
-            world.wake("lock", STARVING if to == HANDED else NORMAL | STARVING)
-        if to == HANDED:
-            yield from free_if_nobody_starves(world)
-        return
-
-
-def free_if_nobody_starves(world: World) -> Thread:
-    yield "free_if_nobody_starves"
-    if world.words["starving"]:
-        return
-    yield "free_if_nobody_starves"
-    if not world.exchange_if("lock", HANDED, FREE):
-        return
-    handed = yield from hand_to_watcher(world, FREE)
-    if handed is None:
-        yield from release_any(world)
-    elif not handed:
-        yield "free_if_nobody_starves"
-        world.wake("lock", NORMAL | STARVING)
+# The lock is that of sync_model.py, with watchers; data["event's"] are those in the event's queue.
 
 
 def leave_table(world: World, me: int) -> Thread:
@@ -396,7 +324,7 @@ def watch(world: World, me: int) -> Thread:
         if (seen := world.words["lock"]) == FREE:
             break
         if seen == HANDED:
-            yield from free_if_nobody_starves(world)
+            yield from sync_model.free_if_nobody_starves(world)
             yield "sync_lock_really_handed"
             if world.words["lock"] == FREE:
                 continue
@@ -432,13 +360,8 @@ def wait_for_lock_or_event(world: World, me: int) -> Thread:
             elif claim(world, me):
                 world.data["claimed"] |= {(me, "event")}
                 world.words[me] = WOKEN
-            while event is None:
-                yield "sleep_until_woken"
-                if world.words[me] == WOKEN:
-                    break
-                event = yield from sync_model.park_wait_some(world, me, me, ASLEEP, NORMAL)
-        yield "sync_any_close"
-        completed, world.words["needed", me] = world.words["needed", me] == 0, 0
+            event = yield from sleep_until_woken(world, me)
+        completed = yield from close_any(world, me)
         handed = entered and (yield from unwatch(world, me))
         yield "leave_event"
         world.data["event's"] = tuple(other for other in world.data["event's"] if other != me)
@@ -484,12 +407,6 @@ def lock_left(world: World) -> str:
     return ""
 
 
-@pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_model, "sync_lock_release_any", release_any)
-    monkeypatch.setattr(sync_model, "free_if_nobody_starves", free_if_nobody_starves)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("waiters", "users", "rounds", "is_set", "events"),
@@ -502,14 +419,12 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> None:
         (1, 2, 1, False, {0: (TIMEOUT,)}),
     ],
 )
-@pytest.mark.usefixtures("watched")
 def test_a_lock_or_an_event(
     waiters: int, users: int, rounds: int, is_set: bool, events: dict[int, tuple[str, ...]]
 ) -> None:
     print(f"states: {explore(lock_worlds(waiters, users, rounds, is_set), two_inside, lock_left, events)}")
 
 
-@pytest.mark.usefixtures("watched")
 def test_a_watcher_that_is_counted_off_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the next watcher counts as none, and a release passes it by."""
     monkeypatch.setitem(globals(), "withdraw", unwatch)

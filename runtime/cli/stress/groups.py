@@ -67,7 +67,7 @@ class _Things:
 
 @mix
 def wait_any(run: Run) -> None:
-    """runtime.wait() for locks, semaphores, events and threads: who takes one has it alone, and none is lost."""
+    """runtime.wait() for locks, semaphores, events and threads: no two threads take the same one, and none is lost."""
     things = _Things(run.random)
 
     def pulse(event: sync.Event) -> None:

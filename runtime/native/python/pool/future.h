@@ -5,8 +5,8 @@
  * what few futures need is made when it is first asked for: the condition, its lock, and the lists.
  *
  * THE PROTOCOL.  Without a condition the state changes under the queue's lock, and nobody else can be told.  From the moment on at which
- * there is one, it changes in stock's methods only, which hold the condition and tell all waiters.  To make the condition takes the
- * queue's lock too: so the end either comes before, and whoever asks for the condition sees it, or finds the condition. */
+ * there is one, it changes in stock's methods only, which hold the condition and tell all waiters.  The condition is made under the
+ * queue's lock too.  So if the end comes first, who asks for the condition sees the end; else the end finds the condition. */
 #ifndef RUNTIME_PYTHON_POOL_FUTURE_H
 #define RUNTIME_PYTHON_POOL_FUTURE_H
 
