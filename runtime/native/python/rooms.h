@@ -28,6 +28,7 @@ int python_add_thread(PyObject *module);
 int python_add_counts(PyObject *module);
 int python_add_placement(PyObject *module);
 int python_add_await(PyObject *module);
+int python_add_things(PyObject *module);
 int python_add_wait(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
