@@ -6,6 +6,7 @@
 Each system is a root made by debootstrap from the Debian mirror that apt uses here.  A wheel is built in it and
 installed with what the tests need, by pip, configured as here; then the tests run on what was installed, away from
 the sources.  With --wheels, what tools/wheels.py has made in DIR is installed instead, without a compiler.
+Where the runtime does not work (i386, riscv64) it must say so in a sentence, to pip and at import.
 What comes after `--` is for pytest: `debian12 -- -k clone -x`.  With --cpython, CPython's own tests of threads run
 instead, by tools/cpython_suite.py --all, from Debian's package of them.
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -34,7 +36,7 @@ from xml.etree import ElementTree
 
 TREE = Path(__file__).resolve().parent.parent
 IMPOSSIBLE = 77
-PACKAGES = ("gcc", "g++", "libc6-dev", "libffi-dev", "gdb", "strace", "procps", "ca-certificates")  # libffi: for cffi
+PACKAGES = ("gcc", "g++", "libc6-dev", "libffi-dev", "gdb", "strace", "procps")  # libffi: for cffi
 #: Who localhost is, and how pip is configured here, as far as the environment doesn't say it.
 CONFIGURATION = ("/etc/hosts", "/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
 MAKE_TIME, INSTALL_TIME, TEST_TIME = 3600, 3600, 7200  # seconds that each may take
@@ -48,10 +50,15 @@ class System:
     python: str = "python3"  #: the command, and the Debian package
     processor: str = platform.machine()  #: as the kernel names it
     tests: tuple[str, ...] = ("/src/tests",)  #: unless the command line says which
+    refused: str = ""  #: the runtime doesn't work there, and names it so
 
     @property
     def foreign(self) -> bool:
         return self.processor != platform.machine()
+
+    @property
+    def emulated(self) -> bool:
+        return self.foreign and (self.processor, platform.machine()) != ("i386", "x86_64")
 
 
 SYSTEMS = {
@@ -75,6 +82,8 @@ SYSTEMS = {
             )
         ),
     ),
+    "i386": System("trixie", processor="i386", refused="i386-linux-gnu"),
+    "riscv64": System("trixie", processor="riscv64", refused="riscv64-linux-gnu"),
 }
 #: What qemu-user can't do, and the tests that want it.
 CANNOT = {
@@ -152,6 +161,16 @@ PATH=/opt/venv/bin:$PATH
 exec "$0" "$@"
 """
 
+#: As for a processor that it works on: from the sources, from an sdist, and by a look at what was installed elsewhere.
+REFUSE = """
+rm -rf /opt/venv
+"$0" -m venv /opt/venv
+cd /wheels
+! /opt/venv/bin/pip install /src || exit
+! /opt/venv/bin/pip install *.tar.gz || exit
+! /opt/venv/bin/python -c 'import runtime.thread' || exit
+"""
+
 CPYTHON = """
 package=lib$(/opt/venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')-testsuite
 dpkg --status $package >/dev/null 2>&1 || {
@@ -172,7 +191,11 @@ BINFMT = {
     "aarch64": (
         r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
         r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-    )
+    ),
+    "riscv64": (
+        r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xf3\x00",
+        r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
+    ),
 }
 
 
@@ -189,7 +212,7 @@ class Impossible(Exception):
 
 def isolated(system: System, script: str, *arguments: str) -> list[str]:
     """Runs the script, in namespaces of its own.  When unshare is killed, all in them are."""
-    if system.foreign:
+    if system.emulated:
         qemu = shutil.which(f"qemu-{system.processor}-static") or shutil.which(f"qemu-{system.processor}")
         if not qemu:
             raise Impossible(f"no qemu-{system.processor}: apt-get install qemu-user-static, or qemu-user-binfmt")
@@ -246,11 +269,13 @@ def make(root: Path, system: System, log: Path) -> None:
         return
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    debian = ["--arch", DEBIAN_NAMES[system.processor]] if system.foreign else []
+    debian = ["--arch", DEBIAN_NAMES.get(system.processor, system.processor)] if system.foreign else []
     what = ["debootstrap", "--variant=minbase", *debian, system.suite, str(partial), mirror()]
     run(isolated(system, MAKE, *what), log, MAKE_TIME)
     configure(partial)
-    packages = [*PACKAGES, system.python, f"{system.python}-dev", f"{system.python}-venv"]
+    packages = [system.python, f"{system.python}-venv", "ca-certificates"]
+    if not system.refused:  # there nothing is compiled
+        packages += [*PACKAGES, f"{system.python}-dev"]
     run(inside(partial, system, ADD, *packages), log, MAKE_TIME)
     partial.rename(root)
 
@@ -299,6 +324,28 @@ def counts(report: Path) -> tuple[str, bool]:
     return f"{passed} passed, {failures + errors} failed, {skips} skipped", not failures + errors and passed > 0
 
 
+def refusal(root: Path, system: System, log: Path) -> tuple[str, bool]:
+    """Whether the runtime says in a sentence that it doesn't work there, each time."""
+    (root / "wheels").mkdir()
+    make = "from setuptools.build_meta import *; build_sdist('/wheels'); print(build_wheel('/wheels'))"
+    made = subprocess.run(
+        [sys.executable, "-c", make.replace("/wheels", str(root / "wheels"))],
+        cwd=root / "src",
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_TIME,
+        check=True,
+    )
+    shutil.unpack_archive(root / "wheels" / made.stdout.split()[-1], root / "wheels", "zip")
+    run(inside(root, system, REFUSE, system.python), log, INSTALL_TIME)
+    said = log.read_text(errors="replace")
+    sentence = re.search(rf"runtime works with .*; this Python is for {system.refused}$", said, re.MULTILINE)
+    if not sentence:
+        return f"no word of {system.refused}, see {log}", False
+    times = [said.count(f"{before}{sentence[0]}\n") for before in ("[1 lines of output]\n      ", "\nImportError: ")]
+    return f"{times[0]} refusals by pip, {times[1]} by the import: {sentence[0]}", times == [2, 1]
+
+
 def examine(root: Path, system: System, arguments: list[str], cpython: bool, wheels: Path | None) -> tuple[str, bool]:
     """Makes the root if need be, installs, tests.  What came of it in a line, and whether all is well."""
     log = root.with_name(root.name + ".log")
@@ -306,6 +353,8 @@ def examine(root: Path, system: System, arguments: list[str], cpython: bool, whe
     begin = time.monotonic()
     make(root, system, log)
     fill(root, wheels)
+    if system.refused:
+        return refusal(root, system, log)
     run(inside(root, system, INSTALL if wheels else BUILD, system.python), log, INSTALL_TIME)
     about = root.with_name(root.name + ".about")
     about.unlink(missing_ok=True)

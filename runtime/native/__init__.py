@@ -9,15 +9,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..interpreters import in_main
+from .supported import obstacle
 
-if not sys.platform.startswith("linux"):
-    raise ImportError(f"runtime works on Linux only (clone, futex); this is {sys.platform}")
-try:
-    _libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
-except (ValueError, OSError):
-    _libc = ""
-if not _libc.startswith("glibc "):
-    raise ImportError("runtime works with glibc 2.34 or newer; this Python uses another C library")
+if _reason := obstacle():
+    raise ImportError(_reason)
 
 
 def _why_not_built() -> str:

@@ -8,42 +8,39 @@ runtime/native/build.py` builds in place.
 from __future__ import annotations
 
 import os
-import platform
-import sys
+import shlex
+import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
+from runpy import run_path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 
-def obstacle() -> str | None:
-    """Why the core can't be built for this interpreter: a sentence in place of a compiler's hundred errors."""
-    if not sys.platform.startswith("linux"):
-        return f"it is made of Linux system calls (clone, futex); this is {sys.platform}"
-    if platform.machine() not in ("x86_64", "aarch64") or sys.maxsize < 1 << 32:
-        bits = 64 if sys.maxsize >= 1 << 32 else 32
-        return f"it has code for x86-64 and aarch64, 64 bits; this Python is for {platform.machine()}, {bits} bits"
+def another_library(compiler: list[str]) -> bool:
+    """Whether what it makes can't be loaded into this Python: musl-gcc, where that is glibc's."""
     try:
-        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (ValueError, OSError):
-        libc = ""
-    if not libc.startswith("glibc "):
-        return (
-            "it works with glibc only, whose private data it writes; this Python uses another C library, such as musl"
-        )
-    if tuple(map(int, libc.split()[1].split(".")[:2])) < (2, 34):
-        return f"it needs glibc 2.34 or newer; this is {libc}"
-    if sys.implementation.name != "cpython":
-        return f"it is for CPython; this is {sys.implementation.name}"
-    return None
+        macros = subprocess.run(
+            [*compiler, "-E", "-dM", "-include", "features.h", "-x", "c", os.devnull],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return False  # no compiler is not needed before it is called, and then says so
+    return "__GLIBC__" not in macros
 
 
-if reason := obstacle():
-    raise SystemExit(f"runtime can't be built here: {reason}")
+SUPPORTED = run_path(str(HERE / "supported.py"))
+if reason := SUPPORTED["obstacle"]():
+    raise SystemExit(reason)
+COMPILER = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+if another_library(shlex.split(COMPILER)):
+    raise SystemExit(f"{SUPPORTED['SUPPORTED']}; this C compiler, {COMPILER}, is for another C library")
 
-from cffi import FFI  # noqa: E402  # neither expects every system
-from setuptools import Extension, setup  # noqa: E402
+from setuptools import Extension, setup  # noqa: E402  # which doesn't expect every system
 
 # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see lwp/thread_main.c.
 # initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
@@ -256,6 +253,8 @@ CORE = Extension(
 
 def write_structures(folder: Path) -> str:
     """Has cffi write the C of _structures, one more source of CORE; its path."""
+    from cffi import FFI  # not before tools/build_backend.py could name it
+
     folder.mkdir(parents=True, exist_ok=True)
     ffi = FFI()
     ffi.cdef(STRUCTURES)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from conftest import TREE
 
-import runtime
 from runtime.native import _core
 
 
@@ -30,26 +30,55 @@ def test_the_core_loads_on_the_oldest_supported_glibc() -> None:
     assert max(versions) <= (2, 34)
 
 
-@pytest.mark.parametrize(
-    ("elsewhere", "said"),
-    [
-        ("sys.platform = 'darwin'", "this is darwin"),
-        ("platform.machine = lambda: 'riscv64'", "this Python is for riscv64, 64 bits"),
-        ("sys.maxsize = (1 << 31) - 1", "32 bits"),
-        ("def confstr(name): raise OSError(22, 'Invalid argument')\nos.confstr = confstr", "such as musl"),
-        ("os.confstr = lambda name: None", "such as musl"),
-        ("os.confstr = lambda name: 'glibc 2.33'", "this is glibc 2.33"),
-        ("sys.implementation.name = 'pypy'", "this is pypy"),
-    ],
-)
-def test_building_elsewhere_is_refused_in_a_sentence(elsewhere: str, said: str) -> None:
-    build = Path(runtime.__file__).parent / "native" / "build.py"
-    code = f"import os, platform, runpy, sys, sysconfig\n{elsewhere}\nrunpy.run_path({str(build)!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("runtime can't be built here: it ")
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+#: What another Python would say of itself, and what is said of it.
+ELSEWHERE = {
+    "sys.platform = 'darwin'": "this is darwin",
+    "sys.implementation.name = 'pypy'": "this is pypy",
+    "sys.implementation._multiarch = 'riscv64-linux-gnu'": "this Python is for riscv64-linux-gnu",
+    "del sys.implementation._multiarch; name = os.uname_result([*'abcd', 's390x']); os.uname = lambda: name": (
+        "this Python is for s390x-linux"
+    ),
+    "sys.implementation._multiarch = 'i386-linux-gnu'; sys.maxsize = (1 << 31) - 1": (
+        "this Python is for i386-linux-gnu"
+    ),
+    "sys.implementation._multiarch = 'x86_64-linux-gnux32'; sys.maxsize = (1 << 31) - 1": (
+        "this Python is for x86_64-linux-gnux32"
+    ),
+    "sys.implementation._multiarch = 'x86_64-linux-musl'; os.confstr = int": (
+        "this Python is for x86_64-linux-musl, and uses another C library"
+    ),
+    "os.confstr = lambda name: None": "uses another C library",
+    "os.confstr = lambda name: 'glibc 2.33'": "this is glibc 2.33",
+}
+SUPPORTED = "runtime works with CPython on Linux, x86-64 or aarch64 (64 bits), and glibc 2.34 or newer; "
+BUILD = "build_backend.get_requires_for_build_wheel()"  # pip's first question
+
+
+def said(code: str, **environment: str) -> str:
+    """What is on standard error when the code ends with status 1."""
+    # Read now, from a file that the pretended Python has not.
+    command = [sys.executable, "-c", f"import os, sys, sysconfig\nsysconfig.get_config_vars()\n{code}"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=TREE, env={**os.environ, **environment}
+    )
+    assert (done.stdout, done.returncode) == ("", 1), done
+    return done.stderr
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+def test_elsewhere_it_is_refused_in_a_sentence(elsewhere: str) -> None:
+    """The same one by the build, before pip has fetched what that needs, and by the import."""
+    built = said(f"sys.path.insert(0, 'tools')\nimport build_backend\n{elsewhere}\n{BUILD}")
+    assert built.startswith(SUPPORTED)
+    assert built.endswith(f"{ELSEWHERE[elsewhere]}\n")
+    assert built.count("\n") == 1
+    assert said(f"{elsewhere}\nimport runtime.native").splitlines()[-1] == f"ImportError: {built.strip()}"
+
+
+@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="musl-gcc is not installed (Debian: musl-tools)")
+def test_a_compiler_for_another_library_is_refused_in_a_sentence() -> None:
+    built = said(f"sys.path.insert(0, 'tools')\nimport build_backend\n{BUILD}", CC="musl-gcc -static")
+    assert built == f"{SUPPORTED}this C compiler, musl-gcc -static, is for another C library\n"
 
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
