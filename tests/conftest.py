@@ -33,6 +33,9 @@ TREE = Path(__file__).resolve().parent.parent  # that these tests belong to
 HELPERS = TREE / "tests" / "helpers"
 ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: the source tree or site-packages
 
+#: How many times slower this machine is than those that time limits were chosen for: an emulated one, for example.
+SLOW = int(os.environ.get("LWP_SLOW", "1"))
+
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -43,7 +46,7 @@ def needs_gil(why: str) -> pytest.MarkDecorator:
 
 # ---- what a test has left --------------------------------------------------------------------------------------------
 
-_SETTLE = 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
+_SETTLE = SLOW * 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
 _NOISE = 24 << 20  # bytes that Python, pytest and malloc may keep from one test
 #: A free-threaded CPython's allocator reserves such pieces of address space when it needs one, and keeps them.
 _RESERVED = 1 << 30 if sysconfig.get_config_var("Py_GIL_DISABLED") else 0
@@ -134,8 +137,12 @@ SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     for item in items:
+        if SLOW > 1:
+            own = item.get_closest_marker("timeout")
+            seconds = own.args[0] if own else float(config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(SLOW * seconds), append=False)
         if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
 
@@ -271,12 +278,12 @@ def child(tmp_path: Path) -> Child:
         )
         hung = ""
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(timeout=SLOW * timeout)
         except subprocess.TimeoutExpired:
-            hung = f" after {timeout} s (killed: it hung)"
+            hung = f" after {SLOW * timeout} s (killed: it hung)"
             process.send_signal(6)  # SIGABRT: faulthandler says where the threads are
             try:
-                out, err = process.communicate(timeout=5)
+                out, err = process.communicate(timeout=SLOW * 5)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, 9)
                 out, err = process.communicate()
@@ -401,7 +408,13 @@ class Environment:
     def execute(self, *command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))}
         return subprocess.run(
-            command, cwd=cwd, env={**clean, **variables}, capture_output=True, text=True, timeout=100, check=False
+            command,
+            cwd=cwd,
+            env={**clean, **variables},
+            capture_output=True,
+            text=True,
+            timeout=SLOW * 100,
+            check=False,
         )
 
 
@@ -420,10 +433,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     environment = Environment.make(tmp_path_factory.mktemp("venv"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
-    subprocess.run(wheel, check=True, timeout=100)
+    subprocess.run(wheel, check=True, timeout=SLOW * 100)
     # ignore-installed: the environment finds this one's packages, and pip would be content with ours among them.
     install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
-    subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
+    subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=SLOW * 100)
     return environment
 
 

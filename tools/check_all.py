@@ -3,7 +3,7 @@ copy of the tree with a virtual environment of its own.
 
     bash .ci/run [VERSION ...]     for example 3.13, or 3.13.5; without any, all that are found
 
-With LWP_OTHER_SYSTEMS="debian12 unstable arm64", or some of them, the tests run there too: see other_systems.py.
+With LWP_OTHER_SYSTEMS="debian12 linux-5.10 arm64", for example, the tests run there too: see other_systems.py.
 LWP_OTHER_SYSTEMS_DIR: where the roots stay for the next time.
 
 The commands that set up, run the example and test are the README's own, read from it.  Every step is run, also after
@@ -349,8 +349,10 @@ def check_other_systems(python: Python, debian: Debian) -> Results:
     keep = [word for folder in [os.environ.get("LWP_OTHER_SYSTEMS_DIR")] if folder for word in ("--keep", folder)]
     if systems and not shutil.which("debootstrap"):
         debian.install("debootstrap")
-    if "arm64" in systems and not shutil.which("qemu-aarch64-static"):
+    if any("arm64" in system for system in systems) and not shutil.which("qemu-aarch64-static"):
         debian.install("qemu-user-static")
+    if any(system.startswith("linux-") for system in systems) and not shutil.which("qemu-system-aarch64"):
+        debian.install("qemu-system-x86", "qemu-system-arm", "e2fsprogs", "kmod", "cpio")
     runner = Runner(TREE, clean_environment(), sys.stdout)
     for system in systems:
         runner.step(system, shlex.join([python.path, "tools/other_systems.py", *keep, system]))

@@ -1,7 +1,8 @@
-"""The tests on other systems: another C library, another Python, another processor.
+"""The tests on other systems: another C library, another Python, another processor, another kernel.
 
-    python tools/other_systems.py [--keep DIR] [--wheels DIR | --cpython] [--all | debian12 unstable ...]
-                                  [-- PYTEST ARGUMENT ...]
+    python tools/other_systems.py [--keep DIR] [--wheels DIR] [--cpython | --steps STEP,...]
+                                  [--all | debian12 linux-6.1 ...] [-- PYTEST ARGUMENT ...]
+    python tools/other_systems.py --keep DIR --table [SYSTEM ...]
 
 Each system is a root made by debootstrap from the Debian mirror that apt uses here.  A wheel is built in it and
 installed with what the tests need, by pip, configured as here; then the tests run on what was installed, away from
@@ -10,8 +11,14 @@ Where the runtime does not work (i386, riscv64) it must say so in a sentence, to
 What comes after `--` is for pytest: `debian12 -- -k clone -x`.  With --cpython, CPython's own tests of threads run
 instead, by tools/cpython_suite.py --all, from Debian's package of them.
 
+A system whose name begins with linux- is a whole machine, which qemu emulates: Debian's kernel boots with the root, and
+runs one step after another: test files, `lwp doctor`, `lwp stress`.  How fast it is is measured first, and LWP_SLOW
+tells the tests, whose time limits then are for hangs only.  --steps: only these.
+
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
-A root takes 1 GiB.  With --keep it stays in DIR for the next time, and beside it the log of the last run.
+For machines: qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
+With --keep a root stays in DIR for the next time, and beside it the log of the last run and its results, of which
+--table makes the rows of docs/platforms.md.
 
 Exit status 0: all is well on each.  1: not so.  77: no root can be made here, and it says what is missing.
 """
@@ -19,8 +26,8 @@ Exit status 0: all is well on each.  1: not so.  77: no root can be made here, a
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -34,56 +41,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-TREE = Path(__file__).resolve().parent.parent
+from kernels import SPEED, Step, run_steps
+from roots import INSTALL_TIME, Failed, Impossible, Root, fill, inside, install, make, run
+
 IMPOSSIBLE = 77
-PACKAGES = ("gcc", "g++", "libc6-dev", "libffi-dev", "gdb", "strace", "procps")  # libffi: for cffi
-#: Who localhost is, and how pip is configured here, as far as the environment doesn't say it.
-CONFIGURATION = ("/etc/hosts", "/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
-MAKE_TIME, INSTALL_TIME, TEST_TIME = 3600, 3600, 7200  # seconds that each may take
+TEST_TIME = 7200  # seconds that the tests may take
 
 
 @dataclass(frozen=True)
-class System:
-    """A Debian."""
+class System(Root):
+    """A Debian, and what runs there."""
 
-    suite: str
-    python: str = "python3"  #: the command, and the Debian package
-    processor: str = platform.machine()  #: as the kernel names it
-    tests: tuple[str, ...] = ("/src/tests",)  #: unless the command line says which
-    refused: str = ""  #: the runtime doesn't work there, and names it so
-
-    @property
-    def foreign(self) -> bool:
-        return self.processor != platform.machine()
-
-    @property
-    def emulated(self) -> bool:
-        return self.foreign and (self.processor, platform.machine()) != ("i386", "x86_64")
+    tests: tuple[str, ...] = ()  #: files of tests/; none: all, or a machine's
+    kernel: str = ""  #: the suite whose kernel boots; none: the root is one of this kernel
+    root: str = ""  #: the name of the root, if another system has it too
+    lacks: tuple[str, ...] = ()  #: of the features that `lwp doctor` lists
 
 
+#: What was tried in order: one file stands on the other's.
+IN_ORDER = (
+    *("core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races", "tls/test_tls"),
+    *("tls/test_tls_block", "green/test_green"),
+)
+OLD = ("private futex hash", "guard regions")
+OLDER = (*OLD, "pidfd for threads")
 SYSTEMS = {
     "debian12": System("bookworm"),
     "unstable": System("sid"),
     "unstable-3.13": System("sid", "python3.13"),
     "unstable-3.15": System("sid", "python3.15"),
-    "arm64": System(
-        "trixie",
-        processor="aarch64",
-        tests=tuple(
-            f"/src/tests/{name}.py"
-            for name in (
-                "core/test_core",
-                "core/test_thread_object",
-                "tls/test_tls",
-                "tls/test_tls_block",
-                "sync/test_sync",
-                "sync/test_sync_races",
-                "green/test_green",
-            )
-        ),
-    ),
+    "arm64": System("trixie", processor="aarch64", tests=IN_ORDER),
     "i386": System("trixie", processor="i386", refused="i386-linux-gnu"),
     "riscv64": System("trixie", processor="riscv64", refused="riscv64-linux-gnu"),
+    "linux-5.10": System("bookworm", kernel="bullseye", root="debian12", lacks=(*OLDER, "futex_waitv")),
+    "linux-6.1": System("bookworm", kernel="bookworm", root="debian12", lacks=OLDER),
+    "linux-6.12": System("trixie", kernel="trixie", root="debian13", lacks=OLD),
+    "linux-newest": System("trixie", kernel="sid", root="debian13"),
+    "linux-6.12-arm64": System("trixie", processor="aarch64", kernel="trixie", root="arm64", lacks=OLD),
+    "linux-newest-arm64": System("trixie", processor="aarch64", kernel="sid", root="arm64"),
 }
 #: What qemu-user can't do, and the tests that want it.
 CANNOT = {
@@ -101,58 +96,6 @@ CANNOT = {
         test_blocks_of_keys_are_freed test_deep_stacks_are_given_back test_memory_stays_over_thousands
         test_dynamic_tls_is_freed test_thousands_alive_at_once""",
 }
-DEBIAN_NAMES = {"aarch64": "arm64"}
-
-#: What runs in mount and pid namespaces of its own, as PID 1.  The mounts are seen there only and end with it, and so
-#: does every process.
-MAKE = """
-mount -t proc proc /proc
-"$@" || exit
-exit 0
-"""
-
-#: The shell waits for its command (something follows it, else the shell would become it) and so reaps orphans, as an
-#: init does: tests look for zombies.  Not in the background, where a command ignores SIGINT.
-ENTER = """
-cd "$1"; shift
-mount --rbind /dev dev
-mount --rbind /sys sys
-mount -t proc proc proc
-chroot . "$@" || exit
-exit 0
-"""
-
-#: Comes before: the kernel starts programs of the processor under qemu.  It forgets that with the last mount of its
-#: list.  P: argv[0] as it was given, a virtual environment is found by it.  F: qemu is opened here and now.
-EMULATE = """
-list=/proc/sys/fs/binfmt_misc
-[ -e $list/register ] || mount -t binfmt_misc binfmt_misc $list
-[ -e $list/qemu-{processor} ] || [ -e $list/lwp-{processor} ] ||
-    printf %s ':lwp-{processor}:M::{magic}:{mask}:{qemu}:PF' >$list/register
-"""
-
-#: By apt, not by debootstrap, which doesn't know that a package may provide another.
-ADD = """
-apt-get --quiet update
-apt-get --quiet install --yes --no-install-recommends "$0" "$@"
-"""
-
-BUILD = """
-rm -rf /opt/venv /opt/wheels
-"$0" -m venv /opt/venv
-cd /tmp
-/opt/venv/bin/pip wheel --quiet --no-deps --wheel-dir /opt/wheels /src
-set -- /opt/wheels/*.whl
-/opt/venv/bin/pip install --quiet "$1[test]"
-"""
-
-#: A compiler would be called in vain.
-INSTALL = """
-rm -rf /opt/venv
-"$0" -m venv /opt/venv
-cd /tmp
-CC=false /opt/venv/bin/pip install --quiet --find-links /wheels --only-binary lwp-runtime 'lwp-runtime[test]'
-"""
 
 #: Away from the sources, and what is installed is found first.
 IN_TMP = """
@@ -181,163 +124,157 @@ cd /tmp
 exec /opt/venv/bin/python /src/tools/cpython_suite.py --all
 """
 
-ABOUT = """
-import platform, runtime
-print(f"CPython {platform.python_version()}, {' '.join(platform.libc_ver())}, {platform.machine()}")
-"""
+#: In one line: it is also a line of a machine's list.
+ABOUT = (
+    "import platform as p, runtime, time; "
+    "print(f'CPython {p.python_version()}', ' '.join(p.libc_ver()), p.machine(), f'Linux {p.release()}', "
+    "time.strftime('%F'), sep=', ')"
+)
 
-#: How the kernel knows a program for the processor: the head of its ELF file, and which bits of that count.
-BINFMT = {
-    "aarch64": (
-        r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
-        r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-    ),
-    "riscv64": (
-        r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xf3\x00",
-        r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-    ),
-}
+PYTEST = ("python", "-m", "pytest", "-rfEs", "-p", "no:cacheprovider")
+FILES = (  #: that a machine runs, each a step
+    *("core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races", "tls/test_tls"),
+    *("tls/test_tls_block", "green/test_green", "groups/test_wait", "groups/test_awaiting", "groups/test_cancellation"),
+    *("system/test_kernel", "observe/test_limits", "core/test_pitfalls", "core/test_costs"),
+)
 
 
-class Failed(Exception):
-    """A step that went wrong; its output was shown."""
+def pytest(name: str, arguments: list[str]) -> Step:
+    return Step(1800, shlex.join([*PYTEST, f"--junit-xml=/vm/results/{name}.xml", *arguments]))
 
 
-class Impossible(Exception):
-    """What is missing here."""
+def steps_of(system: System, only: list[str], arguments: list[str]) -> dict[str, Step]:
+    """What a machine runs."""
+    if arguments:
+        steps = {"tests": pytest("tests", arguments)}
+    else:
+        steps = {"doctor": Step(60, "lwp doctor --all && lwp doctor --json /vm/results/doctor.json")}
+        steps |= {name.rpartition("/")[2]: pytest(name.rpartition("/")[2], [f"/src/tests/{name}.py"]) for name in FILES}
+        steps |= {
+            "tls": Step(120, "lwp tls --diff"),
+            "stress": Step(300, "lwp stress --seconds 30 --patience $((60 * LWP_SLOW))"),
+        }
+        if unknown := set(only) - set(steps):
+            raise Failed(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(steps)}")
+        steps = {name: step for name, step in steps.items() if not only or name in only}
+    return {"about": Step(60, shlex.join(["python", "-c", ABOUT])), **steps}
 
 
-# ---- a root ----------------------------------------------------------------------------------------------------------
+# ---- what has come of it ---------------------------------------------------------------------------------------------
 
 
-def isolated(system: System, script: str, *arguments: str) -> list[str]:
-    """Runs the script, in namespaces of its own.  When unshare is killed, all in them are."""
-    if system.emulated:
-        qemu = shutil.which(f"qemu-{system.processor}-static") or shutil.which(f"qemu-{system.processor}")
-        if not qemu:
-            raise Impossible(f"no qemu-{system.processor}: apt-get install qemu-user-static, or qemu-user-binfmt")
-        if "binfmt_misc" not in Path("/proc/filesystems").read_text():
-            raise Impossible(f"this kernel can't start programs under {qemu}: it has no binfmt_misc")
-        magic, mask = BINFMT[system.processor]
-        script = EMULATE.format(processor=system.processor, magic=magic, mask=mask, qemu=qemu) + script
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "init", *arguments]
+@dataclass(frozen=True)
+class Outcome:
+    """Of one step: its exit status, and what pytest counted."""
+
+    status: int
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def well(self) -> bool:
+        return self.status == 0 and not self.failed
+
+    def __str__(self) -> str:
+        if not self.passed + self.failed:
+            return "passed" if self.well else f"**exit status {self.status}**"
+        failed = f", **{self.failed} failed**" if self.failed else "" if self.well else ", **not at its end**"
+        return f"{self.passed} passed{failed}" + (f", {self.skipped} skipped" if self.skipped else "")
 
 
-def inside(root: Path, system: System, script: str, *arguments: str) -> list[str]:
-    """Runs the script in the root."""
-    return isolated(system, ENTER, str(root), "sh", "-euc", script, *arguments)
+def outcomes(results: Path) -> dict[str, Outcome]:
+    """Of each step, in the order that they ran in."""
+    found = {}
+    for file in sorted(results.glob("*.status"), key=lambda file: file.stat().st_mtime):
+        status, report = int(file.read_text()), file.with_suffix(".xml")
+        found[file.stem] = Outcome(status, *counts(report)) if report.exists() else Outcome(status)
+    return found
 
 
-def run(command: list[str], log: Path, timeout: float, may_fail: bool = False) -> None:
-    """Runs it with its output in the log, whose end is shown if it fails."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))
-    }
-    environment |= {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TMPDIR": "/tmp"}
-    environment |= {"DEBIAN_FRONTEND": "noninteractive", "PIP_ROOT_USER_ACTION": "ignore"}
-    with log.open("ab") as output:
-        output.write(f"$ {shlex.join(command)}\n".encode())
-        output.flush()
-        try:
-            status = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                timeout=timeout,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            status = None
-    if status != 0 and not (may_fail and status is not None):
-        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
-        raise Failed(f"not at its end after {timeout:.0f} s" if status is None else f"exit status {status}, see {log}")
-
-
-def mirror() -> str:
-    """Where apt gets Debian from here."""
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-    if not found:
-        raise Impossible("apt has no index of Debian: apt-get update")
-    return found[0]
-
-
-def make(root: Path, system: System, log: Path) -> None:
-    """A root with what builds and runs the tests; whole, or not at all."""
-    if root.exists():
-        return
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    debian = ["--arch", DEBIAN_NAMES.get(system.processor, system.processor)] if system.foreign else []
-    what = ["debootstrap", "--variant=minbase", *debian, system.suite, str(partial), mirror()]
-    run(isolated(system, MAKE, *what), log, MAKE_TIME)
-    configure(partial)
-    packages = [system.python, f"{system.python}-venv", "ca-certificates"]
-    if not system.refused:  # there nothing is compiled
-        packages += [*PACKAGES, f"{system.python}-dev"]
-    run(inside(partial, system, ADD, *packages), log, MAKE_TIME)
-    partial.rename(root)
-
-
-def configure(root: Path) -> None:
-    """The network and pip as here."""
-    for name in filter(os.path.exists, CONFIGURATION):
-        target = root / name[1:]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.isdir(name):
-            shutil.copytree(name, target, dirs_exist_ok=True)
-        else:
-            shutil.copy(name, target)
-
-
-def fill(root: Path, wheels: Path | None) -> None:
-    """The sources, or the tests and the wheels, and the configuration in the root, anew."""
-    for name in ("src", "wheels"):
-        shutil.rmtree(root / name, ignore_errors=True)
-    if wheels:
-        shutil.copytree(wheels, root / "wheels")
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=TREE, capture_output=True, timeout=60, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (TREE / name).is_file():  # not deleted
-            (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TREE / name, root / "src" / name)
-    configure(root)
-
-
-# ---- the tests in it -------------------------------------------------------------------------------------------------
-
-
-def counts(report: Path) -> tuple[str, bool]:
-    """What pytest counted, and whether all is well."""
+def counts(report: Path) -> tuple[int, int, int]:
+    """Passed, failed and skipped tests."""
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
     tests, failures, errors, skips = (int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped"))
-    for case in suite.iter("testcase"):
+    return tests - failures - errors - skips, failures + errors, skips
+
+
+def tell_failures(report: Path) -> None:
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
         for wrong in case.iter():
             if wrong.tag in ("failure", "error"):
                 print(
                     f"{wrong.tag}: {case.attrib['classname']}::{case.attrib['name']}: {wrong.attrib['message'][:200]}"
                 )
-    passed = tests - failures - errors - skips
-    return f"{passed} passed, {failures + errors} failed, {skips} skipped", not failures + errors and passed > 0
 
 
-def refusal(root: Path, system: System, log: Path) -> tuple[str, bool]:
+def table(names: list[str], keep: Path) -> None:
+    """A column for each system, a row for each step: for docs/platforms.md."""
+    columns: list[dict[str, str]] = []
+    for name in names:
+        results = keep / f"{name}.results"
+        about = (results / "about.log").read_text().splitlines()[-1].split(", ")
+        column = {
+            "": f"`{name}`",
+            **dict(zip(("Python", "C library", "processor", "kernel", "when"), about, strict=True)),
+        }
+        column |= {step: str(outcome) for step, outcome in outcomes(results).items() if step != "about"}
+        columns.append(column)
+    rows = list(dict.fromkeys(row for column in columns for row in column))
+    for number, row in enumerate(rows):
+        print("|", " | ".join([row, *(column.get(row, "") for column in columns)]), "|")
+        if number == 0:
+            print("|" + "---|" * (len(columns) + 1))
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def in_root(folder: Path, system: System, arguments: list[str], results: Path, log: Path) -> None:
+    """The tests in the root, on the kernel that runs here."""
+    report = folder / "tmp" / "report.xml"
+    report.unlink(missing_ok=True)
+    slow = results / "slow.log"
+    run(inside(folder, system, IN_TMP, "python", "-c", SPEED), slow, 600)
+    test = ["env", f"LWP_SLOW={slow.read_text().split()[-1]}", *PYTEST, "--junit-xml=/tmp/report.xml"]
+    if system.foreign:
+        names = " or ".join(name for names in CANNOT.values() for name in names.split())
+        test += ["-k", f"not ({names})"]
+    test += arguments or [f"/src/tests/{name}.py" for name in system.tests] or ["/src/tests"]
+    run(inside(folder, system, IN_TMP, *test), log, TEST_TIME, may_fail=True)
+    if not report.exists():
+        raise Failed(f"pytest wrote no report, see {log}")
+    shutil.copy(report, results / "tests.xml")
+    passed, failed, _ = counts(report)
+    (results / "tests.status").write_text(str(int(bool(failed) or not passed)))
+
+
+def in_machine(folder: Path, system: System, steps: dict[str, Step], keep: Path, results: Path) -> None:
+    """The steps in a machine; and that its kernel lacks what it is said to lack."""
+    run_steps(folder, system.kernel, system.processor, steps, keep, results)
+    doctor = results / "doctor.json"
+    if "doctor" in steps and doctor.exists():
+        features = json.loads(doctor.read_text())["features"]
+        lacks = {feature["name"] for feature in features if not feature["works"]}
+        if lacks != set(system.lacks):
+            raise Failed(f"lwp doctor finds no {', '.join(sorted(lacks))}; expected: {', '.join(sorted(system.lacks))}")
+
+
+def refusal(folder: Path, system: System, log: Path) -> tuple[str, bool]:
     """Whether the runtime says in a sentence that it doesn't work there, each time."""
-    (root / "wheels").mkdir()
+    (folder / "wheels").mkdir()
     make = "from setuptools.build_meta import *; build_sdist('/wheels'); print(build_wheel('/wheels'))"
     made = subprocess.run(
-        [sys.executable, "-c", make.replace("/wheels", str(root / "wheels"))],
-        cwd=root / "src",
+        [sys.executable, "-c", make.replace("/wheels", str(folder / "wheels"))],
+        cwd=folder / "src",
         capture_output=True,
         text=True,
         timeout=INSTALL_TIME,
         check=True,
     )
-    shutil.unpack_archive(root / "wheels" / made.stdout.split()[-1], root / "wheels", "zip")
-    run(inside(root, system, REFUSE, system.python), log, INSTALL_TIME)
+    shutil.unpack_archive(folder / "wheels" / made.stdout.split()[-1], folder / "wheels", "zip")
+    run(inside(folder, system, REFUSE, system.python), log, INSTALL_TIME)
     said = log.read_text(errors="replace")
     sentence = re.search(rf"runtime works with .*; this Python is for {system.refused}$", said, re.MULTILINE)
     if not sentence:
@@ -346,37 +283,39 @@ def refusal(root: Path, system: System, log: Path) -> tuple[str, bool]:
     return f"{times[0]} refusals by pip, {times[1]} by the import: {sentence[0]}", times == [2, 1]
 
 
-def examine(root: Path, system: System, arguments: list[str], cpython: bool, wheels: Path | None) -> tuple[str, bool]:
+def examine(name: str, keep: Path, arguments: list[str], options: argparse.Namespace) -> tuple[str, bool]:
     """Makes the root if need be, installs, tests.  What came of it in a line, and whether all is well."""
-    log = root.with_name(root.name + ".log")
+    system = SYSTEMS[name]
+    folder, log, results = keep / (system.root or name), keep / f"{name}.log", keep / f"{name}.results"
+    steps = steps_of(system, options.steps.split(",") if options.steps else [], arguments) if system.kernel else {}
     log.unlink(missing_ok=True)
+    if not options.steps:
+        shutil.rmtree(results, ignore_errors=True)
+    results.mkdir(exist_ok=True)
     begin = time.monotonic()
-    make(root, system, log)
-    fill(root, wheels)
+    make(folder, system, log)
+    fill(folder, options.wheels)
     if system.refused:
-        return refusal(root, system, log)
-    run(inside(root, system, INSTALL if wheels else BUILD, system.python), log, INSTALL_TIME)
-    about = root.with_name(root.name + ".about")
-    about.unlink(missing_ok=True)
-    run(inside(root, system, IN_TMP, "/opt/venv/bin/python", "-c", ABOUT), about, 600)
-    version = about.read_text().splitlines()[-1]
-    print(version, flush=True)
-    if cpython:
-        run(inside(root, system, CPYTHON), log, INSTALL_TIME + TEST_TIME)
+        return refusal(folder, system, log)
+    install(folder, system, options.wheels, log)
+    if options.cpython:
+        run(inside(folder, system, CPYTHON), log, INSTALL_TIME + TEST_TIME)
         last = log.read_text(errors="replace").splitlines()[-1]
-        return f"{version}: {last}, in {time.monotonic() - begin:.0f} s", True
-    report = root / "tmp" / "report.xml"
-    report.unlink(missing_ok=True)
-    test = ["/opt/venv/bin/python", "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--junit-xml=/tmp/report.xml"]
-    if system.foreign:
-        names = " or ".join(name for names in CANNOT.values() for name in names.split())
-        test += ["-o", "timeout=600", "-k", f"not ({names})"]
-    test += arguments or system.tests
-    run(inside(root, system, IN_TMP, *test), log, TEST_TIME, may_fail=True)
-    if not report.exists():
-        raise Failed(f"pytest wrote no report, see {log}")
-    text, well = counts(report)
-    return f"{version}: {text} in {time.monotonic() - begin:.0f} s", well
+        return f"{last}, in {time.monotonic() - begin:.0f} s", True
+    if system.kernel:
+        in_machine(folder, system, steps, keep, results)
+    else:
+        run(inside(folder, system, IN_TMP, "python", "-c", ABOUT), results / "about.log", 600)
+        in_root(folder, system, arguments, results, log)
+    print((results / "about.log").read_text().splitlines()[-1])
+    found = {step: outcome for step, outcome in outcomes(results).items() if step in steps or not steps}
+    for report in [results / f"{step}.xml" for step in found]:
+        if report.exists():
+            tell_failures(report)
+    missing = [f"{step}: did not run" for step in steps if step not in found]
+    text = "; ".join([f"{step}: {outcome}" for step, outcome in found.items() if step != "about"] + missing)
+    well = all(outcome.well for outcome in found.values()) and not missing
+    return f"{text}; in {time.monotonic() - begin:.0f} s", well
 
 
 def main() -> int:
@@ -386,16 +325,29 @@ def main() -> int:
     )
     parser.add_argument("--all", action="store_true", help="every system")
     parser.add_argument("--cpython", action="store_true", help="CPython's own tests of threads instead of ours")
+    parser.add_argument("--steps", metavar="STEP,...", help="in a machine, only these; earlier results of others stay")
+    parser.add_argument("--table", action="store_true", help="run nothing: a table of the results that are kept")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from DIR, and compile nothing")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=", ".join(SYSTEMS))
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:end])
     names = list(SYSTEMS) if options.all else options.systems
+    if options.table:
+        if not options.keep:
+            parser.error("--table: of which results? --keep DIR")
+        names = names or [name for name in SYSTEMS if (options.keep / f"{name}.results" / "about.log").exists()]
     if not names:
         parser.error("which system? " + ", ".join(SYSTEMS))
     if unknown := set(names) - set(SYSTEMS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}")
+    if options.table:
+        if without := [name for name in names if not (options.keep / f"{name}.results" / "about.log").exists()]:
+            parser.error(f"no results in {options.keep} of {', '.join(without)}")
+        table(names, options.keep)
+        return 0
+    if machines := [name for name in names if SYSTEMS[name].kernel and options.cpython]:
+        parser.error(f"--cpython runs in roots, not in machines: {', '.join(machines)}")
     if missing := [name for name in ("debootstrap", "unshare", "chroot", "apt-get", "git") if not shutil.which(name)]:
         print(f"no root can be made here without {', '.join(missing)}: apt-get install debootstrap util-linux git")
         return IMPOSSIBLE
@@ -404,7 +356,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("only root can make a root")
         return IMPOSSIBLE
-    outcomes = []
+    told = []
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # in the background they are ignored, and so in tests
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -418,17 +370,16 @@ def main() -> int:
         for name in names:
             print(f"--- {name}", flush=True)
             try:
-                root = keep.resolve() / name
-                text, well = examine(root, SYSTEMS[name], words[end + 1 :], options.cpython, options.wheels)
+                text, well = examine(name, keep.resolve(), words[end + 1 :], options)
             except Impossible as error:
                 print(f"{name}: {error}")
                 return IMPOSSIBLE
             except (OSError, subprocess.SubprocessError, Failed) as error:
                 text, well = str(error), False
-            outcomes.append((name, text, well))
-    for name, text, well in outcomes:
+            told.append((name, text, well))
+    for name, text, well in told:
         print(f"{name}: {'' if well else 'FAILED: '}{text}")
-    return int(not all(well for _, _, well in outcomes))
+    return int(not all(well for _, _, well in told))
 
 
 if __name__ == "__main__":
