@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import time
 from pathlib import Path
 
 import pytest
+from conftest import SLOW
 
-PATIENCE = 30  # seconds until what must come is said to be lost
+from runtime.cli.doctor import features
 
+PATIENCE = SLOW * 30  # seconds until what must come is said to be lost
+
+_PPOLL, _FUTEX_WAITV = {"x86_64": "271", "aarch64": "73"}[os.uname().machine], "449"
 _FUTEX = ("202", "98")  # on x86-64 and aarch64; under qemu-user it is the kernel's own
 _WAIT_BITSET, _COMMAND, _REALTIME = 9, 0x7F, 0x100  # linux/futex.h
+#: What a thread that can be cancelled waits in; without futex_waitv(2), Linux 5.16, for 10 ms again and again.
+WAITS_IN = "futex_waitv" if {each.name: each.works for each in features()}["futex_waitv"] else "futex"
+WAIT_CALLS = (_FUTEX_WAITV,) if WAITS_IN == "futex_waitv" else _FUTEX
 
 
 def _state(tid: int) -> list[str]:
@@ -21,20 +29,37 @@ def _state(tid: int) -> list[str]:
     return [line for line in lines if line.startswith("State:") or "ctxt_switches" in line]
 
 
-def _in_futex(tid: int) -> bool:
-    """Whether the thread is in a futex call that has 50 ms to go or no end; for the GIL one sleeps 5 ms."""
-    call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
-    if call[0] not in _FUTEX or int(call[2], 16) & _COMMAND != _WAIT_BITSET:
-        return False
+def _time_left(call: list[str]) -> float:
+    """Of a futex call, in seconds."""
     if not (timeout := int(call[4], 16)):
-        return True
+        return math.inf
     memory = os.open("/proc/self/mem", os.O_RDONLY)
     try:
         seconds, nanoseconds = struct.unpack("qq", os.pread(memory, 16, timeout))
     finally:
         os.close(memory)
     now = time.time() if int(call[2], 16) & _REALTIME else time.monotonic()
-    return bool(seconds + nanoseconds / 1e9 - now > 0.05)
+    return float(seconds + nanoseconds / 1e9 - now)
+
+
+def _in_futex(tid: int) -> bool:
+    """Whether the thread is in a futex call that has 50 ms to go or no end; for the GIL one sleeps 5 ms."""
+    call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
+    return call[0] in _FUTEX and int(call[2], 16) & _COMMAND == _WAIT_BITSET and _time_left(call) > 0.05
+
+
+def call_of_cancellable(tid: int) -> str:
+    """The system call that the thread sleeps in where it can be cancelled; none: it doesn't sleep there.
+
+    Who waits for the GIL does so in futex(2) too, for 5 ms.
+    """
+    try:
+        call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
+        if call[0] in _FUTEX:
+            return "futex" if 0.006 < _time_left(call) < 0.011 else ""
+    except OSError:  # ended, or awake by now
+        return ""
+    return {_FUTEX_WAITV: "futex_waitv", _PPOLL: "ppoll"}.get(call[0], "")
 
 
 def asleep(*tids: int) -> bool:

@@ -43,7 +43,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 # The same on all architectures: these came after the numbers had been unified.
-_SYS_IO_URING_SETUP, _SYS_PIDFD_OPEN, _SYS_CLONE3 = 425, 434, 435
+_SYS_IO_URING_SETUP, _SYS_PIDFD_OPEN, _SYS_CLONE3, _SYS_FUTEX_WAITV = 425, 434, 435, 449
 _PIDFD_THREAD = os.O_EXCL
 _MADV_GUARD_INSTALL = 102
 _PR_FUTEX_HASH, _PR_FUTEX_HASH_GET_SLOTS = 78, 2
@@ -60,14 +60,22 @@ def _syscall(number: int, *args: object) -> int:
     return _checked(_libc.syscall(ctypes.c_long(number), *args))
 
 
-def _clone3() -> str:
-    # No arguments at all: a kernel that has it finds them too short, before it makes anything.
+def _there(number: int) -> str:
+    # No arguments at all: a kernel that has the call finds them too short, before it does anything.
     try:
-        _syscall(_SYS_CLONE3, None, ctypes.c_size_t(0))
+        _syscall(number, *[ctypes.c_size_t(0)] * 5)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     return "there"
+
+
+def _clone3() -> str:
+    return _there(_SYS_CLONE3)
+
+
+def _futex_waitv() -> str:
+    return _there(_SYS_FUTEX_WAITV)
 
 
 def _in_thread(function: Callable[[], object]) -> object:
@@ -133,6 +141,7 @@ def _io_uring() -> str:
 
 _PROBES: list[tuple[str, Callable[[], str], str, str]] = [
     ("clone3", _clone3, "the newer clone(2); the runtime needs only the older", "5.3"),
+    ("futex_waitv", _futex_waitv, "cancelling a sleeper at once: else it looks every 10 ms", "5.16"),
     ("pidfd for threads", _pidfd_thread, "waiting for one thread by poll(2)", "6.9"),
     ("guard regions", _guard_regions, "stack guards that are no mappings: more threads fit", "6.13"),
     ("rseq", _rseq, "restartable sequences: sched_getcpu() without a system call", "4.18"),

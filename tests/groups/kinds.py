@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from sync_helpers import PATIENCE, WAITS_IN, call_of_cancellable
 
 from runtime import native
 from runtime.scheduler import Scheduler, yield_
-
-PATIENCE = 30  # seconds until what must come is said to be lost
-
-# Where a thread that can be cancelled sleeps.
-_CALLS = {"449", {"x86_64": "271", "aarch64": "73"}[os.uname().machine]}  # futex_waitv, ppoll
 
 
 def directly(test: Callable[[], object]) -> None:
@@ -62,10 +56,7 @@ def both(test: Callable[..., object]) -> Callable[..., None]:
 def _sleeps(thread: Any) -> bool:
     if state := native.green_states().get(thread.ident):
         return state == "asleep"
-    try:
-        return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0] in _CALLS
-    except (OSError, ProcessLookupError):
-        return False
+    return call_of_cancellable(thread.native_id) in (WAITS_IN, "ppoll")
 
 
 def until(condition: Callable[[], object]) -> None:
