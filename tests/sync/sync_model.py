@@ -336,9 +336,35 @@ def sync_lock_release(world: World) -> Thread:
 # sync/any.h, and the watchers of sync/lock.c, where there is a word "watchers"; data["watching"]: those in the table.
 
 
-def claim(world: World, me: int) -> bool:
-    """sync_any_claim() for the first of several; a thread that waits for one thing has no word `needed`."""
-    return ("needed", me) not in world.words or world.exchange_if(("needed", me), 1, 0)
+TOO_LATE, CLAIMED, COMPLETES = 0, 1, 2
+
+
+def claim(world: World, me: int) -> int:
+    """sync_any_claim(); a thread that waits for one thing has no word `needed`."""
+    needed = world.words.get(("needed", me), 1)
+    if needed == 0:
+        return TOO_LATE
+    if ("needed", me) in world.words:
+        world.words["needed", me] = needed - 1
+    return COMPLETES if needed == 1 else CLAIMED
+
+
+def sleep_until_woken(world: World, me: int) -> Thread:
+    """What ends the sleep besides the wake-up."""
+    event = None
+    while event is None:
+        yield "sleep_until_woken"
+        if world.words[me] == WOKEN:
+            break
+        event = yield from park_wait_some(world, me, me, ASLEEP, NORMAL)
+    return event
+
+
+def close_any(world: World, me: int) -> Thread:
+    """Whether the wait was completed before."""
+    yield "sync_any_close"
+    completed, world.words["needed", me] = world.words["needed", me] == 0, 0
+    return completed
 
 
 def sync_watch_tell(world: World) -> int | None:

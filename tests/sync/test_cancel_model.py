@@ -1,4 +1,7 @@
-"""Cancellation against lock, semaphore and condition, proved for few threads: every order of sync_model.py's models.
+"""Cancellation against each primitive, proved for few threads: every order of sync_model.py's models.
+
+An RLock is a Lock where it waits, and a Future of a pool an Event.  A join is in test_end_model.py, runtime.wait() in
+test_wait_model.py and test_all_model.py; a pool's worker that waits for its next call holds cancellation back.
 
 A thread that can be cancelled sleeps at two words (base/park.c, wait_two()).  The kernel compares and enters one after
 the other, and says of a thread that both have woken that it was the second, the word that it waits for.
@@ -7,10 +10,11 @@ the other, and says of a thread that both have woken that it was the second, the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sync_model
-from sync_model import CONTENDED, FREE, HELD, NORMAL, SIGNAL, STARVING, Thread, World, Wrong, explore
+from sync_model import ASLEEP, CONTENDED, FREE, HELD, NORMAL, SIGNAL, STARVING, Thread, World, Wrong, explore
 from test_sync_model import condition_world, counted, giver, lock_user, not_free, notifier, semaphore_world, two_inside
 
 ALL = NORMAL | STARVING
@@ -38,9 +42,9 @@ def wait_two(world: World, me: int, word: object, expected: object, bits: int, a
     world.sleepers.append((me, word, ALL))
     yield asleep
     world.woken.discard(me)
-    left = [where for thread, where, _ in world.sleepers if thread == me]
+    left = [where for thread, where, _ in world.sleepers if thread == me and where != cancel]  # it may have been moved
     world.sleepers = [sleeper for sleeper in world.sleepers if sleeper[0] != me]
-    return None if word not in left else SIGNAL
+    return SIGNAL if left else None
 
 
 def canceller(world: World, *whom: int) -> Thread:
@@ -196,6 +200,193 @@ def test_condition(waiters: int, cancelled: int, notifies: int, least: int) -> N
     print(f"states: {explore(make, two_inside, all_are_out(least))}")
 
 
+# ---- event -----------------------------------------------------------------------------------------------------------
+
+
+def grant_all_and_wake(world: World) -> Thread:
+    """By the holder of the queue's lock."""
+    world.data["entitled"] = world.data["tickets"]
+    yield from sync_model.sync_queue_unlock_and_wake(world, sync_model._next_with_baton(world))
+
+
+def event_set(world: World) -> Thread:
+    yield from sync_model.sync_queue_lock(world)
+    world.words["flag"] = 1
+    yield from grant_all_and_wake(world)
+
+
+def sleep_in_queue(world: World, me: int) -> Thread:
+    """With the queue's lock; whether it is cancelled."""
+    world.words[me] = ASLEEP
+    _, baton = yield from sync_model.sleep_in(world, me, sync_model.sync_queue_enter(world, me), "")
+    if baton:
+        yield from sync_model.sync_queue_pass_baton(world)
+    return me in world.data["raised"]
+
+
+def event_wait(world: World, me: int) -> Thread:
+    yield from sync_model.sync_queue_lock(world)
+    if not world.words["flag"]:
+        yield from sleep_in_queue(world, me)
+
+
+def events(waiters: int, *cancelled: int, is_set: bool = True) -> Callable[[], tuple[World, list[Thread]]]:
+    def make() -> tuple[World, list[Thread]]:
+        world = can_cancel(semaphore_world(waiters), *cancelled)
+        world.words["flag"] = 0
+        threads = [event_wait(world, me) for me in range(waiters)]
+        return world, [*threads, *([event_set(world)] if is_set else []), canceller(world, *cancelled)]
+
+    return make
+
+
+def queue_is_empty(world: World) -> str:
+    return "somebody is left in the queue" if world.data["queue"] or world.data["batons"] else ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("waiters", "cancelled"), [(1, (0,)), (2, (0,)), (2, (1, 0))])
+def test_event(waiters: int, cancelled: tuple[int, ...]) -> None:
+    print(f"states: {explore(events(waiters, *cancelled), nothing, queue_is_empty)}")
+
+
+@pytest.mark.slow
+def test_an_event_that_is_never_set() -> None:
+    print(f"states: {explore(events(2, 0, 1, is_set=False), nothing, queue_is_empty)}")
+
+
+# ---- barrier ---------------------------------------------------------------------------------------------------------
+# data["state"], "generation", "count": as in python/primitives/barrier.c; for two.  world's queue is the one inside.
+
+FILLING, ACTING, RESETTING, BROKEN = "FILLING", "ACTING", "RESETTING", "BROKEN"
+
+
+class Entrance:
+    """The same world, with the queue at the entrance."""
+
+    def __init__(self, world: World) -> None:
+        vars(self).update(world=world, data=world.data["entrance"])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["world"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["world"], name, value)
+
+
+def entrance(world: World) -> Any:
+    return Entrance(world)
+
+
+def barrier_change_unlock(world: World, state: str) -> Thread:
+    world.data["state"] = state
+    yield from grant_all_and_wake(world)
+    if state != RESETTING:
+        yield from barrier_open_entrance(world)
+
+
+def barrier_open_entrance(world: World) -> Thread:
+    yield from sync_model.sync_queue_lock(entrance(world))
+    yield from grant_all_and_wake(entrance(world))
+
+
+def barrier_leave(world: World, generation: int) -> Thread:
+    yield from sync_model.sync_queue_lock(world)
+    if generation != world.data["generation"]:
+        return
+    world.data["count"] -= 1
+    if world.data["count"] == 0 and world.data["state"] == RESETTING:
+        world.data["state"] = FILLING
+        yield from barrier_open_entrance(world)
+
+
+def barrier_enter(world: World, me: int) -> Thread:
+    """Its generation, and whether it is the last one; or None."""
+    while True:
+        yield from sync_model.sync_queue_lock(world)
+        if world.data["state"] == FILLING:
+            world.data["count"] += 1
+            if last := world.data["count"] == 2:
+                world.data["state"] = ACTING
+            return world.data["generation"], last
+        if world.data["state"] == BROKEN:
+            return None
+        world.data["locked"] = True
+        yield from sync_model.sync_queue_lock(entrance(world))
+        sleeping = sleep_in_queue(entrance(world), me)
+        step = next(sleeping)  # it is in that queue
+        world.data["locked"] = False
+        event = yield step
+        try:
+            while True:
+                event = yield sleeping.send(event)
+        except StopIteration as end:
+            if end.value:
+                return None
+
+
+def barrier_act(world: World) -> Thread:
+    yield "action"
+    yield from sync_model.sync_queue_lock(world)
+    whole = world.data["state"] == ACTING
+    if whole:
+        world.data["generation"] += 1
+        world.data["count"] = 0
+    yield from barrier_change_unlock(world, FILLING if whole else world.data["state"])
+    return whole
+
+
+def barrier_sleep(world: World, me: int, generation: int) -> Thread:
+    while True:
+        yield from sync_model.sync_queue_lock(world)
+        if world.data["generation"] != generation:
+            return True
+        if world.data["state"] in (BROKEN, RESETTING) or (yield from sleep_in_queue(world, me)):
+            return False
+
+
+def barrier_wait(world: World, me: int) -> Thread:
+    if entered := (yield from barrier_enter(world, me)):
+        generation, last = entered
+        if not (yield from barrier_act(world) if last else barrier_sleep(world, me, generation)):
+            yield from barrier_leave(world, generation)
+
+
+def changer(world: World, *states: str) -> Thread:
+    """reset(), abort()."""
+    for state in states:
+        yield from sync_model.sync_queue_lock(world)
+        at = FILLING if state == RESETTING and world.data["count"] == 0 else state
+        yield from barrier_change_unlock(world, at)
+
+
+def barriers(waiters: int, cancelled: tuple[int, ...], *states: str) -> Callable[[], tuple[World, list[Thread]]]:
+    """The abort() at the end lets go who has found no second one."""
+
+    def make() -> tuple[World, list[Thread]]:
+        world = can_cancel(semaphore_world(waiters), *cancelled)
+        queue = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False}
+        world.data["entrance"] = queue | {"raised": frozenset(), "cancellable": frozenset(cancelled)}
+        world.data |= {"state": FILLING, "generation": 0, "count": 0}
+        threads = [barrier_wait(world, me) for me in range(waiters)]
+        return world, [*threads, changer(world, *states, BROKEN), canceller(world, *cancelled)]
+
+    return make
+
+
+def barrier_is_empty(world: World) -> str:
+    if world.data["count"] or world.data["state"] != BROKEN:
+        return f"{world.data['count']} are counted, and it is {world.data['state']}"
+    at_entrance = world.data["entrance"]["queue"] or world.data["entrance"]["batons"]
+    return "somebody is left at the entrance" if at_entrance else queue_is_empty(world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("waiters", "cancelled", "states"), [(2, (0,), ()), (2, (0, 1), ()), (2, (0,), (RESETTING,))])
+def test_barrier(waiters: int, cancelled: tuple[int, ...], states: tuple[str, ...]) -> None:
+    print(f"states: {explore(barriers(waiters, cancelled, *states), nothing, barrier_is_empty)}")
+
+
 # ---- what is broken is found -----------------------------------------------------------------------------------------
 
 
@@ -259,3 +450,29 @@ def test_a_grant_that_a_cancelled_thread_keeps_is_found(monkeypatch: pytest.Monk
     monkeypatch.setattr(sync_model, "semaphore_give", keep)
     with pytest.raises(Wrong, match="1 given"):
         explore(make, nothing, counted(1))
+
+
+def test_one_that_leaves_a_barrier_uncounted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(world: World, generation: int) -> Thread:
+        return
+        yield
+
+    monkeypatch.setitem(globals(), "barrier_leave", leave)
+    with pytest.raises(Wrong, match="1 are counted"):
+        explore(barriers(2, (0,)), nothing, barrier_is_empty)
+
+
+@pytest.mark.parametrize("make", [events(2, 0), barriers(3, (0,))], ids=["event", "barrier"])
+def test_a_baton_that_a_cancelled_thread_keeps_is_found(
+    make: Callable[[], tuple[World, list[Thread]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(world: World, me: int) -> Thread:
+        world.words[me] = ASLEEP
+        _, baton = yield from sleep_in(world, me, sync_model.sync_queue_enter(world, me), "")
+        if baton and me not in world.data["cancellable"]:
+            yield from sync_model.sync_queue_pass_baton(world)
+        return me in world.data["raised"]
+
+    monkeypatch.setitem(globals(), "sleep_in_queue", keep)
+    with pytest.raises(Wrong, match=r"nobody wakes|is left"):
+        explore(make, nothing, queue_is_empty)

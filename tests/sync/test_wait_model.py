@@ -22,7 +22,9 @@ from sync_model import (
     World,
     Wrong,
     claim,
+    close_any,
     explore,
+    sleep_until_woken,
 )
 from test_cancel_model import can_cancel, canceller, wait_two
 from test_sync_model import lock_user, two_inside
@@ -60,8 +62,16 @@ def unlock_and_wake(world: World, name: str) -> Thread:
     world.wake(me, NORMAL)
 
 
+def lock_queue(world: World, name: str) -> Thread:
+    """Where somebody holds it for more than one step."""
+    while True:
+        yield "sync_queue_lock"
+        if name not in world.data.get("locked", ()):
+            return
+
+
 def pass_baton(world: World, name: str) -> Thread:
-    yield "sync_queue_pass_baton"
+    yield from lock_queue(world, name)
     world.data[f"batons {name}"] = 0
     yield from unlock_and_wake(world, name)
 
@@ -105,7 +115,7 @@ def enter(world: World, me: int, name: str) -> Thread:
 
 def leave(world: World, me: int, name: str) -> Thread:
     """Whether it was granted, and whether the baton came."""
-    yield "sync_queue_leave_any"
+    yield from lock_queue(world, name)
     world.data[f"queue {name}"] = tuple(place for place in world.data[f"queue {name}"] if place[0] != me)
     granted, baton = ((me, name) in world.data[key] for key in ("claimed", "has baton"))
     world.data["claimed"] -= {(me, name)}
@@ -115,30 +125,12 @@ def leave(world: World, me: int, name: str) -> Thread:
     return granted, baton
 
 
-def sleep_until_woken(world: World, me: int) -> Thread:
-    """What ends the sleep besides the wake-up."""
-    event = None
-    while event is None:
-        yield "sleep_until_woken"
-        if world.words[me] == WOKEN:
-            break
-        event = yield from sync_model.park_wait_some(world, me, me, ASLEEP, NORMAL)
-    return event
-
-
-def close_any(world: World, me: int) -> Thread:
-    """Whether the wait was completed before."""
-    yield "sync_any_close"
-    completed, world.words["needed", me] = world.words["needed", me] == 0, 0
-    return completed
-
-
 def wait_for_first(world: World, me: int, names: str) -> Thread:
+    """Whether it has got one."""
     while True:
         for name in names:
             if (yield from take_now(world, name)):
-                world.data["got"] += 1
-                return
+                return True
         world.words |= {("needed", me): 1, me: ASLEEP}
         entered, event = "", None
         for name in names:
@@ -148,18 +140,27 @@ def wait_for_first(world: World, me: int, names: str) -> Thread:
         if entered == names:
             event = yield from sleep_until_woken(world, me)
         completed = yield from close_any(world, me)
-        batons, granted = "", 0
-        for name in entered:
-            its, baton = yield from leave(world, me, name)
-            granted += its
-            batons += name if baton else ""
-        if granted != completed:
-            raise Wrong(f"{granted} granted, and completed is {completed}")
-        for name in batons:
-            yield from pass_baton(world, name)
-        world.data["got"] += granted
+        if len((yield from leave_all(world, me, entered))) != completed:
+            raise Wrong(f"granted, and completed is {completed}")
         if completed or event is not None:
-            return
+            return completed
+
+
+def leave_all(world: World, me: int, names: str) -> Thread:
+    """Those that were granted."""
+    granted, batons = "", ""
+    for name in names:
+        its, baton = yield from leave(world, me, name)
+        granted += name if its else ""
+        batons += name if baton else ""
+    for name in batons:
+        yield from pass_baton(world, name)
+    return granted
+
+
+def take_first(world: World, me: int, names: str) -> Thread:
+    got = yield from wait_for_first(world, me, names)
+    world.data["got"] += got
 
 
 def take_one(world: World, me: int, name: str) -> Thread:
@@ -191,7 +192,7 @@ def worlds(waiters: tuple[str, ...], *gives: str) -> Callable[[], tuple[World, l
         world.data |= {f"queue {name}": () for name in "AB"} | {f"batons {name}": 0 for name in "AB"}
         world.data |= {"claimed": frozenset(), "has baton": frozenset(), "got": 0}
         threads = [
-            wait_for_first(world, me, names) if len(names) > 1 else take_one(world, me, names)
+            take_first(world, me, names) if len(names) > 1 else take_one(world, me, names)
             for me, names in enumerate(waiters)
         ]
         return world, [*threads, *(giver(world, names) for names in gives)]
