@@ -36,10 +36,11 @@ SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
 
-#: Tests whose subject is the same under every Python: the core without it, the models, the layers.
+#: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is.
 ONCE = (
-    *("native/test_native.py", "native/test_layers.py", "sync/test_sync_model.py"),
-    *("explore/test_corpus_on_stock.py",),
+    *("native/test_native.py", "native/test_layers.py"),
+    *("sync/test_sync_model.py", "sync/test_wait_model.py", "sync/test_cancel_model.py"),
+    *("explore/test_corpus_on_stock.py", "cli/test_columns.py"),
 )
 #: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those
 #: that are neither among these nor slow.
@@ -272,7 +273,9 @@ def check(run: Runner, version: str, which: str) -> None:
     """which: the first Python of all ("all"), the first of its 3.x ("first"), or neither ("again")."""
     report = run.folder / "report.xml"
     left_out = {"all": (), "first": ONCE, "again": ONCE + ONCE_EACH}[which]
-    options = [f"--junit-xml={report}", *(f"--ignore=tests/{name}" for name in left_out)]
+    # Two workers: half of a test's time is a wait, for a thread or a program.  loadgroup: one of them has all tests of
+    # 10,000 threads (`crowd`), as the kernel's pid_max may be 32,768.
+    options = ["-n 2 --dist loadgroup", f"--junit-xml={report}", *(f"--ignore=tests/{name}" for name in left_out)]
     if which == "again":
         options.append("-m 'not slow'")
     run.step(f"{version}: README, run", readme_command("run"))

@@ -772,6 +772,7 @@ def test_a_deadlock_of_green_threads(child: Child) -> None:
     child(program)
 
 
+@pytest.mark.xdist_group("crowd")
 @pytest.mark.slow
 @both
 def test_of_ten_thousand_threads_that_are_cancelled_nothing_is_left() -> None:
