@@ -26,7 +26,7 @@ CASES = {
     "max and map": "def f(x): return max(map(f, [x]))\nf(1)",
     "generators": "def f():\n yield from f()\nlist(f())",
     "json, out": "json.dumps(nested(list))",
-    "json, out, indented": "json.dumps(nested(list), indent=1)",
+    "json, out, indented": "json.dumps(nested(list), indent=0)",
     "json, in": f"json.loads('[' * {DEEP} + ']' * {DEEP})",
     "pickle": "pickle.dumps(nested(list))",
     "pickle, in Python": "pickle._Pickler(io.BytesIO()).dump(nested(list))",

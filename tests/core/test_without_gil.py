@@ -157,7 +157,8 @@ def test_the_interpreter_knows_that_a_thread_lives(child: Child) -> None:
             box.append(thing)
             made.set()
             dropped.wait()
-            assert sys.getrefcount(thing) == 2
+            alone = Thing()  # from 3.14 on a local variable that is passed on may count no reference
+            assert sys.getrefcount(thing) == sys.getrefcount(alone)
 
         thread = runtime.Thread(target=own)
         thread.start()

@@ -427,7 +427,8 @@ def test_nothing_is_kept_of_a_worker() -> None:
         assert record in groups.members.values()
     assert record not in groups.members.values()
     gc.collect()
-    assert sys.getrefcount(record) == 2
+    alone = object()  # from 3.14 on a local variable that is passed on may count no reference
+    assert sys.getrefcount(record) == sys.getrefcount(alone)
 
 
 @both
