@@ -178,7 +178,7 @@ def make(folder: Path, root: Root, log: Path) -> None:
 
 
 def configure(folder: Path) -> None:
-    """The network and pip as here; apt takes what a mirror has, also when that mirror is weeks old, as a copy may be."""
+    """The network and pip as here; apt takes a mirror that is weeks old, as a copy may be."""
     (folder / "etc/apt/apt.conf.d/any-age").write_text('Acquire::Check-Valid-Until "false";\n')
     for name in filter(os.path.exists, CONFIGURATION):
         target = folder / name[1:]
