@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import runtime
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PATIENCE = 120  # seconds: a limit for hangs
@@ -177,7 +179,7 @@ def test_a_core_that_the_kernel_writes(tmp_path: Path) -> None:
     assert done.returncode == -6, done
     if not (cores := list(tmp_path.glob(f"{pattern}*"))):
         pytest.skip("no core was written: a hard limit (ulimit -Hc)")
-    check_stacks(threads(ask_gdb(*BACKTRACES, sys.executable, str(cores[0]))), json.loads(done.stdout))
+    check_script(ask_gdb(*ALL, sys.executable, str(cores[0])), json.loads(done.stdout))
 
 
 def test_a_core_of_a_process_that_goes_on(tmp_path: Path) -> None:
@@ -191,6 +193,32 @@ def test_a_core_of_a_process_that_goes_on(tmp_path: Path) -> None:
     if int(version[1]) < 18 and (lost := re.search(r"Memory read failed for corefile section, \d{6,} bytes", said)):
         pytest.skip(f"this gdb, {version[0]}, leaves out a mapping from its first guard region on: {lost[0]}")
     check_stacks(threads(ask_gdb(*BACKTRACES, sys.executable, str(core))), seen)
+
+
+#: In gdb: names and green threads, by what the runtime itself knows of them.
+SCRIPT = ("-x", str(Path(runtime.__file__).parent / "native" / "gdb_threads.py"))
+
+
+def check_script(says: str, seen: Seen) -> None:
+    found = threads(says)
+    for name in ("named-0", "named-1", "a-thread"):
+        assert found[seen[name][1]].name == name
+    (asleep, _), (green, tid) = seen["asleep"], seen["green"]
+    assert f'{asleep:#x} "Thread-2 (sleep)" no LWP is in it\n' in says
+    assert f'{green:#x} "Thread-3 (wait)" LWP {tid} is in it\n' in says
+    stack = re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\S+)", says.rpartition(f"{asleep:#x}")[2], re.MULTILINE)
+    assert "green_switch" in stack[0]
+    assert "scheduler_sleep" in stack
+    assert stack[-1] == SWAPPED
+    check_stacks(found, seen)
+
+
+ALL = (*SCRIPT, *BACKTRACES, "-ex", "info greens", "-ex", "green")
+
+
+def test_names_and_green_threads_by_the_script() -> None:
+    with waiting() as (pid, seen):
+        check_script(ask_gdb("-p", str(pid), *ALL), seen)
 
 
 #: Two threads that compute; it says their tids.
@@ -224,12 +252,12 @@ def test_a_profile_by_thread(tmp_path: Path) -> None:
     done = run(*record, "--", sys.executable, "-c", BUSY, environment=environment())
     if done.returncode:
         pytest.skip(f"perf can't record here: {' '.join(done.stderr.split())[:200]}")
-    names = {int(tid): f"busy-{n}" for n, tid in enumerate(done.stdout.split())}
+    names = {tid: f"busy-{n}" for n, tid in enumerate(done.stdout.split())}
     assert len(names) == 2
-    samples: Counter[tuple[str, int]] = Counter()
+    samples: Counter[tuple[str, str]] = Counter()
     for line in run("perf", "script", "-i", "data", "-F", "comm,tid").stdout.splitlines():
         name, tid = line.split()
-        samples[name, int(tid)] += 1
+        samples[name, tid] += 1
     report = run("perf", "report", "-i", "data", "--stdio", "--sort", "comm,pid").stdout
     for tid, name in names.items():
         assert samples[name, tid] > 50, samples  # of 150

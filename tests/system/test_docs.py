@@ -37,7 +37,12 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     "document", [path for path in DOCUMENTS if "<!-- shown below" in path.read_text()], ids=lambda path: path.name
 )
 def test_outputs_are_those_of_the_commands_above_them(document: Path) -> None:
-    for program, command in [("strace", "python tools/system_calls.py"), ("objdump", "objdump ")]:
+    for program, command in [
+        ("strace", "python tools/system_calls.py"),
+        ("strace", "strace "),
+        ("gdb", "gdb "),
+        ("objdump", "objdump "),
+    ]:
         if f"\n{command}" in document.read_text() and not shutil.which(program):
             pytest.skip(f"{program} is not installed")
     done = tool("run_documents.py", "--check", document)

@@ -65,7 +65,8 @@ struct lwp {
     int masked;                /* it begins with all signals blocked, and then sets `mask`, its creator's */
     uint64_t mask;
     int64_t cloned_at;         /* measure.c: the time of its EVENT_STARTS; 0: it was not measuring */
-    char name[16];
+    char name[32];             /* when it was started */
+    int named;                 /* the kernel is told it: prctl(2), PR_SET_NAME, keeps 15 bytes */
     struct green green;        /* its scheduler is NULL when it has an LWP of its own */
 };
 

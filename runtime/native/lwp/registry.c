@@ -14,6 +14,24 @@ static atomic_int registry_lock; /* order: docs/architecture.md */
 static _Atomic(struct lwp *) ended;
 static atomic_long started, alive, peak;
 
+/* For debuggers (native/gdb_threads.py): a wheel has symbols, but no debug information that says where fields are. */
+__attribute__((used)) static const struct {
+    struct lwp *registry;
+    size_t newer, alive, tid, ident, name, name_size, stack_low, stack_high, scheduler, sp;
+} runtime_debug = {
+    &registry,
+    offsetof(struct lwp, newer),
+    offsetof(struct lwp, alive),
+    offsetof(struct lwp, tid),
+    offsetof(struct lwp, ident),
+    offsetof(struct lwp, name),
+    sizeof registry.name,
+    offsetof(struct lwp, stack_low),
+    offsetof(struct lwp, stack_high),
+    offsetof(struct lwp, green.scheduler),
+    offsetof(struct lwp, green.sp),
+};
+
 void registry_drop(struct lwp *lwp)
 {
     if (atomic_fetch_sub(&lwp->refs, 1) == 1)

@@ -196,7 +196,7 @@ void thread_main(void *arg)
     thread_register_with_kernel(context);
     if (me->signal_stack)
         sigaltstack(&(stack_t){.ss_sp = context->signal_stack, .ss_size = context_signal_stack_size()}, NULL);
-    if (me->name[0])
+    if (me->named)
         prctl(PR_SET_NAME, me->name);
     if (me->masked) {
         EVENT(EVENT_UNMASK, me->mask, 0);

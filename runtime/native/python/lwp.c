@@ -212,7 +212,8 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
     const struct placement *placement = NULL;
     if (wait < 0 || !name || (count > 7 && lwp_placement(args[7], &placement) < 0) || !claim_start(self))
         return NULL;
-    strncpy(self->lwp->name, name, sizeof self->lwp->name - 1); /* the kernel keeps 15 bytes: prctl(2), PR_SET_NAME */
+    strncpy(self->lwp->name, name, sizeof self->lwp->name - 1);
+    self->lwp->named = name[0] != 0;
     struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
     return started_or_not(self, boot_start(self->lwp, &target, placement, flags, (int)exit_signal, wait));
 }
@@ -442,12 +443,12 @@ static PyObject *get_exit_status(PyObject *op, void *unused)
 
 static PyObject *get_name(PyObject *op, void *unused)
 {
-    const char *name = ((LwpObject *)op)->lwp->name;
+    const struct lwp *lwp = ((LwpObject *)op)->lwp;
 
     (void)unused;
-    if (!name[0])
+    if (!lwp->named)
         Py_RETURN_NONE;
-    return PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "ignore");
+    return PyUnicode_DecodeUTF8(lwp->name, (Py_ssize_t)strnlen(lwp->name, 15), "ignore"); /* what the kernel keeps */
 }
 
 static PyObject *get_places(PyObject *op, void *unused)

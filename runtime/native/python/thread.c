@@ -373,6 +373,19 @@ void thread_after_fork(void)
     atomic_store(&starting_lock, 0);
 }
 
+/* For debuggers (native/gdb_threads.py): in a core file no Python runs that could be asked. */
+static void copy_name(PyObject *thread, struct lwp *lwp)
+{
+    PyObject *name = PyObject_GetAttr(thread, name_name);
+    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+
+    if (text)
+        strncpy(lwp->name, text, sizeof lwp->name - 1);
+    else
+        PyErr_Clear(); /* it has none, or one that can't be encoded */
+    Py_XDECREF(name);
+}
+
 static int start_with(PyObject *thread, const struct options *o, PyTypeObject *type, int wait)
 {
     LwpObject *lwp = lwp_make(type, o->stack_size);
@@ -380,6 +393,7 @@ static int start_with(PyObject *thread, const struct options *o, PyTypeObject *t
     if (!lwp)
         return -1;
     lwp->lwp->waited = o->waited;
+    copy_name(thread, lwp->lwp);
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
     const struct boot_target target = {thread, NULL, NULL, &thread_body};
     int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
