@@ -127,8 +127,10 @@ static _Noreturn void thread_exit(struct lwp *me)
     EVENT(EVENT_EXIT, status, 0);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* green joiners, of which the kernel doesn't know: await_ending() */
-    if (!green)
-        lwp_tell_watchers(me); /* a green thread's learn of it at (5): clear_alive() */
+    /* A green thread's learn of it at (5), from clear_alive(): on an LWP beside this one they would only sleep again until then.  One
+     * that is explored tells them before its run chooses who goes on. */
+    if (!green || me->green.explored)
+        lwp_tell_watchers(me);
     registry_push_ended(me, me);
     if (green)
         green_end();

@@ -373,7 +373,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "the calling thread is a green thread, or lends its LWP to a scheduler");
         return NULL;
     }
-    if (locks_swap_in((PyTypeObject *)lock, (PyTypeObject *)rlock) < 0 || waiters_swap_in((PyTypeObject *)queue) < 0
+    if (locks_swap_in((PyTypeObject *)lock, (PyTypeObject *)rlock) < 0 || waiters_swap_in(module, (PyTypeObject *)queue) < 0
         || threads_swap_in(module, time) < 0) {
         swap_out_all();
         return NULL;

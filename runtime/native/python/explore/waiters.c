@@ -1,4 +1,4 @@
-/* Events, semaphores, conditions, barriers and C queues in explored threads. */
+/* Events, semaphores, conditions, barriers, C queues, and several things at once, in explored threads. */
 #include "python/explore/waiters.h"
 
 #include "python/args.h"
@@ -139,6 +139,22 @@ SWAP(condition_notify, "notify", do_at_point, EXPLORE_SIGNAL);
 SWAP(condition_notify_all, "notify_all", do_at_point, EXPLORE_SIGNAL);
 static struct swap *const condition_methods[] = {&condition_wait, &condition_notify, &condition_notify_all, NULL};
 
+/* ---- runtime.wait() ---------------------------------------------------------------------------------------------- */
+
+/* Of several things: so it is not said to what the step is done, and it matters to all. */
+static PyObject *wait_for_several(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
+{
+    if (point(me, &(struct explore_op){EXPLORE_WAIT, NULL, NULL, PARK_FOREVER}) < 0)
+        return NULL;
+    PyObject *ready = swap_stock(swap, self, args, count, names);
+    me->yields = ready && PyList_GET_SIZE(ready) == 0;
+    return ready;
+}
+
+SWAP(wait_several, "wait_things", wait_for_several, EXPLORE_WAIT);
+static struct swap *const functions[] = {&wait_several, NULL};
+
 /* ---- queue.SimpleQueue, in C ------------------------------------------------------------------------------------- */
 
 static int has_item(const struct explored *thread)
@@ -209,11 +225,12 @@ static struct swap *const queue_methods[]
 
 /* ---- all --------------------------------------------------------------------------------------------------------- */
 
-int waiters_swap_in(PyTypeObject *simple_queue)
+int waiters_swap_in(PyObject *module, PyTypeObject *simple_queue)
 {
     return swap_in(semaphore_methods, (PyObject *)semaphore_type) < 0 || swap_in(event_methods, (PyObject *)event_type) < 0
                    || swap_in(barrier_methods, (PyObject *)barrier_type) < 0
                    || swap_in(condition_methods, (PyObject *)condition_type) < 0 || swap_in(queue_methods, (PyObject *)simple_queue) < 0
+                   || swap_in(functions, module) < 0
                ? -1
                : 0;
 }
@@ -225,4 +242,5 @@ void waiters_swap_out(void)
     swap_out(barrier_methods);
     swap_out(condition_methods);
     swap_out(queue_methods);
+    swap_out(functions);
 }

@@ -5,7 +5,7 @@
 #include "python/explore/swap.h"
 
 /* Has their methods come to points, and not any more.  -1 with an exception. */
-int waiters_swap_in(PyTypeObject *simple_queue);
+int waiters_swap_in(PyObject *module, PyTypeObject *simple_queue);
 void waiters_swap_out(void);
 
 #endif

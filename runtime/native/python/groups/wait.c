@@ -70,6 +70,14 @@ static int set_deadline(struct waiting *w, PyObject *timeout)
     return -1;
 }
 
+/* An explored thread sleeps where its run sees it; the run polls for one file of one thread. */
+static int may_sleep(const struct waiting *w)
+{
+    if (explore_me() && w->files)
+        PyErr_SetString(PyExc_NotImplementedError, "runtime.wait() for a file can't be explored");
+    return !PyErr_Occurred();
+}
+
 /* (tuple of things, timeout, for all of them): a list. */
 static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -84,13 +92,11 @@ static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t
     w.given = args[0];
     w.all = args[2] == Py_True;
     w.looks = !park_green && _PyOS_IsMainThread(); /* a scheduler looks for signals itself */
-    if (explore_me())
-        PyErr_SetString(PyExc_NotImplementedError, "runtime.wait() can't be explored");
-    else if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0
-             && (w.all     ? wait_for_all(&w)
-                 : w.count ? wait_for_first(&w, 0, w.count)
-                           : 0)
-                    >= 0)
+    if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && may_sleep(&w)
+        && (w.all     ? wait_for_all(&w)
+            : w.count ? wait_for_first(&w, 0, w.count)
+                      : 0)
+               >= 0)
         list = list_ready(&w);
     forget_things(&w);
     return list;
