@@ -20,6 +20,7 @@ from rich.text import Text
 
 from .. import native
 from ..observe.waits import name_of, waiting
+from ..placement import different
 from ._output import table
 
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
@@ -42,6 +43,7 @@ class Row:
     cpu: float | None  #: seconds of user and system time
     switches: int | None  #: by the kernel, wanted or not
     start: str  #: where its Thread was started; "" for the main thread and those made below Thread
+    placed: str = ""  #: "CPUs 0-1, nice 5"; "" if it is placed as the main thread is, or green
 
 
 def note_starts(cls: Any) -> None:
@@ -138,6 +140,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
                     cpu=cpu,
                     switches=_switches(tid),
                     start=vars(thread).get("_lwp_start", "") if thread is not None else "",
+                    placed=different(tid),
                 )
             )
     found += [
@@ -148,24 +151,27 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
 
 
 def _draw(found: list[Row], threads: int, width: int) -> Table:
-    """What doesn't fit is left out: switches, where it was started, then the ends of long names and of long waits."""
+    """What doesn't fit is left out: switches, where it was started, placement, the ends of long names and waits."""
+    placed = ("placed",) if any(row.placed for row in found) else ()
     drawn = table(
         "thread",
         "tid",
         "state",
         "waits for",
         "CPU",
+        *placed,
         "started at",
         "switches",
         right=("tid", "CPU", "switches"),
-        fixed=("thread", "tid", "state", "CPU", "started at", "switches"),
-        optional=("started at", "switches"),
+        fixed=("thread", "tid", "state", "CPU", *placed, "started at", "switches"),
+        optional=(*placed, "started at", "switches"),
     )
     for row in found:
         name = Text(row.name)
         name.truncate(max(width // 4, 12), overflow="ellipsis")
         tid, switches = f"{row.tid or ''}", "" if row.switches is None else f"{row.switches:,}"
-        cells = (tid, row.state, row.waits, "" if row.cpu is None else f"{row.cpu:.2f} s", row.start, switches)
+        cells = [tid, row.state, row.waits, "" if row.cpu is None else f"{row.cpu:.2f} s"]
+        cells += [row.placed, row.start, switches] if placed else [row.start, switches]
         drawn.add_row(name, *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
     more = threads - len(found)
     drawn.caption = f"{threads} thread{'s' if threads != 1 else ''}" + (f", {more} more than fit" if more > 0 else "")

@@ -955,6 +955,30 @@ def test_live_at_80_columns(tmp_path: Path) -> None:
     assert re.search(r"\nwanter +\d+ +asleep +rlock of holder-with-a-nam.*… +0.0\d s", shown)
 
 
+PLACED = """
+import sys
+from runtime import Thread
+from runtime.sync import Event
+never = Event()
+Thread(target=never.wait, name="placed", nice=7, daemon=True).start()
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("columns", [160, 60])
+def test_live_shows_where_a_thread_is_placed(columns: int, tmp_path: Path) -> None:
+    """As it is not placed as the main thread; where there is room."""
+    (tmp_path / "program.py").write_text(PLACED)
+    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, columns=columns) as terminal:
+        shown = "\n".join(terminal.wait_until(lambda lines: "2 threads" in lines))
+        terminal.type("\n")
+        assert terminal.end() == 0
+    there = columns == 160
+    assert bool(re.search(r"thread +tid .* CPU +placed +started at", shown)) == there
+    assert bool(re.search(r"\nplaced .* +0.0\d s +CPUs [0-9,-]+, nice 7 +program.py:6 ", shown)) == there
+    assert re.search(r"\nMainThread .* 0.\d\d s( +program.py.*| +\d+)?\n", shown)
+
+
 CONVERSATION = """
 import sys, threading, time
 for _ in range(3):
