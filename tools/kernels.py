@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -120,7 +121,7 @@ def call(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 def unpack_packages(suite: str, processor: str, names: list[str], work: Path) -> Path:
-    """The files of Debian's packages; of one that stands for the newest kernel, that kernel's."""
+    """The files of Debian's packages, and of the parts of a kernel that they depend on."""
     for folder in ("lists/partial", "cache/archives/partial", "packages"):
         (work / folder).mkdir(parents=True)
     (work / "status").touch()
@@ -132,10 +133,10 @@ def unpack_packages(suite: str, processor: str, names: list[str], work: Path) ->
     apt += ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::State::status={work}/status"]
     apt += ["-o", f"Dir::Cache={work}/cache", "-o", "Acquire::Check-Valid-Until=false"]  # an old suite's has ended
     call("apt-get", "-qq", *apt, "update")
-    for name in names:
+    for name in (names := list(names)):  # which grows: one that stands for the newest kernel depends on that one's
         depends = call("apt-cache", *apt, "depends", "--important", name).split()
-        kernels = [word for word in depends if word.startswith("linux-image-") and word[12].isdigit()]
-        call("apt-get", "-qq", *apt, "download", kernels[0] if kernels else name, cwd=work / "packages")
+        names += [word for word in depends if re.match(r"linux-(image|binary|modules)-\d", word) and word not in names]
+    call("apt-get", "-qq", *apt, "download", *names, cwd=work / "packages")
     for package in (work / "packages").iterdir():
         call("dpkg-deb", "--extract", package, work / "files")
     return work / "files"
@@ -188,9 +189,9 @@ def kernel(suite: str, processor: str, keep: Path) -> Kernel:
     shutil.rmtree(work, ignore_errors=True)
     names = [f"linux-image-cloud-{DEBIAN_NAMES[processor]}", "busybox-static"]
     files = unpack_packages(suite, processor, names, work)
-    (image,) = files.glob("boot/vmlinuz-*")
-    version = image.name.removeprefix("vmlinuz-")
+    (image,) = files.rglob("vmlinuz*")  # in boot, or beside the modules
     base = files / "usr" if (files / "usr/lib/modules").exists() else files
+    (version,) = os.listdir(base / "lib/modules")
     call("depmod", "-b", base, version)
     (busybox,) = [path for path in (files / "bin/busybox", files / "usr/bin/busybox") if path.exists()]
     content = image.read_bytes()

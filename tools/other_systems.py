@@ -133,9 +133,9 @@ ABOUT = (
 
 PYTEST = ("python", "-m", "pytest", "-rfEs", "-p", "no:cacheprovider")
 FILES = (  #: that a machine runs, each a step
-    *("core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races", "tls/test_tls"),
-    *("tls/test_tls_block", "green/test_green", "groups/test_wait", "groups/test_awaiting", "groups/test_cancellation"),
-    *("system/test_kernel", "observe/test_limits", "core/test_pitfalls", "core/test_costs"),
+    *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
+    *("tls/test_tls", "tls/test_tls_block", "green/test_green", "groups/test_awaiting", "groups/test_cancellation"),
+    *("groups/test_wait", "observe/test_limits", "core/test_pitfalls", "core/test_costs"),
 )
 
 
@@ -297,7 +297,8 @@ def examine(name: str, keep: Path, arguments: list[str], options: argparse.Names
     fill(folder, options.wheels)
     if system.refused:
         return refusal(folder, system, log)
-    install(folder, system, options.wheels, log)
+    if not options.installed:
+        install(folder, system, options.wheels, log)
     if options.cpython:
         run(inside(folder, system, CPYTHON), log, INSTALL_TIME + TEST_TIME)
         last = log.read_text(errors="replace").splitlines()[-1]
@@ -327,6 +328,7 @@ def main() -> int:
     parser.add_argument("--cpython", action="store_true", help="CPython's own tests of threads instead of ours")
     parser.add_argument("--steps", metavar="STEP,...", help="in a machine, only these; earlier results of others stay")
     parser.add_argument("--table", action="store_true", help="run nothing: a table of the results that are kept")
+    parser.add_argument("--installed", action="store_true", help="the runtime that a kept root has; new are the tests")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from DIR, and compile nothing")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=", ".join(SYSTEMS))
     words = sys.argv[1:]
