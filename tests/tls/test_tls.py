@@ -699,6 +699,14 @@ def test_several_threads_have_the_same_offsets_and_other_addresses() -> None:
     assert len(set(re.findall(r"0x[0-9a-f]+", "".join(tcb)))) == 4
 
 
+def test_a_placement_takes_no_width_from_the_labels() -> None:
+    command = ["nice", "-n", "19", sys.executable, "-m", "runtime", "tls", "--threads", "3"]
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    text = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True).stdout
+    assert re.search(r"^ +nice 19 +nice 19 +nice 19", text, re.MULTILINE), text
+    assert "TCB = thread pointer" in text
+
+
 def test_the_difference_as_json() -> None:
     found = json.loads(shown("--diff", "--json"))
     assert found.keys() == {"equal", "explained", "unexplained"}

@@ -293,7 +293,8 @@ def side_by_side(threads: list[threading.Thread]) -> tuple[dict[str, Any], list[
             made.add_row(Text(name, style=style), offset, *shown)
 
         made.add_row("tid", "", *(str(one.tid) for one in some))
-        made.add_row("placement", "", *(one.placement for one in some))
+        # In lines of its own: a wide column would cost the labels their width.
+        made.add_row("placement", "", *(one.placement.replace(", ", ",\n") for one in some))
         add("guard", "", [one.stack.guard[0] if one.stack.guard else None for one in some])
         add("stack", "", [one.stack.low for one in some])
         for segment in some[0].layout.segments:
