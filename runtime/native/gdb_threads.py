@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import gdb
@@ -56,6 +57,8 @@ SWAPPED = {
     "x86-64": (64, {"r15": 8, "r14": 16, "r13": 24, "r12": 32, "rbx": 40, "rbp": 48, "rip": 56}),
     "aarch64": (176, {"pc": 8, "x29": 0, **{f"x{19 + n}": 16 + 8 * n for n in range(10)}}),
 }
+#: Of aarch64, the same in all threads: how return addresses are signed, the size of vectors.
+SAME = ("pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high", "vg")
 
 
 def words(address: int, count: int = 1) -> tuple[int, ...]:
@@ -127,6 +130,9 @@ class Resumed(gdb.unwinder.Unwinder):  # type: ignore[misc]  # gdb has no types
         for name, offset in places.items():
             kind = pending.read_register(name).type
             info.add_saved_register(name, gdb.Value(words(self.sp + offset)[0]).cast(kind))
+        for name in SAME if "x29" in places else ():
+            with suppress(ValueError):  # this processor, or this gdb, has no such register
+                info.add_saved_register(name, pending.read_register(name))
         info.add_saved_register("rsp" if "rip" in places else "sp", gdb.Value(self.sp + size).cast(sp.type))
         return info
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,15 @@ def test_the_core_loads_on_the_oldest_supported_glibc() -> None:
     versions = [tuple(map(int, name.removeprefix("GLIBC_").split("."))) for name in wanted if name.startswith("GLIBC_")]
     assert versions
     assert max(versions) <= (2, 34)
+
+
+def test_debuggers_find_the_names_of_functions() -> None:
+    """Also in a wheel, which has no debug information."""
+    elffile = pytest.importorskip("elftools.elf.elffile")
+    with open(_core.__file__, "rb") as file:
+        symbols = elffile.ELFFile(file).get_section_by_name(".symtab")
+        names = {symbol.name for symbol in symbols.iter_symbols()} if symbols else set()
+    assert {"runtime_debug", "thread_main", f"runtime_clone_{platform.machine()}"} <= names
 
 
 #: What another Python would say of itself, and what is said of it.

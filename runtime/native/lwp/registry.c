@@ -15,7 +15,7 @@ static _Atomic(struct lwp *) ended;
 static atomic_long started, alive, peak;
 
 /* For debuggers (native/gdb_threads.py): a wheel has symbols, but no debug information that says where fields are. */
-__attribute__((used)) static const struct {
+__attribute__((visibility("default"))) const struct { /* exported, or a linker that collects garbage takes it */
     struct lwp *registry;
     size_t newer, alive, tid, ident, name, name_size, stack_low, stack_high, scheduler, sp;
 } runtime_debug = {
