@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import Child, in_forked_child
+from conftest import Child, in_forked_child, needs_gil
 from kinds import PATIENCE, both, until, until_asleep
 
 from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, native, wait
@@ -774,6 +774,7 @@ def test_a_deadlock_of_green_threads(child: Child) -> None:
 
 @pytest.mark.xdist_group("crowd")
 @pytest.mark.slow
+@needs_gil("the allocator keeps what the threads' heaps had, for the next ones")
 @both
 def test_of_ten_thousand_threads_that_are_cancelled_nothing_is_left() -> None:
     """As the fixture of all tests sees; tools/group_cost.py has the time."""

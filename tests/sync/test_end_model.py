@@ -106,10 +106,12 @@ def thread_exit(world: World, name: str) -> Thread:
     world.wake(("alive", name), NORMAL)
 
 
-def green_exit(world: World, name: str) -> Thread:
+def green_exit(world: World, name: str, explored: bool = False) -> Thread:
     """thread_exit(), and clear_alive() of lwp/start.c."""
     yield "thread_exit"
     world.words["ending", name] = 1
+    if explored:
+        yield from lwp_tell_watchers(world, name)
     yield "clear_alive"
     world.words["alive", name] = 0
     yield "clear_alive"
@@ -117,6 +119,10 @@ def green_exit(world: World, name: str) -> Thread:
         yield "clear_alive"
         wake_all(world, ("alive", name))
     yield from lwp_tell_watchers(world, name)
+
+
+def explored_exit(world: World, name: str) -> Thread:
+    yield from green_exit(world, name, explored=True)
 
 
 def lwp_count_as_ended(world: World, name: str) -> Thread:
@@ -249,7 +255,7 @@ def wait_for_all(world: World, me: int, names: str) -> Thread:
 
 
 WAITS = {"join": join, "first": wait_for_first, "all": wait_for_all}
-ENDS = {"lwp": thread_exit, "green": green_exit, "counted": lwp_count_as_ended}
+ENDS = {"lwp": thread_exit, "green": green_exit, "explored": explored_exit, "counted": lwp_count_as_ended}
 
 
 def worlds(
@@ -293,6 +299,7 @@ BOTH = (("first", "AB"),)
         ((*ONE, ("join", "A")), [("lwp", "A")]),
         (ONE * 2, [("lwp", "A")]),
         (ONE * 2, [("green", "A")]),
+        (ONE * 2, [("explored", "A")]),
         (ONE * 2, [("counted", "A")]),
         ((*ONE, ("join", "A")), [("counted", "A"), ("lwp", "A")]),
         (ONE * 2, [("counted", "A"), ("lwp", "A")]),
