@@ -438,19 +438,21 @@ def test_errors_of_the_inner_come_out_of_the_outer() -> None:
 
 @both
 def test_a_limit() -> None:
-    inside, most, lock = [0], [0], Lock()
+    inside, most, lock, go = [0], [0], Lock(), Event()
 
     def work() -> None:
         with lock:
             inside[0] += 1
             most[0] = max(most[0], inside[0])
+        go.wait()
         sleep(0.0005)
         with lock:
             inside[0] -= 1
 
     with Group(limit=3) as group:
         tasks = [group.spawn(work) for _ in range(30)]
-        assert sum(task.thread is not None and not task.done() for task in tasks) <= 3
+        assert sum(task.thread is not None for task in tasks) == 3
+        go.set()
     assert most[0] <= 3
     assert all(task.done() for task in tasks)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child
+from conftest import ROOT, TREE, Child, needs_gil
 from kinds import PATIENCE, both, until
 
 from runtime import Cancelled, Group, checkpoint, native, shield, thread
@@ -907,6 +907,7 @@ def test_cpython_tests(modules: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no _testcapi")
+@needs_gil("set_nomemory() exchanges the allocators under the feet of other threads")
 def test_a_shortage_of_memory(child: Child) -> None:
     """Wherever it comes, in submit() or in a worker: each call comes to an end, and the executor goes on."""
 
