@@ -39,7 +39,7 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is.
 ONCE = (
     *("native/test_native.py", "native/test_layers.py"),
-    *("sync/test_sync_model.py", "sync/test_wait_model.py", "sync/test_cancel_model.py"),
+    *(f"sync/test_{what}_model.py" for what in ("sync", "wait", "all", "end", "cancel")),
     *("explore/test_corpus_on_stock.py", "cli/test_columns.py"),
 )
 #: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those

@@ -13,6 +13,8 @@ from sync_model import ASLEEP, COMPLETES, SIGNAL, TIMEOUT, WOKEN, Thread, World,
 from test_cancel_model import can_cancel, canceller, wait_two
 from test_wait_model import counted, give, leave_all, lock_queue, nothing, take_now, unlock_and_wake, wait_for_first
 
+pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
+
 EVENTS, SEMAPHORES = "EF", "AB"
 
 # ---- events ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ import sync_model
 from sync_model import ASLEEP, CONTENDED, FREE, HELD, NORMAL, SIGNAL, STARVING, Thread, World, Wrong, explore
 from test_sync_model import condition_world, counted, giver, lock_user, not_free, notifier, semaphore_world, two_inside
 
+pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
+
 ALL = NORMAL | STARVING
 
 plain_wait = sync_model.park_wait_some

@@ -28,6 +28,8 @@ from sync_model import (
 )
 from test_cancel_model import can_cancel, canceller, wait_two
 
+pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
+
 COUNTS_AS_ENDED = -1
 HAVE_ENDED = (0, COUNTS_AS_ENDED)
 

@@ -8,6 +8,8 @@ import pytest
 import sync_model
 from sync_model import ASK, ASLEEP, CONTENDED, DOZING, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
 
+pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
+
 # ---- lock ------------------------------------------------------------------------------------------------------------
 
 

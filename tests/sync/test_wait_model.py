@@ -29,6 +29,8 @@ from sync_model import (
 from test_cancel_model import can_cancel, canceller, wait_two
 from test_sync_model import lock_user, two_inside
 
+pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
+
 plain_wait = sync_model.park_wait_some
 
 
