@@ -35,6 +35,17 @@ ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: th
 
 #: How many times slower this machine is than those that time limits were chosen for: an emulated one, for example.
 SLOW = int(os.environ.get("LWP_SLOW", "1"))
+if SLOW > 1:  # whoever waits for a process, subprocess.run() too, does so in the machine's time
+
+    def _communicate_slowly(
+        process: subprocess.Popen[Any],
+        input: Any = None,
+        timeout: float | None = None,
+        communicate: Callable[..., Any] = subprocess.Popen.communicate,
+    ) -> Any:
+        return communicate(process, input, timeout and SLOW * timeout)
+
+    subprocess.Popen.communicate = _communicate_slowly  # type: ignore[method-assign]
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -278,12 +289,12 @@ def child(tmp_path: Path) -> Child:
         )
         hung = ""
         try:
-            out, err = process.communicate(timeout=SLOW * timeout)
+            out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             hung = f" after {SLOW * timeout} s (killed: it hung)"
             process.send_signal(6)  # SIGABRT: faulthandler says where the threads are
             try:
-                out, err = process.communicate(timeout=SLOW * 5)
+                out, err = process.communicate(timeout=5)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, 9)
                 out, err = process.communicate()
@@ -433,10 +444,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     environment = Environment.make(tmp_path_factory.mktemp("venv"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
-    subprocess.run(wheel, check=True, timeout=SLOW * 100)
+    subprocess.run(wheel, check=True, timeout=100)
     # ignore-installed: the environment finds this one's packages, and pip would be content with ours among them.
     install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
-    subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=SLOW * 100)
+    subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
     return environment
 
 

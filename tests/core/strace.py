@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SLOW
+from conftest import ROOT
 
 # The counting begins and ends at system calls of its own, which strace shows among the others.
 SCRIPT = """
@@ -45,7 +45,7 @@ def calls_of_turns(turns: int, folder: Path, first: str = "", options: tuple[str
     subprocess.run(
         [*strace, sys.executable, *options, "-c", SCRIPT % (first, turns)],
         check=True,
-        timeout=SLOW * 100,
+        timeout=100,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
     )
     counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)

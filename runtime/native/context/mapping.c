@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13: a guard without a mapping of its own */
@@ -65,6 +67,22 @@ static int install_guard(char *base, size_t size)
     return mprotect(base, size, PROT_NONE);
 }
 
+/* Before Linux 6.7 MAP_STACK says nothing to the kernel.  Where huge pages are "always" used, as on Debian 12, the top of one stack in
+ * fifty then lies in one, and so takes 2 MiB. */
+static int stack_may_be_huge(void)
+{
+    static atomic_int known; /* 1: no, 2: yes */
+
+    if (!atomic_load_explicit(&known, memory_order_relaxed)) {
+        struct utsname system;
+        int major, minor;
+        int old
+            = uname(&system) == 0 && sscanf(system.release, "%d.%d", &major, &minor) == 2 && (major < 6 || (major == 6 && minor < 7));
+        atomic_store_explicit(&known, 1 + old, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&known, memory_order_relaxed) == 2;
+}
+
 struct context *mapping_new(size_t stack_size)
 {
     size_t align = glibc.static_align > 64 ? glibc.static_align : 64;
@@ -72,12 +90,14 @@ struct context *mapping_new(size_t stack_size)
     size_t scratch = context_scratch ? round_up(context_scratch - SCRATCH_ON_PAGE, page_size()) + SCRATCH_ON_PAGE : 0;
     size_t top = glibc.static_size + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size) + sizeof(struct context) + 3 * align + scratch;
     size_t guard_size = round_up(GUARD, page_size()), size = guard_size + round_up(stack_size + top, page_size());
-    /* NORESERVE: a stack costs address space only, until it is used.  STACK: the kernel uses no huge pages for it. */
+    /* NORESERVE: a stack costs address space only, until it is used.  STACK: no huge pages. */
     char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
 
     if (base == MAP_FAILED)
         return NULL;
     EVENT(EVENT_MAP, base, size);
+    if (stack_may_be_huge())
+        madvise(base, size, MADV_NOHUGEPAGE); /* EINVAL: a kernel without huge pages */
     if (install_guard(base, guard_size) != 0) {
         int error = errno;
         munmap(base, size);

@@ -46,7 +46,7 @@ static void add_waiter(uintptr_t ident, int tid, void *arg)
 {
     struct all *all = arg;
     struct wait *wait = (struct wait *)(ident + (uintptr_t)wait_offset);
-    PyObject *object = atomic_load_explicit(&wait->object, memory_order_acquire);
+    PyObject *object = atomic_load(&wait->object); /* in sequential order after the count of readers: python_wait_ends() */
 
     if (!object)
         return;

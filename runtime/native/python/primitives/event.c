@@ -31,13 +31,22 @@ static PyObject *event_is_set(PyObject *op, PyObject *unused)
     return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : stock_method(op, NAME("is_set"), NULL, 0, NULL);
 }
 
+/* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  Of a thread that clears and then looks for work, and
+ * one that adds work and then sets, one must see what the other has done.  Else the set could read a flag from before the clear, and the
+ * look find no work: processors may put a load before an earlier store.  With a GIL its passing on orders them. */
+#ifdef Py_GIL_DISABLED
+enum { ALWAYS_LOCKS = 1 };
+#else
+enum { ALWAYS_LOCKS = 0 };
+#endif
+
 static PyObject *event_set(PyObject *op, PyObject *unused)
 {
     EventObject *self = (EventObject *)op;
     enum event_flag flag = event_flag(op);
 
     (void)unused;
-    if (flag == CLEAR) { /* if it is set already, set() has entitled all that sleep */
+    if (flag == CLEAR || (ALWAYS_LOCKS && flag == SET)) { /* if it is set already, set() has entitled all that sleep */
         sync_queue_lock(&self->queue);
         atomic_store_explicit(&self->flag, SET, memory_order_release);
         sync_queue_grant_unlock(&self->queue, LONG_MAX);
@@ -48,10 +57,16 @@ static PyObject *event_set(PyObject *op, PyObject *unused)
 
 static PyObject *event_clear(PyObject *op, PyObject *unused)
 {
+    EventObject *self = (EventObject *)op;
+
     (void)unused;
     if (event_flag(op) == IN_PYTHON)
         return stock_method(op, NAME("clear"), NULL, 0, NULL);
-    atomic_store_explicit(&((EventObject *)op)->flag, CLEAR, memory_order_release);
+    if (ALWAYS_LOCKS)
+        sync_queue_lock(&self->queue);
+    atomic_store_explicit(&self->flag, CLEAR, memory_order_release);
+    if (ALWAYS_LOCKS)
+        sync_queue_unlock(&self->queue);
     Py_RETURN_NONE;
 }
 
