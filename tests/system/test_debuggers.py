@@ -106,7 +106,10 @@ def ask_gdb(*arguments: str) -> str:
     if not (gdb := shutil.which("gdb")):
         pytest.skip("gdb is not installed")
     command = [gdb, "-batch", "-nx", "-ex", "set debuginfod enabled off", "-ex", "set width 0", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, errors="replace", check=False)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}  # which gdb's Python may refuse
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, errors="replace", check=False, env=own
+    )
     if "ptrace" in done.stderr or "Could not attach" in done.stderr:
         pytest.skip(f"gdb can't attach here: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout + done.stderr
