@@ -438,8 +438,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
         pytest.skip("setuptools older than 77 can't build a wheel alone")
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "lwp_pytest.py", "lwp_runtime.py"):
-        shutil.copy(TREE / name, source)
+    (source / "tools").mkdir()
+    names = ("pyproject.toml", "setup.py", "tools/build_backend.py", "README.md", "LICENSE", "lwp_pytest.py")
+    for name in (*names, "lwp_runtime.py"):
+        shutil.copy(TREE / name, source / name)
     shutil.copytree(TREE / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     environment = Environment.make(tmp_path_factory.mktemp("venv"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import mmap
 import os
 import re
 import shutil
@@ -130,10 +131,11 @@ def test_idle_connections_send_nothing_after_their_first_answer() -> None:
 
 
 def test_memory_is_what_the_server_has_more_when_each_has_answered_once() -> None:
-    kept: list[bytes] = []
+    kept: list[mmap.mmap] = []  # bytes may lie in memory that an earlier test has left
 
     def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        kept.append(bytes([number]) * (1 << 20))
+        kept.append(mmap.mmap(-1, 1 << 20))
+        kept[-1].write(bytes([number + 1]) * (1 << 20))
         connection.sendall(request)
 
     result = loaded(answer, connections=1, idle=9, seconds=0.01)

@@ -158,6 +158,7 @@ print(0, flush=True)
 threading.Thread(target=run).start()
 """
 
+ALLOCATORS = {"brk", "getrandom", "madvise", "mmap", "mremap", "munmap"}
 #: For each: the calls that it may make.
 READY_AT_ONCE = {
     "os.read(read, 1)": {"lseek": 1, "preadv2": 1},
@@ -305,7 +306,9 @@ def test_what_a_pipe_costs(read: str, write: str, tmp_path: Path) -> None:
 def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
     """No wait, and poll(2) only where a call can't be tried."""
     calls = counted(tmp_path, READY, [call], lambda port: None, "--time-slice", "0")
-    assert {name: count / 20 for name, count in calls.items()} == READY_AT_ONCE[call]
+    # The allocator's may come once in twenty, by what the program has allocated before.
+    found = {name: count / 20 for name, count in calls.items() if count >= 20 or name not in ALLOCATORS}
+    assert found == READY_AT_ONCE[call]
 
 
 @pytest.mark.parametrize("name", socket_cases.NAMES)

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdio.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -75,9 +75,7 @@ static int stack_may_be_huge(void)
 
     if (!atomic_load_explicit(&known, memory_order_relaxed)) {
         struct utsname system;
-        int major, minor;
-        int old
-            = uname(&system) == 0 && sscanf(system.release, "%d.%d", &major, &minor) == 2 && (major < 6 || (major == 6 && minor < 7));
+        int old = uname(&system) == 0 && strverscmp(system.release, "6.7") < 0; /* sscanf() would need glibc 2.38 */
         atomic_store_explicit(&known, 1 + old, memory_order_relaxed);
     }
     return atomic_load_explicit(&known, memory_order_relaxed) == 2;
