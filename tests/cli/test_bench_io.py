@@ -134,8 +134,9 @@ def test_memory_is_what_the_server_has_more_when_each_has_answered_once() -> Non
     kept: list[mmap.mmap] = []  # bytes may lie in memory that an earlier test has left
 
     def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        kept.append(mmap.mmap(-1, 1 << 20))
-        kept[-1].write(bytes([number + 1]) * (1 << 20))
+        kept.append(mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        for page in range(0, 1 << 20, mmap.PAGESIZE):
+            kept[-1][page] = 1
         connection.sendall(request)
 
     result = loaded(answer, connections=1, idle=9, seconds=0.01)
