@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import copy
 import gc
@@ -412,6 +413,22 @@ def test_a_call_that_does_not_fit_is_a_type_error() -> None:
         for side in KITS:
             line = inspect.getsourcelines(case)[0][0].strip()
             assert outcome(case, KITS[side])[:2] == ("raised", TypeError), f"{side}, {case.__defaults__}: {line}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # 3.14's
+def test_arguments_of_rlock_are_refused_where_stock_does() -> None:
+    def outcome(kind: Any) -> object:
+        class Derived(kind):
+            def __init__(self, *args: object) -> None:
+                self.args = args
+
+        try:
+            kind(1)
+        except TypeError:
+            return "refused", Derived(2).args
+        return "taken", Derived(2).args
+
+    assert outcome(sync.RLock) == outcome(_thread.RLock)
 
 
 @pytest.mark.parametrize("name", ["Lock", "RLock"])

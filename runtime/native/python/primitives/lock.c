@@ -129,7 +129,8 @@ PyObject *lock_release(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* From 3.15 on __enter__ takes no arguments and __exit__ three; before, the one is acquire by another name, and the other takes any. */
+/* From 3.15 on __enter__ takes no arguments, RLock() none, and __exit__ three; before, the first is acquire by another name, and the others
+ * take any. */
 enum { STRICT = PY_VERSION_HEX >= 0x030f0000 };
 
 static int exit_takes(Py_ssize_t count)
@@ -401,6 +402,16 @@ static void rlock_dealloc(PyObject *op)
     simple_dealloc(op);
 }
 
+/* Argument Clinic's check: arguments are for a derived class that has an __init__. */
+static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (type->tp_init == PyBaseObject_Type.tp_init && (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs)))) {
+        PyErr_SetString(PyExc_TypeError, "RLock() takes no arguments");
+        return NULL;
+    }
+    return any_new(type, args, kwargs);
+}
+
 PyDoc_STRVAR(rlock_acquire_doc,
 "acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
 "Takes the lock, at once if the caller has it already; True when it was taken.  With blocking=False, or when timeout (seconds,\n"
@@ -435,7 +446,7 @@ PyDoc_STRVAR(rlock_doc,
 "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc, (void *)rlock_doc},
-    {Py_tp_new, any_new},
+    {Py_tp_new, STRICT ? rlock_new : any_new},
     {Py_tp_dealloc, rlock_dealloc},
     {Py_tp_repr, rlock_repr},
     {Py_tp_methods, rlock_methods},
