@@ -65,6 +65,7 @@ _STOCK_STACKS = (
     40 << 20
 )  # glibc keeps that much of the stacks of its own threads (nptl/allocatestack.c, stack_cache_maxsize)
 _PER_CONTEXT = 128 << 10  # resident bytes that a cached context may keep: 64 KiB of stack, TLS, tcache, arena
+_PER_THREAD = 4 << 10  # bytes that Python's allocator may keep for each thread that was alive with the others
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Holdings:
         more = after.writable - self.writable
         if _RESERVED:
             more = (more + _RESERVED // 2) % _RESERVED - _RESERVED // 2
-        if more > _NOISE + stock_stacks:
+        if more > _NOISE + new * _PER_THREAD + stock_stacks:
             found.append(f"mapped memory that belongs to no context: {more >> 10} KiB more")
         if (more := after.resident - self.resident) > _NOISE + new * _PER_CONTEXT:
             found.append(f"resident memory: {more >> 10} KiB more with {new} new contexts")
