@@ -36,18 +36,19 @@ SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
 
-#: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is.
+#: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is,
+#: what /proc says.
 ONCE = (
     *("native/test_native.py", "native/test_layers.py"),
     *(f"sync/test_{what}_model.py" for what in ("sync", "wait", "all", "end", "cancel")),
-    *("explore/test_corpus_on_stock.py", "cli/test_columns.py"),
+    *("explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
+    "cli/test_bench_io.py",  # beside its peers, which the first Python has
 )
 #: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those
 #: that are neither among these nor slow.
 ONCE_EACH = (
-    *("system/test_docs.py", "tls/test_parsers.py"),
-    *("cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_bench_io.py", "cli/test_demo.py"),
-    *("explore/test_explore_command.py", "explore/test_plugin.py", "explore/test_report.py", "explore/test_workers.py"),
+    *("system/test_docs.py", "cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_demo.py"),
+    *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "plugin", "report", "systematic", "workers")),
 )
 #: The tests that run against the wheel made from the sdist.
 OF_SDIST = ("core/test_thread_object.py", "sync/test_sync.py", "cli/test_cli.py", "system/test_packaging.py")
