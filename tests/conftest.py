@@ -420,13 +420,7 @@ class Environment:
     def execute(self, *command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))}
         return subprocess.run(
-            command,
-            cwd=cwd,
-            env={**clean, **variables},
-            capture_output=True,
-            text=True,
-            timeout=SLOW * 100,
-            check=False,
+            command, cwd=cwd, env={**clean, **variables}, capture_output=True, text=True, timeout=100, check=False
         )
 
 
