@@ -167,10 +167,15 @@ static PyObject *lock_repr(PyObject *op)
                                 Py_TYPE(op)->tp_name, op);
 }
 
+static int has_arguments(PyObject *args, PyObject *kwargs)
+{
+    return PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs));
+}
+
 #if PY_VERSION_HEX >= 0x030d0000
 static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
+    if (has_arguments(args, kwargs)) {
         PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
         return NULL;
     }
@@ -405,7 +410,7 @@ static void rlock_dealloc(PyObject *op)
 /* Argument Clinic's check: arguments are for a derived class that has an __init__. */
 static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    if (type->tp_init == PyBaseObject_Type.tp_init && (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs)))) {
+    if (type->tp_init == PyBaseObject_Type.tp_init && has_arguments(args, kwargs)) {
         PyErr_SetString(PyExc_TypeError, "RLock() takes no arguments");
         return NULL;
     }
