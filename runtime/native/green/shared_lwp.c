@@ -59,13 +59,12 @@ static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
-/* What the kernel keeps of a handler (its struct sigaction, not libc's). */
+/* What the kernel keeps of a handler (its struct sigaction, not libc's).  A processor whose <asm/signal.h> has an SA_RESTORER keeps a
+ * restorer, x86-64 and aarch64 do.  A member too few, and rt_sigaction(2) writes the mask over what follows on the caller's stack. */
 struct kernel_action {
     void (*handler)(int, siginfo_t *, void *);
     unsigned long flags;
-#if defined(__x86_64__)
     void (*restorer)(void);
-#endif
     uint64_t mask;
 };
 
@@ -91,10 +90,24 @@ static void in_native_tcb(int signal, siginfo_t *info, void *context)
         arch_set_thread_pointer(tp);
 }
 
+/* Whether the kernel writes all of the struct, and nothing behind it. */
+static int knows_action(void)
+{
+    struct {
+        struct kernel_action action;
+        uint64_t behind;
+    } got;
+
+    memset(&got, 0xff, sizeof got);
+    return action_of(SIGCHLD, NULL, &got.action) == 0 && got.action.mask != UINT64_MAX && got.behind == UINT64_MAX;
+}
+
 static const char *wrap_setxid(void)
 {
     struct kernel_action action;
 
+    if (!knows_action())
+        return "this kernel's struct sigaction is not the one that is known";
     if (action_of(GLIBC_SIGSETXID, NULL, &action) != 0 || !action.handler || !(action.flags & SA_SIGINFO))
         return "the C library has no handler for its signal that changes credentials";
     setxid_handler = action.handler;
