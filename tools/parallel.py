@@ -1,11 +1,12 @@
-"""What a second LWP brings on a free-threaded CPython, in turns with one: threads that compute, and green threads that
-give way after each turn.
+"""What a second LWP brings on a free-threaded CPython, in turns with one: threads that compute, beside processes, which
+show what the machine can do, and green threads that give way after each turn.
 
     chrt -f 5 python tools/parallel.py     by root, for seconds: so that other work doesn't share the processors
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
@@ -15,7 +16,7 @@ import runtime
 from runtime.scheduler import Scheduler, yield_
 
 ROUNDS = 7
-LOOPS = 700_000
+LOOPS = 3_000_000
 
 
 def compute() -> None:
@@ -45,6 +46,18 @@ def run_threads(kind: type[threading.Thread], count: int) -> None:
         thread.join()
 
 
+def run_processes(count: int) -> None:
+    """What the machine can do: these share nothing."""
+    children = []
+    for _ in range(count):
+        if (child := os.fork()) == 0:
+            compute()
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
 def run_turns(lwps: int, turns: int, loops: int) -> float:
     """Microseconds of a turn."""
     green = Scheduler(lwps=lwps)
@@ -64,15 +77,18 @@ def main() -> None:
         "green, 2 LWPs": run_green,
         "runtime.Thread": lambda count: run_threads(runtime.Thread, count),
         "threading.Thread": lambda count: run_threads(threading.Thread, count),
+        "processes": run_processes,
     }
-    ratios: dict[str, list[float]] = {name: [] for name in kinds}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):
         for name, run in kinds.items():
-            ratios[name].append(2 * seconds(lambda run=run: run(1)) / seconds(lambda run=run: run(2)))  # type: ignore[misc]
-    print("what two threads compute, as a multiple of what one does:")
-    for name, found in ratios.items():
-        low, median, high = statistics.quantiles(found, n=4)
-        print(f"  {name:18} {median:.2f} ({low:.2f} to {high:.2f})")
+            one, two = (seconds(lambda run=run, count=count: run(count)) for count in (1, 2))  # type: ignore[misc]
+            times[name].append((one * 1e3, two * 1e3))
+    print("one thread that computes, two, milliseconds; what two do, as a multiple of what one does:")
+    for name, found in times.items():
+        one, two = (statistics.median(column) for column in zip(*found, strict=True))
+        low, median, high = statistics.quantiles([2 * one / two for one, two in found], n=4)
+        print(f"  {name:18} one {one:5.1f}   two {two:5.1f}   {median:.2f} ({low:.2f} to {high:.2f})")
     print("8 green threads that give way, microseconds a turn:")
     for loops, turns in ((0, 20_000), (30, 10_000), (100, 6_000), (300, 2_000), (1_000, 600)):
         pairs = [(run_turns(1, turns, loops), run_turns(2, turns, loops)) for _ in range(ROUNDS)]

@@ -164,6 +164,27 @@ def test_a_livelock() -> None:
     assert isinstance(found(test, max_steps=500).error, Livelock)
 
 
+def test_a_livelock_waits_for_another_thread_once(child: Child) -> None:
+    """The other might end it, so it gets a second; not a wait for each sleep of the livelock."""
+
+    def look() -> None:
+        import resource
+
+        from runtime.explore import Outcome, explore
+
+        def test() -> None:
+            while True:
+                time.sleep(0.001)
+
+        never = threading.Event()
+        threading.Thread(target=never.wait, daemon=True).start()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        assert explore(test, runs=1).outcome is Outcome.FOUND
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before)
+
+    assert int(child(look).stdout) < 2_500  # a second of milliseconds, and whatever else sleeps
+
+
 def test_a_lost_wakeup() -> None:
     def test() -> None:
         condition = threading.Condition()

@@ -20,7 +20,7 @@ static struct {
     int last;              /* who took the last step */
     int alive;
     int unwinding, failed;
-    int lwps;       /* of the process, when the run began; 1 if it is patient */
+    int lwps;       /* of the process, when the run began */
     int64_t waited; /* ns, for threads from before the run */
     struct explored *_Atomic running;
     atomic_long progress;
@@ -92,12 +92,18 @@ static uint64_t all_that_can_early(uint64_t can)
     return early & ~can;
 }
 
+/* Once for all of a run: a livelock that sleeps would wait thousands of times. */
+static int waits_for_others(void)
+{
+    return run.plan.patient && run.waited < OTHERS_PATIENCE;
+}
+
 /* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such.  Who
  * waits for the file counts as the running thread meanwhile: it is the one that explore_running() should name. */
 static int wait_outside(void)
 {
     struct pollfd files[EXPLORE_THREADS];
-    int count = 0, lwps = green_lwps() > run.lwps;
+    int count = 0, lwps = green_lwps() > (waits_for_others() ? 1 : run.lwps);
 
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
@@ -126,7 +132,7 @@ static uint64_t wait_until_some_can(void)
         int outside = wait_outside();
         if (outside && (can = all_that_can(&earliest)) != 0)
             break;
-        if (outside && run.plan.patient && run.waited < OTHERS_PATIENCE) {
+        if (outside && waits_for_others()) {
             run.waited += OUTSIDE_PATIENCE;
             continue;
         }
@@ -440,7 +446,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     run.plan = *plan;
     run.next = NULL;
     run.last = run.alive = run.unwinding = run.failed = 0;
-    run.lwps = plan->patient ? 1 : green_lwps();
+    run.lwps = green_lwps();
     run.waited = 0;
     explore_choice_begins(&run.plan);
     return 0;
