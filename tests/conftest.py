@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import importlib.metadata
 import importlib.util
@@ -396,6 +397,25 @@ def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
     return NativeHelper(tmp_path_factory.mktemp("helpers"))
 
 
+# ---- what takes long to make -----------------------------------------------------------------------------------------
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` has filled, one for all of xdist's workers: one makes it, who needs it meanwhile waits."""
+    base = factory.getbasetemp()
+    if base.name.startswith("popen-"):  # a worker's own, in that of the whole run
+        base = base.parent
+    folder, made = base / name, base / f"{name}.made"
+    with Path(base, f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # another worker's, which has failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 # ---- an environment where the package is installed -------------------------------------------------------------------
 
 
@@ -432,20 +452,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
             pytest.skip(f"without {needed} no wheel can be built")
     if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
         pytest.skip("setuptools older than 77 can't build a wheel alone")
-    source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    (source / "tools").mkdir()
+    return Environment(made_once(tmp_path_factory, "installed", _install) / "venv" / "bin" / "python")
+
+
+def _install(folder: Path) -> None:
+    source, wheels = folder / "source", folder / "wheels"
+    (source / "tools").mkdir(parents=True)
     names = ("pyproject.toml", "setup.py", "tools/build_backend.py", "README.md", "LICENSE", "lwp_pytest.py")
     for name in (*names, "lwp_runtime.py"):
         shutil.copy(TREE / name, source / name)
     shutil.copytree(TREE / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
-    environment = Environment.make(tmp_path_factory.mktemp("venv"))
+    environment = Environment.make(folder / "venv")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
     subprocess.run(wheel, check=True, timeout=100)
     # ignore-installed: the environment finds this one's packages, and pip would be content with ours among them.
     install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
     subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
-    return environment
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TREE, Child, NativeHelper, in_forked_child, refuse, wait_until_parked
+from conftest import TREE, Child, NativeHelper, in_forked_child, made_once, refuse, wait_until_parked
 
 import runtime
 from runtime import Clone, scheduler, sync
@@ -72,9 +72,12 @@ class Faulty:
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper) -> Faulty:
-    root = tmp_path_factory.mktemp("faulty")
-    sources = TREE / "runtime"
-    shutil.copytree(sources, root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
+    root = made_once(tmp_path_factory, "faulty", build)
+    return Faulty(root, native_helper.copies(native_helper.dynamic, 20))
+
+
+def build(root: Path) -> None:
+    shutil.copytree(TREE / "runtime", root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     made = root / "faults.o"
     options = ["-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fPIC", "-fvisibility=hidden"]
     subprocess.run(
@@ -101,7 +104,6 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper
         check=False,
     )
     assert built.returncode == 0, built.stderr[-4000:]
-    return Faulty(root, native_helper.copies(native_helper.dynamic, 20))
 
 
 # Which call fails, with what errno, and how often the cycle of fault_injection.py makes it at least.

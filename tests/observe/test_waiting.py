@@ -977,7 +977,8 @@ def test_live_shows_where_a_thread_is_placed(columns: int, tmp_path: Path) -> No
     assert bool(re.search(r"thread +tid .* CPU +placed +started at", shown)) == there
     assert bool(re.search(r"\nplaced .* +\d+\.\d\d s +CPUs [0-9,-]+, nice 7 +program.py:6 ", shown)) == there
     main = re.search(r"\nMainThread .* \d+\.\d\d s(.*)\n", shown)
-    assert main and "CPUs" not in main[1], shown
+    assert main, shown
+    assert "CPUs" not in main[1]
 
 
 CONVERSATION = """
