@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import select
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, refuse
+from conftest import ROOT, TREE, Child, refuse
 from kinds import both, until, until_asleep
 
 from runtime import Cancelled, Group, Thread, checkpoint, native, scheduler, shield
@@ -536,6 +539,45 @@ def test_without_futex_waitv(child: Child, error: int) -> None:
             raise AssertionError("no deadline")
 
     child(program, error)
+
+
+SLEEPER = """
+import os, sys, time
+sys.path.insert(0, %r)
+from conftest import refuse
+from runtime import Group
+from runtime.sync import Event
+assert refuse(449, 38)
+with Group() as group:
+    tid = group.spawn(Event().wait).thread.native_id
+    time.sleep(0.5)  # at least, for six sleeps
+    os.access(f"/cancel {tid}", 0)
+    group.cancel()
+"""
+
+
+def test_without_futex_waitv_a_sleeper_seldom_looks(tmp_path: Path) -> None:
+    """Its sleeps grow, and it is woken from one: no timeout ends it after the cancellation."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-qq", "-o", str(trace), "-e", "futex,access"]
+    subprocess.run(
+        [*strace, sys.executable, "-c", SLEEPER % str(TREE / "tests")],
+        check=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
+    )
+    before, tid, after = re.split(r'.*"/cancel (\d+)".*', trace.read_text())
+    sleep = rf"^{tid} .*futex\((\w+), FUTEX_WAIT_BITSET.*tv_sec=(\d+), tv_nsec=(\d+)"
+    sleeps = re.findall(sleep, before, re.MULTILINE)
+    ends = [int(seconds) + int(nanoseconds) / 1e9 for _, seconds, nanoseconds in sleeps]
+    assert ends[-1] - ends[-2] >= 0.1
+    assert sleeps[-1][0] not in [word for word, *_ in re.findall(sleep, after, re.MULTILINE)]
+    # The sleep that was on ends; what times out later is a wait for the GIL.
+    ended = re.search(rf"^{tid} .* = .*", after, re.MULTILINE)
+    assert ended
+    assert ended[0].endswith(" = 0")
 
 
 # ---- forks -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 #include "base/park.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <poll.h>
@@ -124,14 +125,29 @@ static int wait_two(struct park_cancel *cancel, atomic_int *word, int expected, 
     return !error ? (woken == 0 ? EINTR : 0) : error == ETIMEDOUT || error == EINTR ? error : awake_after_all(until);
 }
 
+/* The bit that a canceller wakes, so that few others at that word wake up with the thread; the four lowest are the callers'. */
+static unsigned cancel_bit(const struct park_cancel *cancel)
+{
+    return 1u << (4 + (uintptr_t)cancel / sizeof *cancel % 28);
+}
+
+/* Without futex_waitv(): sleeps at the word alone, and says where, so that a canceller wakes it there.  One that comes between the look and
+ * the sleep wakes nobody; for it each slice ends with another look.  Slices grow, or thousands of sleepers would take all processors. */
 static int wait_in_slices(struct park_cancel *cancel, atomic_int *word, int expected, int64_t until, int scope, unsigned bits)
 {
-    for (;;) {
-        int64_t slice = park_now() + PARK_SLICE;
-        int result = atomic_load(&cancel->word) ? EINTR : wait_bits(word, expected, slice < until ? slice : until, scope, bits);
-        if (result != ETIMEDOUT || until <= slice)
-            return result;
-    }
+    int result;
+    int64_t slice = PARK_SLICE, end;
+
+    bits = (bits & 15) | cancel_bit(cancel);
+    /* We write `at` and read the word, a canceller the other way round (sequentially consistent): it finds us, or we see the word. */
+    atomic_store(&cancel->at, word);
+    do {
+        end = park_now() + slice;
+        slice = slice < PARK_SECOND ? slice * 2 : slice;
+        result = atomic_load(&cancel->word) ? EINTR : wait_bits(word, expected, end < until ? end : until, scope, bits);
+    } while (result == ETIMEDOUT && end < until);
+    atomic_store(&cancel->at, NULL);
+    return result;
 }
 
 static int wait_lwp(struct park_cancel *cancel, atomic_int *word, int expected, int64_t until, int scope, unsigned bits)
@@ -163,6 +179,11 @@ void park_interrupt(struct park_cancel *cancel)
 
     atomic_store(&cancel->word, 1);
     wake_bits(&cancel->word, 1, FUTEX_PRIVATE_FLAG, FUTEX_BITSET_MATCH_ANY);
+    atomic_int *at = atomic_load(&cancel->at);
+    if (at) { /* its scope isn't known here */
+        wake_bits(at, INT_MAX, FUTEX_PRIVATE_FLAG, cancel_bit(cancel));
+        wake_bits(at, INT_MAX, 0, cancel_bit(cancel));
+    }
     if (ops)
         ops->interrupt(cancel);
     int fd = atomic_load(&cancel->fd);

@@ -48,7 +48,8 @@ extern __thread const int64_t *park_time;
  *
  * NO LOST CANCELLATION.  Between a look at the word and the sleep a canceller may come.  So an LWP sleeps at two words, the one that it
  * waits for and this one: futex_waitv(2) compares both with what they were, under the kernel's locks.  Kernels before 5.16, and some
- * seccomp filters, have no such call: there the thread looks again every PARK_SLICE.  In ppoll(2) the second word is an eventfd.  A green
+ * seccomp filters, have no such call: there it sleeps at the first, where a canceller wakes it, and looks again after PARK_SLICE, then
+ * less often, every second or two in the end.  In ppoll(2) the second word is an eventfd.  A green
  * thread looks at the word with its scheduler's lock, enters the wait table, and keeps the lock until it is asleep; a canceller writes
  * the word and then takes that lock.
  * NO LOST WAKE-UP.  If both words were woken, futex_waitv() returns the last that was: the word waited for comes second, so EINTR
@@ -57,6 +58,7 @@ struct green;
 struct scheduler;
 struct park_cancel {
     atomic_int word;                         /* a futex word: not 0, the thread is to come back */
+    atomic_int *_Atomic at;                  /* where the thread sleeps, if the kernel can't have it sleep at two words; else NULL */
     atomic_int fd;                           /* an eventfd, once the thread has slept in ppoll(2); else -1 */
     int64_t deadline;                        /* written by the thread itself */
     _Atomic(struct scheduler *) scheduler;   /* on which it slept last, as a green thread */
@@ -80,7 +82,8 @@ int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope 
  * preserved. */
 void park_wake(atomic_int *word, int count, enum park_scope scope);
 
-/* The same, private, for groups of sleepers at one word: a wake-up reaches sleepers that have a bit in common with it. */
+/* The same, private, for groups of sleepers at one word: a wake-up reaches sleepers that have one of the four lowest bits in common
+ * with it. */
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
 void park_wake_some(atomic_int *word, int count, unsigned bits);
 
