@@ -804,10 +804,13 @@ def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> N
     def program(grouped: bool, calls: tuple[str, ...]) -> None:
         import contextlib
         import random
+        import resource
         from pathlib import Path
 
         from runtime import Group, Thread, wait
 
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # 1,024 descriptors are usual, and too few
         by_write = {}
         for _ in range(1000):
             read, write = os.pipe()
