@@ -231,8 +231,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(ran))
         "done.acquire()\n"
         "class Last:\n"
         "    def __del__(self): done.release()\n"
-        "def f(last): 1/0\n"
-        "_thread.start_new_thread(f, (Last(),))\n"
+        "def f():\n    last = Last()  # its own: without a GIL the main thread would have to free it\n"
+        "    1/0\n"
+        "_thread.start_new_thread(f, ())\n"
         "done.acquire()\n",
         err="in thread started by",
     ),
