@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, wait_until_parked
+from conftest import Child, NativeHelper, refuse, wait_until_parked
 
 import runtime
 from runtime import Thread, scheduler, sync
@@ -820,9 +820,16 @@ def test_a_stack_overflow_is_told(lwps: int, child: Child, native_helper: Native
     assert "in deep" in said
 
 
-def test_c_code_gets_the_bounds_of_a_green_threads_stack(child: Child, native_helper: NativeHelper) -> None:
-    def ask(helper: str) -> None:
+@pytest.mark.parametrize("refused", [False, True], ids=["by /proc/self/mem", "by mprotect"])
+def test_c_code_gets_the_bounds_of_a_green_threads_stack(
+    refused: bool, child: Child, native_helper: NativeHelper
+) -> None:
+    """libc's table of symbols is changed, by the second way where a kernel refuses the first."""
+
+    def ask(helper: str, refused: bool) -> None:
         """A JVM asks by pthread_getattr_np(pthread_self()), and lays its own guard pages there."""
+        if refused:
+            refuse({"x86_64": 18, "aarch64": 68}[os.uname().machine], 5)  # pwrite64: EIO
         versions = [b"GLIBC_2.32", b"GLIBC_2.2.5" if os.uname().machine == "x86_64" else b"GLIBC_2.17"]
         libc.dlvsym.restype = ctypes.c_void_p
 
@@ -855,7 +862,7 @@ def test_c_code_gets_the_bounds_of_a_green_threads_stack(child: Child, native_he
         assert len({low for low, high, frame in found}) == 5
         assert all(low <= frame < high for low, high, frame in found)
 
-    child(ask, native_helper.path)
+    child(ask, native_helper.path, refused)
 
 
 # ---- signals ---------------------------------------------------------------------------------------------------------

@@ -15,16 +15,44 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Through /proc/self/mem, which writes to a private copy of a read-only page.  Not with mprotect(): in some builds the table's page
- * also holds code, and that must stay executable. */
-static int write_protected(void *at, ElfW(Addr) value)
+/* Of the libc segment that has the address: PROT_READ and so on, or 0. */
+static int protection_of(const struct link_map *map, const void *at)
+{
+    const ElfW(Ehdr) *header = (const void *)map->l_addr;
+    const ElfW(Phdr) *segments = (const void *)(map->l_addr + header->e_phoff);
+    uintptr_t offset = (uintptr_t)at - map->l_addr;
+
+    for (int i = 0; i < header->e_phnum; i++)
+        if (segments[i].p_type == PT_LOAD && offset - segments[i].p_vaddr < segments[i].p_memsz)
+            return (segments[i].p_flags & PF_R ? PROT_READ : 0) | (segments[i].p_flags & PF_W ? PROT_WRITE : 0)
+                   | (segments[i].p_flags & PF_X ? PROT_EXEC : 0);
+    return 0;
+}
+
+/* What the page allows stays allowed meanwhile: in some builds it also holds code, which other threads execute. */
+static int write_by_mprotect(const struct link_map *map, ElfW(Addr) * at, ElfW(Addr) value)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *start = (void *)((uintptr_t)at & -page);
+    int protection = protection_of(map, at);
+
+    if (!protection || mprotect(start, page, protection | PROT_WRITE) != 0)
+        return 0;
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+    mprotect(start, page, protection);
+    return 1;
+}
+
+/* Through /proc/self/mem, which writes to a private copy of a read-only page, and needs no page that is writable and executable.  From
+ * Linux 6.12 on a kernel may allow that to debuggers only (fs/proc/base.c, proc_mem_foll_force()). */
+static int write_protected(const struct link_map *map, ElfW(Addr) * at, ElfW(Addr) value)
 {
     int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
     int written = fd >= 0 && pwrite(fd, &value, sizeof value, (off_t)(uintptr_t)at) == sizeof value;
 
     if (fd >= 0)
         close(fd);
-    return written;
+    return written || write_by_mprotect(map, at, value);
 }
 
 static void *dynamic_entry(const struct link_map *map, ElfW(Sxword) tag)
@@ -63,7 +91,7 @@ int glibc_replace(const char *name, void *replacement, void *was)
             found = symbols[i].st_value;
             void *function = (void *)(map->l_addr + found);
             memcpy(was, &function, sizeof function); /* before a look-up can find the replacement, which calls it */
-            replaced += write_protected(&symbols[i].st_value, (uintptr_t)replacement - map->l_addr);
+            replaced += write_protected(map, &symbols[i].st_value, (uintptr_t)replacement - map->l_addr);
         }
         if (chains[i - header[1]] & 1)
             break;
