@@ -15,32 +15,42 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Of the libc segment that has the address: PROT_READ and so on, or 0. */
-static int protection_of(const struct link_map *map, const void *at)
+/* The segment of that type that has the address; `begin` is where the library begins.  NULL: none. */
+static const ElfW(Phdr) * segment_of(const struct link_map *map, const void *begin, ElfW(Word) type, const void *at)
 {
-    const ElfW(Ehdr) *header = (const void *)map->l_addr;
-    const ElfW(Phdr) *segments = (const void *)(map->l_addr + header->e_phoff);
+    const ElfW(Ehdr) *header = begin;
+    const ElfW(Phdr) *segments = (const void *)((const char *)begin + header->e_phoff);
     uintptr_t offset = (uintptr_t)at - map->l_addr;
 
     for (int i = 0; i < header->e_phnum; i++)
-        if (segments[i].p_type == PT_LOAD && offset - segments[i].p_vaddr < segments[i].p_memsz)
-            return (segments[i].p_flags & PF_R ? PROT_READ : 0) | (segments[i].p_flags & PF_W ? PROT_WRITE : 0)
-                   | (segments[i].p_flags & PF_X ? PROT_EXEC : 0);
+        if (segments[i].p_type == type && offset - segments[i].p_vaddr < segments[i].p_memsz)
+            return &segments[i];
+    return NULL;
+}
+
+/* Writes an address to a page with that protection, which is writable meanwhile.  At once: other threads see the one address or the
+ * other.  0 or -1. */
+static int write_address(void *at, uintptr_t value, int protection)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *start = (void *)((uintptr_t)at & -page);
+
+    if (!(protection & PROT_WRITE) && mprotect(start, page, protection | PROT_WRITE) != 0)
+        return -1;
+    __atomic_store_n((uintptr_t *)at, value, __ATOMIC_RELEASE);
+    if (!(protection & PROT_WRITE))
+        mprotect(start, page, protection);
     return 0;
 }
 
 /* What the page allows stays allowed meanwhile: in some builds it also holds code, which other threads execute. */
-static int write_by_mprotect(const struct link_map *map, ElfW(Addr) * at, ElfW(Addr) value)
+static int write_by_mprotect(const struct link_map *map, void *at, uintptr_t value)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    void *start = (void *)((uintptr_t)at & -page);
-    int protection = protection_of(map, at);
+    const ElfW(Phdr) *segment = segment_of(map, (const void *)map->l_addr, PT_LOAD, at);
+    ElfW(Word) flags = segment ? segment->p_flags : 0;
+    int protection = PROT_READ | (flags & PF_W ? PROT_WRITE : 0) | (flags & PF_X ? PROT_EXEC : 0);
 
-    if (!protection || mprotect(start, page, protection | PROT_WRITE) != 0)
-        return 0;
-    __atomic_store_n(at, value, __ATOMIC_RELEASE);
-    mprotect(start, page, protection);
-    return 1;
+    return segment && write_address(at, value, protection) == 0;
 }
 
 /* Through /proc/self/mem, which writes to a private copy of a read-only page, and needs no page that is writable and executable.  From
@@ -115,19 +125,6 @@ static void *slot_among(const struct link_map *map, const ElfW(Rela) * relocatio
     return NULL;
 }
 
-/* Whether the linker has made it read-only when it had filled it in. */
-static int is_read_only(const struct link_map *map, const void *begin, const void *slot)
-{
-    const ElfW(Ehdr) *header = begin;
-    const ElfW(Phdr) *segments = (const void *)((const char *)begin + header->e_phoff);
-    uintptr_t at = (uintptr_t)slot - map->l_addr;
-
-    for (int i = 0; i < header->e_phnum; i++)
-        if (segments[i].p_type == PT_GNU_RELRO && at - segments[i].p_vaddr < segments[i].p_memsz)
-            return 1;
-    return 0;
-}
-
 struct glibc_slot glibc_slot_of(const void *code, const char *name)
 {
     struct glibc_slot slot = {NULL, 0};
@@ -139,20 +136,13 @@ struct glibc_slot glibc_slot_of(const void *code, const char *name)
     slot.at = slot_among(map, dynamic_entry(map, DT_JMPREL), (size_t)dynamic_entry(map, DT_PLTRELSZ), name);
     if (!slot.at)
         slot.at = slot_among(map, dynamic_entry(map, DT_RELA), (size_t)dynamic_entry(map, DT_RELASZ), name);
-    slot.read_only = slot.at && is_read_only(map, info.dli_fbase, slot.at);
+    /* The linker has made these read-only when it had filled them in. */
+    slot.read_only = slot.at && segment_of(map, info.dli_fbase, PT_GNU_RELRO, slot.at);
     return slot;
 }
 
 int glibc_fill_slot(const struct glibc_slot *slot, void *function)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    void *start = (void *)((uintptr_t)slot->at & -page);
-
-    if (!slot->at || (slot->read_only && mprotect(start, page, PROT_READ | PROT_WRITE) != 0))
-        return -1;
-    /* Not through /proc/self/mem: other threads call through it meanwhile, and must see the one address or the other. */
-    __atomic_store_n(slot->at, function, __ATOMIC_RELEASE);
-    if (slot->read_only)
-        mprotect(start, page, PROT_READ);
-    return 0;
+    /* Not through /proc/self/mem: other threads call through it meanwhile. */
+    return slot->at ? write_address(slot->at, (uintptr_t)function, slot->read_only ? PROT_READ : PROT_READ | PROT_WRITE) : -1;
 }
