@@ -18,6 +18,7 @@ import sysconfig
 import textwrap
 import time
 import venv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -395,6 +396,28 @@ class NativeHelper:
 def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
     """The compiled helpers."""
     return NativeHelper(tmp_path_factory.mktemp("helpers"))
+
+
+# ---- system calls ----------------------------------------------------------------------------------------------------
+
+
+def under_strace(trace: Path, *options: str) -> list[str]:
+    """The words before a command that have strace write the calls of all its threads to a file; the test is skipped
+    where strace is not installed."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    return ["strace", "-f", "-qq", "-o", str(trace), *options]
+
+
+def lines_between_marks(trace: Path) -> str:
+    """What was traced between the calls that name "/begin" and "/end"."""
+    found = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def count_calls(lines: str) -> Counter[str]:
+    return Counter(re.findall(r"^\d+ +(\w+)\(", lines, re.MULTILINE))
 
 
 # ---- what takes long to make -----------------------------------------------------------------------------------------

@@ -131,13 +131,13 @@ ABOUT = (
     "time.strftime('%F'), sep=', ')"
 )
 
+NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
 PYTEST = ("python", "-m", "pytest", "-rfEs", "-p", "no:cacheprovider")
 FILES = (  #: that a machine runs, each a step
     *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
     *("tls/test_tls", "tls/test_tls_block", "green/test_green", "groups/test_awaiting", "groups/test_cancellation"),
     *("groups/test_wait", "observe/test_limits", "core/test_pitfalls", "core/test_costs", "system/test_debuggers"),
 )
-DEMOS = "files vm tasks models cow createthread tls"
 
 
 def pytest(name: str, arguments: list[str]) -> Step:
@@ -153,7 +153,7 @@ def steps_of(system: System, only: list[str], arguments: list[str]) -> dict[str,
         steps |= {name.rpartition("/")[2]: pytest(name.rpartition("/")[2], [f"/src/tests/{name}.py"]) for name in FILES}
         steps |= {
             "tls": Step(120, "lwp tls --diff"),
-            "demos": Step(300, f"for name in {DEMOS}; do lwp demo $name || exit; done"),
+            "demos": Step(300, f"for name in $({NAMES_OF_DEMOS}); do lwp demo $name || exit; done"),
             "stress": Step(1800, "lwp stress --seconds 600 --patience $((60 * LWP_SLOW))"),
         }
         if unknown := set(only) - set(steps):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-from conftest import ROOT, SLOW
+from conftest import ROOT, SLOW, count_calls, lines_between_marks, under_strace
 
 # The counting begins and ends at system calls of its own, which strace shows among the others.
 SCRIPT = """
@@ -38,20 +36,16 @@ def calls_of_turns(turns: int, folder: Path, first: str = "", options: tuple[str
     each time; or it begins when that time is nearly over, so that the timer's slack matters.
     first: Python that runs before all.  options: of the interpreter.
     """
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
     trace = folder / "trace"
-    strace = ["strace", "-f", "-qq", "-o", str(trace)]
     subprocess.run(
-        [*strace, sys.executable, *options, "-c", SCRIPT % (first, turns)],
+        [*under_strace(trace), sys.executable, *options, "-c", SCRIPT % (first, turns)],
         check=True,
         timeout=100,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
     )
-    counted = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
-    assert counted
-    calls = Counter(re.findall(r"^\d+ +(\w+)\(", counted[1], re.MULTILINE))
-    calls["futex"] -= len(re.findall(r"futex.* ETIMEDOUT ", counted[1]))
+    lines = lines_between_marks(trace)
+    calls = count_calls(lines)
+    calls["futex"] -= len(re.findall(r"futex.* ETIMEDOUT ", lines))
     if SLOW > 1:
-        calls["prctl"] -= len(re.findall(r" prctl\(PR_[GS]ET_TIMERSLACK", counted[1]))
+        calls["prctl"] -= len(re.findall(r" prctl\(PR_[GS]ET_TIMERSLACK", lines))
     return +calls  # without those of which none is left

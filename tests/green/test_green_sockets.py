@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 import socket_cases
-from conftest import FREE_THREADED, ROOT, Child
+from conftest import FREE_THREADED, ROOT, Child, count_calls, lines_between_marks, under_strace
 
 import runtime
 
@@ -200,18 +198,14 @@ def counted(
     tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], *options: str
 ) -> Counter[str]:
     """The system calls of a green program between its two marks.  talk: with the port that it prints."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
     script, trace = tmp_path / "server.py", tmp_path / "trace"
     script.write_text(WAITS_ONCE + program)
-    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green", *options]
+    command = [*under_strace(trace), sys.executable, "-m", "runtime", "run", "--green", *options]
     with subprocess.Popen([*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
         talk(int(process.stdout.readline()))
         assert process.wait(20) == 0
-    between = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
-    assert between
-    return Counter(re.findall(r"^\d+ +(\w+)\(", between[1], re.MULTILINE))
+    return count_calls(lines_between_marks(trace))
 
 
 def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tls_cases
-from conftest import ROOT, Child
+from conftest import ROOT, Child, count_calls, lines_between_marks, under_strace
 
 import runtime
 
@@ -51,16 +48,12 @@ tls_cases.both(echo, count)
 @pytest.mark.parametrize("timeout", [None, 20])
 def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) -> None:
     """For a record in vain, its head, its body, and one that is written; no poll, and no epoll_ctl."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
     script, trace = tmp_path / "echo.py", tmp_path / "trace"
     script.write_text(ECHO)
-    command = ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "runtime", "run", "--green"]
+    command = [*under_strace(trace), sys.executable, "-m", "runtime", "run", "--green"]
     command += ["--time-slice", "0", str(script), HERE, pem, repr(timeout)]
     subprocess.run(command, check=True, cwd=ROOT, timeout=50)
-    between = re.search(r'"/begin".*?\n(.*)\n.*"/end"', trace.read_text(errors="replace"), re.DOTALL)
-    assert between
-    calls = Counter(re.findall(r"^\d+ +(\w+)\(", between[1], re.MULTILINE))
+    calls = count_calls(lines_between_marks(trace))
     assert calls["write"] == 40
     assert calls["read"] <= 3 * 40
     assert calls["epoll_pwait2"] + calls["epoll_wait"] <= 42

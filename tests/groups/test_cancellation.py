@@ -7,7 +7,6 @@ import ctypes
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child, refuse
+from conftest import ROOT, TREE, Child, refuse, under_strace
 from kinds import both, until, until_asleep
 
 from runtime import Cancelled, Group, Thread, checkpoint, native, scheduler, shield
@@ -558,12 +557,9 @@ with Group() as group:
 
 def test_without_futex_waitv_a_sleeper_seldom_looks(tmp_path: Path) -> None:
     """Its sleeps grow, and it is woken from one: no timeout ends it after the cancellation."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
     trace = tmp_path / "trace"
-    strace = ["strace", "-f", "-qq", "-o", str(trace), "-e", "futex,access"]
     subprocess.run(
-        [*strace, sys.executable, "-c", SLEEPER % str(TREE / "tests")],
+        [*under_strace(trace, "-e", "futex,access"), sys.executable, "-c", SLEEPER % str(TREE / "tests")],
         check=True,
         timeout=100,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
