@@ -119,6 +119,7 @@ def _give_up_output(error: OSError) -> None:
 
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as the program that it runs does."""
+    from ._main import run_main
     from .run import Program
 
     stdout = sys.stdout
@@ -145,6 +146,7 @@ def main() -> int:
     if isinstance(result, Program):
         sys.stdout = stdout
         # Here and not in the command: the fewer frames below the program's the better.
-        result.run()
+        result.prepare()
+        run_main(result.kind, result.what, result.args)
         return 0
     return result if isinstance(result, int) else 0

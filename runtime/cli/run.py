@@ -1,24 +1,15 @@
-"""`run`: an unmodified program, with its threads on our LWPs.
-
-sys.argv, sys.path, `__main__`, exit status and tracebacks are what Modules/main.c and runpy make them.  What
-can still tell the difference: sys.orig_argv names us, and our frames lie below the program's first one, where
-sys._getframe() finds them.
-"""
+"""`run`: an unmodified program, with its threads on our LWPs."""
 
 from __future__ import annotations
 
-import builtins
 import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -54,8 +45,8 @@ class Program:
     lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
     time_slice: float | None  #: seconds: Scheduler's; 0: it has none, None: install()'s
 
-    def run(self) -> None:
-        """Becomes the program.  Its exceptions, SystemExit among them, pass through to the interpreter."""
+    def prepare(self) -> None:
+        """Has its threads made here, and begins what is to go on beside it; run_main() comes next."""
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             forget_click()
         _place(self.placing)
@@ -64,20 +55,9 @@ class Program:
         if self.live or self.watchdog is not None:
             _watch(self.live, self.watchdog, self.watchdog_exit)
         if self.trace is not None:
-            _record(self.trace, self.trace_size, (self.what, *self.args))
-        try:
-            if self.kind == "module":
-                _begin(("-m", *self.args), os.getcwd())
-                _run_module(self.what)
-            elif self.kind == "code":
-                _run_source(self.what, "<string>", ("-c", *self.args))
-            elif self.what == "-":
-                _run_source(sys.stdin.buffer.read(), "<stdin>", ("-", *self.args))
-            else:
-                _run_script(self.what, self.args)
-        except BaseException as error:
-            _hide_frames(error)
-            raise
+            from ._trace import record
+
+            record(self.trace, self.trace_size, (self.what, *self.args))
 
 
 def _place(placing: Placing) -> None:
@@ -96,21 +76,16 @@ def _place(placing: Placing) -> None:
 
 
 def _install(stack_size: int | None, report: bool, children: bool, lwps: int, time_slice: float | None) -> None:
-    import atexit
     import threading
 
     from .. import patch
-    from ..statistics import measure
 
     if stack_size is not None:
         threading.stack_size(stack_size)
     if report:
-        global _begun
-        _begun = time.monotonic()
-        measure(True)
-        pid = os.getpid()
-        # Registered first, so called after the program's own.  A child that it forked is no business of ours.
-        atexit.register(lambda: _print_report() if os.getpid() == pid else None)
+        from ._report import begin
+
+        begin()
     if children:
         pass_on(stack_size, lwps, time_slice)
     given = {} if time_slice is None else {"time_slice": time_slice or None}
@@ -146,226 +121,6 @@ def _watch(live: bool, patience: float | None, status: int | None) -> None:
     every = 0.5 if patience is None else min(patience / 4, 0.5)
     native.watch_start(tick, look, every, patience or 0.0, -1 if status is None else status, fd)
     atexit.register(native.watch_stop)
-
-
-# ---- as Modules/main.c does ------------------------------------------------------------------------------------------
-
-
-# An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
-# traceback (_PyRun_SimpleFileObject).
-_first_main = sys.modules["__main__"]
-
-
-def _new_main(**names: object) -> ModuleType:
-    """A fresh sys.modules["__main__"] with what is in it before the first line of a program."""
-    main = ModuleType("__main__")
-    if "__annotations__" in vars(sys.modules["__main__"]):  # the interpreter's own has it up to some version
-        main.__annotations__ = {}
-    vars(main).update(__builtins__=builtins, **names)
-    sys.modules["__main__"] = main
-    return main
-
-
-def _begin(argv: tuple[str, ...], path0: str) -> None:
-    sys.argv[:] = argv
-    if not sys.flags.safe_path:  # else there is no such entry
-        sys.path[0] = path0
-
-
-def _run_source(source: str | bytes, filename: str, argv: tuple[str, ...]) -> None:
-    from importlib.machinery import BuiltinImporter
-
-    _begin(argv, "")
-    main = _new_main(__loader__=BuiltinImporter)
-    if isinstance(source, bytes):
-        vars(main).update(__file__=filename, __cached__=None)
-    code = compile(source, filename, "exec", dont_inherit=True)
-    if isinstance(source, str) and sys.version_info >= (3, 13):  # tracebacks show the lines of -c
-        import linecache
-
-        # Filed by code object, in 3.13.0 by name.
-        key = code if hasattr(linecache, "_interactive_cache") else filename
-        linecache._register_code(key, source, filename)  # type: ignore[attr-defined]
-    exec(code, vars(main))
-
-
-def _run_script(path: str, args: tuple[str, ...]) -> None:
-    from importlib.machinery import SourceFileLoader, SourcelessFileLoader
-    from pkgutil import get_importer, read_code
-
-    full = os.path.join(os.getcwd(), path)
-    if get_importer(full) is not None:  # a directory or a zip file: its __main__.py
-        _begin((path, *args), full)
-        if sys.flags.safe_path:
-            sys.path.insert(0, full)
-        return _run_module("__main__", alter_argv=False)
-    code: CodeType | None
-    try:
-        with open(path, "rb") as file:
-            code = read_code(file)  # a .pyc file
-            file.seek(0)
-            source = b"" if code else file.read()
-    except OSError as error:
-        print(f"lwp: can't open file {full!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    _begin((path, *args), os.path.dirname(os.path.realpath(path)))
-    loader = SourcelessFileLoader if code else SourceFileLoader
-    main = _new_main(__loader__=loader("__main__", full), __file__=full, __cached__=None)
-    exec(code or compile(source, full, "exec", dont_inherit=True), vars(main))
-
-
-def _run_module(name: str, alter_argv: bool = True) -> None:
-    import runpy
-    from importlib.machinery import BuiltinImporter
-
-    _new_main(__loader__=BuiltinImporter)
-    runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
-
-
-def _hide_frames(error: BaseException) -> None:
-    """Sees to it that the traceback of the program's exception will begin in the program.
-
-    The exception goes on up to the interpreter, which knows best what to do with it: SystemExit has its
-    statuses, KeyboardInterrupt ends the process by SIGINT after everything else.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
-        traceback = traceback.tb_next
-    hook = getattr(sys, "excepthook", sys.__excepthook__)  # the program's, if it has set one
-
-    def excepthook(kind: type[BaseException], value: BaseException, _: TracebackType | None) -> None:
-        sys.excepthook = hook
-        sys.last_traceback = traceback
-        hook(kind, value.with_traceback(traceback), traceback)
-
-    if not isinstance(error, SystemExit):
-        sys.excepthook = excepthook
-    global _interrupted
-    _interrupted = type(error) is KeyboardInterrupt
-
-
-# ---- --report --------------------------------------------------------------------------------------------------------
-
-
-_begun = 0.0
-_interrupted = False  # the program was ended by a KeyboardInterrupt
-
-
-def _note_interrupt() -> None:
-    """Has the interpreter remember that a KeyboardInterrupt came through, to end the process by SIGINT.
-
-    It remembers only the last piece of source text that it ran, and importing rich has run some (namedtuple).
-    """
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    with suppress(KeyboardInterrupt):
-        eval("interrupt()", {"interrupt": interrupt})
-
-
-def _seconds(value: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return f"{value * 1e6:.1f} µs"
-
-
-def _add_process(table: Any) -> None:
-    """What can be compared with a run on other threads."""
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    table.add_section()
-    table.add_row("switches by the kernel", f"{used.ru_nvcsw + used.ru_nivcsw:,}")
-    table.add_row("CPU time of the process", _seconds(used.ru_utime + used.ru_stime))
-    table.add_row("most memory", f"{used.ru_maxrss / 1024:,.1f} MiB")
-    table.add_row("time", _seconds(time.monotonic() - _begun))
-
-
-def _add_groups(table: Any) -> None:
-    """What ended before its time, and why."""
-    from ..observe.groups import counts, latest
-
-    if counts.groups:
-        table.add_row("groups", f"{counts.groups:,}")
-        table.add_row("their tasks", f"{counts.tasks:,}")
-        table.add_row("of them cancelled", f"{counts.cancelled:,}")
-    if counts.calls:
-        table.add_row("calls of executors that were cancelled", f"{counts.calls:,}")
-    for whom, why in latest:
-        table.add_row(f"cancelled: {whom}", why)
-
-
-def _print_report() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from .. import placement, scheduler
-
-    found = scheduler.statistics()
-    table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_row("threads started", f"{found.started:,}")
-    table.add_row("most alive at once", f"{found.peak:,}")
-    green = scheduler.green_statistics()
-    if green.started:
-        table.add_row("of them green", f"{green.started:,}")
-        table.add_row("switches from one to another", f"{green.switches:,}")
-        table.add_row("times that none could go on", f"{green.sleeps:,}")
-    if found.measured:
-        table.add_row("start latency, p50", _seconds(found.latency_p50))
-        table.add_row("start latency, p99", _seconds(found.latency_p99))
-        table.add_row("CPU time of those that ended", _seconds(found.cpu))
-        table.add_row("voluntary switches", f"{found.voluntary:,}")
-        table.add_row("involuntary switches", f"{found.involuntary:,}")
-        table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")
-    _add_groups(table)
-    if births := placement.births():
-        table.add_row("placed at their birth", births)
-    _add_process(table)
-    table.add_row("the main thread runs on", placement.described(os.getpid()))
-    if found.alive:
-        table.caption = f"{found.alive:,} still alive: only their start is counted"
-    if sys.__stderr__ is not None:
-        Console(file=sys.__stderr__).print(table)
-    if _interrupted:
-        _note_interrupt()
-
-
-# ---- --trace ---------------------------------------------------------------------------------------------------------
-
-
-def _record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
-    import atexit
-
-    from ..observe import recording
-
-    file = file.absolute()
-    records = file.with_name(file.name + ".records")
-    try:
-        recording.record(records, size or recording.DEFAULT_SIZE, arguments)
-    except OSError as error:
-        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    pid = os.getpid()
-    atexit.register(lambda: _make_timeline(records, file) if os.getpid() == pid else None)
-
-
-def _make_timeline(records: Path, file: Path) -> None:
-    """Does it in another process: what the program has made of this one doesn't matter there."""
-    import subprocess
-
-    from ..observe import recording
-    from ..patch import children
-
-    recording.stop()
-    environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
-    environment["PYTHONPATH"] = children.python_path()
-    command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
-    if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
-        records.unlink()
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

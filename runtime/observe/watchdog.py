@@ -26,7 +26,7 @@ __all__ = ["Watchdog", "report", "teller"]
 
 #: Files whose frames, and those below them, are not the program's.
 _BELOW = (
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli", "run.py"),
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli", "_main.py"),
     os.path.join("_pytest", "python.py"),
     os.path.join("_pytest", "fixtures.py"),
 )

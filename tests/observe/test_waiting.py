@@ -548,7 +548,7 @@ def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     assert "'MainThread' waits for the end of <Thread(A, started" in waits
     for line in ("in first_way", "in second_way", "with second:", "in take", "a.join()  # the main thread sleeps too"):
         assert line in stacks
-    assert "runtime/cli/run.py" not in stacks
+    assert "runtime/cli/" not in stacks
 
 
 def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) -> None:

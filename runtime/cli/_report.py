@@ -1,0 +1,95 @@
+"""`run --report`: what the program's threads did and cost, on stderr at its end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from typing import Any
+
+from ..statistics import measure
+from ._main import note_interrupt
+
+__all__ = ["begin"]
+
+_begun = 0.0
+
+
+def begin() -> None:
+    """Has all counted from here on, and printed when the process ends."""
+    global _begun
+    _begun = time.monotonic()
+    measure(True)
+    pid = os.getpid()
+    # Registered before the program begins, so called after its own.  A child that it forked is no business of ours.
+    atexit.register(lambda: _print_report() if os.getpid() == pid else None)
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value * 1e6:.1f} µs"
+
+
+def _add_process(table: Any) -> None:
+    """What can be compared with a run on other threads."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    table.add_section()
+    table.add_row("switches by the kernel", f"{used.ru_nvcsw + used.ru_nivcsw:,}")
+    table.add_row("CPU time of the process", _seconds(used.ru_utime + used.ru_stime))
+    table.add_row("most memory", f"{used.ru_maxrss / 1024:,.1f} MiB")
+    table.add_row("time", _seconds(time.monotonic() - _begun))
+
+
+def _add_groups(table: Any) -> None:
+    """What ended before its time, and why."""
+    from ..observe.groups import counts, latest
+
+    if counts.groups:
+        table.add_row("groups", f"{counts.groups:,}")
+        table.add_row("their tasks", f"{counts.tasks:,}")
+        table.add_row("of them cancelled", f"{counts.cancelled:,}")
+    if counts.calls:
+        table.add_row("calls of executors that were cancelled", f"{counts.calls:,}")
+    for whom, why in latest:
+        table.add_row(f"cancelled: {whom}", why)
+
+
+def _print_report() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .. import placement, scheduler
+
+    found = scheduler.statistics()
+    table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("threads started", f"{found.started:,}")
+    table.add_row("most alive at once", f"{found.peak:,}")
+    green = scheduler.green_statistics()
+    if green.started:
+        table.add_row("of them green", f"{green.started:,}")
+        table.add_row("switches from one to another", f"{green.switches:,}")
+        table.add_row("times that none could go on", f"{green.sleeps:,}")
+    if found.measured:
+        table.add_row("start latency, p50", _seconds(found.latency_p50))
+        table.add_row("start latency, p99", _seconds(found.latency_p99))
+        table.add_row("CPU time of those that ended", _seconds(found.cpu))
+        table.add_row("voluntary switches", f"{found.voluntary:,}")
+        table.add_row("involuntary switches", f"{found.involuntary:,}")
+        table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")
+    _add_groups(table)
+    if births := placement.births():
+        table.add_row("placed at their birth", births)
+    _add_process(table)
+    table.add_row("the main thread runs on", placement.described(os.getpid()))
+    if found.alive:
+        table.caption = f"{found.alive:,} still alive: only their start is counted"
+    if sys.__stderr__ is not None:
+        Console(file=sys.__stderr__).print(table)
+    note_interrupt()

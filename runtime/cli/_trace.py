@@ -1,0 +1,39 @@
+"""`run --trace`: the program's threads recorded, and at its end a timeline made of that."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from pathlib import Path
+
+from ..observe import recording
+
+__all__ = ["record"]
+
+
+def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
+    """Records from here on; the timeline is made when the process ends."""
+    file = file.absolute()
+    records = file.with_name(file.name + ".records")
+    try:
+        recording.record(records, size or recording.DEFAULT_SIZE, arguments)
+    except OSError as error:
+        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    pid = os.getpid()
+    atexit.register(lambda: _make_timeline(records, file) if os.getpid() == pid else None)
+
+
+def _make_timeline(records: Path, file: Path) -> None:
+    """Does it in another process: what the program has made of this one doesn't matter there."""
+    import subprocess
+
+    from ..patch import children
+
+    recording.stop()
+    environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
+    environment["PYTHONPATH"] = children.python_path()
+    command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
+    if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+        records.unlink()
