@@ -67,15 +67,16 @@ static int install_guard(char *base, size_t size)
     return mprotect(base, size, PROT_NONE);
 }
 
-/* Before Linux 6.7 MAP_STACK says nothing to the kernel.  Where huge pages are "always" used, as on Debian 12, the top of one stack in
- * fifty then lies in one, and so takes 2 MiB. */
+/* Before Linux 6.8 MAP_STACK says nothing to the kernel (mm: commit c4608d1bf7c6; the last 6.6 and 6.7 have it too, and there madvise is
+ * one call too many).  Where huge pages are "always" used, as on Debian 12, the top of one stack in fifty then lies in one, and so takes
+ * 2 MiB. */
 static int stack_may_be_huge(void)
 {
     static atomic_int known; /* 1: no, 2: yes */
 
     if (!atomic_load_explicit(&known, memory_order_relaxed)) {
         struct utsname system;
-        int old = uname(&system) == 0 && strverscmp(system.release, "6.7") < 0; /* sscanf() would need glibc 2.38 */
+        int old = uname(&system) == 0 && strverscmp(system.release, "6.8") < 0; /* sscanf() would need glibc 2.38 */
         atomic_store_explicit(&known, 1 + old, memory_order_relaxed);
     }
     return atomic_load_explicit(&known, memory_order_relaxed) == 2;
