@@ -13,7 +13,7 @@ instead, by tools/cpython_suite.py --all, from Debian's package of them.
 
 A system whose name begins with linux- is a whole machine, which qemu emulates: Debian's kernel boots with the root, and
 runs one step after another: test files, `lwp doctor`, `lwp stress`.  How fast it is is measured first, and LWP_SLOW
-tells the tests, whose time limits then are for hangs only.  --steps: only these.
+tells the tests, whose time limits then are for hangs only.  --steps: only these, or any other file of tests/.
 
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
 For machines: qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
@@ -140,6 +140,13 @@ FILES = (  #: that a machine runs, each a step
 )
 
 
+def all_files() -> list[str]:
+    """Of tests/, as FILES has them: those first that others stand on."""
+    tests = Path(__file__).parents[1] / "tests"
+    found = [str(path.relative_to(tests).with_suffix("")) for path in sorted(tests.glob("*/test_*.py"))]
+    return [*FILES, *(name for name in found if name not in FILES)]
+
+
 def pytest(name: str, arguments: list[str]) -> Step:
     return Step(1800, shlex.join([*PYTEST, f"--junit-xml=/vm/results/{name}.xml", *arguments]))
 
@@ -150,14 +157,17 @@ def steps_of(system: System, only: list[str], arguments: list[str]) -> dict[str,
         steps = {"tests": pytest("tests", arguments)}
     else:
         steps = {"doctor": Step(60, "lwp doctor --all && lwp doctor --json /vm/results/doctor.json")}
-        steps |= {name.rpartition("/")[2]: pytest(name.rpartition("/")[2], [f"/src/tests/{name}.py"]) for name in FILES}
+        files = [name for name in all_files() if name in FILES or name.rpartition("/")[2] in only]
+        steps |= {name.rpartition("/")[2]: pytest(name.rpartition("/")[2], [f"/src/tests/{name}.py"]) for name in files}
         steps |= {
             "tls": Step(120, "lwp tls --diff"),
             "demos": Step(300, f"for name in $({NAMES_OF_DEMOS}); do lwp demo $name || exit; done"),
             "stress": Step(1800, "lwp stress --seconds 600 --patience $((60 * LWP_SLOW))"),
         }
         if unknown := set(only) - set(steps):
-            raise Failed(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(steps)}")
+            raise Failed(
+                f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(steps)}, and all files of tests/"
+            )
         steps = {name: step for name, step in steps.items() if not only or name in only}
     return {"about": Step(60, shlex.join(["python", "-c", ABOUT])), **steps}
 
