@@ -207,6 +207,32 @@ def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
     assert found["mixes"]["lock"] > 0 == found["mixes"]["timers"]
 
 
+def test_a_lock_of_the_interpreters_is_told_from_ours(child: Child) -> None:
+    """In the children of a free-threaded 3.13 it may stay locked, and that is not the runtime's failure."""
+
+    def program() -> None:
+        import _thread
+        import signal
+
+        from runtime import sync
+        from runtime.cli.stress._limits import sleeps_in_semaphore
+
+        for lock, expected in (_thread.allocate_lock(), True), (sync.Lock(), False):
+            lock.acquire()
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(60)
+                lock.acquire()
+            while not Path(f"/proc/{pid}/syscall").read_text().startswith(("202 ", "98 ")):
+                pass
+            assert sleeps_in_semaphore(pid) is expected, lock
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            assert not sleeps_in_semaphore(pid)
+
+    child(program)
+
+
 def test_what_is_left_is_found() -> None:
     found = json.loads(stress("--seconds", "0.1", "--only", "broken-leak", "--patience", "1", "--json", "-", status=1))
     assert "left behind: descriptors" in found["failed"][0]["what"]

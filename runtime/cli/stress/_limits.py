@@ -1,20 +1,30 @@
-"""The machine's limits on threads and descriptors: a mix that fails for one of them says nothing about the runtime."""
+"""The machine's limits on threads and descriptors, and one of CPython's: a mix that fails for one of them says nothing
+about the runtime."""
 
 from __future__ import annotations
 
 import errno
 import os
 import resource
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
 
 from ...observe import limits
 
-__all__ = ["limit_hit"]
+__all__ = ["child_hit", "limit_hit", "sleeps_in_semaphore"]
 
 #: What the machine must allow for a failure to be the runtime's: more than any mix needs.
 _TASKS, _DESCRIPTORS = 1000, 256
 
 _NO_TASK = ("can't start new thread", os.strerror(errno.EAGAIN))
 _NO_DESCRIPTOR = os.strerror(errno.EMFILE)
+
+#: In the child of a fork the lock of an object can stay locked that another thread was using.
+_LOCKS_STAY = bool(sysconfig.get_config_var("Py_GIL_DISABLED")) and sys.version_info < (3, 14)
+_FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine)
+_SEMAPHORE = 0x189  # FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME: sem_wait() of glibc
 
 
 def limit_hit(said: str) -> str | None:
@@ -27,4 +37,20 @@ def limit_hit(said: str) -> str | None:
         least, limit = min(free, key=lambda pair: pair[0])
         if least < _TASKS:
             return f"{limit.name} allows {limit.value}"
+    return None
+
+
+def sleeps_in_semaphore(pid: int) -> bool:
+    """Whether the process's main thread waits for a lock of the interpreter's: none of the runtime's is a semaphore."""
+    try:
+        number, *arguments = Path(f"/proc/{pid}/syscall").read_text().split()
+    except OSError:  # it has ended, or nobody may look
+        return False
+    return number == _FUTEX and int(arguments[1], 16) == _SEMAPHORE
+
+
+def child_hit(children: Iterable[int]) -> str | None:
+    """What a mix hangs in through no fault of the runtime's, if one of its forked children does."""
+    if _LOCKS_STAY and any(map(sleeps_in_semaphore, children)):
+        return "a forked child sleeps for a lock of CPython's, as it may on a free-threaded 3.13 without the runtime"
     return None

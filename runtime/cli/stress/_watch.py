@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...patch.children import python_path
 from ._journal import Journal
-from ._limits import limit_hit
+from ._limits import child_hit, limit_hit
 from ._run import FAILED, LEFT_OUT, Mix
 
 __all__ = ["Failure", "Outcome", "watch"]
@@ -88,7 +88,7 @@ class _Watch:
 
     def run(self, look: Callable[[float, int], object]) -> Outcome:
         begin = time.monotonic()
-        hung = None
+        hung, limit = None, None
         try:
             while self.process.poll() is None and hung is None:
                 with suppress(subprocess.TimeoutExpired):
@@ -98,11 +98,11 @@ class _Watch:
                 slowest = max(range(len(standings)), key=lambda number: standings[number].busy_for)
                 if standings[slowest].busy_for > self.patience and self.process.poll() is None:
                     hung = f"hung: worker {slowest} has been at its operation for {standings[slowest].busy_for:.0f} s"
-                    self._show_stacks()
                 elif time.monotonic() - begin > self.seconds + 4 * self.patience and self.process.poll() is None:
                     hung = f"hung: it should have ended {4 * self.patience:.0f} s ago"
-                    self._show_stacks()
-            left = [pid for pid in self._processes() if pid != self.process.pid]
+            if hung and (limit := child_hit(self._others())) is None:
+                self._show_stacks()
+            left = self._others()
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -112,7 +112,9 @@ class _Watch:
             return Outcome(operations, self.output.read_text().strip(), None)
         if hung is None and status == 0 and not left:
             return Outcome(operations, None, None)
-        if hung is None and status > 0 and (limit := limit_hit(self._said())) is not None:
+        if hung is None and status > 0:
+            limit = limit_hit(self._said())
+        if limit is not None:
             return Outcome(operations, limit, None)
         killer = signal.Signals(-status).name if status < 0 and hung is None else None
         if status == FAILED and hung is None:
@@ -132,6 +134,9 @@ class _Watch:
                     if int(session) == self.process.pid and state != "Z":
                         found.append(int(entry))
         return sorted(found)
+
+    def _others(self) -> list[int]:
+        return [pid for pid in self._processes() if pid != self.process.pid]
 
     def _show_stacks(self) -> None:
         """Has every process say where its threads are: faulthandler's for Python, gdb's for C if there is one."""
