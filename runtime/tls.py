@@ -11,7 +11,8 @@ from threading import local
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tlsmap.comparison import compare
-    from .tlsmap.inspection import inspect, layout
+    from .tlsmap.inspection import inspect
+    from .tlsmap.layout import layout
     from .tlsmap.variables import variables
 
 __all__ = ["compare", "inspect", "layout", "local", "variables"]
@@ -19,7 +20,7 @@ __all__ = ["compare", "inspect", "layout", "local", "variables"]
 _HOMES = {
     "compare": ".tlsmap.comparison",
     "inspect": ".tlsmap.inspection",
-    "layout": ".tlsmap.inspection",
+    "layout": ".tlsmap.layout",
     "variables": ".tlsmap.variables",
 }
 

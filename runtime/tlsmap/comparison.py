@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ..native import _core
 from ..native.structures import lib
-from .inspection import DtvEntry, Inspection, Module
+from .inspection import DtvEntry, Inspection
+from .layout import Module
 
 __all__ = ["Comparison", "Part", "compare"]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..lwp import LWP
-from .inspection import Inspection, Module, inspect
+from .inspection import Inspection, inspect
+from .layout import Module
 
 __all__ = ["ModuleVariables", "Variable", "variables"]
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ...tlsmap import inspection
-from ...tlsmap.inspection import Field, Inspection, Segment
+from ...tlsmap.inspection import Field, Inspection
+from ...tlsmap.layout import Segment
 from .._output import size, table
 
 _STACK_ROWS = 8
