@@ -24,6 +24,7 @@ from conftest import Child
 import runtime
 from runtime import scheduler
 from runtime.explore import DeadlockFound, Inconclusive, LeftBehind, Livelock, Outcome, Result, Unwound, explore, replay
+from runtime.placement import Placement
 
 Thread = threading.Thread
 
@@ -103,6 +104,27 @@ def test_an_exception_in_a_thread_of_start_new_thread() -> None:
         done.acquire()
 
     assert isinstance(found(test).error, IndexError)
+
+
+def test_a_deadlock_where_others_sleep_and_each_sleep_lasts_long() -> None:
+    """They have their second, in which the run looks every millisecond, and not a thousand looks."""
+    end = threading.Event()
+    other = Thread(target=end.wait)
+    other.start()
+
+    def test() -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+
+    slack = Placement(threading.main_thread())
+    slack.update(timer_slack=0.005)
+    try:
+        assert isinstance(found(test).error, DeadlockFound)
+    finally:
+        slack.update(timer_slack=50e-6)
+        end.set()
+        other.join()
 
 
 def test_a_deadlock() -> None:
