@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Child
+from corpus import together
 
 import runtime
 from runtime import scheduler
@@ -34,14 +35,6 @@ RLOCK = threading.RLock()
 CONDITION = threading.Condition()
 EVENT = threading.Event()
 SIMPLE_QUEUE: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def found(test: Callable[[], object], **options: object) -> Result:

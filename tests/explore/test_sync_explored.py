@@ -14,17 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from corpus import together
 
 from runtime import sync
 from runtime.explore import DeadlockFound, Outcome, Result, explore
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def in_every_order(test: Callable[[], object]) -> None:
