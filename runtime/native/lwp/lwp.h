@@ -65,7 +65,7 @@ struct lwp {
     int masked;                /* it begins with all signals blocked, and then sets `mask`, its creator's */
     uint64_t mask;
     int64_t cloned_at;         /* measure.c: the time of its EVENT_STARTS; 0: it was not measuring */
-    char name[32];             /* when it was started */
+    char name[32];             /* when it was started: lwp_set_name() */
     int named;                 /* the kernel is told it: prctl(2), PR_SET_NAME, keeps 15 bytes */
     struct green green;        /* its scheduler is NULL when it has an LWP of its own */
 };
@@ -81,6 +81,9 @@ extern const unsigned long lwp_thread_flags, lwp_own_flags;
 
 /* (1).  NULL with errno set. */
 struct lwp *lwp_new(size_t stack_size);
+
+/* At (1): its name for debuggers, which need no Python for it, and if `named` for the kernel. */
+void lwp_set_name(struct lwp *lwp, const char *name, int named);
 
 /* (1) -> (3): calls run(arg) in a new LWP.  0, or errno: it is (1) again, and may be started again. */
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);

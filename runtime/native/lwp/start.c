@@ -60,6 +60,12 @@ struct lwp *lwp_new(size_t stack_size)
     return lwp;
 }
 
+void lwp_set_name(struct lwp *lwp, const char *name, int named)
+{
+    strncpy(lwp->name, name, sizeof lwp->name - 1);
+    lwp->named = named;
+}
+
 /* (2) -> (1) */
 static void undo_listing(struct lwp *lwp)
 {

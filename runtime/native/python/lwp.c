@@ -212,8 +212,7 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
     const struct placement *placement = NULL;
     if (wait < 0 || !name || (count > 7 && lwp_placement(args[7], &placement) < 0) || !claim_start(self))
         return NULL;
-    strncpy(self->lwp->name, name, sizeof self->lwp->name - 1);
-    self->lwp->named = name[0] != 0;
+    lwp_set_name(self->lwp, name, name[0] != 0);
     struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
     return started_or_not(self, boot_start(self->lwp, &target, placement, flags, (int)exit_signal, wait));
 }

@@ -380,7 +380,7 @@ static void copy_name(PyObject *thread, struct lwp *lwp)
     const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
 
     if (text)
-        strncpy(lwp->name, text, sizeof lwp->name - 1);
+        lwp_set_name(lwp, text, 0);
     else
         PyErr_Clear(); /* it has none, or one that can't be encoded */
     Py_XDECREF(name);

@@ -300,8 +300,7 @@ static int start_helper(void)
     int result = -1;
 
     if (lwp && none) {
-        strcpy(lwp->lwp->name, "lwp-helper");
-        lwp->lwp->named = 1;
+        lwp_set_name(lwp->lwp, "lwp-helper", 1);
         result = boot_start(lwp->lwp, &(struct boot_target){helper_function, none, NULL, NULL}, NULL, lwp_thread_flags, 0, 0);
     }
     Py_XDECREF(lwp);
