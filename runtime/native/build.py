@@ -118,6 +118,7 @@ SOURCES = [
     "python/primitives/common.c",
     "python/primitives/with.c",
     "python/primitives/lock.c",
+    "python/primitives/rlock.c",
     "python/primitives/event.c",
     "python/primitives/semaphore.c",
     "python/primitives/condition.c",

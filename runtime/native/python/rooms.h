@@ -8,6 +8,7 @@ int python_add_cancel(PyObject *module);
 int python_add_group(PyObject *module);
 int python_add_common(PyObject *module);
 int python_add_lock(PyObject *module);
+int python_add_rlock(PyObject *module);
 int python_add_event(PyObject *module);
 int python_add_semaphore(PyObject *module);
 int python_add_condition(PyObject *module);

@@ -17,7 +17,7 @@ typedef struct {
     atomic_ulong depth; /* written by the owner only: by rlock_set_depth() */
 } RLockObject;
 
-extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() has made them */
+extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() and python_add_rlock() have made them */
 
 static inline int rlock_is_mine(RLockObject *self)
 {
