@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, refuse, wait_until_parked
+from conftest import Child, NativeHelper, in_forked_child, refuse, wait_until_parked
 
 import runtime
 from runtime import Thread, scheduler, sync
@@ -818,6 +818,50 @@ def test_a_stack_overflow_is_told(lwps: int, child: Child, native_helper: Native
     said = child(overflow, native_helper.path, lwps, status=-signal.SIGSEGV).stderr
     assert "Segmentation fault" in said
     assert "in deep" in said
+
+
+def test_the_first_scheduler_is_made_by_several_threads(child: Child) -> None:
+    """The handler of setgid() is replaced once: what calls itself would never end."""
+
+    def program() -> None:
+        def make() -> None:
+            together.wait()
+            scheduler.Scheduler()
+
+        def check() -> None:
+            signal.alarm(60)
+            threads = [threading.Thread(target=make) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            other = threading.Thread(target=event.wait)  # which gets the signal
+            other.start()
+            os.setgid(os.getgid())
+            event.set()
+            other.join()
+
+        for _ in range(30):
+            together, event = threading.Barrier(8), threading.Event()
+            assert in_forked_child(check) == 0
+
+    child(program)
+
+
+def test_without_membarrier_there_are_none(child: Child) -> None:
+    """The first scheduler needs it: a waker that has just looked whether there is one could forget a green thread."""
+
+    def program() -> None:
+        import pytest
+
+        if not refuse({"x86_64": 324, "aarch64": 283}[os.uname().machine], 1):
+            return
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"no green threads here: membarrier\(2\) fails"):
+                scheduler.Scheduler()
+        assert scheduler.spawn(int).join()  # and all else works
+
+    child(program)
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["by /proc/self/mem", "by mprotect"])

@@ -78,6 +78,9 @@ void green_fd_closing(int fd);
 void green_fd_closed(int fd);
 void green_fd_disowned(int fd);
 
+/* Called before each scheduler_new().  NULL, or why there can't be green threads here. */
+const char *scheduler_init(void);
+
 /* lwps 1: a thread lends its LWP by attaching itself.  It is one of the green threads from then on, the native one, and the others
  * run while it sleeps.  More: the scheduler has LWPs of its own, and a higher floor calls scheduler_carry() in each.
  * slice: 0, or the ns after which the others go on on another LWP if a thread keeps this one.  The scheduler spawns as many carriers

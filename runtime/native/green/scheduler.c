@@ -4,6 +4,7 @@
 #include "base/fork.h"
 #include "glibc/glibc.h"
 #include "green/carrier.h"
+#include "green/shared_lwp.h"
 #include "green/switch.h"
 
 #include <errno.h>
@@ -369,6 +370,27 @@ static void drop_poller(struct scheduler *s)
         poller_free(poller);
 }
 
+const char *scheduler_init(void)
+{
+    static int done; /* under all_lock: without a GIL two threads may make their first scheduler at one time */
+    const char *why = NULL;
+
+    park_lock(&all_lock);
+    if (!done && !(why = green_lwp_init())) {
+        /* A waker stores its change of a word and then reads park_ops.  If it reads NULL its store may still be on the way, and a green
+         * thread that looks at the word now would sleep on the old value: a lost wake-up.  After the barrier all such stores are
+         * visible. */
+        atomic_store(&park_ops, &green_park_ops);
+        done = park_barrier() == 0;
+        if (!done) {
+            atomic_store(&park_ops, NULL);
+            why = "membarrier(2) fails, is it forbidden by a seccomp filter?";
+        }
+    }
+    park_unlock(&all_lock);
+    return why;
+}
+
 struct scheduler *scheduler_new(int lwps, int64_t slice)
 {
     struct scheduler *s = take_scheduler();
@@ -385,13 +407,6 @@ struct scheduler *scheduler_new(int lwps, int64_t slice)
         scheduler_free(s);
         errno = error;
         return NULL;
-    }
-    /* A waker stores its change of a word and then reads park_ops.  If it reads NULL its store may still be on the way, and a green
-     * thread that looks at the word now would sleep on the old value: a lost wake-up.  After the barrier all such stores are
-     * visible. */
-    if (!atomic_load(&park_ops)) {
-        atomic_store(&park_ops, &green_park_ops);
-        park_barrier();
     }
     return s;
 }

@@ -110,6 +110,8 @@ static const char *wrap_setxid(void)
         return "this kernel's struct sigaction is not the one that is known";
     if (action_of(GLIBC_SIGSETXID, NULL, &action) != 0 || !action.handler || !(action.flags & SA_SIGINFO))
         return "the C library has no handler for its signal that changes credentials";
+    if (action.handler == in_native_tcb) /* it was tried before, or by the thread beside which this process was forked */
+        return NULL;
     setxid_handler = action.handler;
     action.handler = in_native_tcb;
     return action_of(GLIBC_SIGSETXID, &action, NULL) != 0 ? "the handler that changes credentials can't be replaced" : NULL;

@@ -15,7 +15,7 @@
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H
 
-/* Called once, before the first scheduler.  NULL, or why there can't be green threads here. */
+/* Called before the first scheduler, and not by two threads at one time.  NULL, or why there can't be green threads here. */
 const char *green_lwp_init(void);
 
 /* What stands in struct pthread as a green thread's tid: another one for each, above all tids. */

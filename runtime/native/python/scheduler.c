@@ -393,7 +393,7 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
         return NULL;
     if (lwps < 1 || lwps > MOST_LWPS)
         return PyErr_Format(PyExc_ValueError, "lwps must be from 1 to %d, not %d", MOST_LWPS, lwps);
-    const char *why = green_lwp_init();
+    const char *why = scheduler_init();
     if (why)
         return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
     SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
