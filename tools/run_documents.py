@@ -81,6 +81,7 @@ NOT_A_READERS = ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "FORCE_COLOR", "PY_COLO
 def shell(script: str, given: str | None = None, status: int = 0) -> str:
     """What bash prints, into 80 columns and without colours, if its exit status is that one."""
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
+    functions += 'gdb() { env -u PYTHON_GIL gdb "$@"; }\n'  # which gdb's own Python may refuse
     settings = {
         "PYTHON": sys.executable,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # `timeout 10 python` calls no function

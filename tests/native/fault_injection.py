@@ -74,8 +74,14 @@ def _blocks() -> int:
     return int(_core.faults_blocks() - made)
 
 
-def target(*numbers: int) -> int:
-    return sum(numbers)
+class Target:
+    """No function: a free-threaded CPython makes functions immortal when the first thread starts (up to 3.13)."""
+
+    def __call__(self, *numbers: int) -> int:
+        return sum(numbers)
+
+
+target = Target()
 
 
 def holdings() -> dict[str, int]:

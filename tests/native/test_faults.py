@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TREE, Child, NativeHelper, in_forked_child, made_once, refuse, wait_until_parked
+from conftest import FREE_THREADED, TREE, Child, NativeHelper, in_forked_child, made_once, refuse, wait_until_parked
 
 import runtime
 from runtime import Clone, scheduler, sync
@@ -158,7 +158,9 @@ def _labels(rows: list[tuple[str, int, int]]) -> list[str]:
 def test_what_fails_is_raised_and_leaves_nothing(name: str, number: int, least: int, faulty: Faulty) -> None:
     """Each fault: one error, which names the kernel's reason; then nothing more is held than before, and all works."""
     faults = faulty.inject(name, number)
-    if name == "pidfd_open":  # whoever ends in our memory is joined without a descriptor if need be
+    # Whoever ends in our memory is joined without a descriptor if need be.  Without a GIL each thread makes its own
+    # state, and a process, for which nobody waits there, tries that again.
+    if name == "pidfd_open" or (name == NEW_THREAD_STATE and FREE_THREADED):
         faults = [fault for fault in faults if fault["raised"]]
     assert len(faults) >= least
     for fault in faults:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import ROOT, TREE
+from conftest import FREE_THREADED, ROOT, TREE
 
 from runtime import THREAD_FLAGS
 from runtime.cli import _lwp
@@ -45,6 +45,8 @@ def test_outputs_are_those_of_the_commands_above_them(document: Path) -> None:
     ]:
         if f"\n{command}" in document.read_text() and not shutil.which(program):
             pytest.skip(f"{program} is not installed")
+    if document.name == "performance.md" and FREE_THREADED:
+        pytest.skip("without a GIL a start and a join make other system calls than those it shows")
     done = tool("run_documents.py", "--check", document)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_gil
 from dap import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -99,6 +99,7 @@ def names_in_dump(python: list[str], folder: Path) -> list[str]:
 
 
 @needs("py-spy")
+@needs_gil("py-spy 0.4.3 names no thread")
 def test_py_spy_names_all_threads(tmp_path: Path) -> None:
     """It reads `_name` in the thread's dict, and on 3.13 a list of weak references that is not empty."""
     assert names_in_dump([], tmp_path) == ["MainThread", "Thread-1 (sleeps)", "sleeper"]
