@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TREE, Child
+from conftest import FREE_THREADED, TREE, Child
 from test_bench import bench
 
 from runtime.cli.bench import serving
@@ -285,7 +285,7 @@ def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
             assert (figures["ratio"] == 1) == (name == "threading")
             assert 1 < figures["cost_us"] < 100_000
             assert 0 < figures["load_busy"] < 1.1
-            assert figures["kib"] >= 0
+            assert figures["kib"] >= (-1 if FREE_THREADED else 0)  # whose allocator may give a page back
     echo, http = (result["ways"] for result in data["results"])
     lines = done.stdout.splitlines()
     for kind, ways in (("echo", echo), ("http", http)):
@@ -313,12 +313,12 @@ def test_without_peers_and_the_runs_that_are_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_idle_connection_on_a_green_thread_has_less_than_14_kib() -> None:
+def test_the_memory_of_an_idle_connection_on_a_green_thread() -> None:
     done = bench(
         "--io", "echo", "--green", "--vs", "threading", "--connections", "1", "--idle", "3000", *SHORT, "--json"
     )
     (result,) = json.loads(done.stdout)["results"]
-    assert 4 < result["ways"]["green"]["kib"] < 14
+    assert 4 < result["ways"]["green"]["kib"] < (76 if FREE_THREADED else 14)  # where each thread has heaps of its own
 
 
 def test_green_threads_alone(tmp_path: Path) -> None:

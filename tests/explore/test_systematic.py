@@ -322,7 +322,7 @@ class Tried:
 def tried(program: Small, name: str, most: int) -> Tried:
     outcomes: set[object] = set()
     schedules = set()
-    with Session() as session:
+    with Session(patience=30) as session:  # a hang; a busy machine may take 2 s
         plans = strategy(name, "sync", 1, 1000)
         plan = next(plans)
         for runs in range(1, most + 1):
