@@ -301,7 +301,7 @@ def test_createthread_facts_agree_with_each_other(life: Any) -> None:
     context = life["context"]
     guard, stack, block = context["guard"], context["stack"], context["tls_block"]
     assert guard[0] == steps["map"]["a"] == steps["guard"]["a"]
-    assert guard[1] == stack[0] < stack[1] == block[0]
+    assert guard[1] == stack[0] < stack[1] <= block[0] < stack[1] + 64  # a stack ends at a multiple of 64
     assert block[0] <= context["thread_pointer"] <= block[1]
     assert block[0] <= life["ident"] < block[1]
     assert context["thread_pointer"] == steps["tcb"]["a"] == steps["recycled"]["a"]
