@@ -140,8 +140,9 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
     from ..lwp import MIN_STACK
 
     size = _bytes(value)
-    if size < MIN_STACK:
-        raise click.BadParameter(f"{value} is too small: a stack has at least {MIN_STACK >> 10}K")
+    least = max(MIN_STACK, os.sysconf("SC_THREAD_STACK_MIN"))  # threading.stack_size() asks libc: 128K on aarch64
+    if size < least:
+        raise click.BadParameter(f"{value} is too small: a stack has at least {least >> 10}K")
     if size > 1 << 46:
         raise click.BadParameter(f"{value} is more than the address space has")
     return size

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.lwp import MIN_STACK
+
 RUN = [sys.executable, "-m", "runtime", "run"]
 
 
@@ -567,10 +569,19 @@ import threading, runtime.scheduler
 low, high = runtime.scheduler.spawn(int).context.stack
 print(threading.stack_size(), high - low)
 """
-    for text, size in (("256K", 256 << 10), ("1M", 1 << 20), ("60000", 60000)):
+    for text, size in (("256K", 256 << 10), ("1M", 1 << 20), ("140000", 140000)):
         shown, real = map(int, execute([*RUN, "--stack-size", text, "-c", program], tmp_path).stdout.split())
         assert shown == size
         assert size <= real < size * 1.3 + 8192
+
+
+def test_the_least_stack_size_is_that_of_threading(tmp_path: Path) -> None:
+    program = "import threading; print(threading.stack_size())"
+    least = max(MIN_STACK, os.sysconf("SC_THREAD_STACK_MIN"))
+    assert execute([*RUN, "--stack-size", str(least), "-c", program], tmp_path).stdout == f"{least}\n"
+    refused = execute([*RUN, "--stack-size", str(least - 1), "-c", program], tmp_path)
+    assert refused.returncode == 2
+    assert f"a stack has at least {least >> 10}K" in refused.stderr
 
 
 # ---- --report --------------------------------------------------------------------------------------------------------
