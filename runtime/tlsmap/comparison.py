@@ -289,6 +289,10 @@ _REASONS: dict[str, tuple[_Fits, str]] = {
         _guards_asked_for,
         "glibc's guard is a part of its stackblock, this runtime's lies below",
     ),
+    "pthread.sigmask": (
+        _none_in_ours,
+        "the signal mask to begin with, before 2.36 in a larger variable; this runtime has it in its record",
+    ),
     "errno": (_errors, "the last error of each thread"),
     "__resp": (_resolvers, "the resolver's state: glibc's is in struct pthread, this runtime's behind it"),
     "rseq": (_registered, "the kernel writes there on which CPU each one runs"),

@@ -186,6 +186,7 @@ _USERS = {
     "stackblock_size": "pthread_getattr_np, and whether alloca may take much",
     "guardsize": "glibc's recycling of stacks",
     "reported_guardsize": "pthread_getattr_np",
+    "sigmask": "pthread_create's start of the thread: the signal mask that it begins with",
 }
 
 

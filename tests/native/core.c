@@ -491,7 +491,7 @@ static void carry(void *scheduler)
 
 static void greens(void)
 {
-    CHECK(!green_lwp_init());
+    CHECK(!scheduler_init());
     for (int own = 1; own <= 2; own++) { /* on this LWP, then on two others */
         struct scheduler *scheduler = scheduler_new(own, 0);
         struct lwp *lwps[GREENS], *carriers[2];

@@ -56,6 +56,9 @@ static void list_facts(void)
         add_field("pthread.guardsize", glibc.guardsize, WORD, GLIBC_PROBE, "holds the size that a probe was made with, twice");
         add_field("pthread.reported_guardsize", glibc.reported_guardsize, WORD, GLIBC_PROBE, "the second of the two");
     }
+    if (glibc.sigmask)
+        add_field("pthread.sigmask", glibc.sigmask, glibc.sigmask_size, GLIBC_PROBE,
+                  "behind the state that __resp points at; holds two masks");
     add_fact("robust futex offset", glibc.robust_futex_offset, robust, "the same in both probes");
     add_fact("static TLS size", (long)glibc.static_size, GLIBC_SYMBOL, "every module's static block lies inside");
     add_fact("static TLS alignment", (long)glibc.static_align, GLIBC_SYMBOL, "a power of two");

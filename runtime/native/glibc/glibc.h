@@ -65,7 +65,7 @@ struct glibc {
     int joinable;                    /* what it holds while the thread runs */
     int exiting;                     /* the bit of cancelhandling that says so */
     /* For inspection only, never written.  0: not found, which is no reason to refuse. */
-    size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize;
+    size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize, sigmask, sigmask_size;
     int robust_from_kernel;          /* get_robust_list(2) has returned robust_head */
     long robust_futex_offset;        /* from a robust list entry to its futex word, the same in every thread */
 

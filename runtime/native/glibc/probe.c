@@ -8,7 +8,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <resolv.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,6 +30,8 @@ struct probe {
     int count;                /* __nptl_nthreads while it ran */
     int rseq_cpu;
     void *frame;              /* a cleanup frame that was registered meanwhile */
+    char *resolver;           /* its __resp */
+    uint64_t mask;            /* its signal mask */
     const char *tcb;          /* arch_tcb_check()'s result in it */
     char *libc;               /* libc's TLS block as the thread found it */
     ptrdiff_t malloc_words[4]; /* from tp to those of it that malloc has changed */
@@ -87,6 +91,8 @@ static void *probe_main(void *arg)
     }
     if (glibc.rseq_size)
         p->rseq_cpu = ((int *)((char *)arch_thread_pointer() + glibc.rseq))[1]; /* struct rseq: cpu_id_start, cpu_id */
+    memcpy(&p->resolver, (char *)arch_thread_pointer() + glibc.resp, sizeof p->resolver);
+    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &p->mask, sizeof p->mask);
     __pthread_unwind_buf_t frame; /* what pthread_cleanup_push() makes and registers */
     p->frame = &frame;
     __pthread_register_cancel(&frame);
@@ -123,6 +129,10 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
             return glibc_refuse("no memory for the probe's stack: %s", strerror(errno));
         }
         (void)pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
+        sigset_t mask; /* another one than the other probe's */
+        pthread_sigmask(SIG_BLOCK, NULL, &mask);
+        sigaddset(&mask, SIGURG);
+        (void)pthread_attr_setsigmask_np(&attr, &mask);
     } else { /* the size too: with a small RLIMIT_STACK the guard would not fit into the default */
         pthread_attr_setstacksize(&attr, PROBE_STACK + PROBE_GUARD);
         pthread_attr_setguardsize(&attr, PROBE_GUARD);
@@ -262,7 +272,7 @@ static size_t count_matches(const struct probe *p, size_t from, const void *valu
 }
 
 /* Fields for inspection only: one that isn't found stays 0. */
-static void find_for_inspection(const struct probe *own, const struct probe *other)
+static void find_for_inspection(const struct probe *own, const struct probe *other, int minor)
 {
     size_t at = 0, again = 0;
     int one, two;
@@ -279,6 +289,16 @@ static void find_for_inspection(const struct probe *own, const struct probe *oth
         && word_at(other->copy, at - sizeof(void *)) == (void *)(uintptr_t)PROBE_GUARD && !word_at(own->copy, at)) {
         glibc.guardsize = at - sizeof(void *);
         glibc.reported_guardsize = at;
+    }
+    /* The mask that a thread begins with follows the resolver's state.  Up to 2.35 it is a sigset_t, of which the kernel fills a word;
+     * the rest is what lay on pthread_create's stack. */
+    at = (size_t)(own->resolver - (char *)own->self) + sizeof(struct __res_state);
+    again = (size_t)(other->resolver - (char *)other->self) + sizeof(struct __res_state);
+    if (at == again && at + sizeof own->mask <= glibc.pthread_size && own->mask != other->mask
+        && memcmp(own->copy + at, &own->mask, sizeof own->mask) == 0
+        && memcmp(other->copy + at, &other->mask, sizeof other->mask) == 0) {
+        glibc.sigmask = at;
+        glibc.sigmask_size = minor < 36 ? sizeof(sigset_t) : sizeof own->mask;
     }
 }
 
@@ -360,7 +380,7 @@ static int examine_probes(struct probe *own, struct probe *other, int minor)
     if (find_stack_fields(own, other) || find_user_stack(own, other) || find_joinstate(own, other, minor)
         || find_kept_words(own, other))
         return -1;
-    find_for_inspection(own, other);
+    find_for_inspection(own, other, minor);
     return 0;
 }
 
