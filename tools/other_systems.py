@@ -1,6 +1,6 @@
 """The tests on other systems: another C library, another Python, another processor, another kernel.
 
-    python tools/other_systems.py [--keep DIR] [--wheels DIR] [--cpython | --steps STEP,...]
+    python tools/other_systems.py [--keep DIR] [--wheels DIR] [--glibc DIR] [--cpython | --steps STEP,...]
                                   [--all | debian12 linux-6.1 ...] [-- PYTEST ARGUMENT ...]
     python tools/other_systems.py --keep DIR --table [SYSTEM ...]
 
@@ -10,6 +10,9 @@ the sources.  With --wheels, what tools/wheels.py has made in DIR is installed i
 Where the runtime does not work (i386, riscv64) it must say so in a sentence, to pip and at import.
 What comes after `--` is for pytest: `debian12 -- -k clone -x`.  With --cpython, CPython's own tests of threads run
 instead, by tools/cpython_suite.py --all, from Debian's package of them.
+
+A system whose name begins with glibc- has that glibc, compiled from its release, which lies unpacked in the DIR of
+--glibc, and a CPython 3.11 compiled there.  --all leaves these out without --glibc.
 
 A system whose name begins with linux- is a whole machine, which qemu emulates: Debian's kernel boots with the root, and
 runs one step after another: test files, `lwp doctor`, `lwp stress`.  How fast it is is measured first, and LWP_SLOW
@@ -41,6 +44,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import glibcs
 from kernels import SPEED, Step, run_steps
 from roots import INSTALL_TIME, Failed, Impossible, Root, fill, inside, install, make, run
 
@@ -56,6 +60,7 @@ class System(Root):
     kernel: str = ""  #: the suite whose kernel boots; none: the root is one of this kernel
     root: str = ""  #: the name of the root, if another system has it too
     lacks: tuple[str, ...] = ()  #: of the features that `lwp doctor` lists
+    glibc: str = ""  #: the version to compile; none: Debian's
 
 
 #: What was tried in order: one file stands on the other's.
@@ -71,6 +76,10 @@ SYSTEMS = {
     "unstable-3.13": System("sid", "python3.13"),
     "unstable-3.15": System("sid", "python3.15"),
     "arm64": System("trixie", processor="aarch64", tests=IN_ORDER),
+    **{
+        f"glibc-{version}": System("bullseye", glibcs.PYTHON, tests=IN_ORDER, glibc=version)
+        for version in ("2.34", "2.35", "2.37", "2.38", "2.39", "2.40")  # Debian has the others
+    },
     "i386": System("trixie", processor="i386", refused="i386-linux-gnu"),
     "riscv64": System("trixie", processor="riscv64", refused="riscv64-linux-gnu"),
     "linux-5.10": System("bookworm", kernel="bullseye", root="debian12", lacks=(*OLDER, "futex_waitv")),
@@ -305,7 +314,10 @@ def examine(name: str, keep: Path, arguments: list[str], options: argparse.Names
         shutil.rmtree(results, ignore_errors=True)
     results.mkdir(exist_ok=True)
     begin = time.monotonic()
-    make(folder, system, log)
+    if system.glibc:
+        glibcs.make_with(folder, system.glibc, options.glibc, keep, log)
+    else:
+        make(folder, system, log)
     fill(folder, options.wheels)
     if system.refused:
         return refusal(folder, system, log)
@@ -342,11 +354,12 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="run nothing: a table of the results that are kept")
     parser.add_argument("--installed", action="store_true", help="the runtime that a kept root has; new are the tests")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from DIR, and compile nothing")
+    parser.add_argument("--glibc", type=Path, metavar="DIR", help="the unpacked sources: DIR/glibc-2.34 and so on")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=", ".join(SYSTEMS))
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:end])
-    names = list(SYSTEMS) if options.all else options.systems
+    names = [name for name in SYSTEMS if options.glibc or not SYSTEMS[name].glibc] if options.all else options.systems
     if options.table:
         if not options.keep:
             parser.error("--table: of which results? --keep DIR")
@@ -365,6 +378,8 @@ def main() -> int:
     if missing := [name for name in ("debootstrap", "unshare", "chroot", "apt-get", "git") if not shutil.which(name)]:
         print(f"no root can be made here without {', '.join(missing)}: apt-get install debootstrap util-linux git")
         return IMPOSSIBLE
+    if not options.glibc and any(SYSTEMS[name].glibc for name in names):
+        parser.error("glibc-... is compiled from its release: where does it lie unpacked? --glibc DIR")
     if options.wheels and not any(options.wheels.glob("*.whl")):
         parser.error(f"no wheel in {options.wheels}: tools/wheels.py makes them")
     if os.geteuid() != 0:

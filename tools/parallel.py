@@ -7,6 +7,7 @@ show what the machine can do, and green threads that give way after each turn.
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import threading
 import time
@@ -16,7 +17,7 @@ import runtime
 from runtime.scheduler import Scheduler, yield_
 
 ROUNDS = 7
-LOOPS = 3_000_000
+LOOPS = 10_000_000
 
 
 def compute() -> None:
@@ -72,6 +73,19 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
+def processor_time() -> float:
+    """Of this process and the children that it has waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def measure(run: Callable[[int], None], count: int) -> tuple[float, float]:
+    """Seconds until all have ended, and of the processors."""
+    before = processor_time()
+    elapsed = seconds(lambda: run(count))
+    return elapsed, processor_time() - before
+
+
 def main() -> None:
     kinds: dict[str, Callable[[int], None]] = {
         "green, 2 LWPs": run_green,
@@ -79,16 +93,19 @@ def main() -> None:
         "threading.Thread": lambda count: run_threads(threading.Thread, count),
         "processes": run_processes,
     }
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
+    times: dict[str, list[tuple[float, ...]]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):
         for name, run in kinds.items():
-            one, two = (seconds(lambda run=run, count=count: run(count)) for count in (1, 2))  # type: ignore[misc]
-            times[name].append((one * 1e3, two * 1e3))
-    print("one thread that computes, two, milliseconds; what two do, as a multiple of what one does:")
+            times[name].append((*measure(run, 1), *measure(run, 2)))
+    print(
+        "one thread that computes, two, milliseconds; what two do as a multiple of what one does; processor time of two"
+    )
+    print("as a multiple of one's, which is 2 if neither waits for the other's memory:")
     for name, found in times.items():
-        one, two = (statistics.median(column) for column in zip(*found, strict=True))
-        low, median, high = statistics.quantiles([2 * one / two for one, two in found], n=4)
-        print(f"  {name:18} one {one:5.1f}   two {two:5.1f}   {median:.2f} ({low:.2f} to {high:.2f})")
+        one, _, two, _ = (statistics.median(column) * 1e3 for column in zip(*found, strict=True))
+        low, median, high = statistics.quantiles([2 * one / two for one, _, two, _ in found], n=4)
+        worked = statistics.median(two / one for _, one, _, two in found)
+        print(f"  {name:18} one {one:5.0f}   two {two:5.0f}   {median:.2f} ({low:.2f} to {high:.2f})   {worked:.2f}")
     print("8 green threads that give way, microseconds a turn:")
     for loops, turns in ((0, 20_000), (30, 10_000), (100, 6_000), (300, 2_000), (1_000, 600)):
         pairs = [(run_turns(1, turns, loops), run_turns(2, turns, loops)) for _ in range(ROUNDS)]
