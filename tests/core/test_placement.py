@@ -817,7 +817,7 @@ def run_without_rights() -> None:
     resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
     os.setgroups([])
     os.setresuid(65534, 65534, 65534)
-    program.run()
+    program.prepare()
 
 
 @pytest.mark.root
