@@ -343,7 +343,7 @@ def examine(name: str, keep: Path, arguments: list[str], options: argparse.Names
     return f"{text}; in {time.monotonic() - begin:.0f} s", well
 
 
-def end(*_: object) -> None:
+def stop(*_: object) -> None:
     """What has been begun is ended too, and once: who kills a group may send two signals."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(143)
@@ -395,7 +395,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # in the background they are ignored, and so in tests
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, stop)
     with ExitStack() as stack:
         # Not in /tmp, which may be in memory, or forbid programs and devices.
         keep = options.keep or Path(
