@@ -234,6 +234,12 @@ def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
         os.sched_yield()
 
 
+def until_alone() -> None:
+    """Until no other task of this process is left: the kernel is not done when it has cleared a thread's word."""
+    while len(os.listdir("/proc/self/task")) > 1:
+        os.sched_yield()
+
+
 def filter_program(*steps: tuple[int, int, int, int]) -> ctypes.Array[ctypes.c_char]:
     """A struct sock_fprog, and the steps of BPF that it points at behind it: for seccomp(2)."""
     text = b"".join(struct.pack("HBBI", *step) for step in steps)
@@ -291,7 +297,8 @@ def child(tmp_path: Path) -> Child:
         script = tmp_path / f"{program.__name__}.py"
         call = f"{program.__name__}({', '.join(map(repr, args))})\n"
         ours = [
-            inspect.getsource(function) for function in (wait_until_parked, filter_program, refuse, in_forked_child)
+            inspect.getsource(function)
+            for function in (wait_until_parked, until_alone, filter_program, refuse, in_forked_child)
         ]
         script.write_text("\n".join([PRELUDE, *ours, text, call]))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

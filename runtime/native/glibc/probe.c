@@ -294,7 +294,7 @@ static void find_for_inspection(const struct probe *own, const struct probe *oth
      * the rest is what lay on pthread_create's stack. */
     at = (size_t)(own->resolver - (char *)own->self) + sizeof(struct __res_state);
     again = (size_t)(other->resolver - (char *)other->self) + sizeof(struct __res_state);
-    if (at == again && at + sizeof own->mask <= glibc.pthread_size && own->mask != other->mask
+    if (at == again && at <= glibc.pthread_size - sizeof own->mask && own->mask != other->mask
         && memcmp(own->copy + at, &own->mask, sizeof own->mask) == 0
         && memcmp(other->copy + at, &other->mask, sizeof other->mask) == 0) {
         glibc.sigmask = at;
