@@ -581,12 +581,20 @@ def test_who_does_the_call(text: str, helpers: int, child: Child, tmp_path: Path
         os.write(fd, bytes(65536))
         os.fsync(fd)
         os.lseek(fd, 0, os.SEEK_SET)
-        try:
-            os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP and "cold()" in text:
-                print("skip")
-                os._exit(0)
+
+        def slow() -> bool:
+            """Whether who begins to read the disk has to wait for it: an emulated processor may not."""
+            for _ in range(20):
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                try:
+                    os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
+                except OSError as error:
+                    return error.errno == errno.EAGAIN  # else the file system doesn't say
+            return False
+
+        if "cold()" in text and not slow():
+            print("skip")
+            os._exit(0)
 
         times = iter(range(20))
 
@@ -614,7 +622,7 @@ def test_who_does_the_call(text: str, helpers: int, child: Child, tmp_path: Path
         assert scheduler.statistics().started - before == 1 + helpers
 
     if "skip" in child(who, text, helpers, str(tmp_path)).stdout:
-        pytest.skip("the file system can't say what is in memory")
+        pytest.skip("the file system can't say what is in memory, or reads at once what is not")
 
 
 def test_two_ends_of_many_named_pipes(child: Child, tmp_path: Path) -> None:
