@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import socket_cases
-from conftest import FREE_THREADED, ROOT, Child, count_calls, lines_between_marks, under_strace
+from conftest import FREE_THREADED, ROOT, SLOW, Child, count_calls, lines_between_marks, under_strace
 
 import runtime
 
@@ -194,6 +194,9 @@ READY_AT_ONCE = {
 }
 
 
+PATIENCE = 20 * SLOW  # seconds until it hangs: programs under strace
+
+
 def counted(
     tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], *options: str
 ) -> Counter[str]:
@@ -204,7 +207,7 @@ def counted(
     with subprocess.Popen([*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
         talk(int(process.stdout.readline()))
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     return count_calls(lines_between_marks(trace))
 
 
@@ -213,7 +216,7 @@ def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
     many, rounds = 8, 50
 
     def talk(port: int) -> None:
-        connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(many)]
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(many)]
 
         def ask(data: bytes, some: list[socket.socket] = connections) -> None:
             for connection in some:
@@ -246,7 +249,7 @@ def test_what_an_accept_costs(timeout: int | None, tmp_path: Path) -> None:
 
     def talk(port: int) -> None:
         for _ in range(many + 2):
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
                 assert connection.recv(1) == b"."
 
     calls = counted(tmp_path, ACCEPTS, [repr(timeout), str(many)], talk)
@@ -269,7 +272,7 @@ def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) ->
     def talk(port: int) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect(("127.0.0.1", port))
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             for _ in range(many + 2):
                 client.send(b"data")
                 assert client.recv(100) == b"data"
