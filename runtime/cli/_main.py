@@ -6,13 +6,15 @@ sys.orig_argv names us, and our frames lie below the program's first one, where 
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, ModuleType, TracebackType
 
-__all__ = ["note_interrupt", "run_main"]
+__all__ = ["at_end", "note_interrupt", "run_main"]
 
 # An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
 # traceback (_PyRun_SimpleFileObject).
@@ -124,6 +126,15 @@ def _hide_frames(error: BaseException) -> None:
         sys.excepthook = excepthook
     global _interrupted
     _interrupted = type(error) is KeyboardInterrupt
+
+
+def at_end(function: Callable[[], object]) -> None:
+    """Has this process call it at its end, and no child that the program forks.
+
+    What is registered before the program begins is called after all that the program registers.
+    """
+    pid = os.getpid()
+    atexit.register(lambda: function() if os.getpid() == pid else None)
 
 
 def note_interrupt() -> None:

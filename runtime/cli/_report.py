@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import time
 from typing import Any
 
 from ..statistics import measure
-from ._main import note_interrupt
+from ._main import at_end, note_interrupt
 
 __all__ = ["begin"]
 
@@ -21,9 +20,7 @@ def begin() -> None:
     global _begun
     _begun = time.monotonic()
     measure(True)
-    pid = os.getpid()
-    # Registered before the program begins, so called after its own.  A child that it forked is no business of ours.
-    atexit.register(lambda: _print_report() if os.getpid() == pid else None)
+    at_end(_print_report)
 
 
 def _seconds(value: float) -> str:

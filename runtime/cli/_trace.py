@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from pathlib import Path
 
 from ..observe import recording
+from ._main import at_end
 
 __all__ = ["record"]
 
@@ -21,8 +21,7 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
     except OSError as error:
         print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    pid = os.getpid()
-    atexit.register(lambda: _make_timeline(records, file) if os.getpid() == pid else None)
+    at_end(lambda: _make_timeline(records, file))
 
 
 def _make_timeline(records: Path, file: Path) -> None:
