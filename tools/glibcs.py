@@ -44,7 +44,6 @@ make --silent install
 rm -rf /tmp/python
 """
 
-#: What make links against is found by its own name only after the library that was there has gone.
 COMPILE_GLIBC = """
 mkdir /tmp/glibc/build
 cd /tmp/glibc/build

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, wait_until_parked
+from conftest import Child, NativeHelper, until_alone, wait_until_parked
 
 import runtime
 from runtime import Clone, scheduler
@@ -632,8 +632,7 @@ def no_more_processes() -> None:
     warm = runtime.Thread(target=lambda: None)
     warm.start()
     warm.join()
-    while len(os.listdir("/proc/self/task")) > 1:
-        os.sched_yield()
+    until_alone()
     if os.geteuid() == 0:
         os.setresuid(65534, 65534, 65534)  # root is never refused
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_forked_child, refuse, wait_until_parked
+from conftest import Child, NativeHelper, in_forked_child, refuse, until_alone, wait_until_parked
 
 import runtime
 from runtime import Thread, scheduler, sync
@@ -170,8 +170,7 @@ def test_all_that_compute_get_on(child: Child) -> None:
                 green.spawn(count, number)
             green.spawn(look)
             green.run()
-            while len(os.listdir("/proc/self/task")) > 1:
-                time.sleep(0.001)
+            until_alone()
             assert len(tasks) == 1
             assert 1 + 5 + 1 <= tasks[0] <= 1 + 5 + 3, tasks
 
@@ -288,8 +287,7 @@ def test_no_more_lwps_to_be_had(child: Child) -> None:
                 green.spawn(computes)
             green.spawn(tell)
             green.run()
-            while len(os.listdir("/proc/self/task")) > 1:
-                time.sleep(0.001)
+            until_alone()
             return tasks[0]
 
         assert compute(1) == 3
