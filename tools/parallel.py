@@ -1,17 +1,23 @@
 """What a second LWP brings on a free-threaded CPython, in turns with one: threads that compute, beside processes, which
 show what the machine can do, and green threads that give way after each turn.
 
+A processor that has just run other Python code computes up to a third slower than one that was idle, most likely since
+its branch predictor has learnt that code. The kernel puts one thread alone on the idle processor; of two, one gets the
+starter's. That looks as if the two were in each other's way. So a second table has each of two processors alone, then
+both.
+
     chrt -f 5 python tools/parallel.py     by root, for seconds: so that other work doesn't share the processors
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-import resource
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import runtime
 from runtime.scheduler import Scheduler, yield_
@@ -19,10 +25,24 @@ from runtime.scheduler import Scheduler, yield_
 ROUNDS = 7
 LOOPS = 10_000_000
 
+Processors = Sequence[int | None]  #: one for each thread; None: where the kernel puts it
+Run = Callable[[Processors], None]
+
+#: How long the last thread that was bound to each processor took.
+took = memoryview(mmap.mmap(-1, 8 * (os.cpu_count() or 1))).cast("d")
+
 
 def compute() -> None:
     for number in range(LOOPS):
         number & 3
+
+
+def compute_on(cpu: int | None) -> None:
+    if cpu is None:
+        compute()
+    else:
+        os.sched_setaffinity(0, {cpu})
+        took[cpu] = seconds(compute)
 
 
 def give_way(turns: int, loops: int) -> None:
@@ -32,27 +52,27 @@ def give_way(turns: int, loops: int) -> None:
         yield_()
 
 
-def run_green(count: int) -> None:
+def run_green(cpus: Processors) -> None:
     green = Scheduler(lwps=2)
-    for _ in range(count):
+    for _ in cpus:
         green.spawn(compute)
     green.run()
 
 
-def run_threads(kind: type[threading.Thread], count: int) -> None:
-    threads = [kind(target=compute) for _ in range(count)]
+def run_threads(kind: type[threading.Thread], cpus: Processors) -> None:
+    threads = [kind(target=compute_on, args=(cpu,)) for cpu in cpus]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-def run_processes(count: int) -> None:
-    """What the machine can do: these share nothing."""
+def run_processes(cpus: Processors) -> None:
+    """What the machine can do: these share nothing but where they write their times."""
     children = []
-    for _ in range(count):
+    for cpu in cpus:
         if (child := os.fork()) == 0:
-            compute()
+            compute_on(cpu)
             os._exit(0)
         children.append(child)
     for child in children:
@@ -73,39 +93,56 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def processor_time() -> float:
-    """Of this process and the children that it has waited for."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+def median(values: Iterable[float]) -> str:
+    return f"{statistics.median(values) * 1e3:4.0f}"
 
 
-def measure(run: Callable[[int], None], count: int) -> tuple[float, float]:
-    """Seconds until all have ended, and of the processors."""
-    before = processor_time()
-    elapsed = seconds(lambda: run(count))
-    return elapsed, processor_time() - before
+def quartiles(values: Iterable[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def show_computing(kinds: dict[str, Run]) -> None:
+    """Where the kernel puts them."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, run in kinds.items():
+            times[name].append((seconds(partial(run, [None])), seconds(partial(run, [None, None]))))
+    print("one thread that computes, two, milliseconds; what two do as a multiple of what one does:")
+    for name, found in times.items():
+        ones, twos = zip(*found, strict=True)
+        print(f"  {name:18} one {median(ones)}   two {median(twos)}   {quartiles(2 * one / two for one, two in found)}")
+
+
+def show_bound(kinds: dict[str, Run]) -> None:
+    """Each on a processor of its own, so that it is compared with itself."""
+    allowed = os.sched_getaffinity(0)
+    pair = starters, other = sorted(allowed)[:2]
+    os.sched_setaffinity(0, {starters})
+    times: dict[str, list[list[float]]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, run in kinds.items():
+            for cpu in pair:
+                run([cpu])
+            alone = [took[cpu] for cpu in pair]
+            run([other, starters])
+            times[name].append(alone + [took[cpu] for cpu in pair])
+    os.sched_setaffinity(0, allowed)
+    print("each bound to a processor, alone, then both at once; their speeds as parts of those alone, summed:")
+    for name, found in times.items():
+        first, second, with_first, with_second = map(median, zip(*found, strict=True))
+        gain = quartiles(one / with_one + two / with_two for one, two, with_one, with_two in found)
+        print(f"  {name:18} the starter's {first}, {with_first}   an idle one {second}, {with_second}   {gain}")
 
 
 def main() -> None:
-    kinds: dict[str, Callable[[int], None]] = {
-        "green, 2 LWPs": run_green,
-        "runtime.Thread": lambda count: run_threads(runtime.Thread, count),
-        "threading.Thread": lambda count: run_threads(threading.Thread, count),
+    kinds: dict[str, Run] = {
+        "runtime.Thread": lambda cpus: run_threads(runtime.Thread, cpus),
+        "threading.Thread": lambda cpus: run_threads(threading.Thread, cpus),
         "processes": run_processes,
     }
-    times: dict[str, list[tuple[float, ...]]] = {name: [] for name in kinds}
-    for _ in range(ROUNDS):
-        for name, run in kinds.items():
-            times[name].append((*measure(run, 1), *measure(run, 2)))
-    print(
-        "one thread that computes, two, milliseconds; what two do as a multiple of what one does; processor time of two"
-    )
-    print("as a multiple of one's, which is 2 if neither waits for the other's memory:")
-    for name, found in times.items():
-        one, _, two, _ = (statistics.median(column) * 1e3 for column in zip(*found, strict=True))
-        low, median, high = statistics.quantiles([2 * one / two for one, _, two, _ in found], n=4)
-        worked = statistics.median(two / one for _, one, _, two in found)
-        print(f"  {name:18} one {one:5.0f}   two {two:5.0f}   {median:.2f} ({low:.2f} to {high:.2f})   {worked:.2f}")
+    show_computing({"green, 2 LWPs": run_green, **kinds})
+    show_bound(kinds)
     print("8 green threads that give way, microseconds a turn:")
     for loops, turns in ((0, 20_000), (30, 10_000), (100, 6_000), (300, 2_000), (1_000, 600)):
         pairs = [(run_turns(1, turns, loops), run_turns(2, turns, loops)) for _ in range(ROUNDS)]
