@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kinds import both, until, until_asleep
 
-from runtime import Cancelled, Group, checkpoint, shield, tls
+from runtime import Cancelled, Group, shield, tls
 from runtime.observe.watchdog import report
 from runtime.pool import Executor
 from runtime.scheduler import waiting
@@ -115,7 +115,6 @@ def test_why_it_is_cancelled() -> None:
     assert why.pop().endswith("(fails)'")
     with pytest.raises(TimeoutError), Group(timeout=0.001) as group:
         group.spawn(waits)
-        checkpoint()
         waits()
     assert set(why) == {"its deadline"}
     why.clear()

@@ -10,7 +10,6 @@
 #include "lwp/lwp.h"
 #include "sync/queue.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -541,25 +540,6 @@ static void shift_too_far(void *arg)
 static void undefined(void)
 {
     join(start(64 * 1024, shift_too_far, "x"));
-}
-
-/* Linked with --wrap: the sanitizers have a pthread_create and a pthread_join of their own, but the probes have to be glibc's. */
-
-static void *glibcs(const char *name)
-{
-    return dlsym(dlopen("libc.so.6", RTLD_LAZY), name);
-}
-
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
-{
-    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = glibcs("pthread_create");
-    return real(thread, attr, run, arg);
-}
-
-int __wrap_pthread_join(pthread_t thread, void **result)
-{
-    int (*real)(pthread_t, void **) = glibcs("pthread_join");
-    return real(thread, result);
 }
 
 /* ---- slot: what this program calls for a function of libc -------------------------------------------------------- */

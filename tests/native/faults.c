@@ -201,6 +201,13 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
     return fails("pthread_create") ? errno : __real_pthread_create(thread, attr, run, arg);
 }
 
+/* The probes take glibc's own pthread_create from here. */
+void *__real_dlsym(void *module, const char *name);
+void *__wrap_dlsym(void *module, const char *name)
+{
+    return strcmp(name, "pthread_create") == 0 ? (void *)__wrap_pthread_create : __real_dlsym(module, name);
+}
+
 /* ---- variadic ---------------------------------------------------------------------------------------------------- */
 
 static const char *name_of(long number, long second)

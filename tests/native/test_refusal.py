@@ -60,6 +60,49 @@ def test_a_field_of_another_size(tmp_path: Path) -> None:
     assert "_thread_db_pthread_tid describes a field of 64 bits, expected 32" in last
 
 
+def test_the_thread_sanitizer(tmp_path: Path) -> None:
+    assert "ThreadSanitizer is loaded" in refused(preload(tmp_path, "void __tsan_func_entry(void *caller) {}"))
+
+
+def test_a_library_with_another_pthread_create_is_not_refused(tmp_path: Path) -> None:
+    """As AddressSanitizer's: a thread first runs a function of the library's."""
+    environment = preload(
+        tmp_path,
+        """
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <pthread.h>
+        #include <stdlib.h>
+
+        struct start {
+            void *(*run)(void *);
+            void *arg;
+        };
+
+        static void *begin(void *arg)
+        {
+            struct start start = *(struct start *)arg;
+            free(arg);
+            return start.run(start.arg);
+        }
+
+        int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+        {
+            int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+            struct start *start = malloc(sizeof *start);
+            *start = (struct start){run, arg};
+            real = dlsym(RTLD_NEXT, "pthread_create");
+            return real(thread, attr, begin, start);
+        }
+        """,
+    )
+    program = "import runtime; thread = runtime.Thread(target=print, args=('ran',)); thread.start(); thread.join()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+
+
 def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
     environment = preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }')
     done = subprocess.run(

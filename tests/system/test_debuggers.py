@@ -287,3 +287,39 @@ def test_system_calls_by_thread(tmp_path: Path) -> None:
         assert any(f'prctl(PR_SET_NAME, "busy-{n}")' in line for line in calls), calls
         assert re.fullmatch(r"exit\(0\) += \?", calls[-2]), calls[-2:]
         assert calls[-1] == "+++ exited with 0 +++"
+
+
+# ---- AddressSanitizer ------------------------------------------------------------------------------------------------
+
+TOO_FAR = """
+import ctypes, runtime
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+done = []
+def too_far():
+    libc.memset(ctypes.c_void_p(libc.malloc(16)), 0, 17)
+for function in [lambda: done.append(1)] * 100 + [lambda: print(len(done), flush=True), too_far]:
+    thread = runtime.Thread(target=function)
+    thread.start()
+    thread.join()
+"""
+
+
+def test_the_address_sanitizer_sees_what_a_thread_does() -> None:
+    if not (compiler := shutil.which("gcc")):
+        pytest.skip("gcc is not installed")
+    where = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+    if not os.path.isabs(library := where.strip()):
+        pytest.skip("gcc has no sanitizers")
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_FAR],
+        env={**environment(), "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout == "100\n", done.stderr
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+    assert "WRITE of size 17" in done.stderr
+    assert CLONED in done.stderr

@@ -98,6 +98,8 @@ int glibc_calibrate(char *why, size_t capacity)
         return -1;
     if (strcmp(private_version, glibc.version) != 0)
         return glibc_refuse("__nptl_version says %s", private_version);
+    if (dlsym(RTLD_DEFAULT, "__tsan_func_entry")) /* which would crash, in the thread's first function that is compiled for it */
+        return glibc_refuse("ThreadSanitizer is loaded, which only knows the threads that its own pthread_create makes");
     if (glibc_read_descriptors() || glibc_read_tls(minor) || glibc_probe(minor))
         return -1;
     if ((long)glibc.key_count != sysconf(_SC_THREAD_KEYS_MAX))

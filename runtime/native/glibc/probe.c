@@ -41,6 +41,28 @@ struct probe {
     int error;
 };
 
+/* glibc's own.  A sanitizer, or whatever else is loaded before libc, may have others, whose threads run a function of theirs. */
+static struct {
+    int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    int (*join)(pthread_t, void **);
+} own_pthread;
+
+static int find_own_pthread(void)
+{
+    void *libc = dlopen("libc.so.6", RTLD_LAZY), *create = NULL, *join = NULL;
+
+    if (libc) {
+        create = dlsym(libc, "pthread_create");
+        join = dlsym(libc, "pthread_join");
+        dlclose(libc);
+    }
+    if (!create || !join)
+        return glibc_refuse("libc.so.6 has no pthread_create and pthread_join");
+    memcpy(&own_pthread.create, &create, sizeof create);
+    memcpy(&own_pthread.join, &join, sizeof join);
+    return 0;
+}
+
 static void *do_nothing(void *unused)
 {
     return unused;
@@ -105,9 +127,9 @@ static void *probe_main(void *arg)
     while (atomic_load(&p->phase) < 2)
         park_wait(&p->phase, 1, PARK_FOREVER, PARK_PRIVATE);
     pthread_t other;
-    p->error = pthread_create(&other, NULL, do_nothing, NULL);
+    p->error = own_pthread.create(&other, NULL, do_nothing, NULL);
     if (p->error == 0)
-        pthread_join(other, NULL);
+        own_pthread.join(other, NULL);
     return NULL;
 }
 
@@ -137,7 +159,7 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
         pthread_attr_setstacksize(&attr, PROBE_STACK + PROBE_GUARD);
         pthread_attr_setguardsize(&attr, PROBE_GUARD);
     }
-    error = pthread_create(thread, &attr, probe_main, p);
+    error = own_pthread.create(thread, &attr, probe_main, p);
     pthread_attr_destroy(&attr);
     if (error)
         return glibc_refuse("can't make the probe thread: %s", strerror(error));
@@ -150,7 +172,7 @@ static void end_probe(struct probe *p, pthread_t thread)
 {
     atomic_store(&p->phase, 2);
     park_wake(&p->phase, 1, PARK_PRIVATE);
-    pthread_join(thread, NULL);
+    own_pthread.join(thread, NULL);
 }
 
 static void *word_at(const unsigned char *copy, size_t offset)
@@ -437,6 +459,8 @@ int glibc_probe(int minor)
     pthread_t own_thread = 0, other_thread = 0;
     int result = -1, ending;
 
+    if (find_own_pthread())
+        return -1;
     if (start_probe(&own, &own_thread, 1) == 0) {
         if (start_probe(&other, &other_thread, 0) == 0) {
             result = examine_probes(&own, &other, minor);
