@@ -75,6 +75,27 @@ def test_the_sanitizers_see_our_threads(program: str, says: str, sanitized: Path
     assert re.search(says, done.stderr)  # GCC's UBSan, from 16 on, is quicker than ASan to see the damage
 
 
+def follow(folder: Path, *options: str) -> dict[str, str]:
+    """What ThreadSanitizer says of the programs of sync.  It crashes in threads that pthread_create has not made: these
+    run on pthreads."""
+    core = build(folder / "followed", "-O1", "-fno-omit-frame-pointer", *options, "-fsanitize=thread")
+    says = {program: run(str(core), program, "1").stderr for program in ("lock", "queue", "condition")}
+    if "unexpected memory mapping" in says["lock"]:
+        pytest.skip("this compiler's thread sanitizer can't run where the kernel puts programs at so many places")
+    return says
+
+
+def test_the_thread_sanitizer_finds_nothing(tmp_path: Path) -> None:
+    assert set(follow(tmp_path).values()) == {""}
+
+
+@pytest.mark.parametrize("order", ["ACQUIRE", "RELEASE"])
+def test_the_thread_sanitizer_finds_weaker_orders(order: str, tmp_path: Path) -> None:
+    """All of one kind are relaxed."""
+    says = follow(tmp_path, f"-U__ATOMIC_{order}", f"-D__ATOMIC_{order}=__ATOMIC_RELAXED")
+    assert ["data race" in found for found in says.values()] == [True] * 3
+
+
 # ---- valgrind --------------------------------------------------------------------------------------------------------
 
 MEMCHECK = ("valgrind", "--quiet", "--error-exitcode=9", "--fair-sched=yes")

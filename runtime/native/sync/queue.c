@@ -170,12 +170,10 @@ long sync_queue_grant(struct sync_queue *queue, long count)
     return granted;
 }
 
-long sync_queue_grant_unlock(struct sync_queue *queue, long count)
+void sync_queue_grant_unlock(struct sync_queue *queue, long count)
 {
-    long granted = sync_queue_grant(queue, count);
-
+    sync_queue_grant(queue, count);
     sync_queue_unlock_and_wake(queue);
-    return granted;
 }
 
 int sync_place_granted(const struct sync_place *place)

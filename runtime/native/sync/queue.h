@@ -70,7 +70,7 @@ int sync_queue_leave_any(struct sync_queue *queue, struct sync_place *place, int
 long sync_queue_grant(struct sync_queue *queue, long count);
 void sync_queue_unlock_and_wake(struct sync_queue *queue);
 /* Grants, unlocks and wakes. */
-long sync_queue_grant_unlock(struct sync_queue *queue, long count);
+void sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without the lock.  Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
