@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import pty
 import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -184,51 +185,65 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@dataclass
+class Exploring:
+    process: subprocess.Popen[str]
+    terminal: int  #: what the command writes to its stderr can be read here
+    said: str = ""
+    workers: list[int] = field(default_factory=list)
+
+    def read(self) -> bool:
+        """False: all that could write have ended."""
+        with suppress(OSError):  # EIO
+            self.said += os.read(self.terminal, 4096).decode()
+            return True
+        return False
+
+
 @contextmanager
-def exploring(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """The command, at work for good, and its workers."""
+def exploring(folder: Path, workers: int) -> Iterator[Exploring]:
+    """The command, at work for good: on a terminal, where it says how many runs it has made."""
     (folder / "test_it.py").write_text(FOREVER)
     path = os.pathsep.join(entry for entry in sys.path if entry)
     options = [f"--workers={workers}", "--runs=1000000000", "--strategy=random"]
+    ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "runtime", "explore", *options, "test_it.py::test"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=theirs,
         text=True,
     )
+    os.close(theirs)
     with process:
         try:
-            end = time.monotonic() + 30
-            children: list[int] = []
-            while len(children) < (workers if workers > 1 else 0):
-                children = children_of(process.pid)
-                assert time.monotonic() < end
-            # The last that was made has begun its own work when CPU time goes by in it.
-            busy = children[-1] if children else process.pid
-            while sum(map(int, Path(f"/proc/{busy}/stat").read_text().rpartition(")")[2].split()[11:13])) < 50:
-                assert time.monotonic() < end
-            yield process, children
+            found = Exploring(process, ours)
+            while "runs/s" not in found.said:
+                assert found.read(), found.said
+            while len(found.workers) < (workers if workers > 1 else 0):
+                found.workers = children_of(process.pid)
+            yield found
         finally:
             process.kill()
+            os.close(ours)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_control_c_ends_all(workers: int, tmp_path: Path) -> None:
-    with exploring(tmp_path, workers) as (process, children):
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout) == (130, "")
-    assert stderr.startswith("lwp: interrupted after ")
-    assert stderr.endswith(": none fails\n")
-    assert not [child for child in children if is_alive(child)]
+    with exploring(tmp_path, workers) as found:
+        found.process.send_signal(signal.SIGINT)
+        while found.read():
+            pass
+        assert (found.process.wait(), found.process.communicate()[0]) == (130, "")
+    last = found.said.rpartition("\x1b[K")[2]
+    assert last.startswith("lwp: interrupted after ")
+    assert last.endswith(": none fails\r\n")
+    assert not [child for child in found.workers if is_alive(child)]
 
 
 def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
-    with exploring(tmp_path, 3) as (process, children):
-        process.kill()
-        process.wait(timeout=30)
-        end = time.monotonic() + 30
-        while any(is_alive(child) for child in children):
-            assert time.monotonic() < end
+    with exploring(tmp_path, 3) as found:
+        found.process.kill()
+        while found.read():  # until the last worker has closed the terminal
+            pass
