@@ -63,7 +63,8 @@ NOT_WITH_TOOLS = {"greens"}
 @pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_WITH_TOOLS))
 def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
     done = run(str(sanitized), program, "1", **OPTIONS)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,8 @@ def checked(plain: Path) -> Path:
 @pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_UNDER_VALGRIND - NOT_WITH_TOOLS))
 def test_memcheck_finds_nothing(program: str, checked: Path) -> None:
     done = run(*MEMCHECK, str(checked), program, "20")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
 
 def test_memcheck_sees_our_threads(checked: Path) -> None:
@@ -126,7 +128,8 @@ def test_memcheck_sees_our_threads(checked: Path) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_without_tools(program: str, plain: Path) -> None:
     done = run(str(plain), program, "1")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(("linker", "says"), [("lazy", "writable"), ("relro,-z,now", "read-only")])
@@ -175,5 +178,6 @@ def test_a_switch_keeps_what_a_function_preserves(machine: str, tmp_path: Path) 
     command = [compiler, *FLAGS, "-O2", *([] if here else ["-static"]), f"-I{NATIVE}", "-o", program, *sources, "-lm"]
     subprocess.run(command, check=True, timeout=100)
     done = run(*emulator, program)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert done.stdout == "right\n" or done.stdout.startswith("refused: ")
