@@ -20,7 +20,7 @@ from runtime.tlsmap import variables
 # 300 examples each, on a machine that may do much else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SLOW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 # ---- /proc -----------------------------------------------------------------------------------------------------------
 
