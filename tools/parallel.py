@@ -29,7 +29,7 @@ Processors = Sequence[int | None]  #: one for each thread; None: where the kerne
 Run = Callable[[Processors], None]
 
 #: How long the last thread that was bound to each processor took.
-took = memoryview(mmap.mmap(-1, 8 * (os.cpu_count() or 1))).cast("d")
+took = memoryview(mmap.mmap(-1, 8 * (1 + max(os.sched_getaffinity(0))))).cast("d")
 
 
 def compute() -> None:
@@ -136,6 +136,8 @@ def show_bound(kinds: dict[str, Run]) -> None:
 
 
 def main() -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("nothing runs in parallel on one processor: two are needed")
     kinds: dict[str, Run] = {
         "runtime.Thread": lambda cpus: run_threads(runtime.Thread, cpus),
         "threading.Thread": lambda cpus: run_threads(threading.Thread, cpus),
