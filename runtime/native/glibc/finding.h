@@ -23,8 +23,9 @@ void glibc_complain_to(char *why, size_t capacity);
 /* Writes why the running glibc can't be used, and returns -1. */
 int glibc_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Writes a symbol's address to *out: 0, or -1 if glibc doesn't have it. */
+/* Writes a symbol's address to *out: 0, or -1 if glibc doesn't have it.  _in: as that module has it, whatever was loaded before. */
 int glibc_symbol(const char *name, void *out);
+int glibc_symbol_in(void *module, const char *name, void *out);
 
 int glibc_read_descriptors(void);
 int glibc_read_tls(int minor);

@@ -35,7 +35,12 @@ int glibc_refuse(const char *format, ...)
 
 int glibc_symbol(const char *name, void *out)
 {
-    void *found = dlsym(RTLD_DEFAULT, name);
+    return glibc_symbol_in(RTLD_DEFAULT, name, out);
+}
+
+int glibc_symbol_in(void *module, const char *name, void *out)
+{
+    void *found = dlsym(module, name);
     if (!found)
         return glibc_refuse("the symbol %s is missing", name);
     memcpy(out, &found, sizeof found);

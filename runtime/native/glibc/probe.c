@@ -49,18 +49,14 @@ static struct {
 
 static int find_own_pthread(void)
 {
-    void *libc = dlopen("libc.so.6", RTLD_LAZY), *create = NULL, *join = NULL;
+    void *libc = dlopen("libc.so.6", RTLD_LAZY);
+    int missing;
 
-    if (libc) {
-        create = dlsym(libc, "pthread_create");
-        join = dlsym(libc, "pthread_join");
-        dlclose(libc);
-    }
-    if (!create || !join)
-        return glibc_refuse("libc.so.6 has no pthread_create and pthread_join");
-    memcpy(&own_pthread.create, &create, sizeof create);
-    memcpy(&own_pthread.join, &join, sizeof join);
-    return 0;
+    if (!libc)
+        return glibc_refuse("libc.so.6 can't be loaded: %s", dlerror());
+    missing = glibc_symbol_in(libc, "pthread_create", &own_pthread.create) || glibc_symbol_in(libc, "pthread_join", &own_pthread.join);
+    dlclose(libc);
+    return missing ? -1 : 0;
 }
 
 static void *do_nothing(void *unused)
