@@ -25,10 +25,10 @@ from typing import Any
 
 import pytest
 from conftest import FREE_THREADED, TREE, Child, NativeHelper, in_forked_child, made_once, refuse, wait_until_parked
+from sync_helpers import KERNEL_HAS
 
 import runtime
 from runtime import Clone, scheduler, sync
-from runtime.cli.doctor import features
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -186,9 +186,7 @@ def test_a_guard_that_cannot_be_made_leaves_no_mapping(faulty: Faulty) -> None:
         assert fault["raised"][0][0] == "RuntimeError: can't start new thread"
 
 
-@pytest.mark.skipif(
-    not {feature.name: feature.works for feature in features()}["guard regions"], reason="this kernel has none"
-)
+@pytest.mark.skipif(not KERNEL_HAS["guard regions"], reason="this kernel has none")
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN], ids=_label)
 def test_a_guard_region_refused_for_lack_of_memory_is_asked_for_again(number: int, faulty: Faulty) -> None:
     assert len(faulty.inject("mprotect", errno.ENOMEM, "--refused", "madvise", str(number), "1")) == 1

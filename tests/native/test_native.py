@@ -52,6 +52,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("plain") / "core", "-O2")
 
 
+def check_well(done: subprocess.CompletedProcess[str]) -> None:
+    """It has ended well, and nobody complained; if one did, the test shows the whole."""
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
 # ---- sanitizers ------------------------------------------------------------------------------------------------------
 
 # No leaks: blocks that only a context refers to would count as such, the sanitizer doesn't look into our mappings.
@@ -63,8 +69,7 @@ NOT_WITH_TOOLS = {"greens"}
 @pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_WITH_TOOLS))
 def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
     done = run(str(sanitized), program, "1", **OPTIONS)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    check_well(done)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +119,7 @@ def checked(plain: Path) -> Path:
 @pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_UNDER_VALGRIND - NOT_WITH_TOOLS))
 def test_memcheck_finds_nothing(program: str, checked: Path) -> None:
     done = run(*MEMCHECK, str(checked), program, "20")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    check_well(done)
 
 
 def test_memcheck_sees_our_threads(checked: Path) -> None:
@@ -128,8 +132,7 @@ def test_memcheck_sees_our_threads(checked: Path) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_without_tools(program: str, plain: Path) -> None:
     done = run(str(plain), program, "1")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    check_well(done)
 
 
 @pytest.mark.parametrize(("linker", "says"), [("lazy", "writable"), ("relro,-z,now", "read-only")])
@@ -178,6 +181,5 @@ def test_a_switch_keeps_what_a_function_preserves(machine: str, tmp_path: Path) 
     command = [compiler, *FLAGS, "-O2", *([] if here else ["-static"]), f"-I{NATIVE}", "-o", program, *sources, "-lm"]
     subprocess.run(command, check=True, timeout=100)
     done = run(*emulator, program)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    check_well(done)
     assert done.stdout == "right\n" or done.stdout.startswith("refused: ")

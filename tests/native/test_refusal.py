@@ -35,10 +35,13 @@ def preload(folder: Path, source: str) -> dict[str, str]:
     return {**os.environ, "LD_PRELOAD": str(library)}
 
 
+def python(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
 def refused(environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = python(environment, "-c", IMPORT)
     assert done.returncode == 1, done
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ImportError: runtime can't work with this C library: glibc "), done.stderr
@@ -100,22 +103,13 @@ def test_a_library_with_another_pthread_create_is_not_refused(tmp_path: Path) ->
         """,
     )
     program = "import runtime; thread = runtime.Thread(target=print, args=('ran',)); thread.start(); thread.join()"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = python(environment, "-c", program)
     assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
 
 
 def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
     environment = preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }')
-    done = subprocess.run(
-        [sys.executable, "-m", "runtime", "doctor"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = python(environment, "-m", "runtime", "doctor")
     assert done.returncode == 1
     assert done.stderr.startswith("lwp: runtime can't work with this C library: glibc 2.33")
     assert len(done.stderr.splitlines()) == 1

@@ -6,15 +6,12 @@ import os
 from collections.abc import Callable
 
 import pytest
-from sync_helpers import call_of_cancellable
+from sync_helpers import KERNEL_HAS, call_of_cancellable
 
 from runtime import Group, Thread
 from runtime.cli.demo.createthread import guard_has_no_access
-from runtime.cli.doctor import features
 from runtime.scheduler import spawn
 from runtime.sync import Event
-
-HERE = {feature.name: feature.works for feature in features()}
 
 
 def _guard() -> str:
@@ -65,4 +62,4 @@ def _sleep() -> str:
     ],
 )
 def test_what_serves_is_what_the_kernel_has(feature: str, look: Callable[[], str], there: str, without: str) -> None:
-    assert look() == (there if HERE[feature] else without)
+    assert look() == (there if KERNEL_HAS[feature] else without)
