@@ -6,6 +6,8 @@
 #ifndef RUNTIME_GLIBC_H
 #define RUNTIME_GLIBC_H
 
+#include "arch/arch.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -168,6 +170,17 @@ static inline size_t glibc_rseq_area(void)
 static inline void *glibc_field(void *pthread, size_t offset)
 {
     return (char *)pthread + offset;
+}
+
+/* A thread's struct pthread lies at its thread pointer in variant II, before it in variant I (sysdeps/aarch64/nptl/tls.h, THREAD_SELF). */
+static inline void *glibc_pthread(void *tp)
+{
+    return (char *)tp - (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size);
+}
+
+static inline void *glibc_thread_pointer(void *pthread)
+{
+    return (char *)pthread + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size);
 }
 
 #endif

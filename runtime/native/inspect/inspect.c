@@ -144,7 +144,7 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
     int error;
 
     inspect_places(&places);
-    out->tp = ident - (uintptr_t)places.pthread;
+    out->tp = (uintptr_t)glibc_thread_pointer((void *)ident);
     if (!is_listed(glibc.stack_used, ident) && !is_listed(glibc.stack_user, ident))
         return ESRCH;
     uintptr_t low = out->tp + (uintptr_t)places.block_low;
@@ -212,7 +212,7 @@ int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const struct glibc_list *at = lists[i]->next; at != lists[i]; at = at->next) {
             char *pthread = (char *)at - glibc.list;
-            int tid = green_lwp_tid(*(int *)glibc_field(pthread, glibc.tid), pthread + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size));
+            int tid = green_lwp_tid(*(int *)glibc_field(pthread, glibc.tid), glibc_thread_pointer(pthread));
             if (tid > 0) /* else not cloned yet, or gone */
                 see((uintptr_t)pthread, tid, arg);
         }

@@ -1,6 +1,7 @@
 /* Green threads for Python: the base of the type Scheduler, and the functions that a green thread calls. */
 #include "python/scheduler.h"
 
+#include "glibc/glibc.h"
 #include "green/green.h"
 #include "green/shared_lwp.h"
 #include "lwp/lwp.h"
@@ -340,8 +341,8 @@ static PyObject *count_greens(PyObject *module, PyObject *unused)
 static void see_runner(const struct green_runner *runner, void *arg)
 {
     PyObject **list = arg;
-    PyObject *one = *list ? Py_BuildValue("(kiliO)", (unsigned long)runner->tp, runner->tid, runner->switches, runner->waiting,
-                                          runner->sliced ? Py_True : Py_False)
+    PyObject *one = *list ? Py_BuildValue("(kiliO)", (unsigned long)glibc_pthread(runner->tp), runner->tid, runner->switches,
+                                          runner->waiting, runner->sliced ? Py_True : Py_False)
                           : NULL;
 
     if (*list && (!one || PyList_Append(*list, one) < 0))

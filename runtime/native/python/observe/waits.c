@@ -1,5 +1,4 @@
 /* Who waits for what: reads the records that threads write before they sleep (python/sleep.h). */
-#include "arch/arch.h"
 #include "glibc/glibc.h"
 #include "green/green.h"
 #include "inspect/inspect.h"
@@ -135,7 +134,7 @@ struct states {
 static void add_state(uintptr_t ident, int tid, void *arg)
 {
     struct states *all = arg;
-    enum green_state state = green_state_of((void *)(ident + (ARCH_TLS_BELOW_TP ? 0 : glibc.pthread_size)));
+    enum green_state state = green_state_of(glibc_thread_pointer((void *)ident));
 
     (void)tid;
     if (state == GREEN_NOT)
