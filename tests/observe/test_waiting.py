@@ -982,11 +982,10 @@ def test_live_shows_where_a_thread_is_placed(columns: int, tmp_path: Path) -> No
 
 
 CONVERSATION = """
-import sys, threading, time
-for _ in range(3):
+import sys
+for fifo in ("one", "two", "three"):
     print(".", end="", flush=True)
-    drawn = threading.Event()
-    drawn.wait(0.7)  # for longer than it takes until the table is drawn
+    open(fifo).close()  # until the test has it open too
 print(" done")
 name = input("name? ")
 print("hello", name)
@@ -996,8 +995,13 @@ sys.stdin.readline()
 
 def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(CONVERSATION)
+    fifos = {".": tmp_path / "one", "..": tmp_path / "two", "...": tmp_path / "three"}
+    for fifo in fifos.values():
+        os.mkfifo(fifo)
     with Terminal(*RUN, "--live", "program.py", cwd=tmp_path) as terminal:
-        terminal.wait_until(lambda lines: lines[0] == ".." and "1 thread" in lines)
+        for dots, fifo in fifos.items():
+            terminal.wait_until(lambda lines, dots=dots: lines[0] == dots and "1 thread" in lines)
+            fifo.write_bytes(b"")
         terminal.wait_until(lambda lines: lines[:2] == ["... done", "name?"] and "1 thread" in lines)
         terminal.type("Ann")
         terminal.wait_until(lambda lines: lines[1] == "name? Ann")
