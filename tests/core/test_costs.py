@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, SLOW, Child
+from conftest import FREE_THREADED, Child, needs_fast_turns
 from strace import calls_of_turns
 
 import runtime
@@ -115,7 +115,7 @@ def _ping_pong_condition() -> tuple[Callable[[], Any], Callable[[], Any]]:
     return lambda: take(1), lambda: take(0)
 
 
-@pytest.mark.skipif(SLOW > 1, reason="a turn takes longer than a deferred wake-up may come late: nothing is deferred")
+@needs_fast_turns
 @pytest.mark.parametrize("pair", [_ping_pong_event, _ping_pong_semaphore, _ping_pong_condition])
 def test_two_threads_that_take_turns_switch_once_a_turn(
     pair: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]],

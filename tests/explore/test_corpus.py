@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from conftest import SLOW
 from corpus import PROGRAMS, Find, Needs, Program
 
 from runtime.explore import DeadlockFound, LeftBehind, Livelock, Outcome, explore
@@ -22,7 +23,7 @@ each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: 
 
 @each_program
 def test_the_bug_is_found(program: Program) -> None:
-    result = explore(partial(program.run, False), runs=20_000, seconds=10, seed=1)
+    result = explore(partial(program.run, False), runs=20_000, seconds=10 * SLOW, seed=1)
     assert result.outcome is Outcome.FOUND, result.report()
     assert isinstance(result.error, _ERRORS[program.find])
     assert result.replays == 10

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT, Child, needs_gil
+from conftest import ROOT, Child, needs_fast_turns, needs_gil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,6 +323,7 @@ def dozes_seen(interval: float) -> None:
 
 
 @needs_gil("no wake-up is deferred")
+@needs_fast_turns
 def test_nobody_dozes_where_the_switch_interval_is_shorter(child: Child) -> None:
     assert int(child(dozes_seen, 0.005).stdout) > 0
     assert int(child(dozes_seen, 0.001).stdout) == 0
@@ -420,6 +421,7 @@ def signals_that_end_no_doze() -> None:
 
 
 @needs_gil("no wake-up is deferred")
+@needs_fast_turns
 def test_handlers_run_when_a_doze_is_over(child: Child) -> None:
     assert int(child(signals_that_end_no_doze).stdout) > 0
 
