@@ -137,6 +137,7 @@ SOURCES = [
     "python/green/stand_in.c",
     "python/green/pipes.c",
     "python/boot.c",
+    "python/end_fd.c",
     "python/lwp.c",
     "python/green/helpers.c",
     "python/thread.c",

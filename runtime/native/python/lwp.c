@@ -1,24 +1,21 @@
 /* The type LWP: a handle. */
 #include "python/lwp.h"
 
-#include "base/fork.h"
 #include "base/park.h"
 #include "lwp/lwp.h"
 #include "lwp/placement.h"
 #include "python/args.h"
 #include "python/boot.h"
+#include "python/end_fd.h"
 #include "python/rooms.h"
 #include "python/scheduler.h"
 #include "python/sleep.h"
 #include "python/waitable.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/wait.h>
 
 PyTypeObject *lwp_type;
 
@@ -60,100 +57,12 @@ static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)lwp_make(type, (size_t)stack_size);
 }
 
-/* ---- a descriptor for its end ------------------------------------------------------------------------------------ */
-
-enum { PIDFD_OF_THREAD = O_EXCL }; /* PIDFD_THREAD, linux/pidfd.h: Linux 6.9 */
-
-/* A pidfd, or an eventfd that the thread writes at its end: it then has the watch. */
-struct end_fd {
-    int fd, watches;
-    int forks; /* the fork_generation that it belongs to: a child shares the eventfd with its parent, where the thread lives on */
-    struct sync_any any;
-    struct sync_watch watch;
-};
-
-static void close_end_fd(LwpObject *self)
-{
-    struct end_fd *end = self->end_fd;
-
-    if (!end)
-        return;
-    self->end_fd = NULL;
-    if (end->watches)
-        sync_watch_leave(&end->watch);
-    close(end->fd);
-    PyMem_Free(end);
-}
-
-/* A pidfd of the LWP; -1: there is none, for the kernel is older, or it has ended; -2 with an exception. */
-static int open_pidfd(struct lwp *lwp)
-{
-    int fd = (int)syscall(SYS_pidfd_open, atomic_load(&lwp->tid), lwp->flags & CLONE_THREAD ? PIDFD_OF_THREAD : 0);
-
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -2;
-    }
-    if (fd < 0 || lwp_alive(lwp))
-        return fd;
-    close(fd); /* the tid may be another's */
-    return -1;
-}
-
-static int fill_end_fd(struct end_fd *end, struct lwp *lwp)
-{
-    int is_thread = lwp->flags & CLONE_THREAD, alive = lwp_alive(lwp);
-
-    *end = (struct end_fd){.fd = -1, .forks = fork_generation};
-    if (alive && !lwp->green.scheduler && (end->fd = open_pidfd(lwp)) != -1)
-        return end->fd < 0 ? -1 : 0;
-    if ((end->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    end->any = (struct sync_any){.needed = 1, .forks = fork_generation, .wake = sync_any_wake_fd, .at_once = 1, .fd = end->fd};
-    end->watches = alive && is_thread && lwp_watch(lwp, &end->watch, &end->any);
-    if (!end->watches)
-        eventfd_write(end->fd, 1);
-    return 0;
-}
-
-static PyObject *lwp_fileno(PyObject *op, PyObject *unused)
-{
-    LwpObject *self = (LwpObject *)op;
-
-    (void)unused;
-    if (!self->lwp->started) {
-        PyErr_SetString(PyExc_RuntimeError, "an LWP that was not started has no descriptor");
-        return NULL;
-    }
-    if (self->end_fd && self->end_fd->forks != fork_generation)
-        close_end_fd(self);
-    if (!self->end_fd) {
-        struct end_fd *end = PyMem_Malloc(sizeof *end);
-        if (!end)
-            return PyErr_NoMemory();
-        if (fill_end_fd(end, self->lwp) < 0) {
-            PyMem_Free(end);
-            return NULL;
-        }
-        self->end_fd = end;
-    }
-    return PyLong_FromLong(self->end_fd->fd);
-}
-
-PyDoc_STRVAR(fileno_doc,
-"fileno($self, /)\n--\n\n"
-"A descriptor that can be read once the LWP has ended, for select, poll and event loops.  A pidfd from Linux 6.9 on, with what that can\n"
-"do; before, and for a green thread, an eventfd.  It is the LWP's: the same at each call, closed with the object, and anew in a\n"
-"forked child.  RuntimeError: it was not started.");
-
 static void lwp_tp_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     LwpObject *self = (LwpObject *)op;
 
-    close_end_fd(self);
+    end_fd_close(&self->end_fd);
     if (self->lwp)
         lwp_release(self->lwp);
     type->tp_free(op);
@@ -404,6 +313,28 @@ static PyObject *lwp_detach(PyObject *op, PyObject *unused)
         return NULL;
     }
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(fileno_doc,
+"fileno($self, /)\n--\n\n"
+"A descriptor that can be read once the LWP has ended, for select, poll and event loops.  A pidfd from Linux 6.9 on, with what that can\n"
+"do; before, and for a green thread, an eventfd.  It is the LWP's: the same at each call, closed with the object, and anew in a\n"
+"forked child.  RuntimeError: it was not started.");
+
+static PyObject *lwp_fileno(PyObject *op, PyObject *unused)
+{
+    LwpObject *self = (LwpObject *)op;
+    int fd;
+
+    (void)unused;
+    if (!self->lwp->started) {
+        PyErr_SetString(PyExc_RuntimeError, "an LWP that was not started has no descriptor");
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(op); /* where there is no GIL two threads may ask at one time */
+    fd = end_fd_of(&self->end_fd, self->lwp);
+    Py_END_CRITICAL_SECTION();
+    return fd < 0 ? NULL : PyLong_FromLong(fd);
 }
 
 static PyObject *get_tid(PyObject *op, void *unused)
