@@ -276,7 +276,8 @@ def check(run: Runner, version: str, which: str) -> None:
     left_out = {"all": (), "first": ONCE, "again": ONCE + ONCE_EACH}[which]
     # Two workers: half of a test's time is a wait, for a thread or a program.  loadgroup: one of them has all tests of
     # 10,000 threads (`crowd`), as the kernel's pid_max may be 32,768.
-    options = ["-n 2 --dist loadgroup", f"--junit-xml={report}", *(f"--ignore=tests/{name}" for name in left_out)]
+    options = ["-n 2 --dist loadgroup", "--durations 20", f"--junit-xml={report}"]
+    options += [f"--ignore=tests/{name}" for name in left_out]
     if which == "again":
         options.append("-m 'not slow'")
     run.step(f"{version}: README, run", readme_command("run"))
