@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 import pyte
 import pytest
-from conftest import ROOT, Child
+from conftest import ROOT, Child, needs_gil
 from sync_helpers import PATIENCE
 
 import runtime
@@ -141,6 +142,23 @@ def test_join() -> None:
         assert wait.what == repr(joined)
         assert "waits for the end of <Thread(joined" in str(wait)
         done.set()
+
+
+@needs_gil("a thread that goes to sleep again is seen awake")
+def test_a_join_is_found_whenever_one_looks() -> None:
+    """It wakes up by itself once, and after a signal; then it wants the GIL, which this thread has."""
+    done, old = sync.Event(), signal.signal(signal.SIGUSR1, lambda *_: None)
+    looks = missed = 0
+    with running(done.wait) as joined, running(joined.join) as thread:
+        wait = wait_of(thread.ident)
+        while time.monotonic() < wait.since + 0.1:
+            if looks % 1000 == 500:
+                signal.pthread_kill(wait.ident, signal.SIGUSR1)
+            missed += thread.ident not in [wait.ident for wait in scheduler.waiting().waits]
+            looks += 1
+        done.set()
+    signal.signal(signal.SIGUSR1, old)
+    assert missed == 0, f"not found by {missed} of {looks} looks"
 
 
 def test_a_thread_without_a_thread_object() -> None:
@@ -372,9 +390,12 @@ def test_circle_of_three_with_a_tail() -> None:
         running(hold_rlock, name="rlock"),
         running(a.join, name="tail") as tail,
     ):
-        cycle = until(lambda: scheduler.waiting().cycles)[0]
-        wait_of(tail.ident)
-        assert len(scheduler.waiting().cycles) == 1
+
+        def look() -> tuple[tuple[Wait, ...], ...]:
+            found = scheduler.waiting()
+            return found.cycles if tail.ident in [wait.ident for wait in found.waits] else ()
+
+        (cycle,) = until(look)
         assert {(w.name, w.kind, w.holder_name) for w in cycle} == {
             ("middle", "rlock", "rlock"),
             ("rlock", "lock", "lock"),

@@ -76,10 +76,15 @@ void python_waits_after_fork(void)
  * (tests/core/test_costs.py). */
 __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
 {
+    int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same: until it has the GIL, others find it here */
+
     park_cancel = NULL;
-    python_wait_ends();
+    if (!waits)
+        python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : result, 0);
     PyEval_RestoreThread(tstate);
+    if (waits)
+        python_wait_ends();
     waker_has_gil();
     EVENT(EVENT_HAS_GIL, 0, 0);
     return result;
