@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -23,8 +24,10 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from runtime.native.build import HERE as NATIVE
-from runtime.native.build import OPTIONS, SOURCES
+NATIVE = Path(__file__).resolve().parent.parent / "runtime" / "native"  # an installed runtime has no C files
+_BUILD = runpy.run_path(str(NATIVE / "build.py"))
+OPTIONS: list[str] = _BUILD["OPTIONS"]
+SOURCES: list[str] = _BUILD["SOURCES"]
 
 MOST_FILES = 12  # in a folder
 MOST_BARE_NAMES = 5  # static functions whose name is one word, which seldom says what the function does

@@ -740,8 +740,9 @@ def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         "import _thread, os, sys, threading, time\n"
         "from runtime import scheduler\n"
-        "threading.Thread(target=time.sleep, args=(0.5,)).start()\n"
-        "time.sleep(0.5)\n"
+        "thread = threading.Thread(target=time.sleep, args=(0.5,))\n"
+        "thread.start()\n"
+        "thread.join()\n"
         "if (pid := os.fork()) == 0:\n"
         "    sys.exit(7)\n"
         "print(os.waitpid(pid, 0)[1])\n"
