@@ -201,7 +201,8 @@ class Group(native.GroupBase):
             return None
 
     def _start(self, task: Task[Any]) -> None:
-        if task._scope.asked:
+        # Its own scope may not have been asked yet: of those that the group asks one ends first, and gives up its turn.
+        if self._asked or task._scope.asked:
             task._drop()
             return
         try:

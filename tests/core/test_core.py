@@ -18,7 +18,7 @@ import pytest
 from conftest import Child, NativeHelper, wait_until_parked
 
 import runtime
-from runtime import THREAD_FLAGS, Clone, scheduler
+from runtime import THREAD_FLAGS, Clone, scheduler, sync
 from runtime.lwp import begin, reserve, stack_size_or_default
 from runtime.native.structures import lib
 from runtime.scheduler import spawn
@@ -148,10 +148,13 @@ def test_contexts_of_the_living_do_not_overlap(gate: Gate) -> None:
 def test_the_guard_is_no_memory(child: Child) -> None:
     def touch_the_guard() -> None:
         def touch() -> None:
+            made.wait()
             assert lwp.context is not None
             ctypes.memset(lwp.context.guard[1] - 1, 0, 1)
 
+        made = sync.Event()
         lwp = spawn(touch)
+        made.set()
         lwp.join()
 
     child(touch_the_guard, status=-signal.SIGSEGV)

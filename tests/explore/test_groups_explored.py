@@ -149,6 +149,21 @@ def test_a_limit() -> None:
     by_chance(test)
 
 
+def test_no_task_begins_in_a_cancelled_group() -> None:
+    """The one that has the turn ends before the others are asked."""
+
+    def test() -> None:
+        begun: list[int] = []
+        with Group(limit=1) as group:
+            group.spawn(Event().wait)
+            for number in range(2):
+                group.spawn(begun.append, number)
+            group.cancel()
+        assert begun == []
+
+    by_chance(test)
+
+
 def test_groups_in_groups() -> None:
     def test() -> None:
         inner_tasks = []
