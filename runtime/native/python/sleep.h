@@ -1,9 +1,10 @@
 /* The one place where Python code sleeps: the GIL is given up, something sleeps, the GIL is taken back.
  *
- * GUARANTEES.  A thread that sleeps here is in waits() with the object that it waits for.  The wake-up that it has deferred is done
- * before it sleeps.  A trace has the times at which it slept, wanted the GIL and had it.
- * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno.  After
- * EINTR signal handlers may be due: the caller runs them by python_interrupted(). */
+ * GUARANTEES.  A thread that sleeps here is in waits() with the object that it waits for; after EINTR and EAGAIN, when it sleeps again,
+ * until it has the GIL.  The wake-up that it has deferred is done before it sleeps.  A trace has the times at which it slept, wanted the
+ * GIL and had it.
+ * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno; EAGAIN: the
+ * caller sleeps again.  After EINTR signal handlers may be due: the caller runs them by python_interrupted(). */
 #ifndef RUNTIME_PYTHON_SLEEP_H
 #define RUNTIME_PYTHON_SLEEP_H
 
