@@ -112,6 +112,32 @@ def _runs(tid: str) -> bool:
         return False
 
 
+def _sleeps() -> dict[str, str] | None:
+    """How often each task but the caller's has gone to sleep, by its tid; None: one is awake, or has just ended."""
+    me, found = str(threading.get_native_id()), {}
+    for tid in os.listdir("/proc/self/task"):
+        if tid == me:
+            continue
+        try:
+            with open(f"/proc/self/task/{tid}/status") as file:
+                status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        except OSError:
+            return None
+        if status["State"][0] in "RXZ":  # the last two: it is at its end
+            return None
+        found[tid] = status["voluntary_ctxt_switches"]
+    return found
+
+
+def _all_sleep() -> bool:
+    """At one moment, though one is read after the other: who slept at both looks, and as often, slept in between.
+
+    With one look, who wakes another and then sleeps could be seen asleep, and the other before that.
+    """
+    first = _sleeps()
+    return first is not None and first == _sleeps()
+
+
 def teller(fd: int) -> Callable[[str], None]:
     """Writes on a file descriptor, not through sys.stderr: a thread that sleeps may hold a lock of that."""
 
@@ -146,11 +172,9 @@ class Watchdog:
 
     def look(self, still: bool) -> bool:
         """Reports a program that seems to stand still, if it does, or a circle that lasts; whether it has reported."""
-        me = str(threading.get_native_id())
         found = waiting()
         circles = {_identity(cycle) for cycle in _deadlocks(found)}
-        if still and any(_runs(tid) for tid in os.listdir("/proc/self/task") if tid != me):
-            still = False  # it only got no CPU
+        still = still and _all_sleep()  # else it only got no CPU
         lasting = (circles & self._seen) - self._told
         self._seen = circles
         self._told &= circles

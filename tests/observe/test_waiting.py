@@ -26,6 +26,7 @@ from sync_helpers import PATIENCE
 import runtime
 from runtime import Thread, scheduler, sync
 from runtime.cli import _live
+from runtime.observe.watchdog import Watchdog
 from runtime.scheduler import Wait, Waiting
 
 T = TypeVar("T")
@@ -734,6 +735,17 @@ def test_watchdog_is_silent_while_a_lock_is_held_for_computing(child: Child) -> 
         assert os.read(read, 1000) == b""
 
     child(program)
+
+
+def test_a_thread_that_ends_under_the_watchdogs_eyes_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    watchdog = Watchdog(0.1, said.append)
+    monkeypatch.setattr(os, "listdir", lambda path: [str(2**22)])  # PID_MAX_LIMIT: no task has this number
+    assert not watchdog.look(True)
+    assert said == []
+    monkeypatch.setattr(os, "listdir", lambda path: [])
+    assert watchdog.look(True)
+    assert said[0].startswith("lwp: nothing has moved for 0.1 s\n")
 
 
 def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
