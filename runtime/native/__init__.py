@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from ._types import wait_thread_class as wait_thread_class
     from ._types import waits as waits
     from ._types import watch_locks as watch_locks
+    from ._types import watch_own as watch_own
     from ._types import watch_start as watch_start
     from ._types import watch_stop as watch_stop
     from ._types import yield_ as yield_

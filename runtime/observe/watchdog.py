@@ -112,11 +112,11 @@ def _runs(tid: str) -> bool:
         return False
 
 
-def _sleeps() -> dict[str, str] | None:
-    """How often each task but the caller's has gone to sleep, by its tid; None: one is awake, or has just ended."""
-    me, found = str(threading.get_native_id()), {}
+def _sleeps(own: tuple[int, int]) -> dict[str, str] | None:
+    """How often each task but those has gone to sleep, by its tid; None: one is awake, or has just ended."""
+    found = {}
     for tid in os.listdir("/proc/self/task"):
-        if tid == me:
+        if int(tid) in own:
             continue
         try:
             with open(f"/proc/self/task/{tid}/status") as file:
@@ -134,8 +134,10 @@ def _all_sleep() -> bool:
 
     With one look, who wakes another and then sleeps could be seen asleep, and the other before that.
     """
-    first = _sleeps()
-    return first is not None and first == _sleeps()
+    own = native.watch_own()
+    if own is None or (first := _sleeps(own)) is None:
+        return False
+    return first == _sleeps(own) and native.watch_own() is not None  # else one sleeps until this thread has ended
 
 
 def teller(fd: int) -> Callable[[str], None]:

@@ -76,7 +76,8 @@ static struct {
     int seconds;     /* that the watching thread is given */
     int without_gil; /* it waits for the GIL.  It is given more time while others run, for one of them may have the GIL */
     pthread_t thread;
-    int made, tid;
+    int made;
+    atomic_int tid; /* 0: it has not begun */
 } guard;
 
 static void write_line(const char *text)
@@ -146,7 +147,8 @@ static void guard_wait(void)
 
 static void *guard_run(void *unused)
 {
-    guard.tid = (int)syscall(SYS_gettid);
+    atomic_store(&guard.tid, (int)syscall(SYS_gettid));
+    park_wake(&guard.tid, 1, PARK_PRIVATE);
     guard_wait();
     if (!atomic_load(&guard.busy))
         return NULL;
@@ -163,6 +165,7 @@ static void guard_begin(int seconds, int without_gil)
     guard.seconds = seconds;
     guard.without_gil = without_gil;
     atomic_store(&guard.busy, 1);
+    atomic_store(&guard.tid, 0);
     guard.made = pthread_create(&guard.thread, NULL, guard_run, NULL) == 0;
 }
 
@@ -175,8 +178,18 @@ static void guard_end(void)
     pthread_join(guard.thread, NULL);
     /* The guard's last switches are counted when the kernel has ended it, which is after the join.  Wait for that: later they would count
      * as the program's activity. */
-    for (int i = 0; i < 1000 && syscall(SYS_tgkill, getpid(), guard.tid, 0) == 0; i++)
+    for (int i = 0; i < 1000 && syscall(SYS_tgkill, getpid(), atomic_load(&guard.tid), 0) == 0; i++)
         sched_yield();
+}
+
+/* Of the guard that watches now, or 0. */
+static int guard_tid(void)
+{
+    if (!guard.made || !atomic_load(&guard.busy))
+        return 0;
+    while (atomic_load(&guard.tid) == 0)
+        park_wait(&guard.tid, 0, PARK_FOREVER, PARK_PRIVATE);
+    return atomic_load(&guard.tid);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -335,6 +348,15 @@ static PyObject *watch_stop(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *watch_own(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    if (atomic_load(&watch.stop))
+        Py_RETURN_NONE;
+    return Py_BuildValue("(ii)", (int)syscall(SYS_gettid), guard_tid());
+}
+
 static PyMethodDef functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
      "watch_start(tick, look, every, patience, status=-1, fd=2): starts the watching thread.  It calls tick() every `every` seconds.\n"
@@ -342,6 +364,8 @@ static PyMethodDef functions[] = {
      "else it calls look(False) every `patience` seconds.  None for either function: not called.  status: if not negative, the process\n"
      "ends with it, and with a line on fd, when look() has returned true, or when the thread doesn't get the GIL for seconds.\n"
      "RuntimeError: the process is watched already."},
+    {"watch_own", watch_own, METH_NOARGS,
+     "For look(): the tids of the calling thread and of the guard, or 0; the program doesn't have them.  None: watch_stop() waits."},
     {"watch_stop", watch_stop, METH_NOARGS, "Ends the watching thread, after a call that is under way."},
     {0},
 };
