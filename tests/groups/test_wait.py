@@ -817,11 +817,15 @@ def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> N
             by_write[write] = thread = Thread(target=os.read, args=(read, 1), stack_size=1 << 16)
             thread.start()
 
+        def is_asleep(task: str) -> bool:
+            call = Path(task + "/syscall").read_text().split()
+            return call[0] in calls and call[2] != "0x189"  # glibc's, for the GIL
+
         def end_them(task: str) -> None:
             writes = list(by_write)
             random.shuffle(writes)
             for write in writes:
-                while Path(task + "/syscall").read_text().split()[0] not in calls:
+                while not is_asleep(task):
                     pass
                 os.write(write, b"x")
 
@@ -848,7 +852,7 @@ def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> N
         waiter.join()
 
     waits, sleeps = map(int, child(program, grouped, CALLS).stdout.split())
-    assert 0 < sleeps <= waits * 1.25 + 5  # a few for the GIL, with others on the processors
+    assert 0 < sleeps <= waits * 1.25 + 50  # up to 35 were for the GIL, with eight other runs on two processors
 
 
 CALLS = {"x86_64": ("202", "449"), "aarch64": ("98", "449")}[os.uname().machine]  # futex, futex_waitv
