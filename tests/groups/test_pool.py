@@ -120,6 +120,7 @@ def test_it_is_what_concurrent_futures_knows() -> None:
         done, left = futures.wait([first, later, other], return_when=futures.FIRST_COMPLETED)
         assert first in done | left
         assert later in left
+        assert first.result() == 1
         assert futures.wait([first, later], timeout=0.001).not_done == {later}
         go.set()
         assert set(futures.as_completed([first, later, other], timeout=FOREVER)) == {first, later, other}
