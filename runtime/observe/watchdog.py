@@ -103,29 +103,32 @@ def report(why: str, found: Waiting) -> str:
     return "\n".join(lines) + "\n" + "".join(_stacks(tids))
 
 
-def _runs(tid: str) -> bool:
-    """Whether the task would be on a CPU if there were one for it; with the GIL, others may sleep for that."""
+def _state(tid: int | str) -> tuple[str, int] | None:
+    """A task's state, by its letter in proc_pid_stat(5), and how often it has gone to sleep; None: it has ended."""
     try:
-        with open(f"/proc/self/task/{tid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "R"
-    except OSError:  # it has ended
-        return False
+        with open(f"/proc/self/task/{tid}/status") as file:
+            status = file.read()
+    except OSError:
+        return None
+    return status.partition("\nState:\t")[2][0], int(status.partition("\nvoluntary_ctxt_switches:\t")[2].split()[0])
 
 
-def _sleeps(own: tuple[int, int]) -> dict[str, str] | None:
+def _runs(tid: int) -> bool:
+    """Whether the task would be on a CPU if there were one for it; with the GIL, others may sleep for that."""
+    state = _state(tid)
+    return state is not None and state[0] == "R"
+
+
+def _sleeps(own: tuple[int, int]) -> dict[str, int] | None:
     """How often each task but those has gone to sleep, by its tid; None: one is awake, or has just ended."""
     found = {}
     for tid in os.listdir("/proc/self/task"):
         if int(tid) in own:
             continue
-        try:
-            with open(f"/proc/self/task/{tid}/status") as file:
-                status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-        except OSError:
+        state = _state(tid)
+        if state is None or state[0] in "RXZ":  # the last two: it is at its end
             return None
-        if status["State"][0] in "RXZ":  # the last two: it is at its end
-            return None
-        found[tid] = status["voluntary_ctxt_switches"]
+        found[tid] = state[1]
     return found
 
 
@@ -174,9 +177,9 @@ class Watchdog:
 
     def look(self, still: bool) -> bool:
         """Reports a program that seems to stand still, if it does, or a circle that lasts; whether it has reported."""
-        found = waiting()
-        circles = {_identity(cycle) for cycle in _deadlocks(found)}
         still = still and _all_sleep()  # else it only got no CPU
+        found = waiting()  # after that, or the report of who sleeps could name a wait that ended before
+        circles = {_identity(cycle) for cycle in _deadlocks(found)}
         lasting = (circles & self._seen) - self._told
         self._seen = circles
         self._told &= circles
@@ -207,7 +210,7 @@ class Watchdog:
             lasts = self._seconds if still else now - since
             if lasts >= self._seconds and turn not in self._held_told:
                 self._held_told.add(turn)
-                computes = not still and (cpu - cpu_then > lasts / 10 or _runs(str(tid)))
+                computes = not still and (cpu - cpu_then > lasts / 10 or _runs(tid))
                 said = _describe_turn(ident, lasts, others, computes, sliced)
         self._held = held
         self._held_told &= held.keys()
