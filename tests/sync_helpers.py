@@ -18,6 +18,7 @@ KERNEL_HAS = {feature.name: feature.works for feature in features()}  #: what th
 
 _PPOLL, _FUTEX_WAITV = {"x86_64": "271", "aarch64": "73"}[os.uname().machine], "449"
 _FUTEX = ("202", "98")  # on x86-64 and aarch64; under qemu-user it is the kernel's own
+FUTEX_CALLS = (*_FUTEX, _FUTEX_WAITV)
 _WAIT_BITSET, _COMMAND, _REALTIME = 9, 0x7F, 0x100  # linux/futex.h
 #: What a thread that can be cancelled waits in; without futex_waitv(2), Linux 5.16, for 10 ms and longer.
 WAITS_IN = "futex_waitv" if KERNEL_HAS["futex_waitv"] else "futex"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from conftest import Child, in_forked_child, needs_gil
 from kinds import PATIENCE, both, until, until_asleep
+from sync_helpers import FUTEX_CALLS
 
 from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, native, wait
 from runtime.scheduler import Scheduler, spawn, waiting, yield_
@@ -851,8 +852,5 @@ def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> N
         waiter.start()
         waiter.join()
 
-    waits, sleeps = map(int, child(program, grouped, CALLS).stdout.split())
+    waits, sleeps = map(int, child(program, grouped, FUTEX_CALLS).stdout.split())
     assert 0 < sleeps <= waits * 1.25 + 50  # up to 35 were for the GIL, with eight other runs on two processors
-
-
-CALLS = {"x86_64": ("202", "449"), "aarch64": ("98", "449")}[os.uname().machine]  # futex, futex_waitv
