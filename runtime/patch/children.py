@@ -18,6 +18,8 @@ STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threa
 GREEN = "LWP_GREEN"  #: if set, their threads are green, on this number of LWPs
 TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of those in seconds, 0: none; else it is install()'s
 
+_UNITS = {STACK_SIZE: "bytes", GREEN: "LWPs", TIME_SLICE: "seconds"}
+
 
 def has_hook() -> bool:
     """Whether `site` finds the hook: the package is installed, and not just on PYTHONPATH."""
@@ -90,4 +92,7 @@ def _install() -> None:
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:
             reason = " ".join(str(error).split())
+            if isinstance(error, ValueError):
+                asked = [f"{name}={os.environ[name]!r}, in {_UNITS[name]}" for name in _UNITS if os.environ.get(name)]
+                reason += f" ({'; '.join(asked)})"
             print(f"lwp: this process's threads are plain ones: {reason}", file=sys.stderr)

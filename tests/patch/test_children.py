@@ -148,7 +148,15 @@ def test_subinterpreters_are_left_alone(children: Path, installed: Environment) 
     assert (found.stdout, found.stderr) == ("runtime.patch\nthreading\n", "")
 
 
-@pytest.mark.parametrize("why", ["core", "size"])
+WRONG = {
+    "LWP_STACK_SIZE=256K": "invalid literal for int() with base 10: '256K' (LWP_STACK_SIZE='256K', in bytes)\n",
+    "LWP_STACK_SIZE=100": "size not valid: 100 bytes (LWP_STACK_SIZE='100', in bytes)\n",
+    "LWP_GREEN=0": "lwps must be from 1 to 1024, not 0 (LWP_GREEN='0', in LWPs)\n",
+    "LWP_GREEN=1 LWP_TIME_SLICE=5ms": "(LWP_GREEN='1', in LWPs; LWP_TIME_SLICE='5ms', in seconds)\n",
+}
+
+
+@pytest.mark.parametrize("why", ["core", *WRONG])
 def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Environment) -> None:
     (children / "child.py").write_text(
         "import threading\nprint(threading.Thread.start.__module__)\nraise SystemExit(3)"
@@ -157,7 +165,7 @@ def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Env
         (children / "mmap.py").write_text("raise ImportError('no core\\nto be had')\n")
         environment, says = {"PYTHONPATH": "."}, "no core to be had"
     else:
-        environment, says = {"LWP_STACK_SIZE": "lots"}, "'lots'"
+        environment, says = dict(each.split("=") for each in why.split()), WRONG[why]
     found = installed.run("child.py", cwd=children, LWP_CHILDREN="1", **environment)
     assert (found.stdout, found.returncode) == ("threading\n", 3)
     assert found.stderr.startswith("lwp: this process's threads are plain ones: ")
