@@ -40,13 +40,13 @@ from . import _core  # noqa: E402  # once it is there
 
 _core.attach(sys.modules[__name__])
 
-_TESTED = (3, 15)  # the newest
+_KIND, _TESTED = ("free-threaded CPython", (3, 13)) if "t" in sys.abiflags else ("CPython", (3, 15))  # the newest
 if sys.version_info[:2] > _TESTED:
     import warnings
 
     warnings.warn(
-        "runtime was tested with CPython 3.11 to {}.{}; this is {}.{}, where what it checks at import is well".format(
-            *_TESTED, *sys.version_info[:2]
+        "runtime was tested with {} up to {}.{}; this is {}.{}, where what it checks at import is well".format(
+            _KIND, *_TESTED, *sys.version_info[:2]
         ),
         RuntimeWarning,
         stacklevel=2,

@@ -155,19 +155,23 @@ def test_what_the_program_needs_was_not_installed(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_newer_cpython_is_told_of_and_works() -> None:
+@pytest.mark.parametrize(
+    ("flags", "tested"), [("", "CPython up to 3.15"), ("t", "free-threaded CPython up to 3.13")], ids=["GIL", "none"]
+)
+def test_a_newer_cpython_is_told_of_and_works(flags: str, tested: str) -> None:
     program = """if True:
         import sys, runtime.interpreters
         runtime.interpreters.in_main = lambda: True  # which asks a 3.99 what this one hasn't
-        sys.version_info = 3, 99, 0, "final", 0
+        sys.version_info, sys.abiflags = (3, 99, 0, "final", 0), sys.argv[1]
         import runtime.native
     """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, flags], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert said.endswith(
-        "RuntimeWarning: runtime was tested with CPython 3.11 to 3.15; this is 3.99, "
-        "where what it checks at import is well"
+        f"RuntimeWarning: runtime was tested with {tested}; this is 3.99, where what it checks at import is well"
     )
 
 
