@@ -141,12 +141,12 @@ def _io_uring() -> str:
 
 _PROBES: list[tuple[str, Callable[[], str], str, str]] = [
     ("clone3", _clone3, "the newer clone(2); the runtime needs only the older", "5.3"),
-    ("futex_waitv", _futex_waitv, "cancelling a sleeper at once: else it looks every 10 ms", "5.16"),
+    ("futex_waitv", _futex_waitv, "cancelling a sleeper: else it looks every second or two", "5.16"),
     ("pidfd for threads", _pidfd_thread, "waiting for one thread by poll(2)", "6.9"),
     ("guard regions", _guard_regions, "stack guards that are no mappings: more threads fit", "6.13"),
     ("rseq", _rseq, "restartable sequences: sched_getcpu() without a system call", "4.18"),
     ("private futex hash", _futex_hash, "a process's sleepers in a table of its own", "6.16"),
-    ("io_uring", _io_uring, "asynchronous input and output", "5.1"),
+    ("io_uring", _io_uring, "asynchronous input and output; the runtime needs none", "5.1"),
 ]
 
 

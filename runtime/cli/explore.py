@@ -210,7 +210,13 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
 @click.option("--seconds", type=float, callback=_positive, metavar="S", help="For how long, at most.")
 @click.option("--seed", type=int, metavar="N", help="Of chance: the same seed tries the same schedules.")
-@click.option("--strategy", default="auto", callback=_strategy, metavar="NAME", help="auto, or one alone.")
+@click.option(
+    "--strategy",
+    default="auto",
+    callback=_strategy,
+    metavar="NAME",
+    help="auto, or one alone: chance, random, pct, pos, urw, dpor, dfs.",
+)
 @click.option(
     "--granularity",
     type=click.Choice(["auto", "sync", "gil", "opcode"]),

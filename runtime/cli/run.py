@@ -304,8 +304,8 @@ def run(
     --affinity and --nice hold for the main thread too, and for the processes that it starts. A thread that asks for
     another placement (runtime.Thread) gets that. See docs/placement.md.
 
-    --children: Python processes that it starts get the runtime too, with --green and the stack size. They learn it
-    from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
+    --children: Python processes that it starts get the runtime too, with --green, its time slice and the stack size.
+    They learn it from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
 
     --watchdog also tells of threads that wait for each other in a circle while others go on. A program that waits for
     the network, a child process or a long sleep stands still too. Forked children are not watched.
