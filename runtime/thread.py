@@ -302,7 +302,8 @@ def _adopt(thread: Any) -> None:
     """Prepares a Thread that threading has made for a start on an LWP."""
     if not thread._initialized:
         raise RuntimeError("thread.__init__() not called")
-    if thread._started.is_set():
+    claim = object()  # two callers may come here for one thread
+    if thread._started.is_set() or thread.__dict__.setdefault("_lwp", claim) is not claim:
         raise RuntimeError("threads can only be started once")
     for name in ("_started", "_native_id", _HANDLE, "_is_stopped", "_tstate_lock"):
         thread.__dict__.pop(name, None)

@@ -344,3 +344,51 @@ def test_a_thread_begins_with_its_creators_context_when_told_to(child: Child) ->
     for inherit, seen in (("1", "started"), ("0", "nowhere")):
         out = child(program, env={"PYTHON_THREAD_INHERIT_CONTEXT": inherit}).stdout.split()
         assert out == [seen, "started", "nowhere", "started"] * 2
+
+
+def test_a_thread_that_is_being_started_can_not_be_joined() -> None:
+    """It is in enumerate() by then, as in threading, and another thread may find it there."""
+    refused: list[str] = []
+
+    class Found(runtime.Thread):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "_ident" and value is not None:
+                with pytest.raises(RuntimeError) as info:
+                    self.join()
+                refused.append(str(info.value))
+
+    thread = Found(target=work)
+    thread.start()
+    thread.join()
+    assert refused == ["cannot join thread before it is started"]
+
+
+def started_twice_before_install() -> None:
+    ran = []
+    thread: Any = threading.Thread(target=lambda: ran.append(threading.current_thread()))
+    runtime.install()
+    event, nested = thread._started, []
+
+    class Interrupted:
+        """Another caller starts the thread after the first has found that nobody has."""
+
+        def is_set(self) -> bool:
+            if not nested:
+                nested.append(True)
+                thread.start()
+            return event.is_set()
+
+    thread._started = Interrupted()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        assert str(error) == "threads can only be started once"
+    else:
+        raise AssertionError("started twice")
+    thread.join()
+    assert ran == [thread]
+
+
+def test_a_thread_made_before_install_starts_once(child: Child) -> None:
+    child(started_twice_before_install)

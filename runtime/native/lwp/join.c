@@ -47,7 +47,8 @@ static int has_ended(int alive)
 
 static int is_waited(struct lwp *lwp)
 {
-    return lwp->waited && !has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
+    /* `started`: its creator, whom the end of the program waits for too, has not come to its clone(2) else, and it can't be joined. */
+    return lwp->waited && lwp->started && !has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
 }
 
 struct lwp *lwp_next_waited(void)

@@ -486,6 +486,8 @@ static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t
         return NULL;
     if (!is_lwp)
         result = Py_NewRef(Py_None);
+    else if (!((LwpObject *)lwp)->lwp->started) /* who starts it is not that far */
+        PyErr_SetString(PyExc_RuntimeError, "cannot join thread before it is started");
     else if (((LwpObject *)lwp)->lwp->ident == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
         PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
     else
