@@ -862,6 +862,19 @@ def test_without_membarrier_there_are_none(child: Child) -> None:
     child(program)
 
 
+def test_without_an_lwp_for_its_threads_the_program_ends_and_says_so(child: Child) -> None:
+    """It waited for them in silence, though nobody could run them."""
+
+    def program() -> None:
+        green = scheduler.Scheduler(lwps=2)
+        runtime.Thread(target=int, scheduler=green).start()
+        if not refuse({"x86_64": 56, "aarch64": 220}[os.uname().machine], 12):  # clone(2): ENOMEM
+            green.run()
+            sys.stderr.write("Cannot allocate memory\n")
+
+    assert "Cannot allocate memory\n" in child(program).stderr
+
+
 @pytest.mark.parametrize("refused", [False, True], ids=["by /proc/self/mem", "by mprotect"])
 def test_c_code_gets_the_bounds_of_a_green_threads_stack(
     refused: bool, child: Child, native_helper: NativeHelper

@@ -161,6 +161,8 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
     (void)unused;
     while ((scheduler = scheduler_with_waited_threads())) {
         int mine = begin_running(scheduler) == 0;
+        if (!mine && !PyErr_ExceptionMatches(PyExc_RuntimeError))
+            return NULL; /* no LWP for it could be made: nobody would run what it waited for */
         PyErr_Clear(); /* another thread runs it, or this one can't: it is waited for all the same */
         int result = await_threads(scheduler);
         if (mine)
