@@ -33,7 +33,7 @@ static unsigned long holder_of(PyObject *object)
     if (PyObject_TypeCheck(object, lwp_type))
         return lwp_ident_alive((LwpObject *)object);
     if (PyObject_TypeCheck(object, future_type))
-        return ((FutureObject *)object)->runner;
+        return atomic_load_explicit(&((FutureObject *)object)->runner, memory_order_relaxed);
     if (!Py_IS_TYPE(object, lock_type) && !PyObject_TypeCheck(object, rlock_type))
         return 0;
     LockObject *lock = (LockObject *)object;

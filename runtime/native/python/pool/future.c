@@ -10,17 +10,22 @@
 
 PyTypeObject *future_type;
 
-static int is_over(enum future_state state)
+static enum future_state state_of(FutureObject *self)
 {
-    return state >= FUTURE_CANCELLED;
+    return (enum future_state)atomic_load_explicit(&self->state, memory_order_acquire);
+}
+
+static int is_over(FutureObject *self)
+{
+    return state_of(self) >= FUTURE_CANCELLED;
 }
 
 /* With the queue's lock, which is released.  Sleepers go on once it is over. */
 static void change_state(FutureObject *self, enum future_state state)
 {
-    self->state = state;
-    self->runner = state == FUTURE_RUNNING ? my_ident() : 0;
-    if (is_over(state))
+    atomic_store_explicit(&self->runner, state == FUTURE_RUNNING ? my_ident() : 0, memory_order_relaxed);
+    atomic_store_explicit(&self->state, (int)state, memory_order_release); /* result and exception are there */
+    if (is_over(self))
         sync_queue_grant(&self->sleepers, LONG_MAX);
     sync_queue_unlock_and_wake(&self->sleepers);
 }
@@ -33,7 +38,7 @@ static PyObject *future_begin(PyObject *op, PyObject *unused)
 
     (void)unused;
     sync_queue_lock(&self->sleepers);
-    int may = !self->condition && self->state == FUTURE_PENDING;
+    int may = !self->condition && state_of(self) == FUTURE_PENDING;
     if (may)
         change_state(self, FUTURE_RUNNING);
     else
@@ -50,7 +55,7 @@ static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t c
         return NULL;
     }
     sync_queue_lock(&self->sleepers);
-    if (self->condition || is_over(self->state)) {
+    if (self->condition || is_over(self)) {
         sync_queue_unlock(&self->sleepers);
         Py_RETURN_NONE;
     }
@@ -67,7 +72,7 @@ static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t c
 int future_end_with(FutureObject *future, PyObject *error)
 {
     sync_queue_lock(&future->sleepers);
-    if (is_over(future->state)) {
+    if (is_over(future)) {
         sync_queue_unlock(&future->sleepers);
         return 0;
     }
@@ -87,7 +92,7 @@ static PyObject *future_add_callback(PyObject *op, PyObject *function)
     if (!self->callbacks && !list)
         return NULL;
     sync_queue_lock(&self->sleepers);
-    int may = !self->condition && !is_over(self->state);
+    int may = !self->condition && !is_over(self);
     if (may && !self->callbacks) {
         self->callbacks = list;
         list = NULL;
@@ -108,12 +113,12 @@ static PyObject *future_wait(PyObject *op, PyObject *timeout)
     int64_t deadline;
     int baton;
 
-    if (is_over(self->state))
+    if (is_over(self))
         Py_RETURN_TRUE;
     if (args_wait_deadline(timeout, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->sleepers);
-    int over = is_over(self->state);
+    int over = is_over(self);
     if (over || deadline == 0 || self->forks != fork_generation) {
         sync_queue_unlock(&self->sleepers);
         if (over || deadline == 0)
@@ -151,7 +156,7 @@ static PyObject *state_name(enum future_state state)
 static PyObject *future_get_state(PyObject *op, void *unused)
 {
     (void)unused;
-    return Py_XNewRef(state_name(((FutureObject *)op)->state));
+    return Py_XNewRef(state_name(state_of((FutureObject *)op)));
 }
 
 static int future_set_state(PyObject *op, PyObject *name, void *unused)

@@ -18,8 +18,8 @@ enum future_state { FUTURE_PENDING, FUTURE_RUNNING, FUTURE_CANCELLED, FUTURE_NOT
 typedef struct FutureObject {
     PyObject_HEAD
     struct sync_queue sleepers; /* its lock guards what follows */
-    enum future_state state;
-    unsigned long runner; /* ident of the thread that makes the call, while it runs */
+    atomic_int state; /* enum future_state.  Read without the lock too: released after what it says is there */
+    atomic_ulong runner; /* ident of the thread that makes the call, while it runs */
     int forks; /* the fork_generation whose threads end it */
     PyObject *condition, *waiters, *callbacks; /* NULL until asked for */
     PyObject *call, *result, *exception;
