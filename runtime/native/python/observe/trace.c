@@ -135,8 +135,8 @@ static struct made *made_of(PyObject *op)
     return &made[((uint64_t)(uintptr_t)op * 0x9e3779b97f4a7c15) >> (64 - MADE_BITS)];
 }
 
-/* From be_quiet() to go_on() no code of the program runs, since the thread is about to sleep.  Up to 3.11 making a frame object may start
- * a collection, so that is off meanwhile. */
+/* From be_quiet() to go_on() no code of the program runs, since the thread is about to sleep.  In 3.11 making a frame object may start a
+ * collection, so that is off meanwhile; later ones collect between bytecodes only. */
 struct quiet {
     int collecting;
     PyObject *type, *value, *traceback;
@@ -144,7 +144,7 @@ struct quiet {
 
 static struct quiet be_quiet(void)
 {
-    struct quiet quiet = {.collecting = PyGC_Disable()};
+    struct quiet quiet = {.collecting = PY_VERSION_HEX < 0x030c0000 && PyGC_Disable()};
 
     PyErr_Fetch(&quiet.type, &quiet.value, &quiet.traceback);
     park_lock(&naming);
@@ -159,13 +159,24 @@ static void go_on(struct quiet *quiet)
         PyGC_Enable();
 }
 
-/* Called where code of the program may run. */
+/* Called where code of the program may run.  Only who has `naming` touches the list: who waited for the list's own lock, which there is
+ * without a GIL, would let a collection begin, and that waits in vain for the threads that want `naming`. */
 static void release_dropped(void)
 {
-    Py_ssize_t count = PyList_GET_SIZE(dropped);
-
-    if (count && PyList_SetSlice(dropped, 0, count, NULL) < 0)
-        PyErr_Clear();
+    park_lock(&naming);
+    int some = PyList_GET_SIZE(dropped) != 0;
+    park_unlock(&naming);
+    PyObject *released = some ? PyList_New(0) : NULL;
+    if (!released) {
+        if (some)
+            PyErr_Clear(); /* no memory: later, then */
+        return;
+    }
+    park_lock(&naming);
+    PyObject *others = dropped;
+    dropped = released;
+    park_unlock(&naming);
+    Py_DECREF(others);
 }
 
 /* ---- what is recorded -------------------------------------------------------------------------------------------- */
