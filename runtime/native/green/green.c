@@ -106,13 +106,15 @@ int green_turn_is_over(void)
 enum green_state green_state_of(void *tp)
 {
     struct green *green = *green_of(tp);
+    /* NULL: of a thread that just begins to lend its LWP once more; volatile: read once. */
+    struct scheduler *s = green ? *(struct scheduler *volatile *)&green->scheduler : NULL;
 
-    if (!green)
+    if (!s)
         return GREEN_NOT;
-    park_lock(&green->scheduler->lock);
+    park_lock(&s->lock);
     /* The carrier may have stopped: its record lies on a stack that is recycled and never unmapped. */
     int runs = green->carrier && green->carrier->in == green, sleeps = atomic_load(&green->waiter.word) != NULL;
-    park_unlock(&green->scheduler->lock);
+    park_unlock(&s->lock);
     return sleeps ? GREEN_SLEEPS : runs ? GREEN_RUNS : GREEN_QUEUED;
 }
 

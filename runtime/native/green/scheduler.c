@@ -23,6 +23,7 @@ void green_after_fork(void)
     struct scheduler *s = park_green ? park_green->scheduler : NULL;
 
     atomic_store(&carriers_maybe_deadlocked, 0);
+    atomic_store(&carriers_forgetting, 0);
     wait_table_forget();
     atomic_store(&all_lock, 0);
     park_green = NULL;
@@ -49,15 +50,19 @@ int scheduler_attach(struct scheduler *s)
         return EDEADLK;
     if (atomic_exchange(&s->attached, 1))
         return EBUSY;
+    park_lock(&s->lock); /* green_each_runner() may look */
     begin_carrying(s, &s->lent);
     s->runner = &s->lent;
+    park_unlock(&s->lock);
     return 0;
 }
 
 void scheduler_detach(struct scheduler *s)
 {
     park_green = NULL;
+    park_lock(&s->lock);
     s->runner = NULL;
+    park_unlock(&s->lock);
     atomic_store(&s->attached, 0);
 }
 

@@ -56,6 +56,8 @@ static void queue_lock(WorkQueueObject *self)
     self->free = self->waking = 0;
     while (self->head)
         first_call(self); /* the reference is lost, too: what dropping it runs might need this lock */
+    self->tail = NULL;
+    self->count = 0; /* where there is no GIL, the fork may have cut a put() short */
 }
 
 /* With the lock, which is released. */
