@@ -27,17 +27,31 @@ static void drop_map(void *map)
     Py_XDECREF((PyObject *)map);
 }
 
+/* What the code object has there, or, if nothing, `made`, whose reference it takes over; the first stays, since another thread may use it.
+ * Borrowed; NULL, with an exception or without. */
+static PyObject *known_or(PyObject *code, PyObject *made)
+{
+    void *known = NULL;
+
+    Py_BEGIN_CRITICAL_SECTION(code); /* CPython locks nothing there */
+    if (PyUnstable_Code_GetExtra(code, points.place, &known) == 0 && !known && made
+        && PyUnstable_Code_SetExtra(code, points.place, made) == 0)
+        known = made;
+    Py_END_CRITICAL_SECTION();
+    if (known != made)
+        Py_XDECREF(made);
+    return known;
+}
+
 /* Borrowed: bytes or None; NULL with an exception. */
 static PyObject *map_of(PyObject *code)
 {
-    void *map = NULL;
+    PyObject *known = known_or(code, NULL);
 
-    if (PyUnstable_Code_GetExtra(code, points.place, &map) < 0 || map)
-        return map;
-    map = PyObject_CallOneArg(points.map_of, code);
-    if (map && PyUnstable_Code_SetExtra(code, points.place, map) < 0)
-        Py_CLEAR(map);
-    return map;
+    if (known || PyErr_Occurred())
+        return known;
+    PyObject *made = PyObject_CallOneArg(points.map_of, code);
+    return made ? known_or(code, made) : NULL;
 }
 
 /* 1: comes to a point there; 0: it is none; -1 with an exception. */
