@@ -463,13 +463,17 @@ def test_exit_status_of_a_process(
 
 def test_a_process_that_shares_memory(gate: Gate) -> None:
     seen: list[int] = []
+    looked = Gate()
 
     def look() -> None:
         seen.extend([os.getpid(), threading.get_ident(), threading.get_native_id()])
+        looked.open()
         gate.wait()
 
     lwp = spawn(look, flags=PROCESS, exit_signal=signal.SIGCHLD, name="a-process")
     assert lwp.exit_signal == signal.SIGCHLD
+    looked.wait()
+    looked.close()
     assert not lwp.join(0.01)
     assert lwp.is_alive()
     assert Path(f"/proc/{lwp.tid}/comm").read_text() == "a-process\n"
