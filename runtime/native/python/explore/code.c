@@ -33,7 +33,7 @@ static PyObject *known_or(PyObject *code, PyObject *made)
 {
     void *known = NULL;
 
-    Py_BEGIN_CRITICAL_SECTION(code); /* CPython locks nothing there */
+    Py_BEGIN_CRITICAL_SECTION(code); /* CPython 3.13 locks nothing there (Objects/codeobject.c) */
     if (PyUnstable_Code_GetExtra(code, points.place, &known) == 0 && !known && made
         && PyUnstable_Code_SetExtra(code, points.place, made) == 0)
         known = made;
@@ -51,7 +51,9 @@ static PyObject *map_of(PyObject *code)
     if (known || PyErr_Occurred())
         return known;
     PyObject *made = PyObject_CallOneArg(points.map_of, code);
-    return made ? known_or(code, made) : NULL;
+    if (made && !(known = known_or(code, made)) && !PyErr_Occurred())
+        PyErr_NoMemory(); /* CPython sets no exception for that */
+    return known;
 }
 
 /* 1: comes to a point there; 0: it is none; -1 with an exception. */
