@@ -365,6 +365,8 @@ def test_a_thread_that_is_being_started_can_not_be_joined() -> None:
 
 
 def started_twice_before_install() -> None:
+    import pytest
+
     ran = []
     thread: Any = threading.Thread(target=lambda: ran.append(threading.current_thread()))
     runtime.install()
@@ -380,12 +382,8 @@ def started_twice_before_install() -> None:
             return event.is_set()
 
     thread._started = Interrupted()
-    try:
+    with pytest.raises(RuntimeError, match="threads can only be started once"):
         thread.start()
-    except RuntimeError as error:
-        assert str(error) == "threads can only be started once"
-    else:
-        raise AssertionError("started twice")
     thread.join()
     assert ran == [thread]
 
