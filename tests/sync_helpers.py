@@ -16,9 +16,10 @@ from runtime.cli.doctor import features
 PATIENCE = SLOW * 30  # seconds until what must come is said to be lost
 KERNEL_HAS = {feature.name: feature.works for feature in features()}  #: what this kernel has
 
+_FUTEX_BY_MACHINE = {"x86_64": "202", "aarch64": "98"}
 _PPOLL, _FUTEX_WAITV = {"x86_64": "271", "aarch64": "73"}[os.uname().machine], "449"
-_FUTEX = ("202", "98")  # on x86-64 and aarch64; under qemu-user it is the kernel's own
-FUTEX_CALLS = (*_FUTEX, _FUTEX_WAITV)
+_FUTEX = tuple(_FUTEX_BY_MACHINE.values())  # under qemu-user it is the kernel's own
+FUTEX_CALLS = (_FUTEX_BY_MACHINE[os.uname().machine], _FUTEX_WAITV)
 _WAIT_BITSET, _COMMAND, _REALTIME = 9, 0x7F, 0x100  # linux/futex.h
 #: What a thread that can be cancelled waits in; without futex_waitv(2), Linux 5.16, for 10 ms and longer.
 WAITS_IN = "futex_waitv" if KERNEL_HAS["futex_waitv"] else "futex"
