@@ -1,12 +1,14 @@
 #include "base/fork.h"
 
+#include "base/park.h"
+
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stddef.h>
 
 int fork_generation;
 
 static const struct fork_handlers *_Atomic floors[FORK_FLOORS];
+static atomic_int forgetting; /* a lock; order: docs/architecture.md */
 
 static void before_fork(void)
 {
@@ -29,11 +31,22 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     fork_generation++;
+    atomic_store(&forgetting, 0);
     for (int i = 0; i < FORK_FLOORS; i++) {
         const struct fork_handlers *handlers = atomic_load(&floors[i]);
         if (handlers && handlers->in_child)
             handlers->in_child();
     }
+}
+
+void fork_forget_now(atomic_int *forks, void (*forget)(void *of), void *of)
+{
+    park_lock(&forgetting);
+    if (atomic_load(forks) != fork_generation) {
+        forget(of);
+        atomic_store_explicit(forks, fork_generation, memory_order_release);
+    }
+    park_unlock(&forgetting);
 }
 
 void fork_handle(enum fork_floor floor, const struct fork_handlers *handlers)

@@ -9,6 +9,8 @@
 #ifndef RUNTIME_FORK_H
 #define RUNTIME_FORK_H
 
+#include <stdatomic.h>
+
 enum fork_floor { FORK_TRACE, FORK_SYNC, FORK_LWP, FORK_PYTHON, FORK_FLOORS };
 
 struct fork_handlers {
@@ -18,6 +20,16 @@ struct fork_handlers {
 /* How often the process that imported us has been forked on the way to this one.  Changes in a child only, before its handlers run
  * and before it has a second thread: no order is needed to read it. */
 extern int fork_generation;
+
+/* forget(of), if what `forks` is the generation of belongs to an earlier one, and then writes this one there: once, whichever thread of the
+ * child comes first.  Another that comes meanwhile waits, else it would forget what the first has begun since. */
+void fork_forget_now(atomic_int *forks, void (*forget)(void *of), void *of);
+
+static inline void fork_forget(atomic_int *forks, void (*forget)(void *of), void *of)
+{
+    if (atomic_load_explicit(forks, memory_order_acquire) != fork_generation)
+        fork_forget_now(forks, forget, of);
+}
 
 /* The floor's handlers from now on.  Handlers that come in pairs, `before` and `in_parent`, are given before fork_init(): another
  * thread may be in fork() and would run the second alone. */

@@ -47,7 +47,7 @@ enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher
 
 int green_reports_deadlock, green_parallel;
 int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
-atomic_int green_others_ending, green_lwps_resting, carriers_maybe_deadlocked, carriers_forgetting;
+atomic_int green_others_ending, green_lwps_resting, carriers_maybe_deadlocked;
 
 /* ---- sleeping: each releases the lock for the time --------------------------------------------------------------- */
 
@@ -415,8 +415,10 @@ void carriers_wake(struct scheduler *s)
         runner_wake(s);
 }
 
-static void forget_lost(struct scheduler *s)
+static void forget_lost(void *of)
 {
+    struct scheduler *s = of;
+
     s->head = s->ended = NULL;
     s->timers = NULL;
     s->runner = s->watcher = s->spares = NULL;
@@ -435,16 +437,9 @@ static void forget_lost(struct scheduler *s)
     atomic_store(&s->polling, 0);
     atomic_store(&s->was_deadlocked, 0);
     atomic_store(&s->idle, BUSY);
-    atomic_store(&s->forks, fork_generation);
 }
 
 void scheduler_forget_lost(struct scheduler *s)
 {
-    if (atomic_load(&s->forks) == fork_generation)
-        return;
-    /* Two threads of the child may come here: the second must not forget what the first begins. */
-    park_lock(&carriers_forgetting);
-    if (atomic_load(&s->forks) != fork_generation)
-        forget_lost(s);
-    park_unlock(&carriers_forgetting);
+    fork_forget(&s->forks, forget_lost, s);
 }

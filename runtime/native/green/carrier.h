@@ -19,9 +19,6 @@ void carriers_wake(struct scheduler *s);
  * else that is done with a scheduler. */
 void scheduler_forget_lost(struct scheduler *s);
 
-/* A lock around that; order: docs/architecture.md. */
-extern atomic_int carriers_forgetting;
-
 /* Runners that sleep without a timeout and have not found a deadlock: a thread that ends may be the last that could have woken one
  * of theirs. */
 extern atomic_int carriers_maybe_deadlocked;

@@ -23,7 +23,6 @@ void green_after_fork(void)
     struct scheduler *s = park_green ? park_green->scheduler : NULL;
 
     atomic_store(&carriers_maybe_deadlocked, 0);
-    atomic_store(&carriers_forgetting, 0);
     wait_table_forget();
     atomic_store(&all_lock, 0);
     park_green = NULL;

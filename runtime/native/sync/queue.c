@@ -8,27 +8,22 @@
 
 enum { WAKING_FOR = 1000000 }; /* ns that a waker is given to finish; many times what it takes */
 
-static atomic_int forgetting; /* a lock; order: docs/architecture.md */
 static __thread struct sync_place *innermost; /* of the calling thread */
 int sync_queue_wakes_all;
 
 /* After a fork the waiters, and the holder of the lock, are lost threads; after_fork_in_child() puts the caller's own places back. */
-static void forget_lost(struct sync_queue *queue)
+static void forget_lost(void *of)
 {
-    park_lock(&forgetting);
-    if (atomic_load(&queue->forks) != fork_generation) {
-        queue->head = queue->tail = queue->first_waiting = NULL;
-        queue->waiting = queue->batons = queue->anys = 0;
-        atomic_store(&queue->lock, 0);
-        atomic_store_explicit(&queue->forks, fork_generation, memory_order_release);
-    }
-    park_unlock(&forgetting);
+    struct sync_queue *queue = of;
+
+    queue->head = queue->tail = queue->first_waiting = NULL;
+    queue->waiting = queue->batons = queue->anys = 0;
+    atomic_store(&queue->lock, 0);
 }
 
 void sync_queue_lock(struct sync_queue *queue)
 {
-    if (atomic_load_explicit(&queue->forks, memory_order_acquire) != fork_generation)
-        forget_lost(queue);
+    fork_forget(&queue->forks, forget_lost, queue);
     park_lock(&queue->lock);
 }
 
@@ -283,12 +278,11 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 
 static void after_fork_in_child(void)
 {
-    atomic_store(&forgetting, 0);
     sync_watch_forget();
     /* The newest place first: each is put before those that came later. */
     for (struct sync_place *place = innermost; place; place = place->outer) {
         struct sync_queue *queue = place->queue;
-        forget_lost(queue);
+        fork_forget(&queue->forks, forget_lost, queue);
         if (!place->queued)
             continue;
         place->previous = NULL;
