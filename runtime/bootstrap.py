@@ -34,6 +34,21 @@ def _code_in(code: CodeType) -> CodeType:
     return next(const for const in code.co_consts if isinstance(const, CodeType))
 
 
+def define_as(stock: FunctionType, head: str, lines: list[str], /, **given: Any) -> Any:
+    """The function `def HEAD: LINES` in place of `stock`, a function of threading's: with its name, in its file.
+
+    The `def` stands where stock's does, and the lines below it.  given: what it refers to besides threading's names.
+    """
+    code = stock.__code__
+    before = [""] * (code.co_firstlineno - 2)
+    text = [*before, f"def make({', '.join(given)}):", f" def {head}:", *lines, f" return {stock.__name__}"]
+    make = _code_in(compile("\n".join(text), code.co_filename, "exec"))
+    inner = _code_in(make)
+    consts = [inner.replace(co_qualname=stock.__qualname__) if const is inner else const for const in make.co_consts]
+    # Not a FunctionType of the code: 3.13 specializes calls only of functions that a `def` has made (func_version).
+    return FunctionType(make.replace(co_consts=tuple(consts)), vars(threading))(**given)
+
+
 def _stand_in(
     stock: FunctionType, call: str, statement: str, begin: list[str], before: list[str], after: list[str]
 ) -> Any:
@@ -41,26 +56,16 @@ def _stand_in(
 
     begin: its first lines.  before, after: the lines around the call, which is four columns further in than these.
     """
-    name, first = stock.__name__, stock.__code__.co_firstlineno
     line, column = _place(stock, call)
     prefix, _, ours = statement.rpartition(" ")
     prefix = f"{prefix} " if prefix else ""
     ours = ours[:-1].ljust(len(call) - 1) + ours[-1]  # as wide: tracebacks underline the call
-    lines = [""] * (line + len(after) + 1)
-
-    def put(at: int, *texts: str) -> None:
-        lines[at - 1 : at - 1 + len(texts)] = texts
-
-    put(first - 1, "def make(stock, partial):", f" def {name}(self):")
-    put(first + 1, *(" " * (column - 4) + text for text in begin))
-    put(line - len(before), *(" " * (column - 4) + text for text in before))
-    put(line, " " * (column - len(prefix)) + prefix + ours)
-    put(line + 1, *(" " * (column - 4) + text for text in after), f" return {name}")
-    make = _code_in(compile("\n".join(lines), stock.__code__.co_filename, "exec"))
-    inner = _code_in(make)
-    consts = [inner.replace(co_qualname=stock.__qualname__) if const is inner else const for const in make.co_consts]
-    # Not a FunctionType of the code: 3.13 specializes calls only of functions that a `def` has made (func_version).
-    return FunctionType(make.replace(co_consts=tuple(consts)), vars(threading))(stock, partial)
+    at = line - stock.__code__.co_firstlineno - 1  # of the call, below the `def`
+    around = " " * (column - 4)
+    lines = [around + text for text in begin] + [""] * (at - len(begin))
+    lines[at - len(before) :] = [around + text for text in before]
+    lines += [" " * (column - len(prefix)) + prefix + ours, *(around + text for text in after)]
+    return define_as(stock, f"{stock.__name__}(self)", lines, stock=stock, partial=partial)
 
 
 _bootstrap: Any = vars(threading.Thread)["_bootstrap"]

@@ -194,8 +194,8 @@ class Barrier(BarrierBase):
 # objects of derived classes are kept as threading keeps them, by its own functions: native/python/primitives/
 # common.h.  Here these get our locks in place of threading's, which would stop all green threads of an LWP.
 
-_names = {
-    **vars(threading),
+_names: dict[str, Any] = {
+    "__name__": "threading",
     "Condition": Condition,
     "Lock": Lock,
     "RLock": RLock,
@@ -206,6 +206,9 @@ _names = {
 def _on_our_locks(value: Any) -> Any:
     if isinstance(value, property):  # none makes a lock
         return value
+    for name in value.__code__.co_names:  # not all that is there: threads are, and would be kept
+        if name in vars(threading):
+            _names.setdefault(name, vars(threading)[name])
     function = FunctionType(value.__code__, _names, value.__name__, value.__defaults__, value.__closure__)
     function.__kwdefaults__ = value.__kwdefaults__
     return function

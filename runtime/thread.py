@@ -37,17 +37,14 @@ stock_start = threading.Thread.start
 _stock_join = threading.Thread.join
 _stock_is_alive = threading.Thread.is_alive
 
-#: patch/installation.py's, for threading's private name for "make a thread".
-our_starters: set[Any] = set()
-
 
 def is_started_by_others() -> bool:
     """Whether another package makes threading's threads itself, as debuggers do.
 
-    CPython's builtin function has no say.  What stood there when we were imported may have: a debugger comes first.
+    A builtin function has no say: it is CPython's, or stands in for that.  What stood there when we were imported may
+    have: a debugger comes first.
     """
-    starter = _names[_STARTER]
-    return type(starter) is not BuiltinFunctionType and starter not in our_starters
+    return type(_names[_STARTER]) is not BuiltinFunctionType
 
 
 current_thread = native.current_thread

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
-from types import BuiltinFunctionType, ModuleType
+from functools import update_wrapper
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from .. import lwp, native, sync, thread
+from ..bootstrap import define_as
 from ..green import TIME_SLICE, Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
@@ -36,10 +38,6 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     return reserved.ident
 
 
-def _is_builtin(function: Any) -> bool:
-    return type(function) is BuiltinFunctionType
-
-
 _stock_count = _thread._count
 
 
@@ -48,68 +46,95 @@ def _count() -> int:
     return _stock_count() + native.running()
 
 
-thread.our_starters.add(_start_new_thread)
+class Thread:
+    """threading.Thread's methods while install() is in force, with the names that tracebacks show."""
 
+    if sys.version_info >= (3, 14):
 
-def _init(
-    self: Any,
-    group: None = None,
-    target: Callable[..., object] | None = None,
-    name: str | None = None,
-    args: Iterable[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    daemon: bool | None = None,
-) -> None:
-    assert group is None, "group argument must be None for now"
-    native.thread_make(self, target, name, args, kwargs, daemon)
+        def __init__(
+            self: Any,
+            group: None = None,
+            target: Callable[..., object] | None = None,
+            name: str | None = None,
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            daemon: bool | None = None,
+            context: Context | None = None,
+        ) -> None:
+            assert group is None, "group argument must be None for now"
+            native.thread_make(self, target, name, args, kwargs, daemon)
+            if context is not None:
+                self._context = context
 
-
-def _init_with_context(
-    self: Any,
-    group: None = None,
-    target: Callable[..., object] | None = None,
-    name: str | None = None,
-    args: Iterable[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    daemon: bool | None = None,
-    context: Context | None = None,
-) -> None:
-    _init(self, group, target, name, args, kwargs, daemon=daemon)
-    if context is not None:
-        self._context = context
-
-
-def _start(self: Any) -> None:
-    """Starts the thread and waits until it has begun, as threading.Thread.start does."""
-    if thread.is_started_by_others():
-        thread.stock_start(self)
     else:
-        # Programs made for threading may rely on its start(): it returns when the thread has begun.  Ours need not.
-        thread.start(self, True)
+
+        def __init__(
+            self: Any,
+            group: None = None,
+            target: Callable[..., object] | None = None,
+            name: str | None = None,
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            daemon: bool | None = None,
+        ) -> None:
+            assert group is None, "group argument must be None for now"
+            native.thread_make(self, target, name, args, kwargs, daemon)
+
+    def start(self: Any) -> None:
+        if thread.is_started_by_others():
+            thread.stock_start(self)
+        else:
+            # Programs made for threading may rely on its start(): it returns when the thread has begun.  Ours need not.
+            thread.start(self, True)
 
 
-_init.__name__ = _init_with_context.__name__ = "__init__"
-_start.__name__ = "start"
-_start.__module__ = __package__  # shows from outside that install() is in force, see docs/using.md
+def _copy(function: Any) -> FunctionType:
+    copy = FunctionType(function.__code__, function.__globals__, None, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
 _METHODS: dict[str, Any] = {
-    "__init__": _init if sys.version_info < (3, 14) else _init_with_context,
-    "start": _start,
-    "join": thread.Thread.join,
-    "is_alive": thread.Thread.is_alive,
+    "__init__": Thread.__init__,
+    "start": Thread.start,
+    "join": _copy(thread.Thread.join),
+    "is_alive": _copy(thread.Thread.is_alive),
 }
+# Their names, documentation, module and signature are threading's.
+for _name, _method in _METHODS.items():
+    update_wrapper(_method, vars(threading.Thread)[_name])
+
+
+def _make_current_thread() -> Any:
+    stock: Any = threading.current_thread
+    first, *_, last = sorted({line for *_, line in stock.__code__.co_lines() if line})
+    lines = [*[""] * (last - first - 1), "  return ask()"]
+    made = define_as(stock, "current_thread()", lines, ask=native.current_thread)
+    made.__doc__ = stock.__doc__
+    return made
+
+
+_current_thread = _make_current_thread()
+
+
+def _builtins(*pairs: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """Builtin functions in place of CPython's own: a debugger's makes the threads itself, and still calls those."""
+    for stock, function in pairs:
+        if type(stock) is BuiltinFunctionType:
+            yield stock, native.stand_in(stock, function, True)
+
 
 #: For each thing of threading's or _thread's: what stands in for it.
 _STAND_INS: list[tuple[Any, Any]] = [
-    # Not a debugger's own: it makes the threads itself, and still calls the builtin ones.
-    *(
-        (starter, _start_new_thread)
-        for starter in (_thread.start_new_thread, _thread.start_new)
-        if _is_builtin(starter)
+    *_builtins(
+        (_thread.start_new_thread, _start_new_thread),
+        (_thread.start_new, _start_new_thread),
+        (_thread._count, _count),
+        (_thread.allocate, native.allocate_lock),
     ),
-    (_thread._count, _count),
-    (_thread.allocate_lock, sync.Lock),
+    (_thread.allocate_lock, native.allocate_lock),
     (_thread.LockType, sync.LockType),
     (_thread.RLock, sync.RLock),  # threading.RLock() calls it
     (threading.Condition, sync.Condition),
@@ -117,9 +142,9 @@ _STAND_INS: list[tuple[Any, Any]] = [
     (threading.BoundedSemaphore, sync.BoundedSemaphore),
     (threading.Event, sync.Event),
     (threading.Barrier, sync.Barrier),
-    (threading.current_thread, thread.current_thread),
+    (threading.current_thread, _current_thread),
 ]
-#: Classes that say they are threading's while they stand there: repr and pickle show it.
+#: Classes that say, with their methods, that they are threading's while they stand there: repr and pickle show it.
 _CLASSES = (sync.Condition, sync.Semaphore, sync.BoundedSemaphore, sync.Event, sync.Barrier)
 
 _undo: list[Callable[[], None]] = []
@@ -132,6 +157,13 @@ def _replace(owner: Any, name: str, value: Any, undo: list[Callable[[], None]] =
     else:  # a class has it from its base
         undo.append(lambda: delattr(owner, name))
     setattr(owner, name, value)
+
+
+def _rename(owner: Any) -> None:
+    """Makes it threading's; a function's __module__ is not among its vars()."""
+    before = owner.__module__
+    _undo.append(lambda: setattr(owner, "__module__", before))
+    owner.__module__ = "threading"
 
 
 def _replace_in_modules(stand_ins: dict[int, Any], undo: list[Callable[[], None]] = _undo) -> None:
@@ -168,15 +200,15 @@ stock_locks: tuple[type, type] = (type(_STOCK_LOCK()), _thread.RLock)
 
 
 def _who_replaced_locks() -> str | None:
-    lock = vars(threading).get("_allocate_lock", sync.Lock)
-    if lock is sync.Lock or (lock is _STOCK_LOCK and type(lock) is BuiltinFunctionType):
+    lock = vars(threading).get("_allocate_lock", native.allocate_lock)
+    if lock is native.allocate_lock or (lock is _STOCK_LOCK and type(lock) is BuiltinFunctionType):
         return None
     return str(getattr(lock, "__module__", None) or "somebody").partition(".")[0]
 
 
 def _give_back() -> None:
     """Puts threading's own classes back in all modules: they are made of the locks that threading has now."""
-    back = {id(ours): stock for stock, ours in _STAND_INS if ours in _CLASSES or ours is thread.current_thread}
+    back = {id(ours): stock for stock, ours in _STAND_INS if ours in _CLASSES or ours is _current_thread}
     for module in _modules():
         for name, value in list(vars(module).items()):
             if id(value) in back:
@@ -200,7 +232,7 @@ def _make_instead(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     return None
 
 
-native.watch_locks(vars(threading), _STOCK_LOCK, sync.Lock, _make_instead)
+native.watch_locks(vars(threading), _STOCK_LOCK, native.allocate_lock, _make_instead)
 
 
 def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> None:
@@ -238,7 +270,10 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     for name, method in _METHODS.items():
         _replace(threading.Thread, name, method)
     for cls in _CLASSES:
-        _replace(cls, "__module__", "threading")
+        _rename(cls)
+        for value in vars(cls).values():
+            if type(value) is FunctionType:
+                _rename(value)
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
     if on:
         from . import blocking  # imports much, which other programs may not need

@@ -128,24 +128,26 @@ def test_nothing_is_loaded_unasked(children: Path, installed: Environment) -> No
 
 def test_nothing_is_left_where_modules_are_found(children: Path, installed: Environment) -> None:
     """Also with a sitecustomize, which is imported as ever, and finds the runtime in place."""
-    (children / "sitecustomize.py").write_text("import threading\nprint(threading.Thread.start.__module__)\n")
+    (children / "sitecustomize.py").write_text(
+        "import threading\nprint(threading.Thread.start.__globals__['Thread'].__module__)\n"
+    )
     finders = "import sys; print(sys.meta_path, 'sitecustomize' in sys.modules)"
     plain = installed.run("-c", finders, cwd=children, PYTHONPATH=".")
     ours = installed.run("-c", finders, cwd=children, PYTHONPATH=".", LWP_CHILDREN="1")
     assert plain.stdout.startswith("threading\n[")
     # Who asks for a module `runtime` is answered by a finder that stands first.
     assert re.sub(r"\n\[<lwp_runtime._Finder object at 0x\w+>, ", "\n[", ours.stdout) == plain.stdout.replace(
-        "threading\n", "runtime.patch\n", 1
+        "threading\n", "runtime.patch.installation\n", 1
     )
 
 
 def test_subinterpreters_are_left_alone(children: Path, installed: Environment) -> None:
     pytest.importorskip("_testcapi", reason="nothing here makes a subinterpreter")
-    where = "import threading; print(threading.Thread.start.__module__, flush=True)"
+    where = "import threading; print(threading.Thread.start.__globals__['Thread'].__module__, flush=True)"
     found = installed.run(
         "-c", f"{where}\nimport _testcapi\n_testcapi.run_in_subinterp({where!r})", cwd=children, LWP_CHILDREN="1"
     )
-    assert (found.stdout, found.stderr) == ("runtime.patch\nthreading\n", "")
+    assert (found.stdout, found.stderr) == ("runtime.patch.installation\nthreading\n", "")
 
 
 WRONG = {
@@ -159,7 +161,7 @@ WRONG = {
 @pytest.mark.parametrize("why", ["core", *WRONG])
 def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Environment) -> None:
     (children / "child.py").write_text(
-        "import threading\nprint(threading.Thread.start.__module__)\nraise SystemExit(3)"
+        "import threading\nprint(threading.Thread.start.__globals__['Thread'].__module__)\nraise SystemExit(3)"
     )
     if why == "core":
         (children / "mmap.py").write_text("raise ImportError('no core\\nto be had')\n")

@@ -11,11 +11,15 @@ from conftest import Environment
 
 import runtime
 
-THEIRS = "import threading\ndef hello():\n    return f'theirs, {__name__}, {threading.Thread.start.__module__}'\n"
+THEIRS = """\
+import threading
+def hello():
+    return f'theirs, {__name__}, {threading.Thread.start.__globals__["Thread"].__module__}'
+"""
 HELLO = "import runtime\nprint(runtime.hello())\n"
 PLAIN = "theirs, runtime, threading\n"
-PATCHED = "theirs, runtime, runtime.patch\n"
-PRIVATE = "theirs, runtime, _lwp_runtime.patch\n"  # ours could not be loaded by the name `runtime`
+PATCHED = "theirs, runtime, runtime.patch.installation\n"
+PRIVATE = "theirs, runtime, _lwp_runtime.patch.installation\n"  # ours could not be loaded by the name `runtime`
 
 
 def test_the_package_imports_itself_relatively() -> None:

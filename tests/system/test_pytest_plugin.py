@@ -71,9 +71,9 @@ def test_help(tmp_path: Path, installed: Environment) -> None:
 
 def test_before_conftest(tmp_path: Path, installed: Environment) -> None:
     """Whatever a project imports finds the runtime in place."""
-    early = "import threading\nstart = threading.Thread.start.__module__\n"
+    early = "import threading\nstart = threading.Thread.start.__globals__['Thread'].__module__\n"
     (tmp_path / "conftest.py").write_text(early)
-    tests = early + "import conftest\ndef test():\n    assert start == conftest.start == 'runtime.patch'\n"
+    tests = early + "import conftest\ndef test():\n    assert start == conftest.start == 'runtime.patch.installation'\n"
     assert passed(run(installed, tmp_path, tests, "--lwp"), 1)
 
 
@@ -83,7 +83,7 @@ def test_gone_after_main(tmp_path: Path, installed: Environment) -> None:
 import pytest, threading
 for _ in range(2):
     pytest.main(["--lwp", "-p", "no:cacheprovider"])
-    print(threading.Thread.start.__module__)
+    print(threading.Thread.start.__globals__['Thread'].__module__)
 """
     found = installed.run("-c", program, cwd=tmp_path)
     assert found.stdout.count("= 2 passed in") == 2

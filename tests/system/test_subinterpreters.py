@@ -36,7 +36,8 @@ def execute(interpreter, code):
 PROGRAM = """
 import os, sys, threading
 assert "runtime.native" not in sys.modules
-assert (threading.Thread.start.__module__, type(threading.Lock()).__module__) == ("threading", "_thread")
+assert threading.Thread.start.__globals__["Thread"].__module__ == "threading"
+assert type(threading.Lock()).__module__ == "_thread"
 def deep(n):
     return n and deep(n - 1)
 def work(n):

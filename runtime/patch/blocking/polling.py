@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import native
 from .closing import Wait, close_and_wake, waits
-from .stand_in import METHODS, STAND_INS, may_block, replaces, stands_in_for
+from .stand_in import METHODS, may_block, replaces, stands_in_for
 from .waiting import IN, OUT, Patience
 
 
@@ -166,6 +166,7 @@ def _closed_meanwhile() -> Iterator[None]:
             raise
 
 
+@stands_in_for(select.epoll)
 class _Epoll:
     """What select.epoll() returns."""
 
@@ -206,4 +207,3 @@ class _Epoll:
 
 
 _stock_epoll = select.epoll
-STAND_INS.append((select.epoll, _Epoll))

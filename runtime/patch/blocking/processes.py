@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ... import native
-from .stand_in import STAND_INS, may_block, stands_in_for
+from .stand_in import may_block, stands_in_for
 from .waiting import IN, Patience, ask_until_true, on_helper_at_once
 
 _stock_waitpid, _stock_wait4, _stock_waitid, _stock_system = os.waitpid, os.wait4, os.waitid, os.system
@@ -83,6 +83,7 @@ except ImportError:
     pass
 else:
 
+    @stands_in_for(_multiprocessing.SemLock)
     class _SemLock(_multiprocessing.SemLock):  # type: ignore[misc]
         """The semaphore of multiprocessing's locks and queues."""
 
@@ -93,5 +94,3 @@ else:
 
         def __enter__(self) -> bool:
             return self.acquire()
-
-    STAND_INS.append((_multiprocessing.SemLock, _SemLock))

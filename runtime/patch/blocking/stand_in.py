@@ -24,10 +24,16 @@ may_block = native.may_block
 def stands_in_for(stock: Any, *, always: bool = False) -> Callable[[Any], Any]:
     """Decorator for the function that a thread on a scheduler, or each, calls in place of the stock one, a builtin.
 
-    What takes its place is a builtin function to a program, too (native/python/green/stand_in.c).
+    What takes its place is a builtin function to a program, too (native/python/green/stand_in.c).  A class that stands
+    in for a class has its name.
     """
 
     def decorate(function: Any) -> Any:
+        if isinstance(stock, type):
+            for name in ("__module__", "__name__", "__qualname__"):
+                setattr(function, name, getattr(stock, name))
+            STAND_INS.append((stock, function))
+            return function
         call = native.stand_in(stock, function, always)
         STAND_INS.append((stock, call))
         return call

@@ -19,7 +19,7 @@ with ConnectionPool(min_size=2, max_size=4) as pool:
 
     with ThreadPoolExecutor(8) as threads:  # more than there are connections
         print(sum(threads.map(insert, range(100))))
-    print(type(threading.Thread(target=int)).start.__module__.split(".")[0])
+    print(threading.Thread.start.__globals__["Thread"].__module__.split(".")[0])
 
 # A row lock that another thread's transaction has.
 with psycopg.connect() as holder:

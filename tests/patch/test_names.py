@@ -1,0 +1,249 @@
+"""What install() puts in place of something is, to a program that asks, what stood there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import Child, in_forked_child
+
+import runtime
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def tell(mode: str, keys: list[list[str]]) -> None:
+    """The looks of what is at those places, of all that install() has replaced if there are none: [place, looks]."""
+    import _multiprocessing
+    import _thread
+    import builtins
+    import fcntl
+    import inspect
+    import json
+    import pickle
+    import queue
+    import select
+    import signal
+    import socket
+    from types import FunctionType, MethodType
+
+    modules = (_multiprocessing, _thread, builtins, fcntl, os, queue, select, signal, socket, threading, time)
+
+    def places() -> dict[tuple[str, ...], object]:
+        found: dict[tuple[str, ...], object] = {}
+        for module in modules:
+            for name, value in vars(module).items():
+                found[module.__name__, name] = value
+        for name in ("Thread", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"):
+            for method, value in vars(getattr(threading, name)).items():
+                if type(value) is FunctionType:
+                    found["threading", name, method] = value
+        return found
+
+    def looks(thing: object) -> dict[str, object]:
+        class Keeps:
+            kept = thing
+
+        try:
+            signature = [(p.name, p.kind, repr(p.default)) for p in inspect.signature(thing).parameters.values()]  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # C that says nothing of itself
+            signature = []
+        try:
+            pickled = pickle.dumps(thing).decode("latin-1")
+        except pickle.PicklingError:
+            pickled = ""
+        names = ("__module__", "__name__", "__qualname__", "__text_signature__")
+        return {
+            **{name: getattr(thing, name, None) for name in names},
+            "type": "class" if isinstance(thing, type) else type(thing).__name__,
+            "signature": signature,
+            "pickled": pickled,
+            "bound": isinstance(Keeps().kept, MethodType),
+            "file": thing.__code__.co_filename if thing is threading.current_thread else None,
+        }
+
+    before = places()
+    if mode != "stock":
+        runtime.install(green=mode == "green")
+        after = places()
+        keys = [list(key) for key, value in after.items() if key in before and value is not before[key]]
+        keys = [key for key in keys if callable(after[tuple(key)])]
+        before = after
+    print(json.dumps([(key, looks(before[tuple(key)])) for key in keys]))
+
+
+#: The pure Python queue that stands in for the one in C has its own name.
+OTHERS = ["SimpleQueue"]
+#: Methods whose parameters, or whose C, have no names in threading.
+LESS = {"_acquire_restore"}
+
+
+@pytest.mark.parametrize("mode", ["threads", "green"])
+def test_all_that_is_replaced_looks_like_the_stock_thing(mode: str, child: Child) -> None:
+    ours = json.loads(child(tell, mode, []).stdout)
+    stock = json.loads(child(tell, "stock", [key for key, _ in ours]).stdout)
+    assert len(ours) > (60 if mode == "green" else 25)
+    for (place, found), (_, expected) in zip(ours, stock, strict=True):
+        if place[-1] in OTHERS:
+            continue
+        if expected["__text_signature__"] is None:
+            del found["__text_signature__"], expected["__text_signature__"]
+        if not expected["signature"] or place[-1] in LESS:  # to say more is no harm
+            del found["signature"], expected["signature"]
+        assert found == expected, place
+
+
+def test_a_pickle_loads_in_a_process_without_the_runtime(child: Child) -> None:
+    def dump() -> None:
+        import _thread
+        import pickle
+
+        runtime.install(green=True)
+        names = ("start_new_thread", "start_new", "allocate_lock", "allocate", "_count")
+        starts = [getattr(_thread, name) for name in names]
+        others = [threading.current_thread, threading.Thread.start, threading.Condition.wait_for, os.read, time.sleep]
+        print(pickle.dumps([*starts, *others]).hex())
+
+    load = "import pickle, sys; print(len(pickle.loads(bytes.fromhex(sys.argv[1]))), 'runtime' in sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", load, child(dump).stdout.strip()]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert found.stdout == "10 False\n"
+
+
+def test_a_class_that_keeps_one_makes_no_method_of_it(child: Child) -> None:
+    def start() -> None:
+        import _thread
+
+        runtime.install()
+
+        class Server:
+            start = _thread.start_new_thread
+            begin = _thread.start_new
+            count = _thread._count
+            make_lock = _thread.allocate_lock
+
+        lock = Server().make_lock()
+        lock.acquire()
+        assert isinstance(Server().start(lock.release, ()), int)
+        lock.acquire()
+        Server().begin(lock.release, (), {})
+        lock.acquire()
+        assert Server().count() >= 0
+
+    child(start)
+
+
+def test_they_refuse_wrong_arguments_in_their_own_name(child: Child) -> None:
+    def refuse_all() -> None:
+        import _thread
+
+        calls = [(), (1, ()), (print, 1), (print, (), 1), (print,)]
+
+        def outcomes() -> list[str]:
+            found = []
+            for start in (_thread.start_new_thread, _thread.start_new):
+                for args in calls:
+                    try:
+                        start(*args)
+                    except TypeError as error:
+                        found.append(str(error))
+            return found
+
+        stock = outcomes()
+        assert len(stock) == 2 * len(calls)
+        runtime.install()
+        assert outcomes() == stock
+
+    child(refuse_all)
+
+
+def test_current_thread_is_a_function_of_threadings_file(child: Child) -> None:
+    def ask() -> None:
+        import inspect
+
+        before = inspect.getsource(threading.current_thread)
+        lines = {line for *_, line in threading.current_thread.__code__.co_lines() if line}
+        runtime.install()
+        ours = threading.current_thread
+        assert inspect.isfunction(ours)
+        assert inspect.getsource(ours) == before
+        assert ours.__globals__ is vars(threading)
+        now = {line for *_, line in ours.__code__.co_lines() if line}
+        assert (min(now), max(now)) == (min(lines), max(lines))
+        seen: list[object] = []
+        thread = threading.Thread(target=lambda: seen.append(ours()))
+        thread.start()
+        thread.join()
+        assert seen == [thread]
+        assert ours() is threading.main_thread()
+
+    child(ask)
+
+
+def test_a_traceback_names_threads_methods_as_threading_does(child: Child) -> None:
+    def fail() -> None:
+        import traceback
+
+        runtime.install()
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            print([frame.name for frame in traceback.extract_tb(error.__traceback__)][1])
+        try:
+            threading.Thread(target=int, colour="red")  # type: ignore[call-arg]
+        except TypeError as error:
+            print(error)
+
+    expected = "start\nThread.__init__() got an unexpected keyword argument 'colour'\n"
+    assert child(fail).stdout == expected
+
+
+def test_uninstall_gives_the_names_back(child: Child) -> None:
+    def look() -> None:
+        from runtime import sync
+
+        def names() -> list[str]:
+            things = [sync.Condition, sync.Condition.wait_for, sync.Event.isSet, runtime.Thread.join]
+            return [thing.__module__ for thing in things]
+
+        before = names()
+        assert before == ["runtime.sync"] * 3 + ["runtime.thread"]
+        runtime.install()
+        assert names() == ["threading"] * 3 + ["runtime.thread"]
+        runtime.uninstall()
+        assert names() == before
+
+    child(look)
+
+
+def test_a_forked_childs_thread_is_the_only_main_thread(child: Child) -> None:
+    def fork() -> None:
+        import gc
+        import weakref
+
+        runtime.install()
+        main = weakref.ref(threading.main_thread())
+
+        def check() -> None:
+            gc.collect()
+            assert threading.main_thread() is threading.current_thread()
+            assert main() is None, gc.get_referrers(main())
+
+        def by_thread() -> None:
+            statuses.append(in_forked_child(check))
+
+        statuses: list[int] = []
+        thread = threading.Thread(target=by_thread)
+        thread.start()
+        thread.join()
+        assert statuses == [0]
+
+    child(fork)
