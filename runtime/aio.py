@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from . import native
 from .lwp import LWP
@@ -22,34 +22,62 @@ class _Bell:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.native = native.Bell()
+        #: Until the task goes on: till then it gives back what it is granted, if it is cancelled or its loop closed.
         self.pending: dict[native.Awaited, asyncio.Future[None]] = {}
-        loop.add_reader(self.native.fileno(), self._ring)
+        loop.add_reader(self.native.fileno(), _Reader(self))
 
-    def _ring(self) -> None:
-        for awaited in self.native.ring():
-            future = self.pending.pop(awaited, None)
+    def ring(self) -> None:
+        while (awaited := self.native.ring()) is not None:
+            future = self.pending.get(awaited)
             if future is not None and not future.done():
                 future.set_result(None)
 
+    def close(self) -> None:
+        for awaited in list(self.pending):
+            awaited.cancel()
+        self.pending.clear()
+        self.native.close()
 
-_bells: WeakKeyDictionary[asyncio.AbstractEventLoop, _Bell] = WeakKeyDictionary()
+
+class _Reader:
+    """What the loop calls.  Nothing else has it, so that it is gone when the loop is closed, or is gone itself."""
+
+    def __init__(self, bell: _Bell) -> None:
+        self._bell = bell
+
+    def __call__(self) -> None:
+        self._bell.ring()
+
+    def __del__(self) -> None:
+        self._bell.close()
+
+
+#: A reference from here to the bell would keep the loop, by the futures of its tasks: the loop has the bell itself.
+_bells: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Bell]] = WeakKeyDictionary()
+
+
+def _bell_of(loop: asyncio.AbstractEventLoop) -> _Bell:
+    reference = _bells.get(loop)
+    bell = reference() if reference is not None else None
+    if bell is None:
+        bell = _Bell(loop)
+        _bells[loop] = ref(bell)
+    return bell
 
 
 async def _until_ready(thing: Any) -> None:
     loop = asyncio.get_running_loop()
-    bell = _bells.get(loop)
-    if bell is None:
-        bell = _bells[loop] = _Bell(loop)
-    awaited = bell.native.watch(thing)
+    bell = _bell_of(loop)
+    awaited = bell.native.watch(thing, bell.pending, future := loop.create_future())
     if awaited is None:
         return
-    future = bell.pending[awaited] = loop.create_future()
     try:
         await future
     except BaseException:  # cancelled, perhaps when it had been granted
-        bell.pending.pop(awaited, None)
         awaited.cancel()
         raise
+    finally:
+        bell.pending.pop(awaited, None)
 
 
 async def ended(thread: Thread | LWP) -> None:

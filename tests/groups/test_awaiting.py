@@ -8,6 +8,7 @@ import gc
 import os
 import select
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -300,3 +301,210 @@ def test_a_loop_that_ends_with_tasks_left() -> None:
         asyncio.run(main())
     gc.collect()
     assert wait([semaphore], 0) == [semaphore]
+
+
+# ---- a loop that is gone ---------------------------------------------------------------------------------------------
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def turn(loop: asyncio.AbstractEventLoop) -> None:
+    """Once: what has come is told, and tasks that are woken by that go on in the next turn only."""
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def waiting_task(loop: asyncio.AbstractEventLoop, lock: Any) -> Any:
+    task: Any = loop.create_task(aio.acquire(lock))
+    task._log_destroy_pending = False
+    turn(loop)
+    return task
+
+
+def free(lock: Any) -> bool:
+    """Whether another thread can have it."""
+    found: list[bool] = []
+    started(lambda: found.append(lock.acquire(False) and (lock.release() or True))).join()
+    return found == [True]
+
+
+def held(kind: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    """A lock that another thread has, and what has it released."""
+    lock, came, let_go = kind(), Event(), Event()
+
+    def hold() -> None:
+        with lock:
+            came.set()
+            let_go.wait()
+
+    thread = started(hold)
+    came.wait()
+
+    def release() -> None:
+        let_go.set()
+        thread.join()
+
+    return lock, release
+
+
+@pytest.mark.parametrize("when", ["waits", "granted", "told"])
+@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore])
+def test_a_closed_loop_gives_up_its_places(kind: Callable[[], Any], when: str) -> None:
+    """Whoever still has the task."""
+    before = descriptors()
+    lock, release = held(kind)
+    loop = asyncio.new_event_loop()
+    tasks = [waiting_task(loop, lock) for _ in range(3)]
+    if when != "waits":
+        release()
+    if when == "told":
+        turn(loop)
+    loop.close()
+    if when == "waits":
+        release()
+    assert free(lock)
+    assert descriptors() == before
+    assert not any(task.done() for task in tasks)
+    del tasks, loop
+    gc.collect()
+    assert free(lock)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+@pytest.mark.parametrize("closed", [True, False])
+def test_loops_do_not_pile_up(closed: bool) -> None:
+    before = descriptors()
+    lock, release = held(Semaphore)
+    loops = []
+    for _ in range(10):
+        loop = asyncio.new_event_loop()
+        waiting_task(loop, lock)
+        if closed:
+            loop.close()
+        loops.append(weakref.ref(loop))
+        del loop
+    gc.collect()
+    assert [reference() for reference in loops] == [None] * 10
+    assert descriptors() == before
+    release()
+    assert free(lock)
+
+
+def test_a_loop_is_closed_while_it_is_granted() -> None:
+    for _ in range(20):
+        lock, release = held(Semaphore)
+        loop = asyncio.new_event_loop()
+        task = waiting_task(loop, lock)
+        closing = started(loop.close)
+        release()
+        closing.join()
+        assert free(lock)
+        del task
+
+
+def test_the_next_waiter_has_what_a_closed_loop_was_granted() -> None:
+    lock, release = held(Semaphore)
+    loop = asyncio.new_event_loop()
+    task = waiting_task(loop, lock)
+    other = started(lock.acquire)
+    release()
+    loop.close()
+    other.join(PATIENCE)
+    assert not other.is_alive()
+    del task
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_loop_that_a_forked_child_closes() -> None:
+    lock, release = held(Semaphore)
+    loop = asyncio.new_event_loop()
+    tasks = [waiting_task(loop, lock)]
+
+    def check() -> None:
+        for bell in [reference() for reference in aio._bells.values()]:
+            assert bell is not None
+            bell.close()  # as the loop's close(), which would also empty the parent's epoll
+        lock.release()
+        assert lock.acquire(False)
+        assert not lock.acquire(False)
+
+    assert in_forked_child(check) == 0
+    release()
+    loop.run_until_complete(asyncio.wait_for(tasks[0], PATIENCE))
+    lock.release()
+    loop.close()
+
+
+def test_an_interrupt_that_ends_the_loop(child: Child) -> None:
+    def interrupt() -> None:
+        import asyncio
+        import signal
+
+        from runtime import aio
+        from runtime.sync import Semaphore
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
+            await asyncio.gather(*(aio.acquire(semaphore) for _ in range(3)))
+
+        def run_and_keep(coroutine: Any) -> None:
+            loops.append(asyncio.new_event_loop())
+            try:
+                loops[-1].run_until_complete(coroutine)
+            finally:
+                loops[-1].close()
+
+        before = len(os.listdir("/proc/self/fd"))
+        semaphore = Semaphore(0)
+        loops: list[Any] = []
+        for run in (asyncio.run, run_and_keep):
+            try:
+                run(main())
+            except KeyboardInterrupt as error:
+                print("interrupted")
+                kept = error  # noqa: F841  # with the frames of the tasks
+        assert len(os.listdir("/proc/self/fd")) == before
+        semaphore.release()
+        assert semaphore.acquire(timeout=10)
+
+    found = child(interrupt, env={"PYTHONWARNINGS": "ignore"})
+    assert found.stdout == "interrupted\n" * 2
+
+
+def test_what_has_come_is_told_without_memory(child: Child) -> None:
+    pytest.importorskip("_testcapi", reason="nothing here makes allocations fail")
+    child(without_memory)
+
+
+def without_memory() -> None:
+
+    import _testcapi  # type: ignore[import-not-found]
+
+    from runtime import native
+    from runtime.sync import Lock
+
+    locks = [Lock() for _ in range(3)]
+    bell = native.Bell()
+    pending: Any = {}
+    for lock in locks:
+        lock.acquire()
+        assert bell.watch(lock, pending, None)
+    for lock in locks:
+        lock.release()
+    ring = bell.ring
+    came: list[Any] = [None] * 4
+    _testcapi.set_nomemory(0)
+    try:
+        came[0] = ring()
+        came[1] = ring()
+        came[2] = ring()
+        came[3] = ring()
+    finally:
+        _testcapi.remove_mem_hooks()
+    assert came == [*pending, None]
+    for awaited in pending:
+        awaited.cancel()
+    assert all(lock.acquire(False) for lock in locks)

@@ -20,6 +20,7 @@ typedef struct {
     PyObject_HEAD
     int fd;
     _Atomic(AwaitedObject *) rung; /* the latest first */
+    AwaitedObject *came;           /* taken from there, the earliest first */
 } BellObject;
 
 struct awaited {
@@ -125,12 +126,18 @@ static PyObject *bell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
+static void close_bell(BellObject *bell)
+{
+    if (bell->fd >= 0)
+        close(bell->fd);
+    bell->fd = -1;
+}
+
 static void bell_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
 
-    if (((BellObject *)op)->fd >= 0)
-        close(((BellObject *)op)->fd);
+    close_bell((BellObject *)op);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -153,70 +160,118 @@ static AwaitedObject *new_awaited(BellObject *bell, PyObject *given)
     return self;
 }
 
-/* An Awaited; None: it was ready, and if it can be taken it is. */
-static PyObject *bell_watch(PyObject *op, PyObject *given)
+/* 1: it waits in the thing's queue; 0: it was ready, and if it can be taken it is. */
+static int enter_thing(AwaitedObject *self)
 {
-    AwaitedObject *self = new_awaited((BellObject *)op, given);
-
-    if (!self || wait_set_thing(&self->thing, self->given, 1) < 0) {
-        Py_XDECREF(self);
-        return NULL;
-    }
     const struct waitable *kind = self->thing.kind;
-    if (!kind->look) {
-        Py_DECREF(self);
-        return PyErr_Format(PyExc_TypeError, "the loop itself waits for files, as %R", given);
-    }
+
     for (;;) {
-        if (kind->look(&self->thing) && (!kind->take || kind->take(&self->thing))) {
-            Py_DECREF(self);
-            Py_RETURN_NONE;
-        }
+        if (kind->look(&self->thing) && (!kind->take || kind->take(&self->thing)))
+            return 0;
         Py_INCREF(self); /* before it can be found */
         if (kind->enter(&self->thing, &self->any))
-            return (PyObject *)self;
+            return 1;
         Py_DECREF(self);
         if (!kind->take && kind->finish) /* a thread that is about to end */
             kind->finish(&self->thing, &self->any);
     }
 }
 
-static PyObject *bell_ring(PyObject *op, PyObject *unused)
+/* (thing, pending, future): an Awaited, and pending[it] is the future; None: it was ready.  It is in `pending` before it can be granted:
+ * an interrupt on the way back to Python leaves none that isn't found there. */
+static PyObject *bell_watch(PyObject *op, PyObject *args)
 {
-    BellObject *bell = (BellObject *)op;
-    PyObject *list = PyList_New(0);
-    AwaitedObject *latest, *first = NULL, *below;
+    PyObject *given, *pending, *future;
+
+    if (!PyArg_ParseTuple(args, "OO!O:watch", &given, &PyDict_Type, &pending, &future))
+        return NULL;
+    AwaitedObject *self = new_awaited((BellObject *)op, given);
+    if (!self || wait_set_thing(&self->thing, self->given, 1) < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    if (!self->thing.kind->look) {
+        Py_DECREF(self);
+        return PyErr_Format(PyExc_TypeError, "the loop itself waits for files, as %R", given);
+    }
+    if (PyDict_SetItem(pending, (PyObject *)self, future) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    if (enter_thing(self))
+        return (PyObject *)self;
+    int result = PyDict_DelItem(pending, (PyObject *)self);
+    Py_DECREF(self);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static void take_rung(BellObject *bell)
+{
+    AwaitedObject *latest = atomic_exchange(&bell->rung, NULL), *below;
+
+    for (; latest; latest = below) { /* the latest lies on top */
+        below = latest->below;
+        latest->below = bell->came;
+        bell->came = latest;
+    }
+}
+
+/* The next that has come.  NULL: there are no more; only then the descriptor is read, for a caller that is interrupted in between. */
+static AwaitedObject *next_rung(BellObject *bell)
+{
     eventfd_t count;
 
+    if (!bell->came)
+        take_rung(bell);
+    if (!bell->came) {
+        eventfd_read(bell->fd, &count);
+        take_rung(bell);
+    }
+    AwaitedObject *next = bell->came;
+    if (next)
+        bell->came = next->below;
+    return next;
+}
+
+/* An Awaited or None. */
+static PyObject *bell_ring(PyObject *op, PyObject *unused)
+{
+    AwaitedObject *next;
+
     (void)unused;
-    if (!list)
-        return NULL;
-    eventfd_read(bell->fd, &count);
-    for (latest = atomic_exchange(&bell->rung, NULL); latest; latest = below) { /* in the order in which they came */
-        below = latest->below;
-        latest->below = first;
-        first = latest;
-    }
-    for (; first; first = below) {
-        below = first->below;
-        int waits = first->state == AWAITED_WAITS;
-        if (waits) {
-            leave_thing(first);
-            first->state = AWAITED_HAS_IT;
+    while ((next = next_rung((BellObject *)op))) {
+        if (next->state == AWAITED_WAITS) {
+            leave_thing(next);
+            next->state = AWAITED_HAS_IT;
+            return (PyObject *)next; /* with the reference that it held to itself */
         }
-        if (waits && list && PyList_Append(list, (PyObject *)first) < 0)
-            Py_CLEAR(list);
-        if (waits && !list)
-            give_thing_back(first);
-        Py_DECREF(first);
+        Py_DECREF(next);
     }
-    return list;
+    Py_RETURN_NONE;
+}
+
+/* Each Awaited is over: so it is in no queue, and nobody rings.  A forked child doesn't read the descriptor, which is its parent's, too. */
+static PyObject *bell_close(PyObject *op, PyObject *unused)
+{
+    BellObject *bell = (BellObject *)op;
+    AwaitedObject *next;
+
+    (void)unused;
+    take_rung(bell);
+    while ((next = bell->came)) {
+        bell->came = next->below;
+        Py_DECREF(next);
+    }
+    close_bell(bell);
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef bell_methods[] = {
     {"fileno", bell_fileno, METH_NOARGS, "The descriptor that can be read when ring() has something to return."},
-    {"watch", bell_watch, METH_O, "(thing): an Awaited, or None: it was ready, and is acquired if it can be."},
-    {"ring", bell_ring, METH_NOARGS, "Those that have come since it was last called."},
+    {"watch", bell_watch, METH_VARARGS,
+     "(thing, pending, future): an Awaited, whose future is in `pending`, or None: it was ready, and is acquired if it can be."},
+    {"ring", bell_ring, METH_NOARGS, "The next Awaited that has come, or None."},
+    {"close", bell_close, METH_NOARGS, "Closes the descriptor; all that were awaited are cancelled, or have been returned by ring()."},
     {0},
 };
 
