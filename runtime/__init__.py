@@ -1,9 +1,9 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
 `from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are
-aio, explore, pool, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it loads
-the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn
-that it came too late to rewrite what is loaded at start-up.)
+aio, explore, pool, queue, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it
+loads the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would
+warn that it came too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # as typing's, but importing that takes longer than all o
 if TYPE_CHECKING:
     from . import aio as aio
     from . import pool as pool
+    from . import queue as queue
     from . import scheduler as scheduler
     from . import sync as sync
     from . import thread as thread
@@ -51,7 +52,7 @@ _HOMES = {
     "uninstall": ".patch",
     "wait": ".groups",
 }
-_MODULES = ("aio", "explore", "pool", "scheduler", "sync", "thread", "threading", "tls", "trace")
+_MODULES = ("aio", "explore", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls", "trace")
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
 

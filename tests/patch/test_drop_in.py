@@ -99,10 +99,11 @@ def test_a_derived_class_has_its_own_signature() -> None:
 
 
 USER = """
+import queue as stock_queue
 import threading as stock
 
 import runtime
-from runtime import threading
+from runtime import queue, threading
 
 
 def guarded(lock: stock.Lock, event: stock.Event, condition: stock.Condition, barrier: stock.Barrier) -> bool:
@@ -120,6 +121,14 @@ counted(threading.Semaphore(), threading.BoundedSemaphore(2), threading.Thread(s
 local, hook, limit = threading.local(), threading.excepthook, threading.TIMEOUT_MAX
 active: int = threading.active_count()
 installed: bool = runtime.is_installed()
+jobs: queue.Queue[int] = queue.Queue(3)
+same: stock_queue.Queue[int] = jobs
+least: int = queue.PriorityQueue[int]().get()
+simple: queue.SimpleQueue[str] = queue.SimpleQueue()
+try:
+    item: int = jobs.get(timeout=1)
+except (queue.Empty, stock_queue.Full):
+    raise
 """
 
 
