@@ -1,7 +1,8 @@
 """The program as `__main__`: what Modules/main.c and runpy do.
 
 sys.argv, sys.path, `__main__`, exit status and tracebacks are as they make them.  What can still tell the difference:
-sys.orig_argv names us, and our frames lie below the program's first one, where sys._getframe() finds them.
+sys.orig_argv names us, and there are two modules `__main__`; from Python 3.15 on sys._getframe() finds our frames below
+the program's first one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, ModuleType, TracebackType
+
+from ..native import call_outermost
 
 __all__ = ["at_end", "note_interrupt", "run_main"]
 
@@ -70,7 +73,7 @@ def _run_source(source: str | bytes, filename: str, argv: tuple[str, ...]) -> No
         # Filed by code object, in 3.13.0 by name.
         key = code if hasattr(linecache, "_interactive_cache") else filename
         linecache._register_code(key, source, filename)  # type: ignore[attr-defined]
-    exec(code, vars(main))
+    call_outermost(exec, code, vars(main))
 
 
 def _run_script(path: str, args: tuple[str, ...]) -> None:
@@ -95,7 +98,7 @@ def _run_script(path: str, args: tuple[str, ...]) -> None:
     _begin((path, *args), os.path.dirname(os.path.realpath(path)))
     loader = SourcelessFileLoader if code else SourceFileLoader
     main = _new_main(__loader__=loader("__main__", full), __file__=full, __cached__=None)
-    exec(code or compile(source, full, "exec", dont_inherit=True), vars(main))
+    call_outermost(exec, code or compile(source, full, "exec", dont_inherit=True), vars(main))
 
 
 def _run_module(name: str, alter_argv: bool = True) -> None:
@@ -103,7 +106,7 @@ def _run_module(name: str, alter_argv: bool = True) -> None:
     from importlib.machinery import BuiltinImporter
 
     _new_main(__loader__=BuiltinImporter)
-    runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
+    call_outermost(runpy._run_module_as_main, name, alter_argv)  # type: ignore[attr-defined]
 
 
 def _hide_frames(error: BaseException) -> None:

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from ._types import WorkQueue as WorkQueue
     from ._types import allocate_lock as allocate_lock
     from ._types import blocking as blocking
+    from ._types import call_outermost as call_outermost
     from ._types import cancel_mine as cancel_mine
     from ._types import cancel_now as cancel_now
     from ._types import cancel_set_raise as cancel_set_raise

@@ -56,6 +56,27 @@ print(__builtins__, __doc__)
 print(__import__("__main__") is sys.modules["__main__"], vars(sys.modules["__main__"]) is globals())
 """
 
+FRAMES = """
+import inspect, logging, sys, traceback, warnings
+print([(record.function, record.code_context) for record in inspect.stack()])
+traceback.print_stack()
+for level in range(1, 9):
+    warnings.warn(f"level {level}", stacklevel=level)
+def depth(n=1):
+    try:
+        return depth(n + 1)
+    except RecursionError:
+        return n
+print(depth(), logging.getLogger().findCaller(stacklevel=9)[2])
+sys.setrecursionlimit(500)
+print(depth(), sys._getframe().f_back and sys._getframe().f_back.f_globals["__name__"])
+try:
+    print([sys._getframe(level).f_code.co_name for level in range(9)])
+except ValueError as error:
+    print(error)
+raise SystemExit(3)
+"""
+
 THREAD = "import threading, sys, os\n"
 NO_NEW_THREAD = "can't create new thread at interpreter shutdown"
 
@@ -347,6 +368,16 @@ last = Last() if sys.version_info >= (3, 12) else None  # before, it is made, an
         "    t.join()\n"
         "print(t, threading.main_thread().name, threading.enumerate())\n",
         out="Thread-2 (f) True 2",
+    ),
+    **(
+        {}
+        if sys.version_info >= (3, 15)
+        else {
+            "the-programs-frames": Case(FRAMES, 3, out="call stack is not deep enough", err="level 8"),
+            "the-programs-frames-c": Case("", 3, out="not deep enough", command=("-c", FRAMES)),
+            "the-programs-frames-m": Case(FRAMES, 3, out="_run_module_as_main", command=("-m", "program")),
+            "the-programs-frames-stdin": Case("", 3, out="not deep enough", command=("-",), stdin=FRAMES),
+        }
     ),
     "outermost-frames": Case(
         """

@@ -485,7 +485,56 @@ static PyObject *stack_size(PyObject *module, PyObject *unused)
     return PyLong_FromSize_t(boot_stack_size());
 }
 
+/* ---- the program of `lwp run` ------------------------------------------------------------------------------------
+ *
+ * It begins as a new thread does: no Python frame is below its first one.  So it sees what it sees under `python`: sys._getframe(1)
+ * raises, warnings with a high stacklevel name no file of ours, and the recursion limit is as far away.
+ *
+ * A thread's first frame is one whose thread state has no current frame.  Where that is written is in CPython's public structs to 3.14
+ * (cpython/pystate.h); from 3.15 on a thread state has a frame of its own at the bottom, so there ours stay visible. */
+
+#if PY_VERSION_HEX < 0x030c0000
+#define CURRENT(tstate) (tstate)->cframe->current_frame
+#define LIMIT(tstate) (tstate)->recursion_limit
+#define REMAINING(tstate) (tstate)->recursion_remaining
+#define COUNTED(function) PyCFunction_Check(function) /* calls of C are */
+#else
+#if PY_VERSION_HEX < 0x030d0000
+#define CURRENT(tstate) (tstate)->cframe->current_frame
+#else
+#define CURRENT(tstate) (tstate)->current_frame
+#endif
+#define LIMIT(tstate) (tstate)->py_recursion_limit
+#define REMAINING(tstate) (tstate)->py_recursion_remaining
+#define COUNTED(function) 0
+#endif
+
+/* (function, *args): the caller's frames, which wait for it, can't be found meanwhile. */
+static PyObject *call_outermost(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count < 1) {
+        PyErr_SetString(PyExc_TypeError, "call_outermost(function, *args)");
+        return NULL;
+    }
+#if PY_VERSION_HEX >= 0x030f0000
+    return PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);
+#else
+    PyThreadState *tstate = PyThreadState_Get();
+    struct _PyInterpreterFrame *below = CURRENT(tstate);
+    int depth = LIMIT(tstate) - REMAINING(tstate) + COUNTED(args[0]); /* the program may change the limit, and sees the difference */
+
+    CURRENT(tstate) = NULL;
+    REMAINING(tstate) += depth;
+    PyObject *result = PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);
+    REMAINING(tstate) -= depth;
+    CURRENT(tstate) = below;
+    return result;
+#endif
+}
+
 static PyMethodDef functions[] = {
+    {"call_outermost", FAST(call_outermost), METH_FASTCALL, NULL},
     {"stack_size", stack_size, METH_NOARGS, "Bytes: what threading.stack_size(n) has set, or what a pthread would get."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/boot.c."},
