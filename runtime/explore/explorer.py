@@ -44,12 +44,13 @@ class _Failure:
     def __init__(self, run: Run) -> None:
         self.ending = run.ending
         self.error = run.error
-        self.place = _place(run.error) if run.error is not None else None
+        self._place = _place(run.error) if run.error is not None else None
+        self._name = f"{type(run.error).__module__}.{type(run.error).__qualname__}"  # a run may make its own class
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Failure):
             return NotImplemented
-        return (self.ending, type(self.error), self.place) == (other.ending, type(other.error), other.place)
+        return (self.ending, self._name, self._place) == (other.ending, other._name, other._place)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -259,13 +260,29 @@ def _as_error(run: Run, headline: str) -> BaseException:
     return kinds.get(run.ending, Find)(headline)
 
 
-def _checked(strategy: str, granularity: str, runs: int, max_steps: int, workers: int) -> None:
+def _check_test(test: Callable[..., object]) -> None:
+    if not callable(test):
+        raise TypeError(f"test must be a function, or something else that can be called, not {test!r}")
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
+
+
+def _check_options(
+    strategy: str, granularity: str, seconds: float | None, seed: int | None, progress: Callable[..., object] | None
+) -> None:
     check_strategy(strategy)
     if granularity not in ("auto", *GRANULARITIES):
         raise ValueError(f"granularity must be auto, {', '.join(GRANULARITIES)}, not {granularity!r}")
-    for name, value in (("runs", runs), ("max_steps", max_steps), ("workers", workers)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):  # NaN, too, is not
+        raise ValueError(f"seconds must be a number from 0 on, or None, not {seconds!r}")
+    if seed is not None and not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number or None, not {seed!r}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function or None, not {progress!r}")
 
 
 def explore(
@@ -296,10 +313,13 @@ def explore(
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     progress: called a few times a second, and when a run has failed.
 
-    ValueError: an argument is out of bounds.
+    TypeError: test can't be called; seed is no whole number.
+    ValueError: another argument is out of bounds.
     RuntimeError: the caller is a green thread, or explores already.
     """
-    _checked(strategy, granularity, runs, max_steps, workers)
+    _check_test(test)
+    _check_counts(runs=runs, max_steps=max_steps, workers=workers)
+    _check_options(strategy, granularity, seconds, seed, progress)
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
 
@@ -368,8 +388,11 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
     FOUND: it fails. BUDGET_SPENT: it did the same steps as the token says, and passed.
     INCONCLUSIVE: it did other steps, and passed: the program has changed, or it does not do the same each time.
 
-    ValueError: the text is no token, or is for another version of Python (BadToken).
+    ValueError: the text is no token, or is for another version of Python (BadToken); max_steps is below 1.
+    TypeError: test can't be called, or the token is no text.
     """
+    _check_test(test)
+    _check_counts(max_steps=max_steps)
     wanted = read_token(token)
     with Session(max_steps) as session:
         # As in explore(): what the test imports, and makes once, is there before the run that counts.
@@ -399,6 +422,8 @@ def explored(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, None]:
+        _check_test(function)
+
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
             bound = functools.partial(function, *args, **kwargs)

@@ -16,7 +16,8 @@ from .run.plans import GRANULARITIES, Plan, Run
 __all__ = ["BadToken", "Token", "make_token", "read_token"]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_FORM = re.compile(r"([sgo])([0-9]*)(e?)-([0-9a-z]{1,4})((?:-[0-9a-z]+\.[0-9a-z]+)*)")
+_FORM = re.compile(r"([sgo])([0-9]*)(e?)-([0-9a-z]{1,4})((?:-[0-9a-z]{1,7}\.[0-9a-z]{1,2})*)")
+_MOST_STEPS, _MOST_THREADS = 2**32, 64  # explore.h: steps are numbered in 32 bits, threads are bits of a word
 _VERSION = f"{sys.version_info[0]}{sys.version_info[1]}"
 
 
@@ -50,7 +51,9 @@ def make_token(plan: Plan, run: Run) -> str:
 
 
 def read_token(text: str) -> Token:
-    """BadToken: it is none, or it is for another version of Python."""
+    """BadToken: it is none, or it is for another version of Python.  TypeError: it is no text."""
+    if not isinstance(text, str):
+        raise TypeError(f"a token is a str such as s-1a3f-9.1-12.0, not {type(text).__name__}")
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise BadToken(f"{text!r} is no token: one looks like s-1a3f-9.1-12.0")
@@ -61,6 +64,9 @@ def read_token(text: str) -> Token:
         raise BadToken(f"{text!r} is for Python {wanted}: only sync tokens (s-...) replay on every version")
     pairs = (step.split(".") for step in steps.split("-")[1:])
     deviations = tuple((int(step, 36), int(thread, 36)) for step, thread in pairs)
-    if any(thread > 63 for _, thread in deviations) or list(deviations) != sorted(set(deviations)):
-        raise BadToken(f"{text!r} is no token: its steps are not in order, or a thread's number is above {_number(63)}")
+    if any(step >= _MOST_STEPS or thread >= _MOST_THREADS for step, thread in deviations):
+        most = f"{_number(_MOST_STEPS - 1)}.{_number(_MOST_THREADS - 1)}"
+        raise BadToken(f"{text!r} is no token: a step or a thread has a number above {most}")
+    if list(deviations) != sorted(set(deviations)):
+        raise BadToken(f"{text!r} is no token: its steps are not in order")
     return Token(Plan(deviations=deviations, early=bool(early), granularity=granularity), int(check, 36))

@@ -247,10 +247,12 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor or a
     named pipe, getaddrinfo, os.fsync; and in scheduler.blocking().  A thread that computes, or blocks in another call,
     keeps all others waiting.
-    ValueError: lwps or time_slice without green, or out of bounds.
+    ValueError: lwps or time_slice without green, or out of bounds.  TypeError: green is no bool.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or another
     package (gevent, eventlet) has replaced threading's locks.
     """
+    if not isinstance(green, bool):
+        raise TypeError(f"green must be True or False, not {green!r}")
     if _undo:
         if green and threading.Thread._lwp_scheduler is None:  # type: ignore[attr-defined]
             raise RuntimeError("install() is in force without green threads; uninstall() first")

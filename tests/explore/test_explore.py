@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import math
 import os
 import queue
 import random
@@ -21,10 +22,23 @@ from collections.abc import Callable
 import pytest
 from conftest import Child
 from corpus import together
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import runtime
 from runtime import scheduler
-from runtime.explore import DeadlockFound, Inconclusive, LeftBehind, Livelock, Outcome, Result, Unwound, explore, replay
+from runtime.explore import (
+    BadToken,
+    DeadlockFound,
+    Inconclusive,
+    LeftBehind,
+    Livelock,
+    Outcome,
+    Result,
+    Unwound,
+    explore,
+    replay,
+)
 from runtime.placement import Placement
 
 Thread = threading.Thread
@@ -76,6 +90,20 @@ def test_an_exception_in_a_child_thread() -> None:
         together(lambda: box.append(1), lambda: box.pop())
 
     assert isinstance(found(test).error, IndexError)
+
+
+def test_an_exception_whose_class_each_run_makes_anew() -> None:
+    def test() -> None:
+        class Mine(Exception):
+            pass
+
+        def work() -> None:
+            raise Mine
+
+        together(work)
+
+    result = explore(test, seed=1)
+    assert (result.outcome, type(result.error).__name__, result.replays) == (Outcome.FOUND, "Mine", 10)
 
 
 def test_an_exception_in_a_thread_of_start_new_thread() -> None:
@@ -846,6 +874,9 @@ def test_same_seed_same_result() -> None:
         ({"runs": 0}, "runs must be a whole number from 1 on, not 0"),
         ({"max_steps": -1}, "max_steps"),
         ({"workers": 0}, "workers"),
+        ({"strategy": 3}, "strategy 3 is not one of auto, chance"),
+        ({"seconds": "x"}, "seconds must be a number from 0 on, or None, not 'x'"),
+        ({"seconds": math.nan}, "seconds must be .* not nan"),
     ],
 )
 def test_arguments_out_of_bounds(options: dict[str, object], says: str) -> None:
@@ -853,10 +884,47 @@ def test_arguments_out_of_bounds(options: dict[str, object], says: str) -> None:
         explore(lambda: None, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("token", ["", "s", "x-0", "s-0-", "s-0-1", "s-0-2.1-1.1", "s-0-1.zz"])
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: explore(3), "test must be a function, .* not 3"),
+        (lambda: runtime.explore(None), "test must be a function, .* not None"),
+        (lambda: replay("s-0", "s-0"), "test must be a function, .* not 's-0'"),
+        (lambda: replay(print, None), "a token is a str such as s-1a3f-9.1-12.0, not NoneType"),
+        (lambda: runtime.explored(3), "test must be a function"),
+        (lambda: runtime.explored(runs=5)(3), "test must be a function"),
+        (lambda: explore(print, seed="x"), "seed must be a whole number or None, not 'x'"),
+        (lambda: explore(print, progress=3), "progress must be a function or None, not 3"),
+    ],
+)
+def test_arguments_of_another_type(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        call()
+
+
+@pytest.mark.parametrize("token", ["", "s", "x-0", "s-0-", "s-0-1", "s-0-2.1-1.1", "s-0-1.zz", "s-0-1z141z4.0"])
 def test_what_is_no_token(token: str) -> None:
-    with pytest.raises(ValueError, match="is no token"):
+    with pytest.raises(BadToken, match="is no token"):
         replay(lambda: None, token)
+
+
+def test_the_greatest_numbers_of_a_token() -> None:
+    result = replay(lambda: None, "s-0-1z141z3.1r")
+    assert result.outcome is Outcome.INCONCLUSIVE  # no run has that step
+
+
+def run_of_two() -> None:
+    together(*[lambda: time.sleep(0)] * 2)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=st.text(), at=st.integers(0, 30), gone=st.integers(0, 3), number=st.integers(-(10**30), 10**30))
+def test_a_damaged_token_is_refused_or_replayed(text: str, at: int, gone: int, number: int) -> None:
+    """Letters are lost, others come in, or a number that no machine word holds."""
+    whole = "s-1a3f-9.1-12.0-20.1"
+    for token in (text, whole[:at] + text + whole[at + gone :], whole[:at] + str(number) + whole[at + gone :]):
+        with contextlib.suppress(BadToken):
+            assert replay(run_of_two, token).outcome in (Outcome.BUDGET_SPENT, Outcome.INCONCLUSIVE)
 
 
 def test_a_token_of_bytecodes_is_for_one_version() -> None:

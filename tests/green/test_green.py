@@ -342,8 +342,12 @@ def test_what_a_scheduler_refuses(on_one: Scheduler) -> None:
     for wrong in (0, -1, 0.00001, 1e7, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"from 0.0001 to 1e6, or None, not {wrong}"):
             Scheduler(time_slice=wrong)
-    with pytest.raises(TypeError, match="must be real number, not str"):
+    with pytest.raises(TypeError, match=r"time_slice must be a number of seconds from .* not '1'"):
         Scheduler(time_slice="1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="lwps must be a whole number from 1 to 1024, not 'x'"):
+        Scheduler(lwps="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="lwps must be a whole number from 1 to 1024, not 1180591620717411303424"):
+        Scheduler(lwps=1 << 70)
     with pytest.raises(TypeError, match="scheduler must be a Scheduler or None, not int"):
         Thread(scheduler=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no LWP of its own"):

@@ -421,7 +421,7 @@ def test_timeouts_that_are_refused() -> None:
         wait([event], threading.TIMEOUT_MAX * 2)
     with pytest.raises(ValueError, match="NaN"):
         wait([event], math.nan)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not str"):
         wait([event], "soon")  # type: ignore[arg-type]
     assert wait([event], threading.TIMEOUT_MAX) == [event]
 

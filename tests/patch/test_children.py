@@ -153,7 +153,7 @@ def test_subinterpreters_are_left_alone(children: Path, installed: Environment) 
 WRONG = {
     "LWP_STACK_SIZE=256K": "invalid literal for int() with base 10: '256K' (LWP_STACK_SIZE='256K', in bytes)\n",
     "LWP_STACK_SIZE=100": "size not valid: 100 bytes (LWP_STACK_SIZE='100', in bytes)\n",
-    "LWP_GREEN=0": "lwps must be from 1 to 1024, not 0 (LWP_GREEN='0', in LWPs)\n",
+    "LWP_GREEN=0": "lwps must be a whole number from 1 to 1024, not 0 (LWP_GREEN='0', in LWPs)\n",
     "LWP_GREEN=1 LWP_TIME_SLICE=5ms": "(LWP_GREEN='1', in LWPs; LWP_TIME_SLICE='5ms', in seconds)\n",
 }
 

@@ -157,3 +157,10 @@ def test_is_installed() -> None:
     assert not runtime.is_installed()
     with runtime.installed():
         assert runtime.is_installed()
+
+
+def test_install_takes_no_other_word_for_green() -> None:
+    for call in (runtime.install, lambda green: runtime.installed(green=green).__enter__()):
+        with pytest.raises(TypeError, match="green must be True or False, not 'no'"):
+            call(green="no")
+    assert not runtime.is_installed()

@@ -85,7 +85,7 @@ _STRATEGIES: dict[str, tuple[Make, range | None]] = {
 
 
 def _parsed(name: str) -> tuple[Make, int | None]:
-    match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}))?", name)
+    match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}))?", name) if isinstance(name, str) else None
     if match is None or match[1] not in _STRATEGIES:
         names = (f"{known}, {known}:N" if numbers else known for known, (_, numbers) in _STRATEGIES.items())
         raise ValueError(f"strategy {name!r} is not one of auto, chance, {', '.join(names)}")

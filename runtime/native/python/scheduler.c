@@ -371,31 +371,51 @@ static PyObject *green_runners(PyObject *module, PyObject *unused)
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 
+/* Which exception the argument deserves, when a conversion has given `failed`: NULL: another one that it has raised itself. */
+static PyObject *refusal(int failed)
+{
+    if (!failed || !PyErr_Occurred())
+        return PyExc_ValueError;
+    return PyErr_ExceptionMatches(PyExc_TypeError) ? PyExc_TypeError : NULL;
+}
+
 /* Nanoseconds, or -1 with an exception. */
 static int64_t slice_of(PyObject *seconds)
 {
     double value = PyFloat_AsDouble(seconds);
 
-    if (value == -1.0 && PyErr_Occurred())
-        return -1;
     if (value * PARK_SECOND >= LEAST_SLICE && value * PARK_SECOND <= MOST_SLICE) /* which NaN isn't */
         return (int64_t)(value * PARK_SECOND);
-    PyErr_Format(PyExc_ValueError, "time_slice must be a number of seconds from 0.0001 to 1e6, or None, not %R", seconds);
+    PyObject *kind = refusal(value == -1.0);
+    if (kind)
+        PyErr_Format(kind, "time_slice must be a number of seconds from 0.0001 to 1e6, or None, not %R", seconds);
     return -1;
+}
+
+/* 0 with an exception. */
+static int lwps_of(PyObject *number)
+{
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(number, &overflow);
+
+    if (value >= 1 && value <= MOST_LWPS)
+        return (int)value;
+    PyObject *kind = refusal(value == -1);
+    if (kind)
+        PyErr_Format(kind, "lwps must be a whole number from 1 to %d, not %R", MOST_LWPS, number);
+    return 0;
 }
 
 static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"lwps", "time_slice", NULL};
-    PyObject *time_slice = Py_None;
+    PyObject *number = NULL, *time_slice = Py_None;
     int64_t slice = 0;
     int lwps = 1;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|iO:Scheduler", names, &lwps, &time_slice)
-        || (time_slice != Py_None && (slice = slice_of(time_slice)) < 0))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:Scheduler", names, &number, &time_slice)
+        || (number && !(lwps = lwps_of(number))) || (time_slice != Py_None && (slice = slice_of(time_slice)) < 0))
         return NULL;
-    if (lwps < 1 || lwps > MOST_LWPS)
-        return PyErr_Format(PyExc_ValueError, "lwps must be from 1 to %d, not %d", MOST_LWPS, lwps);
     const char *why = scheduler_init();
     if (why)
         return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);

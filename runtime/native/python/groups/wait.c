@@ -61,12 +61,15 @@ static PyObject *list_ready(struct waiting *w)
     return list;
 }
 
-/* As Event.wait() takes it; there NaN is 0 before Python 3.14. */
+/* As Event.wait() takes it; there NaN is 0 before Python 3.14, and the exception speaks of what compares the timeout. */
 static int set_deadline(struct waiting *w, PyObject *timeout)
 {
-    if (!PyFloat_Check(timeout) || !isnan(PyFloat_AS_DOUBLE(timeout)))
+    if (PyFloat_Check(timeout) && isnan(PyFloat_AS_DOUBLE(timeout)))
+        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)"); /* as the interpreter's own */
+    else if (timeout != Py_None && !PyNumber_Check(timeout))
+        PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, not %.100s", Py_TYPE(timeout)->tp_name);
+    else
         return args_wait_deadline(timeout, &w->deadline);
-    PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)"); /* as the interpreter's own */
     return -1;
 }
 
