@@ -1,4 +1,4 @@
-"""The options that several commands have, --json and --plot, and what is done about each."""
+"""The options that several commands have, --json and --plot, what is done about each, and how files are made."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Json", "check_plot", "json_option", "plot_option", "save_plot"]
+__all__ = ["Json", "check_plot", "json_option", "plot_option", "private", "save_plot"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for open(): a file that is made is its owner's alone, since it may hold the program's data."""
+    return os.open(path, flags, 0o600)
 
 
 # ---- --json ----------------------------------------------------------------------------------------------------------
@@ -29,7 +34,7 @@ class Json:
         self._path = path
         if not self.alone:
             try:  # here, before anything is measured
-                self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115
+                self._file = open(path, "w", encoding="utf-8", opener=private)  # noqa: SIM115
             except OSError as error:
                 raise click.BadParameter(f"{path}: {error.strerror}") from None
 
@@ -94,6 +99,7 @@ def check_plot(path: str) -> None:
 
 def save_plot(figure: Any, path: str) -> None:
     try:
-        figure.savefig(path, dpi=150)
+        with open(path, "wb", opener=private) as file:
+            figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=150)
     except OSError as error:
         raise click.ClickException(f"--plot: {path}: {error.strerror}") from None

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..observe import recording
-from ._main import at_end
+from ._main import at_end, note_interrupt
 
 __all__ = ["record"]
 
@@ -36,3 +36,4 @@ def _make_timeline(records: Path, file: Path) -> None:
     command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
     if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
         records.unlink()
+    note_interrupt()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from ._options import private
 from ._program import end_options_after, forget_click, takes_value
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted:
 
 def _write(file: Path, page: str) -> None:
     try:
-        file.write_text(page, encoding="utf-8")
+        with open(file, "w", encoding="utf-8", opener=private) as out:
+            out.write(page)
     except OSError as error:
         raise click.UsageError(f"--html: {file}: {error.strerror}") from None
 

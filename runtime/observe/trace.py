@@ -22,7 +22,7 @@ from ..placement import POLICY_NAMES, cpu_list
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_HEADER_SIZE, _VERSION = 4096, 4
+_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 4, 4096, 4096
 _CHUNK = struct.Struct("=iIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
@@ -105,6 +105,7 @@ class Timeline:
     lost: int  #: records lost because all of the file was in use by more threads than it has chunks
     texts_lost: int  #: names and lines that didn't fit
     running: bool = False  #: the program still runs: this is the record so far
+    damage: str = ""  #: the first place in the file that can't be as it was written: what it concerns is left out
     tracks: list[Track] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
@@ -123,6 +124,8 @@ class Timeline:
             parts.append(f"{self.lost:,} records lost: more threads at once than there was room for (--trace-size)")
         if self.texts_lost:
             parts.append(f"{self.texts_lost:,} names lost")
+        if self.damage:
+            parts.append(f"damaged, and only partly read: {self.damage}")
         return "; ".join(parts)
 
 
@@ -155,6 +158,8 @@ _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 _Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on, or the text that says why
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
+_KINDS = frozenset(_Kind)
+_LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
 _HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
 _STATES = {
     _Kind.BORN: State.STARTING,
@@ -218,49 +223,105 @@ def _is_mapped(path: Path, pid: int) -> bool:
         return False
 
 
+def _obstacle(head: bytes) -> str:
+    """Why a file that begins so can't be read; "" if it can."""
+    if not head:
+        return "is not a file of trace records: it is empty"
+    if head[:8] != _MAGIC:
+        return f"is not a file of trace records: at byte 0 stands {head[:8]!r}, not {_MAGIC!r}"
+    if len(head) < _HEADER_SIZE:
+        return f"is not a whole file of trace records: at byte {len(head):,} it ends, within its header"
+    _, version, chunk_size, record_size, *_ = _HEADER.unpack_from(head)
+    if version != _VERSION:
+        return f"was recorded by another version of the runtime: at byte 8 stands {version}, and here it is {_VERSION}"
+    if record_size != _RECORD.size or chunk_size <= _CHUNK.size or (chunk_size - _CHUNK.size) % record_size:
+        return f"is damaged: at byte 12 stands that chunks have {chunk_size:,} bytes, and records {record_size:,}"
+    return ""
+
+
+def _fault(record: _Record, since: int) -> str:
+    """What of a record can't be; "" if all can.  since: when the one before it was made."""
+    ns, kind, _, _, a, _ = record
+    if kind & ~_AWAKE not in _KINDS:
+        return f"a record of the unknown kind {kind}"
+    if ns < since:
+        return f"a record that is {since - ns:,} ns earlier than what stands before it"
+    if kind & ~_AWAKE == _Kind.WANTS_GIL and a > _LAST_ERROR:
+        return f"a record of a wait that ended with error {a}"
+    return ""
+
+
 class _File:
-    """The file's parts."""
+    """The file's parts.  One that can't be as it was written is noted in the timeline, and left out."""
 
     def __init__(self, path: Path) -> None:
-        self.data = data = path.read_bytes()
-        if len(data) < _HEADER_SIZE or data[:8] != b"lwptrace":
-            raise ValueError(f"{path} is not a file of trace records")
-        (_, version, self.chunk_size, size, self.texts, self.chunks, begin, unix, pid, finished, end, *rest) = (
-            _HEADER.unpack_from(data)
-        )
-        if version != _VERSION or size != _RECORD.size:
-            raise ValueError(f"{path} was recorded by another version of the runtime")
+        with path.open("rb") as file:
+            head = file.read(_HEADER_SIZE)
+            if obstacle := _obstacle(head):
+                raise ValueError(f"{path} {obstacle}")
+            self.data = head + file.read()
+        _, _, self.chunk_size, _, self.texts, chunks, begin, unix, pid, finished, end, *rest = _HEADER.unpack_from(head)
         _, _, _, overwritten, lost, texts_lost, arguments = rest
         self.known_texts = {0: ""}
         running = not finished and _is_mapped(path, pid)
-        self.timeline = Timeline(
-            pid, self.text(arguments), begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running
-        )
+        self.timeline = Timeline(pid, "", begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running)
+        self.chunks = _HEADER_SIZE + self.texts
+        self.end = self.chunks + chunks * self.chunk_size
+        if self.end != len(self.data):
+            self.note_damage(len(self.data), f"is its end, which by its header is at byte {self.end:,}")
+        if finished and end < begin:
+            self.note_damage(56, "the end is before the begin")
+            self.timeline.finished = False
+        self.timeline.program = self.text(arguments)
+
+    def note_damage(self, at: int, what: str) -> None:
+        if not self.timeline.running:  # what is read while a thread writes it is not damaged
+            self.timeline.damage = self.timeline.damage or f"at byte {at:,} {what}"
 
     def text(self, number: int) -> str:
         if number not in self.known_texts:
             at = _HEADER_SIZE + number * 8
-            (length,) = struct.unpack_from("=I", self.data, at)
-            self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
+            begin = at + 4
+            last = min(self.chunks, len(self.data))
+            (length,) = struct.unpack_from("=I", self.data, at) if begin <= last else (last,)
+            if length > min(_LONGEST_TEXT, last - begin):
+                self.note_damage(at, "is no text, which a record names")
+                length = 0
+            self.known_texts[number] = self.data[begin : begin + length].decode(errors="replace")
         return self.known_texts[number]
 
     def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
         """Each thread with its records, in the order of their first."""
         parts: dict[int, list[tuple[int, int, int, int, str]]] = defaultdict(list)
-        first = _HEADER_SIZE + self.texts
-        for at in range(first, min(first + self.chunks * self.chunk_size, len(self.data)), self.chunk_size):
+        most = (self.chunk_size - _CHUNK.size) // _RECORD.size
+        for at in range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size):
             _, used, tid, track, name, number, nth = _CHUNK.unpack_from(self.data, at)
-            if used:
+            if used > most:
+                self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {most}")
+            elif used:
                 whole_name = _name(self.text(name), nth)
                 parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name))
         for track, chunks in sorted(parts.items()):
             chunks.sort()
             records: list[_Record] = []
+            whole = len(chunks) == chunks[-1][0] + 1
             for _, at, size, _, _ in chunks:
-                records += _RECORD.iter_unpack(self.data[at : at + size])
-            number, _, _, tid, name = chunks[-1]
-            whole = len(chunks) == number + 1
-            yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), records
+                added = list(_RECORD.iter_unpack(self.data[at : at + size]))
+                whole = self.are_sound(added, at, records[-1][0] if records else self.timeline.begin) and whole
+                records += added
+            if records:
+                _, _, _, tid, name = chunks[-1]
+                yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), records
+
+    def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
+        """Whether all records of a chunk are; if not, those from the first that isn't are dropped."""
+        for number, record in enumerate(records):
+            if fault := _fault(record, since):
+                self.note_damage(at + number * _RECORD.size, f"is {fault}")
+                del records[number:]
+                return False
+            since = record[0]
+        return True
 
 
 class _Reader:
@@ -456,6 +517,7 @@ def _when(effect: _Effect) -> int:
 def read(path: Path) -> Timeline:
     """The trace in a file of records.
 
+    Of a file that is damaged, or cut off, it is what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
     return _Reader(path).read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 import platform
@@ -14,12 +15,13 @@ from pathlib import Path
 import pytest
 
 LWP = [sys.executable, "-m", "runtime"]
+NEEDS_MATPLOTLIB = pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
 
 
-def execute(*command: str) -> subprocess.CompletedProcess[str]:
+def execute(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, cwd=cwd, umask=0o022, capture_output=True, text=True, timeout=60)
 
 
 def test_importing_the_library_imports_no_program() -> None:
@@ -319,6 +321,36 @@ def test_a_file_for_json_that_is_none_is_told_before_anything_is_done(file: str,
 def test_a_file_for_json_on_a_full_disk() -> None:
     shown = execute(*LWP, "demo", "vm", "--json", "/dev/full")
     assert (shown.returncode, shown.stderr) == (2, "lwp: /dev/full: No space left on device\n")
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+PROGRAM = "import os, threading\nthread = threading.Thread(target=int); thread.start(); thread.join()\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (["demo", "vm", "--json", "x.json"], "x.json"),
+        (["tls", "--svg", "x.svg"], "x.svg"),
+        (["tls", "--html", "x.html"], "x.html"),
+        (["run", "--trace", "x.html", "-c", PROGRAM], "x.html"),
+        (["run", "--trace", "x.svg", "-c", f"{PROGRAM}os._exit(0)"], "x.svg.records"),
+        (["explore", "--html", "x.html", "x.py::test"], "x.html"),
+        pytest.param(["demo", "cow", "--max-mb", "10", "--plot", "x.png"], "x.png", marks=NEEDS_MATPLOTLIB),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else value,
+)
+def test_a_new_file_is_its_owners_alone(command: list[str], file: str, tmp_path: Path) -> None:
+    """It may hold the program's data.  One that is there keeps its mode: its owner has chosen that."""
+    (tmp_path / "x.py").write_text("def test():\n    assert False\n")
+    execute(*LWP, *command, cwd=tmp_path)
+    assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
+    (tmp_path / file).chmod(0o644)
+    before = (tmp_path / file).stat().st_mtime_ns
+    execute(*LWP, *command, cwd=tmp_path)
+    assert (tmp_path / file).stat().st_mtime_ns > before
+    assert (tmp_path / file).stat().st_mode & 0o777 == 0o644
 
 
 # ---- --plot ----------------------------------------------------------------------------------------------------------

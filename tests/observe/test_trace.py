@@ -20,9 +20,11 @@ from typing import Any
 
 import pytest
 from conftest import Environment, needs_gil
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runtime import trace
-from runtime.cli.trace import _drawing, _layout, _page
+from runtime.cli.trace import _drawing, _layout, _page, _perfetto
 
 LWP = [sys.executable, "-m", "runtime"]
 Event = dict[str, Any]
@@ -793,6 +795,7 @@ def test_what_runs_when_the_record_lets_go_of_code_may_be_recorded(tmp_path: Pat
 def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
     assert traced("raise SystemExit(3)\n", tmp_path, status=3)
     assert traced("1/0\n", tmp_path, status=1)
+    assert traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", tmp_path, status=-signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -811,9 +814,88 @@ def test_bad_options(tmp_path: Path, options: tuple[str, ...], message: str) -> 
     assert done.stderr.count("\n") == 1
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "other").write_bytes(bytes(10_000))
-    with pytest.raises(ValueError, match="not a file of trace records"):
-        trace.read(tmp_path / "other")
-    done = execute("trace", "other", "x.json", cwd=tmp_path, status=2)
-    assert done.stderr.count("\n") == 1
+# ---- files that are damaged, or something else -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a program has left that did not end in order: threads that start, wait, wake each other and end."""
+    folder = tmp_path_factory.mktemp("left")
+    program = f"{STORY}\nfor _ in range(100): threading.Event().wait(0.00001)\nos._exit(0)\n"
+    execute("run", "--trace", "x.json", "--trace-size", "64K", "-c", program, cwd=folder)
+    return (folder / "x.json.records").read_bytes()
+
+
+CHUNKS = 4096 + 512 * 1024  # where they begin
+
+
+def test_other_files_are_refused(tmp_path: Path, left: bytes) -> None:
+    for content, says in (
+        (b"", "is not a file of trace records: it is empty"),
+        (bytes(10_000), r"is not a file of trace records: at byte 0 stands b'\\x00"),
+        (Path(sys.executable).read_bytes(), r"is not a file of trace records: at byte 0 stands b'\\x7fELF"),
+        (left[:1000], "is not a whole file of trace records: at byte 1,000 it ends, within its header"),
+        (left[:8] + b"\7" + left[9:], "was recorded by another version of the runtime: at byte 8 stands 7, and here"),
+        (left[:12] + bytes(4) + left[16:], "is damaged: at byte 12 stands that chunks have 0 bytes, and records 32"),
+    ):
+        (tmp_path / "other").write_bytes(content)
+        with pytest.raises(ValueError, match=says):
+            trace.read(tmp_path / "other")
+        done = execute("trace", "other", "x.json", cwd=tmp_path, status=2)
+        assert done.stderr.count("\n") == 1
+        assert not (tmp_path / "x.json").exists()
+    with pytest.raises(IsADirectoryError):
+        trace.read(tmp_path)
+    assert execute("trace", ".", "x.json", cwd=tmp_path, status=2).stderr.count("\n") == 1
+
+
+def test_what_stands_before_the_damage_is_shown(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "left").write_bytes(left)
+    whole = trace.read(tmp_path / "left")
+    assert not whole.damage
+    (tmp_path / "left").write_bytes(left[: CHUNKS + 5 * 512 + 100])  # 5 chunks of 15 records, and a part
+    (tmp_path / "damaged").write_bytes(left[: CHUNKS + 512 + 32] + bytes(32) + left[CHUNKS + 512 + 64 :])
+    for name, says in (
+        ("left", f"at byte {CHUNKS + 2660:,} is its end, which by its header is at byte {len(left):,}"),
+        ("damaged", f"at byte {CHUNKS + 512 + 32:,} is a record of the unknown kind 0"),
+    ):
+        found = trace.read(tmp_path / name)
+        assert found.damage == says
+        assert found.tracks
+        assert 0 < found.records < whole.records
+        assert found.summary().endswith(f"; damaged, and only partly read: {says}")
+        done = execute("trace", name, "x.json", cwd=tmp_path, status=1)
+        assert done.stderr == f"x.json: {found.summary()} (open it at ui.perfetto.dev)\n"
+        assert Trace.load(tmp_path / "x.json").about["damage"] == says
+
+
+PLACES = st.integers(0, 111) | st.integers(4096, 6000) | st.integers(CHUNKS, CHUNKS + 64 * 1024 - 8)
+WORDS = st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1]) | st.integers(0, 2**64 - 1)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    words=st.lists(st.tuples(PLACES, st.sampled_from([1, 2, 4, 8]), WORDS), max_size=6),
+    end=st.none() | st.integers(0, 600_000),
+)
+def test_any_damage_gives_a_timeline_or_a_sentence(
+    words: list[tuple[int, int, int]], end: int | None, left: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Bytes that are lost or changed, also those that say how many follow."""
+    damaged = bytearray(left)
+    for at, size, word in words:
+        damaged[at : at + size] = (word % (1 << 8 * size)).to_bytes(size, "little")
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(damaged[:end])
+    try:
+        found = trace.read(path)
+    except ValueError as error:
+        said = str(error)
+        assert said.startswith(f"{path} ")
+        assert "\n" not in said
+        return
+    assert found.records <= len(left) // 32
+    for write in (_drawing.write, _page.write, _perfetto.write):
+        out = io.StringIO()
+        write(found, out)
+        assert out.tell() < 10_000_000

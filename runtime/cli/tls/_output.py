@@ -17,7 +17,7 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 from ... import Thread
 from ...native.structures import lib
-from .._options import Json
+from .._options import Json, private
 from .._output import console
 
 WIDTH = 110  # columns of a picture in a file
@@ -87,15 +87,16 @@ def show(
     for path, export in ((svg, _svg), (html, _html)):
         if path:
             try:
-                path.write_text(export(_recorded(pictures)), encoding="utf-8")
+                with open(path, "w", encoding="utf-8", opener=private) as out:
+                    out.write(export(_recorded(pictures)))
             except OSError as error:
                 raise click.ClickException(f"{path}: {error.strerror}") from None
     if json_to and json_to.take(as_data(facts)):
         return
     if not (svg or html):
-        out = console()
+        shown = console()
         for picture in pictures:
-            out.print(picture)
+            shown.print(picture)
 
 
 def _recorded(pictures: Iterable[RenderableType]) -> Console:

@@ -16,14 +16,19 @@ def trace(records: Path, file: Path) -> int:
     """Make FILE, a timeline, of RECORDS.
 
     While a program runs under `lwp run --trace FILE`, its records are in FILE.records. When it ends in order, they are
-    made into FILE. If it was killed, this does it. What FILE is says the end of its name:
+    made into FILE. If it was killed, this does it; while it still runs, this shows what it has done so far. The end of
+    FILE's name says what it is to be:
 
     \b
       .json   Chrome's format, for ui.perfetto.dev and trace_processor
       .html   a page that zooms; it needs no network
       .svg    a picture
+
+    Of RECORDS that are damaged or cut off, FILE shows what can be read. Then the exit status is 1, and where the first
+    damage is, is said on stderr.
     """
     from ...observe.trace import read
+    from .._options import private
     from . import _drawing, _page, _perfetto
 
     writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}
@@ -31,10 +36,10 @@ def trace(records: Path, file: Path) -> int:
         raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
     try:
         timeline = read(records)
-        with open(file, "w", encoding="utf-8") as out:
+        with open(file, "w", encoding="utf-8", opener=private) as out:
             writers[file.suffix](timeline, out)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     how = " (open it at ui.perfetto.dev)" if file.suffix == ".json" else ""
     click.echo(f"{file}: {timeline.summary()}{how}", err=True)
-    return 0
+    return 1 if timeline.damage else 0

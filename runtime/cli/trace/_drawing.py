@@ -107,7 +107,7 @@ def _memory(timeline: Timeline, top: int, left: float) -> Iterator[str]:
     if not timeline.counts:
         return
     length = max(timeline.end - timeline.begin, 1)
-    most = max(count.resident for count in timeline.counts)
+    most = max(count.resident for count in timeline.counts) or 1
     step = len(timeline.counts) // _WIDTH + 1
     points = " ".join(
         f"{left + _WIDTH * (count.at - timeline.begin) / length:.1f},{top + 44 - 40 * count.resident / most:.1f}"

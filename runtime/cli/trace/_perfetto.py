@@ -40,6 +40,7 @@ def _about(timeline: Timeline) -> dict[str, Any]:
         "records overwritten": timeline.overwritten,
         "records lost": timeline.lost,
         "names lost": timeline.texts_lost,
+        "damage": timeline.damage,
     }
 
 

@@ -225,7 +225,7 @@ static const struct fork_handlers fork_handlers = {.in_child = stop_reading}; /*
 
 static int map_file(const char *path, size_t bytes)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); /* names and lines of the program are its owner's */
     if (fd < 0)
         return errno;
     /* All blocks now: else a full disk would be a SIGBUS at some later record. */
