@@ -7,11 +7,11 @@ import importlib
 import io
 import os
 import sys
-from difflib import get_close_matches
 from typing import Any
 
 import click
 
+from ._names import Names
 from ._version import version
 
 __all__ = ["main", "version"]
@@ -19,9 +19,8 @@ __all__ = ["main", "version"]
 _COMMANDS = ("run", "explore", "trace", "demo", "tls", "bench", "stress", "doctor")
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+class _Commands(Names):
+    kind, known, listed_by = "command", _COMMANDS, "lwp --help"
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -29,15 +28,6 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f".{cmd_name}", __name__), cmd_name)
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], _COMMANDS, 1)
-            hint = f"did you mean {near[0]}?" if near else "lwp --help lists them"
-            raise click.UsageError(f"no command {args[0]!r}: {hint}")
-        return super().resolve_command(ctx, args)
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:

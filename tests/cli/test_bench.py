@@ -209,7 +209,7 @@ def test_what_comes_before_the_dash_means_all_of_these() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["nonsense"], f"no operation 'nonsense'; there are {', '.join(NAMES)}"),
+        (["nonsense"], f"no operation 'nonsense': there are {', '.join(NAMES)}"),
         (["lock-pair", "loc"], "no operation 'loc'"),
         (["lock-try", "--vs", "no.such.module"], "no module 'no.such.module'"),
         (["lock-try", "--json", "no/such/folder/x.json"], "no/such/folder/x.json"),

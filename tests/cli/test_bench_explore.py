@@ -197,7 +197,7 @@ def test_list() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["lock-pair"], f"no operation 'lock-pair'; there are {', '.join(NAMES)}"),
+        (["lock-pair"], f"no operation 'lock-pair': there are {', '.join(NAMES)}"),
         (["--vs", "threading"], "'threading' is none of interleave-test, frontrun"),
         (["--vs", "frontrun"], "frontrun is not installed: pip install 'lwp-runtime[peers]'"),
         (["--green"], "--explore has no --green"),

@@ -381,7 +381,7 @@ def test_list() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--io", "lock-pair"], f"no operation 'lock-pair'; there are {', '.join(NAMES)}"),
+        (["--io", "lock-pair"], f"no operation 'lock-pair': there are {', '.join(NAMES)}"),
         (["--io", "--vs", "tokio"], "'tokio' is none of threading, gevent, asyncio-streams, asyncio-protocol, uvloop"),
         (["--io", "--connections", "10,x"], "'10,x': it is numbers with commas between them, such as 10,100"),
         (["--io", "--connections", "0"], "'0': it is numbers"),

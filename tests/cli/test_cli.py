@@ -145,6 +145,25 @@ def test_a_command_that_was_nearly_written(word: str, meant: str) -> None:
     assert shown.stderr == f"lwp: no command {word!r}: did you mean {meant}?\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "kind", "meant"),
+    [
+        (["demo", "tsl"], "demo", "tls"),
+        (["bench", "lock-tyr"], "operation", "lock-try"),
+        (["bench", "lokc"], "operation", "lock"),
+        (["bench", "--io", "eco-100"], "operation", "echo-100"),
+        (["bench", "--explore", "al-dpor"], "operation", "all-dpor"),
+        (["stress", "--only", "timres"], "mix or theme", "timers"),
+        (["stress", "--only", "forsk"], "mix or theme", "forks"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_a_name_that_was_nearly_written(words: list[str], kind: str, meant: str) -> None:
+    shown = execute(*LWP, *words)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == f"lwp: no {kind} {words[-1]!r}: did you mean {meant}?\n"
+
+
 def test_a_command_like_no_other() -> None:
     assert execute(*LWP, "xyzzy").stderr == "lwp: no command 'xyzzy': lwp --help lists them\n"
 

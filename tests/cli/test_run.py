@@ -558,7 +558,7 @@ def test_console_script_whose_program_has_no_frame_in_the_traceback(tmp_path: Pa
 
 def test_itself(tmp_path: Path) -> None:
     shown = execute([*RUN, "-m", "runtime", "demo", "nonsense"], tmp_path)
-    assert (shown.stderr, shown.returncode) == ("lwp: No such command 'nonsense'\n", 2)
+    assert (shown.stderr, shown.returncode) == ("lwp: no demo 'nonsense': lwp demo lists them\n", 2)
 
 
 def test_compiled_script(tmp_path: Path) -> None:

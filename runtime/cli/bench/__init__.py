@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from .._names import unknown
 from .._options import Json, check_plot, json_option, plot_option
 from . import exploring, measure, serving
 from .explorers import INSTALLED_AS, NONE, Row
@@ -42,7 +43,8 @@ def _chosen(names: tuple[str, ...], rows: list[R]) -> list[R]:
     found = {name: [row for row in known if row == name or row.startswith(name + "-")] for name in names}
     for name, meant in found.items():
         if not meant:
-            raise click.UsageError(f"no operation {name!r}; there are {', '.join(known)}")
+            all_names = [*known, *(row.partition("-")[0] for row in known)]
+            raise click.UsageError(unknown("operation", name, all_names, f"there are {', '.join(known)}"))
     chosen = {row for meant in found.values() for row in meant}
     return [row for row in rows if row.name in chosen] if names else rows
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from .._names import Names
+
 __all__ = ["demo"]
 
 #: Name and line of each, here so that listing them imports none.
@@ -24,9 +26,8 @@ DEMOS = {
 }
 
 
-class _Demos(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(DEMOS)
+class _Demos(Names):
+    kind, known, listed_by = "demo", DEMOS, "lwp demo"
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in DEMOS:

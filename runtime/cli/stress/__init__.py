@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._names import unknown
 from .._options import Json, json_option
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ def _chosen(only: str | None) -> list[Mix]:
     for name in only.replace(",", " ").split():
         named = [mix for mix in mixes.values() if name in (mix.name, mix.theme)]
         if not named:
-            raise click.BadParameter(f"{name!r} is no mix and no theme; --list shows them", param_hint="--only")
+            names = {name for mix in mixes.values() for name in (mix.name, mix.theme)}
+            raise click.UsageError(unknown("mix or theme", name, names, "lwp stress --list shows them"))
         found += [mix for mix in named if mix not in found]
     if not found:
-        raise click.BadParameter("names no mix; --list shows them", param_hint="--only")
+        raise click.UsageError("--only names no mix; lwp stress --list shows them")
     return found
 
 
