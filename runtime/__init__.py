@@ -1,9 +1,9 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
-`from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are
-aio, explore, pool, queue, scheduler, sync, thread, tls and trace. Importing this package loads nothing; what is in it
-loads the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would
-warn that it came too late to rewrite what is loaded at start-up.)
+`from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are those
+of this reference, and each is an attribute of the package, as runtime.sync is. Importing the package loads nothing;
+what is in it loads the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE:
+pytest would warn that it came too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
 if TYPE_CHECKING:
     from . import aio as aio
+    from . import comparison as comparison
+    from . import green as green
+    from . import inspection as inspection
+    from . import limits as limits
+    from . import patch as patch
+    from . import placement as placement
     from . import pool as pool
     from . import queue as queue
     from . import scheduler as scheduler
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from . import threading as threading
     from . import tls as tls
     from . import trace as trace
+    from . import variables as variables
+    from . import waits as waits
     from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
     from .groups import Cancelled, Group, Task, checkpoint, shield, wait
@@ -52,7 +60,8 @@ _HOMES = {
     "uninstall": ".patch",
     "wait": ".groups",
 }
-_MODULES = ("aio", "explore", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls", "trace")
+_MODULES = {"aio", "comparison", "explore", "green", "inspection", "limits", "patch", "placement", "pool", "queue"}
+_MODULES |= {"scheduler", "sync", "thread", "threading", "tls", "trace", "variables", "waits"}
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
 

@@ -47,6 +47,7 @@ MODULES = [
     "runtime.inspection",
     "runtime.comparison",
     "runtime.variables",
+    "runtime.trace",
 ]
 
 HEAD = """\

@@ -1,6 +1,6 @@
 """A recorded trace as data: which thread ran, wanted the GIL or waited for what, when, and who let it go on.
 
-`read` makes a Timeline of a file of records (native/base/trace.h: layout and meaning), as runtime.recording has it
+`read` makes a Timeline of a file of records (native/base/trace.h: layout and meaning), as `lwp run --trace` has it
 written, also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
 """
 
@@ -33,7 +33,7 @@ class State(Enum):
     STARTING = "starting"  #: born, and not yet in the interpreter
     RUNNING = "running Python"  #: it has the GIL: it said so, has not slept since, and no other thread had it meanwhile
     OUTSIDE = "not in one of our waits"  #: it had the GIL first; it runs, is in a system call, or wants the GIL
-    WANTS_GIL = "waiting for the GIL"
+    WANTS_GIL = "waiting for the GIL"  #: has asked for it, and not got it yet
     BLOCKED = "blocked"  #: in one of the runtime's primitives, or in join()
     ENDING = "ending"  #: has left the interpreter
     SEEN = "seen"  #: when looked at, it was in a system call, of which it has said nothing
@@ -43,9 +43,9 @@ class State(Enum):
 class Span:
     """What a thread did from begin to end."""
 
-    state: State
-    begin: int
-    end: int
+    state: State  #: what it did
+    begin: int  #: ns
+    end: int  #: ns
     what: str = ""  #: BLOCKED: "Event at 0x7f0c5c1d2e30", or "end of thread NAME"; SEEN: the system call, or the GIL
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
     site: str = ""  #: BLOCKED: where the program waits for it
@@ -58,10 +58,10 @@ class Track:
     """One thread."""
 
     number: int  #: unique in the trace, which a tid need not be
-    tid: int
+    tid: int  #: the kernel's number
     name: str = ""  #: threading's; "" if unknown
-    begin: int = 0
-    end: int = 0
+    begin: int = 0  #: ns: of its first record
+    end: int = 0  #: ns: its end, or that of the record
     group: str = ""  #: the first that it was in; "" if none
     whole: bool = True  #: False: its first records have been overwritten
     placement: str = ""  #: what it asked for at its birth: "CPUs 0-1, nice 5"; "" if nothing
@@ -76,16 +76,16 @@ class Arrow:
 
     why: str  #: "starts", "wakes", "ends", "cancels"
     source: int  #: number of a track
-    at: int
-    target: int
-    then: int
+    at: int  #: ns: when it had it
+    target: int  #: number of the other's track
+    then: int  #: ns: when the other began or went on
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
     """What was counted at one moment."""
 
-    at: int
+    at: int  #: ns
     resident: int  #: bytes of memory (VmRSS)
     alive: int  #: threads of the runtime's making
 
@@ -94,10 +94,10 @@ class Count:
 class Timeline:
     """A trace."""
 
-    pid: int
-    program: str
-    begin: int
-    end: int
+    pid: int  #: of the process
+    program: str  #: its command line, at most 1000 letters
+    begin: int  #: ns: when the recording began
+    end: int  #: ns: when it was ended, or of the last record
     begin_unix: int  #: `begin` on the wall's clock, in ns since 1970
     finished: bool  #: False: the program was killed, or ended by os._exit() or exec, or it still runs
     records: int  #: that the file holds
@@ -106,9 +106,9 @@ class Timeline:
     texts_lost: int  #: names and lines that didn't fit
     running: bool = False  #: the program still runs: this is the record so far
     damage: str = ""  #: the first place in the file that can't be as it was written: what it concerns is left out
-    tracks: list[Track] = field(default_factory=list)
-    arrows: list[Arrow] = field(default_factory=list)
-    counts: list[Count] = field(default_factory=list)
+    tracks: list[Track] = field(default_factory=list)  #: the threads
+    arrows: list[Arrow] = field(default_factory=list)  #: from one of them to another
+    counts: list[Count] = field(default_factory=list)  #: in the order of time
 
     def summary(self) -> str:
         """What it holds and what is missing, in a line."""

@@ -14,6 +14,7 @@ import click
 import pytest
 from conftest import FREE_THREADED, ROOT, TREE
 
+import runtime
 from runtime import THREAD_FLAGS
 from runtime.cli import _lwp
 
@@ -27,6 +28,12 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, TREE / "tools" / name, *arguments], capture_output=True, text=True, timeout=110
     )
+
+
+def python(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    ).stdout
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -159,6 +166,17 @@ def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path)
 def test_the_reference_is_up_to_date_and_leaves_no_public_name_out() -> None:
     done = tool("api_reference.py", "--check")
     assert done.returncode == 0, done.stderr
+
+
+def test_each_name_of_the_reference_is_there_after_the_package_alone_is_imported() -> None:
+    """And each module that the package has, threading's twin aside, is in the reference."""
+    show = f"import sys; sys.path.append({str(TREE / 'tools')!r}); import api_reference as tool; {{}}"
+    text = python(show.format("print(tool.Reference().text)"))
+    names = re.findall(r"(?m)^##+ runtime[.](\S+)$", text)
+    assert len(names) > 100
+    python(f"import operator, runtime\nfor name in {names}: operator.attrgetter(name)(runtime)")
+    modules = python(show.format("print(*tool.MODULES)")).split()
+    assert sorted(f"runtime.{name}" for name in runtime._MODULES - {"threading"}) == sorted(modules[1:])
 
 
 def test_a_public_name_that_nothing_is_said_about_is_named(tmp_path: Path) -> None:
