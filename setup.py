@@ -27,6 +27,11 @@ class BuildWithHook(build_py):  # type: ignore[misc]  # setuptools has no types
 
 
 class BuildStripped(build_ext):  # type: ignore[misc]
+    def run(self) -> None:
+        if reason := BUILD["missing"]():
+            raise SystemExit(reason)
+        super().run()
+
     def build_extension(self, ext: Extension) -> None:
         ext.sources.append(BUILD["write_structures"](Path(self.build_temp)))
         # Three quarters of a wheel would be debug information, for sources that it doesn't have.  Function names stay.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -19,26 +21,42 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 
-def another_library(compiler: list[str]) -> bool:
-    """Whether what it makes can't be loaded into this Python: musl-gcc, where that is glibc's."""
-    try:
-        macros = subprocess.run(
-            [*compiler, "-E", "-dM", "-include", "features.h", "-x", "c", os.devnull],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return False  # no compiler is not needed before it is called, and then says so
-    return "__GLIBC__" not in macros
-
-
 SUPPORTED = run_path(str(HERE / "supported.py"))
 if reason := SUPPORTED["obstacle"]():
     raise SystemExit(reason)
-COMPILER = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-if another_library(shlex.split(COMPILER)):
-    raise SystemExit(f"{SUPPORTED['SUPPORTED']}; this C compiler, {COMPILER}, is for another C library")
+COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+
+
+def macros_of(header: str) -> str | None:
+    """What a file has defined that includes just that header; None: the compiler is not there, or doesn't find it."""
+    folders = [sysconfig.get_path("include"), sysconfig.get_path("platinclude"), f"{sys.exec_prefix}/include"]
+    flags = shlex.split(f"{os.environ.get('CPPFLAGS', '')} {os.environ.get('CFLAGS', '')}")
+    command = [*COMPILER, *flags, *(f"-I{folder}" for folder in folders), "-E", "-dM", "-include", header, "-x", "c"]
+    try:
+        return subprocess.run([*command, os.devnull], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def missing() -> str | None:
+    """What compiling needs and this machine has not, in a sentence; None: all is there.  To be asked before compiling.
+
+    A source distribution needs nothing of it.
+    """
+    if not shutil.which(COMPILER[0]):
+        what = f"a C compiler is needed, and there is no {COMPILER[0]}"
+    elif macros_of("stdio.h") is None:
+        what = f"the C library's headers are needed, and {COMPILER[0]} finds no stdio.h"
+    elif macros_of("Python.h") is None:
+        what = f"this Python's headers are needed, and there is no Python.h in {sysconfig.get_path('include')}"
+    else:
+        return None
+    return f"{what}: on Debian, apt-get install python3-dev gcc libc6-dev"
+
+
+# Such as musl-gcc: what it makes can't be loaded into a Python that is glibc's.
+if "__GLIBC__" not in (macros_of("features.h") or "__GLIBC__"):
+    raise SystemExit(f"{SUPPORTED['SUPPORTED']}; this C compiler, {shlex.join(COMPILER)}, is for another C library")
 
 from setuptools import Extension, setup  # noqa: E402  # which doesn't expect every system
 
@@ -266,6 +284,8 @@ def write_structures(folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    if reason := missing():
+        raise SystemExit(reason)
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as objects:
         CORE.sources.append(write_structures(Path(objects)))

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from conftest import TREE
@@ -61,6 +62,7 @@ ELSEWHERE = {
     "os.confstr = lambda name: 'glibc 2.33'": "this is glibc 2.33",
 }
 SUPPORTED = "runtime works with CPython on Linux, x86-64 or aarch64 (64 bits), and glibc 2.34 or newer; "
+COMPILER = str(sysconfig.get_config_var("CC")).split()[0]
 BUILD = "build_backend.get_requires_for_build_wheel()"  # pip's first question
 
 
@@ -89,6 +91,30 @@ def test_elsewhere_it_is_refused_in_a_sentence(elsewhere: str) -> None:
 def test_a_compiler_for_another_library_is_refused_in_a_sentence() -> None:
     built = said(f"sys.path.insert(0, 'tools')\nimport build_backend\n{BUILD}", CC="musl-gcc -static")
     assert built == f"{SUPPORTED}this C compiler, musl-gcc -static, is for another C library\n"
+
+
+#: What is not there, by what the compiler sees, and what is said of it.
+MISSING = {
+    "os.environ['PATH'] = '/nowhere'": f"a C compiler is needed, and there is no {COMPILER}",
+    "os.environ['CC'] = 'no-such-cc -O2'": "a C compiler is needed, and there is no no-such-cc",
+    "os.environ['CFLAGS'] = '-nostdinc'": f"the C library's headers are needed, and {COMPILER} finds no stdio.h",
+    "sysconfig.get_path = lambda name: '/nowhere'": (
+        "this Python's headers are needed, and there is no Python.h in /nowhere"
+    ),
+}
+
+
+@pytest.mark.parametrize("without", MISSING)
+@pytest.mark.parametrize("build", ["pip", "setup.py", "in place"])
+def test_what_compiling_needs_is_told_in_a_sentence(build: str, without: str) -> None:
+    """Where pip asks, and by the other ways to the compiler."""
+    how = {
+        "pip": f"sys.path.insert(0, 'tools')\nimport build_backend\n{without}\n{BUILD}",
+        "setup.py": f"{without}\nsys.argv = 'setup.py -q build_ext'.split()\nexec(open('setup.py').read())",
+        "in place": f"{without}\nimport runpy\nrunpy.run_path('runtime/native/build.py', run_name='__main__')",
+    }
+    built = said(how[build])
+    assert built == f"{MISSING[without]}: on Debian, apt-get install python3-dev gcc libc6-dev\n"
 
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
