@@ -51,7 +51,8 @@ TOOLS = (
 ABOUT = """
 import sys, sysconfig
 print((sys.version_info[:2], sysconfig.get_config_var("Py_GIL_DISABLED") or 0,
-       [sysconfig.get_path("include"), sysconfig.get_path("platinclude")]))"""
+       [sysconfig.get_path("include"), sysconfig.get_path("platinclude")],
+       getattr(sys.implementation, "_multiarch", "none")))"""
 
 
 class Missing(Exception):
@@ -84,13 +85,30 @@ def run(command: Sequence[str | Path], **more: Any) -> str:
 # ---- headers ---------------------------------------------------------------------------------------------------------
 
 
-def of_interpreter(python: str) -> Headers:
+def of_interpreter(python: str, work: Path) -> Headers:
     if not shutil.which(python):
         raise Missing(f"no {python} here: give an interpreter's path, or a version that Debian's unstable has, as 3.14")
-    (_, minor), without_gil, folders = ast.literal_eval(run([python, "-c", ABOUT]).strip())
+    (_, minor), without_gil, folders, processor = ast.literal_eval(run([python, "-c", ABOUT]).strip())
     if not any((Path(folder) / "Python.h").exists() for folder in folders):
         raise Missing(f"{python} has no Python.h in {folders[0]}: install its headers (Debian: python3-dev)")
-    return Headers(f"3{minor}{'t' if without_gil else ''}", tuple(dict.fromkeys(folders)))
+    digits = f"3{minor}{'t' if without_gil else ''}"
+    folders += beside(Path(folders[0]), processor, work / digits)
+    return Headers(digits, tuple(dict.fromkeys(folders)))
+
+
+def beside(include: Path, processor: str, folder: Path) -> list[str]:
+    """Where Debian's pyconfig.h finds the other one that it includes, of its processor: for each the one that is here.
+
+    /usr/include itself can't be searched for it, since this system's headers of glibc are there, too.
+    """
+    config = include.parent / processor / include.name / "pyconfig.h"
+    if not config.exists():
+        return []
+    for name in PROCESSORS:
+        target = folder / f"{name}-linux-gnu" / include.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(config, target)
+    return [str(folder)]
 
 
 def of_unstable(versions: list[str], processors: list[str], work: Path) -> Iterator[Headers]:
@@ -196,7 +214,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lwp-wheels-") as folder:
         work = Path(folder)
         try:
-            headers = [of_interpreter(name) for name in options.pythons if name not in versions]
+            headers = [of_interpreter(name, work / "beside") for name in options.pythons if name not in versions]
             headers += of_unstable(versions, processors, work / "headers")
             options.output.mkdir(parents=True, exist_ok=True)
             make(headers, processors, options.output, work)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import TREE
@@ -66,6 +70,16 @@ COMPILER = str(sysconfig.get_config_var("CC")).split()[0]
 BUILD = "build_backend.get_requires_for_build_wheel()"  # pip's first question
 
 
+def wheels() -> ModuleType:
+    """tools/wheels.py."""
+    spec = importlib.util.spec_from_file_location("wheels", TREE / "tools" / "wheels.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules["wheels"] = importlib.util.module_from_spec(spec)  # where its dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
 def said(code: str, **environment: str) -> str:
     """What is on standard error when the code ends with status 1."""
     # Read now, from a file that the pretended Python has not.
@@ -115,6 +129,23 @@ def test_what_compiling_needs_is_told_in_a_sentence(build: str, without: str) ->
     }
     built = said(how[build])
     assert built == f"{MISSING[without]}: on Debian, apt-get install python3-dev gcc libc6-dev\n"
+
+
+def test_a_wheel_for_another_processor_finds_the_headers_that_debian_keeps_beside(tmp_path: Path) -> None:
+    """There pyconfig.h includes <x86_64-linux-gnu/python3.13/pyconfig.h>, or that of another processor."""
+    include, python = tmp_path / "include" / "python3.13", tmp_path / "python"
+    for folder in include, include.parent / "x86_64-linux-gnu" / "python3.13":
+        folder.mkdir(parents=True)
+        (folder / "pyconfig.h").write_text(f"in {folder}")
+    (include / "Python.h").touch()
+    said = (3, 13), 0, [str(include), str(include)], "x86_64-linux-gnu"
+    python.write_text(f"#!/bin/sh\necho {shlex.quote(repr(said))}\n")
+    python.chmod(0o755)
+    found = wheels().of_interpreter(str(python), tmp_path / "work")
+    assert (found.digits, found.folders[0]) == ("313", str(include))
+    for processor in ("x86_64", "aarch64"):
+        (config,) = (path for folder in found.folders for path in Path(folder).glob(f"{processor}-*/python3.13/*"))
+        assert config.read_text() == f"in {include.parent / 'x86_64-linux-gnu' / 'python3.13'}"
 
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
