@@ -14,6 +14,7 @@ import pytest
 from conftest import Child, NativeHelper
 
 import runtime
+from runtime import inspection
 from runtime.native.structures import ffi, lib
 from runtime.scheduler import spawn
 
@@ -275,3 +276,33 @@ def libraries_come_while_threads_start(paths: list[str]) -> None:
 
 def test_initial_exec_tls_comes_while_threads_start(child: Child, native_helper: NativeHelper) -> None:
     child(libraries_come_while_threads_start, native_helper.copies(native_helper.initial_exec, 60))
+
+
+def test_a_stack_is_recycled_as_it_was_left_and_thread_specific_data_is_not() -> None:
+    """What docs/limits.md says that the next thread can read: the first 64 KiB of the stack, and nothing of a key's."""
+    key = ctypes.c_uint()
+    assert libc.pthread_key_create(ctypes.byref(key), None) == 0
+    libc.pthread_getspecific.restype = ctypes.c_void_p
+    near, far = 48 << 10, 256 << 10  # bytes below the stack's top, and farther down than its owner's frames
+    seen: list[Any] = []
+
+    def top() -> int:
+        return inspection.inspect(threading.get_ident()).stack.high
+
+    def leave() -> None:
+        seen.append(top())
+        for depth in (near, *range(near, far + 1, 4096)):  # as frames do, it reaches each page between
+            ctypes.memmove(top() - depth, b"left", 4)
+        libc.pthread_setspecific(key, 1)
+
+    def look() -> None:
+        seen.append(top())
+        seen.extend(ctypes.string_at(top() - depth, 4) for depth in (near, far))
+        seen.append(libc.pthread_getspecific(key))
+
+    for target in leave, look:
+        thread = runtime.Thread(target=target, stack_size=OWN_STACK)
+        thread.start()
+        thread.join()
+    libc.pthread_key_delete(key)
+    assert seen == [seen[0], seen[0], b"left", bytes(4), None]
