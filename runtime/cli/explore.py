@@ -211,13 +211,15 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
 )
 @click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
 @click.option("--seconds", type=float, callback=_positive, metavar="S", help="For how long, at most.")
-@click.option("--seed", type=int, metavar="N", help="Of chance: the same seed tries the same schedules.")
+@click.option(
+    "--seed", type=int, metavar="N", help="Of chance: the same seed, the same schedules. Without it each time others."
+)
 @click.option(
     "--strategy",
     default="auto",
     callback=_strategy,
     metavar="NAME",
-    help="auto, or one alone: chance, random, pct, pos, urw, dpor, dfs.",
+    help="auto, or one alone: chance, random, pct (pct:3), pos, urw, dpor, dfs (dfs:2). See docs/explore.md.",
 )
 @click.option(
     "--granularity",
@@ -233,9 +235,13 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="A longer run is a livelock (20000).",
 )
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
-@click.option("--dask", metavar="ADDRESS", help="On the cluster with this scheduler; the file must be there, too.")
-@click.option("--replay", "token", metavar="TOKEN", help="Run the schedule of this token, and report.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found.")
+@click.option(
+    "--dask", metavar="ADDRESS", help="On the trusted cluster with this scheduler; the file must be there, too."
+)
+@click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found, as a page."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
 @click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
@@ -257,8 +263,8 @@ def explore(
     """Run a test under many schedules of its threads, until one makes it fail.
 
     FILE.py::TEST is a function without arguments, FILE.py::Class::method a method.  A script or a module is run as
-    a whole each time, anew, and fails by an exception or an exit status other than 0.  It is plain code: neither its
-    threads nor its locks need be known here.
+    a whole each time, anew, and fails by an exception or an exit status other than 0.  Its code needs no change: its
+    threads and locks may be those of threading.
 
     What fails is made simpler, replayed ten times, and told with a token that stands for its schedule.
 
@@ -266,6 +272,7 @@ def explore(
     Exit status:
       0  nothing was found            1  found
       2  wrong usage                  3  inconclusive: why is said
+      130  Ctrl-C: what was done until then is said
 
     \b
     Examples:

@@ -514,10 +514,10 @@ def _when(effect: _Effect) -> int:
     return effect[0]
 
 
-def read(path: Path) -> Timeline:
+def read(path: str | os.PathLike[str]) -> Timeline:
     """The trace in a file of records.
 
     Of a file that is damaged, or cut off, it is what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
-    return _Reader(path).read()
+    return _Reader(Path(path)).read()

@@ -851,7 +851,7 @@ def test_other_files_are_refused(tmp_path: Path, left: bytes) -> None:
 
 def test_what_stands_before_the_damage_is_shown(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "left").write_bytes(left)
-    whole = trace.read(tmp_path / "left")
+    whole = trace.read(str(tmp_path / "left"))
     assert not whole.damage
     (tmp_path / "left").write_bytes(left[: CHUNKS + 5 * 512 + 100])  # 5 chunks of 15 records, and a part
     (tmp_path / "damaged").write_bytes(left[: CHUNKS + 512 + 32] + bytes(32) + left[CHUNKS + 512 + 64 :])

@@ -278,11 +278,11 @@ def _io(
     "--io", is_flag=True, help="How many requests a second servers answer; beside gevent, asyncio and uvloop."
 )
 @click.option("--connections", callback=_counts, metavar="N,...", help="Of --io: at once.  [10,100,1000,4000]")
-@click.option("--seconds", type=click.FloatRange(0.01, 60), help="Of --io: for each sample.  [1]")
-@click.option("--rounds", type=click.IntRange(2, 1000), help="Of --io: samples of each.  [5]")
-@click.option("--idle", type=click.IntRange(0), help="Of --io: connections more, which ask nothing.  [0]")
+@click.option("--seconds", type=click.FloatRange(0.01, 60), metavar="S", help="Of --io: for each sample.  [1]")
+@click.option("--rounds", type=click.IntRange(2, 1000), metavar="N", help="Of --io: samples of each.  [5]")
+@click.option("--idle", type=click.IntRange(0), metavar="N", help="Of --io: connections more, which ask nothing.  [0]")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
-@click.option("--list", "only_list", is_flag=True, help="List the operations.")
+@click.option("--list", "only_list", is_flag=True, help="List the operations, or those of --explore or --io.")
 @json_option
 @plot_option
 def bench(

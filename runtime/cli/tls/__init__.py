@@ -42,7 +42,7 @@ def tls(
     Without options: the map of a thread that is made for it, with its stack, TLS block, TCB and struct pthread
     in the order of addresses, to scale within the stack and within the block. All is read from living threads.
 
-    --diff ends with status 1 when something is different and nobody knows why.
+    --diff ends with status 1 when something differs and no reason for it is known.
     """
     if sum((count is not None, diff, module is not None)) > 1:
         raise click.UsageError("--threads, --diff and --variables are three views: ask for one")
