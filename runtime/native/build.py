@@ -20,7 +20,6 @@ from runpy import run_path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-
 SUPPORTED = run_path(str(HERE / "supported.py"))
 if reason := SUPPORTED["obstacle"]():
     raise SystemExit(reason)
@@ -39,9 +38,9 @@ def macros_of(header: str) -> str | None:
 
 
 def missing() -> str | None:
-    """What compiling needs and this machine has not, in a sentence; None: all is there.  To be asked before compiling.
+    """What compiling needs and this machine has not, in a sentence; None: all is there.
 
-    A source distribution needs nothing of it.
+    Asked only before compiling, since a source distribution needs nothing of it.
     """
     if not shutil.which(COMPILER[0]):
         what = f"a C compiler is needed, and there is no {COMPILER[0]}"

@@ -281,13 +281,12 @@ class _File:
     def text(self, number: int) -> str:
         if number not in self.known_texts:
             at = _HEADER_SIZE + number * 8
-            begin = at + 4
-            last = min(self.chunks, len(self.data))
-            (length,) = struct.unpack_from("=I", self.data, at) if begin <= last else (last,)
-            if length > min(_LONGEST_TEXT, last - begin):
+            room = min(self.chunks, len(self.data)) - (at + 4)
+            (length,) = struct.unpack_from("=I", self.data, at) if room >= 0 else (0,)
+            if length > min(room, _LONGEST_TEXT):
                 self.note_damage(at, "is no text, which a record names")
                 length = 0
-            self.known_texts[number] = self.data[begin : begin + length].decode(errors="replace")
+            self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
         return self.known_texts[number]
 
     def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
