@@ -167,6 +167,12 @@ def test_tasks_one_task_for_each_thread(count: int) -> None:
         assert thread["heard"] == f"hello from {(thread['number'] - 1) % count}"
 
 
+def test_tasks_no_more_than_the_kernel_has_tids_for() -> None:
+    done = lwp("tasks", "--threads", "100000000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "100000000 is not in the range 1<=x<=4194304" in done.stderr
+
+
 def test_tasks_shows_each_tid_and_its_neighbours_word() -> None:
     lines = text_of("tasks", "--threads", "3").splitlines()
     for number in range(3):

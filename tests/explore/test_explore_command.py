@@ -254,6 +254,7 @@ value = 1
     [
         ([], "what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE"),
         (["missing.py::test"], "no file missing.py"),
+        (["::test"], "::test of which file? Give FILE.py::test"),
         (["missing.py"], "can't open file '{}/missing.py': No such file or directory"),
         (["-m", "no_such_module"], "No module named no_such_module"),
         (["test_it.py::test_fixtur"], "test_it.py has no test_fixtur: did you mean test_fixture?"),
@@ -274,6 +275,10 @@ value = 1
         (["test_it.py::TestClass"], "test_it.py::TestClass is a class: name one of its methods"),
         (["test_it.py::value"], "test_it.py::value is no function"),
         (["test_it.py::test_fixture", "--", "x"], "test_it.py::test_fixture is a function, and takes no arguments: x"),
+        (
+            ["--replay", "s-1-9999999.1", "good.py::test"],
+            "is no token: a step or a thread has a number above 1z141z3.1r",
+        ),
         (["--replay", "nonsense", "good.py::test"], "'nonsense' is no token: one looks like s-1a3f-9.1-12.0"),
         (["--strategy", "luck", "good.py::test"], "'luck'"),
         (["--granularity", "fine", "good.py::test"], "'fine' is not one of 'auto', 'sync', 'gil', 'opcode'"),

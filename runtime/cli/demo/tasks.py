@@ -41,12 +41,12 @@ def run(count: int) -> dict[str, Any]:
             step.wait()  # all have read, all are alive
             step.wait()  # we have looked at them
 
-    threads = [Thread(target=body, args=(number,)) for number in range(count)]
-    started: list[Thread] = []
+    threads: list[Thread] = []
     try:
-        for thread in threads:
+        for number in range(count):
+            thread = Thread(target=body, args=(number,))
             thread.start()
-            started.append(thread)
+            threads.append(thread)
         step.wait()
         step.wait()
         tasks = {int(name): status_of(int(name)) for name in os.listdir("/proc/self/task")}
@@ -55,7 +55,7 @@ def run(count: int) -> dict[str, Any]:
         step.abort()
         raise
     finally:
-        for thread in started:
+        for thread in threads:
             thread.join()
     return {
         "pid": os.getpid(),
@@ -80,7 +80,7 @@ def run(count: int) -> dict[str, Any]:
 @click.option(
     "--threads",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1 << 22),  # the kernel's PID_MAX_LIMIT
     default=5,
     show_default=True,
     metavar="N",

@@ -150,6 +150,8 @@ def _attribute(owner: Any, name: str, where: str) -> Any:
 
 
 def _load_function(path: str, name: str) -> Test:
+    if not path:
+        raise TargetError(f"::{name} of which file? Give FILE.py::{name}")
     module = _imported(Path(path))
     owner: Any = module
     found, where = module, path
