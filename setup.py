@@ -14,7 +14,11 @@ BUILD = run_path("runtime/native/build.py")
 # As `site` wants it: one line that begins with "import".  runtime/patch/children.py says what it is for.  Kept, because
 # nothing else begins in a child Python however that is started; a Python's start takes the same with and without it
 # (9.2 ms, medians of 20 in turns).
-HOOK = 'import os; os.environ.get("LWP_CHILDREN") and __import__("lwp_runtime").load("patch.children").begin()\n'
+# Without -E and -I, which say that the environment is not to change what Python does.
+HOOK = (
+    'import os, sys; sys.flags.ignore_environment or not os.environ.get("LWP_CHILDREN") or '
+    '__import__("lwp_runtime").load("patch.children").begin()\n'
+)
 
 
 class BuildWithHook(build_py):  # type: ignore[misc]  # setuptools has no types

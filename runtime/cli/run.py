@@ -250,7 +250,7 @@ class _Run(click.Command):
     help="And then end the program with this exit status, at once.",
 )
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
-@click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S).")
+@click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
     "--trace",
     callback=_trace_file,

@@ -427,7 +427,8 @@ def explored(
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
             bound = functools.partial(function, *args, **kwargs)
-            if token := os.environ.get("LWP_EXPLORE_REPLAY"):
+            token = None if sys.flags.ignore_environment else os.environ.get("LWP_EXPLORE_REPLAY")
+            if token:
                 replay(bound, token).check()
             else:
                 explore(bound, **options).check()

@@ -1,8 +1,8 @@
 """The runtime under the Python processes that a program starts: `lwp run --children`.
 
 They learn of it from the environment.  HOOK, a line of Python beside the package (written by setup.py, executed by
-`site` when an interpreter starts), calls begin() if LWP_CHILDREN is set; if not, that was all.  This module imports
-nothing at its top that `site` hasn't: a child loads it before its sys.path is complete.
+`site` when an interpreter starts), calls begin() if LWP_CHILDREN is set; if not, or with -E or -I, that was all.  This
+module imports nothing at its top that `site` hasn't: a child loads it before its sys.path is complete.
 """
 
 from __future__ import annotations

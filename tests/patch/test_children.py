@@ -55,8 +55,9 @@ def run(
     ("program", "count"),
     [
         pytest.param(starts(), 1, id="subprocess"),
-        pytest.param(starts("-I"), 1, id="isolated"),
-        pytest.param(starts("-E", "-s", "-P", "-B"), 1, id="options"),
+        pytest.param(starts("-I"), 0, id="isolated"),
+        pytest.param(starts("-E"), 0, id="ignores-environment"),
+        pytest.param(starts("-s", "-P", "-B"), 1, id="options"),
         pytest.param(starts("-S"), 0, id="without-site"),
         pytest.param(starts(keywords="env={}"), 0, id="without-environment"),
         pytest.param(MULTIPROCESSING.format(method="spawn"), 1, id="spawn"),
@@ -75,8 +76,8 @@ def test_children(program: str, count: int, children: Path, installed: Environme
 
 def test_stack_size(children: Path, installed: Environment) -> None:
     (children / "child.py").write_text("import threading\nprint(threading.stack_size())\n")
-    assert run(installed, starts("-I"), children, "--children", "--stack-size", "300K").stdout == f"{300 << 10}\n"
-    assert run(installed, starts("-I"), children, "--children").stdout == "0\n"
+    assert run(installed, starts("-P"), children, "--children", "--stack-size", "300K").stdout == f"{300 << 10}\n"
+    assert run(installed, starts("-P"), children, "--children").stdout == "0\n"
 
 
 GREEN_CHILD = """
@@ -104,7 +105,7 @@ if __name__ == "__main__":
 )
 def test_green_children(options: tuple[str, ...], found: list[str], children: Path, installed: Environment) -> None:
     (children / "child.py").write_text(GREEN_CHILD)
-    ours = run(installed, starts("-I"), children, "--green", *options, "--children")
+    ours = run(installed, starts("-P"), children, "--green", *options, "--children")
     assert (ours.stderr, ours.returncode) == ("", 0)
     assert ours.stdout.strip() in found
 
@@ -124,6 +125,13 @@ def test_nothing_is_loaded_unasked(children: Path, installed: Environment) -> No
     assert installed.run("-c", loaded, cwd=children).stdout == "[]\n"
     assert installed.run("-c", loaded, cwd=children, LWP_CHILDREN="").stdout == "[]\n"
     assert "'_lwp_runtime.patch.installation'" in installed.run("-c", loaded, cwd=children, LWP_CHILDREN="1").stdout
+
+
+def test_a_token_in_the_environment_is_not_for_a_python_that_ignores_it(children: Path, installed: Environment) -> None:
+    program = "import runtime\nruntime.explored(runs=1)(int)()\n"
+    assert "'?' is no token" in installed.run("-c", program, cwd=children, LWP_EXPLORE_REPLAY="?").stderr
+    found = installed.run("-E", "-c", program, cwd=children, LWP_EXPLORE_REPLAY="?")
+    assert (found.stderr, found.returncode) == ("", 0)
 
 
 def test_nothing_is_left_where_modules_are_found(children: Path, installed: Environment) -> None:
