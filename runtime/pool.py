@@ -40,6 +40,9 @@ class _NoGroup:
     def _expire(self) -> None: ...
     def _ask_tasks(self, why: str, again: bool = False) -> None: ...
 
+    def _end_awaited(self, done: object) -> tuple[str, int]:
+        return "", 0
+
 
 _NO_GROUP = _NoGroup()
 

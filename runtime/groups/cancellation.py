@@ -52,6 +52,7 @@ class _Members(Protocol):
 
     def _expire(self) -> None: ...
     def _ask_tasks(self, why: str, again: bool = False) -> None: ...
+    def _end_awaited(self, done: object) -> tuple[str, int]: ...
 
 
 class Scope:
@@ -110,6 +111,11 @@ class Record(native.CancelBase):
         scopes = self.scopes
         labels = (scope.group._label for scope in reversed(scopes) if scope.group is not None)
         return next(filter(None, labels), ""), next((scope.why for scope in scopes if scope.asked), "")
+
+    def end_awaited(self, thing: object) -> tuple[str, int]:
+        """As observe.groups.Member."""
+        group = self.scopes[-1].group if self.scopes else None
+        return ("", 0) if group is None else group._end_awaited(thing)
 
     def begin(self) -> None:
         """The calling thread may be cancelled from now on."""

@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -32,8 +31,9 @@ _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
 _GREEN = "green threads share an LWP: a task has no placement of its own"
+_SHOWN = 8  # tasks that are named where the block's end waits for more
 _KEPT = 32  # threads that have done their task and are not looked after before the block's end
-_PAUSE = 0.01  # seconds, growing to 1, after which the block's end looks at signals and system calls again
+_PAUSE = 0.01  # seconds, growing to 1, after which the block's end interrupts system calls again
 
 
 class Group(native.GroupBase):
@@ -94,6 +94,7 @@ class Group(native.GroupBase):
         self._errors: list[Exception] = []
         self._bare: BaseException | None = None  # what comes out alone
         self._passing: Cancelled | None = None  # of a scope around the block
+        self._awaited: Task[Any] | None = None  # that the block's end waits for just now
 
     def __repr__(self) -> str:
         state = (
@@ -351,16 +352,29 @@ class Group(native.GroupBase):
             while (thread := self._next_ending()) is not None:
                 thread.join()
                 self._forget(thread)
+        self._awaited = None  # its error leads back to this group
 
     def _wait_for(self, task: Task[Any]) -> None:
-        # A signal that comes just before a sleep doesn't end it.  So the main thread, which runs the handlers, looks
-        # again, unless its scheduler does so.
-        main = threading.current_thread() is threading.main_thread()
-        looks, pause = main and not native.is_green(), _PAUSE
-        while not task._wait(pause if looks or (self._interrupts and self._asked) else None):
-            for other in list(self._tasks) if self._asked else ():
+        self._awaited, pause = task, _PAUSE
+        while not task._await(pause if self._interrupts and self._asked else None):
+            for other in list(self._tasks):
                 other._scope.signal()
             pause = min(pause * 2, 1)
+
+    def _end_awaited(self, done: object) -> tuple[str, int]:
+        """If the block's end waits for the task whose Event that is: all that it waits for, and that task's thread."""
+        task = self._awaited
+        if task is None or task._done is not done:
+            return "", 0
+        tasks = list(self._tasks)
+        threads = [thread for one in tasks if (thread := one.thread) is not None]
+        said = [repr(thread.name) for thread in threads[:_SHOWN]]
+        if len(threads) > _SHOWN:
+            said.append(f"and {len(threads) - _SHOWN} more")
+        if waits := len(tasks) - len(threads):
+            said.append(f"{waits} that wait{'s' * (waits == 1)} for a turn")
+        number = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
+        return f"{self._label} ({number}: {', '.join(said)})", getattr(task.thread, "ident", None) or 0
 
     def _leave(self) -> None:
         assert self._scope is not None

@@ -111,6 +111,11 @@ class Task(Generic[_Result]):
         """Whether it is done in time."""
         return self._done.wait(timeout)
 
+    def _await(self, timeout: float | None) -> bool:
+        """The same for the end of its group's block."""
+        wait = getattr(self._done, "_await", self._done.wait)  # the latter where gevent has replaced threading's locks
+        return wait(timeout)
+
     @property
     def thread(self) -> Thread | None:
         """The Thread that runs it, or has run it; None if it has none, or not yet."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from .. import native
 
-__all__ = ["Cancellation", "Counts", "Member", "by", "counts", "described", "latest", "members"]
+__all__ = ["Cancellation", "Counts", "Member", "by", "counts", "described", "end_awaited", "latest", "members"]
 
 
 class Member(Protocol):
@@ -17,6 +17,10 @@ class Member(Protocol):
 
     def describe(self) -> tuple[str, str]:
         """Its innermost group, and why it is cancelled; each "" if there is none."""
+        ...
+
+    def end_awaited(self, thing: object) -> tuple[str, int]:
+        """If it waits for that at a block's end: whose, its tasks, and the ident of one's thread; "" if not."""
         ...
 
 
@@ -50,6 +54,12 @@ def described(ident: int) -> tuple[str, str]:
     """The group of the thread with this ident, and why it is cancelled; each "" if there is none."""
     member = members.get(ident)
     return ("", "") if member is None else member.describe()
+
+
+def end_awaited(ident: int, thing: object) -> tuple[str, int]:
+    """As Member.end_awaited(), of the thread with this ident."""
+    member = members.get(ident)
+    return ("", 0) if member is None else member.end_awaited(thing)
 
 
 def by(what: str, how: str = "by") -> str:

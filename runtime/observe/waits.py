@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from .. import native
-from .groups import described
+from .groups import described, end_awaited
 from .holders import taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "waiting"]
@@ -39,16 +39,17 @@ class Wait:
     ident: int  #: its threading.get_ident()
     tid: int  #: its threading.get_native_id()
     name: str  #: its Thread's; of a thread that has none, "LWP" and the tid
-    #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", "wait", or "join"
+    #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", "wait", "join",
+    #: or "group", whose block's end waits for its tasks
     kind: str
     #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, the future, the queue
     #: of an executor without a call, or the thread that it joins; for runtime.wait(), those of the first few things,
-    #: and how many there are.
+    #: and how many there are; for a group, where its block is and the names of its tasks' threads.
     what: str
     address: int  #: id() of that: the same for all that wait for the same
     #: ident of who can end the wait: the owner of an RLock, who took a Lock, who makes a future's call, the thread that
-    #: is joined.  None:
-    #: no certain thread, or it is free already.  Another may release a Lock, and its taker may have ended.
+    #: is joined, who runs the task that a block's end has come to.  None: no certain thread, or it is free already.
+    #: Another may release a Lock, and its taker may have ended.
     holder: int | None
     holder_name: str | None  #: its name, as `name`
     since: float  #: time.monotonic()
@@ -60,10 +61,11 @@ class Wait:
     cancelled: str = ""  #: why it is, as "ValueError in 'Thread-4 (work)'"; it waits all the same, as it tidies up
 
     def __str__(self) -> str:
-        by = f" held by {self.holder_name!r}" if self.holder_name and self.kind != "join" else ""
+        ends = self.kind in ("join", "group")
+        by = f" held by {self.holder_name!r}" if self.holder_name and not ends else ""
         taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
-        what = f"{self.kind if self.kind != 'join' else 'the end of'} {self.what}"
-        group = f" of {self.group}" if self.group else ""
+        what = f"{'the end of' if ends else self.kind} {self.what}"
+        group = f" of {self.group}" if self.group and self.kind != "group" else ""
         cancelled = f" (cancelled: {self.cancelled})" if self.cancelled else ""
         return f"{self.name!r}{group}{cancelled} waits for {what}{by}{taken}"
 
@@ -162,8 +164,9 @@ def waiting() -> Waiting:
     found = native.waits()
     tids = {ident: tid for ident, tid, *_ in found}
     frames = sys._current_frames() if any(holder for _, _, _, holder, _, _ in found) else {}
+    ends = {ident: end for ident, _, thing, *_ in found if (end := end_awaited(ident, thing))[0]}
     found = [
-        (ident, tid, *_waited_for(thing, ident, holder, frames.get(ident)), since, deadline)
+        (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
         for ident, tid, thing, holder, since, deadline in found
     ]
     waits = [
@@ -171,8 +174,8 @@ def waiting() -> Waiting:
             ident=ident,
             tid=tid,
             name=name_of(ident, tid),
-            kind=_kind(thing),
-            what=_described(thing),
+            kind="group" if ident in ends else _kind(thing),
+            what=ends[ident][0] if ident in ends else _described(thing),
             address=id(thing),
             holder=holder or None,
             holder_name=name_of(holder, tids.get(holder)) if holder else None,

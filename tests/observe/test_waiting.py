@@ -573,6 +573,43 @@ def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     assert "runtime/cli/" not in stacks
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["--green"], ["--green", "--time-slice", "0"]], ids=["LWPs", "green", "one LWP"]
+)
+def test_watchdog_speaks_where_a_block_waits_for_its_tasks(options: list[str], tmp_path: Path) -> None:
+    """The main thread wakes up there to look for signals: nothing has moved by that."""
+    source = (
+        "from runtime import Group, sync\nlock = sync.Lock()\ndef takes():\n    lock.acquire()\n"
+        "with lock, Group(limit=2) as group:\n    group.spawn(takes)\n    group.spawn(sync.Event().wait)\n"
+        "    group.spawn(int)\n"
+    )
+    (tmp_path / "program.py").write_text(source)
+    command = [*RUN, *options, "--watchdog", "2", "--watchdog-exit", "7", "program.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    tasks = "(3 tasks: 'Thread-1 (takes)', 'Thread-2 (wait)', 1 that waits for a turn)"
+    waits = f"'MainThread' waits for the end of group at program.py:5 {tasks}"
+    assert f"lwp: nothing has moved for 2 s\n  {waits}, for " in done.stderr
+    assert "'Thread-2 (wait)' of group at program.py:5 waits for event" in done.stderr
+    assert f"deadlock: {waits}, 'Thread-1 (takes)' of group at program.py:5 waits for lock" in done.stderr
+    assert done.returncode == 7
+
+
+def test_a_signal_handler_at_a_blocks_end_moves(tmp_path: Path) -> None:
+    source = (
+        "import signal\nfrom runtime import Group, sync\nend, left = sync.Event(), [20]\n"
+        "def handler(*_):\n    left[0] -= 1\n    left[0] or end.set()\n"
+        "signal.signal(signal.SIGALRM, handler)\n"
+        "with Group() as group:\n    group.spawn(end.wait)\n    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)\n"
+    )
+    command = [*RUN, "--watchdog", "0.8", "--watchdog-exit", "7", "-c", source]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) -> None:
     source = DEADLOCK + (
         'threading.Thread(target=first_way, name="A").start(); threading.Thread(target=second_way, name="B").start()\n'

@@ -14,6 +14,7 @@ __thread struct wait my_wait;
 ptrdiff_t wait_offset;
 static PyObject *describe_deadlock;
 int (*python_unwind)(void);
+atomic_long python_looks;
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
@@ -179,7 +180,7 @@ void python_give_up_end(void)
 struct queue_wait {
     struct sync_queue *queue;
     struct sync_place *place;
-    int64_t deadline;
+    int64_t deadline, pause, look_at; /* look_at: the sleep is broken off then, for the next time after twice the pause */
     int dozes;
 };
 
@@ -187,7 +188,16 @@ static int wait_in_queue(void *arg)
 {
     struct queue_wait *wait = arg;
 
-    return wait->dozes ? sync_queue_doze(wait->place, wait->deadline) : sync_queue_wait(wait->place, wait->deadline);
+    if (wait->dozes)
+        return sync_queue_doze(wait->place, wait->deadline);
+    int looks = wait->look_at < wait->deadline, result = sync_queue_wait(wait->place, looks ? wait->look_at : wait->deadline);
+    return looks && result == ETIMEDOUT ? EAGAIN : result;
+}
+
+static void begin_pause(struct queue_wait *wait)
+{
+    wait->look_at = park_now() + wait->pause;
+    wait->pause = wait->pause < PARK_SECOND / 2 ? 2 * wait->pause : PARK_SECOND;
 }
 
 static void leave_queue(void *arg)
@@ -212,21 +222,24 @@ static int sleep_or_leave(const struct python_sleep *how)
     return result;
 }
 
-enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
-                                   int64_t deadline, int *baton)
+static enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait, struct sync_lock *give_up, int *baton)
 {
-    struct queue_wait wait = {queue, place, deadline, 0};
-    struct python_sleep how = {wait_in_queue, &wait, op, place, park_now(), deadline, give_up};
+    struct sync_queue *queue = wait->queue;
+    struct sync_place *place = wait->place;
+    struct python_sleep how = {wait_in_queue, wait, op, place, park_now(), wait->deadline, give_up};
 
     for (;; how.give_up = NULL) {
-        wait.dozes = waker_dozes(deadline);
+        wait->dozes = waker_dozes(wait->deadline);
         int result = sleep_or_leave(&how);
         *baton = result == 0;
         if (result == 0)
             return ENTITLED;
-        if (result == EAGAIN)
+        if (result == EAGAIN && wait->dozes)
             waker_dozed_in_vain();
-        else if (result != EINTR)
+        else if (result == EAGAIN) {
+            begin_pause(wait);
+            atomic_fetch_add(&python_looks, 1);
+        } else if (result != EINTR)
             return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
         int entitled = sync_queue_away(queue, place, 1);
         int raised = python_interrupted(NULL, op) < 0;
@@ -236,6 +249,23 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
         if (raised || entitled)
             return !raised ? ENTITLED : entitled ? RAISED_ENTITLED : RAISED;
     }
+}
+
+enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                                   int64_t deadline, int *baton)
+{
+    struct queue_wait wait = {queue, place, deadline, .look_at = PARK_FOREVER};
+
+    return sleep_in_queue(op, &wait, give_up, baton);
+}
+
+enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton)
+{
+    struct queue_wait wait = {queue, place, deadline, .pause = PARK_SLICE, .look_at = PARK_FOREVER};
+
+    if (!park_green && _PyOS_IsMainThread()) /* a scheduler looks for signals itself */
+        begin_pause(&wait);
+    return sleep_in_queue(op, &wait, NULL, baton);
 }
 
 void python_sleep_init(void)

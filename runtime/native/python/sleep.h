@@ -62,6 +62,12 @@ enum outcome {
 enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
                                    int64_t deadline, int *baton);
 
+/* The same for the end of a group's block, which may be all that is left of a program.  A signal that comes just before a thread sleeps
+ * doesn't end the sleep.  So the main thread, which runs the handlers, wakes up to look: after 10 ms, and less and less often, in the end
+ * once a second.  python_looks counts that, because nothing has moved by it: observe/watch.c. */
+enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton);
+extern atomic_long python_looks;
+
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
 /* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  It is written with the

@@ -127,7 +127,8 @@ SWAP(event_is_set, "is_set", ask_false, EXPLORE_READ);
 SWAP(event_set, "set", do_at_point, EXPLORE_SIGNAL);
 SWAP(event_clear, "clear", do_at_point, EXPLORE_SIGNAL);
 SWAP(event_wait, "wait", wait_for_itself, EXPLORE_WAIT);
-static struct swap *const event_methods[] = {&event_is_set, &event_set, &event_clear, &event_wait, NULL};
+SWAP(event_await, "_await", wait_for_itself, EXPLORE_WAIT);
+static struct swap *const event_methods[] = {&event_is_set, &event_set, &event_clear, &event_wait, &event_await, NULL};
 
 SWAP(barrier_wait, "wait", wait_for_itself, EXPLORE_WAIT);
 SWAP(barrier_reset, "reset", do_at_point, EXPLORE_SIGNAL);

@@ -6,6 +6,7 @@
 #include "base/number.h"
 #include "base/park.h"
 #include "python/rooms.h"
+#include "python/sleep.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -36,7 +37,7 @@ enum { NOTHING = 100000 }; /* ns of CPU time that don't count: more than passes 
 
 struct activity {
     int64_t cpu; /* ns */
-    long switches;
+    long switches, looks; /* looks: for signals only; each is followed by a switch */
 };
 
 static long count_switches(int who)
@@ -55,7 +56,8 @@ static struct activity measure_activity(void)
 
     do {
         mine = count_switches(RUSAGE_THREAD);
-        a.switches = count_switches(RUSAGE_SELF) - mine;
+        a.looks = atomic_load(&python_looks);
+        a.switches = count_switches(RUSAGE_SELF) - mine - a.looks;
         a.cpu = park_clock(CLOCK_PROCESS_CPUTIME_ID) - park_clock(CLOCK_THREAD_CPUTIME_ID);
     } while (mine != count_switches(RUSAGE_THREAD));
     return a;
@@ -64,7 +66,7 @@ static struct activity measure_activity(void)
 /* A thread that goes to sleep is counted as a switch; one that computes may go on for long without a switch, but uses CPU time. */
 static int has_moved(struct activity before, struct activity now)
 {
-    return now.switches != before.switches || now.cpu - before.cpu > NOTHING;
+    return now.switches != before.switches || now.cpu - before.cpu > NOTHING * (1 + now.looks - before.looks);
 }
 
 /* ---- the guard --------------------------------------------------------------------------------------------------- */

@@ -70,22 +70,14 @@ static PyObject *event_clear(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *sleep_until_set(PyObject *op, PyObject *timeout, int looks)
 {
     EventObject *self = (EventObject *)op;
     struct sync_place place;
-    PyObject *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
-    enum event_flag flag = event_flag(op);
 
-    if (flag == IN_PYTHON)
-        return stock_method(op, NAME("wait"), args, count, names);
-    if (args_one("wait", "timeout", args, count, names, &given) < 0)
-        return NULL;
-    if (flag == SET)
-        Py_RETURN_TRUE;
-    if (given && args_wait_deadline(given, &deadline) < 0)
+    if (timeout && args_wait_deadline(timeout, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
     /* set() may have come in between.  It grants under this lock, to the threads in the queue: one that entered now would sleep on. */
@@ -95,12 +87,31 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
+    enum outcome outcome = looks ? python_sleep_and_look(op, &self->queue, &place, deadline, &baton)
+                                 : python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
     if (outcome == RAISED || outcome == RAISED_ENTITLED)
         return NULL;
     return PyBool_FromLong(outcome == ENTITLED);
+}
+
+static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *given;
+    enum event_flag flag = event_flag(op);
+
+    if (flag == IN_PYTHON)
+        return stock_method(op, NAME("wait"), args, count, names);
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
+        return NULL;
+    return flag == SET ? Py_NewRef(Py_True) : sleep_until_set(op, given, 0);
+}
+
+/* For a group's end, whose Events are kept in C. */
+static PyObject *event_await(PyObject *op, PyObject *timeout)
+{
+    return event_flag(op) == SET ? Py_NewRef(Py_True) : sleep_until_set(op, timeout, 1);
 }
 
 /* ---- among several things ---------------------------------------------------------------------------------------- */
@@ -186,6 +197,7 @@ static PyMethodDef event_methods[] = {
     {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSets the flag and wakes all waiters, one after the other."},
     {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears the flag."},
     {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"_await", event_await, METH_O, "_await(timeout): as wait(), and the main thread looks for signals now and then."},
     {"_at_fork_reinit", event_at_fork_reinit, METH_NOARGS, NULL},
     {"_copy", event_copy, METH_VARARGS, NULL},
     {0},
