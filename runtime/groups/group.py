@@ -12,6 +12,7 @@ import contextlib
 import math
 import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -20,6 +21,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack
 from .. import native
 from ..green import Scheduler
 from ..observe.groups import Cancellation, by, counts, latest
+from ..observe.places import ForeignLocks
 from ..placement import Placing, packed
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave
@@ -33,6 +35,7 @@ _Result = TypeVar("_Result")
 _GREEN = "green threads share an LWP: a task has no placement of its own"
 _SHOWN = 8  # tasks that are named where the block's end waits for more
 _KEPT = 32  # threads that have done their task and are not looked after before the block's end
+_LOOK = 1  # seconds, doubled each time, after which the end of a cancelled block looks why its tasks go on
 _PAUSE = 0.01  # seconds, growing to 1, after which the block's end interrupts system calls again
 
 
@@ -95,6 +98,7 @@ class Group(native.GroupBase):
         self._bare: BaseException | None = None  # what comes out alone
         self._passing: Cancelled | None = None  # of a scope around the block
         self._awaited: Task[Any] | None = None  # that the block's end waits for just now
+        self._foreign: ForeignLocks | None = None  # that hold up its end
 
     def __repr__(self) -> str:
         state = (
@@ -355,11 +359,25 @@ class Group(native.GroupBase):
         self._awaited = None  # its error leads back to this group
 
     def _wait_for(self, task: Task[Any]) -> None:
-        self._awaited, pause = task, _PAUSE
-        while not task._await(pause if self._interrupts and self._asked else None):
-            for other in list(self._tasks):
+        self._awaited, pause = task, _PAUSE if self._interrupts else _LOOK
+        while not task._await(pause if self._asked else None):
+            for other in list(self._tasks) if self._interrupts else ():
                 other._scope.signal()
-            pause = min(pause * 2, 1)
+            if pause >= _LOOK:
+                self._look_for_foreign_locks()
+            pause = min(pause * 2, 1) if self._interrupts else pause * 2
+
+    def _look_for_foreign_locks(self) -> None:
+        self._foreign = self._foreign or ForeignLocks()
+        for thread, place in self._foreign.look(task.thread for task in list(self._tasks) if task.thread is not None):
+            at = f" ({place})" if place else ""
+            warnings.warn(
+                f"{self._label} is cancelled, but {thread.name!r}{at} sleeps in a lock that is none of this runtime's, "
+                "which no cancellation ends. It does if threading makes the lock after runtime.install(), and in the "
+                "queues of runtime.queue",
+                RuntimeWarning,
+                stacklevel=5,  # the block's line
+            )
 
     def _end_awaited(self, done: object) -> tuple[str, int]:
         """If the block's end waits for the task whose Event that is: all that it waits for, and that task's thread."""

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from ._types import OWN_FLAGS as OWN_FLAGS
     from ._types import PLACEMENT_CPUS as PLACEMENT_CPUS
     from ._types import PLACEMENT_NAMES as PLACEMENT_NAMES
+    from ._types import SYS_FUTEX as SYS_FUTEX
     from ._types import THREAD_FLAGS as THREAD_FLAGS
     from ._types import Awaited as Awaited
     from ._types import BarrierBase as BarrierBase

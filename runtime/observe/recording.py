@@ -5,7 +5,6 @@ Apart from that module, whose classes take longer to make than most programs tak
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +19,10 @@ def record(path: Path, size: int, arguments: Sequence[str]) -> None:
     OSError: the file can't be made, or the disk has no room for it.
     """
     from .. import native
+    from .places import inner
 
-    library = os.path.dirname(os.__file__)
-    inner = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
-    inner.append(os.path.dirname(os.path.dirname(__file__)) + os.sep)
     program = " ".join(arguments)[:1000].encode(errors="replace")
-    native.trace_begin(path, size, program, tuple(inner))
+    native.trace_begin(path, size, program, inner())
 
 
 def stop() -> None:

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from runtime import Cancelled, Group, shield, tls
 from runtime.observe.watchdog import report
 from runtime.pool import Executor
 from runtime.scheduler import waiting
-from runtime.sync import Event
+from runtime.sync import Barrier, Event
 
 FOREVER = 1000.0
 
@@ -167,3 +170,68 @@ def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
     lives = [event for event in events if event["name"] == "life" and "group" in event["args"]]
     assert {names[event["tid"]].partition(" ")[2] for event in lives} >= {"(fails)", "(waits)"}
     assert {event["args"]["group"] for event in lives if "(" in names[event["tid"]]} == {"group at prog.py:18"}
+
+
+# ---- tasks that can't be cancelled -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled block looks at what its tasks do after 20 ms, in place of a second."""
+    monkeypatch.setattr(sys.modules[Group.__module__], "_LOOK", 0.02)
+
+
+@pytest.mark.usefixtures("looks")
+@pytest.mark.parametrize("options", [{}, {"interrupt": True}], ids=["", "interrupt"])
+def test_a_task_in_a_stock_lock_is_told(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, there, said = _thread.allocate_lock(), Event(), []
+
+    def show(message: object, kind: type[Warning], file: str, line: int, *_: Any) -> None:
+        said.append((str(message), kind, Path(file).name, line))
+        lock.release()
+
+    def takes() -> None:
+        there.set()
+        lock.acquire()
+
+    lock.acquire()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", show)
+        line = takes.__code__.co_firstlineno
+        with Group(**options) as group:
+            task = group.spawn(takes)
+            there.wait()
+            group.cancel()
+    [(text, *where)] = said
+    whose = f"{getattr(task.thread, 'name', '')!r} (test_seen.py:{line + 2} in takes)"
+    assert text.startswith(f"group at test_seen.py:{line + 9} is cancelled, but {whose} sleeps in a lock")
+    assert where == [RuntimeWarning, "test_seen.py", line + 9]
+
+
+@pytest.mark.usefixtures("looks")
+def test_a_cancelled_task_that_is_slow_or_tidies_up_is_not_told() -> None:
+    there = Barrier(5)
+
+    def computes() -> None:
+        there.wait()
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            sum(range(1000))
+
+    def sleeps() -> None:
+        there.wait()
+        time.sleep(0.7)
+
+    def tidies() -> None:
+        there.wait()
+        with shield():
+            Event().wait(0.7)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Group() as group:
+            for function in (computes, computes, sleeps, tidies):
+                group.spawn(function)
+            there.wait()
+            group.cancel()

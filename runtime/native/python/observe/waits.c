@@ -8,6 +8,10 @@
 #include "python/rooms.h"
 #include "python/sleep.h"
 
+#include <sys/syscall.h>
+
+enum { SYS_FUTEX = SYS_futex }; /* as /proc/PID/task/TID/syscall numbers it */
+
 struct found {
     uintptr_t ident;
     int tid;
@@ -197,5 +201,5 @@ static PyMethodDef functions[] = {
 
 int python_add_waits(PyObject *module)
 {
-    return PyModule_AddFunctions(module, functions);
+    return PyModule_AddIntMacro(module, SYS_FUTEX) < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

@@ -1,0 +1,68 @@
+"""Where a thread is, in the program's lines, and whether it sleeps in a lock that is none of the runtime's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from threading import Thread
+from types import FrameType
+
+from .. import native
+
+__all__ = ["ForeignLocks", "inner", "place_of"]
+
+
+def inner() -> tuple[str, ...]:
+    """With what the names of files begin whose lines are how a program waits, and not where."""
+    library = os.path.dirname(os.__file__)
+    files = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
+    return (*files, os.path.dirname(os.path.dirname(__file__)) + os.sep)
+
+
+def place_of(frame: FrameType | None) -> str:
+    """The innermost line of the program, "FILE:LINE in FUNCTION"; of a thread that has none, ""."""
+    files = inner()
+    while frame is not None and frame.f_code.co_filename.startswith(files):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _sleep_in_futex(tid: int | None) -> str:
+    """The futex call without a timeout that the task sleeps in, with its arguments, stack pointer and place; or "".
+
+    The GIL is waited for with a timeout (Python/ceval_gil.c), and what may be cancelled in futex_waitv(2).
+    """
+    try:
+        with open(f"/proc/self/task/{tid}/syscall") as file:
+            call = file.read()
+    except OSError:  # it has ended, or there is no such file: gVisor has none
+        return ""
+    words = call.split()
+    return call if len(words) > 4 and words[0] == str(native.SYS_FUTEX) and int(words[4], 16) == 0 else ""
+
+
+class ForeignLocks:
+    """Finds threads that stay in a lock of stock threading's, or of C code: a cancellation doesn't end that."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Thread, str] = {}  # at the last look
+        self._told: set[Thread] = set()
+
+    def look(self, threads: Iterable[Thread]) -> list[tuple[Thread, str]]:
+        """Those of them that have slept in the same call since the last look, each once, and where."""
+        ours = {ident for ident, *_ in native.waits()}
+        rest = {ident for ident, state in native.green_states().items() if state != "running"}
+        seen = {
+            thread: call
+            for thread in threads
+            if thread.ident not in ours and thread.ident not in rest and (call := _sleep_in_futex(thread.native_id))
+        }
+        lasting = [thread for thread, call in seen.items() if self._seen.get(thread) == call]
+        found = [thread for thread in lasting if thread not in self._told]
+        self._seen = seen
+        self._told.update(found)
+        frames = sys._current_frames() if found else {}
+        return [(thread, place_of(frames.get(thread.ident or 0))) for thread in found]
