@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
     from .groups import Cancelled, Group, Task, checkpoint, shield, wait
+    from .observe.watchdog import watchdog
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
 __all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "checkpoint", "shield", "wait"]
-__all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall"]
+__all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall", "watchdog"]
 
 _HOMES = {
     "ALL_COMPLETED": ".groups",
@@ -59,6 +60,7 @@ _HOMES = {
     "shield": ".groups",
     "uninstall": ".patch",
     "wait": ".groups",
+    "watchdog": ".observe.watchdog",
 }
 _MODULES = {"aio", "comparison", "explore", "green", "inspection", "limits", "patch", "placement", "pool", "queue"}
 _MODULES |= {"scheduler", "sync", "thread", "threading", "tls", "trace", "variables", "waits"}

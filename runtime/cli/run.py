@@ -39,6 +39,7 @@ class Program:
     children: bool  #: the Python processes that it starts, too
     watchdog: float | None  #: seconds of standing still until that is told
     watchdog_exit: int | None  #: status with which that ends the process; None: it goes on
+    stuck: float | None  #: seconds for which a thread waits for a lock until that is told
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
@@ -50,14 +51,29 @@ class Program:
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             forget_click()
         _place(self.placing)
+        self._begin_asked_by_environment()
         _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
         lwp_runtime.give_way()
-        if self.live or self.watchdog is not None:
-            _watch(self.live, self.watchdog, self.watchdog_exit)
+        if self._watches():
+            _watch(self.live, self.watchdog, self.watchdog_exit, self.stuck)
         if self.trace is not None:
             from ._trace import record
 
             record(self.trace, self.trace_size, (self.what, *self.args))
+
+    def _watches(self) -> bool:
+        return self.live or self.watchdog is not None or self.stuck is not None
+
+    def _begin_asked_by_environment(self) -> None:
+        from ..observe import environment
+
+        watches = (environment.WATCHDOG, environment.STUCK) if self._watches() else ()
+        records = () if self.trace is None else (environment.TRACE,)
+        try:
+            environment.begin(*watches, *records)
+        except (ValueError, RuntimeError, OSError) as error:
+            print(f"lwp: {error}", file=sys.stderr)
+            sys.exit(2)
 
 
 def _place(placing: Placing) -> None:
@@ -96,7 +112,7 @@ def _install(stack_size: int | None, report: bool, children: bool, lwps: int, ti
         reopen_stdin()
 
 
-def _watch(live: bool, patience: float | None, status: int | None) -> None:
+def _watch(live: bool, patience: float | None, status: int | None, stuck: float | None) -> None:
     import atexit
     import threading
 
@@ -106,7 +122,7 @@ def _watch(live: bool, patience: float | None, status: int | None) -> None:
     # The program may close or replace sys.stderr, and the descriptor too.
     fd = os.dup(sys.stderr.fileno())
     tell = teller(fd)
-    tick = look = None
+    tick = None
     if live:
         from ._live import View, note_starts
 
@@ -116,10 +132,10 @@ def _watch(live: bool, patience: float | None, status: int | None) -> None:
             note_starts(cls)
         view.start()
         atexit.register(view.stop)
-    if patience is not None:
-        look = Watchdog(patience, tell).look
-    every = 0.5 if patience is None else min(patience / 4, 0.5)
-    native.watch_start(tick, look, every, patience or 0.0, -1 if status is None else status, fd)
+    if patience is None and stuck is None:
+        native.watch_start(tick, None, 0.5, 0.0)
+    else:
+        Watchdog(patience, tell, stuck=stuck).begin(fd, status, tick)
     atexit.register(native.watch_stop)
 
 
@@ -249,6 +265,13 @@ class _Run(click.Command):
     metavar="STATUS",
     help="And then end the program with this exit status, at once.",
 )
+@click.option(
+    "--stuck",
+    type=float,
+    callback=_seconds_from(0.1),
+    metavar="SECONDS",
+    help="When threads have waited for one lock for so long, say on stderr who holds it since which line.",
+)
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
@@ -283,6 +306,7 @@ def run(
     report: bool,
     watchdog: float | None,
     watchdog_exit: int | None,
+    stuck: float | None,
     live: bool,
     children: bool,
     trace: Path | None,
@@ -308,7 +332,8 @@ def run(
     They learn it from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
 
     --watchdog also tells of threads that wait for each other in a circle while others go on. A program that waits for
-    the network, a child process or a long sleep stands still too. Forked children are not watched.
+    the network, a child process or a long sleep stands still too. --stuck tells of threads that get no further while
+    others go on. Forked children are not watched.
 
     --live shows each thread's name, tid and state, what it waits for, who holds that, where it is, and its CPU time.
     The table is drawn twice a second; seldom, if many threads make that dear.
@@ -338,8 +363,9 @@ def run(
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
-    if watchdog is not None and sys.stderr is None:
-        raise click.UsageError("--watchdog tells on standard error, and that is closed")
+    if sys.stderr is None and (watchdog is not None or stuck is not None):
+        option = "--stuck" if watchdog is None else "--watchdog"
+        raise click.UsageError(f"{option} tells on standard error, and that is closed")
     if watchdog_exit is not None and watchdog is None:
         raise click.UsageError("--watchdog-exit is for --watchdog")
     if trace_size is not None and trace is None:
@@ -357,6 +383,7 @@ def run(
         children,
         watchdog,
         watchdog_exit,
+        stuck,
         live,
         trace,
         trace_size,

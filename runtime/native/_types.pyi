@@ -237,6 +237,7 @@ def watch_start(
     patience: float,
     status: int = ...,
     fd: int = ...,
+    glance: float = ...,
     /,
 ) -> None: ...
 def watch_own() -> tuple[int, int] | None: ...

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from threading import Thread
 from types import FrameType
 
 from .. import native
+from .recording import inner
+from .waits import waiting
 
-__all__ = ["ForeignLocks", "inner", "place_of"]
-
-
-def inner() -> tuple[str, ...]:
-    """With what the names of files begin whose lines are how a program waits, and not where."""
-    library = os.path.dirname(os.__file__)
-    files = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
-    return (*files, os.path.dirname(os.path.dirname(__file__)) + os.sep)
+__all__ = ["ForeignLocks", "left_running", "place_of"]
 
 
 def place_of(frame: FrameType | None) -> str:
@@ -66,3 +64,31 @@ class ForeignLocks:
         self._told.update(found)
         frames = sys._current_frames() if found else {}
         return [(thread, place_of(frames.get(thread.ident or 0))) for thread in found]
+
+
+_GRACE = 0.1  # seconds for threads that are about to end
+
+
+def left_running(before: Collection[Thread]) -> list[str]:
+    """The threads that are alive and not among these: what each waits for, its target, and where it is."""
+    deadline = time.monotonic() + _GRACE
+    left = [thread for thread in threading.enumerate() if thread not in before and thread.ident is not None]
+    for thread in left:
+        with suppress(RuntimeError):  # it is a thread that threading only knows from outside
+            thread.join(max(deadline - time.monotonic(), 0))
+    if not (left := [thread for thread in left if thread.is_alive()]):
+        return []
+    waits = {wait.ident: wait for wait in waiting().waits}
+    frames = sys._current_frames()
+    return [_described(thread, str(waits.get(thread.ident or 0, repr(thread.name))), frames) for thread in left]
+
+
+def _described(thread: Thread, said: str, frames: dict[int, FrameType]) -> str:
+    target = getattr(thread, "_target", None) or thread.run
+    place = place_of(frames.get(thread.ident or 0))
+    about = [
+        "daemon" if thread.daemon else "",
+        f"target {getattr(target, '__qualname__', target)}",
+        place and f"at {place}",
+    ]
+    return f"{said} ({', '.join(filter(None, about))})"

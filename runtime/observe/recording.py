@@ -5,28 +5,48 @@ Apart from that module, whose classes take longer to make than most programs tak
 
 from __future__ import annotations
 
+import atexit
+import errno
+import os
+import sys
+import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 __all__ = ["DEFAULT_SIZE", "record", "stop"]
 
 DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
 
 
-def record(path: Path, size: int, arguments: Sequence[str]) -> None:
-    """Has this process record from now on, once in its life.  size: bytes for records.
+def inner() -> tuple[str, ...]:
+    """With what the names of files begin whose lines are how a program waits, and not where."""
+    library = os.path.dirname(os.__file__)
+    files = [os.path.join(library, name) for name in ("threading.py", "queue.py", "concurrent/futures/")]
+    return (*files, os.path.dirname(os.path.dirname(__file__)) + os.sep)
 
+
+def record(path: str | os.PathLike[str], size: int = DEFAULT_SIZE, arguments: Sequence[str] | None = None) -> None:
+    """Has this process record from now on, once in its life, into a file, which `lwp trace` makes a timeline of.
+
+    By the main thread.  size: bytes for records; the latest are kept.  arguments: the program's, for the timeline.
     OSError: the file can't be made, or the disk has no room for it.
+    RuntimeError: the calling thread is another; the process records already, or the one that it was forked from did.
     """
     from .. import native
-    from .places import inner
 
-    program = " ".join(arguments)[:1000].encode(errors="replace")
-    native.trace_begin(path, size, program, inner())
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("record() is for the main thread")
+    program = " ".join(sys.argv if arguments is None else arguments)[:1000].encode(errors="replace")
+    try:
+        native.trace_begin(path, size, program, inner())
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise RuntimeError("this process records already, or the one that it was forked from did") from None
+        raise
+    atexit.register(stop)
 
 
 def stop() -> None:
-    """Ends the record."""
+    """Ends the record; so does the end of the program."""
     from .. import native
 
     native.trace_end()

@@ -1,4 +1,4 @@
-"""What a program stands still for: `run --watchdog`.
+"""What a program stands still for: `run --watchdog`; and who waits for one lock for long: `run --stuck`.
 
 Nothing moves when no thread has used the CPU or was switched to, and none is about to run.  So it is, too, while a
 program waits for the network, a child process or a long sleep: the report says what it waits for.  A circle of waits
@@ -7,6 +7,7 @@ without timeouts is reported even if other threads go on.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -22,7 +23,11 @@ from ..placement import different
 from .groups import described
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
-__all__ = ["Watchdog", "report", "teller"]
+__all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
+
+_NEVER = 1e9  # seconds
+
+_SHOWN = 8  # threads that wait for one lock
 
 #: Files whose frames, and those below them, are not the program's.
 _BELOW = (
@@ -45,11 +50,11 @@ def _stack(frame: FrameType) -> str:
     return "".join(traceback.format_list(entries[below[-1] + 1 if below else 0 :]))
 
 
-def _stacks(tids: dict[int, int]) -> list[str]:
-    """The stacks of all threads but the caller's; those that are the same together."""
+def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
+    """The stacks of all threads but the caller's, or of those with these idents; those that are the same together."""
     who: dict[str, list[str]] = {}
     for ident, frame in sys._current_frames().items():
-        if ident != threading.get_ident():
+        if ident != threading.get_ident() and (only is None or ident in only):
             name = repr(name_of(ident, tids.get(ident)))
             if (tid := tids.get(ident)) is not None:
                 group, why = described(ident)
@@ -89,18 +94,46 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
     return frozenset((wait.ident, wait.address, wait.since) for wait in cycle)
 
 
+def _line(wait: Wait, now: float) -> str:
+    left = "" if wait.deadline is None else f", {wait.deadline - now:.1f} s to its timeout"
+    return f"  {wait}, for {now - wait.since:.1f} s{left}"
+
+
 def report(why: str, found: Waiting) -> str:
     """Why it is written, all waits and circles, and all Python stacks."""
     now = time.monotonic()
     deadlocks = _deadlocks(found)
-    lines = [f"lwp: {why}"]
-    for wait in found.waits:
-        left = "" if wait.deadline is None else f", {wait.deadline - now:.1f} s to its timeout"
-        lines.append(f"  {wait}, for {now - wait.since:.1f} s{left}")
+    lines = [f"lwp: {why}", *(_line(wait, now) for wait in found.waits)]
     for cycle in found.cycles:
         lines.append(f"{'deadlock' if cycle in deadlocks else 'circle, until a timeout'}: {describe_cycle(cycle)}")
     tids = {**_tids(), **{wait.ident: wait.tid for wait in found.waits}}
     return "\n".join(lines) + "\n" + "".join(_stacks(tids))
+
+
+_Lock = tuple[int, int | None]  # its id(), and the ident of its holder
+
+
+def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
+    """Who waits for a lock for longer than that, by the lock."""
+    now = time.monotonic()
+    by_lock: dict[_Lock, list[Wait]] = {}
+    for wait in found.waits:
+        if wait.kind in ("lock", "rlock") and now - wait.since > seconds:
+            by_lock.setdefault((wait.address, wait.holder), []).append(wait)
+    return by_lock
+
+
+def _report_stuck(waits: list[Wait], seconds: float, busy_with: str, found: Waiting) -> str:
+    """Who waits, what the holder waits for, and where that is."""
+    now, holder = time.monotonic(), waits[0].holder
+    threads = f"{len(waits)} threads have" if len(waits) > 1 else "a thread has"
+    lines = [f"lwp: {threads} waited for one lock for more than {seconds:g} s{busy_with}"]
+    lines += [_line(wait, now) for wait in waits[:_SHOWN]]
+    if len(waits) > _SHOWN:
+        lines.append(f"  and {len(waits) - _SHOWN} more")
+    lines += [_line(wait, now) for wait in found.waits if wait.ident == holder and wait not in waits]
+    stacks = _stacks(_tids(), set() if holder is None else {holder})
+    return "\n".join(lines) + "\n" + "".join(stacks)
 
 
 def _state(tid: int | str) -> tuple[str, int] | None:
@@ -159,14 +192,21 @@ class Watchdog:
     """Reports when the program stands still; look() is called by a thread that is not one of the program's.
 
     seconds: how long it stands still before a report, one until something moves again; a circle that lasts as long is
-    reported too, and a green thread that keeps an LWP from others for as long.  busy_with: what the program does just
-    now, if that is known; it begins with "; ".
+    reported too, and a green thread that keeps an LWP from others for as long.  None: all that isn't reported.
+    stuck: how long a thread waits for a lock before a report, one for each lock and holder; None: that isn't reported.
+    busy_with: what the program does just now, if that is known; it begins with "; ".
     """
 
     def __init__(
-        self, seconds: float, tell: Callable[[str], object], busy_with: Callable[[], str] = lambda: ""
+        self,
+        seconds: float | None,
+        tell: Callable[[str], object],
+        busy_with: Callable[[], str] = lambda: "",
+        stuck: float | None = None,
     ) -> None:
         self._seconds = seconds
+        self._stuck = stuck
+        self._stuck_told: set[_Lock] = set()
         self._tell = tell
         self._busy_with = busy_with
         self._seen: set[_Circle] = set()  # at the last look
@@ -175,26 +215,55 @@ class Watchdog:
         self._held_told: set[_Turn] = set()
         _stack(sys._getframe())  # what that loads is loaded now
 
+    def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
+        """Starts the thread that calls look(), and tick() more often.
+
+        status: the exit status with which a report ends the process, which is told on fd; None: it goes on.
+        RuntimeError: the process is watched already.
+        """
+        seconds = self._seconds or _NEVER
+        glance = min(seconds, (self._stuck or _NEVER) / 2)
+        every = min(glance / 4, 0.5)
+        native.watch_start(tick, self.look, every, seconds, -1 if status is None else status, fd, glance)
+
     def look(self, still: bool) -> bool:
-        """Reports a program that seems to stand still, if it does, or a circle that lasts; whether it has reported."""
+        """Reports a program that seems to stand still, if it does, or a circle that lasts, and whether it has.
+
+        Also reports threads that are stuck; that doesn't count.
+        """
         still = still and _all_sleep()  # else it only got no CPU
         found = waiting()  # after that, or the report of who sleeps could name a wait that ended before
-        circles = {_identity(cycle) for cycle in _deadlocks(found)}
-        lasting = (circles & self._seen) - self._told
+        told = self._seconds is not None and self._look_for_standstill(self._seconds, still, found)
+        if self._stuck is not None and not told:
+            self._look_for_stuck(self._stuck, found)
+        return told
+
+    def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
+        locks = _stuck_locks(found, seconds)
+        for lock in locks.keys() - self._stuck_told:
+            self._tell(_report_stuck(locks[lock], seconds, self._busy_with(), found))
+        self._stuck_told = set(locks)
+
+    def _look_for_standstill(self, seconds: float, still: bool, found: Waiting) -> bool:
+        since = time.monotonic() - seconds
+        cycles = _deadlocks(found)
+        circles = {_identity(cycle) for cycle in cycles}
+        old = {_identity(cycle) for cycle in cycles if all(wait.since <= since for wait in cycle)}
+        lasting = (old & self._seen) - self._told
         self._seen = circles
         self._told &= circles
-        held = self._who_holds_an_lwp(still)
+        held = self._who_holds_an_lwp(seconds, still)
         if held:
             self._tell(report(f"{held}{self._busy_with()}", found))
         elif still:
-            self._tell(report(f"nothing has moved for {self._seconds:g} s{self._busy_with()}", found))
+            self._tell(report(f"nothing has moved for {seconds:g} s{self._busy_with()}", found))
         elif lasting:
-            self._tell(report(f"deadlock for more than {self._seconds:g} s{self._busy_with()}", found))
+            self._tell(report(f"deadlock for more than {seconds:g} s{self._busy_with()}", found))
         if still or lasting:
             self._told |= circles
         return still or bool(lasting) or bool(held)
 
-    def _who_holds_an_lwp(self, still: bool) -> str:
+    def _who_holds_an_lwp(self, seconds: float, still: bool) -> str:
         """A green thread that has kept others waiting for that long, described; "" if there is none."""
         now, held = time.monotonic(), {}
         said = ""
@@ -207,11 +276,49 @@ class Watchdog:
             except OSError:  # it has ended
                 continue
             held[turn] = since, cpu_then = self._held.get(turn, (now, cpu))
-            lasts = self._seconds if still else now - since
-            if lasts >= self._seconds and turn not in self._held_told:
+            lasts = seconds if still else now - since
+            if lasts >= seconds and turn not in self._held_told:
                 self._held_told.add(turn)
                 computes = not still and (cpu - cpu_then > lasts / 10 or _runs(tid))
                 said = _describe_turn(ident, lasts, others, computes, sliced)
         self._held = held
         self._held_told &= held.keys()
         return said
+
+
+def seconds_from(text: float | str, name: str) -> float:
+    """Of a patience; ValueError, which says whose by the name: it is no number, or out of bounds."""
+    with suppress(ValueError):
+        if 0.1 <= (seconds := float(text)) <= 1e6:  # NaN is not
+            return seconds
+    raise ValueError(f"{name}={text!r} is not a number of seconds from 0.1 to 1e6")
+
+
+def watchdog(seconds: float | None = None, *, stuck: float | None = None, exit: int | None = None) -> None:
+    """Watches this process until its end, and tells on standard error what `lwp run --watchdog --stuck` tells.
+
+    A forked child isn't watched: it may call this itself.
+
+    seconds: after so long in which no thread has moved, who waits for what, and all stacks.
+    stuck: when threads wait for one lock for so long while others go on, who holds it since which line.
+    exit: the status with which a report of the first kind ends the process, at once.
+    ValueError: neither time is given, or something is out of bounds.
+    RuntimeError: the process is watched already, which `lwp run` and LWP_WATCHDOG do too, or has no standard error.
+    """
+    if seconds is None and stuck is None:
+        raise ValueError("watchdog() needs seconds of standing still, or of being stuck")
+    seconds = None if seconds is None else seconds_from(seconds, "seconds")
+    stuck = None if stuck is None else seconds_from(stuck, "stuck")
+    if exit is not None and (seconds is None or not 1 <= exit <= 255):
+        raise ValueError(
+            f"exit={exit!r} is not a status from 1 to 255 with which a standstill, after seconds, ends the process"
+        )
+    if sys.stderr is None:
+        raise RuntimeError("the watchdog tells on standard error, and that is closed")
+    fd = os.dup((sys.__stderr__ or sys.stderr).fileno())  # the program may close or replace sys.stderr
+    try:
+        Watchdog(seconds, teller(fd), lambda: f"; process {os.getpid()}", stuck).begin(fd, exit)
+    except BaseException:
+        os.close(fd)
+        raise
+    atexit.register(native.watch_stop)

@@ -94,5 +94,5 @@ def _install() -> None:
             reason = " ".join(str(error).split())
             if isinstance(error, ValueError):
                 asked = [f"{name}={os.environ[name]!r}, in {_UNITS[name]}" for name in _UNITS if os.environ.get(name)]
-                reason += f" ({'; '.join(asked)})"
+                reason += f" ({'; '.join(asked)})" if asked else ""
             print(f"lwp: this process's threads are plain ones: {reason}", file=sys.stderr)

@@ -17,6 +17,7 @@ from typing import Any
 from .. import lwp, native, sync, thread
 from ..bootstrap import define_as
 from ..green import TIME_SLICE, Scheduler
+from ..observe import environment
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
@@ -239,6 +240,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
+    A process's first call also begins what LWP_WATCHDOG, LWP_STUCK and LWP_TRACE in the environment ask for.
 
     green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
     The LWPs are their own, and the calling thread stays what it is.
@@ -247,7 +249,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor or a
     named pipe, getaddrinfo, os.fsync; and in scheduler.blocking().  A thread that computes, or blocks in another call,
     keeps all others waiting.
-    ValueError: lwps or time_slice without green, or out of bounds.  TypeError: green is no bool.
+    ValueError: lwps or time_slice without green, or out of bounds; or what one of those variables says is wrong.
+    TypeError: green is no bool.
     RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or another
     package (gevent, eventlet) has replaced threading's locks.
     """
@@ -263,6 +266,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
         raise ValueError(f"lwps is for green threads, which were not asked for: {lwps}")
     if time_slice not in (None, TIME_SLICE) and not green:
         raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
+    environment.begin()
     on = Scheduler(lwps, time_slice) if green else None
     if on:
         on._lend()

@@ -590,7 +590,8 @@ def test_watchdog_speaks_where_a_block_waits_for_its_tasks(options: list[str], t
     )
     tasks = "(3 tasks: 'Thread-1 (takes)', 'Thread-2 (wait)', 1 that waits for a turn)"
     waits = f"'MainThread' waits for the end of group at program.py:5 {tasks}"
-    assert f"lwp: nothing has moved for 2 s\n  {waits}, for " in done.stderr
+    assert done.stderr.startswith("lwp: nothing has moved for 2 s\n")
+    assert f"\n  {waits}, for " in done.stderr
     assert "'Thread-2 (wait)' of group at program.py:5 waits for event" in done.stderr
     assert f"deadlock: {waits}, 'Thread-1 (takes)' of group at program.py:5 waits for lock" in done.stderr
     assert done.returncode == 7

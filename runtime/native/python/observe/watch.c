@@ -24,7 +24,7 @@
 
 static struct {
     PyObject *tick, *look; /* either may be None */
-    int64_t every, patience;
+    int64_t every, patience, glance;
     int status, fd; /* status: a report ends the process with it; -1: it doesn't end it */
     atomic_int stop;
     pthread_t thread;
@@ -282,7 +282,7 @@ static void *watch_run(void *unused)
             told = call_look(1);
             still = unseen = 0;
             now = measure_activity(); /* the report and the guard have been active themselves */
-        } else if (unseen >= watch.patience && !told) {
+        } else if (unseen >= watch.glance && !told) {
             call_look(0);
             unseen = 0;
             now = measure_activity();
@@ -292,16 +292,16 @@ static void *watch_run(void *unused)
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-/* (tick, look, every, patience, status, fd) */
+/* (tick, look, every, patience, status, fd, glance) */
 static PyObject *watch_start(PyObject *module, PyObject *args)
 {
     PyObject *tick, *look;
-    double every, patience;
+    double every, patience, glance = 0;
     int status = -1, fd = 2;
     sigset_t all, before;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOdd|ii:watch_start", &tick, &look, &every, &patience, &status, &fd))
+    if (!PyArg_ParseTuple(args, "OOdd|iid:watch_start", &tick, &look, &every, &patience, &status, &fd, &glance))
         return NULL;
     if (watch.pid == getpid() || watch.making == getpid()) {
         PyErr_SetString(PyExc_RuntimeError, "it is watched already");
@@ -311,6 +311,7 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     Py_XSETREF(watch.look, Py_NewRef(look));
     watch.every = (int64_t)(every * PARK_SECOND);
     watch.patience = (int64_t)(patience * PARK_SECOND);
+    watch.glance = glance > 0 ? (int64_t)(glance * PARK_SECOND) : watch.patience;
     watch.status = status;
     watch.fd = fd;
     atomic_store(&watch.stop, 0);
@@ -361,10 +362,11 @@ static PyObject *watch_own(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
-     "watch_start(tick, look, every, patience, status=-1, fd=2): starts the watching thread.  It calls tick() every `every` seconds.\n"
+     "watch_start(tick, look, every, patience, status=-1, fd=2, glance=0): starts the watching thread.  It calls tick() every `every`\n"
+     "seconds.\n"
      "When no other thread has run for `patience` seconds it calls look(True), and not again in this standstill if that returned true;\n"
-     "else it calls look(False) every `patience` seconds.  None for either function: not called.  status: if not negative, the process\n"
-     "ends with it, and with a line on fd, when look() has returned true, or when the thread doesn't get the GIL for seconds.\n"
+     "else it calls look(False) every `glance` seconds (0: `patience`).  None for either function: not called.  status: if not negative,\n"
+     "the process ends with it, and with a line on fd, when look() has returned true, or when the thread doesn't get the GIL for seconds.\n"
      "RuntimeError: the process is watched already."},
     {"watch_own", watch_own, METH_NOARGS,
      "For look(): the tids of the calling thread and of the guard, or 0; the program doesn't have them.  None: watch_stop() waits."},

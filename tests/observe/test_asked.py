@@ -1,0 +1,267 @@
+"""Threads that are stuck, and watching and recording that a program or its environment asks for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Child, Environment
+from sync_helpers import PATIENCE
+
+import runtime
+from runtime import Thread, scheduler, sync
+from runtime.observe.trace import read
+from runtime.observe.watchdog import Watchdog
+
+RUN = [sys.executable, "-m", "runtime", "run"]
+
+STUCK = """
+import threading, time
+lock = threading.Lock()
+def holds(held):
+    with lock:
+        held.set()
+        threading.Event().wait()
+def wants():
+    lock.acquire()
+held = threading.Event()
+threading.Thread(target=holds, args=(held,), daemon=True).start()
+held.wait()
+for _ in range(10):
+    threading.Thread(target=wants, daemon=True).start()
+while True:
+    time.sleep(0.01)
+"""
+
+STILL = "import threading\nthreading.Event().wait()\n"
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def told(tmp_path: Path, source: str, last: str, *options: str, **variables: str) -> str:
+    """What a program says on stderr up to the first line with the text `last`; then it is killed."""
+    (tmp_path / "program.py").write_text(source)
+    said = []
+    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [*options, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if last in line:
+                break
+        process.kill()
+    assert last in said[-1], "".join(said)
+    return "".join(said)
+
+
+# ---- stuck beside threads that go on ---------------------------------------------------------------------------------
+
+
+def test_threads_that_wait_for_one_lock_for_long(tmp_path: Path) -> None:
+    said = told(tmp_path, STUCK, "threading.Event().wait()", *RUN, "--stuck", "0.4")
+    head, *waits = said.partition("Stack of")[0].splitlines()
+    assert head == "lwp: 10 threads have waited for one lock for more than 0.4 s"
+    assert all(
+        f"'Thread-{at} (wants)' waits for lock " in wait
+        and "held by 'Thread-1 (holds)' (taken at program.py:5 in holds)" in wait
+        for at, wait in enumerate(waits[:8], 2)
+    )
+    assert waits[8] == "  and 2 more"
+    assert waits[9].startswith("  'Thread-1 (holds)' waits for event ")
+    assert said.count("Stack of") == said.count("Stack of 'Thread-1 (holds)' (tid ") == 1
+
+
+def test_a_lock_is_told_once_for_each_holder() -> None:
+    said: list[str] = []
+    lock, go = sync.Lock(), sync.Event()
+    look = Watchdog(None, said.append, stuck=1e-9).look
+
+    def holds() -> None:
+        with lock:
+            go.wait()
+
+    def waits() -> int:
+        return sum(wait.address == id(lock) for wait in scheduler.waiting().waits)
+
+    first = Thread(target=holds, name="first")
+    first.start()
+    until(lock.locked)
+    others = [Thread(target=holds, name="second"), Thread(target=holds, name="third")]
+    for number, thread in enumerate(others, 1):
+        thread.start()
+        until(lambda: waits() == number)  # noqa: B023
+        assert not look(False)
+        assert not look(True)
+    assert len(said) == 1
+    assert said[0].startswith("lwp: a thread has waited for one lock for more than 1e-09 s\n  'second' waits for lock")
+    go.set()
+    for thread in (first, *others):
+        thread.join()
+    with lock:
+        third = Thread(target=holds, name="fourth")
+        third.start()
+        until(lambda: waits() == 1)
+        look(False)
+    third.join()
+    assert [text.splitlines()[1].split(" waits")[0] for text in said] == ["  'second'", "  'fourth'"]
+
+
+# ---- asked for by the program ----------------------------------------------------------------------------------------
+
+
+def test_a_program_has_itself_watched(tmp_path: Path) -> None:
+    said = told(tmp_path, "import runtime\nruntime.watchdog(0.2)\n" + STILL, "Stack of", sys.executable)
+    assert said.startswith("lwp: nothing has moved for 0.2 s; process ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "needs seconds"),
+        ({"seconds": 0}, "seconds=0 is not a number of seconds from 0.1 to 1e6"),
+        ({"stuck": float("nan")}, "stuck=nan is not"),
+        ({"stuck": 1, "exit": 3}, "exit=3 is not a status"),
+        ({"seconds": 1, "exit": 256}, "exit=256 is not a status"),
+    ],
+)
+def test_a_wrong_patience_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        runtime.watchdog(**wrong)
+
+
+def test_a_program_is_watched_once(child: Child) -> None:
+    def program() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        runtime.watchdog(1000, stuck=1000, exit=3)
+        try:
+            runtime.watchdog(1000)
+        except RuntimeError as error:
+            print(error)
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+
+    assert child(program).stdout == "it is watched already\n"
+
+
+def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
+    def program(folder: str) -> None:
+        from runtime import trace
+
+        def refused(name: str) -> str:
+            try:
+                trace.record(Path(folder, name))
+            except RuntimeError as error:
+                return str(error)
+            raise AssertionError(name)
+
+        in_thread: list[str] = []
+        thread = runtime.Thread(target=lambda: in_thread.append(refused("thread")), name="other")
+        thread.start()
+        thread.join()
+        assert in_thread == ["record() is for the main thread"]
+        trace.record(Path(folder, "records"))
+        assert refused("again") == "this process records already, or the one that it was forked from did"
+        thread = runtime.Thread(target=int, name="recorded")
+        thread.start()
+        thread.join()
+
+    child(program, str(tmp_path))
+    timeline = read(tmp_path / "records")
+    assert timeline.finished
+    assert {track.name for track in timeline.tracks} == {"MainThread", "recorded"}
+    assert {path.name for path in tmp_path.iterdir()} == {"records", "program.py"}
+
+
+# ---- asked for by its environment ------------------------------------------------------------------------------------
+
+FORKS = """
+import os, threading
+if (child := os.fork()) == 0:
+    print("child", os.getpid(), flush=True)
+else:
+    print("parent", os.getpid(), flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_service_and_its_forked_workers_are_watched(tmp_path: Path, installed: Environment) -> None:
+    """As gunicorn starts it: no command line says anything."""
+    source = FORKS.replace(
+        "print(", "print(*['lwp is off'] if threading.Thread.start.__module__ == 'threading' else [], "
+    )
+    (tmp_path / "program.py").write_text(source)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))}
+    with subprocess.Popen(
+        [str(installed.python), "program.py"],
+        cwd=tmp_path,
+        env={**clean, "LWP_CHILDREN": "1", "LWP_WATCHDOG": "0.3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        pids = dict(process.stdout.readline().split() for _ in range(2))
+        missing = set(pids.values())
+        for line in process.stderr:
+            if line.startswith("lwp: nothing has moved for 0.3 s; process "):
+                missing.discard(line.split()[-1])
+            if not missing:
+                break
+        os.killpg(process.pid, 9)
+    assert set(pids) == {"parent", "child"}
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("LWP_WATCHDOG", "0", "LWP_WATCHDOG='0' is not a number of seconds from 0.1 to 1e6"),
+        ("LWP_STUCK", "soon", "LWP_STUCK='soon' is not a number of seconds from 0.1 to 1e6"),
+        ("LWP_TRACE", "records", "LWP_TRACE='records' has no %p for the process's number"),
+    ],
+)
+def test_a_wrong_variable_is_refused(
+    name: str, value: str, message: str, tmp_path: Path, installed: Environment
+) -> None:
+    started = installed.run("-c", "print('ran')", cwd=tmp_path, LWP_CHILDREN="1", **{name: value})
+    assert started.stdout == "ran\n"
+    assert started.stderr.startswith(f"lwp: this process's threads are plain ones: {message}")
+    assert started.stderr.count("\n") == 1
+    run = installed.run("-m", "runtime", "run", "-c", "print('ran')", cwd=tmp_path, **{name: value})
+    assert (run.stdout, run.returncode) == ("", 2)
+    assert run.stderr.startswith(f"lwp: {message}")
+    called = installed.run("-c", "import runtime; runtime.install()", cwd=tmp_path, **{name: value})
+    assert f"\nValueError: {message}" in called.stderr
+    ignored = installed.run("-E", "-m", "runtime", "run", "-c", "print('ran')", cwd=tmp_path, **{name: value})
+    assert (ignored.stdout, ignored.stderr) == ("ran\n", "")
+
+
+def test_variables_where_the_runtime_is_active(tmp_path: Path) -> None:
+    install = "import runtime\nruntime.install()\n"
+    assert "process" in told(tmp_path, install + STILL, "nothing has moved", sys.executable, LWP_WATCHDOG="0.2")
+    assert "process" in told(tmp_path, STILL, "nothing has moved", *RUN, LWP_WATCHDOG="0.2")
+    assert "0.3 s\n" in told(tmp_path, STILL, "nothing has moved", *RUN, "--watchdog", "0.3", LWP_WATCHDOG="0.2")
+    assert "10 threads" in told(tmp_path, STUCK, "waited for one lock", *RUN, LWP_STUCK="0.3", LWP_TRACE="r.%p")
+    [records] = tmp_path.glob("r.*")
+    names = [track.name for track in read(records).tracks]
+    assert names.count("MainThread") == 1
+    assert {"Thread-1 (holds)", "Thread-11 (wants)"} <= set(names)
