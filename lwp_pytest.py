@@ -11,6 +11,7 @@ import copy
 import functools
 import os
 import sys
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -25,6 +26,8 @@ _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
 
 
 _RUNS = 1000  # explore()'s
+_LEFT = "lwp_left"  # of a report's properties, which pytest-xdist passes on
+_alive: pytest.StashKey[set[threading.Thread]] = pytest.StashKey()  # when the test's own call began
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         metavar="STATUS",
         help="And then end pytest, or the worker of pytest-xdist, with this exit status, at once.",
+    )
+    group.addoption(
+        "--lwp-ignore-left",
+        action="store_true",
+        help="With --lwp: don't say at the end which threads tests have left running.",
     )
     group.addoption(
         "--lwp-explore",
@@ -67,6 +75,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
         return
     try:
         patch = lwp_runtime.load("patch.installation")
+        lwp_runtime.load("observe.environment").leave()
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     lwp_runtime.give_way()
@@ -98,10 +107,20 @@ def pytest_configure(config: pytest.Config) -> None:
     native, watchdog = lwp_runtime.load("native"), lwp_runtime.load("observe.watchdog")
     # Standard error as it is before any test is captured.
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())
-    look = watchdog.Watchdog(seconds, watchdog.teller(fd), _current_test).look
-    native.watch_start(None, look, min(seconds / 4, 0.5), seconds, -1 if status is None else status, fd)
+    watchdog.Watchdog(seconds, watchdog.teller(fd), _current_test).begin(fd, status)
     config.add_cleanup(lambda: os.close(fd))
     config.add_cleanup(native.watch_stop)  # before that
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    finally:
+        if (before := item.stash.get(_alive, None)) is not None:
+            del item.stash[_alive]
+            if left := lwp_runtime.load("observe.places").left_running(before):
+                item.user_properties.append((_LEFT, left))
 
 
 def _counts() -> tuple[int, int, int]:
@@ -129,6 +148,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("threads made by lwp", sep="-")
     for started, peak, alive in workers or [_counts()]:
         terminalreporter.write_line(f"{started:,} started, at most {peak:,} alive at once, {alive:,} alive still")
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if getattr(report, "when", None) == "teardown":
+            for thread in dict(report.user_properties).get(_LEFT, ()):
+                terminalreporter.write_line(f"{report.nodeid} has left running: {thread}")
 
 
 # ---- exploring -------------------------------------------------------------------------------------------------------
@@ -174,6 +197,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
+    if item.config.option.lwp and not item.config.option.lwp_ignore_left:
+        item.stash[_alive] = set(threading.enumerate())
     runs, token = item.config.option.lwp_explore, item.config.option.lwp_explore_replay
     if runs is None and token is None and not _is_marked(item):
         return

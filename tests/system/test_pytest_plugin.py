@@ -51,6 +51,48 @@ def test_counts(tmp_path: Path, installed: Environment) -> None:
     assert counted(found.stdout) == [(6, 3, 1)]
 
 
+LEAVES = """
+import pytest, threading, time
+
+@pytest.fixture(scope="module")
+def server():
+    threading.Thread(target=threading.Event().wait, name="server", daemon=True).start()
+
+def naps():
+    time.sleep(1000)
+
+def test_leaves(server):
+    threading.Thread(target=threading.Event().wait, name="waits", daemon=True).start()
+    threading.Thread(target=naps, name="naps", daemon=True).start()
+    threading.Thread(target=int, name="ends").start()
+
+def test_leaves_nothing():
+    pass
+
+def test_fails():
+    threading.Thread(target=naps, name="naps", daemon=True).start()
+    raise ValueError
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["", "worker"])
+def test_threads_that_tests_leave_running(options: tuple[str, ...], tmp_path: Path, installed: Environment) -> None:
+    if options:
+        pytest.importorskip("xdist")
+    found = run(installed, tmp_path, LEAVES, "-W", "error", "--lwp", *options)
+    assert "= 1 failed, 2 passed in" in found.stdout
+    left = re.findall(
+        r"\ntest_it\.py::(\w+) has left running: ('\w+')(?: waits for (event) <.*>)? \((.*)\)", found.stdout
+    )
+    assert left == [
+        ("test_leaves", "'waits'", "event", "daemon, target Event.wait"),
+        ("test_leaves", "'naps'", "", "daemon, target naps, at test_it.py:9 in naps"),
+        ("test_fails", "'naps'", "", "daemon, target naps, at test_it.py:9 in naps"),
+    ]
+    found = run(installed, tmp_path, LEAVES, "--lwp", "--lwp-ignore-left", *options)
+    assert ("= 1 failed, 2 passed in" in found.stdout, "has left" in found.stdout) == (True, False)
+
+
 def test_from_the_configuration(tmp_path: Path, installed: Environment) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --lwp\n")
     found = run(installed, tmp_path, THREADS)
