@@ -27,7 +27,7 @@ _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
 
 _RUNS = 1000  # explore()'s
 _LEFT = "lwp_left"  # of a report's properties, which pytest-xdist passes on
-_alive: pytest.StashKey[set[threading.Thread]] = pytest.StashKey()  # when the test's own call began
+_alive: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # when the test's own call began
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -198,7 +198,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     if item.config.option.lwp and not item.config.option.lwp_ignore_left:
-        item.stash[_alive] = set(threading.enumerate())
+        item.stash[_alive] = threading.enumerate()
     runs, token = item.config.option.lwp_explore, item.config.option.lwp_explore_replay
     if runs is None and token is None and not _is_marked(item):
         return

@@ -16,16 +16,18 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
 from ..green import Scheduler
 from ..observe.groups import Cancellation, by, counts, latest
-from ..observe.places import ForeignLocks
 from ..placement import Placing, packed
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave
 from .task import Task
+
+if TYPE_CHECKING:
+    from ..observe.places import ForeignLocks
 
 __all__ = ["Group"]
 
@@ -368,13 +370,15 @@ class Group(native.GroupBase):
             pause = min(pause * 2, 1) if self._interrupts else pause * 2
 
     def _look_for_foreign_locks(self) -> None:
+        from ..observe.places import ForeignLocks  # with much else, which few programs need
+
         self._foreign = self._foreign or ForeignLocks()
         for thread, place in self._foreign.look(task.thread for task in list(self._tasks) if task.thread is not None):
             at = f" ({place})" if place else ""
             warnings.warn(
                 f"{self._label} is cancelled, but {thread.name!r}{at} sleeps in a lock that is none of this runtime's, "
-                "which no cancellation ends. It does if threading makes the lock after runtime.install(), and in the "
-                "queues of runtime.queue",
+                "so no cancellation ends that. It would end a wait for a lock that threading has made after "
+                "runtime.install(), or for a queue of runtime.queue",
                 RuntimeWarning,
                 stacklevel=5,  # the block's line
             )

@@ -48,5 +48,5 @@ def begin(*but: str) -> None:
 
 
 def leave() -> None:
-    """Has nothing begin: pytest, whose output is captured and whose process is each test's, has options for that."""
+    """Has nothing begin: pytest captures what is told on standard error, and has options of its own."""
     _unread.clear()

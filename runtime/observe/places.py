@@ -13,7 +13,7 @@ from types import FrameType
 
 from .. import native
 from .recording import inner
-from .waits import waiting
+from .waits import name_of, waiting
 
 __all__ = ["ForeignLocks", "left_running", "place_of"]
 
@@ -72,23 +72,27 @@ _GRACE = 0.1  # seconds for threads that are about to end
 def left_running(before: Collection[Thread]) -> list[str]:
     """The threads that are alive and not among these: what each waits for, its target, and where it is."""
     deadline = time.monotonic() + _GRACE
-    left = [thread for thread in threading.enumerate() if thread not in before and thread.ident is not None]
-    for thread in left:
-        with suppress(RuntimeError):  # it is a thread that threading only knows from outside
-            thread.join(max(deadline - time.monotonic(), 0))
-    if not (left := [thread for thread in left if thread.is_alive()]):
+    known = {id(thread) for thread in before}
+    while left := [thread for thread in threading.enumerate() if id(thread) not in known]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_GRACE / 10)
+    if not left:
         return []
     waits = {wait.ident: wait for wait in waiting().waits}
     frames = sys._current_frames()
-    return [_described(thread, str(waits.get(thread.ident or 0, repr(thread.name))), frames) for thread in left]
-
-
-def _described(thread: Thread, said: str, frames: dict[int, FrameType]) -> str:
-    target = getattr(thread, "_target", None) or thread.run
-    place = place_of(frames.get(thread.ident or 0))
-    about = [
-        "daemon" if thread.daemon else "",
-        f"target {getattr(target, '__qualname__', target)}",
-        place and f"at {place}",
+    return [
+        _described(thread, str(waits.get(thread.ident, repr(name_of(thread.ident)))), frames.get(thread.ident))
+        for thread in left
+        if thread.ident is not None
     ]
-    return f"{said} ({', '.join(filter(None, about))})"
+
+
+def _described(thread: Thread, said: str, frame: FrameType | None) -> str:
+    about = []
+    with suppress(Exception):  # of a derived class
+        target = getattr(thread, "_target", None) or thread.run
+        about.append(f"target {getattr(target, '__qualname__', target)}")
+    if place := place_of(frame):
+        about.append(f"at {place}")
+    return f"{said} ({', '.join(about)})" if about else said

@@ -85,9 +85,9 @@ def test_threads_that_tests_leave_running(options: tuple[str, ...], tmp_path: Pa
         r"\ntest_it\.py::(\w+) has left running: ('\w+')(?: waits for (event) <.*>)? \((.*)\)", found.stdout
     )
     assert left == [
-        ("test_leaves", "'waits'", "event", "daemon, target Event.wait"),
-        ("test_leaves", "'naps'", "", "daemon, target naps, at test_it.py:9 in naps"),
-        ("test_fails", "'naps'", "", "daemon, target naps, at test_it.py:9 in naps"),
+        ("test_leaves", "'waits'", "event", "target Event.wait"),
+        ("test_leaves", "'naps'", "", "target naps, at test_it.py:9 in naps"),
+        ("test_fails", "'naps'", "", "target naps, at test_it.py:9 in naps"),
     ]
     found = run(installed, tmp_path, LEAVES, "--lwp", "--lwp-ignore-left", *options)
     assert ("= 1 failed, 2 passed in" in found.stdout, "has left" in found.stdout) == (True, False)
