@@ -114,20 +114,20 @@ _Lock = tuple[int, int | None]  # its id(), and the ident of its holder
 
 
 def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
-    """Who waits for a lock for longer than that, by the lock."""
-    now = time.monotonic()
+    """All that wait for a lock, by the lock, if the first has for longer than that."""
+    since = time.monotonic() - seconds
     by_lock: dict[_Lock, list[Wait]] = {}
-    for wait in found.waits:
-        if wait.kind in ("lock", "rlock") and now - wait.since > seconds:
+    for wait in found.waits:  # the longest first
+        if wait.kind in ("lock", "rlock"):
             by_lock.setdefault((wait.address, wait.holder), []).append(wait)
-    return by_lock
+    return {lock: waits for lock, waits in by_lock.items() if waits[0].since < since}
 
 
 def _report_stuck(waits: list[Wait], seconds: float, busy_with: str, found: Waiting) -> str:
     """Who waits, what the holder waits for, and where that is."""
     now, holder = time.monotonic(), waits[0].holder
-    threads = f"{len(waits)} threads have" if len(waits) > 1 else "a thread has"
-    lines = [f"lwp: {threads} waited for one lock for more than {seconds:g} s{busy_with}"]
+    threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
+    lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
     lines += [_line(wait, now) for wait in waits[:_SHOWN]]
     if len(waits) > _SHOWN:
         lines.append(f"  and {len(waits) - _SHOWN} more")

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from kinds import both, until, until_asleep
 
-from runtime import Cancelled, Group, shield, tls
+from runtime import Cancelled, Group, Thread, shield, tls
 from runtime.observe.watchdog import report
 from runtime.pool import Executor
 from runtime.scheduler import waiting
-from runtime.sync import Barrier, Event
+from runtime.sync import Barrier, Event, Lock
 
 FOREVER = 1000.0
 
@@ -28,7 +28,7 @@ PROGRAM = """
 import threading
 from runtime import Group
 from runtime.pool import Executor
-from runtime.sync import Barrier, Event
+from runtime.sync import Barrier, Event, Lock
 
 there = Barrier(3)
 
@@ -170,6 +170,33 @@ def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
     lives = [event for event in events if event["name"] == "life" and "group" in event["args"]]
     assert {names[event["tid"]].partition(" ")[2] for event in lives} >= {"(fails)", "(waits)"}
     assert {event["args"]["group"] for event in lives if "(" in names[event["tid"]]} == {"group at prog.py:18"}
+
+
+@both
+def test_a_circle_through_the_end_of_a_block() -> None:
+    lock = Lock()
+
+    def looks() -> None:
+        until(lambda: waiting().cycles)
+        cycles.extend(waiting().cycles)
+        lock.release()
+
+    def takes() -> None:
+        lock.acquire()
+
+    cycles: list[tuple[Any, ...]] = []
+    lock.acquire()
+    with Group() as group:
+        task = group.spawn(takes)
+        looker = Thread(target=looks)
+        looker.start()
+    looker.join()
+    [cycle] = cycles
+    end, other = sorted(cycle, key=lambda wait: str(wait.kind))
+    assert (end.kind, end.deadline, end.holder) == ("group", None, other.ident)
+    assert end.what.endswith(f"(1 task: {other.name!r})")
+    assert (other.kind, other.holder) == ("lock", end.ident)
+    assert task.done()
 
 
 # ---- tasks that can't be cancelled -----------------------------------------------------------------------------------
