@@ -27,6 +27,11 @@
  *   5. takes the lock, and looks at the queue again               5. IN_FUTEX: wakes a sleeper at `idle`
  * Both have the lock in 1 and 2, so either the runner sees the thread in the queue, or the waker sees that it is idle.
  *
+ * NO LATE TIMER.  The runner sleeps until the earliest timer that it knows.  A thread that was in C for longer than the slice comes back on
+ * an LWP that has lost the place.  It may set an earlier timer there, or yield, and the runner sleeps on.  So that LWP, once it is in its
+ * base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care, since
+ * epoll_ctl(2) counts for a sleep in epoll_wait(2) that has begun.  tests/sync/test_runner_model.py tries every order.
+ *
  * DEADLOCK.  A runner that would sleep without a timeout first asks whether any thread of the process could still wake one of its
  * own: is_deadlocked(). */
 #include "green/carrier.h"
@@ -191,6 +196,7 @@ static void runner_sleep(struct carrier *c)
     /* A signal that came while other threads ran doesn't interrupt this sleep.  So it ends at look_at, and the native thread looks. */
     int64_t wake_at = !attached || s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
+    s->sleeps_until = wake_at;
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at, c) : sleep_in_futex(s, wake_at);
     atomic_fetch_sub(&carriers_maybe_deadlocked, doubts);
@@ -204,6 +210,14 @@ static void runner_sleep(struct carrier *c)
         s->watcher_is_off = 0;
         wake_spare(s->watcher);
     }
+}
+
+/* Asked by a carrier that comes back from a thread and has lost its place: whether the thread has left behind what the runner, if it is
+ * idle, doesn't know.  The thread has yielded; or it sleeps with a deadline that comes before the runner's; or it was the last that
+ * could have woken another, a deadlock. */
+static int runner_must_look(struct scheduler *s)
+{
+    return s->head || s->out == 0 || (s->timers && s->timers->deadline < s->sleeps_until);
 }
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
@@ -370,9 +384,7 @@ void carrier_run(struct carrier *c)
         green_switch(s, &c->base, to);
         park_lock(&s->lock);
         s->out--;
-        /* We come back from a thread that we entered as the runner.  Another may be the runner by now, and idle.  It must look again if
-         * our thread has yielded and is in the queue, or if this was the last thread that could have woken another: a deadlock. */
-        if (s->runner != c && (s->head || s->out == 0) && runner_mark_busy(s))
+        if (s->runner != c && runner_must_look(s) && runner_mark_busy(s))
             runner_wake(s);
         if (c->chosen)
             break;

@@ -48,6 +48,7 @@ struct scheduler {
     atomic_int polling; /* counts the users of the poller that don't have the lock; a futex word for scheduler_stop() */
     int stopping; /* counts callers of scheduler_stop() that wait for `polling` */
     atomic_int idle; /* how the runner sleeps; a futex word */
+    int64_t sleeps_until; /* while it does */
     atomic_int waited; /* see scheduler_waited(); and DEADLOCKED, for the callers of scheduler_await(), which sleep on it */
     atomic_int awaited; /* counts those callers */
     atomic_int tid;

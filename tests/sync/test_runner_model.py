@@ -1,0 +1,361 @@
+"""The runner's place and its sleep, proved for few threads: green/carrier.c in every order.
+
+A carrier is a thread of sync_model.py; what C does under the scheduler's lock is one step.  A green thread is a list of
+operations, which the carrier that is in it goes through.  The watcher takes over whenever it may, not only after a
+tick.  The clock moves when the runner's sleep ends by its deadline, and when the watcher finds timers due.  One carrier
+more than take part is in C until the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sync_model import NORMAL, TIMEOUT, Thread, World, Wrong, explore, park_wait_some
+
+pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
+
+FOREVER = 99  # later than all deadlines
+Operation = tuple[str, Any]
+
+
+# ---- switch.c --------------------------------------------------------------------------------------------------------
+
+
+def runner_mark_busy(world: World) -> None:
+    """And poller_wake(), with the lock."""
+    if world.data["idle"]:
+        world.data["idle"] = False
+        poller_wake(world)
+
+
+def poller_wake(world: World) -> None:
+    """An edge of the eventfd: it wakes one sleeper, or the next that comes."""
+    if any(word == "epoll" for _, word, _ in world.sleepers):
+        world.wake("epoll", NORMAL)
+    else:
+        world.words["epoll"] = 1
+
+
+def make_ready(world: World, green: int) -> None:
+    world.data["timers"] = tuple(timer for timer in world.data["timers"] if timer[1] != green)
+    world.data["queue"] += (green,)
+
+
+def green_resume(world: World, green: int) -> Thread:
+    yield "green_resume"
+    make_ready(world, green)
+    runner_mark_busy(world)
+    tick(world)
+
+
+def tick(world: World) -> None:
+    """The watcher may look now: its ticks find nothing but after a change, of which each is announced here."""
+    world.words["watch"] = 1
+    world.wake("watch", NORMAL)
+
+
+# ---- carrier.c: the runner -------------------------------------------------------------------------------------------
+
+
+def fire_timers(world: World) -> None:
+    for deadline, green in world.data["timers"]:
+        if deadline <= world.data["now"]:
+            make_ready(world, green)
+
+
+def runner_sleep(world: World, me: int) -> Thread:
+    """Begins and ends with the lock."""
+    data = world.data
+    until = data["timers"][0][0] if data["timers"] else FOREVER
+    data["idle"], data["sleeps until"] = True, until
+    world.words["sleepers"] += 1
+    event = yield from epoll_wait(world, me, until)
+    world.words["sleepers"] -= 1
+    if event != TIMEOUT and world.words["sleepers"]:  # whose was it?
+        poller_wake(world)
+    yield "park_lock"
+    if data["runner"] != me:
+        return
+    data["idle"] = False
+    fire_timers(world)
+
+
+def epoll_wait(world: World, me: int, until: int) -> Thread:
+    yield "epoll_wait"
+    if world.words["epoll"]:
+        world.words["epoll"] = 0
+        return None
+    event = yield from park_wait_some(world, me, "epoll", 0, NORMAL, "asleep" if until == FOREVER else "dozing")
+    if event == TIMEOUT:
+        world.data["now"] = max(world.data["now"], until)
+        if world.data["sleeps until"] == until and world.data["idle"]:
+            note_what_is_late(world)
+    return event
+
+
+def note_what_is_late(world: World) -> None:
+    """A thread that should have gone on before, unless its carrier is about to look."""
+    told = [green for _, green in world.data["leaving"]]
+    late = [green for deadline, green in world.data["timers"] if deadline < world.data["now"] and green not in told]
+    if late:
+        raise Wrong(f"{late} should have gone on before {world.data['now']}")
+
+
+def runner_must_look(world: World) -> bool:
+    data = world.data
+    return bool(data["queue"] or not data["out"] or (data["timers"] and data["timers"][0][0] < data["sleeps until"]))
+
+
+# ---- carrier.c: helpers and spares -----------------------------------------------------------------------------------
+
+
+def may_help(world: World, me: int) -> bool:
+    data = world.data
+    if me in data["helpers"] and (not data["queue"] or data["idle"]):
+        data["helpers"] -= {me}
+    return me in data["helpers"]
+
+
+def watch_runner(world: World, me: int) -> Thread:
+    data = world.data
+    while not data["over"]:
+        yield from sleep_as_spare(world, me, "watch")
+        if data["idle"] or data["over"]:
+            continue
+        if data["timers"] and not data["queue"]:
+            data["now"] = max(data["now"], data["timers"][0][0])
+            fire_timers(world)
+        if data["queue"]:
+            data["helpers"] |= {data["runner"]} if data["parallel"] else set()
+            data["runner"] = me
+            return
+
+
+def sleep_as_spare(world: World, me: int, word: str) -> Thread:
+    """Begins and ends with the lock."""
+    yield from park_wait_some(world, me, word, 0, NORMAL)
+    yield "park_lock"
+    world.words[word] = 0
+
+
+def be_spare(world: World, me: int) -> Thread:
+    data = world.data
+    if data["watcher"] is None:
+        data["watcher"] = me
+    else:
+        data["spares"] += (me,)
+        while not data["over"] and data["watcher"] != me:
+            yield from sleep_as_spare(world, me, f"spare {me}")
+    yield from watch_runner(world, me)
+    if data["over"]:
+        return
+    data["watcher"], data["spares"] = (*data["spares"], None)[0], data["spares"][1:]
+    if data["watcher"] is not None:
+        world.words[f"spare {data['watcher']}"] = 1
+        world.wake(f"spare {data['watcher']}", NORMAL)
+        tick(world)
+
+
+# ---- carrier.c: every carrier ----------------------------------------------------------------------------------------
+
+
+def carrier_run(world: World, me: int) -> Thread:
+    data = world.data
+    while not data["over"]:
+        if data["runner"] is None:
+            data["runner"] = me
+        if data["runner"] != me and not may_help(world, me):
+            yield from be_spare(world, me)
+        elif not data["queue"]:
+            yield from runner_sleep(world, me)
+        else:
+            data["out"] += 1
+            yield from run_threads(world, me)
+            yield "park_lock"
+            data["out"] -= 1
+            has_left(world, me)
+            if data["runner"] != me and runner_must_look(world):
+                runner_mark_busy(world)
+
+
+def run_threads(world: World, me: int) -> Thread:
+    """From the base into a thread, and from that into the next; ends with the switch to the base."""
+    data = world.data
+    while data["queue"] and (data["runner"] == me or may_help(world, me)):
+        green, data["queue"] = data["queue"][0], data["queue"][1:]
+        has_left(world, me)
+        tick(world)
+        yield from turn(world, me, green)
+        data["leaving"] += ((me, green),)
+
+
+def has_left(world: World, me: int) -> None:
+    world.data["leaving"] = tuple(one for one in world.data["leaving"] if one[0] != me)
+
+
+def turn(world: World, me: int, green: int) -> Thread:
+    """Until the thread leaves its LWP, with the lock."""
+    data = world.data
+    for name, argument in data["left"][green]:
+        data["left"] = {**data["left"], green: data["left"][green][1:]}
+        if (yield from OPERATIONS[name](world, me, green, argument)):
+            return
+    yield "green_end"
+    data["living"] -= 1
+    if not data["living"]:
+        data["over"] = True
+        carriers_wake(world)
+
+
+def carriers_wake(world: World) -> None:
+    for carrier in range(world.data["carriers"]):
+        world.words[f"spare {carrier}"] = 1
+        world.wake(f"spare {carrier}", NORMAL)
+    tick(world)
+    runner_mark_busy(world)
+
+
+# ---- what a thread does: each says whether it leaves its LWP ---------------------------------------------------------
+
+
+def call(world: World, me: int, green: int, word: str) -> Thread:
+    """Of C: keeps the LWP until the word is set."""
+    yield "call"
+    while not world.words[word]:
+        yield from park_wait_some(world, me, word, 0, NORMAL, "asleep for ever")
+        yield "call"
+    return False
+
+
+def sleep(world: World, me: int, green: int, length: int) -> Thread:
+    yield "green_wait"
+    deadline = world.data["now"] + length
+    world.data["timers"] = tuple(sorted((*world.data["timers"], (deadline, green))))
+    tick(world)
+    return True
+
+
+def wait(world: World, me: int, green: int, word: str) -> Thread:
+    yield "green_wait"
+    if world.words[word]:
+        return False
+    world.data["waiters"] += ((word, green),)
+    return True
+
+
+def green_yield(world: World, me: int, green: int, _: None) -> Thread:
+    yield "green_yield"
+    world.data["queue"] += (green,)
+    return True
+
+
+def set_word(world: World, me: int, green: int, word: str) -> Thread:
+    yield "set"
+    world.words[word] = 1
+    woken = [waiter for name, waiter in world.data["waiters"] if name == word]
+    world.data["waiters"] = tuple(waiter for waiter in world.data["waiters"] if waiter[0] != word)
+    for _ in range(len(world.sleepers)):
+        world.wake(word, NORMAL)
+    for waiter in woken:
+        yield from green_resume(world, waiter)
+    return False
+
+
+OPERATIONS: dict[str, Callable[[World, int, int, Any], Thread]] = {
+    "call": call,
+    "sleep": sleep,
+    "wait": wait,
+    "yield": green_yield,
+    "set": set_word,
+}
+
+
+def outside(world: World, words: tuple[str, ...]) -> Thread:
+    """A thread that isn't green."""
+    for word in words:
+        yield from set_word(world, -1, -1, word)
+
+
+# ---- the worlds ------------------------------------------------------------------------------------------------------
+
+
+def worlds(
+    *programs: tuple[Operation, ...], carriers: int = 3, parallel: bool = False, sets: tuple[str, ...] = ("go",)
+) -> Callable[[], tuple[World, list[Thread]]]:
+    def make() -> tuple[World, list[Thread]]:
+        words = {operation[1] for program in programs for operation in program if isinstance(operation[1], str)}
+        spares = {f"spare {carrier}" for carrier in range(carriers)}
+        world = World(words=dict.fromkeys(words | spares | {"epoll", "watch", "sleepers", *sets}, 0))
+        world.data |= {"queue": tuple(range(len(programs))), "timers": (), "waiters": (), "living": len(programs)}
+        world.data |= {"left": dict(enumerate(programs)), "leaving": (), "carriers": carriers, "parallel": parallel}
+        world.data |= {"runner": None, "watcher": None, "spares": (), "helpers": frozenset(), "out": 1}  # see above
+        world.data |= {"idle": False, "sleeps until": 0, "now": 0, "over": False}
+        return world, [*(carrier_run(world, me) for me in range(carriers)), outside(world, sets)]
+
+    return make
+
+
+def nothing(world: World) -> str:
+    return ""
+
+
+IN_C = ("call", "go")  # until the thread that isn't green ends it
+WAITER = (("wait", "woken"),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [False, True], ids=["a GIL", "none"])
+@pytest.mark.parametrize(
+    ("programs", "carriers"),
+    [
+        (((IN_C, ("sleep", 1), ("set", "woken")), WAITER), 2),
+        (((IN_C, ("sleep", 1), ("set", "woken")), WAITER), 3),
+        (((IN_C, ("sleep", 1), ("set", "woken")), WAITER, (("sleep", 5),)), 2),
+        (((IN_C, ("sleep", 2)), (("sleep", 1),)), 3),
+        (((IN_C, ("yield", None), ("set", "woken")), WAITER, (("sleep", 1),)), 2),
+        (((IN_C, ("set", "woken")), WAITER, (("sleep", 1), ("yield", None))), 2),
+        (((IN_C,), (("sleep", 1), ("sleep", 1)), (("sleep", 1),)), 2),
+    ],
+)
+def test_who_left_an_lwp_goes_on_in_time(
+    programs: tuple[tuple[Operation, ...], ...], carriers: int, parallel: bool
+) -> None:
+    print(f"states: {explore(worlds(*programs, carriers=carriers, parallel=parallel), nothing, nothing)}")
+
+
+# ---- what is broken is found -----------------------------------------------------------------------------------------
+
+
+def look_at_no_timers(world: World) -> bool:
+    return bool(world.data["queue"] or not world.data["out"])
+
+
+def look_only_at_a_sleep_without_end(world: World) -> bool:
+    data = world.data
+    return bool(data["queue"] or not data["out"] or (data["timers"] and data["sleeps until"] == FOREVER))
+
+
+def look_at_no_queue(world: World) -> bool:
+    data = world.data
+    return bool(not data["out"] or (data["timers"] and data["timers"][0][0] < data["sleeps until"]))
+
+
+@pytest.mark.parametrize(
+    ("broken", "programs", "says"),
+    [
+        (look_at_no_timers, ((IN_C, ("sleep", 1), ("set", "woken")), WAITER), "nobody wakes"),
+        (look_only_at_a_sleep_without_end, ((IN_C, ("sleep", 1)), (("sleep", 5),)), "should have gone on before 5"),
+        (look_at_no_queue, ((IN_C, ("yield", None), ("set", "woken")), WAITER), "nobody wakes"),
+    ],
+)
+def test_what_the_runner_is_not_told_of_is_found(
+    broken: Callable[[World], bool],
+    programs: tuple[tuple[Operation, ...], ...],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(globals(), "runner_must_look", broken)
+    with pytest.raises(Wrong, match=says):
+        explore(worlds(*programs, carriers=2), nothing, nothing)
