@@ -145,6 +145,7 @@ if TYPE_CHECKING:
     from ._types import trace_end as trace_end
     from ._types import trace_group as trace_group
     from ._types import wait_fd as wait_fd
+    from ._types import wait_fds as wait_fds
     from ._types import wait_task_class as wait_task_class
     from ._types import wait_things as wait_things
     from ._types import wait_thread_class as wait_thread_class

@@ -38,7 +38,7 @@ def begin_displaced(options: dict[str, Any]) -> None:
         "future": "with suppress(TimeoutError): Future().result(0.01)",
         "runtime.wait": "runtime.wait([long_call, threading.Event()], 0.01)",
         "recv": "silent.settimeout(0.01)\nwith suppress(TimeoutError): silent.recv(1)",
-        "accept": "listener.settimeout(0.01)\nwith suppress(TimeoutError): listener.accept()",
+        "accept": "quiet.settimeout(0.01)\nwith suppress(TimeoutError): quiet.accept()",
         "wait_fd": "scheduler.wait_fd(silent.fileno(), 1, 0.01)",
         "select": "select.select([silent], [], [], 0.01)",
         "poll": "poll.poll(10)",
@@ -83,7 +83,7 @@ def begin_displaced(options: dict[str, Any]) -> None:
     event, condition = threading.Event(), threading.Condition()
     (silent, _silent), (one, other) = socket.socketpair(), socket.socketpair()
     reads, writes = os.pipe()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener, quiet = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
     poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
     for it in (poll, epoll):
         it.register(silent, 1)

@@ -691,15 +691,13 @@ def test_what_is_registered_while_a_poll_waits_counts_from_the_next_on(child: Ch
         runtime.install(green=True, time_slice=None)
         import select
 
-        from runtime.patch.blocking.closing import waits
-
         read, write = os.pipe()
         other, _end = os.pipe()
         poll, found = select.poll(), []
         poll.register(read, select.POLLIN)
         thread = threading.Thread(target=lambda: found.append(poll.poll(30_000)))
         thread.start()
-        while not waits.get(read):
+        while not poll._polled:
             time.sleep(0)
         poll.unregister(read)
         poll.register(other, select.POLLIN)

@@ -61,8 +61,8 @@ struct explored {
     int result;           /* of the point: 0, ETIMEDOUT, or ECANCELED */
     explore_can *awake;   /* for its next sleep: whether it can go on once it is woken, as a condition's waiter needs the lock */
     const void *awake_for;
-    int fd;
-    unsigned events;
+    struct pollfd *files; /* that it waits for */
+    int file_count;
     struct park_cancel *cancel; /* at a point: what lets it go on before it can; NULL: nothing */
     int parent;           /* who has started it */
     long steps;

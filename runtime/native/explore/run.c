@@ -35,8 +35,7 @@ enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
 
 static int file_is_ready(const struct explored *thread)
 {
-    struct pollfd one = {.fd = thread->fd, .events = (short)thread->events};
-    return poll(&one, 1, 0) != 0;
+    return poll(thread->files, (nfds_t)thread->file_count, 0) != 0;
 }
 
 int explore_is_cancelled(const struct explored *thread)
@@ -99,7 +98,8 @@ static int waits_for_others(void)
 }
 
 /* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such.  Who
- * waits for the file counts as the running thread meanwhile: it is the one that explore_running() should name. */
+ * waits for the file counts as the running thread meanwhile: it is the one that explore_running() should name.  Of many files, some:
+ * the sleep is short. */
 static int wait_outside(void)
 {
     struct pollfd files[EXPLORE_THREADS];
@@ -111,7 +111,8 @@ static int wait_outside(void)
             continue;
         if (count == 0)
             atomic_store(&run.running, thread);
-        files[count++] = (struct pollfd){.fd = thread->fd, .events = (short)thread->events};
+        for (int at = 0; at < thread->file_count && count < EXPLORE_THREADS; at++)
+            files[count++] = thread->files[at];
     }
     if (count || lwps) {
         struct timespec length = {0, OUTSIDE_PATIENCE}; /* an LWP's wake-up is not a file's, and the run may be ended: look often */
@@ -381,16 +382,16 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
     return cancelled ? EINTR : sleeps ? green->waiter.result : 0;
 }
 
-static int explored_wait_fd(struct green *green, int fd, unsigned events, int64_t deadline, unsigned *found)
+static int explored_wait_fds(struct green *green, struct pollfd *files, int count, int64_t deadline)
 {
     struct explored *me = green->explored;
     int64_t until = park_cancel && park_cancel->deadline < deadline ? park_cancel->deadline : deadline;
     const struct explore_op op = {EXPLORE_FILE, NULL, file_is_ready, until};
 
     if (!me)
-        return park_poll(fd, events, deadline, found);
-    me->fd = fd;
-    me->events = events;
+        return park_poll_all(files, count, deadline);
+    me->files = files;
+    me->file_count = count;
     me->cancel = park_cancel;
     if (explore_arrive(me, &op))
         explore_leave();
@@ -398,7 +399,7 @@ static int explored_wait_fd(struct green *green, int fd, unsigned events, int64_
     me->cancel = NULL;
     if (me->result == ETIMEDOUT)
         return until < deadline ? EINTR : ETIMEDOUT;
-    return me->result || cancelled ? EINTR : park_poll(fd, events, 0, found);
+    return me->result || cancelled ? EINTR : park_poll_all(files, count, 0);
 }
 
 static void explored_yield(struct green *green)
@@ -421,7 +422,7 @@ static void explored_end(struct green *green)
     green_switch(s, green, run.next ? run.next->green : &s->lent.base);
 }
 
-const struct policy explore_policy = {explored_begin, explored_ready, explored_wait, explored_wait_fd, explored_yield, explored_end};
+const struct policy explore_policy = {explored_begin, explored_ready, explored_wait, explored_wait_fds, explored_yield, explored_end};
 
 /* ---- the LWP that explores --------------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include "green/switch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -220,6 +221,15 @@ unsigned green_closings(int fd)
     return poller ? poller_closings(poller, fd) : 0;
 }
 
+static int wait_by_policy(int fd, unsigned events, int64_t deadline, unsigned *found)
+{
+    struct pollfd files[2] = {{.fd = fd, .events = (short)events}};
+    int result = park_green->scheduler->policy->wait_fds(park_green, files, 1, deadline);
+
+    *found = (unsigned)(unsigned short)files[0].revents;
+    return !result && *found & POLLNVAL ? EBADF : result;
+}
+
 int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
     struct green *me = park_green;
@@ -228,7 +238,7 @@ int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t dea
         return park_poll(fd, events, deadline, found);
     struct scheduler *s = me->scheduler;
     if (s->policy)
-        return s->policy->wait_fd(me, fd, events, deadline, found);
+        return wait_by_policy(fd, events, deadline, found);
     struct poller *poller = poller_of(s);
     if (!poller)
         return errno;
@@ -237,6 +247,18 @@ int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t dea
         return result;
     *found = events;
     return 0;
+}
+
+int green_wait_fds(struct pollfd *files, int count, int64_t deadline)
+{
+    struct scheduler *s = park_green ? park_green->scheduler : NULL;
+
+    if (!s)
+        return park_poll_all(files, count, deadline);
+    if (s->policy)
+        return s->policy->wait_fds(park_green, files, count, deadline);
+    struct poller *poller = poller_of(s);
+    return poller ? poller_wait_all(poller, files, count, deadline) : errno;
 }
 
 int green_watch_fd(int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any)
@@ -273,7 +295,7 @@ int green_wait_edge(const struct poller_try *attempt, unsigned events, int64_t d
     unsigned found;
 
     if (s->policy)
-        return s->policy->wait_fd(park_green, attempt->fd, events, deadline, &found);
+        return wait_by_policy(attempt->fd, events, deadline, &found);
     struct poller *poller = poller_of(s);
     return poller ? poller_wait_edge(poller, attempt, events, deadline) : errno;
 }

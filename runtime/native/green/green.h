@@ -60,6 +60,11 @@ void green_end_turn(void);
  * ready.  Given green_closings() of before, EBADF if the number has been closed since. */
 int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
+/* As park_poll_all(), for which the caller has found nothing ready.  What is closed meanwhile has POLLNVAL; a file on a disk never gets
+ * ready. */
+struct pollfd;
+int green_wait_fds(struct pollfd *files, int count, int64_t deadline);
+
 /* How often the number has been closed (green/poller.h).  For a green thread; with a policy always 0. */
 unsigned green_closings(int fd);
 

@@ -11,7 +11,7 @@ struct policy {
     void (*begin)(struct green *green); /* it has been made, with everything but `explored` */
     void (*ready)(struct green *green); /* a waker has taken it out of the wait table; by any thread */
     int (*wait)(struct green *me, atomic_int *word, int expected, int64_t deadline, unsigned bits); /* as park_wait() */
-    int (*wait_fd)(struct green *me, int fd, unsigned events, int64_t deadline, unsigned *found);   /* as green_wait_fd() */
+    int (*wait_fds)(struct green *me, struct pollfd *files, int count, int64_t deadline);           /* as green_wait_fds() */
     void (*yield)(struct green *me);
     void (*end)(struct green *me); /* doesn't return */
 };

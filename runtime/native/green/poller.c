@@ -17,8 +17,8 @@
  * kind of registration changes it, and the kernel looks anew, so no event is lost; the waiters share one list.
  *
  * If a descriptor is closed the kernel drops it silently: so a registration must expect to find it or not, and the waiters learn of the
- * close from poller_closing().  That takes an edge-triggered one out, too: if another process or a dup() keeps the file open, its
- * events would come for the next file of that number.
+ * close from poller_closing().  That takes the registration out, too: if another process or a dup() keeps the file open, its events would
+ * come for the next file of that number.
  * A waiter stays in its list until its thread runs again.  Between the event and that turn the descriptor may be closed, and its number
  * be another file's: then poller_closing() must still find the waiter.
  *
@@ -30,6 +30,7 @@
 struct descriptor {
     struct fd_waiter *waiters;
     const void *owner;       /* NULL: armed for one event, or not registered */
+    int registered;          /* since the number was closed last; it may be armed or not */
     unsigned events;         /* with an owner: registered for these */
     unsigned edges, drained; /* with an owner; 0 is no edge */
     int is_stream;           /* a short read says that nothing is left: TCP, in which a read crosses no boundary */
@@ -78,6 +79,14 @@ int poller_waiters(struct poller *p)
     return atomic_load(&p->waiters);
 }
 
+static int register_fd(struct poller *p, int fd, struct epoll_event *event)
+{
+    if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, event) && (errno != ENOENT || epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, event)))
+        return errno;
+    p->of[fd].registered = 1;
+    return 0;
+}
+
 static int arm_descriptor(struct poller *p, int fd)
 {
     struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
@@ -86,9 +95,7 @@ static int arm_descriptor(struct poller *p, int fd)
         if (!atomic_load(&w->found))
             event.events |= w->events;
     p->of[fd].owner = NULL;
-    if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) == 0)
-        return 0;
-    return errno == ENOENT && epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+    return register_fd(p, fd, &event);
 }
 
 static int grow_table(struct poller *p, int fd)
@@ -183,6 +190,66 @@ int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closi
     return result ? result : sleep_for_event(p, fd, &waiter, deadline, found);
 }
 
+/* ---- several files ----------------------------------------------------------------------------------------------- */
+
+/* 0, or an errno; `any` is NULL in those that were not entered. */
+static int watch_all(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters, struct sync_any *any)
+{
+    for (int i = 0; i < count; i++) {
+        int result = poller_watch(p, files[i].fd, (unsigned short)files[i].events, &waiters[i], any);
+        if (!result)
+            continue;
+        waiters[i].any = NULL;
+        if (result == EBADF) {
+            files[i].revents = POLLNVAL;
+            atomic_store(&any->word, SYNC_POKED);
+        } else if (result != EPERM)
+            return result;
+    }
+    return 0;
+}
+
+/* Whether one was closed.  Only these have events then: the others' numbers may have been closed, too, before the caller looks. */
+static int unwatch_all(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters)
+{
+    int closed = 0;
+
+    for (int i = 0; i < count; i++) {
+        if (waiters[i].any && poller_unwatch(p, files[i].fd, &waiters[i]) & POLLNVAL)
+            files[i].revents = POLLNVAL;
+        closed |= files[i].revents;
+    }
+    return closed;
+}
+
+static int sleep_for_one(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters, int64_t deadline)
+{
+    struct sync_any any = {0};
+
+    memset(waiters, 0, (size_t)count * sizeof *waiters);
+    int result = watch_all(p, files, count, waiters, &any);
+    while (!result && atomic_load(&any.word) == SYNC_ASLEEP)
+        result = park_wait(&any.word, SYNC_ASLEEP, deadline, PARK_PRIVATE);
+    if (unwatch_all(p, files, count, waiters))
+        return 0;
+    if (result && result != ETIMEDOUT)
+        return result;
+    /* The events say what was there, and another thread may have taken it since. */
+    int now = park_poll_all(files, count, 0);
+    return now == ETIMEDOUT && result == 0 ? EAGAIN : now;
+}
+
+int poller_wait_all(struct poller *p, struct pollfd *files, int count, int64_t deadline)
+{
+    struct fd_waiter *waiters = malloc((size_t)count * sizeof *waiters + 1);
+    int result = ENOMEM;
+
+    while (waiters && (result = sleep_for_one(p, files, count, waiters, deadline)) == EAGAIN)
+        ;
+    free(waiters);
+    return result;
+}
+
 /* ---- edge-triggered ---------------------------------------------------------------------------------------------- */
 
 int poller_try(struct poller *p, struct poller_try *attempt)
@@ -224,8 +291,9 @@ static int register_owner(struct poller *p, const struct poller_try *attempt, un
             event.events |= w->events;
     else if ((d->events & events) == events)
         return 0;
-    if (epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &event) && (errno != ENOENT || epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event)))
-        return errno;
+    int result = register_fd(p, fd, &event);
+    if (result)
+        return result;
     d->events = event.events;
     if (!fresh)
         return 0;
@@ -292,8 +360,9 @@ void poller_closing(struct poller *p, int fd)
     park_lock(&p->lock);
     p->closings++;
     if (fd >= 0 && fd < p->capacity) {
-        if (p->of[fd].owner)
+        if (p->of[fd].registered)
             epoll_ctl(p->epoll, EPOLL_CTL_DEL, fd, NULL);
+        p->of[fd].registered = 0;
         p->of[fd].owner = NULL;
         p->of[fd].closings++;
         wake_ready(p, fd, POLLNVAL);

@@ -34,6 +34,10 @@ struct fd_waiter {
 int poller_watch(struct poller *poller, int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any);
 unsigned poller_unwatch(struct poller *poller, int fd, struct fd_waiter *waiter);
 
+/* Parks the calling thread until one of the files is ready, as poll(2) then says: as green_wait_fds(). */
+struct pollfd;
+int poller_wait_all(struct poller *poller, struct pollfd *files, int count, int64_t deadline);
+
 /* A call on a socket that doesn't block (MSG_DONTWAIT), and the wait after it, with no system call for either while the descriptor is open.
  *
  *   1. poller_try(): 0, there is nothing, go to 3 at once; 1, make the call

@@ -267,6 +267,82 @@ static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
     return PyLong_FromUnsignedLong(result ? 0 : wait.found);
 }
 
+struct fds_wait {
+    struct pollfd *files; /* and room for one more */
+    int count;
+    int64_t deadline;
+};
+
+static int wait_fds_once(void *arg)
+{
+    struct fds_wait *w = arg;
+
+    return green_wait_fds(w->files, w->count, w->deadline);
+}
+
+/* 0, or -1 with an exception. */
+static int fill_files(struct fds_wait *w, PyObject *events_of)
+{
+    PyObject *fd, *events;
+
+    for (Py_ssize_t at = 0; w->count < PyDict_GET_SIZE(events_of) && PyDict_Next(events_of, &at, &fd, &events); w->count++) {
+        w->files[w->count] = (struct pollfd){.fd = (int)PyLong_AsLong(fd), .events = (short)PyLong_AsLong(events)};
+        if (PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *found_in(const struct fds_wait *w)
+{
+    PyObject *found = PyDict_New();
+
+    for (int i = 0; found && i < w->count; i++) {
+        if (!w->files[i].revents)
+            continue;
+        PyObject *fd = PyLong_FromLong(w->files[i].fd), *events = PyLong_FromLong((unsigned short)w->files[i].revents);
+        if (!fd || !events || PyDict_SetItem(found, fd, events) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(fd);
+        Py_XDECREF(events);
+    }
+    return found;
+}
+
+static PyObject *wait_for_files(struct fds_wait *w, PyObject *events_of)
+{
+    int result = fill_files(w, events_of) < 0 ? -1 : python_sleep_on(&(struct python_sleep){wait_fds_once, w}, NULL);
+
+    if (result < 0)
+        return NULL;
+    if (result == ETIMEDOUT)
+        return PyDict_New();
+    if (result) {
+        errno = result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return found_in(w);
+}
+
+/* The dictionary is the caller's own: no other thread changes it meanwhile. */
+static PyObject *wait_fds(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    struct fds_wait wait = {0};
+
+    (void)module;
+    if (count != 2 || !PyDict_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "wait_fds() takes a dict, of events by descriptor, and a timeout");
+        return NULL;
+    }
+    if (args_deadline(args[1], &wait.deadline) < 0)
+        return NULL;
+    if (!(wait.files = PyMem_New(struct pollfd, PyDict_GET_SIZE(args[0]) + 1)))
+        return PyErr_NoMemory();
+    PyObject *found = wait_for_files(&wait, args[0]);
+    PyMem_Free(wait.files);
+    return found;
+}
+
 static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
@@ -489,6 +565,9 @@ static PyMethodDef functions[] = {
      "Waits until one of the events (select.POLLIN, POLLOUT ..., added up) is there at the file or descriptor, and returns those that\n"
      "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
+    {"wait_fds", FAST(wait_fds), METH_FASTCALL,
+     "(events by descriptor, timeout): waits as poll(2) until one of several is ready, and returns the events of those that are; nothing\n"
+     "after timeout seconds.  The caller has found none ready.  POLLNVAL: it was closed meanwhile."},
     {"fd_ready", FAST(fd_ready), METH_FASTCALL,
      "(fd, events): whether one of the events is there, or an error that a call would raise; doesn't wait."},
     {"fd_closing", fd_closing, METH_O, "Called before a descriptor is closed: green threads that wait for it get EBADF."},

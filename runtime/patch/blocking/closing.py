@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 import os
-import select
 import selectors
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
 from ... import native
 from .. import streams
 from .stand_in import METHODS, stands_in_for
-from .waiting import IN
 
-__all__ = ["Wait", "close_and_wake", "waits"]
-
+__all__ = ["close_and_wake"]
 
 _stock_close, _stock_close_socket, _stock_dup2, _stock_closerange = os.close, socket.close, os.dup2, os.closerange
 
 
-class Wait:
-    """A select() or poll() that waits in an epoll, see polling.py."""
-
-    def __init__(self, epoll: select.epoll) -> None:
-        self._epoll = epoll
-        self._signal = -1
-        self.closed: set[int] = set()  # of its descriptors, those that were closed meanwhile
-
-    def note_closing(self, fd: int) -> None:
-        """From here on the epoll is ready, whether the thread sleeps in it already or will later."""
-        self.closed.add(fd)
-        if self._signal < 0:
-            self._signal = os.eventfd(1)
-            with suppress(ValueError):  # the epoll is closed: the wait is over
-                self._epoll.register(self._signal, IN)
-
-    def __del__(self) -> None:
-        if self._signal >= 0:
-            _stock_close(self._signal)
-
-
-#: By descriptor: the waits for it.
-waits: dict[int, set[Wait]] = {}
-
-
-def note_closing(fd: int) -> None:
-    for wait in tuple(waits.get(fd, ())):
-        wait.note_closing(fd)
-    native.fd_closing(fd)
-
-
 def close_and_wake(fd: int, close: Callable[..., Any], *args: Any) -> Any:
     """Calls close(*args); green threads that wait for the descriptor get EBADF, stock threads wait on."""
-    note_closing(fd)
+    native.fd_closing(fd)
     try:
         return close(*args)
     finally:
@@ -101,7 +66,7 @@ def _dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
 def _closerange(fd_low: int, fd_high: int, /) -> None:
     fds = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd_low <= fd < fd_high]
     for fd in fds:
-        note_closing(fd)
+        native.fd_closing(fd)
     _stock_closerange(fd_low, fd_high)
     for fd in fds:
         native.fd_closed(fd)

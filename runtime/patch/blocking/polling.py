@@ -7,37 +7,13 @@ import os
 import select
 import selectors
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from ... import native
-from .closing import Wait, close_and_wake, waits
+from .closing import close_and_wake
 from .stand_in import METHODS, may_block, replaces, stands_in_for
 from .waiting import IN, OUT, Patience
-
-
-def _wait_for_any(registered: dict[int, int], patience: Patience) -> dict[int, int]:
-    """The events by descriptor, as soon as there are any, or none after the timeout.  OSError as epoll raises it.
-
-    POLLNVAL: it was closed meanwhile.
-    """
-    with _stock_epoll() as every:
-        wait = Wait(every)
-        for fd in registered:
-            waits.setdefault(fd, set()).add(wait)
-        try:
-            for fd, events in registered.items():
-                with suppress(PermissionError):  # a file on a disk: always ready, but never for POLLPRI
-                    every.register(fd, events)
-            while not (found := every.poll(0)) and (left := patience.left()) != 0:
-                native.wait_fd(every.fileno(), IN, left)
-        except OSError as error:
-            if error.errno != errno.EBADF or not wait.closed:
-                raise
-        finally:
-            for fd in registered:  # an empty set stays: another thread may be about to add itself
-                waits[fd].discard(wait)
-    return dict.fromkeys(wait.closed, select.POLLNVAL) if wait.closed else dict(found)
 
 
 def _fd(file: Any) -> int:
@@ -68,7 +44,7 @@ def _select(read: Any, write: Any, exceptional: Any, timeout: Any = None, /) -> 
         for _, fd in files:
             registered[fd] = registered.get(fd, 0) | events
     while not any(found) and patience.left() != 0:
-        said = _wait_for_any(registered, patience)
+        said = native.wait_fds(registered, patience.left())
         if select.POLLNVAL in said.values():
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         found = tuple(  # type: ignore[assignment]
@@ -118,11 +94,11 @@ class _Poll:
             return self._stock.poll(*timeout)
         if found := self._stock.poll(0):
             return found
-        patience = Patience(None if milliseconds is None else milliseconds / 1000)
+        seconds = None if milliseconds is None else milliseconds / 1000
         registered = self._registered.copy()  # what is registered while it waits counts from the next poll() on
         self._polled = True
         try:
-            events = _wait_for_any(registered, patience)
+            events = native.wait_fds(registered, seconds)
         finally:
             self._polled = False
         return [(fd, events[fd]) for fd in registered if fd in events]
