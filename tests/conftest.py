@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -48,6 +49,11 @@ if SLOW > 1:  # whoever waits for a process, subprocess.run() too, does so in th
         return communicate(process, input, timeout and SLOW * timeout)
 
     subprocess.Popen.communicate = _communicate_slowly  # type: ignore[method-assign]
+
+# A shell's `&`, nohup and some CI start pytest with SIGINT ignored: each program of a test would inherit that, and no
+# Ctrl-C would reach it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
