@@ -719,7 +719,7 @@ def test_a_child_that_a_task_forks(child: Child) -> None:
 # ---- many ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("crowd")
+@pytest.mark.usefixtures("crowd")
 @pytest.mark.slow
 def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
     """Counts: every other is cancelled, and nothing is left of any."""

@@ -773,7 +773,7 @@ def test_a_deadlock_of_green_threads(child: Child) -> None:
     child(program)
 
 
-@pytest.mark.xdist_group("crowd")
+@pytest.mark.usefixtures("crowd")
 @pytest.mark.slow
 @needs_gil("the allocator keeps what the threads' heaps had, for the next ones")
 @both

@@ -13,8 +13,6 @@ from conftest import TREE
 sys.path.insert(0, str(TREE / "tools"))
 import layers
 
-pytestmark = pytest.mark.xdist_group("layers")  # all that are compiled, once
-
 
 @pytest.fixture(scope="module")
 def calls() -> layers.Calls:

@@ -432,7 +432,7 @@ def herd(kind: str, many: int) -> None:
     assert slept < 3 * many, slept
 
 
-@pytest.mark.xdist_group("crowd")
+@pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize("kind", ["Event", "Condition"])
 def test_ten_thousand_sleepers_are_woken_as_a_chain(child: Child, kind: str) -> None:
     child(herd, kind, 10_000)
