@@ -67,6 +67,71 @@ def needs_gil(why: str) -> pytest.MarkDecorator:
 needs_fast_turns = pytest.mark.skipif(SLOW > 1, reason="a turn takes longer than a wake-up is deferred for")
 
 
+# ---- what runs, and where --------------------------------------------------------------------------------------------
+
+#: What takes seconds to make: a test that needs it is slow.
+SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
+_left_out = pytest.StashKey[int]()  # how many slow tests
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="Run the slow tests as well.")
+
+
+def _chosen(config: pytest.Config) -> bool:
+    """Whether the command names files, tests or words of theirs, and not folders."""
+    option = config.option
+    return bool(option.keyword or getattr(option, "lf", False)) or not all(map(os.path.isdir, config.args))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """As many workers as processors, but not for what is chosen: they take seconds to start, and have no terminal."""
+    option = config.option
+    if getattr(option, "numprocesses", 0) is None and not (hasattr(config, "workerinput") or _chosen(config)):
+        option.numprocesses, option.dist = "auto", "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
+    for item in items:
+        if SLOW > 1:
+            own = item.get_closest_marker("timeout")
+            seconds = own.args[0] if own else float(config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(SLOW * seconds), append=False)
+        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker("slow")
+    if config.option.slow or config.option.markexpr or _chosen(config):
+        return
+    slow, items[:] = (
+        [item for item in items if bool(item.get_closest_marker("slow")) is wanted] for wanted in (True, False)
+    )
+    config.hook.pytest_deselected(items=slow)
+    config.stash[_left_out] = len(slow)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = len(slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended; each has collected all tests."""
+    if number := getattr(node, "workeroutput", {}).get("left_out"):
+        node.config.stash[_left_out] = number
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if number := config.stash.get(_left_out, 0):
+        terminalreporter.write_line(
+            f"{number} slow tests were left out (of more than two seconds, or of programs to install):"
+            " pytest --slow runs them too"
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if os.geteuid() != 0 and item.get_closest_marker("root"):
+        pytest.skip("needs root")
+
+
 # ---- what a test has left --------------------------------------------------------------------------------------------
 
 _SETTLE = SLOW * 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
@@ -163,26 +228,6 @@ def _children_of(tid: str) -> list[str]:
         return Path(f"/proc/self/task/{tid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):  # the task has just ended
         return []
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if os.geteuid() != 0 and item.get_closest_marker("root"):
-        pytest.skip("needs root")
-
-
-#: What takes seconds to make: a test that needs it is slow.
-SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
-
-
-@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
-    for item in items:
-        if SLOW > 1:
-            own = item.get_closest_marker("timeout")
-            seconds = own.args[0] if own else float(config.getini("timeout"))
-            item.add_marker(pytest.mark.timeout(SLOW * seconds), append=False)
-        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
-            item.add_marker("slow")
 
 
 def pytest_collection_finish() -> None:
@@ -514,9 +559,12 @@ class Environment:
         )
 
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """One that has our package from a wheel; nothing is downloaded."""
+    """One that has our package from a wheel, LWP_WHEEL or one that is built here; nothing is downloaded."""
     for needed in ("pip", "setuptools"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"without {needed} no wheel can be built")
@@ -526,19 +574,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def _install(folder: Path) -> None:
+    environment = Environment.make(folder / "venv")
+    wheel = os.environ.get("LWP_WHEEL") or _build(folder)
+    # ignore-installed: the environment finds this one's packages, and pip would be content with ours among them.
+    install = ["--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
+    subprocess.run([*PIP, *install, wheel], check=True, timeout=100)
+
+
+def _build(folder: Path) -> str:
     source, wheels = folder / "source", folder / "wheels"
     (source / "tools").mkdir(parents=True)
     names = ("pyproject.toml", "setup.py", "tools/build_backend.py", "README.md", "LICENSE", "lwp_pytest.py")
     for name in (*names, "lwp_runtime.py"):
         shutil.copy(TREE / name, source / name)
     shutil.copytree(TREE / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
-    environment = Environment.make(folder / "venv")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
-    subprocess.run(wheel, check=True, timeout=100)
-    # ignore-installed: the environment finds this one's packages, and pip would be content with ours among them.
-    install = [*pip, "--python", str(environment.python), "install", "--no-deps", "--no-index", "--ignore-installed"]
-    subprocess.run([*install, *map(str, wheels.iterdir())], check=True, timeout=100)
+    wheel = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
+    subprocess.run([*PIP, *wheel], check=True, timeout=100)
+    return str(next(wheels.iterdir()))
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ ABOUT = (
 )
 
 NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
-PYTEST = ("python", "-m", "pytest", "-rfEs", "-p", "no:cacheprovider")
+PYTEST = ("python", "-m", "pytest", "-n0", "--slow", "-rfEs", "-p", "no:cacheprovider")
 FILES = (  #: that a machine runs, each a step
     *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
     *("tls/test_tls", "tls/test_tls_block", "green/test_green", "groups/test_awaiting", "groups/test_cancellation"),

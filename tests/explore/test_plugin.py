@@ -116,6 +116,7 @@ def test_a_replay_of_a_test_that_was_mended_is_no_find(tmp_path: Path) -> None:
     assert "INCONCLUSIVE" in again.stdout
 
 
+@pytest.mark.slow
 def test_runs(tmp_path: Path) -> None:
     assert summary(run(tmp_path, RIGHT, "--lwp-explore=30")) == (1, 30)
     assert summary(run(tmp_path, RIGHT, "--lwp-explore", "test_it.py")) == (1, 1000)  # the file is not taken for RUNS
@@ -299,6 +300,7 @@ def test_decorated_tests_are_explored_once(tmp_path: Path) -> None:
     assert summary(run(tmp_path, tests, "--lwp-explore=10")) == (1, 40)
 
 
+@pytest.mark.slow
 def test_workers_of_xdist(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
     found = run(tmp_path, LOST + RIGHT, "--lwp-explore=100", "-n", "2")

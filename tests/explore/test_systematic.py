@@ -366,6 +366,7 @@ def small(draw: st.DrawFn) -> Small:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(small())
 def test_partial_orders_have_all_outcomes(program: Small) -> None:

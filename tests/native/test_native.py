@@ -91,10 +91,12 @@ def follow(folder: Path, *options: str) -> dict[str, str]:
     return says
 
 
+@pytest.mark.slow
 def test_the_thread_sanitizer_finds_nothing(tmp_path: Path) -> None:
     assert set(follow(tmp_path).values()) == {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["ACQUIRE", "RELEASE"])
 def test_the_thread_sanitizer_finds_weaker_orders(order: str, tmp_path: Path) -> None:
     """All of one kind are relaxed."""

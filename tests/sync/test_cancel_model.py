@@ -392,6 +392,7 @@ def test_barrier(waiters: int, cancelled: tuple[int, ...], states: tuple[str, ..
 # ---- what is broken is found -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_wake_up_that_is_not_passed_on_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def keep(world: World, me: int) -> Thread:
         return

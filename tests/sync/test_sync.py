@@ -1330,6 +1330,7 @@ def test_what_a_timer_raises(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- CPython's own tests ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cpythons_lock_tests() -> None:
     lock_tests = pytest.importorskip("test.lock_tests", reason="this Python comes without its tests")
     suite = unittest.TestSuite()

@@ -1,4 +1,4 @@
-"""How these tests are run."""
+"""How these tests are run: which are left out, in how many processes, and by whom."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import TREE
 
 
@@ -25,4 +26,23 @@ def run_tests(folder: Path, *arguments: str, before: str = "") -> str:
 def test_ctrl_c_reaches_the_tests_of_a_shell_that_ignores_it(tmp_path: Path) -> None:
     """As POSIX has a shell start what an `&` follows."""
     test = f"{TREE}/tests/sync/test_sync.py::test_ctrl_c_ends_the_sleep"
-    assert " 2 passed" in run_tests(tmp_path, test, "--timeout=30", before="trap '' INT")
+    printed = run_tests(tmp_path, test, "--timeout=30", before="trap '' INT")
+    assert " 2 passed" in printed
+    assert "workers" not in printed  # which take longer to start than two tests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "are_left_out"),
+    [
+        ([f"{TREE}/tests/patch"], True),
+        ([f"{TREE}/tests/patch", "--slow"], False),
+        ([f"{TREE}/tests/patch", "-m", "slow"], False),
+        ([f"{TREE}/tests/patch", "-k", "test_stack_size"], False),
+        ([f"{TREE}/tests/patch/test_children.py"], False),
+    ],
+    ids=["folder", "slow", "mark", "word", "file"],
+)
+def test_slow_tests_are_left_out_of_whole_folders(arguments: list[str], are_left_out: bool, tmp_path: Path) -> None:
+    printed = run_tests(tmp_path, "--collect-only", "-q", *arguments)
+    assert ("slow tests were left out" in printed and "--slow" in printed) == are_left_out
+    assert ("::test_stack_size" in printed) != are_left_out
