@@ -1,13 +1,16 @@
-"""Everything that must hold, on every CPython 3.11 to 3.15 of this machine, free-threaded ones too, each in a fresh
-copy of the tree with a virtual environment of its own.
+"""Everything that must hold, on the CPythons 3.11 to 3.15 of this machine.
 
-    bash .ci/run [VERSION ...]     for example 3.13, or 3.13.5; without any, all that are found
+    bash .ci/run [--all] [VERSION ...]     for example 3.13, or 3.13.5; without any, all that are found
 
-With LWP_OTHER_SYSTEMS="debian12 linux-5.10 arm64", for example, the tests run there too: see other_systems.py.
+The sdist is made first.  Each Python has a folder of its own, where it is unpacked, and a wheel is made from it and
+installed.  The oldest runs all tests, as the README's commands set them up; the others run those that `selections`
+names, as do the last lines, against the wheel.  --all, before a release: everything on each.
+
+With LWP_OTHER_SYSTEMS="debian12 linux-5.10 arm64", for example, the tests run there as well: see other_systems.py.
 LWP_OTHER_SYSTEMS_DIR: where the roots stay for the next time.
 
-The commands that set up, run the example and test are the README's own, read from it.  Every step is run, also after
-one has failed.  The last line adds up the tests and, as one each, the other steps; the exit status is 1 if any failed.
+Every step is run, also after one has failed.  The last line adds up the tests and, as one each, the other steps; the
+exit status is 1 if any failed.
 """
 
 from __future__ import annotations
@@ -26,32 +29,36 @@ import threading
 import time
 import xml.etree.ElementTree as xml
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 TREE = Path(__file__).resolve().parent.parent
 SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
 
+#: How many tests at once: half of a test's time is a wait, for a thread or a program.
+WORKERS = 3 * (os.cpu_count() or 1) // 2 or 1
+
 #: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is,
 #: what /proc says.
 ONCE = (
-    *("native/test_native.py", "native/test_layers.py"),
-    *(f"sync/test_{what}_model.py" for what in ("sync", "wait", "all", "end", "cancel")),
-    *("explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
+    *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py"),
+    *("sync/test_*_model.py", "explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "cli/test_bench_io.py",  # beside its peers, which the first Python has
 )
-#: Tests of commands and documents, for the first Python of each 3.x; a further one (3.13.5 beside 3.13.0) has those
-#: that are neither among these nor slow.
+#: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
+#: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
+OF_THE_PYTHON = (
+    *("core", "sync", "groups", "patch", "green/test_green.py", "explore/test_explore.py", "native/test_faults.py"),
+    *("cli/test_run.py", "cli/test_exits.py", "system/test_debuggers.py", "system/test_subinterpreters.py"),
+)
+#: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
     *("system/test_docs.py", "cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_demo.py"),
     *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "plugin", "report", "systematic", "workers")),
 )
-#: The tests that run against the wheel made from the sdist.
-OF_SDIST = ("core/test_thread_object.py", "sync/test_sync.py", "cli/test_cli.py", "system/test_packaging.py")
 
 TOOLS = {
     "gcc": ("gcc", "libc6-dev"),
@@ -102,6 +109,47 @@ class Python:
     def minor(self) -> str:
         return self.version.rpartition(".")[0]
 
+    @property
+    def is_debians(self) -> bool:
+        return self.path.startswith("/usr/bin/")
+
+    @property
+    def age(self) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", self.version)]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What runs on a Python."""
+
+    name: str
+    paths: tuple[str, ...] = ()  #: of tests/; none: all
+    left_out: tuple[str, ...] = ()  #: of tests/, with wildcards
+    slow: bool = True
+    first: bool = False  #: has what no Python matters for
+    wheels: bool = True  #: makes the wheel that is given out
+
+
+EVERYTHING = Selection("everything")
+NEWEST = Selection("all except what is the same under every Python", left_out=ONCE)
+BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE, wheels=False)
+#: For a further Python of the same minor version: its C is the same, and is linked in another way, as pyenv's, whose
+#: libpython is a library, and Debian's, where it is part of the program.
+BUILD = Selection("what depends on how a Python is built", ("core", "system/test_packaging.py"))
+NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False, wheels=False)
+
+
+def selections(pythons: list[Python]) -> dict[Python, Selection]:
+    """What takes longest first."""
+    ordered = sorted(pythons, key=lambda python: (python.free_threaded, python.age))
+    newest_of = {python.minor: python for python in ordered if not python.free_threaded}
+    oldest, *others = newest_of.values() or ordered[:1]
+    found = {oldest: replace(EVERYTHING, first=True)}
+    found |= {python: BETWEEN if number else NEWEST for number, python in enumerate(reversed(others))}
+    for python in ordered:
+        found.setdefault(python, NO_GIL if python.free_threaded else BUILD)
+    return found
+
 
 def ask(path: str, program: str) -> tuple[int, str]:
     done = subprocess.run([path, "-c", program], capture_output=True, text=True, check=False)
@@ -125,7 +173,7 @@ def find_pythons(wanted: list[str], debian: Debian) -> list[Python]:
             continue
         python = Python(version, path)
         status, why = ask(path, USABLE)
-        if status and path.startswith("/usr/bin/"):
+        if status and python.is_debians:
             debian.install(f"python{python.minor}-dev", f"python{python.minor}-venv")
             status, why = ask(path, USABLE)
         print(f"found CPython {version}: {path}" + (f", left out: {why.splitlines()[-1]}" if status else ""))
@@ -138,6 +186,7 @@ def find_pythons(wanted: list[str], debian: Debian) -> list[Python]:
 
 printing = threading.Lock()
 running = set[subprocess.Popen[bytes]]()
+interrupted = threading.Event()  #: no further step begins
 
 
 @dataclass
@@ -169,46 +218,53 @@ class Results:
                 self.passed += 1
 
 
+#: At most one step of each kind runs at a time: tests, with their workers, and beside them one of the others.
+of_tests, other = threading.Lock(), threading.Lock()
+
+
 @dataclass
 class Runner:
-    """Runs steps in one folder, with one environment, and writes what they print to one log."""
+    """Runs steps in one folder, with one environment."""
 
     folder: Path
     environment: dict[str, str]
-    log: TextIO
     results: Results = field(default_factory=Results)
 
-    def step(self, name: str, text: str, **more: str) -> None:
-        """Runs lines of the shell; exit status 77 says that there was nothing to do."""
-        print(f"\n--- {name}\n$ {text}", file=self.log, flush=True)
-        begin = time.monotonic()
-        process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self.folder,
-            env={**self.environment, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a hang is ended with all its processes
-        )
-        running.add(process)
-        try:
-            ended = f"exit status {process.wait(PATIENCE)}"
-        except subprocess.TimeoutExpired:
-            end_group(process)
-            ended = f"stood still for {PATIENCE} s"
-        running.discard(process)
-        seconds = time.monotonic() - begin
+    def step(self, name: str, text: str, turn: threading.Lock = other, **more: str) -> bool:
+        """Runs lines of the shell; exit status 77 says that there was nothing to do.  Whether it did not fail."""
+        with turn, tempfile.TemporaryFile() as log:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            begin = time.monotonic()
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", text],
+                cwd=self.folder,
+                env={**self.environment, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a hang is ended with all its processes
+            )
+            running.add(process)
+            try:
+                ended = f"exit status {process.wait(PATIENCE)}"
+            except subprocess.TimeoutExpired:
+                end_group(process)
+                ended = f"stood still for {PATIENCE} s"
+            running.discard(process)
+            seconds = time.monotonic() - begin
+            log.seek(0)
+            printed = log.read().decode(errors="replace")
         self.results.times.append((name, seconds))
-        print(f"--- {name}: {ended}, {seconds:.0f} s", file=self.log)
         with printing:
-            print(f"{name}: {ended}, {seconds:.0f} s", flush=True)
+            print(f"\n--- {name}\n$ {text}\n{printed}--- {name}: {ended}, {seconds:.0f} s", flush=True)
         if process.returncode == SKIPPED:
             self.results.skipped += 1
         elif process.returncode:
             self.results.failures.append(f"{name}: {ended}")
         else:
             self.results.passed += 1
+        return process.returncode in (0, SKIPPED)
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
@@ -230,80 +286,102 @@ def readme_command(mark: str) -> str:
     return found[1].strip()
 
 
-# A threaded program prints the same on the runtime, but for the last line, the time that it took.
-SAME_OUTPUT = """\
-.venv/bin/python examples/wordcount.py >stock.out
-.venv/bin/python -m runtime run examples/wordcount.py >ours.out
-cat ours.out
-diff <(sed '$d' stock.out) <(sed '$d' ours.out)"""
+# The sdist has all files that git has.
+SDIST = """\
+python3 -m venv .venv
+.venv/bin/pip install -q $(sed -n 's/^requires = \\[\\(.*\\)\\].*/\\1/p' tree/pyproject.toml | tr -d '",')
+(cd tree && ../.venv/bin/python -c 'from setuptools.build_meta import build_sdist; build_sdist("..")') >sdist.log
+mkdir unpacked
+tar --extract --file ./*.tar.gz --directory unpacked --strip-components=1
+made='^(PKG-INFO|setup.cfg|lwp_runtime.egg-info/.*)$'
+diff <(grep -v '^\\.git' files | sort) <(cd unpacked && find . -type f -printf '%P\\n' | grep -vE "$made" | sort)
+"""
 
-# Away from the sources.
-INSTALLED_WHEEL = """\
-lwp=$PWD/wheel-venv/bin/lwp example=$PWD/examples/httpserver.py
-python3 -m venv wheel-venv
-wheel-venv/bin/pip install -q dist/*.whl
-cd /
-"$lwp" --version
-"$lwp" run "$example" --requests 200"""
+# In an environment that has only what is needed to run.
+WHEEL = """\
+python3 -m venv venv
+venv/bin/pip wheel -q --no-deps --wheel-dir wheel ../*.tar.gz
+venv/bin/pip install -q wheel/*.whl
+lwp=$PWD/venv/bin/lwp example=$PWD/tree/examples/httpserver.py
+(cd / && "$lwp" --version && "$lwp" run "$example" --requests 200)
+"""
+
+# Tests that drive other programs are skipped where these are not installed.
+PROGRAMS = """\
+{venv}/bin/python -c '
+import tomllib
+extras = tomllib.load(open("tree/pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print(*extras["programs"], *extras["dask"], *extras["peers"], sep="\\n")' >programs.txt
+{venv}/bin/pip install -q -r programs.txt"""
+
+# A threaded program prints the same on the runtime, but for the last line, the time that it took.
+EXAMPLES = """\
+cd tree
+../venv/bin/python examples/wordcount.py >../stock.out
+../venv/bin/lwp run examples/wordcount.py >../ours.out
+cat ../ours.out
+diff <(sed '$d' ../stock.out) <(sed '$d' ../ours.out)
+../venv/bin/lwp run --report examples/httpserver.py
+../venv/bin/python examples/private_cwd.py"""
 
 # The wheel that is given out, for this Python and processor; installed where a compiler would be called in vain.
 MANYLINUX = """\
-.venv/bin/pip install -q $(sed -n 's/^wheels = \\[\\(.*\\)\\].*/\\1/p' pyproject.toml | tr -d '",')
-.venv/bin/python tools/wheels.py --processor "$(uname -m)" .venv/bin/python
-mkdir installed
-cd installed
+mkdir manylinux
+cd manylinux
+python3 -m venv tools
+needed=$(sed -n 's/^wheels = \\[\\(.*\\)\\].*/\\1/p' ../tree/pyproject.toml | tr -d '",')
+tools/bin/pip install -q cffi setuptools $needed
+tools/bin/python ../tree/tools/wheels.py --output wheels --processor "$(uname -m)" tools/bin/python
 python3 -m venv venv
-CC=false venv/bin/pip install -q "$(echo ../wheels/*.whl)[test]"
-venv/bin/pytest -q ../tests/core/test_core.py"""
+CC=false venv/bin/pip install -q "$(echo wheels/*.whl)[test]"
+venv/bin/pytest -q ../tree/tests/core/test_core.py"""
 
-# What a distributor does: the sdist has all files, a wheel can be made from it, and some of its tests pass elsewhere.
-SDIST_ELSEWHERE = """\
-mkdir elsewhere elsewhere/source
-.venv/bin/python -c 'from setuptools.build_meta import build_sdist; build_sdist("elsewhere")' >elsewhere/log
-cd elsewhere
-tar --extract --file ./*.tar.gz --directory source --strip-components=1
-diff <(grep -v '^\\.git' ../../files | sort) \\
-    <(cd source && find . -type f -printf '%P\\n' | grep -vE '^(PKG-INFO|setup.cfg|lwp_runtime.egg-info/.*)$' | sort)
-python3 -m venv venv
-venv/bin/pip wheel -q --no-deps --wheel-dir . ./source
-venv/bin/pip install -q "$(echo ./*.whl)[test]"
-venv/bin/pytest -q """ + " ".join(f"source/tests/{name}" for name in OF_SDIST)
+LINT = """\
+cd tree
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+find runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
+.venv/bin/mypy --strict --package runtime
+.venv/bin/mypy --strict examples tools lwp_*.py setup.py"""
 
 
-def check(run: Runner, version: str, which: str) -> None:
-    """which: the first Python of all ("all"), the first of its 3.x ("first"), or neither ("again")."""
-    report = run.folder / "report.xml"
-    left_out = {"all": (), "first": ONCE, "again": ONCE + ONCE_EACH}[which]
-    # Two workers: half of a test's time is a wait, for a thread or a program.  loadgroup: one of them has all tests of
-    # 10,000 threads (`crowd`), as the kernel's pid_max may be 32,768.
-    options = ["-n 2 --dist loadgroup", "--durations 20", f"--junit-xml={report}"]
-    options += [f"--ignore=tests/{name}" for name in left_out]
-    if which == "again":
-        options.append("-m 'not slow'")
-    run.step(f"{version}: README, run", readme_command("run"))
-    if which == "all":  # tests that drive other programs are skipped where these are not installed
-        run.step(f"{version}: programs", ".venv/bin/pip install -q -e '.[programs,dask,peers]'")
-    run.step(f"{version}: README, test", readme_command("test"), PYTEST_ADDOPTS=" ".join(options))
+def check(run: Runner, python: Python, selection: Selection, everything: bool) -> None:
+    version = python.version
+    if not run.step(f"{version}: wheel", WHEEL, CFLAGS="-Werror"):
+        return
+    if selection.first:  # tests what the README's commands have built among the sources
+        venv, some = "tree/.venv", "-n 1 tests/core/test_core.py"
+        run.step("README, run", f"cd tree\n{readme_command('run')}", CFLAGS="-Werror")
+        run.step("README, test", f"cd tree\n{readme_command('test')}", PYTEST_ADDOPTS=some)
+    else:
+        venv = "venv"
+        run.step(f"{version}: what tests need", 'venv/bin/pip install -q "$(echo wheel/*.whl)[test]"')
+    if selection.first or (everything and not python.free_threaded):
+        run.step(f"{version}: programs", PROGRAMS.format(venv=venv))
+    with ThreadPoolExecutor(1) as beside:
+        tests = beside.submit(run_tests, run, version, venv, selection)
+        run.step(f"{version}: examples", EXAMPLES)
+        run.step(f"{version}: CPython's own tests", "venv/bin/python tree/tools/cpython_suite.py --if-needed")
+        if selection.wheels and not python.is_debians:  # whose headers lie in two folders
+            run.step(f"{version}: manylinux wheel", MANYLINUX)
+        if selection.first:
+            run.step("lint", LINT)
+        if everything:
+            run.step(f"{version}: bench", f"{venv}/bin/lwp bench --quick")
+        tests.result()
+
+
+def run_tests(run: Runner, version: str, venv: str, selection: Selection) -> None:
+    """In a folder without sources, so that what is installed is imported."""
+    tests, report = Path("../tree/tests"), run.folder / "report.xml"
+    options = ["-q", "-n", str(WORKERS), "--durations=20", f"--junit-xml={report}", *["--slow"] * selection.slow]
+    options += [f"--ignore-glob={tests / name}" for name in selection.left_out]
+    paths = [str(tests / name) for name in selection.paths or [""]]
+    command = f"mkdir away\ncd away\n../{venv}/bin/pytest {shlex.join([*options, *paths])}"
+    wheel = next((run.folder / "wheel").iterdir())
+    run.step(f"{version}: tests", command, of_tests, LWP_WHEEL=str(wheel))
     if report.exists():
         run.results.add_tests(report, version)
-    run.step(f"{version}: wordcount", SAME_OUTPUT)
-    run.step(f"{version}: httpserver", ".venv/bin/python -m runtime run --report examples/httpserver.py")
-    run.step(f"{version}: private_cwd", ".venv/bin/python examples/private_cwd.py")
-    if which == "again":
-        return
-    run.step(f"{version}: CPython's own tests", ".venv/bin/python tools/cpython_suite.py --if-needed")
-    run.step(f"{version}: bench", ".venv/bin/python -m runtime bench --quick")
-    run.step(f"{version}: wheel, no warnings", ".venv/bin/pip wheel -q --no-deps --wheel-dir dist .", CFLAGS="-Werror")
-    run.step(f"{version}: wheel, installed", INSTALLED_WHEEL)
-    run.step(f"{version}: manylinux wheel", MANYLINUX)
-    if which == "all":  # what does not depend on the Python that it runs on
-        run.step("ruff", ".venv/bin/ruff check . && .venv/bin/ruff format --check .")
-        run.step("clang-format", "find runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +")
-        run.step(
-            "mypy",
-            ".venv/bin/mypy --strict --package runtime && .venv/bin/mypy --strict examples tools lwp_*.py setup.py",
-        )
-        run.step(f"{version}: sdist, elsewhere", SDIST_ELSEWHERE)
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------
@@ -325,26 +403,23 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
-def check_in_copy(python: Python, which: str, work: Path) -> Results:
-    """Each step's end is told at once; what the steps print comes in one piece when the last has ended."""
-    folder = work / python.version
-    tree, commands, log = folder / "tree", folder / "bin", folder / "log"
-    tree.mkdir(parents=True)
-    commands.mkdir()
-    copy_tree(tree)
-    # The README says python3: here that is this one.
+def environment(folder: Path, python: Python) -> dict[str, str]:
+    """In which python3, as the README has it, is this one."""
+    commands = folder / "bin"
+    commands.mkdir(parents=True)
     (commands / "python3").write_text(f'#!/bin/sh\nexec "{python.path}" "$@"\n')
     (commands / "python3").chmod(0o755)
-    with log.open("w") as out:
-        print(f"\n======== CPython {python.version}, {python.path}", file=out)
-        path = f"{commands}{os.pathsep}{os.environ['PATH']}"
-        runner = Runner(tree, {**clean_environment(), "PATH": path}, out)
-        try:
-            check(runner, python.version, which)
-        except Exception as error:
-            runner.results.failures.append(f"{python.version}: did not come to its end: {error!r}")
-    with printing:
-        print(log.read_text(errors="replace"), end="", flush=True)
+    return {**clean_environment(), "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
+
+
+def check_in_folder(python: Python, selection: Selection, everything: bool, work: Path) -> Results:
+    folder = work / python.version
+    runner = Runner(folder, environment(folder, python))
+    try:
+        shutil.copytree(work / "unpacked", folder / "tree")
+        check(runner, python, selection, everything)
+    except Exception as error:
+        runner.results.failures.append(f"{python.version}: did not come to its end: {error!r}")
     shutil.rmtree(folder, ignore_errors=True)
     return runner.results
 
@@ -358,7 +433,7 @@ def check_other_systems(python: Python, debian: Debian) -> Results:
         debian.install("qemu-user-static")
     if any(system.startswith("linux-") for system in systems) and not shutil.which("qemu-system-aarch64"):
         debian.install("qemu-system-x86", "qemu-system-arm", "e2fsprogs", "kmod", "cpio")
-    runner = Runner(TREE, clean_environment(), sys.stdout)
+    runner = Runner(TREE, clean_environment())
     for system in systems:
         runner.step(system, shlex.join([python.path, "tools/other_systems.py", *keep, system]))
     return runner.results
@@ -373,34 +448,39 @@ def main() -> int:
     for command, packages in TOOLS.items():
         if not shutil.which(command) or (command == "gcc" and not Path("/usr/include/stdio.h").exists()):
             debian.install(*packages)
-    pythons = find_pythons(sys.argv[1:], debian)
+    everything, wanted = "--all" in sys.argv[1:], [word for word in sys.argv[1:] if word != "--all"]
+    pythons = find_pythons(wanted, debian)
     if not pythons:
-        print("no usable CPython 3.11 to 3.15", *(["among", *sys.argv[1:]] if sys.argv[1:] else []))
+        print("no usable CPython 3.11 to 3.15", *(["among", *wanted] if wanted else []))
         return 1
-    results, minors = Results(), set[str]()
-    at_a_time = min(2, os.cpu_count() or 1, len(pythons))
-    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(at_a_time) as pool:
-        jobs = []
-        for number, python in enumerate(pythons):
-            which = "again" if python.minor in minors or python.free_threaded else "first" if number else "all"
-            if not python.free_threaded:
-                minors.add(python.minor)
-            jobs.append(pool.submit(check_in_copy, python, which, Path(work)))
+    chosen = selections(pythons)
+    if everything:
+        chosen = {python: replace(EVERYTHING, first=one.first) for python, one in chosen.items()}
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(chosen)) as pool:
+        work, first = Path(name), next(iter(chosen))
+        copy_tree(work / "tree")
+        sdist = Runner(work, environment(work, first))
+        results = sdist.results
         try:
-            for job in jobs:
-                results.add(job.result())
+            if sdist.step("sdist", SDIST):
+                jobs = [pool.submit(check_in_folder, *one, everything, work) for one in chosen.items()]
+                for job in jobs:
+                    results.add(job.result())
         except KeyboardInterrupt:  # which has not reached the other sessions
+            interrupted.set()
             for process in list(running):
                 os.killpg(process.pid, signal.SIGKILL)
             shutil.rmtree(work, ignore_errors=True)
             os._exit(130)
     results.add(check_other_systems(pythons[-1], debian))
     print()
-    for python in pythons:
-        print(f"ran on CPython {python.version} {python.path}")
+    for python, selection in chosen.items():
+        print(f"CPython {python.version} {python.path}: {selection.name}")
+    if not everything:
+        print("left out: the other tests on these Pythons, and lwp bench --quick; bash .ci/run --all runs them")
     for name, seconds in results.times:
         print(f"{seconds:5.0f} s  {name}")
-    print(f"{time.monotonic() - begin:5.0f} s  all, {at_a_time} Python{'s' * (at_a_time > 1)} at a time")
+    print(f"{time.monotonic() - begin:5.0f} s  all of it")
     for failure in results.failures:
         print(f"FAILED: {failure}")
     print(f"{results.passed} passed, {len(results.failures)} failed, {results.skipped} skipped")
