@@ -1,0 +1,128 @@
+"""Programs in a process of their own: functions of tests, run by a new interpreter."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from seccomp import filter_program, refuse
+from this_machine import ROOT, SLOW
+
+PRELUDE = """
+from __future__ import annotations
+import ctypes, os, signal, struct, sys, threading, time
+from functools import partial
+from pathlib import Path
+from typing import Any
+import runtime
+from runtime import Clone, scheduler, sync
+from runtime.scheduler import spawn
+libc = ctypes.CDLL(None)
+"""
+
+
+def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
+    """Returns when the thread sleeps as a join without a timeout does: in a futex call that is shared and has none.
+
+    Who waits for the GIL, or hands it over, or waits for a lock, sleeps in a private one.
+    private: as in one of our primitives.  Who waits for the GIL has a timeout there; who hands it over, or waits for a
+    lock of stock's, names a clock all the same (FUTEX_CLOCK_REALTIME).
+    The address of the futex, and its bits.
+    """
+    futex = ("202", "98")  # on x86-64 and aarch64; under qemu-user it is the kernel's own
+    operation = 9 | 128 if private else 9  # FUTEX_WAIT_BITSET, FUTEX_PRIVATE_FLAG
+    while True:
+        call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
+        if call[0] in futex and int(call[2], 16) == operation and int(call[4], 16) == 0:
+            return int(call[1], 16), int(call[6], 16)
+        os.sched_yield()
+
+
+def until_alone() -> None:
+    """Until no other task of this process is left: the kernel is not done when it has cleared a thread's word."""
+    while len(os.listdir("/proc/self/task")) > 1:
+        os.sched_yield()
+
+
+def in_forked_child(check: Callable[[], object]) -> int:
+    """Calls check in a forked child and gives the child's wait status: 0, if nothing was raised."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            check()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1]
+
+
+Program = Callable[..., object]
+Child = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Child:
+    """child(program, *args, status=0, timeout=60, env={}): runs the function's text in a new interpreter.
+
+    The text sees what PRELUDE imports and nothing else of its test.  Another exit status than `status` fails
+    the test.
+    """
+
+    def run(
+        program: Program,
+        *args: object,
+        status: int = 0,
+        timeout: float = 60,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        text = textwrap.dedent(inspect.getsource(program))
+        script = tmp_path / f"{program.__name__}.py"
+        call = f"{program.__name__}({', '.join(map(repr, args))})\n"
+        ours = [
+            inspect.getsource(function)
+            for function in (wait_until_parked, until_alone, filter_program, refuse, in_forked_child)
+        ]
+        script.write_text("\n".join([PRELUDE, *ours, text, call]))
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]
+        # A session of its own, so that what it leaves running can be ended with it.
+        process = subprocess.Popen(
+            command,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+            start_new_session=True,
+        )
+        hung = ""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            hung = f" after {SLOW * timeout} s (killed: it hung)"
+            process.send_signal(6)  # SIGABRT: faulthandler says where the threads are
+            try:
+                out, err = process.communicate(timeout=5)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                out, err = process.communicate()
+        except BaseException:  # the test is being ended: its program must not go on without it
+            os.killpg(process.pid, 9)
+            process.communicate()
+            raise
+        if hung or process.returncode != status:
+            pytest.fail(
+                f"{program.__name__} ended with {process.returncode}{hung}, expected {status}\n"
+                f"--- stdout\n{out[-4000:]}\n--- stderr\n{err[-8000:]}",
+                pytrace=False,
+            )
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    return run

@@ -1,0 +1,91 @@
+"""The C of tests/helpers, compiled."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from this_machine import HELPERS
+
+
+class TlsModule(ctypes.Structure):
+    """struct tls_module of helper.c: a loaded module with thread-local storage."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ("id", "image", "image_size", "size", "align", "here")]
+
+    id: int
+    image: int
+    image_size: int
+    size: int
+    align: int
+    here: int
+
+
+class NativeHelper:
+    """tests/helpers, compiled: helper.c loaded as `lib`, the others by path for who wants to dlopen them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = str(self._compile("helper.c"))
+        self.initial_exec = str(self._compile("tls_initial_exec.c"))
+        self.dynamic = str(self._compile("tls_dynamic.c"))
+        self.variables = str(self._compile("tls_variables.c"))
+        self.thread_states = str(self._compile("thread_states.c"))
+        self.lib: Any = ctypes.CDLL(self.path)
+        for name in ("thread_pointer", "key_get", "resolver_state", "ctype_table", "counter_address", "errno_address"):
+            getattr(self.lib, name).restype = ctypes.c_void_p
+        self.lib.signal_mask.restype = self.lib.stack_guard.restype = ctypes.c_uint64
+        self.lib.hammer_malloc.restype = ctypes.c_long
+        self.lib.hammer_malloc.argtypes = [ctypes.c_long, ctypes.c_uint]
+        self.lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+        self.lib.stack_damage.argtypes = [ctypes.c_size_t, ctypes.c_int]
+        # The first call of each would load a library or make something that stays.
+        self.lib.backtrace_frames()
+        self.lib.unwind_to_end((ctypes.c_size_t * 3)())
+
+    def _compile(self, source: str, compiler: str = "cc") -> Path:
+        target = self.folder / Path(source).with_suffix(".so").name
+        command = [
+            compiler,
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-fPIC",
+            "-shared",
+            "-o",
+            str(target),
+            str(HELPERS / source),
+        ]
+        subprocess.run(command, check=True)
+        return target
+
+    def copies(self, library: str, count: int) -> list[str]:
+        """Copies of a library: to the dynamic linker each is another module."""
+        paths = []
+        for number in range(count):
+            path = self.folder / f"{Path(library).stem}_{number}.so"
+            if not path.exists():
+                shutil.copy(library, path)
+            paths.append(str(path))
+        return paths
+
+    def cxx(self, source: str = "tls_destructor.cpp") -> str:
+        """A C++ library; the test is skipped when there is no C++ compiler."""
+        if not (compiler := shutil.which("c++") or shutil.which("g++")):
+            pytest.skip("no C++ compiler")
+        return str(self._compile(source, compiler=compiler))
+
+    def modules(self) -> dict[int, TlsModule]:
+        """Every loaded module with thread-local storage, by module id."""
+        found = (TlsModule * 256)()
+        return {module.id: module for module in found[: self.lib.tls_modules(found, 256)]}
+
+
+@pytest.fixture(scope="session")
+def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
+    """The compiled helpers."""
+    return NativeHelper(tmp_path_factory.mktemp("helpers"))
