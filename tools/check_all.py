@@ -47,11 +47,15 @@ ONCE = (
     *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py"),
     *("sync/test_*_model.py", "explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "cli/test_bench_io.py",  # beside its peers, which the first Python has
+    "system/test_docs.py",  # with the debug information that a wheel doesn't have
 )
+#: Models in Python of what the C does: they import nothing of it, and try every order, so that each answers the same
+#: until it is edited.  Those that take minutes are for who edits them, and for a release.
+MODELS = tuple(f"sync/test_{what}_model.py" for what in ("sync", "wait", "all", "end", "cancel"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
 OF_THE_PYTHON = (
-    *("core", "sync", "groups", "patch", "green/test_green.py", "explore/test_explore.py", "native/test_faults.py"),
+    *("core", "sync", "groups", "patch", "green/test_green.py", "explore/test_explore.py"),
     *("cli/test_run.py", "cli/test_exits.py", "system/test_debuggers.py", "system/test_subinterpreters.py"),
 )
 #: Tests of commands and documents, which without a GIL are the same.
@@ -127,16 +131,17 @@ class Selection:
     left_out: tuple[str, ...] = ()  #: of tests/, with wildcards
     slow: bool = True
     first: bool = False  #: has what no Python matters for
-    wheels: bool = True  #: makes the wheel that is given out
 
 
 EVERYTHING = Selection("everything")
+FIRST = Selection("everything except the models' many orders", left_out=MODELS, first=True)
 NEWEST = Selection("all except what is the same under every Python", left_out=ONCE)
-BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE, wheels=False)
-#: For a further Python of the same minor version: its C is the same, and is linked in another way, as pyenv's, whose
-#: libpython is a library, and Debian's, where it is part of the program.
+BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
+#: For a second Python of the newest minor version: its C is the same, and it differs as pyenv's, whose libpython is a
+#: library and which ship CPython's own tests, do from Debian's.
 BUILD = Selection("what depends on how a Python is built", ("core", "system/test_packaging.py"))
-NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False, wheels=False)
+NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False)
+NOTHING = Selection("nothing, as there are others of its minor version")
 
 
 def selections(pythons: list[Python]) -> dict[Python, Selection]:
@@ -144,10 +149,11 @@ def selections(pythons: list[Python]) -> dict[Python, Selection]:
     ordered = sorted(pythons, key=lambda python: (python.free_threaded, python.age))
     newest_of = {python.minor: python for python in ordered if not python.free_threaded}
     oldest, *others = newest_of.values() or ordered[:1]
-    found = {oldest: replace(EVERYTHING, first=True)}
+    found = {oldest: FIRST}
     found |= {python: BETWEEN if number else NEWEST for number, python in enumerate(reversed(others))}
+    newest = next(reversed(newest_of), "")
     for python in ordered:
-        found.setdefault(python, NO_GIL if python.free_threaded else BUILD)
+        found.setdefault(python, NO_GIL if python.free_threaded else BUILD if python.minor == newest else NOTHING)
     return found
 
 
@@ -362,10 +368,13 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
         tests = beside.submit(run_tests, run, version, venv, selection)
         run.step(f"{version}: examples", EXAMPLES)
         run.step(f"{version}: CPython's own tests", "venv/bin/python tree/tools/cpython_suite.py --if-needed")
-        if selection.wheels and not python.is_debians:  # whose headers lie in two folders
+        if (selection.first or everything) and not python.is_debians:  # whose headers lie in two folders
             run.step(f"{version}: manylinux wheel", MANYLINUX)
         if selection.first:
             run.step("lint", LINT)
+        if selection is FIRST:
+            models = shlex.join(["../tree/tests/" + name for name in MODELS])
+            run.step("models", f"mkdir -p away\ncd away\n../{venv}/bin/pytest -q -n 1 -m 'not slow' {models}")
         if everything:
             run.step(f"{version}: bench", f"{venv}/bin/lwp bench --quick")
         tests.result()
@@ -377,7 +386,7 @@ def run_tests(run: Runner, version: str, venv: str, selection: Selection) -> Non
     options = ["-q", "-n", str(WORKERS), "--durations=20", f"--junit-xml={report}", *["--slow"] * selection.slow]
     options += [f"--ignore-glob={tests / name}" for name in selection.left_out]
     paths = [str(tests / name) for name in selection.paths or [""]]
-    command = f"mkdir away\ncd away\n../{venv}/bin/pytest {shlex.join([*options, *paths])}"
+    command = f"mkdir -p away\ncd away\n../{venv}/bin/pytest {shlex.join([*options, *paths])}"
     wheel = next((run.folder / "wheel").iterdir())
     run.step(f"{version}: tests", command, of_tests, LWP_WHEEL=str(wheel))
     if report.exists():
@@ -463,7 +472,11 @@ def main() -> int:
         results = sdist.results
         try:
             if sdist.step("sdist", SDIST):
-                jobs = [pool.submit(check_in_folder, *one, everything, work) for one in chosen.items()]
+                jobs = [
+                    pool.submit(check_in_folder, python, selection, everything, work)
+                    for python, selection in chosen.items()
+                    if selection is not NOTHING
+                ]
                 for job in jobs:
                     results.add(job.result())
         except KeyboardInterrupt:  # which has not reached the other sessions
