@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-static struct timer *meld(struct timer *a, struct timer *b)
+static struct timer *meld_heaps(struct timer *a, struct timer *b)
 {
     if (!a || !b)
         return a ? a : b;
@@ -29,14 +29,14 @@ static struct timer *meld_all(struct timer *first)
         first->sibling = first->back = NULL;
         if (second)
             second->sibling = second->back = NULL;
-        struct timer *pair = meld(first, second);
+        struct timer *pair = meld_heaps(first, second);
         pair->sibling = pairs;
         pairs = pair;
     }
     for (; pairs; pairs = rest) {
         rest = pairs->sibling;
         pairs->sibling = NULL;
-        all = meld(all, pairs);
+        all = meld_heaps(all, pairs);
     }
     return all;
 }
@@ -44,7 +44,7 @@ static struct timer *meld_all(struct timer *first)
 void timer_set(struct timer **heap, struct timer *timer, int64_t deadline)
 {
     *timer = (struct timer){.set = 1, .deadline = deadline};
-    *heap = meld(*heap, timer);
+    *heap = meld_heaps(*heap, timer);
 }
 
 void timer_drop(struct timer **heap, struct timer *timer)
@@ -59,5 +59,5 @@ void timer_drop(struct timer **heap, struct timer *timer)
     *(timer->back->child == timer ? &timer->back->child : &timer->back->sibling) = timer->sibling;
     if (timer->sibling)
         timer->sibling->back = timer->back;
-    *heap = meld(*heap, below);
+    *heap = meld_heaps(*heap, below);
 }
