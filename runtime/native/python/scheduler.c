@@ -447,10 +447,11 @@ static PyObject *green_runners(PyObject *module, PyObject *unused)
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 
-/* Which exception the argument deserves, when a conversion has given `failed`: NULL: another one that it has raised itself. */
-static PyObject *refusal(int failed)
+/* The type of the exception for an argument whose conversion has failed (TypeError), or has given a number out of bounds (ValueError);
+ * NULL: the argument has raised another one itself. */
+static PyObject *refused_with(void)
 {
-    if (!failed || !PyErr_Occurred())
+    if (!PyErr_Occurred())
         return PyExc_ValueError;
     return PyErr_ExceptionMatches(PyExc_TypeError) ? PyExc_TypeError : NULL;
 }
@@ -462,7 +463,7 @@ static int64_t slice_of(PyObject *seconds)
 
     if (value * PARK_SECOND >= LEAST_SLICE && value * PARK_SECOND <= MOST_SLICE) /* which NaN isn't */
         return (int64_t)(value * PARK_SECOND);
-    PyObject *kind = refusal(value == -1.0);
+    PyObject *kind = refused_with();
     if (kind)
         PyErr_Format(kind, "time_slice must be a number of seconds from 0.0001 to 1e6, or None, not %R", seconds);
     return -1;
@@ -476,7 +477,7 @@ static int lwps_of(PyObject *number)
 
     if (value >= 1 && value <= MOST_LWPS)
         return (int)value;
-    PyObject *kind = refusal(value == -1);
+    PyObject *kind = refused_with();
     if (kind)
         PyErr_Format(kind, "lwps must be a whole number from 1 to %d, not %R", MOST_LWPS, number);
     return 0;
