@@ -121,7 +121,7 @@ def cannot_start(error: OSError, stack_size: int = 0, placement: bytes | None = 
 
     The note shows also where the exception is printed without its cause, as many loggers do.
     """
-    if placement is not None and isinstance(error.filename, str):  # from not_begun() in native/python/boot.c
+    if placement is not None and isinstance(error.filename, str):  # from not_begun() in native/python/threads/boot.c
         error.strerror = why_refused(error.errno or 0, error.filename, placement)
         del error.filename
     else:

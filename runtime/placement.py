@@ -33,7 +33,7 @@ POLICY_NAMES = {number: name for name, number in POLICIES.items()} | {6: "deadli
 
 
 class _Asked:
-    """struct placement: see native/lwp/placement.h."""
+    """struct placement: see native/placement/placement.h."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ def _set_clamps(into: _Asked, value: object) -> None:
 
 
 def packed(placing: Mapping[str, object], function: str) -> bytes | None:
-    """The same as struct placement (native/lwp/placement.h), checked; None if nothing is asked for.
+    """The same as struct placement (native/placement/placement.h), checked; None if nothing is asked for.
 
     TypeError, ValueError: which value is wrong, and what would be right.  function: whose argument a name is that
     isn't one of Placing's.

@@ -13,7 +13,7 @@ __all__ = ["STEP_NAMES", "Step", "record_steps"]
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that happened to a thread; native/base/events.h says what a and b are for each name."""
+    """One thing that happened to a thread; native/kernel/base/events.h says what a and b are for each name."""
 
     ns: int  #: CLOCK_MONOTONIC, nanoseconds
     tid: int  #: of the thread that did it

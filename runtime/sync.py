@@ -1,4 +1,4 @@
-"""threading's synchronisation primitives on our own futexes: the machines of native/sync/ behind threading's methods.
+"""threading's synchronisation primitives on our own futexes: the machines of native/kernel/lock/ and native/waits/ behind threading's methods.
 
 Lock and RLock are C types.  Event, Semaphore, Condition and Barrier are classes, as in threading, over C types.
 """
@@ -191,7 +191,7 @@ class Barrier(BarrierBase):
 # ---- derived classes -------------------------------------------------------------------------------------------------
 #
 # threading's classes keep their state in private attributes and methods, which a derived class may use and replace.  So
-# objects of derived classes are kept as threading keeps them, by its own functions: native/python/primitives/
+# objects of derived classes are kept as threading keeps them, by its own functions: native/python/sync/
 # common.h.  Here these get our locks in place of threading's, which would stop all green threads of an LWP.
 
 _names: dict[str, Any] = {

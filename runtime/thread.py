@@ -219,7 +219,7 @@ class _Derived:
 
 #: What a class of threads needs for those that native.thread_make() has made.
 derived: dict[str, Any] = {
-    "_lwp": "made by threading",  # if a thread has nothing else there: see native/python/thread.c
+    "_lwp": "made by threading",  # if a thread has nothing else there: see native/python/threads/thread.c
     "_lwp_stack_size": None,
     "_lwp_flags": None,
     "_lwp_scheduler": None,

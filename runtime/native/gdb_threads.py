@@ -21,7 +21,7 @@ from gdb.unwinder import register_unwinder
 
 @dataclass(frozen=True)
 class Facts:
-    """`runtime_debug` of lwp/registry.c, in its order."""
+    """`runtime_debug` of kernel/lwp/registry.c, in its order."""
 
     registry: int
     newer: int
@@ -66,7 +66,7 @@ def words(address: int, count: int = 1) -> tuple[int, ...]:
 
 
 def threads() -> Iterator[Thread]:
-    """Those that are alive: the registry of lwp/registry.c, newest first."""
+    """Those that are alive: the registry of kernel/lwp/registry.c, newest first."""
     count = len(Facts.__dataclass_fields__)
     facts = Facts(*words(int(gdb.parse_and_eval("(unsigned long) &runtime_debug")), count))
     (at,) = words(facts.registry + facts.newer)

@@ -1,6 +1,6 @@
 """A recorded trace as data: which thread ran, wanted the GIL or waited for what, when, and who let it go on.
 
-`read` makes a Timeline of a file of records (native/base/trace.h: layout and meaning), as `lwp run --trace` has it
+`read` makes a Timeline of a file of records (native/observe/trace.h: layout and meaning), as `lwp run --trace` has it
 written, also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
 """
 
@@ -189,7 +189,7 @@ def _name(text: str, nth: int) -> str:
 
 
 def _placement(cpus: int, rest: int) -> str:
-    """Of a record: see TRACE_PLACED in native/base/trace.h."""
+    """Of a record: see TRACE_PLACED in native/observe/trace.h."""
     wanted, policy, priority, nice, others = rest.to_bytes(8, "little")[:5]
     asked = [name for at, name in enumerate(PLACEMENT_NAMES) if wanted >> at & 1]
     known = cpu_list(cpu for cpu in range(64) if cpus >> cpu & 1)

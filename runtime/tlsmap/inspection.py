@@ -2,7 +2,7 @@
 
 Addresses are absolute, offsets count from the thread pointer, sizes are bytes.  A thread that runs goes on writing
 while it is read: each word is what it held at some moment, and different words may be of different moments.  The thread
-can't end meanwhile: see native/inspect/inspect.h.
+can't end meanwhile: see native/observe/inspect.h.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 /* The C core without Python, for tests/native/test_native.py: built with sanitizers, and run under valgrind.
  *
  * core NAME runs one of the programs below; status 0 says that all was as expected. */
-#include "arch/arch.h"
-#include "base/park.h"
-#include "context/context.h"
-#include "glibc/glibc.h"
+#include "kernel/arch/arch.h"
+#include "kernel/base/park.h"
+#include "kernel/context/context.h"
+#include "kernel/glibc/glibc.h"
 #include "green/shared_lwp.h"
-#include "inspect/inspect.h"
-#include "lwp/lwp.h"
-#include "sync/queue.h"
+#include "observe/inspect.h"
+#include "kernel/lwp/lwp.h"
+#include "waits/queue.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,5 +1,5 @@
 /* arch_swap() by itself, without glibc's private parts: what a function preserves is kept, and a new context begins as it should. */
-#include "arch/arch.h"
+#include "kernel/arch/arch.h"
 
 #include <assert.h>
 #include <fenv.h>

@@ -25,9 +25,9 @@ def test_each_file_calls_only_files_below_it(calls: layers.Calls) -> None:
 
 
 def test_a_call_upwards_is_found(calls: layers.Calls) -> None:
-    found = {**calls, ("base/park.c", "green/switch.c"): {"green_switch"}}
+    found = {**calls, ("kernel/base/park.c", "green/switch.c"): {"green_switch"}}
     assert list(layers.complaints(found)) == [
-        "base/park.c calls green/switch.c, which stands above it: green_switch",
+        "kernel/base/park.c calls green/switch.c, which stands above it: green_switch",
     ]
 
 

@@ -67,14 +67,14 @@ def test_the_source_has_these_accesses(test: Path) -> None:
 
 
 def test_a_changed_order_is_found() -> None:
-    source = (NATIVE / "sync" / "lock.h").read_text()
-    line = "sync/lock.h sync_lock_try: SYNC_HELD, memory_order_acquire"
+    source = (NATIVE / "kernel" / "lock" / "lock.h").read_text()
+    line = "kernel/lock/lock.h sync_lock_try: SYNC_HELD, memory_order_acquire"
     assert complaint(line, source) is None
     assert complaint(line, source.replace("memory_order_acquire", "memory_order_relaxed")) == (
-        "sync/lock.h sync_lock_try: no SYNC_HELD, memory_order_acquire, or not in this order"
+        "kernel/lock/lock.h sync_lock_try: no SYNC_HELD, memory_order_acquire, or not in this order"
     )
-    watch = "sync/lock.c sync_lock_watch: atomic_load(&lock->word) ... atomic_fetch_add(&watchers, 1)"
-    assert "not in this order" in str(complaint(watch, (NATIVE / "sync" / "lock.c").read_text()))
+    watch = "kernel/lock/lock.c sync_lock_watch: atomic_load(&lock->word) ... atomic_fetch_add(&watchers, 1)"
+    assert "not in this order" in str(complaint(watch, (NATIVE / "kernel" / "lock" / "lock.c").read_text()))
 
 
 def variants(test: Path) -> Iterator[str]:

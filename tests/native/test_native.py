@@ -179,7 +179,7 @@ def test_a_switch_keeps_what_a_function_preserves(machine: str, tmp_path: Path) 
     emulator = [] if here else [f"qemu-{machine}"]
     if not all(map(shutil.which, [compiler, *emulator])):
         pytest.skip(f"{' or '.join([compiler, *emulator])} is not installed")
-    sources = [str(TREE / "tests" / "native" / "swap.c"), *map(str, sorted((NATIVE / "arch").glob("*.c")))]
+    sources = [str(TREE / "tests" / "native" / "swap.c"), *map(str, sorted((NATIVE / "kernel" / "arch").glob("*.c")))]
     command = [compiler, *FLAGS, "-O2", *([] if here else ["-static"]), f"-I{NATIVE}", "-o", program, *sources, "-lm"]
     subprocess.run(command, check=True, timeout=100)
     done = run(*emulator, program)

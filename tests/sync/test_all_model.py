@@ -1,4 +1,4 @@
-"""runtime.wait() for all of several things, proved for few threads: python/groups/wait_all.c in every order.
+"""runtime.wait() for all of several things, proved for few threads: python/waits/wait_all.c in every order.
 
 A semaphore is A or B, as in test_wait_model.py; an event is E or F, whose queue is like a semaphore's.
 """

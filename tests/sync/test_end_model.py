@@ -1,7 +1,7 @@
-"""Waiting for threads' ends, proved for few threads: lwp/join.c in every order, alone and among several things.
+"""Waiting for threads' ends, proved for few threads: kernel/lwp/join.c in every order, alone and among several things.
 
 A thread that ends is a letter.  `alive` is the kernel's word: it clears it and then wakes one sleeper there.  `ending`
-is what the thread itself writes before; then it tells those that watch it, under the lock of sync/any.c's table, which
+is what the thread itself writes before; then it tells those that watch it, under the lock of waits/any.c's table, which
 is here one for all.
 """
 
@@ -109,7 +109,7 @@ def thread_exit(world: World, name: str) -> Thread:
 
 
 def green_exit(world: World, name: str, explored: bool = False) -> Thread:
-    """thread_exit(), and clear_alive() of lwp/start.c."""
+    """thread_exit(), and clear_alive() of kernel/lwp/start.c."""
     yield "thread_exit"
     world.words["ending", name] = 1
     if explored:

@@ -1,4 +1,4 @@
-"""runtime.wait() against semaphores, proved for few threads: sync/any.h and sync/queue.c in every order.
+"""runtime.wait() against semaphores, proved for few threads: waits/any.h and waits/queue.c in every order.
 
 A semaphore is a letter; its queue has places (thread, entitled).  What C does under a queue's lock is one step.
 """

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PATIENCE = 120  # seconds: a limit for hangs
 
-#: Where the stack of an LWP of ours ends, and that of a green thread: runtime/native/arch/.
+#: Where the stack of an LWP of ours ends, and that of a green thread: runtime/native/kernel/arch/.
 CLONED, SWAPPED = (f"runtime_{name}_{platform.machine()}" for name in ("clone", "swap_begin"))
 
 #: Two threads named for the kernel, a Thread, a stock one, an LWP in a green thread and a green thread that sleeps.

@@ -34,7 +34,7 @@ GROUPS = {
 
 
 def describe(step: Step) -> tuple[str, str]:
-    """What was done, with its numbers, and why, in 34 and 32 columns.  native/base/events.h says what a and b are."""
+    """What was done, with its numbers, and why, in 34 and 32 columns.  native/kernel/base/events.h says what a and b are."""
     a, b = step.a, step.b
     match step.name:
         case "map":
@@ -272,7 +272,7 @@ def picture(context: dict[str, Any]) -> list[str]:
     """The context from high to low, a line for an address, a line for what lies below it."""
     low, high = context["tls_block"]
     tp = context["thread_pointer"]
-    # Where the thread pointer cuts the block depends on the architecture: see native/arch/arch.h.
+    # Where the thread pointer cuts the block depends on the architecture: see native/kernel/arch/arch.h.
     above, below = "TCB, struct pthread", "static TLS of the modules"
     if platform.machine() != "x86_64":
         above, below = "TCB, static TLS of the modules", "struct pthread"

@@ -1,8 +1,8 @@
 #include "demo/cost.h"
 
-#include "base/park.h"
-#include "lwp/lwp.h"
-#include "lwp/process.h"
+#include "kernel/base/park.h"
+#include "kernel/lwp/lwp.h"
+#include "kernel/lwp/process.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,7 +1,7 @@
 #include "demo/load.h"
 
-#include "base/number.h"
-#include "base/park.h"
+#include "kernel/base/number.h"
+#include "kernel/base/park.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

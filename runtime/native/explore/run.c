@@ -1,7 +1,7 @@
 #include "explore/explore.h"
 
-#include "arch/arch.h"
-#include "glibc/glibc.h"
+#include "kernel/arch/arch.h"
+#include "kernel/glibc/glibc.h"
 #include "green/switch.h"
 
 #include <errno.h>

@@ -36,8 +36,8 @@
  * own: is_deadlocked(). */
 #include "green/carrier.h"
 
-#include "base/fork.h"
-#include "glibc/glibc.h"
+#include "kernel/base/fork.h"
+#include "kernel/glibc/glibc.h"
 #include "green/shared_lwp.h"
 #include "green/switch.h"
 

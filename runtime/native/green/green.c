@@ -1,6 +1,6 @@
 #include "green/green.h"
 
-#include "arch/arch.h"
+#include "kernel/arch/arch.h"
 #include "green/carrier.h"
 #include "green/switch.h"
 

@@ -1,6 +1,6 @@
 /* Green threads: contexts that a scheduler runs, on an LWP that a thread lends it or on LWPs of its own (carriers).
  *
- * Where a green thread would sleep (base/park.h), yields or ends, its LWP goes on in the next one, in user space.  Nothing here
+ * Where a green thread would sleep (kernel/base/park.h), yields or ends, its LWP goes on in the next one, in user space.  Nothing here
  * knows Python: CPython and glibc find what a green thread has of its own through its thread pointer, as in any thread.
  *
  *   QUEUED   could go on                                        -> RUNNING  its turn has come
@@ -16,7 +16,7 @@
 #ifndef RUNTIME_GREEN_H
 #define RUNTIME_GREEN_H
 
-#include "base/park.h"
+#include "kernel/base/park.h"
 #include "green/poller.h"
 #include "green/timer_heap.h"
 #include "green/wait_table.h"

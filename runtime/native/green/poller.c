@@ -1,6 +1,6 @@
 #include "green/poller.h"
 
-#include "base/park.h"
+#include "kernel/base/park.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -2,7 +2,7 @@
 #ifndef RUNTIME_POLLER_H
 #define RUNTIME_POLLER_H
 
-#include "sync/any.h"
+#include "waits/any.h"
 
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -23,7 +23,7 @@ unsigned poller_closings(struct poller *poller, int fd);
  * files are (epoll_ctl(2)), ENOMEM, ENOSPC.  An LWP must poll meanwhile. */
 int poller_wait(struct poller *poller, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
-/* A file among several things that a thread waits for (sync/any.h).  poller_watch(): 0, the wait is poked when one of the events is there; or
+/* A file among several things that a thread waits for (waits/any.h).  poller_watch(): 0, the wait is poked when one of the events is there; or
  * an errno as above.  After a 0 poller_unwatch() must be called: it returns the events that have come. */
 struct fd_waiter {
     struct fd_waiter *next;
@@ -73,7 +73,7 @@ int poller_waiters(struct poller *poller);
  * consume that wake-up; it passes it on as long as one is announced. */
 void poller_announce(struct poller *poller);
 
-/* Sleeps until there are events, until the deadline (base/park.h), poller_wake(), or a signal: EINTR.  With a deadline of 0 it doesn't
+/* Sleeps until there are events, until the deadline (kernel/base/park.h), poller_wake(), or a signal: EINTR.  With a deadline of 0 it doesn't
  * sleep.  Then poller_deliver() must be called, which wakes their waiters. */
 enum { POLLER_AT_ONCE = 64 };
 struct poller_events {

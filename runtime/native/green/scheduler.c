@@ -1,8 +1,8 @@
 #include "green/scheduler.h"
 
-#include "arch/arch.h"
-#include "base/fork.h"
-#include "glibc/glibc.h"
+#include "kernel/arch/arch.h"
+#include "kernel/base/fork.h"
+#include "kernel/glibc/glibc.h"
 #include "green/carrier.h"
 #include "green/shared_lwp.h"
 #include "green/switch.h"

@@ -1,7 +1,7 @@
 #include "green/shared_lwp.h"
 
-#include "arch/arch.h"
-#include "glibc/glibc.h"
+#include "kernel/arch/arch.h"
+#include "kernel/glibc/glibc.h"
 #include "green/green.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ int green_lwp_tid(int number, void *tp)
 static int (*getattr_of_libc)(pthread_t, pthread_attr_t *);
 
 /* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  For a green thread it gets a copy of the fields that it
- * reads, with the tid 0, for which the kernel returns the caller's affinity; glibc/probe.c has checked that these fields are enough. */
+ * reads, with the tid 0, for which the kernel returns the caller's affinity; kernel/glibc/probe.c has checked that these fields are enough. */
 static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 {
     void *pthread = (void *)thread, *copy;

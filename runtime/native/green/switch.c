@@ -1,6 +1,6 @@
 #include "green/switch.h"
 
-#include "arch/arch.h"
+#include "kernel/arch/arch.h"
 
 #include <limits.h>
 

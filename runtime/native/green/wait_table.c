@@ -1,6 +1,6 @@
 #include "green/wait_table.h"
 
-#include "base/park.h"
+#include "kernel/base/park.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "python/args.h"
 
-#include "base/park.h"
+#include "kernel/base/park.h"
 
 #include <limits.h>
 #include <math.h>

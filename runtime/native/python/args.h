@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-/* Seconds to a deadline on the monotonic clock (base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
+/* Seconds to a deadline on the monotonic clock (kernel/base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
 int args_deadline(PyObject *timeout, int64_t *deadline);
 
 /* The same by the rule of threading.Condition.wait(), which Event, Semaphore and Barrier follow: it compares the timeout with 0 first, and

@@ -1,16 +1,16 @@
 /* The extension module, and runtime.native: the types and functions of all files in this folder. */
-#include "base/fork.h"
-#include "glibc/glibc.h"
-#include "lwp/lwp.h"
-#include "python/boot.h"
-#include "python/gil/crowd.h"
-#include "python/gil/queue.h"
+#include "kernel/base/fork.h"
+#include "kernel/glibc/glibc.h"
+#include "kernel/lwp/lwp.h"
+#include "python/threads/boot.h"
+#include "python/threads/gil_crowd.h"
+#include "python/threads/gil_queue.h"
 #include "python/green/helpers.h"
 #include "python/groups/cancel.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
-#include "python/thread.h"
-#include "python/wake.h"
+#include "python/threads/sleep.h"
+#include "python/threads/thread.h"
+#include "python/threads/wake.h"
 
 static void after_fork_in_child(void)
 {

@@ -36,7 +36,7 @@ int python_add_watch(PyObject *module);
 int python_add_trace(PyObject *module);
 int python_add_explore(PyObject *module);
 
-/* A call of python_sleep (python/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
+/* A call of python_sleep (python/threads/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
 int scheduler_sleep_until(void *deadline);
 
 /* green_wait_fd() without the GIL: 0, an errno, or -1 with an exception. */

@@ -1,18 +1,18 @@
 /* Runs a test under a plan: what runtime/explore/ calls. */
 #include "explore/explore.h"
 
-#include "lwp/lwp.h"
-#include "python/boot.h"
+#include "kernel/lwp/lwp.h"
+#include "python/threads/boot.h"
 #include "python/explore/code.h"
 #include "python/explore/locks.h"
 #include "python/explore/point.h"
 #include "python/explore/threads.h"
 #include "python/explore/waiters.h"
-#include "python/lwp.h"
-#include "python/primitives/lock.h"
+#include "python/threads/lwp.h"
+#include "python/sync/lock.h"
 #include "python/rooms.h"
-#include "python/scheduler.h"
-#include "python/thread.h"
+#include "python/green/scheduler.h"
+#include "python/threads/thread.h"
 
 #include <errno.h>
 #include <limits.h>

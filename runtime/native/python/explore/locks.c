@@ -3,8 +3,8 @@
 
 #include "python/args.h"
 #include "python/explore/point.h"
-#include "python/primitives/lock.h"
-#include "python/primitives/waiters.h"
+#include "python/sync/lock.h"
+#include "python/sync/waiters.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 #include "python/explore/swap.h"
 #include "python/green/stand_in.h"
 
-#include "python/primitives/with.h"
+#include "python/sync/with.h"
 
 enum { MOST_ARGUMENTS = 16 };
 enum { HOW_CALLED = METH_VARARGS | METH_KEYWORDS | METH_FASTCALL | METH_NOARGS | METH_O | METH_METHOD };

@@ -1,14 +1,14 @@
 /* The start, the end and the join of threads, and time, in explored threads. */
 #include "python/explore/threads.h"
 
-#include "lwp/lwp.h"
+#include "kernel/lwp/lwp.h"
 #include "python/args.h"
-#include "python/boot.h"
+#include "python/threads/boot.h"
 #include "python/explore/code.h"
 #include "python/explore/point.h"
 #include "python/groups/cancel.h"
-#include "python/lwp.h"
-#include "python/scheduler.h"
+#include "python/threads/lwp.h"
+#include "python/green/scheduler.h"
 
 #include <errno.h>
 

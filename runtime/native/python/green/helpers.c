@@ -24,15 +24,15 @@
  * leave that, and its calls block the others as well.  An LWP for each call: see docs/green.md for what it costs, and it has no bound. */
 #include "python/green/helpers.h"
 
-#include "base/fork.h"
-#include "base/park.h"
+#include "kernel/base/fork.h"
+#include "kernel/base/park.h"
 #include "green/green.h"
-#include "lwp/lwp.h"
+#include "kernel/lwp/lwp.h"
 #include "python/args.h"
-#include "python/boot.h"
-#include "python/lwp.h"
+#include "python/threads/boot.h"
+#include "python/threads/lwp.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
+#include "python/threads/sleep.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,14 +1,14 @@
 /* For event loops: a thing is waited for without a thread that sleeps.
  *
- * A loop has a Bell, an eventfd that it polls.  bell.watch(thing) enters the thing's queue (sync/any.h); who grants it pushes the Awaited on
+ * A loop has a Bell, an eventfd that it polls.  bell.watch(thing) enters the thing's queue (waits/any.h); who grants it pushes the Awaited on
  * the bell's stack, and rings if that was empty: one write, and one turn of the loop, for all that have come meanwhile.  The granter holds
  * the lock of the thing's queue meanwhile, and has no GIL if it is a thread that ends.
  *
  * An Awaited holds a reference to itself as long as others may find it: until ring() has taken it off the stack, or cancel() out of the
  * queue.  Both leave the queue under its lock first, so the granter is done with it. */
-#include "base/fork.h"
+#include "kernel/base/fork.h"
 #include "python/rooms.h"
-#include "python/waitable.h"
+#include "python/waits/waitable.h"
 
 #include <errno.h>
 #include <sys/eventfd.h>

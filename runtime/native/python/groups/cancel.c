@@ -1,7 +1,7 @@
 #include "python/groups/cancel.h"
 
-#include "arch/arch.h"
-#include "base/events.h"
+#include "kernel/arch/arch.h"
+#include "kernel/base/events.h"
 #include "python/args.h"
 #include "python/rooms.h"
 

@@ -2,11 +2,11 @@
  *
  * A thread without one pays nothing: its sleeps are as before.  Only a thread that sleeps is ended in its wait, or one that is about
  * to: what it waits for has not been granted then, so nothing is undone.  Which groups ask for it, and what shields the thread, is
- * runtime/groups/'s affair: `word` (base/park.h) says that something is to be raised, and a function there raises it. */
+ * runtime/groups/'s affair: `word` (kernel/base/park.h) says that something is to be raised, and a function there raises it. */
 #ifndef RUNTIME_PYTHON_CANCEL_H
 #define RUNTIME_PYTHON_CANCEL_H
 
-#include "base/park.h"
+#include "kernel/base/park.h"
 #include "python/python.h"
 
 extern PyTypeObject *cancel_type; /* once python_add_cancel() has made it */

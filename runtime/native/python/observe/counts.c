@@ -1,9 +1,9 @@
 /* Counts over all LWPs, and the record of how threads are made. */
 #include "python/rooms.h"
 
-#include "base/steps.h"
-#include "context/context.h"
-#include "lwp/lwp.h"
+#include "observe/steps.h"
+#include "kernel/context/context.h"
+#include "kernel/lwp/lwp.h"
 
 enum { MOST_STEPS = 4096 };
 

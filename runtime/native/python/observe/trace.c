@@ -1,18 +1,18 @@
 /* What a trace needs from Python: names of threads, kinds of primitives, and the lines of the program where a primitive was made and
  * where a thread waits for it.  Each becomes a text of the trace once, and has a number from then on; in the usual case that number is
  * found in a table.  All of this needs the GIL (or, in a Python without one, `naming`), and runs only while a trace is recorded. */
-#include "arch/arch.h"
-#include "base/events.h"
+#include "kernel/arch/arch.h"
+#include "kernel/base/events.h"
 
-#include "base/park.h"
-#include "base/trace.h"
-#include "inspect/sampler.h"
-#include "lwp/lwp.h"
-#include "python/lwp.h"
-#include "python/gil/state.h"
-#include "python/primitives/lock.h"
+#include "kernel/base/park.h"
+#include "observe/trace.h"
+#include "observe/sampler.h"
+#include "kernel/lwp/lwp.h"
+#include "python/threads/lwp.h"
+#include "python/threads/gil_state.h"
+#include "python/sync/lock.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
+#include "python/threads/sleep.h"
 
 #include <string.h>
 

@@ -1,12 +1,12 @@
-/* Who waits for what: reads the records that threads write before they sleep (python/sleep.h). */
-#include "glibc/glibc.h"
+/* Who waits for what: reads the records that threads write before they sleep (python/threads/sleep.h). */
+#include "kernel/glibc/glibc.h"
 #include "green/green.h"
-#include "inspect/inspect.h"
-#include "python/lwp.h"
+#include "observe/inspect.h"
+#include "python/threads/lwp.h"
 #include "python/pool/future.h"
-#include "python/primitives/lock.h"
+#include "python/sync/lock.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
+#include "python/threads/sleep.h"
 
 #include <sys/syscall.h>
 

@@ -3,8 +3,8 @@
  * It is a pthread: it must not be counted among the threads that it watches, nor depend on the runtime, which may have stopped working.
  * It gets no signals, takes the GIL only to call Python, and has no Thread, so the program runs and ends as if it were not there.
  * A forked child has none. */
-#include "base/number.h"
-#include "base/park.h"
+#include "kernel/base/number.h"
+#include "kernel/base/park.h"
 #include "python/rooms.h"
 #include "python/sleep.h"
 

@@ -1,10 +1,10 @@
 #include "python/pool/future.h"
 
-#include "base/fork.h"
+#include "kernel/base/fork.h"
 #include "python/args.h"
-#include "python/primitives/common.h"
+#include "python/sync/common.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
+#include "python/threads/sleep.h"
 
 #include <limits.h>
 

@@ -11,7 +11,7 @@
 #define RUNTIME_PYTHON_POOL_FUTURE_H
 
 #include "python/python.h"
-#include "sync/queue.h"
+#include "waits/queue.h"
 
 enum future_state { FUTURE_PENDING, FUTURE_RUNNING, FUTURE_CANCELLED, FUTURE_NOTIFIED, FUTURE_FINISHED };
 

@@ -10,13 +10,13 @@
  * THE PROTOCOL.  Under the queue's lock: a worker finds no call, and enters the queue of sleepers; a put() adds one, and looks for
  * sleepers.  So the worker finds the call, or the put() the worker.  `waking` counts one that is entitled and has not run yet: it looks
  * at the calls when it does, so until then no other need be woken. */
-#include "base/fork.h"
+#include "kernel/base/fork.h"
 #include "python/args.h"
 #include "python/groups/cancel.h"
 #include "python/pool/future.h"
-#include "python/primitives/common.h"
+#include "python/sync/common.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
+#include "python/threads/sleep.h"
 
 #include <limits.h>
 

@@ -1,0 +1,101 @@
+/* Contexts without a thread, on a shelf for each stack size. */
+#include "kernel/base/park.h"
+#include "kernel/base/events.h"
+#include "kernel/context/mapping.h"
+#include "kernel/context/tls.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { KEPT = 1024 }; /* contexts in the cache that keep pages of their stacks */
+
+static struct shelf {
+    struct shelf *next;
+    size_t stack_size;
+    struct context *top; /* last in, first out: its memory is the likeliest to be in the processor's caches */
+} *shelves;
+static int cached;
+static atomic_int cache_lock; /* order: docs/architecture.md */
+
+size_t context_round(size_t wanted)
+{
+    size_t step = page_size();
+
+    while (step * 8 <= wanted) /* four sizes a doubling */
+        step *= 2;
+    return round_up(wanted, step);
+}
+
+static struct shelf *shelf_for(size_t stack_size)
+{
+    struct shelf *shelf;
+
+    for (shelf = shelves; shelf; shelf = shelf->next)
+        if (shelf->stack_size == stack_size)
+            return shelf;
+    if (!(shelf = calloc(1, sizeof *shelf)))
+        return NULL;
+    shelf->stack_size = stack_size;
+    shelf->next = shelves;
+    return shelves = shelf;
+}
+
+struct context *context_get(size_t stack_size)
+{
+    struct context *context = NULL;
+
+    stack_size = context_round(stack_size);
+    park_lock(&cache_lock);
+    struct shelf *shelf = shelf_for(stack_size);
+    if (shelf && (context = shelf->top)) {
+        shelf->top = context->next;
+        cached--;
+    }
+    park_unlock(&cache_lock);
+    if (!shelf) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (context) {
+        EVENT(EVENT_REUSE, context->tp, context->size);
+        return context;
+    }
+    if ((context = mapping_new(stack_size)))
+        context->shelf = shelf;
+    return context;
+}
+
+void context_put(struct context *c, int vanished)
+{
+    EVENT(EVENT_RECYCLED, c->tp, c->size);
+    if (vanished) {
+        /* The thread may have been in the middle of a malloc, so the next thread begins with a blank block,
+         * and what the DTV and libc's block point at is leaked. */
+        c->used = VANISHED;
+    } else {
+        tls_free_dynamic(c);
+        mapping_trim(c, cached < KEPT); /* without the lock: KEPT is a limit on memory that may be missed by a few */
+    }
+    park_lock(&cache_lock);
+    c->next = c->shelf->top;
+    c->shelf->top = c;
+    cached++;
+    park_unlock(&cache_lock);
+}
+
+void context_count(struct context_counts *out)
+{
+    park_lock(&cache_lock);
+    *out = (struct context_counts){.made = mapping_count(), .cached = cached, .bytes = mapping_bytes()};
+    park_unlock(&cache_lock);
+}
+
+void context_before_fork(void)
+{
+    park_lock(&cache_lock);
+}
+
+void context_after_fork(void)
+{
+    park_unlock(&cache_lock);
+}

@@ -1,0 +1,82 @@
+/* A context: the stack and TLS that make a flow of control a thread to glibc and CPython, on an LWP of its own or as a green thread.
+ * One mapping, on x86-64:
+ *
+ *   base                                                                                                base + size
+ *   | guard | stack, grows down ... | static TLS, modules' blocks | struct pthread (begins with TCB) | struct context | scratch |
+ *           ^ stack_low             ^ stack_high = block_low      ^ tp = pthread                     ^ block_high
+ *
+ * The scratch memory is for a higher floor (python/threads/chunks.c).  The block's place in the mapping saves pages: the first KiB of scratch
+ * is on the page of struct pthread, and the first 2 KiB of stack are on the page below.  A thread that does little uses two pages.
+ *
+ * On aarch64 (variant I) struct pthread comes first in the block and tp points behind it; see kernel/arch/arch.h.
+ *
+ * So that vm.max_map_count doesn't limit the number of threads, mappings lie side by side with one protection, and guards are made by
+ * MADV_GUARD_INSTALL: the kernel merges them into few areas.
+ *
+ * A context is never unmapped: it is recycled, and its TLS and struct pthread are initialised anew for each thread.  Kept is what only
+ * the hidden __libc_thread_freeres could free: malloc's tcache and arena in libc's TLS block, and getrandom's state and the buffers of
+ * strerror and strsignal in the tail of struct pthread.  The next thread uses them, so memory grows with the highest number of threads
+ * at one time, not with the number ever started.  The ctype tables are kept too: a signal handler finds valid ones before the thread
+ * has called ctype_init(). */
+#ifndef RUNTIME_CONTEXT_H
+#define RUNTIME_CONTEXT_H
+
+#include <resolv.h>
+#include <stddef.h>
+
+struct context {
+    struct context *next;         /* in the cache */
+    struct shelf *shelf;          /* of the cache, for its size */
+    char *base;
+    size_t size, guard_size;
+    char *stack_low, *stack_high; /* usable stack */
+    char *block_low, *block_high; /* static TLS, TCB and struct pthread */
+    char *tp, *pthread;
+    struct __res_state resolver;  /* libc's __resp points here in this thread */
+    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to keep.  VANISHED: see context_put() */
+    void *signal_stack;           /* see context_signal_stack() */
+    char *scratch;                /* context_scratch bytes; NULL for the first thread after a VANISHED one, whose data may be there */
+};
+
+/* Bytes of scratch memory in each context.  Set before the first context is made: all have the same. */
+extern size_t context_scratch;
+
+/* The stack size that a context for `wanted` bytes has.  Rounded up to few sizes, so that the cache can reuse contexts. */
+size_t context_round(size_t wanted);
+
+/* A context with at least stack_size bytes of stack, from the cache or new.  NULL with errno set (ENOMEM). */
+struct context *context_get(size_t stack_size);
+
+/* Puts a context back, for another thread.  Only after the kernel has cleared the CLONE_CHILD_CLEARTID word: until then the thread runs
+ * on this stack.  `vanished`: the thread was lost in a fork, or its process was killed, perhaps in the middle of malloc, so nothing of
+ * libc's block is kept. */
+void context_put(struct context *context, int vanished);
+
+/* Initialises a context for a new thread, first half: blank struct pthread and TLS, then the TCB.  0 or errno. */
+int context_blank(struct context *context);
+
+/* Second half: the TLS images of all modules, and the DTV.  Only when the thread is on glibc's list, else a dlopen of a library with
+ * initial-exec TLS could be missed: now either its module is seen here, or the dynamic linker sees the thread on the list and
+ * initialises the block itself (nptl/nptl-stack.c, __nptl_init_static_tls).  0 or errno. */
+int context_load_tls(struct context *context);
+
+/* The context's alternate signal stack, made at the first call.  Handlers with SA_ONSTACK run on it, so they can report an overflow of
+ * the thread's own stack.  NULL: no memory. */
+void *context_signal_stack(struct context *context);
+size_t context_signal_stack_size(void);
+
+/* Bytes of stack touched so far, from the top. */
+size_t context_stack_used(const struct context *context);
+
+/* A context that was made and is not cached belongs to a thread; any other is a leak. */
+struct context_counts {
+    long made, cached;
+    size_t bytes; /* address space of all contexts and their signal stacks */
+};
+void context_count(struct context_counts *out);
+
+/* Take and release the cache's lock around fork(2), so that the child finds a whole cache. */
+void context_before_fork(void);
+void context_after_fork(void);
+
+#endif

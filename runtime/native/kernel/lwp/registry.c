@@ -1,0 +1,204 @@
+#include "kernel/lwp/registry.h"
+
+#include "kernel/base/park.h"
+#include "kernel/base/events.h"
+#include "kernel/context/context.h"
+#include "kernel/glibc/glibc.h"
+
+#include <stdlib.h>
+
+enum { MANY = 512 }; /* threads from which on a larger futex hash is worth its memory: park_many() */
+
+static struct lwp registry = {.newer = &registry, .older = &registry};
+static atomic_int registry_lock; /* order: docs/architecture.md */
+static _Atomic(struct lwp *) ended;
+static atomic_long started, alive, peak;
+
+/* For debuggers (native/gdb_threads.py): a wheel has symbols, but no debug information that says where fields are. */
+__attribute__((visibility("default"))) const struct { /* exported, or a linker that collects garbage takes it */
+    struct lwp *registry;
+    size_t newer, alive, tid, ident, name, name_size, stack_low, stack_high, scheduler, sp;
+} runtime_debug = {
+    &registry,
+    offsetof(struct lwp, newer),
+    offsetof(struct lwp, alive),
+    offsetof(struct lwp, tid),
+    offsetof(struct lwp, ident),
+    offsetof(struct lwp, name),
+    sizeof registry.name,
+    offsetof(struct lwp, stack_low),
+    offsetof(struct lwp, stack_high),
+    offsetof(struct lwp, green.scheduler),
+    offsetof(struct lwp, green.sp),
+};
+
+void registry_drop(struct lwp *lwp)
+{
+    if (atomic_fetch_sub(&lwp->refs, 1) == 1)
+        free(lwp);
+}
+
+/* ---- the lists --------------------------------------------------------------------------------------------------- */
+
+void registry_list(struct lwp *lwp)
+{
+    struct glibc_list *link = glibc_field(lwp->context->pthread, glibc.list), *head = glibc.stack_user;
+
+    atomic_fetch_add(&lwp->refs, 1);
+    park_lock(&registry_lock);
+    lwp->older = &registry;
+    lwp->newer = registry.newer;
+    registry.newer->older = lwp;
+    registry.newer = lwp;
+    park_unlock(&registry_lock);
+
+    glibc_lock_threads();
+    link->next = head->next;
+    link->prev = head;
+    head->next->prev = link;
+    /* Last, and after the link's own words: debuggers and a forked child walk the list forwards without the lock. */
+    __atomic_store_n(&head->next, link, __ATOMIC_RELEASE);
+    glibc_unlock_threads();
+    EVENT(EVENT_LIST, lwp->context->pthread, head);
+}
+
+void registry_leave_glibc(struct context *context)
+{
+    struct glibc_list *link = glibc_field(context->pthread, glibc.list);
+
+    /* setxid holds this lock from its first signal to the last answer (nptl/nptl_setxid.c).  So while we hold it no setxid waits for
+     * our answer, and the next won't signal us.  The signal must not be blocked here: the one before may wait for us to answer it. */
+    glibc_lock_threads();
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    glibc_unlock_threads();
+    EVENT(EVENT_UNLIST, context->pthread, 0);
+}
+
+void registry_unlist(struct lwp *lwp)
+{
+    park_lock(&registry_lock);
+    lwp->newer->older = lwp->older;
+    lwp->older->newer = lwp->newer;
+    park_unlock(&registry_lock);
+}
+
+struct lwp *registry_oldest(int (*matches)(struct lwp *lwp))
+{
+    struct lwp *lwp;
+
+    park_lock(&registry_lock);
+    for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
+        if (matches(lwp))
+            break;
+    if (lwp == &registry)
+        lwp = NULL;
+    else
+        atomic_fetch_add(&lwp->refs, 1);
+    park_unlock(&registry_lock);
+    return lwp;
+}
+
+int registry_guard(uintptr_t ident, uintptr_t guard[2])
+{
+    int found = 0;
+
+    park_lock(&registry_lock);
+    for (struct lwp *lwp = registry.newer; lwp != &registry && !found; lwp = lwp->newer)
+        if ((found = lwp->ident == ident)) {
+            guard[0] = lwp->guard_low;
+            guard[1] = lwp->stack_low;
+        }
+    park_unlock(&registry_lock);
+    return found;
+}
+
+/* ---- the stack of ended threads ---------------------------------------------------------------------------------- */
+
+/* Release: the reaper must see all that the thread wrote.  No ABA problem: single elements are never popped. */
+void registry_push_ended(struct lwp *first, struct lwp *last)
+{
+    last->below = atomic_load_explicit(&ended, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&ended, &last->below, first, memory_order_release, memory_order_relaxed))
+        ;
+}
+
+struct lwp *registry_take_ended(void)
+{
+    return atomic_load_explicit(&ended, memory_order_relaxed) ? atomic_exchange_explicit(&ended, NULL, memory_order_acquire) : NULL;
+}
+
+/* ---- counts ------------------------------------------------------------------------------------------------------ */
+
+void registry_count_started(void)
+{
+    long now = atomic_fetch_add(&alive, 1) + 1, most = atomic_load(&peak);
+
+    atomic_fetch_add(&started, 1);
+    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now))
+        ;
+    if (now == MANY)
+        park_many();
+}
+
+void registry_count_not_started(void)
+{
+    atomic_fetch_sub(&alive, 1);
+    atomic_fetch_sub(&started, 1);
+}
+
+void lwp_uncount_start(void)
+{
+    atomic_fetch_sub(&started, 1);
+}
+
+void registry_count_ended(void)
+{
+    atomic_fetch_sub(&alive, 1);
+}
+
+long registry_alive(void)
+{
+    return atomic_load(&alive);
+}
+
+void registry_read(struct lwp_statistics *out)
+{
+    out->started = atomic_load(&started);
+    out->alive = atomic_load(&alive);
+    out->peak = atomic_load(&peak);
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+void registry_before_fork(void)
+{
+    park_lock(&registry_lock);
+}
+
+void registry_after_fork(void)
+{
+    park_unlock(&registry_lock);
+}
+
+struct lwp *registry_after_fork_in_child(uintptr_t ident, void (*lost)(struct lwp *lwp))
+{
+    struct lwp *me = NULL, *lwp = registry.newer, *next;
+
+    atomic_store(&registry_lock, 0);
+    atomic_store(&ended, NULL);
+    registry.newer = registry.older = &registry;
+    for (; lwp != &registry; lwp = next) {
+        next = lwp->newer;
+        if (lwp->ident == ident)
+            me = lwp;
+        else
+            lost(lwp);
+    }
+    if (me) {
+        registry.newer = registry.older = me;
+        me->newer = me->older = &registry;
+    }
+    atomic_store(&alive, me != NULL);
+    return me;
+}

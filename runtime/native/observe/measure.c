@@ -1,0 +1,103 @@
+#include "observe/measure.h"
+
+#include "kernel/base/events.h"
+#include "kernel/base/park.h"
+#include "kernel/context/context.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+/* Start latencies in a histogram with four buckets a doubling: constant memory, and quantiles right to about a fifth. */
+enum { BUCKETS = 4 * 48 };
+
+static atomic_int lock; /* order: docs/architecture.md */
+static struct lwp_statistics sums;
+static long histogram[BUCKETS];
+
+static int bucket_of(int64_t ns)
+{
+    int log = 63 - __builtin_clzll((unsigned long long)ns | 4);
+    int at = 4 * log + (int)(ns >> (log - 2) & 3);
+    return at < BUCKETS ? at : BUCKETS - 1;
+}
+
+static int64_t find_quantile(double q)
+{
+    long rank = (long)(q * (double)(sums.measured - 1)), seen = 0;
+
+    for (int i = 8; i < BUCKETS; i++) {
+        seen += histogram[i];
+        if (seen > rank) /* the middle of the bucket */
+            return (int64_t)((4 + i % 4) * 2 + 1) << (i / 4 - 3 > 0 ? i / 4 - 3 : 0);
+    }
+    return 0;
+}
+
+static void count_start(int64_t cloned_at)
+{
+    int at = bucket_of(park_now() - cloned_at);
+    park_lock(&lock);
+    histogram[at]++;
+    sums.measured++;
+    park_unlock(&lock);
+}
+
+static void count_end(const struct lwp *lwp)
+{
+    struct rusage used;
+
+    /* The time from the clock: rusage's is that of the last tick or switch, mostly 0 for a thread of a few milliseconds. */
+    if (getrusage(RUSAGE_THREAD, &used) != 0)
+        return;
+    int64_t cpu = park_clock(CLOCK_THREAD_CPUTIME_ID);
+    size_t stack = context_stack_used(lwp->context);
+    park_lock(&lock);
+    sums.voluntary += used.ru_nvcsw;
+    sums.involuntary += used.ru_nivcsw;
+    sums.cpu_ns += cpu;
+    if (stack > sums.stack_used)
+        sums.stack_used = stack;
+    park_unlock(&lock);
+}
+
+/* Counts LWPs that were started while this reader was on.  Not green threads: rusage is the LWP's, which they share. */
+static void count_event(enum event event, uint64_t a, uint64_t b)
+{
+    struct lwp *lwp = (struct lwp *)(uintptr_t)(event == EVENT_DESTRUCTORS ? a : b);
+
+    if (event == EVENT_STARTS)
+        lwp->cloned_at = park_now();
+    else if ((event == EVENT_BORN || event == EVENT_DESTRUCTORS) && lwp->cloned_at && !lwp->green.scheduler)
+        event == EVENT_BORN ? count_start(lwp->cloned_at) : count_end(lwp);
+}
+
+void lwp_measure(int on)
+{
+    if (!on) {
+        events_end(EVENTS_STATISTICS);
+        return;
+    }
+    park_lock(&lock);
+    memset(&sums, 0, sizeof sums);
+    memset(histogram, 0, sizeof histogram);
+    park_unlock(&lock);
+    events_begin(EVENTS_STATISTICS, count_event);
+}
+
+void measure_read(struct lwp_statistics *out)
+{
+    park_lock(&lock);
+    out->measured = sums.measured;
+    out->voluntary = sums.voluntary;
+    out->involuntary = sums.involuntary;
+    out->cpu_ns = sums.cpu_ns;
+    out->stack_used = sums.stack_used;
+    out->latency_p50_ns = find_quantile(0.5);
+    out->latency_p99_ns = find_quantile(0.99);
+    park_unlock(&lock);
+}
+
+void measure_after_fork(void)
+{
+    atomic_store(&lock, 0);
+}

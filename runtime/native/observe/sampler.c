@@ -1,0 +1,169 @@
+#include "observe/sampler.h"
+
+#include "kernel/base/events.h"
+#include "kernel/base/number.h"
+#include "kernel/base/park.h"
+#include "observe/trace.h"
+#include "kernel/glibc/glibc.h"
+#include "kernel/lwp/registry.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { PERIOD = 20000000, BUDGET = PERIOD / 300 }; /* ns: of a round, CPU time in it */
+enum { CLOSE_UNSHARED = 2 }; /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
+
+uintptr_t sampler_gil[2];
+
+/* System calls that may sleep. */
+static struct call {
+    long number;
+    const char *name;
+    uint32_t text;
+} calls[] = {
+#define CALL(name) {SYS_##name, #name, 0},
+    /* clang-format off */
+    CALL(futex) CALL(read) CALL(write) CALL(readv) CALL(writev) CALL(pread64) CALL(pwrite64) CALL(recvfrom) CALL(recvmsg) CALL(sendto)
+    CALL(sendmsg) CALL(accept) CALL(accept4) CALL(connect) CALL(ppoll) CALL(pselect6) CALL(epoll_pwait) CALL(clock_nanosleep)
+    CALL(nanosleep) CALL(wait4) CALL(waitid) CALL(fsync) CALL(fdatasync) CALL(flock) CALL(fcntl) CALL(openat) CALL(sendfile)
+    CALL(rt_sigtimedwait) CALL(semtimedop) CALL(msgrcv) CALL(mq_timedreceive) CALL(getrandom) CALL(munmap) CALL(mmap)
+#ifdef SYS_poll /* aarch64 has only the newer ones */
+    CALL(poll) CALL(select) CALL(epoll_wait) CALL(pause) CALL(open)
+#endif
+    /* clang-format on */
+};
+static uint32_t gil_text, other_text;
+
+static uint32_t text_once(uint32_t *text, const char *name)
+{
+    if (!*text)
+        *text = trace_text(name, strlen(name));
+    return *text;
+}
+
+static uint32_t call_text(long number, uintptr_t argument)
+{
+    if (number == SYS_futex && argument >= sampler_gil[0] && argument < sampler_gil[1])
+        return text_once(&gil_text, "waiting for the GIL");
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (calls[i].number == number)
+            return text_once(&calls[i].text, calls[i].name);
+    return text_once(&other_text, "another system call");
+}
+
+/* Files of /proc stay open: to read one again takes a third of the time. */
+struct open_file {
+    int tid, fd; /* tid 0: it is not open */
+};
+
+/* Reads the thread's file into a string; "": the thread is gone. */
+static void read_again(struct open_file *file, int tid, const char *name, char *into, size_t capacity)
+{
+    char path[64];
+
+    if (file->tid && file->tid != tid) {
+        close(file->fd);
+        file->tid = 0;
+    }
+    if (!file->tid) {
+        snprintf(path, sizeof path, "/proc/self/task/%d/%s", tid, name);
+        file->fd = open(path, O_RDONLY);
+        file->tid = file->fd < 0 ? 0 : tid;
+    }
+    ssize_t length = file->tid ? pread(file->fd, into, capacity - 1, 0) : 0;
+    if (file->tid && length <= 0) {
+        close(file->fd);
+        file->tid = 0;
+    }
+    into[length > 0 ? length : 0] = 0;
+}
+
+static void sample_thread(struct trace_watch *watch, struct open_file *file)
+{
+    char line[256];
+    uint32_t call = 0;
+
+    read_again(file, atomic_load(&watch->tid), "syscall", line, sizeof line);
+    if (!line[0])
+        return;
+    /* "running", or number and arguments, "0 0x7 ..."; number -1: it sleeps outside a system call, in a page fault. */
+    if (line[0] >= '0' && line[0] <= '9') {
+        const char *at = line;
+        long number = (long)number_read(&at, 10);
+        at += strncmp(at, " 0x", 3) ? 0 : 3;
+        call = call_text(number, number_read(&at, 16));
+    }
+    trace_note(TRACE_SEEN, 0, call, watch->track, PERIOD);
+}
+
+/* Looks at one thread, and at more until the sampler has used that CPU time. */
+static void sample_round(int64_t now, int64_t until)
+{
+    static unsigned next;
+    static struct open_file memory, files[TRACE_WATCHED];
+    char line[256];
+    const char *resident;
+
+    read_again(&memory, gettid(), "statm", line, sizeof line);
+    if ((resident = strchr(line, ' '))) {
+        resident++;
+        trace_note(TRACE_COUNTS, 0, 0, number_read(&resident, 10) * (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)registry_alive());
+    }
+    for (int i = 0; i < TRACE_WATCHED; i++) {
+        unsigned which = next++ % TRACE_WATCHED;
+        struct trace_watch *watch = &trace_watched[which];
+        int64_t since = atomic_load_explicit(&watch->since, memory_order_acquire);
+        if (!since || now - since < PERIOD)
+            continue;
+        sample_thread(watch, &files[which]);
+        if (park_clock(CLOCK_THREAD_CPUTIME_ID) >= until)
+            break;
+    }
+}
+
+static void *sampler_main(void *unused)
+{
+    static atomic_int never;
+
+    prctl(PR_SET_NAME, "lwp-trace");
+    /* Unshare and empty the descriptor table: else our files would take numbers that the program's next open() returns without us. */
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
+        return NULL;
+    int64_t before = park_clock(CLOCK_THREAD_CPUTIME_ID);
+    while (events_read_by(EVENTS_TRACE)) {
+        int64_t now = park_now();
+        sample_round(now, before + BUDGET);
+        before = park_clock(CLOCK_THREAD_CPUTIME_ID); /* before the sleep, so that its cost counts in the next round */
+        while (park_now() < now + PERIOD)
+            park_wait(&never, 0, now + PERIOD, PARK_PRIVATE);
+    }
+    return NULL;
+}
+
+void sampler_begin(void)
+{
+    static atomic_int begun;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+
+    if (atomic_exchange(&begun, 1))
+        return;
+    if (glibc_before_wait) /* pthread_create() may wait for glibc's locks: kernel/glibc/glibc.h */
+        glibc_before_wait();
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    /* A pthread, so that the statistics count the program's threads only. */
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 256 * 1024);
+    pthread_create(&thread, &attributes, sampler_main, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}

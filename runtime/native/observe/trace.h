@@ -1,0 +1,113 @@
+/* What threads run and wait for, recorded into a file that outlives the process.  A reader of events: of those where a thread is about
+ * to sleep, has slept, wakes another, begins or ends.
+ *
+ * The file is mapped shared, so its records survive whatever ends the process.  It has a fixed size:
+ *
+ *   | struct trace_file | texts | chunk | chunk | ...
+ *
+ * Each thread writes into a chunk of its own, without a lock and without the GIL.  When that is full it takes a free chunk, or else
+ * the one that was filled longest ago.  So the file keeps the latest records of all threads together, and counts those that were
+ * overwritten.
+ *
+ *   FREE -> OPEN    a thread writes into it      OPEN -> FULL    full, or its thread has ended
+ *   FULL -> OPEN    taken again: its records are dropped
+ *
+ * runtime/observe/trace.py reads the file, also after the process was killed, with this layout: change both. */
+#ifndef RUNTIME_TRACE_H
+#define RUNTIME_TRACE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRACE_MAGIC "lwptrace"
+enum { TRACE_VERSION = 4, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+
+enum trace_kind {
+    /* What the thread does from here on. */
+    TRACE_BORN = 1, /* a: thread pointer */
+    TRACE_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
+    TRACE_RUNS, /* has the GIL */
+    TRACE_BLOCKED, /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site */
+    TRACE_JOINS, /* a: thread pointer of the thread that it joins, site */
+    TRACE_AWAITS, /* a: thread pointer of the thread that it has started: it waits until that has begun; site */
+    TRACE_LEAVES, /* releases the GIL at its end, and doesn't take it again */
+    TRACE_ENDS, /* a: thread pointer */
+    /* What it does to others. */
+    TRACE_STARTS, /* a: thread pointer of the thread that is about to be cloned */
+    TRACE_GRANTS, /* a: queue, b: the waiters with a ticket below may go on */
+    TRACE_RELEASES, /* a: lock: one of its waiters is about to be woken */
+    /* What observe/sampler.c has seen. */
+    TRACE_COUNTS, /* a: bytes resident, b: LWPs alive */
+    TRACE_SEEN, /* a: track of a thread that is at TRACE_RUNS, b: ns between two rounds, site: the system call it is in */
+    /* What it was given at its birth.  a: a bit for each of the CPUs 0 to 63.  b, from its lowest byte on: struct placement's `wanted`, policy,
+     * priority, nice value, and 1 if it may run on other CPUs too. */
+    TRACE_PLACED,
+    /* Of groups. */
+    TRACE_CANCELS, /* a: thread pointer of the thread that is cancelled, site: why */
+    TRACE_GROUP, /* site: the group that it is in from here on */
+    TRACE_CANCELLED, /* site: why the wait before has ended */
+    /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
+     * a system call nor for the GIL. */
+    TRACE_AWAKE = 0x8000,
+};
+
+struct trace_record {
+    int64_t ns; /* monotonic clock */
+    uint16_t kind, what; /* kind: an enum trace_kind, with or without TRACE_AWAKE */
+    uint32_t site;
+    uint64_t a, b;
+};
+
+enum { TRACE_RECORDS = TRACE_CHUNK / sizeof(struct trace_record) - 1 };
+
+struct trace_chunk {
+    atomic_int state;
+    atomic_uint used; /* records that are complete */
+    int tid;
+    uint32_t track; /* the thread's number in this file: the kernel uses tids again */
+    atomic_uint name; /* text */
+    uint32_t number; /* of chunks that its thread had before */
+    atomic_ullong nth; /* not 0: its thread is "Thread-nth (name)", without a text "Thread-nth" */
+    struct trace_record records[TRACE_RECORDS];
+};
+
+/* Texts are {uint32_t length; char utf8[length]}, numbered by their place in units of 8 bytes; 0: none. */
+struct trace_file {
+    char magic[8];
+    uint32_t version, chunk_size, record_size, texts_size;
+    uint64_t chunks;
+    int64_t begun_ns, begun_unix_ns; /* the same moment on CLOCK_MONOTONIC and CLOCK_REALTIME */
+    int32_t pid, finished; /* finished: the trace was ended, at ended_ns, before the process */
+    int64_t ended_ns;
+    atomic_uint texts_used, tracks;
+    atomic_ullong hand; /* chunks taken so far */
+    atomic_ullong overwritten; /* records dropped with chunks that were taken again */
+    atomic_ullong lost; /* records dropped since no chunk could be taken */
+    atomic_ullong texts_lost; /* texts that did not fit */
+    uint32_t arguments; /* text: the program */
+};
+
+/* The threads that observe/sampler.c looks at, at most TRACE_WATCHED at a time. */
+enum { TRACE_WATCHED = 64 };
+extern struct trace_watch {
+    atomic_int tid; /* 0: free */
+    uint32_t track;
+    atomic_llong since; /* if the thread's last record is TRACE_RUNS: its time; else 0 */
+} trace_watched[TRACE_WATCHED];
+
+void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b);
+
+/* Names the calling thread; nth as in struct trace_chunk. */
+void trace_name(uint32_t text, uint64_t nth);
+
+/* Adds a text, for any thread; returns its number, or 0 if the texts are full.  Equal texts are not found again: the caller keeps the
+ * number. */
+uint32_t trace_text(const char *text, size_t length);
+
+/* Makes the file, with `bytes` of chunks, and begins to record; `arguments` are the program's.  0 or errno; EBUSY the second time in a
+ * process.  A forked child records nothing. */
+int trace_begin(const char *path, size_t bytes, const char *arguments, size_t length);
+void trace_end(void);
+
+#endif

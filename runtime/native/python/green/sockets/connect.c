@@ -1,0 +1,116 @@
+/* connect and connect_ex: CPython's method is called on a socket that does not wait, and again once the first try is under way. */
+#include "python/green/sockets/transfer.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
+
+int socket_option(int fd, int option)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+int socket_is_name(PyObject *self, PyObject *address)
+{
+    PyObject *host = PyTuple_Check(address) && PyTuple_GET_SIZE(address) >= 2 ? PyTuple_GET_ITEM(address, 0) : NULL;
+    const char *text = host && PyUnicode_Check(host) ? PyUnicode_AsUTF8(host) : NULL;
+    struct in6_addr binary;
+
+    if (!text) {
+        PyErr_Clear(); /* surrogates */
+        return 0;
+    }
+    if (!*text || strcmp(text, "<broadcast>") == 0 || inet_pton(AF_INET, text, &binary) == 1 || inet_pton(AF_INET6, text, &binary) == 1)
+        return 0;
+    int family = socket_option(fd_of(self), SO_DOMAIN);
+    return family == AF_INET || family == AF_INET6;
+}
+
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
+
+/* 0 or an errno; -1 with an exception.  connect(2) knows no MSG_DONTWAIT, so a descriptor in blocking mode changes it for the call. */
+static int connect_now(PyObject *self, PyObject *address)
+{
+    int fd = fd_of(self), mode = timeout_of(self) < 0 ? fcntl(fd, F_GETFL) : O_NONBLOCK, blocks = mode >= 0 && !(mode & O_NONBLOCK);
+    PyObject *twin = socket_twin(self);
+
+    if (!twin)
+        return -1;
+    if (blocks)
+        fcntl(fd, F_SETFL, mode | O_NONBLOCK);
+    PyObject *error = socket_call(socket_methods.stock[CONNECT_EX], twin, &address, 1, NULL);
+    if (blocks && fd_of(self) == fd)
+        fcntl(fd, F_SETFL, mode);
+    socket_end_twin(twin);
+    int number = error ? (int)PyLong_AsLong(error) : -1;
+    Py_XDECREF(error);
+    return number;
+}
+
+/* As connect_now(); EAGAIN: the time is up.  *started: a wait came before.  A second connect() returns the result of the first; SO_ERROR
+ * would leave the socket unfit for another try. */
+static int connect_within(const struct transfer *t, PyObject *address, int *started)
+{
+    struct poller_try attempt = {.owner = t->self};
+    int error, result;
+
+    do {
+        if ((attempt.fd = fd_of(t->self)) < 0)
+            return EBADF;
+        green_try(&attempt);
+        if ((error = connect_now(t->self, address)) == EAGAIN)
+            result = transfer_sleep_a_moment(t);
+        else if (error == EINPROGRESS || (*started && error == EALREADY))
+            result = transfer_sleep(t, &attempt);
+        else
+            return *started && error == EISCONN ? 0 : error;
+        *started = 1;
+    } while (!result);
+    return result == ETIMEDOUT ? EAGAIN : result;
+}
+
+static PyObject *connect_with(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    struct transfer t;
+    PyObject *way = socket_way(method, self, NULL, names, &t);
+    int started = 0;
+
+    if (!way && count == 1 && socket_is_name(self, args[0]))
+        way = socket_methods.other[method];
+    if (way || count != 1)
+        return socket_call(way ? way : socket_methods.stock[method], self, args, count, names);
+    t.sends = 1;
+    int error = connect_within(&t, args[0], &started);
+    if (error >= 0 && method == CONNECT_EX)
+        return PyLong_FromLong(error);
+    if (error == 0)
+        Py_RETURN_NONE;
+    if (error == EAGAIN)
+        PyErr_SetString(PyExc_TimeoutError, "timed out");
+    else if (error > 0) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+    } else if (method == CONNECT && !started
+               && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError))) {
+        PyErr_Clear(); /* no address: the stock connect() raises in its own name */
+        return socket_call(socket_methods.stock[CONNECT], self, args, count, NULL);
+    }
+    return NULL;
+}
+
+PyObject *socket_connect(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return connect_with(CONNECT, self, args, count, names);
+}
+
+PyObject *socket_connect_ex(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return connect_with(CONNECT_EX, self, args, count, names);
+}

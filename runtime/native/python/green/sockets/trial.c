@@ -1,0 +1,208 @@
+/* recvfrom and its kin, sendto, sendmsg and accept: CPython's method is called until it doesn't raise BlockingIOError.  With
+ * MSG_DONTWAIT in its flags it doesn't sleep in the kernel, and it calls poll(2) only if the socket has a timeout: see socket_twin(). */
+#include "python/green/sockets/transfer.h"
+
+#include "kernel/base/park.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+/* ---- the trial --------------------------------------------------------------------------------------------------- */
+
+static PyObject *call_without_wait(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *twin = timeout_of(self) > 0 ? socket_twin(self) : NULL;
+
+    if (!twin)
+        return PyErr_Occurred() ? NULL : socket_call(function, self, args, count, NULL);
+    PyObject *result = socket_call(function, twin, args, count, NULL);
+    socket_end_twin(twin);
+    return result;
+}
+
+struct trial {
+    struct transfer t;
+    int method;
+    int count;
+    int has_address;
+    PyObject *args[MOST_ARGUMENTS];
+};
+
+/* accept4(2) knows no MSG_DONTWAIT: a listener in blocking mode, as one without a timeout is, is asked by poll(2) whether a connection is
+ * there.  REJECTED: to accept for each event of the poller without asking, since another process or thread may have taken that
+ * connection, and the LWP would sleep; EPOLLEXCLUSIVE, since a descriptor stays registered while none of its threads accepts, and would
+ * then swallow another one's wake-up. */
+static int begin_trial(const struct trial *trial, struct poller_try *attempt)
+{
+    int done = transfer_begin(&trial->t, attempt);
+    unsigned found;
+
+    if (done <= 0 || trial->method != ACCEPT || timeout_of(trial->t.self) >= 0)
+        return done;
+    if (park_poll(attempt->fd, POLLIN, 0, &found) != ETIMEDOUT || socket_option(attempt->fd, SO_ACCEPTCONN) != 1)
+        return 1; /* what doesn't listen is refused at once */
+    return transfer_wait(&trial->t, attempt);
+}
+
+static int end_trial(const struct trial *trial, const struct poller_try *attempt)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError))
+        return -1;
+    PyErr_Clear();
+    if (trial->has_address && socket_option(attempt->fd, SO_DOMAIN) == AF_UNIX)
+        return transfer_raise_unless_woken(transfer_sleep_a_moment(&trial->t));
+    return transfer_wait(&trial->t, attempt);
+}
+
+static PyObject *run_trial(const struct trial *trial)
+{
+    PyObject *stock = socket_methods.stock[trial->method], *result = NULL;
+    struct poller_try attempt;
+    int done;
+
+    do
+        if ((done = begin_trial(trial, &attempt)) > 0 && !(result = call_without_wait(stock, trial->t.self, trial->args, trial->count)))
+            done = end_trial(trial, &attempt);
+    while (!done);
+    return result;
+}
+
+PyObject *socket_accept(PyObject *self, PyObject *unused)
+{
+    struct trial trial = {.method = ACCEPT};
+    PyObject *way = socket_way(ACCEPT, self, NULL, NULL, &trial.t);
+
+    (void)unused;
+    return way ? PyObject_CallOneArg(way, self) : run_trial(&trial);
+}
+
+/* What is iterated over more than once.  NULL without an exception: it can't be, and the stock method raises for it. */
+static PyObject *as_sequence(PyObject *object)
+{
+    if (PyList_Check(object) || PyTuple_Check(object))
+        return Py_NewRef(object);
+    PyObject *iterator = PyObject_GetIter(object);
+    if (!iterator) {
+        PyErr_Clear();
+        return NULL;
+    }
+    PyObject *tuple = PySequence_Tuple(iterator);
+    Py_DECREF(iterator);
+    return tuple;
+}
+
+static const struct {
+    int flags_at;  /* which argument the flags are; what is left out before them is 0, and () for sendmsg's ancillary data */
+    int sequences; /* how many arguments, from the first on, are iterated over */
+    int sends;
+} forms[METHODS] = {
+    [RECVFROM] = {1, 0, 0},     [RECVFROM_INTO] = {2, 0, 0}, [RECVMSG] = {2, 0, 0},
+    [RECVMSG_INTO] = {2, 1, 0}, [SENDTO] = {1, 0, 1},        [SENDMSG] = {2, 2, 1},
+};
+
+static int is_short_sendto(int method, Py_ssize_t count)
+{
+    return method == SENDTO && count == 2; /* (data, address): no flags */
+}
+
+/* The arguments as they were given, with MSG_DONTWAIT among the flags.  0: not all could be made. */
+static int fill_trial(struct trial *trial, PyObject *const *args, Py_ssize_t count)
+{
+    int flags_at = forms[trial->method].flags_at, given = 0;
+
+    for (int i = 0; i <= flags_at || given < count; i++) {
+        PyObject *arg;
+        if (i == flags_at) {
+            arg = PyLong_FromLong(trial->t.flags | MSG_DONTWAIT);
+            given += !is_short_sendto(trial->method, count);
+        } else if (given >= count)
+            arg = trial->method == SENDMSG ? PyTuple_New(0) : PyLong_FromLong(0);
+        else if (i < forms[trial->method].sequences)
+            arg = as_sequence(args[given++]);
+        else
+            arg = Py_NewRef(args[given++]);
+        if (!arg)
+            return 0;
+        trial->args[trial->count++] = arg;
+    }
+    return 1;
+}
+
+/* In bytes, of a list or tuple of buffers; -1 with an exception. */
+static Py_ssize_t size_of_parts(PyObject *parts)
+{
+    Py_ssize_t size = 0;
+    Py_buffer buffer;
+
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(parts); i++) {
+        if (PyObject_GetBuffer(PySequence_Fast_GET_ITEM(parts, i), &buffer, PyBUF_SIMPLE) < 0)
+            return -1;
+        size += buffer.len;
+        PyBuffer_Release(&buffer);
+    }
+    return size;
+}
+
+/* sendmsg(2) of a blocking socket returns when all is sent, too.  sent: by the first call, perhaps less than the parts have.  What belongs to
+ * them, as descriptors, went with the first byte. */
+static PyObject *send_rest(struct trial *trial, PyObject *sent)
+{
+    Py_ssize_t length = PyLong_AsSsize_t(sent), size = size_of_parts(trial->args[0]);
+    PyObject *none = NULL, *all = NULL;
+
+    if (length >= 0 && length < size && (none = PyBytes_FromStringAndSize(NULL, 0)))
+        all = PyObject_CallMethod(none, "join", "O", trial->args[0]);
+    Py_XDECREF(none);
+    if (!all) {
+        PyErr_Clear();
+        return sent;
+    }
+    trial->t.data = PyBytes_AS_STRING(all) + length;
+    trial->t.size = (size_t)(PyBytes_GET_SIZE(all) - length);
+    if (transfer_all(&trial->t) < 0)
+        Py_CLEAR(sent);
+    else
+        Py_SETREF(sent, PyLong_FromSsize_t(PyBytes_GET_SIZE(all)));
+    Py_DECREF(all);
+    return sent;
+}
+
+static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int flags_at = forms[method].flags_at;
+    PyObject *flags = count > flags_at && !is_short_sendto(method, count) ? args[flags_at] : NULL, *result = NULL;
+    struct trial trial = {.method = method};
+    PyObject *way = socket_way(method, self, flags, names, &trial.t);
+
+    if (way)
+        return socket_call(way, self, args, count, names);
+    if (count < 1 || count > 4 || (method == SENDTO && (count < 2 || count > 3)))
+        return socket_call(socket_methods.stock[method], self, args, count, NULL);
+    trial.t.sends = forms[method].sends;
+    trial.has_address = method == SENDTO || (method == SENDMSG && count == 4 && args[3] != Py_None);
+    if (trial.has_address && socket_is_name(self, args[count - 1]))
+        return socket_call(socket_methods.other[method], self, args, count, NULL);
+    if (fill_trial(&trial, args, count)) {
+        result = run_trial(&trial);
+        if (result && method == SENDMSG && timeout_of(self) < 0)
+            result = send_rest(&trial, result);
+    } else if (!PyErr_Occurred())
+        result = socket_call(socket_methods.stock[method], self, args, count, NULL);
+    while (trial.count > 0)
+        Py_DECREF(trial.args[--trial.count]);
+    return result;
+}
+
+#define TRIES_WITH_FLAGS(name, method)                                                                \
+    PyObject *socket_##name(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) \
+    {                                                                                                 \
+        return try_with_flags(method, self, args, count, names);                                      \
+    }
+
+TRIES_WITH_FLAGS(recvfrom, RECVFROM)
+TRIES_WITH_FLAGS(recvfrom_into, RECVFROM_INTO)
+TRIES_WITH_FLAGS(recvmsg, RECVMSG)
+TRIES_WITH_FLAGS(recvmsg_into, RECVMSG_INTO)
+TRIES_WITH_FLAGS(sendto, SENDTO)
+TRIES_WITH_FLAGS(sendmsg, SENDMSG)

@@ -1,0 +1,364 @@
+/* Barrier. */
+#include "python/args.h"
+#include "python/sync/common.h"
+#include "python/sync/waiters.h"
+#include "python/rooms.h"
+#include "python/threads/sleep.h"
+
+#include <limits.h>
+
+/*   FILLING   threads come and sleep; the last one changes the state
+ *   ACTING    all have come, the last one runs the action; a thread that comes now sleeps at the entrance
+ *   RESETTING reset() with threads inside: they leave with BrokenBarrierError, then it fills again
+ *   BROKEN    until reset()
+ *
+ *   FILLING -> ACTING -> FILLING      FILLING, ACTING, BROKEN -> RESETTING -> FILLING      any -> BROKEN
+ *
+ * Threads that are let go belong to a generation that is over, so the next one may fill while they have not yet left. */
+enum barrier_state { FILLING, ACTING, RESETTING, BROKEN };
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_queue inside;   /* its lock guards state, generation and count */
+    struct sync_queue entrance;
+    enum barrier_state state;
+    unsigned long generation;   /* how often the barrier has let all go */
+    long count;                 /* threads of this generation inside, also those that leave broken */
+    atomic_long parties;        /* threads that it takes */
+    _Atomic(PyObject *) action, timeout, broken_error;
+    PyObject *former;           /* of these, what __init__(), called again, has replaced: a list, or NULL */
+} BarrierObject;
+
+PyTypeObject *barrier_type;
+
+/* Whether the object is kept in Python (common.h).  multiprocessing's Barrier is: its attributes are in shared memory. */
+static int in_python(BarrierObject *self)
+{
+    return !atomic_load_explicit(&self->broken_error, memory_order_acquire);
+}
+
+/* broken_error last: a thread that sees it sees the rest.  -1 with an exception. */
+static int barrier_fill(BarrierObject *self, long parties, PyObject *action, PyObject *timeout, PyObject *broken_error)
+{
+    PyObject *op = (PyObject *)self;
+
+    atomic_store(&self->parties, parties);
+    return replace_reference(op, &self->action, action, &self->former) < 0
+                   || replace_reference(op, &self->timeout, timeout, &self->former) < 0
+                   || replace_reference(op, &self->broken_error, broken_error, &self->former) < 0
+               ? -1
+               : 0;
+}
+
+static PyObject *barrier_begin(PyObject *op, PyObject *args)
+{
+    BarrierObject *self = (BarrierObject *)op;
+    PyObject *action, *timeout, *error;
+    long parties;
+
+    if (!PyArg_ParseTuple(args, "lOOO:_begin", &parties, &action, &timeout, &error))
+        return NULL;
+    return barrier_fill(self, parties, action, timeout, error) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *barrier_copy(PyObject *op, PyObject *args)
+{
+    BarrierObject *self = (BarrierObject *)op, *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", barrier_type, &original))
+        return NULL;
+    sync_queue_lock(&original->inside);
+    self->state = original->state;
+    self->count = original->count;
+    sync_queue_unlock(&original->inside);
+    if (!in_python(original) && barrier_fill(self, original->parties, original->action, original->timeout, original->broken_error) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_is_broken(BarrierObject *self)
+{
+    PyErr_SetNone(self->broken_error);
+    return NULL;
+}
+
+static void barrier_open_entrance(BarrierObject *self)
+{
+    sync_queue_lock(&self->entrance);
+    sync_queue_grant_unlock(&self->entrance, LONG_MAX);
+}
+
+/* Called with the state locked; unlocks it.  All threads inside are let go, to see the new state. */
+static void barrier_change_unlock(BarrierObject *self, enum barrier_state state)
+{
+    self->state = state;
+    sync_queue_grant_unlock(&self->inside, LONG_MAX);
+    if (state != RESETTING)
+        barrier_open_entrance(self);
+}
+
+static void barrier_leave(BarrierObject *self, unsigned long generation)
+{
+    sync_queue_lock(&self->inside);
+    int open = generation == self->generation && --self->count == 0 && self->state == RESETTING;
+    if (open)
+        self->state = FILLING;
+    sync_queue_unlock(&self->inside);
+    if (open)
+        barrier_open_entrance(self);
+}
+
+/* Goes in.  Returns the index of arrival, or -1 with an exception.  *last: it completes the parties, and must act. */
+static long barrier_enter(BarrierObject *self, unsigned long *generation, int *last)
+{
+    struct sync_place place;
+    int baton;
+
+    for (;;) {
+        sync_queue_lock(&self->inside);
+        if (self->state == FILLING) {
+            long index = self->count++;
+            *generation = self->generation;
+            if ((*last = self->count == self->parties))
+                self->state = ACTING;
+            sync_queue_unlock(&self->inside);
+            return index;
+        }
+        if (self->state == BROKEN) {
+            sync_queue_unlock(&self->inside);
+            barrier_is_broken(self);
+            return -1;
+        }
+        /* Enter that queue while the state is locked: else the entrance could open in between, and this thread would sleep on.
+         * Lock order: inside, entrance. */
+        sync_queue_lock(&self->entrance);
+        sync_queue_enter(&self->entrance, &place, NULL);
+        sync_queue_unlock(&self->entrance);
+        sync_queue_unlock(&self->inside);
+        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, &baton);
+        if (baton)
+            sync_queue_pass_baton(&self->entrance);
+        if (outcome == RAISED || outcome == RAISED_ENTITLED)
+            return -1;
+    }
+}
+
+/* By the last thread to come: runs the action and lets all go.  0, or -1 with an exception. */
+static int barrier_act(BarrierObject *self)
+{
+    PyObject *action = self->action;
+    PyObject *result = action != Py_None ? PyObject_CallNoArgs(action) : Py_NewRef(Py_None);
+
+    sync_queue_lock(&self->inside);
+    int aborted = self->state != ACTING; /* by abort() or reset(), in the action or in another thread */
+    int whole = result && !aborted;
+    if (whole) {
+        self->generation++;
+        self->count = 0;
+    }
+    barrier_change_unlock(self, whole ? FILLING : result ? self->state : BROKEN);
+    if (result && aborted)
+        barrier_is_broken(self);
+    Py_XDECREF(result);
+    return whole ? 0 : -1;
+}
+
+/* Sleeps until let go.  0, or -1 with an exception. */
+static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject *timeout)
+{
+    struct sync_place place;
+    int64_t deadline;
+    int baton;
+
+    if (args_wait_deadline(timeout, &deadline) < 0)
+        return -1;
+    for (;;) {
+        sync_queue_lock(&self->inside);
+        int over = self->generation != generation;
+        if (over || self->state == BROKEN || self->state == RESETTING) {
+            sync_queue_unlock(&self->inside);
+            return over ? 0 : (barrier_is_broken(self), -1);
+        }
+        sync_queue_enter(&self->inside, &place, NULL);
+        sync_queue_unlock(&self->inside);
+        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->inside, &place, NULL, deadline, &baton);
+        if (baton)
+            sync_queue_pass_baton(&self->inside);
+        if (outcome == RAISED || outcome == RAISED_ENTITLED)
+            return -1; /* the others go on waiting, for one thread more, as in threading's */
+        if (outcome == ENTITLED)
+            continue;
+        sync_queue_lock(&self->inside);
+        if (self->generation == generation && self->state == FILLING) { /* not complete in time: it breaks for all */
+            barrier_change_unlock(self, BROKEN);
+            barrier_is_broken(self);
+            return -1;
+        }
+        sync_queue_unlock(&self->inside);
+        deadline = PARK_FOREVER; /* all have come in time, so the action's time doesn't count */
+    }
+}
+
+static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    BarrierObject *self = (BarrierObject *)op;
+    PyObject *timeout, *given;
+
+    if (in_python(self))
+        return stock_method(op, NAME("wait"), args, count, names);
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
+        return NULL;
+    timeout = given && given != Py_None ? given : self->timeout;
+    unsigned long generation;
+    int last, failed = -1;
+    long index = barrier_enter(self, &generation, &last);
+    if (index >= 0) {
+        failed = last ? barrier_act(self) : barrier_sleep(self, generation, timeout);
+        if (failed)
+            barrier_leave(self, generation);
+    }
+    return failed < 0 ? NULL : PyLong_FromLong(index);
+}
+
+static PyObject *barrier_reset(PyObject *op, PyObject *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    (void)unused;
+    if (in_python(self))
+        return stock_method(op, NAME("reset"), NULL, 0, NULL);
+    sync_queue_lock(&self->inside);
+    if (self->count == 0)
+        barrier_change_unlock(self, FILLING);
+    else
+        barrier_change_unlock(self, RESETTING);
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_abort(PyObject *op, PyObject *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    (void)unused;
+    if (in_python(self))
+        return stock_method(op, NAME("abort"), NULL, 0, NULL);
+    sync_queue_lock(&self->inside);
+    barrier_change_unlock(self, BROKEN);
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_parties(PyObject *op, void *unused)
+{
+    (void)unused;
+    return in_python((BarrierObject *)op) ? stock_property(op, NAME("parties")) : PyLong_FromLong(((BarrierObject *)op)->parties);
+}
+
+static PyObject *barrier_waiting(PyObject *op, void *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+    (void)unused;
+    if (in_python(self))
+        return stock_property(op, NAME("n_waiting"));
+    sync_queue_lock(&self->inside);
+    long waiting = self->state == FILLING || self->state == ACTING ? self->count : 0;
+    sync_queue_unlock(&self->inside);
+    return PyLong_FromLong(waiting);
+}
+
+static PyObject *barrier_broken(PyObject *op, void *unused)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    (void)unused;
+    if (in_python(self))
+        return stock_property(op, NAME("broken"));
+    sync_queue_lock(&self->inside);
+    int broken = self->state == BROKEN;
+    sync_queue_unlock(&self->inside);
+    return PyBool_FromLong(broken);
+}
+
+static int barrier_set_private(PyObject *op, PyObject *value, void *name)
+{
+    return set_private(op, in_python((BarrierObject *)op), name, value);
+}
+
+static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT((PyObject *)self->action);
+    Py_VISIT((PyObject *)self->timeout);
+    Py_VISIT((PyObject *)self->broken_error);
+    Py_VISIT(self->former);
+    return 0;
+}
+
+static int barrier_clear(PyObject *op)
+{
+    BarrierObject *self = (BarrierObject *)op;
+
+    Py_XDECREF(atomic_exchange(&self->broken_error, NULL));
+    Py_XDECREF(atomic_exchange(&self->action, NULL));
+    Py_XDECREF(atomic_exchange(&self->timeout, NULL));
+    Py_CLEAR(self->former);
+    return 0;
+}
+
+static void barrier_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    barrier_clear(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef barrier_methods[] = {
+    {"wait", FAST(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, /, timeout=None)\n--\n\n"
+     "Sleeps until all parties have come, or for timeout seconds (None: as the Barrier was made with); an index from 0 to\n"
+     "parties-1, another for each.  As threading.Barrier.wait.\n\n"
+     "BrokenBarrierError: the time was up for one of them, the action raised, or it was aborted or reset."},
+    {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; threads that wait in it get BrokenBarrierError."},
+    {"abort", barrier_abort, METH_NOARGS,
+     "abort($self, /)\n--\n\nBreaks it: threads that wait in it, or come later, get BrokenBarrierError."},
+    {"_begin", barrier_begin, METH_VARARGS, NULL},
+    {"_copy", barrier_copy, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef barrier_attributes[] = {
+    {"parties", barrier_parties, NULL, "How many threads it takes.", NULL},
+    {"n_waiting", barrier_waiting, NULL, "How many threads wait in it.", NULL},
+    {"broken", barrier_broken, NULL, "Whether it is broken.", NULL},
+    {"_cond", get_private, barrier_set_private, NULL, "_cond"},
+    {"_action", get_private, barrier_set_private, NULL, "_action"},
+    {"_timeout", get_private, barrier_set_private, NULL, "_timeout"},
+    {"_parties", get_private, barrier_set_private, NULL, "_parties"},
+    {"_state", get_private, barrier_set_private, NULL, "_state"},
+    {"_count", get_private, barrier_set_private, NULL, "_count"},
+    {0},
+};
+
+static PyType_Slot barrier_slots[] = {
+    {Py_tp_new, unless_replaced_new},
+    {Py_tp_dealloc, barrier_dealloc},
+    {Py_tp_traverse, barrier_traverse},
+    {Py_tp_clear, barrier_clear},
+    {Py_tp_methods, barrier_methods},
+    {Py_tp_getset, barrier_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec barrier_spec = {
+    .name = "runtime.native.BarrierBase",
+    .basicsize = sizeof(BarrierObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = barrier_slots,
+};
+
+int python_add_barrier(PyObject *module)
+{
+    barrier_type = add_primitive(module, &barrier_spec);
+    return barrier_type ? 0 : -1;
+}

@@ -1,0 +1,416 @@
+/* Condition: a queue, and a lock that is given up while one sleeps in it. */
+#include "python/args.h"
+#include "python/groups/cancel.h"
+#include "python/sync/common.h"
+#include "python/sync/waiters.h"
+#include "python/sync/lock.h"
+#include "python/rooms.h"
+#include "python/threads/sleep.h"
+
+#include <limits.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_queue own_queue;
+    struct sync_queue *queue; /* its own, or that of which it is a copy */
+    PyObject *original;       /* the owner of the queue, or NULL */
+    _Atomic(PyObject *) lock; /* the runtime's, or any object with acquire and release; NULL: the condition is kept in Python */
+    PyObject *former_locks;   /* which __init__(), called again, has replaced: a list, or NULL */
+} ConditionObject;
+
+enum lock_kind { OTHER, LOCK, RLOCK };
+
+PyTypeObject *condition_type;
+
+/* Borrowed.  A call asks once and goes on with what it got: __init__() may replace it meanwhile. */
+static PyObject *lock_of(PyObject *op)
+{
+    return atomic_load_explicit(&((ConditionObject *)op)->lock, memory_order_acquire);
+}
+
+static enum lock_kind kind_of(PyObject *lock)
+{
+    return !lock ? OTHER : Py_IS_TYPE(lock, rlock_type) ? RLOCK : Py_IS_TYPE(lock, lock_type) ? LOCK : OTHER;
+}
+
+static PyObject *condition_begin(PyObject *op, PyObject *lock)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    PyObject *needed[] = {NAME("acquire"), NAME("release")};
+    for (int i = 0; kind_of(lock) == OTHER && i < 2; i++) {
+        PyObject *method = get_attribute(lock, needed[i]);
+        if (!method)
+            return NULL;
+        Py_DECREF(method);
+    }
+    if (!self->queue)
+        self->queue = &self->own_queue;
+    return replace_reference(op, &self->lock, lock, &self->former_locks) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* A copy shares the lock and the waiters, as a copy of threading's does. */
+static PyObject *condition_copy(PyObject *op, PyObject *args)
+{
+    ConditionObject *self = (ConditionObject *)op, *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", condition_type, &original))
+        return NULL;
+    if (self->queue) {
+        PyErr_SetString(PyExc_TypeError, "a Condition that has been in use can't become a copy");
+        return NULL;
+    }
+    PyObject *lock = lock_of((PyObject *)original);
+    self->queue = original->queue;
+    self->original = Py_NewRef(original->original ? original->original : (PyObject *)original);
+    if (lock && replace_reference(op, &self->lock, lock, &self->former_locks) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int in_python(PyObject *op)
+{
+    return !lock_of(op);
+}
+
+PyObject *condition_lock(PyObject *op)
+{
+    PyObject *lock = lock_of(op);
+    return kind_of(lock) != OTHER ? lock : NULL;
+}
+
+/* Whether the caller owns the lock: 1, 0, or -1 with an exception.  For a lock that isn't the runtime's, `_is_owned` decides. */
+static int is_owned(PyObject *op, PyObject *lock)
+{
+    enum lock_kind kind = kind_of(lock);
+
+    if (kind == LOCK)
+        return sync_lock_held(&((LockObject *)lock)->lock); /* any thread may release a Lock, so it only must be held */
+    if (kind == RLOCK)
+        return rlock_is_mine((RLockObject *)lock);
+    PyObject *answer = call_method(op, NAME("_is_owned"), NULL);
+    int result = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return result;
+}
+
+/* The lock that a waiter gives up.  It takes the same one back, even if __init__() has given the Condition another meanwhile. */
+struct given_up {
+    enum lock_kind kind;
+    PyObject *lock;
+    struct sync_lock *ours; /* LOCK, RLOCK: released just before the GIL, for the sleep */
+    unsigned long depth;    /* RLOCK */
+    PyObject *state;        /* OTHER: what _release_save has returned */
+};
+
+static struct given_up what_to_give_up(PyObject *lock)
+{
+    struct given_up what = {.kind = kind_of(lock), .lock = Py_NewRef(lock)};
+
+    if (what.kind != OTHER)
+        what.ours = &((LockObject *)what.lock)->lock;
+    return what;
+}
+
+static int give_up(PyObject *op, struct given_up *what)
+{
+    if (what->kind == LOCK)
+        lock_disown((LockObject *)what->lock);
+    else if (what->kind == RLOCK) {
+        what->depth = rlock_depth((RLockObject *)what->lock);
+        rlock_disown((RLockObject *)what->lock);
+    } else if (what->kind == OTHER && !(what->state = call_method(op, NAME("_release_save"), NULL))) {
+        Py_DECREF(what->lock);
+        return -1;
+    }
+    return 0;
+}
+
+/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed once the lock is taken: the next waiter, which
+ * needs the lock too, is woken when it is about to be released; woken before, it would only sleep for it. */
+static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
+{
+    struct sync_queue *queue = ((ConditionObject *)op)->queue;
+    int taken;
+
+    if (what->kind == OTHER) {
+        if (baton) /* first, since `_acquire_restore` may run any Python, which may itself wait for this condition */
+            sync_queue_pass_baton(queue);
+        PyObject *none = call_method(op, NAME("_acquire_restore"), what->state);
+        taken = none ? 1 : -1;
+        Py_XDECREF(none);
+        Py_DECREF(what->state);
+    } else {
+        taken = lock_take_back((LockObject *)what->lock, queue, &baton, interrupted);
+        if (taken == 1 && what->kind == RLOCK)
+            rlock_set_depth((RLockObject *)what->lock, what->depth);
+        else if (what->kind == RLOCK)
+            rlock_take_raising((RLockObject *)what->lock, what->depth);
+        if (baton)
+            sync_queue_pass_baton(queue);
+    }
+    Py_DECREF(what->lock);
+    return taken;
+}
+
+static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    struct sync_place place;
+    PyObject *type, *value, *traceback, *given;
+    int64_t deadline = PARK_FOREVER;
+    int baton;
+    PyObject *lock = lock_of(op);
+
+    if (!lock)
+        return stock_method(op, NAME("wait"), args, count, names);
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
+        return NULL;
+    int mine = is_owned(op, lock);
+    if (mine <= 0) {
+        if (mine == 0)
+            PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
+        return NULL;
+    }
+    if (given && args_wait_deadline(given, &deadline) < 0)
+        return NULL;
+    /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this one there. */
+    struct given_up what = what_to_give_up(lock);
+    sync_queue_lock(self->queue);
+    sync_queue_enter(self->queue, &place, what.ours);
+    sync_queue_unlock(self->queue);
+    if (give_up(op, &what) < 0) {
+        sync_queue_leave(self->queue, &place, &baton);
+        if (baton)
+            sync_queue_pass_baton(self->queue);
+        return NULL;
+    }
+    Py_INCREF(op);
+    enum outcome outcome = python_sleep_in_queue(op, self->queue, &place, what.ours, deadline, &baton);
+    int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
+    if (raised)
+        PyErr_Fetch(&type, &value, &traceback);
+    cancel_hold(); /* the lock is taken back as after any exception, and one that comes now waits for the next point */
+    int taken = take_back(op, &what, baton, place.interrupted);
+    cancel_let();
+    if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* pass the notification on, or it would be lost */
+        sync_queue_lock(self->queue);
+        sync_queue_grant_unlock(self->queue, 1);
+    }
+    if (raised && taken == 1)
+        PyErr_Restore(type, value, traceback);
+    else if (raised) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    }
+    Py_DECREF(op);
+    return raised || taken < 0 ? NULL : PyBool_FromLong(outcome == ENTITLED);
+}
+
+static PyObject *notify_waiters(PyObject *op, long n)
+{
+    ConditionObject *self = (ConditionObject *)op;
+    int mine = is_owned(op, lock_of(op));
+
+    if (mine <= 0) {
+        if (mine == 0)
+            PyErr_SetString(PyExc_RuntimeError, "cannot notify on un-acquired lock");
+        return NULL;
+    }
+    if (n > 0) {
+        sync_queue_lock(self->queue);
+        sync_queue_grant_unlock(self->queue, n);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *given;
+    long n = 1;
+
+    if (in_python(op))
+        return stock_method(op, NAME("notify"), args, count, names);
+    if (args_one("notify", "n", args, count, names, &given) < 0)
+        return NULL;
+    if (given && args_count(given, &n) < 0)
+        return NULL;
+    return notify_waiters(op, n);
+}
+
+static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return in_python(op) ? stock_method(op, NAME("notify_all"), NULL, 0, NULL) : notify_waiters(op, LONG_MAX);
+}
+
+static PyObject *condition_enter(PyObject *op, PyObject *unused)
+{
+    PyObject *lock = lock_of(op);
+    enum lock_kind kind = kind_of(lock);
+
+    if (!lock)
+        return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
+    return kind == LOCK    ? lock_enter(lock, unused)
+           : kind == RLOCK ? rlock_enter(lock, unused)
+                           : call_method(lock, NAME("__enter__"), NULL);
+}
+
+static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *lock = lock_of(op), *exit;
+    enum lock_kind kind = kind_of(lock);
+
+    if (!lock)
+        return stock_method(op, NAME("__exit__"), args, count, NULL);
+    if (kind != OTHER)
+        return kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
+    if (!(exit = get_attribute(lock, NAME("__exit__"))))
+        return NULL;
+    PyObject *result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
+    Py_DECREF(exit);
+    return result;
+}
+
+static PyObject *condition_get_lock(PyObject *op, void *unused)
+{
+    (void)unused;
+    PyObject *lock = lock_of(op);
+    return lock ? Py_NewRef(lock) : dict_attribute(op, NAME("_lock"));
+}
+
+static PyObject *condition_get_waiters(PyObject *op, void *unused)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    (void)unused;
+    if (in_python(op))
+        return dict_attribute(op, NAME("_waiters"));
+    sync_queue_lock(self->queue);
+    long waiting = self->queue->waiting;
+    sync_queue_unlock(self->queue);
+    return PyObject_CallFunction((PyObject *)&PyRange_Type, "l", waiting);
+}
+
+static int condition_set(PyObject *op, PyObject *value, void *name)
+{
+    return set_private(op, in_python(op), name, value);
+}
+
+/* acquire, release and locked are methods and not getters: so an attribute of that name that a program gives an object comes first, as
+ * with threading's. */
+static PyObject *of_lock(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *lock = lock_of(op), *method = lock ? get_attribute(lock, name) : dict_attribute(op, name);
+    PyObject *result = method ? PyObject_Vectorcall(method, args, (size_t)count, names) : NULL;
+
+    Py_XDECREF(method);
+    return result;
+}
+
+static PyObject *condition_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *lock = lock_of(op);
+    enum lock_kind kind = kind_of(lock);
+
+    if (kind == OTHER)
+        return of_lock(op, NAME("acquire"), args, count, names);
+    return (kind == LOCK ? lock_acquire : rlock_acquire)(lock, args, count, names);
+}
+
+static PyObject *condition_release(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *lock = lock_of(op);
+    enum lock_kind kind = kind_of(lock);
+
+    if (kind == OTHER || count || names)
+        return of_lock(op, NAME("release"), args, count, names);
+    return (kind == LOCK ? lock_release : rlock_release)(lock, NULL);
+}
+
+#if PY_VERSION_HEX >= 0x030e0000
+static PyObject *condition_locked(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return of_lock(op, NAME("locked"), args, count, names);
+}
+#endif
+
+static int condition_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(lock_of(op));
+    Py_VISIT(((ConditionObject *)op)->former_locks);
+    Py_VISIT(((ConditionObject *)op)->original);
+    return 0;
+}
+
+static int condition_clear(PyObject *op)
+{
+    ConditionObject *self = (ConditionObject *)op;
+
+    Py_XDECREF(atomic_exchange(&self->lock, NULL));
+    Py_CLEAR(self->former_locks);
+    if (self->original)
+        self->queue = &self->own_queue; /* the shared queue may be freed with its owner */
+    Py_CLEAR(self->original);
+    return 0;
+}
+
+static void condition_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    condition_clear(op);
+    simple_dealloc(op);
+}
+
+static PyMethodDef condition_methods[] = {
+    {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, /, timeout=None)\n--\n\n"
+     "Gives the lock up, sleeps until notified or for timeout seconds (None: no limit), takes the lock back; whether it was\n"
+     "notified.  As threading.Condition.wait.  RuntimeError: the lock isn't held."},
+    {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
+     "notify($self, /, n=1)\n--\n\n"
+     "Lets the n threads that have waited longest go on, as soon as they can take the lock.  RuntimeError: the lock isn't held."},
+    {"notify_all", condition_notify_all, METH_NOARGS,
+     "notify_all($self, /)\n--\n\nLets all waiters go on, one after the other.  RuntimeError: the lock isn't held."},
+    {"acquire", FAST(condition_acquire), METH_FASTCALL | METH_KEYWORDS, "The lock's acquire."},
+    {"release", FAST(condition_release), METH_FASTCALL | METH_KEYWORDS, "The lock's release."},
+#if PY_VERSION_HEX >= 0x030e0000
+    {"locked", FAST(condition_locked), METH_FASTCALL | METH_KEYWORDS, "The lock's locked."},
+#endif
+    {"__enter__", condition_enter, METH_NOARGS, NULL},
+    {"__exit__", FAST(condition_exit), METH_FASTCALL, NULL},
+    {"_begin", condition_begin, METH_O, NULL},
+    {"_copy", condition_copy, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef condition_attributes[] = {
+    {"_lock", condition_get_lock, condition_set, "The lock.", "_lock"},
+    {"_waiters", condition_get_waiters, condition_set, "A range with as many items as threads wait and are not notified.", "_waiters"},
+    {0},
+};
+
+static PyType_Slot condition_slots[] = {
+    {Py_tp_new, unless_replaced_new},
+    {Py_tp_dealloc, condition_dealloc},
+    {Py_tp_traverse, condition_traverse},
+    {Py_tp_clear, condition_clear},
+    {Py_tp_methods, condition_methods},
+    {Py_tp_getset, condition_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec condition_spec = {
+    .name = "runtime.native.ConditionBase",
+    .basicsize = sizeof(ConditionObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = condition_slots,
+};
+
+int python_add_condition(PyObject *module)
+{
+    condition_type = add_primitive(module, &condition_spec);
+    return condition_type ? 0 : -1;
+}

@@ -1,0 +1,262 @@
+/* Event: a flag, and the queue of threads that sleep until it is set. */
+#include "python/args.h"
+#include "python/sync/common.h"
+#include "python/sync/waiters.h"
+#include "python/rooms.h"
+#include "python/threads/sleep.h"
+#include "python/waits/waitable.h"
+
+#include <limits.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct sync_queue queue;
+    atomic_int flag;
+} EventObject;
+
+PyTypeObject *event_type;
+
+enum event_flag { IN_PYTHON, CLEAR, SET };
+
+static enum event_flag event_flag(PyObject *op)
+{
+    return atomic_load_explicit(&((EventObject *)op)->flag, memory_order_acquire);
+}
+
+static PyObject *event_is_set(PyObject *op, PyObject *unused)
+{
+    enum event_flag flag = event_flag(op);
+
+    (void)unused;
+    return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : stock_method(op, NAME("is_set"), NULL, 0, NULL);
+}
+
+/* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  Of a thread that clears and then looks for work, and
+ * one that adds work and then sets, one must see what the other has done.  Else the set could read a flag from before the clear, and the
+ * look find no work: processors may put a load before an earlier store.  With a GIL its passing on orders them. */
+#ifdef Py_GIL_DISABLED
+enum { ALWAYS_LOCKS = 1 };
+#else
+enum { ALWAYS_LOCKS = 0 };
+#endif
+
+static PyObject *event_set(PyObject *op, PyObject *unused)
+{
+    EventObject *self = (EventObject *)op;
+    enum event_flag flag = event_flag(op);
+
+    (void)unused;
+    if (flag == CLEAR || (ALWAYS_LOCKS && flag == SET)) { /* if it is set already, set() has entitled all that sleep */
+        sync_queue_lock(&self->queue);
+        atomic_store_explicit(&self->flag, SET, memory_order_release);
+        sync_queue_grant_unlock(&self->queue, LONG_MAX);
+    } else if (flag == IN_PYTHON)
+        return stock_method(op, NAME("set"), NULL, 0, NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_clear(PyObject *op, PyObject *unused)
+{
+    EventObject *self = (EventObject *)op;
+
+    (void)unused;
+    if (event_flag(op) == IN_PYTHON)
+        return stock_method(op, NAME("clear"), NULL, 0, NULL);
+    if (ALWAYS_LOCKS)
+        sync_queue_lock(&self->queue);
+    atomic_store_explicit(&self->flag, CLEAR, memory_order_release);
+    if (ALWAYS_LOCKS)
+        sync_queue_unlock(&self->queue);
+    Py_RETURN_NONE;
+}
+
+static PyObject *sleep_until_set(PyObject *op, PyObject *timeout, int looks)
+{
+    EventObject *self = (EventObject *)op;
+    struct sync_place place;
+    int64_t deadline = PARK_FOREVER;
+    int baton;
+
+    if (timeout && args_wait_deadline(timeout, &deadline) < 0)
+        return NULL;
+    sync_queue_lock(&self->queue);
+    /* set() may have come in between.  It grants under this lock, to the threads in the queue: one that entered now would sleep on. */
+    if (atomic_load(&self->flag) == SET || deadline == 0) {
+        sync_queue_unlock(&self->queue);
+        return event_is_set(op, NULL);
+    }
+    sync_queue_enter(&self->queue, &place, NULL);
+    sync_queue_unlock(&self->queue);
+    enum outcome outcome = looks ? python_sleep_and_look(op, &self->queue, &place, deadline, &baton)
+                                 : python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
+    if (baton)
+        sync_queue_pass_baton(&self->queue);
+    if (outcome == RAISED || outcome == RAISED_ENTITLED)
+        return NULL;
+    return PyBool_FromLong(outcome == ENTITLED);
+}
+
+static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *given;
+    enum event_flag flag = event_flag(op);
+
+    if (flag == IN_PYTHON)
+        return stock_method(op, NAME("wait"), args, count, names);
+    if (args_one("wait", "timeout", args, count, names, &given) < 0)
+        return NULL;
+    return flag == SET ? Py_NewRef(Py_True) : sleep_until_set(op, given, 0);
+}
+
+/* For a group's end, whose Events are kept in C. */
+static PyObject *event_await(PyObject *op, PyObject *timeout)
+{
+    return event_flag(op) == SET ? Py_NewRef(Py_True) : sleep_until_set(op, timeout, 1);
+}
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+int event_is_in_c(PyObject *op)
+{
+    return event_flag(op) != IN_PYTHON;
+}
+
+static int look_at_event(const struct thing *thing)
+{
+    return event_flag(thing->object) == SET;
+}
+
+static int enter_event(struct thing *thing, struct sync_any *any)
+{
+    EventObject *self = (EventObject *)thing->object;
+
+    sync_queue_lock(&self->queue);
+    int enters = atomic_load(&self->flag) != SET;
+    if (enters)
+        sync_queue_enter_any(&self->queue, &thing->place, any);
+    sync_queue_unlock(&self->queue);
+    return enters;
+}
+
+static int leave_event(struct thing *thing)
+{
+    struct sync_queue *queue = &((EventObject *)thing->object)->queue;
+    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
+
+    thing->baton = baton ? queue : NULL;
+    return granted;
+}
+
+const struct waitable event_waitable = {.look = look_at_event, .enter = enter_event, .leave = leave_event};
+
+/* ---- the rest of its methods ------------------------------------------------------------------------------------- */
+
+static PyObject *event_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    if (event_flag(op) == IN_PYTHON)
+        return stock_method(op, NAME("_at_fork_reinit"), NULL, 0, NULL);
+    Py_RETURN_NONE; /* the child keeps the flag, and the queue forgets the lost threads by itself */
+}
+
+static PyObject *event_copy(PyObject *op, PyObject *args)
+{
+    PyObject *original;
+
+    if (!PyArg_ParseTuple(args, "O!:_copy", event_type, &original))
+        return NULL;
+    atomic_store(&((EventObject *)op)->flag, event_flag(original));
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_get_flag(PyObject *op, void *unused)
+{
+    enum event_flag flag = event_flag(op);
+
+    (void)unused;
+    return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : dict_attribute(op, NAME("_flag"));
+}
+
+static int event_set_flag(PyObject *op, PyObject *value, void *unused)
+{
+    if (event_flag(op) == IN_PYTHON || !value)
+        return set_dict_attribute(op, NAME("_flag"), value);
+    int flag = PyObject_IsTrue(value);
+    if (flag >= 0) /* neither call fails: kept in C, they run no Python */
+        Py_DECREF(flag ? event_set(op, unused) : event_clear(op, unused));
+    return flag < 0 ? -1 : 0;
+}
+
+PyDoc_STRVAR(wait_doc,
+"wait($self, /, timeout=None)\n--\n\n"
+"Sleeps until the flag is set, or for timeout seconds (None: no limit); whether it was set.  As threading.Event.wait.\n\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX.");
+
+static PyMethodDef event_methods[] = {
+    {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nWhether the flag is set."},
+    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSets the flag and wakes all waiters, one after the other."},
+    {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears the flag."},
+    {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"_await", event_await, METH_O, "_await(timeout): as wait(), and the main thread looks for signals now and then."},
+    {"_at_fork_reinit", event_at_fork_reinit, METH_NOARGS, NULL},
+    {"_copy", event_copy, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyObject *event_get_cond(PyObject *op, void *unused)
+{
+    (void)unused;
+    return dict_attribute(op, NAME("_cond"));
+}
+
+static int event_set_cond(PyObject *op, PyObject *value, void *unused)
+{
+    (void)unused;
+    return set_private(op, event_flag(op) == IN_PYTHON, "_cond", value);
+}
+
+static PyGetSetDef event_attributes[] = {
+    {"_cond", event_get_cond, event_set_cond, NULL, NULL},
+    {"_flag", event_get_flag, event_set_flag, "Whether it is set.", NULL},
+    {0},
+};
+
+/* An object is kept in C if its class is Event itself, whose base is this type; the base of a derived class is Event or another class. */
+static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
+        PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
+        return -1;
+    }
+    if (Py_TYPE(op)->tp_base == event_type) {
+        atomic_store_explicit(&((EventObject *)op)->flag, CLEAR, memory_order_release);
+        return 0;
+    }
+    PyObject *none = stock_method(op, NAME("__init__"), NULL, 0, NULL);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and the queue of its waiters.");
+static PyType_Slot event_slots[] = {
+    {Py_tp_doc, (void *)event_doc},
+    {Py_tp_new, unless_replaced_new},
+    {Py_tp_init, event_init},
+    {Py_tp_dealloc, simple_dealloc},
+    {Py_tp_methods, event_methods},
+    {Py_tp_getset, event_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec event_spec = {
+    .name = "runtime.native.EventBase",
+    .basicsize = sizeof(EventObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = event_slots,
+};
+
+int python_add_event(PyObject *module)
+{
+    event_type = add_primitive(module, &event_spec);
+    return event_type ? 0 : -1;
+}

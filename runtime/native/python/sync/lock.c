@@ -1,0 +1,272 @@
+/* Lock: a complete type in C, over a lock of one word (kernel/lock/lock.h).  An operation that needn't sleep makes no system call. */
+#include "python/sync/lock_parts.h"
+
+#include "python/args.h"
+#include "python/groups/cancel.h"
+#include "python/sync/common.h"
+#include "python/sync/with.h"
+#include "python/rooms.h"
+#include "python/waits/waitable.h"
+
+#include <errno.h>
+
+PyTypeObject *lock_type;
+
+struct lock_wait {
+    LockObject *self;
+    int64_t deadline, *since;
+};
+
+static int wait_for_lock(void *arg)
+{
+    struct lock_wait *wait = arg;
+    int result = sync_lock_wait(&wait->self->lock, wait->deadline, wait->since);
+
+    if (result == 0) { /* in this order, with release: a thread that sees the owner sees the end of its wait too (observe/waits.c) */
+        python_wait_ends();
+        atomic_store_explicit(&wait->self->owner, my_ident(), memory_order_release);
+    }
+    return result;
+}
+
+/* Sleeps once for the lock.  0: taken; or ETIMEDOUT or EINTR. */
+static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
+{
+    struct lock_wait wait = {self, deadline, since};
+
+    return python_sleep(&(struct python_sleep){wait_for_lock, &wait, (PyObject *)self, NULL, *since, deadline, NULL});
+}
+
+int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
+{
+    int64_t since = park_now();
+
+    for (;; interrupted = 0) {
+        int result = interrupted ? EINTR : lock_sleep_once(self, deadline, &since);
+        if (result != EINTR)
+            return result == 0;
+        if (queue && *baton) {
+            sync_queue_pass_baton(queue);
+            *baton = 0;
+        }
+        if (python_interrupted(NULL, (PyObject *)self) < 0)
+            return -1;
+    }
+}
+
+int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted)
+{
+    return sync_lock_try(&self->lock) ? lock_own(self) : lock_sleep(self, PARK_FOREVER, queue, baton, interrupted);
+}
+
+void lock_take_raising(LockObject *self)
+{
+    PyObject *type, *value, *traceback;
+    int64_t since = park_now();
+
+    PyErr_Fetch(&type, &value, &traceback);
+    cancel_hold(); /* else each sleep would end at once */
+    if (sync_lock_try(&self->lock))
+        lock_own(self);
+    else
+        while (lock_sleep_once(self, PARK_FOREVER, &since) != 0)
+            ;
+    cancel_let();
+    PyErr_Restore(type, value, traceback);
+}
+
+PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((count || names) && args_acquire(args, count, names, &deadline) < 0)
+        return NULL;
+    int taken = lock_take((LockObject *)op, deadline);
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
+}
+
+PyObject *lock_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return lock_take((LockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+PyObject *lock_release(PyObject *op, PyObject *unused)
+{
+    LockObject *self = (LockObject *)op;
+
+    (void)unused;
+    lock_disown(self);
+    if (sync_lock_release(&self->lock) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    return exit_takes(count) ? lock_release(op, NULL) : NULL;
+}
+
+static PyObject *lock_locked(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sync_lock_held(&((LockObject *)op)->lock));
+}
+
+static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    lock_disown((LockObject *)op);
+    sync_lock_reset(&((LockObject *)op)->lock);
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<%s %s object at %p>", sync_lock_held(&((LockObject *)op)->lock) ? "locked" : "unlocked",
+                                Py_TYPE(op)->tp_name, op);
+}
+
+#if PY_VERSION_HEX >= 0x030d0000
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (has_arguments(args, kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
+        return NULL;
+    }
+    return new_primitive(type);
+}
+#endif
+
+static void lock_dealloc(PyObject *op)
+{
+    if (((LockObject *)op)->weak)
+        PyObject_ClearWeakRefs(op);
+    simple_dealloc(op);
+}
+
+PyDoc_STRVAR(acquire_doc,
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Takes the lock; True when it was taken.  With blocking=False, or when timeout (seconds, -1: no limit) has passed: False.\n"
+"As threading.Lock.acquire.\n\n"
+"ValueError: a timeout without blocking, or a negative one that is not -1.\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX.");
+PyDoc_STRVAR(acquire_lock_doc, "acquire_lock($self, /, blocking=True, timeout=-1)\n--\n\nacquire() by its old name.");
+PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nFrees the lock; any thread may do so.  RuntimeError: no thread holds it.");
+PyDoc_STRVAR(release_lock_doc, "release_lock($self, /)\n--\n\nrelease() by its old name.");
+PyDoc_STRVAR(locked_lock_doc, "locked_lock($self, /)\n--\n\nlocked() by its old name.");
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_lock_doc},
+    {"release", lock_release, METH_NOARGS, release_doc},
+    {"release_lock", lock_release, METH_NOARGS, release_lock_doc},
+    {"locked", lock_locked, METH_NOARGS, locked_doc},
+    {"locked_lock", lock_locked, METH_NOARGS, locked_lock_doc},
+    ENTER(lock_acquire, lock_enter),
+    {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
+    {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMemberDef lock_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(LockObject, weak), READONLY, NULL},
+    {0},
+};
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define LOCK_SIGNATURE "lock()\n--\n\n"
+#else
+#define LOCK_SIGNATURE "" /* see allocate_lock() */
+#endif
+PyDoc_STRVAR(lock_doc, LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, (void *)lock_doc},
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_tp_new, lock_new},
+#endif
+    {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods}, {Py_tp_members, lock_members}, {0, NULL},
+};
+
+/* Up to 3.12 threading.Lock is this function, and its type can't be called; from 3.13 on threading.Lock is the type. */
+static PyObject *allocate_lock(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return new_primitive(lock_type);
+}
+
+static PyType_Spec lock_spec = {
+    .name = "_thread.lock", /* the name that libraries and reprs know */
+    .basicsize = sizeof(LockObject),
+#if PY_VERSION_HEX < 0x030d0000
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+#else
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+#endif
+    .slots = lock_slots,
+};
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+static struct sync_lock *lock_of(const struct thing *thing)
+{
+    return &((LockObject *)thing->object)->lock;
+}
+
+static int look_at_lock(const struct thing *thing)
+{
+    return !sync_lock_held(lock_of(thing));
+}
+
+static int take_lock(struct thing *thing)
+{
+    return !sync_lock_held(lock_of(thing)) && sync_lock_try(lock_of(thing)) ? lock_own((LockObject *)thing->object) : 0;
+}
+
+static void give_lock_back(struct thing *thing)
+{
+    lock_disown((LockObject *)thing->object);
+    sync_lock_release(lock_of(thing));
+}
+
+static int enter_lock(struct thing *thing, struct sync_any *any)
+{
+    return sync_lock_watch(lock_of(thing), &thing->watch, any);
+}
+
+static int leave_lock(struct thing *thing)
+{
+    return sync_lock_unwatch(&thing->watch);
+}
+
+static void finish_lock(struct thing *thing, struct sync_any *any)
+{
+    (void)any;
+    lock_own((LockObject *)thing->object);
+}
+
+const struct waitable lock_waitable = {
+    .look = look_at_lock,
+    .take = take_lock,
+    .give_back = give_lock_back,
+    .enter = enter_lock,
+    .leave = leave_lock,
+    .finish = finish_lock,
+    .shared = 1,
+};
+
+static PyMethodDef functions[] = {
+    {"allocate_lock", allocate_lock, METH_NOARGS, "allocate_lock($module, /)\n--\n\nA new lock; _thread.allocate_lock."},
+    {0},
+};
+
+int python_add_lock(PyObject *module)
+{
+    if (!(lock_type = add_primitive(module, &lock_spec)) || python_quick_with(lock_type, lock_enter, lock_release) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,59 @@
+/* What Lock and RLock share beside lock.h: how the lock is taken, and how _thread's two types take their arguments. */
+#ifndef RUNTIME_PRIMITIVES_LOCK_PARTS_H
+#define RUNTIME_PRIMITIVES_LOCK_PARTS_H
+
+#include "python/sync/lock.h"
+
+/* Notes that the calling thread has just taken the lock.  1, for the caller to return. */
+static inline int lock_own(LockObject *self)
+{
+    atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
+    return 1;
+}
+
+/* Sleeps for the lock: 1 taken, 0 not by the deadline, -1 a signal handler has raised.  queue, baton, interrupted: see lock_take_back(). */
+int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted);
+
+/* 1 taken, 0 not by the deadline, -1 a signal handler has raised. */
+static inline int lock_take(LockObject *self, int64_t deadline)
+{
+    struct sync_lock *lock = &self->lock;
+
+    if (deadline == 0 && sync_lock_held(lock))
+        return 0;
+    if (sync_lock_try(lock))
+        return lock_own(self);
+    if (deadline == 0)
+        return !sync_lock_held(lock) && sync_lock_try(lock) ? lock_own(self) : 0;
+    return lock_sleep(self, deadline, NULL, NULL, 0);
+}
+
+/* Takes it after a signal handler raised, and keeps the exception. */
+void lock_take_raising(LockObject *self);
+
+/* From 3.15 on __enter__ takes no arguments, RLock() none, and __exit__ three; before, the first is acquire by another name, and the others
+ * take any. */
+enum { STRICT = PY_VERSION_HEX >= 0x030f0000 };
+
+static inline int exit_takes(Py_ssize_t count)
+{
+    if (!STRICT || count == 3)
+        return 1;
+    PyErr_Format(PyExc_TypeError, "__exit__ expected 3 arguments, got %zd", count);
+    return 0;
+}
+
+static inline int has_arguments(PyObject *args, PyObject *kwargs)
+{
+    return PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs));
+}
+
+#if PY_VERSION_HEX >= 0x030f0000
+#define ENTER(acquire, enter) {"__enter__", enter, METH_NOARGS, NULL}
+#else
+#define ENTER(acquire, enter) {"__enter__", FAST(acquire), METH_FASTCALL | METH_KEYWORDS, NULL}
+#endif
+
+PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether a thread holds the lock.");
+
+#endif

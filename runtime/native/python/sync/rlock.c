@@ -1,0 +1,281 @@
+/* RLock: a Lock that its owner may take again. */
+#include "python/args.h"
+#include "python/sync/common.h"
+#include "python/sync/lock_parts.h"
+#include "python/sync/with.h"
+#include "python/rooms.h"
+#include "python/waits/waitable.h"
+
+#include <limits.h>
+
+PyTypeObject *rlock_type;
+
+static inline int rlock_take(RLockObject *self, int64_t deadline)
+{
+    if (rlock_is_mine(self)) {
+        unsigned long depth = rlock_depth(self);
+        if (depth == ULONG_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "Internal lock count overflowed");
+            return -1;
+        }
+        rlock_set_depth(self, depth + 1);
+        return 1;
+    }
+    int taken = lock_take(&self->base, deadline);
+    if (taken == 1)
+        rlock_set_depth(self, 1);
+    return taken;
+}
+
+void rlock_disown(RLockObject *self)
+{
+    rlock_set_depth(self, 0);
+    lock_disown(&self->base);
+}
+
+void rlock_take_raising(RLockObject *self, unsigned long depth)
+{
+    lock_take_raising(&self->base);
+    rlock_set_depth(self, depth);
+}
+
+static void rlock_give_up(RLockObject *self)
+{
+    rlock_disown(self);
+    sync_lock_release(&self->base.lock);
+}
+
+static PyObject *not_mine(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
+    return NULL;
+}
+
+PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((count || names) && args_acquire(args, count, names, &deadline) < 0)
+        return NULL;
+    int taken = rlock_take((RLockObject *)op, deadline);
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
+}
+
+PyObject *rlock_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return rlock_take((RLockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+PyObject *rlock_release(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    if (!rlock_is_mine(self))
+        return not_mine();
+    if (rlock_depth(self) == 1)
+        rlock_give_up(self);
+    else
+        rlock_set_depth(self, rlock_depth(self) - 1);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    return exit_takes(count) ? rlock_release(op, NULL) : NULL;
+}
+
+static PyObject *rlock_locked(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->base.lock));
+}
+
+static PyObject *rlock_is_owned(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(rlock_is_mine((RLockObject *)op));
+}
+
+static PyObject *rlock_recursion_count(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+    (void)unused;
+    return PyLong_FromUnsignedLong(rlock_is_mine(self) ? rlock_depth(self) : 0);
+}
+
+/* These two are for threading's own Condition.wait(): the first frees the lock at any depth, the second takes it back with that depth. */
+static PyObject *rlock_release_save(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    if (!rlock_is_mine(self))
+        return not_mine();
+    PyObject *state = Py_BuildValue("kk", rlock_depth(self), my_ident());
+    if (state)
+        rlock_give_up(self);
+    return state;
+}
+
+static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
+{
+    RLockObject *self = (RLockObject *)op;
+    unsigned long depth, owner;
+
+    if (!PyArg_ParseTuple(state, "(kk):_acquire_restore", &depth, &owner))
+        return NULL;
+    int taken = lock_take(&self->base, PARK_FOREVER);
+    if (taken < 0)
+        rlock_take_raising(self, depth);
+    atomic_store_explicit(&self->base.owner, owner, memory_order_relaxed);
+    rlock_set_depth(self, depth);
+    return taken < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
+{
+    RLockObject *self = (RLockObject *)op;
+
+    (void)unused;
+    rlock_set_depth(self, 0);
+    atomic_store(&self->base.owner, 0);
+    sync_lock_reset(&self->base.lock);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_repr(PyObject *op)
+{
+    RLockObject *self = (RLockObject *)op;
+    unsigned long owner = atomic_load(&self->base.owner);
+
+    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, owner,
+                                rlock_depth(self), op);
+}
+
+static void rlock_dealloc(PyObject *op)
+{
+    if (((RLockObject *)op)->base.weak)
+        PyObject_ClearWeakRefs(op);
+    simple_dealloc(op);
+}
+
+/* Argument Clinic's check: arguments are for a derived class that has an __init__. */
+static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (type->tp_init == PyBaseObject_Type.tp_init && has_arguments(args, kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "RLock() takes no arguments");
+        return NULL;
+    }
+    return any_new(type, args, kwargs);
+}
+
+PyDoc_STRVAR(rlock_acquire_doc,
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Takes the lock, at once if the caller has it already; True when it was taken.  With blocking=False, or when timeout (seconds,\n"
+"-1: no limit) has passed: False.  As threading.RLock.acquire.\n\n"
+"ValueError: a timeout without blocking, or a negative one that is not -1.\n"
+"OverflowError: a timeout above threading.TIMEOUT_MAX, or taken too often.");
+PyDoc_STRVAR(rlock_release_doc,
+"release($self, /)\n--\n\n"
+"Undoes one acquire(); the last frees the lock.  RuntimeError: the caller doesn't hold it.");
+
+static PyMethodDef rlock_methods[] = {
+    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, rlock_acquire_doc},
+    {"release", rlock_release, METH_NOARGS, rlock_release_doc},
+    {"locked", rlock_locked, METH_NOARGS, locked_doc},
+    ENTER(rlock_acquire, rlock_enter),
+    {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
+    {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
+    {"_recursion_count", rlock_recursion_count, METH_NOARGS, NULL},
+    {"_release_save", rlock_release_save, METH_NOARGS, NULL},
+    {"_acquire_restore", rlock_acquire_restore, METH_VARARGS, NULL},
+    {"_at_fork_reinit", rlock_at_fork_reinit, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyMemberDef rlock_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RLockObject, base.weak), READONLY, NULL},
+    {0},
+};
+
+PyDoc_STRVAR(rlock_doc,
+"RLock()\n--\n\n"
+"A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
+static PyType_Slot rlock_slots[] = {
+    {Py_tp_doc, (void *)rlock_doc},
+    {Py_tp_new, STRICT ? rlock_new : any_new},
+    {Py_tp_dealloc, rlock_dealloc},
+    {Py_tp_repr, rlock_repr},
+    {Py_tp_methods, rlock_methods},
+    {Py_tp_members, rlock_members},
+    {0, NULL},
+};
+
+static PyType_Spec rlock_spec = {
+    .name = "_thread.RLock",
+    .basicsize = sizeof(RLockObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
+    .slots = rlock_slots,
+};
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+static int look_at_rlock(const struct thing *thing)
+{
+    return rlock_is_mine((RLockObject *)thing->object) || lock_waitable.look(thing);
+}
+
+static int take_own_rlock(struct thing *thing)
+{
+    RLockObject *self = (RLockObject *)thing->object;
+    unsigned long depth = rlock_is_mine(self) ? rlock_depth(self) : 0;
+
+    if (depth == ULONG_MAX || (!depth && !lock_waitable.take(thing)))
+        return 0;
+    rlock_set_depth(self, depth + 1);
+    return 1;
+}
+
+static void give_rlock_back(struct thing *thing)
+{
+    RLockObject *self = (RLockObject *)thing->object;
+
+    if (rlock_depth(self) == 1)
+        rlock_give_up(self);
+    else
+        rlock_set_depth(self, rlock_depth(self) - 1);
+}
+
+static int enter_rlock(struct thing *thing, struct sync_any *any)
+{
+    return !rlock_is_mine((RLockObject *)thing->object) && lock_waitable.enter(thing, any);
+}
+
+static int leave_rlock(struct thing *thing)
+{
+    return lock_waitable.leave(thing);
+}
+
+static void finish_rlock(struct thing *thing, struct sync_any *any)
+{
+    lock_waitable.finish(thing, any);
+    rlock_set_depth((RLockObject *)thing->object, 1);
+}
+
+const struct waitable rlock_waitable = {
+    .look = look_at_rlock,
+    .take = take_own_rlock,
+    .give_back = give_rlock_back,
+    .enter = enter_rlock,
+    .leave = leave_rlock,
+    .finish = finish_rlock,
+    .shared = 1,
+};
+
+int python_add_rlock(PyObject *module)
+{
+    return (rlock_type = add_primitive(module, &rlock_spec)) ? python_quick_with(rlock_type, rlock_enter, rlock_release) : -1;
+}

@@ -1,0 +1,552 @@
+/* From a bare LWP to a Python thread and back: what its thread runs, and how it is started.
+ *
+ * The creator makes the PyThreadState, so that a lack of memory fails the start.  The new thread completes it, which needs no GIL, and
+ * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil/queue.c).  The interpreter
+ * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them.
+ *
+ * OWN_STATE.  A free-threaded interpreter binds a state to the thread that makes it (Python/pystate.c, bind_tstate): by that thread's id
+ * it finds the owner of an object, whose counts only the owner may change without a lock (Python/brc.c), and that thread's heaps serve
+ * the new one.  Bound to the creator, a thread that lives would be taken for dead.  So there the thread makes its own, which needs no GIL
+ * either, and the creator waits until it has: a lack of memory still fails the start.  A green thread makes it in its first turn, for
+ * which its creator can't wait, nor for a process, which may be killed; these wait for memory. */
+#include "python/threads/boot.h"
+
+#include "kernel/base/park.h"
+#include "kernel/base/events.h"
+#include "kernel/context/context.h"
+#include "kernel/glibc/glibc.h"
+#include "kernel/lwp/lwp.h"
+#include "placement/placement.h"
+#include "python/threads/chunks.h"
+#include "python/threads/faulthandler.h"
+#include "python/threads/gil_crowd.h"
+#include "python/threads/gil_queue.h"
+#include "python/rooms.h"
+#include "python/green/scheduler.h"
+#include "python/threads/sleep.h"
+#include "python/threads/wake.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+
+enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil/crowd.c */
+
+#ifdef Py_GIL_DISABLED
+enum { OWN_STATE = 1 };
+#else
+enum { OWN_STATE = 0 };
+#endif
+
+/* Why a thread could not begin. */
+struct failure {
+    int error;            /* errno; 0: it has begun */
+    enum placing refused; /* PLACINGS: there was no memory for its state */
+};
+
+struct boot {
+    PyThreadState *tstate;     /* OWN_STATE: NULL until the thread has made it */
+    struct boot_target target; /* with references */
+    struct lwp *lwp;
+    const struct placement *placement; /* its creator's, which waits; NULL: it stays where its creator is */
+    struct failure *failed;    /* its creator's, if that waits, else NULL */
+    enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
+};
+
+static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
+static atomic_int gate_closed; /* the interpreter is about to end: a start returns when its thread has completed its state */
+#if PY_VERSION_HEX < 0x030d0000
+static atomic_int gate_refuses; /* the interpreter makes no more threads: see boot_refused() */
+#endif
+static atomic_long running;    /* threads inside their Python function, for _thread._count() */
+
+int (*boot_may_call)(void);
+void (*boot_has_called)(void);
+
+/* ---- the thread's side ------------------------------------------------------------------------------------------- */
+
+static void report_exception(PyObject *function)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) { /* as _thread.start_new_thread: it ends the thread, silently */
+        PyErr_Clear();
+        return;
+    }
+#if PY_VERSION_HEX >= 0x030d0000
+    PyErr_FormatUnraisable("Exception ignored in thread started by %R", function);
+#else
+    _PyErr_WriteUnraisableMsg("in thread started by", function);
+#endif
+}
+
+static void started_one(void)
+{
+    if (atomic_fetch_sub(&starting, 1) == 1 && atomic_load(&gate_closed))
+        park_wake(&starting, INT_MAX, PARK_PRIVATE);
+}
+
+#if PY_VERSION_HEX < 0x030c0000
+PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
+#endif
+
+#if PY_VERSION_HEX >= 0x030e0000
+#pragma weak PyUnstable_ThreadState_SetStackProtection /* not in the first 3.14 */
+PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate, void *start, size_t size);
+#endif
+
+/* Makes the state of the thread that has this ident: the caller with OWN_STATE, else one that is about to begin. */
+static PyThreadState *new_state(struct lwp *lwp)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    /* PyThreadState_New crashes there when memory is short. */
+    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Main());
+#else
+    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Main());
+#endif
+    if (!tstate)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030e0000 && !defined(Py_GIL_DISABLED) /* its error needs a caller with a current state */
+    /* Else the thread would call pthread_getattr_np(), which makes system calls, and malloc, which makes an arena for the thread. */
+    if (PyUnstable_ThreadState_SetStackProtection
+        && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
+        PyErr_Clear(); /* the stack is too small for these limits: the thread finds its own */
+#endif
+    tstate->thread_id = lwp->ident;
+    return tstate;
+}
+
+static void discard_state(PyThreadState *tstate)
+{
+    if (!tstate)
+        return;
+    PyThreadState_Clear(tstate);
+    PyThreadState_Delete(tstate);
+}
+
+static void complete_state(PyThreadState *tstate, struct lwp *lwp)
+{
+    tstate->native_thread_id = (unsigned long)lwp->tid;
+#if PY_VERSION_HEX < 0x030c0000
+    /* PyGILState_Ensure() in this thread must find the state.  From 3.12 on taking the GIL sees to that (tstate_activate). */
+    _PyThreadState_SetCurrent(tstate);
+#endif
+}
+
+static PyObject *call_function(const struct boot_target *target)
+{
+    if (boot_may_call && !boot_may_call())
+        Py_RETURN_NONE;
+    return target->body ? target->body->run(target->function) : PyObject_Call(target->function, target->args, target->kwargs);
+}
+
+static void call_target(struct boot *boot)
+{
+    const struct boot_target *target = &boot->target;
+    PyObject *result = call_function(target);
+
+    EVENT(EVENT_RETURNED, !result || (target->body && result == Py_True), 0);
+    if (!result)
+        report_exception(target->function);
+    else if (!target->body && !(boot->lwp->flags & CLONE_THREAD) && PyLong_Check(result))
+        boot->lwp->exit_status = (int)(PyLong_AsUnsignedLongMask(result) & 0xff);
+    Py_XDECREF(result);
+    if (target->body)
+        target->body->leave(target->function);
+    if (boot_has_called)
+        boot_has_called();
+}
+
+static void discard_boot(struct boot *boot)
+{
+    Py_DECREF(boot->target.function);
+    Py_XDECREF(boot->target.args);
+    Py_XDECREF(boot->target.kwargs);
+    PyMem_RawFree(boot);
+}
+
+/* A green thread counts as `starting` from its first turn only: that may be late, and gate_close() must not wait for it.  0: it must not
+ * start, for the interpreter may be gone. */
+static int green_may_start(void)
+{
+    atomic_fetch_add(&starting, 1);
+    if (!atomic_load(&gate_closed))
+        return 1;
+    started_one();
+    return 0;
+}
+
+static int tell_failure(struct boot *boot, int error, enum placing refused)
+{
+    lwp_uncount_start();
+    *boot->failed = (struct failure){error, refused};
+    started_one();
+    gil_queue_unreserve();
+    return 0;
+}
+
+/* 0: the kernel has refused it, and the creator has been told.  Not inlined: run_python() lies below all frames of a thread, and the page
+ * that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
+__attribute__((noinline)) static int take_place(struct boot *boot)
+{
+    enum placing refused;
+    int error = placement_at_birth(boot->placement, &refused);
+
+    if (error)
+        return tell_failure(boot, error, refused);
+    struct placement_record record = placement_record(boot->placement);
+    EVENT(EVENT_PLACED, record.cpus, record.rest);
+    return 1;
+}
+
+/* 0: there is no memory, and the creator has been told. */
+__attribute__((noinline)) static int make_own_state(struct boot *boot)
+{
+    while (!(boot->tstate = new_state(boot->lwp))) {
+        if (boot->failed)
+            return tell_failure(boot, ENOMEM, PLACINGS);
+        int64_t soon = park_now() + PARK_SECOND / 1000;
+        scheduler_sleep_until(&soon);
+    }
+    return 1;
+}
+
+static void run_python(void *arg)
+{
+    struct boot *boot = arg;
+
+    if (boot->lwp->green.scheduler && !green_may_start())
+        return;
+    if (boot->placement && !take_place(boot))
+        return;
+    if (OWN_STATE && !make_own_state(boot))
+        return;
+    PyThreadState *tstate = boot->tstate;
+    complete_state(tstate, boot->lwp);
+    chunks_begin_at(boot->lwp->context->scratch, tstate);
+    boot->stage = STARTED;
+    started_one();
+    EVENT(EVENT_PYTHON, tstate, 0);
+    /* Once the interpreter has ended this ends the thread by pthread_exit(): see run_body() in kernel/lwp/thread_main.c.  A process takes no
+     * place in the queue: if it were killed there, the threads behind it would wait without end.  A green thread needs none: those of a
+     * scheduler start one at a time. */
+    if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
+        gil_queue_enter(tstate);
+    else
+        PyEval_RestoreThread(tstate);
+    EVENT(EVENT_HAS_GIL, 0, 0);
+    atomic_fetch_add(&running, 1);
+    boot->stage = RUNNING;
+    lwp_say_begun(boot->lwp);
+
+    EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
+    call_target(boot);
+    atomic_store_explicit(&boot->lwp->arg, NULL, memory_order_relaxed); /* nothing is left for boot_reclaim() */
+    discard_boot(boot);
+    atomic_fetch_sub(&running, 1);
+    PyThreadState_Clear(tstate);
+    EVENT(EVENT_LEAVES_GIL, 0, 0);
+    PyThreadState_DeleteCurrent();
+    waker_do_deferred();
+}
+
+/* A process in our memory that was killed, or called _exit(), has left its PyThreadState on the interpreter's list.  If it stayed there,
+ * faulthandler, sys._current_frames() and finalization would read a stack that another thread uses by then.  The objects of its frames
+ * leak: how far it had come with them is unknown. */
+void boot_reclaim(struct lwp *lwp)
+{
+    struct boot *boot = atomic_exchange(&lwp->arg, NULL); /* several may join it */
+
+    if (!boot)
+        return;
+#if PY_VERSION_HEX >= 0x030c0000
+    if (boot->tstate)
+        boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete() would unbind the calling thread's */
+#endif
+    discard_state(boot->tstate);
+    if (boot->stage == STARTING)
+        started_one();
+    else if (boot->stage == RUNNING)
+        atomic_fetch_sub(&running, 1);
+    discard_boot(boot);
+}
+
+/* ---- the creator's side ------------------------------------------------------------------------------------------ */
+
+/* The rule of the interpreter's own threads.  3.11 never refuses.  3.12 refuses once interp->finalizing is set, which we can't read:
+ * Python calls gate_refuse() at that point.  From 3.13 on Py_IsFinalizing() is the answer. */
+int boot_refused(const char *text)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    if (!Py_IsFinalizing())
+        return 0;
+    PyErr_SetString(PyExc_PythonFinalizationError, text);
+#else
+    if (!atomic_load(&gate_refuses))
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, text);
+#endif
+    return 1;
+}
+
+static int wait_for_starters(void *unused)
+{
+    int n;
+
+    (void)unused;
+    while ((n = atomic_load(&starting)) != 0)
+        park_wait(&starting, n, PARK_FOREVER, PARK_PRIVATE);
+    return 0;
+}
+
+/* The record of what the thread runs, with its PyThreadState unless OWN_STATE.  NULL with an exception. */
+static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
+{
+    PyThreadState *tstate = NULL;
+    struct boot *boot;
+
+    if (boot_refused("can't create new thread at interpreter shutdown"))
+        return NULL;
+    EVENT(EVENT_PREPARES, 0, 0);
+    if ((!OWN_STATE && !(tstate = new_state(lwp))) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
+        discard_state(tstate);
+        errno = ENOMEM;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
+    }
+    *boot = (struct boot){tstate, *target, lwp, NULL, NULL, STARTING};
+    Py_INCREF(target->function);
+    Py_XINCREF(target->args);
+    Py_XINCREF(target->kwargs);
+    return boot;
+}
+
+/* The exception's file name says which part of its placement the kernel has refused: runtime/placement.py explains that. */
+static int not_begun(struct boot *boot, int error, enum placing refused)
+{
+    discard_state(boot->tstate);
+    discard_boot(boot);
+    errno = error;
+    if (refused == PLACINGS)
+        PyErr_SetFromErrno(PyExc_OSError);
+    else
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, placement_names[refused]);
+    return -1;
+}
+
+int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler)
+{
+    struct boot *boot = new_boot(lwp, target);
+
+    if (!boot)
+        return -1;
+    python_give_up_begin();
+    int error = python_spawn_carriers(scheduler);
+    if (!error)
+        error = lwp_start_green(lwp, scheduler, run_python, boot);
+    python_give_up_end();
+    return error ? not_begun(boot, error, PLACINGS) : 0;
+}
+
+struct cloning {
+    struct lwp *lwp;
+    unsigned long flags;
+    int exit_signal;
+    struct boot *boot;
+};
+
+static int clone_thread(void *arg)
+{
+    struct cloning *c = arg;
+
+    return lwp_start(c->lwp, c->flags, c->exit_signal, run_python, c->boot);
+}
+
+static int await_begun(void *lwp)
+{
+    lwp_await_begun(lwp);
+    return 0;
+}
+
+static int await_end(void *lwp)
+{
+    return lwp_join(lwp, PARK_FOREVER);
+}
+
+/* Returns when the thread has begun.  -1 with an exception: it couldn't, and has ended. */
+static int see_begin(struct boot *boot, struct lwp *lwp, const struct failure *failed)
+{
+    EVENT(EVENT_AWAITS, lwp->tp, 0);
+    python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
+    if (!failed->error)
+        return 0;
+    while (python_sleep(&(struct python_sleep){await_end, lwp, .no_point = 1}) == EINTR)
+        ; /* handlers run when the start returns: it ends at once */
+    return not_begun(boot, failed->error, failed->refused);
+}
+
+int boot_start(struct lwp *lwp, const struct boot_target *target, const struct placement *placement, unsigned long flags,
+               int exit_signal, int wait)
+{
+    struct boot *boot = new_boot(lwp, target);
+    struct cloning cloning = {lwp, flags, exit_signal, boot};
+    struct failure failed = {0, PLACINGS};
+    int error;
+
+    if (!boot)
+        return -1;
+    boot->placement = placement;
+    if ((OWN_STATE || placement) && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
+        boot->failed = &failed;
+        wait = 1;
+    }
+    if (flags & CLONE_THREAD)
+        wait |= gil_queue_reserve();
+    if (atomic_load_explicit(&running, memory_order_relaxed) >= CROWD)
+        gil_crowd_begins();
+    atomic_store(&lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
+    lwp->signal_stack = faulthandler_is_on();
+    atomic_fetch_add(&starting, 1);
+    if (flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
+        error = python_sleep(&(struct python_sleep){clone_thread, &cloning, .no_point = 1});
+    else {
+        python_give_up_begin();
+        error = clone_thread(&cloning);
+        python_give_up_end();
+    }
+    if (error) {
+        started_one();
+        if (flags & CLONE_THREAD)
+            gil_queue_unreserve();
+        return not_begun(boot, error, PLACINGS);
+    }
+    if (OWN_STATE && atomic_load(&gate_closed)) /* to make a state the thread may have to stop this one first */
+        python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
+    else if (atomic_load(&gate_closed))
+        wait_for_starters(NULL);
+    return wait ? see_begin(boot, lwp, &failed) : 0;
+}
+
+/* ---- the end of the interpreter ---------------------------------------------------------------------------------- */
+
+void boot_count_running(int more)
+{
+    atomic_fetch_add(&running, more);
+}
+
+static PyObject *count_running(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(atomic_load(&running));
+}
+
+/* Called before finalization, which must not meet a PyThreadState that its thread hasn't completed.  From here on a start returns only
+ * when its thread has, and this call waits for the threads on the way.  So finalization meets known threads only, and stops them at the
+ * GIL.  The wait is short, since completing a state needs no GIL. */
+static PyObject *gate_close(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    atomic_store(&gate_closed, 1);
+    scheduler_stop_all();
+    python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
+    Py_RETURN_NONE;
+}
+
+#if PY_VERSION_HEX < 0x030d0000
+static PyObject *gate_refuse(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    atomic_store(&gate_refuses, 1);
+    Py_RETURN_NONE;
+}
+#endif
+
+void boot_after_fork(void)
+{
+    struct lwp_statistics left; /* kernel/lwp/fork.c's handler has run before this one: it counts the caller at most */
+
+    lwp_read_statistics(&left);
+    atomic_store(&starting, 0);
+    atomic_store(&running, left.alive);
+}
+
+size_t boot_stack_size(void)
+{
+    size_t set = PyThread_get_stacksize();
+    return set ? set : glibc_default_stack();
+}
+
+/* threading.stack_size() can't be called to learn it: without an argument it resets the size to the default. */
+static PyObject *stack_size(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromSize_t(boot_stack_size());
+}
+
+/* ---- the program of `lwp run` ------------------------------------------------------------------------------------
+ *
+ * It begins as a new thread does: no Python frame is below its first one.  So it sees what it sees under `python`: sys._getframe(1)
+ * raises, warnings with a high stacklevel name no file of ours, and the recursion limit is as far away.
+ *
+ * A thread's first frame is one whose thread state has no current frame.  Where that is written is in CPython's public structs to 3.14
+ * (cpython/pystate.h); from 3.15 on a thread state has a frame of its own at the bottom, so there ours stay visible. */
+
+#if PY_VERSION_HEX < 0x030c0000
+#define CURRENT(tstate) (tstate)->cframe->current_frame
+#define LIMIT(tstate) (tstate)->recursion_limit
+#define REMAINING(tstate) (tstate)->recursion_remaining
+#define COUNTED(function) PyCFunction_Check(function) /* calls of C are */
+#else
+#if PY_VERSION_HEX < 0x030d0000
+#define CURRENT(tstate) (tstate)->cframe->current_frame
+#else
+#define CURRENT(tstate) (tstate)->current_frame
+#endif
+#define LIMIT(tstate) (tstate)->py_recursion_limit
+#define REMAINING(tstate) (tstate)->py_recursion_remaining
+#define COUNTED(function) 0
+#endif
+
+/* (function, *args): the caller's frames, which wait for it, can't be found meanwhile. */
+static PyObject *call_outermost(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count < 1) {
+        PyErr_SetString(PyExc_TypeError, "call_outermost(function, *args)");
+        return NULL;
+    }
+#if PY_VERSION_HEX >= 0x030f0000
+    return PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);
+#else
+    PyThreadState *tstate = PyThreadState_Get();
+    struct _PyInterpreterFrame *below = CURRENT(tstate);
+    int depth = LIMIT(tstate) - REMAINING(tstate) + COUNTED(args[0]); /* the program may change the limit, and sees the difference */
+
+    CURRENT(tstate) = NULL;
+    REMAINING(tstate) += depth;
+    PyObject *result = PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);
+    REMAINING(tstate) -= depth;
+    CURRENT(tstate) = below;
+    return result;
+#endif
+}
+
+static PyMethodDef functions[] = {
+    {"call_outermost", FAST(call_outermost), METH_FASTCALL, NULL},
+    {"stack_size", stack_size, METH_NOARGS, "Bytes: what threading.stack_size(n) has set, or what a pthread would get."},
+    {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
+    {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/threads/boot.c."},
+#if PY_VERSION_HEX < 0x030d0000
+    {"gate_refuse", gate_refuse, METH_NOARGS, "From now on no LWP can be started: RuntimeError."},
+#endif
+    {0},
+};
+
+int python_add_boot(PyObject *module)
+{
+    waker_init();
+    chunks_init();
+    return faulthandler_find() < 0 ? -1 : PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,76 @@
+/* Many threads that wait for the GIL.  Each wakes up after the switch interval, 5 ms, to ask the thread that has the GIL to give it up
+ * (Python/ceval_gil.c, take_gil).  A thousand are 200,000 wake-ups a second: the threads of a busy server do little else.  One that asks
+ * is enough.  So FEW at a time sleep for the interval, as CPython wants it, and the others longer, the more of them there are: all
+ * together wake up twice as often as FEW would.
+ *
+ * THE DESIGN.  take_gil() sleeps in pthread_cond_timedwait().  When so many threads live for the first time, the address that libpython
+ * calls for that name gets another function's in its place, which moves the deadline, and it stays there.  To CPython a longer sleep is
+ * a timer that is late, as the kernel's may be.  A thread that is woken because the GIL is free is woken as before.
+ *
+ * WHAT IS LOST.  When all of the FEW have had the GIL, and none came after them, and a thread then computes, it is asked late: when the
+ * first of the others wakes up, at the latest after the interval once more for each FEW of them.
+ *
+ * REJECTED.  A longer interval: sys.getswitchinterval() would tell it, and each thread that computes would keep the GIL as long.  A queue
+ * before the GIL: its threads sleep twice (docs/performance.md, "What did not help"). */
+#include "python/threads/gil_crowd.h"
+
+#include "kernel/base/park.h"
+#include "kernel/glibc/glibc.h"
+#include "python/threads/gil_state.h"
+#include "python/python.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { FEW = 16 };
+
+static struct glibc_slot slot;
+static const unsigned long *interval; /* in microseconds; a program may set it */
+static uintptr_t gil[2];
+static atomic_int few, others; /* that wait for the GIL; only counts, so relaxed */
+
+static struct timespec later(const struct timespec *deadline, int64_t ns)
+{
+    ns += deadline->tv_nsec;
+    return (struct timespec){deadline->tv_sec + ns / PARK_SECOND, ns % PARK_SECOND};
+}
+
+/* In place of pthread_cond_timedwait(), for libpython. */
+static int wait_for_gil(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *deadline)
+{
+    struct timespec moved = *deadline;
+    atomic_int *counted = &few;
+
+    if ((uintptr_t)cond - gil[0] >= gil[1] - gil[0]) /* the GIL of a subinterpreter */
+        return pthread_cond_timedwait(cond, mutex, deadline);
+    if (atomic_fetch_add_explicit(&few, 1, memory_order_relaxed) >= FEW) {
+        atomic_fetch_sub_explicit(&few, 1, memory_order_relaxed);
+        counted = &others;
+        int before = atomic_fetch_add_explicit(&others, 1, memory_order_relaxed);
+        moved = later(deadline, (int64_t)(before / FEW) * (int64_t)*interval * 1000);
+    }
+    int result = pthread_cond_timedwait(cond, mutex, &moved);
+    atomic_fetch_sub_explicit(counted, 1, memory_order_relaxed);
+    return result;
+}
+
+void gil_crowd_init(void)
+{
+    slot = glibc_slot_of((void *)PyEval_RestoreThread, "pthread_cond_timedwait");
+    interval = gil_switch_interval();
+    gil_place(gil);
+}
+
+void gil_crowd_begins(void)
+{
+    static atomic_int begun;
+
+    if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, 1))
+        (void)glibc_fill_slot(&slot, wait_for_gil); /* if it can't be, all wake up as often as in stock */
+}
+
+void gil_crowd_after_fork(void)
+{
+    atomic_store(&few, 0); /* those that waited are lost */
+    atomic_store(&others, 0);
+}

@@ -1,0 +1,275 @@
+#include "python/threads/sleep.h"
+
+#include "kernel/base/events.h"
+#include "kernel/glibc/glibc.h"
+#include "green/green.h"
+#include "python/groups/cancel.h"
+#include "python/threads/wake.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+
+__thread struct wait my_wait;
+ptrdiff_t wait_offset;
+static PyObject *describe_deadlock;
+int (*python_unwind)(void);
+atomic_long python_looks;
+
+/* ---- who waits for what ------------------------------------------------------------------------------------------ */
+
+static void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
+{
+    my_wait.place = place;
+    my_wait.since = since;
+    my_wait.deadline = deadline;
+    atomic_store_explicit(&my_wait.object, object, memory_order_release);
+}
+
+#ifdef Py_GIL_DISABLED
+/* Without a GIL a sleeper could go on, and drop the object, while a reader looks at it.  So a reader counts itself first, and a sleeper
+ * that has cleared its record waits until no reader is left.  Both in sequential order: either the reader finds the record empty, or the
+ * sleeper finds the reader. */
+static atomic_int readers;
+
+void python_waits_read(int on)
+{
+    if (on)
+        atomic_fetch_add(&readers, 1);
+    else if (atomic_fetch_sub(&readers, 1) == 1)
+        park_wake_lwp(&readers, INT_MAX, PARK_PRIVATE);
+}
+
+void python_wait_ends(void)
+{
+    int count;
+
+    if (!atomic_load_explicit(&my_wait.object, memory_order_relaxed))
+        return;
+    atomic_store(&my_wait.object, NULL);
+    while ((count = atomic_load(&readers)) != 0)
+        park_wait_lwp(&readers, count, PARK_FOREVER, PARK_PRIVATE);
+}
+
+void python_waits_after_fork(void)
+{
+    atomic_store(&readers, 0);
+}
+#else
+void python_waits_read(int on)
+{
+    (void)on; /* it has the GIL */
+}
+
+void python_wait_ends(void)
+{
+    atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
+}
+
+void python_waits_after_fork(void)
+{
+}
+#endif
+
+/* ---- sleeping ---------------------------------------------------------------------------------------------------- */
+
+/* Not inlined: what it keeps would lie in the stack of each thread that sleeps, whose first page is nearly full then
+ * (tests/core/test_costs.py). */
+__attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
+{
+    int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same: until it has the GIL, others find it here */
+
+    park_cancel = NULL;
+    if (!waits)
+        python_wait_ends();
+    EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : result, 0);
+    PyEval_RestoreThread(tstate);
+    if (waits)
+        python_wait_ends();
+    waker_has_gil();
+    EVENT(EVENT_HAS_GIL, 0, 0);
+    return result;
+}
+
+int python_sleep(const struct python_sleep *how)
+{
+    if (how->object) {
+        EVENT(EVENT_BLOCKED, how->object, how->place);
+        wait_begins(how->object, how->place, how->since, how->deadline);
+    }
+    /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Its
+     * waiters are woken afterwards, since they want the GIL too. */
+    int whom = how->give_up ? sync_lock_free(how->give_up) : 0;
+    PyThreadState *tstate = PyEval_SaveThread();
+    waker_gave_up_gil();
+    if (whom > 0)
+        sync_lock_wake(how->give_up, whom);
+    waker_do_deferred();
+    park_cancel = how->no_point ? NULL : cancel_mine();
+    return wake_up(how, tstate, how->call(how->arg));
+}
+
+int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler)
+{
+    int result;
+
+    while ((result = python_sleep(how)) == EINTR)
+        if (python_interrupted(scheduler, how->object) < 0)
+            return -1;
+    return result;
+}
+
+int python_interrupted(struct scheduler *scheduler, PyObject *object)
+{
+    int deadlocked = scheduler_was_deadlocked(scheduler);
+
+    if (python_unwind && python_unwind() < 0)
+        return -1;
+    if (Py_MakePendingCalls() < 0) /* runs signal handlers, and what Py_AddPendingCall() has queued, as a stock wait does */
+        return -1;
+    if (cancel_raise() < 0)
+        return -1;
+    if (!deadlocked || !describe_deadlock)
+        return 0;
+    if (object) /* the wait has ended; the report names what waits() finds, so this thread must be there */
+        wait_begins(object, NULL, park_now(), PARK_FOREVER);
+    PyObject *none = PyObject_CallNoArgs(describe_deadlock);
+    python_wait_ends();
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+void python_set_describe_deadlock(PyObject *function)
+{
+    Py_XSETREF(describe_deadlock, Py_NewRef(function));
+}
+
+/* ---- with the GIL, as long as nothing blocks --------------------------------------------------------------------- */
+
+static __thread struct {
+    int may;                /* between begin and end */
+    PyThreadState *without; /* the GIL was given up: the state to take it back with */
+} give_up;
+
+static void before_glibc_waits(void)
+{
+    if (give_up.may && !give_up.without)
+        give_up.without = PyEval_SaveThread();
+}
+
+void python_give_up_begin(void)
+{
+    give_up.may = 1;
+}
+
+void python_give_up_end(void)
+{
+    PyThreadState *tstate = give_up.without;
+
+    give_up.may = 0;
+    give_up.without = NULL;
+    if (!tstate)
+        return;
+    EVENT(EVENT_WANTS_GIL, 0, 0);
+    PyEval_RestoreThread(tstate);
+    EVENT(EVENT_HAS_GIL, 0, 0);
+}
+
+/* ---- in a queue -------------------------------------------------------------------------------------------------- */
+
+struct queue_wait {
+    struct sync_queue *queue;
+    struct sync_place *place;
+    int64_t deadline, pause, look_at; /* look_at: the sleep is broken off then, for the next time after twice the pause */
+    int dozes;
+};
+
+static int wait_in_queue(void *arg)
+{
+    struct queue_wait *wait = arg;
+
+    if (wait->dozes)
+        return sync_queue_doze(wait->place, wait->deadline);
+    int looks = wait->look_at < wait->deadline, result = sync_queue_wait(wait->place, looks ? wait->look_at : wait->deadline);
+    return looks && result == ETIMEDOUT ? EAGAIN : result;
+}
+
+static void begin_pause(struct queue_wait *wait)
+{
+    wait->look_at = park_now() + wait->pause;
+    wait->pause = wait->pause < PARK_SECOND / 2 ? 2 * wait->pause : PARK_SECOND;
+}
+
+static void leave_queue(void *arg)
+{
+    struct queue_wait *wait = arg;
+    int baton;
+
+    sync_queue_leave(wait->queue, wait->place, &baton);
+    if (baton)
+        sync_queue_pass_baton(wait->queue);
+}
+
+/* When the interpreter is being finalized, taking the GIL ends a daemon thread by pthread_exit.  Its place must not stay in the queue of
+ * an object that lives on. */
+static int sleep_or_leave(const struct python_sleep *how)
+{
+    int result;
+
+    pthread_cleanup_push(leave_queue, how->arg);
+    result = python_sleep(how);
+    pthread_cleanup_pop(0);
+    return result;
+}
+
+static enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait, struct sync_lock *give_up, int *baton)
+{
+    struct sync_queue *queue = wait->queue;
+    struct sync_place *place = wait->place;
+    struct python_sleep how = {wait_in_queue, wait, op, place, park_now(), wait->deadline, give_up};
+
+    for (;; how.give_up = NULL) {
+        wait->dozes = waker_dozes(wait->deadline);
+        int result = sleep_or_leave(&how);
+        *baton = result == 0;
+        if (result == 0)
+            return ENTITLED;
+        if (result == EAGAIN && wait->dozes)
+            waker_dozed_in_vain();
+        else if (result == EAGAIN) {
+            begin_pause(wait);
+            atomic_fetch_add(&python_looks, 1);
+        } else if (result != EINTR)
+            return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
+        int entitled = sync_queue_away(queue, place, 1);
+        int raised = python_interrupted(NULL, op) < 0;
+        entitled = entitled || sync_queue_away(queue, place, 0);
+        if (raised && !entitled)
+            entitled = sync_queue_leave(queue, place, baton);
+        if (raised || entitled)
+            return !raised ? ENTITLED : entitled ? RAISED_ENTITLED : RAISED;
+    }
+}
+
+enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                                   int64_t deadline, int *baton)
+{
+    struct queue_wait wait = {queue, place, deadline, .look_at = PARK_FOREVER};
+
+    return sleep_in_queue(op, &wait, give_up, baton);
+}
+
+enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton)
+{
+    struct queue_wait wait = {queue, place, deadline, .pause = PARK_SLICE, .look_at = PARK_FOREVER};
+
+    if (!park_green && _PyOS_IsMainThread()) /* a scheduler looks for signals itself */
+        begin_pause(&wait);
+    return sleep_in_queue(op, &wait, NULL, baton);
+}
+
+void python_sleep_init(void)
+{
+    wait_offset = (char *)&my_wait - (char *)pthread_self();
+    glibc_before_wait = before_glibc_waits;
+}

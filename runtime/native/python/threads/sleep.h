@@ -1,0 +1,100 @@
+/* The one place where Python code sleeps: the GIL is given up, something sleeps, the GIL is taken back.
+ *
+ * GUARANTEES.  A thread that sleeps here is in waits() with the object that it waits for; after EINTR and EAGAIN, when it sleeps again,
+ * until it has the GIL.  The wake-up that it has deferred is done before it sleeps.  A trace has the times at which it slept, wanted the
+ * GIL and had it.
+ * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno; EAGAIN: the
+ * caller sleeps again.  After EINTR signal handlers may be due: the caller runs them by python_interrupted(). */
+#ifndef RUNTIME_PYTHON_SLEEP_H
+#define RUNTIME_PYTHON_SLEEP_H
+
+#include "python/python.h"
+#include "waits/queue.h"
+
+struct scheduler;
+
+struct python_sleep {
+    int (*call)(void *arg);
+    void *arg;
+    PyObject *object;          /* what the thread waits for, which waits() reports; NULL: nothing is reported */
+    struct sync_place *place;  /* in the object's queue, or NULL */
+    int64_t since, deadline;   /* as in kernel/base/park.h */
+    struct sync_lock *give_up; /* released before the GIL is, unless NULL */
+    int no_point;              /* the caller sleeps on whatever comes: not a point at which its thread may be cancelled */
+};
+
+/* Sleeps once.  Returns what `call` returned. */
+int python_sleep(const struct python_sleep *how);
+
+/* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
+int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
+
+/* After an EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why the wait ended, or Cancelled.
+ * scheduler: whose threads the wait was for, or NULL.  object: what it was for, which the Deadlock then names, or NULL. */
+int python_interrupted(struct scheduler *scheduler, PyObject *object);
+
+/* A higher floor's, asked before all of these, as what it raises ends the thread: -1 with an exception.  NULL: no thread is to be ended. */
+extern int (*python_unwind)(void);
+
+/* Sets the function that raises Deadlock.  It takes no arguments. */
+void python_set_describe_deadlock(PyObject *function);
+
+/* ---- with the GIL, as long as nothing blocks --------------------------------------------------------------------- */
+
+/* Called around each call that may take one of glibc's locks (kernel/glibc/glibc.h, LOCKS OF GLIBC): lwp_start(), a carrier's start,
+ * pthread_create().  These locks are nearly always free, so the caller keeps the GIL.  If one is held, the caller gives the GIL up, and
+ * takes it back at the end, not as soon as it has the lock.  For once the interpreter has ended, taking the GIL ends the thread
+ * (run_body() in kernel/lwp/thread_main.c), and half a start would be left. */
+void python_give_up_begin(void);
+void python_give_up_end(void);
+
+/* ---- in a queue -------------------------------------------------------------------------------------------------- */
+
+enum outcome {
+    LEFT,            /* the time was up */
+    ENTITLED,        /* granted */
+    RAISED,          /* a signal handler raised; not granted */
+    RAISED_ENTITLED, /* a signal handler raised, but the grant had come: the caller must give it to another */
+};
+
+/* Sleeps in a queue of op's, which the caller has entered, until granted, the deadline, or an exception.  *baton: the caller has it, and
+ * must pass it once it has what it needs to run.  give_up: as above. */
+enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
+                                   int64_t deadline, int *baton);
+
+/* The same for the end of a group's block, which may be all that is left of a program.  A signal that comes just before a thread sleeps
+ * doesn't end the sleep.  So the main thread, which runs the handlers, wakes up to look: after 10 ms, and less and less often, in the end
+ * once a second.  python_looks counts that, because nothing has moved by it: observe/watch.c. */
+enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton);
+extern atomic_long python_looks;
+
+/* ---- who waits for what ------------------------------------------------------------------------------------------ */
+
+/* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  It is written with the
+ * GIL, but for the end of a wait.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and needs
+ * the GIL to go on.  Without a GIL a sleeper waits at the end of its wait for those that read: python_waits_read(). */
+struct wait {
+    _Atomic(PyObject *) object; /* NULL: the thread doesn't sleep.  Written last: a reader that sees it sees the rest */
+    struct sync_place *place;
+    int64_t since, deadline;
+};
+extern __thread struct wait my_wait;
+extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
+
+/* Clears the record.  `call` does so itself if it then writes what shows the end of the wait, as a lock's owner: observe/waits.c must not
+ * see that write and still find the wait. */
+void python_wait_ends(void);
+
+/* Around reading the records of others, which is short and takes no lock that a sleeper may hold. */
+void python_waits_read(int on);
+void python_waits_after_fork(void); /* in the child */
+
+/* pthread_self(), without the call. */
+static inline unsigned long my_ident(void)
+{
+    return (unsigned long)&my_wait - (unsigned long)wait_offset;
+}
+
+void python_sleep_init(void);
+
+#endif

@@ -1,0 +1,589 @@
+/* threading.Thread's life on an LWP: what has to be done for each thread.
+ *
+ * A Thread holds what it was made with, `_ident`, and `_lwp`: None until it is started, then its LWP.  Whatever else threading
+ * keeps in a Thread (`_started`, `_native_id`, `_handle` ...) runtime/thread.py computes from these when it is read.  Anything else at
+ * `_lwp` means that the runtime has not made the thread, or not yet: then these functions return None, and thread.py goes on.
+ *
+ * `_name` and `_ident` must be in the Thread itself.  py-spy reads them from another process, where it can't call anything, and memray
+ * puts descriptors of these names on the class, to see when they are set. */
+#include "kernel/base/park.h"
+#include "kernel/lwp/lwp.h"
+#include "python/threads/boot.h"
+#include "python/threads/lwp.h"
+#include "python/rooms.h"
+#include "python/green/scheduler.h"
+#include "python/threads/thread.h"
+
+/* Interned names, and what thread.py passes to thread_setup() once. */
+static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
+    *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
+    *name_context, *name_dangling, *name_get_ident, *name_placement;
+static PyObject *threading_names; /* vars(threading) */
+static PyObject *sys_names;       /* vars(sys) */
+static PyObject *usual_stderr;    /* the class Thread's `_stderr` */
+static PyObject *usual_daemon;    /* the class Thread's `daemon`, a property */
+static PyObject *active;          /* threading._active: ident -> Thread, of the threads that run */
+static PyObject *dangling;        /* threading._dangling, a WeakSet of all Thread objects */
+static PyObject *dangling_refs;   /* its set of weak references */
+static PyObject *dangling_remove; /* their callback */
+static PyObject *stock_current_thread;
+
+static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
+
+static const struct {
+    PyObject **name;
+    const char *text;
+} names[] = {
+    {&name_lwp, "_lwp"},
+    {&name_target, "_target"},
+    {&name_args, "_args"},
+    {&name_kwargs, "_kwargs"},
+    {&name_name, "_name"},
+    {&name_ident, "_ident"},
+    {&name_daemon, "daemon"},
+    {&name_daemonic, "_daemonic"},
+    {&name_stderr, "_stderr"},
+    {&name_stack_size, "_lwp_stack_size"},
+    {&name_flags, "_lwp_flags"},
+    {&name_bootstrap, "_bootstrap"},
+    {&name_counter, "_counter"},
+    {&name_function_name, "__name__"},
+    {&name_sys_stderr, "stderr"},
+    {&name_scheduler, "_lwp_scheduler"},
+    {&name_context, "_context"},
+    {&name_dangling, "_dangling"},
+    {&name_get_ident, "get_ident"},
+    {&name_placement, "_lwp_placement"},
+};
+
+/* ---- making ------------------------------------------------------------------------------------------------------ */
+
+/* A new reference to the calling thread's Thread. */
+static PyObject *current_thread(void)
+{
+    if (current)
+        return Py_NewRef(current);
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident()), *thread = NULL;
+    int found = ident ? PyDict_GetItemRef(active, ident, &thread) : -1;
+    Py_XDECREF(ident);
+    return found ? thread : PyObject_CallNoArgs(stock_current_thread);
+}
+
+static int set_new(PyObject *self, PyObject *name, PyObject *value)
+{
+    int result = value ? PyObject_SetAttr(self, name, value) : -1;
+
+    Py_XDECREF(value);
+    return result;
+}
+
+/* "Thread-N (function)".  Without PyUnicode_FromFormat(), which takes half as long as all else in Thread(). */
+static PyObject *numbered_name(unsigned long long number, const void *function, size_t length)
+{
+    char text[32] = "Thread-";
+    size_t count = strlen(text), digits = 1;
+
+    for (unsigned long long rest = number; rest > 9; rest /= 10)
+        digits++;
+    for (size_t i = digits; i-- > 0; number /= 10)
+        text[count + i] = (char)('0' + number % 10);
+    count += digits;
+    PyObject *name = PyUnicode_New((Py_ssize_t)(count + (function ? length + 3 : 0)), 127);
+    if (!name)
+        return NULL;
+    Py_UCS1 *to = PyUnicode_1BYTE_DATA(name);
+    memcpy(to, text, count);
+    if (function) {
+        memcpy(to + count, " (", 2);
+        memcpy(to + count + 2, function, length);
+        to[count + 2 + length] = ')';
+    }
+    return name;
+}
+
+/* What threading.Thread.__init__ calls a thread without a name: "Thread-N", or "Thread-N (function)". */
+static PyObject *new_name(PyObject *target)
+{
+    PyObject *counter, *function = NULL, *name = NULL;
+    PyObject *count = PyDict_GetItemRef(threading_names, name_counter, &counter) > 0 ? PyObject_CallNoArgs(counter) : NULL;
+
+    Py_XDECREF(counter);
+    if (count && target != Py_None && !(function = PyObject_GetAttr(target, name_function_name))
+        && PyErr_ExceptionMatches(PyExc_AttributeError))
+        PyErr_Clear();
+    unsigned long long number = count && !PyErr_Occurred() ? PyLong_AsUnsignedLongLong(count) : 0;
+    if (PyErr_Occurred())
+        ;
+    else if (!function)
+        name = numbered_name(number, NULL, 0);
+    else if (PyUnicode_Check(function) && PyUnicode_IS_ASCII(function))
+        name = numbered_name(number, PyUnicode_DATA(function), (size_t)PyUnicode_GET_LENGTH(function));
+    else
+        name = PyUnicode_FromFormat("Thread-%llu (%S)", number, function);
+    Py_XDECREF(count);
+    Py_XDECREF(function);
+    return name;
+}
+
+static int set_name(PyObject *self, PyObject *name, PyObject *target)
+{
+    int named = name == Py_None ? 0 : PyObject_IsTrue(name);
+
+    return named < 0 ? -1 : set_new(self, name_name, named ? PyObject_Str(name) : new_name(target));
+}
+
+/* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
+ * 3.12, start() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
+ * Python, and returns `_daemonic`. */
+static PyObject *daemon_of(PyObject *thread)
+{
+    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_daemon);
+
+    if (!property)
+        PyErr_Clear(); /* the look-up in the thread fails too, and raises */
+    Py_XDECREF(property);
+    return PyObject_GetAttr(thread, property == usual_daemon ? name_daemonic : name_daemon);
+}
+
+/* False needs no attribute of the object: the class has it. */
+static int set_daemonic(PyObject *self, PyObject *daemon)
+{
+    if (daemon != Py_None)
+        return daemon == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, daemon);
+    PyObject *creator = current_thread(), *its = creator ? daemon_of(creator) : NULL;
+    int result = !its ? -1 : its == Py_False ? 0 : PyObject_SetAttr(self, name_daemonic, its);
+    Py_XDECREF(creator);
+    Py_XDECREF(its);
+    return result;
+}
+
+/* threading.excepthook() writes there when sys.stderr is gone.  The usual one needs no attribute of the object: the class has it. */
+static int set_stderr(PyObject *self)
+{
+    PyObject *now;
+
+    if (PyDict_GetItemRef(sys_names, name_sys_stderr, &now) < 0)
+        return -1;
+    int result = now == usual_stderr ? 0 : PyObject_SetAttr(self, name_stderr, now ? now : Py_None);
+    Py_XDECREF(now);
+    return result;
+}
+
+static int fill_thread(PyObject *self, PyObject *target, PyObject *name, PyObject *args, PyObject *kwargs, PyObject *daemon)
+{
+    return set_name(self, name, target) < 0 || PyObject_SetAttr(self, name_target, target) < 0
+                   || PyObject_SetAttr(self, name_args, args) < 0
+                   || set_new(self, name_kwargs, kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs)) < 0
+                   || set_daemonic(self, daemon) < 0 || PyObject_SetAttr(self, name_ident, Py_None) < 0 || set_stderr(self) < 0
+                   || PyObject_SetAttr(self, name_lwp, Py_None) < 0
+               ? -1
+               : 0;
+}
+
+/* (thread, target, name, args, kwargs, daemon) */
+static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "thread_make() takes 6 arguments");
+        return NULL;
+    }
+    if (fill_thread(args[0], args[1], args[2], args[3], args[4], args[5]) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+/* threading.get_ident(), also if a program has put a function of its own there: that is how pebble learns of a thread's end. */
+static PyObject *own_ident(void)
+{
+    PyObject *get_ident;
+
+    if (PyDict_GetItemRef(threading_names, name_get_ident, &get_ident) < 0)
+        return NULL;
+    PyObject *ident = !get_ident || PyCFunction_CheckExact(get_ident) ? PyLong_FromUnsignedLong(PyThread_get_thread_ident())
+                                                                      : PyObject_CallNoArgs(get_ident);
+    Py_XDECREF(get_ident);
+    return ident;
+}
+
+static PyObject *key_in_active(PyObject *thread)
+{
+    PyObject *found = NULL, *key, *value;
+    Py_ssize_t at = 0;
+
+    Py_BEGIN_CRITICAL_SECTION(active);
+    while (!found && PyDict_Next(active, &at, &key, &value))
+        if (value == thread)
+            found = Py_NewRef(key);
+    Py_END_CRITICAL_SECTION();
+    return found;
+}
+
+static void leave_active(PyObject *thread)
+{
+    PyObject *ident = own_ident();
+
+    if (!ident) { /* no memory, or the program's get_ident() has raised */
+        PyErr_WriteUnraisable(thread);
+        ident = key_in_active(thread);
+    }
+    if (!ident || PyDict_DelItem(active, ident) < 0)
+        PyErr_Clear(); /* the program has removed the entry itself */
+    Py_XDECREF(ident);
+}
+
+/* Calls `_bootstrap`: runtime/bootstrap.py's, or a derived class's. */
+static PyObject *thread_run(PyObject *thread)
+{
+    current = thread;
+    return PyObject_CallMethodNoArgs(thread, name_bootstrap);
+}
+
+static void thread_leave(PyObject *thread)
+{
+    current = NULL;
+    leave_active(thread);
+}
+
+void thread_pass_for(PyObject *thread)
+{
+    current = thread;
+}
+
+static const struct boot_body thread_body = {thread_run, thread_leave};
+
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
+
+/* A new reference to what is at `_lwp`, and whether that is an LWP. */
+static PyObject *lwp_of(PyObject *thread, int *is_lwp)
+{
+    PyObject *lwp = PyObject_GetAttr(thread, name_lwp);
+
+    *is_lwp = lwp && PyObject_TypeCheck(lwp, lwp_type);
+    return lwp;
+}
+
+struct options {
+    size_t stack_size;
+    unsigned long flags;
+    int waited;
+    struct scheduler *scheduler; /* NULL: it gets an LWP */
+    PyObject *packed;            /* a reference to what the next points into */
+    const struct placement *placement;
+};
+
+/* Reads how the thread is to be made.  0, or -1 with an exception; the caller drops o->packed in either case. */
+static int read_options(PyObject *thread, struct options *o)
+{
+    PyObject *size = PyObject_GetAttr(thread, name_stack_size);
+    PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
+    PyObject *scheduler = some ? PyObject_GetAttr(thread, name_scheduler) : NULL;
+    o->packed = scheduler ? PyObject_GetAttr(thread, name_placement) : NULL;
+    PyObject *daemon = o->packed && lwp_placement(o->packed, &o->placement) == 0 ? daemon_of(thread) : NULL;
+    int is_daemon = daemon ? PyObject_IsTrue(daemon) : -1;
+
+    if (is_daemon >= 0) {
+        o->waited = !is_daemon;
+        o->stack_size = size == Py_None ? boot_stack_size() : PyLong_AsSize_t(size);
+        o->flags = some == Py_None ? lwp_thread_flags : PyLong_AsUnsignedLong(some);
+        o->scheduler = scheduler == Py_None ? NULL : python_scheduler(scheduler); /* the thread's attribute keeps it alive */
+    }
+    Py_XDECREF(size);
+    Py_XDECREF(some);
+    Py_XDECREF(scheduler);
+    Py_XDECREF(daemon);
+    if (o->scheduler && o->placement)
+        PyErr_SetString(PyExc_ValueError, "a green thread shares its LWP with others, so it has no placement of its own");
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* From 3.14 on a thread may get a copy of its creator's context.  Else it begins with the empty one of its PyThreadState. */
+static int inherit_context(PyObject *thread)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    static int inherited = -1; /* sys.flags.thread_inherit_context */
+
+    if (inherited < 0 && PyConfig_GetInt("thread_inherit_context", &inherited) < 0)
+        return -1;
+    if (inherited) {
+        PyObject *given = PyObject_GetAttr(thread, name_context);
+        Py_XDECREF(given);
+        return !given ? -1 : given != Py_None ? 0 : set_new(thread, name_context, PyContext_CopyCurrent());
+    }
+#endif
+    (void)thread;
+    return 0;
+}
+
+/* threading._dangling.add(thread), without running Python.  In a forked child threading resets the locks of all threads in there. */
+static int add_to_dangling(PyObject *thread)
+{
+    PyObject *now = PyDict_GetItemWithError(threading_names, name_dangling);
+
+    if (now != dangling) /* the program has replaced it */
+        return 0;
+    PyObject *reference = PyWeakref_NewRef(thread, dangling_remove);
+    int result = reference ? PySet_Add(dangling_refs, reference) : -1;
+    Py_XDECREF(reference);
+    return result;
+}
+
+/* The Threads that are being started.  `_lwp` shows that one has been only from some way into its start on, and before that other threads
+ * may run: where there is no GIL all the time, else while an attribute is read that is Python, or glibc waits. */
+struct starting {
+    PyObject *thread; /* borrowed */
+    struct starting *next;
+};
+static struct starting *starting;
+static atomic_int starting_lock; /* order: docs/architecture.md */
+
+/* 0: another caller is starting it. */
+static int enter_starting(struct starting *me, PyObject *thread)
+{
+    struct starting *other;
+
+    park_lock(&starting_lock);
+    for (other = starting; other && other->thread != thread; other = other->next)
+        ;
+    if (!other) {
+        *me = (struct starting){thread, starting};
+        starting = me;
+    }
+    park_unlock(&starting_lock);
+    return !other;
+}
+
+static void leave_starting(struct starting *me)
+{
+    struct starting **at = &starting;
+
+    park_lock(&starting_lock);
+    while (*at && *at != me)
+        at = &(*at)->next;
+    if (*at) /* else this is a child that was forked meanwhile */
+        *at = me->next;
+    park_unlock(&starting_lock);
+}
+
+void thread_after_fork(void)
+{
+    starting = NULL; /* the records of lost threads */
+    atomic_store(&starting_lock, 0);
+}
+
+/* For debuggers (native/gdb_threads.py): in a core file no Python runs that could be asked. */
+static void copy_name(PyObject *thread, struct lwp *lwp)
+{
+    PyObject *name = PyObject_GetAttr(thread, name_name);
+    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+
+    if (text)
+        lwp_set_name(lwp, text, 0);
+    else
+        PyErr_Clear(); /* it has none, or one that can't be encoded */
+    Py_XDECREF(name);
+}
+
+static int start_with(PyObject *thread, const struct options *o, PyTypeObject *type, int wait)
+{
+    LwpObject *lwp = lwp_make(type, o->stack_size);
+
+    if (!lwp)
+        return -1;
+    lwp->lwp->waited = o->waited;
+    copy_name(thread, lwp->lwp);
+    PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
+    const struct boot_target target = {thread, NULL, NULL, &thread_body};
+    int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
+                         || PyDict_SetItem(active, ident, thread) < 0
+                         || (o->scheduler ? boot_start_green(lwp->lwp, &target, o->scheduler)
+                                          : boot_start(lwp->lwp, &target, o->placement, o->flags, 0, wait))
+                                < 0
+                     ? -1
+                     : 0;
+    if (result < 0) { /* the thread is as before, and may be started again */
+        PyObject *type_, *value, *traceback;
+        PyErr_Fetch(&type_, &value, &traceback);
+        PyObject *registered = NULL;
+        if (ident && PyDict_GetItemRef(active, ident, &registered) > 0 && registered == thread)
+            PyDict_DelItem(active, ident);
+        Py_XDECREF(registered);
+        PyObject_SetAttr(thread, name_ident, Py_None);
+        PyObject_SetAttr(thread, name_lwp, Py_None);
+        PyErr_Restore(type_, value, traceback);
+    }
+    Py_XDECREF(ident);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
+{
+    struct options o = {0};
+    int result = read_options(thread, &o) < 0 || inherit_context(thread) < 0 || add_to_dangling(thread) < 0
+                     ? -1
+                     : start_with(thread, &o, type, wait);
+
+    Py_XDECREF(o.packed);
+    return result;
+}
+
+static PyObject *started_before(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "threads can only be started once");
+    return NULL;
+}
+
+static PyObject *start_unless_started(PyObject *thread, PyTypeObject *type, int wait)
+{
+    int is_lwp;
+    PyObject *lwp = lwp_of(thread, &is_lwp);
+
+    if (!lwp)
+        return NULL;
+    int ours = lwp == Py_None;
+    Py_DECREF(lwp);
+    if (is_lwp)
+        return started_before();
+    if (!ours)
+        Py_RETURN_NONE;
+    return start_thread(thread, type, wait) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+/* (thread, class of its LWP, wait): True, or None if the runtime does not make this thread: see the head. */
+static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    struct starting me;
+
+    (void)module;
+    if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type)) {
+        PyErr_SetString(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
+        return NULL;
+    }
+    if (!enter_starting(&me, args[0]))
+        return started_before();
+    PyObject *result = start_unless_started(args[0], (PyTypeObject *)args[1], args[2] == Py_True);
+    leave_starting(&me);
+    return result;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
+
+/* (thread, timeout): True when it has ended, False when the time was up, None if the runtime has not made it. */
+static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    int is_lwp;
+
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "thread_join(thread, timeout)");
+        return NULL;
+    }
+    PyObject *lwp = lwp_of(args[0], &is_lwp), *result = NULL;
+    if (!lwp)
+        return NULL;
+    if (!is_lwp)
+        result = Py_NewRef(Py_None);
+    else if (!((LwpObject *)lwp)->lwp->started) /* who starts it is not that far */
+        PyErr_SetString(PyExc_RuntimeError, "cannot join thread before it is started");
+    else if (((LwpObject *)lwp)->lwp->ident == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
+        PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
+    else
+        result = lwp_wait((LwpObject *)lwp, args[1]);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static PyObject *thread_is_alive(PyObject *module, PyObject *thread)
+{
+    int is_lwp;
+    PyObject *lwp = lwp_of(thread, &is_lwp), *result;
+
+    (void)module;
+    if (!lwp)
+        return NULL;
+    result = is_lwp ? PyBool_FromLong(lwp_alive(((LwpObject *)lwp)->lwp)) : Py_NewRef(Py_None);
+    Py_DECREF(lwp);
+    return result;
+}
+
+static PyObject *thread_current(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return current_thread();
+}
+
+/* The next LWP that the end of the program must wait for, as an object of that class, or None. */
+static PyObject *thread_waited(PyObject *module, PyObject *type)
+{
+    (void)module;
+    struct lwp *lwp = lwp_next_waited();
+    return lwp ? (PyObject *)lwp_object((PyTypeObject *)type, lwp) : Py_NewRef(Py_None);
+}
+
+static int find_dangling(PyObject *names_)
+{
+    PyObject *set = PyDict_GetItemWithError(names_, name_dangling);
+    PyObject *refs = set ? PyObject_GetAttrString(set, "data") : NULL, *remove = refs ? PyObject_GetAttrString(set, "_remove") : NULL;
+
+    if (!remove || !PySet_Check(refs)) {
+        Py_XDECREF(refs);
+        Py_XDECREF(remove);
+        PyErr_SetString(PyExc_ImportError, "threading has no WeakSet _dangling, or it holds no set of weak references");
+        return -1;
+    }
+    Py_XSETREF(dangling, Py_NewRef(set));
+    Py_XSETREF(dangling_refs, refs);
+    Py_XSETREF(dangling_remove, remove);
+    return 0;
+}
+
+/* (vars(threading), vars(sys), Thread, Thread._stderr) */
+static PyObject *thread_setup(PyObject *module, PyObject *args)
+{
+    PyObject *dict, *sys_dict, *type, *usual;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O!O!O:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual))
+        return NULL;
+    PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
+    if (!running || !PyDict_Check(running) || !stock) {
+        PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
+        return NULL;
+    }
+    PyObject *daemon = PyObject_GetAttr(type, name_daemon);
+    if (!daemon || find_dangling(dict) < 0) {
+        Py_XDECREF(daemon);
+        return NULL;
+    }
+    Py_XSETREF(usual_daemon, daemon);
+    Py_XSETREF(threading_names, Py_NewRef(dict));
+    Py_XSETREF(sys_names, Py_NewRef(sys_dict));
+    Py_XSETREF(usual_stderr, Py_NewRef(usual));
+    Py_XSETREF(active, Py_NewRef(running));
+    Py_XSETREF(stock_current_thread, Py_NewRef(stock));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"thread_setup", thread_setup, METH_VARARGS, NULL},
+    {"thread_make", FAST(thread_make), METH_FASTCALL, NULL},
+    {"thread_start", FAST(thread_start), METH_FASTCALL, NULL},
+    {"thread_join", FAST(thread_join), METH_FASTCALL, NULL},
+    {"thread_is_alive", thread_is_alive, METH_O, NULL},
+    {"thread_waited", thread_waited, METH_O, NULL},
+    {"current_thread", thread_current, METH_NOARGS,
+     "current_thread($module, /)\n--\n\nThe calling thread's Thread; threading.current_thread."},
+    {0},
+};
+
+int python_add_thread(PyObject *module)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return -1;
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,116 @@
+/* Waking, where the waker has the GIL and the woken thread wants it.
+ *
+ * The waker keeps the GIL, as in CPython: its next line runs before the woken thread does, unless it blocks or its switch interval
+ * ends.  Programs rely on that (asgiref sets a future's result, and stores afterwards what belongs to it).  But a thread that is
+ * woken at once mostly gets the processor at once (the kernel's wake-up preemption), finds the GIL taken, and sleeps again in
+ * take_gil (Python/ceval_gil.c): where two threads take turns, five switches instead of two.  So a waker that is about to sleep
+ * defers the wake-up until it has given up the GIL.
+ *
+ *   1. The waker can't be sure that it will sleep.  It may compute, block in other C code, end, be killed or exec.  So only a thread that
+ *      is DOZING is woken late (kernel/lock/lock.h): it wakes up by itself within the default switch interval, and where a shorter one is set
+ *      no thread dozes.  So no wake-up is lost, whatever becomes of the waker.  A thread that is ASLEEP is woken at once.
+ *   2. That the waker is about to sleep is a guess.  It is made if SURE wake-ups in a row were followed by a sleep in python_sleep()
+ *      within SOON.  So only threads that keep taking turns doze and defer; a producer that streams, or a thread that blocks elsewhere,
+ *      doesn't.
+ *   3. A wrong guess may have cost the woken thread the time until the wake-up was done.  For as many turns as that time has
+ *      microseconds the waker does not defer.  A turn saves more than a microsecond, so no pattern loses in the long run.
+ *
+ * A green thread neither defers nor dozes: the thread that it wakes mostly waits for this very LWP.  Nor does one that may be cancelled
+ * doze, since a cancellation would come late. */
+#include "python/threads/wake.h"
+
+#include "python/threads/gil_state.h"
+#include "python/groups/cancel.h"
+#include "kernel/lock/lock.h"
+
+enum {
+    SURE = 16,
+    SOON = 50000, /* ns from the wake-up to the sleep.  If it isn't deferred, the woken thread runs in between, until it asks for the GIL */
+};
+
+static __thread struct {
+    atomic_int *deferred; /* the word to wake at, or NULL.  Only an address: its thread may have woken by itself, and be gone */
+    int64_t since; /* time of the first wake-up since the last python_sleep(); 0: none */
+    int trust; /* turns in a row that went as guessed, up to SURE; below 0: minus the turns before they count again */
+    int without_gil;
+} waker;
+
+int waker_dozes(int64_t deadline)
+{
+#ifdef Py_GIL_DISABLED
+    return 0; /* a thread that is woken needs nothing that the waker has */
+#endif
+    return waker.trust == SURE && !park_green && !cancel_mine() && *gil_switch_interval() * 1000 >= SYNC_DOZE
+           && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
+}
+
+void waker_dozed_in_vain(void)
+{
+    if (waker.trust > 0)
+        waker.trust = 0;
+}
+
+void waker_do_deferred(void)
+{
+    if (!waker.deferred)
+        return;
+    park_wake_some(waker.deferred, 1, ~0u);
+    waker.deferred = NULL;
+}
+
+/* late: the age of a deferred wake-up. */
+static void lose_trust(int64_t late)
+{
+    waker.trust = -(int)((late < SYNC_DOZE ? late : SYNC_DOZE) / 1000);
+}
+
+static void wake_or_defer(atomic_int *word, int dozing)
+{
+    if (!waker.without_gil && !park_green) {
+        if (!waker.since)
+            waker.since = park_now();
+        else if (waker.deferred) { /* a second wake-up, and no sleep in between */
+            int64_t late = park_now() - waker.since;
+            if (late > SOON) {
+                lose_trust(late);
+                waker_do_deferred();
+            }
+        }
+        if (dozing && !waker.deferred && waker.trust == SURE) {
+            waker.deferred = word;
+            return;
+        }
+    }
+    park_wake_some(word, 1, ~0u);
+}
+
+void waker_gave_up_gil(void)
+{
+    waker.without_gil = 1;
+    if (!waker.since)
+        return;
+    int64_t late = park_now() - waker.since;
+    if (late <= SOON)
+        waker.trust += waker.trust < SURE;
+    else if (waker.deferred)
+        lose_trust(late);
+    else if (waker.trust > 0)
+        waker.trust = 0;
+    waker.since = 0;
+}
+
+void waker_has_gil(void)
+{
+    waker.without_gil = 0;
+}
+
+void waker_after_fork(void)
+{
+    waker.deferred = NULL;
+    waker.since = 0;
+}
+
+void waker_init(void)
+{
+    sync_wake = wake_or_defer;
+}

@@ -1,0 +1,73 @@
+/* runtime.wait(): sleeps until the first of several things is ready, or all are.  How, stands in waits/any.h.
+ *
+ * WHAT IS TAKEN.  Threads, events and files stay as they are when they are reported; a semaphore and a lock are taken.  For the first of
+ * several, the first in order that is ready decides: if it is one that is taken, it comes alone, since a program that looks for another
+ * one first would lose it; else all others come that are ready and stay as they are.
+ * For all: none is taken before all others have come, and none is kept while the wait sleeps for another.  It sleeps for one, then tries
+ * the rest, and if one is missing gives all back and sleeps for that one, as C++'s std::lock does.  So two such waits don't deadlock.
+ *
+ * Each file calls those before it: wait_things.c makes a thing of what the program gives, wait_files.c looks at those that are files,
+ * wait_sleep.c sleeps once, wait_first.c and wait_all.c say for what, and wait.c is the function that Python calls. */
+#ifndef RUNTIME_WAIT_H
+#define RUNTIME_WAIT_H
+
+#include "python/waits/waitable.h"
+
+#include <poll.h>
+
+struct waiting {
+    struct sync_any any;
+    struct thing *things;
+    Py_ssize_t count;
+    int files; /* how many of them are */
+    int all;
+    int looks; /* it sleeps for a short time only, and then looks for signals */
+    int64_t since, deadline;
+    struct pollfd *polled; /* the files, and one more for the eventfd, and one for park_poll_all(); in the order of `things` */
+    int uses_fd; /* it sleeps in ppoll(2) */
+    int again; /* something can be taken that couldn't when the wait looked: it doesn't sleep */
+    int error; /* of a file */
+    PyObject *given; /* a tuple */
+};
+
+/* ---- wait_things.c ----------------------------------------------------------------------------------------------- */
+
+/* Whether it has come. */
+int thing_look(const struct thing *thing);
+int thing_is_file(const struct thing *thing);
+
+/* What stays as it is, and is there, is claimed by the waiter itself. */
+void wait_claim(struct waiting *w, struct thing *thing);
+
+/* ---- wait_files.c ------------------------------------------------------------------------------------------------ */
+
+/* Looks at all files, and doesn't sleep. */
+void wait_look_at_files(struct waiting *w);
+
+/* The files that have not come, for a thread that sleeps in ppoll(2); and what that has found: asleep: what has come counts for this
+ * sleep. */
+void wait_fill_polled(struct waiting *w);
+void wait_note_polled(struct waiting *w, int asleep);
+
+/* By a green thread, as the functions of a struct waitable; and by one that was poked. */
+int wait_enter_file(struct waiting *w, struct thing *thing);
+int wait_leave_file(struct waiting *w, struct thing *thing);
+void wait_claim_files(struct waiting *w);
+
+/* ---- wait_sleep.c ------------------------------------------------------------------------------------------------ */
+
+enum wait_slept { WAIT_COMPLETED, WAIT_TIME_IS_UP, WAIT_AGAIN, WAIT_FAILED };
+
+/* Sleeps until `needed` of the things from..to have come.  WAIT_FAILED: with an exception. */
+enum wait_slept wait_sleep(struct waiting *w, Py_ssize_t from, Py_ssize_t to, int needed);
+
+/* ---- wait_first.c, wait_all.c ------------------------------------------------------------------------------------ */
+
+/* 1: one of from..to has come; 0: none by the deadline; -1 with an exception. */
+int wait_for_first(struct waiting *w, Py_ssize_t from, Py_ssize_t to);
+
+/* The same, of all things. */
+int wait_for_all(struct waiting *w);
+void wait_give_all_back(struct waiting *w);
+
+#endif

@@ -1,0 +1,159 @@
+#include "python/waits/wait.h"
+
+#include "kernel/lwp/lwp.h"
+#include "python/args.h"
+#include "python/threads/lwp.h"
+#include "python/sync/lock.h"
+#include "python/sync/waiters.h"
+#include "python/rooms.h"
+
+#include <sched.h>
+
+static PyObject *thread_class, *task_class; /* NULL: not loaded yet */
+
+static const struct waitable file_waitable; /* without functions: wait_files.c does what they would */
+
+int thing_is_file(const struct thing *thing)
+{
+    return thing->kind == &file_waitable;
+}
+
+int thing_look(const struct thing *thing)
+{
+    return thing_is_file(thing) ? thing->found : thing->kind->look(thing);
+}
+
+/* What stays as it is, and is there, is claimed by the waiter itself. */
+void wait_claim(struct waiting *w, struct thing *thing)
+{
+    enum sync_claim claimed = sync_any_claim(&w->any);
+
+    thing->ready = claimed != SYNC_TOO_LATE;
+    if (claimed == SYNC_COMPLETES)
+        atomic_store(&w->any.word, SYNC_WOKEN);
+}
+
+/* ---- what the program gives -------------------------------------------------------------------------------------- */
+
+static int refuse_thing(PyObject *exception, const char *text, PyObject *given)
+{
+    PyErr_Format(exception, text, given);
+    return -1;
+}
+
+static int set_lwp(struct thing *thing, PyObject *object)
+{
+    struct lwp *lwp = ((LwpObject *)object)->lwp;
+
+    if (!lwp->started)
+        return refuse_thing(PyExc_RuntimeError, "%R has not been started", thing->given);
+    if (((LwpObject *)object)->detached)
+        return refuse_thing(PyExc_RuntimeError, "%R is detached", thing->given);
+    if (!(lwp->flags & CLONE_THREAD))
+        return refuse_thing(PyExc_TypeError, "%R is a process: wait for os.pidfd_open() of it", thing->given);
+    if (lwp->ident == PyThread_get_thread_ident() && lwp_alive(lwp))
+        return refuse_thing(PyExc_RuntimeError, "%R is the calling thread", thing->given);
+    if (thing->forever && lwp->green.scheduler && lwp_alive(lwp) && scheduler_is_orphaned(lwp->green.scheduler))
+        return refuse_thing(PyExc_RuntimeError, "%R is a green thread that nobody runs: call its scheduler's run()", thing->given);
+    thing->object = Py_NewRef(object);
+    thing->kind = &lwp_waitable;
+    return 0;
+}
+
+static int set_thread(struct thing *thing)
+{
+    PyObject *lwp = get_attribute(thing->given, NAME("_lwp"));
+
+    if (!lwp && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    int result = lwp && PyObject_TypeCheck(lwp, lwp_type) ? set_lwp(thing, lwp)
+                 : lwp == Py_None ? refuse_thing(PyExc_RuntimeError, "%R has not been started", thing->given)
+                                  : refuse_thing(PyExc_RuntimeError, "%R is a thread of threading's own", thing->given);
+
+    Py_XDECREF(lwp);
+    return result;
+}
+
+static int set_primitive(struct thing *thing, PyObject *object, const struct waitable *kind, int in_c)
+{
+    if (!in_c)
+        return refuse_thing(PyExc_TypeError, "can't wait for %R: a derived class keeps it in Python", thing->given);
+    thing->object = Py_NewRef(object);
+    thing->kind = kind;
+    return 0;
+}
+
+static int set_task(struct thing *thing)
+{
+    PyObject *done = get_attribute(thing->given, NAME("_done"));
+    int result = done ? set_primitive(thing, done, &event_waitable, 1) : -1;
+
+    Py_XDECREF(done);
+    return result;
+}
+
+static int set_file(struct thing *thing)
+{
+    PyObject *given = thing->given;
+
+    if (!PyLong_Check(given) && !PyObject_HasAttrString(given, "fileno"))
+        return refuse_thing(PyExc_TypeError, "can wait for threads, tasks, LWPs, events, semaphores, locks and files, not for %R",
+                            given);
+    thing->kind = &file_waitable;
+    return (thing->fd = PyObject_AsFileDescriptor(given)) < 0 ? -1 : 0;
+}
+
+int wait_set_thing(struct thing *thing, PyObject *given, int forever)
+{
+    thing->given = given;
+    thing->forever = forever;
+    if (PyObject_TypeCheck(given, event_type))
+        return set_primitive(thing, given, &event_waitable, event_is_in_c(given));
+    if (PyObject_TypeCheck(given, semaphore_type))
+        return set_primitive(thing, given, &semaphore_waitable, semaphore_count(given) >= 0);
+    if (PyObject_TypeCheck(given, lock_type))
+        return set_primitive(thing, given, &lock_waitable, 1);
+    if (PyObject_TypeCheck(given, rlock_type))
+        return set_primitive(thing, given, &rlock_waitable, 1);
+    if (PyObject_TypeCheck(given, lwp_type))
+        return set_lwp(thing, given);
+    if (thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class))
+        return set_thread(thing);
+    return task_class && PyObject_TypeCheck(given, (PyTypeObject *)task_class) ? set_task(thing) : set_file(thing);
+}
+
+/* ---- classes in Python ------------------------------------------------------------------------------------------- */
+
+static PyObject *set_class(PyObject **at, PyObject *type)
+{
+    if (!PyType_Check(type)) {
+        PyErr_SetString(PyExc_TypeError, "must be a class");
+        return NULL;
+    }
+    Py_XSETREF(*at, Py_NewRef(type));
+    Py_RETURN_NONE;
+}
+
+static PyObject *set_thread_class(PyObject *module, PyObject *type)
+{
+    (void)module;
+    return set_class(&thread_class, type);
+}
+
+static PyObject *set_task_class(PyObject *module, PyObject *type)
+{
+    (void)module;
+    return set_class(&task_class, type);
+}
+
+static PyMethodDef functions[] = {
+    {"wait_thread_class", set_thread_class, METH_O, "(threading's Thread)"},
+    {"wait_task_class", set_task_class, METH_O, "(the class Task)"},
+    {0},
+};
+
+int python_add_things(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,52 @@
+/* What runtime.wait() asks of a thing.  Each kind of thing has a struct waitable, in the file of its type; all its functions are called
+ * with the GIL but for those of which that says otherwise. */
+#ifndef RUNTIME_WAITABLE_H
+#define RUNTIME_WAITABLE_H
+
+#include "green/poller.h"
+#include "python/python.h"
+#include "waits/queue.h"
+
+struct waitable;
+struct thing {
+    PyObject *given; /* by the program; borrowed from its list, which the caller keeps */
+    PyObject *object; /* what is waited for: a new reference.  NULL: a file */
+    const struct waitable *kind;
+    int fd;
+    int ready; /* it has come, and if it can be taken, it is taken */
+    int entered;
+    int found; /* a file's event */
+    int forever; /* there is no deadline */
+    struct sync_queue *baton; /* of this queue, which must be passed */
+    union {
+        struct sync_place place;
+        struct sync_watch watch;
+        struct fd_waiter file;
+    };
+};
+
+struct waitable {
+    /* Whether it is ready.  It may not be any more when it is taken. */
+    int (*look)(const struct thing *thing);
+    /* Takes it, unless another was faster: 0.  NULL: nothing is taken, as of a thread. */
+    int (*take)(struct thing *thing);
+    void (*give_back)(struct thing *thing);
+    /* Enters the thing's queue; 0: not so, for it is ready. */
+    int (*enter)(struct thing *thing, struct sync_any *any);
+    /* Leaves it; whether it was granted.  Without the GIL. */
+    int (*leave)(struct thing *thing);
+    /* After a grant, or NULL.  Without the GIL; short. */
+    void (*finish)(struct thing *thing, struct sync_any *any);
+    int shared; /* it is in the table of waits/any.h, not in a queue: its waiter is woken under that table's lock */
+};
+
+extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable;
+
+/* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way.  A
+ * file's kind has no functions: groups/wait_files.c does what they would. */
+int wait_set_thing(struct thing *thing, PyObject *given, int forever);
+
+/* 1: it is kept in C; 0: in Python (primitives/common.h), and can't be waited for so. */
+int event_is_in_c(PyObject *op);
+
+#endif

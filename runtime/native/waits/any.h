@@ -1,0 +1,98 @@
+/* A wait for the first of several things, or for all of them: one waiter, with a place in the queue of each thing.
+ *
+ * THE DESIGN.  `needed` says how many of the things are still to come: 1 for the first, all of them for all.  Who grants one of them
+ * claims it by compare-and-swap.  The claim that makes `needed` 0 completes the wait, and its thread is woken, by one word, however many
+ * things there are.  A claim that comes too late takes nothing: what was to be granted goes to the next in that queue.  The waiter
+ * that gives up, by a timeout or a signal, closes the wait by the same word.  So each of "granted" and "given up" excludes the other.
+ *
+ * REJECTED.  futex_waitv(2) on the words of all things: at most 128, Linux 5.16, not for green threads, and a wake-up there says only that
+ * something may be had, which a faster thread then takes.  Here a permit is granted in the order of coming, as to any other waiter.  A
+ * helper thread for each thing, or looking now and then: 1,000 threads, or a processor that never sleeps.
+ *
+ * THE PROTOCOL.  A waiter:                                      Who grants:
+ *   1. looks at all things: is one ready?                         1. locks the thing's queue, changes the thing
+ *   2. enters each queue under its lock, and looks once more      2. of the places in their order: sync_any_claim()
+ *   3. sleeps at its word                                         3. too late: takes the place out, goes on to the next
+ *   4. sync_any_close(): nothing is granted from here on             completes: the place is entitled, and woken as any other
+ *   5. leaves each queue under its lock
+ * A place, and the struct sync_any, are touched by others only under the lock of a queue that the place is in, but for the wake-up of
+ * one that has completed: the waiter awaits that in step 5.
+ *
+ * What the waiter sleeps in decides how it is woken:
+ *   a futex, or a green thread's wait table   `wake` is NULL: as any waiter of a queue, once it has the baton (waits/queue.h)
+ *   a shared futex                            if a thread's end is among the things, see kernel/lwp/join.c
+ *   ppoll(2), with files among the things     an eventfd is written
+ *   nowhere: it runs an event loop            at_once: it is told, and takes no baton, which it might keep for long */
+#ifndef RUNTIME_SYNC_ANY_H
+#define RUNTIME_SYNC_ANY_H
+
+#include "kernel/lock/lock.h"
+
+enum { SYNC_POKED = SYNC_WOKEN + 1 }; /* its word: something besides the queues has come, as a file's event */
+
+struct sync_any {
+    atomic_int word;   /* SYNC_ASLEEP, SYNC_WOKEN by who has completed it, SYNC_POKED */
+    atomic_int needed; /* 0: completed, or closed */
+    int forks;         /* the fork_generation in which it has entered the queues: in a child they have forgotten it */
+    void (*wake)(struct sync_any *any); /* called under the lock of a queue; NULL: sync_wake_waiter(), without it */
+    int at_once;
+    int fd;            /* for sync_any_wake_fd() */
+    int moves;         /* it sleeps in a futex, and may be moved to another word: kernel/lwp/join.c */
+    const void *moved; /* to a word of that thread, where it is counted */
+};
+
+enum sync_claim { SYNC_TOO_LATE, SYNC_CLAIMED, SYNC_COMPLETES };
+
+static inline enum sync_claim sync_any_claim(struct sync_any *any)
+{
+    int needed = atomic_load(&any->needed);
+
+    do
+        if (needed == 0)
+            return SYNC_TOO_LATE;
+    while (!atomic_compare_exchange_weak(&any->needed, &needed, needed - 1));
+    return needed == 1 ? SYNC_COMPLETES : SYNC_CLAIMED;
+}
+
+/* 0: it was completed before. */
+static inline int sync_any_close(struct sync_any *any)
+{
+    return atomic_exchange(&any->needed, 0);
+}
+
+/* For a waiter that sleeps at its word with PARK_SHARED, and for one that polls `fd`. */
+void sync_any_wake_shared(struct sync_any *any);
+void sync_any_wake_fd(struct sync_any *any);
+
+/* Wakes a green thread that sleeps there. */
+void sync_any_poke(struct sync_any *any);
+
+/* ---- a thing without a queue -------------------------------------------------------------------------------------
+ *
+ * Locks and threads are many and seldom waited for in this way, so they have no room for a queue: a table has it, by their address. */
+struct sync_watch {
+    struct sync_watch *next, *previous;
+    const void *object;
+    struct sync_any *any;
+    int queued, claimed;
+};
+
+void sync_watch_enter(struct sync_watch *watch, const void *object, struct sync_any *any);
+/* Returns whether it was claimed. */
+int sync_watch_leave(struct sync_watch *watch);
+
+/* Claims for those that watch the object, in their order, at most `count`, and calls `complete` under the table's lock for each that is
+ * completed by that; NULL: as its `wake` says.  Returns how many have got it. */
+int sync_watch_tell(const void *object, int count, void (*complete)(struct sync_any *any, void *arg), void *arg);
+
+/* Whether an object is watched. */
+int sync_is_watched(const void *object);
+
+/* A lock, which is handed over to who watches it: it is the watcher's as soon as that is claimed.  0: it is free, and isn't watched. */
+int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct sync_any *any);
+int sync_lock_unwatch(struct sync_watch *watch);
+
+/* In a forked child. */
+void sync_watch_forget(void);
+
+#endif
