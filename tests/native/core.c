@@ -6,6 +6,7 @@
 #include "kernel/context/context.h"
 #include "kernel/glibc/glibc.h"
 #include "green/shared_lwp.h"
+#include "green/thread.h"
 #include "observe/inspect.h"
 #include "kernel/lwp/lwp.h"
 #include "waits/queue.h"
@@ -617,17 +618,17 @@ static int is_writable(const void *at)
 
 static void slot(void)
 {
-    struct glibc_slot none = glibc_slot_of((void *)slot, "no_function_of_this_name"), found = glibc_slot_of((void *)slot, "getppid");
+    struct libc_slot none = libc_slot_of((void *)slot, "no_function_of_this_name"), found = libc_slot_of((void *)slot, "getppid");
     void *function;
 
-    CHECK(!none.at && glibc_fill_slot(&none, (void *)no_parent) == -1);
+    CHECK(!none.at && libc_fill_slot(&none, (void *)no_parent) == -1);
     CHECK(getppid() > 0);
     CHECK(found.at && is_writable(found.at) == !found.read_only);
     memcpy(&function, found.at, sizeof function);
-    CHECK(glibc_fill_slot(&found, (void *)no_parent) == 0);
+    CHECK(libc_fill_slot(&found, (void *)no_parent) == 0);
     CHECK(getppid() == -1);
     CHECK(is_writable(found.at) == !found.read_only);
-    CHECK(glibc_fill_slot(&found, function) == 0);
+    CHECK(libc_fill_slot(&found, function) == 0);
     CHECK(getppid() > 0);
     puts(found.read_only ? "read-only" : "writable");
 }
@@ -663,6 +664,7 @@ int main(int argc, char **argv)
         dprintf(2, "%s\n", why);
         return 2;
     }
+    green_thread_init();
     CHECK(lwp_init() == 0);
 #endif
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)

@@ -41,6 +41,21 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_kernel_alone_makes_joins_and_locks(tmp_path: Path) -> None:
+    """Linked with kernel/ only: no green thread, no queue, no reader of events."""
+    kernel = [str(NATIVE / source) for source in SOURCES if source.startswith("kernel/")]
+    program = tmp_path / "kernel"
+    command = ["cc", *FLAGS, "-O2", f"-I{NATIVE}", "-o", str(program), str(TREE / "tests/native/kernel.c"), *kernel]
+    assert run(*command).stderr == ""
+    done = run(str(program))
+    check_well(done)
+    assert done.stdout.splitlines()[1:] == [
+        "8 threads are made",
+        "they have ended; each has added 100000, one at a time: 800000",
+        "this thread's own word is 1 still",
+    ]
+
+
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-fsanitize=address,undefined")

@@ -79,8 +79,8 @@ def move_to_alive(world: World, me: int, name: str) -> Thread:
     park_move(world, me, ("alive", name))
 
 
-def lwp_tell_watchers(world: World, name: str) -> Thread:
-    yield "lwp_tell_watchers"
+def lwp_tell_end(world: World, name: str) -> Thread:
+    yield "lwp_tell_end"
     if not world.words["watched", name]:
         return
     yield from lock_table(world)
@@ -101,7 +101,7 @@ def lwp_tell_watchers(world: World, name: str) -> Thread:
 def thread_exit(world: World, name: str) -> Thread:
     yield "thread_exit"
     world.words["ending", name] = 1
-    yield from lwp_tell_watchers(world, name)
+    yield from lwp_tell_end(world, name)
     yield "the kernel"
     world.words["alive", name] = 0
     yield "the kernel"
@@ -109,18 +109,18 @@ def thread_exit(world: World, name: str) -> Thread:
 
 
 def green_exit(world: World, name: str, explored: bool = False) -> Thread:
-    """thread_exit(), and clear_alive() of kernel/lwp/start.c."""
+    """thread_exit(), and lwp_clear_alive() of kernel/lwp/start.c."""
     yield "thread_exit"
     world.words["ending", name] = 1
     if explored:
-        yield from lwp_tell_watchers(world, name)
+        yield from lwp_tell_end(world, name)
     yield "clear_alive"
     world.words["alive", name] = 0
     yield "clear_alive"
     if world.words["joiners", name]:
         yield "clear_alive"
         wake_all(world, ("alive", name))
-    yield from lwp_tell_watchers(world, name)
+    yield from lwp_tell_end(world, name)
 
 
 def explored_exit(world: World, name: str) -> Thread:
@@ -135,7 +135,7 @@ def lwp_count_as_ended(world: World, name: str) -> Thread:
     wake_all(world, ("alive", name))
     yield "lwp_count_as_ended"
     world.words["ending", name] = 1
-    yield from lwp_tell_watchers(world, name)
+    yield from lwp_tell_end(world, name)
 
 
 # ---- who waits -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include "kernel/arch/arch.h"
 #include "kernel/glibc/glibc.h"
 #include "green/switch.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -358,7 +359,7 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
     struct explored *me = green->explored;
 
     if (!me) /* the base */
-        return park_wait_lwp(word, expected, deadline, PARK_PRIVATE);
+        return futex_wait(word, expected, deadline, PARK_PRIVATE);
     if (deadline <= explore_run.now)
         return ETIMEDOUT;
     if (run.unwinding && (!me->cancelled || deadline != PARK_FOREVER)) {

@@ -38,6 +38,7 @@
 
 #include "kernel/base/fork.h"
 #include "kernel/glibc/glibc.h"
+#include "kernel/lwp/lwp.h"
 #include "green/shared_lwp.h"
 #include "green/switch.h"
 
@@ -52,7 +53,7 @@ enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher
 
 int green_reports_deadlock, green_parallel;
 int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
-atomic_int green_others_ending, green_lwps_resting, carriers_maybe_deadlocked;
+atomic_int green_lwps_resting, carriers_maybe_deadlocked;
 
 /* ---- sleeping: each releases the lock for the time --------------------------------------------------------------- */
 
@@ -76,14 +77,14 @@ static int poll_until(struct scheduler *s, int64_t deadline, struct carrier *sle
     poller_deliver(poller, &events);
     park_lock(&s->lock);
     if (atomic_fetch_sub(&s->polling, 1) == 1 && s->stopping)
-        park_wake_lwp(&s->polling, INT_MAX, PARK_PRIVATE);
+        futex_wake(&s->polling, INT_MAX, PARK_PRIVATE);
     return result;
 }
 
 static int sleep_in_futex(struct scheduler *s, int64_t deadline)
 {
     park_unlock(&s->lock);
-    int result = park_wait_lwp(&s->idle, IDLE_IN_FUTEX, deadline, PARK_PRIVATE);
+    int result = futex_wait(&s->idle, IDLE_IN_FUTEX, deadline, PARK_PRIVATE);
     park_lock(&s->lock);
     return result;
 }
@@ -91,14 +92,14 @@ static int sleep_in_futex(struct scheduler *s, int64_t deadline)
 static void wake_spare(struct carrier *c)
 {
     atomic_store(&c->word, 0);
-    park_wake_lwp(&c->word, 1, PARK_PRIVATE);
+    futex_wake(&c->word, 1, PARK_PRIVATE);
 }
 
 static int sleep_as_spare(struct carrier *c, int64_t deadline)
 {
     atomic_store(&c->word, 1);
     park_unlock(&c->scheduler->lock);
-    int result = park_wait_lwp(&c->word, 1, deadline, PARK_PRIVATE);
+    int result = futex_wait(&c->word, 1, deadline, PARK_PRIVATE);
     park_lock(&c->scheduler->lock);
     return result;
 }
@@ -162,7 +163,7 @@ static int is_deadlocked(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
 
-    return rests && s->out == 0 && green_lwps() == s->made + 1 && !atomic_load(&green_others_ending) && !s->head && !watches_files(s)
+    return rests && s->out == 0 && green_lwps() == s->made + 1 && !atomic_load(&lwps_ending) && !s->head && !watches_files(s)
            && !green_lwp_has_handlers();
 }
 
@@ -173,7 +174,7 @@ static void report_deadlock(struct scheduler *s)
         interrupt_native(s);
     else {
         atomic_fetch_or(&s->waited, DEADLOCKED);
-        park_wake_lwp(&s->waited, 1, PARK_PRIVATE);
+        futex_wake(&s->waited, 1, PARK_PRIVATE);
     }
 }
 
@@ -184,7 +185,7 @@ static void runner_sleep(struct carrier *c)
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
     int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_reports_deadlock;
 
-    /* Count first, then look: an LWP that ends after the look sees the count, and wakes this one to look again (green_other_ended()). */
+    /* Count first, then look: an LWP that ends after the look sees the count, and wakes this one to look again (`lwp_left`). */
     atomic_fetch_add(&carriers_maybe_deadlocked, doubts);
     if (doubts && is_deadlocked(s)) {
         report_deadlock(s);

@@ -3,6 +3,7 @@
 #include "kernel/arch/arch.h"
 #include "green/carrier.h"
 #include "green/switch.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -166,7 +167,7 @@ int green_may_sleep(struct green *me)
     return 1;
 }
 
-static void green_interrupt(struct park_cancel *cancel)
+void green_interrupt(struct park_cancel *cancel)
 {
     struct scheduler *s = atomic_load(&cancel->scheduler);
 
@@ -200,7 +201,7 @@ static int green_wake(atomic_int *word, int count, unsigned bits)
     return woken && atomic_fetch_add_explicit(&wakes, 1, memory_order_relaxed) % SHARE == 0 ? woken - 1 : woken;
 }
 
-const struct park_ops green_park_ops = {green_wait, green_wake, green_interrupt};
+const struct park_ops green_park_ops = {green_wait, green_wake};
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@
 #ifndef RUNTIME_GREEN_H
 #define RUNTIME_GREEN_H
 
-#include "kernel/base/park.h"
+#include "waits/cancel.h"
 #include "green/poller.h"
 #include "green/timer_heap.h"
 #include "green/wait_table.h"
@@ -153,11 +153,6 @@ enum green_state green_state_of(void *tp);
 /* Makes an LWP that calls scheduler_carry(): 0 or errno.  A higher floor sets this before it makes a scheduler with a slice.  Called
  * without the GIL. */
 extern int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
-
-/* LWPs that glibc doesn't count any more and that have not yet woken the threads that join them.  green_other_ended() takes the
- * caller off this count, and has idle runners look for a deadlock again: this may have been the last LWP that could wake a thread. */
-extern atomic_int green_others_ending;
-void green_other_ended(void);
 
 /* LWPs that sleep until a green thread has work for them.  They can wake no thread, so green_lwps(), the number of LWPs of the process,
  * doesn't include them.  green_lwp_rests() has idle runners look for a deadlock again, as above. */

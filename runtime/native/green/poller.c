@@ -1,6 +1,7 @@
 #include "green/poller.h"
 
 #include "kernel/base/park.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <netinet/in.h>

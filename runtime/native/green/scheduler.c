@@ -3,11 +3,13 @@
 #include "kernel/arch/arch.h"
 #include "kernel/base/fork.h"
 #include "kernel/glibc/glibc.h"
+#include "kernel/lwp/lwp.h"
 #include "green/carrier.h"
 #include "green/shared_lwp.h"
 #include "green/switch.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@ void green_after_fork(void)
     struct scheduler *s = park_green ? park_green->scheduler : NULL;
 
     atomic_store(&carriers_maybe_deadlocked, 0);
+    atomic_store(&green_lwps_resting, 0);
     wait_table_forget();
     atomic_store(&all_lock, 0);
     park_green = NULL;
@@ -136,7 +139,7 @@ void scheduler_stop(struct scheduler *s)
     s->stopping++;
     for (int polling; (polling = atomic_load(&s->polling)) != 0;) {
         park_unlock(&s->lock);
-        park_wait_lwp(&s->polling, polling, PARK_FOREVER, PARK_PRIVATE);
+        futex_wait(&s->polling, polling, PARK_FOREVER, PARK_PRIVATE);
         park_lock(&s->lock);
     }
     s->stopping--;
@@ -206,12 +209,6 @@ static void look_for_deadlocks(void)
         if (wake)
             runner_wake(s);
     }
-}
-
-void green_other_ended(void)
-{
-    atomic_fetch_sub(&green_others_ending, 1);
-    look_for_deadlocks();
 }
 
 void green_lwp_rests(void)
@@ -374,6 +371,23 @@ static void drop_poller(struct scheduler *s)
         poller_free(poller);
 }
 
+static int call_membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) == 0 ? 0 : errno;
+}
+
+/* Has all running threads of the process pass a memory barrier before it returns (membarrier(2)).  0, or errno if the kernel can't. */
+static int pass_barrier(void)
+{
+    int error = call_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+
+    if (error == EPERM && call_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) /* the first time */
+        error = call_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    if (error)
+        error = call_membarrier(MEMBARRIER_CMD_GLOBAL); /* milliseconds */
+    return error;
+}
+
 const char *scheduler_init(void)
 {
     static int done; /* under all_lock: without a GIL two threads may make their first scheduler at one time */
@@ -384,8 +398,10 @@ const char *scheduler_init(void)
         /* A waker stores its change of a word and then reads park_ops.  If it reads NULL its store may still be on the way, and a green
          * thread that looks at the word now would sleep on the old value: a lost wake-up.  After the barrier all such stores are
          * visible. */
+        atomic_store(&cancel_green, green_interrupt);
+        atomic_store(&lwp_left, look_for_deadlocks);
         atomic_store(&park_ops, &green_park_ops);
-        done = park_barrier() == 0;
+        done = pass_barrier() == 0;
         if (!done) {
             atomic_store(&park_ops, NULL);
             why = "membarrier(2) fails, is it forbidden by a seccomp filter?";

@@ -68,6 +68,7 @@ struct scheduler {
 
 /* green.c's. */
 extern const struct park_ops green_park_ops;
+void green_interrupt(struct park_cancel *cancel); /* for `cancel_green` */
 
 /* With the lock, by a thread that may be cancelled and is about to enter the wait table: 0, it is cancelled already.  Else
  * green_is_awake() must be called when it has slept; that does nothing for a thread that can't be cancelled. */

@@ -1,6 +1,7 @@
 #include "green/shared_lwp.h"
 
 #include "kernel/arch/arch.h"
+#include "green/replace.h"
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
 
@@ -141,7 +142,7 @@ const char *green_lwp_init(void)
 
     if (!why && !done) {
         why = wrap_setxid();
-        (void)glibc_replace("pthread_getattr_np", green_getattr, &getattr_of_libc); /* if not, the answer is ESRCH */
+        (void)libc_replace("pthread_getattr_np", green_getattr, &getattr_of_libc); /* if not, the answer is ESRCH */
     }
     done = !why;
     return why;

@@ -58,7 +58,7 @@ int runner_mark_busy(struct scheduler *s)
 
 void runner_wake(struct scheduler *s)
 {
-    park_wake_lwp(&s->idle, 1, PARK_PRIVATE);
+    futex_wake(&s->idle, 1, PARK_PRIVATE);
 }
 
 /* ---- the switch -------------------------------------------------------------------------------------------------- */

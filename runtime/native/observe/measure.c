@@ -1,8 +1,10 @@
 #include "observe/measure.h"
 
 #include "kernel/base/events.h"
+#include "kernel/base/fork.h"
 #include "kernel/base/park.h"
-#include "kernel/context/context.h"
+#include "kernel/lwp/registry.h"
+#include "observe/inspect.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -50,7 +52,7 @@ static void count_end(const struct lwp *lwp)
     if (getrusage(RUSAGE_THREAD, &used) != 0)
         return;
     int64_t cpu = park_clock(CLOCK_THREAD_CPUTIME_ID);
-    size_t stack = context_stack_used(lwp->context);
+    size_t stack = inspect_stack_used(lwp->stack_low, lwp->stack_high);
     park_lock(&lock);
     sums.voluntary += used.ru_nvcsw;
     sums.involuntary += used.ru_nivcsw;
@@ -67,12 +69,21 @@ static void count_event(enum event event, uint64_t a, uint64_t b)
 
     if (event == EVENT_STARTS)
         lwp->cloned_at = park_now();
-    else if ((event == EVENT_BORN || event == EVENT_DESTRUCTORS) && lwp->cloned_at && !lwp->green.scheduler)
+    else if ((event == EVENT_BORN || event == EVENT_DESTRUCTORS) && lwp->cloned_at && !lwp->leave)
         event == EVENT_BORN ? count_start(lwp->cloned_at) : count_end(lwp);
+}
+
+/* In a forked child: the lock's holder may be lost. */
+static void free_lock(void)
+{
+    atomic_store(&lock, 0);
 }
 
 void lwp_measure(int on)
 {
+    static const struct fork_handlers handlers = {.in_child = free_lock};
+
+    fork_handle(FORK_MEASURE, &handlers);
     if (!on) {
         events_end(EVENTS_STATISTICS);
         return;
@@ -84,8 +95,11 @@ void lwp_measure(int on)
     events_begin(EVENTS_STATISTICS, count_event);
 }
 
-void measure_read(struct lwp_statistics *out)
+void lwp_read_statistics(struct lwp_statistics *out)
 {
+    struct registry_counts counts = registry_read();
+
+    *out = (struct lwp_statistics){.started = counts.started, .alive = counts.alive, .peak = counts.peak};
     park_lock(&lock);
     out->measured = sums.measured;
     out->voluntary = sums.voluntary;
@@ -95,9 +109,4 @@ void measure_read(struct lwp_statistics *out)
     out->latency_p50_ns = find_quantile(0.5);
     out->latency_p99_ns = find_quantile(0.99);
     park_unlock(&lock);
-}
-
-void measure_after_fork(void)
-{
-    atomic_store(&lock, 0);
 }

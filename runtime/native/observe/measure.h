@@ -2,11 +2,17 @@
 #ifndef RUNTIME_MEASURE_H
 #define RUNTIME_MEASURE_H
 
-#include "kernel/lwp/lwp.h"
+#include <stddef.h>
+#include <stdint.h>
 
-void measure_read(struct lwp_statistics *out);
-
-/* In a forked child: frees the lock, whose holder may be lost. */
-void measure_after_fork(void);
+struct lwp_statistics {
+    long started, alive, peak;
+    /* since lwp_measure(1) */
+    long measured, voluntary, involuntary;
+    int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
+    size_t stack_used;
+};
+void lwp_measure(int on);
+void lwp_read_statistics(struct lwp_statistics *out);
 
 #endif

@@ -11,6 +11,7 @@
 #include "python/threads/sleep.h"
 #include "python/threads/thread.h"
 #include "python/threads/wake.h"
+#include "green/thread.h"
 
 static void after_fork_in_child(void)
 {
@@ -63,6 +64,7 @@ static PyObject *calibrate_core(void)
 
     if (glibc_calibrate(why, sizeof why) != 0)
         return PyErr_Format(PyExc_ImportError, "runtime can't work with this C library: %s", why);
+    green_thread_init();
     if ((error = lwp_init()) != 0)
         return PyErr_Format(PyExc_ImportError, "runtime can't register its fork handlers: errno %d", error);
     sync_init();

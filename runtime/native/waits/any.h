@@ -20,7 +20,7 @@
  *
  * What the waiter sleeps in decides how it is woken:
  *   a futex, or a green thread's wait table   `wake` is NULL: as any waiter of a queue, once it has the baton (waits/queue.h)
- *   a shared futex                            if a thread's end is among the things, see kernel/lwp/join.c
+ *   a shared futex                            if a thread's end is among the things, see waits/watch.h
  *   ppoll(2), with files among the things     an eventfd is written
  *   nowhere: it runs an event loop            at_once: it is told, and takes no baton, which it might keep for long */
 #ifndef RUNTIME_SYNC_ANY_H
@@ -37,7 +37,7 @@ struct sync_any {
     void (*wake)(struct sync_any *any); /* called under the lock of a queue; NULL: sync_wake_waiter(), without it */
     int at_once;
     int fd;            /* for sync_any_wake_fd() */
-    int moves;         /* it sleeps in a futex, and may be moved to another word: kernel/lwp/join.c */
+    int moves;         /* it sleeps in a futex, and may be moved to another word: waits/watch.h */
     const void *moved; /* to a word of that thread, where it is counted */
 };
 
@@ -66,33 +66,5 @@ void sync_any_wake_fd(struct sync_any *any);
 
 /* Wakes a green thread that sleeps there. */
 void sync_any_poke(struct sync_any *any);
-
-/* ---- a thing without a queue -------------------------------------------------------------------------------------
- *
- * Locks and threads are many and seldom waited for in this way, so they have no room for a queue: a table has it, by their address. */
-struct sync_watch {
-    struct sync_watch *next, *previous;
-    const void *object;
-    struct sync_any *any;
-    int queued, claimed;
-};
-
-void sync_watch_enter(struct sync_watch *watch, const void *object, struct sync_any *any);
-/* Returns whether it was claimed. */
-int sync_watch_leave(struct sync_watch *watch);
-
-/* Claims for those that watch the object, in their order, at most `count`, and calls `complete` under the table's lock for each that is
- * completed by that; NULL: as its `wake` says.  Returns how many have got it. */
-int sync_watch_tell(const void *object, int count, void (*complete)(struct sync_any *any, void *arg), void *arg);
-
-/* Whether an object is watched. */
-int sync_is_watched(const void *object);
-
-/* A lock, which is handed over to who watches it: it is the watcher's as soon as that is claimed.  0: it is free, and isn't watched. */
-int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct sync_any *any);
-int sync_lock_unwatch(struct sync_watch *watch);
-
-/* In a forked child. */
-void sync_watch_forget(void);
 
 #endif

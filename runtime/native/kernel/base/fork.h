@@ -11,7 +11,7 @@
 
 #include <stdatomic.h>
 
-enum fork_floor { FORK_TRACE, FORK_SYNC, FORK_LWP, FORK_PYTHON, FORK_FLOORS };
+enum fork_floor { FORK_TRACE, FORK_MEASURE, FORK_SYNC, FORK_LWP, FORK_GREEN, FORK_PYTHON, FORK_FLOORS };
 
 struct fork_handlers {
     void (*before)(void), (*in_parent)(void), (*in_child)(void); /* each may be NULL */

@@ -41,39 +41,6 @@ int64_t park_now(void);
 /* The calling thread's clock, which another thread sets; NULL: the kernel's. */
 extern __thread const int64_t *park_time;
 
-/* ---- cancellation ------------------------------------------------------------------------------------------------
- *
- * What another thread may end the calling thread's sleeps with.  park_wait(), park_wait_some(), park_poll() and what they call return
- * EINTR as soon as `word` is not 0, or the deadline there has passed.
- *
- * NO LOST CANCELLATION.  Between a look at the word and the sleep a canceller may come.  So an LWP sleeps at two words, the one that it
- * waits for and this one: futex_waitv(2) compares both with what they were, under the kernel's locks.  Kernels before 5.16, and some
- * seccomp filters, have no such call: there it sleeps at the first, where a canceller wakes it, and looks again after PARK_SLICE, then
- * less often, every second or two in the end.  In ppoll(2) the second word is an eventfd.  A green
- * thread looks at the word with its scheduler's lock, enters the wait table, and keeps the lock until it is asleep; a canceller writes
- * the word and then takes that lock.
- * NO LOST WAKE-UP.  If both words were woken, futex_waitv() returns the last that was: the word waited for comes second, so EINTR
- * means that no wake-up was consumed. */
-struct green;
-struct scheduler;
-struct park_cancel {
-    atomic_int word;                         /* a futex word: not 0, the thread is to come back */
-    atomic_int *_Atomic at;                  /* where the thread sleeps, if the kernel can't have it sleep at two words; else NULL */
-    atomic_int fd;                           /* an eventfd, once the thread has slept in ppoll(2); else -1 */
-    int64_t deadline;                        /* written by the thread itself */
-    _Atomic(struct scheduler *) scheduler;   /* on which it slept last, as a green thread */
-    struct green *_Atomic green;             /* written by the thread, with that scheduler's lock or awake; NULL: it isn't asleep */
-};
-#define PARK_CANCEL_INIT {.fd = -1, .deadline = PARK_FOREVER}
-#define PARK_SLICE INT64_C(10000000) /* ns */
-
-/* The calling thread's while it sleeps for something that may be cancelled; NULL: nothing ends its sleeps.  Only a caller that then goes
- * back to where an exception is raised sets it. */
-extern __thread struct park_cancel *park_cancel;
-
-/* Ends the thread's sleep, or its next one, unless that is the calling thread.  The thread must not end meanwhile. */
-void park_interrupt(struct park_cancel *cancel);
-
 /* Sleeps if *word == expected, until a wake-up.  0: woken, perhaps without a reason, or the word differs: read it again.  ETIMEDOUT:
  * the deadline has passed.  EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
@@ -87,40 +54,53 @@ void park_wake(atomic_int *word, int count, enum park_scope scope);
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
 void park_wake_some(atomic_int *word, int count, unsigned bits);
 
-/* As park_wait(), all bits, but keeps the LWP and sleeps for about `ns` nanoseconds: the timer may be late by the thread's slack. */
-int park_doze(atomic_int *word, int expected, int64_t ns);
+/* park_wake() for green threads only: no system call. */
+void park_wake_greens(atomic_int *word, int count);
 
-/* Keeps the LWP, also a green thread's, until the descriptor has one of the events (poll.h's), or HUP or ERR: *found says which.  0,
- * ETIMEDOUT or EINTR as above; EBADF: it is closed; ENOMEM. */
-int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found);
+/* ---- what higher floors add -------------------------------------------------------------------------------------- */
 
-/* The same for several: `polled` has room for one more, and gets what was found.  EBADF isn't returned: POLLNVAL says so. */
-struct pollfd;
-int park_poll_all(struct pollfd *polled, int count, int64_t deadline);
-
-/* Moves a thread that sleeps at `from`, which holds `expected`, with PARK_SHARED, to `to`: it is woken when that is. */
-void park_move(atomic_int *from, int expected, atomic_int *to);
-
-/* The time left until the deadline, for a system call that takes a length: 0 if it has passed; NULL, no limit, for PARK_FOREVER. */
-struct timespec *park_timeout(int64_t deadline, struct timespec *into);
-
-/* Call once a process has many threads.  From Linux 6.16 on it has a futex hash of its own, with few buckets: with thousands of
- * sleepers each wake-up would walk long chains, so this asks for 4,096 buckets.  Older kernels refuse: the machine's hash is large. */
-void park_many(void);
-
-/* The scheduler's part: a green thread that sleeps leaves its LWP to others (green/green.h). */
+/* Green threads (green/green.h): such a thread leaves its LWP to others while it sleeps. */
+struct green;
 extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
 struct park_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* by a green thread */
     int (*wake)(atomic_int *word, int count, unsigned bits); /* returns the number woken; now and then 1 less, for LWPs */
-    void (*interrupt)(struct park_cancel *cancel); /* of a green thread; does nothing if it doesn't sleep */
 };
 extern const struct park_ops *_Atomic park_ops; /* NULL until there is a scheduler */
 
-/* park_wake() for green threads only: no system call.  park_wait() that keeps the LWP, also a green thread's, and its park_wake(). */
-void park_wake_greens(atomic_int *word, int count);
-int park_wait_lwp(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
-void park_wake_lwp(atomic_int *word, int count, enum park_scope scope);
+/* Cancellation (waits/cancel.h): what another thread may end the calling thread's sleeps with.  park_wait() and park_wait_some() return
+ * EINTR then. */
+struct park_cancel;
+extern __thread struct park_cancel *park_cancel; /* of the calling thread; NULL: nothing ends its sleeps */
+struct pollfd;
+struct park_cancel_ops {
+    int (*wait)(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
+    int (*poll)(struct pollfd *polled, int count, int64_t deadline); /* kernel/base/poll.h */
+};
+extern const struct park_cancel_ops *_Atomic park_cancel_ops; /* NULL until a thread has a park_cancel */
+
+/* ---- sleeps that keep the LWP ------------------------------------------------------------------------------------
+ *
+ * For the short waits of this library itself: futex(2), also by a green thread, and nothing cancels them.  Arguments and results as
+ * above; the wake-ups reach no green thread that sleeps in its wait table. */
+int futex_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+void futex_wake(atomic_int *word, int count, enum park_scope scope);
+int futex_wait_some(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
+void futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits);
+
+/* For a sleep in another system call: the thread's timer slack is dropped if the deadline is near, and restored, which takes what the first
+ * returned. */
+int futex_drop_slack(int64_t deadline);
+void futex_restore_slack(int slack);
+
+/* The result of a sleep that the kernel has refused: EINTR, or ETIMEDOUT if the deadline has passed. */
+int futex_refused(int64_t deadline);
+
+/* Call once a process has many threads.  From Linux 6.16 on it has a futex hash of its own, with few buckets: with thousands of
+ * sleepers each wake-up would walk long chains, so this asks for 4,096 buckets.  Older kernels refuse: the machine's hash is large. */
+void futex_many(void);
+
+/* ---- locks ------------------------------------------------------------------------------------------------------- */
 
 /* A lock of one word: 0 free, 1 held, 2 held and a thread may sleep for it.  glibc's own low-level locks follow the same protocol
  * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.  Held for a few instructions, by a thread that runs: a thread
@@ -146,11 +126,7 @@ static inline void park_unlock(atomic_int *lock)
     /* Release: pairs with the acquire above.  After the exchange another thread may take the lock and free its memory: the wake-up only
      * names the address. */
     if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
-        park_wake_lwp(lock, 1, PARK_PRIVATE);
+        futex_wake(lock, 1, PARK_PRIVATE);
 }
-
-/* Has all running threads of the process pass a memory barrier before it returns (membarrier(2)).  0, or errno if the kernel can't.
- * errno itself is preserved. */
-int park_barrier(void);
 
 #endif

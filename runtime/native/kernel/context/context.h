@@ -65,9 +65,6 @@ int context_load_tls(struct context *context);
 void *context_signal_stack(struct context *context);
 size_t context_signal_stack_size(void);
 
-/* Bytes of stack touched so far, from the top. */
-size_t context_stack_used(const struct context *context);
-
 /* A context that was made and is not cached belongs to a thread; any other is a leak. */
 struct context_counts {
     long made, cached;

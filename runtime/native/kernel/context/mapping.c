@@ -173,25 +173,6 @@ static int went_deep(const struct context *c)
     return depth_mark(c) >= c->stack_low && !is_blank(depth_mark(c));
 }
 
-size_t context_stack_used(const struct context *c)
-{
-    /* With the page that the stack shares with the TLS block: a thread may use no more than that. */
-    size_t page = page_size(), pages = (round_up((size_t)c->stack_high, page) - (size_t)c->stack_low) / page;
-    unsigned char resident[256];
-
-    for (size_t done = 0; done < pages; done += sizeof resident) {
-        size_t n = pages - done < sizeof resident ? pages - done : sizeof resident;
-        if (mincore(c->stack_low + done * page, n * page, resident) != 0)
-            return 0;
-        for (size_t i = 0; i < n; i++) {
-            char *at = c->stack_low + (done + i) * page;
-            if ((resident[i] & 1) && !(at == depth_mark(c) && is_blank(at))) /* went_deep() has read it: a page of zeros */
-                return (size_t)(c->stack_high - at);
-        }
-    }
-    return 0;
-}
-
 void mapping_trim(struct context *c, int keep)
 {
     size_t page = page_size();

@@ -141,23 +141,6 @@ size_t glibc_max_module(void);
 /* The stack size of a pthread made without attributes: RLIMIT_STACK at the start of the process, mostly 8 MiB. */
 size_t glibc_default_stack(void);
 
-/* Has symbol look-ups of a libc function find `replacement`, in all versions of the name.  *was is the address in libc, written
- * before the first look-up can find the replacement.  0, or -1 if the symbol table is not as expected or can't be written: nothing
- * has changed. */
-int glibc_replace(const char *name, void *replacement, void *was);
-
-/* Where the library (or program) that `code` lies in keeps the address that it calls for a function of another library. */
-struct glibc_slot {
-    void **at; /* NULL: it doesn't call that function, or in another way */
-    int read_only;
-};
-
-/* Takes the linker's lock. */
-struct glibc_slot glibc_slot_of(const void *code, const char *name);
-
-/* Has that library call `function`.  0, or -1: nothing has changed. */
-int glibc_fill_slot(const struct glibc_slot *slot, void *function);
-
 /* libc's own signals, which its sigprocmask() never blocks and its sigaction() refuses (sysdeps/unix/sysv/linux/internal-signals.h). */
 enum { GLIBC_SIGCANCEL = 32, GLIBC_SIGSETXID = 33 };
 

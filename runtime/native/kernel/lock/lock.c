@@ -2,7 +2,6 @@
 
 #include "kernel/base/events.h"
 #include "kernel/base/fork.h"
-#include "waits/any.h"
 
 #include <errno.h>
 
@@ -25,56 +24,14 @@ void sync_wake_waiter(atomic_int *waiter)
     sync_wake(waiter, dozing);
 }
 
-/* ---- watchers: among several things (waits/any.h) -----------------------------------------------------------------
- *
- * A lock that is watched is CONTENDED as long as it is held, so that its release comes here.  It is taken for the watcher before that is
- * claimed, so no other can come in between. */
+/* ---- a higher floor's waiters ------------------------------------------------------------------------------------ */
 
-static atomic_int watchers; /* of all locks */
+int (*_Atomic sync_lock_watched)(struct sync_lock *lock, int from);
 
-/* Of a lock that is in that state, FREE or HANDED: hands it over to who watches it.  0: nobody does, or another thread has taken it. */
 static int hand_to_watcher(struct sync_lock *lock, int from)
 {
-    if (!atomic_load(&watchers) || !sync_is_watched(lock))
-        return 0;
-    for (;;) {
-        int seen = from;
-        if (atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
-            break;
-        if (from == SYNC_HANDED || seen == SYNC_CONTENDED || seen == SYNC_HANDED)
-            return 0; /* its release comes here again */
-        if ((seen == SYNC_HELD || seen == SYNC_OWING) && atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
-            return 0;
-    }
-    if (!sync_watch_tell(lock, 1, NULL, NULL))
-        sync_lock_release_any(lock); /* all were too late, and are out of the table */
-    return 1;
-}
-
-int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct sync_any *any)
-{
-    atomic_fetch_add(&watchers, 1);
-    sync_watch_enter(watch, lock, any);
-    /* A releaser writes the word and then reads `watchers`, we write and read them the other way round (sequentially consistent): it finds
-     * the watch, or we see that the lock is free. */
-    for (int seen = atomic_load(&lock->word); seen != SYNC_FREE; seen = atomic_load(&lock->word)) {
-        if (seen == SYNC_HANDED && !sync_lock_really_handed(lock))
-            continue; /* a fork has lost the thread that it was handed to */
-        if (seen == SYNC_CONTENDED || seen == SYNC_HANDED || atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
-            return 1;
-    }
-    if (sync_watch_leave(watch)) /* it was handed over meanwhile: it counts until sync_lock_unwatch() */
-        return 1;
-    atomic_fetch_sub(&watchers, 1);
-    return 0;
-}
-
-int sync_lock_unwatch(struct sync_watch *watch)
-{
-    int claimed = sync_watch_leave(watch);
-
-    atomic_fetch_sub(&watchers, 1);
-    return claimed;
+    int (*watched)(struct sync_lock *, int) = atomic_load(&sync_lock_watched);
+    return watched && watched(lock, from);
 }
 
 /* ---- starving waiters -------------------------------------------------------------------------------------------- */
@@ -200,7 +157,7 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
         if (seen == SYNC_FREE || (seen == SYNC_HANDED && starving))
             continue;
         result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
-        /* A sleep that may be cancelled knows no bits (kernel/base/park.c, wait_two()), so this may have been a starving waiter's wake-up.  It is
+        /* A sleep that may be cancelled knows no bits (waits/cancel.c, wait_two()), so this may have been a starving waiter's wake-up.  It is
          * needed only if the lock is handed over: else one of those has come by itself. */
         if (park_cancel && !starving && result == 0 && atomic_load(&lock->word) == SYNC_HANDED)
             park_wake_some(&lock->word, 1, SYNC_STARVING);
@@ -229,22 +186,13 @@ int sync_lock_free(struct sync_lock *lock)
     return (seen != SYNC_HELD ? WAKE_DEFERRED : 0) | (to == SYNC_HANDED ? WAKE_STARVING : seen == SYNC_CONTENDED ? WAKE_ANY : 0);
 }
 
-/* Starving waiters and watchers take turns.  1: a watcher has it, and the starving ones get it from that one's release. */
-static int watcher_has_its_turn(struct sync_lock *lock)
-{
-    static atomic_uint turns;
-
-    return atomic_load(&watchers) && atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed) % 2
-           && hand_to_watcher(lock, SYNC_HANDED);
-}
-
 void sync_lock_wake(struct sync_lock *lock, int whom)
 {
     if (whom & WAKE_DEFERRED) {
         EVENT(EVENT_RELEASES, lock, 0);
         do_deferred(lock);
     }
-    if ((whom & WAKE_ANY && hand_to_watcher(lock, SYNC_FREE)) || (whom & WAKE_STARVING && watcher_has_its_turn(lock)))
+    if ((whom & WAKE_ANY && hand_to_watcher(lock, SYNC_FREE)) || (whom & WAKE_STARVING && hand_to_watcher(lock, SYNC_HANDED)))
         return;
     if (whom & (WAKE_ANY | WAKE_STARVING))
         park_wake_some(&lock->word, 1, whom & WAKE_STARVING ? SYNC_STARVING : SYNC_NORMAL | SYNC_STARVING);

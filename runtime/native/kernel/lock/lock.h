@@ -87,6 +87,10 @@ void sync_wake_waiter(atomic_int *waiter);
 /* What sync_wake_waiter() calls for the futex wake-up.  If the thread was DOZING a higher floor may put that off. */
 extern void (*sync_wake)(atomic_int *waiter, int dozing);
 
+/* A higher floor's: called by a release that would wake a waiter, and may give the lock away instead: 1, it did.  `from` is what the word is,
+ * FREE, or HANDED where a starving waiter would get the lock.  NULL until the first wait for a lock among several things (waits/watch.c). */
+extern int (*_Atomic sync_lock_watched)(struct sync_lock *lock, int from);
+
 /* Futex bits: which sleepers at a word a wake-up is for. */
 enum { SYNC_NORMAL = 1, SYNC_STARVING = 2 };
 

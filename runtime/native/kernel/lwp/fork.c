@@ -3,8 +3,6 @@
 #include "kernel/base/fork.h"
 #include "kernel/context/context.h"
 #include "kernel/glibc/glibc.h"
-#include "green/shared_lwp.h"
-#include "observe/measure.h"
 #include "kernel/lwp/registry.h"
 #include "kernel/lwp/thread_main.h"
 
@@ -63,19 +61,6 @@ static void after_fork_in_parent(void)
     registry_after_fork();
 }
 
-/* For a green thread that has forked: it is the child's only thread.  The LWP's rseq area and signal stack lie in the memory of the
- * thread that it came from, which other threads will reuse: the kernel would write into theirs.  glibc's fork() has replaced the
- * robust list and the tid. */
-static void take_lwp(struct lwp *me, char *native)
-{
-    struct context *context = me->context;
-
-    me->green.scheduler = NULL;
-    if (thread_unregister_rseq(native))
-        thread_register_with_kernel(context);
-    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
-}
-
 /* (2),(3),(4),(5) -> (6) */
 static void reap_lost(struct lwp *lwp)
 {
@@ -95,16 +80,10 @@ static void reap_lost(struct lwp *lwp)
 static void after_fork_in_child(void)
 {
     context_after_fork();
-    measure_after_fork();
     struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), reap_lost);
-    char *native = me && me->green.scheduler ? green_native_tp() : NULL;
-    green_after_fork();
-    atomic_store(&green_others_ending, 0);
-    atomic_store(&green_lwps_resting, 0);
+    atomic_store(&lwps_ending, 0);
     if (!me)
         return;
-    if (native)
-        take_lwp(me, native);
     atomic_store(&me->tid, gettid());
     me->flags |= CLONE_THREAD; /* counted in __nptl_nthreads, so the process ends with it: thread_exit_hooks() */
     /* fork() had the kernel clear glibc's word at this thread's end; joiners sleep on `alive`. */

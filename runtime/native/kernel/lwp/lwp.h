@@ -1,9 +1,10 @@
-/* Kernel threads made by clone(2), each on a context of its own; and green threads, contexts that a scheduler runs (green/green.h).
+/* Kernel threads made by clone(2), each on a context of its own.  A higher floor may run such a context itself, as a green thread
+ * (green/thread.h).
  *
  * LIFE CYCLE.  Two kinds of owner hold a struct lwp, counted in `refs`: each handle, and the registry, from (2) to (6).
  *
  *   (1) NEW       lwp_new(): it has a context, so its ident (pthread_self()) is known.  One ref, the handle's.
- *   (2) LISTED    prepare_thread(): linked into the registry, which holds a second ref, and into glibc's _dl_stack_user; its TLS
+ *   (2) LISTED    lwp_prepare(): linked into the registry, which holds a second ref, and into glibc's _dl_stack_user; its TLS
  *                 is loaded.
  *   (3) RUNNING   lwp_start() has set `alive` to 1 and cloned it; it runs thread_main().
  *   (4) ENDING    thread_exit(): it has left glibc's list and pushed itself on the `ended` stack, but still runs on its own stack.
@@ -20,18 +21,14 @@
  *   (2),(3),(4),(5) -> (6) reap_lost(), in a forked child, where the thread doesn't exist.  The child finds it in the registry
  *                          whatever its state was; that is why the registry holds it from (2) to (6).
  *
- * A green thread has the same states.  (3): lwp_start_green() has put it into its scheduler's queue; it runs thread_main_green().
- * (5): the next thread on its LWP has finished the switch away from its stack, and calls clear_alive() in the kernel's place.
- *   (3) -> (3)             take_lwp(), in a child that it has forked: it has the LWP to itself from then on
+ * A thread that a higher floor runs has the same states.  From (2) to (3) that floor puts it into a queue, in place of clone(2); and it clears
+ * `alive` in the kernel's place, once nothing uses the thread's stack any more.
  *
  * OWNERSHIP.  Only lwp_reap() at (5) -> (6), or reap_lost(), puts a started thread's context back: a thread can't free the stack that
  * it runs on.  The last registry_drop() frees the struct lwp.  `alive` lies there, not in the context, since joiners read it after (6).
  * Detached is no state: a handle that isn't joined is released, nothing more. */
 #ifndef RUNTIME_LWP_H
 #define RUNTIME_LWP_H
-
-#include "green/green.h"
-#include "waits/any.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -43,7 +40,7 @@ struct lwp {
     atomic_int alive;   /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0; see lwp_count_as_ended() */
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
-    atomic_int watched; /* lwp_watch() was called */
+    atomic_int watched; /* for `lwp_ends` */
     atomic_int begun;   /* see lwp_await_begun() */
     atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
@@ -67,12 +64,14 @@ struct lwp {
     int64_t cloned_at;         /* measure.c: the time of its EVENT_STARTS; 0: it was not measuring */
     char name[32];             /* when it was started: lwp_set_name() */
     int named;                 /* the kernel is told it: prctl(2), PR_SET_NAME, keeps 15 bytes */
-    struct green green;        /* its scheduler is NULL when it has an LWP of its own */
+    void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last that it calls, at (4): see below */
 };
 
-static inline struct lwp *lwp_of_green(struct green *green)
+/* The values of `alive` besides 1 and a tid. */
+enum { LWP_COUNTS_AS_ENDED = -1 };
+static inline int lwp_has_ended(int alive)
 {
-    return (struct lwp *)((char *)green - offsetof(struct lwp, green));
+    return alive == 0 || alive == LWP_COUNTS_AS_ENDED;
 }
 
 /* The flags of an ordinary thread; and those that every LWP in our memory needs: without a TCB and a tid word of its own, glibc would
@@ -88,23 +87,11 @@ void lwp_set_name(struct lwp *lwp, const char *name, int named);
 /* (1) -> (3): calls run(arg) in a new LWP.  0, or errno: it is (1) again, and may be started again. */
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
-/* The same, in a green thread of that scheduler, which counts `waited` itself: scheduler_waited(). */
-int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg);
-
 /* Sleeps until (5), or for a process until its end, which comes later than (5) if it has called exec; at most until the deadline.  0,
  * ETIMEDOUT or EINTR. */
 int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
-
-/* For a thread among several things that are waited for (waits/any.h); a process isn't.  It is claimed at (4), by the thread itself.  A
- * waiter that sleeps in a futex sleeps on then, moved to `alive`: the kernel wakes it at (5).  lwp_finish_watch() sleeps until (5), a short
- * time at most, and must be called after a claim.
- * lwp_watch(): 0, it is at (4) or later, and the watch isn't entered. */
-int lwp_watch(struct lwp *lwp, struct sync_watch *watch, struct sync_any *any);
-void lwp_finish_watch(struct lwp *lwp, struct sync_any *any);
-/* By the thread at (4), or who writes `alive` in the kernel's place. */
-void lwp_tell_watchers(struct lwp *lwp);
 
 /* (3) -> (3): from now on it counts as ended, for lwp_alive(), lwp_join() and the program's end.  lwp_reap() still waits for (5). */
 void lwp_count_as_ended(struct lwp *lwp);
@@ -135,17 +122,41 @@ struct lwp *lwp_blank(void);
  * malloc's locks.  Another thread might hold one of them in the copy, so with such flags and other threads it fails: EBUSY. */
 long lwp_copy(struct lwp *lwp, unsigned long flags, int exit_signal);
 
-struct lwp_statistics {
-    long started, alive, peak;
-    /* since lwp_measure(1) */
-    long measured, voluntary, involuntary;
-    int64_t cpu_ns, latency_p50_ns, latency_p99_ns;
-    size_t stack_used;
-};
-void lwp_measure(int on);
-void lwp_read_statistics(struct lwp_statistics *out);
-
 /* Registers the fork handlers.  Once, after glibc_calibrate().  0 or errno. */
 int lwp_init(void);
+
+/* ---- for higher floors ------------------------------------------------------------------------------------------- */
+
+/* Called for a thread at (4), by itself, and wherever else its joiners are told that it has ended: who waits for its end in another way
+ * than lwp_join() learns of it (waits/watch.c).  NULL until there is one. */
+extern void (*_Atomic lwp_ends)(struct lwp *lwp);
+static inline void lwp_tell_end(struct lwp *lwp)
+{
+    void (*ends)(struct lwp *) = atomic_load(&lwp_ends);
+
+    if (ends)
+        ends(lwp);
+}
+
+/* Sleeps until (5), a short time, since the thread is at (4), and reaps it.  counted: the caller is in `joiners` already. */
+void lwp_await_gone(struct lwp *lwp, int counted);
+
+/* LWPs that glibc doesn't count any more, and that have not yet woken the threads that join them.  `lwp_left` is called by each LWP once it
+ * has: it may have been the last that could wake a thread. */
+extern atomic_int lwps_ending;
+extern void (*_Atomic lwp_left)(void);
+
+/* A floor that runs contexts itself keeps what it needs of a thread behind the struct lwp: lwp_new() makes so many bytes of zeros.  It
+ * sets this before the first lwp_new(). */
+extern size_t lwp_size;
+
+/* (1) -> (2), what lwp_start() does before clone(2): the context's memory is as a new thread must find it.  0, or errno: it is (1) still. */
+int lwp_prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
+
+/* (2) -> (3): it counts as started.  The floor has set `leave`, and runs thread_run() (kernel/lwp/thread_main.h) on the context's stack. */
+void lwp_begins(struct lwp *lwp);
+
+/* (4) -> (5), after `leave`, when its stack isn't used any more. */
+void lwp_clear_alive(struct lwp *lwp);
 
 #endif

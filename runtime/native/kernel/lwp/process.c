@@ -2,6 +2,7 @@
 
 #include "kernel/base/park.h"
 #include "kernel/lwp/registry.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <poll.h>

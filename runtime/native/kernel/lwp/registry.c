@@ -7,30 +7,12 @@
 
 #include <stdlib.h>
 
-enum { MANY = 512 }; /* threads from which on a larger futex hash is worth its memory: park_many() */
+enum { MANY = 512 }; /* threads from which on a larger futex hash is worth its memory: futex_many() */
 
-static struct lwp registry = {.newer = &registry, .older = &registry};
+struct lwp registry = {.newer = &registry, .older = &registry};
 static atomic_int registry_lock; /* order: docs/architecture.md */
 static _Atomic(struct lwp *) ended;
 static atomic_long started, alive, peak;
-
-/* For debuggers (native/gdb_threads.py): a wheel has symbols, but no debug information that says where fields are. */
-__attribute__((visibility("default"))) const struct { /* exported, or a linker that collects garbage takes it */
-    struct lwp *registry;
-    size_t newer, alive, tid, ident, name, name_size, stack_low, stack_high, scheduler, sp;
-} runtime_debug = {
-    &registry,
-    offsetof(struct lwp, newer),
-    offsetof(struct lwp, alive),
-    offsetof(struct lwp, tid),
-    offsetof(struct lwp, ident),
-    offsetof(struct lwp, name),
-    sizeof registry.name,
-    offsetof(struct lwp, stack_low),
-    offsetof(struct lwp, stack_high),
-    offsetof(struct lwp, green.scheduler),
-    offsetof(struct lwp, green.sp),
-};
 
 void registry_drop(struct lwp *lwp)
 {
@@ -138,7 +120,7 @@ void registry_count_started(void)
     while (now > most && !atomic_compare_exchange_weak(&peak, &most, now))
         ;
     if (now == MANY)
-        park_many();
+        futex_many();
 }
 
 void registry_count_not_started(void)
@@ -162,11 +144,9 @@ long registry_alive(void)
     return atomic_load(&alive);
 }
 
-void registry_read(struct lwp_statistics *out)
+struct registry_counts registry_read(void)
 {
-    out->started = atomic_load(&started);
-    out->alive = atomic_load(&alive);
-    out->peak = atomic_load(&peak);
+    return (struct registry_counts){atomic_load(&started), atomic_load(&alive), atomic_load(&peak)};
 }
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,9 @@
 
 #include "kernel/lwp/lwp.h"
 
+/* The head of the list; in it and in each thread `newer` leads to the next.  For debuggers. */
+extern struct lwp registry;
+
 /* (1) -> (2): links it into the registry, which gets a ref, and into glibc's list of threads. */
 void registry_list(struct lwp *lwp);
 
@@ -32,7 +35,9 @@ void registry_count_started(void);
 void registry_count_not_started(void); /* it was counted, and clone failed */
 void registry_count_ended(void);
 long registry_alive(void);
-void registry_read(struct lwp_statistics *out);
+struct registry_counts {
+    long started, alive, peak;
+} registry_read(void);
 
 void registry_before_fork(void);
 void registry_after_fork(void);

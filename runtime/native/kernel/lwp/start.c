@@ -5,7 +5,6 @@
 #include "kernel/base/events.h"
 #include "kernel/context/context.h"
 #include "kernel/glibc/glibc.h"
-#include "green/shared_lwp.h"
 #include "kernel/lwp/registry.h"
 #include "kernel/lwp/thread_main.h"
 
@@ -24,11 +23,13 @@ const unsigned long lwp_own_flags = CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_C
 const unsigned long lwp_thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS
                                        | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
+size_t lwp_size = sizeof(struct lwp);
+
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 struct lwp *lwp_blank(void)
 {
-    struct lwp *lwp = calloc(1, sizeof *lwp);
+    struct lwp *lwp = calloc(1, lwp_size);
 
     if (lwp) {
         atomic_init(&lwp->refs, 1);
@@ -72,7 +73,7 @@ static void undo_listing(struct lwp *lwp)
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
     park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* a thread that has it from lwp_next_waited() may be joining it */
-    lwp_tell_watchers(lwp);
+    lwp_tell_end(lwp);
     registry_leave_glibc(lwp->context);
     registry_unlist(lwp);
     registry_drop(lwp);
@@ -91,8 +92,7 @@ static void init_libc_words(struct context *context)
     }
 }
 
-/* (1) -> (2), and initialises the thread's memory.  0 or errno. */
-static int prepare_thread(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
+int lwp_prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
     int error = context_blank(context);
@@ -112,10 +112,18 @@ static int prepare_thread(struct lwp *lwp, unsigned long flags, int exit_signal,
     return 0;
 }
 
+void lwp_begins(struct lwp *lwp)
+{
+    registry_count_started();
+    atomic_store(&lwp->alive, 1);
+    lwp->started = 1;
+    EVENT(EVENT_STARTS, lwp->context->tp, lwp);
+}
+
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
-    int fresh = context->used != USED, error = prepare_thread(lwp, flags, exit_signal, run, arg);
+    int fresh = context->used != USED, error = lwp_prepare(lwp, flags, exit_signal, run, arg);
 
     if (error)
         return error;
@@ -123,10 +131,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         lwp->signal_stack = context_signal_stack(context) != NULL;
     if (flags & CLONE_THREAD)
         atomic_fetch_add(glibc.thread_count, 1);
-    registry_count_started();
-    atomic_store(&lwp->alive, 1);
-    lwp->started = 1;
-    EVENT(EVENT_STARTS, context->tp, lwp);
+    lwp_begins(lwp);
 
     /* The clone is under the lock that setxid holds too.  So a setxid in another thread comes before it, and the child inherits our
      * new credentials, or after it, and finds the child's tid to signal.  Lock before blocking signals: the holder may be a setxid
@@ -168,36 +173,15 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     return 0;
 }
 
-/* (4) -> (5) of a green thread, in the next thread on its LWP.  The kernel does this at the end of an LWP. */
-static void clear_alive(struct green *green)
+/* As the kernel does at the end of an LWP. */
+void lwp_clear_alive(struct lwp *lwp)
 {
-    struct lwp *lwp = lwp_of_green(green);
-
     atomic_fetch_add(&lwp->refs, 1); /* once `alive` is 0 another thread may reap it, and drop the last ref */
     atomic_store(&lwp->alive, 0);
     if (atomic_load(&lwp->joiners)) /* a later joiner reads `alive` after it has counted itself: await_end() */
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
-    lwp_tell_watchers(lwp);
+    lwp_tell_end(lwp);
     registry_drop(lwp);
-}
-
-int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg)
-{
-    struct context *context = lwp->context;
-    int error = prepare_thread(lwp, lwp_thread_flags, 0, run, arg);
-
-    if (error)
-        return error;
-    *(int *)glibc_field(context->pthread, glibc.tid) = green_lwp_number();
-    registry_count_started();
-    atomic_store(&lwp->tid, scheduler_tid(scheduler));
-    atomic_store(&lwp->alive, 1);
-    lwp->started = 1;
-    EVENT(EVENT_STARTS, context->tp, lwp);
-    int waited = lwp->waited;
-    lwp->waited = 0;
-    green_begin(&lwp->green, scheduler, context->stack_high, context->tp, thread_main_green, lwp, clear_alive, waited);
-    return 0;
 }
 
 void lwp_await_begun(struct lwp *lwp)

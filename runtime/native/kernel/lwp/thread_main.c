@@ -5,7 +5,6 @@
 #include "kernel/base/events.h"
 #include "kernel/context/context.h"
 #include "kernel/glibc/glibc.h"
-#include "green/shared_lwp.h"
 #include "kernel/lwp/registry.h"
 
 #include <dlfcn.h>
@@ -104,21 +103,22 @@ static void thread_exit_hooks(struct lwp *me)
     run_key_destructors(context->pthread);
     tidy_libc(context);
     EVENT(EVENT_DESTRUCTORS, me, 0);
-    int green = me->green.scheduler != NULL;
     registry_count_ended();
-
-    /* The last thread ends the process, as in start_thread(), also after the main thread's pthread_exit.  Green threads aren't
-     * counted. */
-    if (!green)
-        atomic_fetch_add(&green_others_ending, 1);
-    if (!green && (me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
+    if (me->leave) /* it isn't in glibc's count */
+        return;
+    atomic_fetch_add(&lwps_ending, 1);
+    /* The last thread ends the process, as in start_thread(), also after the main thread's pthread_exit. */
+    if ((me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
         exit(0);
 }
+
+atomic_int lwps_ending;
+void (*_Atomic lwp_left)(void);
 
 static _Noreturn void thread_exit(struct lwp *me)
 {
     struct context *context = me->context;
-    int status = me->exit_status, green = me->green.scheduler != NULL;
+    int status = me->exit_status;
 
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     registry_leave_glibc(context);
@@ -127,14 +127,14 @@ static _Noreturn void thread_exit(struct lwp *me)
     EVENT(EVENT_EXIT, status, 0);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* green joiners, of which the kernel doesn't know: await_ending() */
-    /* A green thread's learn of it at (5), from clear_alive(): on an LWP beside this one they would only sleep again until then.  One
-     * that is explored tells them before its run chooses who goes on. */
-    if (!green || me->green.explored)
-        lwp_tell_watchers(me);
+    if (me->leave)
+        me->leave(me);
+    lwp_tell_end(me);
     registry_push_ended(me, me);
-    if (green)
-        green_end();
-    green_other_ended();
+    atomic_fetch_sub(&lwps_ending, 1);
+    void (*left)(void) = atomic_load(&lwp_left);
+    if (left)
+        left();
     arch_exit(status);
 }
 
@@ -178,7 +178,7 @@ int thread_unregister_rseq(char *tp)
 /* pthread_exit and pthread_cancel, by which CPython ends daemon threads at shutdown, unwind to this frame: the cleanup handler ends the
  * thread.  Without -fexceptions that is a jmp_buf, which the unwinder finds in struct pthread (nptl/unwind.c, unwind_stop).  With
  * -fexceptions it would be a destructor of this frame. */
-static _Noreturn void run_body(struct lwp *me)
+_Noreturn void thread_run(struct lwp *me)
 {
     pthread_cleanup_push(end_thread, me);
     me->run(me->arg);
@@ -204,22 +204,9 @@ void thread_main(void *arg)
         EVENT(EVENT_UNMASK, me->mask, 0);
         thread_set_signals(&me->mask);
     }
-    run_body(me);
-}
-
-/* Registers nothing with the kernel: robust list, rseq area, signal mask, signal stack and name belong to the LWP, which green threads
- * share (green/green.h). */
-void thread_main_green(void *arg)
-{
-    struct lwp *me = arg;
-
-    EVENT(EVENT_BORN, __builtin_frame_address(0), me);
-    atomic_store(&me->tid, atomic_load(&me->green.tid));
-    glibc.ctype_init();
-    EVENT(EVENT_GLIBC, me->context->tp + glibc.resp, 1);
-    run_body(me);
+    thread_run(me);
 }
 
 #ifdef __EXCEPTIONS
-#error "compile with -fno-exceptions: see run_body()"
+#error "compile with -fno-exceptions: see thread_run()"
 #endif

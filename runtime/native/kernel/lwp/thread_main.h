@@ -1,13 +1,14 @@
-/* What a thread does itself, from its first instruction to its last, on an LWP of its own or as a green thread.  The states are
- * those of kernel/lwp/lwp.h. */
+/* What a thread does itself, from its first instruction to its last.  The states are those of kernel/lwp/lwp.h. */
 #ifndef RUNTIME_THREAD_MAIN_H
 #define RUNTIME_THREAD_MAIN_H
 
 #include "kernel/lwp/lwp.h"
 
-/* (3) to (5): the entry functions for arch_clone() and green_begin(), with the struct lwp.  They don't return. */
+/* (3) to (5): the entry function for arch_clone(), with the struct lwp.  It doesn't return. */
 void thread_main(void *lwp);
-void thread_main_green(void *lwp);
+
+/* Its second part, once the thread has what is the LWP's: calls `run`, and ends the thread. */
+_Noreturn void thread_run(struct lwp *me);
 
 /* Registers the context's robust list and rseq area for the calling LWP. */
 void thread_register_with_kernel(struct context *context);

@@ -13,6 +13,7 @@
 #include "python/rooms.h"
 #include "python/green/scheduler.h"
 #include "python/threads/thread.h"
+#include "green/thread.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -279,7 +280,7 @@ static unsigned long watch_progress(int64_t patience, long *progress, int *waits
         }
         seen = thread;
         before = *progress;
-        park_wait_lwp(&watching, 1, now + LOOK_EVERY, PARK_PRIVATE);
+        futex_wait(&watching, 1, now + LOOK_EVERY, PARK_PRIVATE);
     }
     return 0;
 }
@@ -303,7 +304,7 @@ static PyObject *watch_run(PyObject *module, PyObject *seconds)
 static PyObject *set_watching(PyObject *module, PyObject *on_)
 {
     atomic_store(&watching, PyObject_IsTrue(on_));
-    park_wake_lwp(&watching, 1, PARK_PRIVATE);
+    futex_wake(&watching, 1, PARK_PRIVATE);
     Py_RETURN_NONE;
 }
 

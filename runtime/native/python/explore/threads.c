@@ -9,6 +9,7 @@
 #include "python/groups/cancel.h"
 #include "python/threads/lwp.h"
 #include "python/green/scheduler.h"
+#include "green/thread.h"
 
 #include <errno.h>
 
@@ -67,7 +68,7 @@ static int has_ended(const struct explored *thread)
 /* Who that thread is in this run; NULL: it isn't explored. */
 static struct explored *explored_of(PyObject *lwp)
 {
-    struct green *green = lwp && PyObject_TypeCheck(lwp, lwp_type) ? &((LwpObject *)lwp)->lwp->green : NULL;
+    struct green *green = lwp && PyObject_TypeCheck(lwp, lwp_type) ? green_of_lwp(((LwpObject *)lwp)->lwp) : NULL;
     /* One of a run before may have had the same place. */
     return green && green->explored && green->explored->green == green ? green->explored : NULL;
 }

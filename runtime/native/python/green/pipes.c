@@ -18,6 +18,7 @@
 #include "python/green/stand_in.h"
 #include "python/python.h"
 #include "python/rooms.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -87,7 +87,7 @@ static PyObject *cancel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     (void)args;
     (void)kwargs;
     if (self)
-        self->cancel = (struct park_cancel)PARK_CANCEL_INIT;
+        cancel_init(&self->cancel);
     return (PyObject *)self;
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernel/base/park.h"
 #include "python/python.h"
+#include "waits/cancel.h"
 
 extern PyTypeObject *cancel_type; /* once python_add_cancel() has made it */
 

@@ -4,6 +4,7 @@
 #include "observe/steps.h"
 #include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
+#include "observe/measure.h"
 
 enum { MOST_STEPS = 4096 };
 

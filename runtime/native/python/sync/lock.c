@@ -7,6 +7,7 @@
 #include "python/sync/with.h"
 #include "python/rooms.h"
 #include "python/waits/waitable.h"
+#include "waits/watch.h"
 
 #include <errno.h>
 

@@ -25,6 +25,8 @@
 #include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
 #include "python/threads/wake.h"
+#include "green/thread.h"
+#include "observe/measure.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -213,7 +215,7 @@ static void run_python(void *arg)
 {
     struct boot *boot = arg;
 
-    if (boot->lwp->green.scheduler && !green_may_start())
+    if (green_of_lwp(boot->lwp)->scheduler && !green_may_start())
         return;
     if (boot->placement && !take_place(boot))
         return;
@@ -225,10 +227,10 @@ static void run_python(void *arg)
     boot->stage = STARTED;
     started_one();
     EVENT(EVENT_PYTHON, tstate, 0);
-    /* Once the interpreter has ended this ends the thread by pthread_exit(): see run_body() in kernel/lwp/thread_main.c.  A process takes no
+    /* Once the interpreter has ended this ends the thread by pthread_exit(): see thread_run() in kernel/lwp/thread_main.c.  A process takes no
      * place in the queue: if it were killed there, the threads behind it would wait without end.  A green thread needs none: those of a
      * scheduler start one at a time. */
-    if ((boot->lwp->flags & CLONE_THREAD) && !boot->lwp->green.scheduler)
+    if ((boot->lwp->flags & CLONE_THREAD) && !green_of_lwp(boot->lwp)->scheduler)
         gil_queue_enter(tstate);
     else
         PyEval_RestoreThread(tstate);

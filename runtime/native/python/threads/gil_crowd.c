@@ -15,6 +15,7 @@
 #include "python/threads/gil_crowd.h"
 
 #include "kernel/base/park.h"
+#include "green/replace.h"
 #include "kernel/glibc/glibc.h"
 #include "python/threads/gil_state.h"
 #include "python/python.h"
@@ -24,7 +25,7 @@
 
 enum { FEW = 16 };
 
-static struct glibc_slot slot;
+static struct libc_slot slot;
 static const unsigned long *interval; /* in microseconds; a program may set it */
 static uintptr_t gil[2];
 static atomic_int few, others; /* that wait for the GIL; only counts, so relaxed */
@@ -56,7 +57,7 @@ static int wait_for_gil(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
 
 void gil_crowd_init(void)
 {
-    slot = glibc_slot_of((void *)PyEval_RestoreThread, "pthread_cond_timedwait");
+    slot = libc_slot_of((void *)PyEval_RestoreThread, "pthread_cond_timedwait");
     interval = gil_switch_interval();
     gil_place(gil);
 }
@@ -66,7 +67,7 @@ void gil_crowd_begins(void)
     static atomic_int begun;
 
     if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, 1))
-        (void)glibc_fill_slot(&slot, wait_for_gil); /* if it can't be, all wake up as often as in stock */
+        (void)libc_fill_slot(&slot, wait_for_gil); /* if it can't be, all wake up as often as in stock */
 }
 
 void gil_crowd_after_fork(void)

@@ -11,6 +11,8 @@
 #include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
 #include "python/waits/waitable.h"
+#include "waits/watch.h"
+#include "green/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -194,8 +196,8 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 
     if (args_deadline(timeout, &joining.deadline) < 0)
         return NULL;
-    if (joining.deadline == PARK_FOREVER && self->lwp->green.scheduler && lwp_alive(self->lwp)
-        && scheduler_is_orphaned(self->lwp->green.scheduler)) {
+    if (joining.deadline == PARK_FOREVER && green_of_lwp(self->lwp)->scheduler && lwp_alive(self->lwp)
+        && scheduler_is_orphaned(green_of_lwp(self->lwp)->scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
         return NULL;
     }

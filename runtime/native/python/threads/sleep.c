@@ -37,7 +37,7 @@ void python_waits_read(int on)
     if (on)
         atomic_fetch_add(&readers, 1);
     else if (atomic_fetch_sub(&readers, 1) == 1)
-        park_wake_lwp(&readers, INT_MAX, PARK_PRIVATE);
+        futex_wake(&readers, INT_MAX, PARK_PRIVATE);
 }
 
 void python_wait_ends(void)
@@ -48,7 +48,7 @@ void python_wait_ends(void)
         return;
     atomic_store(&my_wait.object, NULL);
     while ((count = atomic_load(&readers)) != 0)
-        park_wait_lwp(&readers, count, PARK_FOREVER, PARK_PRIVATE);
+        futex_wait(&readers, count, PARK_FOREVER, PARK_PRIVATE);
 }
 
 void python_waits_after_fork(void)

@@ -44,7 +44,7 @@ void python_set_describe_deadlock(PyObject *function);
 /* Called around each call that may take one of glibc's locks (kernel/glibc/glibc.h, LOCKS OF GLIBC): lwp_start(), a carrier's start,
  * pthread_create().  These locks are nearly always free, so the caller keeps the GIL.  If one is held, the caller gives the GIL up, and
  * takes it back at the end, not as soon as it has the lock.  For once the interpreter has ended, taking the GIL ends the thread
- * (run_body() in kernel/lwp/thread_main.c), and half a start would be left. */
+ * (thread_run() in kernel/lwp/thread_main.c), and half a start would be left. */
 void python_give_up_begin(void);
 void python_give_up_end(void);
 

@@ -4,6 +4,7 @@
 #include "kernel/base/fork.h"
 #include "kernel/lwp/lwp.h"
 #include "waits/any.h"
+#include "green/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +56,7 @@ static int fill_end_fd(struct end_fd *end, struct lwp *lwp)
     int is_thread = lwp->flags & CLONE_THREAD, alive = lwp_alive(lwp);
 
     *end = (struct end_fd){.fd = -1, .forks = fork_generation};
-    if (alive && !lwp->green.scheduler && (end->fd = open_pidfd(lwp)) != -1)
+    if (alive && !green_of_lwp(lwp)->scheduler && (end->fd = open_pidfd(lwp)) != -1)
         return end->fd < 0 ? -1 : 0;
     if ((end->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);

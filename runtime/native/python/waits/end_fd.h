@@ -4,6 +4,8 @@
 
 #include "python/python.h"
 
+#include "waits/watch.h"
+
 struct end_fd;
 struct lwp;
 

@@ -2,6 +2,7 @@
 #include "python/waits/wait.h"
 
 #include "green/green.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 

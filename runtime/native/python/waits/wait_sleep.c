@@ -2,6 +2,7 @@
 
 #include "kernel/base/fork.h"
 #include "python/threads/sleep.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -6,6 +6,7 @@
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 #include "python/rooms.h"
+#include "green/thread.h"
 
 #include <sched.h>
 
@@ -53,7 +54,7 @@ static int set_lwp(struct thing *thing, PyObject *object)
         return refuse_thing(PyExc_TypeError, "%R is a process: wait for os.pidfd_open() of it", thing->given);
     if (lwp->ident == PyThread_get_thread_ident() && lwp_alive(lwp))
         return refuse_thing(PyExc_RuntimeError, "%R is the calling thread", thing->given);
-    if (thing->forever && lwp->green.scheduler && lwp_alive(lwp) && scheduler_is_orphaned(lwp->green.scheduler))
+    if (thing->forever && green_of_lwp(lwp)->scheduler && lwp_alive(lwp) && scheduler_is_orphaned(green_of_lwp(lwp)->scheduler))
         return refuse_thing(PyExc_RuntimeError, "%R is a green thread that nobody runs: call its scheduler's run()", thing->given);
     thing->object = Py_NewRef(object);
     thing->kind = &lwp_waitable;

@@ -6,6 +6,7 @@
 #include "green/poller.h"
 #include "python/python.h"
 #include "waits/queue.h"
+#include "waits/watch.h"
 
 struct waitable;
 struct thing {

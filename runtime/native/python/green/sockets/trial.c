@@ -3,6 +3,7 @@
 #include "python/green/sockets/transfer.h"
 
 #include "kernel/base/park.h"
+#include "kernel/base/poll.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,10 +1,5 @@
-/* Replaces a function of libc: for every later symbol look-up, or where one library calls it.
- *
- * EVERY LATER LOOK-UP.  A look-up ends in libc's ELF symbol table.  With another st_value there, dlsym(), libraries loaded later and lazy calls that are not
- * bound yet find the replacement.  To export the name from this module would change nothing, since libc comes before it in the scope
- * of every look-up.  A library that has bound the call already keeps libc's function.
- *
- * ONE LIBRARY.  It calls through an address in its own memory, which the dynamic linker fills in at load or at the first call: its slot. */
+#include "green/replace.h"
+
 #include "kernel/glibc/glibc.h"
 
 #include <dlfcn.h>
@@ -83,7 +78,7 @@ static uint32_t gnu_hash(const char *name)
 }
 
 /* Takes none of the linker's locks, since the caller may hold the GIL: libc's link map stays without one. */
-int glibc_replace(const char *name, void *replacement, void *was)
+int libc_replace(const char *name, void *replacement, void *was)
 {
     const struct link_map *map = glibc.libc_map;
     ElfW(Sym) *symbols = dynamic_entry(map, DT_SYMTAB);
@@ -125,9 +120,9 @@ static void *slot_among(const struct link_map *map, const ElfW(Rela) * relocatio
     return NULL;
 }
 
-struct glibc_slot glibc_slot_of(const void *code, const char *name)
+struct libc_slot libc_slot_of(const void *code, const char *name)
 {
-    struct glibc_slot slot = {NULL, 0};
+    struct libc_slot slot = {NULL, 0};
     struct link_map *map;
     Dl_info info;
 
@@ -141,7 +136,7 @@ struct glibc_slot glibc_slot_of(const void *code, const char *name)
     return slot;
 }
 
-int glibc_fill_slot(const struct glibc_slot *slot, void *function)
+int libc_fill_slot(const struct libc_slot *slot, void *function)
 {
     /* Not through /proc/self/mem: other threads call through it meanwhile. */
     return slot->at ? write_address(slot->at, (uintptr_t)function, slot->read_only ? PROT_READ : PROT_READ | PROT_WRITE) : -1;
