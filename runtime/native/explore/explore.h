@@ -74,12 +74,12 @@ struct explored {
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
-enum explore_strategy {
-    EXPLORE_DEFAULT, /* goes on in the same thread as long as it can, and else in the next one */
-    EXPLORE_RANDOM,  /* any, each as likely */
-    EXPLORE_PCT,     /* by priority, with a few changes: Burckhardt et al., ASPLOS 2010 */
-    EXPLORE_POS,     /* by the priority of operations: Yuan, Yang, Gu, CAV 2018 */
-    EXPLORE_URW,     /* each interleaving as likely: by how many steps each has before it (Zhao et al., ASPLOS 2025) */
+enum explore_strategy { /* strategies/ says what each does */
+                        EXPLORE_DEFAULT, /* goes on in the same thread as long as it can, otherwise in the next one; and the plan's deviations */
+                        EXPLORE_RANDOM,
+                        EXPLORE_PCT,
+                        EXPLORE_POS,
+                        EXPLORE_URW,
 };
 
 struct explore_deviation {
@@ -89,12 +89,12 @@ struct explore_deviation {
 struct explore_plan {
     enum explore_strategy strategy;
     uint64_t seed;
-    int depth;     /* PCT: one more than its changes; URW: its table */
-    int odds;      /* RANDOM: another may go on at one bytecode in this many */
+    int depth; /* PCT: one more than its changes; URW: its table */
+    int odds; /* RANDOM: another may go on at one bytecode in this many */
     int early;
-    int patient;   /* before a deadline, or the end, threads from before the run get some time */
-    long length;   /* PCT: steps that the run is expected to have */
-    long limit;    /* steps; from then on all have their turns, and after as many again the run ends */
+    int patient; /* before a deadline, or the end, threads from before the run get some time */
+    long length; /* PCT: steps that the run is expected to have */
+    long limit; /* steps; from then on all have their turns, and after as many again the run ends */
     const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps; then the strategy is DEFAULT */
     int count;
 };

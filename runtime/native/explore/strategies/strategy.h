@@ -1,0 +1,33 @@
+/* A strategy: which of the threads that can go on does.  Each has a file, with the paper that it follows at its head; the plans that have
+ * it tried are runtime/explore/search/strategies.py's.
+ *
+ * All state is the run's: one run at a time, on one LWP. */
+#ifndef RUNTIME_STRATEGY_H
+#define RUNTIME_STRATEGY_H
+
+#include "explore/explore.h"
+
+struct strategy {
+    void (*begin)(void); /* of a run.  NULL: nothing is to be done */
+    int (*choose)(uint64_t can, int last, int usual); /* usual: the default schedule's choice */
+    void (*chosen)(struct explored *thread, uint64_t can); /* told of each step.  NULL: it needs not know */
+};
+extern const struct strategy strategy_planned, strategy_random, strategy_pct, strategy_pos, strategy_urw;
+
+extern struct strategy_run {
+    const struct explore_plan *plan;
+    uint64_t random;
+    int in_a_row; /* steps of the same thread */
+} strategy_run;
+
+/* From the plan's seed. */
+uint64_t strategy_random_word(void);
+uint64_t strategy_random_below(uint64_t n);
+
+/* Whether the thread that ran last has had so many steps in a row that it counts as spinning, or gave its turn away. */
+int strategy_gives_way(int last);
+
+/* For strategies by priority. */
+int strategy_highest(uint64_t can);
+
+#endif
