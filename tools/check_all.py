@@ -51,7 +51,7 @@ ONCE = (
 )
 #: Models in Python of what the C does: they import nothing of it, and try every order, so that each answers the same
 #: until it is edited.  Those that take minutes are for who edits them, and for a release.
-MODELS = tuple(f"sync/test_{what}_model.py" for what in ("sync", "wait", "all", "end", "cancel"))
+MODELS = tuple(f"sync/test_{what}_model.py" for what in ("sync", "wait", "end", "cancel"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
 OF_THE_PYTHON = (

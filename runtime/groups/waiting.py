@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any, TypeVar
 
 from .. import native
@@ -25,18 +26,32 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
     be read, or is at its end), a Semaphore, or a lock.  A semaphore and a lock are acquired when they are returned, and
     else are left as they are: what could not be returned goes to another thread.
 
-    FIRST_COMPLETED: the first one in order that is ready decides.  If it is acquired, it is returned alone; else
+    FIRST_COMPLETED: the first one in order that is ready decides.  If it is acquired, it is returned alone; otherwise
     all come that are ready and need not be acquired.
-    ALL_COMPLETED: what has to be acquired is so at the end, all at once, when the others have come, and none is held
-    while another is waited for.
+    ALL_COMPLETED: waits for one after the other.  Nothing may be among them that would be acquired.  An Event that is
+    cleared again counts if it was set when its turn came.
 
     timeout: seconds, after which the list has what is ready by then (FIRST_COMPLETED: it is empty), and nothing is
     acquired; None: no limit; 0 or less: only looks.
 
-    TypeError: something else is among the things, or an Event or Semaphore of a derived class.  RuntimeError: a thread
-    that was not started or that is the calling one.  OSError: a descriptor is closed.  ValueError: return_when.
+    TypeError: something else is among the things, or an Event or Semaphore of a derived class; ALL_COMPLETED with a
+    semaphore or a lock.  RuntimeError: a thread that was not started or that is the calling one.  OSError: a descriptor
+    is closed.  ValueError: return_when.
     """
     if return_when not in (FIRST_COMPLETED, ALL_COMPLETED):
         raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")
     given: tuple[Any, ...] = tuple(things)
-    return native.wait_things(given, timeout, return_when == ALL_COMPLETED)
+    if return_when == FIRST_COMPLETED:
+        return native.wait_things(given, timeout, False)  # native/python/waits/wait.c
+    return _wait_for_all(given, timeout)
+
+
+def _wait_for_all(given: tuple[Any, ...], timeout: float | None) -> list[Any]:
+    native.wait_things(given, 0, True)  # refuses what can't be waited for, before the first sleep
+    begun, left = monotonic(), timeout
+    for thing in given:
+        if not native.wait_things((thing,), left, True):
+            return native.wait_things(given, 0, True)
+        if timeout is not None:
+            left = max(0, timeout - (monotonic() - begun))
+    return list(given)

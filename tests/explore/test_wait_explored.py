@@ -101,22 +101,6 @@ def test_a_lock_among_others() -> None:
     by_chance(test)
 
 
-def test_two_that_want_the_same_locks() -> None:
-    def test() -> None:
-        locks = [Lock(), Lock()]
-
-        def use(wanted: list[Lock]) -> None:
-            for lock in wait(wanted, return_when=ALL_COMPLETED):
-                lock.release()
-
-        with Group() as group:
-            group.spawn(use, locks)
-            group.spawn(use, locks[::-1])
-        assert not any(lock.locked() for lock in locks)
-
-    by_chance(test)
-
-
 def test_a_permit_for_one_that_is_cancelled() -> None:
     def test() -> None:
         semaphores = [Semaphore(0), Semaphore(0)]

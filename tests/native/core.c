@@ -8,6 +8,8 @@
 #include "green/shared_lwp.h"
 #include "green/thread.h"
 #include "observe/inspect.h"
+#include "observe/measure.h"
+#include "green/replace.h"
 #include "kernel/lwp/lwp.h"
 #include "waits/queue.h"
 

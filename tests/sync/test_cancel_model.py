@@ -1,7 +1,7 @@
 """Cancellation against each primitive, proved for few threads: every order of sync_model.py's models.
 
 An RLock is a Lock where it waits, and a Future of a pool an Event.  A join is in test_end_model.py, runtime.wait() in
-test_wait_model.py and test_all_model.py; a pool's worker that waits for its next call holds cancellation back.
+test_wait_model.py; a pool's worker that waits for its next call holds cancellation back.
 
 A thread that can be cancelled sleeps at two words (kernel/base/park.c, wait_two()).  The kernel compares and enters one after
 the other, and says of a thread that both have woken that it was the second, the word that it waits for.

@@ -1,9 +1,9 @@
-/* A wait for the first of several things, or for all of them: one waiter, with a place in the queue of each thing.
+/* A wait for the first of several things: one waiter, with a place in the queue of each thing.
  *
- * THE DESIGN.  `needed` says how many of the things are still to come: 1 for the first, all of them for all.  Who grants one of them
- * claims it by compare-and-swap.  The claim that makes `needed` 0 completes the wait, and its thread is woken, by one word, however many
- * things there are.  A claim that comes too late takes nothing: what was to be granted goes to the next in that queue.  The waiter
- * that gives up, by a timeout or a signal, closes the wait by the same word.  So each of "granted" and "given up" excludes the other.
+ * THE DESIGN.  The wait is `open` until it is decided.  A thread that grants one of the things claims the wait by exchanging that word.  The
+ * first claim completes the wait, and its thread is woken, by one word, however many things there are.  A claim that comes too late takes
+ * nothing: what was to be granted goes to the next in that queue.  The waiter that gives up, by a timeout or a signal, closes the wait by
+ * the same word.  So each of "granted" and "given up" excludes the other.
  *
  * REJECTED.  futex_waitv(2) on the words of all things: at most 128, Linux 5.16, not for green threads, and a wake-up there says only that
  * something may be had, which a faster thread then takes.  Here a permit is granted in the order of coming, as to any other waiter.  A
@@ -13,7 +13,7 @@
  *   1. looks at all things: is one ready?                         1. locks the thing's queue, changes the thing
  *   2. enters each queue under its lock, and looks once more      2. of the places in their order: sync_any_claim()
  *   3. sleeps at its word                                         3. too late: takes the place out, goes on to the next
- *   4. sync_any_close(): nothing is granted from here on             completes: the place is entitled, and woken as any other
+ *   4. sync_any_close(): nothing is granted from here on             in time: the place is entitled, and woken as any other
  *   5. leaves each queue under its lock
  * A place, and the struct sync_any, are touched by others only under the lock of a queue that the place is in, but for the wake-up of
  * one that has completed: the waiter awaits that in step 5.
@@ -32,7 +32,7 @@ enum { SYNC_POKED = SYNC_WOKEN + 1 }; /* its word: something besides the queues 
 
 struct sync_any {
     atomic_int word;   /* SYNC_ASLEEP, SYNC_WOKEN by who has completed it, SYNC_POKED */
-    atomic_int needed; /* 0: completed, or closed */
+    atomic_int open;   /* 0: completed, or closed */
     int forks;         /* the fork_generation in which it has entered the queues: in a child they have forgotten it */
     void (*wake)(struct sync_any *any); /* called under the lock of a queue; NULL: sync_wake_waiter(), without it */
     int at_once;
@@ -41,23 +41,16 @@ struct sync_any {
     const void *moved; /* to a word of that thread, where it is counted */
 };
 
-enum sync_claim { SYNC_TOO_LATE, SYNC_CLAIMED, SYNC_COMPLETES };
-
-static inline enum sync_claim sync_any_claim(struct sync_any *any)
+/* 1: the caller's claim completes the wait; 0: it comes too late. */
+static inline int sync_any_claim(struct sync_any *any)
 {
-    int needed = atomic_load(&any->needed);
-
-    do
-        if (needed == 0)
-            return SYNC_TOO_LATE;
-    while (!atomic_compare_exchange_weak(&any->needed, &needed, needed - 1));
-    return needed == 1 ? SYNC_COMPLETES : SYNC_CLAIMED;
+    return atomic_exchange(&any->open, 0);
 }
 
-/* 0: it was completed before. */
+/* By the waiter, which gives up: 0, the wait was completed before. */
 static inline int sync_any_close(struct sync_any *any)
 {
-    return atomic_exchange(&any->needed, 0);
+    return atomic_exchange(&any->open, 0);
 }
 
 /* For a waiter that sleeps at its word with PARK_SHARED, and for one that polls `fd`. */

@@ -117,17 +117,17 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue)
         park_lock(&queue->lock);
 }
 
-/* A place of several things: 1, it takes the grant.  One that completes its wait goes on by the baton, others are out of the queue. */
+/* Grants to a place of a wait for several things: 1, the place takes the grant.  The place stays in the queue then, and its thread is woken
+ * by the baton; a waiter that is told `at_once` takes no baton.  A place whose wait is over leaves the queue. */
 static int grant_any(struct sync_queue *queue, struct sync_place *place)
 {
     struct sync_any *any = place->any;
-    enum sync_claim claim = sync_any_claim(any);
 
     queue->anys--;
-    place->claimed = claim != SYNC_TOO_LATE;
-    if (claim != SYNC_COMPLETES || any->at_once)
+    place->claimed = sync_any_claim(any);
+    if (!place->claimed || any->at_once)
         unlink_place(queue, place);
-    if (claim == SYNC_COMPLETES && any->at_once)
+    if (place->claimed && any->at_once)
         any->wake(any);
     return place->claimed;
 }

@@ -69,11 +69,10 @@ int sync_watch_tell(const void *object, int count, void (*complete)(struct sync_
         if (watch->object != object)
             continue;
         struct sync_any *any = watch->any;
-        enum sync_claim claim = sync_any_claim(any);
         take_out(bucket, watch);
-        watch->claimed = claim != SYNC_TOO_LATE;
+        watch->claimed = sync_any_claim(any);
         told += watch->claimed;
-        if (claim == SYNC_COMPLETES)
+        if (watch->claimed)
             (complete ? complete(any, arg) : any->wake(any));
     }
     park_unlock(&bucket->lock);

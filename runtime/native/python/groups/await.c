@@ -156,7 +156,7 @@ static AwaitedObject *new_awaited(BellObject *bell, PyObject *given)
         return NULL;
     self->bell = (BellObject *)Py_NewRef(bell);
     self->given = Py_NewRef(given);
-    self->any = (struct sync_any){.needed = 1, .forks = fork_generation, .wake = ring_bell, .at_once = 1, .fd = -1};
+    self->any = (struct sync_any){.open = 1, .forks = fork_generation, .wake = ring_bell, .at_once = 1, .fd = -1};
     return self;
 }
 

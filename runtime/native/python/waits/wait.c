@@ -1,24 +1,243 @@
 #include "python/waits/wait.h"
 
 #include "explore/explore.h"
+#include "kernel/base/fork.h"
+#include "kernel/base/poll.h"
 #include "python/args.h"
 #include "python/rooms.h"
+#include "python/threads/sleep.h"
 
+#include <errno.h>
 #include <math.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
 
-/* Two permits of one semaphore can't be had by trying one after the other: -1 with an exception. */
-static int refuse_twice(const struct waiting *w)
+/* ns: a signal that comes just before the main thread sleeps doesn't end the sleep, and giving up the GIL may take long.  So its first sleep
+ * is short, as in lwp_wait(). */
+enum { SOON = 10000000 };
+
+/* ---- without the GIL --------------------------------------------------------------------------------------------- */
+
+static int sleep_once(struct waiting *w, int64_t until)
+{
+    int poked = SYNC_POKED;
+
+    if (w->uses_fd) {
+        int result = park_poll_all(w->polled, w->files + (w->any.fd >= 0), until);
+        if (result == 0)
+            wait_note_polled(w, 1);
+        return result;
+    }
+    if (atomic_compare_exchange_strong(&w->any.word, &poked, SYNC_ASLEEP)) {
+        wait_claim_files(w);
+        return 0;
+    }
+    if (w->any.wake)
+        return park_wait(&w->any.word, SYNC_ASLEEP, until, PARK_SHARED);
+    return park_wait_some(&w->any.word, SYNC_ASLEEP, until, SYNC_NORMAL);
+}
+
+static void leave_all(struct waiting *w)
+{
+    for (Py_ssize_t i = 0; i < w->count; i++) {
+        struct thing *thing = &w->things[i];
+        if (thing->entered)
+            thing->ready |= thing_is_file(thing) ? wait_leave_file(w, thing) : thing->kind->leave(thing);
+        thing->entered = 0;
+    }
+    for (Py_ssize_t i = 0; i < w->count; i++)
+        if (w->things[i].ready && w->things[i].kind->finish)
+            w->things[i].kind->finish(&w->things[i], &w->any);
+}
+
+/* 0: completed; or an errno. */
+static int sleep_until_woken(void *arg)
+{
+    struct waiting *w = arg;
+    int64_t soon = w->since + SOON, until = w->looks && soon < w->deadline ? soon : w->deadline;
+    int result = 0;
+
+    while (!w->again && !w->error && !result && atomic_load_explicit(&w->any.word, memory_order_acquire) != SYNC_WOKEN)
+        result = sleep_once(w, until);
+    if (result == ETIMEDOUT && until < w->deadline)
+        result = EINTR;
+    w->looks = 0;
+    int completed = !sync_any_close(&w->any);
+    park_cancel = NULL; /* what follows is short, and must be done */
+    leave_all(w);
+    return completed ? 0 : w->error ? w->error : w->again ? EAGAIN : result;
+}
+
+static void pass_batons(void *arg)
+{
+    struct waiting *w = arg;
+
+    for (Py_ssize_t i = 0; i < w->count; i++)
+        if (w->things[i].baton) {
+            sync_queue_pass_baton(w->things[i].baton);
+            w->things[i].baton = NULL;
+        }
+}
+
+/* ---- with it ----------------------------------------------------------------------------------------------------- */
+
+static int has_shared(const struct waiting *w)
 {
     for (Py_ssize_t i = 0; i < w->count; i++)
-        for (Py_ssize_t j = 0; j < i && w->things[i].kind->take; j++)
-            if (w->things[j].object == w->things[i].object) {
-                PyErr_Format(PyExc_ValueError, "%R can't be acquired twice at once", w->things[i].given);
-                return -1;
-            }
+        if (w->things[i].kind->shared)
+            return 1;
     return 0;
 }
+
+/* How the wait sleeps, and is woken.  0, or -1 with an exception. */
+static int prepare_to_sleep(struct waiting *w)
+{
+    w->any = (struct sync_any){.open = 1, .forks = fork_generation, .fd = -1};
+    w->again = 0;
+    w->uses_fd = w->files && !park_green;
+    if (!w->uses_fd) {
+        if (has_shared(w)) {
+            w->any.wake = sync_any_wake_shared;
+            w->any.moves = !park_green;
+        }
+        return 0;
+    }
+    w->any.wake = sync_any_wake_fd;
+    wait_fill_polled(w);
+    if (w->files == w->count)
+        return 0;
+    if ((w->any.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    w->polled[w->files] = (struct pollfd){.fd = w->any.fd, .events = POLLIN};
+    return 0;
+}
+
+/* Enters the queues.  A thing that stays as it is, and is ready by now, is claimed instead. */
+static void enter_queues(struct waiting *w)
+{
+    for (Py_ssize_t i = 0; i < w->count; i++) {
+        struct thing *thing = &w->things[i];
+        thing->entered = thing_is_file(thing) ? wait_enter_file(w, thing) : thing->kind->enter(thing, &w->any);
+        if (!thing->entered && !w->error) {
+            if (thing->kind->take)
+                w->again = 1;
+            else
+                wait_claim(w, thing);
+        }
+        if (w->error || w->again || atomic_load(&w->any.word) == SYNC_WOKEN)
+            return;
+    }
+}
+
+static int sleep_with_cleanup(struct waiting *w)
+{
+    int result;
+
+    /* Once the interpreter has ended, taking the GIL ends the thread: see sleep_or_leave() in python/threads/sleep.c. */
+    pthread_cleanup_push(pass_batons, w);
+    result = python_sleep(&(struct python_sleep){sleep_until_woken, w, w->given, .since = w->since, .deadline = w->deadline});
+    pthread_cleanup_pop(0);
+    return result;
+}
+
+enum slept { WAIT_COMPLETED, WAIT_TIME_IS_UP, WAIT_AGAIN, WAIT_FAILED };
+
+/* Sleeps until one of the things has come.  WAIT_FAILED: with an exception. */
+static enum slept sleep_for_things(struct waiting *w)
+{
+    if (prepare_to_sleep(w) < 0)
+        return WAIT_FAILED;
+    enter_queues(w);
+    int result = sleep_with_cleanup(w);
+    pass_batons(w);
+    if (w->any.fd >= 0)
+        close(w->any.fd);
+    if (result == 0)
+        return WAIT_COMPLETED;
+    if (result == ETIMEDOUT)
+        return WAIT_TIME_IS_UP;
+    if (result == EAGAIN)
+        return WAIT_AGAIN;
+    if (result == EINTR)
+        return python_interrupted(NULL, w->given) < 0 ? WAIT_FAILED : WAIT_AGAIN;
+    errno = result;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return WAIT_FAILED;
+}
+
+/* ---- the first of several ---------------------------------------------------------------------------------------- */
+
+static Py_ssize_t find_ready(const struct waiting *w, Py_ssize_t to)
+{
+    Py_ssize_t at = 0;
+
+    while (at < to && !thing_look(&w->things[at]))
+        at++;
+    return at;
+}
+
+/* One decides: which others are reported. */
+static void report_with(struct waiting *w, const struct thing *decides)
+{
+    for (Py_ssize_t i = 0; i < w->count; i++) {
+        struct thing *thing = &w->things[i];
+        if (thing != decides)
+            thing->ready = !decides->kind->take && !thing->kind->take && thing_look(thing);
+    }
+}
+
+/* Without sleeping.  1: found; 0: none is ready; -1 with an exception. */
+static int look_for_first(struct waiting *w)
+{
+    for (;;) {
+        Py_ssize_t first = find_ready(w, w->count);
+        /* Also before a sleep with an eventfd, which would take the number of a descriptor that is closed. */
+        if (first < w->count || w->deadline == 0 || w->files < w->count) {
+            wait_look_at_files(w);
+            if (w->error) {
+                errno = w->error;
+                PyErr_SetFromErrno(PyExc_OSError);
+                return -1;
+            }
+            first = find_ready(w, first);
+        }
+        if (first == w->count)
+            return 0;
+        struct thing *thing = &w->things[first];
+        if (thing->kind->take && !thing->kind->take(thing))
+            continue; /* another thread was faster */
+        thing->ready = 1;
+        report_with(w, thing);
+        return 1;
+    }
+}
+
+/* 1: one of the things has come; 0: none by the deadline; -1 with an exception. */
+static int wait_for_first(struct waiting *w)
+{
+    for (;;) {
+        int found = look_for_first(w);
+        if (found || w->deadline == 0)
+            return found;
+        enum slept slept = sleep_for_things(w);
+        if (slept == WAIT_FAILED || slept == WAIT_TIME_IS_UP)
+            return slept == WAIT_FAILED ? -1 : 0;
+        if (slept == WAIT_AGAIN)
+            continue;
+        Py_ssize_t first = 0;
+        while (!w->things[first].ready)
+            first++;
+        report_with(w, &w->things[first]);
+        return 1;
+    }
+}
+
+/* ---- what Python calls ------------------------------------------------------------------------------------------- */
 
 static void forget_things(struct waiting *w)
 {
@@ -40,12 +259,18 @@ static int set_things(struct waiting *w)
         if (wait_set_thing(&w->things[w->count], PyTuple_GET_ITEM(w->given, w->count), w->deadline == PARK_FOREVER) < 0)
             return -1;
         w->files += thing_is_file(&w->things[w->count]);
+        if (w->keeps && w->things[w->count].kind->take) {
+            PyErr_Format(PyExc_TypeError, "%R would be acquired, which a wait for all doesn't do: acquire it after the wait",
+                         w->things[w->count].given);
+            w->count++; /* forget_things() releases it */
+            return -1;
+        }
     }
     if (w->files && !(w->polled = PyMem_Calloc((size_t)w->files + 2, sizeof *w->polled))) {
         PyErr_NoMemory();
         return -1;
     }
-    return w->all ? refuse_twice(w) : 0;
+    return 0;
 }
 
 /* Those that are ready: NULL with an exception, and then nothing is taken. */
@@ -56,8 +281,9 @@ static PyObject *list_ready(struct waiting *w)
     for (Py_ssize_t i = 0; list && i < w->count; i++)
         if (w->things[i].ready && PyList_Append(list, w->things[i].given) < 0)
             Py_CLEAR(list);
-    if (!list)
-        wait_give_all_back(w);
+    for (Py_ssize_t i = 0; !list && i < w->count; i++)
+        if (w->things[i].kind->take && w->things[i].ready)
+            w->things[i].kind->give_back(&w->things[i]);
     return list;
 }
 
@@ -81,7 +307,7 @@ static int may_sleep(const struct waiting *w)
     return !PyErr_Occurred();
 }
 
-/* (tuple of things, timeout, for all of them): a list. */
+/* (tuple of things, timeout, whether one that would be acquired is refused): a list. */
 static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     struct waiting w = {.since = park_now()};
@@ -89,24 +315,21 @@ static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t
 
     (void)module;
     if (count != 3 || !PyTuple_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "wait_things(tuple, timeout, all)");
+        PyErr_SetString(PyExc_TypeError, "wait_things(tuple, timeout, keeps)");
         return NULL;
     }
     w.given = args[0];
-    w.all = args[2] == Py_True;
+    w.keeps = args[2] == Py_True;
     w.looks = !park_green && _PyOS_IsMainThread(); /* a scheduler looks for signals itself */
-    if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && may_sleep(&w)
-        && (w.all     ? wait_for_all(&w)
-            : w.count ? wait_for_first(&w, 0, w.count)
-                      : 0)
-               >= 0)
+    if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && may_sleep(&w) && (w.count ? wait_for_first(&w) : 0) >= 0)
         list = list_ready(&w);
     forget_things(&w);
     return list;
 }
 
 static PyMethodDef functions[] = {
-    {"wait_things", FAST(wait_things), METH_FASTCALL, "(tuple of things, timeout, whether all): those that are ready."},
+    {"wait_things", FAST(wait_things), METH_FASTCALL,
+     "(tuple of things, timeout, whether none may be acquired): those that are ready."},
     {0},
 };
 

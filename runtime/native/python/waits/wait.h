@@ -1,13 +1,11 @@
-/* runtime.wait(): sleeps until the first of several things is ready, or all are.  How, stands in waits/any.h.
+/* runtime.wait(): sleeps until the first of several things is ready.  How, stands in waits/any.h.  For all of them
+ * runtime/groups/waiting.py waits for one after the other.
  *
  * WHAT IS TAKEN.  Threads, events and files stay as they are when they are reported; a semaphore and a lock are taken.  For the first of
  * several, the first in order that is ready decides: if it is one that is taken, it comes alone, since a program that looks for another
  * one first would lose it; else all others come that are ready and stay as they are.
- * For all: none is taken before all others have come, and none is kept while the wait sleeps for another.  It sleeps for one, then tries
- * the rest, and if one is missing gives all back and sleeps for that one, as C++'s std::lock does.  So two such waits don't deadlock.
  *
- * Each file calls those before it: wait_things.c makes a thing of what the program gives, wait_files.c looks at those that are files,
- * wait_sleep.c sleeps once, wait_first.c and wait_all.c say for what, and wait.c is the function that Python calls. */
+ * things.c makes a thing of what the program gives, and looks at those that are files; wait.c sleeps. */
 #ifndef RUNTIME_WAIT_H
 #define RUNTIME_WAIT_H
 
@@ -20,7 +18,7 @@ struct waiting {
     struct thing *things;
     Py_ssize_t count;
     int files; /* how many of them are */
-    int all;
+    int keeps; /* it refuses what would be acquired */
     int looks; /* it sleeps for a short time only, and then looks for signals */
     int64_t since, deadline;
     struct pollfd *polled; /* the files, and one more for the eventfd, and one for park_poll_all(); in the order of `things` */
@@ -30,16 +28,12 @@ struct waiting {
     PyObject *given; /* a tuple */
 };
 
-/* ---- wait_things.c ----------------------------------------------------------------------------------------------- */
-
 /* Whether it has come. */
 int thing_look(const struct thing *thing);
 int thing_is_file(const struct thing *thing);
 
 /* What stays as it is, and is there, is claimed by the waiter itself. */
 void wait_claim(struct waiting *w, struct thing *thing);
-
-/* ---- wait_files.c ------------------------------------------------------------------------------------------------ */
 
 /* Looks at all files, and doesn't sleep. */
 void wait_look_at_files(struct waiting *w);
@@ -53,21 +47,5 @@ void wait_note_polled(struct waiting *w, int asleep);
 int wait_enter_file(struct waiting *w, struct thing *thing);
 int wait_leave_file(struct waiting *w, struct thing *thing);
 void wait_claim_files(struct waiting *w);
-
-/* ---- wait_sleep.c ------------------------------------------------------------------------------------------------ */
-
-enum wait_slept { WAIT_COMPLETED, WAIT_TIME_IS_UP, WAIT_AGAIN, WAIT_FAILED };
-
-/* Sleeps until `needed` of the things from..to have come.  WAIT_FAILED: with an exception. */
-enum wait_slept wait_sleep(struct waiting *w, Py_ssize_t from, Py_ssize_t to, int needed);
-
-/* ---- wait_first.c, wait_all.c ------------------------------------------------------------------------------------ */
-
-/* 1: one of from..to has come; 0: none by the deadline; -1 with an exception. */
-int wait_for_first(struct waiting *w, Py_ssize_t from, Py_ssize_t to);
-
-/* The same, of all things. */
-int wait_for_all(struct waiting *w);
-void wait_give_all_back(struct waiting *w);
 
 #endif

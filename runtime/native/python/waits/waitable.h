@@ -44,7 +44,7 @@ struct waitable {
 extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable;
 
 /* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way.  A
- * file's kind has no functions: groups/wait_files.c does what they would. */
+ * file's kind has no functions: things.c does what they would. */
 int wait_set_thing(struct thing *thing, PyObject *given, int forever);
 
 /* 1: it is kept in C; 0: in Python (primitives/common.h), and can't be waited for so. */

@@ -1,18 +1,19 @@
 #include "python/waits/wait.h"
 
-#include "kernel/lwp/lwp.h"
+#include "green/thread.h"
+#include "kernel/base/poll.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 #include "python/rooms.h"
-#include "green/thread.h"
 
+#include <errno.h>
 #include <sched.h>
 
 static PyObject *thread_class, *task_class; /* NULL: not loaded yet */
 
-static const struct waitable file_waitable; /* without functions: wait_files.c does what they would */
+static const struct waitable file_waitable; /* without functions: those for files, below, do what they would */
 
 int thing_is_file(const struct thing *thing)
 {
@@ -27,10 +28,8 @@ int thing_look(const struct thing *thing)
 /* What stays as it is, and is there, is claimed by the waiter itself. */
 void wait_claim(struct waiting *w, struct thing *thing)
 {
-    enum sync_claim claimed = sync_any_claim(&w->any);
-
-    thing->ready = claimed != SYNC_TOO_LATE;
-    if (claimed == SYNC_COMPLETES)
+    thing->ready = sync_any_claim(&w->any);
+    if (thing->ready)
         atomic_store(&w->any.word, SYNC_WOKEN);
 }
 
@@ -122,6 +121,84 @@ int wait_set_thing(struct thing *thing, PyObject *given, int forever)
     if (thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class))
         return set_thread(thing);
     return task_class && PyObject_TypeCheck(given, (PyTypeObject *)task_class) ? set_task(thing) : set_file(thing);
+}
+
+/* ---- files: a thread sleeps in ppoll(2) for them, a green thread in its scheduler's poller ------------------------ */
+
+void wait_fill_polled(struct waiting *w)
+{
+    struct pollfd *polled = w->polled;
+
+    for (Py_ssize_t i = 0; i < w->count; i++)
+        if (thing_is_file(&w->things[i])) {
+            w->things[i].found = 0;
+            *polled++ = (struct pollfd){.fd = w->things[i].ready ? -1 : w->things[i].fd, .events = POLLIN};
+        }
+}
+
+/* asleep: what has come counts for this sleep. */
+void wait_note_polled(struct waiting *w, int asleep)
+{
+    struct pollfd *polled = w->polled;
+
+    for (Py_ssize_t i = 0; i < w->count; i++) {
+        struct thing *thing = &w->things[i];
+        if (!thing_is_file(thing))
+            continue;
+        if (polled->revents & POLLNVAL)
+            w->error = EBADF;
+        else if (polled->revents) {
+            polled->fd = -1; /* poll(2) passes it over from now on */
+            thing->found = 1;
+            if (asleep)
+                wait_claim(w, thing);
+        }
+        polled++;
+    }
+}
+
+/* Looks, and doesn't sleep. */
+void wait_look_at_files(struct waiting *w)
+{
+    if (!w->files)
+        return;
+    wait_fill_polled(w);
+    int result = park_poll_all(w->polled, w->files, 0);
+    if (result == 0)
+        wait_note_polled(w, 0);
+    else if (result != ETIMEDOUT && result != EINTR)
+        w->error = result;
+}
+
+int wait_enter_file(struct waiting *w, struct thing *thing)
+{
+    if (!park_green)
+        return 1; /* it is among those that are polled */
+    int result = green_watch_fd(thing->fd, POLLIN, &thing->file, &w->any);
+    if (result && result != EPERM) /* what epoll(7) can't wait for is ready */
+        w->error = result;
+    return !result;
+}
+
+int wait_leave_file(struct waiting *w, struct thing *thing)
+{
+    if (!park_green)
+        return 0;
+    unsigned found = green_unwatch_fd(thing->fd, &thing->file);
+    if (found & POLLNVAL)
+        w->error = EBADF;
+    thing->found = found != 0;
+    return 0; /* the waiter has claimed it */
+}
+
+/* By a green thread that was poked. */
+void wait_claim_files(struct waiting *w)
+{
+    for (Py_ssize_t i = 0; i < w->count; i++) {
+        struct thing *thing = &w->things[i];
+        if (thing_is_file(thing) && thing->entered && !thing->ready && atomic_load(&thing->file.found))
+            wait_claim(w, thing);
+    }
 }
 
 /* ---- classes in Python ------------------------------------------------------------------------------------------- */
