@@ -1,4 +1,6 @@
-"""threading's synchronisation primitives on our own futexes: the machines of native/kernel/lock/ and native/waits/ behind threading's methods.
+"""threading's synchronisation primitives on our own futexes.
+
+The machines of native/kernel/lock/ and native/waits/ stand behind threading's methods.
 
 Lock and RLock are C types.  Event, Semaphore, Condition and Barrier are classes, as in threading, over C types.
 """

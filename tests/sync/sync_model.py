@@ -1,4 +1,4 @@
-"""The state machines of runtime/native/kernel/lock/ and waits/ as models, and an explorer that runs them in every order there is.
+"""The state machines of native/kernel/lock/ and native/waits/ as models, run in every order there is.
 
 A thread is a generator whose functions are named after those in C and go the same way.  Each `yield` stands before one
 atomic operation, so between two of them nobody else comes.  What is not atomic in C is more than one step here; what C
@@ -333,7 +333,7 @@ def sync_lock_release(world: World) -> Thread:
 
 
 # ---- who waits for one of several things -----------------------------------------------------------------------------
-# waits/any.h, and the watchers of kernel/lock/lock.c, where there is a word "watchers"; data["watching"]: those in the table.
+# waits/any.h, and waits/watch.c where there is a word "watchers"; data["watching"]: those in the table.
 
 
 TOO_LATE, CLAIMED, COMPLETES = 0, 1, 2
@@ -405,7 +405,7 @@ def hand_to_watcher(world: World, free: str) -> Thread:
     return True
 
 
-# ---- queue, and python_sleep_in_queue() of python/threads/sleep.c ------------------------------------------------------------
+# ---- queue, and python_sleep_in_queue() of python/threads/sleep.c ---------------------------------------------------
 # world.data["queue"]: the places in it, oldest first; "tickets": given out; "entitled": those below are; "away";
 # "batons"; "locked": somebody holds the queue's lock for more than one step.  Where there is a word "deferred" the
 # places name the lock.  A place's word is called after its thread.

@@ -206,7 +206,7 @@ def lwp_finish_watch(world: World, me: int, name: str) -> Thread:
 
 
 def sleep_for(world: World, me: int, names: Iterable[str], needed: int) -> Thread:
-    """A sleep of runtime.wait(): those that have come, and whether they are enough; None: its time is up, or it is cancelled."""
+    """A sleep of runtime.wait(): those that have come, and whether they are enough; None: it came to nothing."""
     world.words |= {("needed", me): needed, me: ASLEEP}
     entered, came = "", ""
     for name in names:

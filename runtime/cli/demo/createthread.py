@@ -34,7 +34,10 @@ GROUPS = {
 
 
 def describe(step: Step) -> tuple[str, str]:
-    """What was done, with its numbers, and why, in 34 and 32 columns.  native/kernel/base/events.h says what a and b are."""
+    """What was done, with its numbers, and why, in 34 and 32 columns.
+
+    native/kernel/base/events.h says what a and b are.
+    """
     a, b = step.a, step.b
     match step.name:
         case "map":

@@ -1,9 +1,9 @@
 """The methods of ssl.SSLSocket that wait.
 
 An exchange may need to read and to write, so the stock method is tried with timeout 0, in C
-(native/python/green/sockets/tls.c): the exception says what to wait for, and no poll(2) comes before.  The descriptor stays
-registered in the poller, as a plain socket's does, so a wait needs no epoll_ctl(2).  Tries of one socket take turns:
-the timeout 0 is no other thread's, and OpenSSL wants no two calls at once on one connection.
+(native/python/green/sockets/tls.c): the exception says what to wait for, and no poll(2) comes before.  The
+descriptor stays registered in the poller, as a plain socket's does, so a wait needs no epoll_ctl(2).  Tries of one
+socket take turns: the timeout 0 is no other thread's, and OpenSSL wants no two calls at once on one connection.
 
 With a timeout the descriptor is in non-blocking mode, and a try changes a field of the object, no more.  Without one
 its mode is changed for each try, by ioctl(2): a record may come in parts, between which OpenSSL would wait in read(2).
