@@ -3,7 +3,7 @@
 An RLock is a Lock where it waits, and a Future of a pool an Event.  A join is in test_end_model.py, runtime.wait() in
 test_wait_model.py; a pool's worker that waits for its next call holds cancellation back.
 
-A thread that can be cancelled sleeps at two words (waits/cancel.c, wait_two()).  The kernel compares and enters one after
+A thread that can be cancelled sleeps at two words (waits/cancel.c, wait_two()).  The kernel enters one after
 the other, and says of a thread that both have woken that it was the second, the word that it waits for.
 """
 
