@@ -40,5 +40,5 @@ def needs_gil(why: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(FREE_THREADED, reason=f"without a GIL {why}")
 
 
-#: runtime/native/python/wake.c: a thread defers wake-ups, and dozes, after turns of 50 microseconds at most.
+#: runtime/native/python/threads/wake.c: a thread defers wake-ups, and dozes, after turns of 50 microseconds at most.
 needs_fast_turns = pytest.mark.skipif(SLOW > 1, reason="a turn takes longer than a wake-up is deferred for")

@@ -10,6 +10,8 @@
 /* For PyMethodDef: a function with another signature than PyCFunction's. */
 #define FAST(function) (PyCFunction)(void (*)(void)) function
 
+PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
+
 /* What 3.13 has for threads without a GIL.  PyDict_GetItemRef(): 1 with a new reference, 0 with NULL, -1 with an exception. */
 #if PY_VERSION_HEX < 0x030d0000
 #define Py_BEGIN_CRITICAL_SECTION(op) {

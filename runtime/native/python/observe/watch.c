@@ -6,7 +6,7 @@
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
 #include "python/rooms.h"
-#include "python/sleep.h"
+#include "python/threads/sleep.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -261,7 +261,7 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
 
 enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton)
 {
-    struct queue_wait wait = {queue, place, deadline, .pause = PARK_SLICE, .look_at = PARK_FOREVER};
+    struct queue_wait wait = {queue, place, deadline, .pause = CANCEL_SLICE, .look_at = PARK_FOREVER};
 
     if (!park_green && _PyOS_IsMainThread()) /* a scheduler looks for signals itself */
         begin_pause(&wait);

@@ -13,8 +13,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
-
 /* ns: a signal that comes just before the main thread sleeps doesn't end the sleep, and giving up the GIL may take long.  So its first sleep
  * is short, as in lwp_wait(). */
 enum { SOON = 10000000 };
