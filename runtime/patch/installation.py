@@ -109,9 +109,11 @@ for _name, _method in _METHODS.items():
 
 
 def _make_current_thread() -> Any:
-    stock: Any = threading.current_thread
-    first, *_, last = sorted({line for *_, line in stock.__code__.co_lines() if line})
-    lines = [*[""] * (last - first - 1), "  return ask()"]
+    stock = threading.current_thread
+    if type(stock) is not FunctionType:  # another package's
+        return native.current_thread
+    last = max(line for *_, line in stock.__code__.co_lines() if line)
+    lines = [*[""] * (last - stock.__code__.co_firstlineno - 1), "  return ask()"]
     made = define_as(stock, "current_thread()", lines, ask=native.current_thread)
     made.__doc__ = stock.__doc__
     return made
