@@ -213,9 +213,8 @@ static void runner_sleep(struct carrier *c)
     }
 }
 
-/* Asked by a carrier that comes back from a thread and has lost its place: whether the thread has left behind what the runner, if it is
- * idle, doesn't know.  The thread has yielded; or it sleeps with a deadline that comes before the runner's; or it was the last that
- * could have woken another, a deadlock. */
+/* Asked by a carrier that comes back from a thread and has lost its place: whether there is something to do that an idle runner doesn't
+ * know of.  The cases are at carrier_run(). */
 static int runner_must_look(struct scheduler *s)
 {
     return s->head || s->out == 0 || (s->timers && s->timers->deadline < s->sleeps_until);
@@ -339,6 +338,25 @@ static void spawn_watcher(struct scheduler *s)
 
 /* ---- every carrier ----------------------------------------------------------------------------------------------- */
 
+/* What a carrier does in its base, first to last:
+ *
+ *   it is       the queue     it
+ *   a spare     any           sleeps, and may watch: be_spare().  It comes back as the runner or a helper, or to stop
+ *   a helper    has threads   looks at the clock and at files if the runner hasn't for a TICK, or goes on in a thread
+ *   the runner  any           has no turns left: looks at the clock and at files
+ *               empty         sleeps until a timer, an event of a file, or a wake-up
+ *               has threads   goes on in the first.  With a slice it has a watcher made before that, if there is none
+ *
+ * A runner loses its place only while it is in a thread, or is late in waking up.  When the thread leaves that LWP, to
+ *
+ *   sleep without a deadline    the runner need not know: who wakes the thread wakes the runner
+ *   wait for a file             the same: the kernel does
+ *   sleep with a deadline       an idle runner must look, if the deadline comes before its own
+ *   yield                       an idle runner must look
+ *   end                         what gone() does wakes those who wait for it
+ *   (any, the last LWP in one)  an idle runner must look for a deadlock
+ *
+ * A runner that isn't idle sees all this before it sleeps, since it has the lock then. */
 void carrier_run(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
