@@ -51,6 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="With --lwp: don't say at the end which threads tests have left running.",
     )
     group.addoption(
+        "--lock-order",
+        action="store_true",
+        help="With --lwp: at the end, say which locks were taken in both orders within a test.",
+    )
+    group.addoption("--lock-order-error", action="store_true", help="And such a test fails.")
+    group.addoption(
         "--lwp-explore",
         nargs="?",
         const=str(_RUNS),
@@ -91,6 +97,7 @@ def _current_test() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     _configure_exploring(config)
+    _configure_lock_order(config)
     seconds, status = config.option.lwp_watchdog, config.option.lwp_watchdog_exit
     if seconds is None and status is None:
         return
@@ -142,6 +149,7 @@ def pytest_testnodedown(node: Any) -> None:  # pytest-xdist's: a worker has ende
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     _summarize_exploring(terminalreporter)
+    _summarize_lock_order(terminalreporter)
     if not config.option.lwp:
         return
     workers = config.stash.get(_workers, None)
@@ -152,6 +160,62 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if getattr(report, "when", None) == "teardown":
             for thread in dict(report.user_properties).get(_LEFT, ()):
                 terminalreporter.write_line(f"{report.nodeid} has left running: {thread}")
+
+
+# ---- the order of locks ----------------------------------------------------------------------------------------------
+
+_ORDER = "lwp_lock_order"  # of a report's properties, which pytest-xdist passes on
+_watched: pytest.StashKey[Any] = pytest.StashKey()  # the LockOrder
+
+
+def _configure_lock_order(config: pytest.Config) -> None:
+    wanted, error = config.option.lock_order, config.option.lock_order_error
+    if error and not wanted:
+        raise pytest.UsageError("--lock-order-error is for --lock-order")
+    if not wanted:
+        return
+    if not config.option.lwp:
+        raise pytest.UsageError("--lock-order is for --lwp")
+    order = lwp_runtime.load("observe.lock_order").LockOrder()
+    stock = lwp_runtime.load("patch.installation").stock_locks
+    order.begin(stock, (threading.Thread, lwp_runtime.load("thread").Thread))
+    config.add_cleanup(order.end)
+    config.stash[_watched] = order
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    if (order := item.config.stash.get(_watched, None)) is not None:
+        order.forget()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    done = yield
+    if (order := item.config.stash.get(_watched, None)) is not None and (found := order.report()):
+        item.user_properties.append((_ORDER, found))
+        if item.config.option.lock_order_error:
+            pytest.fail("\n".join(["locks were taken in both orders:", *found]), pytrace=False)
+    return done
+
+
+def _summarize_lock_order(terminalreporter: pytest.TerminalReporter) -> None:
+    told = {
+        report.nodeid: value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "teardown"
+        for name, value in report.user_properties
+        if name == _ORDER
+    }
+    if not told:
+        return
+    terminalreporter.section("locks taken in both orders", sep="-")
+    for test, found in told.items():
+        terminalreporter.write_line(f"{test}:")
+        for text in found:
+            terminalreporter.write_line(text)
 
 
 # ---- exploring -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import native
+from ..observe.source import at
 from ..observe.waits import name_of, waiting
 from ..placement import different
 from ._output import table
@@ -26,8 +27,6 @@ from ._output import table
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
 
 _SHARE = 1 / 30  # of the time, that drawing may take: 13 ms with a screenful of threads
-
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
@@ -52,22 +51,14 @@ def note_starts(cls: Any) -> None:
 
     @functools.wraps(start)
     def noting(thread: Any) -> None:
-        caller = sys._getframe(1)
-        thread.__dict__["_lwp_start"] = _place(caller.f_code.co_filename, caller.f_lineno)
+        thread.__dict__["_lwp_start"] = _place(sys._getframe(1))
         start(thread)
 
     cls.start = noting
 
 
-def _place(filename: str, line: int | None) -> str:
-    return f"{os.path.basename(filename)}:{line}"
-
-
-def _where(frame: FrameType | None) -> str:
-    """The innermost place that isn't ours."""
-    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
-        frame = frame.f_back
-    return "" if frame is None else f"at {_place(frame.f_code.co_filename, frame.f_lineno)}"
+def _place(frame: FrameType) -> str:
+    return at(frame).partition(" in ")[0]
 
 
 def _cpu(tid: int) -> float:
@@ -117,12 +108,13 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     frames, states = sys._current_frames(), native.green_states()
 
     def where(thread: Any) -> str:
-        place = _where(frames.get(thread.ident))
+        frame = frames.get(thread.ident)
+        place = "" if frame is None else f"at {_place(frame)}"
         if (wait := waits.get(thread.ident)) is None:
             return place
         # A narrow terminal shows the begin.
         holder = f"of {wait.holder_name}" if wait.holder_name else ""
-        return " ".join(filter(None, [wait.kind, holder, place, wait.what]))
+        return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))
 
     found: list[Row] = []
     for cpu, tid in which:

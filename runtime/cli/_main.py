@@ -17,12 +17,13 @@ from types import CodeType, ModuleType, TracebackType
 
 from ..native import call_outermost
 
-__all__ = ["at_end", "note_interrupt", "run_main"]
+__all__ = ["at_end", "failed", "note_interrupt", "run_main"]
 
 # An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
 # traceback (_PyRun_SimpleFileObject).
 _first_main = sys.modules["__main__"]
 
+_failed = False  # an exception has ended the program, other than SystemExit with the status 0
 _interrupted = False  # the program was ended by a KeyboardInterrupt
 
 
@@ -127,8 +128,14 @@ def _hide_frames(error: BaseException) -> None:
 
     if not isinstance(error, SystemExit):
         sys.excepthook = excepthook
-    global _interrupted
+    global _failed, _interrupted
+    _failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
     _interrupted = type(error) is KeyboardInterrupt
+
+
+def failed() -> bool:
+    """Whether the exit status of the program, which has ended, is another one than 0."""
+    return _failed
 
 
 def at_end(function: Callable[[], object]) -> None:

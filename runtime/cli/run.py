@@ -45,6 +45,8 @@ class Program:
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
     time_slice: float | None  #: seconds: Scheduler's; 0: it has none, None: install()'s
+    lock_order: bool  #: locks that are taken in both orders are told at the end
+    lock_order_exit: int | None  #: exit status if there are some and it would be 0
 
     def prepare(self) -> None:
         """Has its threads made here, and begins what is to go on beside it; run_main() comes next."""
@@ -56,6 +58,10 @@ class Program:
         lwp_runtime.give_way()
         if self._watches():
             _watch(self.live, self.watchdog, self.watchdog_exit, self.stuck)
+        if self.lock_order:
+            from ._lock_order import watch_order
+
+            watch_order(self.lock_order_exit)
         if self.trace is not None:
             from ._trace import record
 
@@ -117,6 +123,7 @@ def _watch(live: bool, patience: float | None, status: int | None, stuck: float 
     import threading
 
     from .. import native, thread
+    from ..observe.recording import note_makings
     from ..observe.watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
@@ -133,6 +140,7 @@ def _watch(live: bool, patience: float | None, status: int | None, stuck: float 
         view.start()
         atexit.register(view.stop)
     if patience is None and stuck is None:
+        note_makings()
         native.watch_start(tick, None, 0.5, 0.0)
     else:
         Watchdog(patience, tell, stuck=stuck).begin(fd, status, tick)
@@ -272,6 +280,13 @@ class _Run(click.Command):
     metavar="SECONDS",
     help="When threads have waited for one lock for so long, say on stderr who holds it since which line.",
 )
+@click.option("--lock-order", is_flag=True, help="At the end, say on stderr which locks were taken in both orders.")
+@click.option(
+    "--lock-order-exit",
+    type=click.IntRange(1, 255),
+    metavar="STATUS",
+    help="And then, if the program's exit status would be 0, make it this one.",
+)
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
@@ -307,6 +322,8 @@ def run(
     watchdog: float | None,
     watchdog_exit: int | None,
     stuck: float | None,
+    lock_order: bool,
+    lock_order_exit: int | None,
     live: bool,
     children: bool,
     trace: Path | None,
@@ -334,6 +351,9 @@ def run(
     --watchdog also tells of threads that wait for each other in a circle while others go on. A program that waits for
     the network, a child process or a long sleep stands still too. --stuck tells of threads that get no further while
     others go on. Forked children are not watched.
+
+    --lock-order finds what could be a deadlock on another day: a thread took one lock while it held a second one, and
+    another thread took the two the other way round. See docs/observing.md. Forked children are not looked at.
 
     --live shows each thread's name, tid and state, what it waits for, who holds that, where it is, and its CPU time.
     The table is drawn twice a second; seldom, if many threads make that dear.
@@ -368,6 +388,10 @@ def run(
         raise click.UsageError(f"{option} tells on standard error, and that is closed")
     if watchdog_exit is not None and watchdog is None:
         raise click.UsageError("--watchdog-exit is for --watchdog")
+    if lock_order and sys.stderr is None:
+        raise click.UsageError("--lock-order tells on standard error, and that is closed")
+    if lock_order_exit is not None and not lock_order:
+        raise click.UsageError("--lock-order-exit is for --lock-order")
     if trace_size is not None and trace is None:
         raise click.UsageError("--trace-size is for --trace")
     lwps = (lwps or 1) if green else 0
@@ -389,6 +413,8 @@ def run(
         trace_size,
         lwps,
         time_slice,
+        lock_order,
+        lock_order_exit,
     )
     if module is not None:
         return Program("module", module, args, *options)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
+from ..observe.source import is_program
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
-from .run.granularity import is_program
 from .run.plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, by_deviations, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio

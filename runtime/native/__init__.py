@@ -109,9 +109,16 @@ if TYPE_CHECKING:
     from ._types import green_states as green_states
     from ._types import is_green as is_green
     from ._types import lock as lock
+    from ._types import lock_order_be_at as lock_order_be_at
+    from ._types import lock_order_begin as lock_order_begin
+    from ._types import lock_order_end as lock_order_end
+    from ._types import lock_order_forget as lock_order_forget
+    from ._types import lock_order_moment as lock_order_moment
+    from ._types import lock_order_take as lock_order_take
     from ._types import lwp_measure as lwp_measure
     from ._types import lwp_reap as lwp_reap
     from ._types import lwp_statistics as lwp_statistics
+    from ._types import made_at as made_at
     from ._types import may_block as may_block
     from ._types import on_helper as on_helper
     from ._types import pipe_function as pipe_function
@@ -126,6 +133,8 @@ if TYPE_CHECKING:
     from ._types import run_all as run_all
     from ._types import running as running
     from ._types import set_describe_deadlock as set_describe_deadlock
+    from ._types import site_text as site_text
+    from ._types import sites_begin as sites_begin
     from ._types import sleep as sleep
     from ._types import socket_methods as socket_methods
     from ._types import socket_object_at as socket_object_at

@@ -184,6 +184,8 @@ SOURCES = [
     "python/threads/placement.c",
     "python/observe/counts.c",
     "python/observe/waits.c",
+    "python/observe/sites.c",
+    "python/observe/lock_order.c",
     "python/observe/trace.c",
     "python/observe/watch.c",
     "python/module.c",

@@ -12,7 +12,7 @@ from threading import Thread
 from types import FrameType
 
 from .. import native
-from .recording import inner
+from .source import at
 from .waits import name_of, waiting
 
 __all__ = ["ForeignLocks", "left_running", "place_of"]
@@ -20,12 +20,7 @@ __all__ = ["ForeignLocks", "left_running", "place_of"]
 
 def place_of(frame: FrameType | None) -> str:
     """The innermost line of the program, "FILE:LINE in FUNCTION"; of a thread that has none, ""."""
-    files = inner()
-    while frame is not None and frame.f_code.co_filename.startswith(files):
-        frame = frame.f_back
-    if frame is None:
-        return ""
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+    return "" if frame is None else at(frame)
 
 
 def _sleep_in_futex(tid: int | None) -> str:

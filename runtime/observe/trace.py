@@ -15,14 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
+from typing import Any
 
 from ..native import PLACEMENT_NAMES
 from ..placement import POLICY_NAMES, cpu_list
+from .source import short
 
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 4, 4096, 4096
+_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 5, 4096, 4096
 _CHUNK = struct.Struct("=iIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
@@ -46,7 +48,8 @@ class Span:
     state: State  #: what it did
     begin: int  #: ns
     end: int  #: ns
-    what: str = ""  #: BLOCKED: "Event at 0x7f0c5c1d2e30", or "end of thread NAME"; SEEN: the system call, or the GIL
+    #: BLOCKED: "Lock ledger.lock", "Event made at FILE:LINE", "end of thread NAME"; SEEN: the system call, or the GIL
+    what: str = ""
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
     site: str = ""  #: BLOCKED: where the program waits for it
     outcome: str = ""  #: BLOCKED: "woken", "timed out", "cancelled: ..." or what else ended it; "" if it went on
@@ -152,6 +155,7 @@ class _Kind(IntEnum):
     CANCELS = 15
     GROUP = 16
     CANCELLED = 17
+    NAMED = 18
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
@@ -334,6 +338,7 @@ class _Reader:
         self.gil: list[tuple[int, int]] = []  # when which track had it
         self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # of a track: when, at what, how often
         #: Who has an effect on others, by kind and by the address that they share.
+        self.names: dict[int, list[tuple[int, str]]] = defaultdict(list)  # of a key: since when, "" of another thing
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
 
     def read(self) -> Timeline:
@@ -360,6 +365,8 @@ class _Reader:
         for kinds in self.effects.values():
             for effects in kinds.values():
                 effects.sort()
+        for names in self.names.values():
+            names.sort()
         self.find_starters()
         self.find_causes()
         return timeline
@@ -396,6 +403,8 @@ class _Reader:
             kind = noted & ~_AWAKE
             if kind in _EFFECTS:
                 self.effects[kind][a].append((ns, track.number, site if kind == _Kind.CANCELS else b & 0xFFFFFFFF))
+            if kind == _Kind.NAMED:
+                self.names[a].append((ns, self.file.text(site)))
             if kind == _Kind.GROUP:
                 track.group = track.group or self.file.text(site)
             elif kind == _Kind.CANCELLED and wait and wait.span.outcome == _OUTCOMES[errno.ECANCELED]:
@@ -422,9 +431,9 @@ class _Reader:
             elif wait and wait.kind == kind and wait.key == a and self.goes_on(track.spans, wait.span):
                 wait.ticket = b & 0xFFFFFFFF
             else:
-                span = Span(State.BLOCKED, ns, 0, made=self.file.text(b >> 32), site=self.file.text(site))
+                span = Span(State.BLOCKED, ns, 0, made=short(self.file.text(b >> 32)), site=short(self.file.text(site)))
                 if kind == _Kind.BLOCKED:
-                    span.what = f"{self.file.text(what) or 'primitive'} at {a - _OBJECT_HEAD:#x}"
+                    span.what = self.file.text(what) or "primitive"
                 track.spans.append(span)
                 wait = _Wait(track.number, span, kind, a, b & 0xFFFFFFFF)
                 self.waits.append(wait)
@@ -474,6 +483,7 @@ class _Reader:
             if wait.why:
                 self.find_canceller(wait, *born.get(wait.track, (0, 0)))
             if wait.kind == _Kind.BLOCKED:
+                span.what += f" {self.name_of(wait.key, span.begin) or f'at {wait.key - _OBJECT_HEAD:#x}'}"
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
             elif wait.kind == _Kind.JOINS:
                 cause = self.latest(_Kind.ENDS, wait.key, span.begin, span.end)
@@ -488,6 +498,14 @@ class _Reader:
                 why = {_Kind.BLOCKED: "wakes", _Kind.JOINS: "ends"}.get(_Kind(wait.kind))
                 if why:
                     self.timeline.arrows.append(Arrow(why, cause[1], cause[0], wait.track, span.end))
+
+    def name_of(self, key: int, ns: int) -> str:
+        """What the program calls the primitive that had this key then; the name is found out later."""
+        names = self.names.get(key, [])
+        at = bisect_right(names, ns, key=_when)
+        first = next((place + 1 for place in reversed(range(at)) if not names[place][1]), 0)
+        after = next((place for place in range(at, len(names)) if not names[place][1]), len(names))
+        return next((name for _, name in names[first:after]), "")
 
     def find_canceller(self, wait: _Wait, pointer: int, since: int) -> None:
         """Of those that had the same reason the last one before the wait's end: it may have come before the wait."""
@@ -509,7 +527,7 @@ class _Reader:
         return None
 
 
-def _when(effect: _Effect) -> int:
+def _when(effect: tuple[Any, ...]) -> Any:
     return effect[0]
 
 

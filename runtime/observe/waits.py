@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import native
 from .groups import described, end_awaited
-from .holders import taken_at
+from .source import named, taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "waiting"]
 
@@ -30,6 +30,7 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (native.LWP, "join"),
     (tuple, "wait"),
 )
+_PRIMITIVES = tuple(cls for cls, kind in _KINDS if kind not in ("work", "join", "wait"))
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,16 @@ class Wait:
     #: "perhaps" stands before it if all that the stack shows is an acquire() above the line that it is at.
     taken: str = ""
     group: str = ""  #: the innermost that the thread is in, as "group at FILE:LINE"
+    #: What the program calls the primitive, as "ledger.lock", otherwise "made at FILE:LINE" if that was noted: with
+    #: `lwp run`'s --watchdog, --live, --trace and --lock-order.
+    called: str = ""
     cancelled: str = ""  #: why it is, as "ValueError in 'Thread-4 (work)'"; it waits all the same, as it tidies up
 
     def __str__(self) -> str:
         ends = self.kind in ("join", "group")
         by = f" held by {self.holder_name!r}" if self.holder_name and not ends else ""
         taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
-        what = f"{'the end of' if ends else self.kind} {self.what}"
+        what = f"{'the end of' if ends else self.kind} {self.called or self.what}"
         group = f" of {self.group}" if self.group and self.kind != "group" else ""
         cancelled = f" (cancelled: {self.cancelled})" if self.cancelled else ""
         return f"{self.name!r}{group}{cancelled} waits for {what}{by}{taken}"
@@ -169,6 +173,8 @@ def waiting() -> Waiting:
         (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
         for ident, tid, thing, holder, since, deadline in found
     ]
+    primitives = {id(thing): thing for _, _, thing, *_ in found if isinstance(thing, _PRIMITIVES)}
+    called = dict(zip(primitives, named(primitives.values()), strict=True))
     waits = [
         Wait(
             ident=ident,
@@ -182,6 +188,7 @@ def waiting() -> Waiting:
             since=since,
             deadline=deadline,
             taken=_taken(thing, frames.get(holder)),
+            called=called.get(id(thing), ""),
             group=(member := described(ident))[0],
             cancelled=member[1],
         )

@@ -21,6 +21,7 @@ from types import FrameType
 from .. import native
 from ..placement import different
 from .groups import described
+from .recording import note_makings
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
@@ -224,6 +225,7 @@ class Watchdog:
         seconds = self._seconds or _NEVER
         glance = min(seconds, (self._stuck or _NEVER) / 2)
         every = min(glance / 4, 0.5)
+        note_makings()
         native.watch_start(tick, self.look, every, seconds, -1 if status is None else status, fd, glance)
 
     def look(self, still: bool) -> bool:

@@ -107,7 +107,7 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     [
         ("lwp.py", "def late(): from .thread import Thread", "Floors", "runtime.lwp -> runtime.thread"),
         ("sync.py", "from . import spawn", "Floors", "runtime.sync -> runtime.spawn"),
-        ("observe/holders.py", "from . import waits", "No circles", "observe"),
+        ("observe/source.py", "from . import waits", "No circles", "observe"),
         ("new.py", "", "Floors", "runtime.new"),
     ],
 )

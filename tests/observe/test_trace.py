@@ -205,7 +205,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Trace:
     ],
 )
 def test_blocked_on_a_primitive_and_woken(story: Trace, thread: str, what: str, made: str, waits: str) -> None:
-    (blocked,) = (span for span in story.spans(thread) if span["name"].startswith(f"blocked: {what} at 0x"))
+    (blocked,) = (span for span in story.spans(thread) if span["name"] == f"blocked: {what} {what.lower()}")
     assert blocked["args"] == {
         "made": place(made, "<module>"),
         "waits at": place(waits, thread),
@@ -486,7 +486,7 @@ def test_a_picture(tmp_path: Path) -> None:
     execute("run", "--trace", "picture.svg", "program.py", cwd=tmp_path)
     picture = (tmp_path / "picture.svg").read_text()
     titles = [title.text or "" for title in elements(picture, "title")]
-    (blocked,) = (title for title in titles if title.startswith("waits_for_event blocked: Event at 0x"))
+    (blocked,) = (title for title in titles if title.startswith("waits_for_event blocked: Event event\n"))
     assert "\nwoken\n" in blocked
     assert "\nby wakes\n" in blocked
     assert "wakes wakes waits_for_event" in titles

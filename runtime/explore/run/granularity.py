@@ -7,15 +7,14 @@ instruction that does: only those are points.
 from __future__ import annotations
 
 import dis
-import os
 import sys
-import sysconfig
 from types import CodeType, TracebackType
 from typing import Any
 
 from ... import native
+from ...observe.source import is_program
 
-__all__ = ["Points", "is_program"]
+__all__ = ["Points"]
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 
@@ -31,23 +30,6 @@ _LOCAL = (
     *("CHECK_EXC", "WITH_EXCEPT", "RAISE_VARARGS", "SETUP_ANNOTATIONS", "INTERPRETER_EXIT", "GEN_START"),
 )
 _FIRST_IN_PLACE = 13  # BINARY_OP's arguments from NB_INPLACE_ADD on: they may change an object
-
-
-def _paths_of_libraries() -> tuple[str, ...]:
-    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-    folders = (os.path.join(os.path.realpath(path), "") for path in (*found, package) if path)
-    return *folders, os.path.join(os.path.dirname(package), "lwp_")  # the plugin, in a source tree
-
-
-_LIBRARIES = _paths_of_libraries()
-
-
-def is_program(filename: str) -> bool:
-    """Whether the code in that file is the program's own: not Python's, an installed package's or the runtime's."""
-    if filename.startswith("<frozen") or "/site-packages/" in filename or "/dist-packages/" in filename:
-        return False
-    return not os.path.realpath(filename).startswith(_LIBRARIES)
 
 
 def _matters(instruction: dis.Instruction) -> bool:

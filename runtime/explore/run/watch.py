@@ -7,8 +7,8 @@ import sys
 from types import FrameType
 
 from ... import native
+from ...observe.source import is_program
 from ...spawn import spawn
-from .granularity import is_program
 
 __all__ = ["Watch"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ...observe.source import Origin, Place, is_program, made_at, name_of_file
 from ..run.plans import TIMEOUT
-from .source import Origin, Place, is_of_program, made_at, name_of_file
 
 __all__ = ["RAISE", "Event", "Holding", "Note", "Thing", "Wait"]
 
@@ -27,7 +27,7 @@ class Thing:
     @property
     def made(self) -> str:
         """file:line, "" if it is not known."""
-        if self.origin is None or not is_of_program(self.origin.file):
+        if self.origin is None or not is_program(self.origin.file):
             return ""
         line = made_at(self.origin)
         return f"{name_of_file(self.origin.file)}:{line}" if line else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...observe.source import Place
 from ..run.plans import Kind
 from .events import RAISE, Event
-from .source import Place
 
 __all__ = ["Line", "lines_of"]
 

@@ -11,9 +11,9 @@ from types import FrameType
 from typing import Any
 
 from ... import native
+from ...observe.source import Names, Place, place_of, program_frames
 from ..run.plans import Kind, Run, last_steps
 from .events import Note, Thing
-from .source import Names, Place, place_of, program_frames
 from .story import Story
 
 __all__ = ["Recorder"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import textwrap
 
+from ...observe.source import name_of_file
 from ..results import Result
 from ..run.plans import Ending
 from .events import RAISE, Thing
 from .lines import Line, lines_of
-from .source import name_of_file
 from .story import Story
 from .words import at, deviation, doing, failed_at, headline, joined, waiting
 

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Hashable
 from functools import cached_property
 
+from ...observe.source import Place, is_program
 from ..run.plans import THREAD, Ending, Kind, Run, State, Step
 from .cycles import Cycle, find_cycle
 from .events import RAISE, Event, Holding, Note, Thing, Wait
-from .source import Place, is_of_program
 
 __all__ = ["Story"]
 
@@ -277,7 +277,7 @@ def _is_lost(signal: Event, wait: Event) -> bool:
 def _places_of(error: BaseException | None) -> list[Place]:
     """The program's own lines, in the order of the calls."""
     frames = [*traceback.walk_tb(error.__traceback__)] if error is not None else []
-    codes = [(frame.f_code, line) for frame, line in frames if is_of_program(frame.f_code.co_filename)]
+    codes = [(frame.f_code, line) for frame, line in frames if is_program(frame.f_code.co_filename)]
     return [Place(code.co_filename, line, code.co_name, True, "", code, -1) for code, line in codes]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ...observe.source import Place, name_of_file
 from ..run.plans import Ending, Kind
 from .events import RAISE, Event, Thing, Wait
-from .source import Place, name_of_file
 from .story import Story
 
 __all__ = ["about_to", "at", "deviation", "doing", "failed_at", "headline", "joined", "short", "waiting"]

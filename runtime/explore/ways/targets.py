@@ -21,7 +21,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from ..run.granularity import is_program
+from ...observe.source import is_program
 
 __all__ = ["Target", "TargetError", "options_of", "why_not"]
 

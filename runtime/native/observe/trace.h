@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 4, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 5, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
@@ -47,6 +47,8 @@ enum trace_kind {
     TRACE_CANCELS, /* a: thread pointer of the thread that is cancelled, site: why */
     TRACE_GROUP, /* site: the group that it is in from here on */
     TRACE_CANCELLED, /* site: why the wait before has ended */
+    /* a: as TRACE_BLOCKED's, site: what the program calls that, a text; 0: from here on it is another one, made at the same address. */
+    TRACE_NAMED,
     /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
      * a system call nor for the GIL. */
     TRACE_AWAKE = 0x8000,

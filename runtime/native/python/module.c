@@ -7,6 +7,7 @@
 #include "python/threads/gil_queue.h"
 #include "python/green/helpers.h"
 #include "python/groups/cancel.h"
+#include "python/observe/sites.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 #include "python/threads/thread.h"
@@ -23,6 +24,7 @@ static void after_fork_in_child(void)
     thread_after_fork();
     helpers_after_fork();
     cancel_after_fork();
+    sites_after_fork();
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
@@ -33,8 +35,8 @@ static int (*const rooms[])(PyObject *module) = {
     python_add_work_queue, python_add_scheduler, python_add_socket_object, python_add_sockets,   python_add_tls,
     python_add_stand_in,   python_add_pipes,     python_add_boot,          python_add_lwp,       python_add_helpers,
     python_add_files,      python_add_thread,    python_add_counts,        python_add_placement, python_add_things,
-    python_add_wait,       python_add_await,     python_add_waits,         python_add_watch,     python_add_trace,
-    python_add_explore,
+    python_add_wait,       python_add_await,     python_add_waits,         python_add_watch,     python_add_sites,
+    python_add_lock_order, python_add_trace,     python_add_explore,
 };
 
 /* All types and functions, in a module that is made once, since their state is the process's: a program that drops runtime.native from

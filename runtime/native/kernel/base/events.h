@@ -52,7 +52,15 @@ enum event {
     EVENT_LEAVES_GIL, /* at its end: it doesn't take the GIL again */
 };
 
-enum events_reader { EVENTS_STEPS, EVENTS_TRACE, EVENTS_PYTHON_TRACE, EVENTS_STATISTICS, EVENTS_READERS };
+enum events_reader {
+    EVENTS_STEPS,
+    EVENTS_TRACE,
+    EVENTS_PYTHON_TRACE,
+    EVENTS_STATISTICS,
+    EVENTS_SITES,
+    EVENTS_LOCK_ORDER,
+    EVENTS_READERS
+};
 
 extern atomic_int events_wanted; /* a bit for each reader */
 

@@ -56,7 +56,8 @@ PyObject *swap_try(struct swap *swap, PyObject *self)
 PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     struct explored *me = explore_me();
-    return me ? swap->run(swap, me, self, args, count, names) : swap_stock(swap, self, args, count, names);
+    return (me == NULL) == swap->not_explored ? swap->run(swap, me, self, args, count, names)
+                                              : swap_stock(swap, self, args, count, names);
 }
 
 PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, PyObject *kwargs)

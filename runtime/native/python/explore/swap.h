@@ -11,7 +11,7 @@
 
 struct swap;
 
-/* What it does in an explored thread, me. */
+/* What it does in an explored thread, me; with not_explored in any other, for which me is NULL. */
 typedef PyObject *swapped(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
                           PyObject *names);
 
@@ -27,6 +27,7 @@ struct swap {
     PyCFunction stock;
     int flags;
     PyTypeObject *defining; /* METH_METHOD's */
+    int not_explored;
 };
 
 /* Calls what stood there before. */

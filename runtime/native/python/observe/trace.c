@@ -1,45 +1,38 @@
-/* What a trace needs from Python: names of threads, kinds of primitives, and the lines of the program where a primitive was made and
- * where a thread waits for it.  Each becomes a text of the trace once, and has a number from then on; in the usual case that number is
- * found in a table.  All of this needs the GIL (or, in a Python without one, `naming`), and runs only while a trace is recorded. */
+/* What a trace needs from Python: names of threads, kinds of primitives, and the lines of the program (sites.h).  Each becomes a text of
+ * the trace once, and has a number from then on; in the usual case that number is found in a table.  All of this is done between
+ * sites_quiet() and sites_go_on(), and only while a trace is recorded. */
 #include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
-
 #include "kernel/base/park.h"
-#include "observe/trace.h"
-#include "observe/sampler.h"
 #include "kernel/lwp/lwp.h"
-#include "python/threads/lwp.h"
-#include "python/threads/gil_state.h"
+#include "observe/sampler.h"
+#include "observe/trace.h"
+#include "python/observe/sites.h"
 #include "python/sync/lock.h"
+#include "python/threads/gil_state.h"
+#include "python/threads/lwp.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
 #include <string.h>
 
-enum { SITES = 1024, TYPES = 32, MADE_BITS = 14 };
-
-/* The lines that were seen last.  A reference keeps each code object, so that no other one can have its address. */
-static struct site {
-    PyCodeObject *code;
-    int instruction, inner;
-    uint32_t text;
-} sites[SITES];
+enum { TYPES = 32, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50 };
 
 static struct type {
     PyTypeObject *type;
     uint16_t text;
 } types[TYPES];
 
-/* Where primitives were made, by a hash of their address: a later one replaces an earlier one with the same hash. */
-static struct made {
+/* What threads have been blocked on, by a hash of its address: a later one replaces an earlier one with the same hash.  Its name is found
+ * out in Python, and so not just before a sleep: when a thread's function has returned, and at the end. */
+static struct named {
     PyObject *op; /* not a reference */
-    uint32_t site;
-} made[1 << MADE_BITS];
+    const void *key;
+} named[1 << NAMED_BITS];
+static PyObject *unnamed, *namer; /* a list of such, and the function that returns their names */
+static int64_t naming_due;
 
-static PyObject *texts;   /* text -> number */
-static PyObject *insides; /* how the names of files begin whose lines are passed over, as no line of the program: threading.py ... */
-static PyObject *dropped; /* code objects that `sites` no longer refers to */
-static atomic_int naming;   /* a lock; order: docs/architecture.md */
+static PyObject *texts; /* text -> number */
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
@@ -65,54 +58,9 @@ static uint32_t number_of(PyObject *text)
     return number;
 }
 
-static int is_inside(PyObject *file)
+static uint32_t text_of(uint32_t number)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(insides); i++)
-        if (PyUnicode_Tailmatch(file, PyTuple_GET_ITEM(insides, i), 0, PY_SSIZE_T_MAX, -1) == 1)
-            return 1;
-    return 0;
-}
-
-static struct site *site_of(PyFrameObject *frame)
-{
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    int instruction = PyFrame_GetLasti(frame);
-    struct site *site = &sites[(((uintptr_t)code >> 4) * 31 + (unsigned)instruction) % SITES];
-
-    if (site->code != code || site->instruction != instruction) {
-        /* The end of a code object may run callbacks of the program.  These must not find `naming` locked, nor run just before a sleep: so
-         * release_dropped() ends it, later. */
-        if (site->code && site->code != code && PyList_Append(dropped, (PyObject *)site->code) < 0)
-            PyErr_Clear(); /* no memory: the code object leaks */
-        else
-            Py_XDECREF(site->code);
-        site->code = (PyCodeObject *)Py_NewRef(code);
-        site->instruction = instruction;
-        site->inner = is_inside(code->co_filename);
-        site->text = number_of(PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname));
-    }
-    Py_DECREF(code);
-    return site;
-}
-
-/* The innermost line that belongs to the program and not to what it calls to wait; if there is none, the innermost. */
-static uint32_t current_site(void)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get()), *outer;
-    uint32_t innermost = 0;
-
-    for (; frame; frame = outer) {
-        struct site *site = site_of(frame);
-        if (!innermost)
-            innermost = site->text;
-        if (!site->inner) {
-            Py_DECREF(frame);
-            return site->text;
-        }
-        outer = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-    }
-    return innermost;
+    return number ? number_of(Py_NewRef(site_text(number))) : 0;
 }
 
 static uint16_t kind_of(PyTypeObject *type)
@@ -130,92 +78,98 @@ static uint16_t kind_of(PyTypeObject *type)
     return known->text;
 }
 
-static struct made *made_of(PyObject *op)
+static struct named *named_of(PyObject *op)
 {
-    return &made[((uint64_t)(uintptr_t)op * 0x9e3779b97f4a7c15) >> (64 - MADE_BITS)];
-}
-
-/* From be_quiet() to go_on() no code of the program runs, since the thread is about to sleep.  In 3.11 making a frame object may start a
- * collection, so that is off meanwhile; later ones collect between bytecodes only. */
-struct quiet {
-    int collecting;
-    PyObject *type, *value, *traceback;
-};
-
-static struct quiet be_quiet(void)
-{
-    struct quiet quiet = {.collecting = PY_VERSION_HEX < 0x030c0000 && PyGC_Disable()};
-
-    PyErr_Fetch(&quiet.type, &quiet.value, &quiet.traceback);
-    park_lock(&naming);
-    return quiet;
-}
-
-static void go_on(struct quiet *quiet)
-{
-    park_unlock(&naming);
-    PyErr_Restore(quiet->type, quiet->value, quiet->traceback);
-    if (quiet->collecting)
-        PyGC_Enable();
-}
-
-/* Called where code of the program may run.  Only who has `naming` touches the list: who waited for the list's own lock, which there is
- * without a GIL, would let a collection begin, and that waits in vain for the threads that want `naming`. */
-static void release_dropped(void)
-{
-    park_lock(&naming);
-    int some = PyList_GET_SIZE(dropped) != 0;
-    park_unlock(&naming);
-    PyObject *released = some ? PyList_New(0) : NULL;
-    if (!released) {
-        if (some)
-            PyErr_Clear(); /* no memory: later, then */
-        return;
-    }
-    park_lock(&naming);
-    PyObject *others = dropped;
-    dropped = released;
-    park_unlock(&naming);
-    Py_DECREF(others);
+    return &named[((uint64_t)(uintptr_t)op * 0x9e3779b97f4a7c15) >> (64 - NAMED_BITS)];
 }
 
 /* ---- what is recorded -------------------------------------------------------------------------------------------- */
 
-static void note_made(PyObject *op)
-{
-    struct quiet quiet = be_quiet();
-
-    *made_of(op) = (struct made){op, current_site()};
-    go_on(&quiet);
-    release_dropped();
-}
-
 static void note_blocked(PyObject *op, const void *key, unsigned long ticket)
 {
-    struct quiet quiet = be_quiet();
-    struct made *place = made_of(op);
-    uint32_t site = current_site(), made_at = place->op == op ? place->site : 0;
+    struct quiet quiet = sites_quiet();
+    uint32_t site = text_of(site_current()), made_at = text_of(site_made(op));
     uint16_t what = kind_of(Py_TYPE(op));
+    if (named_of(op)->op != op && !PyTuple_Check(op) && PyList_GET_SIZE(unnamed) < MOST_UNNAMED && PyList_Append(unnamed, op) == 0)
+        *named_of(op) = (struct named){op, key};
+    PyErr_Clear();
 
-    go_on(&quiet);
+    sites_go_on(&quiet);
     trace_note(TRACE_BLOCKED, what, site, (uint64_t)(uintptr_t)key, (uint32_t)ticket | (uint64_t)made_at << 32);
+}
+
+static void note_made(PyObject *op)
+{
+    struct quiet quiet = sites_quiet();
+    struct named *place = named_of(op);
+    const void *key = place->op == op ? place->key : NULL;
+
+    if (key)
+        place->op = NULL;
+    sites_go_on(&quiet);
+    if (key)
+        trace_note(TRACE_NAMED, 0, 0, (uint64_t)(uintptr_t)key, 0);
+}
+
+static void note_name_of(PyObject *op, PyObject *name)
+{
+    struct quiet quiet = sites_quiet();
+    struct named *place = named_of(op);
+    const void *key = place->op == op ? place->key : NULL;
+    uint32_t number = key && PyUnicode_Check(name) ? number_of(Py_NewRef(name)) : 0;
+
+    sites_go_on(&quiet);
+    if (number)
+        trace_note(TRACE_NAMED, 0, number, (uint64_t)(uintptr_t)key, 0);
+}
+
+/* Calls Python. */
+static void name_things(void)
+{
+    PyObject *new = PyList_New(0);
+    int64_t begun = park_now();
+
+    if (new) {
+        struct quiet quiet = sites_quiet();
+        PyObject *things = unnamed;
+        unnamed = new;
+        sites_go_on(&quiet);
+        PyObject *names = PyObject_CallOneArg(namer, things);
+        for (Py_ssize_t i = 0; names && PyList_Check(names) && i < PyList_GET_SIZE(names) && i < PyList_GET_SIZE(things); i++)
+            note_name_of(PyList_GET_ITEM(things, i), PyList_GET_ITEM(names, i));
+        Py_XDECREF(names);
+        Py_DECREF(things);
+    }
+    PyErr_Clear();
+    naming_due = park_now() + NAMING_SHARE * (park_now() - begun);
+}
+
+static void name_in_time(void)
+{
+    PyObject *type, *value, *traceback;
+
+    if (!PyList_GET_SIZE(unnamed) || park_now() < naming_due)
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    name_things();
+    PyErr_Restore(type, value, traceback);
 }
 
 static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
 {
-    struct quiet quiet = be_quiet();
-    uint32_t site = current_site();
+    struct quiet quiet = sites_quiet();
+    uint32_t site = text_of(site_current());
 
-    go_on(&quiet);
+    sites_go_on(&quiet);
     trace_note(kind, 0, site, thread_pointer, 0);
 }
 
 static void note_text(enum trace_kind kind, PyObject *text, uint64_t thread_pointer)
 {
-    struct quiet quiet = be_quiet();
+    struct quiet quiet = sites_quiet();
     uint32_t number = text ? number_of(Py_NewRef(text)) : 0;
 
-    go_on(&quiet);
+    sites_go_on(&quiet);
     trace_note(kind, 0, number, thread_pointer, 0);
 }
 
@@ -252,9 +206,9 @@ static void note_name(PyObject *function, int is_thread)
     PyErr_Clear();
     uint64_t nth = is_thread && name ? take_number(&name) : 0;
     PyErr_Clear(); /* the name has no UTF-8 form */
-    struct quiet quiet = be_quiet();
+    struct quiet quiet = sites_quiet();
     uint32_t text = number_of(name);
-    go_on(&quiet);
+    sites_go_on(&quiet);
     trace_name(text, nth);
 }
 
@@ -281,6 +235,9 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
     case EVENT_MADE:
         note_made((PyObject *)(uintptr_t)a);
         break;
+    case EVENT_RETURNED:
+        name_in_time();
+        break;
     case EVENT_BLOCKED:
         note_wait((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
         break;
@@ -306,20 +263,20 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-/* (path, bytes, arguments, prefixes for `insides`): called by the main thread. */
+/* (path, bytes, arguments, namer): called by the main thread, after sites_begin(). */
 static PyObject *begin_trace(PyObject *module, PyObject *args)
 {
     const char *arguments;
     Py_ssize_t bytes;
-    PyObject *path, *prefixes;
+    PyObject *path, *function;
 
-    if (!PyArg_ParseTuple(args, "O&nyO!:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &PyTuple_Type, &prefixes))
+    if (!PyArg_ParseTuple(args, "O&nyO:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &function))
         return NULL;
-    if ((!texts && !(texts = PyDict_New())) || (!dropped && !(dropped = PyList_New(0)))) {
+    if ((!texts && !(texts = PyDict_New())) || (!unnamed && !(unnamed = PyList_New(0)))) {
         Py_DECREF(path);
         return NULL;
     }
-    Py_XSETREF(insides, Py_NewRef(prefixes));
+    Py_XSETREF(namer, Py_NewRef(function));
     gil_place(sampler_gil);
     int error;
     Py_BEGIN_ALLOW_THREADS
@@ -339,12 +296,15 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
 
 static PyObject *end_trace(PyObject *module, PyObject *unused)
 {
+    if (events_read_by(EVENTS_PYTHON_TRACE))
+        name_things();
     trace_end();
     Py_RETURN_NONE;
 }
 
 static PyMethodDef functions[] = {
-    {"trace_begin", begin_trace, METH_VARARGS, "trace_begin(path, bytes, arguments, inner): records into that file from now on."},
+    {"trace_begin", begin_trace, METH_VARARGS,
+     "trace_begin(path, bytes, arguments, namer): records into that file from now on.  namer(list of primitives) returns their names."},
     {"trace_end", end_trace, METH_NOARGS, "Ends the recording."},
     {0},
 };

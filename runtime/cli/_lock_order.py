@@ -1,0 +1,36 @@
+"""`run --lock-order`: locks that the program took in both orders, told at its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from .. import thread
+from ..observe.lock_order import LockOrder
+from ..observe.watchdog import teller
+from ..patch.installation import stock_locks
+from ._main import at_end, failed
+
+__all__ = ["watch_order"]
+
+
+def watch_order(status: int | None) -> None:
+    """From now on.  status: the process ends with that if there is something to tell, and its own would be 0."""
+    order = LockOrder()
+    tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
+    order.begin(stock_locks, (threading.Thread, thread.Thread))
+
+    def tell_and_exit() -> None:
+        found = order.report()
+        order.end()
+        if found:
+            tell("".join(f"lwp: lock order: {text}\n" for text in found))
+        if found and status is not None and not failed():
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):  # it is None or closed, or its disk is full
+                    stream.flush()
+            os._exit(status)
+
+    at_end(tell_and_exit)

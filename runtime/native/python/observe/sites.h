@@ -1,0 +1,29 @@
+/* Lines of the program: which one a thread is at, and where each primitive was made.
+ *
+ * A line is the innermost of a stack that belongs neither to this package nor to those modules of the standard library that only pass
+ * the call on (SYNCHRONISING in runtime/observe/recording.py).  Each has a number, from 1 on, that stays its own: 0 is a line that is not
+ * known.  Nothing is recorded before sites_begin(). */
+#ifndef RUNTIME_SITES_H
+#define RUNTIME_SITES_H
+
+#include "python/python.h"
+
+/* From sites_quiet() to sites_go_on() no code of the program runs, since the thread may be about to sleep, and no other thread is in
+ * such a part.  In 3.11 making a frame object may start a collection, so that is off meanwhile; later ones collect between bytecodes
+ * only. */
+struct quiet {
+    int collecting;
+    PyObject *type, *value, *traceback;
+};
+struct quiet sites_quiet(void);
+void sites_go_on(struct quiet *quiet);
+
+/* These three are for such a part. */
+uint32_t site_current(void);
+uint32_t site_made(PyObject *op); /* op: one of the runtime's primitives */
+PyObject *site_text(uint32_t number); /* borrowed: FILE:LINE in FUNCTION, or an empty text */
+
+/* In a forked child, where another thread may have been in such a part. */
+void sites_after_fork(void);
+
+#endif

@@ -1,0 +1,277 @@
+"""Locks that threads take in both orders, though nothing hung: `lwp run --lock-order`, `pytest --lwp --lock-order`.
+
+Whoever takes B while it holds A says that A comes before B.  If others say that B comes before A, or that goes round
+through more locks, then these threads can wait for each other without end: unless a further lock, which all of them
+hold, lets only one of them do so at a time, or one of them had ended (join) before another began (start).
+native/python/observe/lock_order.c records what threads take; here that is made into orders, and circles are found.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from .. import native
+from .recording import note_makings
+from .source import made, named, short
+from .waits import name_of
+
+__all__ = ["LockOrder"]
+
+_LONGEST = 5  # locks of a circle
+_MOST_STEPS = 200_000  # of the search for circles
+_MOST_OF_AN_ORDER = 16  # takings that are kept, of different threads and under different other locks
+
+
+class Moment:
+    """Between two starts or joins of a thread."""
+
+    __slots__ = ("number", "seen", "who")
+
+    def __init__(self, who: Thread, number: int, seen: dict[Thread, int]) -> None:
+        self.who = who
+        self.number = number  #: of the thread's own, one more after each start
+        self.seen = seen  #: of other threads: their last moment that came before; of those that have taken two locks
+        who.now = self
+
+
+class Thread:
+    """What is known of a thread; it stays when that has ended."""
+
+    __slots__ = ("name", "nests", "now")
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.nests = False  #: it has taken a lock while it held another one
+        self.now: Moment
+
+
+class Taking(NamedTuple):
+    """That a thread took one lock while it held another."""
+
+    who: Thread | int  #: or an ident
+    name: str
+    moment: Moment | None
+    since: int  #: site where it took the first
+    at: int  #: and the second
+    others: frozenset[Hashable]  #: what it held besides
+
+
+def _before(one: Taking, other: Taking) -> bool:
+    if one.moment is None or other.moment is None:
+        return False
+    return other.moment.seen.get(one.moment.who, -1) >= one.moment.number
+
+
+def _excludes(one: Taking, other: Taking) -> bool:
+    """Whether the two can't be at the same time."""
+    ordered = _before(one, other) or _before(other, one)
+    return one.who == other.who or ordered or not one.others.isdisjoint(other.others)
+
+
+_Orders = dict[Hashable, dict[Hashable, list[Taking]]]
+_Circle = list[tuple[Hashable, Taking]]  #: each lock, and the taking of the next one
+
+
+class LockOrder:
+    """Watches the locks of this process from begin() to end()."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+        self._looking = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """What was seen so far."""
+        native.lock_order_forget()
+        self._locks: _Orders = defaultdict(functools.partial(defaultdict, list))
+        self._kinds: _Orders = defaultdict(functools.partial(defaultdict, list))
+        self._kept: dict[int, object] = {}  # so that their ids stay theirs
+        self._names: dict[int, str] = {}
+        self._made: dict[Hashable, int] = {}
+        self._lost = 0
+
+    def begin(self, stock: tuple[type, type], classes: Iterable[Any]) -> None:
+        """From now on.  stock: CPython's own Lock and RLock; classes: the Thread classes.
+
+        RuntimeError: the locks are being watched already.
+        """
+        note_makings()
+        native.lock_order_begin(*stock, self._hello)
+        self._now()
+        self._undo.append(native.lock_order_end)
+        for cls in classes:
+            self._wrap(cls, "start", self._start)
+            self._wrap(cls, "join", self._join)
+
+    def end(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _wrap(self, cls: Any, name: str, wrapper: Callable[..., None]) -> None:
+        function = vars(cls)[name]
+
+        @functools.wraps(function)
+        def wrapped(thread: Any, *args: Any, **kwargs: Any) -> None:
+            wrapper(function, thread, *args, **kwargs)
+
+        setattr(cls, name, wrapped)
+        self._undo.append(lambda: setattr(cls, name, function))
+
+    # ---- threads: called in the threads of the program ---------------------------------------------------------------
+
+    def _now(self) -> Moment:
+        now: Moment | None = native.lock_order_moment()
+        if now is None:
+            now = Moment(Thread(), 0, {})
+            now.who.name = name_of(threading.get_ident())
+            native.lock_order_be_at(now)
+        return now
+
+    def _hello(self, function: Any) -> Moment:
+        """In a new thread."""
+        self._look()
+        known: Moment | None = vars(function).get("_lwp_moment") if isinstance(function, threading.Thread) else None
+        now = known or Moment(Thread(), 0, {})
+        now.who.name = name_of(threading.get_ident(), threading.get_native_id())
+        return now
+
+    def _start(self, start: Callable[..., None], thread: Any, *args: Any, **kwargs: Any) -> None:
+        looked, now = self._look(), self._now()
+        seen = {**now.seen, now.who: now.number} if now.who.nests or not looked else now.seen
+        thread.__dict__.setdefault("_lwp_moment", Moment(Thread(), 0, seen))  # it may have been started already
+        native.lock_order_be_at(Moment(now.who, now.number + 1, now.seen))
+        start(thread, *args, **kwargs)
+
+    def _join(self, join: Callable[..., None], thread: Any, *args: Any, **kwargs: Any) -> None:
+        join(thread, *args, **kwargs)
+        first: Moment | None = vars(thread).get("_lwp_moment")
+        if first is None or thread.is_alive():
+            return
+        looked, now, last = self._look(), self._now(), first.who.now
+        seen = {**last.seen, last.who: last.number} if last.who.nests or not looked else last.seen
+        if any(now.seen.get(who, -1) < number for who, number in seen.items()):
+            both = {who: max(now.seen.get(who, -1), seen.get(who, -1)) for who in {**now.seen, **seen}}
+            native.lock_order_be_at(Moment(now.who, now.number, both))
+
+    # ---- what they have taken ----------------------------------------------------------------------------------------
+
+    def _look(self, wait: bool = False) -> bool:
+        """Takes over what was recorded, while the names of the locks can be found.  False: another thread does that."""
+        if not self._looking.acquire(wait):
+            return False
+        try:
+            self._take_over()
+        finally:
+            self._looking.release()
+        return True
+
+    def _take_over(self) -> None:
+        records, self._elsewhere, self._lost = native.lock_order_take()
+        new = {id(lock): lock for _, _, places in records for lock, _, _ in places if id(lock) not in self._kept}
+        self._kept |= new
+        self._names |= {key: name for key, name in zip(new, named(new.values()), strict=True)}
+        for moment, ident, places in records:
+            if moment is not None:
+                moment.who.nests = True
+            name = moment.who.name if moment is not None else name_of(ident)
+            who = moment.who if moment is not None else ident
+            self._made |= {id(lock): site for lock, _, site in places}
+            *held, (taken, at, _) = places
+            for first, since, _ in held:
+                others = frozenset(id(lock) for lock, _, _ in held) - {id(first)}
+                _keep(self._locks[id(first)][id(taken)], Taking(who, name, moment, since, at, others))
+                kinds = frozenset(map(self._kind, others))
+                _keep(
+                    self._kinds[self._kind(id(first))][self._kind(id(taken))],
+                    Taking(who, name, moment, since, at, kinds),
+                )
+
+    def _kind(self, lock: Hashable) -> Hashable:
+        """Of the lock: by the line where it was made, if that is known."""
+        return ("made", site) if (site := self._made.get(lock, 0)) else lock
+
+    def report(self) -> list[str]:
+        """Each circle in a few lines, those of the same locks first."""
+        self._look(wait=True)
+        signals: set[Hashable] = {id(lock) for lock in self._elsewhere.values()}
+        found = circles(self._locks, signals)
+        kinds = {frozenset(self._kind(lock) for lock, _ in circle) for circle in found}
+        others = circles(self._kinds, {self._kind(lock) for lock in signals})
+        texts = [self._told(circle) for circle in found]
+        texts += [self._told(circle) for circle in others if frozenset(kind for kind, _ in circle) not in kinds]
+        if texts and self._lost:
+            texts.append(f"{self._lost:,} more takings of locks were not recorded: there is room for 131,072")
+        return texts
+
+    def _name(self, key: Hashable) -> str:
+        if isinstance(key, tuple):
+            key, *more = (lock for lock in self._kept if self._kind(lock) == key)
+            if more:
+                return f"locks {made(native.site_text(self._made[key]))}"
+        assert isinstance(key, int)
+        lock, name = self._kept[key], self._names[key]
+        where = made(native.site_text(self._made[key]))
+        return f"{name} ({where})" if where and name and name != where else where or name or repr(lock)
+
+    def _told(self, circle: _Circle) -> str:
+        names = [self._name(key) for key, _ in circle]
+        head = f"{' and '.join(names)}, in both orders" if len(names) == 2 else f"{', then '.join(names)}, in a circle"
+        if isinstance(circle[0][0], tuple):
+            head += "; not the same locks of these each time"
+        lines = [head]
+        for (_, taking), name, then in zip(circle, names, [*names[1:], names[0]], strict=True):
+            name, then = (one.partition(" (made")[0] for one in (name, then))
+            where = (
+                f"at {short(native.site_text(taking.at))}, holding {name} since {short(native.site_text(taking.since))}"
+            )
+            lines.append(f"  {taking.name!r} took {then} {where}")
+        return "\n".join(lines)
+
+
+def _keep(takings: list[Taking], new: Taking) -> None:
+    """A thread that did it under fewer other locks, or later, says more; of the same thread in the same moment."""
+    for at, old in enumerate(takings):
+        if (old.who, old.moment) == (new.who, new.moment) and old.since == new.since and old.at == new.at:
+            if new.others < old.others:
+                takings[at] = new
+            if new.others <= old.others or old.others <= new.others:
+                return
+    if len(takings) < _MOST_OF_AN_ORDER:
+        takings.append(new)
+
+
+def circles(orders: _Orders, without: set[Hashable]) -> list[_Circle]:
+    """Each circle of locks that can be a deadlock, with a taking for each step; the shortest first."""
+    found: dict[frozenset[Hashable], _Circle] = {}
+    numbers = {key: at for at, key in enumerate(key for key in orders if key not in without)}
+    steps = iter(range(_MOST_STEPS))
+
+    def search(path: _Circle, at: Hashable, first: Hashable, length: int) -> Iterator[_Circle]:
+        for then, takings in orders[at].items():
+            closes = then == first
+            if closes != (len(path) == length - 1) or (not closes and numbers.get(then, -1) <= numbers[first]):
+                continue
+            if any(then == key for key, _ in path) and not closes:
+                continue
+            for taking in takings:
+                if next(steps, None) is None:
+                    return
+                if any(_excludes(taking, other) for _, other in path):
+                    continue
+                step = [*path, (at, taking)]
+                if closes:
+                    yield step
+                    return
+                yield from search(step, then, first, length)
+
+    for length in range(2, _LONGEST + 1):
+        for first in numbers:
+            for circle in search([], first, first, length):
+                keys = frozenset(key for key, _ in circle)
+                if not any(known <= keys for known in found):
+                    found[keys] = circle
+    return list(found.values())

@@ -1,0 +1,638 @@
+"""The one reader of the program's source: where a thread is, what the program calls an object, where it was made.
+
+A line's text says what is done there, and to what: it is read from frames and code, and nothing of the program is run.
+The same names and places are in what the explorer, `--trace`, `--watchdog`, `--live` and `--lock-order` print.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import functools
+import inspect
+import linecache
+import os
+import sys
+import sysconfig
+import threading
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from types import CodeType, FrameType
+from typing import Any, NamedTuple, TypeGuard, TypeVar
+
+from .. import native
+from .recording import SYNCHRONISING
+
+__all__ = [
+    "Names",
+    "Origin",
+    "Place",
+    "at",
+    "is_program",
+    "made",
+    "made_at",
+    "name_of_file",
+    "named",
+    "place_of",
+    "program_frames",
+    "short",
+    "taken_at",
+]
+
+T = TypeVar("T")
+
+_LONGEST_CALL = 30
+_RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    package = os.path.dirname(os.path.realpath(_RUNTIME))
+    folders = (os.path.join(os.path.realpath(path), "") for path in (*found, os.path.realpath(_RUNTIME)) if path)
+    return *folders, os.path.join(package, "lwp_")  # the plugin, in a source tree
+
+
+@functools.lru_cache(maxsize=4096)
+def is_program(filename: str) -> bool:
+    """Whether the code in that file is the program's own: not Python's, an installed package's or the runtime's."""
+    if filename.startswith("<frozen") or "/site-packages/" in filename or "/dist-packages/" in filename:
+        return False
+    return not os.path.realpath(filename).startswith(_libraries())
+
+
+@functools.lru_cache(maxsize=1024)
+def name_of_file(path: str) -> str:
+    """As one would type it from the current folder."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def short(site: str) -> str:
+    """FILE:LINE in FUNCTION, or the begin of that, without outer functions and folders, except that of __init__.py."""
+    folder, name = os.path.split(site)
+    place, within, function = name.partition(" in ")
+    if place.startswith("__init__.py"):
+        place = os.path.join(os.path.basename(folder), place)
+    return f"{place}{within}{function.rpartition('<locals>.')[2]}"
+
+
+# ---- places ----------------------------------------------------------------------------------------------------------
+
+
+def _passed_on(frame: FrameType) -> FrameType:
+    """The innermost frame that is not SYNCHRONISING; if there is none, the frame itself."""
+    outer: FrameType | None = frame
+    while outer is not None and outer.f_code.co_filename.startswith(SYNCHRONISING):
+        outer = outer.f_back
+    return outer or frame
+
+
+def at(frame: FrameType) -> str:
+    """Where the thread with this innermost frame is: FILE:LINE in FUNCTION."""
+    frame = _passed_on(frame)
+    return short(f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}")
+
+
+class Place(NamedTuple):
+    """A line, and what is about to be done there."""
+
+    file: str
+    line: int
+    function: str
+    of_program: bool  #: else it is a library's, and no line of the program led there
+    via: str  #: the library's function that the line called, as Queue.get; else ""
+    code: CodeType
+    offset: int  #: of the instruction
+
+    @property
+    def short(self) -> str:
+        """file:line, of the file its last part."""
+        return f"{short(self.file)}:{self.line}"
+
+    @property
+    def text(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def segment(self) -> str:
+        """The expression that the instruction stands for, "" if it is longer than a line or not known."""
+        return _segment(self.code, self.file, self.offset)
+
+    @property
+    def about_to(self) -> str:
+        """What the instruction does, as `write counter`; "" if there is nothing to say."""
+        later = (one for offset, one in _instructions(self.code).items() if offset >= self.offset)
+        instruction = next((one for one in later if not one.opname.startswith(_SILENT)), None)
+        if instruction is None:
+            return ""
+        what = _segment(self.code, self.file, instruction.offset)
+        return _deed(instruction.opname, what or (instruction.argval if isinstance(instruction.argval, str) else ""))
+
+    @property
+    def call(self) -> str:
+        """The library's function that the line called: as the line has it, if that is short."""
+        segment = self.segment
+        called = self.via.rpartition(".")[2]
+        fits = len(segment) <= _LONGEST_CALL and f"{called}(" in segment and segment.endswith(")")
+        return segment if fits else f"{self.via}()" if self.via else ""
+
+    @property
+    def object_text(self) -> str:
+        """What the source calls the object that the operation is done to, "" if it is not that simple."""
+        text = "" if self.via else _object_text(self.segment)
+        if not self.of_program and text.startswith("self."):  # as Queue.mutex
+            return self.code.co_qualname.rpartition(".")[0] + text.removeprefix("self")
+        return text
+
+
+@functools.lru_cache(maxsize=256)
+def _instructions(code: CodeType) -> dict[int, dis.Instruction]:
+    return {instruction.offset: instruction for instruction in dis.get_instructions(code)}
+
+
+@functools.lru_cache(maxsize=1024)
+def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None, int | None]]:
+    """Of each two bytes: a call that goes on in another frame stands at its cache, behind the instruction."""
+    return list(code.co_positions())
+
+
+@functools.lru_cache(maxsize=1024)
+def _segment(code: CodeType, file: str, offset: int) -> str:
+    positions = _positions(code)
+    first, last, begin, end = positions[offset // 2] if 0 <= offset // 2 < len(positions) else (None,) * 4
+    if first is None:
+        return ""
+    line = linecache.getline(file, first).encode()
+    if first != last:
+        return line.decode().strip() if line.lstrip().startswith(b"with ") else ""
+    return line[begin:end].decode(errors="replace")
+
+
+def _expression(segment: str) -> ast.expr | None:
+    if segment.startswith("with "):  # Python 3.11: the whole statement
+        segment = segment[len("with ") :].partition(":")[0].partition(" as ")[0]
+    try:
+        return ast.parse(segment, mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+
+
+#: Instructions that say nothing: what comes after them does.
+_SILENT = (
+    *(
+        "LOAD_FAST",
+        "LOAD_CONST",
+        "BINARY_OP",
+        "LOAD_SMALL_INT",
+        "PUSH_NULL",
+        "POP_TOP",
+        "COPY",
+        "SWAP",
+        "NOP",
+        "NOT_TAKEN",
+    ),
+    *("CACHE", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "RESUME", "MAKE_CELL", "COPY_FREE_VARS", "TO_BOOL", "GET_ITER"),
+)
+_DEEDS = {
+    "STORE_SUBSCR": "writes",
+    "STORE_": "writes",
+    "DELETE_": "deletes",
+    "LOAD_GLOBAL": "reads",
+    "LOAD_NAME": "reads",
+    "LOAD_DEREF": "reads",
+    "LOAD_CLASSDEREF": "reads",
+    "LOAD_FROM_DICT": "reads",
+    "LOAD_ATTR": "reads",
+    "LOAD_METHOD": "reads",
+    "LOAD_SUPER_ATTR": "reads",
+    "BINARY_SUBSCR": "reads",
+    "BINARY_SLICE": "reads",
+    "CALL": "calls",
+    "PRECALL": "calls",
+    "COMPARE_OP": "compares",
+    "CONTAINS_OP": "compares",
+    "FOR_ITER": "takes the next of",
+    "SEND": "sends into",
+}
+
+
+def _deed(opcode: str, what: str) -> str:
+    if opcode.startswith("JUMP_BACKWARD"):
+        return "goes round its loop again"
+    if opcode.startswith("RETURN"):
+        return "returns"
+    if not what:
+        return ""
+    for begin, deed in _DEEDS.items():
+        if opcode.startswith(begin):
+            return f"{deed} {what}"
+    return f"does {what}"
+
+
+def _object_text(segment: str) -> str:
+    node = _expression(segment)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        node = node.func.value
+    return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else ""
+
+
+def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        if is_program(frame.f_code.co_filename):
+            yield frame
+        frame = frame.f_back
+
+
+def place_of(frame: FrameType | None) -> Place | None:
+    """The innermost line of the program's own; of a thread that runs none, the innermost one of a library."""
+    found: list[FrameType] = []
+    while frame is not None:
+        if is_program(frame.f_code.co_filename):
+            called = next((one for one in reversed(found) if not _is_inner(one)), None)
+            return _place(frame, True, called)
+        found.append(frame)
+        frame = frame.f_back
+    inner = _passed_on(found[0]) if found else None
+    return _place(inner, False, None) if inner is not None else None
+
+
+def _is_inner(frame: FrameType) -> bool:
+    """Whether it is the runtime's."""
+    return frame.f_code.co_filename.startswith(_RUNTIME)
+
+
+def _place(frame: FrameType, of_program: bool, library: FrameType | None) -> Place:
+    code = frame.f_code
+    via = library.f_code.co_qualname if library is not None else ""
+    return Place(code.co_filename, frame.f_lineno or 0, code.co_name, of_program, via, code, frame.f_lasti)
+
+
+# ---- where the holder of a lock took it ------------------------------------------------------------------------------
+#
+# By the stack that the holder has now: an acquire records nothing for this.  A frame inside of `with lock:` shows that
+# in the exception table of its code: what is raised there goes to that `with`.  The text of the `with` says which lock,
+# if that is a name or attributes of one.  For an `acquire()` only the order of the lines speaks: that is a guess.
+
+_UNKNOWN = object()
+
+
+class _Taking(NamedTuple):
+    """A place in a function that may take a lock."""
+
+    at: int  #: offset of the instruction
+    line: int
+    expression: ast.expr  #: of the lock
+    sure: bool  #: a `with`, whose body the frame is in
+
+
+def taken_at(lock: object, frame: FrameType | None) -> str:
+    """Where the thread with this stack took the lock: "FILE:LINE in FUNCTION", or "perhaps" and that, or "".
+
+    frame: the innermost.  Of several `with` the outermost counts: an RLock is taken there first.
+    """
+    found = guess = ""
+    while frame is not None:
+        for takings in (_entered(frame), _acquired(frame)):
+            taking = next((one for one in takings if _is_lock(_value(one.expression, frame), lock)), None)
+            if taking:
+                place = short(f"{frame.f_code.co_filename}:{taking.line} in {frame.f_code.co_qualname}")
+                found, guess = (place, guess) if taking.sure else (found, place)
+        frame = frame.f_back
+    return found or (guess and f"perhaps {guess}")
+
+
+def _is_lock(value: object, lock: object) -> bool:
+    return value is lock or (isinstance(value, native.ConditionBase) and getattr(value, "_lock", None) is lock)
+
+
+def _entered(frame: FrameType) -> list[_Taking]:
+    """The `with` statements in whose bodies it is, the outermost first."""
+    code = frame.f_code
+    table, at = _table(code), frame.f_lasti
+    handlers: list[int] = []  # the handler of an exception raised there, then of one raised in that handler, ...
+    while (handler := next((entry.target for entry in table if entry.start <= at < entry.end), None)) is not None:
+        if handler in handlers:
+            break
+        handlers.append(at := handler)
+    return [taking for handler in reversed(handlers) if (taking := _withs(code).get(handler))]
+
+
+def _acquired(frame: FrameType) -> list[_Taking]:
+    """The calls of acquire() before it, the last one first; not the one that it is in."""
+    here, now = _positions(frame.f_code)[frame.f_lasti // 2][0], frame.f_lasti
+    return [taking for taking in reversed(_acquires(frame.f_code)) if taking.at < now and here != taking.line]
+
+
+class _Entry(NamedTuple):
+    """Of the exception table: exceptions from start to end (excluded) go to target; offsets of instructions."""
+
+    start: int
+    end: int
+    target: int
+
+
+@functools.lru_cache(maxsize=1024)
+def _table(code: CodeType) -> list[_Entry]:
+    """As CPython's InternalDocs/exception_handling.md has it: numbers of six bits to a byte, marked if more follow."""
+    numbers: list[int] = []
+    more = False
+    for byte in code.co_exceptiontable:
+        value = byte & 63
+        numbers.append(numbers.pop() << 6 | value if more else value)
+        more = bool(byte & 64)
+    entries = zip(numbers[0::4], numbers[1::4], numbers[2::4], strict=True)
+    return [_Entry(2 * start, 2 * (start + length), 2 * target) for start, length, target in entries]
+
+
+@functools.lru_cache(maxsize=1024)
+def _withs(code: CodeType) -> dict[int, _Taking]:
+    """The `with` statements, by the handler of their exceptions."""
+    instructions = list(_instructions(code).values())
+    handlers = {
+        before.offset
+        for before, after in pairwise(instructions)
+        if (before.opname, after.opname) == ("PUSH_EXC_INFO", "WITH_EXCEPT_START")
+    }
+    found = {}
+    for handler in handlers:
+        begin = min((entry.start for entry in _table(code) if entry.target == handler), default=0)
+        # __enter__ is called right before the body.  Up to 3.13 BEFORE_WITH calls it, whose place in the text is, up to
+        # 3.12, the whole statement; the instruction before that has the place of the lock.
+        before = (one.offset for one in instructions if one.offset < begin and one.opname != "BEFORE_WITH")
+        entering = max(before, default=0)
+        if taking := _taking(code, entering, sure=True):
+            found[handler] = taking
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _acquires(code: CodeType) -> list[_Taking]:
+    if "acquire" not in code.co_names:
+        return []
+    loads = [
+        one.offset for one in _instructions(code).values() if one.argval == "acquire" and one.opname.startswith("LOAD")
+    ]
+    return [taking for at in loads if (taking := _taking(code, at, sure=False))]
+
+
+def _taking(code: CodeType, at: int, sure: bool) -> _Taking | None:
+    """What the text says there; None without a text, or if it is more than names."""
+    expression = _expression(_segment(code, code.co_filename, at))
+    if not sure:
+        called = expression.func if isinstance(expression, ast.Call) else expression
+        expression = called.value if isinstance(called, ast.Attribute) else None
+    line = _positions(code)[at // 2][0]
+    return _Taking(at, line, expression, sure) if line and expression is not None else None
+
+
+def _value(expression: ast.expr, frame: FrameType) -> object:
+    """What a name, or attributes of one, mean in the frame; looked up without running anything of the program."""
+    if isinstance(expression, ast.Name):
+        for names in (frame.f_locals, frame.f_globals):
+            if expression.id in names:
+                return names[expression.id]
+    elif isinstance(expression, ast.Attribute):
+        owner = _value(expression.value, frame)
+        if owner is not _UNKNOWN:
+            return _attribute(owner, _mangled(expression.attr, frame))
+    return _UNKNOWN
+
+
+def _mangled(name: str, frame: FrameType) -> str:
+    """The name that the code has for a private name of a class, which methods see mangled."""
+    if not name.startswith("__") or name.endswith("__"):
+        return name
+    return next((known for known in frame.f_code.co_names if known.endswith(name) and known.startswith("_")), name)
+
+
+def _attribute(owner: Any, name: str) -> object:
+    try:
+        found = inspect.getattr_static(owner, name)
+    except AttributeError:
+        return _UNKNOWN
+    if isinstance(found, types.MemberDescriptorType):  # of __slots__
+        try:
+            return found.__get__(owner)
+        except AttributeError:
+            return _UNKNOWN
+    return found
+
+
+# ---- names of objects ------------------------------------------------------------------------------------------------
+
+
+class Origin(NamedTuple):
+    """Where a name is bound: in which file, and there in a function, a class or nothing (the module)."""
+
+    file: str
+    scope: str  #: a class's name; ""
+    line: int  #: of the function; 0
+    name: str
+
+
+_Space = tuple[dict[str, Any], Origin]
+_Part = tuple[str, Any, Origin]
+
+_MOST_VALUES = 3000
+_LEAF = (type(None), bool, int, float, str, bytes, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+
+
+class Names:
+    """Finds what the program calls an object: a variable, an attribute, an item.
+
+    test: frames whose names are the best, outermost first: a test's own, or the main thread's.
+    """
+
+    def __init__(self, test: list[FrameType], frames: list[FrameType]) -> None:
+        self._known: dict[int, tuple[object, str, Origin]] = {}  # with the object, so that its id stays its own
+        self._walk = _everything(test, [frame for frame in frames if frame not in test])
+
+    def find(self, wanted: object) -> tuple[str, Origin] | None:
+        while id(wanted) not in self._known:
+            if (found := next(self._walk, None)) is None:
+                return None
+            name, value, origin = found
+            self._known.setdefault(id(value), (value, name, origin))
+        return self._known[id(wanted)][1:]
+
+
+def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Part]:
+    """The names that are found first are the better ones."""
+    shared, own, rest = [*_globals_of([*test, *others])], [*_locals_of(test)], [*_locals_of(others)]
+    values = _Budget(_MOST_VALUES)
+    yield from _direct(shared)
+    yield from _direct(own)
+    yield from _deep(own, values)
+    yield from _deep(shared, values)
+    yield from _direct(rest)
+    yield from _deep(rest, values)
+
+
+@dataclass
+class _Budget:
+    left: int
+
+
+def _deep(spaces: list[_Space], values: _Budget) -> Iterator[_Part]:
+    """In what the names stand for, and in what is in that."""
+    level = [part for part in _direct(spaces) if part[0] != "self"]
+    for _ in range(2):
+        inner = []
+        for name, value, origin in level:
+            if issubclass(type(value), _LEAF):
+                continue
+            for part in _parts(name, value, origin):
+                yield part
+                inner.append(part)
+                values.left -= 1
+            if values.left < 0:
+                return
+        level = inner
+
+
+def _direct(spaces: list[_Space]) -> Iterator[_Part]:
+    for names, origin in spaces:
+        for name, value in names.items():
+            if not name.startswith("__"):
+                yield name, value, origin._replace(name=name)
+
+
+def _globals_of(frames: list[FrameType]) -> Iterator[_Space]:
+    seen = set()
+    for frame in frames:
+        if id(frame.f_globals) not in seen:
+            seen.add(id(frame.f_globals))
+            yield dict(frame.f_globals), Origin(frame.f_code.co_filename, "", 0, "")
+
+
+def _locals_of(frames: list[FrameType]) -> Iterator[_Space]:
+    for frame in frames:
+        if frame.f_code.co_name != "<module>":
+            yield dict(frame.f_locals), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
+
+
+def _parts(name: str, value: Any, origin: Origin) -> Iterator[_Part]:
+    """What is in an object, without running code of the program's."""
+    kind = type(value)
+    if kind in (list, tuple):
+        for number, item in enumerate(value[:100]):
+            yield f"{name}[{number}]", item, origin
+    elif kind is dict:
+        for key, item in list(value.items())[:100]:
+            if type(key) in (int, str):
+                yield f"{name}[{key!r}]", item, origin
+    elif issubclass(kind, type):
+        if is_program(_file_of(value)):
+            for attribute, item in list(vars(value).items()):
+                if not attribute.startswith("__"):
+                    yield f"{name}.{attribute}", item, Origin(_file_of(value), value.__name__, 0, attribute)
+    elif kind.__name__ == "Condition" and kind.__module__ in ("threading", "runtime.sync"):
+        yield name, value._lock, origin
+    else:
+        for attribute, item in _attributes(value):
+            yield f"{name}.{attribute}", item, Origin(_file_of(kind), kind.__name__, 0, attribute)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, object]]:
+    for cls in type(value).__mro__:
+        names = vars(cls).get("__dict__")
+        if type(names) is types.GetSetDescriptorType:  # else it is the program's own
+            yield from list(names.__get__(value).items())
+            break
+    for cls in type(value).__mro__:
+        for attribute, descriptor in list(vars(cls).items()):
+            if type(descriptor) is types.MemberDescriptorType and is_program(_file_of(cls)):
+                with contextlib.suppress(AttributeError):
+                    yield attribute, descriptor.__get__(value)
+
+
+def _file_of(cls: type) -> str:
+    module = sys.modules.get(cls.__module__)
+    return getattr(module, "__file__", None) or "<frozen>"
+
+
+def named(things: Iterable[object]) -> list[str]:
+    """What the program calls each of these primitives just now, as "ledger.lock"; otherwise "made at FILE:LINE", or "".
+
+    The stacks of all threads say that, the main thread's first.  No exception: a report may lack a name.
+    """
+    stacks: dict[int, FrameType | None] = dict(sys._current_frames())
+    stacks[threading.get_ident()] = sys._getframe().f_back  # a frame that refers to itself would keep all that it knows
+    main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
+    names = Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
+    return [_named(names, thing) for thing in things]
+
+
+def _named(names: Names, thing: object) -> str:
+    with contextlib.suppress(Exception):  # it reads the program's own things
+        if found := names.find(thing):
+            return found[0]
+        return made_by(thing)
+    return ""
+
+
+def made_by(thing: object) -> str:
+    """ "made at FILE:LINE", if that was noted."""
+    return made(native.made_at(thing))
+
+
+def made(site: str) -> str:
+    """The same of the native module's "FILE:LINE in FUNCTION"."""
+    return f"made at {short(site).partition(' in ')[0]}" if site else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(file: str) -> ast.Module | None:
+    try:
+        return ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def made_at(origin: Origin) -> int | None:
+    """The only line that binds that name; None if there are several, or it is another kind of place."""
+    tree = _tree(origin.file)
+    if tree is None:
+        return None
+    scope: ast.AST | None = tree
+    if origin.scope:
+        scope = _only(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == origin.scope)
+    elif origin.line:
+        scope = _only(node for node in ast.walk(tree) if _begins_at(node, origin.line))
+    if scope is None:
+        return None
+    nodes: Iterator[ast.AST] = ast.walk(scope) if origin.scope or origin.line else ast.iter_child_nodes(scope)
+    return _only({node.lineno for node in nodes if _binds(node, origin.name)})
+
+
+def _only(found: Iterable[T]) -> T | None:
+    some = list(found)
+    return some[0] if len(some) == 1 else None
+
+
+def _begins_at(node: ast.AST, line: int) -> bool:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) == line
+
+
+def _binds(node: ast.AST, name: str) -> TypeGuard[ast.Assign | ast.AnnAssign]:
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+        return False
+    if isinstance(node.value, (ast.Name, ast.Attribute, ast.Constant)):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        for one in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
+            if (isinstance(one, ast.Name) and one.id == name) or (
+                isinstance(one, ast.Attribute) and one.attr == name and isinstance(one.value, ast.Name)
+            ):
+                return True
+    return False
