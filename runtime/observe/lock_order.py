@@ -215,7 +215,10 @@ class LockOrder:
         assert isinstance(key, int)
         lock, name = self._kept[key], self._names[key]
         where = made(native.site_text(self._made[key]))
-        return f"{name} ({where})" if where and name and name != where else where or name or repr(lock)
+        kind = {"lock": "Lock"}.get(type(lock).__name__, type(lock).__name__)
+        if where and name and name != where:
+            return f"{name} ({where})"
+        return f"{kind} {where}" if where else name or repr(lock)
 
     def _told(self, circle: _Circle) -> str:
         names = [self._name(key) for key, _ in circle]

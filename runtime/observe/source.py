@@ -18,7 +18,6 @@ import sysconfig
 import threading
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
@@ -34,6 +33,7 @@ __all__ = [
     "is_program",
     "made",
     "made_at",
+    "made_by",
     "name_of_file",
     "named",
     "place_of",
@@ -94,10 +94,12 @@ def _passed_on(frame: FrameType) -> FrameType:
     return outer or frame
 
 
-def at(frame: FrameType) -> str:
-    """Where the thread with this innermost frame is: FILE:LINE in FUNCTION."""
-    frame = _passed_on(frame)
-    return short(f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}")
+def at(frame: FrameType, line: int | None = None) -> str:
+    """Where the thread with this innermost frame is, or was when that was at another line: FILE:LINE in FUNCTION."""
+    outer = _passed_on(frame)
+    if outer is not frame or line is None:
+        line = outer.f_lineno
+    return short(f"{outer.f_code.co_filename}:{line} in {outer.f_code.co_qualname}")
 
 
 class Place(NamedTuple):
@@ -302,7 +304,7 @@ def taken_at(lock: object, frame: FrameType | None) -> str:
         for takings in (_entered(frame), _acquired(frame)):
             taking = next((one for one in takings if _is_lock(_value(one.expression, frame), lock)), None)
             if taking:
-                place = short(f"{frame.f_code.co_filename}:{taking.line} in {frame.f_code.co_qualname}")
+                place = at(frame, taking.line)
                 found, guess = (place, guess) if taking.sure else (found, place)
         frame = frame.f_back
     return found or (guess and f"perhaps {guess}")
@@ -413,16 +415,8 @@ def _mangled(name: str, frame: FrameType) -> str:
 
 
 def _attribute(owner: Any, name: str) -> object:
-    try:
-        found = inspect.getattr_static(owner, name)
-    except AttributeError:
-        return _UNKNOWN
-    if isinstance(found, types.MemberDescriptorType):  # of __slots__
-        try:
-            return found.__get__(owner)
-        except AttributeError:
-            return _UNKNOWN
-    return found
+    own = (value for attribute, value in _attributes(owner) if attribute == name)
+    return next(own, inspect.getattr_static(owner, name, _UNKNOWN))
 
 
 # ---- names of objects ------------------------------------------------------------------------------------------------
@@ -466,7 +460,7 @@ class Names:
 def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Part]:
     """The names that are found first are the better ones."""
     shared, own, rest = [*_globals_of([*test, *others])], [*_locals_of(test)], [*_locals_of(others)]
-    values = _Budget(_MOST_VALUES)
+    values = iter(range(_MOST_VALUES))
     yield from _direct(shared)
     yield from _direct(own)
     yield from _deep(own, values)
@@ -475,12 +469,7 @@ def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Par
     yield from _deep(rest, values)
 
 
-@dataclass
-class _Budget:
-    left: int
-
-
-def _deep(spaces: list[_Space], values: _Budget) -> Iterator[_Part]:
+def _deep(spaces: list[_Space], values: Iterator[int]) -> Iterator[_Part]:
     """In what the names stand for, and in what is in that."""
     level = [part for part in _direct(spaces) if part[0] != "self"]
     for _ in range(2):
@@ -491,9 +480,8 @@ def _deep(spaces: list[_Space], values: _Budget) -> Iterator[_Part]:
             for part in _parts(name, value, origin):
                 yield part
                 inner.append(part)
-                values.left -= 1
-            if values.left < 0:
-                return
+                if next(values, None) is None:
+                    return
         level = inner
 
 
@@ -505,11 +493,14 @@ def _direct(spaces: list[_Space]) -> Iterator[_Part]:
 
 
 def _globals_of(frames: list[FrameType]) -> Iterator[_Space]:
+    """Of the frames' modules, and of __main__, which has no frame any more when a program ends."""
+    main = sys.modules["__main__"]
+    modules = [(frame.f_globals, frame.f_code.co_filename) for frame in frames]
     seen = set()
-    for frame in frames:
-        if id(frame.f_globals) not in seen:
-            seen.add(id(frame.f_globals))
-            yield dict(frame.f_globals), Origin(frame.f_code.co_filename, "", 0, "")
+    for names, file in [*modules, (vars(main), getattr(main, "__file__", "<string>") or "<string>")]:
+        if id(names) not in seen and is_program(file):
+            seen.add(id(names))
+            yield dict(names), Origin(file, "", 0, "")
 
 
 def _locals_of(frames: list[FrameType]) -> Iterator[_Space]:

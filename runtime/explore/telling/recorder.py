@@ -11,7 +11,8 @@ from types import FrameType
 from typing import Any
 
 from ... import native
-from ...observe.source import Names, Place, place_of, program_frames
+from ...observe.recording import note_makings
+from ...observe.source import Names, Place, made_by, place_of, program_frames
 from ..run.plans import Kind, Run, last_steps
 from .events import Note, Thing
 from .story import Story
@@ -30,6 +31,7 @@ class Recorder:
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
         self._test: list[FrameType] = []
+        note_makings()
 
     def note(self, thread: int, kind: int, object: object) -> None:
         if native.explore_unwinding():
@@ -68,8 +70,10 @@ class Recorder:
                 found = Names(self._test, frames).find(object)
             if found is not None:
                 thing.name, thing.origin = found
-            elif not thing.name and place is not None:
-                thing.name = place.object_text
+            elif not thing.name:
+                text = place.object_text if place is not None else ""
+                where = made_by(object)
+                thing.name = text if not where or text.replace(".", "").isidentifier() else f"{thing.kind} {where}"
         if thing.kind == "Condition" and thing.lock is None:
             thing.lock = self._thing(object._lock, place, frames)
         return thing

@@ -1,4 +1,5 @@
-/* What happens to threads, as one stream of events.  Its readers are steps (`demo createthread`), the trace and the statistics.
+/* What happens to threads, as one stream of events.  Its readers are steps (`demo createthread`), the trace, the statistics,
+ * and what notes where primitives are made and in which order locks are taken.
  *
  * Without a reader an event costs one load.  A reader gets every event, in the thread to which it happens, and picks what it needs.
  * It must not sleep, nor take a lock that a place with an EVENT() holds: that would deadlock. */

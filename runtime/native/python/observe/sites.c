@@ -19,7 +19,7 @@ static struct made {
     uint32_t site;
 } made[1 << MADE_BITS];
 
-static PyObject *numbers, *texts; /* text -> number, and in that order all texts */
+static PyObject *numbers, *texts; /* (text, instruction) -> number, and in that order all texts */
 static PyObject *dropped;         /* code objects that `sites` no longer refers to */
 static PyObject *insides; /* how the names of files begin whose lines are passed over */
 static atomic_int naming; /* a lock; order: docs/architecture.md */
@@ -29,18 +29,20 @@ static struct made *made_of(PyObject *op)
     return &made[((uint64_t)(uintptr_t)op * 0x9e3779b97f4a7c15) >> (64 - MADE_BITS)];
 }
 
-/* Takes over the reference; 0 if it is NULL or there is no memory. */
-static uint32_t number_of(PyObject *text)
+/* Takes over the reference to the text; 0 if it is NULL or there is no memory.  Instructions of one line have numbers of their own: there
+ * may be two locks made. */
+static uint32_t number_of(PyObject *text, int instruction)
 {
-    PyObject *known = text ? PyDict_GetItemWithError(numbers, text) : NULL;
-    PyObject *made_now = text && !known ? PyLong_FromSsize_t(PyList_GET_SIZE(texts)) : NULL;
+    PyObject *key = text ? Py_BuildValue("(Oi)", text, instruction) : NULL, *known = key ? PyDict_GetItemWithError(numbers, key) : NULL;
+    PyObject *made_now = key && !known ? PyLong_FromSsize_t(PyList_GET_SIZE(texts)) : NULL;
     uint32_t number = known ? (uint32_t)PyLong_AsUnsignedLong(known) : 0;
 
     if (made_now && PyList_Append(texts, text) == 0) {
         number = (uint32_t)PyList_GET_SIZE(texts) - 1;
-        PyDict_SetItem(numbers, text, made_now);
+        PyDict_SetItem(numbers, key, made_now);
     }
     Py_XDECREF(made_now);
+    Py_XDECREF(key);
     Py_XDECREF(text);
     PyErr_Clear();
     return number;
@@ -70,8 +72,8 @@ static struct site *site_of(PyFrameObject *frame)
         site->code = (PyCodeObject *)Py_NewRef(code);
         site->instruction = instruction;
         site->inner = is_inside(code->co_filename);
-        site->number
-            = number_of(PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname));
+        PyObject *text = PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname);
+        site->number = number_of(text, instruction);
     }
     Py_DECREF(code);
     return site;

@@ -123,7 +123,7 @@ static void note_name_of(PyObject *op, PyObject *name)
         trace_note(TRACE_NAMED, 0, number, (uint64_t)(uintptr_t)key, 0);
 }
 
-/* Calls Python. */
+/* Calls Python.  Ctrl-C may end that: then it is the program's still. */
 static void name_things(void)
 {
     PyObject *new = PyList_New(0);
@@ -137,6 +137,8 @@ static void name_things(void)
         PyObject *names = PyObject_CallOneArg(namer, things);
         for (Py_ssize_t i = 0; names && PyList_Check(names) && i < PyList_GET_SIZE(names) && i < PyList_GET_SIZE(things); i++)
             note_name_of(PyList_GET_ITEM(things, i), PyList_GET_ITEM(names, i));
+        if (!names && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+            PyErr_SetInterrupt();
         Py_XDECREF(names);
         Py_DECREF(things);
     }
@@ -144,12 +146,10 @@ static void name_things(void)
     naming_due = park_now() + NAMING_SHARE * (park_now() - begun);
 }
 
-static void name_in_time(void)
+static void name_now(void)
 {
     PyObject *type, *value, *traceback;
 
-    if (!PyList_GET_SIZE(unnamed) || park_now() < naming_due)
-        return;
     PyErr_Fetch(&type, &value, &traceback);
     name_things();
     PyErr_Restore(type, value, traceback);
@@ -231,12 +231,17 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         python_give_up_begin();
         sampler_begin();
         python_give_up_end();
+        if (!naming_due) { /* the namer loads modules, which takes long: later the program's frames might be gone */
+            name_now();
+            naming_due = 1;
+        }
         break;
     case EVENT_MADE:
         note_made((PyObject *)(uintptr_t)a);
         break;
     case EVENT_RETURNED:
-        name_in_time();
+        if (PyList_GET_SIZE(unnamed) && park_now() >= naming_due)
+            name_now();
         break;
     case EVENT_BLOCKED:
         note_wait((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);

@@ -1,0 +1,116 @@
+"""One program, and what each output calls its locks and its places: everywhere the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_waiting import Terminal
+
+#: Two threads that wait for each other's locks: one is an attribute of what a local variable refers to; to the other no
+#: name leads.  The main thread waits in queue.py, whose lines are no places of the program.
+PROGRAM = """\
+import queue, sys, threading
+class Ledger:
+    def __init__(self):
+        self.lock = threading.Lock()
+def test(timeout=-1):
+    ledger, audits, items = Ledger(), {(): threading.Lock()}, queue.Queue()
+    together = threading.Barrier(2)
+    def pay():
+        with ledger.lock:
+            together.wait()
+            audits[()].acquire(timeout=timeout) and audits[()].release()
+        items.put(None)
+    def check():
+        with audits[()]:
+            together.wait()
+            ledger.lock.acquire(timeout=timeout) and ledger.lock.release()
+        items.put(None)
+    threads = [threading.Thread(target=target, name=target.__name__, daemon=True) for target in (pay, check)]
+    for thread in threads:
+        thread.start()
+    items.get()
+    for thread in threads:
+        thread.join()
+if __name__ == "__main__":
+    test(*map(float, sys.argv[1:]))
+"""
+LOCKS = {"pay": "made at x.py:6", "check": "ledger.lock"}
+PLACES = {"pay": "x.py:11", "check": "x.py:16", "MainThread": "x.py:21"}
+
+
+def lwp(folder: Path, *command: str, status: int | None = 0) -> str:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert status is None or done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "x.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def test_watchdog(folder: Path) -> None:
+    said = lwp(folder, "run", "--watchdog", "0.2", "--watchdog-exit", "3", "x.py", status=3)
+    found = dict(re.findall(r"^  '(pay|check)' waits for lock (.*?) held by", said, re.MULTILINE))
+    assert found == LOCKS
+    assert re.search(
+        r"^  'check' waits for lock ledger.lock held by 'pay' \(taken at x.py:9 in pay\)", said, re.MULTILINE
+    )
+
+
+def test_live(folder: Path) -> None:
+    with Terminal(sys.executable, "-m", "runtime", "run", "--live", "x.py", cwd=folder) as terminal:
+        screen = "\n".join(terminal.wait_until(lambda lines: "3 threads" in lines and "held" not in lines))
+    found = {
+        name: (lock, place) for name, lock, place in re.findall(r"(pay|check) .* lock (.*?) of \w+ at (\S+)", screen)
+    }
+    assert found == {name: (lock, PLACES[name]) for name, lock in LOCKS.items()}
+    assert f"at {PLACES['MainThread']} " in screen
+
+
+def test_trace(folder: Path) -> None:
+    lwp(folder, "run", "--trace", "t.json", "x.py", "0.1")
+    events = json.loads((folder / "t.json").read_text())["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    spans = [event for event in events if event["name"].startswith("blocked: ")]
+    locks = {
+        names[one["tid"]]: (one["name"].removeprefix("blocked: Lock "), one["args"]["waits at"].partition(" in ")[0])
+        for one in spans
+        if one["name"].startswith("blocked: Lock") and names[one["tid"]] != "MainThread"
+    }
+    assert locks == {name: (lock, PLACES[name]) for name, lock in LOCKS.items()}
+    assert PLACES["MainThread"] in {one["args"]["waits at"].partition(" in ")[0] for one in spans}
+
+
+def test_explore(folder: Path) -> None:
+    said = lwp(folder, "explore", "x.py::test", status=1)
+    found = re.findall(r"^ *(pay|check) +waits at (\S+) for (?:Lock )?(.*?), held by", said, re.MULTILINE)
+    assert {name: (lock, place) for name, place, lock in found} == {
+        name: (lock, PLACES[name]) for name, lock in LOCKS.items()
+    }
+
+
+def test_lock_order(folder: Path) -> None:
+    program = PROGRAM.replace("(timeout=timeout)", "()").replace("together.wait()", "pass")
+    program = program.replace("thread.start()", "thread.start(), items.get()")  # one after the other
+    (folder / "x.py").write_text(program.replace("    items.get()\n    for", "    for"))
+    said = lwp(folder, "run", "--lock-order", "x.py")
+    assert re.match(r"lwp: lock order: ledger.lock \(made at x.py:4\) and Lock made at x.py:6, in both orders\n", said)
+    assert f"'pay' took Lock made at x.py:6 at {PLACES['pay']} in pay, holding ledger.lock since x.py:9" in said
