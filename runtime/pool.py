@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from . import native
 from .green import Scheduler
-from .groups.cancellation import Cancelled, Record, Scope, checkpoint
+from .groups.cancellation import Cancelled, Record, Request, Scope, checkpoint
 from .observe.groups import Cancellation, by, counts, latest
 from .sync import Condition, Lock
 from .thread import Thread
@@ -38,7 +38,8 @@ class _NoGroup:
     _label = ""
 
     def _expire(self) -> None: ...
-    def _ask_tasks(self, why: str, again: bool = False) -> None: ...
+    def _ask_tasks(self, request: Request) -> tuple[Scope, ...]:
+        return ()
 
     def _end_awaited(self, done: object) -> tuple[str, int]:
         return "", 0
@@ -76,7 +77,7 @@ class Future(native.FutureBase, futures.Future[_Result]):
             return False
         why = by("cancel()")
         latest.append(Cancellation("a call of an executor", why))
-        scope.ask(why, again=True)
+        Request(lambda _: (scope,), why, again=True).carry_out()
         return True
 
     def cancelled(self) -> bool:
@@ -110,6 +111,7 @@ class Future(native.FutureBase, futures.Future[_Result]):
         if not self._wait(timeout):
             raise futures.TimeoutError
         if self._state != _states.FINISHED:
+            checkpoint()  # the caller may be cancelled with the call, and be told of that one first
             raise futures.CancelledError
         return self._exception
 
@@ -173,7 +175,12 @@ class WorkQueue(native.WorkQueue):
     def __init__(self, name: str) -> None:
         self.name = name  # of the executor
         self.records: list[Record] = []  # of the workers
-        self.cancels = ""  # why: whatever runs, or begins from now on
+        self.cancels: Request | None = None  # whatever runs, or begins from now on
+
+    def scopes(self, _: Request) -> list[Scope]:
+        """Of the calls that run; one that begins now sees `cancels`, which was set before."""
+        firsts = (record.scopes[:1] for record in tuple(self.records))
+        return [scope for scopes in firsts for scope in scopes if scope.group is _NO_GROUP]  # the others are callbacks'
 
     def __repr__(self) -> str:
         state = "open" if self.closed is None else "closed"
@@ -230,9 +237,9 @@ class _Worker:
         try:
             scope.record = record
             record.scopes = (scope,)
-            if self.queue.cancels:
+            if self.queue.cancels is not None:
                 scope.ask(self.queue.cancels)
-            if scope.asked:  # just now: a canceller that comes later finds the record
+            if scope.asked is not None:  # just now: a canceller that comes later finds the record
                 record.update()
                 checkpoint()
             result = function(*args, **kwargs) if context is None else context.run(function, *args, **kwargs)
@@ -243,7 +250,7 @@ class _Worker:
         finally:
             scope.record = None
             record.scopes = ()
-            if scope.asked:
+            if scope.asked is not None:
                 record._clear()
         del call, context, function, args, kwargs  # what is done with the end may take long
         if cancelled:
@@ -416,14 +423,9 @@ class Executor(futures.ThreadPoolExecutor):
         with self._changing:
             self._queue.close(_SHUT_DOWN)
         if cancel_running:
-            self._queue.cancels = why = by(
-                "shutdown()"
-            )  # first: a call that begins now reads this, or is among those below
-            latest.append(Cancellation(f"the calls of {self._thread_name_prefix!r}", why))
-            for record in tuple(self._queue.records):
-                for scope in record.scopes[:1]:
-                    if scope.group is _NO_GROUP:  # else a callback's
-                        scope.ask(why, again=True)
+            request = self._queue.cancels = Request(self._queue.scopes, by("shutdown()"), again=True)
+            latest.append(Cancellation(f"the calls of {self._thread_name_prefix!r}", request.why))
+            request.carry_out()
         if cancel_futures or cancel_running:
             while (future := cast("Future[Any] | None", self._queue.pop())) is not None:
                 future.cancel()

@@ -1,18 +1,21 @@
 """Who is cancelled, and where that is raised.
 
-A scope is what can be cancelled as a whole: a task's function, or the block of a group.  A thread that is in scopes has
-a Record with all of them, the outermost first; any other thread has none, and its waits are as before.  To cancel a
-scope is to ask: the request is pending until the thread comes to a point where it waits, and is raised there once, as
-Cancelled, for the outermost scope that is asked.  So what a thread does to tidy up may wait again.
+A scope is what can be cancelled as a whole: a task's function, the block of a group, or some lines with a deadline.  A
+thread that is in scopes has a Record with all of them, the outermost first; any other thread has none, and its waits
+are as before.  To cancel is to ask: a Request is pending in a scope until the thread comes to a point where it waits,
+and is raised there once, as Cancelled, for the outermost scope that is asked.  So what a thread does to tidy up may
+wait again.
 
 No lock guards all this.  Each of two threads that meet writes what the other reads, and then reads what the other
 writes: so at least one of them sees the other.  The GIL puts these in an order, and without a GIL the interpreter does,
-which stores an attribute with the lock of its object.  What only one thread may do is claimed by deleting a list's only
-item: no other thread can, and no signal handler runs between that and the next line.
+which stores an attribute with the lock of its object.  To ask twice for one request is to ask once, so any thread may
+carry out what another has begun: one that was interrupted half-way, or that has not come to all.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from types import TracebackType
 from typing import Protocol, cast
@@ -20,7 +23,7 @@ from typing import Protocol, cast
 from .. import native
 from ..observe.groups import members
 
-__all__ = ["Cancelled", "Scope", "checkpoint", "enter", "leave", "shield"]
+__all__ = ["Cancelled", "Request", "Scope", "checkpoint", "enter", "leave", "raise_before", "shield"]
 
 checkpoint = native.checkpoint
 
@@ -38,8 +41,8 @@ class Cancelled(BaseException):
     _scope: Scope | None = None  # that was cancelled
 
 
-def _cancelled(scope: Scope) -> Cancelled:
-    error = Cancelled(scope.why)
+def _cancelled(scope: Scope, request: Request) -> Cancelled:
+    error = Cancelled(request.why)
     error._scope = scope
     return error  # not raised here: the traceback would lead back to it
 
@@ -51,46 +54,86 @@ class _Members(Protocol):
     _label: str
 
     def _expire(self) -> None: ...
-    def _ask_tasks(self, why: str, again: bool = False) -> None: ...
+    def _ask_tasks(self, request: Request) -> Sequence[Scope]: ...
     def _end_awaited(self, done: object) -> tuple[str, int]: ...
 
 
-class Scope:
-    """A task's function, or the block of a group; or, without a group, of a shield."""
+#: The failure of a task, the deadline and what a group around is asked for are one request: they have one number.
+_FIRST = 1
+_numbers = itertools.count(_FIRST + 1)
 
-    __slots__ = ("asked", "deadline", "first", "group", "pending", "record", "why")
+
+class Request:
+    """Cancels scopes, the tasks of the groups in these, the tasks of the groups in those, and so on.
+
+    start: its first scopes; called with this.
+    again: it is raised also where another one was; otherwise only where none was.
+    """
+
+    __slots__ = ("_start", "number", "why")
+
+    def __init__(self, start: Callable[[Request], Sequence[Scope]], why: str, again: bool = False) -> None:
+        self._start: Callable[[Request], Sequence[Scope]] | None = start  # None: all are asked
+        self.number = next(_numbers) if again else _FIRST
+        self.why = why
+
+    def carry_out(self) -> None:
+        """By any thread, as often as one likes: when it returns, all are asked."""
+        if (start := self._start) is not None:
+            self.reach(start(self))
+            self._start = None
+
+    def reach(self, scopes: Sequence[Scope]) -> None:
+        """Asks these, and what is in them.  A loop: groups may be in groups deeper than Python calls functions."""
+        todo = list(scopes)
+        for scope in todo:  # it grows
+            scope.ask(self)
+            for group in scope.groups_inside():
+                todo.extend(group._ask_tasks(self))
+
+
+class Scope:
+    """What can be cancelled; without a group, the block of a shield."""
+
+    __slots__ = ("asked", "deadline", "group", "raised", "record")
 
     def __init__(self, group: _Members | None, deadline: int | None = None) -> None:
         self.group = group
         self.deadline = deadline  # in ns; None: there is none, or it has been raised
-        self.first = [None]  # for the first that asks: of two at once one may be late, and would have it raised again
-        self.asked = False  # at any time
-        self.pending = False  # asked, and not raised yet
-        self.why = ""  # it is cancelled
+        self.asked: Request | None = None  # the latest
+        self.raised = 0  # the number of the latest that was; written by its own thread
         self.record: Record | None = None  # of the thread that is in it
 
-    def ask(self, why: str, again: bool = False) -> None:
-        """Cancels it, once; with again, also if it was raised before.  By any thread."""
-        try:
-            del self.first[0]
-        except IndexError:
-            if not again:
-                return
-        self.why = why
-        self.asked = self.pending = True
-        if (record := self.record) is None:
-            return
-        scopes = record.scopes
-        for inner in scopes[scopes.index(self) + 1 :] if self in scopes else ():
-            if inner.group is None:
-                return  # its end looks for what is pending
-            inner.group._ask_tasks(why, again)
-        record._interrupt(why)
-        self.signal()
+    @property
+    def pending(self) -> bool:
+        """Whether it was asked for what has not been raised yet."""
+        return self.asked is not None and self.asked.number > self.raised
+
+    def ask(self, request: Request) -> None:
+        """Cancels it alone, by any thread."""
+        if self.asked is None or request.number > self.asked.number:
+            self.asked = request
+        if self.pending and (record := self.record) is not None:
+            record._interrupt(request.why)
+            self.signal()
+
+    def groups_inside(self) -> list[_Members]:
+        """Those in whose blocks its thread is, within this scope, as long as the thread has not raised the request.
+
+        Before it raises, it asks them itself; those that it enters afterwards are none of the request's.
+        """
+        inside: list[_Members] = []
+        if (record := self.record) is not None:
+            scopes = record.scopes  # before `pending`, which the thread changes before it enters another group
+            for inner in scopes[scopes.index(self) + 1 :] if self in scopes and self.pending else ():
+                if inner.group is None:
+                    break  # a shield, whose end looks for what is pending
+                inside.append(inner.group)
+        return inside
 
     def signal(self) -> None:
         """Interrupts a system call of its thread, if its group is to do so and Cancelled hasn't been raised yet."""
-        if self.pending and self.group is not None and self.group._interrupts and (record := self.record) is not None:
+        if self.group is not None and self.group._interrupts and self.pending and (record := self.record) is not None:
             record._signal()
 
     def is_due(self, now: int) -> bool:
@@ -110,7 +153,8 @@ class Record(native.CancelBase):
         """As observe.groups.Member."""
         scopes = self.scopes
         labels = (scope.group._label for scope in reversed(scopes) if scope.group is not None)
-        return next(filter(None, labels), ""), next((scope.why for scope in scopes if scope.asked), "")
+        reasons = (scope.asked.why for scope in scopes if scope.asked is not None)
+        return next(filter(None, labels), ""), next(reasons, "")
 
     def end_awaited(self, thing: object) -> tuple[str, int]:
         """As observe.groups.Member."""
@@ -135,13 +179,15 @@ class Record(native.CancelBase):
                 return scopes[index:]
         return scopes
 
-    def update(self) -> None:
-        """After a change: has the thread's waits end as its scopes want it."""
+    def update(self) -> Request | None:
+        """After a change: has the thread's waits end as its scopes want it.  What one of them was asked for, if any."""
         self._clear()  # first: a request that comes from here on is seen below, or sets it again
         scopes = self.open_scopes()
         self._set_deadline(min((scope.deadline for scope in scopes if scope.deadline is not None), default=None))
-        if any(scope.pending for scope in scopes):
+        request = next((scope.asked for scope in scopes if scope.pending), None)
+        if request is not None:
             self._interrupt(None)
+        return request
 
 
 def _raise_due(record: Record) -> None:
@@ -150,19 +196,37 @@ def _raise_due(record: Record) -> None:
     scopes, now = record.open_scopes(), native.cancel_now()
     for index, scope in enumerate(scopes):
         if scope.is_due(now):
-            for inner in scopes[index:]:  # it goes through these on its way
-                inner.pending, inner.deadline = False, None
+            request = scope.asked
+            assert request is not None
+            for group in scope.groups_inside():
+                request.reach(group._ask_tasks(request))
+            scope.raised, scope.deadline = request.number, None  # a newer one stays pending
+            for inner in scopes[index + 1 :]:  # it goes through these on its way
+                inner.raised = max(inner.raised, request.number, inner.asked.number if inner.asked is not None else 0)
+                inner.deadline = None
             record.update()
-            native.trace_cancelled(scope.why)
-            raise _cancelled(scope)
+            native.trace_cancelled(request.why)
+            raise _cancelled(scope, request)
     record.update()
 
 
 native.cancel_set_raise(_raise_due)
 
 
-def enter(scope: Scope) -> None:
-    """The calling thread is in that scope from now on."""
+def raise_before(request: Request | None) -> None:
+    """Raises Cancelled if the calling thread is cancelled, before it is told that a task is, for that request.
+
+    The task may have ended before the request has come to the caller: which of the two it sees is no matter of luck.
+    """
+    if (record := cast("Record | None", native.cancel_mine())) is not None:
+        _raise_due(record)
+        if request is not None:
+            request.carry_out()
+            _raise_due(record)
+
+
+def enter(scope: Scope) -> Request | None:
+    """The calling thread is in that scope from now on.  What it was asked for before, and has not raised yet."""
     record = cast("Record | None", native.cancel_mine())
     if record is None:
         record = Record()
@@ -172,7 +236,7 @@ def enter(scope: Scope) -> None:
     record.scopes = (*record.scopes, scope)
     if scope.group is not None:
         native.trace_group(scope.group._label)
-    record.update()
+    return record.update()
 
 
 def leave(scope: Scope) -> None:

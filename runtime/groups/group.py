@@ -23,8 +23,8 @@ from ..green import Scheduler
 from ..observe.groups import Cancellation, by, counts, latest
 from ..placement import Placing, packed
 from ..thread import Thread
-from .cancellation import Cancelled, Scope, enter, leave
-from .task import Task
+from .cancellation import Cancelled, Request, Scope, enter, leave
+from .task import Task, cancelled_for
 
 if TYPE_CHECKING:
     from ..observe.places import ForeignLocks
@@ -93,19 +93,17 @@ class Group(native.GroupBase):
         self._queue: deque[Task[Any]] = deque()  # tasks without one
         self._label = "group"  # with where its block is
         self._closed = False  # no more can be spawned
-        self._asked = False  # all are cancelled
-        self._why = ""
+        self._requests: list[Request] = []  # for which all are cancelled
         self._late = False  # by the deadline
-        self._errors: list[Exception] = []
+        self._errors: dict[int, Exception] = {}  # by id(): the block may raise a task's, from its result()
         self._bare: BaseException | None = None  # what comes out alone
         self._passing: Cancelled | None = None  # of a scope around the block
         self._awaited: Task[Any] | None = None  # that the block's end waits for just now
         self._foreign: ForeignLocks | None = None  # that hold up its end
 
     def __repr__(self) -> str:
-        state = (
-            "not entered" if self._scope is None else "over" if self._closed else "cancelled" if self._asked else "open"
-        )
+        state = "over" if self._closed else "cancelled" if self._requests else "open"
+        state = "not entered" if self._scope is None else state
         return f"<Group {state}, {len(self._tasks)} tasks>"
 
     def __enter__(self) -> Self:
@@ -124,7 +122,8 @@ class Group(native.GroupBase):
         self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
         counts.groups += 1
         self._scope = Scope(self, self._deadline())
-        enter(self._scope)
+        if (request := enter(self._scope)) is not None:  # its tasks would not be asked before the block waits
+            self._requests.append(request)
         return self
 
     def _lend(self) -> None:
@@ -168,8 +167,8 @@ class Group(native.GroupBase):
     def _begin(self, task: Task[Any]) -> None:
         if self._closed:
             raise RuntimeError("the group's block has ended")
-        if self._asked:
-            task._scope.ask(self._why)
+        if self._requests:
+            task._scope.ask(self._requests[-1])
         self._forget_ended()
         if self._turns is None:
             self._start(task)
@@ -209,7 +208,7 @@ class Group(native.GroupBase):
 
     def _start(self, task: Task[Any]) -> None:
         # Its own scope may not have been asked yet: of those that the group asks one ends first, and gives up its turn.
-        if self._asked or task._scope.asked:
+        if self._requests or task._scope.asked is not None:
             task._drop()
             return
         try:
@@ -292,41 +291,50 @@ class Group(native.GroupBase):
     def cancel(self) -> None:
         """Cancels the tasks and the block, whose thread goes on after it; by any thread.  Each call asks once more."""
         if self._scope is not None and not self._closed:
-            self._ask_all(by("cancel()"), again=True)
+            self._ask(by("cancel()"), again=True)
 
-    def _ask_all(self, why: str, again: bool = False) -> None:
-        assert self._scope is not None
-        if again or not self._asked:
+    def _ask(self, why: str, again: bool = False) -> None:
+        if again or not self._requests:
             latest.append(Cancellation(self._label, why))
-        self._ask_tasks(why, again)
-        self._scope.ask(why, again)
+            self._requests.append(Request(self._ask_all, why, again))
+        self._requests[-1].carry_out()
 
-    def _ask_tasks(self, why: str, again: bool = False) -> None:
-        self._why = self._why or why
-        self._asked = True  # first: a task that is spawned now reads this, or is among those below
-        for task in list(self._tasks):
-            task._scope.ask(why, again)
+    def _ask_all(self, request: Request) -> list[Scope]:
+        assert self._scope is not None
+        return [self._scope, *self._ask_tasks(request)]
+
+    def _ask_tasks(self, request: Request) -> list[Scope]:
+        """Ends those that have not begun; the scopes of all."""
+        if request not in self._requests:  # first: a task that is spawned now sees it, or is among those below
+            self._requests.append(request)
+        tasks = list(self._tasks)
+        for task in tasks:
             if task._thread is None:
+                task._scope.ask(request)
                 self._withdraw(task)
+        return [task._scope for task in tasks]
 
     def _expire(self) -> None:
         """The deadline has passed: called by any of its threads."""
-        self._late = self._late or not self._asked
-        self._ask_all("its deadline")
+        self._late = self._late or not self._requests
+        self._ask("its deadline")
 
     def _note(self, error: BaseException) -> None:
         """An error of a task or the block, or what came while the block's end waited: cancels all."""
         if isinstance(error, Cancelled):
             if error._scope is not self._scope:
                 self._passing = error
-            self._ask_all(error._scope.why if error._scope is not None else by("Cancelled"))
+            asked = error._scope.asked if error._scope is not None else None
+            self._ask(asked.why if asked is not None else by("Cancelled"))
         elif isinstance(error, Exception):
-            self._errors.append(error)
-            self._ask_all(by(type(error).__name__, "in"))
+            if cancelled_for(error) in self._requests:
+                return  # it tells only that a task was cancelled with the group
+            self._errors[id(error)] = error
+            self._ask(by(type(error).__name__, "in"))
         else:  # a second Ctrl-C is for threads that have caught Cancelled, or wait as they tidy up
             again = self._bare is not None
             self._bare = error
-            self._ask_all(by(type(error).__name__, "in"), again)
+            self._ask(by(type(error).__name__, "in"), again)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -362,7 +370,7 @@ class Group(native.GroupBase):
 
     def _wait_for(self, task: Task[Any]) -> None:
         self._awaited, pause = task, _PAUSE if self._interrupts else _LOOK
-        while not task._await(pause if self._asked else None):
+        while not task._await(pause if self._requests else None):
             for other in list(self._tasks) if self._interrupts else ():
                 other._scope.signal()
             if pause >= _LOOK:
@@ -401,6 +409,7 @@ class Group(native.GroupBase):
     def _leave(self) -> None:
         assert self._scope is not None
         leave(self._scope)
+        self._scope.group = None  # it would be a cycle of references
         if self._lent:
             self._lent = False
             assert self._scheduler is not None
@@ -408,7 +417,7 @@ class Group(native.GroupBase):
 
     def _outcome(self, body: BaseException | None) -> bool:
         errors: list[Exception] = [TimeoutError("the group's time is up")] if self._late else []
-        errors += self._errors
+        errors += self._errors.values()
         out: BaseException | None = self._bare
         group = ExceptionGroup("unhandled errors in a Group", errors) if self._errors else None
         try:
@@ -420,9 +429,9 @@ class Group(native.GroupBase):
                 return False
             if out is not None:
                 raise out from group
-            if self._asked:  # perhaps by a scope around the block, and its tasks had ended before this thread waited
+            if self._requests:  # perhaps by a scope around the block, and its tasks had ended before this thread waited
                 native.checkpoint()
             return True  # the block's exception is what has cancelled it
         finally:
-            self._errors, self._bare, self._passing = [], None, None
+            self._errors, self._bare, self._passing = {}, None, None
             del errors, out, group, body

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..observe.groups import Cancellation, by, counts, latest
 from ..sync import Event
 from ..thread import Thread
-from .cancellation import Cancelled, Scope, enter, leave
+from .cancellation import Cancelled, Request, Scope, enter, leave, raise_before
 
 __all__ = ["Task"]
 
@@ -74,7 +74,7 @@ class Task(Generic[_Result]):
         context, function, args, kwargs = self._call
         try:
             enter(self._scope)
-            if self._scope.asked:
+            if self._scope.asked is not None:
                 self._cancelled = True
             else:
                 self._value = context.run(function, *args, **kwargs)
@@ -131,7 +131,7 @@ class Task(Generic[_Result]):
         why = by("cancel()")
         if (group := self._group) is not None:
             latest.append(Cancellation(f"a task of {group._label}", why))
-        self._scope.ask(why, again=True)
+        Request(lambda _: (self._scope,), why, again=True).carry_out()
         if group is not None:
             group._withdraw(self)
         return True
@@ -151,7 +151,8 @@ class Task(Generic[_Result]):
     def result(self, timeout: float | None = None) -> _Result:
         """What the function has returned; raises what it has raised.  Waits for that, at most timeout seconds.
 
-        TimeoutError: it is not done by then.  concurrent.futures.CancelledError: it was cancelled.
+        TimeoutError: it is not done by then.  concurrent.futures.CancelledError: it was cancelled.  Cancelled, in place
+        of that and of what the function has raised: the calling thread is cancelled, too, as by the group of both.
         """
         error = self.exception(timeout)
         try:
@@ -167,7 +168,22 @@ class Task(Generic[_Result]):
         if not self._wait(timeout):
             raise TimeoutError
         if self._cancelled:
-            from concurrent.futures import CancelledError  # an Exception: it is not the caller who is cancelled
-
-            raise CancelledError
+            raise_before(self._scope.asked)
+            raise _cancelled_error(self._scope.asked)
+        if self._error is not None:
+            raise_before(None)  # the group has been asked before this was done
         return self._error
+
+
+def _cancelled_error(request: Request | None) -> Exception:
+    from concurrent.futures import CancelledError  # an Exception: it is not the caller who is cancelled
+
+    error = CancelledError()
+    error._request = request  # type: ignore[attr-defined]
+    return error
+
+
+def cancelled_for(error: Exception) -> Request | None:
+    """Of a CancelledError that result() or exception() has raised: for which request the task was cancelled."""
+    request: Request | None = getattr(error, "_request", None)
+    return request

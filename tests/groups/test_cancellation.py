@@ -339,6 +339,39 @@ def test_each_request_raises_once() -> None:
 
 
 @both
+def test_what_fails_in_an_inner_group_is_no_second_request() -> None:
+    """A group around has asked the inner block: what its tasks raise as they tidy up doesn't ask it again."""
+    cleaned: list[str] = []
+
+    def fail() -> None:
+        try:
+            sleep(FOREVER)
+        finally:
+            middle_tidies_up.wait()
+            raise ValueError
+
+    def middle() -> None:
+        with Group() as inner:
+            task = inner.spawn(fail)
+            until_asleep(task)
+            try:
+                there.set()
+                sleep(FOREVER)
+            finally:
+                middle_tidies_up.set()
+                until(task.done)
+                sleep(0.001)
+                cleaned.append("up")
+
+    there, middle_tidies_up = Event(), Event()
+    with pytest.raises(ExceptionGroup), Group() as outer:
+        outer.spawn(middle)
+        there.wait()
+        outer.cancel()
+    assert cleaned == ["up"]
+
+
+@both
 def test_a_call_that_need_not_wait_raises_nothing() -> None:
     lock, event, semaphore, begun = Lock(), Event(), Semaphore(1), Event()
     event.set()
@@ -583,9 +616,13 @@ def test_the_child_of_a_fork_is_not_cancelled(child: Child) -> None:
     def program() -> None:
         from runtime import Cancelled, Group, checkpoint
         from runtime.native import cancel_mine
+        from runtime.sync import Event
+
+        begun = Event()
 
         def fork() -> int:
             try:
+                begun.set()
                 scheduler.sleep(1000)
             except Cancelled:
                 if (pid := os.fork()) == 0:
@@ -596,7 +633,7 @@ def test_the_child_of_a_fork_is_not_cancelled(child: Child) -> None:
 
         with Group() as group:
             task = group.spawn(fork)
-            scheduler.sleep(0.01)
+            begun.wait()
             task.cancel()
         assert task.result() == 0
 

@@ -153,6 +153,46 @@ def test_a_failed_task_is_no_cycle(child: Child) -> None:
     child(program)
 
 
+def test_a_group_is_no_cycle(child: Child) -> None:
+    def program() -> None:
+        import contextlib
+        import gc
+        import weakref
+
+        from runtime import Group
+        from runtime.sync import Event
+
+        def plain() -> weakref.ref[Group]:
+            with Group() as group:
+                group.spawn(abs, 1)
+            return weakref.ref(group)
+
+        def fails() -> weakref.ref[Group]:
+            with contextlib.suppress(ExceptionGroup), Group(limit=1) as group:
+                group.spawn(abs, "1")
+                group.spawn(abs, 1)
+                Event().wait()
+            return weakref.ref(group)
+
+        def is_late() -> weakref.ref[Group]:
+            with contextlib.suppress(TimeoutError), Group(timeout=0.001) as group:
+                group.spawn(Event().wait).result()
+            return weakref.ref(group)
+
+        def is_cancelled() -> weakref.ref[Group]:
+            with Group() as group, Group() as inner:
+                task = inner.spawn(Event().wait)
+                group.cancel()
+                task.result()
+            return weakref.ref(group)
+
+        gc.disable()
+        for ends in (plain, fails, is_late, is_cancelled):
+            assert ends()() is None, ends
+
+    child(program)
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 
@@ -431,6 +471,80 @@ def test_errors_of_the_inner_come_out_of_the_outer() -> None:
     (inner,) = raised.value.exceptions
     assert isinstance(inner, ExceptionGroup)
     assert str(inner.exceptions[0]) == "inner"
+
+
+def test_groups_may_be_nested_deeper_than_python_recurses(child: Child) -> None:
+    def program(levels: int) -> None:
+        import sys
+        import threading
+
+        from runtime import Group
+        from runtime.sync import Event, Semaphore
+
+        threading.stack_size(128 << 10)
+        sys.setrecursionlimit(100)
+        inside, left = Semaphore(0), []
+
+        def nest(level: int) -> None:
+            try:
+                with Group() as group:
+                    if level < levels:
+                        group.spawn(nest, level + 1)
+                    inside.release()
+                    Event().wait()
+            finally:
+                left.append(level)
+
+        with Group() as group:
+            group.spawn(nest, 1)
+            for _ in range(levels):
+                inside.acquire()
+            group.cancel()
+        assert sorted(left) == list(range(1, levels + 1)), left
+
+    child(program, 200)
+
+
+def test_a_cancel_that_fails_half_way_is_carried_out_at_the_blocks_end(child: Child) -> None:
+    """Where Python may call only so many functions more, it asks some tasks, and raises."""
+
+    def program() -> None:
+        import sys
+        from collections.abc import Callable
+
+        from runtime import Group
+        from runtime.sync import Event, Semaphore
+
+        sys.setrecursionlimit(200)
+        inside = Semaphore(0)
+
+        def inner() -> None:
+            with Group() as group:
+                group.spawn(Event().wait)
+                inside.release()
+
+        def at_depth(depth: int, function: Callable[[], object]) -> None:
+            if depth:
+                at_depth(depth - 1, function)
+            else:
+                function()
+
+        def cancel_at(depth: int) -> bool:
+            try:
+                with Group() as group:
+                    tasks = [group.spawn(inner) for _ in range(3)]
+                    for _ in tasks:
+                        inside.acquire()
+                    at_depth(depth, group.cancel)
+                failed = False
+            except* RecursionError:
+                failed = True
+            assert all(task.cancelled() for task in tasks), (depth, tasks)
+            return failed
+
+        assert {cancel_at(depth) for depth in range(150, 200)} == {False, True}
+
+    child(program)
 
 
 # ---- a limit ---------------------------------------------------------------------------------------------------------
