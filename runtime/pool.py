@@ -292,9 +292,11 @@ class Executor(futures.ThreadPoolExecutor):
     scheduler: the Scheduler on which the workers run as green threads.  None: that of the thread that makes the
     executor, if it is green; else each gets an LWP.  `with` lends the LWP to a scheduler that no thread runs.
     carry_context: each call runs in a copy of the context variables of the thread that has submitted it.
-    cancel_running: Future.cancel() asks also a call that runs to end, unless it is told otherwise.
+    cancel_running: Future.cancel() asks also a call that runs to end, unless it is told otherwise; and so does `with`
+    all calls, if its block, or its wait for the calls, is left by an exception.
 
-    A call that runs is cancelled by Future.cancel(running=True), or shutdown(cancel_running=True).
+    A call that runs is cancelled by Future.cancel(running=True), or shutdown(cancel_running=True); and where the thread
+    in the `with` is cancelled, by that.
     """
 
     def __init__(
@@ -341,13 +343,29 @@ class Executor(futures.ThreadPoolExecutor):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        error = value
         try:
-            self.shutdown()
+            while True:
+                try:
+                    self.shutdown(cancel_running=self._cancels_for(error))
+                    break
+                except BaseException as raised:  # in the wait for the calls
+                    if not self._cancels_for(raised):
+                        raise
+                    error = raised
+            if error is not value:
+                assert error is not None
+                raise error
         finally:
+            error = None  # its traceback leads to this frame
             if self._lent:
                 self._lent = False
                 assert self._scheduler is not None
                 self._scheduler._take_back()
+
+    def _cancels_for(self, error: BaseException | None) -> bool:
+        """Whether what ends a `with` block ends its calls, too: a group that ends the block is to end."""
+        return error is not None and (self._cancel_running or isinstance(error, Cancelled))
 
     # What programs read of a ThreadPoolExecutor's private parts, with _threads, _max_workers and the like.
 

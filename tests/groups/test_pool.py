@@ -620,6 +620,101 @@ def test_shutdown_cancels_what_runs() -> None:
     assert all(call.cancelled() for call in calls)
 
 
+IN_A_BLOCK = """
+from runtime import Cancelled, Group
+from runtime.pool import Executor
+from runtime.sync import Event
+
+running, ended = Event(), []
+
+def call():
+    try:
+        running.set()
+        Event().wait()
+    finally:
+        ended.append(1)
+"""
+
+
+@pytest.mark.parametrize("place", ["in the block", "at its end"])
+def test_the_cancellation_of_a_task_reaches_the_calls_of_its_executors(child: Child, place: str) -> None:
+    def program(shared: str, place: str) -> None:
+        import threading
+
+        names: dict[str, Any] = {}
+        exec(shared, names)
+        late = []
+
+        def work() -> None:
+            with names["Executor"](1) as executor:
+                future = executor.submit(names["call"])
+                late.append(executor.submit(names["call"]))
+                if place == "in the block":
+                    future.result()
+
+        with names["Group"]() as group:
+            task = group.spawn(work)
+            names["running"].wait()
+            task.cancel()
+        assert task.cancelled()
+        assert names["ended"] == [1]
+        assert late[0].cancelled()
+        assert threading.active_count() == 1
+
+    child(program, IN_A_BLOCK, place, timeout=30)
+
+
+def test_a_block_that_raises_ends_running_calls_if_the_executor_cancels_these(child: Child) -> None:
+    def program(shared: str) -> None:
+        names: dict[str, Any] = {}
+        exec(shared, names)
+        error = ValueError()
+        try:
+            with names["Executor"](1, cancel_running=True) as executor:
+                executor.submit(names["call"])
+                names["running"].wait()
+                raise error
+        except ValueError as raised:
+            assert raised is error
+            assert raised.__context__ is None
+        assert names["ended"] == [1]
+
+    child(program, IN_A_BLOCK, timeout=30)
+
+
+@pytest.mark.parametrize("place", ["in the block", "at its end"])
+def test_ctrl_c_ends_running_calls_if_the_executor_cancels_these(child: Child, place: str) -> None:
+    def program(shared: str, place: str) -> None:
+        import os
+        import signal
+        import threading
+
+        names: dict[str, Any] = {}
+        exec(shared, names)
+        at_the_end = threading.Event()
+
+        def interrupt() -> None:
+            names["running"].wait()
+            if place == "at its end":
+                at_the_end.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        other = threading.Thread(target=interrupt)
+        other.start()
+        try:
+            with names["Executor"](1, cancel_running=True) as executor:
+                executor.submit(names["call"])
+                if place == "in the block":
+                    names["Event"]().wait()
+                at_the_end.set()
+        except KeyboardInterrupt:
+            print("out")
+        assert names["ended"] == [1]
+        other.join()
+
+    assert child(program, IN_A_BLOCK, place, timeout=30).stdout == "out\n"
+
+
 @both
 def test_groups_in_a_call() -> None:
     def late() -> None:
