@@ -22,9 +22,9 @@ native.wait_task_class(Task)
 def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when: str = FIRST_COMPLETED) -> list[_Thing]:
     """Waits until the first of the things is ready, or all are; a list of those that are, in the order given.
 
-    A thing is a thread or LWP (it has ended), a Task (it is done), an Event (it is set), a file or descriptor (it can
-    be read, or is at its end), a Semaphore, or a lock.  A semaphore and a lock are acquired when they are returned, and
-    else are left as they are: what could not be returned goes to another thread.
+    A thing is a thread or LWP (it has ended), a Task or a Future of runtime.pool (it is done), an Event (it is set), a
+    file or descriptor (it can be read, or is at its end), a Semaphore, or a lock.  A semaphore and a lock are acquired
+    when they are returned, and otherwise are left as they are: what could not be returned goes to another thread.
 
     FIRST_COMPLETED: the first one in order that is ready decides.  If it is acquired, it is returned alone; otherwise
     all come that are ready and need not be acquired.
@@ -34,9 +34,9 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
     timeout: seconds, after which the list has what is ready by then (FIRST_COMPLETED: it is empty), and nothing is
     acquired; None: no limit; 0 or less: only looks.
 
-    TypeError: something else is among the things, or an Event or Semaphore of a derived class; ALL_COMPLETED with a
-    semaphore or a lock.  RuntimeError: a thread that was not started or that is the calling one.  OSError: a descriptor
-    is closed.  ValueError: return_when.
+    TypeError: something else is among the things, as an Event of threading's own, or an Event or Semaphore of a derived
+    class; ALL_COMPLETED with a semaphore or a lock.  RuntimeError: a thread that was not started or that is the calling
+    one.  OSError: a descriptor is closed.  ValueError: return_when.
     """
     if return_when not in (FIRST_COMPLETED, ALL_COMPLETED):
         raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import math
 import os
@@ -20,10 +21,15 @@ from kinds import PATIENCE, both, until, until_asleep
 from sync_helpers import FUTEX_CALLS
 
 from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, native, wait
+from runtime.pool import Executor
 from runtime.scheduler import Scheduler, spawn, waiting, yield_
 from runtime.sync import BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 FOREVER = 1000.0
+
+
+class Stock(threading.Event):
+    """threading's, as runtime.install() has not been called."""
 
 
 class Derived(Event):
@@ -281,6 +287,51 @@ def test_task() -> None:
 
 
 @both
+def test_future() -> None:
+    gate = Event()
+    with Executor(3) as executor:
+        futures: list[Any] = [executor.submit(Event().wait), executor.submit(gate.wait)]
+        thread = when_it_waits(gate.set)
+        assert wait(futures, PATIENCE) == futures[1:]
+        futures[0].cancel(running=True)
+        assert wait(futures, PATIENCE, return_when=ALL_COMPLETED) == futures
+        last = executor.submit(abs, -1)
+        assert wait([Semaphore(0), last], PATIENCE) == [last]
+    thread.join()
+
+
+@both
+def test_futures_in_a_crowd() -> None:
+    """Each end is seen, whichever comes first: the call's, or the wait for it."""
+    with Executor(4) as executor:
+        for number in range(200):
+            futures = [executor.submit(pow, number, power) for power in range(4)]
+            rest = futures
+            while rest:
+                done = wait(rest, PATIENCE)
+                assert done
+                rest = [future for future in rest if future not in done]
+            assert [future.result() for future in futures] == [number**power for power in range(4)]
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@both
+def test_the_future_of_a_call_that_the_parent_makes() -> None:
+    gate = Event()
+
+    def check() -> None:
+        assert wait([future], 0) == []
+        with pytest.raises(RuntimeError, match="the process that has forked"):
+            wait([future])
+
+    with Executor(1) as executor:
+        future = executor.submit(gate.wait)
+        until(future.running)
+        assert in_forked_child(check) == 0
+        gate.set()
+
+
+@both
 def test_file() -> None:
     with pipe() as (read, write), socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -422,6 +473,9 @@ def test_what_can_not_be_waited_for() -> None:
             wait([thing])
     with pytest.raises(TypeError, match="derived class"):
         wait([Derived()])
+    for stock in (threading.Event, threading.BoundedSemaphore, _thread.allocate_lock, _thread.RLock, Stock):
+        with pytest.raises(TypeError, match=r"threading's own: use runtime\.sync's"):
+            wait([stock()])
     with pytest.raises(TypeError):
         wait(Event())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="FIRST_EXCEPTION"):

@@ -5,6 +5,7 @@
 #include "python/sync/common.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
+#include "python/waits/waitable.h"
 
 #include <limits.h>
 
@@ -104,6 +105,11 @@ static PyObject *future_add_callback(PyObject *op, PyObject *function)
     return result < 0 ? NULL : PyBool_FromLong(may);
 }
 
+int future_is_lost(FutureObject *future)
+{
+    return !is_over(future) && future->forks != fork_generation;
+}
+
 /* ---- waiting for it ---------------------------------------------------------------------------------------------- */
 
 static PyObject *future_wait(PyObject *op, PyObject *timeout)
@@ -119,7 +125,7 @@ static PyObject *future_wait(PyObject *op, PyObject *timeout)
         return NULL;
     sync_queue_lock(&self->sleepers);
     int over = is_over(self);
-    if (over || deadline == 0 || self->forks != fork_generation) {
+    if (over || deadline == 0 || future_is_lost(self)) {
         sync_queue_unlock(&self->sleepers);
         if (over || deadline == 0)
             return PyBool_FromLong(over);
@@ -133,6 +139,36 @@ static PyObject *future_wait(PyObject *op, PyObject *timeout)
         sync_queue_pass_baton(&self->sleepers);
     return outcome == RAISED || outcome == RAISED_ENTITLED ? NULL : PyBool_FromLong(outcome == ENTITLED);
 }
+
+/* ---- among several things ---------------------------------------------------------------------------------------- */
+
+static int look_at_future(const struct thing *thing)
+{
+    return is_over((FutureObject *)thing->object);
+}
+
+static int enter_future(struct thing *thing, struct sync_any *any)
+{
+    FutureObject *self = (FutureObject *)thing->object;
+
+    sync_queue_lock(&self->sleepers);
+    int enters = !is_over(self);
+    if (enters)
+        sync_queue_enter_any(&self->sleepers, &thing->place, any);
+    sync_queue_unlock(&self->sleepers);
+    return enters;
+}
+
+static int leave_future(struct thing *thing)
+{
+    struct sync_queue *queue = &((FutureObject *)thing->object)->sleepers;
+    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
+
+    thing->baton = baton ? queue : NULL;
+    return granted;
+}
+
+const struct waitable future_waitable = {.look = look_at_future, .enter = enter_future, .leave = leave_future};
 
 /* ---- what concurrent.futures reads and writes -------------------------------------------------------------------- */
 

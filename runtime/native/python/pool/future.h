@@ -31,6 +31,9 @@ typedef struct FutureObject {
  * go by the condition are still to be told. */
 int future_end_with(FutureObject *future, PyObject *error);
 
+/* In a forked child: the thread that would end it is the parent's. */
+int future_is_lost(FutureObject *future);
+
 extern PyTypeObject *future_type; /* once python_add_future() has made it */
 
 #endif

@@ -4,6 +4,7 @@
 #include "kernel/base/poll.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
+#include "python/pool/future.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 #include "python/rooms.h"
@@ -93,13 +94,50 @@ static int set_task(struct thing *thing)
     return result;
 }
 
+static int set_future(struct thing *thing)
+{
+    if (thing->forever && future_is_lost((FutureObject *)thing->given))
+        return refuse_thing(PyExc_RuntimeError, "the thread that would end %R is in the process that has forked", thing->given);
+    return set_primitive(thing, thing->given, &future_waitable, 1);
+}
+
+/* Whether it is an event, semaphore or lock as threading makes them: of these there are the runtime's, too. */
+static int is_stock(PyObject *given)
+{
+    static const char *const names[] = {"threading.Event", "threading.Semaphore", "threading._RLock", "_thread.lock", "_thread.RLock"};
+    PyObject *bases = Py_TYPE(given)->tp_mro;
+    int found = 0;
+
+    for (Py_ssize_t i = 0; !found && i < PyTuple_GET_SIZE(bases); i++) {
+        PyObject *base = PyTuple_GET_ITEM(bases, i), *module = get_attribute(base, NAME("__module__"));
+        PyObject *name = get_attribute(base, NAME("__name__"));
+        PyObject *whole = module && name ? PyUnicode_FromFormat("%S.%S", module, name) : NULL;
+        for (size_t j = 0; whole && j < sizeof names / sizeof *names; j++)
+            found |= PyUnicode_CompareWithASCIIString(whole, names[j]) == 0;
+        Py_XDECREF(module);
+        Py_XDECREF(name);
+        Py_XDECREF(whole);
+    }
+    PyErr_Clear();
+    return found;
+}
+
+static int refuse_other(PyObject *given)
+{
+    return refuse_thing(PyExc_TypeError,
+                        is_stock(given) ? "can't wait for %R, which is threading's own: use runtime.sync's, or make it after "
+                                          "runtime.install()"
+                                        : "can wait for threads, tasks, futures of runtime.pool, LWPs, events, semaphores, locks and "
+                                          "files, not for %R",
+                        given);
+}
+
 static int set_file(struct thing *thing)
 {
     PyObject *given = thing->given;
 
     if (!PyLong_Check(given) && !PyObject_HasAttrString(given, "fileno"))
-        return refuse_thing(PyExc_TypeError, "can wait for threads, tasks, LWPs, events, semaphores, locks and files, not for %R",
-                            given);
+        return refuse_other(given);
     thing->kind = &file_waitable;
     return (thing->fd = PyObject_AsFileDescriptor(given)) < 0 ? -1 : 0;
 }
@@ -118,6 +156,8 @@ int wait_set_thing(struct thing *thing, PyObject *given, int forever)
         return set_primitive(thing, given, &rlock_waitable, 1);
     if (PyObject_TypeCheck(given, lwp_type))
         return set_lwp(thing, given);
+    if (PyObject_TypeCheck(given, future_type))
+        return set_future(thing);
     if (thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class))
         return set_thread(thing);
     return task_class && PyObject_TypeCheck(given, (PyTypeObject *)task_class) ? set_task(thing) : set_file(thing);

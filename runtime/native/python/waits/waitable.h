@@ -41,7 +41,7 @@ struct waitable {
     int shared; /* it is in the table of waits/any.h, not in a queue: its waiter is woken under that table's lock */
 };
 
-extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable;
+extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable, future_waitable;
 
 /* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way.  A
  * file's kind has no functions: things.c does what they would. */
