@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from . import waits as waits
     from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
-    from .groups import Cancelled, Group, Task, checkpoint, shield, wait
+    from .groups import (
+        Cancelled,
+        Group,
+        Task,
+        TaskStatus,
+        as_completed,
+        checkpoint,
+        fail_after,
+        move_on_after,
+        shield,
+        wait,
+    )
     from .observe.watchdog import watchdog
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
@@ -39,7 +50,8 @@ if TYPE_CHECKING:
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
-__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "checkpoint", "shield", "wait"]
+__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "TaskStatus", "as_completed"]
+__all__ += ["checkpoint", "fail_after", "move_on_after", "shield", "wait"]
 __all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall", "watchdog"]
 
 _HOMES = {
@@ -50,12 +62,16 @@ _HOMES = {
     "Clone": ".clone",
     "Group": ".groups",
     "Task": ".groups",
+    "TaskStatus": ".groups",
     "Thread": ".thread",
+    "as_completed": ".groups",
     "checkpoint": ".groups",
     "explored": ".explore",
+    "fail_after": ".groups",
     "install": ".patch",
     "installed": ".patch",
     "is_installed": ".patch",
+    "move_on_after": ".groups",
     "replay": ".explore",
     "shield": ".groups",
     "uninstall": ".patch",

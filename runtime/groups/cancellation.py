@@ -15,15 +15,17 @@ carry out what another has begun: one that was interrupted half-way, or that has
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from types import TracebackType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, Self, cast
 
 from .. import native
 from ..observe.groups import members
 
-__all__ = ["Cancelled", "Request", "Scope", "checkpoint", "enter", "leave", "raise_before", "shield"]
+__all__ = ["Cancelled", "Request", "Scope", "checked_seconds", "checkpoint", "deadline_in", "enter", "fail_after"]
+__all__ += ["leave", "move_on_after", "raise_before", "shield"]
 
 checkpoint = native.checkpoint
 
@@ -111,9 +113,9 @@ class Scope:
 
     def ask(self, request: Request) -> None:
         """Cancels it alone, by any thread."""
-        if self.asked is None or request.number > self.asked.number:
-            self.asked = request
-        if self.pending and (record := self.record) is not None:
+        if (asked := self.asked) is None or request.number > asked.number:
+            self.asked = asked = request
+        if asked.number > self.raised and (record := self.record) is not None:
             record._interrupt(request.why)
             self.signal()
 
@@ -123,12 +125,14 @@ class Scope:
         Before it raises, it asks them itself; those that it enters afterwards are none of the request's.
         """
         inside: list[_Members] = []
-        if (record := self.record) is not None:
-            scopes = record.scopes  # before `pending`, which the thread changes before it enters another group
-            for inner in scopes[scopes.index(self) + 1 :] if self in scopes and self.pending else ():
-                if inner.group is None:
-                    break  # a shield, whose end looks for what is pending
-                inside.append(inner.group)
+        scopes = () if (record := self.record) is None else record.scopes
+        if not scopes or scopes[-1] is self:  # as mostly
+            return inside
+        # `scopes` was read before `pending`, which the thread changes before it enters another group.
+        for inner in scopes[scopes.index(self) + 1 :] if self in scopes and self.pending else ():
+            if inner.group is None:
+                break  # a shield, whose end looks for what is pending
+            inside.append(inner.group)
         return inside
 
     def signal(self) -> None:
@@ -227,16 +231,20 @@ def raise_before(request: Request | None) -> None:
 
 def enter(scope: Scope) -> Request | None:
     """The calling thread is in that scope from now on.  What it was asked for before, and has not raised yet."""
-    record = cast("Record | None", native.cancel_mine())
-    if record is None:
-        record = Record()
-        record.scopes = ()
-        record.begin()
+    mine = cast("Record | None", native.cancel_mine())
+    record = Record() if mine is None else mine
     scope.record = record
-    record.scopes = (*record.scopes, scope)
-    if scope.group is not None:
-        native.trace_group(scope.group._label)
-    return record.update()
+    try:
+        if mine is None:
+            record.scopes = ()
+            record.begin()
+        record.scopes = (*record.scopes, scope)
+        if scope.group is not None and scope.group._label:
+            native.trace_group(scope.group._label)
+        return record.update()
+    except BaseException:  # of a signal handler
+        leave(scope)
+        raise
 
 
 def leave(scope: Scope) -> None:
@@ -245,11 +253,11 @@ def leave(scope: Scope) -> None:
         return
     if scope in (scopes := record.scopes):
         record.scopes = scopes[: scopes.index(scope)]
-    scope.record = None
     if record.scopes:
         record.update()
     else:
         record.end()
+    scope.record = None  # last: if a signal handler raises before, all is done once more
 
 
 class shield:  # as a function in a `with`
@@ -271,3 +279,102 @@ class shield:  # as a function in a `with`
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         leave(self._scope)
+
+
+# ---- deadlines -------------------------------------------------------------------------------------------------------
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """A parameter of that name that is a time."""
+    try:
+        unknown = math.isnan(seconds)
+    except TypeError:
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}") from None
+    if unknown:
+        raise ValueError(f"{name} must be a number of seconds, not {seconds}")
+    return float(seconds)
+
+
+def deadline_in(seconds: float) -> int | None:
+    """As Scope.deadline."""
+    return None if seconds > 1e9 else native.cancel_now() + int(max(seconds, 0) * 1e9)  # 30 years
+
+
+class _Lines(native.GroupBase):
+    """Lines with a deadline.  GroupBase: whatever a signal handler raises, the thread has left the scope after them."""
+
+    __slots__ = ("_caught", "_scope", "_seconds")
+    _interrupts = False
+    _label = ""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = checked_seconds("seconds", seconds)
+        self._scope: Scope | None = None
+        self._caught = False
+
+    def __enter__(self) -> Self:
+        if self._scope is not None:
+            raise RuntimeError(f"a {type(self).__name__}() can only be entered once")
+        self._scope = Scope(self, deadline_in(self._seconds))
+        enter(self._scope)
+        return self
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether the time has ended the block."""
+        return self._caught
+
+    def _expire(self) -> None:
+        Request(self._scopes, "its deadline").carry_out()
+
+    def _scopes(self, _: Request) -> Sequence[Scope]:
+        return () if self._scope is None else (self._scope,)
+
+    def _ask_tasks(self, request: Request) -> Sequence[Scope]:
+        return ()
+
+    def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
+        """As Group._finish."""
+        assert self._scope is not None
+        leave(self._scope)
+        self._scope.group = None  # it would be a cycle of references
+        self._over = True
+        if isinstance(raised, Cancelled) and raised._scope is self._scope:
+            self._caught = True
+            return self._move_on()
+        if raised is not None and raised is not body:
+            raise raised
+        return False
+
+    def _move_on(self) -> bool:
+        return True
+
+
+class move_on_after(_Lines):  # as a function in a `with`
+    """`with move_on_after(seconds) as lines:` ends a wait in the block when the time is up, and goes on after it.
+
+    What ends it is Cancelled, which is raised as in a group: where the thread waits, and once.  Groups inside of the
+    block are cancelled with it.
+
+    TypeError, ValueError: seconds is no number.
+    """
+
+    __slots__ = ()
+
+
+class fail_after(_Lines):  # as a function in a `with`
+    """`with fail_after(seconds):` ends a wait in the block when the time is up, and raises TimeoutError.
+
+    In all else as move_on_after().
+    """
+
+    __slots__ = ()
+
+    def _move_on(self) -> bool:
+        raise TimeoutError("the time for these lines is up")
+
+    if TYPE_CHECKING:  # the block ends, or something is raised
+
+        def __exit__(
+            self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+        ) -> Literal[False]: ...

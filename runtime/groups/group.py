@@ -9,13 +9,13 @@ reads the same item, but only one deletes it.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
@@ -23,8 +23,9 @@ from ..green import Scheduler
 from ..observe.groups import Cancellation, by, counts, latest
 from ..placement import Placing, packed
 from ..thread import Thread
-from .cancellation import Cancelled, Request, Scope, enter, leave
-from .task import Task, cancelled_for
+from .cancellation import Cancelled, Request, Scope, checked_seconds, deadline_in, enter, leave
+from .task import Task, TaskStatus, cancelled_for
+from .waiting import wait
 
 if TYPE_CHECKING:
     from ..observe.places import ForeignLocks
@@ -37,6 +38,7 @@ _Result = TypeVar("_Result")
 _GREEN = "green threads share an LWP: a task has no placement of its own"
 _SHOWN = 8  # tasks that are named where the block's end waits for more
 _KEPT = 32  # threads that have done their task and are not looked after before the block's end
+_ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR: importing inspect for them takes milliseconds
 _LOOK = 1  # seconds, doubled each time, after which the end of a cancelled block looks why its tasks go on
 _PAUSE = 0.01  # seconds, growing to 1, after which the block's end interrupts system calls again
 
@@ -58,7 +60,8 @@ class Group(native.GroupBase):
     may fail, and Python's own calls go on waiting (PEP 475).
     placement: where and how urgently the tasks run, as Thread's.
 
-    ValueError: a limit below 1, a timeout that is not a number, interrupt or a placement with a scheduler.
+    TypeError, ValueError: a limit that is no whole number from 1 on, a timeout that is no number, a scheduler that is
+    none; interrupt or a placement with a scheduler.
     """
 
     def __init__(
@@ -70,10 +73,10 @@ class Group(native.GroupBase):
         interrupt: bool = False,
         **placement: Unpack[Placing],
     ) -> None:
+        if limit is not None and not isinstance(limit, int):
+            raise TypeError(f"limit must be a whole number or None, not {type(limit).__name__}")
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
-        if timeout is not None and math.isnan(timeout):
-            raise ValueError("timeout must be a number of seconds, or None")
         if scheduler is not None and not isinstance(scheduler, native.SchedulerBase):
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(scheduler).__name__}")
         if scheduler is not None and interrupt:
@@ -82,7 +85,7 @@ class Group(native.GroupBase):
         if scheduler is not None and self._placement is not None:
             raise ValueError(_GREEN)
         self._interrupts = interrupt
-        self._timeout = timeout
+        self._timeout = None if timeout is None else checked_seconds("timeout", timeout)
         self._scheduler = scheduler
         self._lent = False
         self._scope: Scope | None = None  # the block's; None: it has not begun
@@ -121,7 +124,7 @@ class Group(native.GroupBase):
         place = sys._getframe(1)
         self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
         counts.groups += 1
-        self._scope = Scope(self, self._deadline())
+        self._scope = Scope(self, None if self._timeout is None else deadline_in(self._timeout))
         if (request := enter(self._scope)) is not None:  # its tasks would not be asked before the block waits
             self._requests.append(request)
         return self
@@ -134,10 +137,15 @@ class Group(native.GroupBase):
         except RuntimeError:
             pass  # another thread runs it, or the caller is green
 
-    def _deadline(self) -> int | None:
-        if self._timeout is None or self._timeout > 1e9:  # 30 years
-            return None
-        return native.cancel_now() + int(max(self._timeout, 0) * 1e9)
+    @property
+    def cancelled(self) -> bool:
+        """Whether it is or was cancelled: by cancel(), its deadline, a failure, or what is around it."""
+        return bool(self._requests)
+
+    @property
+    def tasks(self) -> tuple[Task[Any], ...]:
+        """Those that have not ended, in the order in which they were spawned."""
+        return tuple(self._tasks)
 
     # ---- tasks -------------------------------------------------------------------------------------------------------
 
@@ -145,12 +153,53 @@ class Group(native.GroupBase):
         """Calls function(*args, **kwargs) in a new thread, with a copy of the caller's context variables.
 
         By any thread, as long as the block has not ended; in a group that is cancelled the function is not called.
-        RuntimeError: the block has ended, or not begun; or no thread can be made, and nothing has changed.
+        TypeError: function is none, or an async one.  RuntimeError: the block has ended, or not begun; or no thread can
+        be made, and nothing has changed.
         """
+        return self._spawn(function, args, kwargs, None)
+
+    def start(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
+        """Spawns function(*args, task_status=status, **kwargs), and waits until that calls status.started(value).
+
+        Returns the value; the task goes on.  As the start() of trio's nurseries: what the function raises before that,
+        comes out of start(), and is no failure of the group.  If the wait is ended, as by Cancelled, the task is
+        cancelled.
+
+        RuntimeError: the function has returned without that call.  CancelledError: it was cancelled.  And as spawn().
+        """
+        return self._start_and_wait(function, args, kwargs, None)
+
+    def map(self, function: Callable[..., _Result], /, *iterables: Iterable[Any]) -> Iterator[_Result]:
+        """Spawns function(*items) for the items of each round through the iterables; their results, in this order.
+
+        As the map() of executors: all are spawned at once, and an iteration waits for one more result.
+        """
+        tasks = [self.spawn(function, *items) for items in zip(*iterables, strict=False)]
+        tasks.reverse()
+
+        def results() -> Iterator[_Result]:
+            while tasks:
+                yield tasks.pop().result()
+
+        return results()
+
+    def named(self, name: str) -> Named:
+        """`group.named("reader 1").spawn(read, path)` gives the task, and its thread, this name; start() does so, too.
+
+        It is no argument of spawn(), which passes on all arguments that have names.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        return Named(self, name)
+
+    def _spawn(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str | None
+    ) -> Task[Any]:
+        _check(function)
         if self._scope is None:
             raise RuntimeError("the group's block has not begun")
         self._forget_lost()
-        task = Task(self, Scope(self, self._scope.deadline), copy_context(), function, args, kwargs)
+        task = Task(self, Scope(self, self._scope.deadline), copy_context(), function, args, kwargs, name)
         if self._turns is not None:
             task._unclaimed.append(None)
         try:
@@ -163,6 +212,32 @@ class Group(native.GroupBase):
             self._give_up(task)
             raise
         return task
+
+    def _start_and_wait(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str | None
+    ) -> Any:
+        status: TaskStatus[Any] = TaskStatus()
+        status._waited.append(None)
+        _check(function)
+        call: Any = partial(status._call, function)
+        call.__name__ = getattr(function, "__name__", "task")
+        task = self._spawn(call, args, kwargs, name)
+        try:
+            wait((status._over, task))
+        except BaseException:
+            if not status._stop_waiting() and status._error is not None:
+                self._note(status._error)  # it has failed just then
+            task.cancel()
+            raise
+        if status._is_started:
+            return status._value
+        try:
+            if status._error is not None:
+                raise status._error
+            task.result()
+            raise RuntimeError(f"{task.name}() has returned without a call of task_status.started()")
+        finally:
+            status._error = None  # its traceback leads to this frame
 
     def _begin(self, task: Task[Any]) -> None:
         if self._closed:
@@ -212,7 +287,7 @@ class Group(native.GroupBase):
             task._drop()
             return
         try:
-            task._thread = thread = Thread(target=task._target(), scheduler=self._scheduler)
+            task._thread = thread = task._new_thread(self._scheduler)
             if self._placement is not None:
                 vars(thread)["_lwp_placement"] = self._placement
             thread.start()
@@ -435,3 +510,32 @@ class Group(native.GroupBase):
         finally:
             self._errors, self._bare, self._passing = {}, None, None
             del errors, out, group, body
+
+
+class Named:
+    """What Group.named() returns."""
+
+    __slots__ = ("_group", "_name")
+
+    def __init__(self, group: Group, name: str) -> None:
+        self._group = group
+        self._name = name
+
+    def spawn(self, function: Callable[_Args, _Result], /, *args: _Args.args, **kwargs: _Args.kwargs) -> Task[_Result]:
+        """As Group.spawn()."""
+        return self._group._spawn(function, args, kwargs, self._name)
+
+    def start(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
+        """As Group.start()."""
+        return self._group._start_and_wait(function, args, kwargs, self._name)
+
+
+def _check(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"give a function and its arguments, as spawn(f, x), not f(x), which is {function!r}")
+    called = function
+    while isinstance(called, partial):
+        called = called.func
+    code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
+    if code is not None and code.co_flags & _ASYNC:
+        raise TypeError(f"{function!r} is async, and a thread would only make its coroutine: spawn(asyncio.run, f(x))")

@@ -7,14 +7,16 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..green import Scheduler
 from ..observe.groups import Cancellation, by, counts, latest
 from ..sync import Event
 from ..thread import Thread
 from .cancellation import Cancelled, Request, Scope, enter, leave, raise_before
 
-__all__ = ["Task"]
+__all__ = ["Task", "TaskStatus", "cancelled_for"]
 
 _Result = TypeVar("_Result")
+_Value = TypeVar("_Value")
 
 
 class _Group(Protocol):
@@ -33,6 +35,7 @@ class Task(Generic[_Result]):
         "_done",
         "_error",
         "_group",
+        "_name",
         "_scope",
         "_thread",
         "_unclaimed",
@@ -48,9 +51,11 @@ class Task(Generic[_Result]):
         function: Callable[..., _Result],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        name: str | None,
     ) -> None:
         self._group: _Group | None = group  # until it has ended
-        self._call: Any = (context, function, args, kwargs)  # until it has ended
+        self._call: Any = (context, function, args, kwargs, name)  # until it has ended
+        self._name = getattr(function, "__name__", "task") if name is None else name
         self._done = Event()
         self._cancelled = False
         self._error: BaseException | None = None
@@ -62,16 +67,16 @@ class Task(Generic[_Result]):
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "raised" if self._error is not None else "done"
-        return f"<Task {state if self.done() else 'running' if self.running() else 'waiting'}>"
+        return f"<Task {self._name!r} {state if self.done() else 'running' if self.running() else 'waiting'}>"
 
-    def _target(self) -> Callable[[], None]:
-        """What its thread does, by the function's name: the thread's has that."""
-        target: Any = partial(self._run)  # no function: its frame would be in the traceback of an error, with the task
-        target.__name__ = getattr(self._call[1], "__name__", "task")
-        return target  # type: ignore[no-any-return]
+    def _new_thread(self, scheduler: Scheduler | None) -> Thread:
+        # No function as its target: the frame of that would be in the traceback of an error, with the task.
+        target: Any = partial(self._run)
+        target.__name__ = self._name  # as threading names a thread if it has no name
+        return Thread(target=target, name=self._call[-1], scheduler=scheduler)
 
     def _run(self) -> None:
-        context, function, args, kwargs = self._call
+        context, function, args, kwargs, _ = self._call
         try:
             enter(self._scope)
             if self._scope.asked is not None:
@@ -115,6 +120,11 @@ class Task(Generic[_Result]):
         """The same for the end of its group's block."""
         wait = getattr(self._done, "_await", self._done.wait)  # the latter where gevent has replaced threading's locks
         return wait(timeout)
+
+    @property
+    def name(self) -> str:
+        """As Group.named() was given it, and its thread has it, too; or that of the function."""
+        return self._name
 
     @property
     def thread(self) -> Thread | None:
@@ -173,6 +183,55 @@ class Task(Generic[_Result]):
         if self._error is not None:
             raise_before(None)  # the group has been asked before this was done
         return self._error
+
+
+class TaskStatus(Generic[_Value]):
+    """What Group.start() gives its function as the argument task_status; as trio.TaskStatus.
+
+    One that a program makes itself tells nobody: it is what a function may have as the argument's default, so that it
+    can also be called otherwise.
+    """
+
+    __slots__ = ("_error", "_is_started", "_over", "_value", "_waited")
+
+    def __init__(self) -> None:
+        self._waited: list[None] = []  # not empty: start() waits.  Who takes the item out decides what comes of that
+        self._over = Event()  # started() was called, or the function has ended
+        self._is_started = False
+        self._value: Any = None
+        self._error: Exception | None = None  # that has ended the function before
+
+    def started(self, value: _Value | None = None) -> None:
+        """Has start() return this value.
+
+        RuntimeError: it was called before.
+        """
+        if self._is_started:
+            raise RuntimeError("started() was called before")
+        self._value = value
+        self._is_started = self._stop_waiting()
+        self._over.set()
+
+    def _stop_waiting(self) -> bool:
+        """Whether start() has waited until now."""
+        try:
+            del self._waited[0]
+        except IndexError:
+            return False
+        return True
+
+    def _call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What the task does."""
+        try:
+            return function(*args, task_status=self, **kwargs)
+        except Exception as error:
+            self._error = error
+            if not self._stop_waiting():
+                self._error = None
+                raise
+            return None
+        finally:
+            self._over.set()
 
 
 def _cancelled_error(request: Request | None) -> Exception:

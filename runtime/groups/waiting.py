@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from time import monotonic
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from .. import native
 from .task import Task
 
-__all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "wait"]
+__all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "as_completed", "wait"]
 
 _Thing = TypeVar("_Thing")
 
@@ -48,10 +48,30 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
 
 def _wait_for_all(given: tuple[Any, ...], timeout: float | None) -> list[Any]:
     native.wait_things(given, 0, True)  # refuses what can't be waited for, before the first sleep
-    begun, left = monotonic(), timeout
+    begun, left = time.monotonic(), timeout
     for thing in given:
         if not native.wait_things((thing,), left, True):
             return native.wait_things(given, 0, True)
         if timeout is not None:
-            left = max(0, timeout - (monotonic() - begun))
+            left = max(0, timeout - (time.monotonic() - begun))
     return list(given)
+
+
+def as_completed(things: Iterable[_Thing], timeout: float | None = None) -> Iterator[_Thing]:
+    """Yields the things of wait() as they become ready; as the as_completed() of concurrent.futures.
+
+    timeout: seconds from this call on.  TimeoutError: they are over, and not all things are ready.  And as wait().
+    """
+    rest = list(things)
+    return _as_completed(rest, None if timeout is None else time.monotonic() + timeout)
+
+
+def _as_completed(rest: list[_Thing], until: float | None) -> Iterator[_Thing]:
+    count = len(rest)
+    while rest:
+        ready = wait(rest, None if until is None else max(until - time.monotonic(), 0))
+        if not ready:
+            raise TimeoutError(f"{len(rest)} of {count} are not ready")
+        for thing in ready:
+            del rest[next(at for at, other in enumerate(rest) if other is thing)]
+        yield from ready

@@ -20,7 +20,7 @@ import pytest
 from conftest import ROOT, TREE, Child, refuse, under_strace
 from kinds import both, until, until_asleep
 
-from runtime import Cancelled, Group, Thread, checkpoint, native, scheduler, shield
+from runtime import Cancelled, Group, Thread, checkpoint, fail_after, move_on_after, native, scheduler, shield
 from runtime.scheduler import Scheduler, blocking, sleep, spawn, wait_fd, yield_
 from runtime.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
@@ -473,6 +473,116 @@ def test_a_group_in_a_shield_is_cancelled_by_its_own() -> None:
 
     with Group() as group:
         assert group.spawn(work).result() == "done"
+
+
+# ---- deadlines of some lines -----------------------------------------------------------------------------------------
+
+
+@both
+def test_lines_with_a_deadline() -> None:
+    with move_on_after(0.001) as lines:
+        sleep(FOREVER)
+        pytest.fail("it goes on")
+    assert lines.cancelled_caught
+    with pytest.raises(TimeoutError, match="time for these lines is up"), fail_after(0.001):
+        Event().wait(FOREVER)
+    with fail_after(FOREVER), move_on_after(float("inf")) as lines:
+        sleep(0.001)
+    assert not lines.cancelled_caught
+    assert native.cancel_mine() is None
+
+
+@both
+def test_a_deadline_counts_where_the_thread_waits() -> None:
+    with fail_after(0) as lines:
+        pass
+    assert not lines.cancelled_caught
+    with pytest.raises(ValueError, match="mine"), fail_after(0):
+        raise ValueError("mine")
+    with move_on_after(-1) as lines:
+        checkpoint()
+    assert lines.cancelled_caught
+
+
+@both
+def test_deadlines_in_deadlines() -> None:
+    with move_on_after(0.01) as outer:
+        with move_on_after(FOREVER) as inner:
+            sleep(FOREVER)
+        pytest.fail("it goes on")
+    assert outer.cancelled_caught
+    assert not inner.cancelled_caught
+    with move_on_after(FOREVER) as outer:
+        with move_on_after(0.001) as inner:
+            sleep(FOREVER)
+        sleep(0.001)
+    assert inner.cancelled_caught
+    assert not outer.cancelled_caught
+
+
+@both
+def test_a_deadline_ends_the_groups_inside() -> None:
+    with pytest.raises(TimeoutError), fail_after(0.01), Group() as group:
+        task = group.spawn(sleep, FOREVER)
+    assert task.cancelled()
+
+
+@both
+def test_a_group_around_ends_lines_with_a_deadline() -> None:
+    reached: list[str] = []
+
+    def work() -> None:
+        with move_on_after(FOREVER):
+            sleep(FOREVER)
+        reached.append("what follows")
+
+    cancelled_in(work)
+    assert reached == []
+
+
+def test_deadlines_that_are_none() -> None:
+    wrong: Any
+    for wrong, error in (("3", TypeError), (None, TypeError), (float("nan"), ValueError)):
+        for lines in (fail_after, move_on_after):
+            with pytest.raises(error, match="seconds must be a number of seconds"):
+                lines(wrong)
+    with fail_after(1) as once:
+        pass
+    with pytest.raises(RuntimeError, match="entered once"), once:
+        pass
+
+
+def test_ctrl_c_leaves_no_deadline_behind(child: Child) -> None:
+    """Neither as they begin nor as they end: it would raise Cancelled where nobody expects that."""
+
+    def program() -> None:
+        from runtime import fail_after
+        from runtime.native import cancel_mine
+
+        armed = [False]
+
+        def interrupt(*_: object) -> None:
+            if armed[0]:
+                armed[0] = False
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        caught = 0
+        for number in range(1000):
+            try:
+                armed[0] = True
+                signal.setitimer(signal.ITIMER_REAL, 0.000001 * (1 + number % 100))
+                for _ in range(30):
+                    with fail_after(100):
+                        pass
+                armed[0] = False
+            except KeyboardInterrupt:
+                caught += 1
+            assert cancel_mine() is None, number
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert caught > 30, caught
+
+    child(program)
 
 
 # ---- system calls ----------------------------------------------------------------------------------------------------

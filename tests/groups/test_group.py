@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextvars
+import functools
+import re
 import subprocess
 import sys
 import threading
@@ -17,11 +19,12 @@ from kinds import both, until, until_asleep
 from sync_helpers import WAIT_CALLS
 
 import runtime
-from runtime import Cancelled, Group, shield
+from runtime import Cancelled, Group, TaskStatus, fail_after, native, shield
 from runtime.scheduler import Scheduler, sleep, statistics
 from runtime.sync import Event, Lock
 
 FOREVER = 1000.0
+IGNORED: TaskStatus[str] = TaskStatus()
 
 
 class Failed(Exception):
@@ -193,6 +196,138 @@ def test_a_group_is_no_cycle(child: Child) -> None:
     child(program)
 
 
+# ---- names, and what can be asked of a group -------------------------------------------------------------------------
+
+
+@both
+def test_names() -> None:
+    def work(name: str = "none") -> tuple[str, str]:
+        return native.current_thread().name, name
+
+    with Group(limit=1) as group:
+        named = group.named("reader 1").spawn(work, name="what it is given")
+        plain = group.spawn(work)
+        counted = group.spawn(functools.partial(work))
+        assert named.result() == ("reader 1", "what it is given")
+        assert re.fullmatch(r"Thread-\d+ \(work\)", plain.result()[0])
+        assert (named.name, plain.name, counted.name) == ("reader 1", "work", "task")
+        with pytest.raises(TypeError, match="name must be a str, not int"):
+            group.named(1)  # type: ignore[arg-type]
+        begun = group.named("reader 2").start(lambda task_status: task_status.started(native.current_thread().name))
+        assert begun == "reader 2"
+    assert repr(named) == "<Task 'reader 1' done>"
+
+
+@both
+def test_its_tasks_and_whether_it_is_cancelled() -> None:
+    with Group() as group:
+        first, second = group.spawn(wait_forever), group.spawn(wait_forever)
+        assert group.tasks == (first, second)
+        first.cancel()
+        until(lambda: group.tasks == (second,))
+        assert not group.cancelled
+        group.cancel()
+        assert group.cancelled
+    assert group.tasks == ()
+    assert group.cancelled
+    with Group() as outer, Group() as inner:
+        outer.cancel()
+        assert inner.cancelled
+    assert not Group().cancelled
+
+
+@both
+def test_map() -> None:
+    with Group(limit=2) as group:
+        powers = group.map(pow, range(1, 5), [3, 2, 1])
+        assert next(powers) == 1
+    assert list(powers) == [4, 3]
+    with pytest.raises(ExceptionGroup), Group() as group:
+        group.map(fail, ["first"])
+
+
+# ---- a task that says that it is ready -------------------------------------------------------------------------------
+
+
+@both
+def test_start_returns_what_the_task_says_when_it_is_ready() -> None:
+    go = Event()
+
+    def serve(port: int, *, host: str, task_status: TaskStatus[str] = IGNORED) -> str:
+        sleep(0.001)
+        task_status.started(f"{host}:{port}")
+        go.wait()
+        return "served"
+
+    with Group() as group:
+        assert group.start(serve, 80, host="here") == "here:80"
+        [task] = group.tasks
+        assert task.name == "serve"
+        assert group.spawn(go.set).result() is None
+        assert task.result() == "served"
+        for _ in range(2):  # the default tells nobody, as often as one likes
+            assert group.spawn(serve, 80, host="here").result() == "served"
+
+
+@both
+def test_what_a_task_raises_before_it_is_ready_comes_out_of_start() -> None:
+    def refuse(task_status: TaskStatus[None]) -> None:
+        raise Failed("in use")
+
+    with Group() as group:
+        other = group.spawn(Event().wait, 0.001)
+        with pytest.raises(Failed, match="in use"):
+            group.start(refuse)
+        with pytest.raises(RuntimeError, match=r"abs\(\) has returned without a call of task_status.started\(\)"):
+            group.named("abs").start(lambda task_status: None)
+        assert not group.cancelled
+    assert other.result() is False
+
+
+@both
+def test_what_it_raises_afterwards_is_a_failure_of_the_group() -> None:
+    def fails(task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        with pytest.raises(RuntimeError, match="called before"):
+            task_status.started()
+        raise Failed
+
+    with pytest.raises(ExceptionGroup) as raised, Group() as group:
+        group.start(fails)
+        wait_forever()
+    assert [type(error) for error in raised.value.exceptions] == [Failed]
+
+
+@both
+def test_the_end_of_the_wait_for_it_is_its_own() -> None:
+    begun = Event()
+
+    def never(task_status: TaskStatus[None]) -> None:
+        begun.set()
+        wait_forever()
+
+    with Group() as group, pytest.raises(TimeoutError), fail_after(0.02):
+        group.start(never)
+    assert group.tasks == ()
+    assert not group.cancelled
+    begun.clear()
+    with Group() as group:
+        canceller = group.spawn(lambda: begun.wait() and group.cancel())
+        group.start(never)
+        pytest.fail("it is cancelled")
+    assert canceller.done()
+    with Group() as group:  # it is never called
+        group.cancel()
+        group.start(never)
+        pytest.fail("it is cancelled")
+    with Group() as group:
+        begun.clear()
+        group.spawn(lambda: begun.wait() and group.tasks[-1].cancel())
+        with pytest.raises(CancelledError):
+            group.start(never)
+        assert not group.cancelled
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 
@@ -316,15 +451,41 @@ def test_where_it_can_be_entered_and_spawned_in() -> None:
 
 def test_wrong_arguments() -> None:
     wrong: Any
-    for wrong, error in (
-        ({"limit": 0}, ValueError),
-        ({"timeout": float("nan")}, ValueError),
-        ({"scheduler": 1}, TypeError),
-        ({"scheduler": Scheduler(), "interrupt": True}, ValueError),
-        ({"color": "red"}, TypeError),
+    for wrong, error, named in (
+        ({"limit": 0}, ValueError, "limit"),
+        ({"limit": 2.5}, TypeError, "limit"),
+        ({"limit": "3"}, TypeError, "limit"),
+        ({"timeout": float("nan")}, ValueError, "timeout"),
+        ({"timeout": "3"}, TypeError, "timeout"),
+        ({"scheduler": 1}, TypeError, "scheduler"),
+        ({"scheduler": Scheduler(), "interrupt": True}, ValueError, "signal"),
+        ({"color": "red"}, TypeError, "color"),
     ):
-        with pytest.raises(error):
+        with pytest.raises(error, match=named):
             Group(**wrong)
+
+
+@both
+def test_what_can_not_be_spawned() -> None:
+    async def coroutine() -> None:
+        pass
+
+    class Asynchronous:
+        async def __call__(self) -> None:
+            pass
+
+    wrong: Any
+    with Group() as group:
+        for wrong in (3, None, [].sort()):
+            with pytest.raises(TypeError, match=r"as spawn\(f, x\), not f\(x\), which is"):
+                group.spawn(wrong)
+            with pytest.raises(TypeError, match="give a function"):
+                group.start(wrong)
+        for wrong in (coroutine, functools.partial(coroutine), Asynchronous()):
+            with pytest.raises(TypeError, match=r"is async, .*: spawn\(asyncio\.run, f\(x\)\)"):
+                group.spawn(wrong)
+        assert group.tasks == ()
+        assert isinstance(group.spawn(Asynchronous).result(), Asynchronous)
 
 
 # ---- deadlines -------------------------------------------------------------------------------------------------------

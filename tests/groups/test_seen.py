@@ -43,7 +43,7 @@ def fails():
 try:
     with Group() as group:
         group.spawn(waits)
-        group.spawn(waits)
+        group.named("reader 1").spawn(waits)
         group.spawn(fails)
 except* ValueError:
     pass
@@ -161,7 +161,8 @@ def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
     begins = {arrow["id"]: names[arrow["tid"]] for arrow in arrows if arrow["ph"] == "s"}
     found = sorted((begins[arrow["id"]], names[arrow["tid"]]) for arrow in arrows if arrow["ph"] == "f")
     called = [(source.partition("(")[2], target.partition("(")[2] or target) for source, target in found]
-    assert called.count(("fails)", "waits)")) == 2, found
+    assert called.count(("fails)", "waits)")) == 1, found
+    assert called.count(("fails)", "reader 1")) == 1, found
     assert any(target.startswith("ThreadPoolExecutor") for _, target in called)
     outcomes = [event["args"].get("outcome", "") for event in events if event["name"].startswith("blocked")]
     assert sum(outcome.startswith("cancelled: ValueError in 'Thread-") for outcome in outcomes) >= 2

@@ -20,7 +20,7 @@ from conftest import Child, in_forked_child, needs_gil
 from kinds import PATIENCE, both, until, until_asleep
 from sync_helpers import FUTEX_CALLS
 
-from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, native, wait
+from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, as_completed, native, wait
 from runtime.pool import Executor
 from runtime.scheduler import Scheduler, spawn, waiting, yield_
 from runtime.sync import BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
@@ -412,6 +412,25 @@ def test_all_acquires_nothing(make: Callable[[], Any]) -> None:
         with pytest.raises(TypeError, match="would be acquired, which a wait for all doesn't do"):
             wait([event, thing], timeout, return_when=ALL_COMPLETED)
     assert lock_is_free(thing)
+
+
+@both
+def test_as_completed() -> None:
+    gates = [Event() for _ in range(3)]
+    with Group() as group:
+        tasks = [group.spawn(gate.wait) for gate in gates]
+        ready = as_completed(tasks)
+        for number in (1, 0, 2):
+            gates[number].set()
+            assert next(ready) is tasks[number]
+        assert list(ready) == []
+        assert list(as_completed(tasks, 0)) == tasks
+        assert list(as_completed([tasks[0], *tasks])) == [tasks[0], *tasks]
+        with pytest.raises(TimeoutError, match="2 of 3 are not ready"):
+            list(as_completed([Event(), tasks[0], Semaphore(0)], 0.001))
+    semaphore = Semaphore(1)
+    assert list(as_completed([semaphore, gates[0]])) == [semaphore, gates[0]]
+    assert not semaphore.acquire(False)
 
 
 @both
