@@ -146,3 +146,28 @@ def test_one_outcome(end: Callable[..., None], begin: Callable[..., None], wait:
 
     result = explore(test, granularity="opcode", runs=200, seed=1)
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+
+
+def test_what_a_task_raises_before_it_is_ready_is_not_lost() -> None:
+    """Either start() raises it, or, if its wait has ended just then, the group does."""
+
+    def test() -> None:
+        called = []
+
+        def refuse(task_status: object) -> None:
+            called.append(True)
+            raise Failed
+
+        def program() -> None:
+            with Group() as group:
+                group.spawn(group.cancel)
+                group.start(refuse)
+
+        came = outcome(program)
+        assert came == ("[Failed]" if called else "nothing")
+        outcomes.add(bool(called))
+
+    outcomes: set[bool] = set()
+    result = explore(test, granularity="opcode", runs=1000, seed=1)
+    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+    assert outcomes == {False, True}
