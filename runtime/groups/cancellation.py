@@ -68,8 +68,8 @@ _numbers = itertools.count(_FIRST + 1)
 class Request:
     """Cancels scopes, the tasks of the groups in these, the tasks of the groups in those, and so on.
 
-    start: its first scopes; called with this.
-    again: it is raised also where another one was; otherwise only where none was.
+    start: called with the request, returns its first scopes.
+    again: it is raised also in a scope where an earlier one was; otherwise only where none was.
     """
 
     __slots__ = ("_start", "number", "why")
@@ -218,9 +218,10 @@ native.cancel_set_raise(_raise_due)
 
 
 def raise_before(request: Request | None) -> None:
-    """Raises Cancelled if the calling thread is cancelled, before it is told that a task is, for that request.
+    """Raises Cancelled if the calling thread is cancelled, before it is told that a task was, by that request.
 
-    The task may have ended before the request has come to the caller: which of the two it sees is no matter of luck.
+    The task may have ended before the request has come to the caller.  So it is carried out first: otherwise the caller
+    would be told the one or the other, as threads are fast or slow.
     """
     if (record := cast("Record | None", native.cancel_mine())) is not None:
         _raise_due(record)
@@ -356,7 +357,7 @@ class move_on_after(_Lines):  # as a function in a `with`
     What ends it is Cancelled, which is raised as in a group: where the thread waits, and once.  Groups inside of the
     block are cancelled with it.
 
-    TypeError, ValueError: seconds is no number.
+    TypeError: seconds is of another type.  ValueError: it is NaN.
     """
 
     __slots__ = ()

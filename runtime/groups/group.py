@@ -60,8 +60,8 @@ class Group(native.GroupBase):
     may fail, and Python's own calls go on waiting (PEP 475).
     placement: where and how urgently the tasks run, as Thread's.
 
-    TypeError, ValueError: a limit that is no whole number from 1 on, a timeout that is no number, a scheduler that is
-    none; interrupt or a placement with a scheduler.
+    TypeError: a limit, timeout or scheduler of another type.  ValueError: a limit below 1, a timeout that is NaN,
+    interrupt or a placement with a scheduler.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class Group(native.GroupBase):
         """Calls function(*args, **kwargs) in a new thread, with a copy of the caller's context variables.
 
         By any thread, as long as the block has not ended; in a group that is cancelled the function is not called.
-        TypeError: function is none, or an async one.  RuntimeError: the block has ended, or not begun; or no thread can
-        be made, and nothing has changed.
+        TypeError: function can't be called, or is async.  RuntimeError: the block has ended, or not begun; or no thread
+        can be made, and nothing has changed.
         """
         return self._spawn(function, args, kwargs, None)
 

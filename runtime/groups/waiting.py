@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from .. import native
+from .cancellation import checked_seconds
 from .task import Task
 
 __all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "as_completed", "wait"]
@@ -63,7 +64,7 @@ def as_completed(things: Iterable[_Thing], timeout: float | None = None) -> Iter
     timeout: seconds from this call on.  TimeoutError: they are over, and not all things are ready.  And as wait().
     """
     rest = list(things)
-    return _as_completed(rest, None if timeout is None else time.monotonic() + timeout)
+    return _as_completed(rest, None if timeout is None else time.monotonic() + checked_seconds("timeout", timeout))
 
 
 def _as_completed(rest: list[_Thing], until: float | None) -> Iterator[_Thing]:

@@ -372,6 +372,36 @@ def test_what_fails_in_an_inner_group_is_no_second_request() -> None:
 
 
 @both
+def test_a_group_that_a_cancelled_thread_enters_is_cancelled() -> None:
+    def work() -> None:
+        with Group() as inner:
+            inner.spawn(pytest.fail, "it is called")
+
+    def waits() -> None:
+        begun.set()
+        until(lambda: asked)
+        work()
+
+    def tidies_up() -> str:
+        try:
+            sleep(FOREVER)
+        except Cancelled:  # that was the request: what is made now has none
+            with Group() as inner:
+                return str(inner.spawn(str, "called").result())
+
+    begun, asked = Event(), []
+    with Group() as group:
+        task, other = group.spawn(waits), group.spawn(tidies_up)
+        begun.wait()
+        until_asleep(other)
+        task.cancel()
+        other.cancel()
+        asked.append(True)
+    assert task.cancelled()
+    assert other.result() == "called"
+
+
+@both
 def test_a_call_that_need_not_wait_raises_nothing() -> None:
     lock, event, semaphore, begun = Lock(), Event(), Semaphore(1), Event()
     event.set()
