@@ -393,8 +393,9 @@ class Executor(futures.ThreadPoolExecutor):
         if self._queue.put(future) and (len(self._threads) < self._max_workers or self._pid != os.getpid()):
             try:
                 self._add_worker()
-            except BaseException:
-                if self._queue.remove(future):  # else a worker has it
+            except BaseException as error:
+                # If a worker has it, that none can be made is no matter; what a signal handler raises is.
+                if self._queue.remove(future) or not isinstance(error, RuntimeError | MemoryError):
                     raise
         return future
 

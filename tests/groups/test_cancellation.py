@@ -373,14 +373,11 @@ def test_what_fails_in_an_inner_group_is_no_second_request() -> None:
 
 @both
 def test_a_group_that_a_cancelled_thread_enters_is_cancelled() -> None:
-    def work() -> None:
-        with Group() as inner:
-            inner.spawn(pytest.fail, "it is called")
-
-    def waits() -> None:
+    def enters() -> None:
         begun.set()
         until(lambda: asked)
-        work()
+        with Group() as inner:
+            until(inner.spawn(called.append, True).done)
 
     def tidies_up() -> str:
         try:
@@ -389,15 +386,16 @@ def test_a_group_that_a_cancelled_thread_enters_is_cancelled() -> None:
             with Group() as inner:
                 return str(inner.spawn(str, "called").result())
 
-    begun, asked = Event(), []
+    begun, asked, called = Event(), list[bool](), list[bool]()
     with Group() as group:
-        task, other = group.spawn(waits), group.spawn(tidies_up)
+        task, other = group.spawn(enters), group.spawn(tidies_up)
         begun.wait()
         until_asleep(other)
         task.cancel()
         other.cancel()
         asked.append(True)
     assert task.cancelled()
+    assert not called
     assert other.result() == "called"
 
 

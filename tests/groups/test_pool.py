@@ -24,7 +24,7 @@ import pytest
 from conftest import ROOT, TREE, Child, needs_gil
 from kinds import PATIENCE, both, until
 
-from runtime import Cancelled, Group, checkpoint, native, shield, thread
+from runtime import Cancelled, Group, Thread, checkpoint, native, shield, thread
 from runtime.observe import groups
 from runtime.pool import Executor, Future
 from runtime.scheduler import Scheduler, sleep
@@ -352,6 +352,21 @@ def test_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         assert executor.submit(int).result() == 0  # as if nothing had been
         assert len(executor._threads) == 2
         go.set()
+
+
+def test_what_a_signal_handler_raises_in_a_submit_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if a worker has begun with the call."""
+    begun = Event()
+
+    class Interrupted(Thread):
+        def start(self) -> None:
+            super().start()
+            begun.wait()
+            raise KeyboardInterrupt  # as by Ctrl-C just now
+
+    monkeypatch.setattr("runtime.pool.Thread", Interrupted)
+    with Executor(1) as executor, pytest.raises(KeyboardInterrupt):
+        executor.submit(begun.set)
 
 
 def test_what_a_callback_raises_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
