@@ -119,15 +119,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(native.watch_stop)  # before that
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
-        return (yield)
+        done = yield
     finally:
         if (before := item.stash.get(_alive, None)) is not None:
             del item.stash[_alive]
             if left := lwp_runtime.load("observe.places").left_running(before):
                 item.user_properties.append((_LEFT, left))
+    _report_lock_order(item)
+    return done
 
 
 def _counts() -> tuple[int, int, int]:
@@ -190,14 +192,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     return (yield)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    done = yield
+def _report_lock_order(item: pytest.Item) -> None:
     if (order := item.config.stash.get(_watched, None)) is not None and (found := order.report()):
         item.user_properties.append((_ORDER, found))
         if item.config.option.lock_order_error:
             pytest.fail("\n".join(["locks were taken in both orders:", *found]), pytrace=False)
-    return done
 
 
 def _summarize_lock_order(terminalreporter: pytest.TerminalReporter) -> None:

@@ -123,7 +123,7 @@ def _watch(live: bool, patience: float | None, status: int | None, stuck: float 
     import threading
 
     from .. import native, thread
-    from ..observe.recording import note_makings
+    from ..observe.sites import note_makings
     from ..observe.watchdog import Watchdog, teller
 
     # The program may close or replace sys.stderr, and the descriptor too.

@@ -334,6 +334,9 @@ class _Lines(native.GroupBase):
     def _ask_tasks(self, request: Request) -> Sequence[Scope]:
         return ()
 
+    def _end_awaited(self, done: object) -> tuple[str, int]:
+        return "", 0
+
     def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
         """As Group._finish."""
         assert self._scope is not None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .. import native
-from .recording import note_makings
+from .sites import note_makings
 from .source import made, named, short
 from .waits import name_of
 

@@ -1,4 +1,4 @@
-"""Has this process note where its primitives are made, and record what its threads do into a file for runtime.trace.
+"""Has this process record what its threads do into a file for runtime.trace.
 
 Apart from that module, and from source, whose classes take longer to make than most programs take to record.
 """
@@ -12,25 +12,11 @@ import sys
 import threading
 from collections.abc import Sequence
 
-__all__ = ["DEFAULT_SIZE", "SYNCHRONISING", "note_makings", "record", "stop"]
+from .sites import note_makings
+
+__all__ = ["DEFAULT_SIZE", "record", "stop"]
 
 DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
-
-_STANDARD = os.path.dirname(os.__file__)
-
-#: How the names of files begin whose lines are no place of a program's: they pass on what it synchronises by.
-SYNCHRONISING = (
-    *(os.path.join(_STANDARD, name) for name in ("threading.py", "queue.py", "contextlib.py", "concurrent/futures/")),
-    "<frozen importlib",
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
-)
-
-
-def note_makings() -> None:
-    """From now on it is noted where primitives are made."""
-    from .. import native
-
-    native.sites_begin(SYNCHRONISING)
 
 
 def _names(things: list[object]) -> list[str]:

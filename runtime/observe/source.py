@@ -23,7 +23,7 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from .. import native
-from .recording import SYNCHRONISING
+from .sites import SYNCHRONISING
 
 __all__ = [
     "Names",

@@ -21,7 +21,7 @@ from types import FrameType
 from .. import native
 from ..placement import different
 from .groups import described
-from .recording import note_makings
+from .sites import note_makings
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]

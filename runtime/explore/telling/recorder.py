@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from ... import native
-from ...observe.recording import note_makings
+from ...observe.sites import note_makings
 from ...observe.source import Names, Place, made_by, place_of, program_frames
 from ..run.plans import Kind, Run, last_steps
 from .events import Note, Thing
