@@ -137,9 +137,12 @@ EVERYTHING = Selection("everything")
 FIRST = Selection("everything except the models' many orders", left_out=MODELS, first=True)
 NEWEST = Selection("all except what is the same under every Python", left_out=ONCE)
 BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
-#: For a second Python of the newest minor version: its C is the same, and it differs as pyenv's, whose libpython is a
-#: library and which ship CPython's own tests, do from Debian's.
-BUILD = Selection("what depends on how a Python is built", ("core", "system/test_packaging.py"))
+#: For a second Python of the newest minor version.  Its C is the same; pyenv's libpython, however, is a library, and
+#: Debian's part of the program, and pyenv's comes with CPython's own tests, some of which are run by ours.
+BUILD = Selection(
+    "what depends on how a Python is built",
+    ("core", "system/test_packaging.py", "sync/test_sync.py", "groups/test_pool.py"),
+)
 NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False)
 NOTHING = Selection("nothing, as there are others of its minor version")
 
