@@ -69,10 +69,16 @@ def _chosen(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist's
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """As many workers as processors, but not for what is chosen: they take seconds to start, and have no terminal."""
+    """Workers of pytest-xdist, except for what is chosen: they take seconds to start, and have no terminal."""
     option = config.option
     if getattr(option, "numprocesses", 0) is None and not (hasattr(config, "workerinput") or _chosen(config)):
         option.numprocesses, option.dist = "auto", "worksteal"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half of a test's time is a wait, for a thread or a program."""
+    return 3 * len(os.sched_getaffinity(0)) // 2
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers

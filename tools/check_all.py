@@ -38,9 +38,6 @@ SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
 
-#: How many tests at once: half of a test's time is a wait, for a thread or a program.
-WORKERS = 3 * (os.cpu_count() or 1) // 2 or 1
-
 #: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is,
 #: what /proc says.
 ONCE = (
@@ -386,7 +383,7 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
 def run_tests(run: Runner, version: str, venv: str, selection: Selection) -> None:
     """In a folder without sources, so that what is installed is imported."""
     tests, report = Path("../tree/tests"), run.folder / "report.xml"
-    options = ["-q", "-n", str(WORKERS), "--durations=20", f"--junit-xml={report}", *["--slow"] * selection.slow]
+    options = ["-q", "-n", "auto", "--durations=20", f"--junit-xml={report}", *["--slow"] * selection.slow]
     options += [f"--ignore-glob={tests / name}" for name in selection.left_out]
     paths = [str(tests / name) for name in selection.paths or [""]]
     command = f"mkdir -p away\ncd away\n../{venv}/bin/pytest {shlex.join([*options, *paths])}"
