@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from . import native
 from .clone import THREAD_FLAGS, Clone
 from .observe import limits
-from .placement import Placement, why_refused
+from .placement import Placement, checked, take_place
 
-__all__ = ["LWP", "MIN_STACK", "Context", "begin", "cannot_start", "processes", "reserve", "stack_size_or_default"]
+__all__ = ["LWP", "MIN_STACK", "Context", "begin", "cannot_start", "placed", "processes", "reserve"]
+__all__ += ["stack_size_or_default"]
 
 MIN_STACK = (32 if sys.version_info < (3, 14) else 52) * 1024  # as threading.stack_size()
 
@@ -104,30 +105,48 @@ def begin(
     exit_signal: int = 0,
     name: str | None = None,
     wait: bool = False,
-    placement: bytes | None = None,
+    first: Callable[[], None] | None = None,
 ) -> None:
     """Starts a reserved LWP; with wait, returns when it is about to call the target.
+
+    first: what it calls before that, while this call waits; see placed().
 
     On failure nothing runs, nothing is left, and it may be tried again.
     """
     try:
-        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait, placement)
+        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait, first)
     except OSError as error:
-        raise cannot_start(error, placement=placement) from error
+        raise cannot_start(error) from error
 
 
-def cannot_start(error: OSError, stack_size: int = 0, placement: bytes | None = None) -> RuntimeError:
+def placed(placing: Mapping[str, object], function: str) -> Callable[[], None] | None:
+    """What a thread calls first, to be placed so; if the kernel refuses, its start fails.  None: nothing is asked for.
+
+    TypeError, ValueError: as checked().
+    """
+    asked = checked(placing, function)
+
+    def first() -> None:
+        try:
+            take_place(asked)
+        except OSError as error:
+            raise _not_started(error) from error
+
+    return first if asked else None
+
+
+def cannot_start(error: OSError, stack_size: int = 0) -> RuntimeError:
     """threading's exception; its cause, the OSError, names the limit that was hit, and so does a note of its own.
 
     The note shows also where the exception is printed without its cause, as many loggers do.
     """
-    if placement is not None and isinstance(error.filename, str):  # from not_begun() in native/python/threads/boot.c
-        error.strerror = why_refused(error.errno or 0, error.filename, placement)
-        del error.filename
-    else:
-        error.strerror = limits.explain(error, stack_size)
+    error.strerror = limits.explain(error, stack_size)
+    return _not_started(error)
+
+
+def _not_started(error: OSError) -> RuntimeError:
     refused = RuntimeError("can't start new thread")
-    refused.add_note(error.strerror)
+    refused.add_note(error.strerror or "")
     return refused
 
 

@@ -10,6 +10,8 @@ import errno
 import functools
 import operator
 import os
+import sys
+from _thread import get_native_id
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
@@ -30,42 +32,7 @@ POLICIES = {
 _REAL_TIME = ("fifo", "rr")
 #: Of all that the kernel has.
 POLICY_NAMES = {number: name for name, number in POLICIES.items()} | {6: "deadline", 7: "ext"}  # linux/sched.h
-
-
-class _Asked:
-    """struct placement: see native/placement/placement.h."""
-
-    def __init__(
-        self,
-        wanted: int = 0,
-        cgroup: int = 0,
-        cpus: bytearray | None = None,
-        policy: int = 0,
-        priority: int = 0,
-        nice: int = 0,
-        clamp_least: int = 0,
-        clamp_most: int = 0,
-        slack: int = 0,
-    ) -> None:
-        self.wanted = wanted
-        self.cgroup = cgroup
-        self.cpus = bytearray(native.PLACEMENT_CPUS // 8) if cpus is None else cpus
-        self.policy, self.priority, self.nice = policy, priority, nice
-        self.clamp_least, self.clamp_most = clamp_least, clamp_most
-        self.slack = slack
-
-    def pack(self) -> bytes:
-        return native.placement_pack(
-            self.wanted,
-            self.cgroup,
-            self.cpus,
-            self.policy,
-            self.priority,
-            self.nice,
-            self.clamp_least,
-            self.clamp_most,
-            self.slack,
-        )
+_CPUS = 8192  # the largest NR_CPUS of the kernel's (arch/x86/Kconfig, NR_CPUS_RANGE_END)
 
 
 class Placing(TypedDict, total=False):
@@ -119,11 +86,7 @@ def _possible() -> int:
         with open("/sys/devices/system/cpu/possible") as file:
             return max(parse_cpus(file.read()))
     except (OSError, ValueError):  # a sandbox without it
-        return native.PLACEMENT_CPUS - 1
-
-
-def _from_mask(mask: bytes | bytearray) -> set[int]:
-    return {cpu for cpu in range(len(mask) * 8) if mask[cpu // 8] >> cpu % 8 & 1}
+        return _CPUS - 1
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------
@@ -139,43 +102,46 @@ def _integer(name: str, value: object, least: int, most: int) -> int:
     return number
 
 
-def _set_affinity(into: _Asked, value: object) -> None:
+def _affinity(value: object) -> set[int]:
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise TypeError(f"affinity must be the numbers of CPUs, such as {{0, 1}}, not {type(value).__name__}")
     cpus = {_integer("a CPU in affinity", cpu, 0, _possible()) for cpu in value}
     if not cpus:
         raise ValueError("affinity must have a CPU: on none the thread could not run")
-    for cpu in cpus:
-        into.cpus[cpu // 8] |= 1 << cpu % 8
+    return cpus
 
 
-def _set_policy(into: _Asked, policy: object, priority: object) -> None:
+def _policy(value: tuple[object, object]) -> tuple[str, int]:
+    policy, priority = value
     if not isinstance(policy, str | None):
         raise TypeError(f"policy must be a string, not {type(policy).__name__}")
     if policy is not None and policy not in POLICIES:
         raise ValueError(f"policy must be one of {', '.join(map(repr, POLICIES))}, not {policy!r}")
-    if policy not in _REAL_TIME and priority is not None:
-        raise ValueError("priority goes with policy 'fifo' or 'rr'; other threads have a nice value")
-    if policy in _REAL_TIME:
-        if priority is None:
-            raise ValueError(f"policy {policy!r} needs a priority, from 1 to 99")
-        into.priority = _integer("priority", priority, 1, 99)
-    if policy is not None:
-        into.policy = POLICIES[policy]
+    if policy not in _REAL_TIME:
+        if policy is None or priority is not None:
+            raise ValueError("priority goes with policy 'fifo' or 'rr'; other threads have a nice value")
+        return policy, 0
+    if priority is None:
+        raise ValueError(f"policy {policy!r} needs a priority, from 1 to 99")
+    return policy, _integer("priority", priority, 1, 99)
 
 
-def _set_slack(into: _Asked, value: object) -> None:
+_nice = functools.partial(_integer, "nice", least=-20, most=19)
+
+
+def _slack(value: object) -> int:
+    """Nanoseconds."""
     if not isinstance(value, int | float):
         raise TypeError(f"timer_slack must be a number of seconds, not {type(value).__name__}")
     # The kernel takes 0 for the default.
     if not 1e-9 <= value <= 1e6:
         raise ValueError(f"timer_slack must be from 1e-9 to 1e6 seconds, not {value:g}")
-    into.slack = round(value * 1e9)
+    return round(value * 1e9)
 
 
-def _set_cgroup(into: _Asked, value: object) -> None:
+def _cgroup(value: object) -> int:
     right = "cgroup must be a descriptor of a cgroup's directory"
-    into.cgroup = fd = _integer("cgroup, a file descriptor,", value, 0, 0x7FFFFFFF)
+    fd = _integer("cgroup, a file descriptor,", value, 0, 0x7FFFFFFF)
     for name in ("cgroup.threads", "tasks"):
         try:
             os.stat(name, dir_fd=fd)
@@ -183,20 +149,21 @@ def _set_cgroup(into: _Asked, value: object) -> None:
             continue
         except OSError as error:
             raise ValueError(f"{right}, not {fd}: {error.strerror}") from None
-        return
+        return fd
     raise ValueError(f"{right}, which {_path(fd)} is not")
 
 
-def _set_clamps(into: _Asked, value: object) -> None:
+def _clamps(value: object) -> tuple[int, ...]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError("uclamp must be a pair of integers, (least, most)")
-    into.clamp_least, into.clamp_most = (_integer("uclamp", clamp, 0, 1024) for clamp in value)
-    if into.clamp_least > into.clamp_most:
-        raise ValueError(f"uclamp: the least, {into.clamp_least}, is more than the most, {into.clamp_most}")
+    clamps = tuple(_integer("uclamp", clamp, 0, 1024) for clamp in value)
+    if clamps[0] > clamps[1]:
+        raise ValueError(f"uclamp: the least, {clamps[0]}, is more than the most, {clamps[1]}")
+    return clamps
 
 
-def packed(placing: Mapping[str, object], function: str) -> bytes | None:
-    """The same as struct placement (native/placement/placement.h), checked; None if nothing is asked for.
+def checked(placing: Mapping[str, object], function: str) -> dict[str, Any]:
+    """What is asked for, in the order in which it is asked of the kernel; "policy" is (its name, priority or 0).
 
     TypeError, ValueError: which value is wrong, and what would be right.  function: whose argument a name is that
     isn't one of Placing's.
@@ -204,30 +171,104 @@ def packed(placing: Mapping[str, object], function: str) -> bytes | None:
     for name in placing:
         if name not in Placing.__annotations__:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
-    asked = {name: value for name, value in placing.items() if value is not None}
-    if not asked:
-        return None
-    into = _Asked()
-    _set_policy(into, asked.get("policy"), asked.get("priority"))
-    if "nice" in asked:
-        into.nice = _integer("nice", asked["nice"], -20, 19)
-    for name, check in _CHECKS.items():
-        if name in asked:
-            check(into, asked[name])
-    for at, name in enumerate(native.PLACEMENT_NAMES):
-        if name in asked:
-            into.wanted |= 1 << at
-    if asked.get("policy") in _REAL_TIME and "timer_slack" in asked:
+    asked: dict[str, Any] = {name: value for name, value in placing.items() if value is not None}
+    if "policy" in asked or "priority" in asked:
+        asked["policy"] = asked.get("policy"), asked.pop("priority", None)
+    asked = {name: thing.check(asked[name]) for name, thing in _THINGS.items() if name in asked}
+    if "timer_slack" in asked and asked.get("policy", ("",))[0] in _REAL_TIME:
         raise ValueError("timer_slack has no effect with policy 'fifo' or 'rr': their sleeps are exact")
-    return into.pack()
+    return asked
 
 
-_CHECKS: dict[str, Callable[[_Asked, object], None]] = {
-    "affinity": _set_affinity,
-    "timer_slack": _set_slack,
-    "cgroup": _set_cgroup,
-    "uclamp": _set_clamps,
-}
+# ---- asking the kernel; tid 0: the calling thread --------------------------------------------------------------------
+#
+# clone(2) gives a new thread its creator's affinity, policy, nice value, slack and cgroup.  To have others before the
+# program's first line in it, the thread asks for them itself, in take_place(), while its creator waits.
+#
+# REJECTED.  That the creator makes the calls, with the thread's tid: the thread would run meanwhile, anywhere.  And
+# CLONE_INTO_CGROUP (clone3(2), Linux 5.7).  A thread, too, is made in another cgroup by it, if both are of one threaded
+# domain (kernel/cgroup/cgroup.c, cgroup_css_set_fork).  But version 1 doesn't have it, and seccomp filters hide clone3
+# (ENOSYS), so that there would be two ways.
+
+
+def _is_own(tid: int) -> bool:
+    return tid in (0, get_native_id())
+
+
+def _join_cgroup(tid: int, directory: int) -> None:
+    # Both files take one thread, and "0" for the one that writes (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
+    try:
+        fd = os.open("cgroup.threads", os.O_WRONLY, dir_fd=directory)
+    except FileNotFoundError:
+        fd = os.open("tasks", os.O_WRONLY, dir_fd=directory)  # version 1
+    try:
+        os.write(fd, b"%d" % tid)
+    finally:
+        os.close(fd)
+
+
+def _set_policy(tid: int, policy: tuple[str, int]) -> None:
+    os.sched_setscheduler(tid, POLICIES[policy[0]], os.sched_param(policy[1]))
+
+
+_CLAMPS_ONLY = 8 | 16 | 32 | 64  # SCHED_FLAG_KEEP_POLICY, KEEP_PARAMS, UTIL_CLAMP_MIN, UTIL_CLAMP_MAX: linux/sched.h
+
+
+def _set_clamps(tid: int, clamps: tuple[int, int]) -> None:
+    # struct sched_attr, linux/sched/types.h: size, policy, flags ..., and the two clamps.
+    fields = (4, 56), (4, 0), (8, _CLAMPS_ONLY), (32, 0), (4, clamps[0]), (4, clamps[1])
+    attributes = b"".join(number.to_bytes(size, sys.byteorder) for size, number in fields)
+    native.system_call(native.SYS_sched_setattr, tid, attributes, 0)
+
+
+def _read_clamps(tid: int) -> tuple[int, int]:
+    attributes = bytearray(56)
+    native.system_call(native.SYS_sched_getattr, tid, attributes, len(attributes), 0)
+    return int.from_bytes(attributes[48:52], sys.byteorder), int.from_bytes(attributes[52:], sys.byteorder)
+
+
+_PR_SET_TIMERSLACK, _PR_GET_TIMERSLACK = 29, 30  # linux/prctl.h
+#: Another's is in /proc/TID alone, not in /proc/PID/task/TID (fs/proc/base.c, tgid_base_stuff).
+_SLACK_FILE = "/proc/{}/timerslack_ns"
+
+
+def _set_slack(tid: int, slack: int) -> None:
+    if _is_own(tid):
+        native.system_call(native.SYS_prctl, _PR_SET_TIMERSLACK, slack)
+        return
+    with open(_SLACK_FILE.format(tid), "w") as file:
+        file.write(str(slack))
+
+
+def _read_slack(tid: int) -> int:
+    if _is_own(tid):
+        return native.system_call(native.SYS_prctl, _PR_GET_TIMERSLACK)
+    with open(_SLACK_FILE.format(tid)) as file:
+        return int(file.read())
+
+
+def _apply(tid: int, asked: Mapping[str, Any]) -> None:
+    """OSError: the kernel refuses something, and what comes before that holds; the text says which limit it was."""
+    for name, value in asked.items():
+        try:
+            _THINGS[name].ask(tid, value)
+        except OSError as error:
+            raise OSError(error.errno, _why_refused(error.errno or 0, name, asked)) from None
+
+
+def take_place(asked: Mapping[str, Any]) -> None:
+    """_apply() of the calling thread, at its birth."""
+    _apply(0, asked)
+    _births["threads"] += 1
+    for name in asked:
+        _births[name] += 1
+    native.trace_placed(", ".join(_THINGS[name].say(value) for name, value in asked.items()))
+
+
+def births() -> str:
+    """How many threads have been placed at their birth, and what they asked for; "" if none was."""
+    things = ", ".join(f"{_births[name]:,} {name}" for name in _THINGS if _births[name])
+    return f"{_births['threads']:,} ({things})" if things else ""
 
 
 # ---- what the kernel refuses -----------------------------------------------------------------------------------------
@@ -240,19 +281,25 @@ def _path(fd: int) -> str:
         return f"descriptor {fd}"
 
 
-def _usable(asked: _Asked) -> str:
-    """The CPUs of the cpuset that are online."""
-    if asked.wanted >> native.PLACEMENT_NAMES.index("cgroup") & 1:
+def _usable(asked: Mapping[str, Any]) -> str:
+    """The CPUs of the cpuset that are online; "": the kernel doesn't tell."""
+    if "cgroup" in asked:
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):  # version 2, version 1
             try:
-                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=asked.cgroup)
+                with open(name, opener=functools.partial(os.open, dir_fd=asked["cgroup"])) as file:
+                    return file.read().strip()
             except OSError:
                 continue
-            try:
-                return os.read(fd, 4096).decode().strip()
-            finally:
-                os.close(fd)
-    return cpu_list(_from_mask(native.placement_usable_cpus()))
+    # The kernel intersects what is asked for with them (kernel/sched/syscalls.c, __sched_setaffinity), which no other
+    # call tells.  So the caller asks for all, looks what it has got, and takes back what it had.
+    own = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, range(_CPUS))
+        return cpu_list(os.sched_getaffinity(0))
+    except OSError:
+        return ""
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _limit(name: str) -> int | str:
@@ -262,8 +309,8 @@ def _limit(name: str) -> int | str:
     return "unlimited" if value == resource.RLIM_INFINITY else value
 
 
-def _why_affinity(number: int, asked: _Asked) -> str:
-    cpus = cpu_list(_from_mask(asked.cpus))
+def _why_affinity(number: int, asked: Mapping[str, Any]) -> str:
+    cpus = cpu_list(asked["affinity"])
     if number != errno.EINVAL:
         return f"affinity {cpus}"
     usable = _usable(asked)
@@ -272,24 +319,25 @@ def _why_affinity(number: int, asked: _Asked) -> str:
     )
 
 
-def _why_nice(number: int, asked: _Asked) -> str:
+def _why_nice(number: int, asked: Mapping[str, Any]) -> str:
     # kernel/sched/syscalls.c, is_nice_reduction(): 20 - nice is at most the limit
+    nice: int = asked["nice"]
     return (
-        f"nice {asked.nice} is more urgent than now: RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')} and must be "
-        f"{20 - asked.nice} at least, or the thread needs CAP_SYS_NICE"
+        f"nice {nice} is more urgent than now: RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')} and must be "
+        f"{20 - nice} at least, or the thread needs CAP_SYS_NICE"
     )
 
 
-def _why_policy(number: int, asked: _Asked) -> str:
-    name = POLICY_NAMES[asked.policy]
+def _why_policy(number: int, asked: Mapping[str, Any]) -> str:
+    name, priority = asked["policy"]
     if name not in _REAL_TIME:  # user_check_sched_setscheduler(): to leave "idle" takes what its nice value would
         return f"policy {name!r} in place of 'idle': RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')}"
     limit = _limit("RLIMIT_RTPRIO")
-    if limit == "unlimited" or (isinstance(limit, int) and limit >= asked.priority):
+    if limit == "unlimited" or (isinstance(limit, int) and limit >= priority):
         return f"policy {name!r}: the thread's cgroup has no time for real-time threads (cpu.rt_runtime_us is 0)"
     return (
-        f"policy {name!r} with priority {asked.priority}: RLIMIT_RTPRIO (ulimit -r) is {limit} and must be "
-        f"{asked.priority} at least, or the thread needs CAP_SYS_NICE"
+        f"policy {name!r} with priority {priority}: RLIMIT_RTPRIO (ulimit -r) is {limit} and must be "
+        f"{priority} at least, or the thread needs CAP_SYS_NICE"
     )
 
 
@@ -306,44 +354,61 @@ _CGROUP_REASONS = {
 }
 
 
-def _why_cgroup(number: int, asked: _Asked) -> str:
-    return f"cgroup {_path(asked.cgroup)}: {_CGROUP_REASONS.get(number, 'the kernel refuses it')}"
+def _why_cgroup(number: int, asked: Mapping[str, Any]) -> str:
+    return f"cgroup {_path(asked['cgroup'])}: {_CGROUP_REASONS.get(number, 'the kernel refuses it')}"
 
 
-def _why_clamps(number: int, asked: _Asked) -> str:
-    return (
-        f"uclamp {asked.clamp_least, asked.clamp_most}: this kernel can't clamp (CONFIG_UCLAMP_TASK, from Linux 5.3 on)"
-    )
+def _why_clamps(number: int, asked: Mapping[str, Any]) -> str:
+    return f"uclamp {asked['uclamp']}: this kernel can't clamp (CONFIG_UCLAMP_TASK, from Linux 5.3 on)"
 
 
-def _why_slack(number: int, asked: _Asked) -> str:
-    return f"timer_slack {asked.slack / 1e9:g} of another thread: this takes CAP_SYS_NICE"
+def _why_slack(number: int, asked: Mapping[str, Any]) -> str:
+    return f"timer_slack {asked['timer_slack'] / 1e9:g} of another thread: this takes CAP_SYS_NICE"
 
 
-_WHY = {
-    "affinity": _why_affinity,
-    "nice": _why_nice,
-    "policy": _why_policy,
-    "cgroup": _why_cgroup,
-    "uclamp": _why_clamps,
-    "timer_slack": _why_slack,
-}
-
-
-def why_refused(number: int, name: str, packed: bytes) -> str:
+def _why_refused(number: int, name: str, asked: Mapping[str, Any]) -> str:
     """The kernel's reason, what was asked for, the limit, and what would be enough.  Never raises."""
     reason = os.strerror(number)
     try:
-        return f"{reason}: {_WHY[name](number, _Asked(*native.placement_unpack(packed)))}"
+        return f"{reason}: {_THINGS[name].why(number, asked)}"
     except Exception:  # no memory, no descriptor
         return reason
 
 
-def births() -> str:
-    """How many threads have been placed at their birth, and what they asked for; "" if none was."""
-    *counts, threads = native.placement_births()
-    asked = ", ".join(f"{count:,} {name}" for count, name in zip(counts, native.PLACEMENT_NAMES, strict=True) if count)
-    return f"{threads:,} ({asked})" if asked else ""
+# ---- the things that may be asked for --------------------------------------------------------------------------------
+
+
+def _say_affinity(cpus: Iterable[int]) -> str:
+    return f"CPUs {cpu_list(cpus)}"
+
+
+def _say_policy(policy: tuple[str, int]) -> str:
+    return f"{policy[0]} {policy[1]}" if policy[1] else policy[0]
+
+
+class _Thing:
+    def __init__(
+        self,
+        check: Callable[[Any], Any],
+        ask: Callable[[int, Any], None],
+        why: Callable[[int, Mapping[str, Any]], str],  # it was refused
+        say: Callable[[Any], str],  # in a trace
+    ) -> None:
+        self.check, self.ask, self.why, self.say = check, ask, why, say
+
+
+#: In this order no call undoes an earlier one: a cgroup's cpuset sets the affinity anew, and a policy the slack.
+_THINGS = {
+    "cgroup": _Thing(_cgroup, _join_cgroup, _why_cgroup, "cgroup".format),
+    "affinity": _Thing(_affinity, os.sched_setaffinity, _why_affinity, _say_affinity),
+    "policy": _Thing(_policy, _set_policy, _why_policy, _say_policy),
+    # of one thread: setpriority(2), "C library/kernel differences"
+    "nice": _Thing(_nice, functools.partial(os.setpriority, os.PRIO_PROCESS), _why_nice, "nice {}".format),
+    "uclamp": _Thing(_clamps, _set_clamps, _why_clamps, "uclamp".format),
+    "timer_slack": _Thing(_slack, _set_slack, _why_slack, "timer_slack".format),
+}
+#: How many threads were placed at birth.  Each is changed without a call, so that no other thread comes in between.
+_births = dict.fromkeys(("threads", *_THINGS), 0)
 
 
 # ---- of a thread that lives ------------------------------------------------------------------------------------------
@@ -398,14 +463,15 @@ class Placement:
 
         TypeError, ValueError: as Thread().
         """
-        asked = packed(placing, "Placement.update")
-        if asked is None:
+        asked = checked(placing, "Placement.update")
+        if not asked:
             return
-        number, refused = native.placement_apply(self._tid(), asked)
-        if number == errno.ESRCH or (number and not self._thread.is_alive()):
-            raise RuntimeError("the thread has ended")
-        if number:
-            raise OSError(number, why_refused(number, refused, asked))
+        try:
+            _apply(self._tid(), asked)
+        except OSError as error:
+            if error.errno == errno.ESRCH or not self._thread.is_alive():
+                raise RuntimeError("the thread has ended") from None
+            raise
 
     @property
     def affinity(self) -> set[int]:
@@ -448,12 +514,11 @@ class Placement:
     def timer_slack(self) -> float:
         """Seconds by which its sleeps may be longer.  Another thread's takes CAP_SYS_NICE."""
 
-        def question(tid: int) -> int:
-            number, slack = native.placement_read_slack(tid)
-            _check(number, "another thread's timer_slack: this takes CAP_SYS_NICE")
-            return slack
-
-        return self._ask(question) / 1e9
+        try:
+            return self._ask(_read_slack) / 1e9
+        except PermissionError:
+            reason = f"{os.strerror(errno.EPERM)}: another thread's timer_slack: this takes CAP_SYS_NICE"
+            raise PermissionError(errno.EPERM, reason) from None
 
     @timer_slack.setter
     def timer_slack(self, value: float) -> None:
@@ -475,12 +540,7 @@ class Placement:
     def uclamp(self) -> tuple[int, int] | None:
         """The least and the most of a core's capacity that it counts for, of 1024; None: this kernel can't clamp."""
 
-        def question(tid: int) -> tuple[int, int]:
-            number, least, most = native.placement_read_clamps(tid)
-            _check(number, "uclamp")
-            return least, most
-
-        clamps = self._ask(question)
+        clamps = self._ask(_read_clamps)
         return clamps if os.path.exists("/proc/sys/kernel/sched_util_clamp_max") else None
 
     @uclamp.setter
@@ -492,11 +552,6 @@ class Placement:
             return f"<Placement of {self._thread!r}: {described(self._tid())}>"
         except (RuntimeError, OSError) as error:
             return f"<Placement of {self._thread!r}: {error}>"
-
-
-def _check(number: int, what: str) -> None:
-    if number:
-        raise OSError(number, f"{os.strerror(number)}: {what}")
 
 
 def _cgroups(tid: int) -> dict[str, str]:
@@ -522,9 +577,9 @@ def different(tid: int) -> str:
 def _described(tid: int) -> str:
     policy = os.sched_getscheduler(tid) & ~os.SCHED_RESET_ON_FORK
     priority = os.sched_getparam(tid).sched_priority
-    said = [f"CPUs {cpu_list(os.sched_getaffinity(tid))}"]
+    said = [_say_affinity(os.sched_getaffinity(tid))]
     if nice := os.getpriority(os.PRIO_PROCESS, tid):
         said.append(f"nice {nice}")
     if policy != os.SCHED_OTHER:
-        said.append(f"{POLICY_NAMES.get(policy, policy)}{f' {priority}' if priority else ''}")
+        said.append(_say_policy((POLICY_NAMES.get(policy, str(policy)), priority)))
     return ", ".join(said)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Unpack
 
 from .clone import THREAD_FLAGS, Clone, checked_flags
-from .lwp import LWP, begin, cannot_start, processes, reserve
-from .placement import Placing, packed
+from .lwp import LWP, begin, cannot_start, placed, processes, reserve
+from .placement import Placing
 
 __all__ = ["spawn"]
 
@@ -68,13 +68,13 @@ def spawn(
         args = _as_tuple(args)
     if kwargs is not None and type(kwargs) is not dict:
         kwargs = _as_dict(kwargs)
-    place = packed(placement, "spawn") if placement else None
+    first = placed(placement, "spawn") if placement else None
     if flags is THREAD_FLAGS and not exit_signal:
         lwp = reserve(stack_size)
-        begin(lwp, target, args, kwargs, THREAD_FLAGS, 0, name, False, place)
+        begin(lwp, target, args, kwargs, THREAD_FLAGS, 0, name, False, first)
         return lwp
     flags = checked_flags(flags, exit_signal)
-    if place is not None and Clone.THREAD not in flags:
+    if first is not None and Clone.THREAD not in flags:
         raise ValueError(
             "a placement at birth needs CLONE_THREAD; a process has calls of its own: "
             "os.sched_setaffinity(0, ...), os.nice()"
@@ -83,7 +83,7 @@ def spawn(
         return _spawn_copy(target, args, kwargs, flags, exit_signal)
     lwp = reserve(stack_size)
     if Clone.THREAD in flags:
-        begin(lwp, target, args, kwargs, flags, 0, name, False, place)
+        begin(lwp, target, args, kwargs, flags, 0, name, False, first)
     else:
         processes.add(lwp)
         try:

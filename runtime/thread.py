@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack
 
 from . import bootstrap, native
 from .clone import checked_thread_flags
-from .lwp import LWP, cannot_start, stack_size_or_default
-from .placement import Placement, Placing, packed
+from .lwp import LWP, cannot_start, placed, stack_size_or_default
+from .placement import Placement, Placing
 from .sync import Event
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ derived: dict[str, Any] = {
     "_lwp_stack_size": None,
     "_lwp_flags": None,
     "_lwp_scheduler": None,
-    "_lwp_placement": None,
+    "_lwp_first": None,
     "_initialized": _Derived(_initialized),
     "_daemonic": False,
     "_context": None,  # 3.14 on
@@ -291,8 +291,7 @@ def start(thread: Any, wait: bool) -> None:
             _adopt(thread)
             native.thread_start(thread, LWP, wait)
     except OSError as error:
-        size = stack_size_or_default(thread._lwp_stack_size)
-        raise cannot_start(error, size, thread._lwp_placement) from error
+        raise cannot_start(error, stack_size_or_default(thread._lwp_stack_size)) from error
 
 
 def _adopt(thread: Any) -> None:
@@ -309,7 +308,7 @@ def _adopt(thread: Any) -> None:
 
 def _has_options(thread: Any) -> bool:
     """Whether only this runtime can make it."""
-    return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is thread._lwp_placement is None)
+    return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is thread._lwp_first is None)
 
 
 class Options(Placing, total=False):
@@ -323,7 +322,7 @@ class Options(Placing, total=False):
 def _take_options(thread: Any, options: Options) -> None:
     stack_size, flags, on = options.pop("stack_size", None), options.pop("flags", None), options.pop("scheduler", None)
     if options:  # the rest
-        thread._lwp_placement = packed(options, "Thread.__init__")
+        thread._lwp_first = placed(options, "Thread.__init__")
     if stack_size is not None:
         thread._lwp_stack_size = stack_size_or_default(stack_size)
     if flags is not None:
@@ -333,7 +332,7 @@ def _take_options(thread: Any, options: Options) -> None:
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(on).__name__}")
         if flags is not None:
             raise ValueError("a green thread has no LWP of its own, so no flags")
-        if thread._lwp_placement is not None:
+        if thread._lwp_first is not None:
             raise ValueError(
                 "a green thread shares its LWP with others, so it has no placement of its own: "
                 "place the thread that calls its scheduler's run()"
@@ -353,7 +352,7 @@ class Thread(threading.Thread):
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
     others: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from before
-    its first line on; see runtime.placement.Placing.  If the kernel refuses one, the start fails.
+    the program's first line in it on; see runtime.placement.Placing.  If the kernel refuses one, the start fails.
 
     `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """

@@ -1,4 +1,4 @@
-"""A thread is placed before its first line of Python, and a placement that the kernel refuses is a start that fails."""
+"""A thread is placed before the program's first line in it; what the kernel refuses is a start that fails."""
 
 import os
 import resource

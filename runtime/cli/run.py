@@ -175,10 +175,10 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
 def _affinity(ctx: click.Context, param: click.Parameter, value: str | None) -> set[int] | None:
     if value is None:
         return None
-    from ..placement import packed, parse_cpus
+    from ..placement import checked, parse_cpus
 
     try:
-        packed({"affinity": (cpus := parse_cpus(value))}, "")
+        checked({"affinity": (cpus := parse_cpus(value))}, "")
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return cpus

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
 from ..green import Scheduler
+from ..lwp import placed
 from ..observe.groups import Cancellation, by, counts, latest
-from ..placement import Placing, packed
+from ..placement import Placing
 from ..thread import Thread
 from .cancellation import Cancelled, Request, Scope, checked_seconds, deadline_in, enter, leave
 from .task import Task, TaskStatus, cancelled_for
@@ -81,8 +82,8 @@ class Group(native.GroupBase):
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(scheduler).__name__}")
         if scheduler is not None and interrupt:
             raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
-        self._placement = packed(placement, "Group.__init__")
-        if scheduler is not None and self._placement is not None:
+        self._first = placed(placement, "Group.__init__") if placement else None
+        if scheduler is not None and self._first is not None:
             raise ValueError(_GREEN)
         self._interrupts = interrupt
         self._timeout = None if timeout is None else checked_seconds("timeout", timeout)
@@ -118,7 +119,7 @@ class Group(native.GroupBase):
             self._scheduler = getattr(native.current_thread(), "_lwp_scheduler", None)
             if self._scheduler is not None and self._interrupts:
                 raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
-            if self._scheduler is not None and self._placement is not None:
+            if self._scheduler is not None and self._first is not None:
                 raise ValueError(_GREEN)
         self._pid = os.getpid()
         place = sys._getframe(1)
@@ -288,8 +289,8 @@ class Group(native.GroupBase):
             return
         try:
             task._thread = thread = task._new_thread(self._scheduler)
-            if self._placement is not None:
-                vars(thread)["_lwp_placement"] = self._placement
+            if self._first is not None:
+                vars(thread)["_lwp_first"] = self._first
             thread.start()
         except BaseException:
             if task._thread is not None and task._thread.ident is None:  # else a signal handler has raised

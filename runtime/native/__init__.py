@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from ._types import FILES_LARGE as FILES_LARGE
     from ._types import LWP as LWP
     from ._types import OWN_FLAGS as OWN_FLAGS
-    from ._types import PLACEMENT_CPUS as PLACEMENT_CPUS
-    from ._types import PLACEMENT_NAMES as PLACEMENT_NAMES
     from ._types import SYS_FUTEX as SYS_FUTEX
     from ._types import THREAD_FLAGS as THREAD_FLAGS
     from ._types import Awaited as Awaited
@@ -71,6 +69,9 @@ if TYPE_CHECKING:
     from ._types import RLock as RLock
     from ._types import SchedulerBase as SchedulerBase
     from ._types import SemaphoreBase as SemaphoreBase
+    from ._types import SYS_prctl as SYS_prctl
+    from ._types import SYS_sched_getattr as SYS_sched_getattr
+    from ._types import SYS_sched_setattr as SYS_sched_setattr
     from ._types import WorkQueue as WorkQueue
     from ._types import allocate_lock as allocate_lock
     from ._types import blocking as blocking
@@ -122,13 +123,6 @@ if TYPE_CHECKING:
     from ._types import may_block as may_block
     from ._types import on_helper as on_helper
     from ._types import pipe_function as pipe_function
-    from ._types import placement_apply as placement_apply
-    from ._types import placement_births as placement_births
-    from ._types import placement_pack as placement_pack
-    from ._types import placement_read_clamps as placement_read_clamps
-    from ._types import placement_read_slack as placement_read_slack
-    from ._types import placement_unpack as placement_unpack
-    from ._types import placement_usable_cpus as placement_usable_cpus
     from ._types import read_waits as read_waits
     from ._types import run_all as run_all
     from ._types import running as running
@@ -142,6 +136,7 @@ if TYPE_CHECKING:
     from ._types import stand_in as stand_in
     from ._types import steps_read as steps_read
     from ._types import steps_record as steps_record
+    from ._types import system_call as system_call
     from ._types import thread_is_alive as thread_is_alive
     from ._types import thread_join as thread_join
     from ._types import thread_make as thread_make
@@ -153,6 +148,7 @@ if TYPE_CHECKING:
     from ._types import trace_cancelled as trace_cancelled
     from ._types import trace_end as trace_end
     from ._types import trace_group as trace_group
+    from ._types import trace_placed as trace_placed
     from ._types import wait_fd as wait_fd
     from ._types import wait_fds as wait_fds
     from ._types import wait_task_class as wait_task_class

@@ -131,7 +131,6 @@ SOURCES = [
     "observe/inspect.c",
     "observe/measure.c",
     "observe/sampler.c",
-    "placement/placement.c",
     "demo/cost.c",
     "demo/load.c",
     "demo/tlsdemo.c",

@@ -17,8 +17,6 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
-from ..native import PLACEMENT_NAMES
-from ..placement import POLICY_NAMES, cpu_list
 from .source import short
 
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
@@ -190,20 +188,6 @@ _BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, by 
 def _name(text: str, nth: int) -> str:
     """Of a thread, as threading makes it of the number and the function's name."""
     return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
-
-
-def _placement(cpus: int, rest: int) -> str:
-    """Of a record: see TRACE_PLACED in native/observe/trace.h."""
-    wanted, policy, priority, nice, others = rest.to_bytes(8, "little")[:5]
-    asked = [name for at, name in enumerate(PLACEMENT_NAMES) if wanted >> at & 1]
-    known = cpu_list(cpu for cpu in range(64) if cpus >> cpu & 1)
-    above = ("", " above 63", " and others above 63")[others and 1 + bool(known)]
-    said = {
-        "affinity": f"CPUs {known}".rstrip() + above,
-        "nice": f"nice {nice - 256 if nice > 127 else nice}",
-        "policy": f"{POLICY_NAMES.get(policy, policy)}{f' {priority}' if priority else ''}",
-    }
-    return ", ".join(said.get(name, name) for name in asked)
 
 
 @dataclass(slots=True)
@@ -412,7 +396,7 @@ class _Reader:
             if kind in _HAVE_GIL:
                 self.gil.append((ns, track.number))
             if kind == _Kind.PLACED:
-                track.placement = _placement(a, b)
+                track.placement = self.file.text(site)
             if kind != _Kind.ENDS and kind not in _STATES:
                 continue
             if track.spans and not track.ended:

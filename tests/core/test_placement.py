@@ -22,8 +22,7 @@ from strace import calls_of_turns
 
 import runtime
 from runtime import Clone, scheduler, sync
-from runtime.observe import trace
-from runtime.placement import POLICIES, Placement, cpu_list, packed, parse_cpus
+from runtime.placement import Placement, cpu_list, parse_cpus
 from runtime.scheduler import spawn
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -442,6 +441,23 @@ def test_many_start_and_are_refused_at_once(child: Child) -> None:
     child(many_at_once, ASKED["uclamp"], CALLS["uclamp"])
 
 
+def without_descriptors(asked: dict[str, dict[str, Any]]) -> None:
+    import resource
+
+    ran = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    for name in ("affinity", "policy", "nice", "timer_slack"):
+        thread = runtime.Thread(target=ran.append, args=(name,), **asked[name])
+        thread.start()
+        thread.join()
+    assert len(ran) == 4
+
+
+def test_it_needs_no_file(child: Child) -> None:
+    """As in a program that has become another user, who can't read our files, before its first thread is placed."""
+    child(without_descriptors, ASKED)
+
+
 # ---- of a thread that lives ------------------------------------------------------------------------------------------
 
 
@@ -696,12 +712,6 @@ def test_what_is_no_list(text: str) -> None:
         parse_cpus(text)
 
 
-def test_the_core_knows_the_policies_and_the_size() -> None:
-    assert {POLICIES[name] for name in POLICIES} == {0, 1, 2, 3, 5}
-    with pytest.raises(TypeError, match=r"a placement is what runtime.placement.packed\(\) returns"):
-        scheduler.LWP(1 << 16)._begin(int, (), None, 0, 0, None, False, (packed({"nice": 1}, "f") or b"")[1:])
-
-
 def test_keywords_of_threading_are_the_same() -> None:
     """What Thread() doesn't know is refused as threading refuses it."""
     texts = []
@@ -871,12 +881,6 @@ for asked in {{"affinity": {{{LAST}}}, "nice": {NICER}}}, {{"policy": "batch", "
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     found = [event["args"].get("placement") for event in events if event["name"] == "life"]
     assert found == [None, f"CPUs {LAST}, nice {NICER}", "batch, timer_slack", None]
-
-
-def test_a_trace_knows_64_cpus_by_their_numbers() -> None:
-    assert trace._placement(0b1101, 0b1010 | 251 << 24 | 1 << 32) == "CPUs 0,2-3 and others above 63, nice -5"
-    assert trace._placement(0, 0b10 | 1 << 32) == "CPUs above 63"
-    assert trace._placement(0, 0b100 | 1 << 8 | 99 << 16) == "fifo 99"
 
 
 def test_tls_shows_it() -> None:

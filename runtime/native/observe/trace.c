@@ -164,9 +164,6 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
     case EVENT_BORN:
         trace_note(TRACE_BORN, 0, 0, me, 0);
         break;
-    case EVENT_PLACED:
-        trace_note(TRACE_PLACED, 0, 0, a, b);
-        break;
     case EVENT_PYTHON:
         trace_note(TRACE_WANTS_GIL, 0, 0, 0, 0);
         break;

@@ -40,9 +40,7 @@ enum trace_kind {
     /* What observe/sampler.c has seen. */
     TRACE_COUNTS, /* a: bytes resident, b: LWPs alive */
     TRACE_SEEN, /* a: track of a thread that is at TRACE_RUNS, b: ns between two rounds, site: the system call it is in */
-    /* What it was given at its birth.  a: a bit for each of the CPUs 0 to 63.  b, from its lowest byte on: struct placement's `wanted`, policy,
-     * priority, nice value, and 1 if it may run on other CPUs too. */
-    TRACE_PLACED,
+    TRACE_PLACED, /* site: what the thread was given at its birth */
     /* Of groups. */
     TRACE_CANCELS, /* a: thread pointer of the thread that is cancelled, site: why */
     TRACE_GROUP, /* site: the group that it is in from here on */

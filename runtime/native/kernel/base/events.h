@@ -37,7 +37,6 @@ enum event {
     EVENT_STEPS,      /* the number of steps */
     /* What the trace and the statistics read besides. */
     EVENT_STARTS = EVENT_STEPS, /* a: thread pointer, b: struct lwp: about to be cloned, or put into a scheduler's queue */
-    EVENT_PLACED,     /* at its birth. a, b: what it has asked for, see TRACE_PLACED */
     EVENT_GRANTS,     /* a: struct sync_queue, b: the waiters with a ticket below may go on */
     EVENT_RELEASES,   /* a: struct sync_lock: a waiter is about to be woken */
     /* In Python. */
@@ -48,6 +47,7 @@ enum event {
     EVENT_CANCELS, /* with the GIL. a: thread pointer of the thread whose sleep or next sleep is ended, b: a text that says why, or 0 */
     EVENT_CANCELLED, /* with the GIL. a: a text that says why the thread is cancelled, after the wait that this has ended */
     EVENT_GROUP, /* with the GIL. a: a text: the thread is in this group from now on */
+    EVENT_PLACED, /* with the GIL. a: a text: what the thread was given at its birth */
     EVENT_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     EVENT_HAS_GIL,
     EVENT_LEAVES_GIL, /* at its end: it doesn't take the GIL again */

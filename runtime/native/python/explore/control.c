@@ -136,7 +136,8 @@ static int start_test(PyObject *test)
 
     if (lwp) {
         lwp->lwp->waited = 1;
-        result = boot_start_green(lwp->lwp, &(struct boot_target){function, args, NULL, NULL}, python_scheduler(threads_scheduler));
+        result
+            = boot_start_green(lwp->lwp, &(struct boot_target){function, args, NULL, NULL, NULL}, python_scheduler(threads_scheduler));
     }
     Py_XDECREF(lwp);
     Py_XDECREF(args);

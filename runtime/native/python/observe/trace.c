@@ -258,6 +258,9 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
     case EVENT_GROUP:
         note_text(TRACE_GROUP, (PyObject *)(uintptr_t)a, 0);
         break;
+    case EVENT_PLACED:
+        note_text(TRACE_PLACED, (PyObject *)(uintptr_t)a, 0);
+        break;
     case EVENT_TARGET:
         note_name((PyObject *)(uintptr_t)a, (int)b);
         break;

@@ -16,7 +16,6 @@
 #include "kernel/context/context.h"
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/lwp.h"
-#include "placement/placement.h"
 #include "python/threads/chunks.h"
 #include "python/threads/faulthandler.h"
 #include "python/threads/gil_crowd.h"
@@ -40,17 +39,16 @@ enum { OWN_STATE = 1 };
 enum { OWN_STATE = 0 };
 #endif
 
-/* Why a thread could not begin. */
+/* Why a thread has not begun: an errno, or what its `first` has raised.  All 0: it has begun. */
 struct failure {
-    int error;            /* errno; 0: it has begun */
-    enum placing refused; /* PLACINGS: there was no memory for its state */
+    int error;
+    PyObject *type, *value, *traceback;
 };
 
 struct boot {
     PyThreadState *tstate;     /* OWN_STATE: NULL until the thread has made it */
     struct boot_target target; /* with references */
     struct lwp *lwp;
-    const struct placement *placement; /* its creator's, which waits; NULL: it stays where its creator is */
     struct failure *failed;    /* its creator's, if that waits, else NULL */
     enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
 };
@@ -162,6 +160,7 @@ static void discard_boot(struct boot *boot)
     Py_DECREF(boot->target.function);
     Py_XDECREF(boot->target.args);
     Py_XDECREF(boot->target.kwargs);
+    Py_XDECREF(boot->target.first);
     PyMem_RawFree(boot);
 }
 
@@ -176,39 +175,35 @@ static int green_may_start(void)
     return 0;
 }
 
-static int tell_failure(struct boot *boot, int error, enum placing refused)
-{
-    lwp_uncount_start();
-    *boot->failed = (struct failure){error, refused};
-    started_one();
-    gil_queue_unreserve();
-    return 0;
-}
-
-/* 0: the kernel has refused it, and the creator has been told.  Not inlined: run_python() lies below all frames of a thread, and the page
- * that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
-__attribute__((noinline)) static int take_place(struct boot *boot)
-{
-    enum placing refused;
-    int error = placement_at_birth(boot->placement, &refused);
-
-    if (error)
-        return tell_failure(boot, error, refused);
-    struct placement_record record = placement_record(boot->placement);
-    EVENT(EVENT_PLACED, record.cpus, record.rest);
-    return 1;
-}
-
-/* 0: there is no memory, and the creator has been told. */
+/* 0: there is no memory, and the creator has been told.  Not inlined, as call_first(): run_python() lies below all frames of a thread, and
+ * the page that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
 __attribute__((noinline)) static int make_own_state(struct boot *boot)
 {
     while (!(boot->tstate = new_state(boot->lwp))) {
-        if (boot->failed)
-            return tell_failure(boot, ENOMEM, PLACINGS);
+        if (boot->failed) {
+            lwp_uncount_start();
+            boot->failed->error = ENOMEM;
+            started_one();
+            gil_queue_unreserve();
+            return 0;
+        }
         int64_t soon = park_now() + PARK_SECOND / 1000;
         scheduler_sleep_until(&soon);
     }
     return 1;
+}
+
+/* 0: it has raised, which the creator will find. */
+__attribute__((noinline)) static int call_first(struct boot *boot)
+{
+    PyObject *result = PyObject_CallNoArgs(boot->target.first);
+
+    if (!result) {
+        lwp_uncount_start();
+        PyErr_Fetch(&boot->failed->type, &boot->failed->value, &boot->failed->traceback);
+    }
+    Py_XDECREF(result);
+    return result != NULL;
 }
 
 static void run_python(void *arg)
@@ -216,8 +211,6 @@ static void run_python(void *arg)
     struct boot *boot = arg;
 
     if (green_of_lwp(boot->lwp)->scheduler && !green_may_start())
-        return;
-    if (boot->placement && !take_place(boot))
         return;
     if (OWN_STATE && !make_own_state(boot))
         return;
@@ -237,10 +230,11 @@ static void run_python(void *arg)
     EVENT(EVENT_HAS_GIL, 0, 0);
     atomic_fetch_add(&running, 1);
     boot->stage = RUNNING;
-    lwp_say_begun(boot->lwp);
-
-    EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
-    call_target(boot);
+    if (!boot->target.first || call_first(boot)) {
+        lwp_say_begun(boot->lwp);
+        EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
+        call_target(boot);
+    }
     atomic_store_explicit(&boot->lwp->arg, NULL, memory_order_relaxed); /* nothing is left for boot_reclaim() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
@@ -314,23 +308,20 @@ static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
-    *boot = (struct boot){tstate, *target, lwp, NULL, NULL, STARTING};
+    *boot = (struct boot){tstate, *target, lwp, NULL, STARTING};
     Py_INCREF(target->function);
     Py_XINCREF(target->args);
     Py_XINCREF(target->kwargs);
+    Py_XINCREF(target->first);
     return boot;
 }
 
-/* The exception's file name says which part of its placement the kernel has refused: runtime/placement.py explains that. */
-static int not_begun(struct boot *boot, int error, enum placing refused)
+static int not_begun(struct boot *boot, int error)
 {
     discard_state(boot->tstate);
     discard_boot(boot);
     errno = error;
-    if (refused == PLACINGS)
-        PyErr_SetFromErrno(PyExc_OSError);
-    else
-        PyErr_SetFromErrnoWithFilename(PyExc_OSError, placement_names[refused]);
+    PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
 
@@ -345,7 +336,7 @@ int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct s
     if (!error)
         error = lwp_start_green(lwp, scheduler, run_python, boot);
     python_give_up_end();
-    return error ? not_begun(boot, error, PLACINGS) : 0;
+    return error ? not_begun(boot, error) : 0;
 }
 
 struct cloning {
@@ -378,25 +369,26 @@ static int see_begin(struct boot *boot, struct lwp *lwp, const struct failure *f
 {
     EVENT(EVENT_AWAITS, lwp->tp, 0);
     python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
-    if (!failed->error)
+    if (!failed->error && !failed->type)
         return 0;
     while (python_sleep(&(struct python_sleep){await_end, lwp, .no_point = 1}) == EINTR)
         ; /* handlers run when the start returns: it ends at once */
-    return not_begun(boot, failed->error, failed->refused);
+    if (failed->error)
+        return not_begun(boot, failed->error);
+    PyErr_Restore(failed->type, failed->value, failed->traceback); /* the thread has freed the rest */
+    return -1;
 }
 
-int boot_start(struct lwp *lwp, const struct boot_target *target, const struct placement *placement, unsigned long flags,
-               int exit_signal, int wait)
+int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait)
 {
     struct boot *boot = new_boot(lwp, target);
     struct cloning cloning = {lwp, flags, exit_signal, boot};
-    struct failure failed = {0, PLACINGS};
+    struct failure failed = {0};
     int error;
 
     if (!boot)
         return -1;
-    boot->placement = placement;
-    if ((OWN_STATE || placement) && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
+    if ((OWN_STATE || target->first) && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
         boot->failed = &failed;
         wait = 1;
     }
@@ -418,7 +410,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, const struct p
         started_one();
         if (flags & CLONE_THREAD)
             gil_queue_unreserve();
-        return not_begun(boot, error, PLACINGS);
+        return not_begun(boot, error);
     }
     if (OWN_STATE && atomic_load(&gate_closed)) /* to make a state the thread may have to stop this one first */
         python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});

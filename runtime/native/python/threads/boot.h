@@ -5,7 +5,6 @@
 #include "python/python.h"
 
 struct lwp;
-struct placement;
 struct scheduler;
 
 /* What a thread runs: function(*args, **kwargs), or, with a body, body->run(function). */
@@ -15,12 +14,12 @@ struct boot_target {
         PyObject *(*run)(PyObject *op); /* Py_True: the program's code raised, and excepthook was called.  NULL with an exception */
         void (*leave)(PyObject *op);    /* called after run(), whatever that returned */
     } *body;
+    PyObject *first; /* NULL, or what the thread calls before that, without arguments, to be placed.  If it raises, so does the start */
 };
 
-/* Starts the LWP's thread.  wait: returns only when the thread has the GIL; so does a start with a placement, which is NULL for none and
- * only for threads of this process.  -1 with an exception: then the start has been undone. */
-int boot_start(struct lwp *lwp, const struct boot_target *target, const struct placement *placement, unsigned long flags,
-               int exit_signal, int wait);
+/* Starts the LWP's thread.  wait: returns only when the thread is about to call its function; so does a start with a `first`, which only
+ * threads of this process may have.  -1 with an exception: then the start has been undone. */
+int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait);
 
 /* The same as a green thread. */
 int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler);

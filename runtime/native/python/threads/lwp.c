@@ -3,7 +3,6 @@
 
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
-#include "placement/placement.h"
 #include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/waits/end_fd.h"
@@ -89,27 +88,13 @@ static PyObject *started_or_not(LwpObject *self, int error)
     return NULL;
 }
 
-int lwp_placement(PyObject *packed, const struct placement **out)
-{
-    *out = NULL;
-    if (packed == Py_None)
-        return 0;
-    if (!PyBytes_Check(packed) || PyBytes_GET_SIZE(packed) != sizeof **out) {
-        PyErr_SetString(PyExc_TypeError, "a placement is what runtime.placement.packed() returns");
-        return -1;
-    }
-    *out = (const struct placement *)PyBytes_AS_STRING(packed);
-    return 0;
-}
-
 static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     LwpObject *self = (LwpObject *)op;
 
     if (count < 4 || count > 8 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(
-            PyExc_TypeError,
-            "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False, placement=None)");
+        PyErr_SetString(PyExc_TypeError,
+                        "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False, first=None)");
         return NULL;
     }
     unsigned long flags = PyLong_AsUnsignedLong(args[3]);
@@ -120,12 +105,12 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
         return NULL;
     int wait = count > 6 ? PyObject_IsTrue(args[6]) : 0;
     const char *name = count > 5 && args[5] != Py_None ? PyUnicode_AsUTF8(args[5]) : "";
-    const struct placement *placement = NULL;
-    if (wait < 0 || !name || (count > 7 && lwp_placement(args[7], &placement) < 0) || !claim_start(self))
+    PyObject *first = count > 7 && args[7] != Py_None ? args[7] : NULL;
+    if (wait < 0 || !name || !claim_start(self))
         return NULL;
     lwp_set_name(self->lwp, name, name[0] != 0);
-    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
-    return started_or_not(self, boot_start(self->lwp, &target, placement, flags, (int)exit_signal, wait));
+    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL, first};
+    return started_or_not(self, boot_start(self->lwp, &target, flags, (int)exit_signal, wait));
 }
 
 static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_ssize_t count)
@@ -139,7 +124,7 @@ static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_
     struct scheduler *scheduler = python_scheduler(args[3]);
     if (!scheduler || !claim_start(self))
         return NULL;
-    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL};
+    struct boot_target target = {args[0], args[1], args[2] == Py_None ? NULL : args[2], NULL, NULL};
     return started_or_not(self, boot_start_green(self->lwp, &target, scheduler));
 }
 

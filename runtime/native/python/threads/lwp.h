@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 
 struct lwp;
-struct placement;
 
 typedef struct {
     PyObject_HEAD
@@ -27,9 +26,6 @@ LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 
 /* Waits for its end: True, False when the timeout (None: none) has passed, NULL with an exception. */
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
-
-/* The placement in a bytes object, which must outlive it, or NULL for None.  0, or -1 with an exception. */
-int lwp_placement(PyObject *packed, const struct placement **out);
 
 /* Its ident while it lives in our memory, else 0. */
 unsigned long lwp_ident_alive(LwpObject *self);

@@ -17,7 +17,7 @@
 /* Interned names, and what thread.py passes to thread_setup() once. */
 static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
     *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
-    *name_context, *name_dangling, *name_get_ident, *name_placement;
+    *name_context, *name_dangling, *name_get_ident, *name_first;
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* the class Thread's `_stderr` */
@@ -53,7 +53,7 @@ static const struct {
     {&name_context, "_context"},
     {&name_dangling, "_dangling"},
     {&name_get_ident, "get_ident"},
-    {&name_placement, "_lwp_placement"},
+    {&name_first, "_lwp_first"},
 };
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
@@ -270,18 +270,17 @@ struct options {
     unsigned long flags;
     int waited;
     struct scheduler *scheduler; /* NULL: it gets an LWP */
-    PyObject *packed;            /* a reference to what the next points into */
-    const struct placement *placement;
+    PyObject *first;             /* a reference, or NULL: struct boot_target's */
 };
 
-/* Reads how the thread is to be made.  0, or -1 with an exception; the caller drops o->packed in either case. */
+/* Reads how the thread is to be made.  0, or -1 with an exception; the caller drops o->first in either case. */
 static int read_options(PyObject *thread, struct options *o)
 {
     PyObject *size = PyObject_GetAttr(thread, name_stack_size);
     PyObject *some = size ? PyObject_GetAttr(thread, name_flags) : NULL;
     PyObject *scheduler = some ? PyObject_GetAttr(thread, name_scheduler) : NULL;
-    o->packed = scheduler ? PyObject_GetAttr(thread, name_placement) : NULL;
-    PyObject *daemon = o->packed && lwp_placement(o->packed, &o->placement) == 0 ? daemon_of(thread) : NULL;
+    o->first = scheduler ? PyObject_GetAttr(thread, name_first) : NULL;
+    PyObject *daemon = o->first ? daemon_of(thread) : NULL;
     int is_daemon = daemon ? PyObject_IsTrue(daemon) : -1;
 
     if (is_daemon >= 0) {
@@ -294,7 +293,9 @@ static int read_options(PyObject *thread, struct options *o)
     Py_XDECREF(some);
     Py_XDECREF(scheduler);
     Py_XDECREF(daemon);
-    if (o->scheduler && o->placement)
+    if (o->first == Py_None)
+        Py_CLEAR(o->first);
+    if (o->scheduler && o->first)
         PyErr_SetString(PyExc_ValueError, "a green thread shares its LWP with others, so it has no placement of its own");
     return PyErr_Occurred() ? -1 : 0;
 }
@@ -395,11 +396,11 @@ static int start_with(PyObject *thread, const struct options *o, PyTypeObject *t
     lwp->lwp->waited = o->waited;
     copy_name(thread, lwp->lwp);
     PyObject *ident = PyLong_FromSize_t(lwp->lwp->ident);
-    const struct boot_target target = {thread, NULL, NULL, &thread_body};
+    const struct boot_target target = {thread, NULL, NULL, &thread_body, o->first};
     int result = !ident || PyObject_SetAttr(thread, name_lwp, (PyObject *)lwp) < 0 || PyObject_SetAttr(thread, name_ident, ident) < 0
                          || PyDict_SetItem(active, ident, thread) < 0
                          || (o->scheduler ? boot_start_green(lwp->lwp, &target, o->scheduler)
-                                          : boot_start(lwp->lwp, &target, o->placement, o->flags, 0, wait))
+                                          : boot_start(lwp->lwp, &target, o->flags, 0, wait))
                                 < 0
                      ? -1
                      : 0;
@@ -426,7 +427,7 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
                      ? -1
                      : start_with(thread, &o, type, wait);
 
-    Py_XDECREF(o.packed);
+    Py_XDECREF(o.first);
     return result;
 }
 
