@@ -12,7 +12,6 @@ TYPE_CHECKING = False  # as typing's, but importing that takes longer than all o
 if TYPE_CHECKING:
     from . import aio as aio
     from . import comparison as comparison
-    from . import green as green
     from . import inspection as inspection
     from . import limits as limits
     from . import patch as patch
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from . import trace as trace
     from . import variables as variables
     from . import waits as waits
-    from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
     from .groups import (
         Cancelled,
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
         shield,
         wait,
     )
+    from .lwp import THREAD_FLAGS, Clone
     from .observe.watchdog import watchdog
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
@@ -57,9 +56,9 @@ __all__ += ["explore", "explored", "install", "installed", "is_installed", "repl
 _HOMES = {
     "ALL_COMPLETED": ".groups",
     "FIRST_COMPLETED": ".groups",
-    "THREAD_FLAGS": ".clone",
+    "THREAD_FLAGS": ".lwp",
     "Cancelled": ".groups",
-    "Clone": ".clone",
+    "Clone": ".lwp",
     "Group": ".groups",
     "Task": ".groups",
     "TaskStatus": ".groups",
@@ -78,8 +77,10 @@ _HOMES = {
     "wait": ".groups",
     "watchdog": ".observe.watchdog",
 }
-_MODULES = {"aio", "comparison", "explore", "green", "inspection", "limits", "patch", "placement", "pool", "queue"}
+_MODULES = {"aio", "comparison", "explore", "inspection", "limits", "patch", "placement", "pool", "queue"}
 _MODULES |= {"scheduler", "sync", "thread", "threading", "tls", "trace", "variables", "waits"}
+
+_OLD_MODULES = {"green": "scheduler"}  # until the release after 0.2
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
 
@@ -92,10 +93,10 @@ if not TYPE_CHECKING:  # a type checker reports names that don't exist
             from importlib import import_module
 
             value = getattr(import_module(_HOMES[name], __name__), name)
-        elif name in _MODULES:
+        elif name in _MODULES or name in _OLD_MODULES:
             from importlib import import_module
 
-            return import_module(f".{name}", __name__)
+            return import_module(f".{_OLD_MODULES.get(name, name)}", __name__)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value

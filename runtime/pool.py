@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from . import native
-from .green import Scheduler
 from .groups.cancellation import Cancelled, Record, Request, Scope, checkpoint
 from .observe.groups import Cancellation, by, counts, latest
+from .scheduler import Scheduler
 from .sync import Condition, Lock
 from .thread import Thread
 

@@ -15,13 +15,12 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack
 
 from . import bootstrap, native
-from .clone import checked_thread_flags
-from .lwp import LWP, cannot_start, placed, stack_size_or_default
+from .lwp import LWP, cannot_start, checked_thread_flags, placed, stack_size_or_default
 from .placement import Placement, Placing
 from .sync import Event
 
 if TYPE_CHECKING:
-    from .native import SchedulerBase as Scheduler  # green.py, which derives from it, stands above
+    from .native import SchedulerBase as Scheduler  # scheduler.py, which derives from it, stands above
 
 __all__ = ["Options", "Thread", "Timer", "current_thread"]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from threading import local
 
+from .lazily import loading
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tlsmap.comparison import compare
@@ -25,14 +27,4 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = globals()[name] = getattr(import_module(_HOMES[name], __package__), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = loading(__name__, _HOMES)

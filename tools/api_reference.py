@@ -38,7 +38,6 @@ MODULES = [
     "runtime.aio",
     "runtime.pool",
     "runtime.scheduler",
-    "runtime.green",
     "runtime.explore",
     "runtime.patch",
     "runtime.placement",

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, ModuleType, TracebackType
 
-from ..native import call_outermost
-
 __all__ = ["at_end", "failed", "note_interrupt", "run_main"]
 
 # An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
@@ -60,6 +58,12 @@ def _begin(argv: tuple[str, ...], path0: str) -> None:
         sys.path[0] = path0
 
 
+def _call_outermost(function: Callable[..., object], *args: object) -> None:
+    from ..native import call_outermost  # refused where the runtime can't work, which main() tells in a sentence
+
+    call_outermost(function, *args)
+
+
 def _run_source(source: str | bytes, filename: str, argv: tuple[str, ...]) -> None:
     from importlib.machinery import BuiltinImporter
 
@@ -74,7 +78,7 @@ def _run_source(source: str | bytes, filename: str, argv: tuple[str, ...]) -> No
         # Filed by code object, in 3.13.0 by name.
         key = code if hasattr(linecache, "_interactive_cache") else filename
         linecache._register_code(key, source, filename)  # type: ignore[attr-defined]
-    call_outermost(exec, code, vars(main))
+    _call_outermost(exec, code, vars(main))
 
 
 def _run_script(path: str, args: tuple[str, ...]) -> None:
@@ -99,7 +103,7 @@ def _run_script(path: str, args: tuple[str, ...]) -> None:
     _begin((path, *args), os.path.dirname(os.path.realpath(path)))
     loader = SourcelessFileLoader if code else SourceFileLoader
     main = _new_main(__loader__=loader("__main__", full), __file__=full, __cached__=None)
-    call_outermost(exec, code or compile(source, full, "exec", dont_inherit=True), vars(main))
+    _call_outermost(exec, code or compile(source, full, "exec", dont_inherit=True), vars(main))
 
 
 def _run_module(name: str, alter_argv: bool = True) -> None:
@@ -107,7 +111,7 @@ def _run_module(name: str, alter_argv: bool = True) -> None:
     from importlib.machinery import BuiltinImporter
 
     _new_main(__loader__=BuiltinImporter)
-    call_outermost(runpy._run_module_as_main, name, alter_argv)  # type: ignore[attr-defined]
+    _call_outermost(runpy._run_module_as_main, name, alter_argv)  # type: ignore[attr-defined]
 
 
 def _hide_frames(error: BaseException) -> None:

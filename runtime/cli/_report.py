@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from ..statistics import measure
+from ..observe.statistics import measure
 from ._main import at_end, note_interrupt
 
 __all__ = ["begin"]

@@ -19,10 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
-from ..green import Scheduler
 from ..lwp import placed
 from ..observe.groups import Cancellation, by, counts, latest
 from ..placement import Placing
+from ..scheduler import Scheduler
 from ..thread import Thread
 from .cancellation import Cancelled, Request, Scope, checked_seconds, deadline_in, enter, leave
 from .task import Task, TaskStatus, cancelled_for

@@ -7,8 +7,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..green import Scheduler
 from ..observe.groups import Cancellation, by, counts, latest
+from ..scheduler import Scheduler
 from ..sync import Event
 from ..thread import Thread
 from .cancellation import Cancelled, Request, Scope, enter, leave, raise_before

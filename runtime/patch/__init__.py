@@ -6,6 +6,8 @@ Primitives: the names are, in threading, in _thread, and wherever a loaded modul
 
 from __future__ import annotations
 
+from ..lazily import loading
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .installation import install, installed, is_installed, uninstall
@@ -14,14 +16,4 @@ __all__ = ["install", "installed", "is_installed", "uninstall"]
 
 if not TYPE_CHECKING:
     # Loaded when first asked for: children.py runs before a process can import what installation.py needs.
-
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = globals()[name] = getattr(import_module(".installation", __name__), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = loading(__name__, dict.fromkeys(__all__, ".patch.installation"))

@@ -16,8 +16,8 @@ from typing import Any
 
 from .. import lwp, native, sync, thread
 from ..bootstrap import define_as
-from ..green import TIME_SLICE, Scheduler
 from ..observe import environment
+from ..scheduler import TIME_SLICE, Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 

@@ -51,7 +51,7 @@ def test_a_thread_loads_little() -> None:
     assert "runtime.thread" in thread
     assert "runtime.patch.installation" in installed
     assert not (installed - plain) & {"dataclasses", "inspect", "dis", "tokenize", "traceback", "runtime.observe.waits"}
-    assert not thread & {"runtime.scheduler", "runtime.green", "runtime.patch"}
+    assert not thread & {"runtime.scheduler", "runtime.patch"}
 
 
 def test_submodules_are_there_when_they_are_asked_for() -> None:

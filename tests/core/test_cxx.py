@@ -19,7 +19,7 @@ def late_destructors(path: str, kind: str) -> None:
     """In threads that others follow on the same stack and TLS block."""
     import _ctypes
 
-    from runtime.green import Scheduler
+    from runtime.scheduler import Scheduler
 
     def run(target: Callable[[], object]) -> None:
         if kind == "green":

@@ -80,8 +80,8 @@ def test_threads_start_while_python_walks_the_libraries(program: Callable[[], No
 
 def others_run_meanwhile(lock: str, what: str) -> None:
     from runtime import native, scheduler
-    from runtime.green import Scheduler
     from runtime.native import structures
+    from runtime.scheduler import Scheduler
 
     def start() -> None:
         thread = runtime.Thread(target=int)

@@ -106,7 +106,7 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     ("module", "added", "broken", "says"),
     [
         ("lwp.py", "def late(): from .thread import Thread", "Floors", "runtime.lwp -> runtime.thread"),
-        ("sync.py", "from . import spawn", "Floors", "runtime.sync -> runtime.spawn"),
+        ("sync.py", "from . import scheduler", "Floors", "runtime.sync -> runtime.scheduler"),
         ("observe/source.py", "from . import waits", "No circles", "observe"),
         ("new.py", "", "Floors", "runtime.new"),
     ],

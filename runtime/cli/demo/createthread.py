@@ -15,8 +15,8 @@ from rich.text import Text
 from ...lwp import Context
 from ...native import steps_read
 from ...native.structures import ffi, thread_pointer
-from ...spawn import spawn
-from ...steps import STEP_NAMES, Step, record_steps
+from ...observe.steps import STEP_NAMES, Step, record_steps
+from ...scheduler import spawn
 from .._options import Json, json_option
 from .._output import console, size, table
 

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from ... import native
-from ...green import Scheduler
 from ...patch.installation import blocking_replaced, stock_locks
+from ...scheduler import Scheduler
 from ..results import Unwound
 from .granularity import Points
 from .plans import Plan, Run, packed

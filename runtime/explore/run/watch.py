@@ -8,7 +8,7 @@ from types import FrameType
 
 from ... import native
 from ...observe.source import is_program
-from ...spawn import spawn
+from ...scheduler import spawn
 
 __all__ = ["Watch"]
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ... import native
-from ...spawn import spawn
+from ...scheduler import spawn
 
 __all__ = ["IN", "OUT", "Patience", "ask_until_true", "by_helper", "on_helper", "on_helper_at_once", "wait_until_ready"]
 

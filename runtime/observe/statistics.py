@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .native import lwp_measure, lwp_statistics
+from ..native import lwp_measure, lwp_statistics
 
 __all__ = ["Statistics", "measure", "statistics"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .native import steps_read, steps_record
+from ..native import steps_read, steps_record
 
 __all__ = ["STEP_NAMES", "Step", "record_steps"]
 
