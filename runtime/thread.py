@@ -268,8 +268,8 @@ def _shutdown() -> None:
     if (3, 12) <= sys.version_info < (3, 12, 2):
         native.gate_refuse()
     _stock_shutdown()
-    native.run_all()
-    while (lwp := native.thread_waited(LWP)) is not None:
+    native.run_all()  # native/python/green/scheduler.c
+    while (lwp := native.thread_waited(LWP)) is not None:  # native/python/threads/thread.c
         lwp.join()
         _wait_for_stock()  # ours may have started some
         native.run_all()
@@ -286,7 +286,7 @@ setattr(_private, _waits_for_threads, _shutdown)
 def start(thread: Any, wait: bool) -> None:
     """Starts a Thread on an LWP; with wait, returns when it has begun.  As threading.Thread.start."""
     try:
-        if native.thread_start(thread, LWP, wait) is None:
+        if native.thread_start(thread, LWP, wait) is None:  # native/python/threads/thread.c
             _adopt(thread)
             native.thread_start(thread, LWP, wait)
     except OSError as error:
@@ -373,7 +373,7 @@ class Thread(threading.Thread):
             assert group is None, "group argument must be None for now"
             if options:
                 _take_options(self, options)
-            native.thread_make(self, target, name, args, kwargs, daemon)
+            native.thread_make(self, target, name, args, kwargs, daemon)  # native/python/threads/thread.c
             if context is not None:
                 self._context = context
 
@@ -393,7 +393,7 @@ class Thread(threading.Thread):
             assert group is None, "group argument must be None for now"
             if options:
                 _take_options(self, options)
-            native.thread_make(self, target, name, args, kwargs, daemon)
+            native.thread_make(self, target, name, args, kwargs, daemon)  # native/python/threads/thread.c
 
     @property
     def placement(self) -> Placement:
@@ -415,7 +415,7 @@ class Thread(threading.Thread):
 
         RuntimeError: not started, or the calling thread itself.
         """
-        ended = native.thread_join(self, timeout)
+        ended = native.thread_join(self, timeout)  # native/python/threads/thread.c
         if ended is None:
             _stock_join(self, timeout)
         elif ended and _asked_for_lock:
@@ -433,13 +433,13 @@ class Thread(threading.Thread):
 
     def is_alive(self) -> bool:
         """True from the start until the kernel says that the thread has ended."""
-        alive = native.thread_is_alive(self)
+        alive = native.thread_is_alive(self)  # native/python/threads/thread.c
         return _stock_is_alive(self) if alive is None or _asked_for_lock else alive
 
 
 for _attribute, _value in derived.items():
     setattr(Thread, _attribute, _value)
-native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"])
+native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"])  # native/python/threads/thread.c
 native.wait_thread_class(threading.Thread)
 
 
