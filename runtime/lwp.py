@@ -234,7 +234,7 @@ def begin(
     On failure nothing runs, nothing is left, and it may be tried again.
     """
     try:
-        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait, first)
+        lwp._begin(target, args, kwargs, flags, exit_signal, name, wait, first)  # native/python/threads/lwp.c
     except OSError as error:
         raise cannot_start(error) from error
 
