@@ -188,7 +188,7 @@ def waiting() -> Waiting:
             since=since,
             deadline=deadline,
             taken=_taken(thing, frames.get(holder)),
-            called=called.get(id(thing), ""),
+            called="" if ident in ends else called.get(id(thing), ""),
             group=(member := described(ident))[0],
             cancelled=member[1],
         )

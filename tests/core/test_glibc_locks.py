@@ -107,7 +107,8 @@ def others_run_meanwhile(lock: str, what: str) -> None:
         on._take_back()
 
     def start_traced() -> None:  # makes the thread that samples, too
-        native.trace_begin(f"{__file__}.trace", 1 << 20, b"", ())
+        native.sites_begin(())
+        native.trace_begin(f"{__file__}.trace", 1 << 20, b"", lambda things: [""] * len(things))
         start()
 
     calls = {

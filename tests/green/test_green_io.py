@@ -951,8 +951,8 @@ def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
 
     said = re.sub(" object at 0x[0-9a-f]+| at 0x[0-9a-f]+|, started [0-9]+", "", child(deadlock).stdout)
     said = re.sub(r" \(taken .*\)", "", said)
-    lock = "'MainThread' waits for lock <locked _thread.lock> held by 'MainThread'"
-    event = "waits for event <threading.Event: unset>"
+    lock = "'MainThread' waits for lock lock held by 'MainThread'"
+    event = "waits for event event"
     assert sorted(said.splitlines()) == [
         f"  'MainThread' {event}",
         f"  {lock}",

@@ -879,7 +879,7 @@ def test_who_waits_for_a_future() -> None:
         executor.submit(int).result()
         until(lambda: len(waiting().cycles) == 1 or second.done())
         found = waiting()
-        assert "future <Future at" in str(found)
+        assert "waits for future second held by" in str(found)
         assert {wait.kind for wait in found.cycles[0]} == {"future", "lock"}
         assert "for work <WorkQueue of" in str(found)
         first.cancel(running=True)

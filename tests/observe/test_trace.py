@@ -248,14 +248,14 @@ def test_nothing_is_missing_of_a_short_program(story: Trace) -> None:
     assert [life["tid"] for life in lives if not life["args"]["ended"]] == [story.tid("MainThread")]
 
 
-def test_recording_loads_two_small_modules(tmp_path: Path) -> None:
+def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
     """What makes a timeline of the records is loaded by another process, at the end."""
     (tmp_path / "program.py").write_text("import sys; print(*sys.modules, sep='\\n')\n")
     plain, traced = (
         set(execute("run", *options, "program.py", cwd=tmp_path).stdout.split())
         for options in ([], ["--trace", "trace.json"])
     )
-    assert traced - plain == {"_lwp_runtime.cli._trace", "_lwp_runtime.observe.recording"}
+    assert traced - plain == {f"_lwp_runtime.{name}" for name in ("cli._trace", "observe.recording", "observe.sites")}
 
 
 def test_what_is_not_recorded_takes_no_memory(tmp_path: Path) -> None:
