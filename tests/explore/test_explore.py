@@ -596,6 +596,22 @@ def test_a_program_that_spins_ends() -> None:
     passes(test, granularity="opcode")
 
 
+def test_when_a_thread_that_goes_on_and_on_gives_way_depends_on_the_run_alone() -> None:
+    """Otherwise a token, which counts from the default schedule, means another one in another process."""
+    steps: list[int] = []
+
+    def test() -> None:
+        lock, before = threading.Lock(), []
+        Thread(target=lambda: steps.append(len(before))).start()
+        for _ in range(2500):
+            lock.locked()
+            before.append(None)
+
+    for one in (lambda: Thread(target=print).start(), test, test):  # in the first the main thread doesn't end last
+        explore(one, strategy="dfs", runs=1, granularity="sync")
+    assert 0 < min(steps) == max(steps) < 2500
+
+
 # ---- what is out of control ------------------------------------------------------------------------------------------
 
 

@@ -23,10 +23,8 @@ int explore_choose(uint64_t can, int last, int usual)
 
 void explore_chosen(struct explored *thread, uint64_t can)
 {
-    static const struct explored *before;
-
-    strategy_run.in_a_row = thread == before ? strategy_run.in_a_row + 1 : 0;
-    before = thread;
+    strategy_run.in_a_row = thread == strategy_run.before ? strategy_run.in_a_row + 1 : 0;
+    strategy_run.before = thread;
     if (strategy->chosen)
         strategy->chosen(thread, can);
 }

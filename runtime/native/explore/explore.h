@@ -74,12 +74,13 @@ struct explored {
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
-enum explore_strategy { /* strategies/ says what each does */
-                        EXPLORE_DEFAULT, /* goes on in the same thread as long as it can, otherwise in the next one; and the plan's deviations */
-                        EXPLORE_RANDOM,
-                        EXPLORE_PCT,
-                        EXPLORE_POS,
-                        EXPLORE_URW,
+/* strategies/ says what each does. */
+enum explore_strategy {
+    EXPLORE_DEFAULT, /* goes on in the same thread as long as it can, otherwise in the next one; and the plan's deviations */
+    EXPLORE_RANDOM,
+    EXPLORE_PCT,
+    EXPLORE_POS,
+    EXPLORE_URW,
 };
 
 struct explore_deviation {

@@ -17,7 +17,8 @@ extern const struct strategy strategy_planned, strategy_random, strategy_pct, st
 extern struct strategy_run {
     const struct explore_plan *plan;
     uint64_t random;
-    int in_a_row; /* steps of the same thread */
+    const struct explored *before; /* that had the last step; NULL: none has had one */
+    int in_a_row; /* steps of that thread, after its first */
 } strategy_run;
 
 /* From the plan's seed. */
