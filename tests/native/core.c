@@ -236,6 +236,33 @@ static void forks(void)
     join(waiting);
 }
 
+static void read_on(void *arg)
+{
+    struct lwp_statistics seen;
+
+    while (!atomic_load(&gate))
+        lwp_read_statistics(&seen);
+}
+
+/* A child has statistics, though a thread of its parent was reading them. */
+static void forks_beside_a_reader(void)
+{
+    struct lwp_statistics seen;
+    struct lwp *reader = start(64 * 1024, read_on, NULL);
+
+    for (int i = 0, status; i < rounds; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(10);
+            lwp_read_statistics(&seen);
+            _exit(seen.started != 1);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+    atomic_store(&gate, 1);
+    join(reader);
+}
+
 static void processes(void)
 {
     for (int i = 0; i < rounds; i++) {
@@ -645,6 +672,7 @@ int main(int argc, char **argv)
                     {"crowd", crowd, 1},
                     {"refused", refused, 100},
                     {"forks", forks, 10},
+                    {"forks_beside_a_reader", forks_beside_a_reader, 50},
                     {"processes", processes, 20},
                     {"lock", lock, 5000},
                     {"queue", queue, 2000},

@@ -20,7 +20,7 @@ NATIVE = TREE / "runtime" / "native"
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
 PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
-    *("condition", "timers", "greens", "slot"),
+    *("condition", "timers", "greens", "slot", "forks_beside_a_reader"),
 ]
 FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURCE", "-Werror"]
 

@@ -79,16 +79,22 @@ static void free_lock(void)
     atomic_store(&lock, 0);
 }
 
-void lwp_measure(int on)
+/* The handler must be there before the lock is taken for the first time.  count_start() and count_end() take it only after lwp_measure(). */
+static void take_lock(void)
 {
     static const struct fork_handlers handlers = {.in_child = free_lock};
 
     fork_handle(FORK_MEASURE, &handlers);
+    park_lock(&lock);
+}
+
+void lwp_measure(int on)
+{
     if (!on) {
         events_end(EVENTS_STATISTICS);
         return;
     }
-    park_lock(&lock);
+    take_lock();
     memset(&sums, 0, sizeof sums);
     memset(histogram, 0, sizeof histogram);
     park_unlock(&lock);
@@ -100,7 +106,7 @@ void lwp_read_statistics(struct lwp_statistics *out)
     struct registry_counts counts = registry_read();
 
     *out = (struct lwp_statistics){.started = counts.started, .alive = counts.alive, .peak = counts.peak};
-    park_lock(&lock);
+    take_lock();
     out->measured = sums.measured;
     out->voluntary = sums.voluntary;
     out->involuntary = sums.involuntary;
