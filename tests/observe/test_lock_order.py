@@ -185,6 +185,21 @@ in_turns(one, two)
 """,
         [],
     ),
+    "after a release that was not seen": (  # of a lock of CPython's own
+        """
+from runtime.patch.installation import _STOCK_LOCK
+stock = _STOCK_LOCK()
+def one():
+    stock.acquire()
+    stock._at_fork_reinit()
+    with stock: pass
+    take(a)
+def two():
+    with a, stock: pass
+in_turns(one, two)
+""",
+        [],
+    ),
     "after a release by another thread": (  # the first thread does not hold `gate` any more
         """
 def one():

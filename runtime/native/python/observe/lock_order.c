@@ -37,6 +37,12 @@ static PyObject *records, *hello;
 static PyObject *elsewhere; /* locks of records that were released by another thread than their taker: a dict without values */
 static uint64_t *seen; /* hashes of what is in the records: a thread's moment, the locks that it held, and the one that it took */
 static long recorded, lost;
+static PyTypeObject *stock_lock_type, *stock_rlock_type;
+
+static int is_rlock(PyObject *lock)
+{
+    return !Py_IS_TYPE(lock, lock_type) && !Py_IS_TYPE(lock, stock_lock_type);
+}
 
 /* ---- what a thread holds ----------------------------------------------------------------------------------------- */
 
@@ -134,12 +140,12 @@ static void note_taken(PyObject *lock, int surely, long depth)
     PyObject *former = NULL;
     int at = place_of(me, lock);
 
-    if (at >= 0 && !Py_IS_TYPE(lock, lock_type) && me->held[at].depth) {
+    if (at >= 0 && is_rlock(lock) && me->held[at].depth) {
         me->held[at].depth += depth;
         sites_go_on(&quiet);
         return;
     }
-    if (at >= 0) /* its release by another thread was not seen */
+    if (at >= 0) /* its release was not seen: by C code, or by _at_fork_reinit() */
         former = remove_at(me, at);
     if (me && me->count < DEEPEST) {
         uint32_t site = site_current();
@@ -192,13 +198,6 @@ static long note_released(PyObject *lock, long depth, int is_rlock)
 }
 
 /* ---- the methods of locks ---------------------------------------------------------------------------------------- */
-
-static PyTypeObject *stock_lock_type, *stock_rlock_type;
-
-static int is_rlock(PyObject *lock)
-{
-    return !Py_IS_TYPE(lock, lock_type) && !Py_IS_TYPE(lock, stock_lock_type);
-}
 
 static PyObject *lock_behind(PyObject *self)
 {

@@ -183,7 +183,10 @@ static PyObject *begin_sites(PyObject *module, PyObject *prefixes)
 static PyObject *text_of(PyObject *module, PyObject *number)
 {
     unsigned long at = PyLong_AsUnsignedLong(number);
-    return PyErr_Occurred() ? NULL : Py_NewRef(site_text((uint32_t)at));
+
+    if (PyErr_Occurred())
+        return NULL;
+    return insides ? Py_NewRef(site_text((uint32_t)at)) : PyUnicode_FromString("");
 }
 
 static PyObject *made_at(PyObject *module, PyObject *op)
