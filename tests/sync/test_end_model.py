@@ -51,7 +51,7 @@ def wake_all(world: World, word: object) -> None:
 # ---- who ends --------------------------------------------------------------------------------------------------------
 
 
-def park_move(world: World, me: int, to: object) -> None:
+def move_sleeper(world: World, me: int, to: object) -> None:
     """FUTEX_CMP_REQUEUE of one."""
     if world.words[me] == WOKEN:
         moved = [(who, to if word == me else word, bits) for who, word, bits in world.sleepers if who == me]
@@ -75,8 +75,8 @@ def move_to_alive(world: World, me: int, name: str) -> Thread:
     world.data["moved"] |= {(me, name)}
     yield "move_to_alive"
     world.words[me] = WOKEN
-    yield "park_move"
-    park_move(world, me, ("alive", name))
+    yield "move_sleeper"
+    move_sleeper(world, me, ("alive", name))
 
 
 def lwp_tell_end(world: World, name: str) -> Thread:
@@ -387,7 +387,7 @@ def move_before_the_word(world: World, me: int, name: str) -> Thread:
     world.words["joiners", name] += 1
     world.data["moved"] |= {(me, name)}
     was, world.words[me] = world.words[me], WOKEN
-    park_move(world, me, ("alive", name))
+    move_sleeper(world, me, ("alive", name))
     world.words[me] = was
     yield "move_to_alive"
     world.words[me] = WOKEN

@@ -18,7 +18,7 @@ __all__ = ["Coverage", "chance_missed", "check_strategy", "is_systematic", "shar
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _EARLY_IN = 4  # runs: in one of so many timeouts may fire early
-_MOST_DEPTH = 9  # native/explore/choose.c has room for one change less
+_MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 
 def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ...] = _DEPTHS) -> Plans:

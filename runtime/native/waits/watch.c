@@ -131,8 +131,8 @@ int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct syn
     atomic_store(&sync_lock_watched, hand_to_watcher);
     atomic_fetch_add(&watchers, 1);
     sync_watch_enter(watch, lock, any);
-    /* A releaser writes the word and then reads `watchers`, we write and read them the other way round (sequentially consistent): it finds
-     * the watch, or we see that the lock is free. */
+    /* A releaser writes the word and then reads `sync_lock_watched` and `watchers`, we write and read them the other way round (sequentially
+     * consistent): it finds the watch, or we see that the lock is free. */
     for (int seen = atomic_load(&lock->word); seen != SYNC_FREE; seen = atomic_load(&lock->word)) {
         if (seen == SYNC_HANDED && !sync_lock_really_handed(lock))
             continue; /* a fork has lost the thread that it was handed to */

@@ -38,7 +38,7 @@ PyObject *swap_try(struct swap *swap, PyObject *self);
 /* Puts them in force, and back.  from: a type, or a module.  One that is missing there is passed over.  -1 with an exception. */
 int swap_in(struct swap *const *swaps, PyObject *from);
 void swap_out(struct swap *const *swaps);
-/* The same for `with`, if the type's is quick (primitives/with.h). */
+/* The same for `with`, if the type's is quick (python/sync/with.h). */
 void swap_in_quick(struct swap *swap, PyTypeObject *type);
 void swap_out_quick(struct swap *swap, PyTypeObject *type);
 

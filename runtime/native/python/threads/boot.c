@@ -1,7 +1,7 @@
 /* From a bare LWP to a Python thread and back: what its thread runs, and how it is started.
  *
  * The creator makes the PyThreadState, so that a lack of memory fails the start.  The new thread completes it, which needs no GIL, and
- * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil/queue.c).  The interpreter
+ * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil_queue.c).  The interpreter
  * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them.
  *
  * OWN_STATE.  A free-threaded interpreter binds a state to the thread that makes it (Python/pystate.c, bind_tstate): by that thread's id
@@ -31,7 +31,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil/crowd.c */
+enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil_crowd.c */
 
 #ifdef Py_GIL_DISABLED
 enum { OWN_STATE = 1 };

@@ -1,4 +1,4 @@
-/* The way to the GIL for threads that begin: see the head of gil/queue.c. */
+/* The way to the GIL for threads that begin: see the head of gil_queue.c. */
 #ifndef RUNTIME_PYTHON_GIL_QUEUE_H
 #define RUNTIME_PYTHON_GIL_QUEUE_H
 

@@ -38,7 +38,7 @@ struct waitable {
     int (*leave)(struct thing *thing);
     /* After a grant, or NULL.  Without the GIL; short. */
     void (*finish)(struct thing *thing, struct sync_any *any);
-    int shared; /* it is in the table of waits/any.h, not in a queue: its waiter is woken under that table's lock */
+    int shared; /* it is in the table of waits/watch.h, not in a queue: its waiter is woken under that table's lock */
 };
 
 extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable, future_waitable;
@@ -47,7 +47,7 @@ extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, 
  * file's kind has no functions: things.c does what they would. */
 int wait_set_thing(struct thing *thing, PyObject *given, int forever);
 
-/* 1: it is kept in C; 0: in Python (primitives/common.h), and can't be waited for so. */
+/* 1: it is kept in C; 0: in Python (python/sync/common.h), and can't be waited for so. */
 int event_is_in_c(PyObject *op);
 
 #endif
