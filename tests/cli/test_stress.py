@@ -92,7 +92,7 @@ def test_only_the_finalizer_that_fails_in_threading_itself_is_no_failure(child: 
         import codecs
         import threading
 
-        from runtime.cli.stress._run import Run
+        from runtime.stress._run import Run
 
         class Journal:
             note = begin = rest = lambda *_: None
@@ -158,7 +158,7 @@ def test_a_limit_on_tasks_leaves_mixes_out() -> None:
     ],
 )
 def test_only_a_low_limit_excuses(monkeypatch: pytest.MonkeyPatch, said: str, soft: int, found: str | None) -> None:
-    from runtime.cli.stress import _limits
+    from runtime.stress import _limits
 
     monkeypatch.setattr(_limits.resource, "getrlimit", lambda which: (soft, soft))
     assert _limits.limit_hit(said) == found
@@ -168,7 +168,7 @@ def test_only_a_low_limit_excuses(monkeypatch: pytest.MonkeyPatch, said: str, so
 def test_only_a_machine_with_few_tasks_left_excuses(
     monkeypatch: pytest.MonkeyPatch, used: int, found: str | None
 ) -> None:
-    from runtime.cli.stress import _limits
+    from runtime.stress import _limits
 
     known = [
         limits.Limit("pids.max", 1000 if found else 2000, used, "tasks", "cgroup /"),
@@ -215,7 +215,7 @@ def test_a_lock_of_the_interpreters_is_told_from_ours(child: Child) -> None:
         import signal
 
         from runtime import sync
-        from runtime.cli.stress._limits import sleeps_in_semaphore
+        from runtime.stress._limits import sleeps_in_semaphore
 
         for lock, expected in (_thread.allocate_lock(), True), (sync.Lock(), False):
             lock.acquire()

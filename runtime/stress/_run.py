@@ -7,22 +7,19 @@ import faulthandler
 import gc
 import os
 import random
-import re
 import signal
 import sys
-import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from ... import Thread, scheduler
-from ...native import context_counts, lwp_reap
+from .. import Thread, scheduler
+from ._holdings import Holdings
 from ._journal import Journal
 
 __all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker", "check", "mix"]
@@ -66,61 +63,6 @@ def mix(function: Callable[[Run], None]) -> Callable[[Run], None]:
     line = (function.__doc__ or "").strip().splitlines()[0]
     MIXES[name] = Mix(name, function.__module__.rpartition(".")[2], line, function)
     return function
-
-
-# ---- what could be left over -----------------------------------------------------------------------------------------
-
-
-#: A free-threaded CPython's allocator reserves such pieces of address space when it needs one, and keeps them.
-_RESERVED = 1 << 30 if sysconfig.get_config_var("Py_GIL_DISABLED") else 0
-
-
-def _without_reserved(size: int) -> int:
-    return (size + _RESERVED // 2) % _RESERVED - _RESERVED // 2 if _RESERVED else size
-
-
-@dataclass(frozen=True)
-class _Holdings:
-    """What the process holds of the things that a thread could leave behind."""
-
-    tasks: int
-    alive: int  # LWPs of ours
-    borrowed: int  # contexts that are in use
-    descriptors: int
-    children: int  # zombies too
-    writable: int  # bytes of private memory, without the contexts
-
-    @classmethod
-    def now(cls) -> _Holdings:
-        lwp_reap()
-        made, cached, size = context_counts()
-        tasks = os.listdir("/proc/self/task")
-        children = writable = 0
-        for tid in tasks:
-            with suppress(OSError):  # the task has just ended
-                children += len(Path(f"/proc/self/task/{tid}/children").read_text().split())
-        for low, high, device in re.findall(r"^(\w+)-(\w+) rw-p \w+ (\S+)", Path("/proc/self/maps").read_text(), re.M):
-            if device == "00:00":
-                writable += int(high, 16) - int(low, 16)
-        return cls(
-            tasks=len(tasks),
-            alive=scheduler.statistics().alive,
-            borrowed=made - cached,
-            descriptors=len(os.listdir("/proc/self/fd")),
-            children=children,
-            writable=writable - size,
-        )
-
-    def left(self, after: _Holdings) -> list[str]:
-        names = ("tasks", "alive", "borrowed", "descriptors", "children")
-        found = [
-            f"{name}: {getattr(self, name)} before, {getattr(after, name)} after"
-            for name in names
-            if getattr(after, name) > getattr(self, name)
-        ]
-        if (more := _without_reserved(after.writable - self.writable)) > _NOISE:
-            found.append(f"memory that belongs to no context: {more >> 10} KiB more")
-        return found
 
 
 # ---- workers ---------------------------------------------------------------------------------------------------------
@@ -326,14 +268,14 @@ class Run:
         )
         scheduler.spawn(int).join()  # what the first thread brings stays
         gc.collect()
-        before = _Holdings.now()
+        before = Holdings.now()
         try:
             function(self)
             self._done = True
             self.journal.note(0, "look what is left")
             self.journal.begin(0, 0)
             deadline = time.monotonic() + self.patience / 3
-            while left := (gc.collect(), before.left(_Holdings.now()))[1]:
+            while left := (gc.collect(), before.left(Holdings.now(), _NOISE))[1]:
                 check(time.monotonic() < deadline, "left behind:", "; ".join(left))
                 time.sleep(0.01)  # the kernel is not done when it has cleared a thread's word
         except LeftOut as reason:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from ... import sync
+from .. import sync
 from ._run import Run, Worker, mix
 from .sync import hammer
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...patch.children import python_path
+from ..patch.children import python_path
 from ._journal import Journal
 from ._limits import child_hit, limit_hit
 from ._run import FAILED, LEFT_OUT, Mix
@@ -73,7 +73,7 @@ class _Watch:
     def __init__(self, mix: Mix, seed: int, seconds: float, patience: float, journal: Journal, output: Path) -> None:
         self.mix, self.seed, self.seconds, self.patience = mix, seed, seconds, patience
         self.journal, self.output = journal, output
-        command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "runtime.cli.stress._child"]
+        command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "runtime.stress._child"]
         folder = output.parent
         with output.open("ab") as file:
             self.process = subprocess.Popen(

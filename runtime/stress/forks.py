@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from signal import SIGCHLD
 
-from ... import Clone, Thread, scheduler, sync
-from ...scheduler import LWP, spawn
+from .. import Clone, Thread, scheduler, sync
+from ..scheduler import LWP, spawn
 from ._run import Run, Worker, check, mix
 from .threads import stack_size, thread_flags
 

@@ -7,9 +7,9 @@ import random
 import select
 import time
 
-from ... import Thread
-from ...scheduler import Scheduler, sleep, wait_fd, yield_
-from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from .. import Thread
+from ..scheduler import Scheduler, sleep, wait_fd, yield_
+from ..sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from ._run import Run, Worker, check, mix
 
 _LONG = 20  # seconds in which what must come has come

@@ -1,7 +1,4 @@
-"""`stress`: seeded random mixes of everything that threads do, each in a process of its own that is watched.
-
-A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what it works with, _watch.py runs it.
-"""
+"""`stress`: the command; runtime/stress/ is what it runs."""
 
 from __future__ import annotations
 
@@ -10,47 +7,21 @@ import random
 import sys
 import time
 from dataclasses import asdict
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._names import unknown
-from .._options import Json, json_option
+from ..stress import BROKEN, load, round_seed
+from ._names import unknown
+from ._options import Json, json_option
 
 if TYPE_CHECKING:
-    from ._run import Mix
-    from ._watch import Failure
+    from ..stress._run import Mix
+    from ..stress._watch import Failure
 
-__all__ = ["THEMES", "load", "stress"]
-
-THEMES = (
-    "sync",
-    "threads",
-    "forks",
-    "signals",
-    "collect",
-    "tasks",
-    "groups",
-    "makers",
-    "memory",
-    "ids",
-    "libraries",
-    "green",
-    "endings",
-)
-BROKEN = "broken"  # mixes that fail, to see what that looks like; run only when named
+__all__ = ["stress"]
 
 _ROUND = 5  # seconds that a mix runs in one process when there is time for several
-
-
-def load() -> dict[str, Mix]:
-    """All mixes by name, in the order of their themes."""
-    from ._run import MIXES
-
-    for theme in (*THEMES, BROKEN):
-        import_module(f".{theme}", __name__)
-    return MIXES
 
 
 def _chosen(only: str | None) -> list[Mix]:
@@ -77,7 +48,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def _list() -> None:
-    from .._output import console, table
+    from ._output import console, table
 
     rows = table("theme", "mix", "what", fixed=("theme", "mix"))
     last = ""
@@ -93,11 +64,6 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not math.isfinite(value):  # NaN is in every range
         raise click.BadParameter(f"{value:g} is not a number of seconds")
     return value
-
-
-def round_seed(seed: int, number: int) -> int:
-    """The seed of a round; that of round 0 is the seed itself, so that one mix is run again by naming it."""
-    return seed if number == 0 else random.Random(f"{seed}/{number}").getrandbits(32)
 
 
 @click.command("stress", short_help="Try to break the runtime.")
@@ -197,7 +163,7 @@ def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ._watch import watch
+    from ..stress._watch import watch
 
     console = Console(highlight=False, markup=False, emoji=False, quiet=quiet)
     rounds = max(1, round(seconds / len(chosen) / _ROUND))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-from ... import Thread
-from ...scheduler import spawn
+from .. import Thread
+from ..scheduler import spawn
 from ._build import build
 from ._run import LeftOut, Run, Worker, check, mix
 

@@ -8,8 +8,8 @@ import os
 import shutil
 from typing import Any
 
-from ... import sync
-from ...scheduler import spawn
+from .. import sync
+from ..scheduler import spawn
 from ._build import build
 from ._run import Run, Worker, check, mix
 

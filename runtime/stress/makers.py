@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ... import Thread, sync
-from ...patch import installation
-from ...scheduler import spawn
+from .. import Thread, sync
+from ..patch import installation
+from ..scheduler import spawn
 from ._run import Run, Worker, check, mix
 
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)

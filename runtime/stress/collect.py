@@ -7,8 +7,8 @@ import threading
 import time
 import weakref
 
-from ... import Thread, sync
-from ...scheduler import spawn, statistics
+from .. import Thread, sync
+from ..scheduler import spawn, statistics
 from ._run import Run, Worker, check, mix
 
 

@@ -6,8 +6,8 @@ import random
 import time
 from typing import Any
 
-from ... import FIRST_COMPLETED, Cancelled, Group, Thread, shield, sync, wait
-from ...scheduler import Scheduler, yield_
+from .. import FIRST_COMPLETED, Cancelled, Group, Thread, shield, sync, wait
+from ..scheduler import Scheduler, yield_
 from ._run import Run, Worker, check, mix
 
 _CROWDS = (2, 4, 12, 30)

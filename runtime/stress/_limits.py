@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...observe import limits
+from ..observe import limits
 
 __all__ = ["child_hit", "limit_hit", "sleeps_in_semaphore"]
 

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ... import THREAD_FLAGS, Clone, Thread, sync
-from ...lwp import MIN_STACK
-from ...placement import Placing
-from ...scheduler import LWP, spawn, statistics
-from ...thread import Timer
+from .. import THREAD_FLAGS, Clone, Thread, sync
+from ..lwp import MIN_STACK
+from ..placement import Placing
+from ..scheduler import LWP, spawn, statistics
+from ..thread import Timer
 from ._run import Run, Worker, check, mix
 
 # What a thread may do without, what it may have more, and what makes a process of it.

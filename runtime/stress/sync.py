@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ... import Thread, installed, sync
+from .. import Thread, installed, sync
 from ._run import Run, Worker, check, mix
 
 _CROWDS = (4, 12, 12, 40, 100)  # on two cores the last is fifty times too many

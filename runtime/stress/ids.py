@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from ...scheduler import spawn
+from ..scheduler import spawn
 from ._run import LeftOut, Run, Worker, check, mix
 from .threads import stack_size
 

@@ -1,0 +1,46 @@
+"""Seeded random mixes of everything that threads do, each in a process of its own that is watched.
+
+A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what it works with, _watch.py runs it.
+"""
+
+from __future__ import annotations
+
+import random
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._run import Mix
+
+__all__ = ["BROKEN", "THEMES", "load", "round_seed"]
+
+THEMES = (
+    "sync",
+    "threads",
+    "forks",
+    "signals",
+    "collect",
+    "tasks",
+    "groups",
+    "makers",
+    "memory",
+    "ids",
+    "libraries",
+    "green",
+    "endings",
+)
+BROKEN = "broken"  # mixes that fail, to see what that looks like; run only when named
+
+
+def load() -> dict[str, Mix]:
+    """All mixes by name, in the order of their themes."""
+    from ._run import MIXES
+
+    for theme in (*THEMES, BROKEN):
+        import_module(f".{theme}", __name__)
+    return MIXES
+
+
+def round_seed(seed: int, number: int) -> int:
+    """The seed of a round; that of round 0 is the seed itself, so that one mix is run again by naming it."""
+    return seed if number == 0 else random.Random(f"{seed}/{number}").getrandbits(32)
