@@ -33,14 +33,9 @@ def _resident() -> int:
     """Bytes, anonymous, without those of pools."""
     found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
-    return (int(found[1]) << 10) - _resident_in_pools()
-
-
-def _resident_in_pools() -> int:
-    if not POOLS:
-        return 0
-    mappings = re.findall(r"^([0-9a-f]+)-.*?^Anonymous: +(\d+) kB", Path("/proc/self/smaps").read_text(), re.M | re.S)
-    return sum(int(size) << 10 for low, size in mappings if int(low, 16) in POOLS)
+    maps = Path("/proc/self/smaps").read_text() if POOLS else ""
+    mappings = re.findall(r"^([0-9a-f]+)-.*?^Anonymous: +(\d+) kB", maps, re.M | re.S)
+    return (int(found[1]) - sum(int(size) for low, size in mappings if int(low, 16) in POOLS)) << 10
 
 
 def _blocks_from_pools() -> int:

@@ -43,7 +43,7 @@ VERSIONS = range(11, 16)  # of CPython 3
 ONCE = (
     *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py"),
     *("sync/test_*_model.py", "explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
-    "cli/test_bench_io.py",  # beside its peers, which the first Python has
+    "bench/test_bench_io.py",  # beside its peers, which the first Python has
     "system/test_docs.py",  # with the debug information that a wheel doesn't have
 )
 #: Models in Python of what the C does: they import nothing of it, and try every order, so that each answers the same
@@ -57,7 +57,7 @@ OF_THE_PYTHON = (
 )
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
-    *("system/test_docs.py", "cli/test_bench.py", "cli/test_bench_explore.py", "cli/test_demo.py"),
+    *("system/test_docs.py", "cli/test_bench.py", "bench/test_bench_explore.py", "cli/test_demo.py"),
     *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "plugin", "report", "systematic", "workers")),
 )
 
@@ -346,9 +346,9 @@ LINT = """\
 cd tree
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-find runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
+find bench runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
 .venv/bin/mypy --strict --package runtime
-.venv/bin/mypy --strict examples tools lwp_*.py setup.py"""
+.venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
 
 
 def check(run: Runner, python: Python, selection: Selection, everything: bool) -> None:

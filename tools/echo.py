@@ -1,8 +1,8 @@
-"""An echo server's system calls, or its rate, also on another checkout: `lwp bench --io` for who works on the sockets.
+"""An echo server's system calls, or its rate, also on another checkout: `bench io` for who works on the sockets.
 
     python tools/echo.py [--connections 10,100] [--seconds 1] [--rounds 5] [--calls] [WAY | WAY=PYTHON ...]
 
-WAY is one of --io's: threading, run, green, gevent ...  With =PYTHON it is run by the Python of another checkout's
+WAY is one of its ways: threading, run, green, gevent ...  With =PYTHON it is run by the Python of another checkout's
 virtual environment, in turns with the others, so that a change is compared with what was before it:
 
     python tools/echo.py threading green green=../before/.venv/bin/python
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from dataclasses import replace
 
-from runtime.cli.bench.serving import BASE, WAYS, Load, Row, Way, ask_load, compare, cores, descriptors, served
+from bench.serving import BASE, WAYS, Load, Row, Way, ask_load, compare, cores, descriptors, served
 
 CALLS = re.compile(r"^ *[\d.]+ +[\d.]+ +\d+ +(?P<count>\d+)(?: +\d+)? +(?P<name>(?!total)\w+)$", re.MULTILINE)
 

@@ -132,7 +132,6 @@ SOURCES = [
     "observe/measure.c",
     "observe/sampler.c",
     "demo/cost.c",
-    "demo/load.c",
     "demo/tlsdemo.c",
     "python/threads/gil_state.c",
     "python/args.c",
@@ -238,10 +237,6 @@ void context_put(struct context *context, int vanished);
 
 int64_t cost_once(int kind);
 
-struct load { int port, server, http, connections, idle; double seconds, patience; ...; };
-struct load_result { long answers; double seconds, server_cpu, own_cpu; long server_grew; char why[256]; ...; };
-int load_run(const struct load *load, struct load_result *result);
-
 int *tlsdemo_variable(void);
 int *tlsdemo_errno(void);
 int tlsdemo_fail(int how);
@@ -252,7 +247,6 @@ INCLUDES = """
 #include "kernel/arch/arch.h"
 #include "kernel/context/context.h"
 #include "demo/cost.h"
-#include "demo/load.h"
 #include "demo/tlsdemo.h"
 #include "kernel/glibc/glibc.h"
 #include "observe/inspect.h"

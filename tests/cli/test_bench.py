@@ -14,9 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import TREE, Child
 
-from runtime.cli.bench.operations import Operation, WrongResult, operations
+from runtime.bench.operations import Operation, WrongResult, operations
 
 NAMES = [row.name for operation in operations(True) for row in operation.rows]
 
@@ -35,7 +35,7 @@ def bench(*args: str, path: Path | None = None) -> subprocess.CompletedProcess[s
 def test_each_operation_does_its_work_and_gives_its_figures(child: Child) -> None:
     def program() -> None:
         from runtime import threading as ours
-        from runtime.cli.bench.operations import Unavailable, operations
+        from runtime.bench.operations import Unavailable, operations
 
         for operation in operations(True):
             for kind in ours, threading:
@@ -51,8 +51,8 @@ def test_each_operation_does_its_work_and_gives_its_figures(child: Child) -> Non
 
 def test_each_operation_on_green_threads(child: Child) -> None:
     def program() -> None:
-        from runtime.cli.bench import green
-        from runtime.cli.bench.operations import Unavailable, operations
+        from runtime.bench import green
+        from runtime.bench.operations import Unavailable, operations
 
         for operation in operations(True):
             try:
@@ -70,10 +70,11 @@ def test_each_operation_on_green_threads(child: Child) -> None:
 def test_libraries_without_threadings_names(library: str) -> None:
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
-    done = bench("--quick", "--green", "switch", "barrier", "--vs", library, "--json", "-")
+    module = f"bench.{library}s"
+    done = bench("--quick", "--green", "switch", "barrier", "--vs", module, "--json", "-", path=TREE)
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(done.stdout)
-    assert [(result["operation"], result["vs"]) for result in data["results"]] == [("switch", library)]
+    assert [(result["operation"], result["vs"]) for result in data["results"]] == [("switch", module)]
     assert [one["reason"].split()[:4] for one in data["missing"]] == [[library, "has", "no", "Barrier"]]
     assert "only threads that share an LWP" in bench("--quick", "switch").stdout
 
@@ -144,13 +145,13 @@ def test_plot(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_the_picture_says_what_it_shows(child: Child) -> None:
     def program() -> None:
-        from runtime.cli.bench import output
-        from runtime.cli.bench.measure import Result
+        from runtime.bench.measure import Result
+        from runtime.cli import bench
 
         kept: list[Any] = []
-        output.save_plot = lambda figure, path: kept.append(figure)
+        bench.save_plot = lambda figure, path: kept.append(figure)
         result = Result("lock-pair", "Lock", "ns", "threading", 3, 10.0, 30.0, 0.33, (0.3, 0.4), (0.9, 1.1))
-        output.plot([result], "x.png")
+        bench._plot([result], "x.png")
         (axes,) = kept[0].axes
         assert axes.get_title() == "runtime against threading"
         assert axes.get_xlabel() == "time (or memory, calls) as a part of threading's: left of 1 is better"

@@ -1,4 +1,4 @@
-"""The servers that `bench --io` measures, each a program: an echo, or `http.server`; port and process id on stdout.
+"""The servers that `bench io` measures, each a program: an echo, or `http.server`; port and process id on stdout.
 
     python servers.py echo|http [gevent] | echo [uvloop] streams|protocol
 

@@ -1,11 +1,9 @@
-"""`bench --explore`: the programs have the points that it claims, each explorer does its work, and what it says."""
+"""`bench explore`: the programs have the points that it claims, each explorer does its work, and what it says."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from test_bench import bench
+from checkout import bench
 
-from runtime.cli.bench import explored, explorers
-from runtime.cli.bench.exploring import points_of
-from runtime.cli.bench.operations import Unavailable, WrongResult
+from bench import explored, explorers
+from bench.exploring import points_of
+from runtime.bench.operations import Unavailable, WrongResult
 from runtime.explore.run.plans import Kind, Plan, last_steps
 from runtime.explore.run.session import Session
 
@@ -27,42 +25,28 @@ pytestmark = pytest.mark.loads  # libssl, whose calls are green ones while somet
 NAMES = [row.name for row in explorers.rows()]
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """As `bench` has them: in a file that is no package's, or there are no points between bytecodes."""
-    path = tmp_path_factory.mktemp("programs") / "explored.py"
-    shutil.copy(str(explored.__file__), path)
-    spec = importlib.util.spec_from_file_location("explored_elsewhere", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def named(programs: ModuleType, name: str) -> Callable[[], None]:
-    test: Callable[[], None] = programs.test_of(programs.PROGRAMS[name])
-    return test
+def named(name: str) -> Callable[[], None]:
+    return explored.test_of(explored.PROGRAMS[name])
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
 
 
-def test_the_two_threads_have_ten_points(programs: ModuleType) -> None:
+def test_the_two_threads_have_ten_points() -> None:
     with Session() as session:
-        session.run(named(programs, "two"), Plan())
-        run = session.run(named(programs, "two"), Plan())
+        session.run(named("two"), Plan())
+        run = session.run(named("two"), Plan())
         steps = last_steps()
     assert not run.failed
     kinds = Counter(Kind(step.kind).name for step in steps if step.chosen != 0)
     assert kinds == {"BEGIN": 2, "ACQUIRE": 2, "RELEASE": 2, "END": 2}
     kinds = Counter(Kind(step.kind).name for step in steps if step.chosen == 0)
     assert kinds == {"BEGIN": 1, "START": 2, "JOIN": 2, "END": 1}
-    assert points_of(named(programs, "two"), "sync") == (10, 3)
+    assert points_of(named("two"), "sync") == (10, 3)
 
 
-def test_points_between_bytecodes_come_to_those(programs: ModuleType) -> None:
-    counts = [points_of(named(programs, "two"), granularity)[0] for granularity in ("sync", "gil", "opcode")]
+def test_points_between_bytecodes_come_to_those() -> None:
+    counts = [points_of(named("two"), granularity)[0] for granularity in ("sync", "gil", "opcode")]
     assert counts[0] == 10 < counts[1] < counts[2]
 
 
@@ -74,17 +58,17 @@ def test_points_between_bytecodes_come_to_those(programs: ModuleType) -> None:
         ("to-thread", 3, 2 * 2),
     ],
 )
-def test_the_other_programs_have_threads_that_meet(programs: ModuleType, name: str, threads: int, least: int) -> None:
-    found = points_of(named(programs, name), "sync")
+def test_the_other_programs_have_threads_that_meet(name: str, threads: int, least: int) -> None:
+    found = points_of(named(name), "sync")
     assert found[0] >= least
     assert found[1] in (threads, threads + 1)  # asyncio waits for its pool in one more
 
 
-def test_what_runs_many_times_a_second_is_another_schedule_each_time(programs: ModuleType) -> None:
+def test_what_runs_many_times_a_second_is_another_schedule_each_time() -> None:
     from runtime.explore import explore
 
     for strategy in ("random", "pct", "pos", "urw"):
-        result = explore(named(programs, "two"), strategy=strategy, granularity="sync", runs=300, seed=1)
+        result = explore(named("two"), strategy=strategy, granularity="sync", runs=300, seed=1)
         assert result.runs == 300
         assert result.distinct > 20
 
@@ -93,20 +77,20 @@ def test_what_runs_many_times_a_second_is_another_schedule_each_time(programs: M
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_row_of_ours(name: str, programs: ModuleType) -> None:
+def test_each_row_of_ours(name: str) -> None:
     row = next(row for row in explorers.rows() if row.name == name)
-    program = programs.PROGRAMS[row.program]
-    figure = explorers.sample("runtime", row, program, programs.test_of(program), str(programs.__file__), 0.01)
+    program = explored.PROGRAMS[row.program]
+    figure = explorers.sample("runtime", row, program, explored.test_of(program), 0.01)
     assert figure.runs >= figure.calls >= 1
     assert figure.seconds > 0.01
 
 
 @pytest.mark.parametrize(("aim", "program", "strategy"), [("find", "two", "dpor"), ("rate", "deadlock", "random")])
-def test_another_outcome_is_noticed(aim: str, program: str, strategy: str, programs: ModuleType) -> None:
+def test_another_outcome_is_noticed(aim: str, program: str, strategy: str) -> None:
     row = explorers.Row("x", "", program, aim, strategy, "sync")
-    of = programs.PROGRAMS[program]
+    of = explored.PROGRAMS[program]
     with pytest.raises(WrongResult, match=r"^the outcome .*Outcome\.(EXHAUSTED|FOUND).* instead of Outcome"):
-        explorers.sample("runtime", row, of, programs.test_of(of), "", 0.2)
+        explorers.sample("runtime", row, of, explored.test_of(of), 0.2)
 
 
 def test_what_a_peer_says_of_a_program_that_it_is_wrong_about(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +103,7 @@ def test_what_a_peer_says_of_a_program_that_it_is_wrong_about(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "frontrun", Peer("frontrun"))
     row = next(row for row in explorers.rows() if row.name == "find-deadlock")
     with pytest.raises(Unavailable, match=r"^frontrun says of the program: no failure$"):
-        explorers.sample("frontrun", row, explored.TwoLocks, explored.test_of(explored.TwoLocks), "", 0.01)
+        explorers.sample("frontrun", row, explored.TwoLocks, explored.test_of(explored.TwoLocks), 0.01)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +117,7 @@ def test_beside_a_peer(peer: str, missing: list[str]) -> None:
     if importlib.util.find_spec(explorers.INSTALLED_AS[peer]) is None:
         pytest.skip(f"{peer} is not installed")
     rows = ("opcode-random", "default-two", "default-to-thread", "find-update")
-    done = bench("--explore", "--quick", *rows, "--vs", peer, "--json", "-")
+    done = bench("explore", "--quick", *rows, "--vs", peer, "--json", "-")
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(done.stdout)
     assert data["peers"] == [peer]
@@ -157,10 +141,7 @@ def alone(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
         "importlib.util.find_spec = lambda name, *rest: (\n"
         "    None if name in ('frontrun', 'interleave_test') else find(name, *rest))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-    command = [sys.executable, "-m", "runtime", "bench", "--explore", *args]
-    environment |= {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    return bench("explore", *args, site=tmp_path)
 
 
 def test_figures_as_table_and_as_data(tmp_path: Path) -> None:
@@ -188,10 +169,10 @@ def test_figures_as_table_and_as_data(tmp_path: Path) -> None:
 
 
 def test_list() -> None:
-    done = bench("--explore", "--list")
+    done = bench("explore", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES
-    assert [line.split()[0] for line in bench("--explore", "--list", "all").stdout.splitlines()] == NAMES[-5:-3]
+    assert [line.split()[0] for line in bench("explore", "--list", "all").stdout.splitlines()] == NAMES[-5:-3]
 
 
 @pytest.mark.parametrize(
@@ -200,8 +181,7 @@ def test_list() -> None:
         (["lock-pair"], f"no operation 'lock-pair': there are {', '.join(NAMES)}"),
         (["--vs", "threading"], "'threading' is none of interleave-test, frontrun"),
         (["--vs", "frontrun"], "frontrun is not installed: pip install 'lwp-runtime[peers]'"),
-        (["--green"], "--explore has no --green"),
-        (["--plot", "x.svg"], "--explore has no --plot"),
+        (["al-dpor"], "no operation 'al-dpor': did you mean all-dpor?"),
     ],
 )
 def test_errors_are_one_line_before_anything_is_measured(args: list[str], says: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`bench --io`: requests a second of servers that do the same on threads, green threads and event loops.
+"""`bench io`: requests a second of servers that do the same on threads, green threads and event loops.
 
 The server has one core, the load another.  Each round of each way is a server and a load, processes of their own, in
 turns that are shuffled.
@@ -21,28 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from .measure import PATIENCE, Failed, ask, orders, quartiles
+from runtime.bench.measure import PATIENCE, Failed, orders, quartiles
 
-__all__ = [
-    "BASE",
-    "CONNECTIONS",
-    "WAYS",
-    "Cores",
-    "Figures",
-    "Load",
-    "Row",
-    "Served",
-    "Way",
-    "ask_load",
-    "compare",
-    "cores",
-    "descriptors",
-    "rows",
-    "served",
-]
+from .load import run as run_load
 
 SERVERS = Path(__file__).with_name("servers.py")
-CONNECTIONS = (10, 100, 1_000, 4_000)
 BASE = "threading"  #: the way that the others are compared with
 _RUN = ("-c", "import lwp_runtime; lwp_runtime.main()", "run")  # not -m: the program may have a `runtime` of its own
 _SPARE = 100  # descriptors that a process needs beside those of the connections
@@ -208,11 +191,9 @@ def _sample(row: Row, way: Way, load: Load, cores: Cores) -> Sample:
 
 
 def ask_load(row: Row, load: Load, core: int | None, port: int, server: int) -> dict[str, float]:
-    """What native/demo/load.h finds, from a process of its own.  Failed: a wrong answer, or none."""
-    asked = {"connections": row.connections, "idle": load.idle, "seconds": load.seconds, "patience": 30}
+    """What load.c finds.  Failed: a wrong answer, or none."""
     with _on(core):
-        (told,) = ask("load", {"port": port, "server": server, "http": row.kind == "http", **asked}, 1, "the load")
-    return told
+        return run_load(port, server, row.kind == "http", row.connections, load.idle, load.seconds)
 
 
 def descriptors(needed: int) -> str | None:

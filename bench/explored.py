@@ -1,7 +1,4 @@
-"""The programs that `bench --explore` explores, for each explorer the same.
-
-They are copied out of the package before: a package's own code has no points between bytecodes.
-"""
+"""The programs that `bench explore` explores, for each explorer the same."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-__all__ = ["PROGRAMS", "Program", "test_of"]
 
 
 class Program:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from threading import stack_size
 
-from ... import Thread as OurThread
-from ...scheduler import Scheduler, yield_
-from ...sync import Barrier, Condition, Event, Lock, RLock, Semaphore
-from ...thread import current_thread
+from .. import Thread as OurThread
+from ..scheduler import Scheduler, yield_
+from ..sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from ..thread import current_thread
 
 __all__ = [
     "Barrier",

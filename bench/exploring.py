@@ -1,4 +1,4 @@
-"""`bench --explore`: how many schedules a second explore() tries, and the peers that are installed.
+"""`bench explore`: how many schedules a second explore() tries, and the peers that are installed.
 
 Each round of each explorer is a process of its own, in turns that are shuffled; on one core, where the peers, which
 hand their turn from one kernel thread to another, are faster too.
@@ -7,26 +7,24 @@ hand their turn from one kernel thread to another, are faster too.
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import statistics
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .explorers import Figure, Row, rows, sample
-from .measure import PATIENCE, Failed, answer, ask, orders, quartiles
-from .operations import Unavailable, WrongResult
+from runtime.bench.measure import PATIENCE, Failed, answer, ask, orders, quartiles
+from runtime.bench.operations import Unavailable, WrongResult
 
-__all__ = ["Beside", "Rate", "child", "compare", "points_of", "rounds"]
+from .explored import PROGRAMS, test_of
+from .explorers import Figure, Row, rows, sample
 
 OURS = "runtime"
+CHILD = "from bench import exploring; exploring.child()"
 #: A command of frontrun's own that its programs are to be run by.
 BEFORE = {"frontrun": [sys.executable, "-c", "import frontrun.cli, sys; sys.exit(frontrun.cli.main(sys.argv[1:]))"]}
 
@@ -81,7 +79,7 @@ def compare(
             if name in missing:
                 continue
             try:
-                taken[name] += ask("exploring", {**task, "explorer": name}, 1, name, before=BEFORE.get(name, ()))
+                taken[name] += ask(CHILD, {**task, "explorer": name}, 1, name, before=BEFORE.get(name, ()))
             except (Unavailable, Failed) as error:
                 if name == OURS:
                     raise
@@ -120,8 +118,8 @@ def points_of(test: Callable[[], object], granularity: str) -> tuple[int, int]:
     A point is an operation of a primitive, a thread's start, join or end, and what granularity adds. The test's own end
     and the begin of a thread are none.
     """
-    from ...explore.run.plans import Kind, Plan, last_steps
-    from ...explore.run.session import Session
+    from runtime.explore.run.plans import Kind, Plan, last_steps
+    from runtime.explore.run.session import Session
 
     with Session() as session:
         for _ in range(2):  # the first one imports
@@ -130,21 +128,17 @@ def points_of(test: Callable[[], object], granularity: str) -> tuple[int, int]:
     return sum(step.kind != Kind.BEGIN for step in steps) - 1, run.threads
 
 
-def _measure(task: dict[str, Any], folder: str) -> None:
-    path = os.path.join(folder, "explored.py")
-    shutil.copy(os.path.join(os.path.dirname(__file__), "explored.py"), path)
-    spec = importlib.util.spec_from_file_location("explored", path)
-    assert spec
-    assert spec.loader
-    programs = importlib.util.module_from_spec(spec)
-    sys.modules["explored"] = programs
-    spec.loader.exec_module(programs)
+def _do(task: dict[str, Any]) -> None:
+    if task["core"] is not None:
+        os.sched_setaffinity(0, {task["core"]})
+    signal.alarm(PATIENCE)  # nobody handles it: threads that wait for each other for ever end there
+    warnings.simplefilter("ignore")  # a pool whose timeout fires early says so
     row = next(known for known in rows() if known.name == task["row"])
-    program = programs.PROGRAMS[row.program]
-    test = programs.test_of(program)
+    program = PROGRAMS[row.program]
+    test = test_of(program)
     gc.collect()
     try:
-        figure: Figure = sample(task["explorer"], row, program, test, folder, task["seconds"])
+        figure: Figure = sample(task["explorer"], row, program, test, task["seconds"])
     except WrongResult as error:
         raise Failed(str(error)) from None
     except Unavailable:
@@ -155,15 +149,6 @@ def _measure(task: dict[str, Any], folder: str) -> None:
     if task["explorer"] == OURS:
         told["points"], told["threads"] = points_of(test, "sync" if row.granularity == "auto" else row.granularity)
     print(json.dumps(told), flush=True)
-
-
-def _do(task: dict[str, Any]) -> None:
-    if task["core"] is not None:
-        os.sched_setaffinity(0, {task["core"]})
-    signal.alarm(PATIENCE)  # nobody handles it: threads that wait for each other for ever end there
-    warnings.simplefilter("ignore")  # a pool whose timeout fires early says so
-    with tempfile.TemporaryDirectory() as folder:
-        _measure(task, os.path.realpath(folder))
     os._exit(0)  # a peer's primitives raise at the program's end
 
 

@@ -37,11 +37,9 @@ __all__ = [
     "rounds",
 ]
 
-OURS = "...threading"
+OURS = "..threading"
 GREEN = ".green"
-#: For libraries that don't have threading's names: what has, as far as it goes.
-STAND_INS = {"greenlet": ".greenlets", "gevent": ".gevents"}
-CHILD = "import lwp_runtime; lwp_runtime.load('cli.bench.{}').child()"
+CHILD = "import lwp_runtime; lwp_runtime.load('bench.measure').child()"
 PATIENCE = 120  # seconds for a round
 
 
@@ -78,8 +76,7 @@ def compare(
     Unavailable: it can't be measured here.  Failed: it raised, crashed, or did not do what it should.
     """
     number = rounds(operation, quick)
-    other = STAND_INS.get(vs, vs)
-    modules = [ours, other, other]
+    modules = [ours, vs, vs]
     taken: list[list[Figures]] = []  # for each round the figures of each module
     if operation.alone:
         for order in orders(number, len(modules)):
@@ -142,25 +139,25 @@ def _run(
 ) -> list[list[Figures]]:
     name = operation.rows[0].name
     task = {"operation": name, "modules": modules, "rounds": number, "quick": quick, "core": core}
-    told = ask("measure", task, number, ", ".join(dict.fromkeys(modules)), advance)
+    told = ask(CHILD, task, number, ", ".join(dict.fromkeys(modules)), advance)
     return [one["figures"] for one in told]
 
 
 def ask(
-    module: str,
+    program: str,
     task: dict[str, Any],
     number: int,
     who: str,
     advance: Callable[[], object] = lambda: None,
     before: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """What child() of the module tells in a process of its own: its answers to the task, one for each sample.
+    """What a program of Python that calls answer() tells in a process of its own, one line for each sample.
 
     who: for messages.  before: a command that runs another one, and may chat about it on standard error.
     """
     # Our sys.path, without the working directory before it (-P).
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [*before, sys.executable, "-P", "-c", CHILD.format(module), json.dumps(task)]
+    command = [*before, sys.executable, "-P", "-c", program, json.dumps(task)]
     taken: list[dict[str, Any]] = []
     errors = subprocess.DEVNULL if before else None
     with subprocess.Popen(

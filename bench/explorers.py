@@ -8,14 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from .operations import Unavailable, WrongResult, expect
+from runtime.bench.operations import Unavailable, WrongResult, expect
 
-if TYPE_CHECKING:  # it imports asyncio, which takes longer than all else here
-    from .explored import Program
-
-__all__ = ["EXPLORERS", "INSTALLED_AS", "NONE", "Figure", "Row", "rows", "sample"]
+from .explored import Program
 
 NONE = "has nothing like it"  #: why a peer has no figure, where that is its own choice
 _MANY = 1 << 40
@@ -66,13 +64,13 @@ def rows() -> list[Row]:
     return [*strategies, *default, *systematic, *finds]
 
 
-# ---- each explorer: (row, program, the program as a test, the folder that it is in, seconds, seed) -> Figure ---------
+# ---- each explorer: (row, program, the program as a test, seconds, seed) -> Figure -----------------------------------
 
-Explorer = Callable[[Row, "type[Program]", Callable[[], None], str, float, int], Figure]
+Explorer = Callable[[Row, type[Program], Callable[[], None], float, int], Figure]
 
 
-def _ours(row: Row, program: type[Program], test: Callable[[], None], folder: str, seconds: float, seed: int) -> Figure:
-    from ...explore import Outcome, explore
+def _ours(row: Row, program: type[Program], test: Callable[[], None], seconds: float, seed: int) -> Figure:
+    from runtime.explore import Outcome, explore  # which the processes of the peers don't load
 
     limit = seconds if row.aim == "rate" else None
     settings: dict[str, Any] = {"strategy": row.strategy, "granularity": row.granularity, "seed": seed}
@@ -86,17 +84,15 @@ def _ours(row: Row, program: type[Program], test: Callable[[], None], folder: st
     return Figure(result.runs, taken, 1)
 
 
-def _interleave_test(
-    row: Row, program: type[Program], test: Callable[[], None], folder: str, seconds: float, seed: int
-) -> Figure:
-    """Its points between bytecodes go when the program's file is excluded."""
+def _interleave_test(row: Row, program: type[Program], test: Callable[[], None], seconds: float, seed: int) -> Figure:
+    """Its points between bytecodes go when the program's folder is excluded."""
     import interleave_test
 
     strategy = {"auto": "random", "random": "random", "pct": "pct", "dfs:2": "dfs"}.get(row.strategy)
     if strategy is None or row.granularity == "gil" or (row.strategy == "auto" and row.granularity != "auto"):
         raise Unavailable(NONE)
     iterations = {"rate": max(10, int(seconds * 300)), "all": _MANY, "find": 10_000}[row.aim]
-    settings: dict[str, Any] = {"exclude": [folder]} if row.granularity == "sync" else {}
+    settings: dict[str, Any] = {"exclude": [str(Path(__file__).parent)]} if row.granularity == "sync" else {}
     begin = time.perf_counter()
     result = interleave_test.explore(
         test, iterations=iterations, seed=seed, strategy=strategy, raise_on_failure=False, **settings
@@ -113,9 +109,7 @@ def _interleave_test(
     return Figure(result.schedules_run, time.perf_counter() - begin, 1)
 
 
-def _frontrun(
-    row: Row, program: type[Program], test: Callable[[], None], folder: str, seconds: float, seed: int
-) -> Figure:
+def _frontrun(row: Row, program: type[Program], test: Callable[[], None], seconds: float, seed: int) -> Figure:
     """Its default is partial-order reduction.  It replays finds by itself."""
     import frontrun
 
@@ -146,18 +140,16 @@ EXPLORERS: dict[str, Explorer] = {"runtime": _ours, "interleave-test": _interlea
 INSTALLED_AS = {"interleave-test": "interleave_test", "frontrun": "frontrun"}
 
 
-def sample(
-    explorer: str, row: Row, program: type[Program], test: Callable[[], None], folder: str, seconds: float
-) -> Figure:
+def sample(explorer: str, row: Row, program: type[Program], test: Callable[[], None], seconds: float) -> Figure:
     """What it does in those seconds, or in one call that takes longer.
 
     Unavailable: it has no such strategy, or can't explore the program.  WrongResult: it did not do what it should.
     """
     explore = EXPLORERS[explorer]
-    explore(row, program, test, folder, 0.01, 0)  # imports, and makes what is made once
+    explore(row, program, test, 0.01, 0)  # imports, and makes what is made once
     runs, taken, calls = 0, 0.0, 0
     while taken < seconds:
-        figure = explore(row, program, test, folder, seconds, calls + 1)
+        figure = explore(row, program, test, seconds, calls + 1)
         runs += figure.runs
         taken += figure.seconds
         calls += 1

@@ -1,4 +1,4 @@
-"""`bench --io`: the load notices each wrong answer, each server does its work, and what the command says."""
+"""`bench io`: the load notices each wrong answer, each server does its work, and what the command says."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from checkout import bench, run
 from conftest import FREE_THREADED, TREE, Child
-from test_bench import bench
 
-from runtime.cli.bench import serving
-from runtime.native.structures import ffi, lib
+from bench import serving
+from bench.load import run as run_load
+from runtime.bench.measure import Failed
 
-pytestmark = pytest.mark.stock_threads  # the servers of these tests
+pytestmark = [
+    pytest.mark.stock_threads,  # the servers of these tests
+    pytest.mark.skipif(shutil.which("cc") is None, reason="the load is written in C, and there is no compiler"),
+]
 
 NAMES = [f"{kind}-{number}" for kind in ("echo", "http") for number in (10, 100, 1000, 4000)]
 SHORT = ("--seconds", "0.05", "--rounds", "2")
@@ -52,15 +57,15 @@ def loaded(answer: Callable[[socket.socket, bytes, int], None], http: bool = Fal
 
     task = {"connections": 2, "idle": 0, "seconds": 0.05, "patience": 30, "http": http, "server": os.getpid(), **more}
     threads = [threading.Thread(target=accept)]
-    result = ffi.new("struct load_result *")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads[0].start()
-        status = lib.load_run(ffi.new("struct load *", {"port": listener.getsockname()[1], **task}), result)
-        for thread in threads:
-            thread.join()
-    why = ffi.string(result.why).decode()
-    assert bool(why) == (status != 0)
-    return why or result
+        try:
+            return SimpleNamespace(**run_load(listener.getsockname()[1], **task))
+        except Failed as error:
+            return str(error)
+        finally:
+            for thread in threads:
+                thread.join()
 
 
 def echo(connection: socket.socket, request: bytes, number: int) -> None:
@@ -235,9 +240,8 @@ def test_a_lost_request(at: int) -> None:
 def test_no_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    result = ffi.new("struct load_result *")
-    assert lib.load_run(ffi.new("struct load *", {"port": port, "connections": 1}), result) == -1
-    assert ffi.string(result.why) == b"connection 1: Connection refused"
+    with pytest.raises(Failed, match=r"^connection 1: Connection refused$"):
+        run_load(port, os.getpid(), False, 1, 0, 1)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -247,13 +251,10 @@ def there(kind: str) -> list[str]:
     return [way.name for way in serving.WAYS if way.there and kind in way.kinds]
 
 
-def with_site(tmp_path: Path, code: str, *args: str, **more: Any) -> subprocess.CompletedProcess[str]:
+def with_site(tmp_path: Path, code: str, *args: str) -> subprocess.CompletedProcess[str]:
     """Where each Python begins with that code."""
     (tmp_path / "sitecustomize.py").write_text(code)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-    environment |= {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-m", "runtime", "bench", "--io", *args]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, **more)
+    return bench("io", *args, site=tmp_path)
 
 
 ALONE = (
@@ -266,7 +267,7 @@ ALONE = (
 @pytest.mark.slow
 def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
     written = tmp_path / "io.json"
-    done = bench("--io", "--connections", "4", *SHORT, "--json", str(written))
+    done = bench("io", "--connections", "4", *SHORT, "--json", str(written))
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(written.read_text())
     assert (data["stopped"], data["seconds"], data["rounds"], data["idle"]) == (False, 0.05, 2, 0)
@@ -314,15 +315,13 @@ def test_without_peers_and_the_runs_that_are_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_memory_of_an_idle_connection_on_a_green_thread() -> None:
-    done = bench(
-        "--io", "echo", "--green", "--vs", "threading", "--connections", "1", "--idle", "3000", *SHORT, "--json"
-    )
+    done = bench("io", "echo", "--green", "--vs", "threading", "--connections", "1", "--idle", "3000", *SHORT, "--json")
     (result,) = json.loads(done.stdout)["results"]
     assert 4 < result["ways"]["green"]["kib"] < (76 if FREE_THREADED else 14)  # where each thread has heaps of its own
 
 
 def test_green_threads_alone(tmp_path: Path) -> None:
-    done = bench("--io", "http-2", "--green", "--vs", "threading", "--connections", "2", "--no-pin", *SHORT, "--json")
+    done = bench("io", "http-2", "--green", "--vs", "threading", "--connections", "2", "--no-pin", *SHORT, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(done.stdout)
     assert data["cores"] == {"server": None, "load": None}
@@ -335,7 +334,7 @@ def test_green_threads_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_plot(tmp_path: Path) -> None:
     picture = tmp_path / "io.svg"
-    done = bench("--io", "--green", "--vs", "threading", "--connections", "3,2", *SHORT, "--plot", str(picture))
+    done = bench("io", "--green", "--vs", "threading", "--connections", "3,2", *SHORT, "--plot", str(picture))
     assert (done.returncode, done.stderr) == (0, "")
     assert "<svg" in picture.read_text()
     assert re.search(r"^echo: requests/s +3 +2 *$", done.stdout, re.MULTILINE)
@@ -345,12 +344,12 @@ def test_plot(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_the_picture_says_what_it_shows(child: Child) -> None:
     def program() -> None:
-        from runtime.cli.bench import output, serving
+        from bench import io, serving
 
         kept: list[Any] = []
-        output.save_plot = lambda figure, path: kept.append(figure)
+        io.save_plot = lambda figure, path: kept.append(figure)
         figures = serving.Figures(10.0, (9.0, 11.0), 1.0, (1.0, 1.0), 5.0, 0.5, 16.0)
-        output.plot_served([serving.Served(kind, kind, 3, 2, {"green": figures}) for kind in ("a", "b")], "x.png")
+        io._plot([serving.Served(kind, kind, 3, 2, {"green": figures}) for kind in ("a", "b")], "x.png")
         assert [axes.get_title() for axes in kept[0].axes] == ["a: median and quartiles", "b: median and quartiles"]
         assert [axes.get_ylabel() for axes in kept[0].axes] == ["requests a second"] * 2
         assert [text.get_text() for text in kept[0].legends[0].get_texts()] == ["run --green"]
@@ -363,7 +362,7 @@ def test_one_core_is_said() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
-        done = bench("--io", "echo", "--green", "--vs", "threading", "--connections", "2", *SHORT)
+        done = bench("io", "echo", "--green", "--vs", "threading", "--connections", "2", *SHORT)
     finally:
         os.sched_setaffinity(0, before)
     assert (done.returncode, done.stderr) == (0, "")
@@ -371,24 +370,23 @@ def test_one_core_is_said() -> None:
 
 
 def test_list() -> None:
-    done = bench("--io", "--list")
+    done = bench("io", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES
-    listed = bench("--io", "--list", "--connections", "7,8", "http").stdout.splitlines()
+    listed = bench("io", "--list", "--connections", "7,8", "http").stdout.splitlines()
     assert [line.split()[0] for line in listed] == ["http-7", "http-8"]
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--io", "lock-pair"], f"no operation 'lock-pair': there are {', '.join(NAMES)}"),
-        (["--io", "--vs", "tokio"], "'tokio' is none of threading, gevent, asyncio-streams, asyncio-protocol, uvloop"),
-        (["--io", "--connections", "10,x"], "'10,x': it is numbers with commas between them, such as 10,100"),
-        (["--io", "--connections", "0"], "'0': it is numbers"),
-        (["--io", "--rounds", "1"], "--rounds"),
-        (["--io", "--explore"], "--explore and --io are two benchmarks"),
-        (["--seconds", "2"], "--seconds is of --io"),
-        (["--explore", "--connections", "2"], "--connections is of --io"),
+        (["io", "lock-pair"], f"no operation 'lock-pair': there are {', '.join(NAMES)}"),
+        (["io", "--vs", "tokio"], "'tokio' is none of threading, gevent, asyncio-streams, asyncio-protocol, uvloop"),
+        (["io", "--connections", "10,x"], "'10,x': it is numbers with commas between them, such as 10,100"),
+        (["io", "--connections", "0"], "'0': it is numbers"),
+        (["io", "--rounds", "1"], "--rounds"),
+        (["io", "eco-100"], "no operation 'eco-100': did you mean echo-100?"),
+        (["ois"], "No such command 'ois'"),
     ],
 )
 def test_errors_are_one_line_before_anything_is_measured(args: list[str], says: str) -> None:
@@ -402,16 +400,22 @@ def test_a_peer_that_is_asked_for_and_not_installed(tmp_path: Path) -> None:
     done = with_site(tmp_path, ALONE, "--vs", "uvloop")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "lwp: Invalid value for --vs: uvloop is not installed: pip install 'lwp-runtime[peers]'"
+        "bench: Invalid value for --vs: uvloop is not installed: pip install 'lwp-runtime[peers]'"
     ]
+
+
+def test_no_compiler() -> None:
+    done = bench("io", "echo", *SHORT, CC="no-such-compiler -O2")
+    assert (done.returncode, done.stdout) == (2, "")
+    says = "the load is written in C, and can't be compiled: [Errno 2] No such file or directory: 'no-such-compiler'"
+    assert done.stderr == f"bench: {says}\n"
 
 
 def test_more_connections_than_descriptors() -> None:
     def limited(*args: str) -> subprocess.CompletedProcess[str]:
         limits = ["sh", "-c", 'ulimit -Sn 150; ulimit -Hn 400; exec "$@"', "-"]
-        command = [*limits, sys.executable, "-m", "runtime", "bench", "--io", "echo", "--green", "--vs", "threading"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        return subprocess.run([*command, *SHORT, *args], env=environment, capture_output=True, text=True, timeout=100)
+        command = [*limits, sys.executable, "-m", "bench", "io", "echo", "--green", "--vs", "threading"]
+        return run(*command, *SHORT, *args)
 
     done = limited("--connections", "10,1000")
     assert (done.returncode, done.stdout) == (2, "")
@@ -451,7 +455,7 @@ def test_a_server_that_fails_is_shown_and_the_rest_is_measured(code: str, says: 
     done = with_site(tmp_path, IN_SERVER + code, *arguments)
     assert done.returncode == 1
     first, *rest = done.stderr.splitlines()
-    assert first.startswith(f"lwp: echo-1: asyncio-streams: {says[0]}")
+    assert first.startswith(f"bench: echo-1: asyncio-streams: {says[0]}")
     assert rest[: len(says) - 1] == says[1:]
     data = json.loads(written.read_text())
     assert list(data["results"][0]["ways"]) == ["threading", "green", "asyncio-protocol"]
@@ -483,7 +487,7 @@ def test_ctrl_c_leaves_the_rows_until_then(tmp_path: Path) -> None:
 
 def echo_tool(*args: str) -> list[list[str]]:
     command = [sys.executable, str(TREE / "tools" / "echo.py"), "--connections", "2", "--seconds", "0.1", *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = run(*command)
     assert (done.returncode, done.stderr) == (0, "")
     return [line.split() for line in done.stdout.splitlines()]
 

@@ -25,9 +25,9 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from ... import pool
-from ... import threading as ours
-from ...scheduler import Scheduler
+from .. import pool
+from .. import threading as ours
+from ..scheduler import Scheduler
 
 __all__ = ["Operation", "Row", "Unavailable", "WrongResult", "operations"]
 

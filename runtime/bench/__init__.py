@@ -1,0 +1,1 @@
+"""What `lwp bench` measures (operations), and how (measure)."""
