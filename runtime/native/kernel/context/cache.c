@@ -2,7 +2,6 @@
 #include "kernel/base/park.h"
 #include "kernel/base/events.h"
 #include "kernel/context/mapping.h"
-#include "kernel/context/tls.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "kernel/context/tls.h"
+#include "kernel/context/mapping.h"
 
 #include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
