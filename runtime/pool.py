@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from . import native
 from .groups.cancellation import Cancelled, Record, Request, Scope, checkpoint
-from .observe.groups import Cancellation, by, counts, latest
+from .observe.groups import CALL, Cancellation, by, latest
 from .scheduler import Scheduler
 from .sync import Condition, Lock
 from .thread import Thread
@@ -145,7 +145,7 @@ class Future(native.FutureBase, futures.Future[_Result]):
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def _end_cancelled(self) -> None:
-        counts.calls += 1
+        native.groups_count(CALL)
         with self._condition:
             self._state = _states.CANCELLED_AND_NOTIFIED
             for waiter in self._waiters:

@@ -46,13 +46,14 @@ def _add_groups(table: Any) -> None:
     """What ended before its time, and why."""
     from ..observe.groups import counts, latest
 
-    if counts.groups:
-        table.add_row("groups", f"{counts.groups:,}")
-        table.add_row("their tasks", f"{counts.tasks:,}")
-        table.add_row("of them cancelled", f"{counts.cancelled:,}")
-    if counts.calls:
-        table.add_row("calls of executors that were cancelled", f"{counts.calls:,}")
-    for whom, why in latest:
+    found = counts()
+    if found.groups:
+        table.add_row("groups", f"{found.groups:,}")
+        table.add_row("their tasks", f"{found.tasks:,}")
+        table.add_row("of them cancelled", f"{found.cancelled:,}")
+    if found.calls:
+        table.add_row("calls of executors that were cancelled", f"{found.calls:,}")
+    for whom, why in latest.copy():  # at once: threads that still run may cancel more
         table.add_row(f"cancelled: {whom}", why)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
 from ..lwp import placed
-from ..observe.groups import Cancellation, by, counts, latest
+from ..observe.groups import GROUP, TASK, Cancellation, by, latest
 from ..placement import Placing
 from ..scheduler import Scheduler
 from ..thread import Thread
@@ -124,7 +124,7 @@ class Group(native.GroupBase):
         self._pid = os.getpid()
         place = sys._getframe(1)
         self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
-        counts.groups += 1
+        native.groups_count(GROUP)
         self._scope = Scope(self, None if self._timeout is None else deadline_in(self._timeout))
         if (request := enter(self._scope)) is not None:  # its tasks would not be asked before the block waits
             self._requests.append(request)
@@ -146,7 +146,7 @@ class Group(native.GroupBase):
     @property
     def tasks(self) -> tuple[Task[Any], ...]:
         """Those that have not ended, in the order in which they were spawned."""
-        return tuple(self._tasks)
+        return tuple(list(self._tasks))  # a list of a dict is made at once, a tuple is not where there is no GIL
 
     # ---- tasks -------------------------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Group(native.GroupBase):
         if self._turns is not None:
             task._unclaimed.append(None)
         try:
-            counts.tasks += 1
+            native.groups_count(TASK)
             self._tasks[task] = None  # from here on the block's end waits for it
             if self._turns is not None:
                 self._queue.append(task)
@@ -372,8 +372,10 @@ class Group(native.GroupBase):
     def _ask(self, why: str, again: bool = False) -> None:
         if again or not self._requests:
             latest.append(Cancellation(self._label, why))
-            self._requests.append(Request(self._ask_all, why, again))
-        self._requests[-1].carry_out()
+            self._requests.append(request := Request(self._ask_all, why, again))
+        else:
+            request = self._requests[-1]
+        request.carry_out()  # its own: another thread may have asked for less meanwhile
 
     def _ask_all(self, request: Request) -> list[Scope]:
         assert self._scope is not None
@@ -392,7 +394,8 @@ class Group(native.GroupBase):
 
     def _expire(self) -> None:
         """The deadline has passed: called by any of its threads."""
-        self._late = self._late or not self._requests
+        if not self._requests:
+            self._late = True  # and never False again: another thread may be between the look and this line
         self._ask("its deadline")
 
     def _note(self, error: BaseException) -> None:

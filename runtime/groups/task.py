@@ -7,7 +7,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..observe.groups import Cancellation, by, counts, latest
+from .. import native
+from ..observe.groups import CANCELLED, Cancellation, by, latest
 from ..scheduler import Scheduler
 from ..sync import Event
 from ..thread import Thread
@@ -98,7 +99,7 @@ class Task(Generic[_Result]):
         if (group := self._group) is not None:
             group._ended(self)
             if self._cancelled:
-                counts.cancelled += 1
+                native.groups_count(CANCELLED)
         self._group = self._call = None
         self._done.set()
 
@@ -209,7 +210,8 @@ class TaskStatus(Generic[_Value]):
         if self._is_started:
             raise RuntimeError("started() was called before")
         self._value = value
-        self._is_started = self._stop_waiting()
+        if self._stop_waiting():
+            self._is_started = True  # and never False: two threads may be here
         self._over.set()
 
     def _stop_waiting(self) -> bool:

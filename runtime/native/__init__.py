@@ -108,6 +108,8 @@ if TYPE_CHECKING:
     from ._types import green_counts as green_counts
     from ._types import green_runners as green_runners
     from ._types import green_states as green_states
+    from ._types import groups_count as groups_count
+    from ._types import groups_counts as groups_counts
     from ._types import is_green as is_green
     from ._types import lock as lock
     from ._types import lock_order_be_at as lock_order_be_at

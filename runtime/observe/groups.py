@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from .. import native
 
-__all__ = ["Cancellation", "Counts", "Member", "by", "counts", "described", "end_awaited", "latest", "members"]
+__all__ = ["CALL", "CANCELLED", "GROUP", "TASK", "Cancellation", "Counts", "Member", "by", "counts", "described"]
+__all__ += ["end_awaited", "latest", "members"]
 
 
 class Member(Protocol):
@@ -31,23 +31,33 @@ class Cancellation(NamedTuple):
     why: str  #: as "ValueError in 'Thread-4 (work)'", "cancel() by 'MainThread'", "its deadline"
 
 
-@dataclass(slots=True)
-class Counts:
-    """Since the process began.  Each is changed without a call, so that no other thread comes in between."""
+class Counts(NamedTuple):
+    """Since the process began."""
 
-    groups: int = 0  #: whose block has begun
-    tasks: int = 0  #: spawned
-    cancelled: int = 0  #: of these
-    calls: int = 0  #: of executors, that were cancelled as they ran
+    groups: int  #: whose block has begun
+    tasks: int  #: spawned
+    cancelled: int  #: of these
+    calls: int  #: of executors, that were cancelled as they ran
+
+
+#: What native.groups_count() counts: in C, since without a GIL two threads may read the same number and add 1 to that.
+GROUP: Final = 0
+TASK: Final = 1
+CANCELLED: Final = 2
+CALL: Final = 3
 
 
 #: By ident, of the threads that are in a group, or work in an executor.
 members: dict[int, Member] = {}
-counts = Counts()
 #: The latest requests, the last one at the end.
 latest: deque[Cancellation] = deque(maxlen=10)
 
 os.register_at_fork(after_in_child=members.clear)  # the lone thread of a child is in no group
+
+
+def counts() -> Counts:
+    """All of them."""
+    return Counts(*native.groups_counts())
 
 
 def described(ident: int) -> tuple[str, str]:

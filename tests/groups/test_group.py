@@ -20,6 +20,7 @@ from sync_helpers import WAIT_CALLS
 
 import runtime
 from runtime import Cancelled, Group, TaskStatus, fail_after, native, shield
+from runtime.observe.groups import counts
 from runtime.scheduler import Scheduler, sleep, statistics
 from runtime.sync import Event, Lock
 
@@ -216,6 +217,19 @@ def test_names() -> None:
         begun = group.named("reader 2").start(lambda task_status: task_status.started(native.current_thread().name))
         assert begun == "reader 2"
     assert repr(named) == "<Task 'reader 1' done>"
+
+
+def test_threads_spawn_and_end_while_others_look() -> None:
+    def spawn_many() -> None:
+        for _ in range(200):
+            group.spawn(int)
+
+    before = counts().tasks
+    with Group() as group:
+        spawners = [group.spawn(spawn_many) for _ in range(3)]
+        while not all(spawner.done() for spawner in spawners):
+            assert len(group.tasks) <= 3 * 201
+    assert counts().tasks - before == 3 * 201
 
 
 @both
@@ -1034,7 +1048,7 @@ def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
 
 def test_a_group_that_is_in_use_for_long_keeps_no_threads() -> None:
     with Group() as group:
-        for number in range(500):
+        for number in range(200):
             assert group.spawn(abs, number).result() == number
         until(lambda: statistics().alive <= 40)
         group.spawn(abs, 0).result()

@@ -233,6 +233,28 @@ static PyObject *trace_cancelled(PyObject *module, PyObject *why)
     Py_RETURN_NONE;
 }
 
+/* By kind: runtime/observe/groups.py. */
+static atomic_long counts[4];
+
+static PyObject *count_one(PyObject *module, PyObject *kind)
+{
+    size_t at = PyLong_AsSize_t(kind);
+
+    (void)module;
+    if (at < sizeof counts / sizeof *counts)
+        atomic_fetch_add_explicit(&counts[at], 1, memory_order_relaxed);
+    else if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "no kind of count");
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *read_counts(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return Py_BuildValue("(llll)", counts[0], counts[1], counts[2], counts[3]);
+}
+
 static PyObject *time_now(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -244,6 +266,8 @@ static PyMethodDef functions[] = {
     {"cancel_mine", get_mine, METH_NOARGS, "The calling thread's CancelBase, or None: it is in no group."},
     {"cancel_set_raise", set_raise, METH_O, NULL},
     {"cancel_now", time_now, METH_NOARGS, "The time on the clock of the thread's deadlines, in ns."},
+    {"groups_count", count_one, METH_O, "Counts one more of this kind, an index into groups_counts()."},
+    {"groups_counts", read_counts, METH_NOARGS, "How often each kind was counted, a tuple."},
     {"trace_group", trace_group, METH_O, "For the trace: the calling thread is in a group of that name from now on."},
     {"trace_cancelled", trace_cancelled, METH_O, "For the trace: Cancelled is about to be raised in the calling thread."},
     {"checkpoint", cancel_checkpoint, METH_NOARGS,
