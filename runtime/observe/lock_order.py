@@ -86,13 +86,15 @@ class LockOrder:
 
     def forget(self) -> None:
         """What was seen so far."""
-        native.lock_order_forget()
-        self._locks: _Orders = defaultdict(functools.partial(defaultdict, list))
-        self._kinds: _Orders = defaultdict(functools.partial(defaultdict, list))
-        self._kept: dict[int, object] = {}  # so that their ids stay theirs
-        self._names: dict[int, str] = {}
-        self._made: dict[Hashable, int] = {}
-        self._lost = 0
+        with self._looking:
+            native.lock_order_forget()
+            self._locks: _Orders = defaultdict(functools.partial(defaultdict, list))
+            self._kinds: _Orders = defaultdict(functools.partial(defaultdict, list))
+            self._kept: dict[int, object] = {}  # so that their ids stay theirs
+            self._names: dict[int, str] = {}
+            self._made: dict[Hashable, int] = {}
+            self._elsewhere: dict[int, object] = {}
+            self._lost = 0
 
     def begin(self, stock: tuple[type, type], classes: Iterable[Any]) -> None:
         """From now on.  stock: CPython's own Lock and RLock; classes: the Thread classes.
@@ -159,9 +161,9 @@ class LockOrder:
 
     # ---- what they have taken ----------------------------------------------------------------------------------------
 
-    def _look(self, wait: bool = False) -> bool:
+    def _look(self) -> bool:
         """Takes over what was recorded, while the names of the locks can be found.  False: another thread does that."""
-        if not self._looking.acquire(wait):
+        if not self._looking.acquire(False):
             return False
         try:
             self._take_over()
@@ -170,7 +172,8 @@ class LockOrder:
         return True
 
     def _take_over(self) -> None:
-        records, self._elsewhere, self._lost = native.lock_order_take()
+        records, elsewhere, self._lost = native.lock_order_take()
+        self._elsewhere |= elsewhere
         new = {id(lock): lock for _, _, places in records for lock, _, _ in places if id(lock) not in self._kept}
         self._kept |= new
         self._names |= {key: name for key, name in zip(new, named(new.values()), strict=True)}
@@ -196,8 +199,12 @@ class LockOrder:
 
     def report(self) -> list[str]:
         """Each circle in a few lines, those of the same locks first."""
-        self._look(wait=True)
-        signals: set[Hashable] = {id(lock) for lock in self._elsewhere.values()}
+        with self._looking:
+            self._take_over()
+            return self._told_of_all()
+
+    def _told_of_all(self) -> list[str]:
+        signals: set[Hashable] = set(self._elsewhere)
         found = circles(self._locks, signals)
         kinds = {frozenset(self._kind(lock) for lock, _ in circle) for circle in found}
         others = circles(self._kinds, {self._kind(lock) for lock in signals})

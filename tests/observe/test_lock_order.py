@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Environment
+from conftest import ROOT, Child, Environment
 
 PRELUDE = """
 import queue, sys, threading
@@ -358,6 +358,37 @@ def test_exit_needs_lock_order(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "lwp: --lock-order-exit is for --lock-order\n"
+
+
+def test_what_is_taken_over_stays_as_it_is(child: Child) -> None:
+    """Python goes through it while threads record more."""
+
+    def program() -> None:
+        import _thread
+
+        from runtime import Thread, native
+        from runtime.sync import Lock
+
+        lock = Lock()
+
+        def released_by_another() -> None:
+            lock.acquire()
+            releaser = Thread(target=lock.release)
+            releaser.start()
+            releaser.join()
+
+        native.sites_begin(())
+        native.lock_order_begin(_thread.LockType, type(_thread.RLock()), lambda thread: None)
+        released_by_another()
+        _, first, _ = native.lock_order_take()
+        assert list(first.values()) == [lock]
+        lock = Lock()
+        released_by_another()
+        assert lock not in first.values()
+        _, second, _ = native.lock_order_take()
+        assert list(second.values()) == [lock]
+
+    child(program)
 
 
 TESTS = f"""{PRELUDE}

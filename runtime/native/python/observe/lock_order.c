@@ -248,13 +248,22 @@ static PyObject *restore_noted(struct swap *swap, struct explored *me, PyObject 
     return result;
 }
 
+static int is_mine(PyObject *lock)
+{
+    struct quiet quiet = sites_quiet();
+    int is = place_of(mine, lock) >= 0;
+
+    sites_go_on(&quiet);
+    return is;
+}
+
 /* It gives its lock up, and takes that back, whatever else its thread holds. */
 static PyObject *wait_noted(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
                             PyObject *names)
 {
     PyObject *lock = condition_lock(self);
 
-    if (!lock || place_of(mine, lock) < 0)
+    if (!lock || !is_mine(lock))
         return swap_stock(swap, self, args, count, names);
     Py_INCREF(lock);
     long depth = note_released(lock, 0, is_rlock(lock));
@@ -389,12 +398,16 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         forget_me();
     if (event != EVENT_TARGET)
         return;
-    PyObject *moment = PyObject_CallOneArg(hello, (PyObject *)(uintptr_t)a);
+    struct quiet quiet = sites_quiet();
+    PyObject *function = Py_XNewRef(hello); /* NULL: another thread has ended the watch just now */
+    sites_go_on(&quiet);
+    PyObject *moment = function ? PyObject_CallOneArg(function, (PyObject *)(uintptr_t)a) : NULL;
     if (moment)
         be_at(moment);
-    else
-        PyErr_WriteUnraisable(hello);
+    else if (function)
+        PyErr_WriteUnraisable(function);
     Py_XDECREF(moment);
+    Py_XDECREF(function);
 }
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
@@ -428,43 +441,58 @@ static PyObject *end_watching(PyObject *module, PyObject *unused)
     if (hello) {
         events_end(EVENTS_LOCK_ORDER);
         swap_all_out();
-        Py_CLEAR(hello);
+        struct quiet quiet = sites_quiet();
+        PyObject *former = hello;
+        hello = NULL;
+        sites_go_on(&quiet);
+        Py_XDECREF(former);
     }
     Py_RETURN_NONE;
 }
 
-static PyObject *take_records(PyObject *module, PyObject *unused)
-{
-    PyObject *new = PyList_New(0);
+struct taken {
+    PyObject *records, *elsewhere;
+    long lost;
+};
 
-    if (!new)
-        return NULL;
-    struct quiet quiet = sites_quiet();
-    PyObject *former = records;
-    records = new;
-    sites_go_on(&quiet);
-    return Py_BuildValue("NOl", former, elsewhere, lost);
-}
-
-static PyObject *forget_records(PyObject *module, PyObject *unused)
+/* What Python gets no thread adds to any more: without a GIL Python would sleep for the lock of what is being added to.  0 or -1. */
+static int exchange_taken(struct taken *former)
 {
     PyObject *new_records = PyList_New(0), *new_elsewhere = PyDict_New();
 
     if (!new_records || !new_elsewhere) {
         Py_XDECREF(new_records);
         Py_XDECREF(new_elsewhere);
-        return NULL;
+        return -1;
     }
     struct quiet quiet = sites_quiet();
-    PyObject *former_records = records, *former_elsewhere = elsewhere;
+    *former = (struct taken){records, elsewhere, lost};
     records = new_records;
     elsewhere = new_elsewhere;
+    sites_go_on(&quiet);
+    return 0;
+}
+
+static PyObject *take_records(PyObject *module, PyObject *unused)
+{
+    struct taken former;
+
+    return exchange_taken(&former) < 0 ? NULL : Py_BuildValue("NNl", former.records, former.elsewhere, former.lost);
+}
+
+static PyObject *forget_records(PyObject *module, PyObject *unused)
+{
+    struct taken former;
+
+    if (exchange_taken(&former) < 0)
+        return NULL;
+    struct quiet quiet = sites_quiet();
     if (recorded)
         memset(seen, 0, SEEN * sizeof *seen);
     recorded = lost = 0;
     sites_go_on(&quiet);
-    Py_XDECREF(former_records);
-    Py_XDECREF(former_elsewhere);
+    Py_XDECREF(former.records);
+    Py_XDECREF(former.elsewhere);
     Py_RETURN_NONE;
 }
 
@@ -485,7 +513,7 @@ static PyMethodDef functions[] = {
      "called in each new thread, and returns its moment.  RuntimeError: they are watched already."},
     {"lock_order_end", end_watching, METH_NOARGS, "Ends that."},
     {"lock_order_take", take_records, METH_NOARGS,
-     "(records, locks that were released by another thread than their taker, by id, number of records that are lost); the records are\n"
+     "(records, locks that were released by another thread than their taker, by id, number of records that are lost), each once; the records are\n"
      "(moment or None, ident, ((lock, site, site where it was made), ...)), the last lock taken while the others were held."},
     {"lock_order_forget", forget_records, METH_NOARGS, "Forgets what was recorded."},
     {"lock_order_moment", moment_now, METH_NOARGS, "What is known of the calling thread just now, or None."},

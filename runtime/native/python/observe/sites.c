@@ -186,7 +186,12 @@ static PyObject *text_of(PyObject *module, PyObject *number)
 
     if (PyErr_Occurred())
         return NULL;
-    return insides ? Py_NewRef(site_text((uint32_t)at)) : PyUnicode_FromString("");
+    if (!insides)
+        return PyUnicode_FromString("");
+    struct quiet quiet = sites_quiet();
+    PyObject *text = Py_NewRef(site_text((uint32_t)at));
+    sites_go_on(&quiet);
+    return text;
 }
 
 static PyObject *made_at(PyObject *module, PyObject *op)
@@ -194,9 +199,9 @@ static PyObject *made_at(PyObject *module, PyObject *op)
     if (!insides)
         return PyUnicode_FromString("");
     struct quiet quiet = sites_quiet();
-    uint32_t site = site_made(op);
+    PyObject *text = Py_NewRef(site_text(site_made(op)));
     sites_go_on(&quiet);
-    return Py_NewRef(site_text(site));
+    return text;
 }
 
 static PyMethodDef functions[] = {

@@ -30,7 +30,7 @@ static struct named {
     const void *key;
 } named[1 << NAMED_BITS];
 static PyObject *unnamed, *namer; /* a list of such, and the function that returns their names */
-static int64_t naming_due;
+static _Atomic int64_t naming_due;
 
 static PyObject *texts; /* text -> number */
 
@@ -121,6 +121,15 @@ static void note_name_of(PyObject *op, PyObject *name)
     sites_go_on(&quiet);
     if (number)
         trace_note(TRACE_NAMED, 0, number, (uint64_t)(uintptr_t)key, 0);
+}
+
+static int are_unnamed(void)
+{
+    struct quiet quiet = sites_quiet();
+    int are = PyList_GET_SIZE(unnamed) != 0;
+
+    sites_go_on(&quiet);
+    return are;
 }
 
 /* Calls Python.  Ctrl-C may end that: then it is the program's still. */
@@ -240,7 +249,7 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         note_made((PyObject *)(uintptr_t)a);
         break;
     case EVENT_RETURNED:
-        if (PyList_GET_SIZE(unnamed) && park_now() >= naming_due)
+        if (park_now() >= naming_due && are_unnamed())
             name_now();
         break;
     case EVENT_BLOCKED:
