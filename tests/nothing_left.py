@@ -14,7 +14,7 @@ from native_helper import NativeHelper
 from this_machine import SLOW
 
 import runtime.native.structures  # noqa: F401 - cffi's memory is none that a test leaves behind
-from runtime.stress._holdings import POOLS, Holdings
+from runtime.stress._holdings import POOLS, Holdings, is_pool
 
 _SETTLE = SLOW * 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
 _NOISE = 24 << 20  # bytes that Python, pytest and malloc may keep from one test
@@ -34,8 +34,9 @@ def _resident() -> int:
     found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     maps = Path("/proc/self/smaps").read_text() if POOLS else ""
-    mappings = re.findall(r"^([0-9a-f]+)-.*?^Anonymous: +(\d+) kB", maps, re.M | re.S)
-    return (int(found[1]) - sum(int(size) for low, size in mappings if int(low, 16) in POOLS)) << 10
+    mappings = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) .*?^Anonymous: +(\d+) kB", maps, re.M | re.S)
+    pools = sum(int(size) for low, high, size in mappings if is_pool(int(low, 16), int(high, 16)))
+    return (int(found[1]) - pools) << 10
 
 
 def _blocks_from_pools() -> int:

@@ -10,11 +10,12 @@ from pathlib import Path
 from .. import scheduler
 from ..native import context_counts, lwp_reap
 
-__all__ = ["POOLS", "Holdings"]
+__all__ = ["POOLS", "Holdings", "is_pool"]
 
-#: Where the pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
+#: Where the first pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
 #: (Objects/mimalloc/os.c, MI_HINT_BASE, MI_HINT_MAX).
 POOLS = range(2 << 40, 30 << 40) if sysconfig.get_config_var("Py_GIL_DISABLED") else range(0)
+_LARGE_POOL = 2 << 30  # bytes: from the ninth on they have more than 1 GiB, and lie anywhere (arena.c, mi_arena_reserve)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Holdings:
                 files.add(name[0])
             elif protection == "rw-p" and device == "00:00":  # not what malloc reserves for arenas
                 low, high = (int(end, 16) for end in span.split("-"))
-                if low not in POOLS:
+                if not is_pool(low, high):
                     writable += high - low
         return cls(
             tasks=len(tasks),
@@ -70,6 +71,11 @@ class Holdings:
         if (more := after.writable - self.writable) > noise:
             found.append(f"mapped memory that belongs to no context: {more >> 10} KiB more")
         return found
+
+
+def is_pool(low: int, high: int) -> bool:
+    """Whether the mapping is one of the pools of a free-threaded CPython's allocator."""
+    return bool(POOLS) and (low in POOLS or high - low >= _LARGE_POOL)
 
 
 def _children_of(tid: str) -> list[str]:

@@ -877,7 +877,7 @@ def test_who_waits_for_a_future() -> None:
         second = executor.submit(wants)
         first = executor.submit(waits, second)
         executor.submit(int).result()
-        until(lambda: len(waiting().cycles) == 1 or second.done())
+        until(lambda: len(waiting().cycles) == 1 and len(waiting().waits) == 3)  # the third worker is told first
         found = waiting()
         assert "waits for future second held by" in str(found)
         assert {wait.kind for wait in found.cycles[0]} == {"future", "lock"}
