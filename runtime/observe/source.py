@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
@@ -245,6 +245,20 @@ def _object_text(segment: str) -> str:
     return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else ""
 
 
+#: CPython 3.13.0 to 3.13.5 frees the variables of a generator that ends or is dropped, though its frame lives on
+#: (gh-125723): reading them would end the process.
+_MAY_BE_GONE = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    if (3, 13, 0) <= sys.version_info[:3] <= (3, 13, 5)
+    else 0
+)
+
+
+def _locals(frame: FrameType) -> Mapping[str, Any]:
+    """Its variables.  Its thread may go on meanwhile."""
+    return {} if frame.f_code.co_flags & _MAY_BE_GONE else frame.f_locals
+
+
 def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         if is_program(frame.f_code.co_filename):
@@ -397,7 +411,7 @@ def _taking(code: CodeType, at: int, sure: bool) -> _Taking | None:
 def _value(expression: ast.expr, frame: FrameType) -> object:
     """What a name, or attributes of one, mean in the frame; looked up without running anything of the program."""
     if isinstance(expression, ast.Name):
-        for names in (frame.f_locals, frame.f_globals):
+        for names in (_locals(frame), frame.f_globals):
             if expression.id in names:
                 return names[expression.id]
     elif isinstance(expression, ast.Attribute):
@@ -506,7 +520,7 @@ def _globals_of(frames: list[FrameType]) -> Iterator[_Space]:
 def _locals_of(frames: list[FrameType]) -> Iterator[_Space]:
     for frame in frames:
         if frame.f_code.co_name != "<module>":
-            yield dict(frame.f_locals), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
+            yield dict(_locals(frame)), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
 
 
 def _parts(name: str, value: Any, origin: Origin) -> Iterator[_Part]:
