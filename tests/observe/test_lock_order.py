@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Child, Environment
+
+import runtime
 
 PRELUDE = """
 import queue, sys, threading
@@ -294,6 +297,59 @@ def test_what_is_told(case: str, tmp_path: Path) -> None:
     done = run(tmp_path, f"{PRELUDE}\n{program}\n")
     assert done.returncode == 0, done.stderr
     assert (told(done.stderr), bool(done.stderr)) == (expected, bool(expected)), done.stderr
+
+
+def report_while_threads_go_on(kind: str) -> None:
+    import queue
+
+    from runtime import thread
+    from runtime.observe.lock_order import LockOrder
+    from runtime.patch.installation import stock_locks
+
+    runtime.install()
+    sys.setswitchinterval(1e-5)
+    order = LockOrder()
+    taken: queue.SimpleQueue[threading.Lock | None] = queue.SimpleQueue()
+    released: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def hand_over() -> None:
+        for _ in range(10_000):
+            lock = threading.Lock()
+            lock.acquire()
+            taken.put(lock)
+            released.get()
+        taken.put(None)
+
+    def release() -> None:
+        while (lock := taken.get()) is not None:
+            lock.release()
+            released.put(None)
+
+    def nest() -> None:
+        with threading.Lock(), threading.Lock():
+            pass
+
+    def start_others() -> None:
+        for _ in range(700):
+            other = threading.Thread(target=nest)
+            other.start()
+            other.join()
+
+    order.begin(stock_locks, (threading.Thread, thread.Thread))
+    bodies = [hand_over, release] if kind == "released elsewhere" else [start_others]
+    threads = [threading.Thread(target=body) for body in bodies]
+    for one in threads:
+        one.start()
+    while any(one.is_alive() for one in threads):
+        assert order.report() == []
+        if kind == "forgotten":
+            order.forget()
+    order.end()
+
+
+@pytest.mark.parametrize("kind", ["released elsewhere", "taken", "forgotten"])
+def test_a_report_while_threads_go_on(kind: str, child: Child) -> None:
+    child(report_while_threads_go_on, kind)
 
 
 @pytest.mark.parametrize("options", [(), ("--green",)], ids=["threads", "green"])
