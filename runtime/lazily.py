@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 __all__ = ["loading"]
 
 
-def loading(module: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+def loading(names: dict[str, Any], homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The __getattr__() and __dir__() of a module of this package.
 
-    homes: the module, relative to the package, that has each name.
+    names: its globals().  homes: the module, relative to the package, that has each name.
     """
 
     def get_attribute(name: str) -> object:
         if name not in homes:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            raise AttributeError(f"module {names['__name__']!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = getattr(import_module(homes[name], __package__), name)
-        setattr(sys.modules[module], name, value)
+        value = names[name] = getattr(import_module(homes[name], __package__), name)
         return value
 
     def list_names() -> list[str]:
-        return sorted({*vars(sys.modules[module]), *homes})
+        return sorted({*names, *homes})
 
     return get_attribute, list_names

@@ -29,7 +29,7 @@ __all__ += ["sleep", "spawn", "statistics", "wait_fd", "waiting", "yield_"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = loading(
-        __name__,
+        globals(),
         {
             **dict.fromkeys(("Statistics", "measure", "statistics"), ".observe.statistics"),
             **dict.fromkeys(("Step", "record_steps"), ".observe.steps"),

@@ -27,4 +27,4 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = loading(__name__, _HOMES)
+    __getattr__, __dir__ = loading(globals(), _HOMES)

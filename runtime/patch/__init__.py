@@ -16,4 +16,4 @@ __all__ = ["install", "installed", "is_installed", "uninstall"]
 
 if not TYPE_CHECKING:
     # Loaded when first asked for: children.py runs before a process can import what installation.py needs.
-    __getattr__, __dir__ = loading(__name__, dict.fromkeys(__all__, ".patch.installation"))
+    __getattr__, __dir__ = loading(globals(), dict.fromkeys(__all__, ".patch.installation"))

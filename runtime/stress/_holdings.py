@@ -15,7 +15,7 @@ __all__ = ["POOLS", "Holdings", "is_pool"]
 #: Where the first pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
 #: (Objects/mimalloc/os.c, MI_HINT_BASE, MI_HINT_MAX).
 POOLS = range(2 << 40, 30 << 40) if sysconfig.get_config_var("Py_GIL_DISABLED") else range(0)
-_LARGE_POOL = 2 << 30  # bytes: from the ninth on they have more than 1 GiB, and lie anywhere (arena.c, mi_arena_reserve)
+_LARGE_POOL = 2 << 30  # bytes: from the ninth on they are larger, and lie anywhere (arena.c, mi_arena_reserve)
 
 
 @dataclass(frozen=True)
