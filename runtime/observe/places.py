@@ -11,6 +11,7 @@ from threading import Thread
 from types import FrameType
 
 from .. import native
+from .sites import SYNCHRONISING
 from .source import at
 from .waits import name_of, waiting
 
@@ -19,6 +20,8 @@ __all__ = ["ForeignLocks", "left_running", "place_of"]
 
 def place_of(frame: FrameType | None) -> str:
     """The innermost line of the program, "FILE:LINE in FUNCTION"; of a thread that has none, ""."""
+    while frame is not None and frame.f_code.co_filename.startswith(SYNCHRONISING):
+        frame = frame.f_back
     return "" if frame is None else at(frame)
 
 
