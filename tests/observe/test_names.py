@@ -90,6 +90,7 @@ def test_trace(folder: Path) -> None:
     events = json.loads((folder / "t.json").read_text())["traceEvents"]
     names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     spans = [event for event in events if event["name"].startswith("blocked: ")]
+    spans.sort(key=lambda one: float(one["dur"]))  # without a GIL they may meet at that of items too
     locks = {
         names[one["tid"]]: (one["name"].removeprefix("blocked: Lock "), one["args"]["waits at"].partition(" in ")[0])
         for one in spans
