@@ -1,9 +1,9 @@
 """A group of threads that no thread outlives.
 
 The interpreter runs signal handlers where it calls, returns to the head of a loop, or enters a function, and nowhere
-else.  What must not be cut in two, here in the main thread, is written without a call: an item of a list is deleted,
-and not popped, which would lose it if a handler raised just then.  Without a GIL two threads may be in one line: each
-reads the same item, but only one deletes it.
+else.  So the main thread's steps that must not be cut in two are written without a call.  For example an item of a list
+is deleted and not popped: if a handler raised just after a pop, the item would be lost.  Without a GIL two threads may
+be in one line: both read the same item, but only one deletes it.
 """
 
 from __future__ import annotations
@@ -298,7 +298,10 @@ class Group(native.GroupBase):
             raise
 
     def _give_turns(self, own: Task[Any] | None = None) -> None:
-        """Starts tasks that wait for a turn.  own: whose failure is raised here; it is what others have raised."""
+        """Starts tasks that wait for a turn.  own: the task that is just started, whose failure is raised.
+
+        The failure of another task is what that task has raised.
+        """
         turns = self._turns
         assert turns is not None
         while self._queue:  # again after each turn that came back: a task may have come that found none

@@ -58,7 +58,7 @@ class Portfolio:
         self._most_steps = most_steps
         names = {"auto": _AUTO, "chance": _CHANCE}.get(name, (name,))
         self._players = [_Player(one, grain, seed, most_steps) for grain in self._grains for one in names]
-        #: What was tried as a whole of what was asked for: if nothing else is found, that can be said at the end.
+        #: Which part of what was asked for has been tried completely: the end of a search that found nothing says so.
         self.claim = ""
 
     def plans(self) -> Generator[tuple[str, Plan], Run, str]:

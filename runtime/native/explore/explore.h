@@ -59,17 +59,19 @@ struct explored {
     enum { EXPLORED_NEW, EXPLORED_AT_POINT, EXPLORED_ASLEEP, EXPLORED_WOKEN, EXPLORED_RUNNING, EXPLORED_ENDED } state;
     struct explore_op op;
     int result;           /* of the point: 0, ETIMEDOUT, or ECANCELED */
-    explore_can *awake;   /* for its next sleep: whether it can go on once it is woken, as a condition's waiter needs the lock */
+    explore_can *
+        awake; /* for its next sleep: whether the thread can go on once it is woken.  A condition's waiter can't while the lock is held */
     const void *awake_for;
     struct pollfd *files; /* that it waits for */
     int file_count;
-    struct park_cancel *cancel; /* at a point: what lets it go on before it can; NULL: nothing */
-    int parent;           /* who has started it */
+    struct park_cancel
+        *cancel; /* at a point: a cancellation, which lets the thread go on though it can't do its operation; NULL: none may */
+    int parent; /* who has started it */
     long steps;
     uint64_t priority;
-    int refused;          /* what it is about to take was seen held */
-    int yields;           /* its last operation had no success, or gave its turn away */
-    int cancelled;        /* operations that it came to while it was unwound */
+    int refused; /* what it is about to take was seen held */
+    int yields; /* its last operation had no success, or gave its turn away */
+    int cancelled; /* operations that it came to while it was unwound */
 };
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */

@@ -57,7 +57,8 @@ atomic_int green_lwps_resting, carriers_maybe_deadlocked;
 
 /* ---- sleeping: each releases the lock for the time --------------------------------------------------------------- */
 
-/* sleeper: the runner, or NULL, if it isn't idle.  Once it is awake it will look at the queue, so its own wake-ups need not wake it. */
+/* sleeper: the runner if it is idle, otherwise NULL.  The runner looks at the queue as soon as it is awake, so threads that its own poll
+ * makes ready need not wake it. */
 static int poll_until(struct scheduler *s, int64_t deadline, struct carrier *sleeper)
 {
     struct poller *poller = s->poller;

@@ -11,11 +11,11 @@ struct poller;
 
 /* NULL with errno set. */
 struct poller *poller_new(void);
-/* It must have no waiters, but in a forked child, where they are lost. */
+/* It must have no waiters, except in a forked child, where they are lost. */
 void poller_free(struct poller *poller);
 
-/* How often the number has been closed so far.  Who makes several calls by a number, waits between them, and finds another count
- * before the next, would make that one on another file.  Without memory 0, and the wait says ENOMEM. */
+/* How often the number has been closed so far.  Read this before the first of several calls on one descriptor number.  If it has changed at
+ * the next call, the number was closed in between and may now name another file.  Without memory 0, and the wait says ENOMEM. */
 unsigned poller_closings(struct poller *poller, int fd);
 
 /* Parks the calling thread until one of the events (poll.h's) is there, which *found says, or HUP or ERR.  0, ETIMEDOUT, EINTR,
@@ -69,8 +69,8 @@ int poller_is_ready(struct poller *poller);
 /* How many wait. */
 int poller_waiters(struct poller *poller);
 
-/* Called before a poll that may sleep, as soon as the caller may be sent a wake-up.  Another poller, even one with a deadline of 0, may
- * consume that wake-up; it passes it on as long as one is announced. */
+/* Announces a poll that may sleep.  Call this as soon as another thread may send you a wake-up: a second LWP that polls, even with a deadline
+ * of 0, may consume the wake-up, and passes it on only while a sleep is announced. */
 void poller_announce(struct poller *poller);
 
 /* Sleeps until there are events, until the deadline (kernel/base/park.h), poller_wake(), or a signal: EINTR.  With a deadline of 0 it doesn't

@@ -14,7 +14,7 @@ struct carrier {
     struct green base;
     struct scheduler *scheduler;
     struct green *in;     /* the thread that it is in; the base, too */
-    int chosen;           /* the base was in the queue, as only the native thread's ever is, and its turn has come */
+    int chosen;           /* the base's turn has come.  Only the native thread's base is ever in the queue */
     int generation;       /* if the scheduler's is another, the carrier must stop */
     int helps;            /* it takes from the queue, though it is not the runner */
     int turns;            /* as a helper, since counted_at */

@@ -15,8 +15,8 @@
  *   3. sleeps at its word                                         3. too late: takes the place out, goes on to the next
  *   4. sync_any_close(): nothing is granted from here on             in time: the place is entitled, and woken as any other
  *   5. leaves each queue under its lock
- * A place, and the struct sync_any, are touched by others only under the lock of a queue that the place is in, but for the wake-up of
- * one that has completed: the waiter awaits that in step 5.
+ * Lock: another thread may touch a place, or its struct sync_any, only while it holds the lock of the queue that the place is in.  The one
+ * exception is the final wake-up after a wait has completed; step 5 waits for it.
  *
  * What the waiter sleeps in decides how it is woken:
  *   a futex, or a green thread's wait table   `wake` is NULL: as any waiter of a queue, once it has the baton (waits/queue.h)

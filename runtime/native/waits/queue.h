@@ -20,11 +20,11 @@
  *   DEFERRED -> WOKEN               also by a timeout or signal before the release: it cancels the deferred wake-up
  *   WAITING -> left                 timeout or signal before the grant
  *   GRANTED -> left                 timeout or signal after it, before the baton came: entitled all the same
- *   WAITING, GRANTED: away while its thread runs signal handlers.  It is awake, so it needs no baton.  Nor may it keep one: a handler
- *                     may wait for threads that sleep here.  So the baton passes it by
+ *   WAITING, GRANTED: away while its thread runs signal handlers.  The baton passes such a waiter by: it is awake, so it needs none,
+ *                     and a handler may wait for threads that sleep here, which would then never get the baton
  *
- * A waiter's place lies on its own stack.  Its state changes under the queue's lock only, but for `word`, at which it sleeps.
- * In a forked child the places of lost threads are forgotten, for their stacks serve other threads.  The thread that forks may have
+ * A waiter's place lies on its own stack.  Its state changes under the queue's lock only, except `word`, at which it sleeps.
+ * In a forked child the places of lost threads are forgotten, because their stacks serve other threads.  The thread that forks may have
  * places itself, if it does so in a signal handler: those stay. */
 #ifndef RUNTIME_SYNC_QUEUE_H
 #define RUNTIME_SYNC_QUEUE_H
@@ -85,8 +85,8 @@ int sync_place_granted(const struct sync_place *place);
 /* After an EINTR: away while handlers run, back when they have.  1: it was entitled, and has left without the baton. */
 int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away);
 
-/* 1: all entitled waiters are woken at once, and the baton is not waited for.  Else only the order of their coming is seen by one who
- * decides which thread goes on. */
+/* 1: wake every entitled waiter at once instead of passing the baton.  The explorer sets it: with a baton it would only see waiters run in
+ * queue order. */
 extern int sync_queue_wakes_all;
 
 /* Has a forked child forget the places of lost threads. */

@@ -40,7 +40,7 @@ static int keep_object(PyObject *object)
 
 int point_tell(struct explored *me, enum explore_kind kind, PyObject *object)
 {
-    static int telling; /* what the note itself does is no operation of the program */
+    static int telling; /* operations of the note itself are none of the program's */
 
     if (!point_note || telling)
         return telling;

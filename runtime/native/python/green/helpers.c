@@ -224,7 +224,8 @@ static int rest_once(void *arg)
     struct helper *me = arg;
     int64_t until = park_now() + REST;
 
-    wake_caller(me); /* before it counts as resting: else its caller would seem to sleep without end */
+    wake_caller(
+        me); /* before it counts as resting: otherwise a scheduler could find that nobody is left to wake the caller, a deadlock */
     green_lwp_rests();
     while (!atomic_load(&me->taken) && park_wait(&me->taken, 0, until, PARK_PRIVATE) != ETIMEDOUT)
         ;

@@ -114,8 +114,8 @@ static ssize_t transfer_now(struct transfer *t, int *error)
     *error = EOPNOTSUPP;
     if (t->polls)
         return -1;
-    /* Another try keeps the GIL, however long it copies: giving it up lets in who closes the number after is_same_file() has looked.
-     * (Without a GIL some instructions are left between the two.) */
+    /* A second try keeps the GIL, however long it copies.  If it gave the GIL up, another thread could close the number after
+     * is_same_file() has looked.  (Without a GIL some instructions are left between the two.) */
     PyThreadState *without = t->size > SMALL && t->tries == 1 ? PyEval_SaveThread() : NULL;
     ssize_t length
         = t->sends ? pwritev2(t->fd, t->parts, t->count, -1, RWF_NOWAIT) : preadv2(t->fd, t->parts, t->count, -1, RWF_NOWAIT);

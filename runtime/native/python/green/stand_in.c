@@ -5,7 +5,7 @@
  * bound there).  CPython compares and hashes builtin functions by __self__ and the C function of their PyMethodDef
  * (Objects/methodobject.c, meth_richcompare), so that a stand-in equals the stock function: `os.open in os.supports_dir_fd`.  Calls come
  * here by the object's vectorcall pointer.  The specialized instructions of Python/bytecodes.c, and Cython, go by the PyMethodDef instead,
- * and would call the stock function if its flags named one of the ways to take arguments that they know: so they name none.
+ * and would call the stock function.  So the copy's flags name no way of taking arguments that they know.
  *
  * REJECTED.  To change the stock function's own PyMethodDef, as python/explore/swap.h does: our own calls need the stock function as it is.
  * METH_METHOD: functions that have it are of a type, builtin_method, that hides their documentation. */

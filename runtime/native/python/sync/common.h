@@ -19,8 +19,8 @@ PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
  * function in Python makes the object: see common.c. */
 PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
-/* Replaces a reference in an object, which other threads may be reading.  They may go on to use what it was, so that stays, in a list at
- * *former that goes with the object.  -1 with an exception: it is as before. */
+/* Replaces a reference in an object while other threads may be reading it.  Such a reader goes on to use the former value, so a list at *former
+ * keeps that value until the object goes.  -1 with an exception: nothing has changed. */
 int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, PyObject **former);
 
 /* Adds a type to the module: NULL with an exception. */

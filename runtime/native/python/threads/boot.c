@@ -7,8 +7,9 @@
  * OWN_STATE.  A free-threaded interpreter binds a state to the thread that makes it (Python/pystate.c, bind_tstate): by that thread's id
  * it finds the owner of an object, whose counts only the owner may change without a lock (Python/brc.c), and that thread's heaps serve
  * the new one.  Bound to the creator, a thread that lives would be taken for dead.  So there the thread makes its own, which needs no GIL
- * either, and the creator waits until it has: a lack of memory still fails the start.  A green thread makes it in its first turn, for
- * which its creator can't wait, nor for a process, which may be killed; these wait for memory. */
+ * either, and the creator waits until it has: a lack of memory still fails the start.  Two kinds of thread have no creator that could report
+ * ENOMEM: a green thread starts long after its creator has gone on, and a process may be killed before it starts.  These retry until there
+ * is memory. */
 #include "python/threads/boot.h"
 
 #include "kernel/base/park.h"

@@ -33,13 +33,14 @@ int boot_refused(const char *text);
 /* Bytes of stack that a thread gets by default: what threading.stack_size(n) has set, or what a pthread would get. */
 size_t boot_stack_size(void);
 
-/* What a thread's function adds to the count of running threads, which includes it: -1, and 1 before it returns, for one that is no thread
- * of the program. */
+/* Adds to the count behind _thread._count().  A helper is no thread of the program: it calls this with -1 when its function begins and with
+ * 1 before it returns. */
 void boot_count_running(int more);
 
 void boot_after_fork(void);
 
-/* A higher floor's, or NULL; called by each new thread, with the GIL: before its function, 0: that must not be called; and after it. */
+/* A higher floor's, or NULL.  Each new thread calls the first before its function, which it leaves out after a 0, and the second after its
+ * function; both with the GIL. */
 extern int (*boot_may_call)(void);
 extern void (*boot_has_called)(void);
 

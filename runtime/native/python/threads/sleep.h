@@ -20,7 +20,7 @@ struct python_sleep {
     struct sync_place *place;  /* in the object's queue, or NULL */
     int64_t since, deadline;   /* as in kernel/base/park.h */
     struct sync_lock *give_up; /* released before the GIL is, unless NULL */
-    int no_point;              /* the caller sleeps on whatever comes: not a point at which its thread may be cancelled */
+    int no_point;              /* the caller will sleep again whatever this sleep returns, so don't end it for a cancellation */
 };
 
 /* Sleeps once.  Returns what `call` returned. */

@@ -132,9 +132,9 @@ static int set_name(PyObject *self, PyObject *name, PyObject *target)
     return named < 0 ? -1 : set_new(self, name_name, named ? PyObject_Str(name) : new_name(target));
 }
 
-/* CPython asks the public `daemon`, for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
- * 3.12, start() in 3.13, __init__()), so that a class can say `daemon = True`.  threading's own property isn't called: it is
- * Python, and returns `_daemonic`. */
+/* Reads the public `daemon`, as CPython does for the end of the program and for what a new thread inherits (_set_tstate_lock() in 3.11 and
+ * 3.12, start() in 3.13, __init__()): a class may say `daemon = True`.  threading's own property isn't called, because it is Python, and
+ * returns `_daemonic`. */
 static PyObject *daemon_of(PyObject *thread)
 {
     PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), name_daemon);
@@ -331,8 +331,8 @@ static int add_to_dangling(PyObject *thread)
     return result;
 }
 
-/* The Threads that are being started.  `_lwp` shows that one has been only from some way into its start on, and before that other threads
- * may run: where there is no GIL all the time, else while an attribute is read that is Python, or glibc waits. */
+/* The Threads that are being started.  `_lwp` is set late in a start.  Until then a second start() of the same Thread could slip in: without a
+ * GIL at any time, with a GIL whenever start() runs Python code or waits for glibc.  This list closes that window. */
 struct starting {
     PyObject *thread; /* borrowed */
     struct starting *next;
@@ -487,7 +487,7 @@ static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t
         return NULL;
     if (!is_lwp)
         result = Py_NewRef(Py_None);
-    else if (!((LwpObject *)lwp)->lwp->started) /* who starts it is not that far */
+    else if (!((LwpObject *)lwp)->lwp->started) /* another thread is just starting it */
         PyErr_SetString(PyExc_RuntimeError, "cannot join thread before it is started");
     else if (((LwpObject *)lwp)->lwp->ident == PyThread_get_thread_ident() && lwp_alive(((LwpObject *)lwp)->lwp))
         PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");

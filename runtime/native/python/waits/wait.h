@@ -23,7 +23,7 @@ struct waiting {
     int64_t since, deadline;
     struct pollfd *polled; /* the files, and one more for the eventfd, and one for park_poll_all(); in the order of `things` */
     int uses_fd; /* it sleeps in ppoll(2) */
-    int again; /* something can be taken that couldn't when the wait looked: it doesn't sleep */
+    int again; /* don't sleep: a thing has become ready since the wait looked */
     int error; /* of a file */
     PyObject *given; /* a tuple */
 };

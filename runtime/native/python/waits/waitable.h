@@ -27,7 +27,7 @@ struct thing {
 };
 
 struct waitable {
-    /* Whether it is ready.  It may not be any more when it is taken. */
+    /* Whether it is ready now.  Another thread may take it before the caller does. */
     int (*look)(const struct thing *thing);
     /* Takes it, unless another was faster: 0.  NULL: nothing is taken, as of a thread. */
     int (*take)(struct thing *thing);

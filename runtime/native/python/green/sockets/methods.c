@@ -5,8 +5,8 @@
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
-/* A socket whose descriptor is given away, or that nobody has closed, is no owner any more: another one may get its address, and that
- * number.  socket.close() has told the pollers (patch/blocking/closing.py). */
+/* Called when a socket object gives its descriptor away or dies without close().  The poller knows a registration by (object address,
+ * number), and another socket may get both.  socket.close() tells the pollers itself (patch/blocking/closing.py). */
 static PyObject *socket_detach(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     int fd = fd_of(self);
