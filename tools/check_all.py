@@ -45,6 +45,7 @@ ONCE = (
     *("sync/test_*_model.py", "explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "bench/test_bench_io.py",  # beside its peers, which the first Python has
     "system/test_docs.py",  # with the debug information that a wheel doesn't have
+    "core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised, as Debian's
 )
 #: Models in Python of what the C does: they import nothing of it, and try every order, so that each answers the same
 #: until it is edited.  Those that take minutes are for who edits them, and for a release.

@@ -87,6 +87,11 @@ def lost_update() -> None:
     assert account.balance == 2, "a deposit is lost"
 
 
+def in_one_line(report: str) -> str:
+    """Without the line breaks that long paths bring: files are named as from the current folder."""
+    return " ".join(report.split())
+
+
 def lost_wakeup() -> None:
     ready = threading.Condition()
 
@@ -267,7 +272,7 @@ def test_an_exception_says_where_and_shows_the_middle_of_a_line(results: Results
     )
     assert "… self.balance += 1" in report  # the one that was stopped goes on
     assert "Traceback of MainThread:" in report
-    assert "lost_update(): assert account.balance == 2" in report
+    assert "lost_update(): assert account.balance == 2" in in_one_line(report)
     assert "threading.py" not in report  # nor the runtime's frames
 
 
@@ -333,9 +338,8 @@ def test_an_attribute_is_told_from_that_of_another_object() -> None:
     report = found(shops).report()
     assert "takes bakery.lock" in report
     assert "takes butcher.lock" in report
-    assert re.search(
-        rf"made at \S*{HERE}:{line_of('self.lock =', test_an_attribute_is_told_from_that_of_another_object)}", report
-    )
+    made = line_of("self.lock =", test_an_attribute_is_told_from_that_of_another_object)
+    assert re.search(rf"made at \S*{HERE}:{made}", in_one_line(report))
 
 
 def test_objects_of_one_name_are_numbered() -> None:
@@ -377,8 +381,7 @@ def test_an_exception_in_a_thread_names_the_thread() -> None:
         thread.join()
 
     report = found(thrown).report()
-    assert report.startswith("LookupError: no such thing at ")
-    assert report.splitlines()[0].endswith("in body(), reader")
+    assert re.match(rf"LookupError: no such thing at \S*{HERE}:\d+ in body\(\), reader ", in_one_line(report))
     assert "Traceback of reader:" in report
 
 

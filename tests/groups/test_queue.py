@@ -131,7 +131,7 @@ def test_with_install(when: str, child: Child) -> None:
 
 @pytest.mark.slow
 def test_cpythons_own_tests(child: Child) -> None:
-    pytest.importorskip("test.support", reason="this Python comes without its tests")
+    pytest.importorskip("test.test_queue", reason="this Python comes without its tests")
     child(cpythons_tests)
 
 

@@ -171,7 +171,7 @@ def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
 
         def refused(name: str) -> str:
             try:
-                trace.record(Path(folder, name))
+                trace.record(Path(folder, name), size=1 << 20)
             except RuntimeError as error:
                 return str(error)
             raise AssertionError(name)
@@ -181,7 +181,7 @@ def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
         thread.start()
         thread.join()
         assert in_thread == ["record() is for the main thread"]
-        trace.record(Path(folder, "records"))
+        trace.record(Path(folder, "records"), size=1 << 20)
         assert refused("again") == "this process records already, or the one that it was forked from did"
         thread = runtime.Thread(target=int, name="recorded")
         thread.start()

@@ -290,6 +290,9 @@ def test_what_is_waited_for_is_not_kept() -> None:
         wait_of(thread.ident)
         counted.set()
     del counted, thread
+    if sys.version_info < (3, 13):
+        # A look at a frame's variables leaves a record of them with the frame, which the next look makes anew.
+        assert "counted" not in sys._getframe().f_locals
     assert counts == [1]
 
 

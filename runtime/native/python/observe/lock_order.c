@@ -182,11 +182,11 @@ static long note_released(PyObject *lock, long depth, int is_rlock)
     struct quiet quiet = sites_quiet();
     PyObject *former = NULL;
     int at = place_of(mine, lock);
-    long before = at >= 0 ? mine->held[at].depth : 1;
+    long before = mine && at >= 0 ? mine->held[at].depth : 1;
 
-    if (at >= 0 && depth && before > depth)
+    if (mine && at >= 0 && depth && before > depth)
         mine->held[at].depth -= depth;
-    else if (at >= 0)
+    else if (mine && at >= 0)
         former = remove_at(mine, at);
     else if (mine && mine->unlisted)
         mine->unlisted--;
