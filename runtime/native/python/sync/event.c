@@ -70,7 +70,8 @@ static PyObject *event_clear(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *sleep_until_set(PyObject *op, PyObject *timeout, int looks)
+/* Inlined into its two callers: see sleep_in_queue() in python/threads/sleep.c. */
+static inline __attribute__((always_inline)) PyObject *sleep_until_set(PyObject *op, PyObject *timeout, int looks)
 {
     EventObject *self = (EventObject *)op;
     struct sync_place place;

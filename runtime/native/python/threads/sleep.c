@@ -180,21 +180,35 @@ void python_give_up_end(void)
 struct queue_wait {
     struct sync_queue *queue;
     struct sync_place *place;
-    int64_t deadline, pause, look_at; /* look_at: the sleep is broken off then, for the next time after twice the pause */
+    int64_t deadline;
     int dozes;
+};
+
+/* The sleep is broken off at look_at, and the next time after twice the pause. */
+struct looking_wait {
+    struct queue_wait wait;
+    int64_t pause, look_at;
 };
 
 static int wait_in_queue(void *arg)
 {
     struct queue_wait *wait = arg;
 
-    if (wait->dozes)
-        return sync_queue_doze(wait->place, wait->deadline);
-    int looks = wait->look_at < wait->deadline, result = sync_queue_wait(wait->place, looks ? wait->look_at : wait->deadline);
+    return wait->dozes ? sync_queue_doze(wait->place, wait->deadline) : sync_queue_wait(wait->place, wait->deadline);
+}
+
+static int wait_and_look(void *arg)
+{
+    struct looking_wait *wait = arg;
+    int looks = wait->look_at < wait->wait.deadline;
+
+    if (wait->wait.dozes)
+        return wait_in_queue(&wait->wait);
+    int result = sync_queue_wait(wait->wait.place, looks ? wait->look_at : wait->wait.deadline);
     return looks && result == ETIMEDOUT ? EAGAIN : result;
 }
 
-static void begin_pause(struct queue_wait *wait)
+static void begin_pause(struct looking_wait *wait)
 {
     wait->look_at = park_now() + wait->pause;
     wait->pause = wait->pause < PARK_SECOND / 2 ? 2 * wait->pause : PARK_SECOND;
@@ -222,11 +236,15 @@ static int sleep_or_leave(const struct python_sleep *how)
     return result;
 }
 
-static enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait, struct sync_lock *give_up, int *baton)
+/* Inlined into its two callers, of which the first needs no `looking`: with a frame more, or a larger one, the stack of a thread of CPython
+ * 3.11 that sleeps in its first function takes a page more (tests/core/test_costs.py). */
+static inline __attribute__((always_inline)) enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait,
+                                                                         struct looking_wait *looking, struct sync_lock *give_up,
+                                                                         int *baton)
 {
     struct sync_queue *queue = wait->queue;
     struct sync_place *place = wait->place;
-    struct python_sleep how = {wait_in_queue, wait, op, place, park_now(), wait->deadline, give_up};
+    struct python_sleep how = {looking ? wait_and_look : wait_in_queue, wait, op, place, park_now(), wait->deadline, give_up};
 
     for (;; how.give_up = NULL) {
         wait->dozes = waker_dozes(wait->deadline);
@@ -236,8 +254,8 @@ static enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait, struct
             return ENTITLED;
         if (result == EAGAIN && wait->dozes)
             waker_dozed_in_vain();
-        else if (result == EAGAIN) {
-            begin_pause(wait);
+        else if (result == EAGAIN && looking) {
+            begin_pause(looking);
             atomic_fetch_add(&python_looks, 1);
         } else if (result != EINTR)
             return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
@@ -254,18 +272,18 @@ static enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait, struct
 enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
                                    int64_t deadline, int *baton)
 {
-    struct queue_wait wait = {queue, place, deadline, .look_at = PARK_FOREVER};
+    struct queue_wait wait = {queue, place, deadline, 0};
 
-    return sleep_in_queue(op, &wait, give_up, baton);
+    return sleep_in_queue(op, &wait, NULL, give_up, baton);
 }
 
 enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton)
 {
-    struct queue_wait wait = {queue, place, deadline, .pause = CANCEL_SLICE, .look_at = PARK_FOREVER};
+    struct looking_wait looking = {{queue, place, deadline, 0}, CANCEL_SLICE, PARK_FOREVER};
 
     if (!park_green && _PyOS_IsMainThread()) /* a scheduler looks for signals itself */
-        begin_pause(&wait);
-    return sleep_in_queue(op, &wait, NULL, baton);
+        begin_pause(&looking);
+    return sleep_in_queue(op, &looking.wait, &looking, NULL, baton);
 }
 
 void python_sleep_init(void)
