@@ -243,11 +243,12 @@ class _File:
     """The file's parts.  One that can't be as it was written is noted in the timeline, and left out."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             head = file.read(_HEADER_SIZE)
             if obstacle := _obstacle(head):
                 raise ValueError(f"{path} {obstacle}")
-            self.data = head + file.read()
+            file.seek(0)
+            self.data = file.read()  # one object: with the head put before the rest there would be the whole twice
         _, _, self.chunk_size, _, self.texts, chunks, begin, unix, pid, finished, end, *rest = _HEADER.unpack_from(head)
         _, _, _, overwritten, lost, texts_lost, arguments = rest
         self.known_texts = {0: ""}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,9 +16,11 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from conftest import TREE
 
 import runtime
 from runtime.explore import Outcome, Result
+from runtime.observe.source import name_of_file
 
 pytestmark = pytest.mark.loads
 
@@ -174,6 +177,17 @@ def long_way() -> None:
 
 
 ALL = [deadlock, lost_update, lost_wakeup, left_behind, livelock, early_timeout, itself, crowd, long_way]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_the_tree() -> Iterator[None]:
+    """Files are named as from the current folder, and what is longer than a line is cut off."""
+    before = Path.cwd()
+    os.chdir(TREE)
+    name_of_file.cache_clear()
+    yield
+    os.chdir(before)
+    name_of_file.cache_clear()
 
 
 @pytest.fixture(scope="module")
