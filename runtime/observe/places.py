@@ -11,8 +11,7 @@ from threading import Thread
 from types import FrameType
 
 from .. import native
-from .sites import SYNCHRONISING
-from .source import at
+from .source import at, passed_on
 from .waits import name_of, waiting
 
 __all__ = ["ForeignLocks", "left_running", "place_of"]
@@ -20,8 +19,7 @@ __all__ = ["ForeignLocks", "left_running", "place_of"]
 
 def place_of(frame: FrameType | None) -> str:
     """The innermost line of the program, "FILE:LINE in FUNCTION"; of a thread that has none, ""."""
-    while frame is not None and frame.f_code.co_filename.startswith(SYNCHRONISING):
-        frame = frame.f_back
+    frame = passed_on(frame)
     return "" if frame is None else at(frame)
 
 

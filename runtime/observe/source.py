@@ -86,17 +86,16 @@ def short(site: str) -> str:
 # ---- places ----------------------------------------------------------------------------------------------------------
 
 
-def _passed_on(frame: FrameType) -> FrameType:
-    """The innermost frame that is not SYNCHRONISING; if there is none, the frame itself."""
-    outer: FrameType | None = frame
-    while outer is not None and outer.f_code.co_filename.startswith(SYNCHRONISING):
-        outer = outer.f_back
-    return outer or frame
+def passed_on(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame, from this one outwards, that is not SYNCHRONISING; None: there is none."""
+    while frame is not None and frame.f_code.co_filename.startswith(SYNCHRONISING):
+        frame = frame.f_back
+    return frame
 
 
 def at(frame: FrameType, line: int | None = None) -> str:
     """Where the thread with this innermost frame is, or was when that was at another line: FILE:LINE in FUNCTION."""
-    outer = _passed_on(frame)
+    outer = passed_on(frame) or frame
     if outer is not frame or line is None:
         line = outer.f_lineno
     return short(f"{outer.f_code.co_filename}:{line} in {outer.f_code.co_qualname}")
@@ -275,7 +274,7 @@ def place_of(frame: FrameType | None) -> Place | None:
             return _place(frame, True, called)
         found.append(frame)
         frame = frame.f_back
-    inner = _passed_on(found[0]) if found else None
+    inner = (passed_on(found[0]) or found[0]) if found else None
     return _place(inner, False, None) if inner is not None else None
 
 
