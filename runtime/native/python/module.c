@@ -75,12 +75,11 @@ static PyObject *calibrate_core(void)
 }
 
 /* Adds all types and functions to a module, runtime.native. */
-static PyObject *attach_core(PyObject *core, PyObject *module)
+static PyObject *attach_core(PyObject *Py_UNUSED(core), PyObject *module)
 {
     PyObject *none = calibrate_core();
     PyObject *all = none ? shared_module(module) : NULL;
 
-    (void)core;
     if (!all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0)
         Py_CLEAR(none);
     return none;

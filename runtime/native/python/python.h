@@ -10,6 +10,10 @@
 /* For PyMethodDef: a function with another signature than PyCFunction's. */
 #define FAST(function) (PyCFunction)(void (*)(void)) function
 
+/* Rows of a method table: a function whose arguments come as an array, without and with keywords. */
+#define POSITIONAL(name, function, doc) {name, FAST(function), METH_FASTCALL, doc}
+#define KEYWORDS(name, function, doc) {name, FAST(function), METH_FASTCALL | METH_KEYWORDS, doc}
+
 PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
 
 /* What 3.13 has for threads without a GIL.  PyDict_GetItemRef(): 1 with a new reference, 0 with NULL, -1 with an exception. */

@@ -142,7 +142,7 @@ static PyObject *set_points(PyObject *module, PyObject *args)
 
 static PyMethodDef functions[] = {
     {"code_points", set_points, METH_VARARGS, NULL},
-    {"code_instruction", FAST(at_instruction), METH_FASTCALL, NULL},
+    POSITIONAL("code_instruction", at_instruction, NULL),
     {0},
 };
 

@@ -27,9 +27,8 @@ enum first_byte files_first_byte(int fd, off_t offset)
     return errno == EAGAIN || errno == EINVAL ? FIRST_BYTE_WAITS : FIRST_BYTE_UNKNOWN;
 }
 
-static PyObject *read_waits(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *read_waits(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    (void)module;
     if (count < 2 || count > 3) {
         PyErr_SetString(PyExc_TypeError, "read_waits(fd, length, offset=-1)");
         return NULL;
@@ -49,8 +48,9 @@ static PyObject *read_waits(PyObject *module, PyObject *const *args, Py_ssize_t 
 }
 
 static PyMethodDef functions[] = {
-    {"read_waits", FAST(read_waits), METH_FASTCALL,
-     "(fd, length, offset=-1): whether a read at the offset, or the file's own, would wait for a disk, or copy long; doesn't wait."},
+    POSITIONAL(
+        "read_waits", read_waits,
+        "(fd, length, offset=-1): whether a read at the offset, or the file's own, would wait for a disk, or copy long; doesn't wait."),
     {0},
 };
 

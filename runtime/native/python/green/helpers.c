@@ -266,13 +266,11 @@ static void end_in_child(struct call *call)
     free_call(call);
 }
 
-static PyObject *run_helper(PyObject *module, PyObject *unused)
+static PyObject *run_helper(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct helper me = {0};
     int forks = fork_generation;
 
-    (void)module;
-    (void)unused;
     boot_count_running(-1); /* a helper is no thread of the program: _thread._count() */
     for (;;) {
         struct call *call = next_call();
@@ -447,9 +445,8 @@ static int is_for_helper(void)
 #endif
 }
 
-static PyObject *on_helper(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *on_helper(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    (void)module;
     if (count != 5 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2])) || !PyBool_Check(args[3])) {
         PyErr_SetString(PyExc_TypeError, "on_helper(function, args tuple, kwargs dict or None, bounded, discard or None)");
         return NULL;
@@ -472,9 +469,8 @@ PyDoc_STRVAR(blocking_doc,
 "LWP does the call.\n"
 "If a signal handler raises in the main thread's wait, that ends the wait: the function runs on, and its result is dropped.");
 
-static PyObject *call_blocking(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *call_blocking(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
-    (void)module;
     if (PyTuple_GET_SIZE(args) == 0) {
         PyErr_SetString(PyExc_TypeError, "blocking() missing 1 required positional argument: 'function'");
         return NULL;
@@ -503,9 +499,10 @@ static PyMethodDef helper_method = {"helper", run_helper, METH_NOARGS, NULL};
 
 static PyMethodDef functions[] = {
     {"blocking", FAST(call_blocking), METH_VARARGS | METH_KEYWORDS, blocking_doc},
-    {"on_helper", FAST(on_helper), METH_FASTCALL,
-     "(function, args, kwargs, bounded, discard): as blocking(); not bounded: it doesn't wait for its turn; discard: called with a\n"
-     "result that is dropped, unless None."},
+    POSITIONAL(
+        "on_helper", on_helper,
+        "(function, args, kwargs, bounded, discard): as blocking(); not bounded: it doesn't wait for its turn; discard: called with a\n"
+        "result that is dropped, unless None."),
     {0},
 };
 

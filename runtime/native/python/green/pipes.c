@@ -345,11 +345,10 @@ static const struct {
     vectorcallfunc run;
 } runs[] = {{"read", pipe_read}, {"readv", pipe_readv}, {"write", pipe_write}, {"writev", pipe_writev}};
 
-static PyObject *pipe_function(PyObject *module, PyObject *args)
+static PyObject *pipe_function(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *stock, *other;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "O!O:pipe_function", &PyCFunction_Type, &stock, &other))
         return NULL;
     for (size_t which = 0; which < sizeof runs / sizeof *runs; which++)

@@ -118,12 +118,11 @@ static int await_threads(struct scheduler *scheduler)
     return python_sleep_on(&(struct python_sleep){await_once, scheduler}, scheduler);
 }
 
-static PyObject *scheduler_run(PyObject *op, PyObject *unused)
+static PyObject *scheduler_run(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
     int lent = scheduler_lent_by_me(scheduler);
 
-    (void)unused;
     if (!lent && begin_running(scheduler) < 0)
         return NULL;
     int result = await_threads(scheduler);
@@ -133,17 +132,15 @@ static PyObject *scheduler_run(PyObject *op, PyObject *unused)
 }
 
 /* The scheduler's own LWPs are made when its first thread is started, and inherit that starter's signal mask, as a stock thread would. */
-static PyObject *scheduler_lend(PyObject *op, PyObject *unused)
+static PyObject *scheduler_lend(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return begin_serving(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
+static PyObject *scheduler_take_back(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
 
-    (void)unused;
     if (!scheduler_own_lwps(scheduler) && !scheduler_lent_by_me(scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
         return NULL;
@@ -153,12 +150,10 @@ static PyObject *scheduler_take_back(PyObject *op, PyObject *unused)
 }
 
 /* Called at the end of the program: returns when all threads that are not daemons have ended, whichever thread runs their schedulers. */
-static PyObject *run_all(PyObject *module, PyObject *unused)
+static PyObject *run_all(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct scheduler *scheduler;
 
-    (void)module;
-    (void)unused;
     while ((scheduler = scheduler_with_waited_threads())) {
         int mine = begin_running(scheduler) == 0;
         if (!mine && !PyErr_ExceptionMatches(PyExc_RuntimeError))
@@ -175,10 +170,8 @@ static PyObject *run_all(PyObject *module, PyObject *unused)
 
 /* ---- calls of a green thread ------------------------------------------------------------------------------------- */
 
-PyObject *scheduler_yield(PyObject *module, PyObject *unused)
+PyObject *scheduler_yield(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     Py_BEGIN_ALLOW_THREADS
     green_yield();
     Py_END_ALLOW_THREADS
@@ -246,13 +239,12 @@ int scheduler_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t
     return result;
 }
 
-static PyObject *wait_fd(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *wait_fd(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"fd", "events", "timeout", NULL};
     PyObject *file, *timeout = Py_None;
     struct fd_wait wait = {0};
 
-    (void)module;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OI|O:wait_fd", names, &file, &wait.events, &timeout))
         return NULL;
     if ((wait.fd = PyObject_AsFileDescriptor(file)) < 0 || args_deadline(timeout, &wait.deadline) < 0)
@@ -325,11 +317,10 @@ static PyObject *wait_for_files(struct fds_wait *w, PyObject *events_of)
 }
 
 /* The dictionary is the caller's own: no other thread changes it meanwhile. */
-static PyObject *wait_fds(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *wait_fds(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     struct fds_wait wait = {0};
 
-    (void)module;
     if (count != 2 || !PyDict_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "wait_fds() takes a dict, of events by descriptor, and a timeout");
         return NULL;
@@ -343,9 +334,8 @@ static PyObject *wait_fds(PyObject *module, PyObject *const *args, Py_ssize_t co
     return found;
 }
 
-static PyObject *fd_ready(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *fd_ready(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    (void)module;
     if (count != 2) {
         PyErr_SetString(PyExc_TypeError, "fd_ready() takes 2 arguments");
         return NULL;
@@ -369,15 +359,13 @@ static PyObject *about_closing(PyObject *fd, void (*call)(int fd))
     Py_RETURN_NONE;
 }
 
-static PyObject *fd_closing(PyObject *module, PyObject *fd)
+static PyObject *fd_closing(PyObject *Py_UNUSED(module), PyObject *fd)
 {
-    (void)module;
     return about_closing(fd, green_fd_closing);
 }
 
-static PyObject *fd_closed(PyObject *module, PyObject *fd)
+static PyObject *fd_closed(PyObject *Py_UNUSED(module), PyObject *fd)
 {
-    (void)module;
     return about_closing(fd, green_fd_closed);
 }
 
@@ -393,26 +381,21 @@ int scheduler_may_block(void)
     return 1;
 }
 
-static PyObject *may_block(PyObject *module, PyObject *unused)
+static PyObject *may_block(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return PyBool_FromLong(scheduler_may_block());
 }
 
-static PyObject *set_describe_deadlock(PyObject *module, PyObject *function)
+static PyObject *set_describe_deadlock(PyObject *Py_UNUSED(module), PyObject *function)
 {
-    (void)module;
     python_set_describe_deadlock(function);
     Py_RETURN_NONE;
 }
 
-static PyObject *count_greens(PyObject *module, PyObject *unused)
+static PyObject *count_greens(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct green_counts found = green_count();
 
-    (void)module;
-    (void)unused;
     return Py_BuildValue("(lll)", found.started, found.switches, found.sleeps);
 }
 
@@ -428,19 +411,15 @@ static void see_runner(const struct green_runner *runner, void *arg)
     Py_XDECREF(one);
 }
 
-static PyObject *is_green(PyObject *module, PyObject *unused)
+static PyObject *is_green(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return PyBool_FromLong(park_green != NULL);
 }
 
-static PyObject *green_runners(PyObject *module, PyObject *unused)
+static PyObject *green_runners(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     PyObject *list = PyList_New(0);
 
-    (void)module;
-    (void)unused;
     green_each_runner(see_runner, &list);
     return list;
 }
@@ -514,15 +493,13 @@ static void scheduler_tp_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-static PyObject *get_tid(PyObject *op, void *unused)
+static PyObject *get_tid(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromLong(scheduler_tid(((SchedulerObject *)op)->scheduler));
 }
 
-static PyObject *get_unfinished(PyObject *op, void *unused)
+static PyObject *get_unfinished(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler));
 }
 
@@ -566,11 +543,12 @@ static PyMethodDef functions[] = {
      "Waits until one of the events (select.POLLIN, POLLOUT ..., added up) is there at the file or descriptor, and returns those that\n"
      "are, POLLERR and POLLHUP too; 0 after timeout seconds (None: no limit).  A thread that is on a scheduler lets the others run\n"
      "meanwhile.  What poll(2) can't wait for, as files on a disk, is ready at once.  OSError: it is closed, or there is no memory."},
-    {"wait_fds", FAST(wait_fds), METH_FASTCALL,
-     "(events by descriptor, timeout): waits as poll(2) until one of several is ready, and returns the events of those that are; nothing\n"
-     "after timeout seconds.  The caller has found none ready.  POLLNVAL: it was closed meanwhile."},
-    {"fd_ready", FAST(fd_ready), METH_FASTCALL,
-     "(fd, events): whether one of the events is there, or an error that a call would raise; doesn't wait."},
+    POSITIONAL(
+        "wait_fds", wait_fds,
+        "(events by descriptor, timeout): waits as poll(2) until one of several is ready, and returns the events of those that are; nothing\n"
+        "after timeout seconds.  The caller has found none ready.  POLLNVAL: it was closed meanwhile."),
+    POSITIONAL("fd_ready", fd_ready,
+               "(fd, events): whether one of the events is there, or an error that a call would raise; doesn't wait."),
     {"fd_closing", fd_closing, METH_O, "Called before a descriptor is closed: green threads that wait for it get EBADF."},
     {"fd_closed", fd_closed, METH_O, "Called after that: threads that came to wait in between get EBADF too."},
     {"may_block", may_block, METH_NOARGS,

@@ -117,12 +117,11 @@ static PyObject *run_on_scheduler(PyObject *callable, PyObject *const *args, siz
                                  : PyObject_Vectorcall(stand_in_of(callable)->stock, args, count, names);
 }
 
-static PyObject *stand_in(PyObject *module, PyObject *args)
+static PyObject *stand_in(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *stock, *function;
     int always;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "OOp", &stock, &function, &always))
         return NULL;
     return stand_in_make(stock, function, always ? run_always : run_on_scheduler);

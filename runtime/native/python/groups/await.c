@@ -66,12 +66,11 @@ static void give_thing_back(AwaitedObject *self)
 }
 
 /* What was granted goes to another. */
-static PyObject *cancel_awaited(PyObject *op, PyObject *unused)
+static PyObject *cancel_awaited(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     AwaitedObject *self = (AwaitedObject *)op;
     int waits = self->state == AWAITED_WAITS, is_rung = waits && !sync_any_close(&self->any);
 
-    (void)unused;
     if (waits)
         leave_thing(self);
     give_thing_back(self);
@@ -113,12 +112,10 @@ static PyType_Spec awaited_spec = {
 
 /* ---- Bell -------------------------------------------------------------------------------------------------------- */
 
-static PyObject *bell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *bell_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     BellObject *self = (BellObject *)type->tp_alloc(type, 0);
 
-    (void)args;
-    (void)kwargs;
     if (self && (self->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
         Py_DECREF(self);
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -142,9 +139,8 @@ static void bell_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-static PyObject *bell_fileno(PyObject *op, PyObject *unused)
+static PyObject *bell_fileno(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromLong(((BellObject *)op)->fd);
 }
 
@@ -234,11 +230,10 @@ static AwaitedObject *next_rung(BellObject *bell)
 }
 
 /* An Awaited or None. */
-static PyObject *bell_ring(PyObject *op, PyObject *unused)
+static PyObject *bell_ring(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     AwaitedObject *next;
 
-    (void)unused;
     while ((next = next_rung((BellObject *)op))) {
         if (next->state == AWAITED_WAITS) {
             leave_thing(next);
@@ -251,12 +246,11 @@ static PyObject *bell_ring(PyObject *op, PyObject *unused)
 }
 
 /* Each Awaited is over: so it is in no queue, and nobody rings.  A forked child doesn't read the descriptor, which is its parent's, too. */
-static PyObject *bell_close(PyObject *op, PyObject *unused)
+static PyObject *bell_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     BellObject *bell = (BellObject *)op;
     AwaitedObject *next;
 
-    (void)unused;
     take_rung(bell);
     while ((next = bell->came)) {
         bell->came = next->below;

@@ -80,12 +80,10 @@ static int find_signal(void)
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 
-static PyObject *cancel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *cancel_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     CancelObject *self = (CancelObject *)type->tp_alloc(type, 0);
 
-    (void)args;
-    (void)kwargs;
     if (self)
         cancel_init(&self->cancel);
     return (PyObject *)self;
@@ -102,11 +100,10 @@ static void cancel_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-static PyObject *cancel_attach(PyObject *op, PyObject *unused)
+static PyObject *cancel_attach(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     CancelObject *self = (CancelObject *)op, *before = mine;
 
-    (void)unused;
     Py_BEGIN_CRITICAL_SECTION(op);
     self->thread = (uintptr_t)arch_thread_pointer();
     self->tid = park_green ? 0 : (int)syscall(SYS_gettid);
@@ -116,9 +113,8 @@ static PyObject *cancel_attach(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *cancel_detach(PyObject *op, PyObject *unused)
+static PyObject *cancel_detach(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Py_BEGIN_CRITICAL_SECTION(op); /* signal_thread()'s, which names the thread: it must not end meanwhile */
     ((CancelObject *)op)->tid = 0;
     Py_END_CRITICAL_SECTION();
@@ -140,9 +136,8 @@ static PyObject *cancel_interrupt(PyObject *op, PyObject *why)
     Py_RETURN_NONE;
 }
 
-static PyObject *cancel_clear(PyObject *op, PyObject *unused)
+static PyObject *cancel_clear(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     /* An exchange, which sees what a canceller wrote before it set the word: Record.update() looks for that next. */
     atomic_exchange(&((CancelObject *)op)->cancel.word, 0);
     Py_RETURN_NONE;
@@ -158,11 +153,10 @@ static PyObject *set_deadline(PyObject *op, PyObject *nanoseconds)
     Py_RETURN_NONE;
 }
 
-static PyObject *signal_thread(PyObject *op, PyObject *unused)
+static PyObject *signal_thread(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     int tid, number;
 
-    (void)unused;
     Py_BEGIN_CRITICAL_SECTION(op);
     tid = ((CancelObject *)op)->tid;
     number = tid ? find_signal() : 0;
@@ -196,38 +190,31 @@ static PyType_Spec cancel_spec = {
     .slots = cancel_slots,
 };
 
-static PyObject *get_mine(PyObject *module, PyObject *unused)
+static PyObject *get_mine(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return Py_NewRef(mine ? (PyObject *)mine : Py_None);
 }
 
-static PyObject *set_raise(PyObject *module, PyObject *function)
+static PyObject *set_raise(PyObject *Py_UNUSED(module), PyObject *function)
 {
-    (void)module;
     Py_XSETREF(raise_cancelled, Py_NewRef(function));
     Py_RETURN_NONE;
 }
 
-static PyObject *cancel_checkpoint(PyObject *module, PyObject *unused)
+static PyObject *cancel_checkpoint(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return cancel_raise() < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *trace_group(PyObject *module, PyObject *label)
+static PyObject *trace_group(PyObject *Py_UNUSED(module), PyObject *label)
 {
-    (void)module;
     if (PyUnicode_Check(label))
         EVENT(EVENT_GROUP, label, 0);
     Py_RETURN_NONE;
 }
 
-static PyObject *trace_cancelled(PyObject *module, PyObject *why)
+static PyObject *trace_cancelled(PyObject *Py_UNUSED(module), PyObject *why)
 {
-    (void)module;
     if (PyUnicode_Check(why))
         EVENT(EVENT_CANCELLED, why, 0);
     Py_RETURN_NONE;
@@ -236,11 +223,10 @@ static PyObject *trace_cancelled(PyObject *module, PyObject *why)
 /* By kind: runtime/observe/groups.py. */
 static atomic_long counts[4];
 
-static PyObject *count_one(PyObject *module, PyObject *kind)
+static PyObject *count_one(PyObject *Py_UNUSED(module), PyObject *kind)
 {
     size_t at = PyLong_AsSize_t(kind);
 
-    (void)module;
     if (at < sizeof counts / sizeof *counts)
         atomic_fetch_add_explicit(&counts[at], 1, memory_order_relaxed);
     else if (!PyErr_Occurred())
@@ -248,17 +234,13 @@ static PyObject *count_one(PyObject *module, PyObject *kind)
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *read_counts(PyObject *module, PyObject *unused)
+static PyObject *read_counts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return Py_BuildValue("(llll)", counts[0], counts[1], counts[2], counts[3]);
 }
 
-static PyObject *time_now(PyObject *module, PyObject *unused)
+static PyObject *time_now(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return PyLong_FromLongLong(park_now());
 }
 

@@ -39,7 +39,7 @@ static PyObject *group_exit(PyObject *op, PyObject *const *args, Py_ssize_t coun
 }
 
 static PyMethodDef group_methods[] = {
-    {"__exit__", FAST(group_exit), METH_FASTCALL, NULL},
+    POSITIONAL("__exit__", group_exit, NULL),
     {0},
 };
 

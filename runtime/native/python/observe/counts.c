@@ -8,66 +8,56 @@
 
 enum { MOST_STEPS = 4096 };
 
-static PyObject *switch_measuring(PyObject *module, PyObject *on)
+static PyObject *switch_measuring(PyObject *Py_UNUSED(module), PyObject *on)
 {
     int is = PyObject_IsTrue(on);
 
-    (void)module;
     if (is < 0)
         return NULL;
     lwp_measure(is);
     Py_RETURN_NONE;
 }
 
-static PyObject *read_statistics(PyObject *module, PyObject *unused)
+static PyObject *read_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct lwp_statistics found;
 
-    (void)module;
-    (void)unused;
     lwp_read_statistics(&found);
     return Py_BuildValue("(llllLLLlln)", found.started, found.alive, found.peak, found.measured, (long long)found.latency_p50_ns,
                          (long long)found.latency_p99_ns, (long long)found.cpu_ns, found.voluntary, found.involuntary,
                          (Py_ssize_t)found.stack_used);
 }
 
-static PyObject *reap_ended(PyObject *module, PyObject *unused)
+static PyObject *reap_ended(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     Py_BEGIN_ALLOW_THREADS
     lwp_reap();
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
-static PyObject *count_contexts(PyObject *module, PyObject *unused)
+static PyObject *count_contexts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct context_counts counts;
 
-    (void)module;
-    (void)unused;
     context_count(&counts);
     return Py_BuildValue("(lln)", counts.made, counts.cached, (Py_ssize_t)counts.bytes);
 }
 
-static PyObject *switch_record(PyObject *module, PyObject *on)
+static PyObject *switch_record(PyObject *Py_UNUSED(module), PyObject *on)
 {
     int is = PyObject_IsTrue(on);
 
-    (void)module;
     if (is < 0)
         return NULL;
     steps_record(is);
     Py_RETURN_NONE;
 }
 
-static PyObject *read_record(PyObject *module, PyObject *unused)
+static PyObject *read_record(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct step *found = PyMem_Malloc(MOST_STEPS * sizeof *found);
 
-    (void)module;
-    (void)unused;
     if (!found)
         return PyErr_NoMemory();
     int count = steps_read(found, MOST_STEPS);

@@ -104,12 +104,10 @@ static PyObject *describe_waiter(const struct found *found)
                          to_seconds(found->deadline));
 }
 
-static PyObject *list_waits(PyObject *module, PyObject *unused)
+static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct all all;
 
-    (void)module;
-    (void)unused;
     if (find_waiters(&all) < 0)
         return NULL;
     PyObject *list = PyList_New(0);
@@ -169,13 +167,11 @@ static int find_states(struct states *all)
     }
 }
 
-static PyObject *list_states(PyObject *module, PyObject *unused)
+static PyObject *list_states(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
     struct states all;
 
-    (void)module;
-    (void)unused;
     if (find_states(&all) < 0)
         return NULL;
     PyObject *dict = PyDict_New();

@@ -293,14 +293,13 @@ static void *watch_run(void *unused)
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
 /* (tick, look, every, patience, status, fd, glance) */
-static PyObject *watch_start(PyObject *module, PyObject *args)
+static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *tick, *look;
     double every, patience, glance = 0;
     int status = -1, fd = 2;
     sigset_t all, before;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "OOdd|iid:watch_start", &tick, &look, &every, &patience, &status, &fd, &glance))
         return NULL;
     if (watch.pid == getpid() || watch.making == getpid()) {
@@ -334,10 +333,8 @@ static PyObject *watch_start(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *watch_stop(PyObject *module, PyObject *unused)
+static PyObject *watch_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     if (watch.pid != getpid())
         Py_RETURN_NONE;
     watch.pid = 0;
@@ -351,10 +348,8 @@ static PyObject *watch_stop(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *watch_own(PyObject *module, PyObject *unused)
+static PyObject *watch_own(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     if (atomic_load(&watch.stop))
         Py_RETURN_NONE;
     return Py_BuildValue("(ii)", (int)syscall(SYS_gettid), guard_tid());

@@ -33,11 +33,10 @@ static void change_state(FutureObject *self, enum future_state state)
 
 /* ---- its end ----------------------------------------------------------------------------------------------------- */
 
-static PyObject *future_begin(PyObject *op, PyObject *unused)
+static PyObject *future_begin(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     FutureObject *self = (FutureObject *)op;
 
-    (void)unused;
     sync_queue_lock(&self->sleepers);
     int may = !self->condition && state_of(self) == FUTURE_PENDING;
     if (may)
@@ -189,17 +188,15 @@ static PyObject *state_name(enum future_state state)
     return NULL;
 }
 
-static PyObject *future_get_state(PyObject *op, void *unused)
+static PyObject *future_get_state(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return Py_XNewRef(state_name(state_of((FutureObject *)op)));
 }
 
-static int future_set_state(PyObject *op, PyObject *name, void *unused)
+static int future_set_state(PyObject *op, PyObject *name, void *Py_UNUSED(unused))
 {
     FutureObject *self = (FutureObject *)op;
 
-    (void)unused;
     for (enum future_state state = FUTURE_PENDING; name && state <= FUTURE_FINISHED; state++) {
         PyObject *known = state_name(state);
         int same = known ? PyObject_RichCompareBool(name, known, Py_EQ) : -1;
@@ -229,11 +226,10 @@ static PyObject *get_or_keep(FutureObject *self, PyObject **at, PyObject *made)
     return kept;
 }
 
-static PyObject *future_get_condition(PyObject *op, void *unused)
+static PyObject *future_get_condition(PyObject *op, void *Py_UNUSED(unused))
 {
     FutureObject *self = (FutureObject *)op;
 
-    (void)unused;
     return self->condition ? Py_NewRef(self->condition)
                            : get_or_keep(self, &self->condition, call_method(op, NAME("_make_condition"), NULL));
 }
@@ -245,24 +241,21 @@ static PyObject *future_get_list(PyObject *op, void *offset)
     return *at ? Py_NewRef(*at) : get_or_keep((FutureObject *)op, at, PyList_New(0));
 }
 
-static PyObject *future_take_call(PyObject *op, PyObject *unused)
+static PyObject *future_take_call(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     FutureObject *self = (FutureObject *)op;
     PyObject *call = self->call;
 
-    (void)unused;
     self->call = NULL;
     return call ? call : Py_NewRef(Py_None);
 }
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 
-static PyObject *future_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     FutureObject *self = (FutureObject *)new_primitive(type);
 
-    (void)args;
-    (void)kwargs;
     if (self)
         self->forks = fork_generation;
     return (PyObject *)self;
@@ -316,8 +309,9 @@ static void future_dealloc(PyObject *op)
 
 static PyMethodDef future_methods[] = {
     {"_begin", future_begin, METH_NOARGS, "From pending to running.  False: it isn't pending, or a thread may have to be told."},
-    {"_finish", FAST(future_finish), METH_FASTCALL,
-     "With a result and an exception or None.  Whether there are callbacks; None: it is over, or a thread may have to be told."},
+    POSITIONAL(
+        "_finish", future_finish,
+        "With a result and an exception or None.  Whether there are callbacks; None: it is over, or a thread may have to be told."),
     {"_add_callback", future_add_callback, METH_O, "False: it is over, or there is a condition."},
     {"_wait", future_wait, METH_O, "Sleeps until it is over, at most for a timeout.  Whether it is."},
     {"_take_call", future_take_call, METH_NOARGS, "The arguments that it was made with, once."},

@@ -201,11 +201,10 @@ static PyObject *queue_close(PyObject *op, PyObject *why)
     Py_RETURN_NONE;
 }
 
-static PyObject *queue_pop(PyObject *op, PyObject *unused)
+static PyObject *queue_pop(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     WorkQueueObject *self = (WorkQueueObject *)op;
 
-    (void)unused;
     queue_lock(self);
     FutureObject *future = first_call(self);
     sync_queue_unlock(&self->sleepers);
@@ -233,9 +232,8 @@ static PyObject *queue_remove(PyObject *op, PyObject *item)
     return PyBool_FromLong(future != NULL);
 }
 
-static PyObject *queue_size(PyObject *op, PyObject *unused)
+static PyObject *queue_size(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromLong(((WorkQueueObject *)op)->count);
 }
 

@@ -220,11 +220,10 @@ static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t co
     return failed < 0 ? NULL : PyLong_FromLong(index);
 }
 
-static PyObject *barrier_reset(PyObject *op, PyObject *unused)
+static PyObject *barrier_reset(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    (void)unused;
     if (in_python(self))
         return stock_method(op, NAME("reset"), NULL, 0, NULL);
     sync_queue_lock(&self->inside);
@@ -235,11 +234,10 @@ static PyObject *barrier_reset(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *barrier_abort(PyObject *op, PyObject *unused)
+static PyObject *barrier_abort(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    (void)unused;
     if (in_python(self))
         return stock_method(op, NAME("abort"), NULL, 0, NULL);
     sync_queue_lock(&self->inside);
@@ -247,16 +245,14 @@ static PyObject *barrier_abort(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *barrier_parties(PyObject *op, void *unused)
+static PyObject *barrier_parties(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return in_python((BarrierObject *)op) ? stock_property(op, NAME("parties")) : PyLong_FromLong(((BarrierObject *)op)->parties);
 }
 
-static PyObject *barrier_waiting(PyObject *op, void *unused)
+static PyObject *barrier_waiting(PyObject *op, void *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
-    (void)unused;
     if (in_python(self))
         return stock_property(op, NAME("n_waiting"));
     sync_queue_lock(&self->inside);
@@ -265,11 +261,10 @@ static PyObject *barrier_waiting(PyObject *op, void *unused)
     return PyLong_FromLong(waiting);
 }
 
-static PyObject *barrier_broken(PyObject *op, void *unused)
+static PyObject *barrier_broken(PyObject *op, void *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    (void)unused;
     if (in_python(self))
         return stock_property(op, NAME("broken"));
     sync_queue_lock(&self->inside);
@@ -314,11 +309,11 @@ static void barrier_dealloc(PyObject *op)
 }
 
 static PyMethodDef barrier_methods[] = {
-    {"wait", FAST(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
-     "wait($self, /, timeout=None)\n--\n\n"
-     "Sleeps until all parties have come, or for timeout seconds (None: as the Barrier was made with); an index from 0 to\n"
-     "parties-1, another for each.  As threading.Barrier.wait.\n\n"
-     "BrokenBarrierError: the time was up for one of them, the action raised, or it was aborted or reset."},
+    KEYWORDS("wait", barrier_wait,
+             "wait($self, /, timeout=None)\n--\n\n"
+             "Sleeps until all parties have come, or for timeout seconds (None: as the Barrier was made with); an index from 0 to\n"
+             "parties-1, another for each.  As threading.Barrier.wait.\n\n"
+             "BrokenBarrierError: the time was up for one of them, the action raised, or it was aborted or reset."),
     {"reset", barrier_reset, METH_NOARGS, "reset($self, /)\n--\n\nMakes it as new; threads that wait in it get BrokenBarrierError."},
     {"abort", barrier_abort, METH_NOARGS,
      "abort($self, /)\n--\n\nBreaks it: threads that wait in it, or come later, get BrokenBarrierError."},

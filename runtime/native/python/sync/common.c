@@ -21,10 +21,8 @@ PyObject *new_primitive(PyTypeObject *type)
     return op;
 }
 
-PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+PyObject *any_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    (void)args;
-    (void)kwargs;
     return new_primitive(type);
 }
 
@@ -159,11 +157,10 @@ PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 
 /* (vars(threading), threading's lock, the runtime's, function): the function makes primitives while threading's `_allocate_lock` is
  * neither of the two. */
-static PyObject *watch_locks(PyObject *module, PyObject *args)
+static PyObject *watch_locks(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *names, *stock, *ours, *function;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "O!OOO:watch_locks", &PyDict_Type, &names, &stock, &ours, &function))
         return NULL;
     if (!lock_name && !(lock_name = PyUnicode_InternFromString("_allocate_lock")))

@@ -239,9 +239,8 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
     return notify_waiters(op, n);
 }
 
-static PyObject *condition_notify_all(PyObject *op, PyObject *unused)
+static PyObject *condition_notify_all(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return in_python(op) ? stock_method(op, NAME("notify_all"), NULL, 0, NULL) : notify_waiters(op, LONG_MAX);
 }
 
@@ -273,18 +272,16 @@ static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
     return result;
 }
 
-static PyObject *condition_get_lock(PyObject *op, void *unused)
+static PyObject *condition_get_lock(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     PyObject *lock = lock_of(op);
     return lock ? Py_NewRef(lock) : dict_attribute(op, NAME("_lock"));
 }
 
-static PyObject *condition_get_waiters(PyObject *op, void *unused)
+static PyObject *condition_get_waiters(PyObject *op, void *Py_UNUSED(unused))
 {
     ConditionObject *self = (ConditionObject *)op;
 
-    (void)unused;
     if (in_python(op))
         return dict_attribute(op, NAME("_waiters"));
     sync_queue_lock(self->queue);
@@ -365,22 +362,23 @@ static void condition_dealloc(PyObject *op)
 }
 
 static PyMethodDef condition_methods[] = {
-    {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS,
-     "wait($self, /, timeout=None)\n--\n\n"
-     "Gives the lock up, sleeps until notified or for timeout seconds (None: no limit), takes the lock back; whether it was\n"
-     "notified.  As threading.Condition.wait.  RuntimeError: the lock isn't held."},
-    {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
-     "notify($self, /, n=1)\n--\n\n"
-     "Lets the n threads that have waited longest go on, as soon as they can take the lock.  RuntimeError: the lock isn't held."},
+    KEYWORDS("wait", condition_wait,
+             "wait($self, /, timeout=None)\n--\n\n"
+             "Gives the lock up, sleeps until notified or for timeout seconds (None: no limit), takes the lock back; whether it was\n"
+             "notified.  As threading.Condition.wait.  RuntimeError: the lock isn't held."),
+    KEYWORDS(
+        "notify", condition_notify,
+        "notify($self, /, n=1)\n--\n\n"
+        "Lets the n threads that have waited longest go on, as soon as they can take the lock.  RuntimeError: the lock isn't held."),
     {"notify_all", condition_notify_all, METH_NOARGS,
      "notify_all($self, /)\n--\n\nLets all waiters go on, one after the other.  RuntimeError: the lock isn't held."},
-    {"acquire", FAST(condition_acquire), METH_FASTCALL | METH_KEYWORDS, "The lock's acquire."},
-    {"release", FAST(condition_release), METH_FASTCALL | METH_KEYWORDS, "The lock's release."},
+    KEYWORDS("acquire", condition_acquire, "The lock's acquire."),
+    KEYWORDS("release", condition_release, "The lock's release."),
 #if PY_VERSION_HEX >= 0x030e0000
-    {"locked", FAST(condition_locked), METH_FASTCALL | METH_KEYWORDS, "The lock's locked."},
+    KEYWORDS("locked", condition_locked, "The lock's locked."),
 #endif
     {"__enter__", condition_enter, METH_NOARGS, NULL},
-    {"__exit__", FAST(condition_exit), METH_FASTCALL, NULL},
+    POSITIONAL("__exit__", condition_exit, NULL),
     {"_begin", condition_begin, METH_O, NULL},
     {"_copy", condition_copy, METH_VARARGS, NULL},
     {0},

@@ -23,11 +23,10 @@ static enum event_flag event_flag(PyObject *op)
     return atomic_load_explicit(&((EventObject *)op)->flag, memory_order_acquire);
 }
 
-static PyObject *event_is_set(PyObject *op, PyObject *unused)
+static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     enum event_flag flag = event_flag(op);
 
-    (void)unused;
     return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : stock_method(op, NAME("is_set"), NULL, 0, NULL);
 }
 
@@ -40,12 +39,11 @@ enum { ALWAYS_LOCKS = 1 };
 enum { ALWAYS_LOCKS = 0 };
 #endif
 
-static PyObject *event_set(PyObject *op, PyObject *unused)
+static PyObject *event_set(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     EventObject *self = (EventObject *)op;
     enum event_flag flag = event_flag(op);
 
-    (void)unused;
     if (flag == CLEAR || (ALWAYS_LOCKS && flag == SET)) { /* if it is set already, set() has entitled all that sleep */
         sync_queue_lock(&self->queue);
         atomic_store_explicit(&self->flag, SET, memory_order_release);
@@ -55,11 +53,10 @@ static PyObject *event_set(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *event_clear(PyObject *op, PyObject *unused)
+static PyObject *event_clear(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     EventObject *self = (EventObject *)op;
 
-    (void)unused;
     if (event_flag(op) == IN_PYTHON)
         return stock_method(op, NAME("clear"), NULL, 0, NULL);
     if (ALWAYS_LOCKS)
@@ -152,9 +149,8 @@ const struct waitable event_waitable = {.look = look_at_event, .enter = enter_ev
 
 /* ---- the rest of its methods ------------------------------------------------------------------------------------- */
 
-static PyObject *event_at_fork_reinit(PyObject *op, PyObject *unused)
+static PyObject *event_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     if (event_flag(op) == IN_PYTHON)
         return stock_method(op, NAME("_at_fork_reinit"), NULL, 0, NULL);
     Py_RETURN_NONE; /* the child keeps the flag, and the queue forgets the lost threads by itself */
@@ -170,21 +166,20 @@ static PyObject *event_copy(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *event_get_flag(PyObject *op, void *unused)
+static PyObject *event_get_flag(PyObject *op, void *Py_UNUSED(unused))
 {
     enum event_flag flag = event_flag(op);
 
-    (void)unused;
     return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : dict_attribute(op, NAME("_flag"));
 }
 
-static int event_set_flag(PyObject *op, PyObject *value, void *unused)
+static int event_set_flag(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
 {
     if (event_flag(op) == IN_PYTHON || !value)
         return set_dict_attribute(op, NAME("_flag"), value);
     int flag = PyObject_IsTrue(value);
     if (flag >= 0) /* neither call fails: kept in C, they run no Python */
-        Py_DECREF(flag ? event_set(op, unused) : event_clear(op, unused));
+        Py_DECREF(flag ? event_set(op, NULL) : event_clear(op, NULL));
     return flag < 0 ? -1 : 0;
 }
 
@@ -197,22 +192,20 @@ static PyMethodDef event_methods[] = {
     {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nWhether the flag is set."},
     {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSets the flag and wakes all waiters, one after the other."},
     {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears the flag."},
-    {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    KEYWORDS("wait", event_wait, wait_doc),
     {"_await", event_await, METH_O, "_await(timeout): as wait(), and the main thread looks for signals now and then."},
     {"_at_fork_reinit", event_at_fork_reinit, METH_NOARGS, NULL},
     {"_copy", event_copy, METH_VARARGS, NULL},
     {0},
 };
 
-static PyObject *event_get_cond(PyObject *op, void *unused)
+static PyObject *event_get_cond(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return dict_attribute(op, NAME("_cond"));
 }
 
-static int event_set_cond(PyObject *op, PyObject *value, void *unused)
+static int event_set_cond(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return set_private(op, event_flag(op) == IN_PYTHON, "_cond", value);
 }
 

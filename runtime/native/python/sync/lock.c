@@ -86,17 +86,15 @@ PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, Py
     return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
 }
 
-PyObject *lock_enter(PyObject *op, PyObject *unused)
+PyObject *lock_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return lock_take((LockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
-PyObject *lock_release(PyObject *op, PyObject *unused)
+PyObject *lock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     LockObject *self = (LockObject *)op;
 
-    (void)unused;
     lock_disown(self);
     if (sync_lock_release(&self->lock) != 0) {
         PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
@@ -105,21 +103,18 @@ PyObject *lock_release(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *lock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+static PyObject *lock_exit(PyObject *op, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
 {
-    (void)args;
     return exit_takes(count) ? lock_release(op, NULL) : NULL;
 }
 
-static PyObject *lock_locked(PyObject *op, PyObject *unused)
+static PyObject *lock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyBool_FromLong(sync_lock_held(&((LockObject *)op)->lock));
 }
 
-static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused)
+static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     lock_disown((LockObject *)op);
     sync_lock_reset(&((LockObject *)op)->lock);
     Py_RETURN_NONE;
@@ -161,14 +156,14 @@ PyDoc_STRVAR(release_lock_doc, "release_lock($self, /)\n--\n\nrelease() by its o
 PyDoc_STRVAR(locked_lock_doc, "locked_lock($self, /)\n--\n\nlocked() by its old name.");
 
 static PyMethodDef lock_methods[] = {
-    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
-    {"acquire_lock", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_lock_doc},
+    KEYWORDS("acquire", lock_acquire, acquire_doc),
+    KEYWORDS("acquire_lock", lock_acquire, acquire_lock_doc),
     {"release", lock_release, METH_NOARGS, release_doc},
     {"release_lock", lock_release, METH_NOARGS, release_lock_doc},
     {"locked", lock_locked, METH_NOARGS, locked_doc},
     {"locked_lock", lock_locked, METH_NOARGS, locked_lock_doc},
     ENTER(lock_acquire, lock_enter),
-    {"__exit__", FAST(lock_exit), METH_FASTCALL, NULL},
+    POSITIONAL("__exit__", lock_exit, NULL),
     {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, NULL},
     {0},
 };
@@ -193,10 +188,8 @@ static PyType_Slot lock_slots[] = {
 };
 
 /* Up to 3.12 threading.Lock is this function, and its type can't be called; from 3.13 on threading.Lock is the type. */
-static PyObject *allocate_lock(PyObject *module, PyObject *unused)
+static PyObject *allocate_lock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return new_primitive(lock_type);
 }
 

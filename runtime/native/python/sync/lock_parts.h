@@ -51,7 +51,7 @@ static inline int has_arguments(PyObject *args, PyObject *kwargs)
 #if PY_VERSION_HEX >= 0x030f0000
 #define ENTER(acquire, enter) {"__enter__", enter, METH_NOARGS, NULL}
 #else
-#define ENTER(acquire, enter) {"__enter__", FAST(acquire), METH_FASTCALL | METH_KEYWORDS, NULL}
+#define ENTER(acquire, enter) KEYWORDS("__enter__", acquire, NULL)
 #endif
 
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether a thread holds the lock.");

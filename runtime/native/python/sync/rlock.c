@@ -61,17 +61,15 @@ PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, P
     return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False);
 }
 
-PyObject *rlock_enter(PyObject *op, PyObject *unused)
+PyObject *rlock_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return rlock_take((RLockObject *)op, PARK_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
-PyObject *rlock_release(PyObject *op, PyObject *unused)
+PyObject *rlock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     RLockObject *self = (RLockObject *)op;
 
-    (void)unused;
     if (!rlock_is_mine(self))
         return not_mine();
     if (rlock_depth(self) == 1)
@@ -81,37 +79,32 @@ PyObject *rlock_release(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *rlock_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+static PyObject *rlock_exit(PyObject *op, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
 {
-    (void)args;
     return exit_takes(count) ? rlock_release(op, NULL) : NULL;
 }
 
-static PyObject *rlock_locked(PyObject *op, PyObject *unused)
+static PyObject *rlock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->base.lock));
 }
 
-static PyObject *rlock_is_owned(PyObject *op, PyObject *unused)
+static PyObject *rlock_is_owned(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyBool_FromLong(rlock_is_mine((RLockObject *)op));
 }
 
-static PyObject *rlock_recursion_count(PyObject *op, PyObject *unused)
+static PyObject *rlock_recursion_count(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     RLockObject *self = (RLockObject *)op;
-    (void)unused;
     return PyLong_FromUnsignedLong(rlock_is_mine(self) ? rlock_depth(self) : 0);
 }
 
 /* These two are for threading's own Condition.wait(): the first frees the lock at any depth, the second takes it back with that depth. */
-static PyObject *rlock_release_save(PyObject *op, PyObject *unused)
+static PyObject *rlock_release_save(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     RLockObject *self = (RLockObject *)op;
 
-    (void)unused;
     if (!rlock_is_mine(self))
         return not_mine();
     PyObject *state = Py_BuildValue("kk", rlock_depth(self), my_ident());
@@ -135,11 +128,10 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
     return taken < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
+static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     RLockObject *self = (RLockObject *)op;
 
-    (void)unused;
     rlock_set_depth(self, 0);
     atomic_store(&self->base.owner, 0);
     sync_lock_reset(&self->base.lock);
@@ -183,11 +175,11 @@ PyDoc_STRVAR(rlock_release_doc,
 "Undoes one acquire(); the last frees the lock.  RuntimeError: the caller doesn't hold it.");
 
 static PyMethodDef rlock_methods[] = {
-    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, rlock_acquire_doc},
+    KEYWORDS("acquire", rlock_acquire, rlock_acquire_doc),
     {"release", rlock_release, METH_NOARGS, rlock_release_doc},
     {"locked", rlock_locked, METH_NOARGS, locked_doc},
     ENTER(rlock_acquire, rlock_enter),
-    {"__exit__", FAST(rlock_exit), METH_FASTCALL, NULL},
+    POSITIONAL("__exit__", rlock_exit, NULL),
     {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
     {"_recursion_count", rlock_recursion_count, METH_NOARGS, NULL},
     {"_release_save", rlock_release_save, METH_NOARGS, NULL},

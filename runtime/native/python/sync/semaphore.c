@@ -233,9 +233,8 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
     Py_RETURN_NONE;
 }
 
-static PyObject *semaphore_enter(PyObject *op, PyObject *unused)
+static PyObject *semaphore_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     if (((SemaphoreObject *)op)->kind == UNBEGUN)
         return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
     return semaphore_take((SemaphoreObject *)op, Py_None) < 0 ? NULL : Py_NewRef(Py_True);
@@ -285,20 +284,18 @@ static PyObject *semaphore_copy(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *semaphore_get_value(PyObject *op, void *unused)
+static PyObject *semaphore_get_value(PyObject *op, void *Py_UNUSED(unused))
 {
     SemaphoreObject *self = (SemaphoreObject *)op;
 
-    (void)unused;
     return self->kind != UNBEGUN ? PyLong_FromLong(semaphore_value(self)) : dict_attribute(op, NAME("_value"));
 }
 
-static int semaphore_set_value(PyObject *op, PyObject *number, void *unused)
+static int semaphore_set_value(PyObject *op, PyObject *number, void *Py_UNUSED(unused))
 {
     SemaphoreObject *self = (SemaphoreObject *)op;
     long value;
 
-    (void)unused;
     if (self->kind == UNBEGUN || !number)
         return set_dict_attribute(op, NAME("_value"), number);
     if (args_count(number, &value) < 0)
@@ -314,20 +311,18 @@ static int semaphore_set_value(PyObject *op, PyObject *number, void *unused)
     return 0;
 }
 
-static PyObject *semaphore_get_bound(PyObject *op, void *unused)
+static PyObject *semaphore_get_bound(PyObject *op, void *Py_UNUSED(unused))
 {
     SemaphoreObject *self = (SemaphoreObject *)op;
 
-    (void)unused;
     return self->kind == BOUNDED ? PyLong_FromLong(self->bound) : dict_attribute(op, NAME("_initial_value"));
 }
 
-static int semaphore_set_bound(PyObject *op, PyObject *number, void *unused)
+static int semaphore_set_bound(PyObject *op, PyObject *number, void *Py_UNUSED(unused))
 {
     SemaphoreObject *self = (SemaphoreObject *)op;
     long bound;
 
-    (void)unused;
     if (self->kind != BOUNDED || !number)
         return set_dict_attribute(op, NAME("_initial_value"), number);
     if (args_count(number, &bound) < 0)
@@ -336,30 +331,28 @@ static int semaphore_set_bound(PyObject *op, PyObject *number, void *unused)
     return 0;
 }
 
-static PyObject *semaphore_get_cond(PyObject *op, void *unused)
+static PyObject *semaphore_get_cond(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return dict_attribute(op, NAME("_cond"));
 }
 
-static int semaphore_set_cond(PyObject *op, PyObject *value, void *unused)
+static int semaphore_set_cond(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return set_private(op, ((SemaphoreObject *)op)->kind == UNBEGUN, "_cond", value);
 }
 
 static PyMethodDef semaphore_methods[] = {
-    {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
-     "acquire($self, /, blocking=True, timeout=None)\n--\n\n"
-     "Takes one; sleeps while there is none, at most timeout seconds (None: no limit).  Whether one was taken.  With\n"
-     "blocking=False it doesn't sleep.  As threading.Semaphore.acquire.\n\n"
-     "ValueError: a timeout without blocking.  OverflowError: one above threading.TIMEOUT_MAX."},
-    {"release", FAST(semaphore_release), METH_FASTCALL | METH_KEYWORDS,
-     "release($self, /, n=1)\n--\n\n"
-     "Gives n back; the threads that have waited longest get them first.  As threading.Semaphore.release.\n\n"
-     "ValueError: n is less than one; for a BoundedSemaphore, it would have more than at first."},
+    KEYWORDS("acquire", semaphore_acquire,
+             "acquire($self, /, blocking=True, timeout=None)\n--\n\n"
+             "Takes one; sleeps while there is none, at most timeout seconds (None: no limit).  Whether one was taken.  With\n"
+             "blocking=False it doesn't sleep.  As threading.Semaphore.acquire.\n\n"
+             "ValueError: a timeout without blocking.  OverflowError: one above threading.TIMEOUT_MAX."),
+    KEYWORDS("release", semaphore_release,
+             "release($self, /, n=1)\n--\n\n"
+             "Gives n back; the threads that have waited longest get them first.  As threading.Semaphore.release.\n\n"
+             "ValueError: n is less than one; for a BoundedSemaphore, it would have more than at first."),
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
-    {"__exit__", FAST(semaphore_exit), METH_FASTCALL, NULL},
+    POSITIONAL("__exit__", semaphore_exit, NULL),
     {"_begin", semaphore_begin, METH_VARARGS, NULL},
     {"_copy", semaphore_copy, METH_VARARGS, NULL},
     {0},

@@ -284,11 +284,10 @@ int boot_refused(const char *text)
     return 1;
 }
 
-static int wait_for_starters(void *unused)
+static int wait_for_starters(void *Py_UNUSED(unused))
 {
     int n;
 
-    (void)unused;
     while ((n = atomic_load(&starting)) != 0)
         park_wait(&starting, n, PARK_FOREVER, PARK_PRIVATE);
     return 0;
@@ -427,20 +426,16 @@ void boot_count_running(int more)
     atomic_fetch_add(&running, more);
 }
 
-static PyObject *count_running(PyObject *module, PyObject *unused)
+static PyObject *count_running(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return PyLong_FromLong(atomic_load(&running));
 }
 
 /* Called before finalization, which must not meet a PyThreadState that its thread hasn't completed.  From here on a start returns only
  * when its thread has, and this call waits for the threads on the way.  So finalization meets known threads only, and stops them at the
  * GIL.  The wait is short, since completing a state needs no GIL. */
-static PyObject *gate_close(PyObject *module, PyObject *unused)
+static PyObject *gate_close(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     atomic_store(&gate_closed, 1);
     scheduler_stop_all();
     python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
@@ -448,10 +443,8 @@ static PyObject *gate_close(PyObject *module, PyObject *unused)
 }
 
 #if PY_VERSION_HEX < 0x030d0000
-static PyObject *gate_refuse(PyObject *module, PyObject *unused)
+static PyObject *gate_refuse(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     atomic_store(&gate_refuses, 1);
     Py_RETURN_NONE;
 }
@@ -473,10 +466,8 @@ size_t boot_stack_size(void)
 }
 
 /* threading.stack_size() can't be called to learn it: without an argument it resets the size to the default. */
-static PyObject *stack_size(PyObject *module, PyObject *unused)
+static PyObject *stack_size(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return PyLong_FromSize_t(boot_stack_size());
 }
 
@@ -505,9 +496,8 @@ static PyObject *stack_size(PyObject *module, PyObject *unused)
 #endif
 
 /* (function, *args): the caller's frames, which wait for it, can't be found meanwhile. */
-static PyObject *call_outermost(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *call_outermost(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    (void)module;
     if (count < 1) {
         PyErr_SetString(PyExc_TypeError, "call_outermost(function, *args)");
         return NULL;
@@ -529,7 +519,7 @@ static PyObject *call_outermost(PyObject *module, PyObject *const *args, Py_ssiz
 }
 
 static PyMethodDef functions[] = {
-    {"call_outermost", FAST(call_outermost), METH_FASTCALL, NULL},
+    POSITIONAL("call_outermost", call_outermost, NULL),
     {"stack_size", stack_size, METH_NOARGS, "Bytes: what threading.stack_size(n) has set, or what a pthread would get."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/threads/boot.c."},

@@ -22,11 +22,10 @@ void chunks_begin_at(void *place, PyThreadState *tstate)
     owner = tstate;
 }
 
-static void *chunk_allocate(void *unused, size_t size)
+static void *chunk_allocate(void *Py_UNUSED(unused), size_t size)
 {
     void *chunk = first;
 
-    (void)unused;
     /* A thread may make other PyThreadStates, as for a subinterpreter, and leave them behind at its end. */
     if (size != CHUNK || !chunk || PyThreadState_GetUnchecked() != owner)
         return below.alloc(below.ctx, size);
@@ -34,9 +33,8 @@ static void *chunk_allocate(void *unused, size_t size)
     return chunk;
 }
 
-static void chunk_release(void *unused, void *chunk, size_t size)
+static void chunk_release(void *Py_UNUSED(unused), void *chunk, size_t size)
 {
-    (void)unused;
     if (size == CHUNK && (uintptr_t)chunk % PAGE) /* one in a context doesn't begin at a page, as mmap's do; freed with the context */
         return;
     below.free(below.ctx, chunk, size);

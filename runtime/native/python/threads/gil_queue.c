@@ -42,9 +42,8 @@ static void wait_for_turn(void)
     sync_queue_pass_baton(&queue); /* at once: turns are granted one at a time anyway */
 }
 
-static void let_next_through(void *unused)
+static void let_next_through(void *Py_UNUSED(unused))
 {
-    (void)unused;
     atomic_fetch_sub(&coming, 1);
     sync_queue_lock(&queue);
     if (queue.waiting)

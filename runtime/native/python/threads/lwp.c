@@ -267,15 +267,13 @@ PyDoc_STRVAR(is_alive_doc,
 "is_alive($self, /)\n--\n\n"
 "True from the start until the kernel has cleared the thread's word (a process-style LWP: until it has ended).");
 
-static PyObject *lwp_is_alive(PyObject *op, PyObject *unused)
+static PyObject *lwp_is_alive(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyBool_FromLong(lwp_alive(((LwpObject *)op)->lwp));
 }
 
-static PyObject *count_as_ended(PyObject *op, PyObject *unused)
+static PyObject *count_as_ended(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     lwp_count_as_ended(((LwpObject *)op)->lwp);
     Py_RETURN_NONE;
 }
@@ -290,11 +288,10 @@ PyDoc_STRVAR(detach_doc,
 "Gives up the right to join: the thread's memory is recycled after its end anyway.  RuntimeError: already detached.\n"
 "As pthread_detach(3).");
 
-static PyObject *lwp_detach(PyObject *op, PyObject *unused)
+static PyObject *lwp_detach(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     LwpObject *self = (LwpObject *)op;
 
-    (void)unused;
     if (atomic_exchange(&self->detached, 1)) {
         PyErr_SetString(PyExc_RuntimeError, "the LWP is detached already");
         return NULL;
@@ -308,12 +305,11 @@ PyDoc_STRVAR(fileno_doc,
 "do; before, and for a green thread, an eventfd.  It is the LWP's: the same at each call, closed with the object, and anew in a\n"
 "forked child.  RuntimeError: it was not started.");
 
-static PyObject *lwp_fileno(PyObject *op, PyObject *unused)
+static PyObject *lwp_fileno(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     LwpObject *self = (LwpObject *)op;
     int fd;
 
-    (void)unused;
     if (!self->lwp->started) {
         PyErr_SetString(PyExc_RuntimeError, "an LWP that was not started has no descriptor");
         return NULL;
@@ -324,55 +320,48 @@ static PyObject *lwp_fileno(PyObject *op, PyObject *unused)
     return fd < 0 ? NULL : PyLong_FromLong(fd);
 }
 
-static PyObject *get_tid(PyObject *op, void *unused)
+static PyObject *get_tid(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromLong(atomic_load(&((LwpObject *)op)->lwp->tid));
 }
 
-static PyObject *get_ident(PyObject *op, void *unused)
+static PyObject *get_ident(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromSize_t(((LwpObject *)op)->lwp->ident);
 }
 
-static PyObject *get_flags(PyObject *op, void *unused)
+static PyObject *get_flags(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromUnsignedLong(((LwpObject *)op)->lwp->flags);
 }
 
-static PyObject *get_exit_signal(PyObject *op, void *unused)
+static PyObject *get_exit_signal(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyLong_FromLong(((LwpObject *)op)->lwp->exit_signal);
 }
 
-static PyObject *get_exit_status(PyObject *op, void *unused)
+static PyObject *get_exit_status(PyObject *op, void *Py_UNUSED(unused))
 {
     int status = ((LwpObject *)op)->lwp->wait_status;
 
-    (void)unused;
     if (status < 0)
         Py_RETURN_NONE;
     return PyLong_FromLong(WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-static PyObject *get_name(PyObject *op, void *unused)
+static PyObject *get_name(PyObject *op, void *Py_UNUSED(unused))
 {
     const struct lwp *lwp = ((LwpObject *)op)->lwp;
 
-    (void)unused;
     if (!lwp->named)
         Py_RETURN_NONE;
     return PyUnicode_DecodeUTF8(lwp->name, (Py_ssize_t)strnlen(lwp->name, 15), "ignore"); /* what the kernel keeps */
 }
 
-static PyObject *get_places(PyObject *op, void *unused)
+static PyObject *get_places(PyObject *op, void *Py_UNUSED(unused))
 {
     struct lwp *l = ((LwpObject *)op)->lwp;
 
-    (void)unused;
     if (!l->tp)
         Py_RETURN_NONE;
     return Py_BuildValue("(KKKKKK)", (unsigned long long)l->guard_low, (unsigned long long)l->stack_low,
@@ -390,11 +379,11 @@ static PyObject *lwp_repr(PyObject *op)
 }
 
 static PyMethodDef lwp_methods[] = {
-    {"_begin", FAST(lwp_begin_method), METH_FASTCALL, NULL},
-    {"_begin_green", FAST(lwp_begin_green_method), METH_FASTCALL, NULL},
-    {"_fork", FAST(lwp_fork), METH_FASTCALL, NULL},
+    POSITIONAL("_begin", lwp_begin_method, NULL),
+    POSITIONAL("_begin_green", lwp_begin_green_method, NULL),
+    POSITIONAL("_fork", lwp_fork, NULL),
     {"_count_as_ended", count_as_ended, METH_NOARGS, NULL},
-    {"join", FAST(lwp_join_method), METH_FASTCALL | METH_KEYWORDS, join_doc},
+    KEYWORDS("join", lwp_join_method, join_doc),
     {"is_alive", lwp_is_alive, METH_NOARGS, is_alive_doc},
     {"detach", lwp_detach, METH_NOARGS, detach_doc},
     {"fileno", lwp_fileno, METH_NOARGS, fileno_doc},

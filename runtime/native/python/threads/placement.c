@@ -8,12 +8,11 @@
 enum { ARGUMENTS = 5 };
 
 /* One argument may be a buffer.  The caller keeps the GIL: the kernel's functions that set how a thread is scheduled don't wait. */
-static PyObject *system_call(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *system_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     long words[1 + ARGUMENTS] = {0};
     Py_buffer buffer = {0};
 
-    (void)module;
     for (Py_ssize_t i = 0; i < count && i <= ARGUMENTS; i++) {
         if (PyLong_Check(args[i]))
             words[i] = PyLong_AsLong(args[i]);
@@ -27,17 +26,16 @@ static PyObject *system_call(PyObject *module, PyObject *const *args, Py_ssize_t
     return PyErr_Occurred() ? NULL : PyLong_FromLong(result);
 }
 
-static PyObject *trace_placed(PyObject *module, PyObject *text)
+static PyObject *trace_placed(PyObject *Py_UNUSED(module), PyObject *text)
 {
-    (void)module;
     if (PyUnicode_Check(text))
         EVENT(EVENT_PLACED, text, 0);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef functions[] = {
-    {"system_call", FAST(system_call), METH_FASTCALL,
-     "(number, at most 5 integers, one of which may be a buffer instead): what the kernel returns.  OSError."},
+    POSITIONAL("system_call", system_call,
+               "(number, at most 5 integers, one of which may be a buffer instead): what the kernel returns.  OSError."),
     {"trace_placed", trace_placed, METH_O, "For the trace: the calling thread was given this at its birth."},
     {0},
 };

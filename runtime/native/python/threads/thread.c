@@ -181,9 +181,8 @@ static int fill_thread(PyObject *self, PyObject *target, PyObject *name, PyObjec
 }
 
 /* (thread, target, name, args, kwargs, daemon) */
-static PyObject *thread_make(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *thread_make(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    (void)module;
     if (count != 6) {
         PyErr_SetString(PyExc_TypeError, "thread_make() takes 6 arguments");
         return NULL;
@@ -301,7 +300,7 @@ static int read_options(PyObject *thread, struct options *o)
 }
 
 /* From 3.14 on a thread may get a copy of its creator's context.  Else it begins with the empty one of its PyThreadState. */
-static int inherit_context(PyObject *thread)
+static int inherit_context(PyObject *Py_UNUSED(thread))
 {
 #if PY_VERSION_HEX >= 0x030e0000
     static int inherited = -1; /* sys.flags.thread_inherit_context */
@@ -314,7 +313,6 @@ static int inherit_context(PyObject *thread)
         return !given ? -1 : given != Py_None ? 0 : set_new(thread, name_context, PyContext_CopyCurrent());
     }
 #endif
-    (void)thread;
     return 0;
 }
 
@@ -454,11 +452,10 @@ static PyObject *start_unless_started(PyObject *thread, PyTypeObject *type, int 
 }
 
 /* (thread, class of its LWP, wait): True, or None if the runtime does not make this thread: see the head. */
-static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *thread_start(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     struct starting me;
 
-    (void)module;
     if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type)) {
         PyErr_SetString(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
         return NULL;
@@ -473,11 +470,10 @@ static PyObject *thread_start(PyObject *module, PyObject *const *args, Py_ssize_
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 /* (thread, timeout): True when it has ended, False when the time was up, None if the runtime has not made it. */
-static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *thread_join(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     int is_lwp;
 
-    (void)module;
     if (count != 2) {
         PyErr_SetString(PyExc_TypeError, "thread_join(thread, timeout)");
         return NULL;
@@ -497,12 +493,11 @@ static PyObject *thread_join(PyObject *module, PyObject *const *args, Py_ssize_t
     return result;
 }
 
-static PyObject *thread_is_alive(PyObject *module, PyObject *thread)
+static PyObject *thread_is_alive(PyObject *Py_UNUSED(module), PyObject *thread)
 {
     int is_lwp;
     PyObject *lwp = lwp_of(thread, &is_lwp), *result;
 
-    (void)module;
     if (!lwp)
         return NULL;
     result = is_lwp ? PyBool_FromLong(lwp_alive(((LwpObject *)lwp)->lwp)) : Py_NewRef(Py_None);
@@ -510,17 +505,14 @@ static PyObject *thread_is_alive(PyObject *module, PyObject *thread)
     return result;
 }
 
-static PyObject *thread_current(PyObject *module, PyObject *unused)
+static PyObject *thread_current(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return current_thread();
 }
 
 /* The next LWP that the end of the program must wait for, as an object of that class, or None. */
-static PyObject *thread_waited(PyObject *module, PyObject *type)
+static PyObject *thread_waited(PyObject *Py_UNUSED(module), PyObject *type)
 {
-    (void)module;
     struct lwp *lwp = lwp_next_waited();
     return lwp ? (PyObject *)lwp_object((PyTypeObject *)type, lwp) : Py_NewRef(Py_None);
 }
@@ -543,11 +535,10 @@ static int find_dangling(PyObject *names_)
 }
 
 /* (vars(threading), vars(sys), Thread, Thread._stderr) */
-static PyObject *thread_setup(PyObject *module, PyObject *args)
+static PyObject *thread_setup(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *dict, *sys_dict, *type, *usual;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "O!O!O!O:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual))
         return NULL;
     PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
@@ -571,9 +562,9 @@ static PyObject *thread_setup(PyObject *module, PyObject *args)
 
 static PyMethodDef functions[] = {
     {"thread_setup", thread_setup, METH_VARARGS, NULL},
-    {"thread_make", FAST(thread_make), METH_FASTCALL, NULL},
-    {"thread_start", FAST(thread_start), METH_FASTCALL, NULL},
-    {"thread_join", FAST(thread_join), METH_FASTCALL, NULL},
+    POSITIONAL("thread_make", thread_make, NULL),
+    POSITIONAL("thread_start", thread_start, NULL),
+    POSITIONAL("thread_join", thread_join, NULL),
     {"thread_is_alive", thread_is_alive, METH_O, NULL},
     {"thread_waited", thread_waited, METH_O, NULL},
     {"current_thread", thread_current, METH_NOARGS,

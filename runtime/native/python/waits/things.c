@@ -253,15 +253,13 @@ static PyObject *set_class(PyObject **at, PyObject *type)
     Py_RETURN_NONE;
 }
 
-static PyObject *set_thread_class(PyObject *module, PyObject *type)
+static PyObject *set_thread_class(PyObject *Py_UNUSED(module), PyObject *type)
 {
-    (void)module;
     return set_class(&thread_class, type);
 }
 
-static PyObject *set_task_class(PyObject *module, PyObject *type)
+static PyObject *set_task_class(PyObject *Py_UNUSED(module), PyObject *type)
 {
-    (void)module;
     return set_class(&task_class, type);
 }
 

@@ -306,12 +306,11 @@ static int may_sleep(const struct waiting *w)
 }
 
 /* (tuple of things, timeout, whether one that would be acquired is refused): a list. */
-static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     struct waiting w = {.since = park_now()};
     PyObject *list = NULL;
 
-    (void)module;
     if (count != 3 || !PyTuple_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "wait_things(tuple, timeout, keeps)");
         return NULL;
@@ -326,8 +325,7 @@ static PyObject *wait_things(PyObject *module, PyObject *const *args, Py_ssize_t
 }
 
 static PyMethodDef functions[] = {
-    {"wait_things", FAST(wait_things), METH_FASTCALL,
-     "(tuple of things, timeout, whether none may be acquired): those that are ready."},
+    POSITIONAL("wait_things", wait_things, "(tuple of things, timeout, whether none may be acquired): those that are ready."),
     {0},
 };
 

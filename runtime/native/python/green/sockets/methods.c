@@ -31,21 +31,21 @@ static PyObject *socket_del(PyObject *self, PyObject *const *args, Py_ssize_t co
 /* ---- the methods ------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[METHODS] = {
-    [RECV] = {"recv", FAST(socket_recv), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [RECV_INTO] = {"recv_into", FAST(socket_recv_into), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [SEND] = {"send", FAST(socket_send), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [SENDALL] = {"sendall", FAST(socket_sendall), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [RECV] = KEYWORDS("recv", socket_recv, NULL),
+    [RECV_INTO] = KEYWORDS("recv_into", socket_recv_into, NULL),
+    [SEND] = KEYWORDS("send", socket_send, NULL),
+    [SENDALL] = KEYWORDS("sendall", socket_sendall, NULL),
     [ACCEPT] = {"_accept", socket_accept, METH_NOARGS, NULL},
-    [RECVFROM] = {"recvfrom", FAST(socket_recvfrom), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [RECVFROM_INTO] = {"recvfrom_into", FAST(socket_recvfrom_into), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [RECVMSG] = {"recvmsg", FAST(socket_recvmsg), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [RECVMSG_INTO] = {"recvmsg_into", FAST(socket_recvmsg_into), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [SENDTO] = {"sendto", FAST(socket_sendto), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [SENDMSG] = {"sendmsg", FAST(socket_sendmsg), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [CONNECT] = {"connect", FAST(socket_connect), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [CONNECT_EX] = {"connect_ex", FAST(socket_connect_ex), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [DETACH] = {"detach", FAST(socket_detach), METH_FASTCALL | METH_KEYWORDS, NULL},
-    [DEL] = {"__del__", FAST(socket_del), METH_FASTCALL | METH_KEYWORDS, NULL},
+    [RECVFROM] = KEYWORDS("recvfrom", socket_recvfrom, NULL),
+    [RECVFROM_INTO] = KEYWORDS("recvfrom_into", socket_recvfrom_into, NULL),
+    [RECVMSG] = KEYWORDS("recvmsg", socket_recvmsg, NULL),
+    [RECVMSG_INTO] = KEYWORDS("recvmsg_into", socket_recvmsg_into, NULL),
+    [SENDTO] = KEYWORDS("sendto", socket_sendto, NULL),
+    [SENDMSG] = KEYWORDS("sendmsg", socket_sendmsg, NULL),
+    [CONNECT] = KEYWORDS("connect", socket_connect, NULL),
+    [CONNECT_EX] = KEYWORDS("connect_ex", socket_connect_ex, NULL),
+    [DETACH] = KEYWORDS("detach", socket_detach, NULL),
+    [DEL] = KEYWORDS("__del__", socket_del, NULL),
 };
 
 /* Adds one to the list, as (name, descriptor).  0, or -1 with an exception. */
@@ -67,12 +67,11 @@ static int add_method(PyObject *list, int method, PyTypeObject *type, PyObject *
     return result;
 }
 
-static PyObject *list_methods(PyObject *module, PyObject *args)
+static PyObject *list_methods(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *type;
     PyObject *others;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "O!O!:socket_methods", &PyType_Type, &type, &PyDict_Type, &others))
         return NULL;
     if (!socket_object.fd)

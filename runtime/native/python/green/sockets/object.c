@@ -27,13 +27,12 @@ void socket_end_twin(PyObject *twin)
 /* ---- where its integers are -------------------------------------------------------------------------------------- */
 
 /* The offsets in an object, behind its head, at which an integer of that size stands. */
-static PyObject *find_in_object(PyObject *module, PyObject *args)
+static PyObject *find_in_object(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *object, *found;
     long long value;
     int size;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "OLi:find_in_object", &object, &value, &size))
         return NULL;
     if ((size != sizeof(int) && size != sizeof value) || !(found = PySet_New(NULL)))
@@ -50,11 +49,10 @@ static PyObject *find_in_object(PyObject *module, PyObject *args)
     return found;
 }
 
-static PyObject *set_places(PyObject *module, PyObject *args)
+static PyObject *set_places(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_ssize_t fd, timeout;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "nn:socket_object_at", &fd, &timeout))
         return NULL;
     socket_object.fd = (size_t)fd;

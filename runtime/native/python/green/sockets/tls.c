@@ -210,12 +210,11 @@ static PyObject *tls_unwrap(PyObject *self, PyObject *const *args, Py_ssize_t co
 }
 
 static PyMethodDef made[TLS_METHODS] = {
-    [TLS_READ] = {"read", FAST(tls_read), METH_FASTCALL | METH_KEYWORDS, "read($self, len=1024, buffer=None)\n--\n\n"},
-    [TLS_WRITE] = {"write", FAST(tls_write), METH_FASTCALL | METH_KEYWORDS, "write($self, data)\n--\n\n"},
-    [TLS_SEND] = {"send", FAST(tls_send), METH_FASTCALL | METH_KEYWORDS, "send($self, data, flags=0)\n--\n\n"},
-    [TLS_DO_HANDSHAKE]
-    = {"do_handshake", FAST(tls_do_handshake), METH_FASTCALL | METH_KEYWORDS, "do_handshake($self, block=False)\n--\n\n"},
-    [TLS_UNWRAP] = {"unwrap", FAST(tls_unwrap), METH_FASTCALL | METH_KEYWORDS, "unwrap($self)\n--\n\n"},
+    [TLS_READ] = KEYWORDS("read", tls_read, "read($self, len=1024, buffer=None)\n--\n\n"),
+    [TLS_WRITE] = KEYWORDS("write", tls_write, "write($self, data)\n--\n\n"),
+    [TLS_SEND] = KEYWORDS("send", tls_send, "send($self, data, flags=0)\n--\n\n"),
+    [TLS_DO_HANDSHAKE] = KEYWORDS("do_handshake", tls_do_handshake, "do_handshake($self, block=False)\n--\n\n"),
+    [TLS_UNWRAP] = KEYWORDS("unwrap", tls_unwrap, "unwrap($self)\n--\n\n"),
 };
 
 static int add_method(PyObject *list, int method, PyTypeObject *type)
@@ -240,12 +239,11 @@ static int make_names(void)
                : -1;
 }
 
-static PyObject *tls_methods(PyObject *module, PyObject *args)
+static PyObject *tls_methods(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *type;
     PyObject *make_turn, *want_read, *want_write;
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "O!OOO:tls_methods", &PyType_Type, &type, &make_turn, &want_read, &want_write))
         return NULL;
     if (!socket_object.base || !PyType_IsSubtype(type, socket_object.base))

@@ -69,12 +69,11 @@ static PyObject *run_trial(const struct trial *trial)
     return result;
 }
 
-PyObject *socket_accept(PyObject *self, PyObject *unused)
+PyObject *socket_accept(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct trial trial = {.method = ACCEPT};
     PyObject *way = socket_way(ACCEPT, self, NULL, NULL, &trial.t);
 
-    (void)unused;
     return way ? PyObject_CallOneArg(way, self) : run_trial(&trial);
 }
 
