@@ -14,8 +14,8 @@
  *
  * A module's block is at tp - offset in variant II and at tp + offset in variant I.
  *
- * ARCH_RSEQ_SIGNATURE is rseq(2)'s: the word before each abort handler of the program must hold it, else the kernel sends SIGSEGV when
- * it aborts a restartable sequence.  An area is unregistered only with the signature that it was registered with. */
+ * ARCH_RSEQ_SIGNATURE is rseq(2)'s: the word before each abort handler of the program must hold it, or the kernel sends SIGSEGV when it
+ * aborts a restartable sequence.  An area is unregistered only with the signature that it was registered with. */
 #ifndef RUNTIME_ARCH_H
 #define RUNTIME_ARCH_H
 
@@ -42,7 +42,7 @@
 void *arch_thread_pointer(void);
 
 /* Another thread's copy of a variable in this module's static TLS.  `mine` is the address of the caller's copy: both lie at the same
- * distance from their thread pointers, as the initial-exec model has it (build.py). */
+ * distance from their thread pointers, because this module is built with the initial-exec model (build.py). */
 static inline void *arch_tls_of(void *tp, void *mine)
 {
     return (char *)tp + ((char *)mine - (char *)arch_thread_pointer());
@@ -56,7 +56,7 @@ long arch_clone(unsigned long flags, void *stack, int *parent_tid, int *child_ti
 /* exit(2), this LWP only: no atexit handler, no other thread. */
 _Noreturn void arch_exit(int status);
 
-/* NULL when arch_swap() works on this processor, else why it doesn't. */
+/* NULL when arch_swap() works on this processor, otherwise the reason why it doesn't. */
 const char *arch_swap_check(void);
 
 /* Writes the frame that arch_swap() pops onto a new context's stack, and returns its address: the first swap to it calls entry(arg),
@@ -64,11 +64,11 @@ const char *arch_swap_check(void);
 void *arch_swap_begin(void *stack_high, void (*entry)(void *), void *arg);
 
 /* Saves the calling context, writes the address of what it saved to *left, and resumes the context that was saved at `sp`, with its
- * thread pointer.  Returns when another swap resumes the caller.  What the ABI has a function preserve is saved: registers and the
- * control words of floating point.  The LWP stays the same. */
+ * thread pointer.  Returns when another swap resumes the caller.  It saves what the ABI has a function preserve: registers and the control
+ * words of floating point.  The LWP stays the same. */
 void arch_swap(void **left, void *sp, void *thread_pointer);
 
-/* Only around a call that must see another context's TCB: meanwhile every thread-local variable is that context's. */
+/* Use it only around a call that must see another context's TCB: until it is set back, every thread-local variable is that context's. */
 void arch_set_thread_pointer(void *tp);
 
 /* Writes the words that compiled code and glibc read relative to the thread pointer, for a new thread.  `pthread` is its struct
@@ -88,7 +88,7 @@ struct arch_tcb_field {
 extern const struct arch_tcb_field arch_tcb_fields[];
 extern const int arch_tcb_field_count;
 
-/* NULL when the calling thread's TCB has the layout that this architecture's file assumes, else what is wrong.  `pthread` is its
+/* NULL when the calling thread's TCB has the layout that this architecture's file assumes, otherwise what is wrong.  `pthread` is its
  * struct pthread. */
 const char *arch_tcb_check(void *pthread);
 

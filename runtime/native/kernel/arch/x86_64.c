@@ -29,7 +29,7 @@ void *arch_thread_pointer(void)
     return tp;
 }
 
-/* In assembly, since two threads return from the system call and the child's stack is empty: it holds no return address. */
+/* This is assembly because two threads return from the system call, and the child's stack is empty: it holds no return address. */
 long runtime_clone_x86_64(unsigned long flags, void *stack, int *parent_tid, int *child_tid, void *thread_pointer,
                           void (*entry)(void *), void *arg);
 /* clang-format off */

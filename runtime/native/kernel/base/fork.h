@@ -21,8 +21,8 @@ struct fork_handlers {
  * and before it has a second thread: no order is needed to read it. */
 extern int fork_generation;
 
-/* forget(of), if what `forks` is the generation of belongs to an earlier one, and then writes this one there: once, whichever thread of the
- * child comes first.  Another that comes meanwhile waits, else it would forget what the first has begun since. */
+/* Calls forget(of) if *forks is an earlier generation, and then writes this process's generation there.  One thread of the child does so;
+ * another that comes meanwhile waits, or it would forget what the first has begun since. */
 void fork_forget_now(atomic_int *forks, void (*forget)(void *of), void *of);
 
 static inline void fork_forget(atomic_int *forks, void (*forget)(void *of), void *of)
@@ -31,12 +31,12 @@ static inline void fork_forget(atomic_int *forks, void (*forget)(void *of), void
         fork_forget_now(forks, forget, of);
 }
 
-/* The floor's handlers from now on.  Handlers that come in pairs, `before` and `in_parent`, are given before fork_init(): another
- * thread may be in fork() and would run the second alone. */
+/* Sets the floor's handlers.  A floor with both `before` and `in_parent` sets them before fork_init(), because another thread may be in
+ * fork() later, and would run `in_parent` without `before`. */
 void fork_handle(enum fork_floor floor, const struct fork_handlers *handlers);
 
-/* Has glibc call them: from now on, once.  Not with the GIL: to glibc 2.35 fork() holds the lock that this takes around all handlers
- * (posix/register-atfork.c), and one of those may want the GIL.  0 or errno. */
+/* Has glibc call them from now on; call it once.  Don't hold the GIL: to glibc 2.35 fork() holds the lock that this takes around all
+ * handlers (posix/register-atfork.c), and a handler may want the GIL.  0 or errno. */
 int fork_init(void);
 
 #endif

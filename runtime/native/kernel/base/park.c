@@ -33,7 +33,7 @@ int64_t park_now(void)
 /* ---- futex(2) ---------------------------------------------------------------------------------------------------- */
 
 /* The kernel may fire a timer late, mostly by up to 50 us, to wake the processor once for several timers (prctl(2), PR_SET_TIMERSLACK).
- * For a near deadline that is much. */
+ * A near deadline would be late by a large part of itself. */
 int futex_drop_slack(int64_t deadline)
 {
     if (deadline == PARK_FOREVER || deadline - park_now() > NEAR)
@@ -50,8 +50,8 @@ void futex_restore_slack(int slack)
         prctl(PR_SET_TIMERSLACK, slack);
 }
 
-/* The kernel refuses to sleep when it is out of memory, or a seccomp filter forbids it.  The caller can't go on without what it waits
- * for.  With EINTR every caller looks at the word, the time and the signals again, and then calls again. */
+/* The kernel refuses to sleep when it is out of memory, or a seccomp filter forbids it.  The caller can't go on without what it waits for,
+ * so this pretends a signal: on EINTR every caller looks at the word, the time and the signals, and calls again. */
 int futex_refused(int64_t deadline)
 {
     sched_yield();
@@ -155,7 +155,7 @@ void park_wake_some(atomic_int *word, int count, unsigned bits)
 
 void park_lock_contended(atomic_int *lock)
 {
-    /* As 2, not 1: other threads may still sleep, and only the release of a 2 wakes one. */
+    /* Takes the lock as 2, not 1: other threads may still sleep, and only the release of a 2 wakes one. */
     while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
         futex_wait(lock, 2, PARK_FOREVER, PARK_PRIVATE);
 }

@@ -17,8 +17,8 @@
  * reason, and it may come late: the word's memory can be gone by then, since a wake-up only names the address.
  *
  * "Private" futexes are keyed by (mm, address) and cheap; "shared" ones by the page behind the address.  The kernel wakes the
- * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so a thread that waits for that one must say PARK_SHARED,
- * or it is never woken. */
+ * CLONE_CHILD_CLEARTID word as a shared futex (kernel/fork.c, mm_release), so a thread that waits for this word must say PARK_SHARED, or
+ * it is never woken. */
 #ifndef RUNTIME_PARK_H
 #define RUNTIME_PARK_H
 
@@ -49,8 +49,8 @@ int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope 
  * preserved. */
 void park_wake(atomic_int *word, int count, enum park_scope scope);
 
-/* The same, private, for groups of sleepers at one word: a wake-up reaches sleepers that have one of the four lowest bits in common
- * with it. */
+/* The same, private, for groups of sleepers at one word: a wake-up reaches only sleepers that share one of the four lowest bits with
+ * it. */
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
 void park_wake_some(atomic_int *word, int count, unsigned bits);
 
@@ -81,15 +81,15 @@ extern const struct park_cancel_ops *_Atomic park_cancel_ops; /* NULL until a th
 
 /* ---- sleeps that keep the LWP ------------------------------------------------------------------------------------
  *
- * For the short waits of this library itself: futex(2), also by a green thread, and nothing cancels them.  Arguments and results as
- * above; the wake-ups reach no green thread that sleeps in its wait table. */
+ * For the short waits of this library itself.  They are futex(2) for a green thread too, and nothing cancels them.  Arguments and results
+ * are as above; the wake-ups reach no green thread that sleeps in its wait table. */
 int futex_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
 void futex_wake(atomic_int *word, int count, enum park_scope scope);
 int futex_wait_some(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
 void futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits);
 
-/* For a sleep in another system call: the thread's timer slack is dropped if the deadline is near, and restored, which takes what the first
- * returned. */
+/* For a sleep in another system call.  The first drops the thread's timer slack if the deadline is near; the second restores it, from what
+ * the first returned. */
 int futex_drop_slack(int64_t deadline);
 void futex_restore_slack(int slack);
 

@@ -1,4 +1,4 @@
-/* A sleep for descriptors, that keeps the LWP. */
+/* A sleep for descriptors that keeps the LWP. */
 #ifndef RUNTIME_POLL_H
 #define RUNTIME_POLL_H
 
@@ -16,7 +16,7 @@ int park_poll_all(struct pollfd *polled, int count, int64_t deadline);
 /* The same, and nothing cancels it. */
 int park_poll_once(struct pollfd *polled, int count, int64_t deadline);
 
-/* The time left until the deadline, for a system call that takes a length: 0 if it has passed; NULL, no limit, for PARK_FOREVER. */
+/* The time left until the deadline, for a system call that takes a duration: 0 if it has passed; NULL, no limit, for PARK_FOREVER. */
 struct timespec *park_timeout(int64_t deadline, struct timespec *into);
 
 #endif

@@ -40,8 +40,8 @@ long mapping_count(void)
 
 /* ---- making one -------------------------------------------------------------------------------------------------- */
 
-/* Whether the guard has no effect: qemu-user accepts any advice and ignores it.  The page holds zeros, so if the kernel can read it
- * nanosleep(2) sleeps for no time and succeeds. */
+/* Whether the guard has no effect: qemu-user accepts any advice and ignores it.  The page holds zeros, so nanosleep(2), told to sleep for
+ * the time that lies there, succeeds at once if the kernel can read it. */
 static int kernel_can_read(const char *place)
 {
     int error = errno, result = syscall(SYS_nanosleep, place, NULL) == 0;
@@ -68,8 +68,8 @@ static int install_guard(char *base, size_t size)
 }
 
 /* Before Linux 6.8 MAP_STACK says nothing to the kernel (mm: commit c4608d1bf7c6; the last 6.6 and 6.7 have it too, and there madvise is
- * one call too many).  Where huge pages are "always" used, as on Debian 12, the top of one stack in fifty then lies in one, and so takes
- * 2 MiB. */
+ * one call too many).  Where huge pages are "always" used, as on Debian 12, the top of one stack in fifty then lies in a huge page, and
+ * takes 2 MiB. */
 static int stack_may_be_huge(void)
 {
     static atomic_int known; /* 1: no, 2: yes */

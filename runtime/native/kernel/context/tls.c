@@ -24,8 +24,8 @@ static void fill_pthread(struct context *c)
     memcpy(&robust[1], &glibc.robust_futex_offset, sizeof glibc.robust_futex_offset);
     *(void **)glibc_field(c->pthread, glibc.specific)
         = glibc_field(c->pthread, glibc.specific - glibc.keys_per_block * glibc.data_size);
-    /* With it fork() keeps the thread on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks).  On the other list, the child's
-     * next pthread would get this thread's stack. */
+    /* This byte has fork() keep the thread on _dl_stack_user (nptl/nptl-stack.c, __nptl_reclaim_stacks).  On the list of glibc's own
+     * stacks, the child's next pthread would get this thread's stack. */
     *(unsigned char *)glibc_field(c->pthread, glibc.user_stack) = glibc.user_stack_value;
     if (glibc.joinstate)
         memcpy(glibc_field(c->pthread, glibc.joinstate), &glibc.joinable, sizeof glibc.joinable);
@@ -72,8 +72,8 @@ struct loading {
     size_t generation, skipped, blocks;
 };
 
-/* libc's block of a recycled context: all but the kept words begins anew.  So does the list of C++ destructors, which need not be
- * empty: a pthread key's destructor may add to it after it was run (kernel/lwp/thread_main.c, thread_exit_hooks()). */
+/* libc's block of a recycled context begins anew, except for the kept words.  The list of C++ destructors begins anew too, because it need
+ * not be empty: a pthread key's destructor may add to it after it was run (kernel/lwp/thread_main.c, thread_exit_hooks()). */
 static void renew_libc(struct context *c, const struct glibc_module *module)
 {
     char *block = block_of(c, module);

@@ -98,7 +98,7 @@ int glibc_calibrate(char *why, size_t capacity)
         return -1;
     if (strcmp(private_version, glibc.version) != 0)
         return glibc_refuse("__nptl_version says %s", private_version);
-    if (dlsym(RTLD_DEFAULT, "__tsan_func_entry")) /* which would crash, in the thread's first function that is compiled for it */
+    if (dlsym(RTLD_DEFAULT, "__tsan_func_entry")) /* TSan would crash in a thread's first instrumented function */
         return glibc_refuse("ThreadSanitizer is loaded, which only knows the threads that its own pthread_create makes");
     if (glibc_read_descriptors() || glibc_read_tls(minor) || glibc_probe(minor))
         return -1;

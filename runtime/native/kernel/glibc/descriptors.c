@@ -97,7 +97,7 @@ int glibc_read_descriptors(void)
     linker.slot_list = (char **)(rtld + slots);
 
     /* The lock has no descriptor.  It ends a run of fields that is the same from 2.34 to 2.43 (sysdeps/generic/ldsodefs.h): used, user
-     * and cache lists, cache size, in-flight link, lock.  If this word is another one, probe_locks() refuses. */
+     * and cache lists, cache size, in-flight link, lock.  If this word is not the lock, probe_locks() refuses it. */
     glibc.stack_user = (struct glibc_list *)(rtld + user);
     glibc.stack_used = (struct glibc_list *)(rtld + used);
     if (user - used != sizeof(struct glibc_list))

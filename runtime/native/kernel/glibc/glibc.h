@@ -27,7 +27,7 @@ union glibc_dtv {
     size_t counter;
     struct {
         void *value;    /* the module's block in this thread, or GLIBC_DTV_UNALLOCATED */
-        void *to_free;  /* what to free() when it is a dynamic block, else NULL */
+        void *to_free;  /* what to free() when it is a dynamic block; otherwise NULL */
     } block;
 };
 #define GLIBC_DTV_UNALLOCATED ((void *)-1)
@@ -50,7 +50,7 @@ enum glibc_source { GLIBC_DESCRIPTOR, GLIBC_SYMBOL, GLIBC_KERNEL, GLIBC_PROBE, G
 struct glibc_fact {
     const char *name;
     long value;
-    size_t size; /* of a field of struct pthread, whose offset `value` is; else 0 */
+    size_t size; /* of a field of struct pthread, whose offset is `value`; otherwise 0 */
     enum glibc_source source;
     const char *check;
 };
@@ -66,7 +66,7 @@ struct glibc {
     size_t joinstate;                /* 0 before 2.43 */
     int joinable;                    /* what it holds while the thread runs */
     int exiting;                     /* the bit of cancelhandling that says so */
-    /* For inspection only, never written.  0: not found, which is no reason to refuse. */
+    /* These are only shown, and never written.  0: not found, which is no reason to refuse. */
     size_t flags, cleanup_jmp_buf, guardsize, reported_guardsize, sigmask, sigmask_size;
     int robust_from_kernel;          /* get_robust_list(2) has returned robust_head */
     long robust_futex_offset;        /* from a robust list entry to its futex word, the same in every thread */
@@ -118,12 +118,12 @@ int glibc_calibrate(char *why, size_t capacity);
  *                (elf/dl-close.c, _dl_close_worker); a callback in Python, such as threadpoolctl's, wants the GIL.  Before 2.35 it
  *                is the lock that dlopen holds around constructors.
  *
- * So a thread first tries, and before it waits calls glibc_before_wait(), with which a higher floor releases the GIL.  The lock that
- * dl_iterate_phdr holds is not taken: a callback may wait for a thread that starts another thread.  pthread_create doesn't take it
- * either, so a start here waits for no lock that a start there would not wait for.
+ * So a thread first tries, and calls glibc_before_wait() before it waits; there a higher floor releases the GIL.  The runtime never takes
+ * the lock that dl_iterate_phdr holds, because a callback may wait for a thread that starts another thread.  pthread_create doesn't take it
+ * either, so a start here waits for no lock that pthread_create would not wait for.
  *
- * The other locks that glibc takes in our calls (malloc's arenas, the default attributes of threads) it holds for a few instructions,
- * in which it calls no code of others. */
+ * glibc takes other locks in our calls (malloc's arenas, the default attributes of threads).  It holds them for a few instructions, in
+ * which it calls no code of others. */
 extern void (*glibc_before_wait)(void); /* may be NULL */
 
 /* With the lock, stack_lock, the lists of threads don't change.  _try_: 0 if another thread holds it. */

@@ -41,7 +41,8 @@ struct probe {
     int error;
 };
 
-/* glibc's own.  A sanitizer, or whatever else is loaded before libc, may have others, whose threads run a function of theirs. */
+/* glibc's own.  A sanitizer or another library that is loaded before libc may have its own, whose threads run a function of that
+ * library. */
 static struct {
     int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     int (*join)(pthread_t, void **);
@@ -72,7 +73,7 @@ static void find_malloc_words(struct probe *p)
     int saved = errno;
 
     memcpy(p->libc, block, glibc.libc_block_size);
-    void *volatile some = malloc(100); /* volatile: else the compiler leaves it out */
+    void *volatile some = malloc(100); /* volatile, or the compiler leaves it out */
     errno = saved;
     if (!some) {
         p->malloc_count = -1;
@@ -147,7 +148,7 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
             return glibc_refuse("no memory for the probe's stack: %s", strerror(errno));
         }
         (void)pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
-        sigset_t mask; /* another one than the other probe's */
+        sigset_t mask; /* differs from the other probe's mask */
         pthread_sigmask(SIG_BLOCK, NULL, &mask);
         sigaddset(&mask, SIGURG);
         (void)pthread_attr_setsigmask_np(&attr, &mask);
@@ -236,8 +237,8 @@ static int find_user_stack(const struct probe *own, const struct probe *other)
 }
 
 /* joinstate, from 2.43 on.  A running thread must not have 0 there, as its predecessor joinid mostly had: 0 says that the thread has
- * ended, and pthread_detach() would free it.  2 is a joinable thread.  3 is a detached one: pthread_getattr_np reports that of a
- * descriptor that is blank but for it and the stack, which is how the place is found. */
+ * ended, and pthread_detach() would free it.  2 is a joinable thread.  3 is a detached thread.  The place is found by that:
+ * pthread_getattr_np reports "detached" of a descriptor that holds only this 3 and a stack. */
 static int find_joinstate(const struct probe *own, const struct probe *other, int minor)
 {
     enum { JOINABLE = 2, DETACHED = 3 }; /* nptl/descr.h */
@@ -289,7 +290,7 @@ static size_t count_matches(const struct probe *p, size_t from, const void *valu
     return found;
 }
 
-/* Fields for inspection only: one that isn't found stays 0. */
+/* Fields that are only shown.  A field that isn't found stays 0. */
 static void find_for_inspection(const struct probe *own, const struct probe *other, int minor)
 {
     size_t at = 0, again = 0;
@@ -302,7 +303,7 @@ static void find_for_inspection(const struct probe *own, const struct probe *oth
         glibc.flags = glibc.cancelhandling + sizeof one;
     if (count_matches(own, 0, own->frame, &at) == 1 && count_matches(other, 0, other->frame, &again) == 1 && at == again)
         glibc.cleanup_jmp_buf = at;
-    /* The size that was asked for, and the one that pthread_getattr_np returns; a given stack has neither. */
+    /* Two sizes: what was asked for, and what pthread_getattr_np returns.  A stack that the program gave has neither. */
     if (count_matches(other, glibc.stackblock_size, (void *)(uintptr_t)PROBE_GUARD, &at) == 2
         && word_at(other->copy, at - sizeof(void *)) == (void *)(uintptr_t)PROBE_GUARD && !word_at(own->copy, at)) {
         glibc.guardsize = at - sizeof(void *);
@@ -320,7 +321,7 @@ static void find_for_inspection(const struct probe *own, const struct probe *oth
     }
 }
 
-/* For kernels without robust lists (qemu-user, some sandboxes): glibc makes an empty one all the same.  Behind tid, two words,
+/* Some kernels have no robust lists (qemu-user, some sandboxes). glibc makes an empty one all the same.  Behind tid, two words,
  * robust_prev and the head, point at the head (nptl/allocatestack.c), and the futex's offset follows. */
 static int find_robust_head(struct probe *p)
 {

@@ -157,8 +157,8 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
         if (seen == SYNC_FREE || (seen == SYNC_HANDED && starving))
             continue;
         result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
-        /* A sleep that may be cancelled knows no bits (waits/cancel.c, wait_two()), so this may have been a starving waiter's wake-up.  It is
-         * needed only if the lock is handed over: else one of those has come by itself. */
+        /* A sleep that may be cancelled knows no bits (waits/cancel.c, wait_two()), so it may have consumed a starving waiter's wake-up.
+         * It is passed on only if the lock is handed over still: otherwise a starving waiter has come by itself. */
         if (park_cancel && !starving && result == 0 && atomic_load(&lock->word) == SYNC_HANDED)
             park_wake_some(&lock->word, 1, SYNC_STARVING);
         if (!starving && park_now() - *since >= STARVES_AFTER) {

@@ -47,8 +47,8 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
 /* 0, or EPERM if no thread holds it. */
 int sync_lock_release_any(struct sync_lock *lock);
 
-/* A release in two halves, for a thread that has something to do in between: the first frees the lock, the second wakes its waiters.  What
- * the first returned goes to the second; below 0: -EPERM. */
+/* A release in two halves, for a thread that has something to do in between.  The first frees the lock; the second wakes its waiters, and
+ * is given what the first returned.  A negative result of the first is -EPERM. */
 int sync_lock_free(struct sync_lock *lock);
 void sync_lock_wake(struct sync_lock *lock, int whom);
 
@@ -61,10 +61,10 @@ static inline int sync_lock_release(struct sync_lock *lock)
                : sync_lock_release_any(lock);
 }
 
-/* Makes it as new, for a forked child whose holder is lost. */
+/* Makes the lock as new.  A forked child calls it when the lock's holder is lost. */
 void sync_lock_reset(struct sync_lock *lock);
 
-/* Of a HANDED lock: frees it if the thread that it was handed to was lost by a fork.  0: it did. */
+/* For a HANDED lock: frees it if a fork has lost the thread that it was handed to, and then returns 0. */
 int sync_lock_really_handed(struct sync_lock *lock);
 
 static inline int sync_lock_held(struct sync_lock *lock)
@@ -87,8 +87,8 @@ void sync_wake_waiter(atomic_int *waiter);
 /* What sync_wake_waiter() calls for the futex wake-up.  If the thread was DOZING a higher floor may put that off. */
 extern void (*sync_wake)(atomic_int *waiter, int dozing);
 
-/* A higher floor's: called by a release that would wake a waiter, and may give the lock away instead: 1, it did.  `from` is what the word is,
- * FREE, or HANDED where a starving waiter would get the lock.  NULL until the first wait for a lock among several things (waits/watch.c). */
+/* A release that would wake a waiter calls this function of a higher floor.  1: it has given the lock away.  `from` is the word's value:
+ * FREE, or HANDED where a starving waiter would get it.  NULL until the first wait for a lock among several things (waits/watch.c). */
 extern int (*_Atomic sync_lock_watched)(struct sync_lock *lock, int from);
 
 /* Futex bits: which sleepers at a word a wake-up is for. */

@@ -40,7 +40,8 @@ void lwp_reap(void)
 
 static int is_waited(struct lwp *lwp)
 {
-    /* `started`: its creator, whom the end of the program waits for too, has not come to its clone(2) else, and it can't be joined. */
+    /* Without `started` it can't be joined yet, because its creator has not come to clone(2); the program's end waits for the creator
+     * too. */
     return lwp->waited && lwp->started && !lwp_has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
 }
 
@@ -74,8 +75,8 @@ void lwp_count_as_ended(struct lwp *lwp)
     lwp_tell_end(lwp);
 }
 
-/* For a green joiner of a thread with an LWP of its own.  The kernel, which clears `alive`, can't wake a green thread, so thread_exit()
- * wakes it shortly before: then the wait for the kernel is short, and may keep the LWP. */
+/* For a green joiner of a thread with an LWP of its own.  The kernel clears `alive`, but can't wake a green thread.  So thread_exit()
+ * wakes it shortly before; the rest of the wait is short, and may keep the LWP. */
 static int await_ending(struct lwp *lwp, int64_t deadline)
 {
     int error = 0;

@@ -64,7 +64,7 @@ struct lwp {
     int64_t cloned_at;         /* measure.c: the time of its EVENT_STARTS; 0: it was not measuring */
     char name[32];             /* when it was started: lwp_set_name() */
     int named;                 /* the kernel is told it: prctl(2), PR_SET_NAME, keeps 15 bytes */
-    void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last that it calls, at (4): see below */
+    void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last function that the thread calls, at (4) */
 };
 
 /* The values of `alive` besides 1 and a tid. */
@@ -74,14 +74,14 @@ static inline int lwp_has_ended(int alive)
     return alive == 0 || alive == LWP_COUNTS_AS_ENDED;
 }
 
-/* The flags of an ordinary thread; and those that every LWP in our memory needs: without a TCB and a tid word of its own, glibc would
- * take it for its creator. */
+/* The flags of an ordinary thread; and the flags that every LWP in our memory needs, because without a TCB and a tid word of its own glibc
+ * would take it for its creator. */
 extern const unsigned long lwp_thread_flags, lwp_own_flags;
 
 /* (1).  NULL with errno set. */
 struct lwp *lwp_new(size_t stack_size);
 
-/* At (1): its name for debuggers, which need no Python for it, and if `named` for the kernel. */
+/* At (1): sets the name that debuggers read without Python, and the kernel's if `named`. */
 void lwp_set_name(struct lwp *lwp, const char *name, int named);
 
 /* (1) -> (3): calls run(arg) in a new LWP.  0, or errno: it is (1) again, and may be started again. */
@@ -96,11 +96,11 @@ int lwp_alive(struct lwp *lwp);
 /* (3) -> (3): from now on it counts as ended, for lwp_alive(), lwp_join() and the program's end.  lwp_reap() still waits for (5). */
 void lwp_count_as_ended(struct lwp *lwp);
 
-/* By a thread whose start fails after all, before it ends: it is not counted as started. */
+/* Called by a thread whose start fails after all, before it ends, so that it is not counted as started. */
 void lwp_uncount_start(void);
 
-/* For a creator that waits until the thread has begun: sets `begun` to AWAITED before lwp_start(), and calls lwp_await_begun() after
- * it.  `run` calls lwp_say_begun() when the thread counts as begun; thread_exit_hooks() does, if it hasn't. */
+/* A creator that waits until its thread has begun sets `begun` to AWAITED before lwp_start(), and calls lwp_await_begun() after it.  `run`
+ * calls lwp_say_begun() when the thread counts as begun; if it hasn't, thread_exit_hooks() does. */
 enum { LWP_BEGUN_UNASKED, LWP_BEGUN_AWAITED, LWP_BEGUN };
 void lwp_await_begun(struct lwp *lwp);
 void lwp_say_begun(struct lwp *lwp);
@@ -108,7 +108,7 @@ void lwp_say_begun(struct lwp *lwp);
 /* Drops the handle's ref. */
 void lwp_release(struct lwp *lwp);
 
-/* The oldest that is `waited` for and alive, but not the caller; with a ref.  NULL: none. */
+/* The oldest thread that is `waited` for and alive, except the caller; with a ref.  NULL: none. */
 struct lwp *lwp_next_waited(void);
 
 /* (5) -> (6) for every thread that is gone.  Called by lwp_new() and lwp_join(). */
@@ -127,8 +127,8 @@ int lwp_init(void);
 
 /* ---- for higher floors ------------------------------------------------------------------------------------------- */
 
-/* Called for a thread at (4), by itself, and wherever else its joiners are told that it has ended: who waits for its end in another way
- * than lwp_join() learns of it (waits/watch.c).  NULL until there is one. */
+/* Called by a thread at (4), and wherever else its joiners are told that it has ended.  So a floor with another way to wait for a thread's
+ * end than lwp_join() learns of it (waits/watch.c).  NULL until there is such a wait. */
 extern void (*_Atomic lwp_ends)(struct lwp *lwp);
 static inline void lwp_tell_end(struct lwp *lwp)
 {
@@ -141,16 +141,16 @@ static inline void lwp_tell_end(struct lwp *lwp)
 /* Sleeps until (5), a short time, since the thread is at (4), and reaps it.  counted: the caller is in `joiners` already. */
 void lwp_await_gone(struct lwp *lwp, int counted);
 
-/* LWPs that glibc doesn't count any more, and that have not yet woken the threads that join them.  `lwp_left` is called by each LWP once it
- * has: it may have been the last that could wake a thread. */
+/* The number of LWPs that glibc doesn't count any more and that have not yet woken their joiners.  Each LWP calls `lwp_left` once it has
+ * woken them, because it may have been the last that could wake a thread. */
 extern atomic_int lwps_ending;
 extern void (*_Atomic lwp_left)(void);
 
-/* A floor that runs contexts itself keeps what it needs of a thread behind the struct lwp: lwp_new() makes so many bytes of zeros.  It
- * sets this before the first lwp_new(). */
+/* A floor that runs contexts itself keeps what it needs of a thread behind the struct lwp: lwp_new() makes this many bytes of zeros.  The
+ * floor sets it before the first lwp_new(). */
 extern size_t lwp_size;
 
-/* (1) -> (2), what lwp_start() does before clone(2): the context's memory is as a new thread must find it.  0, or errno: it is (1) still. */
+/* (1) -> (2), what lwp_start() does before clone(2): makes the context's memory as a new thread must find it.  0, or errno: still (1). */
 int lwp_prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
 /* (2) -> (3): it counts as started.  The floor has set `leave`, and runs thread_run() (kernel/lwp/thread_main.h) on the context's stack. */

@@ -24,8 +24,8 @@ int process_await(struct lwp *lwp, int64_t deadline)
 {
     int fd = (int)syscall(SYS_pidfd_open, lwp->tid, 0);
 
-    /* ESRCH: another thread has reaped it, as process_reap() will find.  If no descriptor is free, and the process has left our memory,
-     * process_reap() waits for it without a deadline: it is about to end, unless it has called exec. */
+    /* ESRCH: another thread has reaped it, and process_reap() will find that.  If no descriptor is free, and the process has left our
+     * memory, process_reap() waits for it without a deadline: it is about to end, unless it has called exec. */
     if (fd < 0)
         return errno == ESRCH || (lwp->flags & CLONE_VM) ? 0 : errno;
     unsigned found;

@@ -48,8 +48,8 @@ void registry_leave_glibc(struct context *context)
 {
     struct glibc_list *link = glibc_field(context->pthread, glibc.list);
 
-    /* setxid holds this lock from its first signal to the last answer (nptl/nptl_setxid.c).  So while we hold it no setxid waits for
-     * our answer, and the next won't signal us.  The signal must not be blocked here: the one before may wait for us to answer it. */
+    /* setxid holds this lock from its first signal to the last answer (nptl/nptl_setxid.c).  So while we hold it no setxid waits for our
+     * answer, and the next won't signal us.  The signal must not be blocked here: an earlier setxid may wait for our answer. */
     glibc_lock_threads();
     link->prev->next = link->next;
     link->next->prev = link->prev;

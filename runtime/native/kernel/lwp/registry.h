@@ -4,7 +4,7 @@
 
 #include "kernel/lwp/lwp.h"
 
-/* The head of the list; in it and in each thread `newer` leads to the next.  For debuggers. */
+/* The head of the list; in it and in each thread `newer` leads to the next.  Debuggers read it. */
 extern struct lwp registry;
 
 /* (1) -> (2): links it into the registry, which gets a ref, and into glibc's list of threads. */
@@ -18,7 +18,7 @@ void registry_unlist(struct lwp *lwp);
 /* Drops a ref, and frees it with the last. */
 void registry_drop(struct lwp *lwp);
 
-/* The oldest for which `matches` is true, with a ref; NULL: none.  `matches` is called with registry_lock. */
+/* The oldest thread for which `matches` is true, with a ref; NULL: none.  `matches` is called with registry_lock. */
 struct lwp *registry_oldest(int (*matches)(struct lwp *lwp));
 
 /* Whether a thread in the registry has this ident; if so, where its guard begins and ends. */

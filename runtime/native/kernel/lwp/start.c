@@ -72,7 +72,7 @@ static void undo_listing(struct lwp *lwp)
 {
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
-    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* a thread that has it from lwp_next_waited() may be joining it */
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* a thread that lwp_next_waited() gave it to may be joining it */
     lwp_tell_end(lwp);
     registry_leave_glibc(lwp->context);
     registry_unlist(lwp);
@@ -135,14 +135,14 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 
     /* The clone is under the lock that setxid holds too.  So a setxid in another thread comes before it, and the child inherits our
      * new credentials, or after it, and finds the child's tid to signal.  Lock before blocking signals: the holder may be a setxid
-     * that waits for our answer to its signal.  Not with CLONE_VFORK: we sleep in clone() until the child ends, for which it needs
-     * the lock. */
+     * that waits for our answer to its signal.  Not with CLONE_VFORK: we sleep in clone() until the child ends, and the child needs the
+     * lock to end. */
     int lock = !(flags & CLONE_VFORK);
     if (lock)
         glibc_lock_threads();
-    /* Signals are blocked in a fresh child until it has called ctype_init(): a handler would read through null ctype tables, the one
-     * thing that only the thread itself can set.  A recycled context has kept valid ones, so signals stay open.  (A handler may then
-     * run in us while we hold the lock, as in glibc's allocate_stack.) */
+    /* Signals are blocked in a fresh child until it has called ctype_init(), because a handler would read through null ctype tables, and
+     * only the thread itself can set those.  A recycled context has kept valid ones, so signals stay open.  (A handler may then run in us
+     * while we hold the lock, as in glibc's allocate_stack.) */
     lwp->masked = fresh;
     if (fresh) {
         thread_block_signals(&lwp->mask);

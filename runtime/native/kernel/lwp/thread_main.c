@@ -28,8 +28,7 @@ _Static_assert(ARCH_RSEQ_SIGNATURE == RSEQ_SIG, "the signature of rseq(2)");
 
 void thread_block_signals(uint64_t *old)
 {
-    /* The raw call, since libc's leaves GLIBC_SIGCANCEL and GLIBC_SIGSETXID open, whose handlers must not run in the child yet
-     * either. */
+    /* The raw call, because libc's leaves GLIBC_SIGCANCEL and GLIBC_SIGSETXID open, and their handlers must not run in the child yet. */
     static const uint64_t all = ~(uint64_t)0;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, old, sizeof all);
 }
@@ -75,8 +74,8 @@ static void run_key_destructors(void *self)
     }
 }
 
-/* Resets the state of libc that a recycled context keeps: else the next thread would begin with this one's dlerror(), locale, resolver
- * or cancellation state. */
+/* Resets the state of libc that a recycled context keeps, or the next thread would begin with this thread's dlerror(), locale, resolver or
+ * cancellation state. */
 static void tidy_libc(struct context *context)
 {
     if (dlerror())
@@ -96,9 +95,9 @@ static void thread_exit_hooks(struct lwp *me)
     struct context *context = me->context;
 
     lwp_say_begun(me); /* if pthread_exit came before `run` said so */
-    /* In the order of glibc's start_thread() (nptl/pthread_create.c).  So, as there, a C++ thread_local that is first used by a key's
+    /* The order is that of glibc's start_thread() (nptl/pthread_create.c).  As there, a C++ thread_local that is first used by a key's
      * destructor is never destroyed, and its library stays loaded.  Don't run call_tls_dtors() again after the keys: a destructor would
-     * then find the data of all keys gone, for which no program is written. */
+     * then find the data of all keys gone, and no program expects that. */
     glibc.call_tls_dtors();
     run_key_destructors(context->pthread);
     tidy_libc(context);
