@@ -9,14 +9,14 @@
  * and at files.
  *
  * WITHOUT A GIL (green_parallel) threads that give way often run in parallel too: the watcher, when it finds threads in the queue though the
- * runner moves on, takes from the queue as well (a helper), and so does a former runner.  It goes back when the queue is empty, or the
- * runner sleeps: then that one is woken, which alone sleeps for timers and files.  With turns shorter than LEAST_TURN two that take from one
- * queue are slower than one, since they wait for its lock: then it doesn't help, or stops.
+ * runner moves on, takes from the queue as well (a helper), and so does a former runner.  A helper becomes a spare again when the queue is
+ * empty.  If the runner sleeps then, the helper wakes the runner, which alone sleeps for timers and files.  With turns shorter than
+ * LEAST_TURN two carriers at one queue are slower than one, because they wait for its lock; then no spare helps.
  *
- * REJECTED.  A queue for each LWP, with work stealing, as in Go's runtime: with a GIL one thread at a time has it, so two runners gain
- * nothing and fight for it at each switch; without one see docs/performance.md.  Preemption by a timer signal: it would interrupt the program's system calls, and could
- * not switch inside C code that holds the GIL or a lock.  The GIL's own switch interval does that here: the thread that the new
- * runner is in asks for the GIL, and from then on the two take turns.
+ * REJECTED.  A queue for each LWP, with work stealing, as in Go's runtime.  With a GIL only one thread runs, so two runners gain nothing
+ * and fight for the GIL at each switch; without a GIL see docs/performance.md.  Preemption by a timer signal: it would interrupt the
+ * program's system calls, and could not switch inside C code that holds the GIL or a lock.  Here the GIL's own switch interval preempts:
+ * the thread that the new runner is in asks for the GIL, and from then on the two threads take turns.
  *
  * NO LOST WAKE-UP.  The runner, with nothing to run:            A waker:
  *   1. has the lock, and sees the queue empty                     1. takes the waiter out of the wait table
@@ -29,8 +29,8 @@
  *
  * NO LATE TIMER.  The runner sleeps until the earliest timer that it knows.  A thread that was in C for longer than the slice comes back on
  * an LWP that has lost the place.  It may set an earlier timer there, or yield, and the runner sleeps on.  So that LWP, once it is in its
- * base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care, since
- * epoll_ctl(2) counts for a sleep in epoll_wait(2) that has begun.  tests/sync/test_runner_model.py tries every order.
+ * base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care, because
+ * epoll_ctl(2) also reaches an epoll_wait(2) that sleeps already. tests/sync/test_runner_model.py tries every order.
  *
  * DEADLOCK.  A runner that would sleep without a timeout first asks whether any thread of the process could still wake one of its
  * own: is_deadlocked(). */
@@ -107,7 +107,7 @@ static int sleep_as_spare(struct carrier *c, int64_t deadline)
 
 /* ---- timers, files and signals ----------------------------------------------------------------------------------- */
 
-/* Ends the native thread's wait with EINTR, so that it looks for signals: the kernel interrupts the LWP, not that wait. */
+/* Ends the native thread's wait with EINTR, so that it looks for signals.  The kernel has interrupted the LWP, and not that wait. */
 static void interrupt_native(struct scheduler *s)
 {
     if (wait_table_leave(&s->lent.base.waiter, EINTR))
@@ -139,8 +139,8 @@ static int watches_files(struct scheduler *s)
     return s->poller && poller_waiters(s->poller);
 }
 
-/* Checks timers and files and, for the native thread, signals.  A runner that always finds a thread in the queue must do so from time to
- * time.  Releases the lock meanwhile. */
+/* Checks timers and files and, for the native thread, signals.  A runner that always finds a thread in the queue must call this from time
+ * to time.  Releases the lock meanwhile. */
 static void check_events(struct scheduler *s)
 {
     fire_timers(s);
@@ -150,7 +150,7 @@ static void check_events(struct scheduler *s)
         interrupt_native(s);
 }
 
-/* Relaxed: who reads an older one has the runner look once more. */
+/* Relaxed: a thread that reads an older value has the runner look once more. */
 static void has_looked(struct scheduler *s)
 {
     atomic_store_explicit(&s->looked_at, park_now(), memory_order_relaxed);
@@ -158,8 +158,8 @@ static void has_looked(struct scheduler *s)
 
 /* ---- the runner -------------------------------------------------------------------------------------------------- */
 
-/* Whether no thread could wake one of the scheduler's: the process has no LWPs at work but the carriers, which are in no thread, and the
- * one that waits for the scheduler; no file, no LWP that is about to end and no signal handler could wake one either. */
+/* Whether nothing could wake a thread of the scheduler.  The process has no LWPs at work except the carriers, which are in no thread, and
+ * the LWP that waits for the scheduler; and no file, no LWP that is about to end and no signal handler could wake one. */
 static int is_deadlocked(struct scheduler *s)
 {
     int rests = atomic_load(&s->attached) || (atomic_load(&s->awaited) && atomic_load(&s->waited));
@@ -186,7 +186,7 @@ static void runner_sleep(struct carrier *c)
     int64_t until = s->timers ? s->timers->deadline : PARK_FOREVER;
     int attached = atomic_load(&s->attached), doubts = until == PARK_FOREVER && (s->looked || !attached) && green_reports_deadlock;
 
-    /* Count first, then look: an LWP that ends after the look sees the count, and wakes this one to look again (`lwp_left`). */
+    /* Count first, then look: an LWP that ends after the look sees the count, and wakes this LWP to look again (`lwp_left`). */
     atomic_fetch_add(&carriers_maybe_deadlocked, doubts);
     if (doubts && is_deadlocked(s)) {
         report_deadlock(s);
@@ -202,7 +202,7 @@ static void runner_sleep(struct carrier *c)
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at, c) : sleep_in_futex(s, wake_at);
     atomic_fetch_sub(&carriers_maybe_deadlocked, doubts);
-    if (s->runner != c) /* woken so late that the watcher has taken over; `idle` may be the new runner's by now */
+    if (s->runner != c) /* it woke up so late that the watcher has taken over; `idle` may be the new runner's by now */
         return;
     atomic_store(&s->idle, BUSY);
     fire_timers(s);
@@ -317,8 +317,8 @@ static void be_spare(struct carrier *c)
     }
 }
 
-/* With a slice the runner needs a watcher whenever it enters a thread.  Carriers stay until the generation's end: there are two more,
- * at most, than threads that kept their LWP at one time. */
+/* With a slice the runner needs a watcher whenever it enters a thread.  Carriers stay until the generation's end: at most there are two
+ * more of them than threads that kept their LWP at one time. */
 static int lacks_watcher(struct scheduler *s)
 {
     return s->slice && !s->watcher && s->begun == s->made;
@@ -349,12 +349,11 @@ static void spawn_watcher(struct scheduler *s)
  *               has threads   goes on in the first.  With a slice it has a watcher made before that, if there is none
  *
  * A runner loses its place only while it is in a thread, or is late in waking up.  When the thread leaves that LWP, to
- *
- *   sleep without a deadline    the runner need not know: who wakes the thread wakes the runner
+* sleep without a deadline the runner need not know: a waker of the thread wakes the runner
  *   wait for a file             the same: the kernel does
  *   sleep with a deadline       an idle runner must look, if the deadline comes before its own
  *   yield                       an idle runner must look
- *   end                         what gone() does wakes those who wait for it
+ *   end                         gone() wakes the threads that wait for it
  *   (any, the last LWP in one)  an idle runner must look for a deadlock
  *
  * A runner that isn't idle sees all this before it sleeps, since it has the lock then. */
@@ -460,7 +459,7 @@ static void forget_lost(void *of)
     s->served = s->served ? INHERITED : UNSERVED;
     s->look_at = 0;
     if (s->poller)
-        poller_free(s->poller); /* its descriptors lead to the parent's */
+        poller_free(s->poller); /* its descriptors lead to the parent's files */
     s->poller = s->lwps > 1 ? poller_new() : NULL;
     atomic_store(&s->lock, 0);
     atomic_store(&s->waited, 0);

@@ -8,8 +8,8 @@
  * without it. */
 void carrier_run(struct carrier *c);
 
-/* Called with the lock by a thread that is queued, asleep or ended: its LWP goes on in the next.  Returns without the lock, when it is
- * the caller's turn. */
+/* Called with the lock by a thread that is queued, asleep or ended: its LWP goes on in the next thread.  Returns without the lock, when it
+ * is the caller's turn. */
 void carrier_schedule(struct scheduler *s, struct green *me);
 
 /* Called with the lock.  Wakes all carriers that sleep. */

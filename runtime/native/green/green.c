@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define LONG_TURN 1000000 /* ns: see green_turn_is_over() */
-#define LOOK_EVERY 1000000 /* ns: so long the runner doesn't look at files, if threads are ready */
+#define LOOK_EVERY 1000000 /* ns for which the runner doesn't look at files, if threads are ready */
 enum { SHARE = 64 }; /* one in SHARE wake-ups counts one woken less, so that a waiter with an LWP of its own is woken too */
 
 /* ---- a thread's turns -------------------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ int green_turn_is_over(void)
 enum green_state green_state_of(void *tp)
 {
     struct green *green = *green_of(tp);
-    /* NULL: of a thread that just begins to lend its LWP once more; volatile: read once. */
+    /* NULL while the thread begins to lend its LWP once more; volatile, so that it is read once. */
     struct scheduler *s = green ? *(struct scheduler *volatile *)&green->scheduler : NULL;
 
     if (!s)

@@ -8,7 +8,7 @@
  *   ASLEEP   in the wait table, with a timeout on the heap too  -> QUEUED   woken, or the time is up
  *   ENDED    its stack is in use until the next thread has finished the switch and called gone()
  *
- * All of this but the wait table is under the scheduler's lock.  The lock is taken before a switch and released after it, on the
+ * All of this except the wait table is under the scheduler's lock.  The lock is taken before a switch and released after it, on the
  * other stack, so a thread can't be resumed before its registers are saved.  Lock order: a poller's, the scheduler's, a bucket's of
  * the wait table.
  *
@@ -28,7 +28,7 @@ struct explored;
 struct green {
     struct scheduler *scheduler;
     struct carrier *carrier; /* whose LWP it is on, or was on last */
-    atomic_int tid;          /* its LWP's; 0 before the first turn */
+    atomic_int tid;          /* the LWP's; 0 before the first turn */
     void *sp, *tp;           /* where it is resumed */
     int64_t asked;           /* when it first called green_turn_is_over() in this turn; 0: not yet */
     struct green *next;      /* in the queue */
@@ -50,18 +50,18 @@ _Noreturn void green_end(void);
 /* Lets the others of its scheduler go first; in a thread that is on none, sched_yield(2). */
 void green_yield(void);
 
-/* A call that is ready at once never sleeps, and a loop around it would starve all others.  So it asks here: 1 if the caller has kept
- * its LWP for a millisecond since it first asked in this turn.  Then it must call green_end_turn(), which yields also to threads whose
- * timer is due or whose file is ready. */
+/* A call that is ready at once never sleeps, and a loop around it would starve all other threads.  So each such call asks here: 1 if the
+ * thread has kept its LWP for a millisecond since it first asked in this turn.  Then it must call green_end_turn(), which also yields to
+ * threads whose timer is due or whose file is ready. */
 int green_turn_is_over(void);
 void green_end_turn(void);
 
-/* As park_poll(); a green thread leaves the LWP to others meanwhile.  What epoll(7) can't wait for, as files on a disk, counts as
- * ready.  Given green_closings() of before, EBADF if the number has been closed since. */
+/* park_poll() that leaves a green thread's LWP to others meanwhile.  What epoll(7) can't wait for, such as files on a disk, counts as
+ * ready.  With an earlier green_closings() in *closings it is EBADF if the number has been closed since. */
 int green_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
-/* As park_poll_all(), for which the caller has found nothing ready.  What is closed meanwhile has POLLNVAL; a file on a disk never gets
- * ready. */
+/* The same for park_poll_all(), after a look that has found nothing ready.  A file that is closed meanwhile has POLLNVAL; a file on a disk
+ * never gets ready. */
 struct pollfd;
 int green_wait_fds(struct pollfd *files, int count, int64_t deadline);
 
@@ -108,7 +108,7 @@ int scheduler_lent_by_me(struct scheduler *scheduler);
 int scheduler_own_lwps(struct scheduler *scheduler);
 int scheduler_serve(struct scheduler *scheduler);
 int scheduler_missing_carriers(struct scheduler *scheduler);
-void scheduler_carrier_failed(struct scheduler *scheduler); /* one of those could not be made */
+void scheduler_carrier_failed(struct scheduler *scheduler); /* one of these carriers could not be made */
 void scheduler_carry(struct scheduler *scheduler);
 void scheduler_stop(struct scheduler *scheduler);
 void scheduler_stop_all(void);
@@ -116,8 +116,8 @@ void scheduler_stop_all(void);
 /* Whether no LWP runs it, and the process has no second thread that could lend one. */
 int scheduler_is_orphaned(struct scheduler *scheduler);
 
-/* How many of its threads the end of the program waits for.  scheduler_await() sleeps until there are none: 0, or EINTR: a signal came,
- * or they are deadlocked. */
+/* How many of its threads the end of the program waits for.  scheduler_await() sleeps until there are none, and returns 0; EINTR: a signal
+ * came, or the threads are deadlocked. */
 int scheduler_waited(struct scheduler *scheduler);
 int scheduler_await(struct scheduler *scheduler);
 
@@ -155,7 +155,7 @@ enum green_state green_state_of(void *tp);
 extern int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
 
 /* LWPs that sleep until a green thread has work for them.  They can wake no thread, so green_lwps(), the number of LWPs of the process,
- * doesn't include them.  green_lwp_rests() has idle runners look for a deadlock again, as above. */
+ * doesn't include them.  green_lwp_rests() has idle runners look for a deadlock again. */
 extern atomic_int green_lwps_resting;
 void green_lwp_rests(void);
 void green_lwp_works(void);
@@ -164,9 +164,9 @@ int green_lwps(void);
 /* Not 0: no GIL keeps two LWPs from running threads at one time. */
 extern int green_parallel;
 
-/* Deadlock: all threads of a scheduler sleep without a timeout, and the process has no other thread that could wake one.  If this is
- * not 0 it is reported: the wait of the native thread, or of the thread in scheduler_await(), returns EINTR, and
- * scheduler_was_deadlocked() returns 1 there, once.  Else they sleep on. */
+/* Deadlock: all threads of a scheduler sleep without a timeout, and the process has no other thread that could wake one.  If this is not 0
+ * a deadlock is reported: the wait of the native thread, or of the thread in scheduler_await(), returns EINTR, and
+ * scheduler_was_deadlocked() returns 1 there, once.  If it is 0 the threads sleep on. */
 extern int green_reports_deadlock;
 /* NULL: of the scheduler to which the calling thread lends its LWP, if any. */
 int scheduler_was_deadlocked(struct scheduler *scheduler);

@@ -1,4 +1,4 @@
-/* Who decides which thread of a scheduler goes on, in place of its queue.
+/* What decides which thread of a scheduler goes on, in place of its queue.
  *
  * A scheduler with a policy has one LWP, which a thread lends, and neither timers nor a poller nor a queue: the functions here do what
  * carrier.c does for others.  Each is called where a green thread would be made ready, sleep, yield or end. */

@@ -23,11 +23,11 @@
  * A waiter stays in its list until its thread runs again.  Between the event and that turn the descriptor may be closed, and its number
  * be another file's: then poller_closing() must still find the waiter.
  *
- * NO LOST EDGE.  `edges` counts the events that poller_poll() has received.  A thread reads it, makes its call, and gets EAGAIN: what
- * comes after that makes a new edge in the kernel, which is received after the reading.  So if the count is still the same it may sleep,
- * else it tries again.  `drained` is that reading, for the next call: as long as it equals `edges`, nothing has come.  Two things end a
- * short read though more is there, or will never be announced: the end of the stream, which may have come with the data, and urgent
- * data.  Both show in the event (EPOLLRDHUP, EPOLLPRI), and from then on short reads say nothing. */
+ * NO LOST EDGE.  `edges` counts the events that poller_poll() has received.  A thread reads it, makes its call, and gets EAGAIN: data that
+ * comes after that makes a new edge in the kernel, and poller_poll() counts that edge.  So if the count is still the same the thread may
+ * sleep; otherwise it tries again.  `drained` keeps what was read for the next call: as long as it equals `edges`, nothing has come.  Two
+ * things end a short read before the stream is drained, or make no edge: the end of the stream, which may have come with the data, and
+ * urgent data.  Both show in the event (EPOLLRDHUP, EPOLLPRI), and from then on a short read says nothing. */
 struct descriptor {
     struct fd_waiter *waiters;
     const void *owner;       /* NULL: armed for one event, or not registered */
@@ -210,7 +210,7 @@ static int watch_all(struct poller *p, struct pollfd *files, int count, struct f
     return 0;
 }
 
-/* Whether one was closed.  Only these have events then: the others' numbers may have been closed, too, before the caller looks. */
+/* Whether a file was closed.  Only closed files have events then, because the other numbers may be closed too before the caller looks. */
 static int unwatch_all(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters)
 {
     int closed = 0;
@@ -311,7 +311,7 @@ int poller_wait_edge(struct poller *p, const struct poller_try *attempt, unsigne
     unsigned found;
 
     park_lock(&p->lock);
-    /* A close since the attempt began: the number may be another file's. */
+    /* There was a close since the attempt began: the number may be another file's. */
     int result = grow_table(p, attempt->fd), again = p->closings != attempt->closings;
     if (!result && !again && p->of[attempt->fd].owner == attempt->owner)
         again = p->of[attempt->fd].edges != attempt->edge;

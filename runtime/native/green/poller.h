@@ -18,9 +18,9 @@ void poller_free(struct poller *poller);
  * the next call, the number was closed in between and may now name another file.  Without memory 0, and the wait says ENOMEM. */
 unsigned poller_closings(struct poller *poller, int fd);
 
-/* Parks the calling thread until one of the events (poll.h's) is there, which *found says, or HUP or ERR.  0, ETIMEDOUT, EINTR,
- * EBADF: it is closed, or was meanwhile, or since *closings was read (NULL: any file of the number will do), EPERM: always ready, as
- * files are (epoll_ctl(2)), ENOMEM, ENOSPC.  An LWP must poll meanwhile. */
+/* Parks the calling thread until one of the events (poll.h's) is there, or HUP or ERR; *found says which.  0, ETIMEDOUT, EINTR, ENOMEM,
+ * ENOSPC; EBADF: the descriptor is closed, or was closed meanwhile or since *closings was read (NULL: any file of the number will do);
+ * EPERM: always ready, as files on a disk are (epoll_ctl(2)).  An LWP must poll meanwhile. */
 int poller_wait(struct poller *poller, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
 /* A file among several things that a thread waits for (waits/any.h).  poller_watch(): 0, the wait is poked when one of the events is there; or
@@ -56,8 +56,8 @@ int poller_try(struct poller *poller, struct poller_try *attempt);
 void poller_drained(struct poller *poller, const struct poller_try *attempt);
 int poller_wait_edge(struct poller *poller, const struct poller_try *attempt, unsigned events, int64_t deadline);
 
-/* Called before and after a descriptor is closed: its waiters are woken.  Before, since after it the number may be another file's; and
- * after, since a thread may begin to wait between poller_closing() and the close. */
+/* Called before and after a descriptor is closed, and wakes its waiters.  Before, because after the close the number may be another
+ * file's.  After, because a thread may begin to wait between poller_closing() and the close. */
 void poller_closing(struct poller *poller, int fd);
 void poller_closed(struct poller *poller, int fd);
 /* Called before the owner gives the descriptor up without closing it: its waiters wait on. */
@@ -66,15 +66,15 @@ void poller_disowned(struct poller *poller, int fd);
 /* Whether something is there that poller_poll() would find. */
 int poller_is_ready(struct poller *poller);
 
-/* How many wait. */
+/* How many threads wait. */
 int poller_waiters(struct poller *poller);
 
 /* Announces a poll that may sleep.  Call this as soon as another thread may send you a wake-up: a second LWP that polls, even with a deadline
  * of 0, may consume the wake-up, and passes it on only while a sleep is announced. */
 void poller_announce(struct poller *poller);
 
-/* Sleeps until there are events, until the deadline (kernel/base/park.h), poller_wake(), or a signal: EINTR.  With a deadline of 0 it doesn't
- * sleep.  Then poller_deliver() must be called, which wakes their waiters. */
+/* Sleeps until there are events, until the deadline (kernel/base/park.h), poller_wake(), or a signal: EINTR.  With a deadline of 0 it
+ * doesn't sleep.  Call poller_deliver() after it, which wakes the waiters of the events. */
 enum { POLLER_AT_ONCE = 64 };
 struct poller_events {
     struct epoll_event list[POLLER_AT_ONCE];

@@ -23,8 +23,8 @@ static const ElfW(Phdr) * segment_of(const struct link_map *map, const void *beg
     return NULL;
 }
 
-/* Writes an address to a page with that protection, which is writable meanwhile.  At once: other threads see the one address or the
- * other.  0 or -1. */
+/* Writes an address to a page with that protection, and makes the page writable meanwhile.  It is one store: other threads see the old
+ * address or the new.  0 or -1. */
 static int write_address(void *at, uintptr_t value, int protection)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -106,7 +106,7 @@ int libc_replace(const char *name, void *replacement, void *was)
 
 /* ---- one library ------------------------------------------------------------------------------------------------- */
 
-/* Among relocations of `size` bytes.  Each that names a function is filled in with its address, whatever its type. */
+/* Among relocations of `size` bytes.  Each relocation that names a function is filled in with its address, whatever its type. */
 static void *slot_among(const struct link_map *map, const ElfW(Rela) * relocations, size_t size, const char *name)
 {
     const ElfW(Sym) *symbols = dynamic_entry(map, DT_SYMTAB);

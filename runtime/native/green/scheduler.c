@@ -195,7 +195,7 @@ int scheduler_await(struct scheduler *s)
     return result;
 }
 
-/* Called by the LWP that may have been the last that could wake a thread, once it can't any more. */
+/* Called by an LWP that can wake no thread any more, and may have been the last that could. */
 static void look_for_deadlocks(void)
 {
     if (!atomic_load(&carriers_maybe_deadlocked))
@@ -356,7 +356,7 @@ static struct scheduler *take_scheduler(void)
     return s;
 }
 
-/* With all_lock.  Unless threads may wait in it. */
+/* With all_lock.  The poller stays if threads may wait in it. */
 static void drop_poller(struct scheduler *s)
 {
     struct poller *poller = NULL;
@@ -418,7 +418,7 @@ struct scheduler *scheduler_new(int lwps, int64_t slice)
     if (!s)
         return NULL;
     park_lock(&all_lock);
-    drop_poller(s); /* a poller that its threads outlived: it was not told what has been closed since */
+    drop_poller(s); /* threads outlived this poller, and nothing has told it what was closed since */
     park_unlock(&all_lock);
     s->lwps = slice && lwps == 1 ? 2 : lwps;
     s->slice = slice;

@@ -70,8 +70,8 @@ struct scheduler {
 extern const struct park_ops green_park_ops;
 void green_interrupt(struct park_cancel *cancel); /* for `cancel_green` */
 
-/* With the lock, by a thread that may be cancelled and is about to enter the wait table: 0, it is cancelled already.  Else
- * green_is_awake() must be called when it has slept; that does nothing for a thread that can't be cancelled. */
+/* Called with the lock by a thread that may be cancelled and is about to enter the wait table.  0: it is cancelled already.  Otherwise
+ * green_is_awake() must be called when the thread has slept; for a thread that can't be cancelled that does nothing. */
 int green_may_sleep(struct green *me);
 void green_is_awake(void);
 

@@ -37,8 +37,9 @@ int green_lwp_tid(int number, void *tp)
 
 static int (*getattr_of_libc)(pthread_t, pthread_attr_t *);
 
-/* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  For a green thread it gets a copy of the fields that it
- * reads, with the tid 0, for which the kernel returns the caller's affinity; kernel/glibc/probe.c has checked that these fields are enough. */
+/* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  A green thread has no tid of its own.  So libc's function is
+ * given a copy of the fields that it reads, with the tid 0: the kernel then returns the caller's affinity. kernel/glibc/probe.c has
+ * checked that these fields are enough. */
 static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 {
     void *pthread = (void *)thread, *copy;
@@ -61,7 +62,8 @@ static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 /* What the kernel keeps of a handler (its struct sigaction, not libc's).  A processor whose <asm/signal.h> has an SA_RESTORER keeps a
- * restorer, x86-64 and aarch64 do.  A member too few, and rt_sigaction(2) writes the mask over what follows on the caller's stack. */
+ * restorer, x86-64 and aarch64 do.  If a member were missing here, rt_sigaction(2) would write the mask over what follows on the caller's
+ * stack. */
 struct kernel_action {
     void (*handler)(int, siginfo_t *, void *);
     unsigned long flags;

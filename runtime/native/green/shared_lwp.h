@@ -1,5 +1,5 @@
-/* What belongs to an LWP, seen from the many threads that share one.  To the kernel all green threads of a scheduler are the one
- * LWP; for each thing that is the LWP's, what is done about it:
+/* What belongs to an LWP, seen from the many threads that share one.  The kernel takes all green threads of a scheduler for the one LWP.
+ * For each thing that belongs to the LWP, this is done about it:
  *
  *   tid             In struct pthread a green thread has a number that no LWP can have.  With the LWP's own, a recursive or
  *                   error-checking mutex would take all green threads for its owner.  pthread_kill() of a green thread is ESRCH.
@@ -10,7 +10,7 @@
  *   robust list     The LWP's own; see tid.
  *   signal mask, signal stack, name, affinity, priority, credentials of its own, timer slack: the LWP's, for all on it.
  *                   libc's pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and would fail with
- *                   ESRCH, though it knows the stack.  So look-ups of that name find a function that knows green threads.
+ *                   ESRCH, though it knows the stack.  Look-ups of that name find a function that knows green threads.
  *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H
@@ -18,10 +18,11 @@
 /* Called before the first scheduler, and not by two threads at one time.  NULL, or why there can't be green threads here. */
 const char *green_lwp_init(void);
 
-/* What stands in struct pthread as a green thread's tid: another one for each, above all tids. */
+/* What stands in struct pthread as a green thread's tid: a number of its own, above all tids. */
 int green_lwp_number(void);
 
-/* The tid of the LWP of a thread with that number and thread pointer, 0: there is none yet.  Any other number as it is. */
+/* The tid of the LWP of a thread with that number and thread pointer; 0: there is none yet.  A number that is no green thread's is
+ * returned as it is. */
 int green_lwp_tid(int number, void *tp);
 
 /* Whether the process has a handler that could wake a sleeping thread: of a signal other than SIGINT and those that report an error of the

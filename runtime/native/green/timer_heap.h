@@ -9,7 +9,7 @@
 struct timer {
     int set;
     int64_t deadline;
-    struct timer *child, *sibling, *back; /* back: the parent of a first child, else the sibling before it */
+    struct timer *child, *sibling, *back; /* back: the parent of a first child, otherwise the sibling before it */
 };
 
 /* *heap: its earliest, NULL when it is empty. */

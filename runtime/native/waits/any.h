@@ -3,13 +3,12 @@
  * THE DESIGN.  The wait is `open` until it is decided.  A thread that grants one of the things claims the wait by exchanging that word.  The
  * first claim completes the wait, and its thread is woken, by one word, however many things there are.  A claim that comes too late takes
  * nothing: what was to be granted goes to the next in that queue.  The waiter that gives up, by a timeout or a signal, closes the wait by
- * the same word.  So each of "granted" and "given up" excludes the other.
+ * the same word.  So a wait is granted or given up, and never both.
  *
  * REJECTED.  futex_waitv(2) on the words of all things: at most 128, Linux 5.16, not for green threads, and a wake-up there says only that
  * something may be had, which a faster thread then takes.  Here a permit is granted in the order of coming, as to any other waiter.  A
  * helper thread for each thing, or looking now and then: 1,000 threads, or a processor that never sleeps.
- *
- * THE PROTOCOL.  A waiter:                                      Who grants:
+* THE PROTOCOL.  A waiter: A waker:
  *   1. looks at all things: is one ready?                         1. locks the thing's queue, changes the thing
  *   2. enters each queue under its lock, and looks once more      2. of the places in their order: sync_any_claim()
  *   3. sleeps at its word                                         3. too late: takes the place out, goes on to the next
@@ -31,14 +30,14 @@
 enum { SYNC_POKED = SYNC_WOKEN + 1 }; /* its word: something besides the queues has come, as a file's event */
 
 struct sync_any {
-    atomic_int word;   /* SYNC_ASLEEP, SYNC_WOKEN by who has completed it, SYNC_POKED */
+    atomic_int word;   /* SYNC_ASLEEP; SYNC_WOKEN, written by the thread that has completed it; SYNC_POKED */
     atomic_int open;   /* 0: completed, or closed */
     int forks;         /* the fork_generation in which it has entered the queues: in a child they have forgotten it */
     void (*wake)(struct sync_any *any); /* called under the lock of a queue; NULL: sync_wake_waiter(), without it */
     int at_once;
     int fd;            /* for sync_any_wake_fd() */
     int moves;         /* it sleeps in a futex, and may be moved to another word: waits/watch.h */
-    const void *moved; /* to a word of that thread, where it is counted */
+    const void *moved; /* to a word of this thread, which counts it */
 };
 
 /* 1: the caller's claim completes the wait; 0: it comes too late. */
@@ -47,7 +46,7 @@ static inline int sync_any_claim(struct sync_any *any)
     return atomic_exchange(&any->open, 0);
 }
 
-/* By the waiter, which gives up: 0, the wait was completed before. */
+/* Called by the waiter, to give up.  0: the wait was completed before. */
 static inline int sync_any_close(struct sync_any *any)
 {
     return atomic_exchange(&any->open, 0);

@@ -13,7 +13,7 @@ void (*_Atomic cancel_green)(struct park_cancel *cancel);
 
 /* ---- two words --------------------------------------------------------------------------------------------------- */
 
-enum { SYS_WAITV = 449, WAITV_32 = 2, WAITV_PRIVATE = 128 }; /* futex_waitv(2), linux/futex.h: older headers know nothing of it */
+enum { SYS_WAITV = 449, WAITV_32 = 2, WAITV_PRIVATE = 128 }; /* futex_waitv(2), linux/futex.h: older headers lack it */
 struct waitv {
     uint64_t value, address;
     uint32_t flags, reserved;
@@ -47,8 +47,9 @@ static unsigned cancel_bit(const struct park_cancel *cancel)
     return 1u << (4 + (uintptr_t)cancel / sizeof *cancel % 28);
 }
 
-/* Without futex_waitv(): sleeps at the word alone, and says where, so that a canceller wakes it there.  One that comes between the look and
- * the sleep wakes nobody; for it each slice ends with another look.  Slices grow, or thousands of sleepers would take all processors. */
+/* Without futex_waitv(): sleeps at the word alone, and says where, so that a canceller wakes it there.  A canceller that comes between the
+ * look and the sleep wakes nobody, so each slice ends with another look.  Slices grow, or thousands of sleepers would take all
+ * processors. */
 static int wait_in_slices(struct park_cancel *cancel, atomic_int *word, int expected, int64_t until, enum park_scope scope,
                           unsigned bits)
 {
@@ -101,8 +102,8 @@ static int cancel_poll(struct pollfd *polled, int count, int64_t deadline)
     if (fd < 0 && (fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return errno;
     polled[count] = (struct pollfd){.fd = fd, .events = POLLIN};
-    /* A canceller writes the word and then reads `fd`; we write and read them the other way round (sequentially consistent).  So it
-     * finds the eventfd, or we see the word. */
+    /* A canceller writes the word and then reads `fd`; we write and read them the other way round (sequentially consistent).  The
+     * canceller finds the eventfd, or we see the word. */
     atomic_store(&cancel->fd, fd);
     if (atomic_load(&cancel->word))
         return EINTR;

@@ -77,7 +77,7 @@ static void unlink_place(struct sync_queue *queue, struct sync_place *place)
     place->queued = 0;
 }
 
-/* The next entitled one, taken out of the queue and given the baton; to be woken when the state is unlocked. */
+/* Takes the next entitled place out of the queue and gives it the baton.  It is to be woken when the state is unlocked. */
 static struct sync_place *next_with_baton(struct sync_queue *queue)
 {
     struct sync_place *place = queue->head;
@@ -132,7 +132,7 @@ static int grant_any(struct sync_queue *queue, struct sync_place *place)
     return place->claimed;
 }
 
-/* With places of several things among them. */
+/* The queue has places of waits for several things among them. */
 static long grant_each(struct sync_queue *queue, long count)
 {
     long granted = 0;
@@ -206,7 +206,7 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
     return wait_until_woken(place, deadline, 0);
 }
 
-/* Keeps the LWP, and sleeps for about `ns` nanoseconds: a length and not a deadline, so that the thread keeps its timer slack. */
+/* Keeps the LWP, and sleeps for about `ns` nanoseconds.  A duration and not a deadline, so that the thread keeps its timer slack. */
 static int doze_at(atomic_int *word, int expected, int64_t ns)
 {
     int saved = errno, result = 0;

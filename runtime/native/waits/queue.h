@@ -37,7 +37,7 @@ struct sync_place {
     struct sync_queue *queue;
     struct sync_place *outer; /* of the same thread, which sleeps there, and here in a signal handler */
     struct sync_lock *lock;   /* that it needs first when it goes on, or NULL */
-    struct sync_any *any;     /* a place of a wait for several things: its thread sleeps at the word there; else NULL */
+    struct sync_any *any;     /* a place of a wait for several things, whose thread sleeps at the word there; otherwise NULL */
     atomic_int word;          /* an enum sync_waiter_word */
     unsigned char queued, away;
     unsigned char interrupted; /* an EINTR or EAGAIN came when it was WOKEN or DEFERRED already: signal handlers may be due */
@@ -62,11 +62,11 @@ void sync_queue_unlock(struct sync_queue *queue);
 /* With the lock.  A thread that has entered must call sync_queue_wait() until that returns 0, or leave.  Places of one thread end in
  * the reverse order of entering. */
 void sync_queue_enter(struct sync_queue *queue, struct sync_place *place, struct sync_lock *lock);
-/* The same for a wait for several things.  It may leave at any time, after sync_any_close(), and must: 1, this is granted; *baton: and must
- * be passed. */
+/* The same for a wait for several things.  It leaves at any time after sync_any_close(), and must leave.  1: this place was granted, and
+ * *baton says whether the baton must be passed. */
 void sync_queue_enter_any(struct sync_queue *queue, struct sync_place *place, struct sync_any *any);
 int sync_queue_leave_any(struct sync_queue *queue, struct sync_place *place, int *baton);
-/* With the lock.  Entitles the first `count` that wait; returns how many there were.  An unlock that wakes must follow. */
+/* With the lock.  Entitles the first `count` places that wait; returns how many there were.  An unlock that wakes must follow. */
 long sync_queue_grant(struct sync_queue *queue, long count);
 void sync_queue_unlock_and_wake(struct sync_queue *queue);
 /* Grants, unlocks and wakes. */
@@ -74,8 +74,9 @@ void sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
 /* Without the lock.  Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
-/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  The
- * caller must run signal handlers as after an EINTR: if both came the kernel reports the time, since __futex_wait() checks it first. */
+/* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  The caller must
+ * run signal handlers as after an EINTR, because the kernel reports only the time when both have come: __futex_wait() checks the time
+ * first. */
 int sync_queue_doze(struct sync_place *place, int64_t deadline);
 /* Leaves without having been woken.  1 if entitled; *baton says whether the baton had come. */
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);

@@ -103,8 +103,8 @@ void sync_watch_forget(void)
 
 static atomic_int watchers; /* of all locks */
 
-/* `sync_lock_watched`: hands a lock that is FREE or HANDED to the first that watches it.  Watchers and starving waiters take turns.  0: nobody
- * watches it, another thread has taken it, or a starving waiter has its turn; watchers get it from that release. */
+/* `sync_lock_watched`: hands a lock that is FREE or HANDED to the first that watches it.  Watchers and starving waiters take turns.  0:
+ * nobody watches it, another thread has taken it, or a starving waiter has its turn, whose release hands it to a watcher. */
 static int hand_to_watcher(struct sync_lock *lock, int from)
 {
     static atomic_uint turns;
@@ -122,7 +122,7 @@ static int hand_to_watcher(struct sync_lock *lock, int from)
             return 0;
     }
     if (!sync_watch_tell(lock, 1, NULL, NULL))
-        sync_lock_release_any(lock); /* all were too late, and are out of the table */
+        sync_lock_release_any(lock); /* all watches were too late, and are out of the table */
     return 1;
 }
 
@@ -155,7 +155,7 @@ int sync_lock_unwatch(struct sync_watch *watch)
 
 /* ---- the end of a thread ----------------------------------------------------------------------------------------- */
 
-/* Moves a thread that sleeps in a shared futex at `from`, which holds `expected`, to `to`: it is woken when that is. */
+/* Moves a thread that sleeps in a shared futex at `from`, which holds `expected`, to `to`.  A wake-up there wakes it. */
 static void move_sleeper(atomic_int *from, int expected, atomic_int *to)
 {
     int saved = errno;

@@ -1,6 +1,6 @@
 /* Things without a queue, among several that are waited for: locks and the ends of threads.
  *
- * They are many and seldom waited for in this way, so they have no room for a queue: a table has it, by their address. */
+ * They are many, and seldom waited for in this way, so they have no room for a queue.  A table has the queues, by address. */
 #ifndef RUNTIME_WATCH_H
 #define RUNTIME_WATCH_H
 
@@ -16,17 +16,18 @@ struct sync_watch {
 };
 
 void sync_watch_enter(struct sync_watch *watch, const void *object, struct sync_any *any);
-/* Returns whether it was claimed. */
+/* Returns whether the watch was claimed. */
 int sync_watch_leave(struct sync_watch *watch);
 
-/* Claims for those that watch the object, in their order, at most `count`, and calls `complete` under the table's lock for each that is
- * completed by that; NULL: as its `wake` says.  Returns how many have got it. */
+/* Claims the waits that watch the object, in their order and at most `count`, and calls `complete` under the table's lock for each wait
+ * that is completed by the claim; NULL: what its `wake` says.  Returns how many waits were completed. */
 int sync_watch_tell(const void *object, int count, void (*complete)(struct sync_any *any, void *arg), void *arg);
 
 /* Whether an object is watched. */
 int sync_is_watched(const void *object);
 
-/* A lock, which is handed over to who watches it: it is the watcher's as soon as that is claimed.  0: it is free, and isn't watched. */
+/* Watches a lock.  Its release hands it over: the lock is the watcher's as soon as the watch is claimed.  0: it is free, and isn't
+ * watched. */
 int sync_lock_watch(struct sync_lock *lock, struct sync_watch *watch, struct sync_any *any);
 int sync_lock_unwatch(struct sync_watch *watch);
 

@@ -1,5 +1,5 @@
-/* What happens to threads, as one stream of events.  Its readers are the steps (`demo createthread`), the trace, the statistics, and the
- * notes of where primitives are made and in which order locks are taken.
+/* What happens to threads, as one stream of events.  Its readers are the steps (`demo createthread`), the trace, the statistics, and
+ * the notes of where primitives are made and in which order locks are taken.
  *
  * Without a reader an event costs one load.  A reader gets every event, in the thread to which it happens, and picks what it needs.
  * It must not sleep, nor take a lock that a place with an EVENT() holds: that would deadlock. */
@@ -45,10 +45,10 @@ enum event {
     EVENT_BLOCKED, /* with the GIL. a: the object that the thread is about to sleep for, b: its struct sync_place in a queue, or 0 */
     EVENT_AWAITS, /* with the GIL. a: thread pointer of the thread that it has started; it waits until that has begun */
     EVENT_CANCELS, /* with the GIL. a: thread pointer of the thread whose sleep or next sleep is ended, b: a text that says why, or 0 */
-    EVENT_CANCELLED, /* with the GIL. a: a text that says why the thread is cancelled, after that has ended its wait */
+    EVENT_CANCELLED, /* with the GIL. a: a text that says why the thread is cancelled, after that has ended the thread's wait */
     EVENT_GROUP, /* with the GIL. a: a text: the thread is in this group from now on */
     EVENT_PLACED, /* with the GIL. a: a text: what the thread was given at its birth */
-    EVENT_WANTS_GIL, /* a: if it slept: 0 woken, or ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
+    EVENT_WANTS_GIL, /* a: if it slept: 0 woken; otherwise ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     EVENT_HAS_GIL,
     EVENT_LEAVES_GIL, /* at its end: it doesn't take the GIL again */
 };
