@@ -1,7 +1,7 @@
 """How the C core is built: one shared object, with two extension modules.
 
-`runtime.native._core` is plain C, and all that threads need.  `runtime.native._structures` is cffi's (API mode), for
-what reads the structures of the lower floors: see structures.py.  setup.py takes both from here; `python
+`runtime.native._core` is plain C, and all that threads need.  `runtime.native._structures` is made by cffi (API mode),
+for the tools that read the structures of the lower floors: see structures.py.  setup.py takes both from here; `python
 runtime/native/build.py` builds in place.
 """
 
@@ -38,9 +38,9 @@ def macros_of(header: str) -> str | None:
 
 
 def missing() -> str | None:
-    """What compiling needs and this machine has not, in a sentence; None: all is there.
+    """What compiling needs and this machine lacks, in a sentence; None: all is there.
 
-    Asked only before compiling, since a source distribution needs nothing of it.
+    Asked only before compiling, because making a source distribution needs no compiler.
     """
     if not shutil.which(COMPILER[0]):
         what = f"a C compiler is needed, and there is no {COMPILER[0]}"
@@ -53,16 +53,16 @@ def missing() -> str | None:
     return f"{what}: on Debian, apt-get install python3-dev gcc libc6-dev"
 
 
-# Such as musl-gcc: what it makes can't be loaded into a Python that is glibc's.
+# Compilers such as musl-gcc: what they make can't be loaded into a Python that uses glibc.
 if "__GLIBC__" not in (macros_of("features.h") or "__GLIBC__"):
     raise SystemExit(f"{SUPPORTED['SUPPORTED']}; this C compiler, {shlex.join(COMPILER)}, is for another C library")
 
 from setuptools import Extension, setup  # noqa: E402  # which doesn't expect every system
 
 # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see kernel/lwp/thread_main.c.
-# initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Else a thread's first
-# access would allocate them, by malloc, which gives the thread an arena (64 MiB of address space, some pages).
-# The one exception, the variable in demo/tlsdemo.c, is reached by the general model and lies in the same block.
+# initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Otherwise a thread's first
+# access would allocate them by malloc, which gives the thread an arena (64 MiB of address space, some pages).  The one
+# exception, the variable in demo/tlsdemo.c, is reached by the general model and lies in the same block.
 # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
 OPTIONS = [
     "-std=gnu11",

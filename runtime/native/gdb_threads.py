@@ -3,7 +3,7 @@
     gdb -x .../runtime/native/gdb_threads.py -p PID
     (gdb) info threads       each Thread and LWP now has its name; `name-threads` again, when there are new ones
     (gdb) info greens        green threads, and which LWP is in one
-    (gdb) green              the stacks of those that no LWP is in; `green IDENT`: of that one
+    (gdb) green              the stacks of green threads that no LWP is in; `green IDENT`: the stack of one
 
 It reads memory, and calls nothing in the process.  Of the core it needs symbols only, which a wheel has.
 """
@@ -66,7 +66,7 @@ def words(address: int, count: int = 1) -> tuple[int, ...]:
 
 
 def threads() -> Iterator[Thread]:
-    """Those that are alive: the registry of kernel/lwp/registry.c, newest first."""
+    """The threads that are alive: the registry of kernel/lwp/registry.c, newest first."""
     count = len(Facts.__dataclass_fields__)
     facts = Facts(*words(int(gdb.parse_and_eval("(unsigned long) &runtime_debug")), count))
     (at,) = words(facts.registry + facts.newer)
@@ -82,7 +82,7 @@ def threads() -> Iterator[Thread]:
 
 
 def stack_pointers() -> dict[int, int]:
-    """Of each LWP, by tid."""
+    """The stack pointer of each LWP, by tid."""
     before, found = gdb.selected_thread(), {}
     for thread in gdb.selected_inferior().threads():
         thread.switch()
@@ -103,7 +103,7 @@ def name_threads() -> None:
 
 
 def greens() -> Iterator[tuple[Thread, int | None]]:
-    """Each, and the tid of the LWP that is in it."""
+    """Each green thread, and the tid of the LWP that is in it."""
     pointers = stack_pointers()
     for thread in threads():
         if thread.green:
@@ -111,7 +111,7 @@ def greens() -> Iterator[tuple[Thread, int | None]]:
 
 
 class Resumed(gdb.unwinder.Unwinder):  # type: ignore[misc]  # gdb has no types
-    """While `sp` is set, the caller of the innermost frame is the green thread's that was left with that sp.
+    """While `sp` is set, the caller of the innermost frame is that of the green thread that was left with this sp.
 
     Registers can't be changed in a core, and should not be in a process.
     """
@@ -125,7 +125,8 @@ class Resumed(gdb.unwinder.Unwinder):  # type: ignore[misc]  # gdb has no types
             return None
         size, places = SWAPPED[pending.architecture().name().removeprefix("i386:")]
         pc, sp = pending.read_register("pc"), pending.read_register("sp")
-        # As if it lay on the same stack: callers must be further up, else gdb takes that for a corrupt one.
+        # Callers must be further up on the stack, or gdb takes the stack for a corrupt one: so this looks as if it lay
+        # there.
         info = pending.create_unwind_info(FrameId(gdb.Value(self.sp).cast(sp.type), pc))
         for name, offset in places.items():
             kind = pending.read_register(name).type
@@ -175,7 +176,7 @@ class InfoGreens(gdb.Command):  # type: ignore[misc]
 
 
 class Green(gdb.Command):  # type: ignore[misc]
-    """Backtraces of the green threads that no LWP is in, or of the one with that ident."""
+    """Backtraces of the green threads that no LWP is in, or of the thread with that ident."""
 
     def __init__(self) -> None:
         super().__init__("green", gdb.COMMAND_STACK)

@@ -1,8 +1,8 @@
 """The structures and functions of the lower C floors, by cffi: for the map of TLS, the demonstrations, and tests.
 
-What a program's threads need is in runtime.native, types and functions of plain C.  cffi is loaded here, when the
-first of those tools is, and not by a program that only makes threads.  Its module `_structures` lies in the same
-shared object as `_core`, since the two must see one state.
+What a program's threads need is in runtime.native, types and functions of plain C.  cffi is loaded here, with the first
+of these tools, so a program that only makes threads doesn't load it.  Its module `_structures` lies in the same shared
+object as `_core`, because the two must see one state.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Fact(NamedTuple):
 
     name: str
     value: int  #: an offset or size in bytes, a count, or an address
-    size: int  #: of a field of struct pthread, in bytes, whose offset the value is; else 0
+    size: int  #: bytes, of a field of struct pthread whose offset is the value; otherwise 0
     source: str  #: where it comes from
     check: str  #: what confirmed it from a second side
 

@@ -1,7 +1,7 @@
 """Where the runtime can work.
 
-The build asks before it compiles, and the import before it looks for the core, which was made for one kind of Python:
-a sentence in place of what a compiler, or the dynamic linker, would say.
+The build asks before it compiles, and the import asks before it looks for the core, which was made for one kind of
+Python.  So a user reads a sentence, and not what a compiler or the dynamic linker would say.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _difference() -> str | None:
         return f"this is {sys.platform}"
     if sys.implementation.name != "cpython":
         return f"this is {sys.implementation.name}"
-    # What it was compiled for.  The kernel's processor may be another one: that of an i386 system is often x86_64.
+    # What this Python was compiled for.  The kernel's processor may differ: an i386 system often runs on x86_64.
     target = getattr(sys.implementation, "_multiarch", "") or f"{os.uname().machine}-linux"
     if target.partition("-")[0] not in ("x86_64", "aarch64") or sys.maxsize < 1 << 32:  # x86_64-linux-gnux32: 32 bits
         return f"this Python is for {target}"

@@ -51,7 +51,7 @@ class Field:
     offset: int  #: from the thread pointer
     size: int  #: bytes
     content: bytes  #: as they lie in memory
-    users: str  #: who reads it, and what for
+    users: str  #: which code reads it, and what for
     source: str  #: how its place was found
     check: str  #: what confirmed that
 
@@ -129,7 +129,7 @@ class RobustList:
     first: int  #: address of the first entry; the head's own when there is none
     empty: bool  #: whether it holds none
     futex_offset: int  #: from an entry to the futex word of its mutex
-    pending: int  #: one that is being taken or given back right now, 0 for none
+    pending: int  #: address of an entry that is being taken or given back right now, 0 for none
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def _identify(thread: threading.Thread | LWP | int | None) -> tuple[int, int | N
 def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
     """Reads a living thread of this process: ours, a pthread, or the main thread.
 
-    thread: a threading.Thread (runtime.Thread too), an LWP, or an ident, as threading.get_ident() and pthread_self()
-    give it, for a thread that Python doesn't know; None for the calling one.
+    thread: a threading.Thread (runtime.Thread too), an LWP, or the ident of a thread that Python doesn't know, as
+    threading.get_ident() and pthread_self() give it; None: the calling thread.
 
     ProcessLookupError: it was not started, has ended, or is at its very end.  ValueError: an LWP on a copy of memory.
     OSError: neither process_vm_readv(2) nor /proc/self/mem can be used.  RuntimeError: libraries come and go too fast.
@@ -308,7 +308,7 @@ def _stack(found: Any) -> Stack:
     if found.stack_low:
         guard = (found.guard_low, found.stack_low) if 0 < found.guard_low < found.stack_low else None
         return Stack(found.stack_low, found.stack_high, found.stack_used, guard)
-    # The kernel's: glibc keeps no place for it, and pthread_getattr_np looks here too.
+    # The main thread's stack is the kernel's: glibc keeps no place for it, and pthread_getattr_np looks here too.
     mapped = re.search(r"^([0-9a-f]+)-([0-9a-f]+) .*\[stack\]$", Path("/proc/self/maps").read_text(), re.MULTILINE)
     if not mapped:
         raise OSError(errno.ENOENT, "/proc/self/maps shows no [stack]")

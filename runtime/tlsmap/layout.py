@@ -30,7 +30,7 @@ class Module:
     initial: (
         bytes  #: what the block of a new thread holds: the image, as the dynamic linker has relocated it, and zeros
     )
-    generation: int  #: counts the dlopen and dlclose calls that changed the modules; that of the one that brought it
+    generation: int  #: the count of dlopen and dlclose calls that had changed the modules when this one came
 
     @property
     def static(self) -> bool:
@@ -166,7 +166,7 @@ def layout() -> Layout:
     )
 
 
-# Who reads the fields of struct pthread, and what for (glibc's nptl/, 2.34 to 2.43).
+# Which code reads the fields of struct pthread, and what for (glibc's nptl/, 2.34 to 2.43).
 _USERS = {
     "list": "setuid, dlopen, dlclose, fork and debuggers: they find all threads by it",
     "tid": "mutexes that know their owner, pthread_kill, debuggers",

@@ -62,8 +62,8 @@ def variables(
     thread: as inspect() takes it, or what inspect() gave.  module: its file's path or name ("libc.so.6"), or that
     without what follows the first dot ("libc").
 
-    ImportError: pyelftools is missing.  LookupError: no module with thread-local storage has that name.  Others as
-    inspect().
+    ImportError: pyelftools is missing.  LookupError: no module with thread-local storage has that name.  Besides these,
+    what inspect() raises.
     """
     try:
         import elftools.elf.elffile  # noqa: F401
@@ -134,8 +134,8 @@ def _symbols(module: Module) -> tuple[dict[tuple[int, str], tuple[int, bool]], l
 
 
 def _thread_local(table: Any, block_size: int) -> Iterator[tuple[tuple[int, str], int]]:
-    # A table may have 20,000 symbols, which pyelftools decodes in a second: only those are, whose type (the low half of
-    # st_info, byte 4 of an Elf64_Sym) is STT_TLS.
+    # A table may have 20,000 symbols, and pyelftools takes a second to decode these.  So only symbols are decoded whose
+    # type (the low half of st_info, byte 4 of an Elf64_Sym) is STT_TLS.
     types = table.data()[4 :: table.header.sh_entsize]
     for symbol in (table.get_symbol(at) for at, info in enumerate(types) if info & 0xF == 6):
         if symbol.entry.st_shndx == "SHN_UNDEF":

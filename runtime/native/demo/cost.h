@@ -6,7 +6,7 @@
 
 enum cost_kind { COST_FORK, COST_VFORK, COST_CLONE_VM, COST_THREAD };
 
-/* Makes one, waits for its end, and returns the nanoseconds that took, or -errno. */
+/* Makes one of these, waits for its end, and returns the nanoseconds that this took, or -errno. */
 int64_t cost_once(int kind);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-/* For debuggers (native/gdb_threads.py).  A wheel has symbols, but no debug information that says where fields are. */
+/* Debuggers read this (native/gdb_threads.py), because a wheel has symbols, but no debug information that says where fields are. */
 __attribute__((visibility("default"))) const struct { /* exported, or a linker that collects garbage takes it */
     struct lwp *registry;
     size_t newer, alive, tid, ident, name, name_size, stack_low, stack_high, scheduler, sp;

@@ -90,7 +90,7 @@ static int copy_memory(void *into, uintptr_t from, size_t size)
     return n == (ssize_t)size ? 0 : n < 0 ? errno : EFAULT;
 }
 
-/* Whether the page holds anything but zeros.  One that was only read is resident too, as the kernel's shared page of zeros. */
+/* Whether the page holds anything except zeros.  A page that was only read is resident too, as the kernel's shared page of zeros. */
 static int page_was_written(uintptr_t page, size_t size)
 {
     unsigned long words[64];
@@ -213,7 +213,7 @@ int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
         for (const struct glibc_list *at = lists[i]->next; at != lists[i]; at = at->next) {
             char *pthread = (char *)at - glibc.list;
             int tid = green_lwp_tid(*(int *)glibc_field(pthread, glibc.tid), glibc_thread_pointer(pthread));
-            if (tid > 0) /* else not cloned yet, or gone */
+            if (tid > 0) /* 0 or less: not cloned yet, or gone */
                 see((uintptr_t)pthread, tid, arg);
         }
     glibc_unlock_threads();

@@ -2,8 +2,8 @@
  *
  * While we hold the lock of glibc's lists no thread that is on them ends: ours and pthreads leave the lists under that lock before
  * their memory is recycled (kernel/lwp/registry.c; nptl/nptl-stack.c, __nptl_deallocate_stack).  A running thread may still free its DTV and
- * its dynamic blocks.  So those are read by process_vm_readv(2), where an unmapped address is EFAULT and no SIGSEGV; if the kernel
- * refuses that, through /proc/self/mem. */
+ * its dynamic blocks.  So these are read by process_vm_readv(2), where an unmapped address is EFAULT and no SIGSEGV; if the kernel
+ * refuses that call, they are read through /proc/self/mem. */
 #ifndef RUNTIME_INSPECT_H
 #define RUNTIME_INSPECT_H
 
@@ -55,7 +55,7 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 void inspect_await(void);
 int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
 
-/* stack_used of a stack whose thread can't end meanwhile. */
+/* The stack_used of a stack.  Its thread must not be able to end meanwhile. */
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);
 
 #endif

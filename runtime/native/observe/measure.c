@@ -48,7 +48,7 @@ static void count_end(const struct lwp *lwp)
 {
     struct rusage used;
 
-    /* The time from the clock: rusage's is that of the last tick or switch, mostly 0 for a thread of a few milliseconds. */
+    /* The time comes from the clock, because rusage's is that of the last tick or switch: 0 for most threads of a few milliseconds. */
     if (getrusage(RUSAGE_THREAD, &used) != 0)
         return;
     int64_t cpu = park_clock(CLOCK_THREAD_CPUTIME_ID);
@@ -62,7 +62,7 @@ static void count_end(const struct lwp *lwp)
     park_unlock(&lock);
 }
 
-/* Counts LWPs that were started while this reader was on.  Not green threads: rusage is the LWP's, which they share. */
+/* Counts LWPs that were started while this reader was on.  Green threads don't count: rusage is the LWP's, which they share. */
 static void count_event(enum event event, uint64_t a, uint64_t b)
 {
     struct lwp *lwp = (struct lwp *)(uintptr_t)(event == EVENT_DESTRUCTORS ? a : b);

@@ -132,7 +132,7 @@ static void *sampler_main(void *unused)
     static atomic_int never;
 
     prctl(PR_SET_NAME, "lwp-trace");
-    /* Unshare and empty the descriptor table: else our files would take numbers that the program's next open() returns without us. */
+    /* Unshare and empty the descriptor table, or our files would take the numbers that the program's next open() returns without us. */
     if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
         return NULL;
     int64_t before = park_clock(CLOCK_THREAD_CPUTIME_ID);

@@ -1,6 +1,6 @@
 /* Samples for a trace: the system call that a thread sleeps in although its last record says that it runs, and how much memory and how
- * many threads there are.  Taken 50 times a second, by a thread without Python, with at most a three-hundredth of a processor: threads
- * that one round has no time for come first in the next. */
+ * many threads there are.  A thread without Python takes them 50 times a second, with at most a three-hundredth of a processor.
+ * Threads that a round has no time for come first in the next round. */
 #ifndef RUNTIME_SAMPLER_H
 #define RUNTIME_SAMPLER_H
 

@@ -32,8 +32,8 @@ struct trace_watch trace_watched[TRACE_WATCHED];
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
-/* Makes the pages of the next chunks at once: a page costs 3 us by a page fault, half of that here.  Not of the whole file: a short
- * program fills few chunks. */
+/* Makes the pages of the next chunks at once: a page costs 3 us by a page fault, half of that here.  It doesn't make those of the whole
+ * file, because a short program fills few chunks. */
 static void make_pages(uint64_t from)
 {
     int error = errno;
@@ -211,7 +211,7 @@ uint32_t trace_text(const char *text, size_t length)
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-/* Both readers: with one of their bits left, every place that tells an event would go on to tell it. */
+/* Stops both readers: while one of their bits is left, every place that tells an event goes on to tell it. */
 static void stop_reading(void)
 {
     events_end(EVENTS_TRACE);
@@ -225,7 +225,7 @@ static int map_file(const char *path, size_t bytes)
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); /* names and lines of the program are its owner's */
     if (fd < 0)
         return errno;
-    /* All blocks now: else a full disk would be a SIGBUS at some later record. */
+    /* Allocate all blocks now, or a full disk would be a SIGBUS at some later record. */
     int error = posix_fallocate(fd, 0, (off_t)bytes);
     void *mapped = error ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (!error && mapped == MAP_FAILED)

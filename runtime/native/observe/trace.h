@@ -1,12 +1,12 @@
-/* What threads run and wait for, recorded into a file that outlives the process.  A reader of events: of those where a thread is about
- * to sleep, has slept, wakes another, begins or ends.
+/* What threads run and wait for, recorded into a file that outlives the process.  A reader of the events where a thread is about to
+ * sleep, has slept, wakes another, begins or ends.
  *
  * The file is mapped shared, so its records survive whatever ends the process.  It has a fixed size:
  *
  *   | struct trace_file | texts | chunk | chunk | ...
  *
- * Each thread writes into a chunk of its own, without a lock and without the GIL.  When that is full it takes a free chunk, or else
- * the one that was filled longest ago.  So the file keeps the latest records of all threads together, and counts those that were
+ * Each thread writes into a chunk of its own, without a lock and without the GIL.  When the chunk is full it takes a free chunk, or the
+ * chunk that was filled longest ago.  So the file keeps the latest records of all threads together, and counts those that were
  * overwritten.
  *
  *   FREE -> OPEN    a thread writes into it      OPEN -> FULL    full, or its thread has ended
@@ -26,7 +26,7 @@ enum { TRACE_VERSION = 5, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_C
 enum trace_kind {
     /* What the thread does from here on. */
     TRACE_BORN = 1, /* a: thread pointer */
-    TRACE_WANTS_GIL, /* a: if it slept: 0 woken, else ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
+    TRACE_WANTS_GIL, /* a: if it slept: 0 woken; otherwise ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     TRACE_RUNS, /* has the GIL */
     TRACE_BLOCKED, /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site */
     TRACE_JOINS, /* a: thread pointer of the thread that it joins, site */
@@ -45,7 +45,8 @@ enum trace_kind {
     TRACE_CANCELS, /* a: thread pointer of the thread that is cancelled, site: why */
     TRACE_GROUP, /* site: the group that it is in from here on */
     TRACE_CANCELLED, /* site: why the wait before has ended */
-    /* a: as TRACE_BLOCKED's, site: what the program calls that, a text; 0: from here on it is another one, made at the same address. */
+    /* a: as TRACE_BLOCKED's, site: what the program calls that, a text; 0: from here on it is another primitive, made at the same
+     * address. */
     TRACE_NAMED,
     /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
      * a system call nor for the GIL. */
@@ -83,7 +84,7 @@ struct trace_file {
     atomic_uint texts_used, tracks;
     atomic_ullong hand; /* chunks taken so far */
     atomic_ullong overwritten; /* records dropped with chunks that were taken again */
-    atomic_ullong lost; /* records dropped since no chunk could be taken */
+    atomic_ullong lost; /* records dropped because no chunk could be taken */
     atomic_ullong texts_lost; /* texts that did not fit */
     uint32_t arguments; /* text: the program */
 };
@@ -93,7 +94,7 @@ enum { TRACE_WATCHED = 64 };
 extern struct trace_watch {
     atomic_int tid; /* 0: free */
     uint32_t track;
-    atomic_llong since; /* if the thread's last record is TRACE_RUNS: its time; else 0 */
+    atomic_llong since; /* if the thread's last record is TRACE_RUNS: its time; otherwise 0 */
 } trace_watched[TRACE_WATCHED];
 
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b);
@@ -101,7 +102,7 @@ void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, 
 /* Names the calling thread; nth as in struct trace_chunk. */
 void trace_name(uint32_t text, uint64_t nth);
 
-/* Adds a text, for any thread; returns its number, or 0 if the texts are full.  Equal texts are not found again: the caller keeps the
+/* Adds a text, for any thread; returns its number, or 0 if the texts are full.  A text is not looked up: the caller keeps its
  * number. */
 uint32_t trace_text(const char *text, size_t length);
 
