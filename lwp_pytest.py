@@ -1,8 +1,8 @@
 """`pytest --lwp`: a project's tests on the runtime, and at the end how many threads they have made.
 `pytest --lwp-explore`, `@pytest.mark.explore`: each under many schedules, until one makes it fail.
 
-pytest imports this module whenever it runs, whatever it tests: so it is not in the package, and loads nothing of it
-until it is asked to.
+pytest imports this module whenever it runs, whatever it tests. So the module is not in the package, and loads nothing
+of the package until it is asked to.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
 
 _RUNS = 1000  # explore()'s
 _LEFT = "lwp_left"  # of a report's properties, which pytest-xdist passes on
-_alive: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # when the test's own call began
+_alive: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # those alive as the test's call began
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -105,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--lwp-watchdog is for --lwp")
     if seconds is None:
         raise pytest.UsageError("--lwp-watchdog-exit is for --lwp-watchdog")
-    if not 0.1 <= seconds <= 1e6:  # NaN, too, is not
+    if not 0.1 <= seconds <= 1e6:  # NaN is refused too
         raise pytest.UsageError(f"--lwp-watchdog: {seconds:g} is not a number of seconds from 0.1 to 1e6")
     if status is not None and not 1 <= status <= 255:
         raise pytest.UsageError(f"--lwp-watchdog-exit: {status} is not an exit status from 1 to 255")

@@ -1,7 +1,7 @@
 """Finds the package `runtime` beside this file, and leaves that name to a program that has a `runtime` of its own.
 
-The command `lwp`, pytest's plugin and the start-up hook begin here, since where they begin `runtime` may already be the
-program's.  (PYTEST_DONT_REWRITE: pytest would warn that it came too late to rewrite what the hook has loaded.)
+The command `lwp`, pytest's plugin and the start-up hook begin here, because `runtime` may already be the program's when
+they begin.  (PYTEST_DONT_REWRITE: pytest would warn that it came too late to rewrite what the hook has loaded.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAMES = (NAME, PRIVATE)
 
 
 def _is_ours(spec: ModuleSpec | None) -> bool:
-    """Whether it leads to this package, or to another copy of it: two in one process would be one too many."""
+    """Whether it leads to this package or to another copy of it, which must not come into the same process."""
     origin = spec.origin if spec else None
     return bool(origin and os.path.isfile(os.path.join(os.path.dirname(origin), "native", "build.py")))
 
@@ -47,7 +47,8 @@ def load(module: str) -> ModuleType:
 
 
 def call(module: str, name: str, *args: object) -> Any:
-    """runtime.MODULE.NAME(*args): what another process can be asked for, as this module has one name everywhere."""
+    """runtime.MODULE.NAME(*args).  Another process can be asked for it, because this module has the same name
+    everywhere."""
     return getattr(load(module), name)(*args)
 
 
@@ -68,7 +69,7 @@ def _rename(old: str, new: str) -> None:
     renamed = {new + name.removeprefix(old): module for name, module in loaded.items()}
     sys.modules.update(renamed)  # before a relative import of another thread asks for it
     for name, module in renamed.items():
-        if not issubclass(type(module), ModuleType):  # cffi has put something there that looks like one
+        if not issubclass(type(module), ModuleType):  # cffi has put something there that looks like a module
             continue
         module.__name__ = name
         module.__package__ = name if hasattr(module, "__path__") else name.rpartition(".")[0]
@@ -83,8 +84,8 @@ def _rename(old: str, new: str) -> None:
 class _Finder:
     """Stands first on sys.meta_path while the package goes by its private name.
 
-    A program that imports `runtime` gets what it would have found without us.  If that is ours, then the one that is
-    loaded, which has its own name again from then on.
+    A program that imports `runtime` gets what it would have found without us.  If that is this package, it gets the
+    package that is loaded, which then has its own name again.
     """
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:

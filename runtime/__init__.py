@@ -1,14 +1,14 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
-`from runtime import threading` is a module with all of threading's names, on the runtime; the other modules are those
-of this reference, and each is an attribute of the package, as runtime.sync is. Importing the package loads nothing;
-what is in it loads the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE:
-pytest would warn that it came too late to rewrite what is loaded at start-up.)
+`from runtime import threading` is a module with all of threading's names, on the runtime; each other module of this
+reference is an attribute of the package, as runtime.sync is. Importing the package loads nothing; what is in it loads
+the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn
+that it came too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
+TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
 if TYPE_CHECKING:
     from . import aio as aio
     from . import comparison as comparison

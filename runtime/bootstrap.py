@@ -1,8 +1,8 @@
 """The outermost frames of a Thread: `_bootstrap` and `_bootstrap_inner`, of a file named threading.py.
 
 A debugger looks for them at the end of a stack: pydevd's _get_bootstrap_frame() gives a thread up without them, and no
-breakpoint in it is hit.  Derived classes override them.  threading's own agree with start() on the beginning and the
-end of a thread by locks and dicts, which the core does for ours.  So these do what is left: hooks, run(), excepthook.
+breakpoint in it is hit.  Derived classes override them. threading's own use locks and dicts to agree with start() on a
+thread's beginning and end; for ours the core does that.  So these do what is left: hooks, run(), excepthook.
 
 They are compiled under threading's file name, each with its call where threading's own makes that call: the line of the
 file that a traceback shows is the line that runs.
@@ -45,7 +45,7 @@ def define_as(stock: FunctionType, head: str, lines: list[str], /, **given: Any)
     make = _code_in(compile("\n".join(text), code.co_filename, "exec"))
     inner = _code_in(make)
     consts = [inner.replace(co_qualname=stock.__qualname__) if const is inner else const for const in make.co_consts]
-    # Not a FunctionType of the code: 3.13 specializes calls only of functions that a `def` has made (func_version).
+    # It must be a `def`, because 3.13 specializes no call of a function made by FunctionType (func_version).
     return FunctionType(make.replace(co_consts=tuple(consts)), vars(threading))(**given)
 
 
@@ -74,8 +74,8 @@ _bootstrap_inner: Any = vars(threading.Thread)["_bootstrap_inner"]
 #: What C calls in a new thread: True when run() raised.
 bootstrap = _stand_in(_bootstrap, "self._bootstrap_inner()", "return self._bootstrap_inner()", [], [], [])
 
-#: Also called for threads of threading's own, that a debugger makes or that were started before install(): they are in
-#: `_limbo`, where their start() has put them and threading's function takes them out.
+#: Threads of threading's own come here too: a debugger makes them, or they were started before install().  Their
+#: start() has put them into `_limbo`, and threading's function takes them out.
 bootstrap_inner = _stand_in(
     _bootstrap_inner,
     *("self.run()", "self.run()") if sys.version_info < (3, 14) else ("self._context.run(self.run)", "run()"),

@@ -1,4 +1,5 @@
-"""Which interpreter this is.  What the C core knows is the process's, so it serves one: the main interpreter."""
+"""Which interpreter this is.  What the C core knows belongs to the process, so it serves one interpreter, the main
+one."""
 
 from __future__ import annotations
 

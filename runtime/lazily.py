@@ -1,8 +1,9 @@
-"""Names of a module that are loaded when they are first asked for (PEP 562): who doesn't ask loads little."""
+"""Names of a module that are loaded when they are first asked for (PEP 562), so that a program loads only what it
+uses."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing's, but importing that takes longer than all of this
+TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any

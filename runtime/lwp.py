@@ -89,7 +89,7 @@ _MEANINGS = {
     Clone.IO: "one I/O context: the block layer schedules both as one",
 }
 
-#: What an ordinary thread is made with: it shares all that can be shared but the I/O context.
+#: What an ordinary thread is made with: it shares all that can be shared, except the I/O context.
 THREAD_FLAGS = Clone(native.THREAD_FLAGS)
 
 _OWN_FLAGS = Clone(native.OWN_FLAGS)  # added to each LWP that shares our memory
@@ -194,7 +194,7 @@ processes: set[LWP] = set()  # process-style LWPs in our memory, neither joined 
 
 
 def stack_size_or_default(stack_size: int | None) -> int:
-    """Bytes of stack for a new thread: as asked, else threading.stack_size(), else what a pthread would get.
+    """Bytes of stack for a new thread: what is asked for, or threading.stack_size(), or what a pthread would get.
 
     ValueError below MIN_STACK, as threading.stack_size(); TypeError: no integer.
     """
@@ -227,9 +227,9 @@ def begin(
     wait: bool = False,
     first: Callable[[], None] | None = None,
 ) -> None:
-    """Starts a reserved LWP; with wait, returns when it is about to call the target.
+    """Starts a reserved LWP.  With `wait` it returns when the LWP is about to call the target.
 
-    first: what it calls before that, while this call waits; see placed().
+    first: a function that the LWP calls before the target, while this call waits; see placed().
 
     On failure nothing runs, nothing is left, and it may be tried again.
     """
@@ -240,7 +240,8 @@ def begin(
 
 
 def placed(placing: Mapping[str, object], function: str) -> Callable[[], None] | None:
-    """What a thread calls first, to be placed so; if the kernel refuses, its start fails.  None: nothing is asked for.
+    """A function that a thread calls first, to be placed as asked; if the kernel refuses, its start fails.  None:
+    nothing is asked for.
 
     TypeError, ValueError: as checked().
     """
@@ -275,7 +276,7 @@ def _end_of_interpreter() -> None:
         process.join()
     native.gate_close()
     if (3, 12) <= sys.version_info < (3, 13):
-        native.gate_refuse()  # thread.py may have done so before; 3.11 refuses nothing, 3.13 can be asked
+        native.gate_refuse()  # thread.py may have done so before; 3.11 refuses nothing, and 3.13 can be asked
 
 
 # Callbacks run last in first out: registered at import, this one comes after those of most modules.

@@ -36,7 +36,7 @@ _CPUS = 8192  # the largest NR_CPUS of the kernel's (arch/x86/Kconfig, NR_CPUS_R
 
 
 class Placing(TypedDict, total=False):
-    """What a thread may ask for.  What is left out, or None, is as its creator has it."""
+    """What a thread may ask for.  What is left out, or None, stays as its creator has it."""
 
     #: The CPUs that it may run on, by their numbers.  The kernel leaves out those that the cpuset doesn't have.
     affinity: Iterable[int] | None
@@ -196,7 +196,7 @@ def _is_own(tid: int) -> bool:
 
 
 def _join_cgroup(tid: int, directory: int) -> None:
-    # Both files take one thread, and "0" for the one that writes (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
+    # Both files take one thread, and "0" for the thread that writes (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
     try:
         fd = os.open("cgroup.threads", os.O_WRONLY, dir_fd=directory)
     except FileNotFoundError:
@@ -228,7 +228,7 @@ def _read_clamps(tid: int) -> tuple[int, int]:
 
 
 _PR_SET_TIMERSLACK, _PR_GET_TIMERSLACK = 29, 30  # linux/prctl.h
-#: Another's is in /proc/TID alone, not in /proc/PID/task/TID (fs/proc/base.c, tgid_base_stuff).
+#: Another thread's slack is in /proc/TID alone, and not in /proc/PID/task/TID (fs/proc/base.c, tgid_base_stuff).
 _SLACK_FILE = "/proc/{}/timerslack_ns"
 
 
@@ -248,7 +248,8 @@ def _read_slack(tid: int) -> int:
 
 
 def _apply(tid: int, asked: Mapping[str, Any]) -> None:
-    """OSError: the kernel refuses something, and what comes before that holds; the text says which limit it was."""
+    """OSError: the kernel refuses something, and what was asked before stays in force; the text says which limit it
+    was."""
     for name, value in asked.items():
         try:
             _THINGS[name].ask(tid, value)
@@ -290,8 +291,8 @@ def _usable(asked: Mapping[str, Any]) -> str:
                     return file.read().strip()
             except OSError:
                 continue
-    # The kernel intersects what is asked for with them (kernel/sched/syscalls.c, __sched_setaffinity), which no other
-    # call tells.  So the caller asks for all, looks what it has got, and takes back what it had.
+    # The kernel intersects what is asked for with these CPUs (kernel/sched/syscalls.c, __sched_setaffinity), and no
+    # call tells which they are.  So the caller asks for all, looks at what it has got, and takes back what it had.
     own = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, range(_CPUS))
@@ -330,7 +331,8 @@ def _why_nice(number: int, asked: Mapping[str, Any]) -> str:
 
 def _why_policy(number: int, asked: Mapping[str, Any]) -> str:
     name, priority = asked["policy"]
-    if name not in _REAL_TIME:  # user_check_sched_setscheduler(): to leave "idle" takes what its nice value would
+    # user_check_sched_setscheduler(): to leave "idle" takes the right that its nice value would take
+    if name not in _REAL_TIME:
         return f"policy {name!r} in place of 'idle': RLIMIT_NICE (ulimit -e) is {_limit('RLIMIT_NICE')}"
     limit = _limit("RLIMIT_RTPRIO")
     if limit == "unlimited" or (isinstance(limit, int) and limit >= priority):
@@ -407,7 +409,7 @@ _THINGS = {
     "uclamp": _Thing(_clamps, _set_clamps, _why_clamps, "uclamp".format),
     "timer_slack": _Thing(_slack, _set_slack, _why_slack, "timer_slack".format),
 }
-#: How many threads were placed at birth.  Each is changed without a call, so that no other thread comes in between.
+#: How many threads were placed at birth.  Each count changes without a call, so that no other thread comes in between.
 _births = dict.fromkeys(("threads", *_THINGS), 0)
 
 
@@ -454,12 +456,12 @@ class Placement:
             answer = question(tid)
         except (ProcessLookupError, FileNotFoundError):
             raise RuntimeError("the thread has ended") from None
-        # The kernel gives a number to another task only after it has cleared the word that is_alive() reads.
+        # The kernel gives a tid to another task only after it has cleared the word that is_alive() reads.
         self._tid()
         return answer
 
     def update(self, **placing: Unpack[Placing]) -> None:
-        """Sets several at once: update(policy="fifo", priority=10).  If one is refused, those before it hold.
+        """Sets several at once: update(policy="fifo", priority=10).  If one is refused, those before it stay in force.
 
         TypeError, ValueError: as Thread().
         """
@@ -503,7 +505,7 @@ class Placement:
 
     @property
     def priority(self) -> int | None:
-        """1 to 99 (urgent) with policy "fifo" or "rr", else None."""
+        """1 to 99 (urgent) with policy "fifo" or "rr"; None with others."""
         return self._ask(os.sched_getparam).sched_priority or None
 
     @priority.setter
@@ -569,7 +571,7 @@ def described(tid: int) -> str:
 
 
 def different(tid: int) -> str:
-    """As described(), if it isn't what the main thread's says."""
+    """described(), if it differs from the main thread's."""
     said = described(tid)
     return said if said != described(os.getpid()) else ""
 

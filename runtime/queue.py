@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     class SimpleQueue(_stock.SimpleQueue[_Item]): ...
 
 else:
-    # Of the stock class for isinstance() alone: what is in C there waits for a lock that is in C, too.
+    # The stock class is a base for isinstance() alone, because its C code waits for a lock of CPython's.
     _bases: Any = dict.fromkeys((_stock._PySimpleQueue, _stock.SimpleQueue))  # install(green=True) makes them one
 
     class SimpleQueue(*_bases):

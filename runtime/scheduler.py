@@ -1,7 +1,7 @@
 """What runs where: a function in a new LWP, threads on few LWPs, and calls that block on a helper's.
 
 `spawn` is the low-level call; `runtime.Thread` is threading's vocabulary over it.  A Scheduler runs threads in user
-space (green threads).  What runtime/observe/ knows of the living is here too, and loaded when it is first asked for.
+space (green threads).  Some names of runtime/observe/ are here too, and loaded when they are first asked for.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def spawn(
         try:
             begin(lwp, _as_process, (target, args, kwargs or {}), None, flags, exit_signal, name)
         except BaseException:
-            if lwp.tid == 0:  # else it runs, and a signal handler has raised here
+            if lwp.tid == 0:  # if the tid isn't 0, the LWP runs, and a signal handler has raised here
                 processes.discard(lwp)
             raise
     return lwp
@@ -172,8 +172,9 @@ def _spawn_copy(
 
 # ---- threads on few LWPs ---------------------------------------------------------------------------------------------
 
-#: Seconds: of the scheduler that install(green=True) and `run --green` make, if they are not given another.  It is
-#: sys.getswitchinterval(), for which a thread that computes keeps the GIL from the others on stock threads.
+#: Seconds; the time slice of the scheduler that install(green=True) and `run --green` make, if they are not given
+#: another.  It is sys.getswitchinterval(), the time for which a stock thread that computes keeps the GIL from the
+#: others.
 TIME_SLICE = 0.005
 
 blocking = native.blocking
@@ -185,29 +186,29 @@ wait_fd = native.wait_fd
 class Deadlock(RuntimeError):
     """All green threads of a scheduler sleep, none with a timeout or for a file, and no thread is left to wake one.
 
-    It is noticed when the last one goes to sleep.  Where another thread lives, or the program handles signals (others
-    than SIGINT), one may be woken yet, and it is not raised before that thread has ended; after the end of one that the
-    C library made, as threading's own, it is not raised.
+    It is noticed when the last of them goes to sleep.  While another thread lives, that thread may wake one, so a
+    Deadlock is raised only after its end; a program that handles signals other than SIGINT may be woken by these, so
+    none is raised.  None is raised either after the end of a thread that the C library made, as threading's own are.
     """
 
 
 class Scheduler(native.SchedulerBase):
     """Runs threads on few LWPs, instead of on one of its own for each.
 
-    To CPython and the C library each is a thread: its own get_ident(), threading.local, errno, context variables and C
-    stack.  What sleeps in a primitive of `runtime.sync`, in join(), in sleep() and wait_fd() here or in yield_() leaves
-    the LWP to the others.
+    CPython and the C library see each as a thread: it has its own get_ident(), threading.local, errno, context
+    variables and C stack.  What sleeps in a primitive of `runtime.sync`, in join(), in sleep() and wait_fd() here or in
+    yield_() leaves the LWP to the others.
 
     lwps: 1: the LWP of the thread that calls run().  Any other call that blocks (input and output, a stock lock) stops
-    all its threads, and so does one that computes.  More, up to 1024: LWPs of its own, of which one runs; when it
-    doesn't get on for 2 ms, in a call that blocks or since a thread computes, another one takes over.
-    time_slice: seconds for which one thread may keep the others waiting, up to twice that.  Then they go on on
-    another LWP, which is made if there is none: a thread that computes stops at the next boundary of bytecodes, since
-    that one asks for the GIL, and takes turns with the others from there on (sys.setswitchinterval()), until it waits
-    for something and comes back to the queue.  LWPs are its own then also with lwps=1; there are at most as many as
-    asked for, or two, and one for each thread that computes, blocks or waits for the GIL at the same time.  They stay
-    until run() ends.  With less than sys.getswitchinterval() more threads wait for the GIL, each on an LWP.
-    From 0.0001 to 1e6; None: no more LWPs than asked for.
+    all its threads, and so does a thread that computes.  More, up to 1024: LWPs of its own, of which one runs.  When
+    that LWP makes no switch for 2 ms, because a thread computes or is in a call that blocks, another LWP takes over.
+    time_slice: seconds for which one thread may keep the others waiting, up to twice that.  Then the others go on on
+    another LWP, which is made if there is none.  That LWP asks for the GIL, so the thread that computes stops at the
+    next boundary of bytecodes and takes turns with the others (sys.setswitchinterval()), until it waits for something
+    and comes back to the queue.  The scheduler has LWPs of its own then, also with lwps=1: at most as many as asked
+    for, or two, and one for each thread that computes, blocks or waits for the GIL at the same time.  They stay until
+    run() ends.  With less than sys.getswitchinterval() more threads wait for the GIL, each on an LWP.  From 0.0001 to
+    1e6; None: no more LWPs than asked for.
     ValueError: lwps or time_slice is out of bounds.  RuntimeError: a context can't be left in user space here (the
     processor's shadow stack is in use).
     """
@@ -217,20 +218,20 @@ class Scheduler(native.SchedulerBase):
         from .observe import waits  # noqa: F401  # for _describe(): in a deadlock a thread may sleep in an import
 
     def spawn(self, target: Callable[..., object], *args: Any) -> Thread:
-        """Starts a Thread that calls target(*args) here; it runs when run() does, or, within that, when it is its turn.
+        """Starts a Thread that calls target(*args) here.  It runs when its turn comes in run().
 
-        As Thread(target=target, args=args, scheduler=self).start().
+        The same as Thread(target=target, args=args, scheduler=self).start().
         """
         thread = Thread(target=target, args=args, scheduler=self)
         thread.start()
         return thread
 
     def run(self) -> None:
-        """Runs the green threads until all that are not daemons have ended, on the caller's LWP if that is the one.
+        """Runs the green threads until all except daemons have ended; with lwps=1 on the caller's LWP.
 
-        Signal handlers run meanwhile, in the main thread as always; if one raises, or a Deadlock is found, run() does,
-        and may be called again.  Those that have not ended go on then, at the latest at the end of the program; a
-        daemon that nobody runs any more stays where it is.
+        Signal handlers run meanwhile, in the main thread as always.  If a handler raises, or a Deadlock is found, run()
+        raises it, and may be called again.  Threads that have not ended go on then, at the latest at the end of the
+        program; a daemon that nobody runs any more stays where it is.
 
         RuntimeError: another thread runs it, or the caller is a green thread itself.
         """
@@ -242,7 +243,7 @@ class GreenStatistics(NamedTuple):
 
     started: int  #: green threads
     switches: int  #: from one context to another, in user space
-    sleeps: int  #: of an LWP in the kernel, since no green thread could go on
+    sleeps: int  #: of an LWP in the kernel, because no green thread could go on
 
 
 def green_statistics() -> GreenStatistics:

@@ -1,6 +1,6 @@
 """threading's synchronisation primitives on our own futexes.
 
-The machines of native/kernel/lock/ and native/waits/ stand behind threading's methods.
+threading's methods stand over the machines of native/kernel/lock/ and native/waits/.
 
 Lock and RLock are C types.  Event, Semaphore, Condition and Barrier are classes, as in threading, over C types.
 """

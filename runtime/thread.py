@@ -38,10 +38,10 @@ _stock_is_alive = threading.Thread.is_alive
 
 
 def is_started_by_others() -> bool:
-    """Whether another package makes threading's threads itself, as debuggers do.
+    """Whether another package makes threading's threads itself, as a debugger does.
 
-    A builtin function has no say: it is CPython's, or stands in for that.  What stood there when we were imported may
-    have: a debugger comes first.
+    A builtin function says nothing: it is CPython's, or stands in for CPython's.  What stood there when we were
+    imported may be another package's, because a debugger comes first.
     """
     return type(_names[_STARTER]) is not BuiltinFunctionType
 
@@ -311,7 +311,7 @@ def _has_options(thread: Any) -> bool:
 
 
 class Options(Placing, total=False):
-    """What Thread() takes besides threading's arguments, for who passes it on."""
+    """What Thread() takes besides threading's arguments; a type for functions that pass them on."""
 
     stack_size: int | None  #: in bytes
     flags: int | None  #: of runtime.Clone
@@ -351,7 +351,8 @@ class Thread(threading.Thread):
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
     others: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from before
-    the program's first line in it on; see runtime.placement.Placing.  If the kernel refuses one, the start fails.
+    the program's first line in it on; see runtime.placement.Placing.  If the kernel refuses one of these, the start
+    fails.
 
     `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """

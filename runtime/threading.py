@@ -1,7 +1,7 @@
 """threading's names on the runtime: `from runtime import threading` in place of `import threading`.
 
-Threads, locks and what is made of them are ours; the rest, such as enumerate(), is threading's own, which knows our
-threads.  Other modules keep to threading: queue.Queue and concurrent.futures make their threads and locks there, unless
+Threads, locks and what is made of locks are ours.  The rest, such as enumerate(), is threading's own, and knows our
+threads.  Other modules still use threading: queue.Queue and concurrent.futures make stock threads and locks, unless
 install() has put ours in their places.
 """
 
@@ -75,7 +75,7 @@ if not TYPE_CHECKING:
 class _Module(ModuleType):
     @property
     def excepthook(self) -> Any:
-        """Threads of both kinds ask threading for it: that is where it is set."""
+        """It is set in threading, because threads of both kinds ask threading for it."""
         return _stock.excepthook
 
     @excepthook.setter

@@ -1,4 +1,4 @@
-"""Green threads as a module with threading's names: all on the LWP of who imports this."""
+"""Green threads as a module with threading's names, all on the LWP of the thread that imports it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Thread(OurThread):
 
 
 def take_turns(number: int) -> None:
-    """So many switches, of two threads that leave the LWP to each other."""
+    """Makes this number of switches, between two threads that leave the LWP to each other."""
 
     def turn() -> None:
         go = yield_

@@ -1,7 +1,7 @@
-"""Takes the samples: ours, theirs, and theirs again, turn and turn about, in processes of their own.
+"""Takes the samples: ours, theirs, and theirs again, in turns, in processes of their own.
 
-A process for each operation, so that none finds what another one has left, and a crash is one row's.  It is told what
-to do as JSON, and prints a line for each round.
+Each operation has a process, so that it doesn't find what another operation has left, and a crash loses one row.  The
+process is told what to do as JSON, and prints a line for each round.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Result:
     other: float  #: median
     ratio: float  #: ours to other, median
     spread: tuple[float, float]  #: quartiles of the ratio
-    noise: tuple[float, float]  #: quartiles of the ratio of other to other: how far from 1 means nothing
+    noise: tuple[float, float]  #: quartiles of the ratio of other to other: a ratio this far from 1 means nothing
 
 
 def rounds(operation: Operation, quick: bool) -> int:
@@ -104,7 +104,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def orders(number: int, slots: int) -> list[list[int]]:
-    """Who comes when, in each round: nobody always after the same one."""
+    """Which module comes when, in each round, so that none always comes after the same other."""
     shuffled = random.Random(1)
     return [shuffled.sample(range(slots), slots) for _ in range(number)]
 
@@ -151,9 +151,10 @@ def ask(
     advance: Callable[[], object] = lambda: None,
     before: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """What a program of Python that calls answer() tells in a process of its own, one line for each sample.
+    """Runs a Python program that calls answer(), in a process of its own, and yields what it prints, a line for each
+    sample.
 
-    who: for messages.  before: a command that runs another one, and may chat about it on standard error.
+    who: for messages.  before: a command that runs another command, and may write about that on standard error.
     """
     # Our sys.path, without the working directory before it (-P).
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -173,7 +174,7 @@ def ask(
                     raise Failed(told["failed"])
                 taken.append(told)
                 advance()
-        except BaseException:  # among them KeyboardInterrupt: its threads may wait for each other for ever
+        except BaseException:  # KeyboardInterrupt too, because its threads may wait for each other for ever
             process.kill()
             raise
     if process.returncode or len(taken) < number:
@@ -203,7 +204,7 @@ def _do(task: dict[str, Any]) -> None:
             raise Failed(f"{kind.__name__}: {type(error).__name__}: {error}") from error
 
     gc.disable()
-    signal.alarm(PATIENCE)  # nobody handles it: threads that wait for each other for ever end there
+    signal.alarm(PATIENCE)  # it has no handler, so it ends threads that wait for each other for ever
     if not operation.alone:
         for kind in kinds[:2]:
             sample(kind)  # warms caches, makes the first stacks
@@ -226,7 +227,7 @@ def answer(do: Callable[[dict[str, Any]], object]) -> None:
     else:
         return
     print(json.dumps(told), flush=True)
-    os._exit(1)  # partners of a thread that has failed would be waited for
+    os._exit(1)  # not sys.exit(), which would wait for the partners of a thread that has failed
 
 
 def child() -> None:

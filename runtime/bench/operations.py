@@ -1,7 +1,7 @@
 """What is measured: each operation is a function of a module with threading's names, and checks what it has done.
 
-A sample is the function called once; it gives a figure for each row of the table.  Threads, too, are the module's own:
-what is compared is one library with another, not single classes.
+A sample is the function called once; it gives a figure for each row of the table.  Threads are the module's own too,
+because one library is compared with another, and not single classes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ now = time.perf_counter_ns
 
 
 class WrongResult(Exception):
-    """An operation did not do what it is there for."""
+    """An operation did not do what it should."""
 
 
 class Unavailable(Exception):
@@ -58,8 +58,8 @@ class Row:
 class Operation:
     rows: tuple[Row, ...]
     sample: Callable[[Kind], Figures]
-    #: Each sample is the first and last thing that its process does.  For what would leave something to the next one:
-    #: recycled stacks, a heap that has grown, the process's futex table.
+    #: Each sample has a process of its own.  For operations that would leave something to the next sample: recycled
+    #: stacks, a heap that has grown, the process's futex table.
     alone: bool = False
 
 
@@ -211,7 +211,7 @@ def system_calls(kind: Kind) -> Figures:
             expect("the program under strace", (done.stdout or done.stderr).strip().rpartition("\n")[2], "done")
             return next(int(line.split()[3]) for line in summary if line.endswith(" total\n"))
 
-    return ((calls(110) - calls(10)) / 100,)  # the first of a process cost more: they are in both
+    return ((calls(110) - calls(10)) / 100,)  # the first calls of a process cost more, and are in both counts
 
 
 # ---- primitives: a statement over and over ---------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def statement(
 
 
 def excludes(kind: Kind, x: Any) -> bool:
-    """A lock or semaphore of one, free: one gets it, another doesn't."""
+    """Whether of two threads at a free lock, or semaphore of one, only one gets it."""
     mine = x.acquire(False)
     other = elsewhere(kind, lambda: x.acquire(False))
     x.release()
@@ -261,7 +261,7 @@ def set_event(kind: Kind) -> Any:
 
 
 def lock_beside_computing(kind: Kind, number: int = 50_000) -> Figures:
-    """The thread's own CPU time: the turns of the other one would outweigh everything."""
+    """The thread's own CPU time, because the turns of the other thread would outweigh everything."""
     if hasattr(kind, "take_turns"):
         raise Unavailable(f"{kind.__name__}: while one of its threads computes no other has its turn")
     lock, go_on, turns = kind.Lock(), True, 0
@@ -425,7 +425,7 @@ def barrier(kind: Kind, turns: int = 300, parties: int = 4) -> Figures:
 
 def queue_hand_over(kind: Kind, turns: int = 1_000) -> Figures:
     channel: Queue[int] = Queue(1)
-    # What Queue.__init__ makes when install() is in force, or the module has been patched in in another way.
+    # What Queue.__init__ makes when install() is in force, or when the module is patched in another way.
     channel.mutex = kind.Lock()
     for name in ("not_empty", "not_full", "all_tasks_done"):
         setattr(channel, name, kind.Condition(channel.mutex))
