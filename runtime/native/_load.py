@@ -1,0 +1,58 @@
+"""The import of runtime.native, step by step: each obstacle is told before what would fail over it less clearly."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from types import ModuleType
+
+from ..interpreters import in_main
+from .supported import obstacle
+
+
+def load(module: ModuleType) -> None:
+    """Finds out the running glibc's layout, and adds the core's types and functions to the module, or ImportError."""
+    if reason := obstacle():
+        raise ImportError(reason)
+    if find_spec("._core", __package__) is None:
+        raise ImportError(_why_not_built())
+    if not in_main():
+        raise ImportError(
+            "runtime works in the main interpreter only: its C core can't serve a subinterpreter beside it"
+        )
+    from ._core import attach  # once it is there
+
+    attach(module)
+    _warn_of_newer_python()
+
+
+def _why_not_built() -> str:
+    """The source tree is found before what is installed when it is the working directory, or that of the program."""
+    tree = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    for folder in map(os.path.abspath, sys.path):
+        place = os.path.join(folder, "runtime", "native")
+        if folder != tree and PathFinder.find_spec("_core", [place]):
+            return (
+                f"the source tree {tree}, whose C core has not been built, hides what is installed in {folder}: "
+                f"work in another directory, or install with `{sys.executable} -m pip install -e .`"
+            )
+    return (
+        f"runtime's C core has not been built for {sys.implementation.cache_tag}: "
+        f"`{sys.executable} -m pip install .` in its source tree, or `-e .`, builds it"
+    )
+
+
+def _warn_of_newer_python() -> None:
+    kind, tested = ("free-threaded CPython", (3, 13)) if "t" in sys.abiflags else ("CPython", (3, 15))  # the newest
+    if sys.version_info[:2] > tested:
+        import warnings
+
+        warnings.warn(
+            "runtime was tested with {} up to {}.{}; this is {}.{}, where what it checks at import is well".format(
+                kind, *tested, *sys.version_info[:2]
+            ),
+            RuntimeWarning,
+            stacklevel=4,  # at the import of runtime.native
+        )
