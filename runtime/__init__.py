@@ -1,19 +1,19 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
 `from runtime import threading` is a module with all of threading's names, on the runtime; each other module of this
-reference is an attribute of the package, as runtime.sync is. Importing the package loads nothing; what is in it loads
-the C core when first asked for, and is an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn
-that it came too late to rewrite what is loaded at start-up.)
+reference is an attribute of the package, as runtime.sync is, and is loaded when first asked for. Most then load the C
+core, and are an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it came too late to
+rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations
 
+from .lazily import loading
+
 TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
 if TYPE_CHECKING:
     from . import aio as aio
-    from . import comparison as comparison
-    from . import inspection as inspection
-    from . import limits as limits
+    from . import observe as observe
     from . import patch as patch
     from . import placement as placement
     from . import pool as pool
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from . import thread as thread
     from . import threading as threading
     from . import tls as tls
-    from . import trace as trace
-    from . import variables as variables
-    from . import waits as waits
+    from . import tlsmap as tlsmap
     from .explore import explore, explored, replay
     from .groups import (
         Cancelled,
@@ -77,30 +75,19 @@ _HOMES = {
     "wait": ".groups",
     "watchdog": ".observe.watchdog",
 }
-_MODULES = {"aio", "comparison", "explore", "inspection", "limits", "patch", "placement", "pool", "queue"}
-_MODULES |= {"scheduler", "sync", "thread", "threading", "tls", "trace", "variables", "waits"}
-
-_OLD_MODULES = {"green": "scheduler"}  # until the release after 0.2
+_MODULES = {"aio", "explore", "observe", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread"}
+_MODULES |= {"threading", "tls", "tlsmap"}
+_OLD_MODULES = {"green": ".scheduler"}  # these names stay until the release after 0.2
+_OLD_MODULES |= {name: f".observe.{name}" for name in ("limits", "trace", "waits")}
+_OLD_MODULES |= {name: f".tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
+    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | _OLD_MODULES)
 
     def __getattr__(name: str) -> object:
-        if name == "__version__":
-            from importlib.metadata import version
+        if name != "__version__":
+            return _load(name)
+        from importlib.metadata import version
 
-            value: object = version("lwp-runtime")
-        elif name in _HOMES:
-            from importlib import import_module
-
-            value = getattr(import_module(_HOMES[name], __name__), name)
-        elif name in _MODULES or name in _OLD_MODULES:
-            from importlib import import_module
-
-            return import_module(f".{_OLD_MODULES.get(name, name)}", __name__)
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
+        value = globals()[name] = version("lwp-runtime")
         return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__, *_MODULES})

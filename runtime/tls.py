@@ -1,7 +1,7 @@
 """Thread-local storage: threading's `local`, and what every thread's TLS is made of, as data read from live memory.
 
-`local` is all that a program loads.  The rest is loaded when first asked for: layout() and inspect() from
-runtime.inspection, compare() from runtime.comparison, variables() from runtime.variables; the types are there too.
+`local` is all that a program loads.  The rest is loaded when first asked for, from the modules of runtime.tlsmap, where
+the types are too: layout() and inspect() from inspection, compare() from comparison, variables() from variables.
 """
 
 from __future__ import annotations

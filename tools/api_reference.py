@@ -41,12 +41,12 @@ MODULES = [
     "runtime.explore",
     "runtime.patch",
     "runtime.placement",
-    "runtime.limits",
-    "runtime.waits",
-    "runtime.inspection",
-    "runtime.comparison",
-    "runtime.variables",
-    "runtime.trace",
+    "runtime.observe.limits",
+    "runtime.observe.waits",
+    "runtime.tlsmap.inspection",
+    "runtime.tlsmap.comparison",
+    "runtime.tlsmap.variables",
+    "runtime.observe.trace",
 ]
 
 HEAD = """\

@@ -1,1 +1,16 @@
 """What can be seen of threads from outside: who waits for what, what they did, and what limits their number."""
+
+from __future__ import annotations
+
+from ..lazily import loading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import limits as limits
+    from . import trace as trace
+    from . import waits as waits
+
+_MODULES = ("limits", "trace", "waits")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = loading(globals(), {}, {name: f".observe.{name}" for name in _MODULES})

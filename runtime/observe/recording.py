@@ -1,4 +1,4 @@
-"""Has this process record what its threads do into a file for runtime.trace.
+"""Has this process record what its threads do into a file: record() and stop() of runtime.observe.trace.
 
 Apart from that module, and from source, whose classes take longer to make than most programs take to record.
 """

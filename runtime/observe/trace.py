@@ -17,9 +17,10 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
+from .recording import record, stop
 from .source import short
 
-__all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read"]
+__all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
 _MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 5, 4096, 4096
@@ -303,12 +304,12 @@ class _File:
 
     def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are; if not, those from the first that isn't are dropped."""
-        for number, record in enumerate(records):
-            if fault := _fault(record, since):
+        for number, each in enumerate(records):
+            if fault := _fault(each, since):
                 self.note_damage(at + number * _RECORD.size, f"is {fault}")
                 del records[number:]
                 return False
-            since = record[0]
+            since = each[0]
         return True
 
 

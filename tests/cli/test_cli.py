@@ -57,15 +57,28 @@ def test_a_thread_loads_little() -> None:
 def test_submodules_are_there_when_they_are_asked_for() -> None:
     program = """if True:
         import runtime, sys
-        assert {"scheduler", "sync", "thread", "threading", "tls", "trace", "is_installed"} <= set(dir(runtime))
+        assert {"scheduler", "sync", "thread", "threading", "tls", "observe", "is_installed"} <= set(dir(runtime))
         assert "runtime.native" not in sys.modules
-        runtime.sync.Lock, runtime.tls.local, runtime.scheduler.spawn, runtime.threading.Thread, runtime.trace
+        runtime.sync.Lock, runtime.tls.local, runtime.scheduler.spawn, runtime.threading.Thread, runtime.observe.trace
         print(runtime.is_installed())
         runtime.install()
         print(runtime.is_installed())
         """
     shown = execute(sys.executable, "-c", program)
     assert (shown.stdout, shown.stderr) == ("False\nTrue\n", "")
+
+
+def test_modules_by_their_names_of_the_last_release() -> None:
+    program = """if True:
+        import runtime
+        from runtime import inspection, limits, trace
+        assert runtime.green is runtime.scheduler
+        assert (trace, limits, runtime.waits) == (runtime.observe.trace, runtime.observe.limits, runtime.observe.waits)
+        assert (inspection, runtime.comparison) == (runtime.tlsmap.inspection, runtime.tlsmap.comparison)
+        print(runtime.variables.variables is runtime.tls.variables, trace.record.__name__)
+        """
+    shown = execute(sys.executable, "-c", program)
+    assert (shown.stdout, shown.stderr) == ("True record\n", "")
 
 
 @pytest.mark.parametrize(
@@ -386,8 +399,8 @@ def test_a_picture_of_no_known_kind_is_refused_before_anything_is_measured(comma
 
 
 def test_doctor_as_data() -> None:
-    from runtime import limits
     from runtime.native import structures
+    from runtime.observe import limits
 
     shown = execute(*LWP, "doctor", "--json")
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -425,9 +438,9 @@ def test_doctor_says_first_how_many_threads_fit() -> None:
 
 
 def test_doctor_for_people() -> None:
-    from runtime import limits
     from runtime.cli.doctor import features
     from runtime.native import structures
+    from runtime.observe import limits
 
     shown, everything = "\n".join(doctor()), "\n".join(doctor("--all"))
     for name in [limit.name for limit in limits.limits()]:

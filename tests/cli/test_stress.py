@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import Child
 
-from runtime import limits
+from runtime.observe import limits
 
 
 def stress(*arguments: str, status: int) -> str:

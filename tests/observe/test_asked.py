@@ -167,7 +167,7 @@ def test_a_program_is_watched_once(child: Child) -> None:
 
 def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
     def program(folder: str) -> None:
-        from runtime import trace
+        from runtime.observe import trace
 
         def refused(name: str) -> str:
             try:

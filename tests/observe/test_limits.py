@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.limits import Limit
 from runtime.observe import limits
+from runtime.observe.limits import Limit
 
 PYTHONPATH = os.pathsep.join(entry for entry in sys.path if entry)
 
@@ -70,7 +70,7 @@ def test_what_the_kernel_says() -> None:
 def test_tasks_are_counted() -> None:
     program = """
 import threading
-from runtime import limits
+from runtime.observe import limits
 end = threading.Event()
 before = limits.tasks()
 threads = [threading.Thread(target=end.wait) for _ in range(20)]
@@ -281,7 +281,7 @@ def test_explain_without_descriptors() -> None:
     """EMFILE: no file of /proc can be read, and no module imported."""
     program = """
 import errno, os, resource
-from runtime import limits
+from runtime.observe import limits
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 print(limits.explain(OSError(errno.EAGAIN, "short")), limits.explain(OSError(errno.ENOMEM, "short")), sep="|")
 """

@@ -23,8 +23,8 @@ from conftest import Environment, needs_gil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime import trace
 from runtime.cli.trace import _drawing, _layout, _page, _perfetto
+from runtime.observe import trace
 
 LWP = [sys.executable, "-m", "runtime"]
 Event = dict[str, Any]
@@ -272,7 +272,7 @@ def test_what_is_not_recorded_takes_no_memory(tmp_path: Path) -> None:
 
 SEEN = """
 from pathlib import Path
-from runtime.trace import read
+from runtime.observe.trace import read
 def seen(name, what):
     found = read(Path("trace.json.records"))
     return any(span.what == what for track in found.tracks if track.name == name for span in track.seen)

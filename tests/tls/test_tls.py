@@ -27,11 +27,11 @@ from conftest import Child, NativeHelper, refuse, wait_until_parked
 import runtime
 from runtime import scheduler, sync, tls
 from runtime.cli.tls._output import parked
-from runtime.comparison import Comparison, Part
-from runtime.inspection import Inspection, Module
 from runtime.native.structures import lib
 from runtime.scheduler import Clone, spawn
 from runtime.sync import Event
+from runtime.tlsmap.comparison import Comparison, Part
+from runtime.tlsmap.inspection import Inspection, Module
 
 KINDS = ("main", "pthread", "lwp")
 libc = ctypes.CDLL(None, use_errno=True)

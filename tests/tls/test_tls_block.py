@@ -14,10 +14,10 @@ import pytest
 from conftest import Child, NativeHelper
 
 import runtime
-from runtime import inspection
 from runtime.native import context_counts
 from runtime.native.structures import ffi, lib
 from runtime.scheduler import spawn
+from runtime.tlsmap import inspection
 
 libc = ctypes.CDLL(None)
 libc._dl_allocate_tls.restype = ctypes.c_void_p
