@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 from rich.table import Table
@@ -35,17 +36,28 @@ def _counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 
 def _ways(green: bool, asked: tuple[str, ...]) -> tuple[list[serving.Way], list[str]]:
     """The columns, and the libraries of others, which are not installed."""
+    others = [_elsewhere(name) for name in asked if "=" in name]
     ours = [way for way in serving.WAYS if not way.peer and not (green and way.name == "run")]
     peers = [way for way in serving.WAYS if way.peer]
     for name in asked:
-        if name != serving.BASE and not any(way.is_meant(name) for way in peers):
+        if "=" not in name and name != serving.BASE and not any(way.is_meant(name) for way in peers):
             known = [serving.BASE, *(way.name for way in peers)]
             raise click.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--vs")
     wanted = [way for way in peers if not asked or any(way.is_meant(name) for name in asked)]
     missing = list(dict.fromkeys(way.library for way in wanted if not way.there))
     if asked and missing:
         raise click.BadParameter(f"{missing[0]} {NOT_INSTALLED}", param_hint="--vs")
-    return [*ours, *(way for way in wanted if way.there)], missing
+    return [*ours, *(way for way in wanted if way.there), *others], missing
+
+
+def _elsewhere(text: str) -> serving.Way:
+    """WAY=PYTHON: the way in another checkout, whose virtual environment has that Python."""
+    name, _, python = text.partition("=")
+    found = [way for way in WAYS if way.name == name]
+    if not found or not shutil.which(python):
+        why = f"no program {python!r}" if found else f"{name!r} is none of {', '.join(way.name for way in WAYS)}"
+        raise click.BadParameter(f"{text}: {why}", param_hint="--vs")
+    return replace(found[0], name=text, text=text, python=python)
 
 
 def _measure(
@@ -88,11 +100,17 @@ def _show(results: list[Served], about: dict[str, str]) -> None:
 def _served_table(title: str, results: list[Served], cell: Callable[[Figures], str]) -> Table:
     columns = [f"{served.connections:,}" for served in results]
     rows = table(title, *columns, right=tuple(columns), fixed=tuple(columns))
-    for way in WAYS:
-        cells = [served.ways.get(way.name) for served in results]
-        if any(cells):
-            rows.add_row(way.text, *("-" if figures is None else cell(figures) for figures in cells))
+    for name, text in _texts(results).items():
+        cells = [served.ways.get(name) for served in results]
+        rows.add_row(text, *("-" if figures is None else cell(figures) for figures in cells))
     return rows
+
+
+def _texts(results: list[Served]) -> dict[str, str]:
+    """What the ways that have figures are called, by name and in their order."""
+    measured = {name: name for served in results for name in served.ways}
+    texts = {way.name: way.text for way in WAYS if way.name in measured}
+    return texts | {name: name for name in measured if name not in texts}
 
 
 def _rate_of(figures: Figures) -> str:
@@ -117,15 +135,13 @@ def _plot(results: list[Served], path: str) -> None:
     kinds = list(dict.fromkeys(served.kind for served in results))
     picture = Figure(figsize=(1 + 5 * len(kinds), 4.5), layout="constrained")
     for axes, kind in zip(picture.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        for number, way in enumerate(WAYS):
-            mine = [
-                (one.connections, one.ways[way.name]) for one in results if one.kind == kind and way.name in one.ways
-            ]
+        for number, (name, text) in enumerate(_texts(results).items()):
+            mine = [(one.connections, one.ways[name]) for one in results if one.kind == kind and name in one.ways]
             if mine:
                 places, rates = [at for at, _ in mine], [figures.rate for _, figures in mine]
                 low, high = zip(*(figures.spread for _, figures in mine), strict=True)
                 axes.vlines(places, low, high, color=f"C{number}")
-                axes.plot(places, rates, "o-", color=f"C{number}", markersize=4, label=way.text)
+                axes.plot(places, rates, "o-", color=f"C{number}", markersize=4, label=text)
         axes.set(xscale="log", xlabel="connections", ylabel="requests a second", title=f"{kind}: median and quartiles")
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -138,7 +154,7 @@ def _plot(results: list[Served], path: str) -> None:
 @click.command(short_help="How many requests a second servers answer; beside gevent, asyncio and uvloop.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Two rounds of 0.3 s, if not asked for others.")
-@click.option("--vs", "peers", multiple=True, metavar="WAY", help="One of the peers; may be given again.  [all]")
+@click.option("--vs", "peers", multiple=True, metavar="WAY", help="A peer, or WAY=PYTHON; may be given again.  [all]")
 @click.option("--green", is_flag=True, help="Without `lwp run` on threads that have LWPs of their own.")
 @click.option(
     "--connections", callback=_counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]"
@@ -171,6 +187,9 @@ def io(
     An echo and http.server run on stock threads, `lwp run`, `lwp run --green`, gevent, asyncio and uvloop; the server's
     processor time for a request is measured too. The server has one core, the load another. Each byte that comes back
     is compared. NAME is one of --list, or the part before a dash for all that begin so.
+
+    --vs green=../before/.venv/bin/python serves by that Python, of another checkout, in turns with the others: so a
+    change is compared with what was before it.
 
     Ctrl-C ends it; what was measured until then is shown.
 

@@ -1,4 +1,4 @@
-"""The servers that `bench io` measures, each a program: an echo, or `http.server`; port and process id on stdout.
+"""The servers that `bench io` measures, each a program: an echo, or `http.server`; its port on stdout.
 
     python servers.py echo|http [gevent] | echo [uvloop] streams|protocol
 
@@ -15,7 +15,6 @@ if "gevent" in sys.argv:
 
     monkey.patch_all()
 
-import os
 import signal
 import socket
 import threading
@@ -27,7 +26,7 @@ SIZE = 1024  # of a read
 
 
 def ready(listener: socket.socket) -> None:
-    print(listener.getsockname()[1], os.getpid(), flush=True)
+    print(listener.getsockname()[1], flush=True)
 
 
 # ---- a thread for each connection ------------------------------------------------------------------------------------

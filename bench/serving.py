@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -225,43 +225,36 @@ def _on(core: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def served(kind: str, way: Way, core: int | None, before: tuple[str, ...] = ()) -> Iterator[tuple[int, int]]:
-    """A server that runs: its port and process id.  Failed: it didn't begin, or has died; what it said is told.
-
-    before: a command that runs another one.
-    """
+def served(kind: str, way: Way, core: int | None) -> Iterator[tuple[int, int]]:
+    """A server that runs: its port and process id.  Failed: it didn't begin, or has died; what it said is told."""
     environment = dict(os.environ)
     environment.pop("LWP_CHILDREN", None)  # BASE is stock threading
     if not way.python:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    command = [*before, way.python or sys.executable, "-P", *way.before, str(SERVERS), kind, *way.options]
+    command = [way.python or sys.executable, "-P", *way.before, str(SERVERS), kind, *way.options]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         with _on(core):
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True
             )
-        pid = process.pid
         try:
-            port, pid = _begun(process)
-            yield port, pid
+            yield _begun(process), process.pid
         except Failed as error:
             raise Failed(f"{error}; {_end(process, said)}") from None
         finally:
-            if process.poll() is None:  # else it is reaped, and the number may be another's
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)  # which may be the child of `before`
+            process.kill()
             process.communicate()
 
 
-def _begun(process: subprocess.Popen[str]) -> tuple[int, int]:
+def _begun(process: subprocess.Popen[str]) -> int:
+    """Waits for its port."""
     assert process.stdout
     if not select.select([process.stdout], [], [], PATIENCE)[0]:
         raise Failed(f"no server within {PATIENCE} s")
     line = process.stdout.readline()
     if not line:
         raise Failed("no server")
-    port, pid = map(int, line.split())
-    return port, pid
+    return int(line)
 
 
 def _end(process: subprocess.Popen[str], said: IO[str]) -> str:

@@ -347,7 +347,7 @@ LINT = """\
 cd tree
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-find bench runtime tests tools -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
+find bench runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
 .venv/bin/mypy --strict --package runtime
 .venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
 

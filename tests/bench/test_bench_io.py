@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from checkout import bench, run
-from conftest import FREE_THREADED, TREE, Child
+from conftest import FREE_THREADED, Child
 
 from bench import serving
 from bench.load import run as run_load
@@ -369,6 +369,17 @@ def test_one_core_is_said() -> None:
     assert f"core {core} alone, which server and load share" in done.stdout
 
 
+def test_another_checkout() -> None:
+    """By its Python, which finds its runtime: here the same one."""
+    other = f"green={sys.executable}"
+    done = bench("io", "echo", "--green", "--vs", other, "--connections", "2", *SHORT)
+    assert (done.returncode, done.stderr) == (0, "")
+    rates = done.stdout.split("requests/s")[1].split("spread")[0].splitlines()
+    assert [line.split("  ")[0] for line in rates[2:5]] == ["threading", "run --green", other]
+    assert "(1.00)" in rates[2]
+    assert re.search(r"\([\d.]+\)$", rates[4].rstrip())
+
+
 def test_list() -> None:
     done = bench("io", "--list")
     assert (done.returncode, done.stderr) == (0, "")
@@ -382,6 +393,8 @@ def test_list() -> None:
     [
         (["io", "lock-pair"], f"no operation 'lock-pair': there are {', '.join(NAMES)}"),
         (["io", "--vs", "tokio"], "'tokio' is none of threading, gevent, asyncio-streams, asyncio-protocol, uvloop"),
+        (["io", "--vs", "tokio=python3"], "tokio=python3: 'tokio' is none of threading, run, green, gevent"),
+        (["io", "--vs", "green=no-such-python"], "green=no-such-python: no program 'no-such-python'"),
         (["io", "--connections", "10,x"], "'10,x': it is numbers with commas between them, such as 10,100"),
         (["io", "--connections", "0"], "'0': it is numbers"),
         (["io", "--rounds", "1"], "--rounds"),
@@ -480,30 +493,3 @@ def test_ctrl_c_leaves_the_rows_until_then(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "")
     assert "echo: requests/s" in done.stdout
     assert done.stdout.splitlines()[-1] == "stopped: 1 of 2 rows"
-
-
-# ---- the tool for who works on the sockets ---------------------------------------------------------------------------
-
-
-def echo_tool(*args: str) -> list[list[str]]:
-    command = [sys.executable, str(TREE / "tools" / "echo.py"), "--connections", "2", "--seconds", "0.1", *args]
-    done = run(*command)
-    assert (done.returncode, done.stderr) == (0, "")
-    return [line.split() for line in done.stdout.splitlines()]
-
-
-def test_two_checkouts() -> None:
-    other = f"green={sys.executable}"
-    lines = echo_tool("--rounds", "2", "threading", "green", other)
-    assert [line[:2] for line in lines] == [["2", "threading"], ["2", "green"], ["2", other]]
-    assert [line[3] for line in lines[:1]] == ["1.00"]
-    assert {line[-1] for line in lines} == {"us"}
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_system_calls_of_an_echo() -> None:
-    ((_, way, *calls),) = echo_tool("--calls", "--seconds", "1", "green")
-    found = dict(zip(calls[::2], (float(count.strip(",")) for count in calls[1::2]), strict=True))
-    assert way == "green"
-    assert 1 <= found["recvfrom"] < 1.5
-    assert 1 <= found["sendto"] < 1.5
