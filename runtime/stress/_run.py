@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -22,7 +22,8 @@ from .. import Thread, scheduler
 from ._holdings import Holdings
 from ._journal import Journal
 
-__all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker", "check", "mix"]
+__all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker"]
+__all__ += ["beside", "check", "join_all", "mix", "turns"]
 
 FAILED, LEFT_OUT = 70, 77  # exit statuses of the process that a mix runs in
 
@@ -123,6 +124,33 @@ class Worker:
         check(status == 0, f"forked child {pid} ended with {status}")
 
 
+Body = Callable[[Worker], object]
+
+
+def turns(turn: Body) -> Body:
+    """Decorator: the body of a worker that takes this turn again and again until the time is up, once at least."""
+
+    def body(worker: Worker) -> None:
+        for _ in worker:
+            turn(worker)
+
+    return body
+
+
+@contextmanager
+def beside(target: Callable[..., object], *args: object) -> Iterator[None]:
+    """A thread runs target(*args) beside the block, and is joined after it."""
+    thread = Thread(target=target, args=args)
+    thread.start()
+    yield
+    thread.join()
+
+
+def join_all(threads: Iterable[threading.Thread | scheduler.LWP]) -> None:
+    for thread in threads:
+        thread.join()
+
+
 class Run:
     """A mix in its process."""
 
@@ -164,13 +192,18 @@ class Run:
 
     # workers
 
-    def workers(self, count: int, body: Callable[[Worker], object], makers: tuple[type[Any], ...] = (Thread,)) -> None:
-        """Runs body(worker) in so many threads, one of them the main thread, and waits until all have ended."""
+    def workers(
+        self, count: int, *bodies: Body, first: Body | None = None, makers: tuple[type[Any], ...] = (Thread,)
+    ) -> None:
+        """Runs bodies, in turn, in so many threads, one of them the main thread, and waits until all have ended.
+
+        first: the main thread's body, if that is another one.
+        """
         everybody = [Worker(self, number) for number in range(count)]
 
         def entry(worker: Worker) -> None:
             try:
-                body(worker)
+                (first if first and not worker.number else bodies[worker.number % len(bodies)])(worker)
             except BaseException as error:
                 self.fail(error, f"worker {worker.number}")
             finally:
@@ -192,10 +225,17 @@ class Run:
             check(not worker.thread.is_alive(), "joined, but alive")
         self.journal.rest(0)
 
+    def crowd(
+        self, count: int | tuple[int, ...], *bodies: Body, interval: float | tuple[float, ...] = 1e-6, **more: Any
+    ) -> None:
+        """Workers in a storm: so many, with this switch interval, or one of several each."""
+        with self.storm(self.random.choice(interval) if isinstance(interval, tuple) else interval):
+            self.workers(self.random.choice(count) if isinstance(count, tuple) else count, *bodies, **more)
+
     # weather
 
     @contextmanager
-    def storm(self, switch_interval: float = 1e-6) -> Iterator[None]:
+    def storm(self, switch_interval: float) -> Iterator[None]:
         """A switch interval of a microsecond, and signals at random times, to any thread and to each.
 
         The handlers are Python's: they run in the main thread, and call on_signal().  In the others the signal

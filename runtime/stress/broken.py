@@ -6,43 +6,31 @@ import ctypes
 import os
 
 from .. import sync
-from ._run import Run, Worker, mix
+from ._run import Run, Worker, mix, turns
 from .sync import hammer
 
 
-class _NoLock:
-    """A lock that lets everybody in."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
+class _NoLock(sync.Semaphore):
+    """A lock that lets a thousand in."""
 
     def locked(self) -> bool:
         return True
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
 
 @mix
 def broken_lock(run: Run) -> None:
     """The mix "lock" with a lock that excludes nobody."""
-    hammer(run, [_NoLock()])
+    hammer(run, [_NoLock(1000)])
 
 
 @mix
 def broken_hang(run: Run) -> None:
     """A worker waits for an event that nobody sets."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            worker.note("wait for an event that nobody sets")
-            sync.Event().wait()
+        worker.note("wait for an event that nobody sets")
+        sync.Event().wait()
 
     run.workers(2, body)
 
@@ -51,10 +39,10 @@ def broken_hang(run: Run) -> None:
 def broken_crash(run: Run) -> None:
     """A worker reads address 0."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            worker.note("read address 0")
-            ctypes.string_at(0)
+        worker.note("read address 0")
+        ctypes.string_at(0)
 
     run.workers(2, body)
 

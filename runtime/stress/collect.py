@@ -9,7 +9,7 @@ import weakref
 
 from .. import Thread, sync
 from ..scheduler import spawn, statistics
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, mix, turns
 
 
 @mix
@@ -66,42 +66,41 @@ def finalizers(run: Run) -> None:
 
     started = [0]
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            way = worker.random.randrange(9)
-            if way in (0, 1):
-                count(started)
-            worker.note(f"garbage of kind {way}")
-            Finalized(way)
-            what = worker.random.randrange(8)
-            if what == 0:
-                with lock:
-                    [[] for _ in range(20)]
-            elif what == 1:
-                with rlock:
-                    [[] for _ in range(20)]
-            elif what == 2:
-                with condition:
-                    condition.wait(1e-4)
-            elif what == 3:
-                with semaphore:
-                    [[] for _ in range(20)]
-            elif what == 4:
-                event.wait(1e-4)
-            elif what == 5:
-                spawn(gc.collect).join()
-            while born[0] - died[0] > 300:  # whoever collects takes longer than the others need for more garbage
-                gc.collect()
-                time.sleep(1e-4)
-            while len(threads) > 20:
-                try:
-                    threads.pop(0).join()
-                except IndexError:  # somebody else was faster
-                    break
+        way = worker.random.randrange(9)
+        if way in (0, 1):
+            count(started)
+        worker.note(f"garbage of kind {way}")
+        Finalized(way)
+        what = worker.random.randrange(8)
+        if what == 0:
+            with lock:
+                [[] for _ in range(20)]
+        elif what == 1:
+            with rlock:
+                [[] for _ in range(20)]
+        elif what == 2:
+            with condition:
+                condition.wait(1e-4)
+        elif what == 3:
+            with semaphore:
+                [[] for _ in range(20)]
+        elif what == 4:
+            event.wait(1e-4)
+        elif what == 5:
+            spawn(gc.collect).join()
+        while born[0] - died[0] > 300:  # whoever collects takes longer than the others need for more garbage
+            gc.collect()
+            time.sleep(1e-4)
+        while len(threads) > 20:
+            try:
+                threads.pop(0).join()
+            except IndexError:  # somebody else was faster
+                break
 
     gc.set_threshold(20, 2, 2)
-    with run.storm(run.random.choice((1e-6, 5e-3))):
-        run.workers(run.random.choice((3, 12)), body)
+    run.crowd((3, 12), body, interval=(1e-6, 5e-3))
     gc.set_threshold(700, 10, 10)
     gc.collect()
     for thread in threads:
@@ -120,31 +119,30 @@ def weak(run: Run) -> None:
     """Threads and primitives that nobody holds: collected while they are used, and all of them."""
     alive: weakref.WeakSet[object] = weakref.WeakSet()
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            event, condition, lock = sync.Event(), sync.Condition(), sync.Lock()
+        event, condition, lock = sync.Event(), sync.Condition(), sync.Lock()
 
-            def target(event: sync.Event = event, condition: sync.Condition = condition) -> None:
-                event.wait(1e-3)
-                with condition:
-                    condition.wait(1e-4)
+        def target() -> None:
+            event.wait(1e-3)
+            with condition:
+                condition.wait(1e-4)
 
-            thread = Thread(target=target)
-            condition.cycle = [thread, lock, condition]  # type: ignore[attr-defined]
-            alive.add(thread)
-            alive.add(condition)
-            alive.add(lock)
-            thread.start()
-            if worker.chance(2):
-                event.set()
-            if worker.chance(2):
-                thread.join()
-            elif worker.chance(4):
-                gc.collect()
+        thread = Thread(target=target)
+        condition.cycle = [thread, lock, condition]  # type: ignore[attr-defined]
+        alive.add(thread)
+        alive.add(condition)
+        alive.add(lock)
+        thread.start()
+        if worker.chance(2):
+            event.set()
+        if worker.chance(2):
+            thread.join()
+        elif worker.chance(4):
+            gc.collect()
 
     gc.set_threshold(50, 2, 2)
-    with run.storm(run.random.choice((1e-6, 5e-3))):
-        run.workers(6, body)
+    run.crowd(6, body, interval=(1e-6, 5e-3))
     gc.set_threshold(700, 10, 10)
     while threading.active_count() > 1:
         time.sleep(1e-3)

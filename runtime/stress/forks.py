@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from signal import SIGCHLD
 
-from .. import Clone, Thread, scheduler, sync
+from .. import Clone, scheduler, sync
 from ..scheduler import LWP, spawn
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, beside, check, mix, turns
 from .threads import stack_size, thread_flags
 
 
@@ -31,12 +31,8 @@ def _in_child(lost: list[LWP], ours: bool, again: int = 1) -> None:
         event.wait()
         done.append(1)
 
-    threads = [Thread(target=target) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    event.set()
-    for thread in threads:
-        thread.join()
+    with beside(target), beside(target), beside(target):
+        event.set()
     check(len(done) == 3, f"3 threads in the child, {len(done)} ran")
     if again:
         pid = os.fork()
@@ -68,31 +64,28 @@ def _children(run: Run, ways: int) -> None:
             lwp.join()
             living.remove(lwp)
 
+    @turns
     def fork(worker: Worker) -> None:
         ours = worker.number != 0
-        for _ in worker:
-            way = worker.random.randrange(ways)
-            if way == 0:
-                worker.note("spawn on a copy of memory")
-                copy = spawn(_in_child, (living, ours), flags=Clone(0), exit_signal=SIGCHLD)
-                copy.join()
-                check(copy.exit_status == 0, f"the copy ended with {copy.exit_status}")
-            elif way == 1:
-                # Its child ends through threading's shutdown, with what multiprocessing does there.
-                worker.note("multiprocessing")
-                process = multiprocessing.get_context("fork").Process(target=_in_child, args=(living, ours))
-                process.start()
-                process.join()
-                check(process.exitcode == 0, f"multiprocessing's child ended with {process.exitcode}")
-                process.close()
-            else:
-                worker.fork(lambda: _in_child(living, ours))
-            worker.jitter()
+        way = worker.random.randrange(ways)
+        if way == 0:
+            worker.note("spawn on a copy of memory")
+            copy = spawn(_in_child, (living, ours), flags=Clone(0), exit_signal=SIGCHLD)
+            copy.join()
+            check(copy.exit_status == 0, f"the copy ended with {copy.exit_status}")
+        elif way == 1:
+            # Its child ends through threading's shutdown, with what multiprocessing does there.
+            worker.note("multiprocessing")
+            process = multiprocessing.get_context("fork").Process(target=_in_child, args=(living, ours))
+            process.start()
+            process.join()
+            check(process.exitcode == 0, f"multiprocessing's child ended with {process.exitcode}")
+            process.close()
+        else:
+            worker.fork(lambda: _in_child(living, ours))
+        worker.jitter()
 
-    def body(worker: Worker) -> None:
-        fork(worker) if worker.number % 3 == 0 else come_and_go(worker)
-
-    run.workers(run.random.choice((3, 6, 12)), body)
+    run.workers(run.random.choice((3, 6, 12)), fork, come_and_go, come_and_go)
 
 
 @mix
@@ -104,7 +97,7 @@ def forks(run: Run) -> None:
 @mix
 def fork_signals(run: Run) -> None:
     """The same under signals and a switch interval of a microsecond."""
-    with run.storm():
+    with run.storm(1e-6):
         _children(run, 12)
 
 
@@ -171,7 +164,6 @@ def fork_handler(run: Run) -> None:
             check(lock.locked(), "back from wait() without the lock")
 
     ended = [False]
-    with run.storm():
-        run.workers(3, lambda worker: waker(worker) if worker.number else sleep(worker))
+    run.crowd(3, waker, first=sleep)
     while pending:
         check(os.waitpid(pending.pop(), 0)[1] == 0, "a child that a handler has forked failed")

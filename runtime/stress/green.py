@@ -10,7 +10,7 @@ import time
 from .. import Thread
 from ..scheduler import Scheduler, sleep, wait_fd, yield_
 from ..sync import Barrier, Condition, Event, Lock, RLock, Semaphore
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, join_all, mix, turns
 
 _LONG = 20  # seconds in which what must come has come
 
@@ -36,19 +36,10 @@ class _Crowd:
 
     def body(self, seed: float) -> None:
         chance = random.Random(seed)
+        ways = [self.take, self.take_twice, self.wait, self.pause]
+        ways += [self.look, self.start, self.be_one_of_few, self.compute]
         for _ in range(30):
-            chance.choice(
-                (
-                    self.take,
-                    self.take_twice,
-                    self.wait,
-                    self.pause,
-                    self.look,
-                    self.start,
-                    self.be_one_of_few,
-                    self.compute,
-                )
-            )(chance)
+            chance.choice(ways)(chance)
         self.all.wait()
 
     def take(self, chance: random.Random) -> None:
@@ -96,14 +87,10 @@ class _Crowd:
         while time.monotonic() < until:
             pass
 
-    def join(self) -> None:
-        for thread in self.threads:
-            thread.join()
-
     def run(self) -> None:
         for thread in self.threads:
             thread.start()
-        self.scheduler.spawn(self.join)  # so that run() doesn't end before
+        self.scheduler.spawn(join_all, self.threads)  # so that run() doesn't end before
         self.scheduler.run()
         check(not any(thread.is_alive() for thread in self.threads), "run() has ended before its threads")
         os.close(self.read)
@@ -114,12 +101,11 @@ class _Crowd:
 def green(run: Run) -> None:
     """Green threads on one LWP and on several, and others, that wait for each other in all ways."""
 
+    @turns
     def turn(worker: Worker) -> None:
-        for _ in worker:
-            lwps = worker.random.choice((1, 1, 2, 3))
-            time_slice = worker.random.choice((None, None, 1e-4, 1e-3))
-            worker.note(f"on {lwps} LWPs, time slice {time_slice}")
-            _Crowd(worker.random, lwps, time_slice).run()
+        lwps = worker.random.choice((1, 1, 2, 3))
+        time_slice = worker.random.choice((None, None, 1e-4, 1e-3))
+        worker.note(f"on {lwps} LWPs, time slice {time_slice}")
+        _Crowd(worker.random, lwps, time_slice).run()
 
-    with run.storm(run.random.choice((1e-5, 5e-4, 5e-3))):
-        run.workers(1, turn)
+    run.crowd(1, turn, interval=(1e-5, 5e-4, 5e-3))

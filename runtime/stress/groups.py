@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import FIRST_COMPLETED, Cancelled, Group, Thread, shield, sync, wait
 from ..scheduler import Scheduler, yield_
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, mix, turns
 
 _CROWDS = (2, 4, 12, 30)
 
@@ -70,23 +70,22 @@ def wait_any(run: Run) -> None:
         event.set()
         event.clear()
 
+    @turns
     def body(worker: Worker) -> None:
         chance = worker.random
-        for _ in worker:
-            event = sync.Event()
-            thread = Thread(target=pulse, args=(event,))
-            thread.start()
-            worker.note("wait")
-            things.take_some(chance, [event, thread][: chance.randrange(3)])
-            worker.jitter()
-            if chance.randrange(2):
-                worker.note("wait for the thread")
-                check(wait([sync.Event(), thread]) == [thread], "another thing came")
-                check(not thread.is_alive(), "it lives")
-            thread.join()
+        event = sync.Event()
+        thread = Thread(target=pulse, args=(event,))
+        thread.start()
+        worker.note("wait")
+        things.take_some(chance, [event, thread][: chance.randrange(3)])
+        worker.jitter()
+        if chance.randrange(2):
+            worker.note("wait for the thread")
+            check(wait([sync.Event(), thread]) == [thread], "another thing came")
+            check(not thread.is_alive(), "it lives")
+        thread.join()
 
-    with run.storm():
-        run.workers(run.random.choice(_CROWDS), body)
+    run.crowd(_CROWDS, body)
     things.check_all_are_free()
 
 
@@ -129,12 +128,11 @@ def _cancel_in(worker: Worker, things: _Things, scheduler: Scheduler | None) -> 
 def cancel(run: Run) -> None:
     """Groups that are cancelled while their tasks wait for locks, semaphores, conditions, barriers, several things."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            things = _Things(worker.random)
-            worker.note("group")
-            _cancel_in(worker, things, Scheduler() if worker.random.randrange(3) == 0 else None)
-            things.check_all_are_free()
+        things = _Things(worker.random)
+        worker.note("group")
+        _cancel_in(worker, things, Scheduler() if worker.random.randrange(3) == 0 else None)
+        things.check_all_are_free()
 
-    with run.storm():
-        run.workers(run.random.choice((1, 2, 4)), body)
+    run.crowd((1, 2, 4), body)

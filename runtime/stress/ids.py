@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ..scheduler import spawn
-from ._run import LeftOut, Run, Worker, check, mix
+from ._run import LeftOut, Run, Worker, check, join_all, mix, turns
 from .threads import stack_size
 
 
@@ -32,35 +32,32 @@ def setuid(run: Run) -> None:
 
     libc = ctypes.CDLL(None)  # unlike os, ctypes lets go of the GIL: the others start threads at the same time
 
+    @turns
     def change(worker: Worker) -> None:
-        for _ in worker:
-            number = worker.random.randrange(1000, 60000)
-            way = worker.random.randrange(3)
-            worker.note(f"way {way}, {number}")
-            if way == 0:
-                failed = libc.setresuid(number, number, 0) or libc.setresuid(0, 0, 0) or libc.setresuid(number, 0, 0)
-            elif way == 1:
-                failed = libc.setresgid(number, number, 0)
-            else:
-                failed = libc.setgroups(2, (ctypes.c_uint * 2)(number, number + 1))
-            check(not failed, f"way {way} failed")
-            mine = _ids(str(os.getpid()))
-            for tid in os.listdir("/proc/self/task"):
-                # One that was at its end already keeps the old ones until it is gone.
-                deadline = time.monotonic() + 10
-                while (its := _ids(tid)) and its != mine:
-                    check(time.monotonic() < deadline, f"thread {tid} has {its}, the others {mine}")
-            os.setresuid(0, 0, 0)
+        number = worker.random.randrange(1000, 60000)
+        way = worker.random.randrange(3)
+        worker.note(f"way {way}, {number}")
+        if way == 0:
+            failed = libc.setresuid(number, number, 0) or libc.setresuid(0, 0, 0) or libc.setresuid(number, 0, 0)
+        elif way == 1:
+            failed = libc.setresgid(number, number, 0)
+        else:
+            failed = libc.setgroups(2, (ctypes.c_uint * 2)(number, number + 1))
+        check(not failed, f"way {way} failed")
+        mine = _ids(str(os.getpid()))
+        for tid in os.listdir("/proc/self/task"):
+            # One that was at its end already keeps the old ones until it is gone.
+            deadline = time.monotonic() + 10
+            while (its := _ids(tid)) and its != mine:
+                check(time.monotonic() < deadline, f"thread {tid} has {its}, the others {mine}")
+        os.setresuid(0, 0, 0)
 
+    @turns
     def come_and_go(worker: Worker) -> None:
-        for _ in worker:
-            worker.note("start and join")
-            lwps = [spawn(time.sleep, (0,), stack_size=stack_size(worker.random)) for _ in range(4)]
-            for lwp in lwps:
-                lwp.join()
+        worker.note("start and join")
+        join_all([spawn(time.sleep, (0,), stack_size=stack_size(worker.random)) for _ in range(4)])
 
     # The main thread forks no child here: some limits and rights go with the user.
-    with run.storm(run.random.choice((1e-5, 5e-3))):
-        run.workers(run.random.choice((3, 10)), lambda worker: come_and_go(worker) if worker.number else change(worker))
-        os.setresgid(0, 0, 0)
-        os.setgroups([])
+    run.crowd((3, 10), come_and_go, first=change, interval=(1e-5, 5e-3))
+    os.setresgid(0, 0, 0)
+    os.setgroups([])

@@ -6,12 +6,13 @@ import _ctypes
 import ctypes
 import os
 import shutil
+from functools import partial
 from typing import Any
 
 from .. import sync
 from ..scheduler import spawn
 from ._build import build
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, join_all, mix, turns
 
 _SOURCE = """
 #define MODEL __attribute__((tls_model("%s")))
@@ -56,39 +57,40 @@ def dlopen(run: Run) -> None:
         lwp.join()
         check(library.get() == 5 + 5 * 3000, "TLS is not what it was before the fork")
 
+    @turns
+    def others(worker: Worker) -> None:
+        spawn(os.getpid).join()
+
+    def late(path: str) -> None:
+        """One more library with initial-exec TLS, for a thread that lives already and for new ones."""
+        event = sync.Event()
+        found: list[Any] = []
+
+        def target() -> None:
+            event.wait()
+            fresh(found[0], 16)
+
+        living = spawn(target)
+        found.append(ctypes.CDLL(path))
+        event.set()
+        join_all([living, spawn(target), spawn(target)])
+        fresh(found[0], 16)
+
     def body(worker: Worker) -> None:
-        if worker.number % 3 == 2:
-            for _ in worker:
-                spawn(os.getpid).join()
-            return
         own = os.path.abspath(shutil.copy(dynamic, f"dynamic_{worker.number}.so"))
         for _ in worker:
             if worker.chance(50) and (path := next(left, None)):
                 worker.note("dlopen, initial-exec")
-                event = sync.Event()
-                found: list[Any] = []
-
-                def target(event: sync.Event = event, found: list[Any] = found) -> None:
-                    event.wait()
-                    fresh(found[0], 16)
-
-                living = spawn(target)
-                found.append(ctypes.CDLL(path))
-                event.set()
-                for lwp in (living, spawn(target), spawn(target)):
-                    lwp.join()
-                fresh(found[0], 16)
+                late(path)
             worker.note("dlopen, dynamic")
             library = ctypes.CDLL(own)
             before = spawn(fresh, (library, 3000))
             fresh(library, 3000)
             lwps = [spawn(fresh, (library, 3000)) for _ in range(worker.random.randrange(6))]
             if worker.may_fork():
-                worker.fork(lambda library=library: in_child(library))  # type: ignore[misc]
-            for lwp in [before, *lwps]:
-                lwp.join()
+                worker.fork(partial(in_child, library))
+            join_all([before, *lwps])
             worker.note("dlclose")
             _ctypes.dlclose(library._handle)
 
-    with run.storm(run.random.choice((1e-5, 5e-3))):
-        run.workers(run.random.choice((2, 6)), body)
+    run.crowd((2, 6), body, body, others, interval=(1e-5, 5e-3))

@@ -8,12 +8,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import Thread, sync
 from ..patch import installation
 from ..scheduler import spawn
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, mix, turns
 
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
@@ -77,7 +78,7 @@ def makers(run: Run) -> None:
     def in_child() -> None:
         for way in ways:
             ran: list[int] = []
-            way(lambda ran=ran: ran.append(1))()  # type: ignore[misc]
+            way(partial(ran.append, 1))()
             while not ran:
                 time.sleep(1e-4)
 
@@ -96,30 +97,30 @@ def makers(run: Run) -> None:
             check(mine.me == threading.get_ident() == me, "another identity")
         (event if seed % 2 else stock_event).wait(1e-4)
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            count = worker.random.randrange(1, 7)
-            awaited = []
-            ran: list[int] = []
+        count = worker.random.randrange(1, 7)
+        awaited = []
+        ran: list[int] = []
+        seed = worker.random.randrange(100)
 
-            def target(ran: list[int] = ran, seed: int = worker.random.randrange(100)) -> None:
-                work(seed)
-                ran.append(1)
+        def target() -> None:
+            work(seed)
+            ran.append(1)
 
-            for _ in range(count):
-                way = worker.random.randrange(len(ways))
-                worker.note(f"start, way {way}")
-                awaited.append(ways[way](target))
-            if worker.may_fork():
-                worker.fork(in_child)
-            event.set()
-            stock_event.set()
-            for join in awaited:
-                worker.note("join")
-                join()
-            check(len(ran) == count, f"{count} started, {len(ran)} ran")
-            event.clear()
-            stock_event.clear()
+        for _ in range(count):
+            way = worker.random.randrange(len(ways))
+            worker.note(f"start, way {way}")
+            awaited.append(ways[way](target))
+        if worker.may_fork():
+            worker.fork(in_child)
+        event.set()
+        stock_event.set()
+        for join in awaited:
+            worker.note("join")
+            join()
+        check(len(ran) == count, f"{count} started, {len(ran)} ran")
+        event.clear()
+        stock_event.clear()
 
-    with run.storm(run.random.choice((1e-6, 5e-3))):
-        run.workers(run.random.choice((2, 6, 12)), body, makers=(Thread, threading.Thread))
+    run.crowd((2, 6, 12), body, makers=(Thread, threading.Thread), interval=(1e-6, 5e-3))

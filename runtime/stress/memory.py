@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ctypes
 
-from .. import Thread
 from ..scheduler import spawn
 from ._build import build
-from ._run import LeftOut, Run, Worker, check, mix
+from ._run import LeftOut, Run, Worker, beside, check, join_all, mix, turns
 
 _SOURCE = """
 #include <pthread.h>
@@ -130,26 +129,22 @@ def malloc(run: Run) -> None:
 
     def in_child() -> None:
         for _ in range(3):
-            thread = Thread(target=target, args=(1, 200))
-            thread.start()
-            target(2, 200)
-            thread.join()
+            with beside(target, 1, 200):
+                target(2, 200)
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            worker.note("threads")
-            lwps = [
-                spawn(target, (worker.random.getrandbits(31), worker.random.randrange(2000)), stack_size=1 << 17)
-                for _ in range(worker.random.randrange(1, 8))
-            ]
-            if worker.may_fork():
-                worker.fork(in_child)
-            target(worker.random.getrandbits(31), 500)
-            for lwp in lwps:
-                lwp.join()
+        worker.note("threads")
+        lwps = [
+            spawn(target, (worker.random.getrandbits(31), worker.random.randrange(2000)), stack_size=1 << 17)
+            for _ in range(worker.random.randrange(1, 8))
+        ]
+        if worker.may_fork():
+            worker.fork(in_child)
+        target(worker.random.getrandbits(31), 500)
+        join_all(lwps)
 
-    with run.storm(run.random.choice((1e-5, 5e-3))):
-        run.workers(run.random.choice((2, 8)), body)
+    run.crowd((2, 8), body, interval=(1e-5, 5e-3))
     left = library.values_left()
     check(left <= 40, f"{left} values of pthread keys were not destroyed")  # the main thread has one of each key
     check(library.values_wrong() == 0, "a destructor was given another key's value")

@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import Clone, Thread, installed, sync
 from ..scheduler import spawn
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, mix, turns
 
 
 class _Interrupted(Exception):
@@ -178,7 +178,7 @@ def interrupts(run: Run) -> None:
     idle = os.pipe()
     before = sys.getswitchinterval()
     sys.setswitchinterval(run.random.choice((1e-6, 5e-3)))
-    run.workers(run.random.choice((1, 2, 6)), lambda worker: compete(worker) if worker.number else lead(worker))
+    run.workers(run.random.choice((1, 2, 6)), compete, first=lead)
     sys.setswitchinterval(before)
     for end in idle:
         os.close(end)
@@ -210,46 +210,44 @@ def timeouts(run: Run) -> None:
         time.sleep(random.random() * 1e-4)
 
     run.on_signal = handler
-    with run.storm(run.random.choice((1e-6, 5e-3))):
-        run.workers(crowd, body)
+    run.crowd(crowd, body, interval=(1e-6, 5e-3))
 
 
 @mix
 def subprocesses(run: Run) -> None:
     """subprocess from many threads: output, status and descriptors, while signals come."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            way = worker.random.randrange(5)
-            number = worker.random.randrange(1000)
-            worker.note(f"way {way}")
-            if way == 0:
-                shown = subprocess.run(["echo", str(number)], capture_output=True, text=True, check=True).stdout
-                check(shown == f"{number}\n", f"echo {number} said {shown!r}")
-            elif way == 1:
-                status = subprocess.call(["sh", "-c", f"exit {number % 256}"])
-                check(status == number % 256, f"exit {number % 256} gave {status}")
-            elif way == 2:
-                data = bytes([number % 256]) * (number * 200)  # up to more than a pipe holds
-                with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-                    out, _ = process.communicate(data)
-                check(out == data, f"cat gave {len(out)} bytes of {len(data)}")
-            elif way == 3:
-                with subprocess.Popen(["sleep", "100"]) as process:
-                    try:
-                        process.wait(number * 1e-5)
-                        check(False, "sleep 100 has ended")
-                    except subprocess.TimeoutExpired:
-                        process.kill()
-                    check(process.wait() == -signal.SIGKILL, f"killed, but status {process.returncode}")
-            else:
-                pid = os.posix_spawn("/bin/true", ["true"], os.environ)
-                check(os.waitpid(pid, 0)[1] == 0, "true is false")
+        way = worker.random.randrange(5)
+        number = worker.random.randrange(1000)
+        worker.note(f"way {way}")
+        if way == 0:
+            shown = subprocess.run(["echo", str(number)], capture_output=True, text=True, check=True).stdout
+            check(shown == f"{number}\n", f"echo {number} said {shown!r}")
+        elif way == 1:
+            status = subprocess.call(["sh", "-c", f"exit {number % 256}"])
+            check(status == number % 256, f"exit {number % 256} gave {status}")
+        elif way == 2:
+            data = bytes([number % 256]) * (number * 200)  # up to more than a pipe holds
+            with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                out, _ = process.communicate(data)
+            check(out == data, f"cat gave {len(out)} bytes of {len(data)}")
+        elif way == 3:
+            with subprocess.Popen(["sleep", "100"]) as process:
+                try:
+                    process.wait(number * 1e-5)
+                    check(False, "sleep 100 has ended")
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                check(process.wait() == -signal.SIGKILL, f"killed, but status {process.returncode}")
+        else:
+            pid = os.posix_spawn("/bin/true", ["true"], os.environ)
+            check(os.waitpid(pid, 0)[1] == 0, "true is false")
 
+    @turns
     def come_and_go(worker: Worker) -> None:
-        for _ in worker:
-            spawn(time.sleep, (0,)).join()
+        spawn(time.sleep, (0,)).join()
 
     # Not a microsecond: communicate() and exec take many system calls, each of them a wait for the GIL.
-    with run.storm(5e-4):
-        run.workers(8, lambda worker: come_and_go(worker) if worker.number % 4 == 3 else body(worker))
+    run.crowd(8, body, body, body, come_and_go, interval=5e-4)

@@ -12,10 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from .. import Thread, installed, sync
-from ._run import Run, Worker, check, mix
+from .. import installed, sync
+from ._run import Run, Worker, beside, check, mix, turns
 
 _CROWDS = (4, 12, 12, 40, 100)  # on two cores the last is fifty times too many
 
@@ -72,10 +73,8 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
 
         inside: list[int] = []
         lock.release()
-        thread = Thread(target=contend)
-        thread.start()
-        contend()
-        thread.join()
+        with beside(contend):
+            contend()
         for other in locks:
             if other.acquire(timeout=1e-4):
                 other.release()
@@ -100,7 +99,7 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
                 for _ in range(depth):
                     lock.release()
                 if depth == 0 and worker.may_fork():
-                    worker.fork(lambda at=at: in_child(at))  # type: ignore[misc]
+                    worker.fork(partial(in_child, at))
                 worker.note("release()")
                 lock.release()
             worker.jitter()
@@ -111,8 +110,7 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
                 lock.release()
 
     run.on_signal = handler
-    with run.storm():
-        run.workers(run.random.choice(_CROWDS), body)
+    run.crowd(_CROWDS, body)
     expected = [sum(column) for column in zip(*entered, strict=True)]
     check(counted == expected, f"counted {counted} under the locks, {expected} beside them")
     for lock in locks:
@@ -172,8 +170,7 @@ def lock_herd(run: Run) -> None:
                 check(timeout >= 0, "acquire() without a timeout gave up")
             done.release()
 
-    with run.storm():
-        run.workers(crowd, lambda worker: follow(worker) if worker.number else lead(worker))
+    run.crowd(crowd, follow, first=lead)
     check(held.acquire(False), "nobody is left, but it is locked")
     held.release()
 
@@ -209,8 +206,7 @@ def lock_handoff(run: Run) -> None:
             worker.note("release() for another")
             held.release()
 
-    with run.storm():
-        run.workers(crowd, lambda worker: release(worker) if worker.number % 2 else take(worker))
+    run.crowd(crowd, take, release)
     check(not held.locked(), "all are released, but it is locked")
 
 
@@ -251,11 +247,9 @@ def condition(run: Run) -> None:
             with not_empty:
                 not_empty.notify()
 
-        thread = Thread(target=wake)
-        thread.start()
-        check(not_empty.wait(), "wait() without a timeout gave up, in a forked child")
-        lock.release()
-        thread.join()
+        with beside(wake):
+            check(not_empty.wait(), "wait() without a timeout gave up, in a forked child")
+            lock.release()
 
     def produce(worker: Worker) -> None:
         number = 0
@@ -306,8 +300,7 @@ def condition(run: Run) -> None:
             lock.release()
 
     run.on_signal = handler
-    with run.storm():
-        run.workers(crowd, lambda worker: consume(worker) if worker.number % 2 else produce(worker))
+    run.crowd(crowd, produce, consume)
     check(sum(put) == sum(taken), f"{sum(put)} put, {sum(taken)} taken")
     check(not buffer, "nobody is left, but there is something in the buffer")
     by_handlers = next(handled)
@@ -333,39 +326,36 @@ def semaphore(run: Run) -> None:
             with semaphore:
                 pass
 
-        thread = Thread(target=pass_through)
-        thread.start()
-        check(semaphore.acquire(), "a permit was lost in a forked child")
-        semaphore.release()
-        thread.join()
+        with beside(pass_through):
+            check(semaphore.acquire(), "a permit was lost in a forked child")
+            semaphore.release()
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            if not _take(worker, semaphore):
-                continue
-            inside.append(worker)
-            check(len(inside) <= permits, f"{len(inside)} are in with {permits} permits")
-            worker.jitter()
-            more = 0
-            while worker.chance(3) and semaphore.acquire(False):
-                more += 1
-            if worker.may_fork():
-                worker.fork(in_child)
-            inside.remove(worker)
-            worker.note(f"release({1 + more})")
-            if more:
-                semaphore.release(1 + more)
-            else:
-                semaphore.release()
-            worker.jitter()
+        if not _take(worker, semaphore):
+            return
+        inside.append(worker)
+        check(len(inside) <= permits, f"{len(inside)} are in with {permits} permits")
+        worker.jitter()
+        more = 0
+        while worker.chance(3) and semaphore.acquire(False):
+            more += 1
+        if worker.may_fork():
+            worker.fork(in_child)
+        inside.remove(worker)
+        worker.note(f"release({1 + more})")
+        if more:
+            semaphore.release(1 + more)
+        else:
+            semaphore.release()
+        worker.jitter()
 
     def handler() -> None:
         if semaphore.acquire(False):
             semaphore.release()
 
     run.on_signal = handler
-    with run.storm():
-        run.workers(run.random.choice(_CROWDS), body)
+    run.crowd(_CROWDS, body)
     check(semaphore._value == permits, f"{semaphore._value} permits are left of {permits}")
 
 
@@ -384,10 +374,8 @@ def event(run: Run) -> None:
     def in_child(event: sync.Event) -> None:
         event.clear()
         check(not event.wait(1e-4), "a clear event was waited for, in a forked child")
-        thread = Thread(target=event.set)
-        thread.start()
-        check(event.wait() and event.is_set(), "a set event is not set, in a forked child")
-        thread.join()
+        with beside(event.set):
+            check(event.wait() and event.is_set(), "a set event is not set, in a forked child")
 
     def lead(worker: Worker) -> None:
         generation = 0
@@ -416,7 +404,7 @@ def event(run: Run) -> None:
             check(event.is_set(), "waited for, but not set")
             last = stop[0]
             if worker.may_fork():
-                worker.fork(lambda event=event: in_child(event))  # type: ignore[misc]
+                worker.fork(partial(in_child, event))
             tick.wait(worker.random.random() * 1e-4)
             done.release()
             if last:
@@ -427,8 +415,7 @@ def event(run: Run) -> None:
         tick.clear() if tick.is_set() else tick.set()
 
     run.on_signal = handler
-    with run.storm():
-        run.workers(crowd, lambda worker: follow(worker) if worker.number else lead(worker))
+    run.crowd(crowd, follow, first=lead)
 
 
 # ---- barrier ---------------------------------------------------------------------------------------------------------
@@ -453,10 +440,8 @@ def barrier(run: Run) -> None:
 
     def in_child() -> None:
         mine = sync.Barrier(2)
-        thread = Thread(target=mine.wait)
-        thread.start()
-        mine.wait()
-        thread.join()
+        with beside(mine.wait):
+            mine.wait()
         barrier.abort()  # who sleeps in it does not exist here
         barrier.reset()
 
@@ -476,8 +461,7 @@ def barrier(run: Run) -> None:
             if last:
                 return
 
-    with run.storm():
-        run.workers(crowd, body)
+    run.crowd(crowd, body)
     check(sorted(indices) == list(range(crowd)), f"last indices: {sorted(indices)}")
 
 
@@ -494,26 +478,25 @@ def barrier_break(run: Run) -> None:
 
     barrier = sync.Barrier(parties, act)
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            way = worker.random.randrange(40)
-            try:
-                if way == 0:
-                    worker.note("abort()")
-                    barrier.abort()
-                elif way < 4 or barrier.broken:
-                    worker.note("reset()")
-                    barrier.reset()
-                else:
-                    timeout = worker.random.random() * 5e-3
-                    worker.note(f"wait({timeout})")
-                    check(0 <= barrier.wait(timeout) < parties, "no index of a party")
-            except (threading.BrokenBarrierError, ZeroDivisionError):
-                pass
-            worker.jitter()
+        way = worker.random.randrange(40)
+        try:
+            if way == 0:
+                worker.note("abort()")
+                barrier.abort()
+            elif way < 4 or barrier.broken:
+                worker.note("reset()")
+                barrier.reset()
+            else:
+                timeout = worker.random.random() * 5e-3
+                worker.note(f"wait({timeout})")
+                check(0 <= barrier.wait(timeout) < parties, "no index of a party")
+        except (threading.BrokenBarrierError, ZeroDivisionError):
+            pass
+        worker.jitter()
 
-    with run.storm():
-        run.workers(max(parties, run.random.choice(_CROWDS[:-1])), body)
+    run.crowd(max(parties, run.random.choice(_CROWDS[:-1])), body)
     check(barrier.n_waiting == 0, f"nobody is left, but {barrier.n_waiting} wait")
 
 
@@ -574,6 +557,5 @@ def queues(run: Run) -> None:
             for _ in range(consumers):
                 items.put(2)
 
-    with run.storm():
-        run.workers(crowd, body)
+    run.crowd(crowd, body)
     check(sum(put) == sum(taken), f"{sum(put)} put, {sum(taken)} taken")

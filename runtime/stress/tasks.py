@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from .. import Cancelled, checkpoint, installed, sync
 from ..pool import Executor
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, mix, turns
 
 
 @mix
@@ -43,78 +43,75 @@ def to_thread(run: Run) -> None:
     def body(worker: Worker) -> None:
         asyncio.run(rounds(worker))
 
-    with installed(), run.storm(1e-5):
-        run.workers(run.random.choice((1, 4)), body)
+    with installed():
+        run.crowd((1, 4), body, interval=1e-5)
 
 
 @mix
 def executors(run: Run) -> None:
     """ThreadPoolExecutor: every future is done once, shutdown() ends all threads, also with work cancelled."""
 
+    @turns
     def body(worker: Worker) -> None:
         chance = worker.random
-        for _ in worker:
-            gate = sync.Event()
+        gate = sync.Event()
 
-            def job(number: int, gate: sync.Event = gate) -> int:
-                if number % 5 == 0:
-                    gate.wait()
-                return number * number
+        def job(number: int) -> int:
+            if number % 5 == 0:
+                gate.wait()
+            return number * number
 
-            worker.note("executor")
-            executor = ThreadPoolExecutor(chance.randrange(1, 12))
-            futures: list[Future[int]] = [executor.submit(job, number) for number in range(chance.randrange(1, 60))]
-            cancel = chance.randrange(4) == 0
-            gate.set()
-            executor.shutdown(wait=chance.randrange(2) == 0, cancel_futures=cancel)
-            for number, future in enumerate(futures):
-                worker.note("result")
-                check((cancel and future.cancelled()) or future.result() == number * number, f"future {number}")
-            executor.shutdown()
+        worker.note("executor")
+        executor = ThreadPoolExecutor(chance.randrange(1, 12))
+        futures: list[Future[int]] = [executor.submit(job, number) for number in range(chance.randrange(1, 60))]
+        cancel = chance.randrange(4) == 0
+        gate.set()
+        executor.shutdown(wait=chance.randrange(2) == 0, cancel_futures=cancel)
+        for number, future in enumerate(futures):
+            worker.note("result")
+            check((cancel and future.cancelled()) or future.result() == number * number, f"future {number}")
+        executor.shutdown()
 
-    with installed(), run.storm(1e-5):
-        run.workers(run.random.choice((1, 4)), body)
+    with installed():
+        run.crowd((1, 4), body, interval=1e-5)
 
 
 @mix
 def pools(run: Run) -> None:
     """runtime.pool: every call ends, and is cancelled only if that was asked for; shutdown() ends all threads."""
 
+    @turns
     def body(worker: Worker) -> None:
         chance = worker.random
-        for _ in worker:
-            gate = sync.Event()
-            tidied: list[int] = []
+        gate = sync.Event()
+        tidied: list[int] = []
 
-            def job(number: int, gate: sync.Event = gate, tidied: list[int] = tidied) -> int:
-                try:
-                    checkpoint()
-                    if number % 3 == 0:
-                        gate.wait()
-                except Cancelled:
-                    tidied.append(number)
-                    raise
-                return number * number
+        def job(number: int) -> int:
+            try:
+                checkpoint()
+                if number % 3 == 0:
+                    gate.wait()
+            except Cancelled:
+                tidied.append(number)
+                raise
+            return number * number
 
-            worker.note("pool")
-            executor = Executor(chance.randrange(1, 12))
-            calls = [executor.submit(job, number) for number in range(chance.randrange(1, 60))]
-            asked = set(chance.sample(range(len(calls)), len(calls) // 3))
-            for number in asked:
-                calls[number].cancel(running=True)
-            cancel = chance.randrange(4) == 0
-            gate.set()
-            executor.shutdown(wait=chance.randrange(2) == 0, cancel_running=cancel)
-            for number, call in enumerate(calls):
-                worker.note("result")
-                if not call.cancelled():
-                    with suppress(CancelledError):  # just now, as shutdown() need not wait
-                        check(call.result() == number * number, f"call {number}")
-                check(not call.cancelled() or cancel or number in asked, f"call {number} is cancelled")
-            executor.shutdown()
-            check(
-                all(calls[number].cancelled() for number in tidied), "Cancelled came out, and the call is not cancelled"
-            )
+        worker.note("pool")
+        executor = Executor(chance.randrange(1, 12))
+        calls = [executor.submit(job, number) for number in range(chance.randrange(1, 60))]
+        asked = set(chance.sample(range(len(calls)), len(calls) // 3))
+        for number in asked:
+            calls[number].cancel(running=True)
+        cancel = chance.randrange(4) == 0
+        gate.set()
+        executor.shutdown(wait=chance.randrange(2) == 0, cancel_running=cancel)
+        for number, call in enumerate(calls):
+            worker.note("result")
+            if not call.cancelled():
+                with suppress(CancelledError):  # just now, as shutdown() need not wait
+                    check(call.result() == number * number, f"call {number}")
+            check(not call.cancelled() or cancel or number in asked, f"call {number} is cancelled")
+        executor.shutdown()
+        check(all(calls[number].cancelled() for number in tidied), "Cancelled came out, and the call is not cancelled")
 
-    with run.storm(1e-5):
-        run.workers(run.random.choice((1, 4)), body)
+    run.crowd((1, 4), body, interval=1e-5)

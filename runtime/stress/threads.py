@@ -17,7 +17,7 @@ from ..lwp import MIN_STACK
 from ..placement import Placing
 from ..scheduler import LWP, spawn, statistics
 from ..thread import Timer
-from ._run import Run, Worker, check, mix
+from ._run import Run, Worker, check, join_all, mix, turns
 
 # What a thread may do without, what it may have more, and what makes a process of it.
 _LESS = (Clone.FS, Clone.FILES, Clone.SYSVSEM)
@@ -145,93 +145,85 @@ def deep(levels: int) -> int:
 def storm(run: Run) -> None:
     """Create, join, detach and drop: random stack sizes and flags, threads and processes in our memory."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            batch = _Batch(worker)
-            for _ in range(worker.random.randrange(1, 12)):
-                batch.start()
-            batch.end()
+        batch = _Batch(worker)
+        for _ in range(worker.random.randrange(1, 12)):
+            batch.start()
+        batch.end()
 
-    interval = run.random.choice((1e-6, 5e-3))
-    with run.storm(interval):
-        run.workers(run.random.choice((2, 8, 20)), body)
+    run.crowd((2, 8, 20), body, interval=(1e-6, 5e-3))
 
 
 @mix
 def crowd(run: Run) -> None:
     """Hundreds alive at once, let go by one event, joined in any order."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            count = worker.random.randrange(50, 600)
-            gate, came = sync.Event(), sync.Semaphore(0)
-            before = statistics().alive
+        count = worker.random.randrange(50, 600)
+        gate, came = sync.Event(), sync.Semaphore(0)
+        before = statistics().alive
 
-            def target(gate: sync.Event = gate, came: sync.Semaphore = came) -> None:
-                came.release()
-                gate.wait()
+        def target() -> None:
+            came.release()
+            gate.wait()
 
-            size = 1 << worker.random.randrange(16, 20)
-            worker.note(f"{count} threads")
-            threads = [spawn(target, stack_size=size) for _ in range(count)]
-            for _ in range(count):
-                came.acquire()
-            check(statistics().alive >= before + count, f"{count} wait, alive are {statistics().alive}")
-            idents = {thread.ident for thread in threads}
-            check(len(idents) == count, f"{count} threads, {len(idents)} idents")
-            check(len({thread.tid for thread in threads}) == count, "two with one tid")
-            gate.set()
-            worker.random.shuffle(threads)
-            for thread in threads:
-                thread.join()
+        size = 1 << worker.random.randrange(16, 20)
+        worker.note(f"{count} threads")
+        threads = [spawn(target, stack_size=size) for _ in range(count)]
+        for _ in range(count):
+            came.acquire()
+        check(statistics().alive >= before + count, f"{count} wait, alive are {statistics().alive}")
+        idents = {thread.ident for thread in threads}
+        check(len(idents) == count, f"{count} threads, {len(idents)} idents")
+        check(len({thread.tid for thread in threads}) == count, "two with one tid")
+        gate.set()
+        worker.random.shuffle(threads)
+        join_all(threads)
 
-    with run.storm(5e-3):
-        run.workers(1, body)
+    run.crowd(1, body, interval=5e-3)
 
 
 @mix
 def joins(run: Run) -> None:
     """Many join one, with and without timeouts; each sees it ended, none before it has."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            gate, over = sync.Event(), [False]
+        gate, over = sync.Event(), [False]
 
-            def target(gate: sync.Event = gate, over: list[bool] = over) -> None:
-                gate.wait()
-                over[0] = True
+        def target() -> None:
+            gate.wait()
+            over[0] = True
 
-            lwp = spawn(target)
-            thread = Thread(target=target)
-            thread.start()
+        lwp = spawn(target)
+        thread = Thread(target=target)
+        thread.start()
 
-            def join(lwp: LWP = lwp, thread: Thread = thread, over: list[bool] = over, seed: int = 0) -> None:
-                chance = random.Random(seed)
-                for what in (lwp, thread):
-                    while True:
-                        timeout = chance.choice((None, None, 0, chance.random() * 1e-3))
-                        result: Any = what.join(timeout)
-                        if not what.is_alive():
-                            break
-                        check(timeout is not None and result is not True, "join() gave up on a living thread")
-                    check(over[0], "joined before its end")
+        def join(seed: int) -> None:
+            chance = random.Random(seed)
+            for what in (lwp, thread):
+                while True:
+                    timeout = chance.choice((None, None, 0, chance.random() * 1e-3))
+                    result: Any = what.join(timeout)
+                    if not what.is_alive():
+                        break
+                    check(timeout is not None and result is not True, "join() gave up on a living thread")
+                check(over[0], "joined before its end")
 
-            joiners = [
-                Thread(target=join, kwargs={"seed": worker.random.getrandbits(32)})
-                for _ in range(worker.random.randrange(1, 8))
-            ]
-            for joiner in joiners:
-                joiner.start()
-            worker.jitter()
-            worker.note(f"{len(joiners)} joiners")
-            gate.set()
-            if worker.chance(2):
-                join()
-            for joiner in joiners:
-                joiner.join()
+        seeds = [worker.random.getrandbits(32) for _ in range(worker.random.randrange(1, 8))]
+        joiners = [Thread(target=join, args=(seed,)) for seed in seeds]
+        for joiner in joiners:
+            joiner.start()
+        worker.jitter()
+        worker.note(f"{len(joiners)} joiners")
+        gate.set()
+        if worker.chance(2):
+            join(0)
+        join_all(joiners)
 
-    with run.storm(run.random.choice((1e-6, 5e-3))):
-        run.workers(run.random.choice((2, 8)), body)
+    run.crowd((2, 8), body, interval=(1e-6, 5e-3))
 
 
 @mix
@@ -271,17 +263,15 @@ def locals(run: Run) -> None:
                 del mine.value
         mine.value = Value(me)
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            worker.note("threads with values")
-            threads = [Thread(target=target, args=(worker.random.randrange(4),)) for _ in range(5)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        worker.note("threads with values")
+        threads = [Thread(target=target, args=(worker.random.randrange(4),)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        join_all(threads)
 
-    with run.storm(1e-6 if run.random.randrange(2) else 5e-3):
-        run.workers(8, body)
+    run.crowd(8, body, interval=(1e-6, 5e-3))
     gc.collect()
     check(made == gone, f"{made[0]} values made, {gone[0]} gone")
 
@@ -290,21 +280,20 @@ def locals(run: Run) -> None:
 def timers(run: Run) -> None:
     """Timer: called once or cancelled."""
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            calls: list[int] = []
-            timer = Timer(worker.random.random() ** 2 * 3e-3, calls.append, (1,))
-            timer.start()
-            cancel = worker.chance(2)
-            worker.jitter()
-            if cancel:
-                worker.note("cancel()")
-                timer.cancel()
-            timer.join()
-            check(calls == [1] or (cancel and not calls), f"called {len(calls)} times")
+        calls: list[int] = []
+        timer = Timer(worker.random.random() ** 2 * 3e-3, calls.append, (1,))
+        timer.start()
+        cancel = worker.chance(2)
+        worker.jitter()
+        if cancel:
+            worker.note("cancel()")
+            timer.cancel()
+        timer.join()
+        check(calls == [1] or (cancel and not calls), f"called {len(calls)} times")
 
-    with run.storm(1e-6 if run.random.randrange(2) else 5e-3):
-        run.workers(12, body)
+    run.crowd(12, body, interval=(1e-6, 5e-3))
 
 
 @mix
@@ -312,31 +301,31 @@ def killed(run: Run) -> None:
     """Processes in our memory that are killed or call _exit: told by join, and nothing of them is left."""
     libc = ctypes.CDLL(None)
 
+    @turns
     def body(worker: Worker) -> None:
-        for _ in worker:
-            reader, writer = os.pipe()
-            how = worker.random.randrange(3)
+        reader, writer = os.pipe()
+        how = worker.random.randrange(3)
 
-            def target(reader: int = reader, how: int = how) -> int:
-                if how == 0:
-                    libc._exit(3)  # by ctypes, which lets go of the GIL: with it all would wait for the dead
-                if how == 1:
-                    time.sleep(0)
-                    return 4
-                os.read(reader, 1)  # here it has neither the GIL nor a lock of malloc when it is killed
-                return 5
+        def target() -> int:
+            if how == 0:
+                libc._exit(3)  # by ctypes, which lets go of the GIL: with it all would wait for the dead
+            if how == 1:
+                time.sleep(0)
+                return 4
+            os.read(reader, 1)  # here it has neither the GIL nor a lock of malloc when it is killed
+            return 5
 
-            process = spawn(target, flags=Clone.VM | Clone.FILES)
-            worker.note(f"process {process.tid}, {('_exit', 'return', 'kill')[how]}")
-            if how == 2:
-                while _call(process.tid) != _READ:
-                    time.sleep(0)
-                os.kill(process.tid, signal.SIGKILL)
-            process.join()
-            expected = (3, 4, -signal.SIGKILL)[how]
-            check(process.exit_status == expected, f"exit status {process.exit_status}, not {expected}")
-            os.close(reader)
-            os.close(writer)
+        process = spawn(target, flags=Clone.VM | Clone.FILES)
+        worker.note(f"process {process.tid}, {('_exit', 'return', 'kill')[how]}")
+        if how == 2:
+            while _call(process.tid) != _READ:
+                time.sleep(0)
+            os.kill(process.tid, signal.SIGKILL)
+        process.join()
+        expected = (3, 4, -signal.SIGKILL)[how]
+        check(process.exit_status == expected, f"exit status {process.exit_status}, not {expected}")
+        os.close(reader)
+        os.close(writer)
 
     run.workers(4, body)
 
