@@ -7,6 +7,7 @@ and a sleep orders nothing.  Each is retold from its source, in code of its own.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,11 +53,11 @@ class Program:
 PROGRAMS: list[Program] = []
 
 
-def program(*, source: str, find: Find, needs: Needs, depth: int) -> Callable[[Run], Run]:
-    """Registers a function as a program of the corpus."""
+def program(find: Find, needs: Needs, depth: int) -> Callable[[Run], Run]:
+    """Registers a function as a program of the corpus. Its docstring names its source."""
 
     def register(run: Run) -> Run:
-        PROGRAMS.append(Program(run.__name__, run, source, find, needs, depth))
+        PROGRAMS.append(Program(run.__name__, run, inspect.getdoc(run) or "", find, needs, depth))
         return run
 
     return register

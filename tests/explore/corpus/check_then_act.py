@@ -12,13 +12,9 @@ from threading import Lock, RLock, Thread
 from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, OPCODE, SYNC, program, together
 
 
-@program(
-    source="airlines of the IBM contest benchmark, after it: more tickets are sold than there are seats",
-    find=ASSERTION,
-    needs=GIL,
-    depth=2,
-)
+@program(ASSERTION, GIL, depth=2)
 def airline(fixed: bool) -> None:
+    """airlines of the IBM contest benchmark, after it: more tickets are sold than there are seats"""
     lock = Lock()
     sold: list[str] = []
 
@@ -38,13 +34,10 @@ def airline(fixed: bool) -> None:
     assert len(sold) == 1
 
 
-@program(
-    source="JCIP, after listing 2.3, LazyInitRace",
-    find=ASSERTION,
-    needs=GIL,
-    depth=2,
-)
+@program(ASSERTION, GIL, depth=2)
 def lazy_initialization(fixed: bool) -> None:
+    """JCIP, after listing 2.3, LazyInitRace"""
+
     class Connection:
         def __init__(self) -> None:
             self.number = len(made)
@@ -71,13 +64,9 @@ def lazy_initialization(fixed: bool) -> None:
     assert len(made) == 1
 
 
-@program(
-    source="JCIP, after section 5.6, Memoizer3: the same value is computed twice, by FutureTask put where none was",
-    find=ASSERTION,
-    needs=GIL,
-    depth=2,
-)
+@program(ASSERTION, GIL, depth=2)
 def memoizer(fixed: bool) -> None:
+    """JCIP, after section 5.6, Memoizer3: the same value is computed twice, by FutureTask put where none was"""
     cache: dict[str, Future[int]] = {}
     computed: list[str] = []
 
@@ -103,13 +92,9 @@ def memoizer(fixed: bool) -> None:
     assert computed == ["abc"]
 
 
-@program(
-    source="girder/large_image #189: two threads evict from one LRU cache without a lock, and both choose the same key",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def lru_eviction(fixed: bool) -> None:
+    """girder/large_image #189: two threads evict from one LRU cache without a lock, and both choose the same key"""
     cache = {"a": 1, "b": 2}
     lock = Lock()
 
@@ -128,13 +113,9 @@ def lru_eviction(fixed: bool) -> None:
     assert cache == {}
 
 
-@program(
-    source="CPython bpo-25872: two tracebacks check linecache at a time, and both delete the same stale entry",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def linecache_check(fixed: bool) -> None:
+    """CPython bpo-25872: two tracebacks check linecache at a time, and both delete the same stale entry"""
     cache = {"old.py": 1, "new.py": 2}
 
     def is_stale(name: str) -> bool:
@@ -152,14 +133,11 @@ def linecache_check(fixed: bool) -> None:
     assert list(cache) == ["new.py"]
 
 
-@program(
-    source="CPython gh-79366: a logging handler is removed from the list that a record goes through, and the one after"
-    " it does not get the record",
-    find=ASSERTION,
-    needs=GIL,
-    depth=2,
-)
+@program(ASSERTION, GIL, depth=2)
 def handler_removed_while_called(fixed: bool) -> None:
+    """CPython gh-79366: a logging handler is removed from the list that a record goes through, and the one after it
+    does not get the record
+    """
     records: list[str] = []
     handlers: list[Callable[[str], None]] = [lambda record: None, records.append]
 
@@ -178,14 +156,12 @@ def handler_removed_while_called(fixed: bool) -> None:
     assert records == ["started"]
 
 
-@program(
-    source="CPython bpo-41503: logging's MemoryHandler.setTarget() does not take the lock under which flush() sends"
-    " its records to the target",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def target_changed_in_flush(fixed: bool) -> None:
+    """CPython bpo-41503: logging's MemoryHandler.setTarget() does not take the lock under which flush() sends its
+    records to the target
+    """
+
     class Target:
         def handle(self, record: str) -> None:
             handled.append(record)
@@ -215,14 +191,11 @@ def target_changed_in_flush(fixed: bool) -> None:
     assert handled in ([], ["one", "two"])
 
 
-@program(
-    source="CPython bpo-38630, its first case: subprocess.Popen.send_signal() sees no return code, the process was"
-    " reaped, and its number is free for another one",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def signal_to_reaped_process(fixed: bool) -> None:
+    """CPython bpo-38630, its first case: subprocess.Popen.send_signal() sees no return code, the process was reaped,
+    and its number is free for another one
+    """
     processes = {42}
 
     def wait_pid(pid: int) -> int:
@@ -256,13 +229,9 @@ def signal_to_reaped_process(fixed: bool) -> None:
     assert popen.returncode == 0
 
 
-@program(
-    source="Grokzen/redis-py-cluster #353: a node's connection is added while all are counted",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def dict_changed_while_iterated(fixed: bool) -> None:
+    """Grokzen/redis-py-cluster #353: a node's connection is added while all are counted"""
     connections = {"node1": 1, "node2": 2}
     counts: list[int] = []
 
@@ -282,13 +251,9 @@ def dict_changed_while_iterated(fixed: bool) -> None:
     assert counts[0] in (3, 7)
 
 
-@program(
-    source="redis/redis-py #742, a comment there: `if` in place of `try` before list.pop() in the connection pool",
-    find=EXCEPTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(EXCEPTION, OPCODE, depth=2)
 def look_before_pop(fixed: bool) -> None:
+    """redis/redis-py #742, a comment there: `if` in place of `try` before list.pop() in the connection pool"""
     available = ["connection"]
     used: list[str] = []
 
@@ -309,13 +274,9 @@ def look_before_pop(fixed: bool) -> None:
     assert sorted(used) == ["connection", "new"]
 
 
-@program(
-    source="Python documentation, after queue.Queue.empty(): that it is not empty does not say that get() won't block",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def empty_then_get(fixed: bool) -> None:
+    """Python documentation, after queue.Queue.empty(): that it is not empty does not say that get() won't block"""
     tasks: Queue[int] = Queue()
     for number in range(3):
         tasks.put(number)
@@ -339,14 +300,11 @@ def empty_then_get(fixed: bool) -> None:
     assert sorted(done) == [0, 1, 2]
 
 
-@program(
-    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after section 7.2, TASLock, without an atomic"
-    " test-and-set",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=3,
-)
+@program(ASSERTION, OPCODE, depth=3)
 def test_then_set(fixed: bool) -> None:
+    """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 7.2, TASLock, without an atomic
+    test-and-set
+    """
     flag = Lock()
     taken = False
     inside: list[str] = []

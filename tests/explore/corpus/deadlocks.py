@@ -11,13 +11,9 @@ from threading import Condition, Event, Lock, RLock, Thread
 from . import DEADLOCK, SYNC, program, together
 
 
-@program(
-    source="SCTBench (Thomson, Donaldson and Betts, PPoPP 2014), after CS/deadlock01: two locks, two orders",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def two_locks(fixed: bool) -> None:
+    """SCTBench (Thomson, Donaldson and Betts, PPoPP 2014), after CS/deadlock01: two locks, two orders"""
     left, right = Lock(), Lock()
 
     def forward() -> None:
@@ -32,13 +28,10 @@ def two_locks(fixed: bool) -> None:
     together(forward, backward)
 
 
-@program(
-    source="JCIP (Goetz et al., 2006), after section 10.1.2: the arguments of a transfer decide the order of the locks",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def transfers_that_cross(fixed: bool) -> None:
+    """JCIP (Goetz et al., 2006), after section 10.1.2: the arguments of a transfer decide the order of the locks"""
+
     class Account:
         def __init__(self, number: int) -> None:
             self.number = number
@@ -56,13 +49,9 @@ def transfers_that_cross(fixed: bool) -> None:
     assert (one.balance, two.balance) == (120, 80)
 
 
-@program(
-    source="SCTBench, after CS/din_phil3: dining philosophers (Dijkstra, 1971), each takes the left fork first",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=3,
-)
+@program(DEADLOCK, SYNC, depth=3)
 def dining_philosophers(fixed: bool) -> None:
+    """SCTBench, after CS/din_phil3: dining philosophers (Dijkstra, 1971), each takes the left fork first"""
     forks = [Lock() for _ in range(3)]
     meals: list[int] = []
 
@@ -77,13 +66,9 @@ def dining_philosophers(fixed: bool) -> None:
     assert sorted(meals) == [0, 1, 2]
 
 
-@program(
-    source="JCIP, after section 10.1.3: a taxi and its dispatcher call each other's methods, each under its own lock",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def callback_under_lock(fixed: bool) -> None:
+    """JCIP, after section 10.1.3: a taxi and its dispatcher call each other's methods, each under its own lock"""
     taxi_lock, dispatcher_lock = Lock(), Lock()
     available: list[str] = []
     image: list[tuple[int, int]] = []
@@ -111,13 +96,9 @@ def callback_under_lock(fixed: bool) -> None:
     assert image[0] in ((0, 0), (3, 4))
 
 
-@program(
-    source="JCIP, after section 13.5: two readers of a read-write lock become its writer, and wait for each other",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def reader_upgrade(fixed: bool) -> None:
+    """JCIP, after section 13.5: two readers of a read-write lock become its writer, and wait for each other"""
     changed = Condition()
     readers = 0
     value: int | None = None
@@ -147,13 +128,10 @@ def reader_upgrade(fixed: bool) -> None:
     assert loads == [value]
 
 
-@program(
-    source="Textualize/rich #927: Live.stop() joins its refresh thread under the lock that the thread needs",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def join_under_lock(fixed: bool) -> None:
+    """Textualize/rich #927: Live.stop() joins its refresh thread under the lock that the thread needs"""
+
     class Live:
         def __init__(self) -> None:
             self.lock = RLock()
@@ -180,13 +158,9 @@ def join_under_lock(fixed: bool) -> None:
     assert live.drawn <= 3
 
 
-@program(
-    source="folklore of web crawlers: workers put what they find into the bounded queue that they get from",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=3,
-)
+@program(DEADLOCK, SYNC, depth=3)
 def workers_feed_their_own_queue(fixed: bool) -> None:
+    """folklore of web crawlers: workers put what they find into the bounded queue that they get from"""
     pages: Queue[str] = Queue(maxsize=0 if fixed else 2)
     links = {"a": "cd", "b": "ef"}
     visited: list[str] = []
@@ -209,14 +183,11 @@ def workers_feed_their_own_queue(fixed: bool) -> None:
     assert sorted(visited) == list("abcdef")
 
 
-@program(
-    source="pthread_rwlockattr_setkind_np(3), after what it says of recursive read locks: a reader reads again, with a"
-    " writer waiting that new readers let pass",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def read_lock_taken_twice(fixed: bool) -> None:
+    """pthread_rwlockattr_setkind_np(3), after what it says of recursive read locks: a reader reads again, with a writer
+    waiting that new readers let pass
+    """
     changed = Condition()
     readers = writers = waiting_writers = 0
     written: list[bool] = []
@@ -254,13 +225,9 @@ def read_lock_taken_twice(fixed: bool) -> None:
     assert written == [True]
 
 
-@program(
-    source="Lea, Concurrent Programming in Java, after its nested monitors: who waits in the inner one keeps the outer",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def nested_monitor_lockout(fixed: bool) -> None:
+    """Lea, Concurrent Programming in Java, after its nested monitors: who waits in the inner one keeps the outer"""
     owner = RLock()
     # The repair: the inner condition is one of the outer lock, so that wait() lets that go.
     filled = Condition(owner if fixed else RLock())
@@ -282,14 +249,12 @@ def nested_monitor_lockout(fixed: bool) -> None:
     assert taken == [1]
 
 
-@program(
-    source="CPython bpo-43468, after a consequence of it: functools.cached_property held one lock for all instances,"
-    " so that two that need each other's class wait for each other",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def cached_property_lock_per_class(fixed: bool) -> None:
+    """CPython bpo-43468, after a consequence of it: functools.cached_property held one lock for all instances, so that
+    two that need each other's class wait for each other
+    """
+
     class Cached:
         shared: Lock
 
@@ -318,14 +283,11 @@ _modules = Lock()
 _handlers = Lock()
 
 
-@program(
-    source="Lu et al., ASPLOS 2008, after their deadlocks of two resources; here two locks made at import, one for the"
-    " table of loggers and one for handlers",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def locks_of_a_module(fixed: bool) -> None:
+    """Lu et al., ASPLOS 2008, after their deadlocks of two resources; here two locks made at import, one for the table
+    of loggers and one for handlers
+    """
     lines: list[str] = []
 
     def emit() -> None:

@@ -12,13 +12,9 @@ from threading import Event, Lock, Thread, Timer
 from . import ASSERTION, DEADLOCK, LEFT_BEHIND, SYNC, program, together
 
 
-@program(
-    source="JCIP, after listing 7.3, BrokenPrimeProducer: who is blocked in put() does not look at the flag",
-    find=LEFT_BEHIND,
-    needs=SYNC,
-    depth=1,
-)
+@program(LEFT_BEHIND, SYNC, depth=1)
 def prime_producer(fixed: bool) -> None:
+    """JCIP, after listing 7.3, BrokenPrimeProducer: who is blocked in put() does not look at the flag"""
     primes: Queue[int] = Queue(maxsize=1)
     cancelled = Event()
 
@@ -38,14 +34,11 @@ def prime_producer(fixed: bool) -> None:
         producer.join()
 
 
-@program(
-    source="ray-project/ray #59504, a review's remark there: two threads start a background thread, and close() knows"
-    " the second only",
-    find=LEFT_BEHIND,
-    needs=SYNC,
-    depth=2,
-)
+@program(LEFT_BEHIND, SYNC, depth=2)
 def background_thread_started_twice(fixed: bool) -> None:
+    """ray-project/ray #59504, a review's remark there: two threads start a background thread, and close() knows the
+    second only
+    """
     lock = Lock()
     thread: Thread | None = None
     stop: Queue[None] = Queue()
@@ -71,13 +64,9 @@ def background_thread_started_twice(fixed: bool) -> None:
     thread.join()
 
 
-@program(
-    source="folklore of worker pools: a worker is started, then counted, and close() sends a pill to each that counts",
-    find=LEFT_BEHIND,
-    needs=SYNC,
-    depth=2,
-)
+@program(LEFT_BEHIND, SYNC, depth=2)
 def worker_not_counted_yet(fixed: bool) -> None:
+    """folklore of worker pools: a worker is started, then counted, and close() sends a pill to each that counts"""
     lock = Lock()
     closed = False
     tasks: Queue[None] = Queue()
@@ -108,13 +97,9 @@ def worker_not_counted_yet(fixed: bool) -> None:
     together(spawn, close)
 
 
-@program(
-    source="folklore of repeating timers: stop() cancels the timer that it sees, while tick() arms the next",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def timer_armed_after_stop(fixed: bool) -> None:
+    """folklore of repeating timers: stop() cancels the timer that it sees, while tick() arms the next"""
     lock = Lock()
     stopped = closed = False
     beats: list[bool] = []
@@ -155,13 +140,9 @@ def timer_armed_after_stop(fixed: bool) -> None:
     assert not any(beats)
 
 
-@program(
-    source="JCIP, after section 7.2.3, poison pills with more than one producer: the last one's is taken for the end",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def pill_before_the_last_item(fixed: bool) -> None:
+    """JCIP, after section 7.2.3, poison pills with more than one producer: the last one's is taken for the end"""
     items: Queue[str] = Queue()
     eaten: list[str] = []
 
@@ -182,13 +163,9 @@ def pill_before_the_last_item(fixed: bool) -> None:
     assert sorted(eaten) == ["a", "b"]
 
 
-@program(
-    source="JCIP, after listing 7.14, an unreliable way to shut a log writer down: a message is queued after the last",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def message_after_the_last(fixed: bool) -> None:
+    """JCIP, after listing 7.14, an unreliable way to shut a log writer down: a message is queued after the last"""
     lock = Lock()
     closed = False
     requests: Queue[Event | None] = Queue()
@@ -217,13 +194,9 @@ def message_after_the_last(fixed: bool) -> None:
     together(serve, log, close)
 
 
-@program(
-    source="folklore of batching workers: one takes all that is there, with the other's pill",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def two_pills_in_a_batch(fixed: bool) -> None:
+    """folklore of batching workers: one takes all that is there, with the other's pill"""
     tasks: Queue[int] = Queue()
     done: list[int] = []
 
@@ -249,13 +222,9 @@ def two_pills_in_a_batch(fixed: bool) -> None:
     assert sorted(done) == [1, 2]
 
 
-@program(
-    source="Python documentation, after its example for queue.Queue.join() with a daemon thread, here without join()",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def daemon_writes_too_late(fixed: bool) -> None:
+    """Python documentation, after its example for queue.Queue.join() with a daemon thread, here without join()"""
     lines: Queue[str] = Queue()
     written: list[str] = []
 
@@ -272,13 +241,9 @@ def daemon_writes_too_late(fixed: bool) -> None:
     assert written[:1] == ["last words"]
 
 
-@program(
-    source="folklore of observers: unsubscribe() returns while a callback runs, and what that uses is closed",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def called_after_unsubscribe(fixed: bool) -> None:
+    """folklore of observers: unsubscribe() returns while a callback runs, and what that uses is closed"""
     lock = Lock()
     listeners: list[Callable[[], None]] = []
     is_open = True

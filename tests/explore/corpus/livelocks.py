@@ -10,13 +10,9 @@ from threading import Lock, Thread
 from . import LIVELOCK, OPCODE, SYNC, program, together
 
 
-@program(
-    source="Mozilla's macio.c and macthr.c, after Lu et al., ASPLOS 2008: a write-write order violation on io_pending",
-    find=LIVELOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(LIVELOCK, SYNC, depth=1)
 def io_pending(fixed: bool) -> None:
+    """Mozilla's macio.c and macthr.c, after Lu et al., ASPLOS 2008: a write-write order violation on io_pending"""
     lock = Lock()
     pending = False
     requests: SimpleQueue[str] = SimpleQueue()
@@ -42,13 +38,9 @@ def io_pending(fixed: bool) -> None:
     together(device, read)
 
 
-@program(
-    source="JCIP, after section 10.3.3: two overly polite threads",
-    find=LIVELOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(LIVELOCK, SYNC, depth=2)
 def one_spoon(fixed: bool) -> None:
+    """JCIP, after section 10.3.3: two overly polite threads"""
     lock = Lock()
     owner = "husband"
     hungry = {"husband": False, "wife": False}
@@ -70,14 +62,11 @@ def one_spoon(fixed: bool) -> None:
     together(partial(dine, "husband", "wife"), partial(dine, "wife", "husband"))
 
 
-@program(
-    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after section 2.3.1, LockOne; the repair is"
-    " Peterson's lock (1981)",
-    find=LIVELOCK,
-    needs=OPCODE,
-    depth=2,
-)
+@program(LIVELOCK, OPCODE, depth=2)
 def lock_one(fixed: bool) -> None:
+    """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 2.3.1, LockOne; the repair is Peterson's
+    lock (1981)
+    """
     flag = [False, False]
     victim = 0
     inside: list[int] = []
@@ -98,13 +87,10 @@ def lock_one(fixed: bool) -> None:
     together(partial(work, 0), partial(work, 1))
 
 
-@program(
-    source="folklore of stop flags: run() itself sets the flag that stop() clears",
-    find=LIVELOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(LIVELOCK, SYNC, depth=1)
 def stopped_before_it_runs(fixed: bool) -> None:
+    """folklore of stop flags: run() itself sets the flag that stop() clears"""
+
     class Server(Thread):
         running = fixed
 
@@ -124,14 +110,11 @@ def stopped_before_it_runs(fixed: bool) -> None:
     server.join()
 
 
-@program(
-    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after its loops around compareAndSet(): the"
-    " expected value is read only once",
-    find=LIVELOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(LIVELOCK, SYNC, depth=2)
 def stale_expectation(fixed: bool) -> None:
+    """Herlihy and Shavit, The Art of Multiprocessor Programming, after its loops around compareAndSet(): the expected
+    value is read only once
+    """
     lock = Lock()
     value = 0
 
@@ -158,14 +141,11 @@ def stale_expectation(fixed: bool) -> None:
     assert value == 2
 
 
-@program(
-    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after the simple barrier of chapter 17, with a"
-    " count that is not atomic",
-    find=LIVELOCK,
-    needs=OPCODE,
-    depth=2,
-)
+@program(LIVELOCK, OPCODE, depth=2)
 def lost_arrival(fixed: bool) -> None:
+    """Herlihy and Shavit, The Art of Multiprocessor Programming, after the simple barrier of chapter 17, with a count
+    that is not atomic
+    """
     lock = Lock()
     arrived = 0
 
@@ -182,13 +162,9 @@ def lost_arrival(fixed: bool) -> None:
     together(work, work)
 
 
-@program(
-    source="JCIP, after section 3.1.4: a loop that does not look at the flag again, here because it is copied",
-    find=LIVELOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(LIVELOCK, SYNC, depth=1)
 def flag_read_once(fixed: bool) -> None:
+    """JCIP, after section 3.1.4: a loop that does not look at the flag again, here because it is copied"""
     lock = Lock()
     asleep = True
 

@@ -9,13 +9,10 @@ from threading import Lock
 from . import ASSERTION, GIL, OPCODE, SYNC, program, together
 
 
-@program(
-    source="JCIP (Goetz et al., 2006), after listing 1.1, UnsafeSequence",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def unsafe_sequence(fixed: bool) -> None:
+    """JCIP (Goetz et al., 2006), after listing 1.1, UnsafeSequence"""
+
     class Sequence:
         value = 0
         lock = Lock()
@@ -32,13 +29,9 @@ def unsafe_sequence(fixed: bool) -> None:
     assert sequence.value == 2
 
 
-@program(
-    source="bubble sort of the IBM contest benchmark, after it: threads swap neighbours in one array",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def bubble_sort(fixed: bool) -> None:
+    """bubble sort of the IBM contest benchmark, after it: threads swap neighbours in one array"""
     numbers = [3, 2, 1]
     lock = Lock()
 
@@ -58,13 +51,10 @@ def bubble_sort(fixed: bool) -> None:
     assert numbers == [1, 2, 3]
 
 
-@program(
-    source="lottery of the IBM contest benchmark, after it: the number drawn is read back from where all draw to",
-    find=ASSERTION,
-    needs=GIL,
-    depth=2,
-)
+@program(ASSERTION, GIL, depth=2)
 def lottery(fixed: bool) -> None:
+    """lottery of the IBM contest benchmark, after it: the number drawn is read back from where all draw to"""
+
     class Machine:
         numbers = count(1)
         shown = 0
@@ -84,13 +74,9 @@ def lottery(fixed: bool) -> None:
     assert sorted(tickets.values()) == [1, 2]
 
 
-@program(
-    source="Python FAQ, after 'What kinds of global value mutation are thread-safe?': L.append(L[-1]) is not",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def append_of_the_last(fixed: bool) -> None:
+    """Python FAQ, after 'What kinds of global value mutation are thread-safe?': L.append(L[-1]) is not"""
     numbers = [0]
     lock = Lock()
 
@@ -105,13 +91,10 @@ def append_of_the_last(fixed: bool) -> None:
     assert numbers == [0, 1, 2]
 
 
-@program(
-    source="Python documentation, after its note on random.gauss: two threads may receive the same value",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def random_gauss(fixed: bool) -> None:
+    """Python documentation, after its note on random.gauss: two threads may receive the same value"""
+
     class Pairs:
         spare: int | None = 1
         following = count(2)
@@ -136,13 +119,9 @@ def random_gauss(fixed: bool) -> None:
     assert sorted(drawn) == [1, 2]
 
 
-@program(
-    source="SCTBench, after CS/wronglock: one variable, two locks",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def wrong_lock(fixed: bool) -> None:
+    """SCTBench, after CS/wronglock: one variable, two locks"""
     right, wrong = Lock(), Lock()
     data = 0
 
@@ -155,14 +134,11 @@ def wrong_lock(fixed: bool) -> None:
     assert data == 2
 
 
-@program(
-    source="SV-COMP, after pthread/fib_bench: two threads add to each other's variable, and only one order of all"
-    " additions reaches the bound",
-    find=ASSERTION,
-    needs=GIL,
-    depth=3,
-)
+@program(ASSERTION, GIL, depth=3)
 def fib_bench(fixed: bool) -> None:
+    """SV-COMP, after pthread/fib_bench: two threads add to each other's variable, and only one order of all additions
+    reaches the bound
+    """
     lock = Lock()
     i = j = 1
 
@@ -185,14 +161,12 @@ def fib_bench(fixed: bool) -> None:
     assert max(i, j) < 8
 
 
-@program(
-    source="Herlihy and Shavit, The Art of Multiprocessor Programming, after section 10.6, the ABA problem: a node"
-    " leaves a stack and comes back between the look and the compare-and-set",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def aba(fixed: bool) -> None:
+    """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 10.6, the ABA problem: a node leaves a
+    stack and comes back between the look and the compare-and-set
+    """
+
     class Top:
         """A reference to the first node and, what the repair needs, how often it was set."""
 
@@ -252,14 +226,12 @@ def aba(fixed: bool) -> None:
     assert sorted(popped + left) == ["a", "b", "c"]
 
 
-@program(
-    source="Apache #25520, after it as told in the literature on atomicity violations: two requests write to one place"
-    " of the log's buffer, then both move its end",
-    find=ASSERTION,
-    needs=GIL,
-    depth=2,
-)
+@program(ASSERTION, GIL, depth=2)
 def log_buffer(fixed: bool) -> None:
+    """Apache #25520, after it as told in the literature on atomicity violations: two requests write to one place of the
+    log's buffer, then both move its end
+    """
+
     class Log:
         def __init__(self) -> None:
             self.lock = Lock()

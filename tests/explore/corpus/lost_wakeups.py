@@ -9,13 +9,9 @@ from threading import Condition, Event, Lock, Semaphore, Thread
 from . import ASSERTION, DEADLOCK, EXCEPTION, SYNC, program, together
 
 
-@program(
-    source="JCIP, after section 14.2.3, missed signals: wait() without a look at what it waits for",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def wait_without_a_look(fixed: bool) -> None:
+    """JCIP, after section 14.2.3, missed signals: wait() without a look at what it waits for"""
     ready = Condition()
     is_ready = False
 
@@ -35,14 +31,11 @@ def wait_without_a_look(fixed: bool) -> None:
     together(waiter, notifier)
 
 
-@program(
-    source="Birrell, An Introduction to Programming with Threads (DEC SRC 35, 1989), after its wake-up waiting race:"
-    " the look and the wait in two critical sections",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def look_outside_the_lock(fixed: bool) -> None:
+    """Birrell, An Introduction to Programming with Threads (DEC SRC 35, 1989), after its wake-up waiting race: the look
+    and the wait in two critical sections
+    """
     ready = Condition()
     is_ready = False
 
@@ -63,13 +56,9 @@ def look_outside_the_lock(fixed: bool) -> None:
     together(waiter, notifier)
 
 
-@program(
-    source="JCIP, after section 14.2.4: notify() where threads wait for different things on one condition",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=3,
-)
+@program(DEADLOCK, SYNC, depth=3)
 def notify_wakes_the_wrong_one(fixed: bool) -> None:
+    """JCIP, after section 14.2.4: notify() where threads wait for different things on one condition"""
     changed = Condition()
     buffer: deque[int] = deque()
     taken: list[int] = []
@@ -97,14 +86,11 @@ def notify_wakes_the_wrong_one(fixed: bool) -> None:
     assert taken == [0, 1]
 
 
-@program(
-    source="Lampson and Redell, Experience with Processes and Monitors in Mesa (CACM 1980), after their rule that a"
-    " wake-up is a hint: `if` around wait() where `while` belongs",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def wait_in_an_if(fixed: bool) -> None:
+    """Lampson and Redell, Experience with Processes and Monitors in Mesa (CACM 1980), after their rule that a wake-up
+    is a hint: `if` around wait() where `while` belongs
+    """
     filled = Condition()
     items: list[int] = []
     taken: list[int] = []
@@ -127,13 +113,9 @@ def wait_in_an_if(fixed: bool) -> None:
     assert sorted(taken) == [0, 1]
 
 
-@program(
-    source="Lu et al., ASPLOS 2008, after their order violations: the waiter is told before the state is written",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def notify_before_the_state(fixed: bool) -> None:
+    """Lu et al., ASPLOS 2008, after their order violations: the waiter is told before the state is written"""
     changed = Condition()
     finished = False
 
@@ -154,13 +136,9 @@ def notify_before_the_state(fixed: bool) -> None:
     together(waiter, worker)
 
 
-@program(
-    source="scionproto/scion #463, after it: a reply comes between the look at the work and Event.clear()",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def event_cleared_too_late(fixed: bool) -> None:
+    """scionproto/scion #463, after it: a reply comes between the look at the work and Event.clear()"""
     work: deque[int] = deque()
     arrived = Event()
     done: list[int] = []
@@ -183,14 +161,11 @@ def event_cleared_too_late(fixed: bool) -> None:
     assert sorted(done) == [0, 1]
 
 
-@program(
-    source="Downey, The Little Book of Semaphores, after the barbershop (Dijkstra, 1965): the barber looks and falls"
-    " asleep in two critical sections",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def sleeping_barber(fixed: bool) -> None:
+    """Downey, The Little Book of Semaphores, after the barbershop (Dijkstra, 1965): the barber looks and falls asleep
+    in two critical sections
+    """
     mutex = Lock()
     bell = Semaphore(0)
     waiting = 0
@@ -223,14 +198,12 @@ def sleeping_barber(fixed: bool) -> None:
     assert waiting == 0
 
 
-@program(
-    source="Birrell, Implementing Condition Variables with Semaphores (2003), after its first attempt: a late waiter"
-    " takes the token of an earlier one",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def stolen_token(fixed: bool) -> None:
+    """Birrell, Implementing Condition Variables with Semaphores (2003), after its first attempt: a late waiter takes
+    the token of an earlier one
+    """
+
     class Waiters:
         def __init__(self) -> None:
             self.lock = Lock()
@@ -271,14 +244,12 @@ def stolen_token(fixed: bool) -> None:
     assert answered
 
 
-@program(
-    source="CPython bpo-20319: concurrent.futures.wait() took its waiter off a future's list without the future's"
-    " lock, while set_result() went through that list",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def waiter_removed_while_told(fixed: bool) -> None:
+    """CPython bpo-20319: concurrent.futures.wait() took its waiter off a future's list without the future's lock, while
+    set_result() went through that list
+    """
+
     class Waiter:
         def __init__(self) -> None:
             self.lock = Lock()
@@ -310,13 +281,9 @@ def waiter_removed_while_told(fixed: bool) -> None:
     assert not waiters
 
 
-@program(
-    source="Java Object.wait(), after its specification of spurious wake-ups: what wakes us is not what we wait for",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def woken_for_another_reason(fixed: bool) -> None:
+    """Java Object.wait(), after its specification of spurious wake-ups: what wakes us is not what we wait for"""
     changed = Condition()
     state = {"connected": False, "progress": 0}
     seen: list[bool] = []

@@ -10,13 +10,9 @@ from threading import Event, Lock, Thread
 from . import ASSERTION, EXCEPTION, GIL, OPCODE, SYNC, program, together
 
 
-@program(
-    source="SCTBench, after CS/reorder: a check between two writes that belong together",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def reorder(fixed: bool) -> None:
+    """SCTBench, after CS/reorder: a check between two writes that belong together"""
     lock = Lock()
     a = b = 0
     seen: list[tuple[int, int]] = []
@@ -38,14 +34,11 @@ def reorder(fixed: bool) -> None:
     assert seen[0] in ((0, 0), (1, -1))
 
 
-@program(
-    source="SCTBench, after CS/twostage, also in the IBM contest benchmark: the second half of a write has a lock of"
-    " its own",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def two_stage(fixed: bool) -> None:
+    """SCTBench, after CS/twostage, also in the IBM contest benchmark: the second half of a write has a
+    lock of its own
+    """
     first, second = Lock(), Lock()
     data1 = data2 = 0
 
@@ -73,14 +66,11 @@ def two_stage(fixed: bool) -> None:
     together(write, read)
 
 
-@program(
-    source="Mozilla's nsthread.cpp, after Lu et al., ASPLOS 2008: a new thread uses the handle that its creator has yet"
-    " to store",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def thread_before_its_handle(fixed: bool) -> None:
+    """Mozilla's nsthread.cpp, after Lu et al., ASPLOS 2008: a new thread uses the handle that its creator has yet to
+    store
+    """
     lock = Lock()
     started: list[Thread] = []
     names: list[str] = []
@@ -105,13 +95,9 @@ def thread_before_its_handle(fixed: bool) -> None:
     assert names == ["worker"]
 
 
-@program(
-    source="JCIP, after listing 3.7, ThisEscape: a constructor registers its object before it is whole",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def this_escape(fixed: bool) -> None:
+    """JCIP, after listing 3.7, ThisEscape: a constructor registers its object before it is whole"""
     lock = Lock()
     listeners: list[Callable[[], None]] = []
 
@@ -139,13 +125,10 @@ def this_escape(fixed: bool) -> None:
     together(Window, event)
 
 
-@program(
-    source="SCTBench, after CB/pbzip2-0.9.4: main() frees the queue that consumers still use",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def freed_before_the_last_use(fixed: bool) -> None:
+    """SCTBench, after CB/pbzip2-0.9.4: main() frees the queue that consumers still use"""
+
     class Fifo:
         def __init__(self) -> None:
             self.blocks = ["block"]
@@ -176,13 +159,9 @@ def freed_before_the_last_use(fixed: bool) -> None:
     assert output.get() == "block"
 
 
-@program(
-    source="SCTBench, after its SPLASH-2 programs, whose macros do not wait for the threads' end",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def result_before_the_end(fixed: bool) -> None:
+    """SCTBench, after its SPLASH-2 programs, whose macros do not wait for the threads' end"""
     lock = Lock()
     total = 0
 
@@ -204,14 +183,11 @@ def result_before_the_end(fixed: bool) -> None:
     assert result == 6
 
 
-@program(
-    source="SCTBench, after CS/bluetooth_driver (Qadeer and Wu, KISS, PLDI 2004): a request looks whether the driver"
-    " stops, then counts itself",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def bluetooth_driver(fixed: bool) -> None:
+    """SCTBench, after CS/bluetooth_driver (Qadeer and Wu, KISS, PLDI 2004): a request looks whether the driver stops,
+    then counts itself
+    """
     lock = Lock()
     pending = 1
     no_pending = Event()
@@ -245,13 +221,10 @@ def bluetooth_driver(fixed: bool) -> None:
     together(add, stop)
 
 
-@program(
-    source="The 'Double-Checked Locking is Broken' Declaration (Bacon et al.), after it: published, then filled",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def double_checked_locking(fixed: bool) -> None:
+    """The 'Double-Checked Locking is Broken' Declaration (Bacon et al.), after it: published, then filled"""
+
     class Settings:
         def load(self) -> None:
             self.path = "/etc"
@@ -281,13 +254,10 @@ def double_checked_locking(fixed: bool) -> None:
     assert paths == ["/etc", "/etc"]
 
 
-@program(
-    source="sebleier/django-redis-cache #213: a pool is put where all see it, then gets the attribute that they read",
-    find=EXCEPTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(EXCEPTION, OPCODE, depth=2)
 def published_too_early(fixed: bool) -> None:
+    """sebleier/django-redis-cache #213: a pool is put where all see it, then gets the attribute that they read"""
+
     class Pool:
         identifier: str
 
@@ -311,13 +281,10 @@ def published_too_early(fixed: bool) -> None:
     assert seen in ([], ["db0"])
 
 
-@program(
-    source="MySQL's ha_innodb.cc, after Lu et al., ASPLOS 2008: proc_info is set to NULL between a look and its use",
-    find=EXCEPTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(EXCEPTION, OPCODE, depth=2)
 def proc_info(fixed: bool) -> None:
+    """MySQL's ha_innodb.cc, after Lu et al., ASPLOS 2008: proc_info is set to NULL between a look and its use"""
+
     class Statement:
         info: str | None = "sorting"
 
@@ -339,14 +306,12 @@ def proc_info(fixed: bool) -> None:
     assert shown in ([], ["SORTING"])
 
 
-@program(
-    source="SCTBench, after CHESS/WSQ, the work-stealing queue of Cilk-5 (Frigo, Leiserson and Randall, PLDI 1998): the"
-    " owner must move the tail before it looks at the head",
-    find=ASSERTION,
-    needs=OPCODE,
-    depth=2,
-)
+@program(ASSERTION, OPCODE, depth=2)
 def work_stealing_queue(fixed: bool) -> None:
+    """SCTBench, after CHESS/WSQ, the work-stealing queue of Cilk-5 (Frigo, Leiserson and Randall, PLDI 1998): the owner
+    must move the tail before it looks at the head
+    """
+
     class Tasks:
         def __init__(self) -> None:
             self.items = ["a", "b"]
@@ -385,13 +350,9 @@ def work_stealing_queue(fixed: bool) -> None:
     assert sorted(taken) == ["a", "b"]
 
 
-@program(
-    source="SCTBench, after CS/token_ring: each thread passes on what it has read, and they start in no order",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def token_ring(fixed: bool) -> None:
+    """SCTBench, after CS/token_ring: each thread passes on what it has read, and they start in no order"""
     lock = Lock()
     turns = [Event() for _ in range(3)]
     turns[0].set()

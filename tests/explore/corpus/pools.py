@@ -13,13 +13,10 @@ from threading import Event, Lock, Thread, local
 from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, SYNC, program, together
 
 
-@program(
-    source="JCIP, after listing 8.1, ThreadDeadlock: tasks wait for tasks of their own pool, here of two threads",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def thread_starvation(fixed: bool) -> None:
+    """JCIP, after listing 8.1, ThreadDeadlock: tasks wait for tasks of their own pool, here of two threads"""
+
     def load(part: str) -> str:
         return part.upper()
 
@@ -33,13 +30,10 @@ def thread_starvation(fixed: bool) -> None:
         assert [page.result() for page in pages] == ["HEADER", "HEADER"]
 
 
-@program(
-    source="Python documentation, after Executor.shutdown(): submit() after it raises RuntimeError, in a task too",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def submit_from_a_task(fixed: bool) -> None:
+    """Python documentation, after Executor.shutdown(): submit() after it raises RuntimeError, in a task too"""
+
     def first_step() -> Future[int]:
         return pool.submit(int, "2")  # window: the pool is shut down while it still runs its tasks
 
@@ -50,14 +44,11 @@ def submit_from_a_task(fixed: bool) -> None:
     assert step.result().result() == 2
 
 
-@program(
-    source="Python documentation, after Future.add_done_callback(): it is called at once, by the caller, if the future"
-    " is done, and else by the thread that completes it",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def callback_in_another_thread(fixed: bool) -> None:
+    """Python documentation, after Future.add_done_callback(): it is called at once, by the caller, if the future is
+    done, and else by the thread that completes it
+    """
     session = local()
     session.user = "ann"
     billed: list[str | None] = []
@@ -72,14 +63,11 @@ def callback_in_another_thread(fixed: bool) -> None:
     assert billed == ["ann"]
 
 
-@program(
-    source="PEP 567, after what it says of threads: each has one context, and a pool's thread keeps its own from task"
-    " to task",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def context_kept_by_a_worker(fixed: bool) -> None:
+    """PEP 567, after what it says of threads: each has one context, and a pool's thread keeps its own
+    from task to task
+    """
     user: ContextVar[str] = ContextVar("user", default="nobody")
 
     def log_in() -> None:
@@ -92,13 +80,9 @@ def context_kept_by_a_worker(fixed: bool) -> None:
         assert seen.result() == "nobody"
 
 
-@program(
-    source="noxdafox/pebble #75, after it: a future is cancelled between the look at it and its result",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def cancelled_before_its_result(fixed: bool) -> None:
+    """noxdafox/pebble #75, after it: a future is cancelled between the look at it and its result"""
     future: Future[int] = Future()
 
     def complete() -> None:
@@ -112,13 +96,10 @@ def cancelled_before_its_result(fixed: bool) -> None:
     assert future.cancelled() or future.result() == 1
 
 
-@program(
-    source="celery #232: Timer.enter() starts its thread if that does not run, and is called by two at a time",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def thread_started_twice(fixed: bool) -> None:
+    """celery #232: Timer.enter() starts its thread if that does not run, and is called by two at a time"""
+
     class Timer(Thread):
         def __init__(self) -> None:
             super().__init__()
@@ -146,13 +127,9 @@ def thread_started_twice(fixed: bool) -> None:
     timer.join()
 
 
-@program(
-    source="JCIP, after section 2.2.3, compound actions, with asyncio.to_thread(): one loop, but two threads",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def withdrawals_in_threads(fixed: bool) -> None:
+    """JCIP, after section 2.2.3, compound actions, with asyncio.to_thread(): one loop, but two threads"""
     lock = Lock()
     balance = 100
 
@@ -173,13 +150,9 @@ def withdrawals_in_threads(fixed: bool) -> None:
     assert balance >= 0
 
 
-@program(
-    source="Python documentation, after Queue.join(): a task that fails is not told done",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def task_that_is_never_done(fixed: bool) -> None:
+    """Python documentation, after Queue.join(): a task that fails is not told done"""
     tasks: Queue[int | None] = Queue()
     lock = Lock()
     connected = True
@@ -216,13 +189,9 @@ def task_that_is_never_done(fixed: bool) -> None:
     assert failed in ([], [1])
 
 
-@program(
-    source="Stack Overflow 1131430, 'Are generators threadsafe?': two threads go on with one generator",
-    find=EXCEPTION,
-    needs=GIL,
-    depth=2,
-)
+@program(EXCEPTION, GIL, depth=2)
 def shared_generator(fixed: bool) -> None:
+    """Stack Overflow 1131430, 'Are generators threadsafe?': two threads go on with one generator"""
     lock = Lock()
     received: list[int] = []
 
@@ -246,13 +215,9 @@ def shared_generator(fixed: bool) -> None:
     assert sorted(received) == [1, 4]
 
 
-@program(
-    source="Python documentation, after Future.cancel(): False says that the call runs or has run, and nobody looks",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def cancel_is_only_a_wish(fixed: bool) -> None:
+    """Python documentation, after Future.cancel(): False says that the call runs or has run, and nobody looks"""
     charged: list[str] = []
     opened = Event()
     with ThreadPoolExecutor(1) as pool:

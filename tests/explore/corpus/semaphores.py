@@ -9,13 +9,9 @@ from threading import Barrier, Condition, Lock, Semaphore
 from . import ASSERTION, DEADLOCK, SYNC, program, together
 
 
-@program(
-    source="folklore of connection pools: an exception between acquire() and release() keeps the slot",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def slot_lost_by_an_exception(fixed: bool) -> None:
+    """folklore of connection pools: an exception between acquire() and release() keeps the slot"""
     slots = Semaphore(1)
     lock = Lock()
     connected = True
@@ -48,13 +44,9 @@ def slot_lost_by_an_exception(fixed: bool) -> None:
     assert len(answers) == 2
 
 
-@program(
-    source="folklore of error handling: the slot is given back where the error is handled, and once more in `finally`",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def slot_given_back_twice(fixed: bool) -> None:
+    """folklore of error handling: the slot is given back where the error is handled, and once more in `finally`"""
     slots = Semaphore(1)
     inside = 0
 
@@ -77,14 +69,11 @@ def slot_given_back_twice(fixed: bool) -> None:
     together(partial(work, True), partial(work, False), partial(work, False))
 
 
-@program(
-    source="Downey, The Little Book of Semaphores, after the readers-writers problem (Courtois, Heymans and Parnas,"
-    " 1971): the first reader waits for the room outside of the readers' mutex",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def second_reader_walks_in(fixed: bool) -> None:
+    """Downey, The Little Book of Semaphores, after the readers-writers problem (Courtois, Heymans and Parnas, 1971):
+    the first reader waits for the room outside of the readers' mutex
+    """
     mutex, room = Lock(), Semaphore(1)
     readers = 0
     state = [0, 0]
@@ -115,14 +104,11 @@ def second_reader_walks_in(fixed: bool) -> None:
     together(write, read, read)
 
 
-@program(
-    source="Downey, The Little Book of Semaphores, after the second non-solution of its reusable barrier: one turnstile"
-    " lets a thread through twice",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def barrier_with_one_turnstile(fixed: bool) -> None:
+    """Downey, The Little Book of Semaphores, after the second non-solution of its reusable barrier: one turnstile lets
+    a thread through twice
+    """
     mutex, turnstile = Lock(), Semaphore(0)
     barrier = Barrier(2)
     inside = 0
@@ -153,14 +139,11 @@ def barrier_with_one_turnstile(fixed: bool) -> None:
     together(partial(work, "ann"), partial(work, "bob"))
 
 
-@program(
-    source="Dijkstra, Cooperating Sequential Processes (EWD 123, 1965), after the banker's problem: two customers get"
-    " what they need one by one",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=2,
-)
+@program(DEADLOCK, SYNC, depth=2)
 def permits_one_by_one(fixed: bool) -> None:
+    """Dijkstra, Cooperating Sequential Processes (EWD 123, 1965), after the banker's problem: two customers get what
+    they need one by one
+    """
     florins = Semaphore(2)
     counter = Lock()
     built: list[str] = []
@@ -180,14 +163,11 @@ def permits_one_by_one(fixed: bool) -> None:
     assert len(built) == 2
 
 
-@program(
-    source="Downey, The Little Book of Semaphores, after Deadlock #4 of its producers and consumers: waits for an item"
-    " with the mutex held",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def wait_with_the_mutex(fixed: bool) -> None:
+    """Downey, The Little Book of Semaphores, after Deadlock #4 of its producers and consumers: waits for an item with
+    the mutex held
+    """
     mutex, items = Lock(), Semaphore(0)
     buffer: list[str] = []
     taken: list[str] = []
@@ -209,14 +189,11 @@ def wait_with_the_mutex(fixed: bool) -> None:
     assert taken == ["item"]
 
 
-@program(
-    source="Patil's cigarette smokers (1971), after The Little Book of Semaphores: who needs another second ingredient"
-    " takes the first",
-    find=DEADLOCK,
-    needs=SYNC,
-    depth=1,
-)
+@program(DEADLOCK, SYNC, depth=1)
 def cigarette_smokers(fixed: bool) -> None:
+    """Patil's cigarette smokers (1971), after The Little Book of Semaphores: who needs another second ingredient takes
+    the first
+    """
     semaphores = {ingredient: Semaphore(0) for ingredient in ("tobacco", "paper", "match")}
     table = Condition()
     offered: list[str] = []

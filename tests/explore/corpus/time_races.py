@@ -11,13 +11,9 @@ from threading import Barrier, BoundedSemaphore, Condition, Event, Lock, Thread,
 from . import ASSERTION, EXCEPTION, SYNC, program, together
 
 
-@program(
-    source="Lu et al., ASPLOS 2008, after what they say of sleeps as repairs: they only make the bug rarer",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def sleep_long_enough(fixed: bool) -> None:
+    """Lu et al., ASPLOS 2008, after what they say of sleeps as repairs: they only make the bug rarer"""
     results: list[int] = []
 
     def work() -> None:
@@ -35,13 +31,9 @@ def sleep_long_enough(fixed: bool) -> None:
     assert seen == [1]
 
 
-@program(
-    source="Python documentation, after Thread.join(): with a timeout it returns None, be the thread at its end or not",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def join_with_a_timeout(fixed: bool) -> None:
+    """Python documentation, after Thread.join(): with a timeout it returns None, be the thread at its end or not"""
     results: list[int] = []
 
     def work() -> None:
@@ -56,13 +48,9 @@ def join_with_a_timeout(fixed: bool) -> None:
     assert seen == [1]
 
 
-@program(
-    source="folklore of start-up code: Event.wait() has a timeout and nobody looks at what it returns",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def wait_that_gives_up(fixed: bool) -> None:
+    """folklore of start-up code: Event.wait() has a timeout and nobody looks at what it returns"""
     ready = Event()
     settings: dict[str, int] = {}
     ports: list[int] = []
@@ -80,13 +68,9 @@ def wait_that_gives_up(fixed: bool) -> None:
     assert ports == [80]
 
 
-@program(
-    source="folklore of lock timeouts: what acquire() returns is not looked at, and release() gives up another's lock",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def release_of_anothers_lock(fixed: bool) -> None:
+    """folklore of lock timeouts: what acquire() returns is not looked at, and release() gives up another's lock"""
     lock = Lock()
     held: list[str] = []
 
@@ -102,13 +86,9 @@ def release_of_anothers_lock(fixed: bool) -> None:
     assert held
 
 
-@program(
-    source="folklore of lock timeouts, with a bounded semaphore: `finally` gives back what was never had",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def slot_that_was_never_had(fixed: bool) -> None:
+    """folklore of lock timeouts, with a bounded semaphore: `finally` gives back what was never had"""
     slots = BoundedSemaphore(1)
     served: list[str] = []
 
@@ -126,13 +106,9 @@ def slot_that_was_never_had(fixed: bool) -> None:
     assert served
 
 
-@program(
-    source="folklore of consumers: queue.Empty after a while is taken for the end",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def silence_taken_for_the_end(fixed: bool) -> None:
+    """folklore of consumers: queue.Empty after a while is taken for the end"""
     items: Queue[str] = Queue()
     eaten: list[str] = []
 
@@ -158,13 +134,9 @@ def silence_taken_for_the_end(fixed: bool) -> None:
     assert eaten == ["a", "b"]
 
 
-@program(
-    source="Python documentation, after Barrier.wait(): a timeout breaks the barrier, for all",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(EXCEPTION, SYNC, depth=1)
 def barrier_that_breaks(fixed: bool) -> None:
+    """Python documentation, after Barrier.wait(): a timeout breaks the barrier, for all"""
     barrier = Barrier(2)
     passed: list[int] = []
 
@@ -176,13 +148,9 @@ def barrier_that_breaks(fixed: bool) -> None:
     assert sorted(passed) == [0, 1]
 
 
-@program(
-    source="folklore of retries: what has timed out is done once more, though it is only slow",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def done_once_more(fixed: bool) -> None:
+    """folklore of retries: what has timed out is done once more, though it is only slow"""
     charged: list[str] = []
 
     def charge() -> None:
@@ -203,13 +171,9 @@ def done_once_more(fixed: bool) -> None:
     assert charged == ["card"]
 
 
-@program(
-    source="SCTBench, after the timers of its CHESS programs: Timer.cancel() comes when the timer has fired",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=1,
-)
+@program(ASSERTION, SYNC, depth=1)
 def cancelled_too_late(fixed: bool) -> None:
+    """SCTBench, after the timers of its CHESS programs: Timer.cancel() comes when the timer has fired"""
     lock = Lock()
     outcome: list[str] = []
 
@@ -227,14 +191,11 @@ def cancelled_too_late(fixed: bool) -> None:
     assert len(outcome) == 1
 
 
-@program(
-    source="Kleppmann, How to do distributed locking (2016): a lease ends while its holder is still at work; the repair"
-    " is a fencing token",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def lease_that_ends(fixed: bool) -> None:
+    """Kleppmann, How to do distributed locking (2016): a lease ends while its holder is still at work; the repair is a
+    fencing token
+    """
     changed = Condition()
     holder = token = 0
     written: list[int] = []
@@ -269,14 +230,11 @@ def lease_that_ends(fixed: bool) -> None:
     assert written == sorted(written)
 
 
-@program(
-    source="Java's SynchronousQueue.poll(timeout), after what it must get right: an item comes when the wait has timed"
-    " out, but before the lock is back",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def item_at_the_last_moment(fixed: bool) -> None:
+    """Java's SynchronousQueue.poll(timeout), after what it must get right: an item comes when the wait has timed out,
+    but before the lock is back
+    """
     changed = Condition()
     waiting = False
     slot: list[str] = []

@@ -9,14 +9,11 @@ from threading import Lock, RLock
 from . import ASSERTION, EXCEPTION, SYNC, program, together
 
 
-@program(
-    source="account of the IBM contest benchmark (Eytani and Ur, PADTAD 2004), also SCTBench's CS/account, after both:"
-    " a balance is read in one critical section and written in another",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def account(fixed: bool) -> None:
+    """account of the IBM contest benchmark (Eytani and Ur, PADTAD 2004), also SCTBench's CS/account, after both: a
+    balance is read in one critical section and written in another
+    """
     lock = Lock()
     balance = 100
 
@@ -35,14 +32,11 @@ def account(fixed: bool) -> None:
     assert balance == 130
 
 
-@program(
-    source="allocation vector of the IBM contest benchmark, after it: a block is found free, then marked, in two"
-    " synchronized methods",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def allocation_vector(fixed: bool) -> None:
+    """allocation vector of the IBM contest benchmark, after it: a block is found free, then marked, in two synchronized
+    methods
+    """
     lock = RLock()
     free = [True, True]
     allocated: list[int] = []
@@ -67,14 +61,12 @@ def allocation_vector(fixed: bool) -> None:
     assert sorted(allocated) == [0, 1]
 
 
-@program(
-    source="SCTBench, after CB/stringbuffer-jdk1.4 (StringBuffer.append): the other buffer shrinks between its length"
-    " and its characters",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def string_buffer(fixed: bool) -> None:
+    """SCTBench, after CB/stringbuffer-jdk1.4 (StringBuffer.append): the other buffer shrinks between its length and its
+    characters
+    """
+
     class Buffer:
         def __init__(self, text: str) -> None:
             self.lock = RLock()
@@ -107,13 +99,10 @@ def string_buffer(fixed: bool) -> None:
     assert target.text in ("a", "abc")
 
 
-@program(
-    source="JCIP, after listing 4.10, NumberRange: two variables, each atomic, and an invariant over both",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def number_range(fixed: bool) -> None:
+    """JCIP, after listing 4.10, NumberRange: two variables, each atomic, and an invariant over both"""
+
     class Atomic:
         def __init__(self, value: int) -> None:
             self.lock = Lock()
@@ -147,14 +136,11 @@ def number_range(fixed: bool) -> None:
     assert lower.get() <= upper.get()
 
 
-@program(
-    source="MySQL #791, after it as told in the literature on atomicity violations: a statement that runs while the"
-    " binary log is closed and opened again is not logged",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def log_rotation(fixed: bool) -> None:
+    """MySQL #791, after it as told in the literature on atomicity violations: a statement that runs while the binary
+    log is closed and opened again is not logged
+    """
     lock = RLock()
     is_open = True
     logged: list[str] = []
@@ -182,14 +168,12 @@ def log_rotation(fixed: bool) -> None:
     assert logged == ["insert"]
 
 
-@program(
-    source="urllib3 #204: two threads look for a host's pool, both make one, and the second to store its own closes"
-    " the other's",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def pool_replaced_in_use(fixed: bool) -> None:
+    """urllib3 #204: two threads look for a host's pool, both make one, and the second to store its own closes the
+    other's
+    """
+
     class Pool:
         closed = False
 
@@ -229,13 +213,10 @@ def pool_replaced_in_use(fixed: bool) -> None:
     together(request, request)
 
 
-@program(
-    source="JCIP, after listing 5.1: getLast() and deleteLast() of a synchronized vector",
-    find=EXCEPTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(EXCEPTION, SYNC, depth=2)
 def last_of_a_vector(fixed: bool) -> None:
+    """JCIP, after listing 5.1: getLast() and deleteLast() of a synchronized vector"""
+
     class Vector:
         def __init__(self) -> None:
             self.lock = RLock()
@@ -273,14 +254,11 @@ def last_of_a_vector(fixed: bool) -> None:
     assert last[0] in ("a", "b")
 
 
-@program(
-    source="Apache #21287, after it as told in the literature on atomicity violations: a reference count falls to zero"
-    " in one step and is looked at in the next, so that two threads free the object",
-    find=ASSERTION,
-    needs=SYNC,
-    depth=2,
-)
+@program(ASSERTION, SYNC, depth=2)
 def freed_twice(fixed: bool) -> None:
+    """Apache #21287, after it as told in the literature on atomicity violations: a reference count falls to zero in one
+    step and is looked at in the next, so that two threads free the object
+    """
     lock = Lock()
     references = 2
     freed: list[str] = []
