@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
+import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from seccomp import filter_program, refuse
@@ -17,6 +21,7 @@ from this_machine import ROOT, SLOW
 PRELUDE = """
 from __future__ import annotations
 import ctypes, os, signal, struct, sys, threading, time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +55,21 @@ def until_alone() -> None:
         os.sched_yield()
 
 
+def run_thread(thread: threading.Thread) -> None:
+    """Starts it and returns when it has ended."""
+    thread.start()
+    thread.join()
+
+
+def run_threads(threads: Iterable[threading.Thread]) -> None:
+    """Starts all and returns when all have ended."""
+    threads = list(threads)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def in_forked_child(check: Callable[[], object]) -> int:
     """Calls check in a forked child and gives the child's wait status: 0, if nothing was raised."""
     pid = os.fork()
@@ -62,6 +82,9 @@ def in_forked_child(check: Callable[[], object]) -> int:
             os._exit(status)
     return os.waitpid(pid, 0)[1]
 
+
+#: What programs may call.
+PROVIDED = (wait_until_parked, until_alone, run_thread, run_threads, in_forked_child, filter_program, refuse)
 
 Program = Callable[..., object]
 Child = Callable[..., subprocess.CompletedProcess[str]]
@@ -83,13 +106,10 @@ def child(tmp_path: Path) -> Child:
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         text = textwrap.dedent(inspect.getsource(program))
+        text = text[re.search(r"^def ", text, re.MULTILINE).start() :]  # type: ignore[union-attr]  # without decorators
         script = tmp_path / f"{program.__name__}.py"
         call = f"{program.__name__}({', '.join(map(repr, args))})\n"
-        ours = [
-            inspect.getsource(function)
-            for function in (wait_until_parked, until_alone, filter_program, refuse, in_forked_child)
-        ]
-        script.write_text("\n".join([PRELUDE, *ours, text, call]))
+        script.write_text("\n".join([PRELUDE, *map(inspect.getsource, PROVIDED), text, call]))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]
         # A session of its own, so that what it leaves running can be ended with it.
@@ -126,3 +146,21 @@ def child(tmp_path: Path) -> Child:
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run
+
+
+def in_child(program: Program | None = None, **options: Any) -> Any:
+    """Makes a test of a function whose text is to run in a new interpreter: see `child`, which has the options.
+
+    The program is given the values of its parameters and fixtures, as repr() writes them.
+    """
+    if program is None:
+        return functools.partial(in_child, **options)
+    parameters = inspect.signature(program).parameters
+
+    @functools.wraps(program)
+    def test(child: Child, **values: object) -> None:
+        child(program, *(values[name] for name in parameters), **options)
+
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("child", *parameters)]
+    test.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    return test

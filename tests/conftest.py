@@ -1,4 +1,5 @@
 """What all tests share, by name; which of them run, and in how many processes."""
+# ruff: noqa: F401 - tests import these names from here
 
 from __future__ import annotations
 
@@ -8,43 +9,24 @@ from typing import Any
 
 import pytest
 from certificate import pem
-from child_programs import Child, child, in_forked_child, until_alone, wait_until_parked
+from child_programs import (
+    Child,
+    child,
+    in_child,
+    in_forked_child,
+    run_thread,
+    run_threads,
+    until_alone,
+    wait_until_parked,
+)
+from commands import PYTHONPATH, lwp, python, told
 from installed_package import Environment, installed
-from native_helper import NativeHelper, native_helper
+from native_helper import NativeHelper, helper_path, native_helper
 from nothing_left import nothing_left, pytest_collection_finish
 from seccomp import filter_program, refuse
 from shared_by_workers import crowd, made_once
 from this_machine import FREE_THREADED, HELPERS, ROOT, SLOW, TREE, needs_fast_turns, needs_gil
 from traced_calls import count_calls, lines_between_marks, under_strace
-
-__all__ = [
-    "FREE_THREADED",
-    "HELPERS",
-    "ROOT",
-    "SLOW",
-    "TREE",
-    "Child",
-    "Environment",
-    "NativeHelper",
-    "child",
-    "count_calls",
-    "crowd",
-    "filter_program",
-    "in_forked_child",
-    "installed",
-    "lines_between_marks",
-    "made_once",
-    "native_helper",
-    "needs_fast_turns",
-    "needs_gil",
-    "nothing_left",
-    "pem",
-    "pytest_collection_finish",
-    "refuse",
-    "under_strace",
-    "until_alone",
-    "wait_until_parked",
-]
 
 # A shell's `&`, nohup and some CI start pytest with SIGINT ignored: each program of a test would inherit that, and no
 # Ctrl-C would reach it.

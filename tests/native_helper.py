@@ -49,18 +49,8 @@ class NativeHelper:
 
     def _compile(self, source: str, compiler: str = "cc") -> Path:
         target = self.folder / Path(source).with_suffix(".so").name
-        command = [
-            compiler,
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-fPIC",
-            "-shared",
-            "-o",
-            str(target),
-            str(HELPERS / source),
-        ]
-        subprocess.run(command, check=True)
+        options = ["-O2", "-Wall", "-Wextra", "-fPIC", "-shared"]
+        subprocess.run([compiler, *options, "-o", str(target), str(HELPERS / source)], check=True)
         return target
 
     def copies(self, library: str, count: int) -> list[str]:
@@ -89,3 +79,9 @@ class NativeHelper:
 def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
     """The compiled helpers."""
     return NativeHelper(tmp_path_factory.mktemp("helpers"))
+
+
+@pytest.fixture(scope="session")
+def helper_path(native_helper: NativeHelper) -> str:
+    """helper.c, compiled: for a program that loads it."""
+    return native_helper.path

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, wait_until_parked
+from conftest import Child, NativeHelper, in_child, run_thread, run_threads, wait_until_parked
 
 import runtime
 from runtime import THREAD_FLAGS, Clone, scheduler, sync
@@ -145,19 +145,17 @@ def test_contexts_of_the_living_do_not_overlap(gate: Gate) -> None:
     assert all(lwp.join() for lwp in lwps)
 
 
-def test_the_guard_is_no_memory(child: Child) -> None:
-    def touch_the_guard() -> None:
-        def touch() -> None:
-            made.wait()
-            assert lwp.context is not None
-            ctypes.memset(lwp.context.guard[1] - 1, 0, 1)
+@in_child(status=-signal.SIGSEGV)
+def test_the_guard_is_no_memory() -> None:
+    def touch() -> None:
+        made.wait()
+        assert lwp.context is not None
+        ctypes.memset(lwp.context.guard[1] - 1, 0, 1)
 
-        made = sync.Event()
-        lwp = spawn(touch)
-        made.set()
-        lwp.join()
-
-    child(touch_the_guard, status=-signal.SIGSEGV)
+    made = sync.Event()
+    lwp = spawn(touch)
+    made.set()
+    lwp.join()
 
 
 @pytest.mark.parametrize("name", ["short", "fifteen-letters", "more than fifteen letters", "\u00fcml\u00e4ut"])
@@ -243,9 +241,7 @@ def test_stack_sizes(native_helper: NativeHelper) -> None:
     before = threading.stack_size(512 << 10)
     try:
         lwp = spawn(int)
-        thread = runtime.Thread(target=int)
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=int))
         assert lwp.join()
         assert lwp.context is not None
         assert 512 << 10 <= lwp.context.stack[1] - lwp.context.stack[0] < 700 << 10
@@ -278,47 +274,45 @@ def test_join_with_a_timeout(gate: Gate) -> None:
     assert not thread.is_alive()
 
 
-def test_a_signal_handler_runs_while_join_waits_and_may_end_it(child: Child) -> None:
-    def interrupt_join() -> None:
-        class Interrupted(Exception):
-            pass
+@in_child(timeout=30)
+def test_a_signal_handler_runs_while_join_waits_and_may_end_it() -> None:
+    class Interrupted(Exception):
+        pass
 
-        def handler(number: int, frame: object) -> None:
-            calls.append(number)
-            again.release()
-            if len(calls) == 2:
-                raise Interrupted
+    def handler(number: int, frame: object) -> None:
+        calls.append(number)
+        again.release()
+        if len(calls) == 2:
+            raise Interrupted
 
-        def disturb() -> None:
-            for _ in range(2):
-                wait_until_parked(os.getpid())
-                os.kill(os.getpid(), signal.SIGUSR1)
-                again.acquire()
+    def disturb() -> None:
+        for _ in range(2):
+            wait_until_parked(os.getpid())
+            os.kill(os.getpid(), signal.SIGUSR1)
+            again.acquire()
 
-        calls: list[int] = []
-        again, end = threading.Semaphore(0), os.pipe()
-        signal.signal(signal.SIGUSR1, handler)
-        thread = runtime.Thread(target=os.read, args=(end[0], 1))
-        thread.start()
-        process = spawn(os.read, (end[0], 1), flags=Clone.VM, exit_signal=signal.SIGCHLD)
-        for joinable in (thread, spawn(os.read, (end[0], 1)), process):
-            calls.clear()
-            disturber = spawn(disturb)
-            try:
-                joinable.join()
-            except Interrupted:
-                pass
-            else:
-                raise AssertionError("not interrupted")
-            assert calls == [signal.SIGUSR1] * 2
-            assert joinable.is_alive()
-            assert disturber.join()
-        os.write(end[1], b"...")
-        for joinable in (thread, process):
+    calls: list[int] = []
+    again, end = threading.Semaphore(0), os.pipe()
+    signal.signal(signal.SIGUSR1, handler)
+    thread = runtime.Thread(target=os.read, args=(end[0], 1))
+    thread.start()
+    process = spawn(os.read, (end[0], 1), flags=Clone.VM, exit_signal=signal.SIGCHLD)
+    for joinable in (thread, spawn(os.read, (end[0], 1)), process):
+        calls.clear()
+        disturber = spawn(disturb)
+        try:
             joinable.join()
-            assert not joinable.is_alive()
-
-    child(interrupt_join, timeout=30)
+        except Interrupted:
+            pass
+        else:
+            raise AssertionError("not interrupted")
+        assert calls == [signal.SIGUSR1] * 2
+        assert joinable.is_alive()
+        assert disturber.join()
+    os.write(end[1], b"...")
+    for joinable in (thread, process):
+        joinable.join()
+        assert not joinable.is_alive()
 
 
 def test_many_join_one(gate: Gate) -> None:
@@ -365,9 +359,7 @@ def test_without_clone_files_a_descriptor_table_of_its_own(how: str) -> None:
         if how == "spawn":
             assert spawn(work, flags=flags).join()
         else:
-            thread = runtime.Thread(target=work, flags=flags)
-            thread.start()
-            thread.join()
+            run_thread(runtime.Thread(target=work, flags=flags))
 
     read, write = os.pipe()
     run(THREAD_FLAGS & ~Clone.FILES, lambda: os.close(write))
@@ -384,9 +376,7 @@ def test_without_clone_fs_a_working_directory_and_umask_of_its_own(how: str, tmp
         if how == "spawn":
             assert spawn(work, flags=flags).join()
         else:
-            thread = runtime.Thread(target=work, flags=flags)
-            thread.start()
-            thread.join()
+            run_thread(runtime.Thread(target=work, flags=flags))
 
     def move() -> None:
         os.chdir(tmp_path)
@@ -530,9 +520,7 @@ def test_a_copy_shares_more_only_when_nobody_else_can_hold_a_lock(child: Child, 
             value[0] = 1
             os.close(write)
             os.chdir("/")
-            thread = runtime.Thread(target=value.append, args=(2,))
-            thread.start()
-            thread.join()
+            run_thread(runtime.Thread(target=value.append, args=(2,)))
             return sum(value)
 
         copy = spawn(close, flags=Clone.FILES | Clone.FS, exit_signal=signal.SIGCHLD)
@@ -551,16 +539,15 @@ def test_a_copy_shares_more_only_when_nobody_else_can_hold_a_lock(child: Child, 
     child(alone)
 
 
-def test_the_exit_signal_is_sent(child: Child) -> None:
-    def wait_for_it() -> None:  # the only thread here: another might take the signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-        lwp = spawn(int, flags=Clone.VM, exit_signal=signal.SIGUSR1)
-        info = signal.sigtimedwait([signal.SIGUSR1], 60)
-        assert info is not None
-        assert info.si_pid == lwp.tid
-        assert lwp.join()
-
-    child(wait_for_it)
+@in_child
+def test_the_exit_signal_is_sent() -> None:
+    # the only thread here: another might take the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    lwp = spawn(int, flags=Clone.VM, exit_signal=signal.SIGUSR1)
+    info = signal.sigtimedwait([signal.SIGUSR1], 60)
+    assert info is not None
+    assert info.si_pid == lwp.tid
+    assert lwp.join()
 
 
 @pytest.mark.parametrize("flags", [PROCESS, Clone.VM, Clone(0)], ids=["shared", "vm", "copy"])
@@ -705,29 +692,27 @@ def test_many_keys(native_helper: NativeHelper) -> None:
         assert libc.pthread_key_delete(number) == 0
 
 
-def test_blocks_of_keys_are_freed(child: Child) -> None:
-    def use_high_keys() -> None:
-        def resident() -> int:
-            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+@in_child
+def test_blocks_of_keys_are_freed() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
-        def use() -> None:
-            for key in range(64, 512, 32):  # one in each block
-                libc.pthread_setspecific(keys[key], ctypes.c_void_p(1))
+    def use() -> None:
+        for key in range(64, 512, 32):  # one in each block
+            libc.pthread_setspecific(keys[key], ctypes.c_void_p(1))
 
-        def run(count: int) -> None:
-            for _ in range(count):
-                spawn(use).join()
+    def run(count: int) -> None:
+        for _ in range(count):
+            spawn(use).join()
 
-        key, keys = ctypes.c_uint(), []
-        for _ in range(512):
-            assert libc.pthread_key_create(ctypes.byref(key), None) == 0
-            keys.append(key.value)
-        run(500)
-        before = resident()
-        run(2000)  # 14 blocks of half a KiB each: 14 MB if they were kept
-        assert resident() - before < 2 << 20, resident() - before
-
-    child(use_high_keys)
+    key, keys = ctypes.c_uint(), []
+    for _ in range(512):
+        assert libc.pthread_key_create(ctypes.byref(key), None) == 0
+        keys.append(key.value)
+    run(500)
+    before = resident()
+    run(2000)  # 14 blocks of half a KiB each: 14 MB if they were kept
+    assert resident() - before < 2 << 20, resident() - before
 
 
 @pytest.mark.loads
@@ -740,61 +725,56 @@ def test_cxx_thread_locals_are_destroyed(native_helper: NativeHelper) -> None:
     assert seen == [(1, 1)] * 3, "a new object in each thread"
 
 
-def test_a_robust_mutex_of_a_dead_thread(child: Child, native_helper: NativeHelper) -> None:
-    def die_with_it(helper: str) -> None:
-        lib = ctypes.CDLL(helper)
-        assert lib.robust_init() == 0
-        for _ in range(2):
-            assert spawn(lib.robust_lock).join()
-            assert lib.robust_lock() == 130, "EOWNERDEAD"
-            assert lib.robust_recover() == 0
-
-    child(die_with_it, native_helper.path)
+@in_child
+def test_a_robust_mutex_of_a_dead_thread(helper_path: str) -> None:
+    lib = ctypes.CDLL(helper_path)
+    assert lib.robust_init() == 0
+    for _ in range(2):
+        assert spawn(lib.robust_lock).join()
+        assert lib.robust_lock() == 130, "EOWNERDEAD"
+        assert lib.robust_recover() == 0
 
 
-def test_what_a_thread_set_in_libc_is_not_the_next_ones(child: Child) -> None:
+@in_child
+def test_what_a_thread_set_in_libc_is_not_the_next_ones() -> None:
     """libc's part of the TLS block outlives a thread, for malloc's sake; what it says of the thread does not."""
+    libc.newlocale.restype = libc.uselocale.restype = ctypes.c_void_p
+    libc.uselocale.argtypes = [ctypes.c_void_p]
+    libc.dlerror.restype = ctypes.c_char_p
+    all_global = ctypes.c_void_p(-1).value
+    mine = libc.newlocale(0x1FBF, b"C", None)
+    end, came = os.pipe(), os.pipe()
 
-    def set_and_look() -> None:
-        libc.newlocale.restype = libc.uselocale.restype = ctypes.c_void_p
-        libc.uselocale.argtypes = [ctypes.c_void_p]
-        libc.dlerror.restype = ctypes.c_char_p
-        all_global = ctypes.c_void_p(-1).value
-        mine = libc.newlocale(0x1FBF, b"C", None)
-        end, came = os.pipe(), os.pipe()
+    def use(wait: bool) -> None:
+        found.append((libc.uselocale(None), libc.dlerror()))
+        libc.uselocale(mine)
+        libc.dlopen(b"/no/such/library", 1)
+        if wait:
+            os.write(came[1], b".")
+            os.read(end[0], 1)
 
-        def use(wait: bool) -> None:
-            found.append((libc.uselocale(None), libc.dlerror()))
-            libc.uselocale(mine)
-            libc.dlopen(b"/no/such/library", 1)
-            if wait:
-                os.write(came[1], b".")
-                os.read(end[0], 1)
+    found: list[object] = []
+    first = spawn(use, (False,))
+    first.join()
+    second = spawn(use, (True,))
+    os.read(came[0], 1)
+    assert first.ident == second.ident
 
-        found: list[object] = []
-        first = spawn(use, (False,))
-        first.join()
-        second = spawn(use, (True,))
-        os.read(came[0], 1)
-        assert first.ident == second.ident
-
-        # In a child of fork the thread is lost as it was; its context may have been in the middle of anything.
-        pid = os.fork()
-        if pid == 0:
-            others: list[scheduler.LWP] = []
-            while not others or others[-1].ident != second.ident:
-                others.append(spawn(use, (False,)))
-                assert len(others) < 10
-            for other in others:
-                other.join()
-            assert set(found) == {(all_global, None)}, found
-            os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-        os.write(end[1], b".")
-        second.join()
-        assert found == [(all_global, None)] * 2, found
-
-    child(set_and_look)
+    # In a child of fork the thread is lost as it was; its context may have been in the middle of anything.
+    pid = os.fork()
+    if pid == 0:
+        others: list[scheduler.LWP] = []
+        while not others or others[-1].ident != second.ident:
+            others.append(spawn(use, (False,)))
+            assert len(others) < 10
+        for other in others:
+            other.join()
+        assert set(found) == {(all_global, None)}, found
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    os.write(end[1], b".")
+    second.join()
+    assert found == [(all_global, None)] * 2, found
 
 
 # ---- exceptions ------------------------------------------------------------------------------------------------------
@@ -805,8 +785,7 @@ def test_exceptions_end_a_thread_as_with_threading(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(threading, "excepthook", lambda args: hooked.append((args.exc_type, args.thread)))
     monkeypatch.setattr(sys, "unraisablehook", lambda args: hooked.append((args.exc_type, args.object)))
     thread = runtime.Thread(target=fail)
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert hooked == [(LookupError, thread)]
     hooked.clear()
     assert spawn(fail).join()
@@ -822,9 +801,7 @@ def test_what_a_program_says_of_exceptions(child: Child) -> None:
             1 / 0  # noqa: B018
 
         for target in (divide, sys.exit):
-            thread = runtime.Thread(target=target, name="divider")
-            thread.start()
-            thread.join()
+            run_thread(runtime.Thread(target=target, name="divider"))
 
     ended = child(raise_in_threads)
     assert ended.stdout == ""
@@ -859,10 +836,7 @@ def test_fork_in_a_thread(child: Child) -> None:
                 other.join()
             for start in (runtime.Thread, threading.Thread):
                 threads = [start(target=seen.append, args=(n,)) for n in range(20)]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+                run_threads(threads)
             assert len(seen) == 40
 
         def look_and_leave() -> None:
@@ -878,9 +852,7 @@ def test_fork_in_a_thread(child: Child) -> None:
             runtime.Thread(target=join).start()
 
         def fork_again() -> None:
-            thread = runtime.Thread(target=fork, args=(look_and_leave, 7))
-            thread.start()
-            thread.join()
+            run_thread(runtime.Thread(target=fork, args=(look_and_leave, 7)))
             os._exit(9 if done else 1)
 
         seen: list[int] = []
@@ -891,9 +863,7 @@ def test_fork_in_a_thread(child: Child) -> None:
             other.start()
         others += [spawn(wait, flags=Clone.VM, exit_signal=signal.SIGCHLD)]
         for work, status in ((look, 0), (look_and_leave, 7), (fork_again, 9), (be_joined, 6)):
-            thread = runtime.Thread(target=fork, args=(work, status))
-            thread.start()
-            thread.join()
+            run_thread(runtime.Thread(target=fork, args=(work, status)))
         assert done == [0, 7, 9, 6]
         os.write(end[1], b"......")
         for other in others:
@@ -903,134 +873,121 @@ def test_fork_in_a_thread(child: Child) -> None:
     assert child(fork_in_thread).stdout == "parent\n"
 
 
-def test_fork_while_a_thread_is_at_its_end(child: Child, native_helper: NativeHelper) -> None:
+@in_child
+def test_fork_while_a_thread_is_at_its_end(helper_path: str) -> None:
     """Whatever a thread was at when the process forked, in the child it has ended and can be joined."""
-
-    def fork_at_the_end(path: str) -> None:
-        lib = ctypes.CDLL(path)
-        go, said, end = os.pipe(), os.pipe(), os.pipe()
-        thread = runtime.Thread(target=os.read, args=(end[0], 1))
-        thread.start()
-        lwp = spawn(os.read, (end[0], 1))
-        tracers = [lib.hold(tid, go[0], said[1]) for tid in (thread.native_id, lwp.tid)]
-        if {os.read(said[0], 1) for _ in tracers} != {b"s"}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        os.write(end[1], b"..")
-        assert [os.read(said[0], 1) for _ in tracers] == [b"x"] * 2
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)  # who hangs is ended
-            thread.join()
-            assert lwp.join()
-            assert scheduler.statistics().alive == 0
-            again = [spawn(int) for _ in range(5)]
-            assert all(other.join() for other in again)
-            sys.exit(3)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-        os.write(go[1], b"..")
+    lib = ctypes.CDLL(helper_path)
+    go, said, end = os.pipe(), os.pipe(), os.pipe()
+    thread = runtime.Thread(target=os.read, args=(end[0], 1))
+    thread.start()
+    lwp = spawn(os.read, (end[0], 1))
+    tracers = [lib.hold(tid, go[0], said[1]) for tid in (thread.native_id, lwp.tid)]
+    if {os.read(said[0], 1) for _ in tracers} != {b"s"}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.write(end[1], b"..")
+    assert [os.read(said[0], 1) for _ in tracers] == [b"x"] * 2
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # who hangs is ended
         thread.join()
         assert lwp.join()
-        for tracer in tracers:
-            os.waitpid(tracer, 0)
-
-    child(fork_at_the_end, native_helper.path)
-
-
-def test_forks_while_threads_come_and_go(child: Child) -> None:
-    def fork_often() -> None:
-        def churn() -> None:
-            while not over:
-                lwps.append(spawn(int))
-                del lwps[:-40]
-
-        sys.setswitchinterval(1e-4)
-        lwps: list[scheduler.LWP] = []
-        over = False
-        churners = [runtime.Thread(target=churn) for _ in range(2)]
-        for churner in churners:
-            churner.start()
-        for _ in range(300):
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(20)
-                for lwp in lwps:
-                    lwp.join()
-                assert spawn(int).join()
-                os._exit(0)
-            assert os.waitpid(pid, 0)[1] == 0
-        over = True
-        for churner in churners:
-            churner.join()
-
-    child(fork_often)
+        assert scheduler.statistics().alive == 0
+        again = [spawn(int) for _ in range(5)]
+        assert all(other.join() for other in again)
+        sys.exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    os.write(go[1], b"..")
+    thread.join()
+    assert lwp.join()
+    for tracer in tracers:
+        os.waitpid(tracer, 0)
 
 
-def test_forks_while_a_thread_reads_the_statistics(child: Child) -> None:
-    def fork_often() -> None:
-        def read() -> None:
-            while not over:
-                scheduler.statistics()
+@in_child
+def test_forks_while_threads_come_and_go() -> None:
+    def churn() -> None:
+        while not over:
+            lwps.append(spawn(int))
+            del lwps[:-40]
 
-        over = False
-        reader = runtime.Thread(target=read)
-        reader.start()
-        for _ in range(300):
-            pid = os.fork()
-            if pid == 0:  # its first look at them was in the fork handlers
-                os._exit(0)
-            assert os.waitpid(pid, 0)[1] == 0
-        over = True
-        reader.join()
+    sys.setswitchinterval(1e-4)
+    lwps: list[scheduler.LWP] = []
+    over = False
+    churners = [runtime.Thread(target=churn) for _ in range(2)]
+    for churner in churners:
+        churner.start()
+    for _ in range(300):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            for lwp in lwps:
+                lwp.join()
+            assert spawn(int).join()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    over = True
+    for churner in churners:
+        churner.join()
 
-    child(fork_often)
+
+@in_child
+def test_forks_while_a_thread_reads_the_statistics() -> None:
+    def read() -> None:
+        while not over:
+            scheduler.statistics()
+
+    over = False
+    reader = runtime.Thread(target=read)
+    reader.start()
+    for _ in range(300):
+        pid = os.fork()
+        if pid == 0:  # its first look at them was in the fork handlers
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    over = True
+    reader.join()
 
 
 # ---- many ------------------------------------------------------------------------------------------------------------
 
 
-def test_memory_stays_over_thousands_of_threads(child: Child) -> None:
-    def run_many() -> None:
-        def resident() -> int:
-            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+@in_child
+def test_memory_stays_over_thousands_of_threads() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
-        def run(count: int) -> None:
-            for n in range(count):
-                thread = runtime.Thread(target=sorted, args=([n, 1],))
-                thread.start()
-                thread.join()
+    def run(count: int) -> None:
+        for n in range(count):
+            run_thread(runtime.Thread(target=sorted, args=([n, 1],)))
 
-        run(500)
-        before = resident()
-        run(2000)
-        assert resident() - before < 1 << 20, resident() - before
-        assert len(threading.enumerate()) == 1
-
-    child(run_many)
+    run(500)
+    before = resident()
+    run(2000)
+    assert resident() - before < 1 << 20, resident() - before
+    assert len(threading.enumerate()) == 1
 
 
-def test_deep_stacks_are_given_back(child: Child, native_helper: NativeHelper) -> None:
-    def go_deep(helper: str) -> None:
-        lib = ctypes.CDLL(helper)
-        lib.stack_damage.argtypes = [ctypes.c_size_t, ctypes.c_int]
+@in_child
+def test_deep_stacks_are_given_back(helper_path: str) -> None:
+    lib = ctypes.CDLL(helper_path)
+    lib.stack_damage.argtypes = [ctypes.c_size_t, ctypes.c_int]
 
-        def resident() -> int:
-            """Counted by the page; what statm and status say may lag by 64 pages a thread before Linux 6.2."""
-            rollup = Path("/proc/self/smaps_rollup").read_text()
-            return int(rollup.partition("\nRss:")[2].split()[0]) << 10
+    def resident() -> int:
+        """Counted by the page; what statm and status say may lag by 64 pages a thread before Linux 6.2."""
+        rollup = Path("/proc/self/smaps_rollup").read_text()
+        return int(rollup.partition("\nRss:")[2].split()[0]) << 10
 
-        def dig() -> None:
-            lib.stack_damage(2 << 20, 1)
-            deep.wait()
-
-        deep = threading.Barrier(101)
-        before = resident()
-        lwps = [spawn(dig) for _ in range(100)]
+    def dig() -> None:
+        lib.stack_damage(2 << 20, 1)
         deep.wait()
-        assert resident() - before > 200 << 20
-        assert all(lwp.join() for lwp in lwps)
-        assert resident() - before < 20 << 20, resident() - before
 
-    child(go_deep, native_helper.path)
+    deep = threading.Barrier(101)
+    before = resident()
+    lwps = [spawn(dig) for _ in range(100)]
+    deep.wait()
+    assert resident() - before > 200 << 20
+    assert all(lwp.join() for lwp in lwps)
+    assert resident() - before < 20 << 20, resident() - before
 
 
 def test_thousands_alive_at_once(child: Child) -> None:
@@ -1063,15 +1020,11 @@ def test_thousands_alive_at_once(child: Child) -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="threading has no such lock")
-def test_start_and_join_need_no_lock_that_their_own_thread_may_hold(child: Child) -> None:
-    def start_and_join() -> None:
-        with threading._shutdown_locks_lock:  # type: ignore[attr-defined]  # as threading, when a finalizer interrupts it
-            thread = runtime.Thread(target=int)
-            thread.start()
-            thread.join()
-            runtime.Thread(target=int).start()
-
-    child(start_and_join, timeout=20)
+@in_child(timeout=20)
+def test_start_and_join_need_no_lock_that_their_own_thread_may_hold() -> None:
+    with threading._shutdown_locks_lock:  # type: ignore[attr-defined]  # as threading, when a finalizer interrupts it
+        run_thread(runtime.Thread(target=int))
+        runtime.Thread(target=int).start()
 
 
 @pytest.mark.skipif((3, 12) <= sys.version_info < (3, 13), reason="refuses threads by then, in some of its releases")
@@ -1092,78 +1045,75 @@ def test_threads_that_threads_start_at_the_end_are_waited_for(child: Child) -> N
         assert child(chain, kinds).stdout == expected
 
 
-def test_install_and_uninstall(child: Child) -> None:
-    def install() -> None:
-        import _thread
-        from concurrent.futures import ThreadPoolExecutor
+@in_child
+def test_install_and_uninstall() -> None:
+    import _thread
+    from concurrent.futures import ThreadPoolExecutor
 
-        def names() -> list[object]:
-            return [
-                threading.Thread.start,
-                threading.Thread.join,
-                _thread.start_new_thread,
-                _thread._count,
-                getattr(threading, "_start_new_thread", None),
-            ]
+    def names() -> list[object]:
+        return [
+            threading.Thread.start,
+            threading.Thread.join,
+            _thread.start_new_thread,
+            _thread._count,
+            getattr(threading, "_start_new_thread", None),
+        ]
 
-        def started() -> int:
-            return scheduler.statistics().started
+    def started() -> int:
+        return scheduler.statistics().started
 
-        def run() -> None:
-            thread = threading.Thread(target=int)
-            thread.start()
-            thread.join()
-            assert not thread.is_alive()
+    def run() -> None:
+        thread = threading.Thread(target=int)
+        run_thread(thread)
+        assert not thread.is_alive()
 
-        stock = names()
-        runtime.uninstall()  # harmless
+    stock = names()
+    runtime.uninstall()  # harmless
+    run()
+    assert started() == 0
+    end = os.pipe()
+    early = threading.Thread(target=os.read, args=(end[0], 1), daemon=True)
+    early.start()
+
+    def in_force() -> None:
+        runtime.install()
+        runtime.install()  # harmless
+        assert names() != stock
+        before = started()
         run()
-        assert started() == 0
-        end = os.pipe()
-        early = threading.Thread(target=os.read, args=(end[0], 1), daemon=True)
-        early.start()
+        assert started() == before + 1
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda n: n * n, range(100))) == [n * n for n in range(100)]
+        assert before + 2 <= started() <= before + 5
+        came, done, end = threading.Event(), threading.Event(), os.pipe()
 
-        def in_force() -> None:
-            runtime.install()
-            runtime.install()  # harmless
-            assert names() != stock
-            before = started()
-            run()
-            assert started() == before + 1
-            with ThreadPoolExecutor(4) as pool:
-                assert list(pool.map(lambda n: n * n, range(100))) == [n * n for n in range(100)]
-            assert before + 2 <= started() <= before + 5
-            came, done, end = threading.Event(), threading.Event(), os.pipe()
+        def come_and_wait() -> None:
+            came.set()
+            done.wait()
 
-            def come_and_wait() -> None:
-                came.set()
-                done.wait()
-
-            ident = _thread.start_new_thread(come_and_wait, ())
-            assert isinstance(ident, int)
-            came.wait()
-            assert _thread._count() == 2, "early and this one"
-            done.set()
-            while _thread._count() > 1:
-                os.sched_yield()
-            late = threading.Thread(target=os.read, args=(end[0], 1), daemon=True)
-            late.start()
-            runtime.uninstall()
-            runtime.uninstall()
-            assert names() == stock
-            os.write(end[1], b".")
-            late.join()  # one of ours, by stock join
-            assert not late.is_alive()
-            before = started()
-            run()
-            assert started() == before
-
-        in_force()
-        in_force()
+        ident = _thread.start_new_thread(come_and_wait, ())
+        assert isinstance(ident, int)
+        came.wait()
+        assert _thread._count() == 2, "early and this one"
+        done.set()
+        while _thread._count() > 1:
+            os.sched_yield()
+        late = threading.Thread(target=os.read, args=(end[0], 1), daemon=True)
+        late.start()
+        runtime.uninstall()
+        runtime.uninstall()
+        assert names() == stock
         os.write(end[1], b".")
-        early.join()
+        late.join()  # one of ours, by stock join
+        assert not late.is_alive()
+        before = started()
+        run()
+        assert started() == before
 
-    child(install)
+    in_force()
+    in_force()
+    os.write(end[1], b".")
+    early.join()
 
 
 # ---- what is told of the living --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, Child, needs_fast_turns
+from conftest import FREE_THREADED, Child, needs_fast_turns, run_threads
 from strace import calls_of_turns
 
 import runtime
@@ -165,10 +165,7 @@ def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once(child: Child) ->
 
 def start_a_thousand() -> None:
     threads = [runtime.Thread(target=int) for _ in range(1000)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(threads)
     print(scheduler.statistics().peak)
 
 

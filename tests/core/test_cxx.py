@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import Child, NativeHelper
+from conftest import Child, NativeHelper, run_thread
 
 import runtime
 
@@ -28,8 +28,7 @@ def late_destructors(path: str, kind: str) -> None:
             on.run()
             return
         thread: Any = threading.Thread(target=target) if kind == "pthread" else runtime.Thread(target=target)
-        thread.start()
-        thread.join()
+        run_thread(thread)
 
     library = ctypes.CDLL(path)
     assert library.make_key() == 0

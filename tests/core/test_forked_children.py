@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, run_thread
 
 import runtime
 
@@ -34,9 +34,7 @@ def forks_in_a_thread(kind: str, how: str) -> None:
             _thread.start_new_thread(lambda: (function(), over.release()), ())
             over.acquire()
         else:
-            thread = (runtime.Thread if kind == "ours" else threading.Thread)(target=function)
-            thread.start()
-            thread.join()
+            run_thread((runtime.Thread if kind == "ours" else threading.Thread)(target=function))
 
     def serve() -> None:
         while go.acquire() and calls:
@@ -141,8 +139,7 @@ def forks_in_a_thread(kind: str, how: str) -> None:
 
         fork()
         thread = threading.Thread(target=fork)
-        thread.start()
-        thread.join()
+        run_thread(thread)
         fork()
         return [*found, threading.current_thread().is_alive(), thread.is_alive()]
 

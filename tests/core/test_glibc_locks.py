@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, in_child, run_thread
 
 import runtime
 from runtime.scheduler import spawn
@@ -37,9 +37,7 @@ def walks_and_starts() -> None:
 
     def start() -> None:
         for _ in range(1000):
-            thread = threading.Thread(target=int)
-            thread.start()
-            thread.join()
+            run_thread(threading.Thread(target=int))
 
     walker, starters = threading.Thread(target=walk), [threading.Thread(target=start) for _ in range(2)]
     for thread in (walker, *starters):
@@ -55,9 +53,7 @@ def callback_waits_for_a_start() -> None:
     runtime.install()
 
     def run(target: Any) -> None:
-        thread = threading.Thread(target=target)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=target))
 
     ran: list[int] = []
 
@@ -84,9 +80,7 @@ def others_run_meanwhile(lock: str, what: str) -> None:
     from runtime.scheduler import Scheduler
 
     def start() -> None:
-        thread = runtime.Thread(target=int)
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=int))
 
     def start_green() -> None:
         on = Scheduler()
@@ -101,9 +95,7 @@ def others_run_meanwhile(lock: str, what: str) -> None:
     def start_on_carriers() -> None:
         on = Scheduler(lwps=2)
         on._lend()  # as install(green=True) does: the first start makes the LWPs
-        thread = runtime.Thread(target=int, scheduler=on)
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=int, scheduler=on))
         on._take_back()
 
     def start_traced() -> None:  # makes the thread that samples, too
@@ -167,7 +159,8 @@ def test_a_look_at_who_waits_lets_others_run(child: Child) -> None:
     child(others_run_meanwhile, "_dl_stack_cache_lock", "waiting")
 
 
-def fork_while_the_lock_is_held() -> None:
+@in_child
+def test_a_forked_child_starts_threads_though_the_linkers_lock_was_held() -> None:
     from runtime.native import structures
 
     lock = next(fact.value for fact in structures.facts() if fact.name == "the linker's lock")
@@ -189,7 +182,3 @@ def fork_while_the_lock_is_held() -> None:
     assert os.waitpid(pid, 0)[1] == 0
     end.set()
     holder.join()
-
-
-def test_a_forked_child_starts_threads_though_the_linkers_lock_was_held(child: Child) -> None:
-    child(fork_while_the_lock_is_held)

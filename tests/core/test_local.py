@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from conftest import Child, NativeHelper
+from conftest import Child, NativeHelper, run_thread
 
 import runtime
 from runtime import Thread, tls
@@ -21,9 +21,7 @@ def test_local_is_threadings() -> None:
 
 
 def by_thread(target: Callable[[], object]) -> None:
-    thread = Thread(target=target)
-    thread.start()
-    thread.join()
+    run_thread(Thread(target=target))
 
 
 def by_spawn(target: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, until_alone, wait_until_parked
+from conftest import Child, NativeHelper, in_child, run_thread, run_threads, until_alone, wait_until_parked
 
 import runtime
 from runtime import Clone, scheduler
@@ -29,24 +29,18 @@ libc = ctypes.CDLL(None)
 # ---- 1: libc's single-threaded short cuts ----------------------------------------------------------------------------
 
 
-def hammer_malloc(helper: str) -> None:
+@in_child(env={"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"})
+def test_01_malloc_takes_its_locks_though_no_pthread_was_made(helper_path: str) -> None:
     """Four threads in one arena: without locks its lists break at once."""
-    lib = ctypes.CDLL(helper)
+    lib = ctypes.CDLL(helper_path)
     assert os.listdir("/proc/self/task") == [str(os.getpid())]
     damaged: list[int] = []
     threads = [
         runtime.Thread(target=lambda seed: damaged.append(lib.hammer_malloc(300_000, seed)), args=(seed,))
         for seed in range(4)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(threads)
     assert damaged == [0, 0, 0, 0]
-
-
-def test_01_malloc_takes_its_locks_though_no_pthread_was_made(child: Child, native_helper: NativeHelper) -> None:
-    child(hammer_malloc, native_helper.path, env={"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"})
 
 
 # ---- 2: glibc's list of threads --------------------------------------------------------------------------------------
@@ -88,9 +82,7 @@ def initial_exec_library_reaches(path: str) -> None:
     library = ctypes.CDLL(path)
     os.write(go[1], b".")
     thread.join()
-    later = runtime.Thread(target=lambda: seen.append(library.get()))
-    later.start()
-    later.join()
+    run_thread(runtime.Thread(target=lambda: seen.append(library.get())))
     assert seen == [42, 42]
 
 
@@ -101,15 +93,11 @@ def fork_in_thread(_: str) -> None:
     def fork_and_wait() -> None:
         pid = os.fork()
         if pid == 0:
-            alive = threading.Thread(target=lambda: None)
-            alive.start()
-            alive.join()
+            run_thread(threading.Thread(target=lambda: None))
             os._exit(5)
         statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
-    thread = runtime.Thread(target=fork_and_wait)
-    thread.start()
-    thread.join()
+    run_thread(runtime.Thread(target=fork_and_wait))
     assert statuses == [5]
 
 
@@ -125,9 +113,10 @@ def test_02_glibc_knows_our_threads(program: object, child: Child, native_helper
 # ---- 3: the right one of its lists -----------------------------------------------------------------------------------
 
 
-def stack_after_forks(helper: str) -> None:
+@in_child
+def test_03_a_forked_child_leaves_our_stacks_alone(helper_path: str) -> None:
     """No pthread, in our thread's child or in that one's child, is given the stack of our thread."""
-    lib = ctypes.CDLL(helper)
+    lib = ctypes.CDLL(helper_path)
     lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
     found: list[int] = []
 
@@ -141,10 +130,6 @@ def stack_after_forks(helper: str) -> None:
     known.set()
     lwp.join()
     assert found == [0]
-
-
-def test_03_a_forked_child_leaves_our_stacks_alone(child: Child, native_helper: NativeHelper) -> None:
-    child(stack_after_forks, native_helper.path)
 
 
 # ---- 4: pthread_exit -------------------------------------------------------------------------------------------------
@@ -199,14 +184,11 @@ def test_04_pthread_exit_ends_the_thread(child: Child) -> None:
 # ---- 5, 6: the word that the kernel clears ---------------------------------------------------------------------------
 
 
-def join_asleep() -> None:
+@in_child(timeout=30)
+def test_05_join_wakes_when_it_sleeps_before_the_end() -> None:
     """The kernel wakes a joiner that sleeps already: as a shared futex, whatever it sleeps on."""
     for _ in range(20):
         assert spawn(wait_until_parked, (os.getpid(),)).join()
-
-
-def test_05_join_wakes_when_it_sleeps_before_the_end(child: Child) -> None:
-    child(join_asleep, timeout=30)
 
 
 def context_of_the_dying(helper: str) -> None:
@@ -246,7 +228,9 @@ def test_06_memory_is_not_used_again_before_the_word_is_cleared(child: Child, na
 # ---- 7: setuid waits for every thread on the list --------------------------------------------------------------------
 
 
-def set_ids_in_a_storm() -> None:
+@pytest.mark.root
+@in_child
+def test_07_setuid_does_not_hang_on_threads_that_start_and_end() -> None:
     """setegid and seteuid signal every thread on the list and wait for it; threads come and go meanwhile."""
     over = False
     ended = 0
@@ -273,11 +257,6 @@ def set_ids_in_a_storm() -> None:
     for starter in starters:
         starter.join()
     print(calls, ended)
-
-
-@pytest.mark.root
-def test_07_setuid_does_not_hang_on_threads_that_start_and_end(child: Child) -> None:
-    child(set_ids_in_a_storm)
 
 
 # ---- 8: the pointer guard --------------------------------------------------------------------------------------------
@@ -483,9 +462,10 @@ def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: Native
 # ---- 15: libc's per-thread memory ------------------------------------------------------------------------------------
 
 
-def many_with_malloc(helper: str) -> None:
+@in_child
+def test_15_threads_that_malloc_leave_memory_where_it_was(helper_path: str) -> None:
     """malloc's tcache and arena are a thread's, and only glibc could free them: the next thread gets them."""
-    lib = ctypes.CDLL(helper)
+    lib = ctypes.CDLL(helper_path)
 
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -499,10 +479,6 @@ def many_with_malloc(helper: str) -> None:
     run(20_000)
     print(f"{(resident() - before) >> 10} KiB")
     assert resident() - before < 2 << 20
-
-
-def test_15_threads_that_malloc_leave_memory_where_it_was(child: Child, native_helper: NativeHelper) -> None:
-    child(many_with_malloc, native_helper.path)
 
 
 # ---- 16: the last thread ---------------------------------------------------------------------------------------------
@@ -553,8 +529,7 @@ def start_in_a_storm(helper: str, number: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     starter = threading.Thread(target=start)
     storm = lib.storm_begin(number)
-    starter.start()
-    starter.join()
+    run_thread(starter)
     assert lib.storm_end(storm)
     assert lib.signals_strange() == 0
 
@@ -611,7 +586,8 @@ def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: Nativ
 # ---- 19: limits ------------------------------------------------------------------------------------------------------
 
 
-def no_more_processes() -> None:
+@in_child
+def test_19_a_refused_thread_leaves_nothing() -> None:
     """The kernel refuses: RuntimeError with the reason, nothing left; it works when there is room again."""
     import errno
     import resource
@@ -629,9 +605,7 @@ def no_more_processes() -> None:
             len(os.listdir("/proc/self/task")),
         )
 
-    warm = runtime.Thread(target=lambda: None)
-    warm.start()
-    warm.join()
+    run_thread(runtime.Thread(target=lambda: None))
     until_alone()
     counts()  # what it imports may be in a folder of root's alone
     if os.geteuid() == 0:
@@ -672,13 +646,8 @@ def no_more_processes() -> None:
     else:
         raise AssertionError("no error")
     resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert seen == [1]
-
-
-def test_19_a_refused_thread_leaves_nothing(child: Child) -> None:
-    child(no_more_processes)
 
 
 # ---- 20: debuggers, not sanitizers -----------------------------------------------------------------------------------

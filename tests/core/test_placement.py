@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, ROOT, Child, refuse, until_alone
+from conftest import FREE_THREADED, ROOT, Child, refuse, run_thread, run_threads, until_alone
 from strace import calls_of_turns
 
 import runtime
@@ -102,9 +102,7 @@ def test_it_is_in_force_before_the_first_python_function(placing: Any, expected:
             first.append(seen())
 
     before = seen()
-    thread = Thread(**placing)
-    thread.start()
-    thread.join()
+    run_thread(Thread(**placing))
     assert first == [{**before, **expected}] * 2
     assert seen() == before, "the creator stays where it is"
 
@@ -113,9 +111,7 @@ def test_it_is_in_force_when_a_profile_function_is_called_first() -> None:
     first: list[dict[str, Any]] = []
     threading.setprofile(lambda *event: None if first else first.append(seen()))
     try:
-        thread = runtime.Thread(target=int, nice=NICER, affinity={LAST})
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=int, nice=NICER, affinity={LAST}))
     finally:
         threading.setprofile(None)  # type: ignore[arg-type]
     assert (first[0]["nice"], first[0]["affinity"]) == (NICER, {LAST})
@@ -133,13 +129,9 @@ def test_a_thread_of_a_placed_one_is_where_that_is() -> None:
     found: list[dict[str, Any]] = []
 
     def start() -> None:
-        thread = runtime.Thread(target=lambda: found.append(seen()))
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=lambda: found.append(seen())))
 
-    thread = runtime.Thread(target=start, nice=NICER, affinity={LAST})
-    thread.start()
-    thread.join()
+    run_thread(runtime.Thread(target=start, nice=NICER, affinity={LAST}))
     assert (found[0]["nice"], found[0]["affinity"]) == (NICER, {LAST})
 
 
@@ -326,8 +318,7 @@ def without_rights() -> None:
     def refused(**asked: Any) -> runtime.Thread:
         thread = runtime.Thread(target=lambda: ran.append(asked), **asked)
         try:
-            thread.start()
-            thread.join()
+            run_thread(thread)
         except RuntimeError as error:
             print(error.__notes__[0])
         else:
@@ -343,8 +334,7 @@ def without_rights() -> None:
         resource.setrlimit(resource.RLIMIT_NICE, (25, 40))
         resource.setrlimit(resource.RLIMIT_RTPRIO, (10, 40))
         for thread in (nice, fifo):  # may be started again
-            thread.start()
-            thread.join()
+            run_thread(thread)
         assert ran == [{"nice": -5}, {"policy": "fifo", "priority": 10}]
         resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
 
@@ -427,10 +417,7 @@ def many_at_once(asked: dict[str, Any], call: int) -> None:
             thread.join()
 
     threads = [runtime.Thread(target=start_some, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(threads)
     assert sorted(ran) == sorted([number * 10**9 + 1 for number in range(2)] * 80), ran
     assert len(refused) == 160
     until_alone()
@@ -447,9 +434,7 @@ def without_descriptors(asked: dict[str, dict[str, Any]]) -> None:
     ran = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     for name in ("affinity", "policy", "nice", "timer_slack"):
-        thread = runtime.Thread(target=ran.append, args=(name,), **asked[name])
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=ran.append, args=(name,), **asked[name]))
     assert len(ran) == 4
 
 
@@ -518,9 +503,7 @@ def test_own_timer_slack() -> None:
         own.timer_slack = 7
         found.append(own.timer_slack)
 
-    thread = runtime.Thread(target=work)
-    thread.start()
-    thread.join()
+    run_thread(runtime.Thread(target=work))
     assert found == [7.0]
 
 
@@ -553,8 +536,7 @@ def test_before_the_start_and_after_the_end() -> None:
         with pytest.raises(RuntimeError, match=expected):
             thread.placement.nice = 1
         if thread.ident is None:
-            thread.start()
-            thread.join()
+            run_thread(thread)
 
 
 def clamps_are_possible() -> bool:
@@ -566,8 +548,7 @@ def test_clamps(waits: runtime.Thread) -> None:
     if clamps_are_possible():
         waits.placement.uclamp = (1, 512)
         assert waits.placement.uclamp == (1, 512)
-        thread.start()
-        thread.join()
+        run_thread(thread)
         return
     assert waits.placement.uclamp is None
     with pytest.raises(OSError, match="CONFIG_UCLAMP_TASK") as error:
@@ -656,8 +637,7 @@ def test_a_cgroup_that_is_not_threaded(group: Callable[..., Path]) -> None:
         f"cgroup {path}: it must be threaded (cgroup.type), and below the cgroup of this process"
     )
     (path / "cgroup.type").write_text("threaded")
-    thread.start()
-    thread.join()
+    run_thread(thread)
     os.close(fd)
 
 
@@ -685,8 +665,7 @@ def in_a_cpuset(path: str, first: int, last: int) -> None:
     refused(affinity={last}, cgroup=fd)
     found: list[set[int]] = []
     thread = runtime.Thread(target=lambda: found.append(os.sched_getaffinity(0)), cgroup=fd, affinity={first, last})
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert found == [{first}]
     Path(path, "cgroup.procs").write_text(str(os.getpid()))
     own = os.sched_getaffinity(0)

@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT, NativeHelper
+from conftest import ROOT, NativeHelper, run_thread
 
 import runtime
 
@@ -101,9 +101,7 @@ def test_the_default_stack_has_the_room_of_a_pthreads(native_helper: NativeHelpe
 
     found: list[int] = []
     for kind in (runtime.Thread, threading.Thread):
-        thread = kind(target=room)
-        thread.start()
-        thread.join()
+        run_thread(kind(target=room))
     ours, stocks = found
     # What threading's way to the target takes more of the stack, or ours.
     assert ours >= stocks - 4096

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, in_child, run_thread
 
 import runtime
 from runtime import scheduler, sync
@@ -111,9 +111,7 @@ def test_daemon_and_stderr_are_those_of_the_moment(monkeypatch: pytest.MonkeyPat
         seen.append(runtime.Thread().daemon)
 
     for daemon in (True, False):
-        thread = runtime.Thread(target=makes_one, daemon=daemon)
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=makes_one, daemon=daemon))
     monkeypatch.setattr(sys, "stderr", here)
     seen.append(vars(runtime.Thread())["_stderr"])
     monkeypatch.setattr(sys, "stderr", None)
@@ -154,8 +152,7 @@ def test_tools_find_a_thread_where_threading_has_it() -> None:
         target=lambda: seen.extend([vars(threading.current_thread())["_ident"], threading.get_ident()])
     )
     assert (vars(thread)["_name"], vars(thread)["_ident"]) == (thread.name, None)
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert seen == [thread.ident] * 2
     assert thread in threading._dangling  # type: ignore[attr-defined]
     number = id(thread)
@@ -163,7 +160,8 @@ def test_tools_find_a_thread_where_threading_has_it() -> None:
     assert number not in map(id, threading._dangling)  # type: ignore[attr-defined]
 
 
-def no_descriptors() -> None:
+@in_child
+def test_the_class_leaves_name_and_ident_to_the_thread() -> None:
     """memray puts its own there."""
     for install in (lambda: None, runtime.install, runtime.uninstall):
         install()
@@ -172,11 +170,8 @@ def no_descriptors() -> None:
         ]
 
 
-def test_the_class_leaves_name_and_ident_to_the_thread(child: Child) -> None:
-    child(no_descriptors)
-
-
-def overridden_frames() -> None:
+@in_child
+def test_a_class_may_override_the_outermost_frames() -> None:
     class Inner(runtime.Thread):
         def _bootstrap_inner(self) -> None:
             seen.append("inner")
@@ -190,18 +185,14 @@ def overridden_frames() -> None:
     seen: list[str] = []
     for kind, expected in ((runtime.Thread, []), (Inner, ["inner"]), (Outer, ["outer", "inner"])):
         thread = kind(target=lambda: seen.append("target"))
-        thread.start()
-        thread.join()
+        run_thread(thread)
         assert seen == [*expected, "target"], seen
         assert not thread.is_alive()
         seen.clear()
 
 
-def test_a_class_may_override_the_outermost_frames(child: Child) -> None:
-    child(overridden_frames)
-
-
-def threads_of_others() -> None:
+@in_child
+def test_threads_that_others_make_are_left_to_them() -> None:
     """A debugger makes them, or they began before install() or after uninstall()."""
     starter = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
     made: list[Any] = []
@@ -216,26 +207,19 @@ def threads_of_others() -> None:
     setattr(threading, starter, another)
     for kind in (threading.Thread, runtime.Thread):
         thread = kind(target=lambda: seen.append(threading.current_thread()))
-        thread.start()
-        thread.join()
+        run_thread(thread)
         assert not thread.is_alive()
         assert seen.pop() is thread
         assert not isinstance(getattr(thread, "_lwp", None), scheduler.LWP)
     assert len(made) == 2
     thread = runtime.Thread(target=int, stack_size=1 << 20)  # that only we can make
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert len(made) == 2
     setattr(threading, starter, before)
     runtime.uninstall()
     thread = threading.Thread(target=lambda: seen.append(threading.current_thread()))
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert seen.pop() is thread
-
-
-def test_threads_that_others_make_are_left_to_them(child: Child) -> None:
-    child(threads_of_others)
 
 
 def replaced_get_ident() -> None:
@@ -250,12 +234,9 @@ def replaced_get_ident() -> None:
 
     before, threading.get_ident = threading.get_ident, get_ident
     ended = runtime.Thread(target=int)
-    ended.start()
-    ended.join()
+    run_thread(ended)
     threading.get_ident = fails
-    another = runtime.Thread(target=int)
-    another.start()
-    another.join()
+    run_thread(runtime.Thread(target=int))
     threading.get_ident = before
     assert calls == [ended.ident]
     assert threading.enumerate() == [threading.main_thread()]
@@ -266,7 +247,9 @@ def test_get_ident_is_asked_for_at_a_threads_end(child: Child) -> None:
     assert "ArithmeticError: fails" in child(replaced_get_ident).stderr
 
 
-def replace(name: str) -> None:
+@pytest.mark.parametrize("name", ["__init__", "__new__"])
+@in_child
+def test_a_method_put_in_its_place_is_called(name: str) -> None:
     calls = []
     before: Any = getattr(runtime.Thread, name)
 
@@ -277,11 +260,6 @@ def replace(name: str) -> None:
     setattr(runtime.Thread, name, staticmethod(other) if name == "__new__" else other)
     thread: Any = runtime.Thread(None, int, name="x")
     assert (thread.name, thread._target, calls) == ("x", int, [((None, int), {"name": "x"})])
-
-
-@pytest.mark.parametrize("name", ["__init__", "__new__"])
-def test_a_method_put_in_its_place_is_called(name: str, child: Child) -> None:
-    child(replace, name)
 
 
 @pytest.mark.parametrize("cls", [threading.Thread, runtime.Thread])
@@ -295,8 +273,7 @@ def test_a_thread_is_not_pickled(cls: type[threading.Thread], call: Callable[[th
         with pytest.raises(TypeError, match=f"^cannot pickle '({private})' object"):
             call(thread)
         if thread.ident is None:
-            thread.start()
-            thread.join()
+            run_thread(thread)
 
 
 class InSlots:
@@ -311,8 +288,7 @@ def test_a_thread_is_copied(bases: tuple[type, ...]) -> None:
     assert (copied.name, copied.daemon, copied.ident) == ("x", False, None)
     assert copied.own is thread.own
     assert copied.slot is thread.slot
-    copied.start()
-    copied.join()
+    run_thread(copied)
 
 
 def test_many_leave_nothing() -> None:
@@ -337,8 +313,7 @@ def test_a_thread_begins_with_its_creators_context_when_told_to(child: Child) ->
                 place.set("made")
                 thread = kind(target=lambda: (print(place.get()), place.set("thread")), **options)
                 place.set("started")
-                thread.start()
-                thread.join()
+                run_thread(thread)
                 print(place.get())
 
     for inherit, seen in (("1", "started"), ("0", "nowhere")):
@@ -358,13 +333,12 @@ def test_a_thread_that_is_being_started_can_not_be_joined() -> None:
                     self.join()
                 refused.append(str(info.value))
 
-    thread = Found(target=work)
-    thread.start()
-    thread.join()
+    run_thread(Found(target=work))
     assert refused == ["cannot join thread before it is started"]
 
 
-def started_twice_before_install() -> None:
+@in_child
+def test_a_thread_made_before_install_starts_once() -> None:
     import pytest
 
     ran = []
@@ -386,7 +360,3 @@ def started_twice_before_install() -> None:
         thread.start()
     thread.join()
     assert ran == [thread]
-
-
-def test_a_thread_made_before_install_starts_once(child: Child) -> None:
-    child(started_twice_before_install)

@@ -12,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, Child, wait_until_parked
+from conftest import FREE_THREADED, in_child, run_thread, run_threads, wait_until_parked
 
 import runtime
 from runtime import sync
@@ -33,10 +33,7 @@ def together(*functions: Any) -> list[BaseException]:
             raised.append(error)
 
     threads = [threading.Thread(target=call, args=(one,)) for one in functions]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    run_threads(threads)
     return raised
 
 
@@ -56,8 +53,7 @@ def test_a_start_within_a_start_is_refused() -> None:
 
     thread = Eager(target=ran.append, args=(1,))
     thread.ready = True  # type: ignore[attr-defined]
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert refused == ["threads can only be started once"]
     assert ran == [1]
 
@@ -73,8 +69,7 @@ def test_a_start_that_fails_may_be_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         thread.start()
     thread.divisor = 2  # type: ignore[attr-defined]
-    thread.start()
-    thread.join()
+    run_thread(thread)
 
 
 @pytest.mark.stock_threads
@@ -96,37 +91,34 @@ def test_two_threads_detach_one() -> None:
         assert [str(error) for error in raised] == ["the LWP is detached already"]
 
 
-def test_primitives_are_made_anew_while_they_are_used(child: Child) -> None:
-    def make_anew() -> None:
+@in_child
+def test_primitives_are_made_anew_while_they_are_used() -> None:
+    condition, barrier, semaphore = sync.Condition(), sync.Barrier(1), sync.Semaphore(1)
+    over, misses = threading.Event(), []
 
-        condition, barrier, semaphore = sync.Condition(), sync.Barrier(1), sync.Semaphore(1)
-        over, misses = threading.Event(), []
+    def use() -> None:
+        while not over.is_set():
+            try:
+                # Not blocking: a thread that takes the former lock can't release it by the condition.
+                if condition.acquire(False):
+                    condition.notify_all()
+                    condition.release()
+                barrier.wait(0)
+                semaphore.acquire(timeout=0)
+                semaphore.release()
+            except (RuntimeError, threading.BrokenBarrierError):
+                misses.append(1)
 
-        def use() -> None:
-            while not over.is_set():
-                try:
-                    # Not blocking: a thread that takes the former lock can't release it by the condition.
-                    if condition.acquire(False):
-                        condition.notify_all()
-                        condition.release()
-                    barrier.wait(0)
-                    semaphore.acquire(timeout=0)
-                    semaphore.release()
-                except (RuntimeError, threading.BrokenBarrierError):
-                    misses.append(1)
-
-        users = [runtime.Thread(target=use) for _ in range(2)]
-        for one in users:
-            one.start()
-        for _ in range(300):
-            condition.__init__(sync.Lock())  # type: ignore[misc]
-            barrier.__init__(1, object)  # type: ignore[misc]
-            semaphore.__init__(1)  # type: ignore[misc]
-        over.set()
-        for one in users:
-            one.join()
-
-    child(make_anew)
+    users = [runtime.Thread(target=use) for _ in range(2)]
+    for one in users:
+        one.start()
+    for _ in range(300):
+        condition.__init__(sync.Lock())  # type: ignore[misc]
+        barrier.__init__(1, object)  # type: ignore[misc]
+        semaphore.__init__(1)  # type: ignore[misc]
+    over.set()
+    for one in users:
+        one.join()
 
 
 def test_a_condition_keeps_the_locks_that_it_had() -> None:
@@ -141,141 +133,127 @@ def test_a_condition_keeps_the_locks_that_it_had() -> None:
 
 
 @needs_no_gil
-def test_the_interpreter_knows_that_a_thread_lives(child: Child) -> None:
+@in_child
+def test_the_interpreter_knows_that_a_thread_lives() -> None:
     """Another thread gives up what the thread counts as its own: that must wait for it, which sleeps outside."""
 
-    def give_up() -> None:
-        class Thing:
-            pass
+    class Thing:
+        pass
 
-        box, places = [], []
-        made, dropped = sync.Event(), sync.Event()
+    box, places = [], []
+    made, dropped = sync.Event(), sync.Event()
 
-        def own() -> None:
-            thing = Thing()
-            places.append(id(thing))
-            box.append(thing)
-            made.set()
-            dropped.wait()
-            alone = Thing()  # from 3.14 on a local variable that is passed on may count no reference
-            assert sys.getrefcount(thing) == sys.getrefcount(alone)
+    def own() -> None:
+        thing = Thing()
+        places.append(id(thing))
+        box.append(thing)
+        made.set()
+        dropped.wait()
+        alone = Thing()  # from 3.14 on a local variable that is passed on may count no reference
+        assert sys.getrefcount(thing) == sys.getrefcount(alone)
 
-        thread = runtime.Thread(target=own)
-        thread.start()
-        made.wait()
-        wait_until_parked(thread.native_id, private=True)
-        owner = ctypes.c_size_t.from_address(places[0])
-        before = owner.value
-        box.clear()
-        assert before
-        assert owner.value == before, (before, owner.value)
-        dropped.set()
+    thread = runtime.Thread(target=own)
+    thread.start()
+    made.wait()
+    wait_until_parked(thread.native_id, private=True)
+    owner = ctypes.c_size_t.from_address(places[0])
+    before = owner.value
+    box.clear()
+    assert before
+    assert owner.value == before, (before, owner.value)
+    dropped.set()
+    thread.join()
+
+
+@needs_no_gil
+@in_child
+def test_without_memory_for_its_state_a_start_fails() -> None:
+    import _testcapi
+
+    runtime.Thread(target=int).start()  # what is made once
+    refused = 0
+    for first in range(200):
+        thread = runtime.Thread(target=int)
+        _testcapi.set_nomemory(first, first + 1)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            refused += isinstance(error, RuntimeError)  # the thread was made, and found no memory
+            del error
+        finally:
+            _testcapi.remove_mem_hooks()
+        if thread.ident is None:
+            thread.start()
         thread.join()
-
-    child(give_up)
-
-
-@needs_no_gil
-def test_without_memory_for_its_state_a_start_fails(child: Child) -> None:
-    def fail_to_start() -> None:
-        import _testcapi
-
-        runtime.Thread(target=int).start()  # what is made once
-        refused = 0
-        for first in range(200):
-            thread = runtime.Thread(target=int)
-            _testcapi.set_nomemory(first, first + 1)
-            try:
-                thread.start()
-            except (RuntimeError, MemoryError) as error:
-                refused += isinstance(error, RuntimeError)  # the thread was made, and found no memory
-                del error
-            finally:
-                _testcapi.remove_mem_hooks()
-            if thread.ident is None:
-                thread.start()
-            thread.join()
-        assert refused
-        assert threading.active_count() == 1
-
-    child(fail_to_start)
+    assert refused
+    assert threading.active_count() == 1
 
 
-def test_each_task_of_a_group_with_a_limit_runs_once(child: Child) -> None:
+@in_child
+def test_each_task_of_a_group_with_a_limit_runs_once() -> None:
     """Tasks that are spawned, and tasks that end, give turns at one time."""
+    for _ in range(10):
+        ran: list[int] = []
+        with runtime.Group(limit=3) as group:
 
-    def spawn_together() -> None:
-        for _ in range(10):
-            ran: list[int] = []
-            with runtime.Group(limit=3) as group:
+            def spawn_some(first: int, group: runtime.Group = group, ran: list[int] = ran) -> None:
+                for number in range(first, first + 100):
+                    group.spawn(ran.append, number)
 
-                def spawn_some(first: int, group: runtime.Group = group, ran: list[int] = ran) -> None:
-                    for number in range(first, first + 100):
-                        group.spawn(ran.append, number)
-
-                makers = [runtime.Thread(target=spawn_some, args=(first,)) for first in range(0, 400, 100)]
-                for one in makers:
-                    one.start()
-                for one in makers:
-                    one.join()
-            assert sorted(ran) == list(range(400))
-
-    child(spawn_together)
+            makers = [runtime.Thread(target=spawn_some, args=(first,)) for first in range(0, 400, 100)]
+            run_threads(makers)
+        assert sorted(ran) == list(range(400))
 
 
-def test_a_request_to_cancel_is_raised_once_though_several_threads_ask(child: Child) -> None:
-    def ask_together() -> None:
-        for _ in range(300):
-            start, raised = sync.Barrier(3), []
-            try:
-                with runtime.Group() as group:
+@in_child
+def test_a_request_to_cancel_is_raised_once_though_several_threads_ask() -> None:
+    for _ in range(300):
+        start, raised = sync.Barrier(3), []
+        try:
+            with runtime.Group() as group:
 
-                    def fail(start: sync.Barrier = start) -> None:
-                        start.wait()
-                        raise ValueError
+                def fail(start: sync.Barrier = start) -> None:
+                    start.wait()
+                    raise ValueError
 
-                    def tidy_up(start: sync.Barrier = start, raised: list[int] = raised) -> None:
-                        start.wait()
-                        for _ in range(2):
-                            try:
-                                for _ in range(500):
-                                    runtime.checkpoint()
-                            except runtime.Cancelled:
-                                raised.append(1)
+                def tidy_up(start: sync.Barrier = start, raised: list[int] = raised) -> None:
+                    start.wait()
+                    for _ in range(2):
+                        try:
+                            for _ in range(500):
+                                runtime.checkpoint()
+                        except runtime.Cancelled:
+                            raised.append(1)
 
-                    for function in (tidy_up, fail, fail):
-                        group.spawn(function)
-            except ExceptionGroup:
-                pass
-            assert len(raised) < 2
-
-    child(ask_together)
+                for function in (tidy_up, fail, fail):
+                    group.spawn(function)
+        except ExceptionGroup:
+            pass
+        assert len(raised) < 2
 
 
 @needs_no_gil
-def test_green_threads_that_give_way_run_in_parallel(child: Child) -> None:
-    def give_way() -> None:
-        from runtime.scheduler import Scheduler, yield_
+@in_child
+def test_green_threads_that_give_way_run_in_parallel() -> None:
+    from runtime.scheduler import Scheduler, yield_
 
-        inside, over = [False, False], []
-        met: list[list[bool]] = [[], []]  # of each turn, whether the other was in one
+    inside, over = [False, False], []
+    met: list[list[bool]] = [[], []]  # of each turn, whether the other was in one
 
-        def turns(me: int) -> None:
-            while not over:
-                inside[me], seen = True, False
-                for _ in range(500):
-                    seen = seen or inside[1 - me]
-                inside[me] = False
-                met[me].append(seen)
-                if len(met[me]) > 2000:
-                    over.append(me)
-                yield_()
+    def turns(me: int) -> None:
+        while not over:
+            inside[me], seen = True, False
+            for _ in range(500):
+                seen = seen or inside[1 - me]
+            inside[me] = False
+            met[me].append(seen)
+            if len(met[me]) > 2000:
+                over.append(me)
+            yield_()
 
-        green = Scheduler(lwps=2)
-        for number in range(2):
-            green.spawn(turns, number)
-        green.run()
-        share = sum(map(sum, met)) / sum(map(len, met))
-        assert share > 0.5, share
-
-    child(give_way)
+    green = Scheduler(lwps=2)
+    for number in range(2):
+        green.spawn(turns, number)
+    green.run()
+    share = sum(map(sum, met)) / sum(map(len, met))
+    assert share > 0.5, share

@@ -20,7 +20,7 @@ import unittest
 from collections.abc import Callable
 
 import pytest
-from conftest import Child
+from conftest import Child, in_child
 from corpus import together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -971,7 +971,8 @@ def test_explore_in_explore_and_in_a_green_thread() -> None:
     assert len(errors) == 1
 
 
-def explore_and_use_green_threads() -> None:
+@in_child
+def test_a_scheduler_made_after_it_has_a_queue() -> None:
     from runtime.explore import explore
     from runtime.scheduler import Scheduler
 
@@ -986,10 +987,6 @@ def explore_and_use_green_threads() -> None:
         scheduler.spawn(ran.append, number)
     scheduler.run()
     assert sorted(ran) == [0, 1]
-
-
-def test_a_scheduler_made_after_it_has_a_queue(child: Child) -> None:
-    child(explore_and_use_green_threads)
 
 
 def test_the_module_can_be_called_and_decorates() -> None:

@@ -24,7 +24,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, TREE, Child, NativeHelper, in_forked_child, made_once, refuse, wait_until_parked
+from conftest import (
+    FREE_THREADED,
+    TREE,
+    Child,
+    NativeHelper,
+    in_child,
+    in_forked_child,
+    made_once,
+    python,
+    refuse,
+    run_thread,
+    run_threads,
+    wait_until_parked,
+)
 from sync_helpers import KERNEL_HAS
 
 import runtime
@@ -48,20 +61,13 @@ class Faulty:
     libraries: Sequence[str]
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *command],
-            env={**os.environ, "PYTHONPATH": str(self.root), "PYTHONFAULTHANDLER": "", **variables},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        own = {"PYTHONPATH": str(self.root), "PYTHONFAULTHANDLER": ""}
+        return python(*command, timeout=100, **{**own, **variables})
 
     def inject(self, name: str, number: int, *options: str, **variables: str) -> list[dict[str, Any]]:
         """A list of what came of each fault; the test fails if anything was wrong."""
         libraries = [word for path in self.libraries for word in ("--library", path)]
         done = self.run(str(INJECTION), name, str(number), *options, *libraries, **variables)
-        assert done.returncode == 0, done.stderr[-4000:]
         found = json.loads(done.stdout)
         if found["faultless"]:
             assert (found["faultless"]["wrong"], found["faultless"]["raised"]) == ([], [])
@@ -81,30 +87,11 @@ def build(root: Path) -> None:
     shutil.copytree(TREE / "runtime", root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     made = root / "faults.o"
     options = ["-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fPIC", "-fvisibility=hidden"]
-    subprocess.run(
-        [
-            "cc",
-            *options,
-            "-D_GNU_SOURCE",
-            f"-DNEW_THREAD_STATE={NEW_THREAD_STATE}",
-            "-c",
-            str(HERE / "faults.c"),
-            "-o",
-            str(made),
-        ],
-        check=True,
-    )
+    defined = ["-D_GNU_SOURCE", f"-DNEW_THREAD_STATE={NEW_THREAD_STATE}"]
+    subprocess.run(["cc", *options, *defined, "-c", str(HERE / "faults.c"), "-o", str(made)], check=True)
     symbols = subprocess.run(["nm", str(made)], check=True, capture_output=True, text=True).stdout.split()
     wrap = [f"-Wl,--wrap={name.removeprefix('__wrap_')}" for name in symbols if name.startswith("__wrap_")]
-    built = subprocess.run(
-        [sys.executable, str(root / "runtime" / "native" / "build.py")],
-        env={**os.environ, "LDFLAGS": " ".join([str(made), *wrap])},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr[-4000:]
+    python(root / "runtime" / "native" / "build.py", timeout=110, LDFLAGS=" ".join([str(made), *wrap]))
 
 
 # Which call fails, with what errno, and how often the cycle of fault_injection.py makes it at least.
@@ -232,7 +219,6 @@ assert os.listdir("/proc/self/task") == tasks
     count = 0
     while True:
         done = faulty.run("-P", "-c", program, RUNTIME_FAULT=f"{name} {count} {number}")
-        assert done.returncode == 0, done.stderr
         if done.stdout == "imported\n":
             break
         assert done.stdout.startswith("runtime can't work with this C library: glibc "), done.stdout
@@ -247,15 +233,7 @@ assert os.listdir("/proc/self/task") == tasks
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [
-        ("mmap", 1),
-        ("calloc", 5),
-        ("madvise", 3),
-        (NEW_THREAD_STATE, 4),
-        ("clone", 4),
-        ("futex_wait", 4),
-        ("rseq", 1),
-    ],
+    [("mmap", 1), ("calloc", 5), ("madvise", 3), (NEW_THREAD_STATE, 4), ("clone", 4), ("futex_wait", 4), ("rseq", 1)],
 )
 def test_killed_at_each_step_nothing_is_left(name: str, least: int, faulty: Faulty) -> None:
     """SIGKILL when the core makes its first, second ... call: no task outlives the process."""
@@ -352,10 +330,7 @@ def start_without_memory(rounds: int) -> None:
     for number in range(rounds):
         gate = sync.Event()
         fillers = [runtime.Thread(target=fill) for _ in range(3)]
-        for filler in fillers:
-            filler.start()
-        for filler in fillers:
-            filler.join()
+        run_threads(fillers)
         assert scheduler.statistics().alive == 0
         if number == rounds // 2:
             before = mapped()
@@ -414,9 +389,7 @@ def overflow(helper: str, earlier: int) -> None:
         native.recurse_for_ever(0)
 
     for _ in range(earlier):
-        thread = runtime.Thread(target=int)
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=int))
     runtime.Thread(target=too_deep).start()
     signal.pause()
 
@@ -431,9 +404,10 @@ def test_a_stack_overflow_in_c_is_reported(earlier: int, child: Child, native_he
     assert "in too_deep" in current[1]
 
 
-def overflow_beside_others(helper: str) -> None:
+@in_child
+def test_a_stack_overflow_ends_at_the_guard(helper_path: str) -> None:
     """In a process of its own in our memory, whose end we outlive: the memory of all others is as it was."""
-    native = ctypes.CDLL(helper)
+    native = ctypes.CDLL(helper_path)
     go_on, began = sync.Event(), sync.Semaphore(0)
 
     def sleep() -> None:
@@ -457,10 +431,6 @@ def overflow_beside_others(helper: str) -> None:
     assert contents() == before
     go_on.set()
     assert all(lwp.join() for lwp in sleepers)
-
-
-def test_a_stack_overflow_ends_at_the_guard(child: Child, native_helper: NativeHelper) -> None:
-    child(overflow_beside_others, native_helper.path)
 
 
 # ---- forbidden -------------------------------------------------------------------------------------------------------
@@ -509,8 +479,10 @@ def test_a_filter_forbids_threads(number: int, child: Child) -> None:
 # ---- the clock is set ------------------------------------------------------------------------------------------------
 
 
-def deadlines() -> None:
-    """The kernel's own view of each sleeper: which clock its timeout is of, and what the timeout is."""
+@in_child
+def test_deadlines_are_of_the_monotonic_clock() -> None:
+    """Which nobody can set: settimeofday(2) moves no deadline."""
+    # The kernel's own view of each sleeper: which clock its timeout is of, and what the timeout is.
     held, owned = sync.Lock(), sync.RLock()
     held.acquire()
     owned.acquire()
@@ -547,11 +519,6 @@ def deadlines() -> None:
             os.sched_yield()
         assert not int(call[2], 16) & 256, "FUTEX_CLOCK_REALTIME"
     os._exit(0)
-
-
-def test_deadlines_are_of_the_monotonic_clock(child: Child) -> None:
-    """Which nobody can set: settimeofday(2) moves no deadline."""
-    child(deadlines)
 
 
 def another_time() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import os
 import platform
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import lwp, python
 
 import runtime
 
@@ -32,19 +31,12 @@ def preload(folder: Path, source: str) -> dict[str, str]:
     (folder / "fake.c").write_text(source)
     library = folder / "fake.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "fake.c"], check=True)
-    return {**os.environ, "LD_PRELOAD": str(library)}
-
-
-def python(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return {"LD_PRELOAD": str(library)}
 
 
 def refused(environment: dict[str, str]) -> str:
-    done = python(environment, "-c", IMPORT)
-    assert done.returncode == 1, done
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: runtime can't work with this C library: glibc "), done.stderr
+    last = python("-c", IMPORT, status=1, **environment).stderr.splitlines()[-1]
+    assert last.startswith("ImportError: runtime can't work with this C library: glibc "), last
     return last
 
 
@@ -103,14 +95,12 @@ def test_a_library_with_another_pthread_create_is_not_refused(tmp_path: Path) ->
         """,
     )
     program = "import runtime; thread = runtime.Thread(target=print, args=('ran',)); thread.start(); thread.join()"
-    done = python(environment, "-c", program)
-    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+    assert python("-c", program, **environment).stdout == "ran\n"
 
 
 def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
     environment = preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }')
-    done = python(environment, "-m", "runtime", "doctor")
-    assert done.returncode == 1
+    done = lwp("doctor", status=1, **environment)
     assert done.stderr.startswith("lwp: runtime can't work with this C library: glibc 2.33")
     assert len(done.stderr.splitlines()) == 1
 
@@ -125,32 +115,16 @@ def test_a_core_that_was_not_built(tmp_path: Path) -> None:
             f"the source tree {tmp_path}, whose C core has not been built, hides what is installed in {package.parent}",
         ),
     ):
-        done = subprocess.run(
-            [sys.executable, *options, "-c", IMPORT],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": "" if options else str(package.parent)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 1
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith(f"ImportError: {says}"), done.stderr
+        path = "" if options else str(package.parent)
+        last = python(*options, "-c", IMPORT, cwd=tmp_path, status=1, PYTHONPATH=path).stderr.splitlines()[-1]
+        assert last.startswith(f"ImportError: {says}"), last
         assert "pip install" in last
 
 
 def test_what_the_program_needs_was_not_installed(tmp_path: Path) -> None:
     (tmp_path / "runtime").symlink_to(Path(runtime.__file__).parent)  # away from what was installed beside it
-    done = subprocess.run(
-        [sys.executable, "-S", "-m", "runtime", "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout, done.returncode) == ("", 1)
+    done = python("-S", "-m", "runtime", "--help", cwd=tmp_path, status=1, PYTHONPATH="")
+    assert done.stdout == ""
     assert done.stderr.startswith("lwp: click is missing: ")
     assert done.stderr.count("\n") == 1
 
@@ -165,11 +139,7 @@ def test_a_newer_cpython_is_told_of_and_works(flags: str, tested: str) -> None:
         sys.version_info, sys.abiflags = (3, 99, 0, "final", 0), sys.argv[1]
         import runtime.native
     """
-    done = subprocess.run(
-        [sys.executable, "-c", program, flags], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (said,) = [line for line in done.stderr.splitlines() if "Warning" in line]
+    (said,) = [line for line in python("-c", program, flags).stderr.splitlines() if "Warning" in line]
     assert said.endswith(
         f"RuntimeWarning: runtime was tested with {tested}; this is 3.99, where what it checks at import is well"
     )
@@ -199,11 +169,9 @@ def test_a_kernel_that_does_not_tell_of_robust_lists(tmp_path: Path) -> None:
 import runtime.native.structures
 print([(fact.value, fact.source) for fact in runtime.native.structures.facts() if "robust" in fact.name])
 """
-    seen = []
-    for environment in (dict(os.environ), preload(tmp_path, WITHOUT_ROBUST_LISTS)):
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-        seen.append(dict(ast.literal_eval(done.stdout)))
-    told, found = seen
+    told, found = (
+        dict(ast.literal_eval(python("-c", program, **environment).stdout))
+        for environment in ({}, preload(tmp_path, WITHOUT_ROBUST_LISTS))
+    )
     assert list(told) == list(found)
     assert set(found.values()) == {"probe thread"}

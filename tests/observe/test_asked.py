@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Child, Environment
+from conftest import Child, Environment, run_thread, told
 from sync_helpers import PATIENCE
 
 import runtime
@@ -20,7 +19,7 @@ from runtime import Thread, scheduler, sync
 from runtime.observe.trace import read
 from runtime.observe.watchdog import Watchdog
 
-RUN = [sys.executable, "-m", "runtime", "run"]
+RUN = ["-m", "runtime", "run"]
 
 STUCK = """
 import threading, time
@@ -48,29 +47,6 @@ def until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         os.sched_yield()
-
-
-def told(tmp_path: Path, source: str, last: str, *options: str, **variables: str) -> str:
-    """What a program says on stderr up to the first line with the text `last`; then it is killed."""
-    (tmp_path / "program.py").write_text(source)
-    said = []
-    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    with subprocess.Popen(
-        [*options, "program.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line)
-            if last in line:
-                break
-        process.kill()
-    assert last in said[-1], "".join(said)
-    return "".join(said)
 
 
 # ---- stuck beside threads that go on ---------------------------------------------------------------------------------
@@ -133,7 +109,7 @@ def test_a_lock_is_told_once_for_each_holder() -> None:
 
 
 def test_a_program_has_itself_watched(tmp_path: Path) -> None:
-    said = told(tmp_path, "import runtime\nruntime.watchdog(0.2)\n" + STILL, "Stack of", sys.executable)
+    said = told(tmp_path, "import runtime\nruntime.watchdog(0.2)\n" + STILL, "Stack of")
     assert said.startswith("lwp: nothing has moved for 0.2 s; process ")
 
 
@@ -177,15 +153,11 @@ def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
             raise AssertionError(name)
 
         in_thread: list[str] = []
-        thread = runtime.Thread(target=lambda: in_thread.append(refused("thread")), name="other")
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=lambda: in_thread.append(refused("thread")), name="other"))
         assert in_thread == ["record() is for the main thread"]
         trace.record(Path(folder, "records"), size=1 << 20)
         assert refused("again") == "this process records already, or the one that it was forked from did"
-        thread = runtime.Thread(target=int, name="recorded")
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=int, name="recorded"))
 
     child(program, str(tmp_path))
     timeline = read(tmp_path / "records")
@@ -260,7 +232,7 @@ def test_a_wrong_variable_is_refused(
 
 def test_variables_where_the_runtime_is_active(tmp_path: Path) -> None:
     install = "import runtime\nruntime.install()\n"
-    assert "process" in told(tmp_path, install + STILL, "nothing has moved", sys.executable, LWP_WATCHDOG="0.2")
+    assert "process" in told(tmp_path, install + STILL, "nothing has moved", LWP_WATCHDOG="0.2")
     assert "process" in told(tmp_path, STILL, "nothing has moved", *RUN, LWP_WATCHDOG="0.2")
     assert "0.3 s\n" in told(tmp_path, STILL, "nothing has moved", *RUN, "--watchdog", "0.3", LWP_WATCHDOG="0.2")
     assert "lwp: " in told(tmp_path, STUCK, "for more than 0.3 s; process", *RUN, LWP_STUCK="0.3", LWP_TRACE="r.%p")

@@ -5,28 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import python
 
 from runtime.observe import limits
 from runtime.observe.limits import Limit
 
-PYTHONPATH = os.pathsep.join(entry for entry in sys.path if entry)
 
-
-def python(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def said_by(program: str) -> str:
+    return python("-c", program).stdout
 
 
 #: fill() starts threads until that fails and says how many and why; when all have ended, a start works again.
@@ -79,7 +68,7 @@ after = limits.tasks()
 end.set()
 print(before.process, after.process, after.user >= 21, after.machine > 21)
 """
-    assert python(program).split() == ["1", "21", "True", "True"]
+    assert said_by(program).split() == ["1", "21", "True", "True"]
 
 
 def test_the_tightest_binds() -> None:
@@ -106,7 +95,7 @@ UNUSED_UID = 52_731  # of a user that has no other process
 @pytest.mark.root
 def test_nproc_is_named() -> None:
     become = f"resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\nos.setuid({UNUSED_UID})\nfill()\n"
-    count, number, why = python(FILL + become).splitlines()[0].split("|")
+    count, number, why = said_by(FILL + become).splitlines()[0].split("|")
     assert (int(count), int(number)) == (19, errno.EAGAIN)  # and the main thread
     assert why == f"{os.strerror(errno.EAGAIN)}: RLIMIT_NPROC (ulimit -u) allows 20 and 20 are in use"
 
@@ -119,7 +108,7 @@ def test_nproc_is_not_asked_of_root() -> None:
     uid_map = Path("/proc/self/uid_map").read_text().split()
     if uid_map != ["0", "0", "4294967295"]:
         pytest.skip("root of a user namespace is not root for the kernel")
-    assert python(program).splitlines() == ["again", "False not asked: root"]
+    assert said_by(program).splitlines() == ["again", "False not asked: root"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +145,7 @@ threading.stack_size(16 << 20)
 resource.setrlimit(resource.{limit}, (size + (200 << 20), resource.RLIM_INFINITY))
 fill()
 """
-    lines = python(FILL + program).splitlines()
+    lines = said_by(FILL + program).splitlines()
     count, number, why = lines[0].split("|")
     assert 1 <= int(count) <= 12
     assert int(number) == errno.ENOMEM
@@ -177,7 +166,7 @@ def test_pids_max_is_named() -> None:
         try:
             (group / "pids.max").write_text("15")
             procs = str(group / "cgroup.procs")
-            out = python(f"open({procs!r}, 'w').write('0')\n{FILL}\nfill()\n")
+            out = said_by(f"open({procs!r}, 'w').write('0')\n{FILL}\nfill()\n")
         except OSError:
             continue
         finally:
@@ -252,7 +241,7 @@ thread.start()
 thread.join()
 print("again")
 """
-    why, again = python(program).splitlines()
+    why, again = said_by(program).splitlines()
     expected = f"{errno.ENOMEM} {os.strerror(errno.ENOMEM)}: vm.max_map_count allows {most} mappings and "
     assert why.startswith(expected)
     assert abs(int(why.removeprefix(expected).split()[0]) - most) <= 4
@@ -285,6 +274,6 @@ from runtime.observe import limits
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 print(limits.explain(OSError(errno.EAGAIN, "short")), limits.explain(OSError(errno.ENOMEM, "short")), sep="|")
 """
-    again, memory = python(program).strip().split("|")
+    again, memory = said_by(program).strip().split("|")
     assert again.startswith(os.strerror(errno.EAGAIN))
     assert memory.startswith(os.strerror(errno.ENOMEM))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Child, Environment
+from conftest import Environment, in_child, lwp, run_thread
 
 import runtime
 
@@ -276,13 +275,9 @@ for thread in threads: thread.join()
 }
 
 
-def run(tmp_path: Path, program: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, program: str, *options: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     (tmp_path / "x.py").write_text(program)
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "runtime", "run", "--lock-order", *options, "x.py"]
-    return subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60
-    )
+    return lwp("run", "--lock-order", *options, "x.py", cwd=tmp_path, status=status)
 
 
 def told(text: str) -> list[set[str]]:
@@ -295,11 +290,12 @@ def told(text: str) -> list[set[str]]:
 def test_what_is_told(case: str, tmp_path: Path) -> None:
     program, expected = CASES[case]
     done = run(tmp_path, f"{PRELUDE}\n{program}\n")
-    assert done.returncode == 0, done.stderr
     assert (told(done.stderr), bool(done.stderr)) == (expected, bool(expected)), done.stderr
 
 
-def report_while_threads_go_on(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["released elsewhere", "taken", "forgotten"])
+@in_child
+def test_a_report_while_threads_go_on(kind: str) -> None:
     import queue
 
     from runtime import thread
@@ -331,9 +327,7 @@ def report_while_threads_go_on(kind: str) -> None:
 
     def start_others() -> None:
         for _ in range(700):
-            other = threading.Thread(target=nest)
-            other.start()
-            other.join()
+            run_thread(threading.Thread(target=nest))
 
     order.begin(stock_locks, (threading.Thread, thread.Thread))
     bodies = [hand_over, release] if kind == "released elsewhere" else [start_others]
@@ -345,11 +339,6 @@ def report_while_threads_go_on(kind: str) -> None:
         if kind == "forgotten":
             order.forget()
     order.end()
-
-
-@pytest.mark.parametrize("kind", ["released elsewhere", "taken", "forgotten"])
-def test_a_report_while_threads_go_on(kind: str, child: Child) -> None:
-    child(report_while_threads_go_on, kind)
 
 
 @pytest.mark.parametrize("options", [(), ("--green",)], ids=["threads", "green"])
@@ -382,11 +371,11 @@ paid, ended = threading.Event(), threading.Event()
 main()
 """
     done = run(tmp_path, program, *options)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == (
+    assert (done.stdout, done.stderr) == (
+        "",
         "lwp: lock order: audit (made at x.py:15) and ledger.lock (made at x.py:4), in both orders\n"
         "  'checker' took ledger.lock at x.py:11 in check, holding audit since x.py:10 in check\n"
-        "  'payer' took audit at x.py:7 in Ledger.pay, holding ledger.lock since x.py:6 in Ledger.pay\n"
+        "  'payer' took audit at x.py:7 in Ledger.pay, holding ledger.lock since x.py:6 in Ledger.pay\n",
     )
 
 
@@ -405,46 +394,38 @@ BOTH_ORDERS = f"{PRELUDE}\nin_turns(lambda: take(a, b), lambda: take(b, a))\npri
     ids=["returns", "exits", "fails", "raises", "is in order"],
 )
 def test_exit_status(program: str, status: int, tmp_path: Path) -> None:
-    done = run(tmp_path, program, "--lock-order-exit", "7")
-    assert (done.returncode, done.stdout) == (status, "at the end\n")
+    assert run(tmp_path, program, "--lock-order-exit", "7", status=status).stdout == "at the end\n"
 
 
-def test_exit_needs_lock_order(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "runtime", "run", "--lock-order-exit", "1", "-c", "print('ran')"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "lwp: --lock-order-exit is for --lock-order\n"
+def test_exit_needs_lock_order() -> None:
+    done = lwp("run", "--lock-order-exit", "1", "-c", "print('ran')", status=2)
+    assert (done.stdout, done.stderr) == ("", "lwp: --lock-order-exit is for --lock-order\n")
 
 
-def test_what_is_taken_over_stays_as_it_is(child: Child) -> None:
+@in_child
+def test_what_is_taken_over_stays_as_it_is() -> None:
     """Python goes through it while threads record more."""
+    import _thread
 
-    def program() -> None:
-        import _thread
+    from runtime import Thread, native
+    from runtime.sync import Lock
 
-        from runtime import Thread, native
-        from runtime.sync import Lock
+    lock = Lock()
 
-        lock = Lock()
+    def released_by_another() -> None:
+        lock.acquire()
+        run_thread(Thread(target=lock.release))
 
-        def released_by_another() -> None:
-            lock.acquire()
-            releaser = Thread(target=lock.release)
-            releaser.start()
-            releaser.join()
-
-        native.sites_begin(())
-        native.lock_order_begin(_thread.LockType, type(_thread.RLock()), lambda thread: None)
-        released_by_another()
-        _, first, _ = native.lock_order_take()
-        assert list(first.values()) == [lock]
-        lock = Lock()
-        released_by_another()
-        assert lock not in first.values()
-        _, second, _ = native.lock_order_take()
-        assert list(second.values()) == [lock]
-
-    child(program)
+    native.sites_begin(())
+    native.lock_order_begin(_thread.LockType, type(_thread.RLock()), lambda thread: None)
+    released_by_another()
+    _, first, _ = native.lock_order_take()
+    assert list(first.values()) == [lock]
+    lock = Lock()
+    released_by_another()
+    assert lock not in first.values()
+    _, second, _ = native.lock_order_take()
+    assert list(second.values()) == [lock]
 
 
 TESTS = f"""{PRELUDE}

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import lwp
 from test_waiting import Terminal
 
 #: Two threads that wait for each other's locks: one is an attribute of what a local variable refers to; to the other no
@@ -46,17 +43,8 @@ LOCKS = {"pay": "made at x.py:6", "check": "ledger.lock"}
 PLACES = {"pay": "x.py:11", "check": "x.py:16", "MainThread": "x.py:21"}
 
 
-def lwp(folder: Path, *command: str, status: int | None = 0) -> str:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "runtime", *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert status is None or done.returncode == status, done.stdout + done.stderr
+def said_by(folder: Path, *command: str, status: int = 0) -> str:
+    done = lwp(*command, cwd=folder, status=status)
     return done.stdout + done.stderr
 
 
@@ -67,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_watchdog(folder: Path) -> None:
-    said = lwp(folder, "run", "--watchdog", "0.2", "--watchdog-exit", "3", "x.py", status=3)
+    said = said_by(folder, "run", "--watchdog", "0.2", "--watchdog-exit", "3", "x.py", status=3)
     found = dict(re.findall(r"^  '(pay|check)' waits for lock (.*?) held by", said, re.MULTILINE))
     assert found == LOCKS
     assert re.search(
@@ -76,7 +64,7 @@ def test_watchdog(folder: Path) -> None:
 
 
 def test_live(folder: Path) -> None:
-    with Terminal(sys.executable, "-m", "runtime", "run", "--live", "x.py", cwd=folder) as terminal:
+    with Terminal(folder, PROGRAM, name="x.py") as terminal:
         screen = "\n".join(terminal.wait_until(lambda lines: "3 threads" in lines and "held" not in lines))
     found = {
         name: (lock, place) for name, lock, place in re.findall(r"(pay|check) .* lock (.*?) of \w+ at (\S+)", screen)
@@ -86,7 +74,7 @@ def test_live(folder: Path) -> None:
 
 
 def test_trace(folder: Path) -> None:
-    lwp(folder, "run", "--trace", "t.json", "x.py", "0.1")
+    said_by(folder, "run", "--trace", "t.json", "x.py", "0.1")
     events = json.loads((folder / "t.json").read_text())["traceEvents"]
     names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     spans = [event for event in events if event["name"].startswith("blocked: ")]
@@ -101,7 +89,7 @@ def test_trace(folder: Path) -> None:
 
 
 def test_explore(folder: Path) -> None:
-    said = lwp(folder, "explore", "x.py::test", status=1)
+    said = said_by(folder, "explore", "x.py::test", status=1)
     found = re.findall(r"^ *(pay|check) +waits at (\S+) for (?:Lock )?(.*?), held by", said, re.MULTILINE)
     assert {name: (lock, place) for name, place, lock in found} == {
         name: (lock, PLACES[name]) for name, lock in LOCKS.items()
@@ -112,6 +100,6 @@ def test_lock_order(folder: Path) -> None:
     program = PROGRAM.replace("(timeout=timeout)", "()").replace("together.wait()", "pass")
     program = program.replace("thread.start()", "thread.start(), items.get()")  # one after the other
     (folder / "x.py").write_text(program.replace("    items.get()\n    for", "    for"))
-    said = lwp(folder, "run", "--lock-order", "x.py")
+    said = said_by(folder, "run", "--lock-order", "x.py")
     assert re.match(r"lwp: lock order: ledger.lock \(made at x.py:4\) and Lock made at x.py:6, in both orders\n", said)
     assert f"'pay' took Lock made at x.py:6 at {PLACES['pay']} in pay, holding ledger.lock since x.py:9" in said

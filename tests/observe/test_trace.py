@@ -19,30 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Environment, needs_gil
+from conftest import PYTHONPATH, Environment, lwp, needs_gil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.cli.trace import _drawing, _layout, _page, _perfetto
 from runtime.observe import trace
 
-LWP = [sys.executable, "-m", "runtime"]
 Event = dict[str, Any]
 HAS_HAD_THE_GIL = ("running Python", "not in one of our waits")
-
-
-def execute(*command: str | Path, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        [*LWP, *map(str, command)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == status, done.stderr
-    return done
 
 
 @dataclass
@@ -130,7 +115,7 @@ class Trace:
 
 def traced(source: str, tmp_path: Path, *options: str, status: int = 0) -> Trace:
     (tmp_path / "program.py").write_text(source)
-    execute("run", "--trace", "trace.json", *options, "program.py", cwd=tmp_path, status=status)
+    lwp("run", "--trace", "trace.json", *options, "program.py", cwd=tmp_path, status=status)
     assert not list(tmp_path.glob("*.records"))
     return Trace.load(tmp_path / "trace.json")
 
@@ -252,7 +237,7 @@ def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
     """What makes a timeline of the records is loaded by another process, at the end."""
     (tmp_path / "program.py").write_text("import sys; print(*sys.modules, sep='\\n')\n")
     plain, traced = (
-        set(execute("run", *options, "program.py", cwd=tmp_path).stdout.split())
+        set(lwp("run", *options, "program.py", cwd=tmp_path).stdout.split())
         for options in ([], ["--trace", "trace.json"])
     )
     assert traced - plain == {f"_lwp_runtime.{name}" for name in ("cli._trace", "observe.recording", "observe.sites")}
@@ -264,7 +249,7 @@ def test_what_is_not_recorded_takes_no_memory(tmp_path: Path) -> None:
         "maps = open('/proc/self/smaps').read()\n"
         "print(*re.search(r'trace.json.records\\nSize: +(\\d+) kB\\n.*?Rss: +(\\d+) kB', maps, re.S).groups())\n"
     )
-    done = execute("run", "--trace", "trace.json", "--trace-size", "16M", "program.py", cwd=tmp_path)
+    done = lwp("run", "--trace", "trace.json", "--trace-size", "16M", "program.py", cwd=tmp_path)
     mapped, resident = map(int, done.stdout.split())
     assert mapped > 16 * 1024
     assert 0 < resident <= 256
@@ -349,9 +334,9 @@ def test_killed(tmp_path: Path) -> None:
         "asleep(thread)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    execute("run", "--trace", "trace.json", "program.py", cwd=tmp_path, status=-signal.SIGKILL)
+    lwp("run", "--trace", "trace.json", "program.py", cwd=tmp_path, status=-signal.SIGKILL)
     assert not (tmp_path / "trace.json").exists()
-    done = execute("trace", "trace.json.records", "trace.json", cwd=tmp_path)
+    done = lwp("trace", "trace.json.records", "trace.json", cwd=tmp_path)
     assert "did not end in order" in done.stderr
     found = Trace.load(tmp_path / "trace.json")
     assert found.about["ended in order"] is False
@@ -362,12 +347,10 @@ def test_killed(tmp_path: Path) -> None:
 
 def test_a_program_that_still_runs(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import os\nprint(os.getpid(), flush=True)\ninput()\n")
-    command = [*LWP, "run", "--trace", "trace.json", "program.py"]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", "runtime", "run", "--trace", "trace.json", "program.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -375,7 +358,7 @@ def test_a_program_that_still_runs(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout
         pid = int(process.stdout.readline())
-        said = execute("trace", "trace.json.records", "so_far.json", cwd=tmp_path).stderr
+        said = lwp("trace", "trace.json.records", "so_far.json", cwd=tmp_path).stderr
         process.communicate("\n")
     assert f"; still runs (pid {pid}) (open it at ui.perfetto.dev)\n" in said
     assert "in order" not in said
@@ -483,7 +466,7 @@ def drawn(found: trace.Timeline) -> str:
 
 def test_a_picture(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(STORY)
-    execute("run", "--trace", "picture.svg", "program.py", cwd=tmp_path)
+    lwp("run", "--trace", "picture.svg", "program.py", cwd=tmp_path)
     picture = (tmp_path / "picture.svg").read_text()
     titles = [title.text or "" for title in elements(picture, "title")]
     (blocked,) = (title for title in titles if title.startswith("waits_for_event blocked: Event event\n"))
@@ -536,7 +519,7 @@ def data_of(page: str) -> dict[str, Any]:
 
 def test_a_page_has_everything(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(STORY.replace("name=target.__name__", 'name=target.__name__ + "</script>"'))
-    said = execute("run", "--trace", "picture.html", "program.py", cwd=tmp_path).stderr
+    said = lwp("run", "--trace", "picture.html", "program.py", cwd=tmp_path).stderr
     assert "perfetto" not in said
     page = (tmp_path / "picture.html").read_text()
     assert not re.search(r"""(src|href) *=|url\(|fetch\(|import |https?://""", page)  # it needs no network
@@ -808,7 +791,7 @@ def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
     ],
 )
 def test_bad_options(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-    done = execute("run", *options, "-c", "print('ran')", cwd=tmp_path, status=2)
+    done = lwp("run", *options, "-c", "print('ran')", cwd=tmp_path, status=2)
     assert message in done.stderr
     assert "ran" not in done.stdout
     assert done.stderr.count("\n") == 1
@@ -822,7 +805,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a program has left that did not end in order: threads that start, wait, wake each other and end."""
     folder = tmp_path_factory.mktemp("left")
     program = f"{STORY}\nfor _ in range(100): threading.Event().wait(0.00001)\nos._exit(0)\n"
-    execute("run", "--trace", "x.json", "--trace-size", "64K", "-c", program, cwd=folder)
+    lwp("run", "--trace", "x.json", "--trace-size", "64K", "-c", program, cwd=folder)
     return (folder / "x.json.records").read_bytes()
 
 
@@ -841,12 +824,12 @@ def test_other_files_are_refused(tmp_path: Path, left: bytes) -> None:
         (tmp_path / "other").write_bytes(content)
         with pytest.raises(ValueError, match=says):
             trace.read(tmp_path / "other")
-        done = execute("trace", "other", "x.json", cwd=tmp_path, status=2)
+        done = lwp("trace", "other", "x.json", cwd=tmp_path, status=2)
         assert done.stderr.count("\n") == 1
         assert not (tmp_path / "x.json").exists()
     with pytest.raises(IsADirectoryError):
         trace.read(tmp_path)
-    assert execute("trace", ".", "x.json", cwd=tmp_path, status=2).stderr.count("\n") == 1
+    assert lwp("trace", ".", "x.json", cwd=tmp_path, status=2).stderr.count("\n") == 1
 
 
 def test_what_stands_before_the_damage_is_shown(tmp_path: Path, left: bytes) -> None:
@@ -864,7 +847,7 @@ def test_what_stands_before_the_damage_is_shown(tmp_path: Path, left: bytes) -> 
         assert found.tracks
         assert 0 < found.records < whole.records
         assert found.summary().endswith(f"; damaged, and only partly read: {says}")
-        done = execute("trace", name, "x.json", cwd=tmp_path, status=1)
+        done = lwp("trace", name, "x.json", cwd=tmp_path, status=1)
         assert done.stderr == f"x.json: {found.summary()} (open it at ui.perfetto.dev)\n"
         assert Trace.load(tmp_path / "x.json").about["damage"] == says
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pyte
 import pytest
-from conftest import ROOT, Child, needs_gil
+from conftest import PYTHONPATH, in_child, lwp, needs_gil, python, told
 from sync_helpers import PATIENCE
 
 import runtime
@@ -190,56 +190,51 @@ def test_condition(make: Callable[[], Any]) -> None:
             assert (wait.address, wait.holder) == (id(lock), threading.get_ident())
 
 
-def test_a_condition_of_threadings_is_no_deadlock(child: Child) -> None:
+@in_child
+def test_a_condition_of_threadings_is_no_deadlock() -> None:
     """One made before install(), or of a derived class, takes a lock of its own twice, to be woken by its release."""
+    stock, before = threading.Condition, threading.Condition()
+    runtime.install()
+    derived = [type("Derived", (cls,), {})() for cls in (stock, threading.Condition, sync.Condition)]
+    for condition in (before, *derived):
 
-    def program() -> None:
-        stock, before = threading.Condition, threading.Condition()
-        runtime.install()
-        derived = [type("Derived", (cls,), {})() for cls in (stock, threading.Condition, sync.Condition)]
-        for condition in (before, *derived):
-
-            def sleep(condition: Any = condition) -> None:
-                with condition:
-                    condition.wait()
-
-            thread = threading.Thread(target=sleep)
-            thread.start()
-            while not condition._waiters or not (found := scheduler.waiting()).waits:
-                time.sleep(0)
-            (wait,) = found.waits
-            assert (wait.kind, wait.address, wait.holder, found.cycles) == ("condition", id(condition), None, ()), found
-            assert wait.what == repr(condition)
+        def sleep(condition: Any = condition) -> None:
             with condition:
-                condition.notify()
-            thread.join()
+                condition.wait()
 
-    child(program)
+        thread = threading.Thread(target=sleep)
+        thread.start()
+        while not condition._waiters or not (found := scheduler.waiting()).waits:
+            time.sleep(0)
+        (wait,) = found.waits
+        assert (wait.kind, wait.address, wait.holder, found.cycles) == ("condition", id(condition), None, ()), found
+        assert wait.what == repr(condition)
+        with condition:
+            condition.notify()
+        thread.join()
 
 
-def test_pthreads_and_the_main_thread(child: Child) -> None:
-    def program() -> None:
-        lock = sync.Lock()
-        lock.acquire()
-        main = threading.main_thread()
-        seen: list[Any] = []
+@in_child
+def test_pthreads_and_the_main_thread() -> None:
+    lock = sync.Lock()
+    lock.acquire()
+    main = threading.main_thread()
+    seen: list[Any] = []
 
-        def look() -> None:
-            while len(seen) < 2:
-                seen[:] = scheduler.waiting().waits
-            lock.release()
+    def look() -> None:
+        while len(seen) < 2:
+            seen[:] = scheduler.waiting().waits
+        lock.release()
 
-        threading.Thread(target=lambda: lock.acquire() and lock.release(), name="pthread").start()  # stock
-        threading.Thread(target=look).start()
-        lock.acquire()
-        lock.release()  # perhaps before the other has had it
-        assert sorted((w.name, w.tid == os.getpid(), w.holder_name) for w in seen) == [
-            ("MainThread", True, "MainThread"),
-            ("pthread", False, "MainThread"),
-        ], seen
-        assert main.ident == seen[0].holder
-
-    child(program)
+    threading.Thread(target=lambda: lock.acquire() and lock.release(), name="pthread").start()  # stock
+    threading.Thread(target=look).start()
+    lock.acquire()
+    lock.release()  # perhaps before the other has had it
+    assert sorted((w.name, w.tid == os.getpid(), w.holder_name) for w in seen) == [
+        ("MainThread", True, "MainThread"),
+        ("pthread", False, "MainThread"),
+    ], seen
+    assert main.ident == seen[0].holder
 
 
 def test_a_raising_repr_or_name_does_no_harm() -> None:
@@ -332,22 +327,20 @@ def test_looking_while_all_come_and_go() -> None:
     assert seen
 
 
-def test_the_child_of_a_fork_waits_for_nothing(child: Child) -> None:
-    def program() -> None:
-        from runtime import Thread
+@in_child
+def test_the_child_of_a_fork_waits_for_nothing() -> None:
+    from runtime import Thread
 
-        event = sync.Event()
-        threads = [Thread(target=event.wait) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        while len(scheduler.waiting().waits) < 3:
-            pass
-        if (pid := os.fork()) == 0:
-            os._exit(scheduler.waiting() != scheduler.Waiting((), ()))
-        assert os.waitpid(pid, 0)[1] == 0
-        event.set()
-
-    child(program)
+    event = sync.Event()
+    threads = [Thread(target=event.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(scheduler.waiting().waits) < 3:
+        pass
+    if (pid := os.fork()) == 0:
+        os._exit(scheduler.waiting() != scheduler.Waiting((), ()))
+    assert os.waitpid(pid, 0)[1] == 0
+    event.set()
 
 
 # ---- circles ---------------------------------------------------------------------------------------------------------
@@ -513,8 +506,6 @@ def test_where_the_holder_took_a_lock(how: str) -> None:
 
 # ---- run --watchdog --------------------------------------------------------------------------------------------------
 
-RUN = [sys.executable, "-m", "runtime", "run"]
-
 DEADLOCK = """
 import threading, time
 one, two, both = threading.Lock(), threading.Lock(), threading.Barrier(2)
@@ -533,27 +524,7 @@ def beat():
 """
 
 
-def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-
-
-def told(tmp_path: Path, source: str, last: str) -> str:
-    """What a program says on stderr up to the end of the paragraph with the text `last`; then it is killed."""
-    (tmp_path / "program.py").write_text(source)
-    command = [*RUN, "--watchdog", "0.2", "program.py"]
-    said = []
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line)
-            if last in line:
-                break
-        process.kill()
-    assert last in said[-1], "".join(said)
-    return "".join(said)
+WATCHED = ("-m", "runtime", "run", "--watchdog", "0.2")
 
 
 def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
@@ -562,14 +533,12 @@ def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
         "a.start(); b.start()\n"
         "a.join()  # the main thread sleeps too\n"
     )
-    text = told(tmp_path, source, "in join")
+    text = told(tmp_path, source, "in join", *WATCHED)
     waits, _, stacks = text.partition("Stack of")
     assert "nothing has moved for 0.2 s" in waits
     cycle = next(line for line in waits.splitlines() if line.startswith("deadlock: "))
     assert "'A' waits for lock two held by 'B'" in cycle
-    assert "held by 'B'" in cycle
     assert "'B' waits for lock one held by 'A'" in cycle
-    assert "held by 'A'" in cycle
     assert "'MainThread' waits for the end of <Thread(A, started" in waits
     for line in ("in first_way", "in second_way", "with second:", "in take", "a.join()  # the main thread sleeps too"):
         assert line in stacks
@@ -586,18 +555,16 @@ def test_watchdog_speaks_where_a_block_waits_for_its_tasks(options: list[str], t
         "    group.spawn(waits)\n    group.spawn(waits)\n    group.spawn(waits)\n"
     )
     (tmp_path / "program.py").write_text(source)
-    command = [*RUN, *options, "--watchdog", "2", "--watchdog-exit", "7", "program.py"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.stderr.startswith("lwp: nothing has moved for 2 s\n")
+    said = lwp(
+        "run", *options, *["--watchdog", "2", "--watchdog-exit", "7", "program.py"], cwd=tmp_path, status=7
+    ).stderr
+    assert said.startswith("lwp: nothing has moved for 2 s\n")
     tasks = "3 tasks: 'Thread-1 (waits)', 'Thread-2 (waits)', 1 that waits for a turn"
-    assert f"\n  'MainThread' waits for the end of group at program.py:4 ({tasks}), for " in done.stderr
-    assert done.stderr.count("(waits)' of group at program.py:4 waits for event ") == 2
-    assert done.returncode == 7
+    assert f"\n  'MainThread' waits for the end of group at program.py:4 ({tasks}), for " in said
+    assert said.count("(waits)' of group at program.py:4 waits for event ") == 2
 
 
-def test_a_signal_handler_at_a_blocks_end_moves(tmp_path: Path) -> None:
+def test_a_signal_handler_at_a_blocks_end_moves() -> None:
     source = (
         "import signal\nfrom runtime import Group, sync\nend, left = sync.Event(), [20]\n"
         "def handler(*_):\n    left[0] -= 1\n"
@@ -605,11 +572,7 @@ def test_a_signal_handler_at_a_blocks_end_moves(tmp_path: Path) -> None:
         "signal.signal(signal.SIGALRM, handler)\n"
         "with Group() as group:\n    group.spawn(end.wait)\n    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)\n"
     )
-    command = [*RUN, "--watchdog", "0.8", "--watchdog-exit", "7", "-c", source]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stderr, done.returncode) == ("", 0)
+    assert lwp("run", "--watchdog", "0.8", "--watchdog-exit", "7", "-c", source).stderr == ""
 
 
 def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) -> None:
@@ -617,13 +580,13 @@ def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) ->
         'threading.Thread(target=first_way, name="A").start(); threading.Thread(target=second_way, name="B").start()\n'
         "beat()\n"
     )
-    text = told(tmp_path, source, "in beat")
+    text = told(tmp_path, source, "in beat", *WATCHED)
     assert text.startswith("lwp: deadlock for more than 0.2 s")
     assert "nothing has moved" not in text
 
 
 def test_watchdog_tells_of_a_main_thread_that_reads(tmp_path: Path) -> None:
-    text = told(tmp_path, "import sys\nsys.stdin.readline()\n", "sys.stdin.readline()")
+    text = told(tmp_path, "import sys\nsys.stdin.readline()\n", "sys.stdin.readline()", *WATCHED)
     assert "nothing has moved" in text
     assert "deadlock" not in text
 
@@ -669,111 +632,92 @@ for target in (wait_in_c, other, other, other):
     ],
     ids=["computes", "in C"],
 )
-def test_watchdog_names_who_holds_the_lwp(program: str, expected: str, tmp_path: Path) -> None:
-    command = [*RUN, "--green", "--time-slice", "0", "--watchdog", "0.3", "--watchdog-exit", "7", "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 7
-    assert re.search(expected, done.stderr), done.stderr
-    assert (
-        subprocess.run(
-            [*RUN, "--green", "--watchdog", "2", "--watchdog-exit", "7", "-c", COMPUTES],
-            cwd=tmp_path,
-            env=environment(),
-            timeout=60,
-        ).returncode
-        == 0
+def test_watchdog_names_who_holds_the_lwp(program: str, expected: str) -> None:
+    done = lwp(
+        "run", "--green", "--time-slice", "0", "--watchdog", "0.3", "--watchdog-exit", "7", "-c", program, status=7
     )
+    assert re.search(expected, done.stderr), done.stderr
+    lwp("run", "--green", "--watchdog", "2", "--watchdog-exit", "7", "-c", COMPUTES)
 
 
 def test_watchdog_works_when_stderr_is_closed(tmp_path: Path) -> None:
     source = "import sys, os\nsys.stderr.close()\nsys.stderr = None\nsys.stdin.readline()\n"
-    assert "nothing has moved" in told(tmp_path, source, "sys.stdin.readline()")
+    assert "nothing has moved" in told(tmp_path, source, "sys.stdin.readline()", *WATCHED)
 
 
-def test_watchdog_needs_standard_error(tmp_path: Path) -> None:
+def test_watchdog_needs_standard_error() -> None:
     """It is closed from the beginning; the complaint goes where print() puts it then."""
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", *RUN, "--watchdog", "1", "-c", "print('ran')"],
-        env=environment(),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
+    program = "import os, sys; os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    done = python("-c", program, *WATCHED, "-c", "print('ran')", status=2)
     assert done.stdout == "lwp: --watchdog tells on standard error, and that is closed\n"
 
 
-def test_watchdog_speaks_once_for_each_standstill(child: Child) -> None:
-    def program() -> None:
-        from runtime import native
+@in_child
+def test_watchdog_speaks_once_for_each_standstill() -> None:
+    from runtime import native
 
-        looks: list[bool] = []
-        ticks = [0]
-        event = sync.Event()
+    looks: list[bool] = []
+    ticks = [0]
+    event = sync.Event()
 
-        def tick() -> None:
-            ticks[0] += 1
-            if ticks[0] in (40, 80):
-                event.set()
+    def tick() -> None:
+        ticks[0] += 1
+        if ticks[0] in (40, 80):
+            event.set()
 
-        def look(still: bool) -> bool:
-            looks.append(still)
-            return True
+    def look(still: bool) -> bool:
+        looks.append(still)
+        return True
 
-        native.watch_start(tick, look, 0.02, 0.3)
-        for n in (1, 2):
-            event.wait()
-            event.clear()
-            assert looks.count(True) == n, looks
-        native.watch_stop()
-        native.watch_stop()  # harmless
+    native.watch_start(tick, look, 0.02, 0.3)
+    for n in (1, 2):
+        event.wait()
+        event.clear()
+        assert looks.count(True) == n, looks
+    native.watch_stop()
+    native.watch_stop()  # harmless
+    native.watch_start(tick, None, 0.01, 0.1)
+    try:
         native.watch_start(tick, None, 0.01, 0.1)
-        try:
-            native.watch_start(tick, None, 0.01, 0.1)
-        except RuntimeError:
-            native.watch_stop()
-        else:
-            raise AssertionError
-
-    child(program)
-
-
-def test_watchdog_is_silent_while_a_lock_is_held_for_computing(child: Child) -> None:
-    def program() -> None:
-        from hashlib import pbkdf2_hmac
-
-        from runtime import Thread, native
-        from runtime.observe.watchdog import Watchdog, teller
-
-        looks = [0]
-        lock, taken = sync.Lock(), sync.Event()
-        read, write = os.pipe()
-        watchdog = Watchdog(0.1, teller(write))
-
-        def look(still: bool) -> bool:
-            looks[0] += 1
-            return watchdog.look(still)
-
-        def compute() -> None:
-            with lock:
-                taken.set()
-                while looks[0] < 5:
-                    pass
-                pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # without the GIL, so that nobody makes it switch
-
-        thread = Thread(target=compute)
-        native.watch_start(None, look, 0.005, 0.01)
-        thread.start()
-        taken.wait()
-        with lock:  # asleep until then
-            pass
+    except RuntimeError:
         native.watch_stop()
-        thread.join()
-        os.close(write)
-        assert os.read(read, 1000) == b""
+    else:
+        raise AssertionError
 
-    child(program)
+
+@in_child
+def test_watchdog_is_silent_while_a_lock_is_held_for_computing() -> None:
+    from hashlib import pbkdf2_hmac
+
+    from runtime import Thread, native
+    from runtime.observe.watchdog import Watchdog, teller
+
+    looks = [0]
+    lock, taken = sync.Lock(), sync.Event()
+    read, write = os.pipe()
+    watchdog = Watchdog(0.1, teller(write))
+
+    def look(still: bool) -> bool:
+        looks[0] += 1
+        return watchdog.look(still)
+
+    def compute() -> None:
+        with lock:
+            taken.set()
+            while looks[0] < 5:
+                pass
+            pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # without the GIL, so that nobody makes it switch
+
+    thread = Thread(target=compute)
+    native.watch_start(None, look, 0.005, 0.01)
+    thread.start()
+    taken.wait()
+    with lock:  # asleep until then
+        pass
+    native.watch_stop()
+    thread.join()
+    os.close(write)
+    assert os.read(read, 1000) == b""
 
 
 def test_a_thread_that_ends_under_the_watchdogs_eyes_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -800,35 +744,27 @@ def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
         "print(threading.active_count(), _thread._count(), len(sys._current_frames()))\n"
         "print(scheduler.statistics())\n"
     )
-    said = [
-        subprocess.run(
-            [*RUN, *options, "program.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
-        )
-        for options in ([], ["--watchdog", "0.1"])
-    ]
-    assert said[0].stdout == said[1].stdout
-    assert [run.returncode for run in said] == [0, 0]
-    assert "nothing has moved" in said[1].stderr
+    plain, watched = (lwp("run", *options, "program.py", cwd=tmp_path) for options in ([], ["--watchdog", "0.1"]))
+    assert plain.stdout == watched.stdout
+    assert "nothing has moved" in watched.stderr
 
 
-def test_the_watching_thread_gets_no_signals(child: Child) -> None:
-    def program() -> None:
-        from runtime import native
+@in_child
+def test_the_watching_thread_gets_no_signals() -> None:
+    from runtime import native
 
-        seen: list[str] = []
-        event = sync.Event()
+    seen: list[str] = []
+    event = sync.Event()
 
-        def tick() -> None:
-            seen.append(Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text())
-            event.set()
+    def tick() -> None:
+        seen.append(Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text())
+        event.set()
 
-        native.watch_start(tick, None, 0.01, 1.0)
-        event.wait()
-        native.watch_stop()
-        blocked = int(seen[0].partition("SigBlk:")[2].split()[0], 16)
-        assert [n for n in range(1, 32) if not blocked >> (n - 1) & 1] == [9, 19]  # SIGKILL, SIGSTOP
-
-    child(program)
+    native.watch_start(tick, None, 0.01, 1.0)
+    event.wait()
+    native.watch_stop()
+    blocked = int(seen[0].partition("SigBlk:")[2].split()[0], 16)
+    assert [n for n in range(1, 32) if not blocked >> (n - 1) & 1] == [9, 19]  # SIGKILL, SIGSTOP
 
 
 WAYS_TO_STAND_STILL = {
@@ -852,11 +788,8 @@ PATIENTLY = {"while flushing", "with the GIL"}
 def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
     source = f"import atexit, ctypes, sys, threading\nprint('before')\n{WAYS_TO_STAND_STILL[way]}\n"
     (tmp_path / "program.py").write_text(source)
-    command = [*RUN, "--watchdog", "0.2", "--watchdog-exit", "42", "program.py"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**environment(), "PYTHONUNBUFFERED": ""}, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 42
+    command = [*WATCHED, "--watchdog-exit", "42", "program.py"]
+    done = python(*command, cwd=tmp_path, status=42, PYTHONUNBUFFERED="")
     assert done.stdout == ("" if way in ("while flushing", "with the GIL") else "before\n")
     assert done.stderr.endswith("lwp: the process ends with status 42\n")
     begin, last = {
@@ -867,65 +800,68 @@ def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
     assert way == "not the main thread" or last in done.stderr or "threading.Event().wait()" in done.stderr
 
 
-def test_watchdog_leaves_a_program_that_ends_by_itself(tmp_path: Path) -> None:
-    command = [*RUN, "--watchdog", "0.1", "--watchdog-exit", "42", "-c", "raise SystemExit(3)"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (3, "")
+def test_watchdog_leaves_a_program_that_ends_by_itself() -> None:
+    assert lwp("run", "--watchdog", "0.1", "--watchdog-exit", "42", "-c", "raise SystemExit(3)", status=3).stderr == ""
 
 
 @pytest.mark.slow
-def test_a_long_computation_that_keeps_the_gil_is_no_standstill(tmp_path: Path) -> None:
+def test_a_long_computation_that_keeps_the_gil_is_no_standstill() -> None:
     """The watching thread does not get the GIL for longer than it waits for one that somebody sleeps with."""
     source = (
         "import time\n"
         "begin = time.thread_time()\n"
         "sum(range(1_000_000))\n"
         "sum(range(int(7_000_000 / (time.thread_time() - begin))))  # 7 seconds in C, without a switch\n"
-        "print('done')\n"
     )
-    command = [*RUN, "--watchdog", "0.1", "--watchdog-exit", "42", "-c", source]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert lwp("run", "--watchdog", "0.1", "--watchdog-exit", "42", "-c", source, timeout=100).stderr == ""
 
 
-def test_watchdog_exit_needs_a_watchdog(tmp_path: Path) -> None:
-    command = [*RUN, "--watchdog-exit", "1", "-c", "print('ran')"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "lwp: --watchdog-exit is for --watchdog\n"
-
-
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
-def test_watchdog_of_no_time(seconds: str) -> None:
-    command = [*RUN, "--watchdog", seconds, "program.py"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"'--watchdog': {seconds!r}" in done.stderr or f"'--watchdog': {seconds} is not" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--watchdog-exit", "1"], "lwp: --watchdog-exit is for --watchdog"),
+        (["--watchdog", "0"], "'--watchdog': 0 is not"),
+        (["--watchdog", "-1"], "'--watchdog': -1 is not"),
+        (["--watchdog", "nan"], "'--watchdog': nan is not"),
+        (["--watchdog", "inf"], "'--watchdog': inf is not"),
+        (["--watchdog", "soon"], "'--watchdog': 'soon'"),
+    ],
+)
+def test_wrong_patience_is_refused_in_a_line(options: list[str], says: str) -> None:
+    done = lwp("run", *options, "-c", "print('ran')", status=2)
+    assert says in done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
 # ---- run --live ------------------------------------------------------------------------------------------------------
 
 
 class Terminal:
-    """A program on a pseudo-terminal of 40 lines."""
+    """`lwp run --live` on a pseudo-terminal of 40 lines."""
 
-    def __init__(self, *command: str, cwd: Path, columns: int = 160, **streams: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: str,
+        *options: str,
+        name: str = "program.py",
+        columns: int = 160,
+        term: str = "xterm",
+        **streams: Any,
+    ) -> None:
+        (folder / name).write_text(program)
         self._fd, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        streams = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
         # A session whose terminal this is: Ctrl-C reaches it.
-        login = [
-            sys.executable,
-            "-c",
-            "import os, sys; os.login_tty(0) if os.isatty(1) else None; os.execvp(sys.argv[1], sys.argv[1:])",
-        ]
+        login = "import os, sys; os.login_tty(0) if os.isatty(1) else None; os.execv(sys.executable, sys.argv)"
+        command = [sys.executable, "-c", login, "-m", "runtime", "run", "--live", *options, name]
+        variables = {"PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1", "TERM": term, "COLUMNS": str(columns)}
         self.process = subprocess.Popen(
-            [*login, *command],
-            cwd=cwd,
-            env={**environment(), "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"},
+            command,
+            cwd=folder,
+            env={**os.environ, **variables, "LINES": "40"},
             start_new_session=True,
-            **streams,
+            **{"stdin": slave, "stdout": slave, "stderr": slave, **streams},
         )
         os.close(slave)
         self.said = ""
@@ -1004,8 +940,7 @@ sys.exit(5)
 
 
 def test_live_shows_names_and_what_is_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(LIVE)
-    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path) as terminal:
+    with Terminal(tmp_path, LIVE) as terminal:
         tid = terminal.process.pid
         row = r" +\d+ +asleep +{} +\d\.\d\d s +program.py:{}"
         terminal.wait_for("holder" + row.format("event event at program.py:6", 11))
@@ -1018,10 +953,8 @@ def test_live_shows_names_and_what_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_live_at_80_columns(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(
-        LIVE.replace('name="holder"', 'name="holder-with-a-name-that-is-much-too-long"')
-    )
-    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, columns=80) as terminal:
+    program = LIVE.replace('name="holder"', 'name="holder-with-a-name-that-is-much-too-long"')
+    with Terminal(tmp_path, program, columns=80) as terminal:
         shown = "\n".join(terminal.wait_until(lambda lines: "3 threads" in lines))
     assert re.search(r"\nthread +tid +state +waits for +CPU\n", shown)
     assert re.search(r"\nholder-with-a-name-… +\d+ +asleep +event event at program.py:6 +0.0\d s", shown)
@@ -1041,8 +974,7 @@ sys.stdin.readline()
 @pytest.mark.parametrize("columns", [160, 60])
 def test_live_shows_where_a_thread_is_placed(columns: int, tmp_path: Path) -> None:
     """As it is not placed as the main thread; where there is room."""
-    (tmp_path / "program.py").write_text(PLACED)
-    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, columns=columns) as terminal:
+    with Terminal(tmp_path, PLACED, columns=columns) as terminal:
         shown = "\n".join(terminal.wait_until(lambda lines: "2 threads" in lines))
         terminal.type("\n")
         assert terminal.end() == 0
@@ -1067,11 +999,10 @@ sys.stdin.readline()
 
 
 def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(CONVERSATION)
     fifos = {".": tmp_path / "one", "..": tmp_path / "two", "...": tmp_path / "three"}
     for fifo in fifos.values():
         os.mkfifo(fifo)
-    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path) as terminal:
+    with Terminal(tmp_path, CONVERSATION) as terminal:
         for dots, fifo in fifos.items():
             terminal.wait_until(lambda lines, dots=dots: lines[0] == dots and "1 thread" in lines)
             fifo.write_bytes(b"")
@@ -1091,8 +1022,7 @@ def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -
 
 @pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
 def test_live_shows_green_threads(options: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(GREEN_LIVE)
-    with Terminal(*RUN, "--live", "--green", *options, "program.py", cwd=tmp_path) as terminal:
+    with Terminal(tmp_path, GREEN_LIVE, "--green", *options) as terminal:
         terminal.wait_for(r"MainThread +\d+ +asleep +join of waits at program.py:12 .* \d\.\d\d s ")
         terminal.wait_for(r"waits +asleep +event event at program.py:4 +program.py:10 ")
         terminal.wait_for(r"sleeps +asleep +at program.py:6 +program.py:10 ")
@@ -1116,8 +1046,8 @@ threads[0].join()
 
 
 def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text("import sys\nsys.stdin.readline()\nprint(type(sys.stdout).__name__, end='')\n")
-    with Terminal(*RUN, "--live", "program.py", cwd=tmp_path, stdout=subprocess.PIPE) as terminal:
+    program = "import sys\nsys.stdin.readline()\nprint(type(sys.stdout).__name__, end='')\n"
+    with Terminal(tmp_path, program, stdout=subprocess.PIPE) as terminal:
         terminal.wait_for("MainThread")
         terminal.type("\n")
         assert terminal.end() == 0
@@ -1126,8 +1056,7 @@ def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
 
 
 def test_live_and_watchdog_together(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text("import sys\nsys.stdin.readline()\n")
-    with Terminal(*RUN, "--live", "--watchdog", "0.2", "program.py", cwd=tmp_path) as terminal:
+    with Terminal(tmp_path, "import sys\nsys.stdin.readline()\n", "--watchdog", "0.2") as terminal:
         terminal.wait_for("nothing has moved for 0.2 s")
         terminal.wait_for("1 thread ")
         terminal.type("\n")
@@ -1136,16 +1065,12 @@ def test_live_and_watchdog_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_live_needs_a_terminal(term: str, tmp_path: Path) -> None:
-    command = [*RUN, "--live", "program.py"]
     if term == "dumb":
-        with Terminal("env", "TERM=dumb", *command, cwd=tmp_path) as terminal:
+        with Terminal(tmp_path, "print('ran')", term=term) as terminal:
             status, said = terminal.end(), terminal.said
+        assert status == 2
     else:
-        done = subprocess.run(
-            command, env={**environment(), "TERM": term}, cwd=tmp_path, capture_output=True, text=True, timeout=60
-        )
-        status, said = done.returncode, done.stderr
-    assert status == 2
+        said = lwp("run", "--live", "-c", "print('ran')", status=2, TERM=term).stderr
     assert " ".join(said.split()) == "lwp: --live needs a terminal on standard error, with its kind in TERM"
 
 

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, run_thread, run_threads
 
 import runtime
 from runtime import scheduler, sync
@@ -84,8 +84,7 @@ def in_another_interpreter(first: str, own_gil: bool) -> None:
         seen: list[int] = []
         threads = [threading.Thread(target=seen.append, args=(n,)) for n in range(10)]
         for thread in threads:
-            thread.start()
-            thread.join()
+            run_thread(thread)
         assert seen == list(range(10))
     assert scheduler.statistics().started == 30
     print("done")
@@ -127,10 +126,7 @@ def in_a_thread_of(kind: str, own_gil: bool) -> None:
     make: Any = runtime.Thread if kind == "ours" else threading.Thread
     workers = [make(target=work) for _ in range(3)]
     threads = workers + [make(target=compute) for _ in range(2 if kind != "green" else 0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(threads)
     assert not failed, failed
     assert {done.count(thread) for thread in workers} == {2}
     print("done")
@@ -201,9 +197,7 @@ def imported_again() -> None:
     seen: list[bytes] = []
     for _ in range(50):
         for cls in threads:
-            thread = cls(target=lambda: seen.append(bytes(100)))
-            thread.start()
-            thread.join()
+            run_thread(cls(target=lambda: seen.append(bytes(100))))
     assert len(seen) == 250
     from runtime.native import LWP
 

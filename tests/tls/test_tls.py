@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import xml.dom.minidom
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, refuse, wait_until_parked
+from conftest import Child, NativeHelper, in_child, lwp, python, refuse, run_thread, wait_until_parked
 
 import runtime
 from runtime import scheduler, sync, tls
@@ -311,8 +310,7 @@ def test_a_thread_that_does_not_live_is_an_error(make: Any) -> None:
     thread = make(target=lambda: None, name="gone")
     with pytest.raises(ProcessLookupError, match=r"gone.* was not started"):
         tls.inspect(thread)
-    thread.start()
-    thread.join()
+    run_thread(thread)
     with pytest.raises(ProcessLookupError, match=r"gone.* has ended"):
         tls.inspect(thread)
 
@@ -363,7 +361,8 @@ def test_what_is_no_thread_is_an_error() -> None:
     copy.join()
 
 
-def threads_end_while_they_are_read() -> None:
+@in_child
+def test_threads_end_while_they_are_read() -> None:
     """Each is read from its start until it has ended: at every moment that is a picture or a clear error."""
     from runtime import tls
 
@@ -373,8 +372,7 @@ def threads_end_while_they_are_read() -> None:
         while not stop:
             thread = make(target=lambda: libc.free(libc.malloc(3000)))
             idents.append(thread)
-            thread.start()
-            thread.join()
+            run_thread(thread)
 
     libc.malloc.restype = ctypes.c_void_p
     libc.free.argtypes = [ctypes.c_void_p]
@@ -400,11 +398,8 @@ def threads_end_while_they_are_read() -> None:
         churner.join()
 
 
-def test_threads_end_while_they_are_read(child: Child) -> None:
-    child(threads_end_while_they_are_read)
-
-
-def no_thread_can_end_while_one_is_read() -> None:
+@in_child
+def test_no_thread_can_end_while_one_is_read() -> None:
     """Whoever reads holds the lock that every thread takes at its end: while we have it, it waits there."""
     from runtime import tls
     from runtime.native import structures
@@ -431,11 +426,9 @@ def no_thread_can_end_while_one_is_read() -> None:
     assert results[0].tid == thread.native_id
 
 
-def test_no_thread_can_end_while_one_is_read(child: Child) -> None:
-    child(no_thread_can_end_while_one_is_read)
-
-
-def a_forked_child_looks(kind: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@in_child
+def test_a_forked_child_looks_at_itself(kind: str) -> None:
     from runtime import tls
 
     def fork() -> None:
@@ -453,15 +446,8 @@ def a_forked_child_looks(kind: str) -> None:
     if kind == "main":
         fork()
     else:
-        made = thread(target=fork)
-        made.start()
-        made.join()
+        run_thread(thread(target=fork))
     assert results == [0]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_forked_child_looks_at_itself(child: Child, kind: str) -> None:
-    child(a_forked_child_looks, kind)
 
 
 # ---- variables -------------------------------------------------------------------------------------------------------
@@ -570,9 +556,7 @@ def test_what_libc_keeps_in_a_block_from_the_thread_before_is_malloc_s() -> None
     def leave_something() -> None:  # libc remembers the library whose thread_local it was
         libc.__cxa_thread_atexit_impl(destructor, nothing, ctypes.c_void_p.in_dll(libc, "environ"))
 
-    thread = runtime.Thread(target=leave_something)
-    thread.start()
-    thread.join()
+    run_thread(runtime.Thread(target=leave_something))
     found = difference()[2]
     assert found.unexplained == ()
     kept = [lib.glibc.libc_kept[number] for number in range(lib.glibc.libc_kept_count)]
@@ -658,17 +642,10 @@ def test_what_cannot_be_compared_is_refused(native_helper: NativeHelper, tmp_pat
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
-def lwp_tls(*args: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-m", "runtime", "tls", *args]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-
-
 @functools.cache  # each text is looked at by several tests
 def shown(*args: str, columns: int = 80) -> str:
-    done = lwp_tls(*args, columns=columns)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    done = lwp("tls", *args, COLUMNS=str(columns), PYTHONIOENCODING="utf-8")
+    assert done.stderr == ""
     return done.stdout
 
 
@@ -700,9 +677,8 @@ def test_several_threads_have_the_same_offsets_and_other_addresses() -> None:
 
 
 def test_a_placement_takes_no_width_from_the_labels() -> None:
-    command = ["nice", "-n", "19", sys.executable, "-m", "runtime", "tls", "--threads", "3"]
-    environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    text = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True).stdout
+    nice = "import os, sys; os.nice(19); os.execv(sys.executable, sys.argv)"
+    text = python("-c", nice, "-m", "runtime", "tls", "--threads", "3", COLUMNS="80").stdout
     assert re.search(r"^ +nice 19 +nice 19 +nice 19", text, re.MULTILINE), text
     assert "TCB = thread pointer" in text
 
@@ -748,35 +724,18 @@ def test_a_picture_in_a_file_needs_nothing_else(args: tuple[str, ...], tmp_path:
     ],
 )
 def test_errors_are_one_line(args: list[str], says: str) -> None:
-    done = lwp_tls(*args)
-    assert (done.stdout, done.returncode) == ("", 2)
-    assert done.stderr.count("\n") == 1
+    done = lwp("tls", *args, status=2)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
     assert says in done.stderr
 
 
 def test_local_loads_nothing_else() -> None:
-    program = "import sys; from runtime.tls import local; print(*sys.modules)"
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    loaded = set(done.stdout.split())
+    loaded = python("-c", "import sys; from runtime.tls import local; print(*sys.modules)").stdout.split()
     assert "runtime.tls" in loaded
-    assert not loaded & {"runtime.tlsmap", "runtime.native", "elftools", "resource", "rich"}
+    assert not {"runtime.tlsmap", "runtime.native", "elftools", "resource", "rich"} & {*loaded}
 
 
-def no_pyelftools() -> None:
-    from runtime import tls
-
-    sys.modules["elftools"] = None  # type: ignore[assignment]
-    tls.variables()
-
-
-def test_without_pyelftools_it_says_what_to_install(child: Child) -> None:
-    failed = child(no_pyelftools, status=1)
-    last = failed.stderr.splitlines()[-1]
+def test_without_pyelftools_it_says_what_to_install() -> None:
+    program = "import sys; from runtime import tls; sys.modules['elftools'] = None; tls.variables()"
+    last = python("-c", program, status=1).stderr.splitlines()[-1]
     assert last == "ImportError: reading symbol tables needs pyelftools: pip install 'lwp-runtime[elf]'"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper
+from conftest import Child, NativeHelper, run_thread
 
 import runtime
 from runtime.native import context_counts
@@ -303,8 +303,6 @@ def test_a_stack_is_recycled_as_it_was_left_and_thread_specific_data_is_not() ->
 
     kept = context_counts()[1] < 1024  # of a stack that is cached besides so many others nothing stays
     for target in leave, look:
-        thread = runtime.Thread(target=target, stack_size=OWN_STACK)
-        thread.start()
-        thread.join()
+        run_thread(runtime.Thread(target=target, stack_size=OWN_STACK))
     libc.pthread_key_delete(key)
     assert seen == [seen[0], seen[0], b"left" if kept else bytes(4), bytes(4), None]

@@ -1,0 +1,72 @@
+"""Python and the package's command, in processes of their own that find what the tests find."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from this_machine import ROOT
+
+PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+
+
+def python(
+    *arguments: object,
+    cwd: Path | None = None,
+    timeout: float = 60,
+    status: int | None = 0,
+    **variables: str,
+) -> subprocess.CompletedProcess[str]:
+    """The interpreter of the tests, with these arguments and, in its environment, these variables.
+
+    Another exit status than `status` fails the test; None: any is right.
+    """
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, **variables},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert status in (None, done.returncode), done.stdout + done.stderr
+    return done
+
+
+def lwp(
+    *arguments: object,
+    cwd: Path | None = None,
+    timeout: float = 60,
+    status: int | None = 0,
+    **variables: str,
+) -> subprocess.CompletedProcess[str]:
+    """`lwp` with these arguments, as python()."""
+    return python("-m", "runtime", *arguments, cwd=cwd, timeout=timeout, status=status, **variables)
+
+
+def told(folder: Path, program: str, last: str, *command: str, **variables: str) -> str:
+    """What a program says on standard error up to the first line with the text `last`; then it is killed.
+
+    command: of the interpreter, which runs the program as the file program.py in the folder.
+    """
+    (folder / "program.py").write_text(program)
+    said = []
+    with subprocess.Popen(
+        [sys.executable, *command, "program.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1", **variables},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if last in line:
+                break
+        process.kill()
+    assert last in said[-1], "".join(said)
+    return "".join(said)
