@@ -34,7 +34,6 @@ _states: Any = _base
 class _NoGroup:
     """What a call's scope has in place of a group."""
 
-    _interrupts = False
     _label = ""
 
     def _expire(self) -> None: ...

@@ -52,7 +52,6 @@ def _cancelled(scope: Scope, request: Request) -> Cancelled:
 class _Members(Protocol):
     """What a scope asks of its group."""
 
-    _interrupts: bool
     _label: str
 
     def _expire(self) -> None: ...
@@ -117,7 +116,6 @@ class Scope:
             self.asked = asked = request
         if asked.number > self.raised and (record := self.record) is not None:
             record._interrupt(request.why)
-            self.signal()
 
     def groups_inside(self) -> list[_Members]:
         """Those in whose blocks its thread is, within this scope, as long as the thread has not raised the request.
@@ -134,11 +132,6 @@ class Scope:
                 break  # a shield, whose end looks for what is pending
             inside.append(inner.group)
         return inside
-
-    def signal(self) -> None:
-        """Interrupts a system call of its thread, if its group is to do so and Cancelled hasn't been raised yet."""
-        if self.group is not None and self.group._interrupts and self.pending and (record := self.record) is not None:
-            record._signal()
 
     def is_due(self, now: int) -> bool:
         """Whether Cancelled is to be raised for it; by its own thread."""
@@ -305,7 +298,6 @@ class _Lines(native.GroupBase):
     """Lines with a deadline.  GroupBase: whatever a signal handler raises, the thread has left the scope after them."""
 
     __slots__ = ("_caught", "_scope", "_seconds")
-    _interrupts = False
     _label = ""
 
     def __init__(self, seconds: float) -> None:

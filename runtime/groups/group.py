@@ -41,7 +41,6 @@ _SHOWN = 8  # tasks that are named where the block's end waits for more
 _KEPT = 32  # threads that have done their task and are not looked after before the block's end
 _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR: importing inspect for them takes milliseconds
 _LOOK = 1  # seconds, doubled each time, after which the end of a cancelled block looks why its tasks go on
-_PAUSE = 0.01  # seconds, growing to 1, after which the block's end interrupts system calls again
 
 
 class Group(native.GroupBase):
@@ -56,13 +55,10 @@ class Group(native.GroupBase):
     limit: how many tasks run at one time; others wait for their turn, in the order in which they were spawned.
     scheduler: the Scheduler on which the tasks run as green threads.  None: that of the calling thread, if it is
     green; else each gets an LWP.  The block lends its LWP to one that no thread runs.
-    interrupt: a thread that is cancelled in a system call that this runtime doesn't make gets a signal, whose handler
-    does nothing, until it has come to a cancellation point.  The call returns EINTR: C code that doesn't expect that
-    may fail, and Python's own calls go on waiting (PEP 475).
     placement: where and how urgently the tasks run, as Thread's.
 
-    TypeError: a limit, timeout or scheduler of another type.  ValueError: a limit below 1, a timeout that is NaN,
-    interrupt or a placement with a scheduler.
+    TypeError: a limit, timeout or scheduler of another type.  ValueError: a limit below 1, a timeout that is NaN, a
+    placement with a scheduler.
     """
 
     def __init__(
@@ -71,7 +67,6 @@ class Group(native.GroupBase):
         timeout: float | None = None,
         limit: int | None = None,
         scheduler: Scheduler | None = None,
-        interrupt: bool = False,
         **placement: Unpack[Placing],
     ) -> None:
         if limit is not None and not isinstance(limit, int):
@@ -80,12 +75,9 @@ class Group(native.GroupBase):
             raise ValueError(f"limit must be at least 1, not {limit}")
         if scheduler is not None and not isinstance(scheduler, native.SchedulerBase):
             raise TypeError(f"scheduler must be a Scheduler or None, not {type(scheduler).__name__}")
-        if scheduler is not None and interrupt:
-            raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
         self._first = placed(placement, "Group.__init__") if placement else None
         if scheduler is not None and self._first is not None:
             raise ValueError(_GREEN)
-        self._interrupts = interrupt
         self._timeout = None if timeout is None else checked_seconds("timeout", timeout)
         self._scheduler = scheduler
         self._lent = False
@@ -117,8 +109,6 @@ class Group(native.GroupBase):
             self._lend()
         else:
             self._scheduler = getattr(native.current_thread(), "_lwp_scheduler", None)
-            if self._scheduler is not None and self._interrupts:
-                raise ValueError("green threads share an LWP: a signal can't interrupt one of them")
             if self._scheduler is not None and self._first is not None:
                 raise ValueError(_GREEN)
         self._pid = os.getpid()
@@ -451,13 +441,10 @@ class Group(native.GroupBase):
         self._awaited = None  # its error leads back to this group
 
     def _wait_for(self, task: Task[Any]) -> None:
-        self._awaited, pause = task, _PAUSE if self._interrupts else _LOOK
+        self._awaited, pause = task, _LOOK
         while not task._await(pause if self._requests else None):
-            for other in list(self._tasks) if self._interrupts else ():
-                other._scope.signal()
-            if pause >= _LOOK:
-                self._look_for_foreign_locks()
-            pause = min(pause * 2, 1) if self._interrupts else pause * 2
+            self._look_for_foreign_locks()
+            pause *= 2
 
     def _look_for_foreign_locks(self) -> None:
         from ..observe.places import ForeignLocks  # with much else, which few programs need

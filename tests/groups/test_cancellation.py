@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import select
@@ -609,66 +608,6 @@ def test_ctrl_c_leaves_no_deadline_behind(child: Child) -> None:
             assert cancel_mine() is None, number
         signal.setitimer(signal.ITIMER_REAL, 0)
         assert caught > 30, caught
-
-    child(program)
-
-
-# ---- system calls ----------------------------------------------------------------------------------------------------
-
-
-def test_a_foreign_system_call_is_interrupted_if_it_is_asked_for(child: Child) -> None:
-    def program() -> None:
-        from runtime import Cancelled, Group, checkpoint
-        from runtime.sync import Event
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        inside: list[int] = []
-        found = []
-
-        def work() -> None:
-            inside.append(threading.get_native_id())
-            found.append(libc.usleep(900_000_000) == -1 and ctypes.get_errno() == 4)
-            try:
-                checkpoint()
-            except Cancelled:
-                found.append(True)
-                raise
-
-        for early in (False, True):
-            inside.clear()
-            with Group(interrupt=True) as group:
-                task = group.spawn(work)
-                while not inside:
-                    time.sleep(0)
-                call = Path(f"/proc/self/task/{inside[0]}/syscall")
-                while not early and call.read_text().split()[0] in ("running", "202", "98"):  # futex: for the GIL
-                    time.sleep(0)
-                group.cancel()
-            assert task.cancelled()
-        assert found == [True, True] * 2, found
-        with Group() as group:  # no signal: the call goes on
-            task = group.spawn(libc.usleep, 20_000)
-            group.cancel()
-            Event().wait(0.001)
-        assert task.cancelled() or task.result() == 0
-
-    child(program)
-
-
-def test_the_signal_is_one_that_the_program_does_not_use(child: Child) -> None:
-    def program() -> None:
-        from runtime import Group, checkpoint
-
-        got: list[int] = []
-        for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
-            if number != signal.SIGRTMIN + 5:
-                signal.signal(number, lambda number, _: got.append(number))
-        libc = ctypes.CDLL(None)
-        with Group(interrupt=True) as group:
-            group.spawn(lambda: (libc.usleep(900_000_000), checkpoint()))
-            time.sleep(0.01)
-            group.cancel()
-        assert not got, got
 
     child(program)
 

@@ -472,7 +472,6 @@ def test_wrong_arguments() -> None:
         ({"timeout": float("nan")}, ValueError, "timeout"),
         ({"timeout": "3"}, TypeError, "timeout"),
         ({"scheduler": 1}, TypeError, "scheduler"),
-        ({"scheduler": Scheduler(), "interrupt": True}, ValueError, "signal"),
         ({"color": "red"}, TypeError, "color"),
     ):
         with pytest.raises(error, match=named):
@@ -1091,16 +1090,6 @@ def test_a_deadlock_of_green_tasks_ends_them(child: Child) -> None:
         assert task.cancelled()
 
     assert child(program, timeout=10).stdout == "Deadlock\n"
-
-
-def test_green_threads_are_not_signalled() -> None:
-    def make() -> None:
-        with pytest.raises(ValueError, match="share an LWP"), Group(interrupt=True):
-            pass
-
-    scheduler = Scheduler()
-    scheduler.spawn(make)
-    scheduler.run()
 
 
 def test_importing_the_package_loads_no_group() -> None:

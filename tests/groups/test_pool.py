@@ -754,31 +754,6 @@ def test_groups_in_a_call() -> None:
                 future.result()
 
 
-def test_a_system_call_of_a_call_is_interrupted_if_its_group_asks_for_it(child: Child) -> None:
-    def program() -> None:
-        from concurrent.futures import CancelledError
-
-        from runtime import Group
-        from runtime.pool import Executor
-
-        inside = sync.Event()
-
-        def work() -> None:
-            with Group(interrupt=True) as group:
-                group.spawn(lambda: (inside.set(), libc.usleep(900_000_000), runtime.checkpoint()))
-
-        with Executor(1) as executor:
-            future = executor.submit(work)
-            inside.wait()
-            assert future.cancel(running=True)
-            try:
-                future.result()
-            except CancelledError:
-                print("cancelled")
-
-    assert child(program).stdout == "cancelled\n"
-
-
 @both
 def test_a_group_in_a_callback_leaves_the_worker_as_it_was() -> None:
     ran: list[Any] = []

@@ -212,8 +212,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("looks")
-@pytest.mark.parametrize("options", [{}, {"interrupt": True}], ids=["", "interrupt"])
-def test_a_task_in_a_stock_lock_is_told(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_in_a_stock_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lock, there, said = _thread.allocate_lock(), Event(), []
 
     def show(message: object, kind: type[Warning], file: str, line: int, *_: Any) -> None:
@@ -229,7 +228,7 @@ def test_a_task_in_a_stock_lock_is_told(options: Any, monkeypatch: pytest.Monkey
         warnings.simplefilter("always")
         monkeypatch.setattr(warnings, "showwarning", show)
         line = takes.__code__.co_firstlineno
-        with Group(**options) as group:
+        with Group() as group:
             task = group.spawn(takes)
             there.wait()
             group.cancel()

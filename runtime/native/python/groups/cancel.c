@@ -5,15 +5,12 @@
 #include "python/args.h"
 #include "python/rooms.h"
 
-#include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 typedef struct {
     PyObject_HEAD
     struct park_cancel cancel;
-    uintptr_t thread; /* its thread pointer, while it is attached */
-    int tid; /* of the thread, if it has an LWP to itself; 0: nothing is to be signalled */
+    atomic_uintptr_t thread; /* its thread pointer, since it is attached: for the trace, which shows who is cancelled */
 } CancelObject;
 
 PyTypeObject *cancel_type;
@@ -57,27 +54,6 @@ void cancel_after_fork(void)
     mine = NULL; /* its reference is lost: the groups' threads are, too */
 }
 
-/* ---- a signal without effects ------------------------------------------------------------------------------------ */
-
-static void do_nothing(int number)
-{
-    (void)number;
-}
-
-/* A real-time signal that the program doesn't use; 0: there is none.  SA_RESTART is off: system calls return EINTR. */
-static int find_signal(void)
-{
-    static atomic_int chosen; /* two threads that choose at once may choose two: then both are taken, and the program uses neither */
-    int found = atomic_load_explicit(&chosen, memory_order_relaxed);
-    struct sigaction now, empty = {.sa_handler = do_nothing, .sa_flags = SA_ONSTACK};
-
-    for (int number = SIGRTMAX - 2; !found && number > SIGRTMIN; number--)
-        if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_DFL && sigaction(number, &empty, NULL) == 0)
-            found = number;
-    atomic_store_explicit(&chosen, found, memory_order_relaxed);
-    return found;
-}
-
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 
 static PyObject *cancel_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
@@ -104,10 +80,7 @@ static PyObject *cancel_attach(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     CancelObject *self = (CancelObject *)op, *before = mine;
 
-    Py_BEGIN_CRITICAL_SECTION(op);
-    self->thread = (uintptr_t)arch_thread_pointer();
-    self->tid = park_green ? 0 : (int)syscall(SYS_gettid);
-    Py_END_CRITICAL_SECTION();
+    atomic_store_explicit(&self->thread, (uintptr_t)arch_thread_pointer(), memory_order_relaxed);
     mine = (CancelObject *)Py_NewRef(op);
     Py_XDECREF(before);
     Py_RETURN_NONE;
@@ -115,9 +88,6 @@ static PyObject *cancel_attach(PyObject *op, PyObject *Py_UNUSED(unused))
 
 static PyObject *cancel_detach(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    Py_BEGIN_CRITICAL_SECTION(op); /* signal_thread()'s, which names the thread: it must not end meanwhile */
-    ((CancelObject *)op)->tid = 0;
-    Py_END_CRITICAL_SECTION();
     if ((PyObject *)mine == op) {
         mine = NULL;
         Py_DECREF(op);
@@ -128,7 +98,7 @@ static PyObject *cancel_detach(PyObject *op, PyObject *Py_UNUSED(unused))
 /* The thread may end meanwhile: what is written is in the object, and a green thread can't end while its scheduler's lock is held. */
 static PyObject *cancel_interrupt(PyObject *op, PyObject *why)
 {
-    uintptr_t thread = ((CancelObject *)op)->thread;
+    uintptr_t thread = atomic_load_explicit(&((CancelObject *)op)->thread, memory_order_relaxed);
 
     if (thread != (uintptr_t)arch_thread_pointer())
         EVENT(EVENT_CANCELS, thread, PyUnicode_Check(why) ? why : NULL);
@@ -153,26 +123,12 @@ static PyObject *set_deadline(PyObject *op, PyObject *nanoseconds)
     Py_RETURN_NONE;
 }
 
-static PyObject *signal_thread(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    int tid, number;
-
-    Py_BEGIN_CRITICAL_SECTION(op);
-    tid = ((CancelObject *)op)->tid;
-    number = tid ? find_signal() : 0;
-    if (number)
-        syscall(SYS_tgkill, getpid(), tid, number);
-    Py_END_CRITICAL_SECTION();
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef cancel_methods[] = {
     {"_attach", cancel_attach, METH_NOARGS, "By the thread itself: from now on it may be interrupted."},
     {"_detach", cancel_detach, METH_NOARGS, "By the thread itself."},
     {"_interrupt", cancel_interrupt, METH_O, "Ends the thread's sleep, or its next one; a text says why."},
     {"_clear", cancel_clear, METH_NOARGS, "By the thread itself: nothing is to be raised."},
     {"_set_deadline", set_deadline, METH_O, "By the thread itself: when its sleeps end by themselves, in ns; None: never."},
-    {"_signal", signal_thread, METH_NOARGS, "Interrupts a system call of the thread."},
     {0},
 };
 
