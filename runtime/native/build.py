@@ -250,18 +250,9 @@ INCLUDES = """
 #include "demo/tlsdemo.h"
 #include "kernel/glibc/glibc.h"
 #include "observe/inspect.h"
+#include "python/compat.h"
 
-#ifdef Py_GIL_DISABLED
-/* The init function that cffi writes doesn't say that the module works without a GIL: its import would turn the GIL
- * on. */
-static PyObject *without_gil(PyObject *module)
-{
-    if (module && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0)
-        Py_CLEAR(module);
-    return module;
-}
-#define _cffi_init(name, version, context) without_gil(_cffi_init(name, version, context))
-#endif
+#define _cffi_init(name, version, context) compat_needs_no_gil(_cffi_init(name, version, context))
 """
 
 CORE = Extension(

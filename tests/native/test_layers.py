@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -46,6 +47,12 @@ def test_no_room_below_python_knows_python() -> None:
     for path in layers.NATIVE.rglob("*.[ch]"):
         if path.relative_to(layers.NATIVE).parts[0] != "python":
             assert "#include <Python.h>" not in path.read_text(), path
+
+
+def test_only_compat_asks_which_cpython_it_is_compiled_for() -> None:
+    asks = re.compile("PY_VERSION_HEX|Py_GIL_DISABLED")
+    asking = {path.name for path in layers.NATIVE.rglob("*.[ch]") if asks.search(path.read_text())}
+    assert asking == {"compat.h"}
 
 
 # ---- Python: the order of the floors is in pyproject.toml ------------------------------------------------------------

@@ -7,14 +7,13 @@
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 
-#if PY_VERSION_HEX >= 0x030d0000
-PyAPI_FUNC(int) _PyTime_FromSecondsObject(PyTime_t *ns, PyObject *seconds, int round); /* internal/pycore_time.h */
-#endif
+/* The interpreter's own conversion, so that the types, the rounding and the exceptions are those of a stock timeout.  By a name of ours,
+ * because two headers declare it with a type of their own for `round`, from 3.13 on an internal one. */
+PyAPI_FUNC(int) time_from_seconds(int64_t *ns, PyObject *seconds, int round) __asm__("_PyTime_FromSecondsObject");
 
-/* The interpreter's own conversion, so that the types, the rounding and the exceptions are those of a stock timeout. */
 static int to_nanoseconds(PyObject *seconds, int64_t *ns)
 {
-    return _PyTime_FromSecondsObject(ns, seconds, 3 /* _PyTime_ROUND_TIMEOUT */);
+    return time_from_seconds(ns, seconds, 3 /* _PyTime_ROUND_TIMEOUT */);
 }
 
 static int64_t deadline_after(int64_t ns)
@@ -38,21 +37,19 @@ int args_deadline(PyObject *timeout, int64_t *deadline)
     return 0;
 }
 
-/* threading.Condition.wait() asks `timeout > 0` before 3.14 and `timeout <= 0` since: there a NaN goes on to the conversion, which refuses
- * it. */
+/* With WAIT_ASKS_LE a NaN goes on to the conversion, which refuses it. */
 int args_wait_deadline(PyObject *timeout, int64_t *deadline)
 {
-    enum { ASKS_LE = PY_VERSION_HEX >= 0x030e0000 };
     int waits;
 
     if (timeout == Py_None)
         waits = 1;
     else if (PyFloat_CheckExact(timeout))
-        waits = ASKS_LE ? !(PyFloat_AS_DOUBLE(timeout) <= 0) : PyFloat_AS_DOUBLE(timeout) > 0;
+        waits = WAIT_ASKS_LE ? !(PyFloat_AS_DOUBLE(timeout) <= 0) : PyFloat_AS_DOUBLE(timeout) > 0;
     else {
         PyObject *zero = PyLong_FromLong(0);
-        waits = zero ? PyObject_RichCompareBool(timeout, zero, ASKS_LE ? Py_LE : Py_GT) : -1;
-        if (ASKS_LE && waits >= 0)
+        waits = zero ? PyObject_RichCompareBool(timeout, zero, WAIT_ASKS_LE ? Py_LE : Py_GT) : -1;
+        if (WAIT_ASKS_LE && waits >= 0)
             waits = !waits;
         Py_XDECREF(zero);
     }
@@ -130,17 +127,7 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
         }
         given[at] = args[count + i];
     }
-    int blocking = 1;
-#if PY_VERSION_HEX < 0x030c0000 /* an int then, any truth value since */
-    if (given[0]) {
-        if (!PyArg_Parse(given[0], "i", &blocking))
-            return -1;
-        blocking = blocking != 0;
-    }
-#else
-    if (given[0])
-        blocking = PyObject_IsTrue(given[0]);
-#endif
+    int blocking = given[0] ? compat_blocking(given[0]) : 1;
     const int64_t none = -PARK_SECOND;
     int64_t timeout = none;
     if (blocking < 0 || (given[1] && to_nanoseconds(given[1], &timeout) < 0))
@@ -150,8 +137,7 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
         return -1;
     }
     if (timeout < 0 && timeout != none) {
-        PyErr_SetString(PyExc_ValueError,
-                        PY_VERSION_HEX < 0x030d0000 ? "timeout value must be positive" : "timeout value must be a non-negative number");
+        PyErr_SetString(PyExc_ValueError, COMPAT_NEGATIVE_TIMEOUT);
         return -1;
     }
     *deadline = !blocking ? 0 : timeout == none ? PARK_FOREVER : deadline_after(timeout);

@@ -16,12 +16,6 @@ static struct {
     Py_ssize_t place;     /* of the map among a code object's extras */
 } points = {.place = -1};
 
-#if PY_VERSION_HEX < 0x030c0000
-#define PyUnstable_Eval_RequestCodeExtraIndex _PyEval_RequestCodeExtraIndex
-#define PyUnstable_Code_GetExtra _PyCode_GetExtra
-#define PyUnstable_Code_SetExtra _PyCode_SetExtra
-#endif
-
 static void drop_map(void *map)
 {
     Py_XDECREF((PyObject *)map);
@@ -83,7 +77,7 @@ static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssiz
     return came < 0 ? NULL : Py_NewRef(came ? Py_None : points.disable);
 }
 
-#if PY_VERSION_HEX < 0x030c0000
+/* The trace function, unless HAS_MONITORING. */
 static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObject *arg)
 {
     struct explored *me = explore_me();
@@ -101,23 +95,16 @@ static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObjec
     Py_DECREF(code);
     return result < 0 ? -1 : 0;
 }
-#endif
 
 int code_has_gil(void)
 {
-#if PY_VERSION_HEX >= 0x030d0000
     return PyThreadState_GetUnchecked() != NULL;
-#else
-    return _PyThreadState_UncheckedGet() != NULL;
-#endif
 }
 
 void code_thread_begins(void)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    if (points.wanted && explore_me())
+    if (!HAS_MONITORING && points.wanted && explore_me())
         PyEval_SetTrace(trace_frame, NULL);
-#endif
 }
 
 /* (the instructions wanted, map_of, DISABLE or None) */

@@ -438,11 +438,7 @@ static PyObject *await_call(struct call *call)
 
 static int is_for_helper(void)
 {
-#if PY_VERSION_HEX >= 0x030d0000
     return park_green && !Py_IsFinalizing();
-#else
-    return park_green && !_Py_IsFinalizing();
-#endif
 }
 
 static PyObject *on_helper(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)

@@ -567,9 +567,7 @@ static PyMethodDef functions[] = {
 int python_add_scheduler(PyObject *module)
 {
     green_reports_deadlock = 1;
-#ifdef Py_GIL_DISABLED
-    green_parallel = 1;
-#endif
+    green_parallel = WITHOUT_GIL;
     scheduler_spawn_carrier = spawn_carrier;
     scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
     return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);

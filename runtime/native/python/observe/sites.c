@@ -111,7 +111,7 @@ uint32_t site_made(PyObject *op)
 
 struct quiet sites_quiet(void)
 {
-    struct quiet quiet = {.collecting = PY_VERSION_HEX < 0x030c0000 && PyGC_Disable()};
+    struct quiet quiet = {.collecting = ALLOCATION_COLLECTS && PyGC_Disable()};
 
     PyErr_Fetch(&quiet.type, &quiet.value, &quiet.traceback);
     park_lock(&naming);

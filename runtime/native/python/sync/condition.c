@@ -326,12 +326,10 @@ static PyObject *condition_release(PyObject *op, PyObject *const *args, Py_ssize
     return (kind == LOCK ? lock_release : rlock_release)(lock, NULL);
 }
 
-#if PY_VERSION_HEX >= 0x030e0000
 static PyObject *condition_locked(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     return of_lock(op, NAME("locked"), args, count, names);
 }
-#endif
 
 static int condition_traverse(PyObject *op, visitproc visit, void *arg)
 {
@@ -374,13 +372,11 @@ static PyMethodDef condition_methods[] = {
      "notify_all($self, /)\n--\n\nLets all waiters go on, one after the other.  RuntimeError: the lock isn't held."},
     KEYWORDS("acquire", condition_acquire, "The lock's acquire."),
     KEYWORDS("release", condition_release, "The lock's release."),
-#if PY_VERSION_HEX >= 0x030e0000
-    KEYWORDS("locked", condition_locked, "The lock's locked."),
-#endif
     {"__enter__", condition_enter, METH_NOARGS, NULL},
     POSITIONAL("__exit__", condition_exit, NULL),
     {"_begin", condition_begin, METH_O, NULL},
     {"_copy", condition_copy, METH_VARARGS, NULL},
+    KEYWORDS(CONDITION_HAS_LOCKED ? "locked" : NULL, condition_locked, "The lock's locked."), /* NULL ends the table */
     {0},
 };
 

@@ -33,11 +33,7 @@ static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(unused))
 /* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  Of a thread that clears and then looks for work, and
  * one that adds work and then sets, one must see what the other has done.  Else the set could read a flag from before the clear, and the
  * look find no work: processors may put a load before an earlier store.  With a GIL its passing on orders them. */
-#ifdef Py_GIL_DISABLED
-enum { ALWAYS_LOCKS = 1 };
-#else
-enum { ALWAYS_LOCKS = 0 };
-#endif
+enum { ALWAYS_LOCKS = WITHOUT_GIL };
 
 static PyObject *event_set(PyObject *op, PyObject *Py_UNUSED(unused))
 {

@@ -126,7 +126,6 @@ static PyObject *lock_repr(PyObject *op)
                                 Py_TYPE(op)->tp_name, op);
 }
 
-#if PY_VERSION_HEX >= 0x030d0000
 static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (has_arguments(args, kwargs)) {
@@ -135,7 +134,6 @@ static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     return new_primitive(type);
 }
-#endif
 
 static void lock_dealloc(PyObject *op)
 {
@@ -173,21 +171,18 @@ static PyMemberDef lock_members[] = {
     {0},
 };
 
-#if PY_VERSION_HEX >= 0x030d0000
-#define LOCK_SIGNATURE "lock()\n--\n\n"
-#else
-#define LOCK_SIGNATURE "" /* see allocate_lock() */
-#endif
-PyDoc_STRVAR(lock_doc, LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
+PyDoc_STRVAR(lock_doc, COMPAT_LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
 static PyType_Slot lock_slots[] = {
     {Py_tp_doc, (void *)lock_doc},
-#if PY_VERSION_HEX >= 0x030d0000
-    {Py_tp_new, lock_new},
-#endif
-    {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods}, {Py_tp_members, lock_members}, {0, NULL},
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_repr, lock_repr},
+    {Py_tp_methods, lock_methods},
+    {Py_tp_members, lock_members},
+    {LOCK_IS_TYPE ? Py_tp_new : 0, lock_new}, /* 0 ends the table */
+    {0, NULL},
 };
 
-/* Up to 3.12 threading.Lock is this function, and its type can't be called; from 3.13 on threading.Lock is the type. */
+/* threading.Lock, unless LOCK_IS_TYPE. */
 static PyObject *allocate_lock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return new_primitive(lock_type);
@@ -196,11 +191,7 @@ static PyObject *allocate_lock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 static PyType_Spec lock_spec = {
     .name = "_thread.lock", /* the name that libraries and reprs know */
     .basicsize = sizeof(LockObject),
-#if PY_VERSION_HEX < 0x030d0000
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-#else
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
-#endif
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | (LOCK_IS_TYPE ? 0 : Py_TPFLAGS_DISALLOW_INSTANTIATION),
     .slots = lock_slots,
 };
 

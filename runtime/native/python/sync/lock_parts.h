@@ -31,13 +31,9 @@ static inline int lock_take(LockObject *self, int64_t deadline)
 /* Takes it after a signal handler raised, and keeps the exception. */
 void lock_take_raising(LockObject *self);
 
-/* From 3.15 on __enter__ takes no arguments, RLock() none, and __exit__ three; before, the first is acquire by another name, and the others
- * take any. */
-enum { STRICT = PY_VERSION_HEX >= 0x030f0000 };
-
 static inline int exit_takes(Py_ssize_t count)
 {
-    if (!STRICT || count == 3)
+    if (!LOCKS_ARE_STRICT || count == 3)
         return 1;
     PyErr_Format(PyExc_TypeError, "__exit__ expected 3 arguments, got %zd", count);
     return 0;
@@ -48,11 +44,9 @@ static inline int has_arguments(PyObject *args, PyObject *kwargs)
     return PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs));
 }
 
-#if PY_VERSION_HEX >= 0x030f0000
-#define ENTER(acquire, enter) {"__enter__", enter, METH_NOARGS, NULL}
-#else
-#define ENTER(acquire, enter) KEYWORDS("__enter__", acquire, NULL)
-#endif
+/* The row of a method table. */
+#define ENTER(acquire, enter) \
+    {"__enter__", LOCKS_ARE_STRICT ? enter : FAST(acquire), LOCKS_ARE_STRICT ? METH_NOARGS : METH_FASTCALL | METH_KEYWORDS, NULL}
 
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether a thread holds the lock.");
 

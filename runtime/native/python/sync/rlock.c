@@ -198,7 +198,7 @@ PyDoc_STRVAR(rlock_doc,
 "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc, (void *)rlock_doc},
-    {Py_tp_new, STRICT ? rlock_new : any_new},
+    {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new},
     {Py_tp_dealloc, rlock_dealloc},
     {Py_tp_repr, rlock_repr},
     {Py_tp_methods, rlock_methods},

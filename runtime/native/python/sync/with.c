@@ -77,13 +77,11 @@ static void bound_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     PyObject *self = bound->self;
 
-#ifndef Py_GIL_DISABLED
-    if (count < KEPT) {
+    if (!WITHOUT_GIL && count < KEPT) {
         bound->next = kept;
         kept = bound;
         count++;
     } else
-#endif
         PyObject_Free(bound);
     Py_DECREF(type);
     Py_DECREF(self);

@@ -34,11 +34,7 @@
 
 enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil_crowd.c */
 
-#ifdef Py_GIL_DISABLED
-enum { OWN_STATE = 1 };
-#else
-enum { OWN_STATE = 0 };
-#endif
+enum { OWN_STATE = WITHOUT_GIL };
 
 /* Why a thread has not begun: an errno, or what its `first` has raised.  All 0: it has begun. */
 struct failure {
@@ -56,9 +52,7 @@ struct boot {
 
 static atomic_int starting;    /* threads that have not completed their PyThreadState yet */
 static atomic_int gate_closed; /* the interpreter is about to end: a start returns when its thread has completed its state */
-#if PY_VERSION_HEX < 0x030d0000
 static atomic_int gate_refuses; /* the interpreter makes no more threads: see boot_refused() */
-#endif
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
 int (*boot_may_call)(void);
@@ -72,11 +66,7 @@ static void report_exception(PyObject *function)
         PyErr_Clear();
         return;
     }
-#if PY_VERSION_HEX >= 0x030d0000
-    PyErr_FormatUnraisable("Exception ignored in thread started by %R", function);
-#else
-    _PyErr_WriteUnraisableMsg("in thread started by", function);
-#endif
+    compat_report_unraisable(function);
 }
 
 static void started_one(void)
@@ -85,32 +75,14 @@ static void started_one(void)
         park_wake(&starting, INT_MAX, PARK_PRIVATE);
 }
 
-#if PY_VERSION_HEX < 0x030c0000
-PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
-#endif
-
-#if PY_VERSION_HEX >= 0x030e0000
-#pragma weak PyUnstable_ThreadState_SetStackProtection /* not in the first 3.14 */
-PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *tstate, void *start, size_t size);
-#endif
-
 /* Makes the state of the thread that has this ident: the caller with OWN_STATE, else one that is about to begin. */
 static PyThreadState *new_state(struct lwp *lwp)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    /* PyThreadState_New crashes there when memory is short. */
-    PyThreadState *tstate = _PyThreadState_Prealloc(PyInterpreterState_Main());
-#else
-    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Main());
-#endif
+    PyThreadState *tstate = compat_new_state();
+
     if (!tstate)
         return NULL;
-#if PY_VERSION_HEX >= 0x030e0000 && !defined(Py_GIL_DISABLED) /* its error needs a caller with a current state */
-    /* Else the thread would call pthread_getattr_np(), which makes system calls, and malloc, which makes an arena for the thread. */
-    if (PyUnstable_ThreadState_SetStackProtection
-        && PyUnstable_ThreadState_SetStackProtection(tstate, (void *)lwp->stack_low, lwp->stack_high - lwp->stack_low) < 0)
-        PyErr_Clear(); /* the stack is too small for these limits: the thread finds its own */
-#endif
+    compat_set_stack(tstate, lwp->stack_low, lwp->stack_high);
     tstate->thread_id = lwp->ident;
     return tstate;
 }
@@ -126,10 +98,7 @@ static void discard_state(PyThreadState *tstate)
 static void complete_state(PyThreadState *tstate, struct lwp *lwp)
 {
     tstate->native_thread_id = (unsigned long)lwp->tid;
-#if PY_VERSION_HEX < 0x030c0000
-    /* PyGILState_Ensure() in this thread must find the state.  From 3.12 on taking the GIL sees to that (tstate_activate). */
-    _PyThreadState_SetCurrent(tstate);
-#endif
+    compat_bind_state(tstate);
 }
 
 static PyObject *call_function(const struct boot_target *target)
@@ -254,10 +223,8 @@ void boot_reclaim(struct lwp *lwp)
 
     if (!boot)
         return;
-#if PY_VERSION_HEX >= 0x030c0000
     if (boot->tstate)
-        boot->tstate->_status.bound_gilstate = 0; /* else PyThreadState_Delete() would unbind the calling thread's */
-#endif
+        compat_unbind_state(boot->tstate);
     discard_state(boot->tstate);
     if (boot->stage == STARTING)
         started_one();
@@ -272,15 +239,9 @@ void boot_reclaim(struct lwp *lwp)
  * Python calls gate_refuse() at that point.  From 3.13 on Py_IsFinalizing() is the answer. */
 int boot_refused(const char *text)
 {
-#if PY_VERSION_HEX >= 0x030d0000
-    if (!Py_IsFinalizing())
+    if (FINALIZING_REFUSES ? !Py_IsFinalizing() : !atomic_load(&gate_refuses))
         return 0;
     PyErr_SetString(PyExc_PythonFinalizationError, text);
-#else
-    if (!atomic_load(&gate_refuses))
-        return 0;
-    PyErr_SetString(PyExc_RuntimeError, text);
-#endif
     return 1;
 }
 
@@ -353,6 +314,44 @@ static int clone_thread(void *arg)
     return lwp_start(c->lwp, c->flags, c->exit_signal, run_python, c->boot);
 }
 
+/* Counts the thread as `starting` and clones it: 0, or an errno. */
+static int clone_counted(struct cloning *c)
+{
+    int error;
+
+    atomic_fetch_add(&starting, 1);
+    if (c->flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
+        error = python_sleep(&(struct python_sleep){clone_thread, c, .no_point = 1});
+    else {
+        python_give_up_begin();
+        error = clone_thread(c);
+        python_give_up_end();
+    }
+    if (error)
+        started_one();
+    return error;
+}
+
+/* Gives the thread a place to say why it can't begin, if it has a step that may fail: 1, its creator must see it begin. */
+static int may_fail(struct boot *boot, struct failure *failed)
+{
+    if (!OWN_STATE && !boot->target.first)
+        return 0;
+    boot->failed = failed;
+    return 1;
+}
+
+/* After gate_close() a start returns only when no thread is `starting` any more. */
+static void see_gate(void)
+{
+    if (!atomic_load(&gate_closed))
+        return;
+    if (OWN_STATE) /* to make a state the thread may have to stop this one first */
+        python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
+    else
+        wait_for_starters(NULL);
+}
+
 static int await_begun(void *lwp)
 {
     lwp_await_begun(lwp);
@@ -382,40 +381,25 @@ static int see_begin(struct boot *boot, struct lwp *lwp, const struct failure *f
 int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait)
 {
     struct boot *boot = new_boot(lwp, target);
-    struct cloning cloning = {lwp, flags, exit_signal, boot};
     struct failure failed = {0};
-    int error;
 
     if (!boot)
         return -1;
-    if ((OWN_STATE || target->first) && (flags & CLONE_THREAD)) { /* a process may be killed before it has begun: wait for none */
-        boot->failed = &failed;
-        wait = 1;
-    }
-    if (flags & CLONE_THREAD)
+    if (flags & CLONE_THREAD) { /* a process may be killed before it has begun: nobody waits for it */
+        wait |= may_fail(boot, &failed);
         wait |= gil_queue_reserve();
+    }
     if (atomic_load_explicit(&running, memory_order_relaxed) >= CROWD)
         gil_crowd_begins();
     atomic_store(&lwp->begun, wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
     lwp->signal_stack = faulthandler_is_on();
-    atomic_fetch_add(&starting, 1);
-    if (flags & CLONE_VFORK) /* clone() returns when the child has ended, and the child wants the GIL */
-        error = python_sleep(&(struct python_sleep){clone_thread, &cloning, .no_point = 1});
-    else {
-        python_give_up_begin();
-        error = clone_thread(&cloning);
-        python_give_up_end();
-    }
+    int error = clone_counted(&(struct cloning){lwp, flags, exit_signal, boot});
     if (error) {
-        started_one();
         if (flags & CLONE_THREAD)
             gil_queue_unreserve();
         return not_begun(boot, error);
     }
-    if (OWN_STATE && atomic_load(&gate_closed)) /* to make a state the thread may have to stop this one first */
-        python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
-    else if (atomic_load(&gate_closed))
-        wait_for_starters(NULL);
+    see_gate();
     return wait ? see_begin(boot, lwp, &failed) : 0;
 }
 
@@ -442,13 +426,11 @@ static PyObject *gate_close(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     Py_RETURN_NONE;
 }
 
-#if PY_VERSION_HEX < 0x030d0000
 static PyObject *gate_refuse(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     atomic_store(&gate_refuses, 1);
     Py_RETURN_NONE;
 }
-#endif
 
 void boot_after_fork(void)
 {
@@ -471,51 +453,21 @@ static PyObject *stack_size(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     return PyLong_FromSize_t(boot_stack_size());
 }
 
-/* ---- the program of `lwp run` ------------------------------------------------------------------------------------
- *
- * It begins as a new thread does: no Python frame is below its first one.  So it sees what it sees under `python`: sys._getframe(1)
- * raises, warnings with a high stacklevel name no file of ours, and the recursion limit is as far away.
- *
- * A thread's first frame is one whose thread state has no current frame.  Where that is written is in CPython's public structs to 3.14
- * (cpython/pystate.h); from 3.15 on a thread state has a frame of its own at the bottom, so there ours stay visible. */
+/* ---- the program of `lwp run` ------------------------------------------------------------------------------------ */
 
-#if PY_VERSION_HEX < 0x030c0000
-#define CURRENT(tstate) (tstate)->cframe->current_frame
-#define LIMIT(tstate) (tstate)->recursion_limit
-#define REMAINING(tstate) (tstate)->recursion_remaining
-#define COUNTED(function) PyCFunction_Check(function) /* calls of C are */
-#else
-#if PY_VERSION_HEX < 0x030d0000
-#define CURRENT(tstate) (tstate)->cframe->current_frame
-#else
-#define CURRENT(tstate) (tstate)->current_frame
-#endif
-#define LIMIT(tstate) (tstate)->py_recursion_limit
-#define REMAINING(tstate) (tstate)->py_recursion_remaining
-#define COUNTED(function) 0
-#endif
-
-/* (function, *args): the caller's frames, which wait for it, can't be found meanwhile. */
+/* (function, *args): the program begins as a new thread does, with no Python frame below its first one.  So it sees what it sees under
+ * `python`: sys._getframe(1) raises, warnings with a high stacklevel name no file of ours, and the recursion limit is as far away. */
 static PyObject *call_outermost(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     if (count < 1) {
         PyErr_SetString(PyExc_TypeError, "call_outermost(function, *args)");
         return NULL;
     }
-#if PY_VERSION_HEX >= 0x030f0000
-    return PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);
-#else
     PyThreadState *tstate = PyThreadState_Get();
-    struct _PyInterpreterFrame *below = CURRENT(tstate);
-    int depth = LIMIT(tstate) - REMAINING(tstate) + COUNTED(args[0]); /* the program may change the limit, and sees the difference */
-
-    CURRENT(tstate) = NULL;
-    REMAINING(tstate) += depth;
+    struct compat_frames below = compat_hide_frames(tstate, args[0]);
     PyObject *result = PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);
-    REMAINING(tstate) -= depth;
-    CURRENT(tstate) = below;
+    compat_show_frames(tstate, below);
     return result;
-#endif
 }
 
 static PyMethodDef functions[] = {
@@ -523,9 +475,7 @@ static PyMethodDef functions[] = {
     {"stack_size", stack_size, METH_NOARGS, "Bytes: what threading.stack_size(n) has set, or what a pthread would get."},
     {"running", count_running, METH_NOARGS, "How many LWPs are inside their Python function."},
     {"gate_close", gate_close, METH_NOARGS, "For the end of the interpreter: see python/threads/boot.c."},
-#if PY_VERSION_HEX < 0x030d0000
-    {"gate_refuse", gate_refuse, METH_NOARGS, "From now on no LWP can be started: RuntimeError."},
-#endif
+    {"gate_refuse", gate_refuse, METH_NOARGS, "From now on no LWP can be started: RuntimeError.  From 3.13 on it changes nothing."},
     {0},
 };
 

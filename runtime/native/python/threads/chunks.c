@@ -8,10 +8,6 @@
 
 enum { CHUNK = 16 * 1024, PAGE = 4096 };
 
-#if PY_VERSION_HEX < 0x030d0000
-#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
-#endif
-
 static PyObjectArenaAllocator below;
 static __thread void *first;          /* the chunk in the context; NULL: none, or given out already */
 static __thread PyThreadState *owner; /* the state whose frames it is for */

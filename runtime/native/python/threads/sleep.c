@@ -26,7 +26,6 @@ static void wait_begins(PyObject *object, struct sync_place *place, int64_t sinc
     atomic_store_explicit(&my_wait.object, object, memory_order_release);
 }
 
-#ifdef Py_GIL_DISABLED
 /* Without a GIL a sleeper could go on, and drop the object, while a reader looks at it.  So a reader counts itself first, and a sleeper
  * that has cleared its record waits until no reader is left.  Both in sequential order: either the reader finds the record empty, or the
  * sleeper finds the reader. */
@@ -34,6 +33,8 @@ static atomic_int readers;
 
 void python_waits_read(int on)
 {
+    if (!WITHOUT_GIL)
+        return;
     if (on)
         atomic_fetch_add(&readers, 1);
     else if (atomic_fetch_sub(&readers, 1) == 1)
@@ -44,6 +45,10 @@ void python_wait_ends(void)
 {
     int count;
 
+    if (!WITHOUT_GIL) {
+        atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
+        return;
+    }
     if (!atomic_load_explicit(&my_wait.object, memory_order_relaxed))
         return;
     atomic_store(&my_wait.object, NULL);
@@ -55,21 +60,6 @@ void python_waits_after_fork(void)
 {
     atomic_store(&readers, 0);
 }
-#else
-void python_waits_read(int on)
-{
-    (void)on; /* it has the GIL */
-}
-
-void python_wait_ends(void)
-{
-    atomic_store_explicit(&my_wait.object, NULL, memory_order_release);
-}
-
-void python_waits_after_fork(void)
-{
-}
-#endif
 
 /* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 

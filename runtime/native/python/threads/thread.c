@@ -299,21 +299,16 @@ static int read_options(PyObject *thread, struct options *o)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* From 3.14 on a thread may get a copy of its creator's context.  Else it begins with the empty one of its PyThreadState. */
-static int inherit_context(PyObject *Py_UNUSED(thread))
+/* What doesn't inherit a context begins with the empty one of its PyThreadState. */
+static int inherit_context(PyObject *thread)
 {
-#if PY_VERSION_HEX >= 0x030e0000
-    static int inherited = -1; /* sys.flags.thread_inherit_context */
+    int inherits = compat_inherits_context();
 
-    if (inherited < 0 && PyConfig_GetInt("thread_inherit_context", &inherited) < 0)
-        return -1;
-    if (inherited) {
-        PyObject *given = PyObject_GetAttr(thread, name_context);
-        Py_XDECREF(given);
-        return !given ? -1 : given != Py_None ? 0 : set_new(thread, name_context, PyContext_CopyCurrent());
-    }
-#endif
-    return 0;
+    if (inherits <= 0)
+        return inherits;
+    PyObject *given = PyObject_GetAttr(thread, name_context);
+    Py_XDECREF(given);
+    return !given ? -1 : given != Py_None ? 0 : set_new(thread, name_context, PyContext_CopyCurrent());
 }
 
 /* threading._dangling.add(thread), without running Python.  In a forked child threading resets the locks of all threads in there. */

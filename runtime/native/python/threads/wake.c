@@ -37,10 +37,8 @@ static __thread struct {
 
 int waker_dozes(int64_t deadline)
 {
-#ifdef Py_GIL_DISABLED
-    return 0; /* a thread that is woken needs nothing that the waker has */
-#endif
-    return waker.trust == SURE && !park_green && !cancel_mine() && *gil_switch_interval() * 1000 >= SYNC_DOZE
+    /* Without a GIL a thread that is woken needs nothing that the waker has. */
+    return !WITHOUT_GIL && waker.trust == SURE && !park_green && !cancel_mine() && *gil_switch_interval() * 1000 >= SYNC_DOZE
            && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
 }
 
