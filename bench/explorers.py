@@ -50,7 +50,7 @@ def rows() -> list[Row]:
     strategies = [
         Row(f"{grain}-{name}", f"{grain}, {name}", "two", "rate", name, grain)
         for grain in ("sync", "gil", "opcode")
-        for name in ("auto", "random", "pct", "pos", "urw")
+        for name in ("auto", "random", "pct", "pos")
     ]
     systematic = [
         Row("all-dfs", "dfs:2, try all", "two", "all", "dfs:2", "sync"),

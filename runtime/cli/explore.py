@@ -219,7 +219,7 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
     default="auto",
     callback=_strategy,
     metavar="NAME",
-    help="auto, or one alone: chance, random, pct (pct:3), pos, urw, dpor, dfs (dfs:2). See docs/explore.md.",
+    help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/explore.md.",
 )
 @click.option(
     "--granularity",

@@ -303,7 +303,7 @@ def explore(
     time that its threads run in the same order. A find is an exception in any of its threads, a deadlock, a livelock,
     or threads that are left behind.
 
-    strategy: auto, chance, random, pct, pct:D, pos, urw, dfs, dfs:N or dpor, see docs/explore.md.
+    strategy: auto, chance, random, pct, pct:D, pos, dfs, dfs:N or dpor, see docs/explore.md.
     runs: how many, at most.
     seconds: for how long, at most; a find is then still shrunk and replayed.
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL

@@ -122,7 +122,6 @@ SOURCES = [
     "explore/strategies/random.c",
     "explore/strategies/pct.c",
     "explore/strategies/pos.c",
-    "explore/strategies/urw.c",
     "explore/choose.c",
     "explore/run.c",
     "observe/steps.c",

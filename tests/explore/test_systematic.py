@@ -171,7 +171,7 @@ def test_other_names_are_refused(name: str) -> None:
         explored(int, name)
 
 
-@pytest.mark.parametrize("name", ["auto", "random", "pct", "pct:3", "pos", "urw", "dfs", "dfs:0", "dpor"])
+@pytest.mark.parametrize("name", ["auto", "random", "pct", "pct:3", "pos", "dfs", "dfs:0", "dpor"])
 def test_strategies_by_name(name: str) -> None:
     assert explored(two_threads(1), name, runs=20).outcome in {Outcome.EXHAUSTED, Outcome.BUDGET_SPENT}
 
@@ -515,15 +515,7 @@ def schedules(name: str, runs: int, steps: int = 2) -> Counter[int]:
     return found
 
 
-def test_urw_finds_each_interleaving_as_often() -> None:
-    all_of_them, each = math.comb(7, 3), 200
-    found = schedules("urw", all_of_them * each)
-    assert len(found) == all_of_them
-    chi_square = sum((count - each) ** 2 / each for count in found.values())
-    assert chi_square < 66  # 34 degrees of freedom: 65.2 in one of a thousand
-
-
-@pytest.mark.parametrize("name", ["random", "pos", "urw", "pct"])
+@pytest.mark.parametrize("name", ["random", "pos", "pct"])
 def test_all_interleavings_are_reached(name: str) -> None:
     assert len(schedules(name, 20_000, steps=1)) == math.comb(5, 2)
 
@@ -555,7 +547,7 @@ def test_auto_gives_each_its_share() -> None:
                 shares[name, plan.granularity] += 100 + run.steps
                 runs[plan.granularity] += 1
             name, plan = plans.send(run)
-    assert len(shares) == 4 * 3
+    assert len(shares) == 3 * 3
     assert max(shares.values()) < 2.5 * min(shares.values())  # a turn is twice as long as the one before
     assert runs["sync"] > 1.5 * runs["opcode"]
 
@@ -591,7 +583,7 @@ def test_nothing_is_claimed_of_what_does_not_repeat(name: str) -> None:
     assert explored(test, name, runs=500).outcome is not Outcome.EXHAUSTED
 
 
-@pytest.mark.parametrize("name", ["auto", "random", "pos", "urw", "pct", "dfs", "dpor"])
+@pytest.mark.parametrize("name", ["auto", "random", "pos", "pct", "dfs", "dpor"])
 def test_the_same_seed_makes_the_same_runs(name: str) -> None:
     def hashes() -> list[int]:
         program = Small(lines("with; with 1; set", "with; wait", "with 1; with"))

@@ -21,7 +21,6 @@ class Strategy(IntEnum):
     RANDOM = 1
     PCT = 2
     POS = 3
-    URW = 4
 
 
 class Kind(IntEnum):

@@ -13,7 +13,7 @@ from .strategies import is_systematic, strategy
 
 __all__ = ["Portfolio"]
 
-_AUTO = ("pct", "random", "pos", "urw", "dpor")
+_AUTO = ("pct", "random", "pos", "dpor")
 _CHANCE = tuple(name for name in _AUTO if not is_systematic(name))
 _FIRST_TURN, _LONGEST_TURN = 1000, 32_000  #: in steps; 10,000 take about a millisecond
 #: What a run costs and what each of its steps does, in steps: dfs and dpor look at them in Python.

@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from ... import native
 from ..run.plans import GRANULARITIES, Plan, Plans, Run, Strategy
 from .dpor import partial_orders
 from .systematic import depth_first
@@ -38,18 +37,6 @@ def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ..
     return ""  # not reached
 
 
-def _evenly(granularity: str, seed: int) -> Plans:
-    """URW, which learns from its runs how long each thread is."""
-    table = GRANULARITIES.index(granularity)
-    native.explore_learn(table, True)
-    plans = _randomly(Strategy.URW, granularity, seed, (table,))
-    plan = next(plans)
-    while True:
-        run = yield plan
-        native.explore_learn(table, False)
-        plan = plans.send(run)
-
-
 def some_plans(granularity: str, length: int) -> Iterator[Plan]:
     """Plans by chance, without end, that need not hear of their runs. length: steps that a run is expected to have."""
     for number in itertools.count():
@@ -75,7 +62,6 @@ _STRATEGIES: dict[str, tuple[Make, range | None]] = {
         range(1, _MOST_DEPTH + 1),
     ),
     "pos": (lambda grain, seed, steps, number: _randomly(Strategy.POS, grain, seed), None),
-    "urw": (lambda grain, seed, steps, number: _evenly(grain, seed), None),
     "dpor": (  # between bytecodes each step may matter to each
         lambda grain, seed, steps, number: partial_orders(steps) if grain == "sync" else depth_first(grain, steps),
         None,
@@ -100,7 +86,7 @@ def _parsed(name: str) -> tuple[Make, int | None]:
 
 
 def strategy(name: str, granularity: str, seed: int, most_steps: int) -> Plans:
-    """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `urw`, `dfs` (all), `dfs:2` (at most 2 preemptions).
+    """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `dfs` (all), `dfs:2` (at most 2 preemptions).
 
     ValueError: another name, or a number out of bounds.
     """

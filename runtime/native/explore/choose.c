@@ -4,8 +4,7 @@
 static const struct strategy *const strategies[] = {[EXPLORE_DEFAULT] = &strategy_planned,
                                                     [EXPLORE_RANDOM] = &strategy_random,
                                                     [EXPLORE_PCT] = &strategy_pct,
-                                                    [EXPLORE_POS] = &strategy_pos,
-                                                    [EXPLORE_URW] = &strategy_urw};
+                                                    [EXPLORE_POS] = &strategy_pos};
 static const struct strategy *strategy; /* the run's */
 
 int explore_usual(uint64_t can, int last)

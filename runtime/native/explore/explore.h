@@ -66,8 +66,6 @@ struct explored {
     int file_count;
     struct park_cancel
         *cancel; /* at a point: a cancellation, which lets the thread go on though it can't do its operation; NULL: none may */
-    int parent; /* who has started it */
-    long steps;
     uint64_t priority;
     int refused; /* what it is about to take was seen held */
     int yields; /* its last operation had no success, or gave its turn away */
@@ -82,7 +80,6 @@ enum explore_strategy {
     EXPLORE_RANDOM,
     EXPLORE_PCT,
     EXPLORE_POS,
-    EXPLORE_URW,
 };
 
 struct explore_deviation {
@@ -92,7 +89,7 @@ struct explore_deviation {
 struct explore_plan {
     enum explore_strategy strategy;
     uint64_t seed;
-    int depth; /* PCT: one more than its changes; URW: its table */
+    int depth; /* PCT: one more than its changes */
     int odds; /* RANDOM: another may go on at one bytecode in this many */
     int early;
     int patient; /* before a deadline, or the end, threads from before the run get some time */
@@ -197,9 +194,6 @@ int explore_is_unwinding(void);
 
 /* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: DEFAULT's. */
 void explore_choice_begins(const struct explore_plan *plan);
-/* URW expects of the next runs what those had that this table was told of. */
-void explore_learn(int table);
-void explore_forget(int table);
 void explore_choice_thread(struct explored *thread);
 int explore_usual(uint64_t can, int last);
 int explore_choose(uint64_t can, int last, int usual);

@@ -175,7 +175,6 @@ static struct explored *take_step(uint64_t in_time)
         explore_run.now = thread->op.deadline;
     thread->result = late ? ETIMEDOUT : 0;
     thread->yields = late || thread->op.kind == EXPLORE_YIELD;
-    thread->steps++;
     run.last = chosen;
     return resume_thread(thread);
 }
@@ -338,7 +337,7 @@ static void explored_begin(struct green *green)
 {
     struct explored *thread = &explore_run.threads[explore_run.count];
 
-    *thread = (struct explored){.green = green, .index = explore_run.count++, .parent = run.last, .op = {.deadline = PARK_FOREVER}};
+    *thread = (struct explored){.green = green, .index = explore_run.count++, .op = {.deadline = PARK_FOREVER}};
     green->explored = thread;
     run.alive++;
     *(const int64_t **)arch_tls_of(green->tp, &park_time) = &explore_run.now;

@@ -231,17 +231,6 @@ static PyObject *list_final(PyObject *module, PyObject *unused)
     return list;
 }
 
-/* (table, forget): it takes in what the last run had, or forgets all. */
-static PyObject *learn_lengths(PyObject *module, PyObject *args)
-{
-    int table, forget;
-
-    if (!PyArg_ParseTuple(args, "ip:explore_learn", &table, &forget))
-        return NULL;
-    (forget ? explore_forget : explore_learn)(table);
-    Py_RETURN_NONE;
-}
-
 /* The Scheduler on which the calling thread must start others: None if it is not explored. */
 static PyObject *scheduler_here(PyObject *module, PyObject *unused)
 {
@@ -413,14 +402,21 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"explore_begin", begin_exploring, METH_VARARGS, NULL}, {"explore_end", end_exploring, METH_NOARGS, NULL},
-    {"explore_run", explore_run_, METH_VARARGS, NULL},      {"explore_report", report_error, METH_O, NULL},
-    {"explore_steps", list_steps, METH_NOARGS, NULL},       {"explore_objects", list_objects, METH_NOARGS, NULL},
-    {"explore_final", list_final, METH_NOARGS, NULL},       {"explore_learn", learn_lengths, METH_VARARGS, NULL},
-    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL}, {"explore_watch", watch_run, METH_O, NULL},
-    {"explore_watching", set_watching, METH_O, NULL},       {"explore_interrupt", interrupt_thread, METH_O, NULL},
-    {"explore_escape", escape_thread, METH_NOARGS, NULL},   {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
-    {"explore_index", index_, METH_NOARGS, NULL},           {0},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
+    {"explore_end", end_exploring, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},
+    {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},
+    {"explore_objects", list_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},
+    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
+    {"explore_watch", watch_run, METH_O, NULL},
+    {"explore_watching", set_watching, METH_O, NULL},
+    {"explore_interrupt", interrupt_thread, METH_O, NULL},
+    {"explore_escape", escape_thread, METH_NOARGS, NULL},
+    {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},
+    {0},
 };
 
 int python_add_explore(PyObject *module)
