@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from . import native
 from .groups.cancellation import Cancelled, Record, Request, Scope, checkpoint
+from .groups.future import BaseFuture
 from .observe.groups import CALL, Cancellation, by, latest
 from .scheduler import Scheduler
 from .sync import Condition, Lock
@@ -40,14 +41,14 @@ class _NoGroup:
     def _ask_tasks(self, request: Request) -> tuple[Scope, ...]:
         return ()
 
-    def _end_awaited(self, done: object) -> tuple[str, int]:
+    def _end_awaited(self, thing: object) -> tuple[str, int]:
         return "", 0
 
 
 _NO_GROUP = _NoGroup()
 
 
-class Future(native.FutureBase, futures.Future[_Result]):
+class Future(BaseFuture[_Result], futures.Future[_Result]):
     """What Executor.submit() returns: a concurrent.futures.Future, whose call can be cancelled also while it runs."""
 
     _scope: Scope | None = None  # that the call runs in
@@ -74,45 +75,12 @@ class Future(native.FutureBase, futures.Future[_Result]):
             return False
         if (scope := self._scope) is None:  # ended by hand
             return False
-        why = by("cancel()")
-        latest.append(Cancellation("a call of an executor", why))
-        Request(lambda _: (scope,), why, again=True).carry_out()
+        self._ask(scope, "a call of an executor")
         return True
 
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self._state in (_states.CANCELLED, _states.CANCELLED_AND_NOTIFIED)
-
     def running(self) -> bool:
-        """Whether the call has begun and is not over."""
+        """Whether it has begun and is not done."""
         return bool(self._state == _states.RUNNING)
-
-    def done(self) -> bool:
-        """Whether the call is over, or was cancelled."""
-        return self._wait(0)
-
-    def result(self, timeout: float | None = None) -> _Result:
-        """What the call has returned; raises what it has raised.  Waits for that, at most timeout seconds.
-
-        TimeoutError: it is not over by then.  CancelledError: it was cancelled.
-        """
-        error = self.exception(timeout)
-        try:
-            if error is not None:
-                raise error
-            value: _Result = self._result
-            return value
-        finally:
-            error = None  # its traceback leads to this frame
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the call has raised, None if it has returned.  Waits at most timeout seconds, as result() does."""
-        if not self._wait(timeout):
-            raise futures.TimeoutError
-        if self._state != _states.FINISHED:
-            checkpoint()  # the caller may be cancelled with the call, and be told of that one first
-            raise futures.CancelledError
-        return self._exception
 
     def add_done_callback(self, fn: Callable[[futures.Future[_Result]], object]) -> None:
         """Calls fn(future) when the call is over or cancelled; at once if it is.  As concurrent.futures'."""

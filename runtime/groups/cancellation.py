@@ -56,7 +56,7 @@ class _Members(Protocol):
 
     def _expire(self) -> None: ...
     def _ask_tasks(self, request: Request) -> Sequence[Scope]: ...
-    def _end_awaited(self, done: object) -> tuple[str, int]: ...
+    def _end_awaited(self, thing: object) -> tuple[str, int]: ...
 
 
 #: The failure of a task, the deadline and what a group around is asked for are one request: they have one number.
@@ -326,7 +326,7 @@ class _Lines(native.GroupBase):
     def _ask_tasks(self, request: Request) -> Sequence[Scope]:
         return ()
 
-    def _end_awaited(self, done: object) -> tuple[str, int]:
+    def _end_awaited(self, thing: object) -> tuple[str, int]:
         return "", 0
 
     def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:

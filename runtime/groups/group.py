@@ -25,7 +25,8 @@ from ..placement import Placing
 from ..scheduler import Scheduler
 from ..thread import Thread
 from .cancellation import Cancelled, Request, Scope, checked_seconds, deadline_in, enter, leave
-from .task import Task, TaskStatus, cancelled_for
+from .future import cancelled_for
+from .task import Task, TaskStatus
 from .waiting import wait
 
 if TYPE_CHECKING:
@@ -346,8 +347,8 @@ class Group(native.GroupBase):
 
     def _ended(self, task: Task[Any]) -> None:
         """Called by a task's thread when its function has returned, or instead of the call."""
-        if task._error is not None:
-            self._note(task._error)
+        if task._exception is not None:
+            self._note(task._exception)
         if task._thread is not None:
             self._ending.append(task._thread)
         self._tasks.pop(task, None)
@@ -460,10 +461,10 @@ class Group(native.GroupBase):
                 stacklevel=5,  # the block's line
             )
 
-    def _end_awaited(self, done: object) -> tuple[str, int]:
-        """If the block's end waits for the task whose Event that is: all that it waits for, and that task's thread."""
+    def _end_awaited(self, thing: object) -> tuple[str, int]:
+        """If the block's end waits for that task: all that it waits for, and the task's thread."""
         task = self._awaited
-        if task is None or task._done is not done:
+        if task is None or task is not thing:
             return "", 0
         tasks = list(self._tasks)
         threads = [thread for one in tasks if (thread := one.thread) is not None]

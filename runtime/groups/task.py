@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from .. import native
-from ..observe.groups import CANCELLED, Cancellation, by, latest
+from ..observe.groups import CANCELLED
 from ..scheduler import Scheduler
 from ..sync import Event
 from ..thread import Thread
-from .cancellation import Cancelled, Request, Scope, enter, leave, raise_before
+from .cancellation import Cancelled, Scope, enter, leave, raise_before
+from .future import BaseFuture
 
-__all__ = ["Task", "TaskStatus", "cancelled_for"]
+__all__ = ["Task", "TaskStatus"]
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
@@ -27,22 +28,10 @@ class _Group(Protocol):
     _label: str
 
 
-class Task(Generic[_Result]):
+class Task(BaseFuture[_Result]):
     """What Group.spawn() returns; its methods are named as those of concurrent.futures.Future."""
 
-    __slots__ = (
-        "_call",
-        "_cancelled",
-        "_done",
-        "_error",
-        "_group",
-        "_name",
-        "_scope",
-        "_thread",
-        "_unclaimed",
-        "_value",
-        "_withdrawn",
-    )
+    __slots__ = ("_given", "_group", "_name", "_scope", "_thread", "_unclaimed", "_withdrawn")
 
     def __init__(
         self,
@@ -54,73 +43,68 @@ class Task(Generic[_Result]):
         kwargs: Mapping[str, Any],
         name: str | None,
     ) -> None:
+        super().__init__(context, function, args, kwargs)
         self._group: _Group | None = group  # until it has ended
-        self._call: Any = (context, function, args, kwargs, name)  # until it has ended
+        self._given = name
         self._name = getattr(function, "__name__", "task") if name is None else name
-        self._done = Event()
-        self._cancelled = False
-        self._error: BaseException | None = None
-        self._value: Any = None
-        self._scope = scope
+        self._scope: Scope = scope
         self._thread: Thread | None = None  # that runs it; None: it has not begun
         self._unclaimed: list[None] = []  # not empty: it waits for its turn, for which a thread claims it
         self._withdrawn = False  # it was claimed to be ended before it has begun
 
     def __repr__(self) -> str:
-        state = "cancelled" if self._cancelled else "raised" if self._error is not None else "done"
+        state = "cancelled" if self.cancelled() else "raised" if self._exception is not None else "done"
         return f"<Task {self._name!r} {state if self.done() else 'running' if self.running() else 'waiting'}>"
 
     def _new_thread(self, scheduler: Scheduler | None) -> Thread:
         # No function as its target: the frame of that would be in the traceback of an error, with the task.
         target: Any = partial(self._run)
         target.__name__ = self._name  # as threading names a thread if it has no name
-        return Thread(target=target, name=self._call[-1], scheduler=scheduler)
+        return Thread(target=target, name=self._given, scheduler=scheduler)
 
     def _run(self) -> None:
-        context, function, args, kwargs, _ = self._call
+        self._begin()
+        call = self._take_call()
+        assert call is not None
+        context, function, args, kwargs = call
+        cancelled = False
         try:
             enter(self._scope)
             if self._scope.asked is not None:
-                self._cancelled = True
+                cancelled = True
             else:
-                self._value = context.run(function, *args, **kwargs)
+                self._result = context.run(function, *args, **kwargs)
         except Cancelled:
-            self._cancelled = True
+            cancelled = True
         except BaseException as error:
-            self._error = error
+            self._exception = error
         finally:
             leave(self._scope)
-            del context, function, args, kwargs
-            self._end()
+            del call, context, function, args, kwargs
+            self._end(cancelled)
             del self  # else the traceback of the error would lead back to the task, which has the error
 
-    def _end(self) -> None:
+    def _end(self, cancelled: bool) -> None:
         """Its function has returned, or is not to be called.  Called again if a signal handler has raised in it."""
         if (group := self._group) is not None:
             group._ended(self)
-            if self._cancelled:
+            if cancelled:
                 native.groups_count(CANCELLED)
-        self._group = self._call = None
-        self._done.set()
+        self._group = None
+        self._take_call()
+        if cancelled:
+            self._finish_cancelled()
+        else:
+            self._finish(self._result, self._exception)
 
     def _drop(self) -> None:
         """Ends it before it has begun."""
-        self._cancelled = True
-        self._end()
+        self._end(cancelled=True)
 
     def _fail(self, error: BaseException) -> None:
         """It can't begin."""
-        self._error = error
-        self._end()
-
-    def _wait(self, timeout: float | None = None) -> bool:
-        """Whether it is done in time."""
-        return self._done.wait(timeout)
-
-    def _await(self, timeout: float | None) -> bool:
-        """The same for the end of its group's block."""
-        wait = getattr(self._done, "_await", self._done.wait)  # the latter where gevent has replaced threading's locks
-        return wait(timeout)
+        self._exception = error
+        self._end(cancelled=False)
 
     @property
     def name(self) -> str:
@@ -139,51 +123,25 @@ class Task(Generic[_Result]):
         """
         if self.done():
             return False
-        why = by("cancel()")
-        if (group := self._group) is not None:
-            latest.append(Cancellation(f"a task of {group._label}", why))
-        Request(lambda _: (self._scope,), why, again=True).carry_out()
+        group = self._group
+        self._ask(self._scope, "a task" if group is None else f"a task of {group._label}")
         if group is not None:
             group._withdraw(self)
         return True
-
-    def done(self) -> bool:
-        """Whether it has returned, raised or been cancelled.  Its thread may still be on the way to its end."""
-        return self._done.is_set()
 
     def running(self) -> bool:
         """Whether it has begun and is not done."""
         return self._thread is not None and not self.done()
 
-    def cancelled(self) -> bool:
-        """Whether Cancelled has ended it, or it was cancelled before it began."""
-        return self.done() and self._cancelled
-
-    def result(self, timeout: float | None = None) -> _Result:
-        """What the function has returned; raises what it has raised.  Waits for that, at most timeout seconds.
-
-        TimeoutError: it is not done by then.  concurrent.futures.CancelledError: it was cancelled.  Cancelled, in place
-        of that and of what the function has raised: the calling thread is cancelled, too, as by the group of both.
-        """
-        error = self.exception(timeout)
-        try:
-            if error is not None:
-                raise error
-            value: _Result = self._value
-            return value
-        finally:
-            error = None  # as concurrent.futures: the error's traceback leads to this frame
-
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the function has raised, None if it has returned.  Waits at most timeout seconds, as result() does."""
-        if not self._wait(timeout):
-            raise TimeoutError
-        if self._cancelled:
-            raise_before(self._scope.asked)
-            raise _cancelled_error(self._scope.asked)
-        if self._error is not None:
+        """What the function has raised, None if it has returned.  Waits at most timeout seconds, as result() does.
+
+        Cancelled is raised in place of it if the calling thread is cancelled, too, as by the group of both.
+        """
+        error = super().exception(timeout)
+        if error is not None:
             raise_before(None)  # the group has been asked before this was done
-        return self._error
+        return error
 
 
 class TaskStatus(Generic[_Value]):
@@ -234,17 +192,3 @@ class TaskStatus(Generic[_Value]):
             return None
         finally:
             self._over.set()
-
-
-def _cancelled_error(request: Request | None) -> Exception:
-    from concurrent.futures import CancelledError  # an Exception: it is not the caller who is cancelled
-
-    error = CancelledError()
-    error._request = request  # type: ignore[attr-defined]
-    return error
-
-
-def cancelled_for(error: Exception) -> Request | None:
-    """Of a CancelledError that result() or exception() has raised: for which request the task was cancelled."""
-    request: Request | None = getattr(error, "_request", None)
-    return request

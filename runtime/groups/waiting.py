@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from .. import native
 from .cancellation import checked_seconds
-from .task import Task
 
 __all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "as_completed", "wait"]
 
@@ -16,8 +15,6 @@ _Thing = TypeVar("_Thing")
 
 FIRST_COMPLETED = "FIRST_COMPLETED"  #: concurrent.futures' own, so that either's can be given
 ALL_COMPLETED = "ALL_COMPLETED"
-
-native.wait_task_class(Task)
 
 
 def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when: str = FIRST_COMPLETED) -> list[_Thing]:

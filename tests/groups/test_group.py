@@ -963,6 +963,8 @@ def test_a_child_that_the_block_forks(child: Child) -> None:
     def program() -> None:
         import os
 
+        import pytest
+
         from runtime import Group
         from runtime.sync import Event
 
@@ -971,6 +973,8 @@ def test_a_child_that_the_block_forks(child: Child) -> None:
             task = group.spawn(go.wait)
             if (pid := os.fork()) == 0:
                 own = group.spawn(os.getpid)
+                with pytest.raises(RuntimeError, match="the process that has forked"):
+                    task.result()
             else:
                 assert os.waitpid(pid, 0)[1] == 0
                 go.set()

@@ -202,6 +202,28 @@ def test_a_circle_through_the_end_of_a_block() -> None:
     assert task.done()
 
 
+@both
+def test_a_circle_through_the_result_of_a_task() -> None:
+    lock, cycles = Lock(), list[tuple[Any, ...]]()
+
+    def looks() -> None:
+        until(lambda: waiting().cycles)
+        cycles.extend(waiting().cycles)
+        lock.release()
+
+    with Group() as group:
+        lock.acquire()
+        task = group.spawn(lock.acquire)
+        looker = Thread(target=looks)
+        looker.start()
+        assert task.result() is True
+        looker.join()
+    [cycle] = cycles
+    result, other = sorted(cycle, key=lambda wait: str(wait.kind))
+    assert (result.kind, result.what, result.holder) == ("future", "<Task 'acquire' running>", other.ident)
+    assert (other.kind, other.holder) == ("lock", result.ident)
+
+
 # ---- tasks that can't be cancelled -----------------------------------------------------------------------------------
 
 

@@ -56,8 +56,9 @@ class _Objects:
     def _is(self, number: int, kind: type) -> bool:
         return 0 < number <= len(self._all()) and isinstance(self._all()[number - 1], kind)
 
-    def is_event(self, number: int) -> bool:
-        return self._is(number, native.EventBase)
+    def is_flag(self, number: int) -> bool:
+        """Whether it is an Event or a Future, which a wait leaves as it is."""
+        return self._is(number, native.EventBase) or self._is(number, native.FutureBase)
 
     def is_lock(self, number: int) -> bool:
         """Whether it is a Lock or an RLock, of the runtime's or of CPython's."""
@@ -224,7 +225,7 @@ class _Search:
                 return None
             if lock:  # which it releases
                 return 2 * number + 1, 2 * lock + 1
-        if kind in (Kind.WAIT, Kind.WAKE) and self._objects.is_event(number):
+        if kind in (Kind.WAIT, Kind.WAKE) and self._objects.is_flag(number):
             return (2 * number,)
         if kind == Kind.WAKE:
             waited = self._touched[self._last[thread]]

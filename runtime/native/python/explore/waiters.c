@@ -1,9 +1,10 @@
-/* Events, semaphores, conditions, barriers, C queues, and several things at once, in explored threads. */
+/* Events, futures, semaphores, conditions, barriers, C queues, and several things at once, in explored threads. */
 #include "python/explore/waiters.h"
 
 #include "python/args.h"
 #include "python/explore/locks.h"
 #include "python/explore/point.h"
+#include "python/pool/future.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 
@@ -91,7 +92,7 @@ SWAP(semaphore_enter, "__enter__", acquire_semaphore, EXPLORE_ACQUIRE);
 SWAP(semaphore_exit, "__exit__", do_at_point, EXPLORE_RELEASE);
 static struct swap *const semaphore_methods[] = {&semaphore_acquire, &semaphore_release, &semaphore_enter, &semaphore_exit, NULL};
 
-/* ---- events, barriers, conditions -------------------------------------------------------------------------------- */
+/* ---- events, futures, barriers, conditions ----------------------------------------------------------------------- */
 
 /* What is slept for is the object itself, which needs nothing once it has woken the thread, or what `awake` asks about another. */
 static PyObject *wait_at_point(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -127,8 +128,15 @@ SWAP(event_is_set, "is_set", ask_false, EXPLORE_READ);
 SWAP(event_set, "set", do_at_point, EXPLORE_SIGNAL);
 SWAP(event_clear, "clear", do_at_point, EXPLORE_SIGNAL);
 SWAP(event_wait, "wait", wait_for_itself, EXPLORE_WAIT);
-SWAP(event_await, "_await", wait_for_itself, EXPLORE_WAIT);
-static struct swap *const event_methods[] = {&event_is_set, &event_set, &event_clear, &event_wait, &event_await, NULL};
+static struct swap *const event_methods[] = {&event_is_set, &event_set, &event_clear, &event_wait, NULL};
+
+SWAP(future_begin, "_begin", do_at_point, EXPLORE_SIGNAL);
+SWAP(future_finish, "_finish", do_at_point, EXPLORE_SIGNAL);
+SWAP(future_finish_cancelled, "_finish_cancelled", do_at_point, EXPLORE_SIGNAL);
+SWAP(future_wait, "_wait", wait_for_itself, EXPLORE_WAIT);
+SWAP(future_await, "_await", wait_for_itself, EXPLORE_WAIT);
+static struct swap *const future_methods[]
+    = {&future_begin, &future_finish, &future_finish_cancelled, &future_wait, &future_await, NULL};
 
 SWAP(barrier_wait, "wait", wait_for_itself, EXPLORE_WAIT);
 SWAP(barrier_reset, "reset", do_at_point, EXPLORE_SIGNAL);
@@ -229,7 +237,7 @@ static struct swap *const queue_methods[]
 int waiters_swap_in(PyObject *module, PyTypeObject *simple_queue)
 {
     return swap_in(semaphore_methods, (PyObject *)semaphore_type) < 0 || swap_in(event_methods, (PyObject *)event_type) < 0
-                   || swap_in(barrier_methods, (PyObject *)barrier_type) < 0
+                   || swap_in(future_methods, (PyObject *)future_type) < 0 || swap_in(barrier_methods, (PyObject *)barrier_type) < 0
                    || swap_in(condition_methods, (PyObject *)condition_type) < 0 || swap_in(queue_methods, (PyObject *)simple_queue) < 0
                    || swap_in(functions, module) < 0
                ? -1
@@ -240,6 +248,7 @@ void waiters_swap_out(void)
 {
     swap_out(semaphore_methods);
     swap_out(event_methods);
+    swap_out(future_methods);
     swap_out(barrier_methods);
     swap_out(condition_methods);
     swap_out(queue_methods);

@@ -46,27 +46,34 @@ static PyObject *future_begin(PyObject *op, PyObject *Py_UNUSED(unused))
     return PyBool_FromLong(may);
 }
 
-static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t count)
+static PyObject *finish(FutureObject *self, enum future_state state, PyObject *result, PyObject *exception)
 {
-    FutureObject *self = (FutureObject *)op;
-
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "_finish() takes 2 arguments");
-        return NULL;
-    }
     sync_queue_lock(&self->sleepers);
     if (self->condition || is_over(self)) {
         sync_queue_unlock(&self->sleepers);
         Py_RETURN_NONE;
     }
-    PyObject *result = self->result, *exception = self->exception;
-    self->result = Py_NewRef(args[0]);
-    self->exception = Py_NewRef(args[1]);
+    PyObject *former_result = self->result, *former_exception = self->exception;
+    self->result = Py_NewRef(result);
+    self->exception = Py_NewRef(exception);
     int calls = self->callbacks != NULL; /* none can be added from here on */
-    change_state(self, FUTURE_FINISHED);
-    Py_XDECREF(result);
-    Py_XDECREF(exception);
+    change_state(self, state);
+    Py_XDECREF(former_result);
+    Py_XDECREF(former_exception);
     return PyBool_FromLong(calls);
+}
+
+static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    if (count == 2)
+        return finish((FutureObject *)op, FUTURE_FINISHED, args[0], args[1]);
+    PyErr_SetString(PyExc_TypeError, "_finish() takes 2 arguments");
+    return NULL;
+}
+
+static PyObject *future_finish_cancelled(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return finish((FutureObject *)op, FUTURE_NOTIFIED, Py_None, Py_None);
 }
 
 int future_end_with(FutureObject *future, PyObject *error)
@@ -111,7 +118,7 @@ int future_is_lost(FutureObject *future)
 
 /* ---- waiting for it ---------------------------------------------------------------------------------------------- */
 
-static PyObject *future_wait(PyObject *op, PyObject *timeout)
+static PyObject *wait_until_over(PyObject *op, PyObject *timeout, int looks)
 {
     FutureObject *self = (FutureObject *)op;
     struct sync_place place;
@@ -133,10 +140,21 @@ static PyObject *future_wait(PyObject *op, PyObject *timeout)
     }
     sync_queue_enter(&self->sleepers, &place, NULL);
     sync_queue_unlock(&self->sleepers);
-    enum outcome outcome = python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, &baton);
+    enum outcome outcome = looks ? python_sleep_and_look(op, &self->sleepers, &place, deadline, &baton)
+                                 : python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->sleepers);
     return outcome == RAISED || outcome == RAISED_ENTITLED ? NULL : PyBool_FromLong(outcome == ENTITLED);
+}
+
+static PyObject *future_wait(PyObject *op, PyObject *timeout)
+{
+    return wait_until_over(op, timeout, 0);
+}
+
+static PyObject *future_await(PyObject *op, PyObject *timeout)
+{
+    return wait_until_over(op, timeout, 1);
 }
 
 /* ---- among several things ---------------------------------------------------------------------------------------- */
@@ -312,8 +330,10 @@ static PyMethodDef future_methods[] = {
     POSITIONAL(
         "_finish", future_finish,
         "With a result and an exception or None.  Whether there are callbacks; None: it is over, or a thread may have to be told."),
+    {"_finish_cancelled", future_finish_cancelled, METH_NOARGS, "The same for one that was cancelled."},
     {"_add_callback", future_add_callback, METH_O, "False: it is over, or there is a condition."},
     {"_wait", future_wait, METH_O, "Sleeps until it is over, at most for a timeout.  Whether it is."},
+    {"_await", future_await, METH_O, "As _wait(), for a group's end: the main thread looks for signals now and then."},
     {"_take_call", future_take_call, METH_NOARGS, "The arguments that it was made with, once."},
     {0},
 };

@@ -1,8 +1,9 @@
-/* FutureBase: what a call that another thread makes comes to, and the queue of threads that sleep until it has.
+/* FutureBase: what a call that another thread makes comes to, and the queue of threads that sleep until it has.  The Task of a group is
+ * one, and the Future of a pool: runtime/groups/future.py.
  *
- * THE DESIGN.  runtime.pool.Future derives from this type and from concurrent.futures.Future, whose functions (wait(), as_completed(),
- * asyncio's wrap_future()) go by an object's private attributes: _condition, _state, _waiters, _done_callbacks.  They are all here, but
- * what few futures need is made when it is first asked for: the condition, its lock, and the lists.
+ * THE DESIGN.  runtime.pool.Future derives from concurrent.futures.Future, too, whose functions (wait(), as_completed(), asyncio's
+ * wrap_future()) go by an object's private attributes: _condition, _state, _waiters, _done_callbacks.  They are all here, but what few
+ * futures need is made when it is first asked for: the condition, its lock, and the lists.
  *
  * THE PROTOCOL.  Without a condition the state changes under the queue's lock, and nobody else can be told.  From the moment on at which
  * there is one, it changes in stock's methods only, which hold the condition and tell all waiters.  The condition is made under the

@@ -63,8 +63,7 @@ static PyObject *event_clear(PyObject *op, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* Inlined into its two callers: see sleep_in_queue() in python/threads/sleep.c. */
-static inline __attribute__((always_inline)) PyObject *sleep_until_set(PyObject *op, PyObject *timeout, int looks)
+static PyObject *sleep_until_set(PyObject *op, PyObject *timeout)
 {
     EventObject *self = (EventObject *)op;
     struct sync_place place;
@@ -81,8 +80,7 @@ static inline __attribute__((always_inline)) PyObject *sleep_until_set(PyObject 
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = looks ? python_sleep_and_look(op, &self->queue, &place, deadline, &baton)
-                                 : python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
+    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
     if (baton)
         sync_queue_pass_baton(&self->queue);
     if (outcome == RAISED || outcome == RAISED_ENTITLED)
@@ -99,13 +97,7 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t coun
         return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    return flag == SET ? Py_NewRef(Py_True) : sleep_until_set(op, given, 0);
-}
-
-/* For a group's end, whose Events are kept in C. */
-static PyObject *event_await(PyObject *op, PyObject *timeout)
-{
-    return event_flag(op) == SET ? Py_NewRef(Py_True) : sleep_until_set(op, timeout, 1);
+    return flag == SET ? Py_NewRef(Py_True) : sleep_until_set(op, given);
 }
 
 /* ---- among several things ---------------------------------------------------------------------------------------- */
@@ -189,7 +181,6 @@ static PyMethodDef event_methods[] = {
     {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSets the flag and wakes all waiters, one after the other."},
     {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears the flag."},
     KEYWORDS("wait", event_wait, wait_doc),
-    {"_await", event_await, METH_O, "_await(timeout): as wait(), and the main thread looks for signals now and then."},
     {"_at_fork_reinit", event_at_fork_reinit, METH_NOARGS, NULL},
     {"_copy", event_copy, METH_VARARGS, NULL},
     {0},

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <sched.h>
 
-static PyObject *thread_class, *task_class; /* NULL: not loaded yet */
+static PyObject *thread_class; /* threading's; NULL: not loaded yet */
 
 static const struct waitable file_waitable; /* without functions: those for files, below, do what they would */
 
@@ -85,15 +85,6 @@ static int set_primitive(struct thing *thing, PyObject *object, const struct wai
     return 0;
 }
 
-static int set_task(struct thing *thing)
-{
-    PyObject *done = get_attribute(thing->given, NAME("_done"));
-    int result = done ? set_primitive(thing, done, &event_waitable, 1) : -1;
-
-    Py_XDECREF(done);
-    return result;
-}
-
 static int set_future(struct thing *thing)
 {
     if (thing->forever && future_is_lost((FutureObject *)thing->given))
@@ -158,9 +149,7 @@ int wait_set_thing(struct thing *thing, PyObject *given, int forever)
         return set_lwp(thing, given);
     if (PyObject_TypeCheck(given, future_type))
         return set_future(thing);
-    if (thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class))
-        return set_thread(thing);
-    return task_class && PyObject_TypeCheck(given, (PyTypeObject *)task_class) ? set_task(thing) : set_file(thing);
+    return thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class) ? set_thread(thing) : set_file(thing);
 }
 
 /* ---- files: a thread sleeps in ppoll(2) for them, a green thread in its scheduler's poller ------------------------ */
@@ -241,31 +230,16 @@ void wait_claim_files(struct waiting *w)
     }
 }
 
-/* ---- classes in Python ------------------------------------------------------------------------------------------- */
-
-static PyObject *set_class(PyObject **at, PyObject *type)
-{
-    if (!PyType_Check(type)) {
-        PyErr_SetString(PyExc_TypeError, "must be a class");
-        return NULL;
-    }
-    Py_XSETREF(*at, Py_NewRef(type));
-    Py_RETURN_NONE;
-}
+/* ---- a class in Python ------------------------------------------------------------------------------------------- */
 
 static PyObject *set_thread_class(PyObject *Py_UNUSED(module), PyObject *type)
 {
-    return set_class(&thread_class, type);
-}
-
-static PyObject *set_task_class(PyObject *Py_UNUSED(module), PyObject *type)
-{
-    return set_class(&task_class, type);
+    Py_XSETREF(thread_class, Py_NewRef(type));
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef functions[] = {
     {"wait_thread_class", set_thread_class, METH_O, "(threading's Thread)"},
-    {"wait_task_class", set_task_class, METH_O, "(the class Task)"},
     {0},
 };
 
