@@ -7,6 +7,7 @@ meanwhile tells the loop by one write(2), however many there are.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -18,13 +19,14 @@ __all__ = ["acquire", "ended"]
 
 
 class _Bell:
-    """What wakes one loop."""
+    """What wakes one loop.  Only the loop has it, as its reader: so it is gone when the loop is closed, or is gone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.native = native.Bell()
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        self._fd = fd
+        self.native = native.Bell(fd)
         #: Until the task goes on: till then it gives back what it is granted, if it is cancelled or its loop closed.
         self.pending: dict[native.Awaited, asyncio.Future[None]] = {}
-        loop.add_reader(self.native.fileno(), _Reader(self))
+        loop.add_reader(fd, self.ring)
 
     def ring(self) -> None:
         while (awaited := self.native.ring()) is not None:
@@ -32,27 +34,14 @@ class _Bell:
             if future is not None and not future.done():
                 future.set_result(None)
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         for awaited in list(self.pending):
             awaited.cancel()
         self.pending.clear()
-        self.native.close()
+        os.close(self._fd)
 
 
-class _Reader:
-    """What the loop calls.  Nothing else has it, so that it is gone when the loop is closed, or is gone itself."""
-
-    def __init__(self, bell: _Bell) -> None:
-        self._bell = bell
-
-    def __call__(self) -> None:
-        self._bell.ring()
-
-    def __del__(self) -> None:
-        self._bell.close()
-
-
-#: A reference from here to the bell would keep the loop, by the futures of its tasks: the loop has the bell itself.
+#: A reference from here to the bell would keep the loop, by the futures of its tasks.
 _bells: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Bell]] = WeakKeyDictionary()
 
 
@@ -60,7 +49,7 @@ def _bell_of(loop: asyncio.AbstractEventLoop) -> _Bell:
     reference = _bells.get(loop)
     bell = reference() if reference is not None else None
     if bell is None:
-        bell = _Bell(loop)
+        bell = _Bell(loop, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         _bells[loop] = ref(bell)
     return bell
 
@@ -68,16 +57,17 @@ def _bell_of(loop: asyncio.AbstractEventLoop) -> _Bell:
 async def _until_ready(thing: Any) -> None:
     loop = asyncio.get_running_loop()
     bell = _bell_of(loop)
-    awaited = bell.native.watch(thing, bell.pending, future := loop.create_future())
-    if awaited is None:
-        return
+    awaited, pending = native.Awaited(bell.native, thing), bell.pending
+    del bell
     try:
-        await future
+        pending[awaited] = future = loop.create_future()
+        if awaited.enter():
+            await future
     except BaseException:  # cancelled, perhaps when it had been granted
         awaited.cancel()
         raise
     finally:
-        bell.pending.pop(awaited, None)
+        pending.pop(awaited, None)
 
 
 async def ended(thread: Thread | LWP) -> None:

@@ -425,7 +425,7 @@ def test_a_loop_that_a_forked_child_closes() -> None:
     def check() -> None:
         for bell in [reference() for reference in aio._bells.values()]:
             assert bell is not None
-            bell.close()  # as the loop's close(), which would also empty the parent's epoll
+            bell.__del__()  # as the loop's close(), which would also empty the parent's epoll
         lock.release()
         assert lock.acquire(False)
         assert not lock.acquire(False)
@@ -487,11 +487,12 @@ def without_memory() -> None:
     from runtime.sync import Lock
 
     locks = [Lock() for _ in range(3)]
-    bell = native.Bell()
-    pending: Any = {}
-    for lock in locks:
+    fd = os.eventfd(0, os.EFD_NONBLOCK)
+    bell = native.Bell(fd)
+    pending = [native.Awaited(bell, lock) for lock in locks]
+    for lock, awaited in zip(locks, pending, strict=True):
         lock.acquire()
-        assert bell.watch(lock, pending, None)
+        assert awaited.enter()
     for lock in locks:
         lock.release()
     ring = bell.ring
@@ -508,3 +509,12 @@ def without_memory() -> None:
     for awaited in pending:
         awaited.cancel()
     assert all(lock.acquire(False) for lock in locks)
+    for is_granted in (False, True):  # the last reference goes while it is in the queue, or on the bell's stack
+        awaited = native.Awaited(bell, locks[0])
+        assert awaited.enter()
+        if is_granted:
+            locks[0].release()
+        del awaited
+        assert locks[0].locked() is not is_granted
+        assert ring() is None
+    os.close(fd)
