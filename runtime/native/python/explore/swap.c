@@ -8,56 +8,65 @@ enum { HOW_CALLED = METH_VARARGS | METH_KEYWORDS | METH_FASTCALL | METH_NOARGS |
 
 /* ---- calling what stood there ------------------------------------------------------------------------------------ */
 
-static PyObject *call_with_tuple(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *call_with_tuple(const struct swap_call *call)
 {
-    PyObject *tuple = PyTuple_New(count), *kwargs = names ? PyDict_New() : NULL, *result = NULL;
+    PyObject *names = call->names, *tuple = PyTuple_New(call->count), *kwargs = names ? PyDict_New() : NULL, *result = NULL;
     int ready = tuple && (!names || kwargs);
 
-    for (Py_ssize_t i = 0; ready && i < count; i++)
-        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; ready && i < call->count; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(call->args[i]));
     for (Py_ssize_t i = 0; ready && names && i < PyTuple_GET_SIZE(names); i++)
-        ready = PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[count + i]) == 0;
-    if (ready && swap->flags & METH_KEYWORDS)
-        result = ((PyCFunctionWithKeywords)(void (*)(void))swap->stock)(self, tuple, kwargs);
+        ready = PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), call->args[call->count + i]) == 0;
+    if (ready && call->swap->flags & METH_KEYWORDS)
+        result = ((PyCFunctionWithKeywords)(void (*)(void))call->swap->stock)(call->self, tuple, kwargs);
     else if (ready)
-        result = swap->stock(self, tuple);
+        result = call->swap->stock(call->self, tuple);
     Py_XDECREF(tuple);
     Py_XDECREF(kwargs);
     return result;
 }
 
-PyObject *swap_stock(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+typedef PyObject *array_function(PyObject *self, PyObject *const *args, Py_ssize_t count);
+typedef PyObject *array_names_function(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
+PyObject *swap_stock(const struct swap_call *call)
 {
-    switch (swap->flags & HOW_CALLED) {
+    PyCFunction stock = call->swap->stock;
+    void (*any)(void) = (void (*)(void))stock;
+
+    switch (call->swap->flags & HOW_CALLED) {
     case METH_NOARGS:
-        return swap->stock(self, NULL);
+        return stock(call->self, NULL);
     case METH_O:
-        return swap->stock(self, args[0]);
+        return stock(call->self, call->args[0]);
     case METH_FASTCALL:
-        return ((PyObject * (*)(PyObject *, PyObject *const *, Py_ssize_t))(void (*)(void))swap->stock)(self, args, count);
+        return ((array_function *)any)(call->self, call->args, call->count);
     case METH_FASTCALL | METH_KEYWORDS:
-        return ((PyObject * (*)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *))(void (*)(void))swap->stock)(self, args, count,
-                                                                                                                    names);
+        return ((array_names_function *)any)(call->self, call->args, call->count, call->names);
     case METH_FASTCALL | METH_KEYWORDS | METH_METHOD:
-        return ((PyCMethod)(void (*)(void))swap->stock)(self, swap->defining, args, (size_t)count, names);
+        return ((PyCMethod)any)(call->self, call->swap->defining, call->args, (size_t)call->count, call->names);
     default:
-        return call_with_tuple(swap, self, args, count, names);
+        return call_with_tuple(call);
     }
+}
+
+PyObject *swap_bare(struct swap *swap, PyObject *self)
+{
+    return swap_stock(&(struct swap_call){.swap = swap, .self = self});
 }
 
 PyObject *swap_try(struct swap *swap, PyObject *self)
 {
     PyObject *no = Py_False;
-    return swap_stock(swap, self, &no, 1, NULL);
+    return swap_stock(&(struct swap_call){.swap = swap, .self = self, .args = &no, .count = 1});
 }
 
 /* ---- being called ------------------------------------------------------------------------------------------------ */
 
 PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    struct explored *me = explore_me();
-    return (me == NULL) == swap->not_explored ? swap->run(swap, me, self, args, count, names)
-                                              : swap_stock(swap, self, args, count, names);
+    const struct swap_call call = {swap, explore_me(), self, args, count, names};
+    return (call.me == NULL) == swap->not_explored ? swap->run(&call) : swap_stock(&call);
 }
 
 PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, PyObject *kwargs)
@@ -117,20 +126,17 @@ static PyCFunction entry_of(const struct swap *swap, int flags)
     }
 }
 
-int swap_in(struct swap *const *swaps, PyObject *from)
+static int swap_method_in(struct swap *swap, PyObject *from)
 {
-    for (; *swaps; swaps++) {
-        struct swap *swap = *swaps;
-        PyMethodDef *def = find_method(from, swap->name);
-        PyCFunction entry = def ? entry_of(swap, def->ml_flags) : NULL;
-        if (def && !entry) {
-            PyErr_Format(PyExc_ImportError, "%s() of %R takes its arguments in a way that is not known (%d)", swap->name, from,
-                         def->ml_flags);
-            return -1;
-        }
-        swap->def = def;
-        if (!def)
-            continue;
+    PyMethodDef *def = find_method(from, swap->name);
+    PyCFunction entry = def ? entry_of(swap, def->ml_flags) : NULL;
+
+    if (def && !entry) {
+        PyErr_Format(PyExc_ImportError, "%s() of %R takes its arguments in a way that is not known (%d)", swap->name, from,
+                     def->ml_flags);
+        return -1;
+    }
+    if ((swap->def = def)) {
         swap->flags = def->ml_flags;
         swap->stock = def->ml_meth;
         def->ml_meth = entry;
@@ -138,24 +144,53 @@ int swap_in(struct swap *const *swaps, PyObject *from)
     return 0;
 }
 
-void swap_out(struct swap *const *swaps)
+static void swap_method_out(struct swap *swap)
 {
-    for (; *swaps; swaps++)
-        if ((*swaps)->def) {
-            (*swaps)->def->ml_meth = (*swaps)->stock;
-            (*swaps)->def = NULL;
-        }
+    if (swap->def)
+        swap->def->ml_meth = swap->stock;
+    swap->def = NULL;
 }
 
-void swap_in_quick(struct swap *swap, PyTypeObject *type)
+static void swap_quick_in(struct swap *swap, PyTypeObject *type)
 {
     swap->flags = METH_NOARGS;
     swap->stock = python_quick_replace(type, swap->name, swap->entries.plain);
 }
 
-void swap_out_quick(struct swap *swap, PyTypeObject *type)
+static void swap_quick_out(struct swap *swap, PyTypeObject *type)
 {
     if (swap->stock)
         python_quick_replace(type, swap->name, swap->stock);
     swap->stock = NULL;
+}
+
+static PyObject *from_what(const struct swap_table *table)
+{
+    return table->type ? (PyObject *)*table->type : *table->module;
+}
+
+int swap_in(const struct swap_table *tables, size_t count, int not_explored)
+{
+    for (const struct swap_table *table = tables; table < tables + count; table++) {
+        for (struct swap *const *one = table->methods; *one; one++) {
+            (*one)->not_explored = not_explored;
+            if (swap_method_in(*one, from_what(table)) < 0)
+                return -1;
+        }
+        for (struct swap *const *one = table->quick; one && *one; one++) {
+            (*one)->not_explored = not_explored;
+            swap_quick_in(*one, *table->type);
+        }
+    }
+    return 0;
+}
+
+void swap_out(const struct swap_table *tables, size_t count)
+{
+    for (const struct swap_table *table = tables; table < tables + count; table++) {
+        for (struct swap *const *one = table->methods; *one; one++)
+            swap_method_out(*one);
+        for (struct swap *const *one = table->quick; one && *one; one++)
+            swap_quick_out(*one, *table->type);
+    }
 }

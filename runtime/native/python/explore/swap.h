@@ -11,13 +11,18 @@
 
 struct swap;
 
-/* What it does in an explored thread, me; with not_explored in any other, for which me is NULL. */
-typedef PyObject *swapped(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                          PyObject *names);
+struct swap_call {
+    struct swap *swap;
+    struct explored *me; /* NULL: the calling thread is not explored */
+    PyObject *self, *const *args;
+    Py_ssize_t count;
+    PyObject *names;
+};
+typedef PyObject *swapped(const struct swap_call *call);
 
 struct swap {
     const char *name;
-    swapped *run;
+    swapped *run; /* what it does in an explored thread, or, with not_explored, in any other */
     enum explore_kind kind;
     struct swap_entries {
         PyCFunction plain; /* METH_NOARGS, METH_O */
@@ -31,16 +36,22 @@ struct swap {
 };
 
 /* Calls what stood there before. */
-PyObject *swap_stock(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
-/* The same with the arguments (False,): "don't block". */
+PyObject *swap_stock(const struct swap_call *call);
+/* The same without arguments; and so that it doesn't block: with (False,), unless it takes none. */
+PyObject *swap_bare(struct swap *swap, PyObject *self);
 PyObject *swap_try(struct swap *swap, PyObject *self);
 
-/* Puts them in force, and back.  from: a type, or a module.  One that is missing there is passed over.  -1 with an exception. */
-int swap_in(struct swap *const *swaps, PyObject *from);
-void swap_out(struct swap *const *swaps);
-/* The same for `with`, if the type's is quick (python/sync/with.h). */
-void swap_in_quick(struct swap *swap, PyTypeObject *type);
-void swap_out_quick(struct swap *swap, PyTypeObject *type);
+/* What is swapped of a type or a module. */
+struct swap_table {
+    PyTypeObject **type;
+    PyObject **module; /* if `type` is NULL */
+    struct swap *const *methods;
+    struct swap *const *quick; /* NULL, or those that stand in for `with` too, as the type's is quick (python/sync/with.h) */
+};
+
+/* Puts them in force, and back.  A method that is missing there is passed over.  -1 with an exception. */
+int swap_in(const struct swap_table *tables, size_t count, int not_explored);
+void swap_out(const struct swap_table *tables, size_t count);
 
 PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
 PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, PyObject *kwargs);
@@ -78,5 +89,17 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
            run_,                                                                                                                   \
            kind_,                                                                                                                  \
            {id##_plain, id##_tuple, FAST(id##_tuple_names), FAST(id##_array), FAST(id##_array_names), FAST(id##_method)}}
+
+/* A list of methods is a macro, METHODS(ROW, of), of rows ROW(id, name, run, kind).  SWAPS(METHODS, of) makes them, and of_methods, an array. */
+#define SWAP_MADE(id, name, run, kind) SWAP(id, name, run, kind);
+#define SWAP_LISTED(id, name, run, kind) &id,
+#define SWAPS(METHODS, of) METHODS(SWAP_MADE, of) static struct swap *const of##_methods[] = {METHODS(SWAP_LISTED, of) NULL}
+
+/* What all locks have, and a Condition, which passes it on to its lock. */
+#define SWAP_TAKING(ROW, of, acquire, release)             \
+    ROW(of##_acquire, "acquire", acquire, EXPLORE_ACQUIRE) \
+    ROW(of##_enter, "__enter__", acquire, EXPLORE_ACQUIRE) \
+    ROW(of##_release, "release", release, EXPLORE_RELEASE) \
+    ROW(of##_exit, "__exit__", release, EXPLORE_RELEASE)
 
 #endif

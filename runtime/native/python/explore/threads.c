@@ -27,16 +27,15 @@ static int put_on_scheduler(PyObject *thread)
     return result;
 }
 
-static PyObject *start_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                              PyObject *names)
+static PyObject *start_thread(const struct swap_call *call)
 {
-    if (point(me, &(struct explore_op){EXPLORE_START, NULL, NULL, PARK_FOREVER}) < 0)
+    if (point(call->me, &(struct explore_op){EXPLORE_START, NULL, NULL, PARK_FOREVER}) < 0)
         return NULL;
-    int is_thread = swap->kind == EXPLORE_START && count == 3; /* thread_start(thread, ...), not LWP._begin_green() */
-    if (is_thread && put_on_scheduler(args[0]) < 0)
+    int is_thread = call->swap->kind == EXPLORE_START && call->count == 3; /* thread_start(thread, ...), not LWP._begin_green() */
+    if (is_thread && put_on_scheduler(call->args[0]) < 0)
         return NULL;
     if (explore_run.count < EXPLORE_THREADS && !explore_is_unwinding())
-        return swap_stock(swap, self, args, count, names);
+        return swap_stock(call);
     explore_fail(EXPLORE_TOO_MANY);
     point_cancel();
     return NULL;
@@ -73,168 +72,163 @@ static struct explored *explored_of(PyObject *lwp)
     return green && green->explored && green->explored->green == green ? green->explored : NULL;
 }
 
-static PyObject *join_explored(struct swap *swap, struct explored *me, PyObject *self, struct explored *other, PyObject *timeout,
-                               PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *join_explored(const struct swap_call *call, struct explored *other, PyObject *timeout)
 {
     int64_t deadline = PARK_FOREVER;
 
-    if (!other || other == me || (timeout && args_deadline(timeout, &deadline) < 0)) {
+    if (!other || other == call->me || (timeout && args_deadline(timeout, &deadline) < 0)) {
         PyErr_Clear();
-        return swap_stock(swap, self, args, count, names);
+        return swap_stock(call);
     }
-    int result = point(me, &(struct explore_op){EXPLORE_JOIN, other, has_ended, deadline});
-    return result < 0 ? NULL : result == ETIMEDOUT ? Py_NewRef(Py_False) : swap_stock(swap, self, args, count, names);
+    int result = point(call->me, &(struct explore_op){EXPLORE_JOIN, other, has_ended, deadline});
+    return result < 0 ? NULL : result == ETIMEDOUT ? Py_NewRef(Py_False) : swap_stock(call);
 }
 
-static PyObject *join_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                             PyObject *names)
+static PyObject *join_thread(const struct swap_call *call)
 {
-    PyObject *lwp = count == 2 ? get_attribute(args[0], NAME("_lwp")) : NULL;
+    PyObject *lwp = call->count == 2 ? get_attribute(call->args[0], NAME("_lwp")) : NULL;
 
     if (!lwp)
         PyErr_Clear();
-    PyObject *result = join_explored(swap, me, self, explored_of(lwp), count == 2 ? args[1] : NULL, args, count, names);
+    PyObject *result = join_explored(call, explored_of(lwp), call->count == 2 ? call->args[1] : NULL);
     Py_XDECREF(lwp);
     return result;
 }
 
-static PyObject *join_lwp(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                          PyObject *names)
+static PyObject *join_lwp(const struct swap_call *call)
 {
-    PyObject *timeout = count == 1 || (names && PyTuple_GET_SIZE(names) == 1) ? args[0] : NULL;
+    PyObject *timeout = call->count == 1 || (call->names && PyTuple_GET_SIZE(call->names) == 1) ? call->args[0] : NULL;
 
-    return join_explored(swap, me, self, explored_of(self), timeout, args, count, names);
+    return join_explored(call, explored_of(call->self), timeout);
 }
 
-static PyObject *is_alive(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                          PyObject *names)
+static PyObject *is_alive(const struct swap_call *call)
 {
-    PyObject *lwp = get_attribute(args[0], NAME("_lwp"));
+    PyObject *lwp = get_attribute(call->args[0], NAME("_lwp"));
     struct explored *other = explored_of(lwp);
 
     if (!lwp)
         PyErr_Clear();
     Py_XDECREF(lwp);
-    if (other && point(me, &(struct explore_op){EXPLORE_READ, other, NULL, PARK_FOREVER}) < 0)
+    if (other && point(call->me, &(struct explore_op){EXPLORE_READ, other, NULL, PARK_FOREVER}) < 0)
         return NULL;
-    PyObject *alive = swap_stock(swap, self, args, count, names);
-    me->yields = alive == Py_True;
+    PyObject *alive = swap_stock(call);
+    call->me->yields = alive == Py_True;
     return alive;
 }
 
 /* A pool keeps its threads in a set, whose order must be the same in each run: not that of their addresses. */
-static PyObject *make_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                             PyObject *names)
+static PyObject *make_thread(const struct swap_call *call)
 {
-    PyObject *none = swap_stock(swap, self, args, count, names), *hash = none ? PyLong_FromLong(++explore_run.made) : NULL;
+    PyObject *none = swap_stock(call), *hash = none ? PyLong_FromLong(++explore_run.made) : NULL;
 
-    if (!hash || PyObject_SetAttr(args[0], NAME("_explore_hash"), hash) < 0)
+    if (!hash || PyObject_SetAttr(call->args[0], NAME("_explore_hash"), hash) < 0)
         Py_CLEAR(none);
     Py_XDECREF(hash);
     return none;
 }
 
-SWAP(thread_make, "thread_make", make_thread, EXPLORE_START);
-SWAP(thread_start, "thread_start", start_thread, EXPLORE_START);
-SWAP(thread_join, "thread_join", join_thread, EXPLORE_JOIN);
-SWAP(thread_is_alive, "thread_is_alive", is_alive, EXPLORE_READ);
-static struct swap *const functions[] = {&thread_make, &thread_start, &thread_join, &thread_is_alive, NULL};
+#define THREAD_FUNCTIONS(ROW, of)                                \
+    ROW(of##_make, "thread_make", make_thread, EXPLORE_START)    \
+    ROW(of##_start, "thread_start", start_thread, EXPLORE_START) \
+    ROW(of##_join, "thread_join", join_thread, EXPLORE_JOIN)     \
+    ROW(of##_is_alive, "thread_is_alive", is_alive, EXPLORE_READ)
+SWAPS(THREAD_FUNCTIONS, thread);
 
-SWAP(lwp_begin_green, "_begin_green", start_thread, EXPLORE_START);
-SWAP(lwp_join_, "join", join_lwp, EXPLORE_JOIN);
-static struct swap *const lwp_methods[] = {&lwp_begin_green, &lwp_join_, NULL};
+#define LWP_METHODS(ROW, of)                                           \
+    ROW(of##_begin_green, "_begin_green", start_thread, EXPLORE_START) \
+    ROW(of##_join, "join", join_lwp, EXPLORE_JOIN)
+SWAPS(LWP_METHODS, own_lwp);
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
 
 static int64_t to_wall_clock; /* from the run's clock */
 
-static PyObject *tell_seconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                              PyObject *names)
+static PyObject *tell_seconds(const struct swap_call *call)
 {
     return PyFloat_FromDouble((double)explore_run.now / PARK_SECOND);
 }
 
-static PyObject *tell_nanoseconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                  PyObject *names)
+static PyObject *tell_nanoseconds(const struct swap_call *call)
 {
     return PyLong_FromLongLong(explore_run.now);
 }
 
-static PyObject *wall_seconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                              PyObject *names)
+static PyObject *wall_seconds(const struct swap_call *call)
 {
     return PyFloat_FromDouble((double)(explore_run.now + to_wall_clock) / PARK_SECOND);
 }
 
-static PyObject *wall_nanoseconds(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                  PyObject *names)
+static PyObject *wall_nanoseconds(const struct swap_call *call)
 {
     return PyLong_FromLongLong(explore_run.now + to_wall_clock);
 }
 
-static PyObject *give_way(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                          PyObject *names)
+static PyObject *give_way(const struct swap_call *call)
 {
-    return point(me, &(struct explore_op){EXPLORE_YIELD, NULL, NULL, PARK_FOREVER, 0}) < 0 ? NULL : Py_NewRef(Py_None);
+    return point(call->me, &(struct explore_op){EXPLORE_YIELD, NULL, NULL, PARK_FOREVER, 0}) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *sleep_for(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                           PyObject *names)
+static PyObject *sleep_for(const struct swap_call *call)
 {
+    PyObject *seconds = call->args[0];
     int no_time
-        = (PyFloat_CheckExact(args[0]) && PyFloat_AS_DOUBLE(args[0]) == 0) || (PyLong_CheckExact(args[0]) && !PyObject_IsTrue(args[0]));
+        = (PyFloat_CheckExact(seconds) && PyFloat_AS_DOUBLE(seconds) == 0) || (PyLong_CheckExact(seconds) && !PyObject_IsTrue(seconds));
 
     if (no_time)
-        return give_way(swap, me, self, NULL, 0, NULL);
-    return point_tell(me, EXPLORE_SLEEP, NULL) < 0 ? NULL : scheduler_sleep(NULL, args[0]);
+        return give_way(call);
+    return point_tell(call->me, EXPLORE_SLEEP, NULL) < 0 ? NULL : scheduler_sleep(NULL, seconds);
 }
 
-SWAP(time_sleep, "sleep", sleep_for, EXPLORE_SLEEP);
-SWAP(time_monotonic, "monotonic", tell_seconds, EXPLORE_READ);
-SWAP(time_monotonic_ns, "monotonic_ns", tell_nanoseconds, EXPLORE_READ);
-SWAP(time_perf_counter, "perf_counter", tell_seconds, EXPLORE_READ);
-SWAP(time_perf_counter_ns, "perf_counter_ns", tell_nanoseconds, EXPLORE_READ);
-SWAP(time_time, "time", wall_seconds, EXPLORE_READ);
-SWAP(time_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ);
-static struct swap *const time_functions[]
-    = {&time_sleep, &time_monotonic, &time_monotonic_ns, &time_perf_counter, &time_perf_counter_ns, &time_time, &time_time_ns, NULL};
+#define TIME_FUNCTIONS(ROW, of)                                                  \
+    ROW(of##_sleep, "sleep", sleep_for, EXPLORE_SLEEP)                           \
+    ROW(of##_monotonic, "monotonic", tell_seconds, EXPLORE_READ)                 \
+    ROW(of##_monotonic_ns, "monotonic_ns", tell_nanoseconds, EXPLORE_READ)       \
+    ROW(of##_perf_counter, "perf_counter", tell_seconds, EXPLORE_READ)           \
+    ROW(of##_perf_counter_ns, "perf_counter_ns", tell_nanoseconds, EXPLORE_READ) \
+    ROW(of##_time, "time", wall_seconds, EXPLORE_READ)                           \
+    ROW(of##_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ)
+SWAPS(TIME_FUNCTIONS, time);
 
 /* Any operation of the other thread may be the one that it ends. */
-static PyObject *interrupt_thread(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                  PyObject *names)
+static PyObject *interrupt_thread(const struct swap_call *call)
 {
     const struct explore_op op = {EXPLORE_SIGNAL, NULL, NULL, PARK_FOREVER};
 
-    return point(me, &op) < 0 ? NULL : swap_stock(swap, self, args, count, names);
+    return point(call->me, &op) < 0 ? NULL : swap_stock(call);
 }
 
-SWAP(cancel_interrupt, "_interrupt", interrupt_thread, EXPLORE_SIGNAL);
-static struct swap *const cancel_methods[] = {&cancel_interrupt, NULL};
+#define CANCEL_METHODS(ROW, of) ROW(of##_interrupt, "_interrupt", interrupt_thread, EXPLORE_SIGNAL)
+SWAPS(CANCEL_METHODS, cancel);
 
-SWAP(own_sleep, "sleep", sleep_for, EXPLORE_SLEEP);
-SWAP(own_yield, "yield_", give_way, EXPLORE_YIELD);
-static struct swap *const own_functions[] = {&own_sleep, &own_yield, NULL};
+#define OWN_FUNCTIONS(ROW, of)                         \
+    ROW(of##_sleep, "sleep", sleep_for, EXPLORE_SLEEP) \
+    ROW(of##_yield, "yield_", give_way, EXPLORE_YIELD)
+SWAPS(OWN_FUNCTIONS, own);
 
 /* ---- all --------------------------------------------------------------------------------------------------------- */
+
+static PyObject *functions, *time_module;
+static const struct swap_table tables[] = {
+    {.module = &functions, .methods = thread_methods}, {.module = &functions, .methods = own_methods},
+    {.type = &lwp_type, .methods = own_lwp_methods},   {.type = &cancel_type, .methods = cancel_methods},
+    {.module = &time_module, .methods = time_methods},
+};
+enum { TABLES = sizeof tables / sizeof *tables };
 
 int threads_swap_in(PyObject *module, PyObject *time)
 {
     to_wall_clock = park_clock(CLOCK_REALTIME) - park_clock(CLOCK_MONOTONIC);
     boot_may_call = may_call;
     boot_has_called = has_called;
-    return swap_in(functions, module) < 0 || swap_in(own_functions, module) < 0 || swap_in(lwp_methods, (PyObject *)lwp_type) < 0
-                   || swap_in(cancel_methods, (PyObject *)cancel_type) < 0 || swap_in(time_functions, time) < 0
-               ? -1
-               : 0;
+    functions = module;
+    time_module = time;
+    return swap_in(tables, TABLES, 0);
 }
 
 void threads_swap_out(void)
 {
     boot_may_call = NULL;
     boot_has_called = NULL;
-    swap_out(functions);
-    swap_out(own_functions);
-    swap_out(lwp_methods);
-    swap_out(cancel_methods);
-    swap_out(time_functions);
+    swap_out(tables, TABLES);
 }

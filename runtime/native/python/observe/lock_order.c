@@ -57,7 +57,7 @@ static struct holder *my_holder(void)
     return holders = mine;
 }
 
-static int place_of(const struct holder *holder, PyObject *lock)
+static int held_at(const struct holder *holder, PyObject *lock)
 {
     int at = holder ? holder->count : 0;
 
@@ -138,7 +138,7 @@ static void note_taken(PyObject *lock, int surely, long depth)
     struct quiet quiet = sites_quiet();
     struct holder *me = my_holder();
     PyObject *former = NULL;
-    int at = place_of(me, lock);
+    int at = held_at(me, lock);
 
     if (at >= 0 && is_rlock(lock) && me->held[at].depth) {
         me->held[at].depth += depth;
@@ -164,7 +164,7 @@ static PyObject *note_released_elsewhere(PyObject *lock)
     PyObject *former = NULL;
 
     for (struct holder *one = holders; one && !former; one = one->next) {
-        int at = place_of(one, lock);
+        int at = held_at(one, lock);
         if (at >= 0)
             former = remove_at(one, at);
     }
@@ -181,7 +181,7 @@ static long note_released(PyObject *lock, long depth, int is_rlock)
 {
     struct quiet quiet = sites_quiet();
     PyObject *former = NULL;
-    int at = place_of(mine, lock);
+    int at = held_at(mine, lock);
     long before = mine && at >= 0 ? mine->held[at].depth : 1;
 
     if (mine && at >= 0 && depth && before > depth)
@@ -204,46 +204,42 @@ static PyObject *lock_behind(PyObject *self)
     return PyObject_TypeCheck(self, condition_type) ? condition_lock(self) : self;
 }
 
-static PyObject *acquire_noted(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                               PyObject *names)
+static PyObject *acquire_noted(const struct swap_call *call)
 {
-    PyObject *lock = lock_behind(self), *result = swap_stock(swap, self, args, count, names);
+    PyObject *lock = lock_behind(call->self), *result = swap_stock(call);
     int64_t deadline = PARK_FOREVER;
 
     if (result != Py_True || !lock)
         return result;
-    if (count || names)
-        args_acquire(args, count, names, &deadline); /* has been done without an error */
+    if (call->count || call->names)
+        args_acquire(call->args, call->count, call->names, &deadline); /* has been done without an error */
     note_taken(lock, deadline == PARK_FOREVER, 1);
     return result;
 }
 
-static PyObject *release_noted(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                               PyObject *names)
+static PyObject *release_noted(const struct swap_call *call)
 {
-    PyObject *lock = lock_behind(self);
+    PyObject *lock = lock_behind(call->self);
 
     if (lock)
         note_released(lock, 1, is_rlock(lock));
-    return swap_stock(swap, self, args, count, names);
+    return swap_stock(call);
 }
 
-static PyObject *save_noted(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                            PyObject *names)
+static PyObject *save_noted(const struct swap_call *call)
 {
-    note_released(self, 0, 1);
-    return swap_stock(swap, self, args, count, names);
+    note_released(call->self, 0, 1);
+    return swap_stock(call);
 }
 
-static PyObject *restore_noted(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                               PyObject *names)
+static PyObject *restore_noted(const struct swap_call *call)
 {
-    PyObject *result = swap_stock(swap, self, args, count, names), *type, *value, *traceback;
+    PyObject *result = swap_stock(call), *type, *value, *traceback;
 
     PyErr_Fetch(&type, &value, &traceback); /* it is taken even then */
-    long depth = count == 1 && PyTuple_Check(args[0]) ? PyLong_AsLong(PyTuple_GetItem(args[0], 0)) : 1;
+    long depth = call->count == 1 && PyTuple_Check(call->args[0]) ? PyLong_AsLong(PyTuple_GetItem(call->args[0], 0)) : 1;
     PyErr_Clear();
-    note_taken(self, 1, depth);
+    note_taken(call->self, 1, depth);
     PyErr_Restore(type, value, traceback);
     return result;
 }
@@ -251,117 +247,59 @@ static PyObject *restore_noted(struct swap *swap, struct explored *me, PyObject 
 static int is_mine(PyObject *lock)
 {
     struct quiet quiet = sites_quiet();
-    int is = place_of(mine, lock) >= 0;
+    int is = held_at(mine, lock) >= 0;
 
     sites_go_on(&quiet);
     return is;
 }
 
 /* It gives its lock up, and takes that back, whatever else its thread holds. */
-static PyObject *wait_noted(struct swap *swap, struct explored *me, PyObject *self, PyObject *const *args, Py_ssize_t count,
-                            PyObject *names)
+static PyObject *wait_noted(const struct swap_call *call)
 {
-    PyObject *lock = condition_lock(self);
+    PyObject *lock = condition_lock(call->self);
 
     if (!lock || !is_mine(lock))
-        return swap_stock(swap, self, args, count, names);
+        return swap_stock(call);
     Py_INCREF(lock);
     long depth = note_released(lock, 0, is_rlock(lock));
-    PyObject *result = swap_stock(swap, self, args, count, names);
+    PyObject *result = swap_stock(call);
     if (is_rlock(lock) || sync_lock_held(&((LockObject *)lock)->lock))
         note_taken(lock, 1, depth);
     Py_DECREF(lock);
     return result;
 }
 
-SWAP(lock_acquire_, "acquire", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(lock_acquire_lock, "acquire_lock", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(lock_enter_, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(lock_release_, "release", release_noted, EXPLORE_RELEASE);
-SWAP(lock_release_lock, "release_lock", release_noted, EXPLORE_RELEASE);
-SWAP(lock_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-SWAP(lock_quick_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(lock_quick_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-static struct swap *const lock_methods[]
-    = {&lock_acquire_, &lock_acquire_lock, &lock_enter_, &lock_release_, &lock_release_lock, &lock_exit, NULL};
+#define LOCK_METHODS(ROW, of)                                              \
+    SWAP_TAKING(ROW, of, acquire_noted, release_noted)                     \
+    ROW(of##_acquire_lock, "acquire_lock", acquire_noted, EXPLORE_ACQUIRE) \
+    ROW(of##_release_lock, "release_lock", release_noted, EXPLORE_RELEASE)
+#define RLOCK_METHODS(ROW, of)                                   \
+    SWAP_TAKING(ROW, of, acquire_noted, release_noted)           \
+    ROW(of##_save, "_release_save", save_noted, EXPLORE_RELEASE) \
+    ROW(of##_restore, "_acquire_restore", restore_noted, EXPLORE_ACQUIRE)
+#define CONDITION_METHODS(ROW, of)                     \
+    SWAP_TAKING(ROW, of, acquire_noted, release_noted) \
+    ROW(of##_wait, "wait", wait_noted, EXPLORE_WAIT)
+#define QUICK_METHODS(ROW, of)                                   \
+    ROW(of##_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE) \
+    ROW(of##_exit, "__exit__", release_noted, EXPLORE_RELEASE)
 
-SWAP(rlock_acquire_, "acquire", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(rlock_enter_, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(rlock_release_, "release", release_noted, EXPLORE_RELEASE);
-SWAP(rlock_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-SWAP(rlock_quick_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(rlock_quick_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-SWAP(rlock_save, "_release_save", save_noted, EXPLORE_RELEASE);
-SWAP(rlock_restore, "_acquire_restore", restore_noted, EXPLORE_ACQUIRE);
-static struct swap *const rlock_methods[]
-    = {&rlock_acquire_, &rlock_enter_, &rlock_release_, &rlock_exit, &rlock_save, &rlock_restore, NULL};
+SWAPS(LOCK_METHODS, own_lock);
+SWAPS(QUICK_METHODS, quick_lock);
+SWAPS(RLOCK_METHODS, own_rlock);
+SWAPS(QUICK_METHODS, quick_rlock);
+SWAPS(LOCK_METHODS, stock_lock);
+SWAPS(RLOCK_METHODS, stock_rlock);
+SWAPS(CONDITION_METHODS, condition);
 
-SWAP(stock_lock_acquire, "acquire", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(stock_lock_acquire_lock, "acquire_lock", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(stock_lock_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(stock_lock_release, "release", release_noted, EXPLORE_RELEASE);
-SWAP(stock_lock_release_lock, "release_lock", release_noted, EXPLORE_RELEASE);
-SWAP(stock_lock_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-static struct swap *const stock_lock_methods[] = {&stock_lock_acquire,
-                                                  &stock_lock_acquire_lock,
-                                                  &stock_lock_enter,
-                                                  &stock_lock_release,
-                                                  &stock_lock_release_lock,
-                                                  &stock_lock_exit,
-                                                  NULL};
-
-SWAP(stock_rlock_acquire, "acquire", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(stock_rlock_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(stock_rlock_release, "release", release_noted, EXPLORE_RELEASE);
-SWAP(stock_rlock_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-SWAP(stock_rlock_save, "_release_save", save_noted, EXPLORE_RELEASE);
-SWAP(stock_rlock_restore, "_acquire_restore", restore_noted, EXPLORE_ACQUIRE);
-static struct swap *const stock_rlock_methods[] = {
-    &stock_rlock_acquire, &stock_rlock_enter, &stock_rlock_release, &stock_rlock_exit, &stock_rlock_save, &stock_rlock_restore, NULL};
-
-SWAP(condition_acquire, "acquire", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(condition_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE);
-SWAP(condition_release, "release", release_noted, EXPLORE_RELEASE);
-SWAP(condition_exit, "__exit__", release_noted, EXPLORE_RELEASE);
-SWAP(condition_wait, "wait", wait_noted, EXPLORE_WAIT);
-static struct swap *const condition_methods[]
-    = {&condition_acquire, &condition_enter, &condition_release, &condition_exit, &condition_wait, NULL};
-
-static const struct {
-    PyTypeObject **type;
-    struct swap *const *methods;
-    struct swap *quick[2];
-} tables[] = {
-    {&lock_type, lock_methods, {&lock_quick_enter, &lock_quick_exit}},
-    {&rlock_type, rlock_methods, {&rlock_quick_enter, &rlock_quick_exit}},
-    {&condition_type, condition_methods, {NULL}},
-    {&stock_lock_type, stock_lock_methods, {NULL}},
-    {&stock_rlock_type, stock_rlock_methods, {NULL}},
+static const struct swap_table tables[] = {
+    {.type = &lock_type, .methods = own_lock_methods, .quick = quick_lock_methods},
+    {.type = &rlock_type, .methods = own_rlock_methods, .quick = quick_rlock_methods},
+    {.type = &condition_type, .methods = condition_methods},
+    {.type = &stock_lock_type, .methods = stock_lock_methods},
+    {.type = &stock_rlock_type, .methods = stock_rlock_methods},
 };
-
-static int swap_all_in(void)
-{
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        for (struct swap *const *one = tables[i].methods; *one; one++)
-            (*one)->not_explored = 1;
-        if (swap_in(tables[i].methods, (PyObject *)*tables[i].type) < 0)
-            return -1;
-        for (int k = 0; tables[i].quick[0] && k < 2; k++) {
-            tables[i].quick[k]->not_explored = 1;
-            swap_in_quick(tables[i].quick[k], *tables[i].type);
-        }
-    }
-    return 0;
-}
-
-static void swap_all_out(void)
-{
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        swap_out(tables[i].methods);
-        for (int k = 0; tables[i].quick[0] && k < 2; k++)
-            swap_out_quick(tables[i].quick[k], *tables[i].type);
-    }
-}
+enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
@@ -427,8 +365,8 @@ static PyObject *begin_watching(PyObject *module, PyObject *args)
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     stock_lock_type = (PyTypeObject *)lock;
     stock_rlock_type = (PyTypeObject *)rlock;
-    if (swap_all_in() < 0) {
-        swap_all_out();
+    if (swap_in(tables, TABLES, 1) < 0) {
+        swap_out(tables, TABLES);
         return NULL;
     }
     hello = Py_NewRef(function);
@@ -440,7 +378,7 @@ static PyObject *end_watching(PyObject *module, PyObject *unused)
 {
     if (hello) {
         events_end(EVENTS_LOCK_ORDER);
-        swap_all_out();
+        swap_out(tables, TABLES);
         struct quiet quiet = sites_quiet();
         PyObject *former = hello;
         hello = NULL;
