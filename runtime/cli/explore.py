@@ -97,7 +97,7 @@ def _explore(
 
     from .. import patch
     from ..explore import BadToken, Outcome, TargetError, explore, replay
-    from ..explore.ways.output import Output
+    from ..explore.ways.targets import Output
 
     forget_click()
     patch.install()
@@ -105,12 +105,7 @@ def _explore(
     line = _Line(sys.stderr)
     output = Output()
     try:
-        test = target.load()
-
-        def run() -> object:
-            output.begin()
-            return test()
-
+        run = output.of_last_run(target.load())
         with output:
             if token is not None:
                 result = replay(run, token, max_steps=wanted["max_steps"])

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import select
 import signal
-import struct
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe, wait
 
 from .results import Inconclusive, Outcome, Progress, Result
 from .search.tried import Tried
 
-__all__ = ["Gathering", "how_it_ended", "in_processes", "seed_of", "shares_of"]
+__all__ = ["Gathering", "how_it_ended", "in_processes", "seed_of", "sendable", "shares_of"]
 
 #: (number, seed, runs, progress): explores, in this process.
 Work = Callable[[int, int, int, Callable[[Progress], object]], Result]
@@ -95,46 +94,24 @@ class Gathering:
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
-_LENGTH = struct.Struct("=Q")
+def sendable(answer: object) -> object:
+    """A result, or an exception, that another process can have."""
+    try:
+        pickle.loads(pickle.dumps(answer))
+    except Exception:
+        return RuntimeError(f"{type(answer).__name__}: {answer}")
+    return answer
 
 
-def _send(fd: int, value: object) -> None:
-    data = pickle.dumps(value)
-    rest = memoryview(_LENGTH.pack(len(data)) + data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def _receive(fd: int) -> object:
-    """EOFError: the other end was closed."""
-    (length,) = _LENGTH.unpack(_read(fd, _LENGTH.size))
-    return pickle.loads(_read(fd, length))
-
-
-def _read(fd: int, count: int) -> bytes:
-    parts = []
-    while count:
-        part = os.read(fd, min(count, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
-def _work(work: Work, number: int, seed: int, runs: int, to_parent: int) -> None:
+def _work(work: Work, number: int, seed: int, runs: int, to_parent: Connection) -> None:
     """In a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     answer: object
     try:
-        answer = work(number, seed, runs, lambda progress: _send(to_parent, progress))
+        answer = work(number, seed, runs, to_parent.send)
     except BaseException as error:
         answer = error
-    try:
-        pickle.loads(pickle.dumps(answer))
-    except Exception:
-        answer = RuntimeError(f"{type(answer).__name__}: {answer}")
-    _send(to_parent, answer)
+    to_parent.send(sendable(answer))
 
 
 def how_it_ended(code: int) -> str:
@@ -142,27 +119,27 @@ def how_it_ended(code: int) -> str:
 
 
 class _Worker:
-    def __init__(self, number: int, work: Work, seed: int, runs: int, others: list[int]) -> None:
+    def __init__(self, number: int, work: Work, seed: int, runs: int, others: list[Connection]) -> None:
         """others: the parent's ends of the pipes of other workers."""
         self.number = number
-        self.fd, to_parent = os.pipe()
+        self.said, to_parent = Pipe(duplex=False)
         with warnings.catch_warnings():  # that other threads are not in the child: none of them is needed there
             warnings.simplefilter("ignore", DeprecationWarning)
             self._pid = os.fork()
         if self._pid == 0:
             status = 1
             try:
-                for fd in (self.fd, *others):  # else no write would fail when the parent has ended
-                    os.close(fd)
+                for pipe in (self.said, *others):  # otherwise no write would fail when the parent has ended
+                    pipe.close()
                 _work(work, number, seed, runs, to_parent)
                 status = 0
             finally:
                 os._exit(status)
-        os.close(to_parent)
+        to_parent.close()
 
     def end(self) -> str:
         """Ends it if it has not ended; says how it has."""
-        os.close(self.fd)
+        self.said.close()
         os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, which that does not change
         _, status = os.waitpid(self._pid, 0)
         return how_it_ended(os.waitstatus_to_exitcode(status))
@@ -172,7 +149,7 @@ class _Workers:
     def __init__(self, gathering: Gathering, progress: Callable[[Progress], object] | None) -> None:
         self._gathering = gathering
         self._progress = progress
-        self._going: dict[int, _Worker] = {}  # by descriptor
+        self._going: dict[Connection, _Worker] = {}
 
     def __enter__(self) -> _Workers:
         return self
@@ -182,24 +159,21 @@ class _Workers:
 
     def start(self, number: int, work: Work, seed: int, runs: int) -> None:
         worker = _Worker(number, work, seed, runs, list(self._going))
-        self._going[worker.fd] = worker
+        self._going[worker.said] = worker
 
     def run(self) -> None:
         """Until all have ended."""
         while self._going:
-            poll = select.poll()
-            for fd in self._going:
-                poll.register(fd, select.POLLIN)
-            ready = {fd for fd, _ in poll.poll()}
-            for worker in [worker for fd, worker in self._going.items() if fd in ready]:
-                if worker.fd in self._going:  # else it was ended meanwhile
+            ready = wait(list(self._going))
+            for worker in [worker for pipe, worker in self._going.items() if pipe in ready]:
+                if worker.said in self._going:  # otherwise it was ended meanwhile
                     self._hear(worker)
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            said = _receive(worker.fd)
-        except EOFError:
-            self._going.pop(worker.fd)
+            said = worker.said.recv()
+        except (EOFError, OSError):  # the second: in the middle of what it said
+            self._going.pop(worker.said)
             self._gathering.died(f"worker {worker.number} ended {worker.end()} before it had a result")
             self._end_others()
             return
@@ -210,7 +184,7 @@ class _Workers:
             if said.failed:  # its schedule is shrunk next
                 self._end_others(worker)
             return
-        self._going.pop(worker.fd)
+        self._going.pop(worker.said)
         worker.end()
         if isinstance(said, BaseException):
             raise said
@@ -220,7 +194,7 @@ class _Workers:
 
     def _end_others(self, worker: _Worker | None = None) -> None:
         for other in [other for other in self._going.values() if other is not worker]:
-            self._going.pop(other.fd)
+            self._going.pop(other.said)
             other.end()
 
 

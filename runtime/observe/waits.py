@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -14,7 +14,7 @@ from .. import native
 from .groups import described, end_awaited
 from .source import named, taken_at
 
-__all__ = ["Wait", "Waiting", "name_of", "waiting"]
+__all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
 _SHOWN = 3  # things that runtime.wait() waits for
 
@@ -141,19 +141,24 @@ def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) ->
     return (frame.f_locals.get("self", thing), 0) if where == ("threading", "Condition.wait") else (thing, holder)
 
 
+def rings(waits_for: Mapping[int, int | None]) -> Iterator[list[int]]:
+    """Each circle of threads, of which each waits for the next, and the last for the first."""
+    done: set[int] = set()
+    for first in waits_for:
+        path: list[int] = []
+        at: int | None = first
+        while at is not None and at in waits_for and at not in done:
+            done.add(at)
+            path.append(at)
+            at = waits_for[at]
+        if at in path:  # it came back to itself, not to what was seen before
+            yield path[path.index(at) :]
+
+
 def _cycles(waits: Iterable[Wait]) -> Iterator[tuple[Wait, ...]]:
     by_ident = {wait.ident: wait for wait in waits}
-    done: set[int] = set()
-    for wait in by_ident.values():
-        path: dict[int, Wait] = {}
-        at: Wait | None = wait
-        while at is not None and at.ident not in done:
-            done.add(at.ident)
-            path[at.ident] = at
-            at = by_ident.get(at.holder) if at.holder is not None else None
-        if at is not None and at.ident in path:  # it came back to itself, not to what was seen before
-            chain = list(path.values())
-            yield tuple(chain[chain.index(at) :])
+    for ring in rings({wait.ident: wait.holder for wait in waits}):
+        yield tuple(by_ident[ident] for ident in ring)
 
 
 def waiting() -> Waiting:

@@ -22,7 +22,8 @@ from runtime.explore.run.plans import Ending, Kind, Plan, Run, Strategy
 from runtime.explore.run.session import Session
 from runtime.explore.search import dpor
 from runtime.explore.search.portfolio import Portfolio
-from runtime.explore.search.strategies import Coverage, chance_missed, strategy
+from runtime.explore.search.strategies import strategy
+from runtime.explore.search.tried import Coverage, chance_missed
 
 pytestmark = pytest.mark.loads
 

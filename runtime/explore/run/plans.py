@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ... import native
 
-__all__ = ["GRANULARITIES", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step", "Strategy"]
+__all__ = ["GRANULARITIES", "STEP", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step", "Strategy"]
 
 #: Where threads may be switched, from coarse to fine.
 GRANULARITIES = ("sync", "gil", "opcode")
@@ -81,7 +81,7 @@ class Plan:
     patient: bool = False  #: threads from before the run get some time to wake those of the run
 
 
-_STEP = struct.Struct("=QQIBBBB")
+STEP = struct.Struct("=QQIBBBB")  #: of native.explore_steps(): a Step
 TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON = 1, 2, 4, 8, 16  #: a step's flags
 THREAD = 1 << 12  #: a step's object from here on is a thread
 
@@ -119,7 +119,7 @@ Plans = Generator[Plan, Run, str]
 
 def last_steps() -> list[Step]:
     """The steps of the last run."""
-    return list(map(Step._make, _STEP.iter_unpack(native.explore_steps())))
+    return list(map(Step._make, STEP.iter_unpack(native.explore_steps())))
 
 
 def by_deviations(plan: Plan, steps: list[Step]) -> Plan:

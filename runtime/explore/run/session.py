@@ -1,4 +1,4 @@
-"""While a program is explored: its threads on one scheduler, its time and its chance under control."""
+"""While a program is explored: its threads on one scheduler, its time and its chance under control, and watched."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import _queue
 import gc
 import itertools
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from ... import native
+from ...observe.source import program_frames
 from ...patch.installation import blocking_replaced, stock_locks
-from ...scheduler import Scheduler
+from ...scheduler import Scheduler, spawn
 from ..results import Unwound
 from .granularity import Points
 from .plans import Plan, Run, packed
-from .watch import Watch
 
-__all__ = ["Session"]
+__all__ = ["Session", "Watch"]
 
 _CLEAN_EVERY = 100  # runs
 _USES_CHANCE_IN = 3  # runs in which the random module is watched
+_GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 Note = Callable[[int, int, object], None]
 
@@ -159,3 +161,52 @@ def _unraisable_hook(before: Callable[[Any], object]) -> Callable[[Any], None]:
             before(unraisable)
 
     return hook
+
+
+# ---- a thread that comes to no point: it computes for long, spins without an operation, or blocks in C code ----------
+
+
+def _place(inner: FrameType | None) -> str:
+    """Where the thread is: the program's line, and the call of a library's that it is in."""
+    frame = next(program_frames(inner), inner)
+    if inner is None or frame is None:
+        return "code that is not Python"
+    text = f"{os.path.relpath(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+    if inner is not frame:
+        text += f" (in {inner.f_code.co_name} of {os.path.basename(inner.f_code.co_filename)})"
+    return text
+
+
+class Watch:
+    """Looks at the running thread on an LWP of its own, between begin() and end().
+
+    patience: seconds that a thread may take from one point to the next.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self.place = ""  #: where a thread was that came to no point
+        self.spins = False  #: it ended when it was told to, so it was in Python code
+        self.waits = False  #: for a file, as all the others do for it
+
+    def begin(self) -> None:
+        native.explore_watching(True)
+        self._lwp = spawn(self._look)
+
+    def end(self) -> None:
+        native.explore_watching(False)
+        self._lwp.join()
+
+    @property
+    def ident(self) -> int:
+        return self._lwp.ident
+
+    def _look(self) -> None:
+        while found := native.explore_watch(self.patience):
+            ident, _, self.waits = found
+            self.place = _place(sys._current_frames().get(ident))
+            self.spins = not self.waits
+            native.explore_interrupt(0 if self.waits else ident)
+            if self.spins and native.explore_watch(_GRACE) == found:
+                self.spins = False
+                native.explore_escape()

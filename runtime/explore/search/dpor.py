@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from ... import native
-from ..run.plans import DAEMON, THREAD, TIMED, TIMEOUT, Kind, Plan, Plans, Run, State, threads_in
+from ..run.plans import DAEMON, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Plans, Run, State, threads_in
 from .fairness import Fairness
-from .systematic import STEP, check_begin, what_is_left_out
+from .systematic import check_begin, what_is_left_out
 
 __all__ = ["partial_orders"]
 

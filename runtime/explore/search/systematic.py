@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Generator, Iterator
 
 from ... import native
 from ..results import Inconclusive
-from ..run.plans import TIMEOUT, Plan, Plans, Run, threads_in
+from ..run.plans import STEP, TIMEOUT, Plan, Plans, Run, threads_in
 from .fairness import Fairness
 
-__all__ = ["DIFFERS", "STEP", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
+__all__ = ["DIFFERS", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
 
-STEP = struct.Struct("=QQIBBBB")
 DIFFERS = "the test does not do the same each time that its threads run in the same order"
 _CHOSEN = 20  #: where it stands in a step
 _MOST_BYTES = 1 << 26  #: of begins of schedules that are kept for the next bound

@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from typing import Any
 
-from ..run.plans import Plan, Run
-from .strategies import Coverage
+from ..run.plans import GRANULARITIES, Plan, Run, Strategy
 
-__all__ = ["NO_THREADS", "Tried"]
+__all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed"]
 
 #: What ends a report then.
 NO_THREADS = "\n  no thread was started: there was nothing to switch to"
+
+
+def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
+    """The chance, at most, that so many runs of PCT at that depth have all missed a bug of that depth.
+
+    Each finds it with 1/(n k^(d-1)) or more, in a program of n threads and k steps (Burckhardt et al., ASPLOS 2010).
+    """
+    chance = 1 / (threads * steps ** (depth - 1))
+    return math.exp(runs * math.log1p(-chance)) if chance < 1 else 0.0 if runs else 1.0
+
+
+class Coverage:
+    """Counts the runs that PCT's bound speaks of: its own, at a depth and a granularity, no longer than was expected.
+
+    Runs in which timeouts fire early are of a program with more schedules, so they don't count.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, int], int] = {}
+        self._most: dict[str, tuple[int, int]] = {}  # threads, steps
+
+    def add(self, plan: Plan, run: Run) -> None:
+        grain = plan.granularity
+        threads, steps = self._most.get(grain, (1, 1))
+        if run.steps > steps or run.threads > threads:
+            self._most[grain] = max(run.threads, threads), max(run.steps, steps)
+        if plan.strategy is Strategy.PCT and not plan.early and run.steps <= plan.length:
+            self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
+
+    def merge(self, other: Coverage) -> None:
+        for grain, (threads, steps) in other._most.items():
+            most = self._most.get(grain, (1, 1))
+            self._most[grain] = max(most[0], threads), max(most[1], steps)
+        for key, runs in other._runs.items():
+            self._runs[key] = self._runs.get(key, 0) + runs
+
+    def missed(self, granularity: str, depth: int) -> float:
+        """The chance, at most, that a bug of that depth was missed; 1.0: it was not looked for in that way."""
+        runs = self._runs.get((granularity, depth), 0)
+        return chance_missed(runs, *self._most[granularity], depth) if runs else 1.0
+
+    def lines(self) -> list[str]:
+        """For a report."""
+        grains = [grain for grain in GRANULARITIES if any(one == grain for one, _ in self._runs)]
+        if not grains:
+            return []
+        found = ["  chance, at most, that a bug of depth 1, 2, 3 was missed (PCT's bound, if no thread spins):"]
+        for grain in grains:
+            found.append(f"    at {grain}: {', '.join(f'{self.missed(grain, depth):.2g}' for depth in (1, 2, 3))}")
+        return found
 
 
 class Tried:

@@ -8,9 +8,8 @@ from html import escape
 from pathlib import Path
 
 from ..results import Result
-from ..run.plans import Ending, Kind
-from .events import RAISE, Event, Holding, Thing, Wait
-from .lines import Line, lines_of
+from ..run.plans import Kind
+from .events import RAISE, Event, Holding, Line, Thing, Wait
 from .report import chosen, closing, left_out, notes_of, rated
 from .story import Story
 from .words import at, deviation, failed_at, headline, waiting
@@ -58,14 +57,10 @@ def page(story: Story, result: Result) -> str:
 """
 
 
-def _all_waits(story: Story) -> list[Wait]:
-    return [*story.ring, *(wait for wait in story.waits if wait not in story.ring)]
-
-
 def _waits(story: Story) -> str:
     rows = [
         f"<tr><th>{escape(story.name(wait.thread))}</th><td>{_unbroken(waiting(story, wait))}</td></tr>"
-        for wait in _all_waits(story)
+        for wait in story.all_waits
     ]
     return f'<div class="wide"><table>{"".join(rows)}</table></div>' if rows else ""
 
@@ -76,10 +71,9 @@ def _unbroken(text: str) -> str:
 
 
 def _traceback(story: Story) -> str:
-    places = story.raised_at if story.ending == Ending.FAILED else []
     rows = [
         f"<tr><th>{escape(at(place))}</th><td>{escape(place.function)}()</td><td><code>{escape(place.text)}</code></td></tr>"
-        for place in places
+        for place in story.raised_at
     ]
     return f'<div class="wide"><table>{"".join(rows)}</table></div>' if rows else ""
 
@@ -113,8 +107,7 @@ class _Picture:
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        repeated = lines_of(story.repeated)
-        lines = lines_of([event for event in story.told if not repeated or event.at < story.repeated[0].at])
+        lines, repeated = story.lines()
         kept = chosen([1] * len(lines), rated(story, lines), _MOST_ROWS)
         shown = [*(line for number, line in enumerate(lines) if number in kept), *repeated]
         threads = sorted({line.thread for line in shown} | {wait.thread for wait in story.ring})
@@ -232,7 +225,7 @@ class _Picture:
 
     def _waits(self) -> list[str]:
         """Arrows from those who wait to those for whom they wait."""
-        shown = [wait for wait in _all_waits(self._story) if wait.on in self._columns and wait.thread in self._columns]
+        shown = [wait for wait in self._story.all_waits if wait.on in self._columns and wait.thread in self._columns]
         return [self._wait(wait, number) for number, wait in enumerate(shown[:_MOST_ARROWS])]
 
     def _wait(self, wait: Wait, number: int) -> str:

@@ -8,8 +8,7 @@ import textwrap
 from ...observe.source import name_of_file
 from ..results import Result
 from ..run.plans import Ending
-from .events import RAISE, Thing
-from .lines import Line, lines_of
+from .events import RAISE, Line, Thing
 from .story import Story
 from .words import at, deviation, doing, failed_at, headline, joined, waiting
 
@@ -52,7 +51,7 @@ def _headline(story: Story) -> list[str]:
 
 
 def _waits(story: Story) -> list[str]:
-    waits = [*story.ring, *(wait for wait in story.waits if wait not in story.ring)]
+    waits = story.all_waits
     names = min(max((len(story.name(wait.thread)) for wait in waits[:_MOST_WAITS]), default=0), _LONGEST_NAME)
     lines = []
     for wait in waits[:_MOST_WAITS]:
@@ -85,10 +84,7 @@ class _Schedule:
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        repeated = story.repeated
-        told = [event for event in story.told if event.at < repeated[0].at] if repeated else story.told
-        self._lines = lines_of(told)
-        self._repeated = lines_of(repeated)
+        self._lines, self._repeated = story.lines()
         every = [*self._lines, *self._repeated]
         files = {line.place.file for line in every if line.place is not None}
         self._file = name_of_file(files.pop()).rpartition("/")[2] if len(files) == 1 else ""
@@ -263,7 +259,7 @@ def notes_of(story: Story, line: Line, brief: bool = False) -> str:
 
 def _traceback(story: Story) -> list[str]:
     places = story.raised_at
-    if story.ending != Ending.FAILED or not places:
+    if not places:
         return []
     shown = places if len(places) <= 4 else [*places[:1], *places[-3:]]
     width = max(len(at(place)) for place in shown)

@@ -7,15 +7,26 @@ import traceback
 from collections import defaultdict
 from collections.abc import Hashable
 from functools import cached_property
+from typing import NamedTuple
 
 from ...observe.source import Place, is_program
+from ...observe.waits import rings
 from ..run.plans import THREAD, Ending, Kind, Run, State, Step
-from .cycles import Cycle, find_cycle
-from .events import RAISE, Event, Holding, Note, Thing, Wait
+from .events import RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
 
 __all__ = ["Story"]
 
 _LONGEST_CYCLE = 24  # events, of all threads together: one that is longer is told of each thread
+_CYCLES = 3  # times at least that something is repeated
+_LOOKED_AT = 6000  # events
+
+
+class Cycle(NamedTuple):
+    """What a list repeats at its end."""
+
+    begin: int
+    length: int
+    times: int
 
 
 class Story:
@@ -45,7 +56,8 @@ class Story:
         self._signalled: set[Thing] = set()  # semaphores whose permits are given by those who have not taken them
         self._waiting: defaultdict[Thing, dict[int, Event]] = defaultdict(dict)
         self._signals: dict[Thing, Event] = {}
-        self.raised_at = _places_of(run.error)  #: the calls that led to the exception; the last one raised it
+        #: the calls that led to the exception; the last one raised it
+        self.raised_at = _places_of(run.error) if self.ending == Ending.FAILED else []
         self._read(steps)
         self._read_end(steps, [(kind, number) for _, kind, number, _ in final])
         self._mark_jumps()
@@ -54,7 +66,7 @@ class Story:
         self._notes = {}
         self.waits = [self._wait(thread, event) for thread, event in self.next.items() if self._is_stuck]
         self.ring = self._find_ring()
-        self.cycle = find_cycle([_key(event) for event in self.events]) if self.ending == Ending.LIMIT else None
+        self.cycle = _find_cycle([_key(event) for event in self.events]) if self.ending == Ending.LIMIT else None
 
     # ---- for its readers ---------------------------------------------------------------------------------------------
 
@@ -74,6 +86,11 @@ class Story:
         return dict(zip(names, short, strict=True)) if len(set(short)) == len(short) else {}
 
     @property
+    def all_waits(self) -> list[Wait]:
+        """At the end; those of the ring first."""
+        return [*self.ring, *(wait for wait in self.waits if wait not in self.ring)]
+
+    @property
     def _is_stuck(self) -> bool:
         return self.ending in (Ending.DEADLOCK, Ending.LEFT_BEHIND)
 
@@ -84,10 +101,16 @@ class Story:
             return []
         return self.events[self.cycle.begin : self.cycle.begin + self.cycle.length]
 
+    def lines(self) -> tuple[list[Line], list[Line]]:
+        """What is told, and what a livelock repeats after that."""
+        repeated = self.repeated
+        told = [event for event in self.told if event.at < repeated[0].at] if repeated else self.told
+        return lines_of(told), lines_of(repeated)
+
     def cycle_of(self, thread: int) -> tuple[Cycle, list[Event]] | None:
         """What one thread repeats."""
         own = [event for event in self.events if event.thread == thread]
-        found = find_cycle([_key(event) for event in own])
+        found = _find_cycle([_key(event) for event in own])
         return (found, own[found.begin : found.begin + found.length]) if found is not None else None
 
     # ---- steps -------------------------------------------------------------------------------------------------------
@@ -257,17 +280,8 @@ class Story:
         return wait
 
     def _find_ring(self) -> list[Wait]:
-        """Threads of which each waits for the next, and the last for the first."""
         waits = {wait.thread: wait for wait in self.waits}
-        for first in waits:
-            path: list[int] = []
-            thread: int | None = first
-            while thread is not None and thread in waits and thread not in path:
-                path.append(thread)
-                thread = waits[thread].on
-            if thread is not None and thread in path:
-                return [waits[one] for one in path[path.index(thread) :]]
-        return []
+        return [waits[thread] for thread in next(rings({wait.thread: wait.on for wait in self.waits}), [])]
 
 
 def _is_lost(signal: Event, wait: Event) -> bool:
@@ -301,3 +315,30 @@ def _mark_came(event: Event, before: Event | None, steps: list[Step]) -> None:
 def _key(event: Event) -> Hashable:
     place = event.place
     return event.thread, event.kind, event.thing, place and (place.file, place.line, place.offset), event.done
+
+
+def _find_cycle(keys: list[Hashable]) -> Cycle | None:
+    """The shortest part that the list repeats at its end, if it does so at least three times."""
+    backwards = keys[-_LOOKED_AT:][::-1]
+    matches = _prefix_matches(backwards)
+    for length in range(1, len(backwards) // _CYCLES + 1):
+        if matches[length] >= (_CYCLES - 1) * length:
+            begin = len(keys) - length
+            while begin and keys[begin - 1] == keys[begin - 1 + length]:
+                begin -= 1
+            return Cycle(begin, length, (len(keys) - begin) // length)
+    return None
+
+
+def _prefix_matches(items: list[Hashable]) -> list[int]:
+    """For each place, how many items from there on are as those at the begin: the Z function."""
+    found = [0] * (len(items) + 1)
+    left = right = 0
+    for at in range(1, len(items)):
+        if at < right:
+            found[at] = min(right - at, found[at - left])
+        while at + found[at] < len(items) and items[found[at]] == items[at + found[at]]:
+            found[at] += 1
+        if at + found[at] > right:
+            left, right = at, at + found[at]
+    return found

@@ -23,9 +23,8 @@ from ..explorer import explore, replay
 from ..results import Progress, Result
 from ..search.strategies import is_systematic, shared
 from ..tokens import BadToken
-from ..workers import Gathering, how_it_ended, seed_of, shares_of
-from .output import Output
-from .targets import Target
+from ..workers import Gathering, how_it_ended, seed_of, sendable, shares_of
+from .targets import Output, Target
 
 __all__ = ["ClusterError", "explore_on"]
 
@@ -215,20 +214,11 @@ def serve() -> None:
         answer = _serve(job)
     except BaseException as error:
         answer = error
-    try:
-        data = pickle.dumps(answer)
-    except Exception:
-        data = pickle.dumps(RuntimeError(f"{type(answer).__name__}: {answer}"))
     with out:
-        out.write(data)
+        out.write(pickle.dumps(sendable(answer)))
 
 
 def _serve(job: dict[str, Any]) -> Result:
     test = pickle.loads(job["test"]) if job["target"] is None else Target(*job["target"]).load()
     with Output() as output:
-
-        def run() -> object:
-            output.begin()
-            return test()
-
-        return explore(run, runs=job["runs"], seed=job["seed"], **job["options"])
+        return explore(output.of_last_run(test), runs=job["runs"], seed=job["seed"], **job["options"])

@@ -17,8 +17,7 @@ import pytest
 from ..explorer import explore, replay
 from ..results import Outcome, Result
 from ..tokens import BadToken
-from .output import Output
-from .targets import options_of, why_not
+from .targets import Output, options_of, why_not
 
 __all__ = ["check_options", "options_for", "reason_against", "run"]
 

@@ -1,4 +1,4 @@
-"""What is to be explored when it is named by a text: `FILE.py::test`, a script, a module."""
+"""What is to be explored when it is named by a text: `FILE.py::test`, a script, a module; and what it prints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import builtins
 import functools
 import importlib.util
 import inspect
+import io
 import os
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import Any
 
 from ...observe.source import is_program
 
-__all__ = ["Target", "TargetError", "options_of", "why_not"]
+__all__ = ["Output", "Target", "TargetError", "options_of", "why_not"]
 
 Test = Callable[[], object]
 
@@ -351,3 +352,43 @@ def _open_pools() -> None:
     pools: Any = sys.modules.get("concurrent.futures.thread")
     if pools:
         pools._shutdown = False
+
+
+# ---- what it prints --------------------------------------------------------------------------------------------------
+
+
+class _Bytes(io.BytesIO):
+    def close(self) -> None:
+        """A program that closes its standard output has said all the same what it has said."""
+
+
+class Output:
+    """Stands for standard output and error within a `with`; begin() forgets what was printed before."""
+
+    def __init__(self) -> None:
+        self._bytes = _Bytes()
+
+    def __enter__(self) -> Output:
+        self._before = sys.stdout, sys.stderr
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout, sys.stderr = self._before
+
+    def of_last_run(self, test: Test) -> Test:
+        """The test, before each call of which what was printed is forgotten."""
+
+        def run() -> object:
+            self.begin()
+            return test()
+
+        return run
+
+    def begin(self) -> None:
+        self._bytes = _Bytes()
+        sys.stdout = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
+        sys.stderr = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
+
+    @property
+    def text(self) -> str:
+        return self._bytes.getvalue().decode(errors="replace")
