@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from . import native
-from .native import BarrierBase, ConditionBase, EventBase, RLock, SemaphoreBase
+from .native import BarrierBase, ConditionBase, EventBase, InPython, RLock, SemaphoreBase
 
 __all__ = [
     "Barrier",
@@ -44,8 +44,63 @@ else:
 BrokenBarrierError = threading.BrokenBarrierError
 
 
-class Event(EventBase):
+class _Derivable:
+    """What Event, Semaphore, Condition and Barrier share: how they are derived and copied."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        _keep_in_python(cls)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """For copy.copy().  pickle and deepcopy() look at what it is made of, and refuse the lock, as in threading."""
+        if isinstance(self, InPython):
+            return object.__reduce_ex__(self, protocol)
+        lock = [self._lock] if isinstance(self, Condition) else []
+        return _again, (*lock, native.allocate_lock(), self), vars(self)
+
+    def __getstate__(self) -> object:
+        return object.__getstate__(self)  # which takes our C struct for no obstacle, unlike object.__reduce_ex__()
+
+
+def _again(*parts: Any) -> Any:
+    original = parts[-1]
+    made = original.__new__(type(original))
+    made._copy(original)
+    return made
+
+
+# threading's classes keep their state in private attributes and methods, which a derived class may use and replace.  So
+# a class that a program derives gets a further base, whose methods come before those in C.  They are threading's own on
+# our locks, since threading's would stop all green threads of an LWP:
+#
+#     Derived, Event, _EventInPython, EventBase, _Derivable, InPython, object
+
+
+def _keep_in_python(cls: Any) -> None:
+    """Gives the class its further base, if it derives from one of ours itself."""
+    bases = []
+    for base in cls.__bases__:
+        bases += [base, vars(base)["_lwp_in_python"]] if "_lwp_in_python" in vars(base) else [base]
+    if len(bases) > len(cls.__bases__):
+        type.__setattr__(cls, "__bases__", tuple(bases))  # a metaclass may have another
+
+
+def _in_python(op: Any, cls: Any) -> Any:
+    """The class of threading's methods for an object of a class that derives from cls."""
+    if not isinstance(op, InPython):  # a mixin has an __init_subclass__() that doesn't call the next one
+        for one in type(op).__mro__:
+            if "_lwp_in_python" not in vars(one):
+                _keep_in_python(one)
+    return cls._lwp_in_python
+
+
+class Event(EventBase, _Derivable):
     """A flag to wait for, not set at first; threading.Event."""
+
+    def _init_in_python(self) -> None:
+        _in_python(self, Event).__init__(self)
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -59,7 +114,7 @@ class Event(EventBase):
         return self.is_set()
 
 
-class Semaphore(SemaphoreBase):
+class Semaphore(SemaphoreBase, _Derivable):
     """A count of permits; threading.Semaphore.  `with semaphore:` takes one and gives it back.
 
     value: how many there are at first.  ValueError: it is negative.
@@ -69,7 +124,7 @@ class Semaphore(SemaphoreBase):
         if type(self) is Semaphore:
             self._begin(value, False)
         else:
-            Semaphore._lwp_stock.__init__(self, value)
+            _in_python(self, Semaphore).__init__(self, value)
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -99,7 +154,7 @@ class BoundedSemaphore(_Bounded):
         return f"<{cls.__module__}.{cls.__qualname__} at {id(self):#x}: value={self._value}/{self._initial_value}>"
 
 
-class Condition(ConditionBase):
+class Condition(ConditionBase, _Derivable):
     """Sleep until notified, giving a lock up meanwhile; threading.Condition.
 
     lock: ours, or any object with acquire and release; None for a new RLock.
@@ -109,7 +164,7 @@ class Condition(ConditionBase):
         if type(self) is Condition:
             self._begin(RLock() if lock is None else lock)
         else:
-            Condition._lwp_stock.__init__(self, lock)
+            _in_python(self, Condition).__init__(self, lock)
 
     def __repr__(self) -> str:
         return f"<Condition({self._lock}, {len(self._waiters)})>"
@@ -138,7 +193,7 @@ class Condition(ConditionBase):
 
     def _at_fork_reinit(self) -> None:
         self._lock._at_fork_reinit()
-        if type(self) is not Condition:
+        if isinstance(self, InPython):
             self._waiters.clear()
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -169,7 +224,7 @@ class Condition(ConditionBase):
         self.notify_all()
 
 
-class Barrier(BarrierBase):
+class Barrier(BarrierBase, _Derivable):
     """Lets `parties` threads go on together; threading.Barrier.  ValueError, from Python 3.13 on: less than one.
 
     action: called by one of them when all have come, before they are let go.
@@ -178,7 +233,7 @@ class Barrier(BarrierBase):
 
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
         if type(self) is not Barrier:
-            Barrier._lwp_stock.__init__(self, parties, action, timeout)
+            _in_python(self, Barrier).__init__(self, parties, action, timeout)
             return
         if parties < 1 and sys.version_info >= (3, 13):  # before, threading takes it, and wait() never returns
             raise ValueError("parties must be >= 1")
@@ -190,11 +245,18 @@ class Barrier(BarrierBase):
         return f"{where}: broken>" if self.broken else f"{where}: waiters={self.n_waiting}/{self.parties}>"
 
 
-# ---- derived classes -------------------------------------------------------------------------------------------------
-#
-# threading's classes keep their state in private attributes and methods, which a derived class may use and replace.  So
-# objects of derived classes are kept as threading keeps them, by its own functions: native/python/sync/
-# common.h.  Here these get our locks in place of threading's, which would stop all green threads of an LWP.
+# ---- the bases of derived classes ------------------------------------------------------------------------------------
+
+
+class _InDict:
+    """An attribute that an object of a derived class has in its __dict__, where the interpreter has looked before."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, op: object, owner: type | None = None) -> Any:
+        raise AttributeError(f"{type(op).__name__!r} object has no attribute {self._name!r}")
+
 
 _names: dict[str, Any] = {
     "__name__": "threading",
@@ -216,36 +278,18 @@ def _on_our_locks(value: Any) -> Any:
     return function
 
 
-def _again(*parts: Any) -> Any:
-    original = parts[-1]
-    made = original.__new__(type(original))
-    made._copy(original)
-    return made
-
-
-def _reduce(self: Any, protocol: SupportsIndex) -> Any:
-    """For copy.copy().  pickle and deepcopy() look at what it is made of, and refuse the lock, as with threading's."""
-    if type(self) not in _CLASSES:
-        return object.__reduce_ex__(self, protocol)
-    lock = [self._lock] if isinstance(self, Condition) else []
-    return _again, (*lock, native.allocate_lock(), self), vars(self)
-
-
-def _state(self: Any) -> object:
-    return object.__getstate__(self)  # which takes our C struct for no obstacle, unlike object.__reduce_ex__()
-
-
-_CLASSES: tuple[Any, ...] = (Event, Semaphore, BoundedSemaphore, Condition, Barrier)
-for _class in _CLASSES:
+for _class in (Event, Semaphore, BoundedSemaphore, Condition, Barrier):
     _stock = getattr(threading, _class.__name__)
-    _stock = getattr(_stock, "_lwp_stock", _stock)  # ours, if this module is imported anew after install()
-    _kept = {
+    _class._lwp_stock = getattr(_stock, "_lwp_stock", _stock)  # if this module is imported anew after install()
+    _own: dict[str, Any] = {
         _name: _on_our_locks(_value)
-        for _name, _value in vars(_stock).items()
+        for _name, _value in vars(_class._lwp_stock).items()
         if isinstance(_value, FunctionType | property)
     }
-    _class._lwp_stock = type(_class.__name__, (getattr(_class.__base__, "_lwp_stock", object),), _kept)
-    _class.__reduce_ex__, _class.__getstate__ = _reduce, _state
-    for _name, _value in _kept.items():
-        if not hasattr(_class, _name):
-            setattr(_class, _name, _value)  # by which threading's methods call each other: Barrier has five
+    _base: Any = _class.__base__
+    _bases: tuple[Any, ...] = (_base, InPython)
+    if hasattr(_base, "_lwp_in_python"):  # BoundedSemaphore's
+        _bases = (_base._lwp_in_python,)
+    else:
+        _own = {**{_name: _InDict() for _name in vars(_base) if not _name.startswith("__")}, **_own}
+    _class._lwp_in_python = type(f"_{_class.__name__}InPython", _bases, {"__slots__": (), **_own})

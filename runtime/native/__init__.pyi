@@ -165,9 +165,12 @@ class RLock(threading.RLock):  # type: ignore[misc]
     def _acquire_restore(self, state: tuple[int, int]) -> None: ...
     def _at_fork_reinit(self) -> None: ...
 
+class InPython: ...
+
 class EventBase(threading.Event):
     _flag: bool
     _lwp_stock: Any  # runtime/sync.py's
+    _lwp_in_python: Any
     def _copy(self, original: Any, /) -> None: ...
     def _at_fork_reinit(self) -> None: ...
 
@@ -199,6 +202,7 @@ class WorkQueue:
 class SemaphoreBase(threading.Semaphore):
     _initial_value: int
     _lwp_stock: Any  # runtime/sync.py's
+    _lwp_in_python: Any
     def _copy(self, original: Any, /) -> None: ...
     def _begin(self, value: int, bounded: bool, /) -> None: ...
 
@@ -207,10 +211,12 @@ class ConditionBase(threading.Condition):
     _waiters: Any
     def _begin(self, lock: Any, /) -> None: ...
     _lwp_stock: Any  # runtime/sync.py's
+    _lwp_in_python: Any
     def _copy(self, original: Any, /) -> None: ...
 
 class BarrierBase(threading.Barrier):
     _lwp_stock: Any  # runtime/sync.py's
+    _lwp_in_python: Any
     def _copy(self, original: Any, /) -> None: ...
     def _begin(
         self,

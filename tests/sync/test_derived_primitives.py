@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import pickle
 import sys
@@ -478,6 +479,122 @@ def test_a_primitive_that_was_not_begun(kit: Any, name: str) -> None:
     for call in calls[name]:
         with pytest.raises(AttributeError, match="'Forgotten' object has no attribute '"):
             getattr(Forgotten(), call)()
+
+
+def by_name(kit: Any, name: str) -> Any:
+    """A class that overrides all methods, and calls those of its base by the name of that, as in Event.set(self)."""
+    base = getattr(kit, name)
+
+    def method(called: str) -> Callable[..., Any]:
+        return lambda self, *args, **named: getattr(base, called)(self, *args, **named)
+
+    methods = {
+        "Condition": ["__init__", "wait", "wait_for", "notify", "notify_all", "__enter__", "__exit__"],
+        "Semaphore": ["__init__", "acquire", "release", "__enter__", "__exit__"],
+        "BoundedSemaphore": ["__init__", "acquire", "release", "__enter__", "__exit__"],
+        "Event": ["__init__", "set", "clear", "wait", "is_set"],
+        "Barrier": ["__init__", "wait", "reset", "abort"],
+    }
+    return type("Derived", (base,), {called: method(called) for called in methods[name]})
+
+
+def test_methods_of_the_base_by_its_name(kit: Any) -> None:
+    event = by_name(kit, "Event")()
+    assert (event.wait(timeout=0), event.is_set()) == (False, False)
+    event.set()
+    assert vars(event)["_flag"] is event.is_set() is event.wait() is True
+    event.clear()
+    assert vars(event)["_flag"] is False
+
+    for name in ("Semaphore", "BoundedSemaphore"):
+        semaphore = by_name(kit, name)(2)
+        with semaphore:
+            assert semaphore.acquire(blocking=True, timeout=0)
+            assert not semaphore.acquire(False)
+            assert vars(semaphore)["_value"] == 0
+            semaphore.release(n=1)
+        assert vars(semaphore)["_value"] == 2
+    with pytest.raises(ValueError, match="too many times"):
+        semaphore.release()
+
+    condition = by_name(kit, "Condition")()
+    with threads(1, lambda: waited(condition), lambda: len(condition._waiters)) as results, condition:
+        condition.notify(n=1)
+        assert not vars(condition)["_waiters"]
+        condition.notify_all()
+        assert condition.wait(timeout=0.001) is False
+    assert results == [True]
+
+    barrier = by_name(kit, "Barrier")(2)
+    with threads(1, lambda: barrier.wait(timeout=10), lambda: vars(barrier)["_count"]) as indices:
+        indices.append(barrier.wait())
+    assert sorted(indices) == [0, 1]
+    barrier.abort()
+    assert barrier.broken
+    barrier.reset()
+    assert not barrier.broken
+
+
+def waited(condition: Any) -> bool:
+    with condition:
+        return bool(condition.wait(PATIENCE))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_may_have_other_bases_too(kit: Any, name: str) -> None:
+    class Silent:
+        def __init_subclass__(cls) -> None:
+            """Doesn't call the next one."""
+
+        def of_mixin(self) -> int:
+            return 1
+
+    class Meta(abc.ABCMeta):
+        def __setattr__(cls, attribute: str, value: object) -> None:
+            assert attribute != "__bases__"
+            super().__setattr__(attribute, value)
+
+    base = getattr(kit, name)
+    derived = type("Derived", (base,), {})
+    classes = [
+        type("First", (Silent, base), {}),
+        type("Last", (base, Silent), {}),
+        type("Abstract", (base, abc.ABC), {}),
+        Meta("Other", (base,), {}),
+        type("Again", (derived, base), {}),
+        type("Twice", (type("One", (derived,), {}), type("Two", (derived,), {})), {}),
+    ]
+    for cls in classes:
+        primitive = cls(2) if name == "Barrier" else cls()
+        assert isinstance(primitive, base)
+        assert vars(primitive).keys() == vars(made(STOCK, name)).keys()
+        if isinstance(primitive, Silent):
+            assert primitive.of_mixin() == 1
+
+
+def test_a_method_that_is_replaced_in_the_base(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = type("Derived", (kit.Event,), {})()
+    monkeypatch.setattr(kit.Event, "wait", lambda self, timeout=None: "replaced")
+    assert event.wait() == kit.Event().wait() == "replaced"
+
+
+def test_the_arguments_of_methods_that_are_called_by_the_name_of_the_class() -> None:
+    class Derived(sync.Event):
+        pass
+
+    for primitive in (sync.Event(), Derived()):
+        for call in (
+            lambda: sync.Event.set(),  # type: ignore[call-arg]
+            lambda: sync.Event.set(3),  # type: ignore[arg-type]
+            lambda: sync.Event.set(sync.Semaphore()),  # type: ignore[arg-type]
+            lambda primitive=primitive: sync.Event.set(primitive, 3),
+            lambda primitive=primitive: primitive.set(3),
+            lambda primitive=primitive: primitive.set(none=None),
+            lambda primitive=primitive: sync.Event.wait(primitive, 0, 0),
+            lambda primitive=primitive: primitive.wait(none=None),
+        ):
+            with pytest.raises(TypeError, match=r"argument|descriptor"):
+                call()
 
 
 def take_turns() -> None:

@@ -71,7 +71,7 @@ static PyObject *acquire_semaphore(const struct swap_call *call)
 {
     int64_t deadline;
 
-    if (semaphore_count(call->self) < 0 || parse_wait("blocking", call, &deadline) < 0)
+    if (parse_wait("blocking", call, &deadline) < 0)
         return swap_stock(call);
     int tries = deadline == 0;
     int result = point_at(call->me, tries ? EXPLORE_TRY : EXPLORE_ACQUIRE, call->self, tries ? NULL : has_count, deadline);

@@ -31,10 +31,10 @@ typedef struct {
 
 PyTypeObject *barrier_type;
 
-/* Whether the object is kept in Python (common.h).  multiprocessing's Barrier is: its attributes are in shared memory. */
-static int in_python(BarrierObject *self)
+/* Whether __init__() was called. */
+static int is_begun(BarrierObject *self)
 {
-    return !atomic_load_explicit(&self->broken_error, memory_order_acquire);
+    return atomic_load_explicit(&self->broken_error, memory_order_acquire) != NULL;
 }
 
 /* broken_error last: a thread that sees it sees the rest.  -1 with an exception. */
@@ -71,7 +71,7 @@ static PyObject *barrier_copy(PyObject *op, PyObject *args)
     self->state = original->state;
     self->count = original->count;
     sync_queue_unlock(&original->inside);
-    if (!in_python(original) && barrier_fill(self, original->parties, original->action, original->timeout, original->broken_error) < 0)
+    if (is_begun(original) && barrier_fill(self, original->parties, original->action, original->timeout, original->broken_error) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -204,8 +204,8 @@ static PyObject *barrier_wait(PyObject *op, PyObject *const *args, Py_ssize_t co
     BarrierObject *self = (BarrierObject *)op;
     PyObject *timeout, *given;
 
-    if (in_python(self))
-        return stock_method(op, NAME("wait"), args, count, names);
+    if (!is_begun(self))
+        return no_attribute(op, "_cond");
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
     timeout = given && given != Py_None ? given : self->timeout;
@@ -224,8 +224,6 @@ static PyObject *barrier_reset(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    if (in_python(self))
-        return stock_method(op, NAME("reset"), NULL, 0, NULL);
     sync_queue_lock(&self->inside);
     if (self->count == 0)
         barrier_change_unlock(self, FILLING);
@@ -238,8 +236,6 @@ static PyObject *barrier_abort(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    if (in_python(self))
-        return stock_method(op, NAME("abort"), NULL, 0, NULL);
     sync_queue_lock(&self->inside);
     barrier_change_unlock(self, BROKEN);
     Py_RETURN_NONE;
@@ -247,14 +243,12 @@ static PyObject *barrier_abort(PyObject *op, PyObject *Py_UNUSED(unused))
 
 static PyObject *barrier_parties(PyObject *op, void *Py_UNUSED(unused))
 {
-    return in_python((BarrierObject *)op) ? stock_property(op, NAME("parties")) : PyLong_FromLong(((BarrierObject *)op)->parties);
+    return PyLong_FromLong(((BarrierObject *)op)->parties);
 }
 
 static PyObject *barrier_waiting(PyObject *op, void *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
-    if (in_python(self))
-        return stock_property(op, NAME("n_waiting"));
     sync_queue_lock(&self->inside);
     long waiting = self->state == FILLING || self->state == ACTING ? self->count : 0;
     sync_queue_unlock(&self->inside);
@@ -265,17 +259,10 @@ static PyObject *barrier_broken(PyObject *op, void *Py_UNUSED(unused))
 {
     BarrierObject *self = (BarrierObject *)op;
 
-    if (in_python(self))
-        return stock_property(op, NAME("broken"));
     sync_queue_lock(&self->inside);
     int broken = self->state == BROKEN;
     sync_queue_unlock(&self->inside);
     return PyBool_FromLong(broken);
-}
-
-static int barrier_set_private(PyObject *op, PyObject *value, void *name)
-{
-    return set_private(op, in_python((BarrierObject *)op), name, value);
 }
 
 static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
@@ -326,12 +313,12 @@ static PyGetSetDef barrier_attributes[] = {
     {"parties", barrier_parties, NULL, "How many threads it takes.", NULL},
     {"n_waiting", barrier_waiting, NULL, "How many threads wait in it.", NULL},
     {"broken", barrier_broken, NULL, "Whether it is broken.", NULL},
-    {"_cond", get_private, barrier_set_private, NULL, "_cond"},
-    {"_action", get_private, barrier_set_private, NULL, "_action"},
-    {"_timeout", get_private, barrier_set_private, NULL, "_timeout"},
-    {"_parties", get_private, barrier_set_private, NULL, "_parties"},
-    {"_state", get_private, barrier_set_private, NULL, "_state"},
-    {"_count", get_private, barrier_set_private, NULL, "_count"},
+    {"_cond", no_attribute, takes_no_attribute, NULL, "_cond"},
+    {"_action", no_attribute, takes_no_attribute, NULL, "_action"},
+    {"_timeout", no_attribute, takes_no_attribute, NULL, "_timeout"},
+    {"_parties", no_attribute, takes_no_attribute, NULL, "_parties"},
+    {"_state", no_attribute, takes_no_attribute, NULL, "_state"},
+    {"_count", no_attribute, takes_no_attribute, NULL, "_count"},
     {0},
 };
 
@@ -354,6 +341,6 @@ static PyType_Spec barrier_spec = {
 
 int python_add_barrier(PyObject *module)
 {
-    barrier_type = add_primitive(module, &barrier_spec);
+    barrier_type = add_derivable(module, &barrier_spec);
     return barrier_type ? 0 : -1;
 }

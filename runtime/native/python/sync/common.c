@@ -42,91 +42,72 @@ int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, Py
     return result;
 }
 
-/* ---- objects of derived classes ---------------------------------------------------------------------------------- */
+/* ---- derived classes: see runtime/sync.py ------------------------------------------------------------------------ */
 
-static PyObject *stock_attribute(PyObject *op, PyObject *name)
+PyTypeObject *in_python_type;
+
+/* The method of that name, but threading's. */
+static PyObject *call_in_python(PyObject *descr, PyObject *const *args, size_t count, PyObject *names)
 {
-    PyObject *stock = get_attribute((PyObject *)Py_TYPE(op), NAME("_lwp_stock")), *found = stock ? get_attribute(stock, name) : NULL;
+    PyObject *stock = get_attribute((PyObject *)Py_TYPE(args[0]), NAME("_lwp_in_python"));
+    PyObject *method = stock ? PyObject_GetAttr(stock, PyDescr_NAME(descr)) : NULL;
+    PyObject *result = method ? PyObject_Vectorcall(method, args, count, names) : NULL;
 
-    Py_XDECREF(stock);
-    return found;
-}
-
-PyObject *stock_method(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    PyObject *all[4] = {op}, *method = stock_attribute(op, name), *result = NULL;
-    Py_ssize_t given = count + (names ? PyTuple_GET_SIZE(names) : 0);
-
-    if (method && given <= 3) {
-        for (Py_ssize_t i = 0; i < given; i++)
-            all[1 + i] = args[i];
-        result = PyObject_Vectorcall(method, all, (size_t)count + 1, names);
-    } else if (method)
-        PyErr_Format(PyExc_TypeError, "%U() got %zd arguments", name, given);
     Py_XDECREF(method);
+    Py_XDECREF(stock);
     return result;
 }
 
-PyObject *stock_property(PyObject *op, PyObject *name)
-{
-    PyObject *property = stock_attribute(op, name);
-    PyObject *result = property ? PyObject_CallMethod(property, "__get__", "O", op) : NULL;
+/* What such a descriptor calls otherwise: for a method without arguments, and for one whose arguments come as an array with keywords. */
+static vectorcallfunc usual_noargs, usual_keywords;
 
-    Py_XDECREF(property);
-    return result;
+/* Stands in for the descriptor's own call, and is as quick: it need not look up the method's type in that of the object. */
+static PyObject *call_either(PyObject *descr, PyObject *const *args, size_t count, PyObject *names)
+{
+    typedef PyObject *with_keywords(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+    PyTypeObject *owner = PyDescr_TYPE(descr), *type = PyVectorcall_NARGS(count) ? Py_TYPE(args[0]) : NULL;
+    PyMethodDef *method = ((PyMethodDescrObject *)descr)->d_method;
+    int noargs = method->ml_flags == METH_NOARGS;
+
+    if (type && (type->tp_base == owner || PyType_IsSubtype(type, owner))) {
+        if (type->tp_base != owner && PyType_IsSubtype(type, in_python_type))
+            return call_in_python(descr, args, count, names);
+        if (!noargs)
+            return ((with_keywords *)(void (*)(void))method->ml_meth)(args[0], args + 1, PyVectorcall_NARGS(count) - 1, names);
+        if (PyVectorcall_NARGS(count) == 1 && !names)
+            return method->ml_meth(args[0], NULL);
+    }
+    return (noargs ? usual_noargs : usual_keywords)(descr, args, count, names);
 }
 
-static void no_attribute(PyObject *op, PyObject *name)
+PyTypeObject *add_derivable(PyObject *module, PyType_Spec *spec)
 {
-    if (!PyErr_Occurred())
-        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%U'", Py_TYPE(op)->tp_name, name);
+    PyTypeObject *type = add_primitive(module, spec);
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
+
+    while (type && PyDict_Next(type->tp_dict, &at, &name, &value)) {
+        PyMethodDescrObject *descr = Py_IS_TYPE(value, &PyMethodDescr_Type) ? (PyMethodDescrObject *)value : NULL;
+        int flags = descr ? descr->d_method->ml_flags : 0;
+        if (flags == METH_NOARGS || flags == (METH_FASTCALL | METH_KEYWORDS)) {
+            *(flags == METH_NOARGS ? &usual_noargs : &usual_keywords) = descr->vectorcall;
+            descr->vectorcall = call_either;
+        }
+    }
+    return type;
 }
 
-PyObject *dict_attribute(PyObject *op, PyObject *name)
+PyObject *no_attribute(PyObject *op, void *name)
 {
-    PyObject *dict = name ? PyObject_GenericGetDict(op, NULL) : NULL;
-    PyObject *found = NULL;
-
-    if (dict)
-        PyDict_GetItemRef(dict, name, &found);
-    Py_XDECREF(dict);
-    if (!found)
-        no_attribute(op, name);
-    return found;
+    PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%s'", Py_TYPE(op)->tp_name, (const char *)name);
+    return NULL;
 }
 
-int set_dict_attribute(PyObject *op, PyObject *name, PyObject *value)
+int takes_no_attribute(PyObject *op, PyObject *Py_UNUSED(value), void *name)
 {
-    PyObject *dict = name && value ? PyObject_GenericGetDict(op, NULL) : NULL;
-    int result = dict ? PyDict_SetItem(dict, name, value) : -1;
-
-    Py_XDECREF(dict);
-    if (result < 0)
-        no_attribute(op, name);
-    return result;
-}
-
-PyObject *get_private(PyObject *op, void *name)
-{
-    PyObject *interned = PyUnicode_InternFromString(name);
-    PyObject *value = dict_attribute(op, interned);
-
-    Py_XDECREF(interned);
-    return value;
-}
-
-int set_private(PyObject *op, int in_python, const char *name, PyObject *value)
-{
-    PyObject *interned = PyUnicode_InternFromString(name);
-    int result = -1;
-
-    if (in_python)
-        result = set_dict_attribute(op, interned, value);
-    else
-        PyErr_Format(PyExc_AttributeError, "'%s' object takes no attribute '%s', but one of a derived class does", Py_TYPE(op)->tp_name,
-                     name);
-    Py_XDECREF(interned);
-    return result;
+    PyErr_Format(PyExc_AttributeError, "'%s' object takes no attribute '%s', but one of a derived class does", Py_TYPE(op)->tp_name,
+                 (const char *)name);
+    return -1;
 }
 
 /* ---- when threading's locks have been replaced --------------------------------------------------------------------
@@ -172,6 +153,14 @@ static PyObject *watch_locks(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyType_Slot in_python_slots[] = {{0, NULL}};
+
+static PyType_Spec in_python_spec = {
+    .name = "runtime.native.InPython",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = in_python_slots,
+};
+
 static PyMethodDef functions[] = {
     {"watch_locks", watch_locks, METH_VARARGS, NULL},
     {0},
@@ -186,5 +175,6 @@ PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec)
 
 int python_add_common(PyObject *module)
 {
-    return PyModule_AddFunctions(module, functions);
+    in_python_type = add_primitive(module, &in_python_spec);
+    return in_python_type ? PyModule_AddFunctions(module, functions) : -1;
 }

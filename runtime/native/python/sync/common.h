@@ -26,24 +26,19 @@ int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, Py
 /* Adds a type to the module: NULL with an exception. */
 PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec);
 
-/* ---- objects of derived classes ----------------------------------------------------------------------------------
+/* ---- derived classes ---------------------------------------------------------------------------------------------
  *
- * threading's methods keep the state of an Event, Semaphore, Condition or Barrier in private attributes, which a derived class may
- * replace.  So an object of a derived class has these attributes in its __dict__, and runs threading's methods: `_lwp_stock` of its
- * class, see runtime/sync.py.  It is "kept in Python".  Only an object of the class itself is kept in C: its __init__() says so, and
- * without that the zeroes of tp_alloc() mean that it is kept in Python. */
+ * A class that a program derives from Event, Semaphore, Condition or Barrier has threading's methods, which come before those in C, and
+ * keeps its state in attributes: runtime/sync.py.  The struct of its objects stays as tp_alloc() has made it. */
 
-PyObject *stock_method(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *stock_property(PyObject *op, PyObject *name);
+extern PyTypeObject *in_python_type; /* a base of all these classes */
 
-/* For getters and setters that are named as threading's attributes: the interpreter calls them before it looks into the object's
- * __dict__, so they must look there themselves. */
-PyObject *dict_attribute(PyObject *op, PyObject *name);
-int set_dict_attribute(PyObject *op, PyObject *name, PyObject *value);
+/* add_primitive() for a type of which classes may be derived.  A call that names the base, as `Event.set(self)`, finds the method in C: it
+ * is passed on to threading's if the object is of a derived class. */
+PyTypeObject *add_derivable(PyObject *module, PyType_Spec *spec);
 
-/* The same by text, for private attributes that an object kept in C doesn't have: AttributeError.  If they could be set in its __dict__
- * they would be ignored. */
-PyObject *get_private(PyObject *op, void *name);
-int set_private(PyObject *op, int in_python, const char *name, PyObject *value);
+/* Getter and setter of private attributes that only objects of derived classes have: AttributeError.  Others would ignore what is set. */
+PyObject *no_attribute(PyObject *op, void *name);
+int takes_no_attribute(PyObject *op, PyObject *value, void *name);
 
 #endif

@@ -12,9 +12,8 @@
 typedef struct {
     PyObject_HEAD
     struct sync_queue own_queue;
-    struct sync_queue *queue; /* its own, or that of which it is a copy */
-    PyObject *original;       /* the owner of the queue, or NULL */
-    _Atomic(PyObject *) lock; /* the runtime's, or any object with acquire and release; NULL: the condition is kept in Python */
+    PyObject *original;       /* of which it is a copy, so that it uses the queue of that; or NULL */
+    _Atomic(PyObject *) lock; /* the runtime's, or any object with acquire and release; NULL: __init__() was not called */
     PyObject *former_locks;   /* which __init__(), called again, has replaced: a list, or NULL */
 } ConditionObject;
 
@@ -25,12 +24,19 @@ PyTypeObject *condition_type;
 /* Borrowed.  A call asks once and goes on with what it got: __init__() may replace it meanwhile. */
 static PyObject *lock_of(PyObject *op)
 {
-    return atomic_load_explicit(&((ConditionObject *)op)->lock, memory_order_acquire);
+    PyObject *lock = atomic_load_explicit(&((ConditionObject *)op)->lock, memory_order_acquire);
+    return lock ? lock : Py_None;
+}
+
+static struct sync_queue *queue_of(PyObject *op)
+{
+    PyObject *original = ((ConditionObject *)op)->original;
+    return &((ConditionObject *)(original ? original : op))->own_queue;
 }
 
 static enum lock_kind kind_of(PyObject *lock)
 {
-    return !lock ? OTHER : Py_IS_TYPE(lock, rlock_type) ? RLOCK : Py_IS_TYPE(lock, lock_type) ? LOCK : OTHER;
+    return Py_IS_TYPE(lock, rlock_type) ? RLOCK : Py_IS_TYPE(lock, lock_type) ? LOCK : OTHER;
 }
 
 static PyObject *condition_begin(PyObject *op, PyObject *lock)
@@ -44,8 +50,6 @@ static PyObject *condition_begin(PyObject *op, PyObject *lock)
             return NULL;
         Py_DECREF(method);
     }
-    if (!self->queue)
-        self->queue = &self->own_queue;
     return replace_reference(op, &self->lock, lock, &self->former_locks) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -56,21 +60,12 @@ static PyObject *condition_copy(PyObject *op, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "O!:_copy", condition_type, &original))
         return NULL;
-    if (self->queue) {
+    if (atomic_load(&self->lock)) {
         PyErr_SetString(PyExc_TypeError, "a Condition that has been in use can't become a copy");
         return NULL;
     }
-    PyObject *lock = lock_of((PyObject *)original);
-    self->queue = original->queue;
     self->original = Py_NewRef(original->original ? original->original : (PyObject *)original);
-    if (lock && replace_reference(op, &self->lock, lock, &self->former_locks) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static int in_python(PyObject *op)
-{
-    return !lock_of(op);
+    return condition_begin(op, lock_of((PyObject *)original));
 }
 
 PyObject *condition_lock(PyObject *op)
@@ -130,7 +125,7 @@ static int give_up(PyObject *op, struct given_up *what)
  * needs the lock too, is woken when it is about to be released; woken before, it would only sleep for it. */
 static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
-    struct sync_queue *queue = ((ConditionObject *)op)->queue;
+    struct sync_queue *queue = queue_of(op);
     int taken;
 
     if (what->kind == OTHER) {
@@ -155,15 +150,13 @@ static int take_back(PyObject *op, struct given_up *what, int baton, int interru
 
 static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    struct sync_queue *queue = queue_of(op);
     struct sync_place place;
     PyObject *type, *value, *traceback, *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
     PyObject *lock = lock_of(op);
 
-    if (!lock)
-        return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
     int mine = is_owned(op, lock);
@@ -176,17 +169,17 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         return NULL;
     /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this one there. */
     struct given_up what = what_to_give_up(lock);
-    sync_queue_lock(self->queue);
-    sync_queue_enter(self->queue, &place, what.ours);
-    sync_queue_unlock(self->queue);
+    sync_queue_lock(queue);
+    sync_queue_enter(queue, &place, what.ours);
+    sync_queue_unlock(queue);
     if (give_up(op, &what) < 0) {
-        sync_queue_leave(self->queue, &place, &baton);
+        sync_queue_leave(queue, &place, &baton);
         if (baton)
-            sync_queue_pass_baton(self->queue);
+            sync_queue_pass_baton(queue);
         return NULL;
     }
     Py_INCREF(op);
-    enum outcome outcome = python_sleep_in_queue(op, self->queue, &place, what.ours, deadline, &baton);
+    enum outcome outcome = python_sleep_in_queue(op, queue, &place, what.ours, deadline, &baton);
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
@@ -194,8 +187,8 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     int taken = take_back(op, &what, baton, place.interrupted);
     cancel_let();
     if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* pass the notification on, or it would be lost */
-        sync_queue_lock(self->queue);
-        sync_queue_grant_unlock(self->queue, 1);
+        sync_queue_lock(queue);
+        sync_queue_grant_unlock(queue, 1);
     }
     if (raised && taken == 1)
         PyErr_Restore(type, value, traceback);
@@ -210,7 +203,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
 
 static PyObject *notify_waiters(PyObject *op, long n)
 {
-    ConditionObject *self = (ConditionObject *)op;
+    struct sync_queue *queue = queue_of(op);
     int mine = is_owned(op, lock_of(op));
 
     if (mine <= 0) {
@@ -219,8 +212,8 @@ static PyObject *notify_waiters(PyObject *op, long n)
         return NULL;
     }
     if (n > 0) {
-        sync_queue_lock(self->queue);
-        sync_queue_grant_unlock(self->queue, n);
+        sync_queue_lock(queue);
+        sync_queue_grant_unlock(queue, n);
     }
     Py_RETURN_NONE;
 }
@@ -230,8 +223,6 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
     PyObject *given;
     long n = 1;
 
-    if (in_python(op))
-        return stock_method(op, NAME("notify"), args, count, names);
     if (args_one("notify", "n", args, count, names, &given) < 0)
         return NULL;
     if (given && args_count(given, &n) < 0)
@@ -241,7 +232,7 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
 
 static PyObject *condition_notify_all(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return in_python(op) ? stock_method(op, NAME("notify_all"), NULL, 0, NULL) : notify_waiters(op, LONG_MAX);
+    return notify_waiters(op, LONG_MAX);
 }
 
 static PyObject *condition_enter(PyObject *op, PyObject *unused)
@@ -249,57 +240,45 @@ static PyObject *condition_enter(PyObject *op, PyObject *unused)
     PyObject *lock = lock_of(op);
     enum lock_kind kind = kind_of(lock);
 
-    if (!lock)
-        return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
     return kind == LOCK    ? lock_enter(lock, unused)
            : kind == RLOCK ? rlock_enter(lock, unused)
                            : call_method(lock, NAME("__enter__"), NULL);
 }
 
-static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     PyObject *lock = lock_of(op), *exit;
     enum lock_kind kind = kind_of(lock);
 
-    if (!lock)
-        return stock_method(op, NAME("__exit__"), args, count, NULL);
     if (kind != OTHER)
         return kind == LOCK ? lock_release(lock, NULL) : rlock_release(lock, NULL);
     if (!(exit = get_attribute(lock, NAME("__exit__"))))
         return NULL;
-    PyObject *result = PyObject_Vectorcall(exit, args, (size_t)count, NULL);
+    PyObject *result = PyObject_Vectorcall(exit, args, (size_t)count, names);
     Py_DECREF(exit);
     return result;
 }
 
 static PyObject *condition_get_lock(PyObject *op, void *Py_UNUSED(unused))
 {
-    PyObject *lock = lock_of(op);
-    return lock ? Py_NewRef(lock) : dict_attribute(op, NAME("_lock"));
+    return Py_NewRef(lock_of(op));
 }
 
 static PyObject *condition_get_waiters(PyObject *op, void *Py_UNUSED(unused))
 {
-    ConditionObject *self = (ConditionObject *)op;
+    struct sync_queue *queue = queue_of(op);
 
-    if (in_python(op))
-        return dict_attribute(op, NAME("_waiters"));
-    sync_queue_lock(self->queue);
-    long waiting = self->queue->waiting;
-    sync_queue_unlock(self->queue);
+    sync_queue_lock(queue);
+    long waiting = queue->waiting;
+    sync_queue_unlock(queue);
     return PyObject_CallFunction((PyObject *)&PyRange_Type, "l", waiting);
-}
-
-static int condition_set(PyObject *op, PyObject *value, void *name)
-{
-    return set_private(op, in_python(op), name, value);
 }
 
 /* acquire, release and locked are methods and not getters: so an attribute of that name that a program gives an object comes first, as
  * with threading's. */
 static PyObject *of_lock(PyObject *op, PyObject *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *lock = lock_of(op), *method = lock ? get_attribute(lock, name) : dict_attribute(op, name);
+    PyObject *method = get_attribute(lock_of(op), name);
     PyObject *result = method ? PyObject_Vectorcall(method, args, (size_t)count, names) : NULL;
 
     Py_XDECREF(method);
@@ -346,8 +325,6 @@ static int condition_clear(PyObject *op)
 
     Py_XDECREF(atomic_exchange(&self->lock, NULL));
     Py_CLEAR(self->former_locks);
-    if (self->original)
-        self->queue = &self->own_queue; /* the shared queue may be freed with its owner */
     Py_CLEAR(self->original);
     return 0;
 }
@@ -373,7 +350,7 @@ static PyMethodDef condition_methods[] = {
     KEYWORDS("acquire", condition_acquire, "The lock's acquire."),
     KEYWORDS("release", condition_release, "The lock's release."),
     {"__enter__", condition_enter, METH_NOARGS, NULL},
-    POSITIONAL("__exit__", condition_exit, NULL),
+    KEYWORDS("__exit__", condition_exit, NULL),
     {"_begin", condition_begin, METH_O, NULL},
     {"_copy", condition_copy, METH_VARARGS, NULL},
     KEYWORDS(CONDITION_HAS_LOCKED ? "locked" : NULL, condition_locked, "The lock's locked."), /* NULL ends the table */
@@ -381,8 +358,9 @@ static PyMethodDef condition_methods[] = {
 };
 
 static PyGetSetDef condition_attributes[] = {
-    {"_lock", condition_get_lock, condition_set, "The lock.", "_lock"},
-    {"_waiters", condition_get_waiters, condition_set, "A range with as many items as threads wait and are not notified.", "_waiters"},
+    {"_lock", condition_get_lock, takes_no_attribute, "The lock.", "_lock"},
+    {"_waiters", condition_get_waiters, takes_no_attribute, "A range with as many items as threads wait and are not notified.",
+     "_waiters"},
     {0},
 };
 
@@ -405,6 +383,6 @@ static PyType_Spec condition_spec = {
 
 int python_add_condition(PyObject *module)
 {
-    condition_type = add_primitive(module, &condition_spec);
+    condition_type = add_derivable(module, &condition_spec);
     return condition_type ? 0 : -1;
 }

@@ -16,18 +16,14 @@ typedef struct {
 
 PyTypeObject *event_type;
 
-enum event_flag { IN_PYTHON, CLEAR, SET };
-
-static enum event_flag event_flag(PyObject *op)
+static int event_flag(PyObject *op)
 {
     return atomic_load_explicit(&((EventObject *)op)->flag, memory_order_acquire);
 }
 
 static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    enum event_flag flag = event_flag(op);
-
-    return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : stock_method(op, NAME("is_set"), NULL, 0, NULL);
+    return PyBool_FromLong(event_flag(op));
 }
 
 /* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  Of a thread that clears and then looks for work, and
@@ -38,14 +34,12 @@ enum { ALWAYS_LOCKS = WITHOUT_GIL };
 static PyObject *event_set(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     EventObject *self = (EventObject *)op;
-    enum event_flag flag = event_flag(op);
 
-    if (flag == CLEAR || (ALWAYS_LOCKS && flag == SET)) { /* if it is set already, set() has entitled all that sleep */
+    if (ALWAYS_LOCKS || !event_flag(op)) { /* if it is set already, set() has entitled all that sleep */
         sync_queue_lock(&self->queue);
-        atomic_store_explicit(&self->flag, SET, memory_order_release);
+        atomic_store_explicit(&self->flag, 1, memory_order_release);
         sync_queue_grant_unlock(&self->queue, LONG_MAX);
-    } else if (flag == IN_PYTHON)
-        return stock_method(op, NAME("set"), NULL, 0, NULL);
+    }
     Py_RETURN_NONE;
 }
 
@@ -53,11 +47,9 @@ static PyObject *event_clear(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     EventObject *self = (EventObject *)op;
 
-    if (event_flag(op) == IN_PYTHON)
-        return stock_method(op, NAME("clear"), NULL, 0, NULL);
     if (ALWAYS_LOCKS)
         sync_queue_lock(&self->queue);
-    atomic_store_explicit(&self->flag, CLEAR, memory_order_release);
+    atomic_store_explicit(&self->flag, 0, memory_order_release);
     if (ALWAYS_LOCKS)
         sync_queue_unlock(&self->queue);
     Py_RETURN_NONE;
@@ -74,7 +66,7 @@ static PyObject *sleep_until_set(PyObject *op, PyObject *timeout)
         return NULL;
     sync_queue_lock(&self->queue);
     /* set() may have come in between.  It grants under this lock, to the threads in the queue: one that entered now would sleep on. */
-    if (atomic_load(&self->flag) == SET || deadline == 0) {
+    if (atomic_load(&self->flag) || deadline == 0) {
         sync_queue_unlock(&self->queue);
         return event_is_set(op, NULL);
     }
@@ -91,25 +83,17 @@ static PyObject *sleep_until_set(PyObject *op, PyObject *timeout)
 static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     PyObject *given;
-    enum event_flag flag = event_flag(op);
 
-    if (flag == IN_PYTHON)
-        return stock_method(op, NAME("wait"), args, count, names);
     if (args_one("wait", "timeout", args, count, names, &given) < 0)
         return NULL;
-    return flag == SET ? Py_NewRef(Py_True) : sleep_until_set(op, given);
+    return event_flag(op) ? Py_NewRef(Py_True) : sleep_until_set(op, given);
 }
 
 /* ---- among several things ---------------------------------------------------------------------------------------- */
 
-int event_is_in_c(PyObject *op)
-{
-    return event_flag(op) != IN_PYTHON;
-}
-
 static int look_at_event(const struct thing *thing)
 {
-    return event_flag(thing->object) == SET;
+    return event_flag(thing->object);
 }
 
 static int enter_event(struct thing *thing, struct sync_any *any)
@@ -117,7 +101,7 @@ static int enter_event(struct thing *thing, struct sync_any *any)
     EventObject *self = (EventObject *)thing->object;
 
     sync_queue_lock(&self->queue);
-    int enters = atomic_load(&self->flag) != SET;
+    int enters = !atomic_load(&self->flag);
     if (enters)
         sync_queue_enter_any(&self->queue, &thing->place, any);
     sync_queue_unlock(&self->queue);
@@ -137,10 +121,8 @@ const struct waitable event_waitable = {.look = look_at_event, .enter = enter_ev
 
 /* ---- the rest of its methods ------------------------------------------------------------------------------------- */
 
-static PyObject *event_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
+static PyObject *event_at_fork_reinit(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(unused))
 {
-    if (event_flag(op) == IN_PYTHON)
-        return stock_method(op, NAME("_at_fork_reinit"), NULL, 0, NULL);
     Py_RETURN_NONE; /* the child keeps the flag, and the queue forgets the lost threads by itself */
 }
 
@@ -156,17 +138,14 @@ static PyObject *event_copy(PyObject *op, PyObject *args)
 
 static PyObject *event_get_flag(PyObject *op, void *Py_UNUSED(unused))
 {
-    enum event_flag flag = event_flag(op);
-
-    return flag != IN_PYTHON ? PyBool_FromLong(flag == SET) : dict_attribute(op, NAME("_flag"));
+    return PyBool_FromLong(event_flag(op));
 }
 
 static int event_set_flag(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
 {
-    if (event_flag(op) == IN_PYTHON || !value)
-        return set_dict_attribute(op, NAME("_flag"), value);
-    int flag = PyObject_IsTrue(value);
-    if (flag >= 0) /* neither call fails: kept in C, they run no Python */
+    int flag = value ? PyObject_IsTrue(value) : (no_attribute(op, "_flag"), -1);
+
+    if (flag >= 0) /* neither call fails */
         Py_DECREF(flag ? event_set(op, NULL) : event_clear(op, NULL));
     return flag < 0 ? -1 : 0;
 }
@@ -186,34 +165,22 @@ static PyMethodDef event_methods[] = {
     {0},
 };
 
-static PyObject *event_get_cond(PyObject *op, void *Py_UNUSED(unused))
-{
-    return dict_attribute(op, NAME("_cond"));
-}
-
-static int event_set_cond(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
-{
-    return set_private(op, event_flag(op) == IN_PYTHON, "_cond", value);
-}
-
 static PyGetSetDef event_attributes[] = {
-    {"_cond", event_get_cond, event_set_cond, NULL, NULL},
+    {"_cond", no_attribute, takes_no_attribute, NULL, "_cond"},
     {"_flag", event_get_flag, event_set_flag, "Whether it is set.", NULL},
     {0},
 };
 
-/* An object is kept in C if its class is Event itself, whose base is this type; the base of a derived class is Event or another class. */
 static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
         PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
         return -1;
     }
-    if (Py_TYPE(op)->tp_base == event_type) {
-        atomic_store_explicit(&((EventObject *)op)->flag, CLEAR, memory_order_release);
+    atomic_store_explicit(&((EventObject *)op)->flag, 0, memory_order_release);
+    if (Py_TYPE(op)->tp_base == event_type)
         return 0;
-    }
-    PyObject *none = stock_method(op, NAME("__init__"), NULL, 0, NULL);
+    PyObject *none = call_method(op, NAME("_init_in_python"), NULL); /* Event.__init__(self) in a derived class */
     Py_XDECREF(none);
     return none ? 0 : -1;
 }
@@ -238,6 +205,6 @@ static PyType_Spec event_spec = {
 
 int python_add_event(PyObject *module)
 {
-    event_type = add_primitive(module, &event_spec);
+    event_type = add_derivable(module, &event_spec);
     return event_type ? 0 : -1;
 }

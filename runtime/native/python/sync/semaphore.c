@@ -9,14 +9,12 @@
 #include <errno.h>
 #include <limits.h>
 
-enum semaphore_kind { UNBEGUN, UNBOUNDED, BOUNDED }; /* UNBEGUN: the object is kept in Python */
-
 typedef struct {
     PyObject_HEAD
     struct sync_queue queue;
     atomic_long value;
     atomic_long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
-    _Atomic(enum semaphore_kind) kind;
+    atomic_int bounded;
 } SemaphoreObject;
 
 PyTypeObject *semaphore_type;
@@ -41,10 +39,9 @@ static int semaphore_try(SemaphoreObject *self, long *value)
 
 long semaphore_count(PyObject *op)
 {
-    SemaphoreObject *self = (SemaphoreObject *)op;
-    long value = atomic_load_explicit(&self->value, memory_order_relaxed);
+    long value = atomic_load_explicit(&((SemaphoreObject *)op)->value, memory_order_relaxed);
 
-    return self->kind == UNBEGUN ? -1 : value == ASK ? 0 : value;
+    return value == ASK ? 0 : value;
 }
 
 /* Adds n.  0, or ERANGE: that would be more than the bound. */
@@ -178,8 +175,6 @@ static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize
     PyObject *blocking = Py_True, *timeout = Py_None;
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
 
-    if (((SemaphoreObject *)op)->kind == UNBEGUN)
-        return stock_method(op, NAME("acquire"), args, count, names);
     if (count + keywords > 2) {
         PyErr_Format(PyExc_TypeError, "acquire() takes from 1 to 3 positional arguments but %zd were given", 1 + count + keywords);
         return NULL;
@@ -212,12 +207,9 @@ static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize
 
 static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    SemaphoreObject *self = (SemaphoreObject *)op;
     PyObject *given;
     long n = 1;
 
-    if (self->kind == UNBEGUN)
-        return stock_method(op, NAME("release"), args, count, names);
     if (args_one("release", "n", args, count, names, &given) < 0)
         return NULL;
     if (given && args_count(given, &n) < 0)
@@ -226,7 +218,7 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
         PyErr_SetString(PyExc_ValueError, "n must be one or more");
         return NULL;
     }
-    if (semaphore_give(self, n) != 0) {
+    if (semaphore_give((SemaphoreObject *)op, n) != 0) {
         PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
         return NULL;
     }
@@ -235,15 +227,11 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
 
 static PyObject *semaphore_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (((SemaphoreObject *)op)->kind == UNBEGUN)
-        return stock_method(op, NAME("__enter__"), NULL, 0, NULL);
     return semaphore_take((SemaphoreObject *)op, Py_None) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
-static PyObject *semaphore_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+static PyObject *semaphore_exit(PyObject *op, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(count), PyObject *Py_UNUSED(names))
 {
-    if (((SemaphoreObject *)op)->kind == UNBEGUN)
-        return stock_method(op, NAME("__exit__"), args, count, NULL);
     return semaphore_release(op, NULL, 0, NULL);
 }
 
@@ -262,14 +250,8 @@ static PyObject *semaphore_begin(PyObject *op, PyObject *args)
     }
     atomic_store(&self->value, value);
     self->bound = bounded ? value : LONG_MAX;
-    self->kind = bounded ? BOUNDED : UNBOUNDED;
+    self->bounded = bounded;
     Py_RETURN_NONE;
-}
-
-static long semaphore_value(SemaphoreObject *self)
-{
-    long value = atomic_load(&self->value);
-    return value == ASK ? 0 : value;
 }
 
 static PyObject *semaphore_copy(PyObject *op, PyObject *args)
@@ -278,17 +260,15 @@ static PyObject *semaphore_copy(PyObject *op, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "O!:_copy", semaphore_type, &original))
         return NULL;
-    atomic_store(&self->value, semaphore_value(original));
+    atomic_store(&self->value, semaphore_count((PyObject *)original));
     atomic_store(&self->bound, original->bound);
-    atomic_store(&self->kind, original->kind);
+    atomic_store(&self->bounded, original->bounded);
     Py_RETURN_NONE;
 }
 
 static PyObject *semaphore_get_value(PyObject *op, void *Py_UNUSED(unused))
 {
-    SemaphoreObject *self = (SemaphoreObject *)op;
-
-    return self->kind != UNBEGUN ? PyLong_FromLong(semaphore_value(self)) : dict_attribute(op, NAME("_value"));
+    return PyLong_FromLong(semaphore_count(op));
 }
 
 static int semaphore_set_value(PyObject *op, PyObject *number, void *Py_UNUSED(unused))
@@ -296,10 +276,8 @@ static int semaphore_set_value(PyObject *op, PyObject *number, void *Py_UNUSED(u
     SemaphoreObject *self = (SemaphoreObject *)op;
     long value;
 
-    if (self->kind == UNBEGUN || !number)
-        return set_dict_attribute(op, NAME("_value"), number);
-    if (args_count(number, &value) < 0)
-        return -1;
+    if (!number || args_count(number, &value) < 0)
+        return number ? -1 : takes_no_attribute(op, NULL, "_value");
     if (value < 0) {
         PyErr_SetString(PyExc_ValueError, "a semaphore's value must be >= 0");
         return -1;
@@ -315,7 +293,7 @@ static PyObject *semaphore_get_bound(PyObject *op, void *Py_UNUSED(unused))
 {
     SemaphoreObject *self = (SemaphoreObject *)op;
 
-    return self->kind == BOUNDED ? PyLong_FromLong(self->bound) : dict_attribute(op, NAME("_initial_value"));
+    return self->bounded ? PyLong_FromLong(self->bound) : no_attribute(op, "_initial_value");
 }
 
 static int semaphore_set_bound(PyObject *op, PyObject *number, void *Py_UNUSED(unused))
@@ -323,22 +301,12 @@ static int semaphore_set_bound(PyObject *op, PyObject *number, void *Py_UNUSED(u
     SemaphoreObject *self = (SemaphoreObject *)op;
     long bound;
 
-    if (self->kind != BOUNDED || !number)
-        return set_dict_attribute(op, NAME("_initial_value"), number);
+    if (!self->bounded || !number)
+        return takes_no_attribute(op, NULL, "_initial_value");
     if (args_count(number, &bound) < 0)
         return -1;
     self->bound = bound;
     return 0;
-}
-
-static PyObject *semaphore_get_cond(PyObject *op, void *Py_UNUSED(unused))
-{
-    return dict_attribute(op, NAME("_cond"));
-}
-
-static int semaphore_set_cond(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
-{
-    return set_private(op, ((SemaphoreObject *)op)->kind == UNBEGUN, "_cond", value);
 }
 
 static PyMethodDef semaphore_methods[] = {
@@ -352,14 +320,14 @@ static PyMethodDef semaphore_methods[] = {
              "Gives n back; the threads that have waited longest get them first.  As threading.Semaphore.release.\n\n"
              "ValueError: n is less than one; for a BoundedSemaphore, it would have more than at first."),
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
-    POSITIONAL("__exit__", semaphore_exit, NULL),
+    KEYWORDS("__exit__", semaphore_exit, NULL),
     {"_begin", semaphore_begin, METH_VARARGS, NULL},
     {"_copy", semaphore_copy, METH_VARARGS, NULL},
     {0},
 };
 
 static PyGetSetDef semaphore_attributes[] = {
-    {"_cond", semaphore_get_cond, semaphore_set_cond, NULL, NULL},
+    {"_cond", no_attribute, takes_no_attribute, NULL, "_cond"},
     {"_value", semaphore_get_value, semaphore_set_value, "How many can be taken.", NULL},
     {"_initial_value", semaphore_get_bound, semaphore_set_bound, "A BoundedSemaphore's bound.", NULL},
     {0},
@@ -382,6 +350,6 @@ static PyType_Spec semaphore_spec = {
 
 int python_add_semaphore(PyObject *module)
 {
-    semaphore_type = add_primitive(module, &semaphore_spec);
+    semaphore_type = add_derivable(module, &semaphore_spec);
     return semaphore_type ? 0 : -1;
 }

@@ -6,7 +6,7 @@
 
 extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type; /* once their python_add_...() have made them */
 
-/* Its count; 0 also if a thread sleeps in its queue.  -1: it is kept in Python (python/sync/common.h). */
+/* Its count; 0 also if a thread sleeps in its queue. */
 long semaphore_count(PyObject *op);
 
 /* Its lock, borrowed, if that is one of the runtime's; else NULL. */

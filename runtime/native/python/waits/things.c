@@ -5,6 +5,7 @@
 #include "python/args.h"
 #include "python/threads/lwp.h"
 #include "python/pool/future.h"
+#include "python/sync/common.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 #include "python/rooms.h"
@@ -76,20 +77,25 @@ static int set_thread(struct thing *thing)
     return result;
 }
 
-static int set_primitive(struct thing *thing, PyObject *object, const struct waitable *kind, int in_c)
+static int set_primitive(struct thing *thing, PyObject *object, const struct waitable *kind)
 {
-    if (!in_c)
-        return refuse_thing(PyExc_TypeError, "can't wait for %R: a derived class keeps it in Python", thing->given);
     thing->object = Py_NewRef(object);
     thing->kind = kind;
     return 0;
+}
+
+static int set_unless_derived(struct thing *thing, const struct waitable *kind)
+{
+    if (PyObject_TypeCheck(thing->given, in_python_type))
+        return refuse_thing(PyExc_TypeError, "can't wait for %R: a derived class keeps it in Python", thing->given);
+    return set_primitive(thing, thing->given, kind);
 }
 
 static int set_future(struct thing *thing)
 {
     if (thing->forever && future_is_lost((FutureObject *)thing->given))
         return refuse_thing(PyExc_RuntimeError, "the thread that would end %R is in the process that has forked", thing->given);
-    return set_primitive(thing, thing->given, &future_waitable, 1);
+    return set_primitive(thing, thing->given, &future_waitable);
 }
 
 /* Whether it is an event, semaphore or lock as threading makes them: of these there are the runtime's, too. */
@@ -138,13 +144,13 @@ int wait_set_thing(struct thing *thing, PyObject *given, int forever)
     thing->given = given;
     thing->forever = forever;
     if (PyObject_TypeCheck(given, event_type))
-        return set_primitive(thing, given, &event_waitable, event_is_in_c(given));
+        return set_unless_derived(thing, &event_waitable);
     if (PyObject_TypeCheck(given, semaphore_type))
-        return set_primitive(thing, given, &semaphore_waitable, semaphore_count(given) >= 0);
+        return set_unless_derived(thing, &semaphore_waitable);
     if (PyObject_TypeCheck(given, lock_type))
-        return set_primitive(thing, given, &lock_waitable, 1);
+        return set_primitive(thing, given, &lock_waitable);
     if (PyObject_TypeCheck(given, rlock_type))
-        return set_primitive(thing, given, &rlock_waitable, 1);
+        return set_primitive(thing, given, &rlock_waitable);
     if (PyObject_TypeCheck(given, lwp_type))
         return set_lwp(thing, given);
     if (PyObject_TypeCheck(given, future_type))

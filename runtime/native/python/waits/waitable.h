@@ -47,7 +47,4 @@ extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, 
  * file's kind has no functions: things.c does what they would. */
 int wait_set_thing(struct thing *thing, PyObject *given, int forever);
 
-/* 1: it is kept in C; 0: in Python (python/sync/common.h), and can't be waited for so. */
-int event_is_in_c(PyObject *op);
-
 #endif
