@@ -1,4 +1,5 @@
-"""The options that several commands have, --json and --plot, what is done about each, and how files are made."""
+"""The options that several commands have, --json and --plot, what is done about each, what others take, and how files
+are made."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Json", "check_plot", "json_option", "plot_option", "private", "save_plot"]
+__all__ = ["Json", "check_plot", "check_timeline", "json_option", "plot_option", "private", "save_plot", "seconds"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,6 +22,29 @@ PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
 def private(path: str, flags: int) -> int:
     """An opener for open(): a file that is made is its owner's alone, since it may hold the program's data."""
     return os.open(path, flags, 0o600)
+
+
+def seconds(least: float, most: float = 1e6, zero: bool = False) -> Callable[[str], float]:
+    """The type of an option: a number of seconds from the least to the most; zero: or 0."""
+    wanted = f"{'0 or ' * zero}a number of seconds from {least:g} to {most:g}".replace("e+0", "e")
+
+    def checked(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not {wanted}") from None
+        if not (least <= found <= most or (zero and found == 0)):  # NaN is in no range
+            raise click.BadParameter(f"{found:g} is not {wanted}")
+        return found
+
+    return checked
+
+
+def check_timeline(file: Path) -> Path:
+    """Whether its name says what it is to be."""
+    if file.suffix not in (".json", ".svg", ".html"):
+        raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
+    return file
 
 
 # ---- --json ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import click
 from rich.table import Table
@@ -70,12 +71,7 @@ def _there(number: int) -> str:
     return "there"
 
 
-def _clone3() -> str:
-    return _there(_SYS_CLONE3)
-
-
-def _futex_waitv() -> str:
-    return _there(_SYS_FUTEX_WAITV)
+_clone3, _futex_waitv = partial(_there, _SYS_CLONE3), partial(_there, _SYS_FUTEX_WAITV)
 
 
 def _in_thread(function: Callable[[], object]) -> object:

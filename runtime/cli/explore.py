@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from ._options import private
+from ._options import private, seconds
 from ._program import end_options_after, forget_click, takes_value
 
 if TYPE_CHECKING:
@@ -182,13 +182,7 @@ class _Explore(click.Command):
         return super().parse_args(ctx, args)
 
 
-def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 < value <= 1e9:
-        raise click.BadParameter(f"{value:g} is not a number of seconds")
-    return value
-
-
-def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _strategy(value: str) -> str:
     from ..explore.search.strategies import check_strategy
 
     try:
@@ -205,14 +199,14 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
     short_help="Find the schedule that makes a test fail.",
 )
 @click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
-@click.option("--seconds", type=float, callback=_positive, metavar="S", help="For how long, at most.")
+@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="For how long, at most.")
 @click.option(
     "--seed", type=int, metavar="N", help="Of chance: the same seed, the same schedules. Without it each time others."
 )
 @click.option(
     "--strategy",
     default="auto",
-    callback=_strategy,
+    type=_strategy,
     metavar="NAME",
     help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/explore.md.",
 )
@@ -241,19 +235,13 @@ def _strategy(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
 def explore(
-    runs: int,
-    seconds: float | None,
-    seed: int | None,
-    strategy: str,
-    granularity: str,
-    max_steps: int,
-    workers: int,
     dask: str | None,
     token: str | None,
     html: Path | None,
     as_json: bool,
     module: str | None,
     args: tuple[str, ...],
+    **wanted: Any,
 ) -> int:
     """Run a test under many schedules of its threads, until one makes it fail.
 
@@ -289,19 +277,10 @@ def explore(
         target = Target.of(args[0], args[1:])
     else:
         raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
-    if dask is not None and workers > 1:
+    if dask is not None and wanted["workers"] > 1:
         raise click.UsageError("--dask and --workers can't go together")
     if dask is not None and token is not None:
         raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
     if html is not None and not html.absolute().parent.is_dir():
         raise click.UsageError(f"--html: no folder {html.parent}")
-    wanted = {
-        "strategy": strategy,
-        "runs": runs,
-        "seconds": seconds,
-        "granularity": granularity,
-        "seed": seed,
-        "max_steps": max_steps,
-        "workers": workers,
-    }
     return _explore(target, wanted, token, dask, html, as_json)

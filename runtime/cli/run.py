@@ -6,22 +6,20 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import lwp_runtime
 
 from ..patch.children import has_hook, pass_on
+from ._options import check_timeline, seconds
 from ._program import end_options_after, forget_click, takes_value
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-    from ..placement import Placing
 
 __all__ = ["Program", "run"]
 
@@ -33,8 +31,12 @@ class Program:
     kind: str  #: "script" (also a directory, a zip file, "-" for stdin), "module" or "code"
     what: str  #: the path, the module's name, the source text
     args: tuple[str, ...]
+    green: bool  #: green threads; otherwise each thread has an LWP of its own
+    lwps: int | None  #: which carry green threads; None: 1
+    time_slice: float | None  #: seconds: Scheduler's; 0: it has none, None: install()'s
     stack_size: int | None  #: bytes for each thread; None leaves threading.stack_size() alone
-    placing: Placing  #: of all its threads
+    affinity: set[int] | None  #: the CPUs of all its threads
+    nice: int | None  #: of all its threads
     report: bool  #: figures on stderr at the end
     children: bool  #: the Python processes that it starts, too
     watchdog: float | None  #: seconds of standing still until that is told
@@ -43,8 +45,6 @@ class Program:
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
-    lwps: int  #: green threads, on so many LWPs; 0: each thread has one of its own
-    time_slice: float | None  #: seconds: Scheduler's; 0: it has none, None: install()'s
     lock_order: bool  #: locks that are taken in both orders are told at the end
     lock_order_exit: int | None  #: exit status if there are some and it would be 0
 
@@ -52,9 +52,9 @@ class Program:
         """Has its threads made here, and begins what is to go on beside it; run_main() comes next."""
         if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
             forget_click()
-        _place(self.placing)
+        self._place()
         self._begin_asked_by_environment()
-        _install(self.stack_size, self.report, self.children, self.lwps, self.time_slice)
+        self._install()
         lwp_runtime.give_way()
         if self._watches():
             _watch(self.live, self.watchdog, self.watchdog_exit, self.stuck)
@@ -81,41 +81,40 @@ class Program:
             print(f"lwp: {error}", file=sys.stderr)
             sys.exit(2)
 
+    def _place(self) -> None:
+        """Threads and processes have their creator's placement: so the calling thread's is that of all others."""
+        import threading
 
-def _place(placing: Placing) -> None:
-    """Threads and processes have their creator's placement: so the calling thread's is that of all others."""
-    import threading
+        if self.affinity is None and self.nice is None:
+            return
+        from ..placement import Placement
 
-    if not placing:
-        return
-    from ..placement import Placement
+        try:
+            Placement(threading.main_thread()).update(affinity=self.affinity, nice=self.nice)
+        except OSError as error:
+            print(f"lwp: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
 
-    try:
-        Placement(threading.main_thread()).update(**placing)
-    except OSError as error:
-        print(f"lwp: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+    def _install(self) -> None:
+        import threading
 
+        from .. import patch
 
-def _install(stack_size: int | None, report: bool, children: bool, lwps: int, time_slice: float | None) -> None:
-    import threading
+        lwps = (self.lwps or 1) if self.green else 0
+        if self.stack_size is not None:
+            threading.stack_size(self.stack_size)
+        if self.report:
+            from ._report import begin
 
-    from .. import patch
+            begin()
+        if self.children:
+            pass_on(self.stack_size, lwps, self.time_slice)
+        given = {} if self.time_slice is None else {"time_slice": self.time_slice or None}
+        patch.install(green=self.green, lwps=lwps or 1, **given)
+        if self.green:
+            from ..patch.streams import reopen_stdin
 
-    if stack_size is not None:
-        threading.stack_size(stack_size)
-    if report:
-        from ._report import begin
-
-        begin()
-    if children:
-        pass_on(stack_size, lwps, time_slice)
-    given = {} if time_slice is None else {"time_slice": time_slice or None}
-    patch.install(green=lwps > 0, lwps=lwps or 1, **given)
-    if lwps:
-        from ..patch.streams import reopen_stdin
-
-        reopen_stdin()
+            reopen_stdin()
 
 
 def _watch(live: bool, patience: float | None, status: int | None, stuck: float | None) -> None:
@@ -158,9 +157,7 @@ def _bytes(value: str) -> int:
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
-def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
+def _stack_size(value: str) -> int:
     from ..lwp import MIN_STACK
 
     size = _bytes(value)
@@ -172,9 +169,7 @@ def _stack_size(ctx: click.Context, param: click.Parameter, value: str | None) -
     return size
 
 
-def _affinity(ctx: click.Context, param: click.Parameter, value: str | None) -> set[int] | None:
-    if value is None:
-        return None
+def _affinity(value: str) -> set[int]:
     from ..placement import checked, parse_cpus
 
     try:
@@ -184,22 +179,7 @@ def _affinity(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return cpus
 
 
-def _seconds_from(
-    least: float, *others: float
-) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
-    also = "".join(f"{other:g} or " for other in others)
-
-    def checked(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-        if value is not None and value not in others and not least <= value <= 1e6:  # NaN, too, is not
-            raise click.BadParameter(f"{value:g} is not {also}a number of seconds from {least:g} to 1e6")
-        return value
-
-    return checked
-
-
-def _trace_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
+def _trace_size(value: str) -> int:
     size = _bytes(value)
     if not 1 << 16 <= size <= 1 << 40:
         raise click.BadParameter(f"{value} is not between 64K and 1024G")
@@ -207,9 +187,7 @@ def _trace_size(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and value.suffix not in (".json", ".svg", ".html"):
-        raise click.BadParameter(f"{value}: what is it to be? Name it .json (Perfetto), .svg or .html")
-    return value
+    return value and check_timeline(value)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -247,14 +225,13 @@ class _Run(click.Command):
 @click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="On how many, at least.")
 @click.option(
     "--time-slice",
-    type=float,
-    callback=_seconds_from(0.0001, 0),  # as Scheduler has it
+    type=seconds(0.0001, zero=True),  # as Scheduler has it
     metavar="SECONDS",
     help="One that computes or blocks in C for longer lets others have their turn (default 0.005; 0: never).",
 )
-@click.option("--stack-size", callback=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
+@click.option("--stack-size", type=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option(
-    "--affinity", callback=_affinity, metavar="CPUS", help="On which CPUs all its threads may run, such as 0,2-3."
+    "--affinity", type=_affinity, metavar="CPUS", help="On which CPUs all its threads may run, such as 0,2-3."
 )
 @click.option(
     "--nice", type=click.IntRange(-20, 19), metavar="N", help="How urgent they all are: -20 (most) to 19 (least)."
@@ -262,8 +239,7 @@ class _Run(click.Command):
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
 @click.option(
     "--watchdog",
-    type=float,
-    callback=_seconds_from(0.1),
+    type=seconds(0.1),
     metavar="SECONDS",
     help="When nothing has moved for so long, say on stderr who waits for what, and all stacks.",
 )
@@ -275,8 +251,7 @@ class _Run(click.Command):
 )
 @click.option(
     "--stuck",
-    type=float,
-    callback=_seconds_from(0.1),
+    type=seconds(0.1),
     metavar="SECONDS",
     help="When threads have waited for one lock for so long, say on stderr who holds it since which line.",
 )
@@ -298,7 +273,7 @@ class _Run(click.Command):
 )
 @click.option(
     "--trace-size",
-    callback=_trace_size,
+    type=_trace_size,
     metavar="SIZE",
     help="Bytes for its records (default 16M: half a million). The latest are kept.",
 )
@@ -311,27 +286,7 @@ class _Run(click.Command):
     shell_complete=_complete,
     metavar="(SCRIPT | -m MODULE | -c CODE | -) [ARGS]",
 )
-def run(
-    green: bool,
-    lwps: int | None,
-    time_slice: float | None,
-    stack_size: int | None,
-    affinity: set[int] | None,
-    nice: int | None,
-    report: bool,
-    watchdog: float | None,
-    watchdog_exit: int | None,
-    stuck: float | None,
-    lock_order: bool,
-    lock_order_exit: int | None,
-    live: bool,
-    children: bool,
-    trace: Path | None,
-    trace_size: int | None,
-    module: str | None,
-    code: str | None,
-    args: tuple[str, ...],
-) -> Program:
+def run(module: str | None, code: str | None, args: tuple[str, ...], **options: Any) -> Program:
     """Run an unmodified Python program; all threads that it starts are made here.
 
     threading.Thread, its subclasses and _thread.start_new_thread are replaced before the program begins. So thread
@@ -371,55 +326,38 @@ def run(
     """
     if module is not None and code is not None:
         raise click.UsageError("-m and -c can't go together")
-    if lwps is not None and not green:
-        raise click.UsageError("--lwps is for --green")
-    if time_slice is not None and not green:
-        raise click.UsageError("--time-slice is for --green")
-    if children and not has_hook():
+    for name, needed in _NEEDS.items():
+        if options[name] is not None and not options[needed]:
+            raise click.UsageError(f"{_option(name)} is for {_option(needed)}")
+    if options["children"] and not has_hook():
         raise click.UsageError(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
         )
-    if live and (
+    if options["live"] and (
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
-    if sys.stderr is None and (watchdog is not None or stuck is not None):
-        option = "--stuck" if watchdog is None else "--watchdog"
-        raise click.UsageError(f"{option} tells on standard error, and that is closed")
-    if watchdog_exit is not None and watchdog is None:
-        raise click.UsageError("--watchdog-exit is for --watchdog")
-    if lock_order and sys.stderr is None:
-        raise click.UsageError("--lock-order tells on standard error, and that is closed")
-    if lock_order_exit is not None and not lock_order:
-        raise click.UsageError("--lock-order-exit is for --lock-order")
-    if trace_size is not None and trace is None:
-        raise click.UsageError("--trace-size is for --trace")
-    lwps = (lwps or 1) if green else 0
-    placing: Placing = {}
-    if affinity is not None:
-        placing["affinity"] = affinity
-    if nice is not None:
-        placing["nice"] = nice
-    options = (
-        stack_size,
-        placing,
-        report,
-        children,
-        watchdog,
-        watchdog_exit,
-        stuck,
-        live,
-        trace,
-        trace_size,
-        lwps,
-        time_slice,
-        lock_order,
-        lock_order_exit,
-    )
+    for name in ("watchdog", "stuck", "lock_order"):
+        if sys.stderr is None and options[name]:
+            raise click.UsageError(f"{_option(name)} tells on standard error, and that is closed")
     if module is not None:
-        return Program("module", module, args, *options)
+        return Program("module", module, args, **options)
     if code is not None:
-        return Program("code", code, args, *options)
+        return Program("code", code, args, **options)
     if not args:
         raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
-    return Program("script", args[0], args[1:], *options)
+    return Program("script", args[0], args[1:], **options)
+
+
+#: What is of use only with another option.
+_NEEDS = {
+    "lwps": "green",
+    "time_slice": "green",
+    "watchdog_exit": "watchdog",
+    "lock_order_exit": "lock_order",
+    "trace_size": "trace",
+}
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

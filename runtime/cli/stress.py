@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 import time
@@ -14,6 +13,7 @@ import click
 from ..stress import BROKEN, load, round_seed
 from ._names import unknown
 from ._options import Json, json_option
+from ._options import seconds as seconds_from
 
 if TYPE_CHECKING:
     from ..stress._run import Mix
@@ -60,17 +60,10 @@ def _list() -> None:
     out.print(f'\n--only takes names of mixes and themes. Those of "{BROKEN}" fail, to show what that looks like.')
 
 
-def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):  # NaN is in every range
-        raise click.BadParameter(f"{value:g} is not a number of seconds")
-    return value
-
-
 @click.command("stress", short_help="Try to break the runtime.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0.1),
-    callback=_finite,
+    type=seconds_from(0.1, 1e9),
     default=60,
     show_default=True,
     metavar="N",
@@ -85,8 +78,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @json_option
 @click.option(
     "--patience",
-    type=click.FloatRange(min=1),
-    callback=_finite,
+    type=seconds_from(1, 1e9),
     default=60,
     show_default=True,
     metavar="N",

@@ -28,12 +28,11 @@ def trace(records: Path, file: Path) -> int:
     damage is, is said on stderr.
     """
     from ...observe.trace import read
-    from .._options import private
+    from .._options import check_timeline, private
     from . import _drawing, _page, _perfetto
 
     writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}
-    if file.suffix not in writers:
-        raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
+    check_timeline(file)
     try:
         timeline = read(records)
         with open(file, "w", encoding="utf-8", opener=private) as out:
