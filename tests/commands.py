@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 from this_machine import ROOT
 
@@ -17,6 +18,7 @@ def python(
     cwd: Path | None = None,
     timeout: float = 60,
     status: int | None = 0,
+    stdout: IO[str] | int = subprocess.PIPE,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """The interpreter of the tests, with these arguments and, in its environment, these variables.
@@ -27,24 +29,26 @@ def python(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": PYTHONPATH, **variables},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=timeout,
         check=False,
     )
-    assert status in (None, done.returncode), done.stdout + done.stderr
+    assert status in (None, done.returncode), f"{done.stdout}{done.stderr}"
     return done
 
 
-def lwp(
-    *arguments: object,
-    cwd: Path | None = None,
-    timeout: float = 60,
-    status: int | None = 0,
-    **variables: str,
-) -> subprocess.CompletedProcess[str]:
+def lwp(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """`lwp` with these arguments, as python()."""
-    return python("-m", "runtime", *arguments, cwd=cwd, timeout=timeout, status=status, **variables)
+    return python("-m", "runtime", *arguments, **options)
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The only line that a command has written, which says on standard error why it was not begun."""
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
 
 
 def told(folder: Path, program: str, last: str, *command: str, **variables: str) -> str:

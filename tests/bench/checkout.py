@@ -7,17 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from commands import PYTHONPATH, python
 from this_machine import TREE
 
 sys.path.append(str(TREE))  # last: the package may be another one, that is installed
 
 
-def run(*command: str, site: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command that finds bench/.  site: a folder whose sitecustomize.py each Python begins with."""
-    path = os.pathsep.join(filter(None, [str(site or ""), *sys.path]))
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": path, **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+def environment(site: Path | None = None) -> dict[str, str]:
+    """Where a command finds bench/.  site: a folder whose sitecustomize.py each Python begins with."""
+    path = os.pathsep.join(filter(None, [str(site or ""), PYTHONPATH, str(TREE)]))
+    return {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": path}
 
 
-def bench(*args: str, site: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "bench", *args, site=site, **variables)
+def bench(
+    *args: str, site: Path | None = None, status: int | None = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return python("-m", "bench", *args, status=status, timeout=100, **environment(site), **variables)

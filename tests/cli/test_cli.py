@@ -8,36 +8,23 @@ import json
 import os
 import platform
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import lwp, python, refusal
 
-LWP = [sys.executable, "-m", "runtime"]
 NEEDS_MATPLOTLIB = pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
 
 
-def execute(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
-    return subprocess.run(command, env=environment, cwd=cwd, umask=0o022, capture_output=True, text=True, timeout=60)
-
-
 def test_importing_the_library_imports_no_program() -> None:
-    modules = execute(
-        sys.executable, "-c", "import runtime, sys; print(sorted({m.partition('.')[0] for m in sys.modules}))"
-    )
-    assert "'runtime'" in modules.stdout
-    assert "'click'" not in modules.stdout
-    assert "'rich'" not in modules.stdout
+    loaded = python("-c", "import runtime, sys; print(*{m.partition('.')[0] for m in sys.modules})").stdout.split()
+    assert {"runtime", "click", "rich"} & set(loaded) == {"runtime"}
 
 
 def test_importing_the_library_does_not_load_the_core() -> None:
     program = "import runtime, sys; print('runtime.native' in sys.modules, runtime.Thread)"
-    shown = execute(sys.executable, "-c", program)
-    assert shown.stdout.startswith("False <class 'runtime.thread.Thread'>")
-    shown = execute(sys.executable, "-c", "import runtime; runtime.nonsense")
+    assert python("-c", program).stdout.startswith("False <class 'runtime.thread.Thread'>")
+    shown = python("-c", "import runtime; runtime.nonsense", status=1)
     assert shown.stderr.endswith("AttributeError: module 'runtime' has no attribute 'nonsense'\n")
 
 
@@ -45,8 +32,7 @@ def test_a_thread_loads_little() -> None:
     """Every process pays for it: dataclasses alone, with what it imports, took a fifth of the time."""
     programs = "import threading", "import runtime; runtime.Thread", "import runtime; runtime.install()"
     plain, thread, installed = (
-        set(execute(sys.executable, "-c", f"{program}; import sys; print(*sys.modules)").stdout.split())
-        for program in programs
+        set(python("-c", f"{program}; import sys; print(*sys.modules)").stdout.split()) for program in programs
     )
     assert "runtime.thread" in thread
     assert "runtime.patch.installation" in installed
@@ -64,7 +50,7 @@ def test_submodules_are_there_when_they_are_asked_for() -> None:
         runtime.install()
         print(runtime.is_installed())
         """
-    shown = execute(sys.executable, "-c", program)
+    shown = python("-c", program)
     assert (shown.stdout, shown.stderr) == ("False\nTrue\n", "")
 
 
@@ -77,7 +63,7 @@ def test_modules_by_their_names_of_the_last_release() -> None:
         assert (inspection, runtime.comparison) == (runtime.tlsmap.inspection, runtime.tlsmap.comparison)
         print(runtime.variables.variables is runtime.tls.variables, trace.record.__name__)
         """
-    shown = execute(sys.executable, "-c", program)
+    shown = python("-c", program)
     assert (shown.stdout, shown.stderr) == ("True record\n", "")
 
 
@@ -86,35 +72,31 @@ def test_modules_by_their_names_of_the_last_release() -> None:
 )
 def test_where_it_cannot_work(arguments: list[str]) -> None:
     program = "import sys; sys.platform = 'plan9'; from runtime.cli import main; sys.exit(main())"
-    shown = execute(sys.executable, "-c", program, *arguments)
-    assert (shown.stdout, shown.returncode) == ("", 1)
+    shown = python("-c", program, *arguments, status=1)
+    assert shown.stdout == ""
     assert shown.stderr.startswith("lwp: runtime works with CPython on Linux, x86-64 or aarch64")
     assert shown.stderr.endswith("; this is plan9\n")
     assert shown.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_help(arguments: tuple[str, ...]) -> None:
-    shown = execute(*LWP, *arguments)
-    assert shown.returncode == 0
+OF_ALL = ("Examples:", "lwp run server.py", "\n  run ", "\n  demo ", "\n  tls ", "\n  doctor ", "--version")
+OF_RUN = ("-m MODULE", "-c CODE", "SCRIPT", "--stack-size", "--report", "Examples:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [((), OF_ALL), (("--help",), OF_ALL), (("-h",), OF_ALL), (("run", "--help"), OF_RUN)]
+)
+def test_help(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    shown = lwp(*arguments)
     assert shown.stderr == ""
     assert shown.stdout.startswith("Usage: python -m runtime")
-    for word in ("Examples:", "lwp run server.py", "\n  run ", "\n  demo ", "\n  tls ", "\n  doctor ", "--version"):
-        assert word in shown.stdout
-
-
-def test_help_of_run() -> None:
-    shown = execute(*LWP, "run", "--help")
-    assert shown.returncode == 0
-    for word in ("-m MODULE", "-c CODE", "SCRIPT", "--stack-size", "--report", "Examples:"):
-        assert word in shown.stdout
+    assert [word for word in words if word not in shown.stdout] == []
 
 
 def test_version() -> None:
     from runtime.cli import version
 
-    shown = execute(*LWP, "--version")
-    assert (shown.stdout, shown.returncode) == (f"lwp {version()}\n", 0)
+    assert lwp("--version").stdout == f"lwp {version()}\n"
 
 
 @pytest.mark.parametrize(
@@ -143,24 +125,17 @@ def test_version() -> None:
     ],
 )
 def test_errors_are_one_line(arguments: list[str], says: str) -> None:
-    shown = execute(*LWP, *arguments)
-    assert shown.stdout == ""
-    assert shown.stderr.startswith("lwp: ")
-    assert shown.stderr.count("\n") == 1
-    assert says in shown.stderr
-    assert shown.returncode == 2
-
-
-@pytest.mark.parametrize(("word", "meant"), [("rum", "run"), ("benhc", "bench"), ("doctr", "doctor")])
-def test_a_command_that_was_nearly_written(word: str, meant: str) -> None:
-    shown = execute(*LWP, word, "x.py")
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == f"lwp: no command {word!r}: did you mean {meant}?\n"
+    said = refusal(lwp(*arguments, status=2))
+    assert said.startswith("lwp: ")
+    assert says in said
 
 
 @pytest.mark.parametrize(
     ("words", "kind", "meant"),
     [
+        (["rum"], "command", "run"),
+        (["benhc"], "command", "bench"),
+        (["doctr"], "command", "doctor"),
         (["demo", "tsl"], "demo", "tls"),
         (["bench", "lock-tyr"], "operation", "lock-try"),
         (["bench", "lokc"], "operation", "lock"),
@@ -170,54 +145,27 @@ def test_a_command_that_was_nearly_written(word: str, meant: str) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_a_name_that_was_nearly_written(words: list[str], kind: str, meant: str) -> None:
-    shown = execute(*LWP, *words)
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == f"lwp: no {kind} {words[-1]!r}: did you mean {meant}?\n"
+    assert refusal(lwp(*words, status=2)) == f"lwp: no {kind} {words[-1]!r}: did you mean {meant}?\n"
 
 
 def test_a_command_like_no_other() -> None:
-    assert execute(*LWP, "xyzzy").stderr == "lwp: no command 'xyzzy': lwp --help lists them\n"
+    assert refusal(lwp("xyzzy", status=2)) == "lwp: no command 'xyzzy': lwp --help lists them\n"
 
 
-def on_full_disk(arguments: list[str], unbuffered: str) -> tuple[int, str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    with open("/dev/full", "w") as full:
-        shown = subprocess.run(
-            [*LWP, *arguments],
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": unbuffered},
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
-    return shown.returncode, shown.stderr
+PRINTING = [["--help"], ["--version"], ["run", "--help"], ["doctor"], ["doctor", "--json"], ["tls"]]
+PRINTING += [["tls", "--threads", "2", "--json"], ["demo"], ["demo", "vm"], ["bench", "--list"]]
+PRINTING += [["bench", "--quick", "lock-try"], ["stress", "--list"], ["stress", "--only", "timers", "--seconds", "0.1"]]
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--version"],
-        ["run", "--help"],
-        ["doctor"],
-        ["doctor", "--json"],
-        ["tls"],
-        ["tls", "--threads", "2", "--json"],
-        ["demo"],
-        ["demo", "vm"],
-        ["bench", "--list"],
-        ["bench", "--quick", "lock-try"],
-        ["stress", "--list"],
-        ["stress", "--only", "timers", "--seconds", "0.1"],
-    ],
-    ids=" ".join,
+    ("arguments", "unbuffered"),
+    [*((words, "") for words in PRINTING), (["tls"], "1")],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_a_full_disk_is_told_in_a_line(arguments: list[str]) -> None:
-    assert on_full_disk(arguments, "") == (1, "lwp: standard output: No space left on device\n")
-
-
-def test_a_full_disk_is_told_without_a_buffer_too() -> None:
-    assert on_full_disk(["tls"], "1") == (1, "lwp: standard output: No space left on device\n")
+def test_a_full_disk_is_told_in_a_line(arguments: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        shown = lwp(*arguments, stdout=full, status=1, PYTHONUNBUFFERED=unbuffered)
+    assert shown.stderr == "lwp: standard output: No space left on device\n"
 
 
 def test_what_one_write_leaves_is_written_without_a_buffer_too(tmp_path: Path) -> None:
@@ -225,42 +173,27 @@ def test_what_one_write_leaves_is_written_without_a_buffer_too(tmp_path: Path) -
     limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (5, 5)); "
     program = limit + "import sys, runtime.cli; sys.argv[1:] = ['--version']; sys.exit(runtime.cli.main())"
     with open(tmp_path / "shown", "w") as file:
-        command = [sys.executable, "-u", "-c", program]
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        done = subprocess.run(
-            command, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path}
-        )
-    assert (done.returncode, done.stderr) == (1, "lwp: standard output: File too large\n")
+        done = python("-u", "-c", program, stdout=file, status=1)
+    assert done.stderr == "lwp: standard output: File too large\n"
     assert (tmp_path / "shown").stat().st_size == 5
 
 
 def test_the_program_that_runs_has_standard_output_as_python_made_it() -> None:
     program = "import sys; print(sys.stdout is sys.__stdout__)"
-    shown = execute(*LWP, "run", "-c", program)
-    assert (shown.returncode, shown.stdout) == (0, "True\n")
+    assert lwp("run", "-c", program).stdout == "True\n"
 
 
 def test_a_missing_script_is_told_as_python_tells_it() -> None:
-    plain, ours = execute(sys.executable, "no/such.py"), execute(*LWP, "run", "no/such.py")
+    plain, ours = python("no/such.py", status=2), lwp("run", "no/such.py", status=2)
     assert ours.stderr.partition(": ")[2] == plain.stderr.partition(": ")[2]
-    assert ours.returncode == plain.returncode
 
 
-def test_reader_that_leaves(tmp_path: Path) -> None:
+def test_reader_that_leaves() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    shown = subprocess.run(
-        [*LWP, "doctor", "--json"],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        timeout=60,
-    )
+    shown = lwp("doctor", "--json", stdout=writer, status=1)
     os.close(writer)
     assert shown.stderr == ""
-    assert shown.returncode == 1
 
 
 # ---- completion by the shell -----------------------------------------------------------------------------------------
@@ -283,20 +216,8 @@ def test_reader_that_leaves(tmp_path: Path) -> None:
 )
 def test_completion(words: list[str], offered: list[str]) -> None:
     program = "import sys; sys.argv[0] = 'lwp'; from runtime.cli import main; sys.exit(main())"
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    shown = subprocess.run(
-        [sys.executable, "-c", program],
-        env={
-            **os.environ,
-            "PYTHONPATH": path,
-            "_LWP_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(["lwp", *words]),
-            "COMP_CWORD": str(len(words)),
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    asked = {"_LWP_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(["lwp", *words]), "COMP_CWORD": str(len(words))}
+    shown = python("-c", program, status=None, **asked)
     assert shown.stderr == ""
     assert shown.stdout.splitlines()[: len(offered)] == offered
 
@@ -315,11 +236,10 @@ WITH_JSON = [
 
 @pytest.mark.parametrize("command", WITH_JSON, ids=" ".join)
 def test_json_is_the_same_option_everywhere(command: list[str], tmp_path: Path) -> None:
-    alone, file = execute(*LWP, *command, "--json"), tmp_path / "facts.json"
-    assert (alone.returncode, alone.stderr) == (0, "")
+    alone, file = lwp(*command, "--json"), tmp_path / "facts.json"
     facts = json.loads(alone.stdout)
-    besides = execute(*LWP, *command, "--json", str(file))
-    assert (besides.returncode, besides.stderr) == (0, "")
+    besides = lwp(*command, "--json", file)
+    assert alone.stderr == besides.stderr == ""
     assert json.loads(file.read_text()).keys() == facts.keys()
     with pytest.raises(json.JSONDecodeError):
         json.loads(besides.stdout)
@@ -327,8 +247,7 @@ def test_json_is_the_same_option_everywhere(command: list[str], tmp_path: Path) 
 
 
 def test_json_of_which_standard_output_is_the_file() -> None:
-    shown = execute(*LWP, "demo", "vm", "--json", "-")
-    assert json.loads(shown.stdout)["child"]
+    assert json.loads(lwp("demo", "vm", "--json", "-").stdout)["child"]
 
 
 @pytest.mark.parametrize(
@@ -339,17 +258,15 @@ def test_json_of_which_standard_output_is_the_file() -> None:
     ],
 )
 def test_a_file_for_json_that_is_none_is_told_before_anything_is_done(file: str, says: str) -> None:
-    shown = execute(*LWP, "bench", "--quick", "--json", file)
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr.startswith("lwp: ")
-    assert says in shown.stderr
-    assert shown.stderr.count("\n") == 1
+    said = refusal(lwp("bench", "--quick", "--json", file, status=2))
+    assert said.startswith("lwp: ")
+    assert says in said
     assert not Path(file).exists()
 
 
 def test_a_file_for_json_on_a_full_disk() -> None:
-    shown = execute(*LWP, "demo", "vm", "--json", "/dev/full")
-    assert (shown.returncode, shown.stderr) == (2, "lwp: /dev/full: No space left on device\n")
+    shown = lwp("demo", "vm", "--json", "/dev/full", status=2)
+    assert shown.stderr == "lwp: /dev/full: No space left on device\n"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -372,12 +289,13 @@ PROGRAM = "import os, threading\nthread = threading.Thread(target=int); thread.s
 )
 def test_a_new_file_is_its_owners_alone(command: list[str], file: str, tmp_path: Path) -> None:
     """It may hold the program's data.  One that is there keeps its mode: its owner has chosen that."""
+    made = "import os, sys; os.umask(0o022); os.execv(sys.executable, [sys.executable, '-m', 'runtime', *sys.argv[1:]])"
     (tmp_path / "x.py").write_text("def test():\n    assert False\n")
-    execute(*LWP, *command, cwd=tmp_path)
+    python("-c", made, *command, cwd=tmp_path, status=None)
     assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
     (tmp_path / file).chmod(0o644)
     before = (tmp_path / file).stat().st_mtime_ns
-    execute(*LWP, *command, cwd=tmp_path)
+    python("-c", made, *command, cwd=tmp_path, status=None)
     assert (tmp_path / file).stat().st_mtime_ns > before
     assert (tmp_path / file).stat().st_mode & 0o777 == 0o644
 
@@ -388,11 +306,8 @@ def test_a_new_file_is_its_owners_alone(command: list[str], file: str, tmp_path:
 @pytest.mark.parametrize("file", ["x.nope", "x", "no/such/folder/x"])
 @pytest.mark.parametrize("command", [["bench", "--quick", "lock-try"], ["demo", "cow", "--max-mb", "10"]], ids=" ".join)
 def test_a_picture_of_no_known_kind_is_refused_before_anything_is_measured(command: list[str], file: str) -> None:
-    shown = execute(*LWP, *command, "--plot", file)
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == (
-        f"lwp: --plot: {file}: what is it to be? Its name must end in .png, .svg, .pdf, .jpg, .webp\n"
-    )
+    said = refusal(lwp(*command, "--plot", file, status=2))
+    assert said == f"lwp: --plot: {file}: what is it to be? Its name must end in .png, .svg, .pdf, .jpg, .webp\n"
 
 
 # ---- doctor ----------------------------------------------------------------------------------------------------------
@@ -402,8 +317,8 @@ def test_doctor_as_data() -> None:
     from runtime.native import structures
     from runtime.observe import limits
 
-    shown = execute(*LWP, "doctor", "--json")
-    assert (shown.returncode, shown.stderr) == (0, "")
+    shown = lwp("doctor", "--json")
+    assert shown.stderr == ""
     data = json.loads(shown.stdout)
     assert data["versions"]["kernel"] == platform.release()
     assert data["versions"]["machine"] == platform.machine()
@@ -419,15 +334,8 @@ def test_doctor_as_data() -> None:
 
 def doctor(*options: str, columns: int = 80) -> list[str]:
     """The lines that it prints."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    shown = subprocess.run(
-        [*LWP, "doctor", *options],
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (shown.returncode, shown.stderr) == (0, "")
+    shown = lwp("doctor", *options, COLUMNS=str(columns), PYTHONIOENCODING="utf-8")
+    assert shown.stderr == ""
     return shown.stdout.splitlines()
 
 
@@ -466,15 +374,8 @@ def test_doctor_breaks_no_word_at_80_columns(options: list[str]) -> None:
 
 @pytest.mark.parametrize("command", [["doctor"], ["tls"], ["demo", "tls"]])
 def test_a_narrow_terminal_folds_lines_and_loses_nothing(command: list[str]) -> None:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    shown = subprocess.run(
-        [*LWP, *command],
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "40", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert 40 < max(map(len, shown.stdout.splitlines())) <= 80
+    shown = lwp(*command, COLUMNS="40", PYTHONIOENCODING="utf-8").stdout
+    assert 40 < max(map(len, shown.splitlines())) <= 80
 
 
 def test_features_are_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:

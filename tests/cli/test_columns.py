@@ -12,6 +12,7 @@ import sys
 import termios
 
 import pytest
+from commands import PYTHONPATH
 
 HELP = [[], ["run"], ["trace"], ["demo"], ["tls"], ["bench"], ["stress"], ["doctor"]]
 HELP += [["demo", name] for name in ("createthread", "files", "vm", "tasks", "models", "cow", "tls")]
@@ -25,13 +26,12 @@ def shown(command: list[str], columns: int) -> str:
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: os.environ[name] for name in os.environ if name not in ("COLUMNS", "LINES")}
-    path = os.pathsep.join(filter(None, sys.path))
     with subprocess.Popen(
         [sys.executable, "-m", "runtime", *command],
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=terminal,
-        env={**environment, "PYTHONPATH": path, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+        env={**environment, "PYTHONPATH": PYTHONPATH, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
         # `tls --diff` says so if its two threads are on different processors.
         preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
     ) as process:

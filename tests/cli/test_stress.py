@@ -15,21 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import PYTHONPATH, lwp, refusal
 from conftest import Child
 
 from runtime.observe import limits
 
 
 def stress(*arguments: str, status: int) -> str:
-    path = os.pathsep.join(filter(None, sys.path))
-    shown = subprocess.run(
-        [sys.executable, "-m", "runtime", "stress", *arguments],
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert shown.returncode == status, shown.stdout + shown.stderr
+    shown = lwp("stress", *arguments, status=status, timeout=110, COLUMNS="200")
     assert shown.stderr == ""
     return shown.stdout
 
@@ -118,7 +111,7 @@ def limited(which: int, number: int, *arguments: str, user: tuple[str, ...] = ()
     """What stress prints under a limit; user: the command that makes another user of it."""
     shown = subprocess.run(
         [*user, sys.executable, "-m", "runtime", "stress", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         preexec_fn=lambda: resource.setrlimit(which, (number, number)),
         capture_output=True,
         text=True,
@@ -188,7 +181,7 @@ def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runtime", "stress", "--only", "lock,timers,rlock", "--seed", "5"]
     with subprocess.Popen(
         [*command, "--seconds", "12", "--json", str(report)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -250,8 +243,4 @@ def test_what_is_left_is_found() -> None:
     ],
 )
 def test_what_cannot_be_run_is_told_before(option: str, value: str, says: str) -> None:
-    command = [sys.executable, "-m", "runtime", "stress", "--only", "lock", "--seconds", "0.1", option, value]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert says in shown.stderr
-    assert shown.stderr.count("\n") == 1
+    assert says in refusal(lwp("stress", "--only", "lock", "--seconds", "0.1", option, value, status=2))
