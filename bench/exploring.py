@@ -65,7 +65,7 @@ def rounds(quick: bool) -> int:
 def compare(
     row: Row, peers: list[str], quick: bool, core: int | None, advance: Callable[[], object]
 ) -> tuple[Rate, dict[str, str]]:
-    """Measures one row: a Rate, and why it has not this peer or that one, by the peer's name.
+    """Measures one row: a Rate, and why it is without some peers, by their names.
 
     Failed: ours raised, crashed, or did not do what it should.
     """

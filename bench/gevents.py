@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.lock import RLock, Semaphore
-from gevent.thread import allocate_lock as Lock  # a class, but for its name
+from gevent.thread import allocate_lock as Lock  # a class, in spite of its name
 
 from runtime.bench.operations import Unavailable
 

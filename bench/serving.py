@@ -155,7 +155,7 @@ class Sample:
 def compare(
     row: Row, ways: list[Way], load: Load, cores: Cores, advance: Callable[[], object]
 ) -> tuple[Served, dict[str, str]]:
-    """Measures one row: its figures, and why this way or that one has none, by its name."""
+    """Measures one row: its figures, and why some ways have none, by their names."""
     taken: dict[str, list[Sample]] = {way.name: [] for way in ways}
     failed: dict[str, str] = {}
     for order in orders(load.rounds, len(ways)):

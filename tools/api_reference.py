@@ -121,7 +121,7 @@ def own_doc(thing: Any) -> str:
 
 
 def fields(cls: Any) -> dict[str, str]:
-    """Of a dataclass, a NamedTuple or a TypedDict: its fields, with their annotations; else none."""
+    """Of a dataclass, a NamedTuple or a TypedDict: its fields, with their annotations; other classes have none."""
     if dataclasses.is_dataclass(cls):
         return {field.name: str(field.type) for field in dataclasses.fields(cls)}
     annotations = cls.__annotations__ if hasattr(cls, "_fields") or is_typeddict(cls) else {}

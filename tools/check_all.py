@@ -48,7 +48,7 @@ ONCE = (
     "core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised, as Debian's
 )
 #: Models in Python of what the C does: they import nothing of it, and try every order, so that each answers the same
-#: until it is edited.  Those that take minutes are for who edits them, and for a release.
+#: until it is edited.  Those that take minutes are run after an edit of them, and before a release.
 MODELS = tuple(f"sync/test_{what}_model.py" for what in ("sync", "wait", "end", "cancel"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
@@ -321,7 +321,7 @@ extras = tomllib.load(open("tree/pyproject.toml", "rb"))["project"]["optional-de
 print(*extras["programs"], *extras["dask"], *extras["peers"], sep="\\n")' >programs.txt
 {venv}/bin/pip install -q -r programs.txt"""
 
-# A threaded program prints the same on the runtime, but for the last line, the time that it took.
+# A threaded program prints the same on the runtime, except its last line, the time that it took.
 EXAMPLES = """\
 cd tree
 ../venv/bin/python examples/wordcount.py >../stock.out

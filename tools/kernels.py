@@ -48,7 +48,7 @@ exec /bin/busybox switch_root /root /bin/sh /vm/init
 """
 
 #: How many times slower the machine is than those that the tests' limits are for, where an interpreter starts and
-#: imports asyncio in a tenth of a second; and twice that, for it may become slower.  The first time reads the files.
+#: imports asyncio in a tenth of a second; and twice that, because it may become slower.  The first start reads files.
 SPEED = """
 import subprocess, sys, time
 def once():
@@ -133,7 +133,7 @@ def unpack_packages(suite: str, processor: str, names: list[str], work: Path) ->
     apt += ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::State::status={work}/status"]
     apt += ["-o", f"Dir::Cache={work}/cache", "-o", "Acquire::Check-Valid-Until=false"]  # an old suite's has ended
     call("apt-get", "-qq", *apt, "update")
-    for name in (names := list(names)):  # which grows: one that stands for the newest kernel depends on that one's
+    for name in (names := list(names)):  # which grows: a package for the newest kernel depends on that kernel's own
         depends = call("apt-cache", *apt, "depends", "--important", name).split()
         names += [word for word in depends if re.match(r"linux-(image|binary|modules)-\d", word) and word not in names]
     call("apt-get", "-qq", *apt, "download", *names, cwd=work / "packages")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
 PACKAGES = ("gcc", "g++", "libc6-dev", "libffi-dev", "gdb", "strace", "procps")  # libffi: for cffi
-#: Who localhost is, and how pip is configured here, as far as the environment doesn't say it.
+#: What localhost is, and how pip is configured here, as far as the environment doesn't say it.
 CONFIGURATION = ("/etc/hosts", "/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs/ca-certificates.crt")
 MAKE_TIME, INSTALL_TIME = 3600, 3600  # seconds that each may take
 DEBIAN_NAMES = {"aarch64": "arm64", "x86_64": "amd64"}

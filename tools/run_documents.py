@@ -79,7 +79,7 @@ NOT_A_READERS = ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "FORCE_COLOR", "PY_COLO
 
 
 def shell(script: str, given: str | None = None, status: int = 0) -> str:
-    """What bash prints, into 80 columns and without colours, if its exit status is that one."""
+    """What bash prints, into 80 columns and without colours, if its exit status is the given one."""
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
     functions += 'gdb() { env -u PYTHON_GIL gdb "$@"; }\n'  # which gdb's own Python may refuse
     settings = {

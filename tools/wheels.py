@@ -12,7 +12,7 @@ The compiler is Zig's clang, from the package ziglang: it has the headers and th
 wheel asks for no symbol newer than glibc 2.34's, whatever this system has.  auditwheel must say the same, or the
 wheel is removed.  Only the C core differs between wheels; the rest is what `pip wheel` packs.
 
-CPython's headers are the same for both processors but for pyconfig.h, and there only what its own sources ask differs
+CPython's headers are the same for both processors, except pyconfig.h, and there only what its own sources ask differs
 (HAVE_GCC_ASM_FOR_X64, HAVE_GCC_ASM_FOR_X87, HAVE_USABLE_WCHAR_T, PY_SUPPORT_TIER in 3.13 to 3.15): so one set of
 headers serves for both.
 

@@ -90,7 +90,7 @@ class Worker:
         self.run.journal.begin(self.number)
 
     def note(self, text: str) -> None:
-        """Says what comes next, for who has to find out why it went wrong."""
+        """Says what comes next: a report of a failure shows the last notes."""
         self.run.journal.note(self.number, text)
 
     def chance(self, of: int) -> bool:

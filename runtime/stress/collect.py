@@ -90,7 +90,7 @@ def finalizers(run: Run) -> None:
             event.wait(1e-4)
         elif what == 5:
             spawn(gc.collect).join()
-        while born[0] - died[0] > 300:  # whoever collects takes longer than the others need for more garbage
+        while born[0] - died[0] > 300:  # a collection takes longer than other threads need for more garbage
             gc.collect()
             time.sleep(1e-4)
         while len(threads) > 20:

@@ -210,7 +210,7 @@ def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def command(json_to: Json | None) -> None:
     """One thread's life, step by step as it happened.
 
-    Each step is recorded where it is done, by whoever does it, while one thread is made, runs a function,
+    Each step is recorded where it is done, by the thread that does it, while one thread is made, runs a function,
     ends and is joined.
     """
     facts = run()

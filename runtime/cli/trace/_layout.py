@@ -63,7 +63,7 @@ def thread_names(timeline: Timeline) -> dict[int, str]:
 
 
 def about(track: Track, names: dict[int, str]) -> str:
-    """Who a thread is."""
+    """Which thread it is."""
     group = f"of {track.group}" if track.group else ""
     return ", ".join(filter(None, [names[track.number], f"tid {track.tid}", group, track.placement]))
 
