@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import click
 
-__all__ = ["end_options_after", "forget_click", "takes_value"]
+__all__ = ["end_options_after", "forget_click", "options_before"]
 
 
-def takes_value(command: click.Command) -> set[str]:
-    """The options whose value may be an argument of its own."""
+def options_before(command: click.Command, args: list[str]) -> Iterator[int]:
+    """The places of the command's own options in a command line, and of the word after them, if there is one.
+
+    -m and -c are the last options, since the program comes with them.
+    """
     options = [option for option in command.params if isinstance(option, click.Option) and not option.is_flag]
-    return {name for option in options for name in option.opts}
+    with_value = {name for option in options for name in option.opts}  # which may be an argument of its own
+    at = 0
+    while at < len(args) and args[at] != "--":
+        yield at
+        if not args[at].startswith("-") or args[at] == "-" or args[at].startswith(("-m", "-c")):
+            break
+        at += 2 if args[at] in with_value else 1
 
 
 def end_options_after(args: list[str], at: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from ._options import private, seconds
-from ._program import end_options_after, forget_click, takes_value
+from ._program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
     from ..explore import Progress, Result, Target
@@ -168,17 +168,12 @@ def _write(file: Path, page: str) -> None:
 class _Explore(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """FILE.py::test may stand before options too; what follows a script or a module is its own."""
-        with_value, at = takes_value(self), 0
-        while at < len(args) and args[at] != "--":
+        for at in options_before(self, args):
             if args[at].startswith("-m"):
                 args = end_options_after(args, at)
-                break
-            if not args[at].startswith("-"):
-                if "::" in args[at]:
-                    ctx.meta[_FUNCTION] = args[at]
-                    args = [*args[:at], *args[at + 1 :]]
-                break
-            at += 2 if args[at] in with_value else 1
+            elif "::" in args[at] and not args[at].startswith("-"):
+                ctx.meta[_FUNCTION] = args[at]
+                args = [*args[:at], *args[at + 1 :]]
         return super().parse_args(ctx, args)
 
 

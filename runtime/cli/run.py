@@ -16,7 +16,7 @@ import lwp_runtime
 
 from ..patch.children import has_hook, pass_on
 from ._options import check_timeline, seconds
-from ._program import end_options_after, forget_click, takes_value
+from ._program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -197,21 +197,18 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [CompletionItem(incomplete, type="file")]
 
 
-_OF_PYTHON = "bBdEiIOPqRsStuvVWxX"  # options that python has, and `run` has not
+_OF_PYTHON = frozenset("bBdEiIOPqRsStuvVWxX")  # options that python has, and `run` has not
 
 
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with_value, at = takes_value(self), 0
-        while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
+        for at in options_before(self, args):
             if args[at].startswith(("-m", "-c")):
                 args = end_options_after(args, at)
-                break
-            if args[at][1] in _OF_PYTHON:
+            elif args[at].startswith("-") and args[at][1:2] in _OF_PYTHON:
                 after = at + (2 if args[at] in ("-W", "-X") else 1)
                 command = shlex.join([*args[at:after], "-m", "runtime", "run", *args[:at], *args[after:]])
                 raise click.UsageError(f"options of python go before: python {command}")
-            at += 2 if args[at] in with_value else 1
         return super().parse_args(ctx, args)
 
 

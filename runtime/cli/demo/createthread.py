@@ -23,76 +23,60 @@ from .._output import console, size, table
 #: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
 STACK = 320 * 1024
 
-GROUPS = {
-    "memory": ("map", "guard", "reuse", "tcb", "list", "tls"),
-    "clone": ("mask", "clone", "cloned"),
-    "first lines": ("born", "glibc", "robust", "rseq", "unmask"),
-    "Python": ("python", "target", "returned"),
-    "end": ("destructors", "unlist", "exit"),
-    "join": ("join", "cleared", "recycled"),
+#: By group, of each step what was done and why, in 34 and 32 columns; native/kernel/base/events.h: what a and b are.
+STEPS = {
+    "memory": {
+        "map": ("mmap: {size} at {a:#x}", "guard, stack, TLS and TCB in one"),
+        "guard": ("guard: {size} at {a:#x}", "a stack overflow is SIGSEGV here"),
+        "reuse": ("block of {a:#x} from the cache", "an ended thread's: no mmap"),
+        "tcb": ("TCB at {a:#x}", "in struct pthread of {b} bytes"),
+        "list": ("linked on glibc's _dl_stack_user", "for setuid, dlopen, fork and gdb"),
+        "tls": ("TLS block at {a:#x}", "initial values of {b} modules"),
+    },
+    "clone": {
+        "mask": ("all signals blocked", "no handler on a half-made thread"),
+        "clone": ("clone({a:#x}, {b:#x})", "flags (below), top of its stack"),
+        "cloned": ("clone has returned tid {a}", "struct pthread has it already"),
+    },
+    "first lines": {
+        "born": ("first line, sp {a:#x}", "thread pointer {b:#x}"),
+        "glibc": ("__ctype_init()", "isalpha finds the locale's table"),
+        "robust": ("set_robust_list({a:#x})", "its robust mutexes, if it dies"),
+        "rseq": ("rseq({a:#x})", "the kernel keeps its CPU there"),
+        "unmask": ("signal mask {a:#x}, its creator's", "signals may arrive from here on"),
+    },
+    "Python": {
+        "python": ("PyThreadState at {a:#x}", "complete; now it wants the GIL"),
+        "target": ("the GIL is taken", "the function is called"),
+        "returned": ("the function has raised", "PyThreadState goes, then the GIL"),
+    },
+    "end": {
+        "destructors": ("destructors have run", "of thread_local and pthread keys"),
+        "unlist": ("off glibc's list", "setuid no longer waits for it"),
+        "exit": ("exit({a}), the system call", "ends this LWP, not the process"),
+    },
+    "join": {
+        "join": ("futex wait on {a:#x}", "sleeps while the word there is {b}"),
+        "cleared": ("the word at {a:#x} is {b}", "the kernel wrote it and woke us"),
+        "recycled": ("block of {a:#x} cached", "for the next of this size"),
+    },
+}
+#: Of the steps that depend on a number, which it is, and what was done where that is 0.
+ZERO = {
+    "mask": ("a", "signal mask as before", "the thread is made"),
+    "returned": ("a", "the function has returned", "PyThreadState goes, then the GIL"),
+    "rseq": ("b", "no rseq at {a:#x}", "kernel or C library do without"),
+    "join": ("b", "the word at {a:#x} is 0", "it has ended already"),
 }
 
 
-def describe(step: Step) -> tuple[str, str]:
-    """What was done, with its numbers, and why, in 34 and 32 columns.
-
-    native/kernel/base/events.h says what a and b are.
-    """
-    a, b = step.a, step.b
-    match step.name:
-        case "map":
-            return f"mmap: {size(b)} at {a:#x}", "guard, stack, TLS and TCB in one"
-        case "guard":
-            return f"guard: {size(b)} at {a:#x}", "a stack overflow is SIGSEGV here"
-        case "reuse":
-            return f"block of {a:#x} from the cache", "an ended thread's: no mmap"
-        case "tcb":
-            return f"TCB at {a:#x}", f"in struct pthread of {b} bytes"
-        case "list":
-            return "linked on glibc's _dl_stack_user", "for setuid, dlopen, fork and gdb"
-        case "tls":
-            return f"TLS block at {a:#x}", f"initial values of {b} modules"
-        case "mask":
-            if a:
-                return "all signals blocked", "no handler on a half-made thread"
-            return "signal mask as before", "the thread is made"
-        case "clone":
-            return f"clone({a:#x}, {b:#x})", "flags (below), top of its stack"
-        case "cloned":
-            return f"clone has returned tid {a}", "struct pthread has it already"
-        case "born":
-            return f"first line, sp {a:#x}", f"thread pointer {b:#x}"
-        case "glibc":
-            return "__ctype_init()", "isalpha finds the locale's table"
-        case "robust":
-            return f"set_robust_list({a:#x})", "its robust mutexes, if it dies"
-        case "rseq":
-            if b:
-                return f"rseq({a:#x})", "the kernel keeps its CPU there"
-            return f"no rseq at {a:#x}", "kernel or C library do without"
-        case "unmask":
-            return f"signal mask {a:#x}, its creator's", "signals may arrive from here on"
-        case "python":
-            return f"PyThreadState at {a:#x}", "complete; now it wants the GIL"
-        case "target":
-            return "the GIL is taken", "the function is called"
-        case "returned":
-            return f"the function has {'raised' if a else 'returned'}", "PyThreadState goes, then the GIL"
-        case "destructors":
-            return "destructors have run", "of thread_local and pthread keys"
-        case "unlist":
-            return "off glibc's list", "setuid no longer waits for it"
-        case "exit":
-            return f"exit({a}), the system call", "ends this LWP, not the process"
-        case "join":
-            if b:
-                return f"futex wait on {a:#x}", f"sleeps while the word there is {b}"
-            return f"the word at {a:#x} is 0", "it has ended already"
-        case "cleared":
-            return f"the word at {a:#x} is {b}", "the kernel wrote it and woke us"
-        case "recycled":
-            return f"block of {a:#x} cached", "for the next of this size"
-    raise AssertionError(step.name)
+def describe(step: Step) -> tuple[str, str, str]:
+    """Its group, what was done, with its numbers, and why."""
+    group, (what, why) = next((group, steps[step.name]) for group, steps in STEPS.items() if step.name in steps)
+    if step.name in ZERO and getattr(step, ZERO[step.name][0]) == 0:
+        _, what, why = ZERO[step.name]
+    numbers = {"a": step.a, "b": step.b, "size": size(step.b)}
+    return group, what.format(**numbers), why.format(**numbers)
 
 
 def tcb_fields(tp: int, creator: int) -> list[dict[str, Any]]:
@@ -182,9 +166,8 @@ def run() -> dict[str, Any]:
 
 
 def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
-    what, why = describe(step)
+    group, what, why = describe(step)
     who = "thread" if step.tid == tid else "creator"
-    group = next(name for name, steps in GROUPS.items() if step.name in steps)
     return {
         "us": (step.ns - first_ns) / 1000,
         "who": who,
@@ -199,7 +182,7 @@ def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
 
 def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With the line that each has in the output: by group, in a group by time."""
-    groups = list(GROUPS)
+    groups = list(STEPS)
     for line, step in enumerate(sorted(steps, key=lambda step: groups.index(step["group"])), 1):
         step["line"] = line
     return steps
