@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import TREE
+from conftest import TREE, Environment
 
 from runtime.native import _core
 
@@ -105,6 +106,17 @@ def test_elsewhere_it_is_refused_in_a_sentence(elsewhere: str) -> None:
 def test_a_compiler_for_another_library_is_refused_in_a_sentence() -> None:
     built = said(f"sys.path.insert(0, 'tools')\nimport build_backend\n{BUILD}", CC="musl-gcc -static")
     assert built == f"{SUPPORTED}this C compiler, musl-gcc -static, is for another C library\n"
+
+
+def test_a_type_checker_sees_what_is_c_in_the_installed_package(installed: Environment, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "from runtime import scheduler, sync\n"
+        "reveal_type(scheduler.spawn(int).join())\n"
+        "reveal_type(sync.Lock().locked())\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(installed.python), "program.py"]
+    shown = installed.execute(*command, cwd=tmp_path).stdout
+    assert re.findall(r'Revealed type is "(?:builtins\.)?(.*)"', shown) == ["bool", "bool"], shown
 
 
 #: What is not there, by what the compiler sees, and what is said of it.
