@@ -10,7 +10,10 @@ from typing import IO, Any
 
 from this_machine import ROOT
 
-PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's, with the path on which it finds modules now, and these variables."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **variables}
 
 
 def python(
@@ -28,7 +31,7 @@ def python(
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH, **variables},
+        env=environment(**variables),
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -61,7 +64,7 @@ def told(folder: Path, program: str, last: str, *command: str, **variables: str)
     with subprocess.Popen(
         [sys.executable, *command, "program.py"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1", **variables},
+        env=environment(PYTHONUNBUFFERED="1", **variables),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

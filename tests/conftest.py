@@ -19,7 +19,7 @@ from child_programs import (
     until_alone,
     wait_until_parked,
 )
-from commands import PYTHONPATH, lwp, python, told
+from commands import environment, lwp, python, told
 from installed_package import Environment, installed
 from native_helper import NativeHelper, helper_path, native_helper
 from nothing_left import nothing_left, pytest_collection_finish

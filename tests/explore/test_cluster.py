@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -12,42 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import environment, lwp, python
+from counted import IMPORT, LOST, RIGHT
 
 pytestmark = pytest.mark.slow
 
-TESTS = """
-import os, threading
-
-lock = threading.Lock()
-
-class Counter:
-    n = 0
-
-def bump():
-    with lock:
-        seen = Counter.n
-    with lock:
-        Counter.n = seen + 1
-
-def both():
-    Counter.n = 0
-    threads = [threading.Thread(target=bump) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print("counted", Counter.n)
-    return Counter.n
-
-def test_lost():
-    assert both() == 2
-
-def test_right():
-    assert both() in (1, 2)
-
-def test_ends():
-    os._exit(5)
-"""
+ENDS = "import os\n\ndef test_ends():\n    os._exit(5)\n"
 
 CLUSTER = """
 import sys
@@ -57,10 +26,6 @@ if __name__ == "__main__":
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
 """
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "COLUMNS": "120"}
 
 
 @pytest.fixture(scope="module")
@@ -91,53 +56,38 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "test_it.py").write_text(IMPORT + LOST + RIGHT + ENDS)
     return tmp_path
 
 
-def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *args],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
-def lwp(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return python(folder, "-m", "runtime", "explore", *args)
+def explore(folder: Path, *args: str, status: int) -> subprocess.CompletedProcess[str]:
+    return lwp("explore", *args, cwd=folder, status=status, timeout=90, COLUMNS="120")
 
 
 def test_a_find(cluster: str, folder: Path) -> None:
-    found = lwp(folder, "--dask", cluster, "test_it.py::test_lost")
-    assert (found.returncode, found.stderr) == (1, "")
+    found = explore(folder, "--dask", cluster, "test_it.py::test_lost", status=1)
+    assert found.stderr == ""
     assert "FOUND" in found.stdout
     assert "  counted 1\n" in found.stdout  # it was replayed here
     command = re.search(r"lwp explore (.*--replay.*)", found.stdout)
     assert command
-    assert lwp(folder, *shlex.split(command[1])).returncode == 1
+    explore(folder, *shlex.split(command[1]), status=1)
 
 
 def test_the_runs_are_shared(cluster: str, folder: Path) -> None:
-    found = lwp(folder, "--dask", cluster, "--runs=5001", "test_it.py::test_right")
-    assert (found.returncode, found.stderr) == (0, "")
+    found = explore(folder, "--dask", cluster, "--runs=5001", "test_it.py::test_right", status=0)
+    assert found.stderr == ""
     assert "BUDGET SPENT: 5,001 runs" in found.stdout
 
 
 def test_a_program(cluster: str, folder: Path) -> None:
-    script = TESTS + "\nimport sys\nsys.exit(both() != int(sys.argv[1]))\n"
-    (folder / "program.py").write_text(script)
-    found = lwp(folder, "--dask", cluster, "program.py", "2")
-    assert found.returncode == 1
+    (folder / "program.py").write_text("import sys\nfrom counted import both\nsys.exit(both() != int(sys.argv[1]))\n")
+    found = explore(folder, "--dask", cluster, "program.py", "2", status=1)
     assert re.search(r"lwp explore --replay \S+ program.py 2\n", found.stdout)
 
 
 def test_a_process_that_dies(cluster: str, folder: Path) -> None:
-    found = lwp(folder, "--dask", cluster, "test_it.py::test_ends")
-    assert found.returncode == 3
+    found = explore(folder, "--dask", cluster, "test_it.py::test_ends", status=3)
     assert re.search(r"INCONCLUSIVE: the process of task \d+ on tcp://\S+ ended with status 5", found.stdout)
 
 
@@ -175,8 +125,7 @@ def wait_until_ended(pids: list[int]) -> None:
 def test_a_find_ends_all(cluster: str, folder: Path) -> None:
     """One process finds; the other would go on for hours."""
     (folder / "test_it.py").write_text(FOREVER.format(str(folder)))
-    found = lwp(folder, "--dask", cluster, *WITHOUT_END, "test_it.py::test_found_by_one")
-    assert found.returncode == 1, found.stdout + found.stderr
+    explore(folder, "--dask", cluster, *WITHOUT_END, "test_it.py::test_found_by_one", status=1)
     pids = processes_of(folder)
     assert len(pids) >= 2
     wait_until_ended(pids)
@@ -197,10 +146,12 @@ def test_the_end_of_the_client_ends_all(cluster: str, folder: Path) -> None:
 
 
 def test_a_function_goes_there_by_value(cluster: str, folder: Path) -> None:
-    program = (
-        TESTS.replace("lock = threading.Lock()", "")
-        + f"""
+    program = f"""
+import threading
 from runtime.explore.ways.cluster import explore_on
+
+class Counter:
+    n = 0
 
 def bump():
     seen = Counter.n
@@ -208,37 +159,41 @@ def bump():
     Counter.n = seen + 1
 
 def test():
-    assert both() == 2
+    Counter.n = 0
+    threads = [threading.Thread(target=bump) for _ in range(2)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert Counter.n == 2
 
 if __name__ == "__main__":
     result = explore_on({cluster!r}, test, seed=1)
     print(result.outcome, type(result.error), result.seed)
 """
-    )
     (folder / "program.py").write_text(program)
-    found = python(folder, "program.py")
-    assert found.stdout.endswith("Outcome.FOUND <class 'AssertionError'> 1\n"), found.stdout + found.stderr
+    said = python("program.py", cwd=folder, timeout=90).stdout
+    assert said.endswith("Outcome.FOUND <class 'AssertionError'> 1\n"), said
 
 
 def test_no_cluster(folder: Path) -> None:
     pytest.importorskip("distributed")
-    found = lwp(folder, "--dask", "tcp://127.0.0.1:1", "test_it.py::test_lost")
-    assert (found.returncode, found.stdout) == (2, "")
+    found = explore(folder, "--dask", "tcp://127.0.0.1:1", "test_it.py::test_lost", status=2)
+    assert found.stdout == ""
     assert found.stderr.startswith("lwp: no cluster at tcp://127.0.0.1:1: ")
     assert found.stderr.count("\n") == 1
 
 
 def test_without_the_extra(folder: Path) -> None:
     (folder / "distributed.py").write_text("raise ImportError\n")
-    found = lwp(folder, "--dask", "tcp://127.0.0.1:1", "test_it.py::test_lost")
-    assert (found.returncode, found.stderr) == (2, "lwp: --dask needs distributed: pip install 'lwp-runtime[dask]'\n")
+    found = explore(folder, "--dask", "tcp://127.0.0.1:1", "test_it.py::test_lost", status=2)
+    assert found.stderr == "lwp: --dask needs distributed: pip install 'lwp-runtime[dask]'\n"
 
 
-def test_options_that_do_not_go_with_it(folder: Path) -> None:
-    found = lwp(folder, "--dask", "x", "--workers=2", "test_it.py::test_lost")
-    assert (found.returncode, found.stderr) == (2, "lwp: --dask and --workers can't go together\n")
-    found = lwp(folder, "--dask", "x", "--replay=s-1", "test_it.py::test_lost")
-    assert (found.returncode, found.stderr) == (
-        2,
-        "lwp: a token is replayed here: --replay and --dask can't go together\n",
-    )
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--workers=2", "--dask and --workers can't go together"),
+        ("--replay=s-1", "a token is replayed here: --replay and --dask can't go together"),
+    ],
+)
+def test_options_that_do_not_go_with_it(option: str, says: str, folder: Path) -> None:
+    assert explore(folder, "--dask", "x", option, "test_it.py::test_lost", status=2).stderr == f"lwp: {says}\n"

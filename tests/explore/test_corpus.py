@@ -8,7 +8,7 @@ import pytest
 from conftest import SLOW
 from corpus import PROGRAMS, Find, Needs, Program
 
-from runtime.explore import DeadlockFound, LeftBehind, Livelock, Outcome, explore
+from runtime.explore import DeadlockFound, LeftBehind, Livelock, Outcome, explore, replay
 
 _ERRORS: dict[Find, type[BaseException]] = {
     Find.ASSERTION: AssertionError,
@@ -23,10 +23,15 @@ each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: 
 
 @each_program
 def test_the_bug_is_found(program: Program) -> None:
-    result = explore(partial(program.run, False), runs=20_000, seconds=10 * SLOW, seed=1)
+    buggy = partial(program.run, False)
+    result = explore(buggy, runs=20_000, seconds=10 * SLOW, seed=1)
     assert result.outcome is Outcome.FOUND, result.report()
     assert isinstance(result.error, _ERRORS[program.find])
     assert result.replays == 10
+    assert result.token
+    assert isinstance(replay(buggy, result.token).error, type(result.error))
+    with pytest.raises(type(result.error)):
+        result.check()
     if program.needs is not Needs.OPCODE:
         assert not result.free_threaded_only
 

@@ -11,62 +11,25 @@ import sys
 from pathlib import Path
 
 import pytest
-
-LOST = """
-import threading
-
-lock = threading.Lock()
-
-class Counter:
-    n = 0
-
-def bump():
-    with lock:
-        seen = Counter.n
-    with lock:
-        Counter.n = seen + 1
-
-def both():
-    Counter.n = 0
-    threads = [threading.Thread(target=bump) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print("counted", Counter.n)
-
-def test_lost():
-    both()
-    assert Counter.n == 2
-
-def test_right():
-    both()
-    assert Counter.n in (1, 2)
-"""
+from conftest import environment, lwp
+from counted import IMPORT, LOST, RIGHT
 
 
-def lwp(folder: Path, *args: str, python: str = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.run(
-        [python, "-m", "runtime", "explore", *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def explore(
+    folder: Path, *args: str, status: int | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return lwp("explore", *args, cwd=folder, status=status, COLUMNS="120", **environment)
 
 
 def replayed(folder: Path, stdout: str) -> subprocess.CompletedProcess[str]:
-    """The command that it gives, run."""
+    """The command that it gives, run: it fails again."""
     command = shlex.split(re.search(r"lwp explore (.*--replay.*)", stdout)[1])  # type: ignore[index]
-    return lwp(folder, *command)
+    return explore(folder, *command, status=1)
 
 
 @pytest.fixture
 def lost(tmp_path: Path) -> Path:
-    (tmp_path / "test_it.py").write_text(LOST)
+    (tmp_path / "test_it.py").write_text(IMPORT + LOST + RIGHT)
     return tmp_path
 
 
@@ -74,65 +37,63 @@ def lost(tmp_path: Path) -> Path:
 
 
 def test_a_find_is_told_with_the_command_that_finds_it_again(lost: Path) -> None:
-    found = lwp(lost, "test_it.py::test_lost")
-    assert (found.returncode, found.stderr) == (1, "")
+    found = explore(lost, "test_it.py::test_lost", status=1)
+    assert found.stderr == ""
     assert "FOUND" in found.stdout
     assert "counted 1" in found.stdout
     assert len(re.findall("(?m)^  counted", found.stdout)) == 1  # of the run that is told of
-    again = replayed(lost, found.stdout)
-    assert again.returncode == 1
-    assert "counted 1" in again.stdout
+    assert "counted 1" in replayed(lost, found.stdout).stdout
 
 
 def test_a_test_imports_what_is_beside_it_as_under_pytest(lost: Path) -> None:
     (lost / "test_beside.py").write_text("from test_it import both\n\ndef test_both():\n    both()\n")
     for safe in ("", "1"):
-        found = lwp(lost, "test_beside.py::test_both", "--runs", "5", PYTHONSAFEPATH=safe)
-        assert (found.returncode, found.stderr) == (0, "")
+        found = explore(lost, "test_beside.py::test_both", "--runs", "5", PYTHONSAFEPATH=safe, status=0)
+        assert found.stderr == ""
 
 
 def test_a_file_of_tests_is_no_script(lost: Path) -> None:
-    found = lwp(lost, "test_it.py", "--runs", "5")
-    assert (found.returncode, found.stdout) == (2, "")
+    found = explore(lost, "test_it.py", "--runs", "5", status=2)
+    assert found.stdout == ""
     assert "::test_lost, ::test_right" in found.stderr
 
 
 def test_without_threads_there_is_nothing_to_explore(lost: Path) -> None:
     (lost / "test_alone.py").write_text("def test_alone():\n    pass\n")
     for options in ([], ["--strategy", "pct"]):
-        found = lwp(lost, *options, "--runs", "50", "test_alone.py::test_alone")
-        assert (found.returncode, found.stderr) == (0, "")
+        found = explore(lost, *options, "--runs", "50", "test_alone.py::test_alone", status=0)
+        assert found.stderr == ""
         assert "no thread was started" in found.stdout
 
 
 def test_nothing_found(lost: Path) -> None:
-    found = lwp(lost, "test_it.py::test_right", "--runs", "50")
-    assert (found.returncode, found.stderr) == (0, "")
+    found = explore(lost, "test_it.py::test_right", "--runs", "50", status=0)
+    assert found.stderr == ""
     assert "BUDGET SPENT: 50 runs" in found.stdout
     assert "counted" not in found.stdout
 
 
 def test_the_seed_decides(lost: Path) -> None:
-    first, second = (json.loads(lwp(lost, "--json", "--seed=7", "test_it.py::test_lost").stdout) for _ in range(2))
+    first, second = (json.loads(explore(lost, "--json", "--seed=7", "test_it.py::test_lost").stdout) for _ in range(2))
     assert first["seed"] == 7
     for key in ("token", "runs", "distinct", "found_by"):
         assert first[key] == second[key]
 
 
 def test_json(lost: Path) -> None:
-    facts = json.loads(lwp(lost, "test_it.py::test_lost", "--json").stdout)
+    facts = json.loads(explore(lost, "test_it.py::test_lost", "--json").stdout)
     assert (facts["outcome"], facts["error"]["type"], facts["replays"]) == ("FOUND", "AssertionError", 10)
     assert facts["output"] == "counted 1\n"
     assert facts["token"] in facts["command"]
     assert facts["seed"] is not None
-    facts = json.loads(lwp(lost, "test_it.py::test_right", "--json", "--runs=20").stdout)
+    facts = json.loads(explore(lost, "test_it.py::test_right", "--json", "--runs=20").stdout)
     assert (facts["outcome"], facts["token"], facts["runs"], facts["error"]) == ("BUDGET_SPENT", None, 20, None)
 
 
 def test_a_replay_that_goes_another_way_is_inconclusive(lost: Path) -> None:
-    token = json.loads(lwp(lost, "test_it.py::test_lost", "--json").stdout)["token"]
+    token = json.loads(explore(lost, "test_it.py::test_lost", "--json").stdout)["token"]
     (lost / "test_it.py").write_text("def test_lost():\n    pass\n")
-    found = lwp(lost, "test_it.py::test_lost", "--replay", token)
+    found = explore(lost, "test_it.py::test_lost", "--replay", token)
     assert (found.returncode, found.stdout.partition(":")[0]) == (3, "INCONCLUSIVE")
 
 
@@ -189,14 +150,14 @@ class TestCase(unittest.TestCase):
 )
 def test_methods(name: str, status: int, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(CLASSES)
-    found = lwp(tmp_path, f"test_it.py::{name}", "--runs=20")
+    found = explore(tmp_path, f"test_it.py::{name}", "--runs=20")
     assert (found.returncode, found.stderr) == (status, ""), found.stdout
 
 
 def test_a_test_that_skips_itself_is_no_pass(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(CLASSES)
-    found = lwp(tmp_path, "test_it.py::TestCase::test_skipped")
-    assert (found.returncode, found.stderr) == (3, "lwp: the test skips itself: not today\n")
+    found = explore(tmp_path, "test_it.py::TestCase::test_skipped", status=3)
+    assert found.stderr == "lwp: the test skips itself: not today\n"
 
 
 def test_a_test_in_a_package_imports_its_neighbours(tmp_path: Path) -> None:
@@ -208,33 +169,32 @@ def test_a_test_in_a_package_imports_its_neighbours(tmp_path: Path) -> None:
     (package / "test_it.py").write_text(
         "from .helper import n\ndef test():\n    assert __name__ == 'outer.inner.test_it'\n"
     )
-    found = lwp(tmp_path, "outer/inner/test_it.py::test", "--runs=5")
-    assert found.returncode == 0, found.stdout + found.stderr
+    explore(tmp_path, "outer/inner/test_it.py::test", "--runs=5", status=0)
 
 
 def test_what_keeps_something_from_run_to_run_is_inconclusive(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("seen = []\ndef test():\n    seen.append(1)\n    assert len(seen) == 1\n")
-    found = lwp(tmp_path, "test_it.py::test")
-    assert found.returncode == 3
+    found = explore(tmp_path, "test_it.py::test", status=3)
     assert "fails when it is called again" in found.stdout
 
 
 def test_what_is_imported_in_the_test_changes_no_token(tmp_path: Path) -> None:
     """An import takes steps, of its locks, in the first run only."""
-    lazy = LOST.replace("def both():", "def both():\n    import wave, sched, json.tool")
+    lazy = IMPORT + LOST.replace("lost():", "lost():\n    import wave, sched, json.tool")
     (tmp_path / "test_it.py").write_text(lazy)
-    assert replayed(tmp_path, lwp(tmp_path, "test_it.py::test_lost").stdout).returncode == 1
+    replayed(tmp_path, explore(tmp_path, "test_it.py::test_lost").stdout)
 
 
 def test_a_sync_token_is_the_same_on_every_python(lost: Path) -> None:
-    found = lwp(lost, "test_it.py::test_lost", "--replay", "s-3pwp-6.2")
-    assert found.returncode == 1
+    found = explore(lost, "test_it.py::test_lost", "--replay", "s-3pwp-6.2", status=1)
     assert "s-3pwp-6.2" in found.stdout.replace("--replay s-3pwp-6.2", "")
 
 
 def test_decorated_tests(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(f"import runtime\n{LOST}\ntest_lost = runtime.explored(runs=3)(test_lost)\n")
-    assert lwp(tmp_path, "test_it.py::test_lost").returncode == 1
+    (tmp_path / "test_it.py").write_text(
+        f"import runtime\n{IMPORT}{LOST}\ntest_lost = runtime.explored(runs=3)(test_lost)\n"
+    )
+    explore(tmp_path, "test_it.py::test_lost", status=1)
 
 
 # ---- wrong usage -----------------------------------------------------------------------------------------------------
@@ -292,8 +252,8 @@ def test_wrong_usage_is_one_line(args: list[str], message: str, tmp_path: Path) 
     (tmp_path / "test_it.py").write_text(WRONG)
     (tmp_path / "good.py").write_text("def test(): pass\n")
     (tmp_path / "syntax.py").write_text("def (\n")
-    found = lwp(tmp_path, *args)
-    assert (found.returncode, found.stdout) == (2, "")
+    found = explore(tmp_path, *args, status=2)
+    assert found.stdout == ""
     assert message.format(tmp_path) in found.stderr
     assert found.stderr.startswith("lwp: ")
     assert found.stderr.count("\n") == 1
@@ -301,8 +261,7 @@ def test_wrong_usage_is_one_line(args: list[str], message: str, tmp_path: Path) 
 
 def test_a_file_that_can_not_be_imported(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def f():\n    1 / 0\nf()\n")
-    found = lwp(tmp_path, "test_it.py::test")
-    assert found.returncode == 2
+    found = explore(tmp_path, "test_it.py::test", status=2)
     assert found.stderr.startswith("Traceback")
     assert "runtime/explore" not in found.stderr
     assert found.stderr.endswith("lwp: test_it.py can't be imported: ZeroDivisionError: division by zero\n")
@@ -348,22 +307,21 @@ def script(tmp_path: Path) -> Path:
 def test_a_program_is_as_new_in_each_run(how: list[str], script: Path) -> None:
     if how == ["package"]:  # then that folder is on sys.path
         (script / "helper.py").rename(script / "package" / "helper.py")
-    found = lwp(script, "--runs=100", *how)
-    assert (found.returncode, found.stderr) == (0, ""), found.stdout
+    found = explore(script, "--runs=100", *how, status=0)
+    assert found.stderr == ""
     assert "100 runs" in found.stdout
     assert "__main__" not in found.stdout
 
 
 @pytest.mark.parametrize("how", [["program.py"], ["-m", "program"]])
 def test_an_exit_status_is_a_find(how: list[str], script: Path) -> None:
-    found = lwp(script, *how, "--strict", "--runs", "x")  # options behind it are its own
+    found = explore(script, *how, "--strict", "--runs", "x")  # options behind it are its own
     assert (found.returncode, found.stderr) == (1, "")
     assert "SystemExit: 4" in found.stdout or "exit status 4" in found.stdout
     assert "  __main__ ['--strict', '--runs', 'x'] 1\n" in found.stdout
     assert "at exit" not in found.stdout  # it fails before
     assert found.stdout.count("__main__ [") == 1
     again = replayed(script, found.stdout)
-    assert again.returncode == 1
     assert "  __main__ ['--strict', '--runs', 'x'] 1\n" in again.stdout
 
 
@@ -384,34 +342,31 @@ def check():
 """
     (tmp_path / "right.py").write_text(source.format(1))
     (tmp_path / "wrong.py").write_text(source.format(0))
-    assert lwp(tmp_path, "--runs=100", "right.py").returncode == 0
-    found = lwp(tmp_path, "--runs=100", "wrong.py")
-    assert found.returncode == 1
+    explore(tmp_path, "--runs=100", "right.py", status=0)
+    found = explore(tmp_path, "--runs=100", "wrong.py", status=1)
     assert "  checked\n" in found.stdout
 
 
 def test_an_exception_of_a_thread_of_a_program(tmp_path: Path) -> None:
     (tmp_path / "it.py").write_text("import threading\nthreading.Thread(target=lambda: 1 / 0).start()\n")
-    found = lwp(tmp_path, "it.py")
-    assert found.returncode == 1
+    found = explore(tmp_path, "it.py", status=1)
     assert "ZeroDivisionError" in found.stdout
     assert found.stderr == ""
 
 
 def test_workers_on_a_program(script: Path) -> None:
-    found = lwp(script, "--workers=2", "program.py", "--strict")
-    assert found.returncode == 1
+    found = explore(script, "--workers=2", "program.py", "--strict", status=1)
     assert "  __main__ ['--strict'] 1\n" in found.stdout
-    assert replayed(script, found.stdout).returncode == 1
+    replayed(script, found.stdout)
 
 
 # ---- what it shows ---------------------------------------------------------------------------------------------------
 
 
 def test_html(lost: Path) -> None:
-    assert lwp(lost, "--html=out.html", "--runs=5", "test_it.py::test_right").returncode == 0
+    explore(lost, "--html=out.html", "--runs=5", "test_it.py::test_right", status=0)
     assert not (lost / "out.html").exists()  # nothing was found
-    assert lwp(lost, "--html=out.html", "test_it.py::test_lost").returncode == 1
+    explore(lost, "--html=out.html", "test_it.py::test_lost", status=1)
     assert (lost / "out.html").exists()
 
 
@@ -420,11 +375,10 @@ def on_terminal(folder: Path, *args: str) -> str:
     import pty
 
     controller, terminal = pty.openpty()
-    path = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(
         [sys.executable, "-m", "runtime", "explore", *args],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=terminal,
     )
@@ -445,21 +399,12 @@ def test_progress_on_a_terminal_only(lost: Path) -> None:
     said = on_terminal(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right")
     assert re.search(r"\r\x1b\[K[\d,]+ runs, [\d,]+ runs/s, [\d,]+ distinct schedules", said)
     assert said.endswith("\r\x1b[K")  # the line is cleared
-    found = lwp(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right")
-    assert (found.returncode, found.stderr) == (0, "")
+    found = explore(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right", status=0)
+    assert found.stderr == ""
 
 
 def test_help() -> None:
-    shown = lwp(Path(), "--help").stdout
-    for option in (
-        "--runs",
-        "--seconds",
-        "--seed",
-        "--strategy",
-        "--granularity",
-        "--max-steps",
-        "--workers",
-        "--json",
-    ):
-        assert f"  {option}" in shown
+    shown = lwp("explore", "--help").stdout
+    for option in ["runs", "seconds", "seed", "strategy", "granularity", "max-steps", "workers", "json"]:
+        assert f"  --{option}" in shown
     assert "3  inconclusive" in shown

@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import python
+from counted import IMPORT, LOST, RIGHT
 
-BOTH = """
-import asyncio, logging, queue, threading, time, unittest
-import pytest
-
-lock = threading.Lock()
-
-class Counter:
-    n = 0
-
-def bump():
-    with lock:
-        seen = Counter.n
-    with lock:
-        Counter.n = seen + 1
-
-def both():
-    Counter.n = 0
-    threads = [threading.Thread(target=bump) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print("counted", Counter.n)
-    return Counter.n
-
-"""
+IMPORTS = f"import asyncio, logging, queue, threading, time, unittest\nimport pytest\n{IMPORT}"
 
 
 def run(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_it.py").write_text(BOTH + tests)
+    (folder / "test_it.py").write_text(IMPORTS + tests)
     return start(folder, *options)
 
 
 def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "PYTEST_ADDOPTS": ""},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    command = ["-m", "pytest", "-p", "no:cacheprovider", *options]
+    return python(*command, cwd=folder, status=None, timeout=100, COLUMNS="200", PYTEST_ADDOPTS="")
 
 
 def outcomes(found: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -69,10 +36,6 @@ def summary(found: subprocess.CompletedProcess[str]) -> tuple[int, int]:
     match = re.search(r"\n(\d+) tests?: ([\d,]+) runs, [\d.]+ s, [\d,]+ distinct schedules", found.stdout)
     assert match, found.stdout + found.stderr
     return int(match[1]), int(match[2].replace(",", ""))
-
-
-LOST = "def test_lost():\n    assert both() == 2\n"
-RIGHT = "def test_right():\n    assert both() in (1, 2)\n"
 
 
 def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:

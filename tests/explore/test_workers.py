@@ -19,34 +19,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from conftest import environment
+from counted import both
 
 import runtime
 from runtime.explore import Inconclusive, Outcome, Progress
 
 pytestmark = pytest.mark.loads  # what the green I/O stands in for is imported: ssl, with its library
-
-lock = threading.Lock()
-
-
-class Counter:
-    n = 0
-
-
-def bump() -> None:
-    with lock:
-        seen = Counter.n
-    with lock:
-        Counter.n = seen + 1
-
-
-def both() -> int:
-    Counter.n = 0
-    threads = [threading.Thread(target=bump) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return Counter.n
 
 
 def lost() -> None:
@@ -204,13 +183,12 @@ class Exploring:
 def exploring(folder: Path, workers: int) -> Iterator[Exploring]:
     """The command, at work for good: on a terminal, where it says how many runs it has made."""
     (folder / "test_it.py").write_text(FOREVER)
-    path = os.pathsep.join(entry for entry in sys.path if entry)
     options = [f"--workers={workers}", "--runs=1000000000", "--strategy=random"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "runtime", "explore", *options, "test_it.py::test"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=theirs,
         text=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PYTHONPATH, Environment, lwp, needs_gil
+from conftest import Environment, environment, lwp, needs_gil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -350,7 +349,7 @@ def test_a_program_that_still_runs(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "runtime", "run", "--trace", "trace.json", "program.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

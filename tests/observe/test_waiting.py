@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pyte
 import pytest
-from conftest import PYTHONPATH, in_child, lwp, needs_gil, python, told
+from conftest import environment, in_child, lwp, needs_gil, python, told
 from sync_helpers import PATIENCE
 
 import runtime
@@ -855,11 +855,10 @@ class Terminal:
         # A session whose terminal this is: Ctrl-C reaches it.
         login = "import os, sys; os.login_tty(0) if os.isatty(1) else None; os.execv(sys.executable, sys.argv)"
         command = [sys.executable, "-c", login, "-m", "runtime", "run", "--live", *options, name]
-        variables = {"PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1", "TERM": term, "COLUMNS": str(columns)}
         self.process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, **variables, "LINES": "40"},
+            env=environment(PYTHONUNBUFFERED="1", TERM=term, COLUMNS=str(columns), LINES="40"),
             start_new_session=True,
             **{"stdin": slave, "stdout": slave, "stderr": slave, **streams},
         )

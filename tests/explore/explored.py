@@ -1,0 +1,35 @@
+"""Tests whose body is explored: what they say holds in every order of their threads, or in many that chance chooses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from runtime.explore import Outcome, explore
+
+Test = Callable[..., object]
+PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
+
+
+def _explored(test: Test, outcomes: tuple[Outcome, ...], error: type[BaseException] | None, options: Any) -> Test:
+    @functools.wraps(test)
+    def explored(**values: object) -> None:
+        result = explore(functools.partial(test, **values), granularity="sync", **options)
+        assert result.outcome in outcomes, result.report()
+        assert error is None or isinstance(result.error, error)
+
+    return explored
+
+
+def in_every_order(test: Test) -> Test:
+    return _explored(test, (Outcome.EXHAUSTED,), None, {"strategy": "dpor", "runs": 200_000, "seconds": 60})
+
+
+def by_chance(runs: int, strategy: str = "auto") -> Callable[[Test], Test]:
+    return lambda test: _explored(test, PASSES, None, {"runs": runs, "strategy": strategy, "seed": 1})
+
+
+def finds(error: type[BaseException]) -> Callable[[Test], Test]:
+    """In some order the body fails with that error."""
+    return lambda test: _explored(test, (Outcome.FOUND,), error, {"runs": 3000, "seed": 1})
