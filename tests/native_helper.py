@@ -85,3 +85,9 @@ def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
 def helper_path(native_helper: NativeHelper) -> str:
     """helper.c, compiled: for a program that loads it."""
     return native_helper.path
+
+
+@pytest.fixture(scope="session")
+def dynamic_library(native_helper: NativeHelper) -> str:
+    """A library whose TLS the dynamic linker allocates for each thread."""
+    return native_helper.dynamic

@@ -1,15 +1,15 @@
 """What a hand-made thread gets wrong first, one test each: what crashed or corrupted simpler versions.
 
-The number is that of the pitfall.  What would take the process down runs in a process of its own (`child`).
+The number is that of the pitfall.  What would take the process down runs in a process of its own (`child`).  Of three
+the tests are elsewhere: a library that comes while threads live (2) in tls/test_tls_block.py, a start that the kernel
+refuses (19) in native/test_faults.py and observe/test_limits.py, debuggers (20) in system/test_debuggers.py.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_child, run_thread, run_threads, until_alone, wait_until_parked
+from conftest import Child, NativeHelper, in_child, resident, run_thread, run_threads, wait_until_parked
 
 import runtime
-from runtime import Clone, scheduler
+from runtime import scheduler
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -46,7 +46,9 @@ def test_01_malloc_takes_its_locks_though_no_pthread_was_made(helper_path: str) 
 # ---- 2: glibc's list of threads --------------------------------------------------------------------------------------
 
 
-def seteuid_reaches(_: str) -> None:
+@pytest.mark.root
+@in_child
+def test_02_glibc_knows_our_threads() -> None:
     """To the kernel an id is one thread's; that it holds for the process is glibc's doing, by its list."""
     end = os.pipe()
 
@@ -64,50 +66,6 @@ def seteuid_reaches(_: str) -> None:
     os.write(end[1], b".")
     lwp.join()
     assert (seen, again) == (65534, 0)
-
-
-def initial_exec_library_reaches(path: str) -> None:
-    """A library with TLS at a fixed place, loaded while our thread lives, has its image in that thread."""
-    go, came = os.pipe(), os.pipe()
-    seen: list[int] = []
-
-    def look() -> None:
-        os.write(came[1], b".")
-        os.read(go[0], 1)
-        seen.append(ctypes.CDLL(path).get())
-
-    thread = runtime.Thread(target=look)
-    thread.start()
-    os.read(came[0], 1)
-    library = ctypes.CDLL(path)
-    os.write(go[1], b".")
-    thread.join()
-    run_thread(runtime.Thread(target=lambda: seen.append(library.get())))
-    assert seen == [42, 42]
-
-
-def fork_in_thread(_: str) -> None:
-    """fork() takes the caller off glibc's lists and puts it back: one that is on none faults there."""
-    statuses: list[int] = []
-
-    def fork_and_wait() -> None:
-        pid = os.fork()
-        if pid == 0:
-            run_thread(threading.Thread(target=lambda: None))
-            os._exit(5)
-        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-    run_thread(runtime.Thread(target=fork_and_wait))
-    assert statuses == [5]
-
-
-@pytest.mark.parametrize(
-    "program",
-    [pytest.param(seteuid_reaches, marks=pytest.mark.root), initial_exec_library_reaches, fork_in_thread],
-)
-def test_02_glibc_knows_our_threads(program: object, child: Child, native_helper: NativeHelper) -> None:
-    assert callable(program)
-    child(program, native_helper.initial_exec)
 
 
 # ---- 3: the right one of its lists -----------------------------------------------------------------------------------
@@ -353,7 +311,8 @@ def test_10_the_dtv_grows_when_libraries_come(child: Child, native_helper: Nativ
     child(many_tls_libraries, native_helper.copies(native_helper.dynamic, 60))
 
 
-def other_namespace(path: str) -> None:
+@in_child
+def test_11_tls_of_a_library_in_another_namespace(dynamic_library: str) -> None:
     """A library in a namespace of its own brings a second libc, whose TLS our threads need as well."""
     libc.dlmopen.restype = libc.dlsym.restype = ctypes.c_void_p
     libc.dlmopen.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_int]
@@ -374,7 +333,7 @@ def other_namespace(path: str) -> None:
 
     early = spawn(use, (True,))
     os.read(came[0], 1)
-    handle = libc.dlmopen(-1, path.encode(), os.RTLD_NOW)
+    handle = libc.dlmopen(-1, dynamic_library.encode(), os.RTLD_NOW)
     assert handle, "dlmopen failed"
     get, libc_works, put = function(b"get"), function(b"libc_works"), function(b"set", ctypes.c_int)
     os.write(go[1], b".")
@@ -382,10 +341,6 @@ def other_namespace(path: str) -> None:
     for _ in range(3):
         assert spawn(use, (False,)).join()
     assert results == [(7, 1, 3 + 3000 * 3, 1)] * 4
-
-
-def test_11_tls_of_a_library_in_another_namespace(child: Child, native_helper: NativeHelper) -> None:
-    child(other_namespace, native_helper.dynamic)
 
 
 # ---- 12: the tid in struct pthread -----------------------------------------------------------------------------------
@@ -466,9 +421,6 @@ def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: Native
 def test_15_threads_that_malloc_leave_memory_where_it_was(helper_path: str) -> None:
     """malloc's tcache and arena are a thread's, and only glibc could free them: the next thread gets them."""
     lib = ctypes.CDLL(helper_path)
-
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     def run(count: int) -> None:
         for _ in range(count):
@@ -583,111 +535,6 @@ def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: Nativ
         found.clear()
 
 
-# ---- 19: limits ------------------------------------------------------------------------------------------------------
-
-
-@in_child
-def test_19_a_refused_thread_leaves_nothing() -> None:
-    """The kernel refuses: RuntimeError with the reason, nothing left; it works when there is room again."""
-    import errno
-    import resource
-
-    from runtime.native import context_counts, lwp_reap
-
-    def counts() -> tuple[int, ...]:
-        lwp_reap()
-        made, cached, _ = context_counts()
-        alive = scheduler.statistics().alive
-        return (
-            alive,
-            made - cached,
-            len(threading.enumerate()),
-            len(os.listdir("/proc/self/task")),
-        )
-
-    run_thread(runtime.Thread(target=lambda: None))
-    until_alone()
-    counts()  # what it imports may be in a folder of root's alone
-    if os.geteuid() == 0:
-        os.setresuid(65534, 65534, 65534)  # root is never refused
-    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    before = counts()
-    for start in (
-        runtime.Thread(target=print).start,
-        lambda: spawn(print),
-        lambda: spawn(print, flags=Clone.VM, exit_signal=signal.SIGCHLD),
-        lambda: spawn(print, flags=Clone(0), exit_signal=signal.SIGCHLD),
-    ):
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))  # this process is one already
-        try:
-            start()
-        except RuntimeError as error:
-            refused = error
-        else:
-            raise AssertionError("no error")
-        assert str(refused) == "can't start new thread", refused
-        assert isinstance(refused.__cause__, OSError)
-        assert refused.__cause__.errno == errno.EAGAIN
-        assert refused.__cause__.strerror
-        del refused
-        assert counts() == before, (counts(), before)
-        resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
-
-    # The very thread that was refused can be started when there is room.
-    seen: list[int] = []
-    thread = runtime.Thread(target=seen.append, args=(1,))
-    resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
-    try:
-        thread.start()
-    except RuntimeError:
-        assert thread.ident is None
-        assert not thread.is_alive()
-        assert "initial" in repr(thread)
-    else:
-        raise AssertionError("no error")
-    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
-    run_thread(thread)
-    assert seen == [1]
-
-
-# ---- 20: debuggers, not sanitizers -----------------------------------------------------------------------------------
-
-
-def test_20_debuggers_see_our_threads() -> None:
-    if not (gdb := shutil.which("gdb")):
-        pytest.skip("no gdb")
-    end, said = os.pipe(), threading.Barrier(4)
-
-    def be_seen() -> None:
-        said.wait()
-        os.read(end[0], 1)
-
-    lwps = [spawn(be_seen, name=f"seen-{n}") for n in range(3)]
-    said.wait()
-    try:
-        commands = ("set debuginfod enabled off", "info threads", "thread apply all backtrace -40")
-        found = subprocess.run(
-            [gdb, "-batch", "-nx", "-p", str(os.getpid()), *(f"-ex={command}" for command in commands)],
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-    finally:
-        for _ in lwps:
-            os.write(end[1], b".")
-        for lwp in lwps:
-            assert lwp.join()
-        for fd in end:
-            os.close(fd)
-    if "Could not attach" in found.stderr or "not permitted" in found.stderr:
-        pytest.skip("gdb may not attach here")
-    for n, lwp in enumerate(lwps):
-        # "Thread 0x..." is what libthread_db knows, from glibc's list; without it gdb says only "LWP".
-        assert f'Thread {lwp.ident:#x} (LWP {lwp.tid}) "seen-{n}"' in found.stdout, found.stderr
-    assert "corrupt stack" not in found.stdout
-    assert "previous frame" not in found.stdout
-
-
 # ---- 21: the Python side ---------------------------------------------------------------------------------------------
 
 
@@ -726,34 +573,3 @@ def test_21_a_thread_whose_failure_cannot_be_reported_ends_like_any(monkeypatch:
     assert not thread.is_alive()
     assert unraisable == [MemoryError]
     assert thread not in threading.enumerate()
-
-
-def threads_at_exit() -> None:
-    """The program ends when its last thread that is no daemon has; those may start more."""
-    released, started = os.pipe(), threading.Event()
-
-    def last() -> None:
-        print("last")
-
-    def late() -> None:
-        started.set()
-        os.read(released[0], 1)
-        print("late")
-        runtime.Thread(target=last).start()
-
-    runtime.Thread(target=late).start()
-    started.wait()
-
-    def release() -> None:
-        while threading.main_thread().is_alive():  # until it waits in threading._shutdown
-            os.sched_yield()
-        os.write(released[1], b".")
-
-    runtime.Thread(target=release, daemon=True).start()
-    print("main")
-
-
-def test_21_the_program_waits_for_threads_that_are_no_daemons(child: Child) -> None:
-    # Python 3.12.0 and 3.12.1 start no threads any more when they begin to wait, so here we don't either.
-    last = "last\n" if not (3, 12) <= sys.version_info < (3, 12, 2) else ""
-    assert child(threads_at_exit).stdout == "main\nlate\n" + last

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, ROOT, Child, refuse, run_thread, run_threads, until_alone
+from conftest import FREE_THREADED, Child, in_child, lwp, refuse, run_thread, run_threads, until_alone
 from strace import calls_of_turns
 
 import runtime
@@ -375,7 +374,9 @@ def test_the_limit_that_forbids_it_is_named(child: Child) -> None:
     ]
 
 
-def starts_while_it_ends(asked: dict[str, Any], call: int) -> None:
+@pytest.mark.parametrize(("asked", "call"), [(ASKED["uclamp"], CALLS["uclamp"])], ids=["uclamp"])
+@in_child
+def test_the_interpreter_ends_while_threads_are_placed(asked: dict[str, Any], call: int) -> None:
     from contextlib import suppress
 
     refuse(call, 1)
@@ -393,11 +394,9 @@ def starts_while_it_ends(asked: dict[str, Any], call: int) -> None:
     begun.wait()
 
 
-def test_the_interpreter_ends_while_threads_are_placed(child: Child) -> None:
-    child(starts_while_it_ends, ASKED["uclamp"], CALLS["uclamp"])
-
-
-def many_at_once(asked: dict[str, Any], call: int) -> None:
+@pytest.mark.parametrize(("asked", "call"), [(ASKED["uclamp"], CALLS["uclamp"])], ids=["uclamp"])
+@in_child
+def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) -> None:
     refuse(call, 1)
     ran: list[int] = []
     refused: list[int] = []
@@ -424,11 +423,10 @@ def many_at_once(asked: dict[str, Any], call: int) -> None:
     assert threading.active_count() == 1
 
 
-def test_many_start_and_are_refused_at_once(child: Child) -> None:
-    child(many_at_once, ASKED["uclamp"], CALLS["uclamp"])
-
-
-def without_descriptors(asked: dict[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("asked", [ASKED], ids=["all"])
+@in_child
+def test_it_needs_no_file(asked: dict[str, dict[str, Any]]) -> None:
+    """As in a program that has become another user, who can't read our files, before its first thread is placed."""
     import resource
 
     ran = []
@@ -436,11 +434,6 @@ def without_descriptors(asked: dict[str, dict[str, Any]]) -> None:
     for name in ("affinity", "policy", "nice", "timer_slack"):
         run_thread(runtime.Thread(target=ran.append, args=(name,), **asked[name]))
     assert len(ran) == 4
-
-
-def test_it_needs_no_file(child: Child) -> None:
-    """As in a program that has become another user, who can't read our files, before its first thread is placed."""
-    child(without_descriptors, ASKED)
 
 
 # ---- of a thread that lives ------------------------------------------------------------------------------------------
@@ -760,17 +753,6 @@ def test_a_task_that_the_kernel_refuses_is_a_start_that_fails(child: Child) -> N
 # ---- where it is shown -----------------------------------------------------------------------------------------------
 
 
-def lwp(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "runtime", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 WHERE = """
 import os, subprocess, sys, threading
 def show(): print(sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
@@ -796,8 +778,8 @@ def test_run_places_all_threads(green: tuple[str, ...]) -> None:
     ],
 )
 def test_run_refuses_what_is_no_placement(option: tuple[str, str], text: str) -> None:
-    ran = lwp("run", *option, "-c", "print(1)")
-    assert (ran.returncode, ran.stdout) == (2, "")
+    ran = lwp("run", *option, "-c", "print(1)", status=2)
+    assert ran.stdout == ""
     assert text in ran.stderr
 
 
@@ -845,7 +827,7 @@ thread = runtime.Thread(target=lock.acquire, name="placed", policy="batch", nice
 threading.Thread(target=lock.acquire, name="plain", daemon=True).start()
 thread.join()
 """
-    told = lwp("run", "--watchdog", "0.2", "--watchdog-exit", "3", "-c", program).stderr
+    told = lwp("run", "--watchdog", "0.2", "--watchdog-exit", "3", "-c", program, status=3).stderr
     assert re.search(rf"'placed' \(tid \d+, CPUs {cpu_list(CPUS)}, nice {NICER}, batch\)", told), told
     assert re.search(r"'plain' \(tid \d+\)", told)
 
@@ -856,7 +838,7 @@ import runtime
 for asked in {{"affinity": {{{LAST}}}, "nice": {NICER}}}, {{"policy": "batch", "timer_slack": 1}}, {{}}:
     thread = runtime.Thread(target=int, **asked); thread.start(); thread.join()
 """
-    assert lwp("run", "--trace", str(tmp_path / "trace.json"), "-c", program).returncode == 0
+    lwp("run", "--trace", tmp_path / "trace.json", "-c", program)
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     found = [event["args"].get("placement") for event in events if event["name"] == "life"]
     assert found == [None, f"CPUs {LAST}, nice {NICER}", "batch, timer_slack", None]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, run_thread
+from conftest import Child, NativeHelper, in_child, resident, run_thread
 
 import runtime
 from runtime.native import context_counts
@@ -216,11 +216,9 @@ def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeH
     assert low <= modules[libc_module()].here < high
 
 
-def dynamic_tls_is_freed(path: str) -> None:
+@in_child
+def test_dynamic_tls_is_freed_at_the_end_of_a_thread(dynamic_library: str) -> None:
     """What __tls_get_addr allocates for a thread is freed at its end: 3 KiB each, 30 MB here if not."""
-
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     def run(count: int) -> None:
         for _ in range(count):
@@ -228,16 +226,12 @@ def dynamic_tls_is_freed(path: str) -> None:
             spawn(lambda: seen.extend([library.get(), library.set(1)])).join()
             assert seen[0] == 7
 
-    library = ctypes.CDLL(path)
+    library = ctypes.CDLL(dynamic_library)
     seen: list[int] = []
     run(1000)
     before = resident()
     run(10_000)
     assert resident() - before < 2 << 20, resident() - before
-
-
-def test_dynamic_tls_is_freed_at_the_end_of_a_thread(child: Child, native_helper: NativeHelper) -> None:
-    child(dynamic_tls_is_freed, native_helper.dynamic)
 
 
 def libraries_come_while_threads_start(paths: list[str]) -> None:
