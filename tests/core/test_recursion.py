@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
-import sys
 import threading
 
 import pytest
-from conftest import ROOT, NativeHelper, run_thread
+from conftest import NativeHelper, python, run_thread
 
 import runtime
 
@@ -69,14 +66,8 @@ print(outcomes[0])
 
 def outcome(module: str, code: str, limit: int) -> str:
     """What the code raises in a thread of the module, twice; or the status of the process that did not survive it."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(module=module, code=code, limit=limit, deep=DEEP)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    program = PROGRAM.format(module=module, code=code, limit=limit, deep=DEEP)
+    done = python("-c", program, timeout=100, status=None)
     return done.stdout.strip() if done.returncode == 0 else f"exit status {done.returncode} {done.stderr[-500:]}"
 
 

@@ -20,7 +20,7 @@ import unittest
 from collections.abc import Callable
 
 import pytest
-from conftest import Child, in_child
+from conftest import Child, in_child, python
 from corpus import together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -585,9 +585,7 @@ def test_a_call_that_blocks_is_named() -> None:
         print(result.outcome.name, result.error)
         print(threading.active_count() > 0, explore(lambda: None, runs=10).outcome.name)
     """
-    out = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=True
-    )
+    out = python("-c", textwrap.dedent(program))
     first, second = out.stdout.splitlines()
     assert first.startswith("INCONCLUSIVE a thread is blocked in a call that is not under control")
     assert "<string>:8 in <lambda>" in first
@@ -686,7 +684,12 @@ def test_a_lock_that_a_failed_run_has_kept_is_free_in_the_next() -> None:
     LOCK.release()
 
 
+@in_child
 def test_threads_that_refuse_to_be_unwound() -> None:
+    import contextlib
+
+    from runtime.explore import LeftBehind, Outcome, explore
+
     def test() -> None:
         lock = threading.Lock()
         lock.acquire()
@@ -696,29 +699,12 @@ def test_threads_that_refuse_to_be_unwound() -> None:
                 with contextlib.suppress(BaseException):
                     lock.acquire()
 
-        Thread(target=stubborn).start()
+        threading.Thread(target=stubborn).start()
 
-    program = f"""
-        import contextlib
-        import threading
-        from threading import Thread
-        from runtime.explore import explore, LeftBehind
-
-        {textwrap.indent(textwrap.dedent(_source(test)), " " * 8).strip()}
-
-        result = explore(test, runs=10)
-        print(type(result.error).__name__, result.replays, explore(lambda: None, runs=5).outcome.name)
-    """
-    out = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert out.stdout.split() == ["LeftBehind", "10", "BUDGET_SPENT"]
-
-
-def _source(function: Callable[[], object]) -> str:
-    import inspect
-
-    return inspect.getsource(function)
+    result = explore(test, runs=10)
+    assert isinstance(result.error, LeftBehind)
+    assert result.replays == 10
+    assert explore(lambda: None, runs=5).outcome is Outcome.BUDGET_SPENT
 
 
 def test_everything_is_as_before_afterwards() -> None:
@@ -989,14 +975,11 @@ def test():
 
 def test_a_token_replays_in_another_process() -> None:
     find = SHARED + "import runtime; print(runtime.explore(test, seed=1, runs=5000).token)"
-    token = subprocess.run(
-        [sys.executable, "-c", find], capture_output=True, text=True, timeout=60, check=True
-    ).stdout.strip()
+    token = python("-c", find).stdout.strip()
     again = (
         SHARED + f"import runtime; result = runtime.replay(test, {token!r}); print(result.outcome.name, result.replays)"
     )
-    out = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, timeout=60, check=True).stdout
-    assert out.split() == ["FOUND", "10"]
+    assert python("-c", again).stdout.split() == ["FOUND", "10"]
 
 
 def test_a_sync_token_replays_on_each_python() -> None:

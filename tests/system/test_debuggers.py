@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import environment, python
 
 import runtime
 
@@ -85,14 +85,14 @@ class Thread:
     says: str  #: all of it
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""}
-
-
 @contextmanager
 def waiting() -> Iterator[tuple[int, Seen]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+        [sys.executable, "-c", WAITING],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(PYTHONFAULTHANDLER=""),
     )
     try:
         assert process.stdout
@@ -170,16 +170,7 @@ def test_a_core_that_the_kernel_writes(tmp_path: Path) -> None:
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
     if not re.fullmatch(r"[\w.]+", pattern):
         pytest.skip(f"the kernel writes no core to the working directory: kernel.core_pattern is {pattern!r}")
-    done = subprocess.run(
-        [sys.executable, "-c", WAITING, "core"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == -6, done
+    done = python("-c", WAITING, "core", cwd=tmp_path, timeout=PATIENCE, status=-6, PYTHONFAULTHANDLER="")
     if not (cores := list(tmp_path.glob(f"{pattern}*"))):
         pytest.skip("no core was written: a hard limit (ulimit -Hc)")
     check_script(ask_gdb(*ALL, sys.executable, str(cores[0])), json.loads(done.stdout))
@@ -252,7 +243,7 @@ def test_a_profile_by_thread(tmp_path: Path) -> None:
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
 
-    done = run(*record, "--", sys.executable, "-c", BUSY, environment=environment())
+    done = run(*record, "--", sys.executable, "-c", BUSY, environment=environment(PYTHONFAULTHANDLER=""))
     if done.returncode:
         pytest.skip(f"perf can't record here: {' '.join(done.stderr.split())[:200]}")
     names = {tid: f"busy-{n}" for n, tid in enumerate(done.stdout.split())}
@@ -274,7 +265,7 @@ def test_system_calls_by_thread(tmp_path: Path) -> None:
         ["strace", "-ff", "-o", str(tmp_path / "calls"), sys.executable, "-c", BUSY],
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(PYTHONFAULTHANDLER=""),
         timeout=PATIENCE,
         check=False,
     )
@@ -311,14 +302,8 @@ def test_the_address_sanitizer_sees_what_a_thread_does() -> None:
     where = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
     if not os.path.isabs(library := where.strip()):
         pytest.skip("gcc has no sanitizers")
-    done = subprocess.run(
-        [sys.executable, "-c", TOO_FAR],
-        env={**environment(), "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    own = {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONFAULTHANDLER": ""}
+    done = python("-c", TOO_FAR, timeout=PATIENCE, status=None, **own)
     assert done.stdout == "100\n", done.stderr
     assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
     assert "WRITE of size 17" in done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import FREE_THREADED, ROOT, TREE
+from conftest import FREE_THREADED, ROOT, TREE, python
 
 import runtime
 from runtime import THREAD_FLAGS
@@ -24,16 +24,8 @@ STORY = TREE / "docs" / "how-a-thread-is-made.md"
 in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 
-def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, TREE / "tools" / name, *arguments], capture_output=True, text=True, timeout=110
-    )
-
-
-def python(program: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True
-    ).stdout
+def tool(name: str, *arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    return python(TREE / "tools" / name, *arguments, timeout=110, status=status)
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -56,8 +48,7 @@ def test_outputs_are_those_of_the_commands_above_them(document: Path) -> None:
         pytest.skip("a wheel has no debug information")
     if document.name == "performance.md" and FREE_THREADED:
         pytest.skip("without a GIL a start and a join make other system calls than those it shows")
-    done = tool("run_documents.py", "--check", document)
-    assert done.returncode == 0, done.stdout + done.stderr
+    tool("run_documents.py", "--check", document)
 
 
 EXAMPLE = """\
@@ -76,89 +67,28 @@ python -c 'import os; print("seen", os.getpid(), "for 3 µs")' | sed s/seen/saw/
 """
 
 
-@pytest.fixture
-def example(tmp_path: Path) -> Path:
-    path = tmp_path / "example.md"
-    path.write_text(EXAMPLE)
-    assert tool("run_documents.py", path).returncode == 0
-    return path
-
-
-def test_what_two_excerpts_begin_with_is_run_once(example: Path) -> None:
-    found = re.findall(r"```text\n(\w+) (\d+) .*\n```", example.read_text())
-    assert [word for word, _ in found] == ["SEEN", "saw"]
-    assert len({pid for _, pid in found}) == 1
-    assert f"Run on {os.uname().machine} (" in example.read_text()
-
-
-def test_check_sees_a_word_that_has_changed_but_no_number(example: Path) -> None:
-    text = example.read_text()
-    example.write_text(re.sub(r"saw \d+ for 3 µs", "saw 1 for 12 ms", text))
-    assert tool("run_documents.py", "--check", example).returncode == 0
-    example.write_text(text.replace("saw ", "saw dcac "))
-    assert tool("run_documents.py", "--check", example).returncode == 0  # an address
-    example.write_text(text.replace("saw ", "has seen ", 2))
-    done = tool("run_documents.py", "--check", example)
-    assert done.returncode == 1
-    assert "new: ['saw'], gone: ['has', 'seen']" in done.stdout
-
-
-def test_check_compares_no_words_with_another_system(example: Path) -> None:
-    text = re.sub(r"\nsaw .*", r"\nsomething else", example.read_text())
-    example.write_text(re.sub(r"glibc [\d.]+", "glibc 2.1", text))
-    assert tool("run_documents.py", "--check", example).returncode == 0
-
-
-@pytest.mark.parametrize("option", [[], ["--check"]])
-def test_a_command_that_fails_is_told_and_nothing_is_written(example: Path, option: list[str]) -> None:
-    broken = example.read_text().replace("import os;", "import nonsense;")
-    example.write_text(broken)
-    done = tool("run_documents.py", *option, example)
-    assert done.returncode == 1
-    assert "No module named 'nonsense'" in done.stderr
-    assert example.read_text() == broken
-
-
-def test_a_command_that_is_to_fail_must(tmp_path: Path) -> None:
-    path, shown = tmp_path / "example.md", "<!-- shown below, exit status 3 -->\n```sh\necho found; exit {}\n```\n"
-    path.write_text(shown.format(3))
-    assert tool("run_documents.py", path).returncode == tool("run_documents.py", "--check", path).returncode == 0
-    assert path.read_text() == shown.format(3) + "\n```text\nfound\n```\n"
-    for status in (0, 1):
-        path.write_text(shown.format(status))
-        assert tool("run_documents.py", "--check", path).returncode == 1
-
-
-def test_check_compares_everywhere_what_names_no_machine(example: Path) -> None:
-    text = re.sub(r"<!-- machine -->\n.*\n", "", example.read_text())
+@pytest.mark.parametrize(
+    ("old", "new", "status", "says"),
+    [
+        ("$", "", 0, ""),
+        (r"saw \d+ for 3 µs", "saw 1 for 12 ms", 0, ""),
+        ("saw (?=\\d)", "saw dcac ", 0, ""),
+        ("\nsaw ", "\nhas seen ", 1, "new: ['saw'], gone: ['has', 'seen']"),
+        (r"(?s)glibc [\d.]+(.*)\nsaw .*", r"glibc 2.1\1\nsomething else\n```\n", 0, ""),
+        (r"(?s)<!-- machine -->\n[^\n]*\n(.*)\nsaw .*", r"\1\nsomething else\n```\n", 1, "gone: ['else', 'something']"),
+        ("import os;", "import nonsense;", 1, "No module named 'nonsense'"),
+        ("shown below -->", "shown below, exit status 3 -->", 1, "exit status 0"),
+    ],
+    ids=["fresh", "numbers", "address", "word", "another system", "no system", "fails", "does not fail"],
+)
+def test_check_finds_outputs_that_are_out_of_date(old: str, new: str, status: int, says: str, tmp_path: Path) -> None:
+    (example := tmp_path / "example.md").write_text(EXAMPLE)
+    tool("run_documents.py", example)
+    text = re.sub(old, new, example.read_text())
     example.write_text(text)
-    assert tool("run_documents.py", "--check", example).returncode == 0
-    example.write_text(re.sub(r"\nsaw .*", r"\nsomething else", text))
-    assert tool("run_documents.py", "--check", example).returncode == 1
-
-
-def test_outputs_are_the_same_where_a_build_server_runs_the_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CI", "true")
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    path = tmp_path / "example.md"
-    path.write_text('<!-- shown below -->\n```sh\necho "$CI$FORCE_COLOR."\n```\n')
-    assert tool("run_documents.py", path).returncode == 0
-    assert path.read_text().endswith("```text\n.\n```\n")
-
-
-def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path) -> None:
-    path, measured = tmp_path / "example.md", "<!-- measured below with CPython {} -->\n```sh\npython -V\n```\n"
-    this = "{}.{}".format(*sys.version_info)
-    path.write_text(text := measured.format("2.7") + "\n" + measured.format(this))
-    assert tool("run_documents.py", path).returncode == tool("run_documents.py", "--check", path).returncode == 0
-    assert path.read_text() == text
-    assert tool("run_documents.py", "--measure", "--only", "python -c", path).returncode == 0
-    assert path.read_text() == text
-    assert tool("run_documents.py", "--measure", path).returncode == 0
-    ours = path.read_text().removeprefix(text)
-    assert re.search(rf"\n```text\nRun on .*\n\nPython {re.escape(this)}", ours)
+    done = tool("run_documents.py", "--check", example, status=status)
+    assert says in done.stdout + done.stderr
+    assert example.read_text() == text
 
 
 # ---- the reference ---------------------------------------------------------------------------------------------------
@@ -166,18 +96,17 @@ def test_measurements_are_made_on_demand_by_the_python_they_name(tmp_path: Path)
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="the reference is of what there is from 3.11 on")
 def test_the_reference_is_up_to_date_and_leaves_no_public_name_out() -> None:
-    done = tool("api_reference.py", "--check")
-    assert done.returncode == 0, done.stderr
+    tool("api_reference.py", "--check")
 
 
 def test_each_name_of_the_reference_is_there_after_the_package_alone_is_imported() -> None:
     """And each module that the package has is in the reference, except the twins of threading and queue."""
     show = f"import sys; sys.path.append({str(TREE / 'tools')!r}); import api_reference as tool; {{}}"
-    text = python(show.format("print(tool.Reference().text)"))
+    text = python("-c", show.format("print(tool.Reference().text)")).stdout
     names = re.findall(r"(?m)^##+ runtime[.](\S+)$", text)
     assert len(names) > 100
-    python(f"import operator, runtime\nfor name in {names}: operator.attrgetter(name)(runtime)")
-    modules = python(show.format("print(*tool.MODULES)")).split()
+    python("-c", f"import operator, runtime\nfor name in {names}: operator.attrgetter(name)(runtime)")
+    modules = python("-c", show.format("print(*tool.MODULES)")).stdout.split()
     rooms = {name: getattr(runtime, name)._MODULES for name in ("observe", "tlsmap")}
     there = runtime._MODULES - {"queue", "threading"} - rooms.keys()
     there |= {f"{room}.{name}" for room, names in rooms.items() for name in names}
@@ -192,14 +121,7 @@ def test_a_public_name_that_nothing_is_said_about_is_named(tmp_path: Path) -> No
     )
     program = "import api_reference as tool; tool.MODULES[:] = ['bare', 'runtime.sync']; raise SystemExit(tool.main())"
     path = os.pathsep.join(map(str, [tmp_path, TREE / "tools", ROOT]))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
+    done = python("-c", program, status=1, PYTHONPATH=path)
     named = {line.partition(": nothing")[0] for line in done.stderr.splitlines()}
     assert named == {"bare.Thing.b", "bare.Thing.method", "bare.function", "bare.number"}
 

@@ -2,75 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from typing import Any
 
 import pytest
-from conftest import Child, run_thread, run_threads
+from conftest import environment, in_child, run_thread, run_threads
 
 import runtime
 from runtime import scheduler, sync
 from runtime.scheduler import spawn
 
-HELPERS = '''
-try:
-    import _interpreters as api
-except ImportError:
-    import _xxsubinterpreters as api
-
-def creator(own_gil):
-    """Makes a new interpreter, without any Python between, and returns its id."""
-    if sys.version_info >= (3, 13):
-        return functools.partial(api.create, "isolated" if own_gil else "legacy")
-    return functools.partial(api.create, isolated=own_gil and sys.version_info >= (3, 12))
-
-def execute(interpreter, code):
-    """Runs it there; what it raises is raised here."""
-    if sys.version_info < (3, 13):
-        api.run_string(interpreter, code)
-    elif (failed := api.exec(interpreter, code)) is not None:
-        raise RuntimeError(failed.formatted)
-
-PROGRAM = """
-import os, sys, threading
-assert "runtime.native" not in sys.modules
-assert threading.Thread.start.__globals__["Thread"].__module__ == "threading"
-assert type(threading.Lock()).__module__ == "_thread"
-def deep(n):
-    return n and deep(n - 1)
-def work(n):
-    with lock:
-        seen.append(deep(n))
-lock, seen = threading.Lock(), []
-for _ in range(3):
-    threads = [threading.Thread(target=work, args=(500,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    work(500)
-    for thread in threads:
-        thread.join()
-assert seen == [0] * 15
-try:
-    from runtime import Thread
-except ImportError as error:
-    assert "main interpreter only" in str(error), error
-else:
-    raise AssertionError("imported")
-"""
-'''
+#: So that a child program finds subinterpreters.py, which lies beside this file.
+BESIDE = {"PYTHONPATH": environment()["PYTHONPATH"]}
 
 
-@pytest.fixture
-def program(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which a child program can import the above."""
-    folder = tmp_path_factory.mktemp("helpers")
-    (folder / "subinterpreters.py").write_text("import functools, sys\n" + HELPERS)
-    return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-
-
-def in_another_interpreter(first: str, own_gil: bool) -> None:
+@pytest.mark.parametrize("own_gil", [False, True])
+@pytest.mark.parametrize("first", ["main", "another"])
+@in_child(env=BESIDE)
+def test_it_is_refused_there_and_the_main_interpreter_goes_on(first: str, own_gil: bool) -> None:
     """A program that uses the runtime in the main interpreter and tries to in others."""
     from subinterpreters import PROGRAM, creator, execute
 
@@ -82,23 +32,16 @@ def in_another_interpreter(first: str, own_gil: bool) -> None:
         if first != "main":
             runtime.install()
         seen: list[int] = []
-        threads = [threading.Thread(target=seen.append, args=(n,)) for n in range(10)]
-        for thread in threads:
-            run_thread(thread)
+        for n in range(10):
+            run_thread(threading.Thread(target=seen.append, args=(n,)))
         assert seen == list(range(10))
     assert scheduler.statistics().started == 30
-    print("done")
 
 
 @pytest.mark.parametrize("own_gil", [False, True])
-@pytest.mark.parametrize("first", ["main", "another"])
-def test_it_is_refused_there_and_the_main_interpreter_goes_on(
-    first: str, own_gil: bool, child: Child, program: dict[str, str]
-) -> None:
-    assert child(in_another_interpreter, first, own_gil, env=program).stdout == "done\n"
-
-
-def in_a_thread_of(kind: str, own_gil: bool) -> None:
+@pytest.mark.parametrize("kind", ["ours", "installed", "green"])
+@in_child(env=BESIDE)
+def test_a_thread_goes_into_another_interpreter_and_comes_back(kind: str, own_gil: bool) -> None:
     """A thread makes an interpreter, runs in it and ends it; meanwhile others do the same, and some compute."""
     from subinterpreters import PROGRAM, api, creator, execute
 
@@ -129,18 +72,11 @@ def in_a_thread_of(kind: str, own_gil: bool) -> None:
     run_threads(threads)
     assert not failed, failed
     assert {done.count(thread) for thread in workers} == {2}
-    print("done")
 
 
 @pytest.mark.parametrize("own_gil", [False, True])
-@pytest.mark.parametrize("kind", ["ours", "installed", "green"])
-def test_a_thread_goes_into_another_interpreter_and_comes_back(
-    kind: str, own_gil: bool, child: Child, program: dict[str, str]
-) -> None:
-    assert child(in_a_thread_of, kind, own_gil, env=program).stdout == "done\n"
-
-
-def leaves_one_behind(own_gil: bool) -> None:
+@in_child(env=BESIDE)
+def test_an_interpreter_outlives_the_thread_that_has_made_it(own_gil: bool) -> None:
     """Its first frames are those of the interpreter that it makes: called from C, it has none of its own before."""
     import itertools
 
@@ -173,17 +109,10 @@ def leaves_one_behind(own_gil: bool) -> None:
     for thread in threads:
         thread.join()
     api.destroy(made[0])
-    print("done")
 
 
-@pytest.mark.parametrize("own_gil", [False, True])
-def test_an_interpreter_outlives_the_thread_that_has_made_it(
-    own_gil: bool, child: Child, program: dict[str, str]
-) -> None:
-    assert child(leaves_one_behind, own_gil, env=program).stdout == "done\n"
-
-
-def imported_again() -> None:
+@in_child
+def test_imported_again_it_is_the_same() -> None:
     """Dropped from sys.modules and imported again: types and functions are the same, and both copies work."""
     runtime.install()
     threads: list[Any] = [threading.Thread, runtime.Thread]
@@ -202,8 +131,3 @@ def imported_again() -> None:
     from runtime.native import LWP
 
     assert issubclass(scheduler.LWP, LWP)
-    print("done")
-
-
-def test_imported_again_it_is_the_same(child: Child) -> None:
-    assert child(imported_again).stdout == "done\n"

@@ -5,7 +5,6 @@ They come with `pip install -e '.[programs]'`; each test names the one that it n
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -18,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, needs_gil
+from conftest import environment, needs_gil
 from dap import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,18 +34,13 @@ def needs(package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(False, reason="")
 
 
-def environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-
-
 @contextmanager
 def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """A Python with pipes; at the end nothing of it is left."""
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=cwd,
-        env=environment(),
+        env=environment(PYTHONUNBUFFERED="1"),
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
