@@ -175,7 +175,7 @@ def test_the_kernel_knows_the_name(name: str, gate: Gate) -> None:
     assert comm == name.encode()[:15] + b"\n"
 
 
-def test_arguments_of_a_wrong_type_are_told_before_anything_is_made() -> None:
+def test_wrong_types_are_refused_before_anything_is_made() -> None:
     made = scheduler.statistics().started
     for wrong, says in (
         (lambda: spawn(3), "target must be callable, not int"),  # type: ignore[arg-type]
@@ -990,7 +990,7 @@ def test_thousands_alive_at_once(child: Child) -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="threading has no such lock")
 @in_child(timeout=20)
-def test_start_and_join_need_no_lock_that_their_own_thread_may_hold() -> None:
+def test_start_and_join_take_no_lock_of_threadings() -> None:
     with threading._shutdown_locks_lock:  # type: ignore[attr-defined]  # as threading, when a finalizer interrupts it
         run_thread(runtime.Thread(target=int))
         runtime.Thread(target=int).start()

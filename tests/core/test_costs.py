@@ -169,6 +169,6 @@ def start_a_thousand() -> None:
     print(scheduler.statistics().peak)
 
 
-def test_of_a_thousand_threads_that_do_little_few_are_alive_at_once(child: Child) -> None:
+def test_few_of_a_thousand_short_threads_are_alive_at_once(child: Child) -> None:
     """Who starts them holds the GIL, yet they get their turn early: else each would need a stack of its own."""
     assert int(child(start_a_thousand).stdout) < 64

@@ -43,9 +43,7 @@ def late_destructors(path: str, kind: str) -> None:
     print("made, gone, gone elsewhere, stays loaded:", *counts, stays)
 
 
-def test_an_object_made_by_a_keys_destructor_is_left_as_by_the_c_library(
-    child: Child, native_helper: NativeHelper
-) -> None:
+def test_an_object_made_by_a_key_destructor_is_not_destroyed(child: Child, native_helper: NativeHelper) -> None:
     path = native_helper.cxx("tls_late.cpp")
     seen = {kind: child(late_destructors, path, kind).stdout for kind in KINDS}
     assert set(seen.values()) == {"made, gone, gone elsewhere, stays loaded: 100 0 0 True\n"}, seen

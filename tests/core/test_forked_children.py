@@ -157,7 +157,7 @@ def forks_in_a_thread(kind: str, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_who_has_forked_is_the_main_thread_and_alive(kind: str, how: str, child: Child) -> None:
+def test_the_thread_that_forks_is_the_childs_main_thread(kind: str, how: str, child: Child) -> None:
     found = child(forks_in_a_thread, kind, how).stdout.splitlines()
     assert found == [
         "who True True True 0",

@@ -64,5 +64,5 @@ def compute_until_all_have_run(many: int, interval: float) -> None:
 
 
 @pytest.mark.parametrize("interval", [0.005, 0.0001])
-def test_who_computes_is_asked_until_the_last_has_run(interval: float, child: Child) -> None:
+def test_a_computing_thread_is_asked_until_the_last_has_run(interval: float, child: Child) -> None:
     child(compute_until_all_have_run, 500, interval)

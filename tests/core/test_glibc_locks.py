@@ -155,12 +155,12 @@ def test_a_start_that_waits_for_a_lock_lets_others_run(lock: str, what: str, chi
     child(others_run_meanwhile, lock, what)
 
 
-def test_a_look_at_who_waits_lets_others_run(child: Child) -> None:
+def test_a_look_at_waits_lets_others_run(child: Child) -> None:
     child(others_run_meanwhile, "_dl_stack_cache_lock", "waiting")
 
 
 @in_child
-def test_a_forked_child_starts_threads_though_the_linkers_lock_was_held() -> None:
+def test_a_fork_under_the_linkers_lock_can_start_threads() -> None:
     from runtime.native import structures
 
     lock = next(fact.value for fact in structures.facts() if fact.name == "the linker's lock")

@@ -559,7 +559,7 @@ def test_21_python_knows_the_thread_by_one_identity() -> None:
     assert thread not in threading.enumerate()
 
 
-def test_21_a_thread_whose_failure_cannot_be_reported_ends_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_21_a_failure_in_the_excepthook_ends_one_thread_only(monkeypatch: pytest.MonkeyPatch) -> None:
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_type))
 

@@ -819,7 +819,7 @@ def test_the_report_counts_births() -> None:
     assert "placed at their birth" not in lwp("run", "--report", "-c", "").stderr
 
 
-def test_the_watchdog_tells_who_runs_elsewhere() -> None:
+def test_the_watchdog_tells_which_threads_are_placed() -> None:
     program = f"""
 import runtime, threading
 lock = threading.Lock(); lock.acquire()

@@ -206,7 +206,7 @@ def test_each_task_of_a_group_with_a_limit_runs_once() -> None:
 
 
 @in_child
-def test_a_request_to_cancel_is_raised_once_though_several_threads_ask() -> None:
+def test_cancelled_is_raised_once_for_several_requests() -> None:
     for _ in range(300):
         start, raised = sync.Barrier(3), []
         try:

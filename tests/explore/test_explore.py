@@ -220,7 +220,7 @@ def overdraft() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_find_between_bytecodes_is_told_as_one_at_a_primitive_if_it_is(seed: int) -> None:
+def test_a_find_is_shrunk_from_bytecodes_to_primitives(seed: int) -> None:
     result = found(overdraft, seed=seed)
     assert result.token is not None
     assert result.token.startswith("s-")
@@ -532,7 +532,7 @@ def test_a_program_that_spins_ends() -> None:
     passes(test, granularity="opcode")
 
 
-def test_when_a_thread_that_goes_on_and_on_gives_way_depends_on_the_run_alone() -> None:
+def test_fairness_depends_on_the_run_alone() -> None:
     """Otherwise a token, which counts from the default schedule, means another one in another process."""
     steps: list[int] = []
 
@@ -551,7 +551,7 @@ def test_when_a_thread_that_goes_on_and_on_gives_way_depends_on_the_run_alone() 
 # ---- what is out of control ------------------------------------------------------------------------------------------
 
 
-def test_a_thread_that_spins_without_an_operation_is_inconclusive_at_sync() -> None:
+def test_spinning_without_operations_is_inconclusive_at_sync() -> None:
     def test() -> None:
         done: list[int] = []
 
@@ -593,7 +593,7 @@ def test_a_call_that_blocks_is_named() -> None:
     assert out.stderr == ""
 
 
-def test_a_wait_for_a_file_is_named_also_if_another_thread_was_the_last_to_wait() -> None:
+def test_a_wait_for_a_file_beside_a_later_sleep_is_named() -> None:
     reading, writing = os.pipe()
 
     def test() -> None:
@@ -748,7 +748,7 @@ def test_other_threads_of_the_process_go_on() -> None:
     assert counts[0] > 0
 
 
-def test_a_thread_that_another_thread_starts_meanwhile_is_not_explored() -> None:
+def test_threads_of_outside_threads_are_not_explored() -> None:
     stop = threading.Event()
     started = []
 

@@ -240,7 +240,7 @@ def test_a_command_replaces_the_call(results: Results) -> None:
 # ---- what failed -----------------------------------------------------------------------------------------------------
 
 
-def test_a_deadlock_says_who_waits_for_what(results: Results) -> None:
+def test_a_deadlock_says_which_thread_waits_for_what(results: Results) -> None:
     report = results[deadlock].report()
     first, second = line_of("with east:", deadlock), line_of("with west:", deadlock)
     third, fourth = line_of("with west:", deadlock, 1), line_of("with east:", deadlock, 1)
@@ -290,7 +290,7 @@ def test_an_exception_says_where_and_shows_the_middle_of_a_line(results: Results
     assert "threading.py" not in report  # nor the runtime's frames
 
 
-def test_a_lost_wakeup_says_who_came_too_early(results: Results) -> None:
+def test_a_lost_wakeup_says_which_thread_came_too_early(results: Results) -> None:
     report = results[lost_wakeup].report()
     assert report.startswith("DEADLOCK: Thread-1 (waiter) waits to be notified, and that was done before it waited\n")
     flat = " ".join(report.split())
@@ -300,7 +300,7 @@ def test_a_lost_wakeup_says_who_came_too_early(results: Results) -> None:
     assert "ready.wait()  · waits to be notified" in report
 
 
-def test_left_behind_says_who_and_where(results: Results) -> None:
+def test_left_behind_says_which_thread_and_where(results: Results) -> None:
     report = results[left_behind].report()
     assert report.startswith("LEFT BEHIND: the test has ended, and Thread-1 (cook) never will\n")
     place = line_of("orders.get()", left_behind)

@@ -129,7 +129,7 @@ def test_an_rlock_is_free_after_as_many_releases(of: Classes) -> None:
 
 @both
 @by_chance(3000)
-def test_a_notification_wakes_as_many_as_it_says_in_the_order_of_their_coming(of: Classes) -> None:
+def test_notify_wakes_waiters_in_order_of_arrival(of: Classes) -> None:
     condition = of.Condition()
     waiting: list[int] = []
     woken: list[int] = []
@@ -156,7 +156,7 @@ def test_a_notification_wakes_as_many_as_it_says_in_the_order_of_their_coming(of
 
 
 @both
-def test_all_who_wait_are_notified_and_each_has_the_lock_alone(of: Classes) -> None:
+def test_notify_all_wakes_all_and_each_has_the_lock_alone(of: Classes) -> None:
     orders: set[tuple[int, ...]] = set()
 
     def test() -> None:
@@ -325,7 +325,7 @@ def test_a_barrier_gives_each_its_number_and_acts_once(of: Classes) -> None:
 
 
 @both
-def test_a_reset_breaks_those_who_wait_and_leaves_the_barrier_whole(of: Classes) -> None:
+def test_reset_breaks_waiters_and_leaves_the_barrier_whole(of: Classes) -> None:
     ends: set[str] = set()
 
     def test() -> None:

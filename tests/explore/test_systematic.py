@@ -71,7 +71,7 @@ def test_preemptions_are_bounded() -> None:
     assert "at most 2 preemptions" in explored(two_threads(3), "dfs:2").report()
 
 
-def test_without_preemptions_whoever_is_woken_first_may_go_on_first() -> None:
+def test_without_preemptions_woken_threads_run_in_any_order() -> None:
     orders = set()
 
     def test() -> None:
@@ -612,7 +612,7 @@ def test_what_was_missed() -> None:
     assert chance_missed(1, 1, 10, 1) == 0
 
 
-def test_only_runs_of_that_depth_and_granularity_tell_what_was_missed() -> None:
+def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
     def plan(**options: Any) -> Plan:
         return Plan(**{"strategy": Strategy.PCT, "depth": 2, "length": 10, **options})
 

@@ -175,7 +175,7 @@ def test_a_guard_that_cannot_be_made_leaves_no_mapping(faulty: Faulty) -> None:
 
 @pytest.mark.skipif(not KERNEL_HAS["guard regions"], reason="this kernel has none")
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN], ids=_label)
-def test_a_guard_region_refused_for_lack_of_memory_is_asked_for_again(number: int, faulty: Faulty) -> None:
+def test_a_guard_region_refused_for_memory_is_tried_again(number: int, faulty: Faulty) -> None:
     assert len(faulty.inject("mprotect", errno.ENOMEM, "--refused", "madvise", str(number), "1")) == 1
 
 

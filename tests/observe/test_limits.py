@@ -121,7 +121,7 @@ def test_nproc_is_not_asked_of_root() -> None:
         (0, "0 1000 1", "1ffffffffff", ""),
     ],
 )
-def test_who_is_above_nproc(
+def test_which_users_are_above_nproc(
     uid: int, uid_map: str, capabilities: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {

@@ -391,7 +391,7 @@ def test_running_is_only_what_is_known_to_be(tmp_path: Path) -> None:
     assert sleeps["dur"] >= 3_000
 
 
-def test_who_computes_in_turns_is_not_known_to_run(tmp_path: Path) -> None:
+def test_threads_that_compute_in_turns_are_not_known_to_run(tmp_path: Path) -> None:
     """Never two threads at once: the GIL forbids it."""
     found = traced(
         "import threading, time\n"

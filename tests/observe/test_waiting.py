@@ -108,7 +108,7 @@ def test_a_lock_has_a_holder(make: Callable[[], Any], kind: str) -> None:
             lock.acquire()
 
 
-def test_who_took_a_lock_after_sleeping_for_it_holds_it() -> None:
+def test_a_lock_taken_after_a_sleep_has_a_holder() -> None:
     lock, done = sync.Lock(), sync.Event()
 
     def hold() -> None:
@@ -125,7 +125,7 @@ def test_who_took_a_lock_after_sleeping_for_it_holds_it() -> None:
             done.set()
 
 
-def test_who_has_ended_is_not_named() -> None:
+def test_a_holder_that_has_ended_is_not_named() -> None:
     lock = sync.Lock()
     with running(lock.acquire, name="taker") as taker:
         pass
@@ -632,7 +632,7 @@ for target in (wait_in_c, other, other, other):
     ],
     ids=["computes", "in C"],
 )
-def test_watchdog_names_who_holds_the_lwp(program: str, expected: str) -> None:
+def test_watchdog_names_the_thread_that_holds_the_lwp(program: str, expected: str) -> None:
     done = lwp(
         "run", "--green", "--time-slice", "0", "--watchdog", "0.3", "--watchdog-exit", "7", "-c", program, status=7
     )

@@ -99,7 +99,7 @@ def test_the_reference_is_up_to_date_and_leaves_no_public_name_out() -> None:
     tool("api_reference.py", "--check")
 
 
-def test_each_name_of_the_reference_is_there_after_the_package_alone_is_imported() -> None:
+def test_importing_the_package_gives_each_name_of_the_reference() -> None:
     """And each module that the package has is in the reference, except the twins of threading and queue."""
     show = f"import sys; sys.path.append({str(TREE / 'tools')!r}); import api_reference as tool; {{}}"
     text = python("-c", show.format("print(tool.Reference().text)")).stdout

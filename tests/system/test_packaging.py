@@ -143,7 +143,7 @@ def test_what_compiling_needs_is_told_in_a_sentence(build: str, without: str) ->
     assert built == f"{MISSING[without]}: on Debian, apt-get install python3-dev gcc libc6-dev\n"
 
 
-def test_a_wheel_for_another_processor_finds_the_headers_that_debian_keeps_beside(tmp_path: Path) -> None:
+def test_a_cross_built_wheel_finds_debians_own_headers(tmp_path: Path) -> None:
     """There pyconfig.h includes <x86_64-linux-gnu/python3.13/pyconfig.h>, or that of another processor."""
     include, python = tmp_path / "include" / "python3.13", tmp_path / "python"
     for folder in include, include.parent / "x86_64-linux-gnu" / "python3.13":

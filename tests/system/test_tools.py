@@ -120,7 +120,7 @@ TRACKED = """
 
 @needs("memray")
 @pytest.mark.parametrize("python", [[], RUN], ids=["stock", "runtime"])
-def test_memray_knows_who_allocates(python: list[str], tmp_path: Path) -> None:
+def test_memray_knows_which_thread_allocates(python: list[str], tmp_path: Path) -> None:
     """Its Tracker puts descriptors at Thread's `_name` and `_ident`, where the class may have nothing."""
     with running([*python, write(tmp_path, TRACKED)], tmp_path) as process:
         out, err = process.communicate(timeout=PATIENCE)

@@ -264,9 +264,7 @@ def test_the_dtv_says_where_each_block_is(anyone: Servant, native_helper: Native
 
 
 @pytest.mark.loads
-def test_a_block_of_a_library_that_has_gone_is_not_taken_for_anothers(
-    native_helper: NativeHelper, tmp_path: Path
-) -> None:
+def test_the_block_of_an_unloaded_library_is_stale(native_helper: NativeHelper, tmp_path: Path) -> None:
     with servant("lwp") as who:
         gone = load_copy(native_helper.dynamic, tmp_path, 0)
         module = module_of(gone)
@@ -549,7 +547,7 @@ def test_threads_that_wait_in_primitives_of_ours_are_compared() -> None:
             thread.join()
 
 
-def test_what_libc_keeps_in_a_block_from_the_thread_before_is_malloc_s() -> None:
+def test_libc_keeps_only_mallocs_words_from_thread_to_thread() -> None:
     nothing = ctypes.create_string_buffer(8)
     destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
 

@@ -273,7 +273,7 @@ def test_initial_exec_tls_comes_while_threads_start(child: Child, native_helper:
     child(libraries_come_while_threads_start, native_helper.copies(native_helper.initial_exec, 60))
 
 
-def test_a_stack_is_recycled_as_it_was_left_and_thread_specific_data_is_not() -> None:
+def test_a_recycled_stack_keeps_its_bytes_but_no_key_values() -> None:
     """What docs/limits.md says that the next thread can read: the first 64 KiB of the stack, and nothing of a key's."""
     key = ctypes.c_uint()
     assert libc.pthread_key_create(ctypes.byref(key), None) == 0
