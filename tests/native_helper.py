@@ -91,3 +91,9 @@ def helper_path(native_helper: NativeHelper) -> str:
 def dynamic_library(native_helper: NativeHelper) -> str:
     """A library whose TLS the dynamic linker allocates for each thread."""
     return native_helper.dynamic
+
+
+@pytest.fixture(scope="session")
+def many_libraries(native_helper: NativeHelper) -> list[str]:
+    """More copies of that library than a new thread's DTV has room for."""
+    return native_helper.copies(native_helper.dynamic, 60)

@@ -42,7 +42,7 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: what /proc says.
 ONCE = (
     *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py"),
-    *("sync/test_*_model.py", "explore/test_corpus_on_stock.py", "cli/test_columns.py", "tls/test_parsers.py"),
+    *("sync/test_*_model.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "bench/test_bench_io.py",  # beside its peers, which the first Python has
     "system/test_docs.py",  # with the debug information that a wheel doesn't have
     "core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised, as Debian's

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import resource
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, Child, needs_fast_turns, run_threads
+from conftest import FREE_THREADED, in_child, needs_fast_turns, run_threads
 from strace import calls_of_turns
 
 import runtime
@@ -38,7 +37,13 @@ def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path
     assert not calls, "for example memory that was mapped, or signals that were blocked"
 
 
-def resident() -> None:
+@in_child
+def test_a_thread_that_does_little_lives_in_two_pages() -> None:
+    """One with the top of its stack, one with struct pthread and its first Python frames.  The rest is its objects'.
+
+    From 3.14 on, whose interpreter has larger frames in C, a second one of stack.  Without a GIL each has
+    heaps of its own.
+    """
     import re
 
     event, began = sync.Event(), sync.Semaphore(0)
@@ -68,17 +73,8 @@ def resident() -> None:
     event.set()
     for thread in some + more:
         thread.join()
-    print(each)
-
-
-def test_a_thread_that_does_little_lives_in_two_pages(child: Child) -> None:
-    """One with the top of its stack, one with struct pthread and its first Python frames.  The rest is its objects'.
-
-    From 3.14 on, whose interpreter has larger frames in C, a second one of stack.  Without a GIL each has
-    heaps of its own.
-    """
-    pages = 11 if FREE_THREADED else 2 if sys.version_info < (3, 14) else 3
-    assert float(child(resident).stdout) < pages * mmap.PAGESIZE + 2048
+    pages = 11 if "t" in sys.abiflags else 2 if sys.version_info < (3, 14) else 3
+    assert each < pages * os.sysconf("SC_PAGESIZE") + 2048, each
 
 
 def _ping_pong_event() -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -144,7 +140,9 @@ def test_two_threads_that_take_turns_switch_once_a_turn(
     assert sorted(switches)[windows // 4] < 2.5 * rounds, switches
 
 
-def burst() -> None:
+@in_child
+def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once() -> None:
+    """Each sleeps until its turn, and then for the GIL.  All at once, they would ask for it again every 5 ms."""
     import resource
 
     many = 3000
@@ -155,20 +153,12 @@ def burst() -> None:
         thread.start()
     while any(thread.is_alive() for thread in threads):  # computes
         assert time.monotonic() < ended
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before) / many)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before < 6 * many
 
 
-def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once(child: Child) -> None:
-    """Each sleeps until its turn, and then for the GIL.  All at once, they would ask for it again every 5 ms."""
-    assert float(child(burst).stdout) < 6
-
-
-def start_a_thousand() -> None:
+@in_child
+def test_few_of_a_thousand_short_threads_are_alive_at_once() -> None:
+    """The creator holds the GIL, yet they get their turn early.  Otherwise each would need a stack of its own."""
     threads = [runtime.Thread(target=int) for _ in range(1000)]
     run_threads(threads)
-    print(scheduler.statistics().peak)
-
-
-def test_few_of_a_thousand_short_threads_are_alive_at_once(child: Child) -> None:
-    """Who starts them holds the GIL, yet they get their turn early: else each would need a stack of its own."""
-    assert int(child(start_a_thousand).stdout) < 64
+    assert scheduler.statistics().peak < 64

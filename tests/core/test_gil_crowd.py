@@ -6,15 +6,18 @@ import os
 import sys
 
 import pytest
-from conftest import Child
+from conftest import in_child, in_forked_child
 
 import runtime
 
 
-def wait_while_one_computes(many: int) -> None:
+@in_child
+def test_a_crowd_wakes_up_as_often_as_thirty_two_threads() -> None:
+    """Each that is let through sleeps once more, so `2 * many` don't count."""
     import resource
     import time
 
+    many = 1000
     reader, writer = os.pipe()
 
     def woken() -> float:
@@ -30,21 +33,14 @@ def wait_while_one_computes(many: int) -> None:
             thread.join()
         return (after - before - 2 * many) / ((until - since) / sys.getswitchinterval())
 
-    print(woken(), flush=True)
-    if child := os.fork():
-        assert os.waitpid(child, 0)[1] == 0
-    else:
-        print(woken(), flush=True)
-        os._exit(0)
+    assert woken() < 40
+    assert in_forked_child(lambda: 1 / (woken() < 40)) == 0
 
 
-def test_a_crowd_wakes_up_as_often_as_thirty_two_threads(child: Child) -> None:
-    """Each that is let through sleeps once more, so `2 * many` don't count."""
-    done = child(wait_while_one_computes, 1000)
-    assert [float(line) < 40 for line in done.stdout.split()] == [True, True], done.stdout
-
-
-def compute_until_all_have_run(many: int, interval: float) -> None:
+@pytest.mark.parametrize("interval", [0.005, 0.0001])
+@in_child
+def test_a_computing_thread_is_asked_until_the_last_has_run(interval: float) -> None:
+    many = 500
     sys.setswitchinterval(interval)
     reader, writer = os.pipe()
     ran = []
@@ -61,8 +57,3 @@ def compute_until_all_have_run(many: int, interval: float) -> None:
         pass
     for thread in threads:
         thread.join()
-
-
-@pytest.mark.parametrize("interval", [0.005, 0.0001])
-def test_a_computing_thread_is_asked_until_the_last_has_run(interval: float, child: Child) -> None:
-    child(compute_until_all_have_run, 500, interval)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, in_child, run_thread
+from conftest import in_child, run_thread
 
 import runtime
 from runtime.scheduler import spawn
@@ -23,7 +23,8 @@ libc = ctypes.CDLL(None)
 # ---- a walk of the libraries whose callback is Python ----------------------------------------------------------------
 
 
-def walks_and_starts() -> None:
+@in_child
+def test_threads_start_while_python_walks_the_libraries() -> None:
     """As threadpoolctl and ctypes.util.dllist() walk: the callback waits for the GIL with a lock of the linker's."""
     callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
     seen = callback(lambda info, size, data: 0)
@@ -48,7 +49,8 @@ def walks_and_starts() -> None:
     walker.join()
 
 
-def callback_waits_for_a_start() -> None:
+@in_child
+def test_a_walk_of_the_libraries_waits_for_a_start() -> None:
     """The walk goes on when a thread has ended that starts another one."""
     runtime.install()
 
@@ -66,15 +68,21 @@ def callback_waits_for_a_start() -> None:
     assert len(ran) == 1
 
 
-@pytest.mark.parametrize("program", [walks_and_starts, callback_waits_for_a_start])
-def test_threads_start_while_python_walks_the_libraries(program: Callable[[], None], child: Child) -> None:
-    child(program)
-
-
 # ---- the locks, held by a thread that wants the GIL ------------------------------------------------------------------
 
 
-def others_run_meanwhile(lock: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("lock", "what"),
+    [
+        *itertools.product(
+            ["the linker's lock", "_dl_stack_cache_lock"],
+            ["start", "spawn", "green", "carriers", "served carriers", "traced"],
+        ),
+        ("_dl_stack_cache_lock", "waiting"),
+    ],
+)
+@in_child
+def test_a_call_that_waits_for_a_lock_lets_others_run(lock: str, what: str) -> None:
     from runtime import native, scheduler
     from runtime.native import structures
     from runtime.scheduler import Scheduler
@@ -147,16 +155,6 @@ def others_run_meanwhile(lock: str, what: str) -> None:
         libc.syscall(futex, ctypes.c_void_p(address), 1 | 128, 1, None, None, 0)  # FUTEX_WAKE | FUTEX_PRIVATE_FLAG
     user.join()
     assert done.is_set()
-
-
-@pytest.mark.parametrize("what", ["start", "spawn", "green", "carriers", "served carriers", "traced"])
-@pytest.mark.parametrize("lock", ["the linker's lock", "_dl_stack_cache_lock"])
-def test_a_start_that_waits_for_a_lock_lets_others_run(lock: str, what: str, child: Child) -> None:
-    child(others_run_meanwhile, lock, what)
-
-
-def test_a_look_at_waits_lets_others_run(child: Child) -> None:
-    child(others_run_meanwhile, "_dl_stack_cache_lock", "waiting")
 
 
 @in_child

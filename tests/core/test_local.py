@@ -6,11 +6,16 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from conftest import Child, NativeHelper, run_thread
+from conftest import NativeHelper, in_child, run_thread
 
 import runtime
 from runtime import Thread, tls
 from runtime.scheduler import Scheduler, spawn
+
+
+@pytest.fixture
+def thread_states(native_helper: NativeHelper) -> str:
+    return native_helper.thread_states
 
 
 def test_local_is_threadings() -> None:
@@ -64,14 +69,15 @@ def test_values_are_each_threads_own_and_go_with_it(run: Callable[[Callable[[], 
     assert local.value.name == "main"
 
 
-def states_and_threads(path: str) -> None:
+@in_child
+def test_a_thread_state_may_be_deleted_and_used_by_any_thread(thread_states: str) -> None:
     import builtins
     import ctypes
     import threading
     from typing import Any
 
     shared: Any = builtins
-    library = ctypes.CDLL(path)
+    library = ctypes.CDLL(thread_states)
     runtime.install()
     shared.local, shared.event, shared.lock, shared.counts = threading.local(), threading.Event(), threading.RLock(), []
     code = b"local.count = getattr(local, 'count', 0) + 1; counts.append(local.count); event.wait(0)\nwith lock: pass"
@@ -80,7 +86,3 @@ def states_and_threads(path: str) -> None:
     shared.counts.clear()
     assert library.run_in_threads(code, 50) == 0
     assert shared.counts == [*range(1, 51)]
-
-
-def test_a_thread_state_may_be_deleted_and_used_by_any_thread(child: Child, native_helper: NativeHelper) -> None:
-    child(states_and_threads, native_helper.thread_states)

@@ -1,8 +1,9 @@
 """What a hand-made thread gets wrong first, one test each: what crashed or corrupted simpler versions.
 
-The number is that of the pitfall.  What would take the process down runs in a process of its own (`child`).  Of three
-the tests are elsewhere: a library that comes while threads live (2) in tls/test_tls_block.py, a start that the kernel
-refuses (19) in native/test_faults.py and observe/test_limits.py, debuggers (20) in system/test_debuggers.py.
+The number is that of the pitfall.  What would take the process down runs in a process of its own (`child`).  Some
+have their tests elsewhere: a library that comes while threads live (2) in tls/test_tls_block.py, daemons that the end
+stops (4) in cli/test_exits.py, malloc's caches (15) in test_core.py, a start that the kernel refuses (19) in
+native/test_faults.py and observe/test_limits.py, debuggers (20) in system/test_debuggers.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_child, resident, run_thread, run_threads, wait_until_parked
+from conftest import Child, NativeHelper, in_child, run_thread, run_threads, wait_until_parked
 
 import runtime
 from runtime import scheduler
@@ -93,7 +94,8 @@ def test_03_a_forked_child_leaves_our_stacks_alone(helper_path: str) -> None:
 # ---- 4: pthread_exit -------------------------------------------------------------------------------------------------
 
 
-def exit_by_pthread_exit() -> None:
+@in_child
+def test_04_pthread_exit_ends_the_thread() -> None:
     """pthread_exit unwinds to a frame that ends the thread; also from deep inside."""
 
     def deep(levels: int) -> None:
@@ -105,38 +107,6 @@ def exit_by_pthread_exit() -> None:
     assert all(lwp.join(30) for lwp in lwps)
     assert scheduler.statistics().alive == 0
     assert spawn(lambda: None).join(30)
-
-
-def daemons_at_exit() -> None:
-    """The interpreter ends daemon threads by pthread_exit when they want the GIL: asleep, running, in C."""
-
-    def spin() -> None:
-        came.release()
-        while True:
-            pass
-
-    def sleep() -> None:
-        came.release()
-        while True:
-            time.sleep(0.001)
-
-    def read() -> None:
-        came.release()
-        os.read(os.pipe()[0], 1)
-
-    came = threading.Semaphore(0)
-    for target in (spin, sleep, read, spin, sleep):
-        runtime.Thread(target=target, daemon=True).start()
-    for _ in range(5):
-        came.acquire()
-    print("main is done")
-
-
-def test_04_pthread_exit_ends_the_thread(child: Child) -> None:
-    child(exit_by_pthread_exit)
-    for _ in range(5):
-        ended = child(daemons_at_exit)
-        assert (ended.stdout, ended.stderr) == ("main is done\n", "")
 
 
 # ---- 5, 6: the word that the kernel clears ---------------------------------------------------------------------------
@@ -277,14 +247,15 @@ def test_09_sched_getcpu_tells_the_cpu() -> None:
 # ---- 10, 11: the DTV -------------------------------------------------------------------------------------------------
 
 
-def many_tls_libraries(paths: list[str]) -> None:
+@in_child
+def test_10_the_dtv_grows_when_libraries_come(many_libraries: list[str]) -> None:
     """More modules than the DTV has room for, while a thread lives: the dynamic linker reallocates it."""
     go, came = os.pipe(), os.pipe()
     libraries: list[ctypes.CDLL] = []
     seen: list[list[int]] = []
 
     def use() -> None:
-        for _ in paths:
+        for _ in many_libraries:
             os.write(came[1], b".")
             os.read(go[0], 1)
             libraries[-1].set(len(libraries))
@@ -294,7 +265,7 @@ def many_tls_libraries(paths: list[str]) -> None:
         seen.append([library.get() for library in libraries])
 
     lwp = spawn(use)
-    for path in paths:
+    for path in many_libraries:
         os.read(came[0], 1)
         libraries.append(ctypes.CDLL(path))
         os.write(go[1], b".")
@@ -303,12 +274,8 @@ def many_tls_libraries(paths: list[str]) -> None:
         again = spawn(fresh)
         again.join()
         assert again.ident == lwp.ident, "the same context, with what the DTV grew to"
-    values = [n + 3000 * ((n + 128) % 256 - 128) for n in range(1, len(paths) + 1)]
-    assert seen == [values, *[[7] * len(paths)] * 3]
-
-
-def test_10_the_dtv_grows_when_libraries_come(child: Child, native_helper: NativeHelper) -> None:
-    child(many_tls_libraries, native_helper.copies(native_helper.dynamic, 60))
+    values = [n + 3000 * ((n + 128) % 256 - 128) for n in range(1, len(many_libraries) + 1)]
+    assert seen == [values, *[[7] * len(many_libraries)] * 3]
 
 
 @in_child
@@ -412,25 +379,6 @@ def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: Native
         assert low <= frame < context.stack[1] <= high
         # What lies above the stack in the range is the thread's own, as glibc counts its descriptor too.
         assert high - context.tls_block[1] < 8192
-
-
-# ---- 15: libc's per-thread memory ------------------------------------------------------------------------------------
-
-
-@in_child
-def test_15_threads_that_malloc_leave_memory_where_it_was(helper_path: str) -> None:
-    """malloc's tcache and arena are a thread's, and only glibc could free them: the next thread gets them."""
-    lib = ctypes.CDLL(helper_path)
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            spawn(lib.fill_tcache).join()
-
-    run(1000)
-    before = resident()
-    run(20_000)
-    print(f"{(resident() - before) >> 10} KiB")
-    assert resident() - before < 2 << 20
 
 
 # ---- 16: the last thread ---------------------------------------------------------------------------------------------

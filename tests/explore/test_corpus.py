@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -40,3 +41,14 @@ def test_the_bug_is_found(program: Program) -> None:
 def test_nothing_is_found_in_the_repair(program: Program) -> None:
     result = explore(partial(program.run, True), runs=2000, seed=1)
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+
+
+def test_there_are_enough_and_of_each_kind() -> None:
+    assert len(PROGRAMS) >= 50
+    assert not [name for name, count in Counter(program.name for program in PROGRAMS).items() if count > 1]
+    assert all(program.source.strip() and 1 <= program.depth <= 3 for program in PROGRAMS)
+    needed = Counter(program.needs for program in PROGRAMS)
+    assert needed[Needs.SYNC] >= 30
+    assert needed[Needs.GIL] >= 10
+    assert needed[Needs.OPCODE] >= 10
+    assert {program.find for program in PROGRAMS} == set(Find)

@@ -172,22 +172,11 @@ def test_a_test_in_a_package_imports_its_neighbours(tmp_path: Path) -> None:
     explore(tmp_path, "outer/inner/test_it.py::test", "--runs=5", status=0)
 
 
-def test_what_keeps_something_from_run_to_run_is_inconclusive(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text("seen = []\ndef test():\n    seen.append(1)\n    assert len(seen) == 1\n")
-    found = explore(tmp_path, "test_it.py::test", status=3)
-    assert "fails when it is called again" in found.stdout
-
-
 def test_what_is_imported_in_the_test_changes_no_token(tmp_path: Path) -> None:
     """An import takes steps, of its locks, in the first run only."""
     lazy = IMPORT + LOST.replace("lost():", "lost():\n    import wave, sched, json.tool")
     (tmp_path / "test_it.py").write_text(lazy)
     replayed(tmp_path, explore(tmp_path, "test_it.py::test_lost").stdout)
-
-
-def test_a_sync_token_is_the_same_on_every_python(lost: Path) -> None:
-    found = explore(lost, "test_it.py::test_lost", "--replay", "s-3pwp-6.2", status=1)
-    assert "s-3pwp-6.2" in found.stdout.replace("--replay s-3pwp-6.2", "")
 
 
 def test_decorated_tests(tmp_path: Path) -> None:

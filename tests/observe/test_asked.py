@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, Environment, run_thread, told
+from conftest import Child, Environment, in_child, run_thread, told
 from sync_helpers import PATIENCE
 
 import runtime
@@ -128,17 +128,15 @@ def test_a_wrong_patience_is_refused(wrong: dict[str, Any], message: str) -> Non
         runtime.watchdog(**wrong)
 
 
-def test_a_program_is_watched_once(child: Child) -> None:
-    def program() -> None:
-        before = len(os.listdir("/proc/self/fd"))
-        runtime.watchdog(1000, stuck=1000, exit=3)
-        try:
-            runtime.watchdog(1000)
-        except RuntimeError as error:
-            print(error)
-        assert len(os.listdir("/proc/self/fd")) == before + 1
+@in_child
+def test_a_program_is_watched_once() -> None:
+    import pytest
 
-    assert child(program).stdout == "it is watched already\n"
+    before = len(os.listdir("/proc/self/fd"))
+    runtime.watchdog(1000, stuck=1000, exit=3)
+    with pytest.raises(RuntimeError, match="it is watched already"):
+        runtime.watchdog(1000)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
 
 
 def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:

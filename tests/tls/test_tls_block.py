@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_child, resident, run_thread
+from conftest import Child, NativeHelper, in_child, run_thread
 
 import runtime
 from runtime.native import context_counts
@@ -181,20 +181,17 @@ def test_blocks_after_dlopen_and_dlclose(
         compare(ours(), reference(), native_helper)
 
 
-def more_modules_than_the_dtv_has(paths: list[str]) -> None:
+@in_child
+def test_a_used_context_gets_a_longer_dtv(many_libraries: list[str]) -> None:
     """Contexts that were used before libraries came are made longer when they are used again."""
     values: list[list[int]] = []
     first = spawn(lambda: None)
     first.join()
-    libraries = [ctypes.CDLL(path) for path in paths]
+    libraries = [ctypes.CDLL(path) for path in many_libraries]
     second = spawn(lambda: values.append([library.get() for library in libraries]))
     second.join()
     assert second.ident == first.ident
-    assert values == [[7] * len(paths)]
-
-
-def test_a_used_context_gets_a_longer_dtv(child: Child, native_helper: NativeHelper) -> None:
-    child(more_modules_than_the_dtv_has, native_helper.copies(native_helper.dynamic, 60))
+    assert values == [[7] * len(many_libraries)]
 
 
 def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeHelper) -> None:
@@ -214,24 +211,6 @@ def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeH
             if here[number].here:  # main's DTV may not have it yet
                 assert module.here - pointer == here[number].here - main, "the same offset in every thread"
     assert low <= modules[libc_module()].here < high
-
-
-@in_child
-def test_dynamic_tls_is_freed_at_the_end_of_a_thread(dynamic_library: str) -> None:
-    """What __tls_get_addr allocates for a thread is freed at its end: 3 KiB each, 30 MB here if not."""
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            seen.clear()
-            spawn(lambda: seen.extend([library.get(), library.set(1)])).join()
-            assert seen[0] == 7
-
-    library = ctypes.CDLL(dynamic_library)
-    seen: list[int] = []
-    run(1000)
-    before = resident()
-    run(10_000)
-    assert resident() - before < 2 << 20, resident() - before
 
 
 def libraries_come_while_threads_start(paths: list[str]) -> None:
