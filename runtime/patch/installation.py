@@ -268,6 +268,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
         raise ValueError(f"lwps is for green threads, which were not asked for: {lwps}")
     if time_slice not in (None, TIME_SLICE) and not green:
         raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
+    if green:
+        from . import blocking  # imports much, which other programs may not need; refuses before anything is replaced
     environment.begin()
     on = Scheduler(lwps, time_slice) if green else None
     if on:
@@ -284,8 +286,6 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
                 _rename(value)
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
     if on:
-        from . import blocking  # imports much, which other programs may not need
-
         _replace(threading.Thread, "_lwp_scheduler", on)
         stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)
         for cls, name, method in blocking.METHODS:

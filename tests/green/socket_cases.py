@@ -240,6 +240,46 @@ def parts() -> None:
     assert sock.recv(100) == b"ter"
 
 
+def receives(sock: socket.socket) -> list[Any]:
+    """All that receive eight bytes with given flags."""
+    buffer = bytearray(8)
+    return [
+        lambda flags: sock.recv(8, flags),
+        lambda flags: buffer[: sock.recv_into(buffer, 0, flags)],
+        lambda flags: buffer[: sock.recv_into(buffer, flags=flags, nbytes=8)],
+        lambda flags: sock.recvfrom(8, flags)[0],
+        lambda flags: buffer[: sock.recvfrom_into(buffer, flags=flags)[0]],
+        lambda flags: sock.recvmsg(8, 0, flags)[0],
+        lambda flags: buffer[: sock.recvmsg_into([buffer], 0, flags)[0]],
+    ]
+
+
+def rare_flags() -> None:
+    """MSG_WAITALL: the whole, though it comes in parts, from an LWP of its own.  MSG_TRUNC: a datagram's own length."""
+    for timeout in (None, 20):
+        sock, other = connected()
+        sock.settimeout(timeout)
+
+        def send_parts(other: socket.socket = other) -> None:
+            for part in (b"half", b"more"):
+                time.sleep(0.02)
+                other.sendall(part)
+
+        for receive in receives(sock):
+            sender = runtime.Thread(target=send_parts)
+            sender.start()
+            assert receive(socket.MSG_WAITALL) == (b"half" if timeout else b"halfmore")
+            sender.join()
+            if timeout:  # its descriptor is in non-blocking mode
+                assert sock.recv(8) == b"more"
+        one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        one.settimeout(timeout)
+        for receive in (partial(one.recv, 2), partial(one.recv_into, bytearray(2), 2)):
+            later(two.send, b"datagram", socket.MSG_EOR)
+            found: Any = receive(socket.MSG_TRUNC)
+            assert (found if isinstance(found, int) else len(found)) == 8
+
+
 def nothing() -> None:
     sock, other = connected()
     asked_and_answered(sock, other)
@@ -1073,6 +1113,7 @@ NAMES = [
     "the_mode_of_the_descriptor_stays",
     "peeking_takes_nothing",
     "parts",
+    "rare_flags",
     "nothing",
     "several_readers",
     "much_both_ways",

@@ -335,21 +335,45 @@ def test_signals_in_a_wait(options: dict[str, Any], child: Child) -> None:
     assert child(case, HERE, options).stdout == "done\n"
 
 
-def test_a_socket_whose_insides_are_not_known(child: Child) -> None:
-    """Another CPython may have changed them: then all goes through Python."""
+def test_sockets_with_unknown_insides_are_refused(child: Child) -> None:
+    """Another CPython may have changed them.  Here they are of a class whose objects can't be copied as bytes."""
 
-    def case(folder: str) -> None:
-        sys.path.insert(0, folder)
-        from runtime import native
+    def case() -> None:
+        import socket
+        import time
 
-        native.find_in_object = lambda *args: set()
+        from runtime import patch
+
+        stock, sleep = socket.socket, time.sleep
+        socket.socket = type("Socket", (stock,), {})  # type: ignore[misc]
+        try:
+            runtime.install(green=True)
+        except RuntimeError as error:
+            print(error)
+        assert not patch.is_installed()
+        assert time.sleep is sleep
+        socket.socket = stock  # type: ignore[misc]
         runtime.install(green=True)
-        import socket_cases
 
-        assert type(socket_cases.socket.socket.recv) is type(case), "in Python"
-        socket_cases.in_a_thread("parts")
-        for name in ("timeouts", "timeouts_of_all", "datagrams", "connecting", "many_connect_at_once"):
-            socket_cases.in_a_thread(name)
-        print("done")
+    found = "where a socket of this Python has its descriptor and timeout"
+    assert child(case).stdout == f"no green threads here: it can't be found {found}\n"
 
-    assert child(case, HERE).stdout == "done\n"
+
+def test_no_socket_is_made_to_find_their_insides(child: Child) -> None:
+    """A sandbox may forbid it."""
+
+    def case() -> None:
+        import socket
+
+        def refuse(event: str, args: tuple[Any, ...]) -> None:
+            if event == "socket.__new__":
+                raise PermissionError(event)
+
+        sys.addaudithook(refuse)
+        runtime.install(green=True)
+        try:
+            socket.socket()
+        except PermissionError:
+            print("refused")
+
+    assert child(case).stdout == "refused\n"

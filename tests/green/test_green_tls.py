@@ -74,28 +74,6 @@ def test_tls(name: str, timeout: int | None, options: dict[str, Any], child: Chi
     assert child(case, HERE, name, pem, timeout, options).stdout == "done\n"
 
 
-def test_tls_through_python(child: Child, pem: str) -> None:
-    """Where a socket object can't be read from C."""
-
-    def case(folder: str, pem: str) -> None:
-        sys.path.insert(0, folder)
-        from runtime import native
-
-        native.find_in_object = lambda *args: set()
-        runtime.install(green=True)
-        import ssl
-
-        import tls_cases
-
-        assert type(ssl.SSLSocket.read) is type(case), "in Python"
-        for timeout in (None, 20):
-            tls_cases.questions_and_answers(pem, timeout)
-            tls_cases.one_reads_while_another_writes(pem, timeout)
-        print("done")
-
-    assert child(case, HERE, pem).stdout == "done\n"
-
-
 @pytest.mark.parametrize("timeout", [None, 20])
 def test_a_tls_socket_that_another_thread_tries(timeout: int | None, child: Child, pem: str) -> None:
     """Its timeout is 0 meanwhile, which is no other thread's."""

@@ -24,46 +24,13 @@ from typing import Any
 
 from ... import native
 from ...sync import RLock
-from . import socket_object
-from .stand_in import METHODS, replaces
-from .waiting import IN, OUT, Patience
+from .stand_in import METHODS
 
 try:
     import ssl
 except ImportError:
     pass
 else:
-
-    def _turn(sock: ssl.SSLSocket) -> RLock:
-        try:
-            return sock._lwp_turn  # type: ignore[attr-defined, no-any-return]
-        except AttributeError:
-            return vars(sock).setdefault("_lwp_turn", RLock())  # type: ignore[no-any-return]
-
-    def _secure(stock: Any, self: ssl.SSLSocket, *args: Any, **kwargs: Any) -> Any:
-        """Through Python, where a socket object can't be read from C: by settimeout, and with an epoll_ctl(2)."""
-        if self._sslobj is None:  # type: ignore[attr-defined]
-            return stock(self, *args, **kwargs)
-        turn = _turn(self)
-        with turn:
-            if (timeout := self.gettimeout()) == 0:
-                return stock(self, *args, **kwargs)
-        patience = Patience(timeout)
-        while True:
-            with turn:
-                timeout = self.gettimeout()
-                self.settimeout(0)
-                try:
-                    return stock(self, *args, **kwargs)
-                except ssl.SSLWantReadError:
-                    events = IN
-                except ssl.SSLWantWriteError:
-                    events = OUT
-                finally:
-                    if (fd := self.fileno()) >= 0:  # unwrap() leaves another socket in its place
-                        self.settimeout(timeout)
-            if fd >= 0 and not native.wait_fd(fd, events, patience.left()):
-                raise TimeoutError(f"The {_OPERATIONS[stock.__name__]} operation timed out")
 
     def _closing_in_turn(stock: Any) -> Any:
         """Not in the middle of a try, or OpenSSL would go on to read or write the number's next file.
@@ -84,11 +51,5 @@ else:
         return method
 
     METHODS.append((ssl.SSLSocket, "_real_close", _closing_in_turn(vars(ssl.SSLSocket)["_real_close"])))
-
-    #: As the stock messages name them.
-    _OPERATIONS = {"read": "read", "write": "write", "send": "write", "do_handshake": "handshake", "unwrap": "read"}
-    if socket_object.is_known():
-        _methods = native.tls_methods(ssl.SSLSocket, RLock, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        METHODS.extend((ssl.SSLSocket, name, method) for name, method in _methods)
-    else:
-        replaces(ssl.SSLSocket, *_OPERATIONS)(_secure)
+    _methods = native.tls_methods(ssl.SSLSocket, RLock, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    METHODS.extend((ssl.SSLSocket, name, method) for name, method in _methods)

@@ -16,6 +16,7 @@
  * would cost a failing call more. */
 #include "green/green.h"
 #include "python/green/stand_in.h"
+#include "python/green/tries.h"
 #include "python/python.h"
 #include "python/rooms.h"
 #include "kernel/base/poll.h"
@@ -37,21 +38,22 @@ static PyObject *call(PyObject *me, enum way way, PyObject *const *args, size_t 
     return PyObject_Vectorcall(way == OTHER ? stand_in_function(me) : stand_in_stock(me), args, count, names);
 }
 
-static enum way way_of(PyObject *const *args, size_t count, PyObject *names, int *fd)
+/* Whether it may be made here; otherwise the stock function makes it, or refuses it. */
+static int is_for_us(PyObject *const *args, size_t count, PyObject *names, int *fd)
 {
     PyObject *number;
     int overflow;
 
     if (!scheduler_may_block() || PyVectorcall_NARGS(count) != 2 || names)
-        return STOCK;
+        return 0;
     if (!(number = PyNumber_Index(args[0]))) {
         PyErr_Clear();
-        return STOCK;
+        return 0;
     }
     long value = PyLong_AsLongAndOverflow(number, &overflow);
     Py_DECREF(number);
     *fd = (int)value;
-    return !overflow && value >= 0 && value <= INT_MAX ? THIS : STOCK;
+    return !overflow && value >= 0 && value <= INT_MAX;
 }
 
 static int is_file(int fd)
@@ -85,11 +87,13 @@ static enum way way_to_write(int fd, size_t size)
 
 struct transfer {
     int fd, sends;
-    struct iovec *parts;
+    struct iovec *parts, one;
     int count;
-    size_t size;
-    int mode;  /* F_GETFL's; -1: not known */
-    int polls; /* the descriptor knows no RWF_NOWAIT */
+    size_t size, done;
+    PyObject *bytes;   /* of os.read() */
+    enum way way;      /* who makes the call in the end */
+    int mode;          /* F_GETFL's; -1: not known */
+    int polls;         /* the descriptor knows no RWF_NOWAIT */
     int tries;
     unsigned closings; /* of its number, before the first try */
 };
@@ -105,57 +109,99 @@ static int is_same_file(struct transfer *t)
     return t->closings == closings;
 }
 
-/* The number of bytes, or -1 with *error. */
-static ssize_t transfer_now(struct transfer *t, int *error)
+/* The number of bytes, or -1 with errno. */
+static ssize_t call_now(struct transfer *t)
 {
-    *error = EBADF;
-    if (!is_same_file(t))
+    if (!is_same_file(t)) {
+        errno = EBADF;
         return -1;
-    *error = EOPNOTSUPP;
-    if (t->polls)
+    }
+    if (t->polls) {
+        errno = EOPNOTSUPP;
         return -1;
+    }
     /* A second try keeps the GIL, however long it copies.  If it gave the GIL up, another thread could close the number after
      * is_same_file() has looked.  (Without a GIL some instructions are left between the two.) */
     PyThreadState *without = t->size > SMALL && t->tries == 1 ? PyEval_SaveThread() : NULL;
     ssize_t length
         = t->sends ? pwritev2(t->fd, t->parts, t->count, -1, RWF_NOWAIT) : preadv2(t->fd, t->parts, t->count, -1, RWF_NOWAIT);
-    *error = errno;
+    int error = errno;
     if (without)
         PyEval_RestoreThread(without);
+    errno = error;
     return length;
 }
 
-static int raise_error(int error)
+static enum tried raise_error(int error)
 {
     errno = error;
     PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
+    return TRIED_FAILED;
 }
 
-/* After a try that has failed with this error.  1: try again; 0: *way says who makes the call; -1 with an exception. */
-static int wait_after(int error, struct transfer *t, enum way *way)
+static enum tried give_to(enum way way, struct transfer *t)
+{
+    t->way = way;
+    return TRIED_DONE;
+}
+
+static enum tried after_error(struct transfer *t, int error)
 {
     unsigned found, events = t->sends ? POLLOUT : POLLIN;
 
-    *way = STOCK;
+    if (t->done && error != EAGAIN && error != EINTR && error != EBADF)
+        return TRIED_DONE; /* as write(2): the next call raises it.  After EBADF the next could be on another file */
     if (error == EINTR)
-        return PyErr_CheckSignals() < 0 ? -1 : 1;
+        return PyErr_CheckSignals() < 0 ? TRIED_FAILED : TRIED_AGAIN;
     if (error == EOPNOTSUPP || error == ENOSYS) {
         t->polls = 1;
-        if (t->sends && t->size > ALWAYS_FITS) {
-            *way = OTHER;
-            return 0;
-        }
+        if (t->sends && t->size > ALWAYS_FITS)
+            return give_to(OTHER, t);
         if (park_poll(t->fd, events, 0, &found) != ETIMEDOUT)
-            return 0;
+            return give_to(STOCK, t);
     } else if (error != EAGAIN) /* a second call might not find it again: a socket gives its error once */
         return raise_error(error);
     if (t->mode < 0)
         t->mode = fcntl(t->fd, F_GETFL);
-    if (t->mode & O_NONBLOCK)
-        return 0;
-    int result = scheduler_wait_fd(t->fd, events, &t->closings, PARK_FOREVER, &found);
-    return result > 0 ? raise_error(result) : result < 0 ? -1 : 1;
+    return t->mode & O_NONBLOCK ? give_to(STOCK, t) : TRIED_WAIT;
+}
+
+static void skip(struct transfer *t, size_t length)
+{
+    t->size -= length;
+    while (t->count > 0 && length >= t->parts->iov_len) {
+        length -= t->parts->iov_len;
+        t->parts++;
+        t->count--;
+    }
+    if (t->count > 0) {
+        t->parts->iov_base = (char *)t->parts->iov_base + length;
+        t->parts->iov_len -= length;
+    }
+}
+
+/* A write in blocking mode returns when all is written, unless an error comes. */
+static enum tried try_call(void *transfer)
+{
+    struct transfer *t = transfer;
+    ssize_t length = call_now(t);
+
+    if (length < 0)
+        return after_error(t, errno);
+    t->done += (size_t)length;
+    if (!t->sends)
+        return TRIED_DONE;
+    skip(t, (size_t)length);
+    return t->size ? TRIED_AGAIN : TRIED_DONE;
+}
+
+static enum tried wait_for_file(void *transfer)
+{
+    struct transfer *t = transfer;
+    unsigned found;
+    int result = scheduler_wait_fd(t->fd, t->sends ? POLLOUT : POLLIN, &t->closings, PARK_FOREVER, &found);
+
+    return result > 0 ? raise_error(result) : result < 0 ? TRIED_FAILED : TRIED_AGAIN;
 }
 
 /* ---- several buffers --------------------------------------------------------------------------------------------- */
@@ -208,134 +254,91 @@ static int take_buffers(struct buffers *b, PyObject *sequence, int flags)
     return 0;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- the calls --------------------------------------------------------------------------------------------------- */
+
+/* The bytes are made for each try: a thread that waits has none. */
+static enum tried try_read(void *transfer)
+{
+    struct transfer *t = transfer;
+
+    if (!(t->bytes = PyBytes_FromStringAndSize(NULL, t->polls ? 0 : (Py_ssize_t)t->size)))
+        return TRIED_FAILED;
+    t->one = (struct iovec){PyBytes_AS_STRING(t->bytes), t->size};
+    t->parts = &t->one;
+    enum tried tried = try_call(t);
+    if (tried != TRIED_DONE || t->way != THIS)
+        Py_CLEAR(t->bytes);
+    return tried;
+}
 
 static PyObject *pipe_read(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
     struct transfer t = {.mode = -1, .count = 1};
-    enum way way = way_of(args, count, names, &t.fd);
-    int again, error;
+    Py_ssize_t size = is_for_us(args, count, names, &t.fd) ? PyNumber_AsSsize_t(args[1], PyExc_OverflowError) : 0;
 
-    Py_ssize_t size = way == THIS ? PyNumber_AsSsize_t(args[1], PyExc_OverflowError) : 0;
     if (size <= 0) { /* 0 never waits */
         PyErr_Clear();
-        return call(me, way == THIS ? STOCK : way, args, count, names);
+        return call(me, STOCK, args, count, names);
     }
-    if ((way = way_to_read(t.fd, (size_t)size)) != THIS)
-        return call(me, way, args, count, names);
     t.size = (size_t)size;
-    do {
-        PyObject *bytes = PyBytes_FromStringAndSize(NULL, t.polls ? 0 : size);
-        if (!bytes)
-            return NULL;
-        t.parts = &(struct iovec){PyBytes_AS_STRING(bytes), t.size};
-        ssize_t length = transfer_now(&t, &error);
-        if (length >= 0) {
-            if (length < size)
-                _PyBytes_Resize(&bytes, length);
-            return bytes;
-        }
-        Py_DECREF(bytes); /* a thread that waits has none */
-        again = wait_after(error, &t, &way);
-    } while (again > 0);
-    return again < 0 ? NULL : call(me, way, args, count, names);
+    t.way = way_to_read(t.fd, t.size);
+    if (t.way == THIS && try_until_done(&t, try_read, wait_for_file) < 0)
+        return NULL;
+    if (t.way != THIS)
+        return call(me, t.way, args, count, NULL);
+    if (t.done < t.size)
+        _PyBytes_Resize(&t.bytes, (Py_ssize_t)t.done);
+    return t.bytes;
 }
 
-static PyObject *pipe_readv(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
+/* The others return how many bytes. */
+static PyObject *run(PyObject *me, struct transfer *t, PyObject *const *args, size_t count)
 {
-    struct transfer t = {.mode = -1};
-    enum way way = way_of(args, count, names, &t.fd);
-    struct buffers buffers;
-    ssize_t length = -1;
-    int again = 0, error;
-
-    if (way != THIS || !take_buffers(&buffers, args[1], PyBUF_WRITABLE))
-        return call(me, way == THIS ? STOCK : way, args, count, names);
-    t.parts = buffers.parts;
-    t.count = buffers.count;
-    t.size = buffers.size;
-    if ((way = way_to_read(t.fd, t.size)) == THIS)
-        while ((length = transfer_now(&t, &error)) < 0 && (again = wait_after(error, &t, &way)) > 0)
-            ;
-    release_buffers(&buffers);
-    return length >= 0 ? PyLong_FromSsize_t(length) : again < 0 ? NULL : call(me, way, args, count, names);
-}
-
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
-
-static void skip_written(struct transfer *t, size_t length)
-{
-    t->size -= length;
-    while (t->count > 0 && length >= t->parts->iov_len) {
-        length -= t->parts->iov_len;
-        t->parts++;
-        t->count--;
-    }
-    if (t->count > 0) {
-        t->parts->iov_base = (char *)t->parts->iov_base + length;
-        t->parts->iov_len -= length;
-    }
-}
-
-/* What has been written, as write(2) in blocking mode does: all, unless an error comes.  0: *way says who makes the call; -1 with an
- * exception. */
-static Py_ssize_t write_all(struct transfer *t, enum way *way)
-{
-    Py_ssize_t written = 0;
-    int again = 1, error;
-
-    while (again > 0 && t->size > 0) {
-        ssize_t length = transfer_now(t, &error);
-        if (length >= 0) {
-            written += length;
-            skip_written(t, (size_t)length);
-        } else if (written && error != EAGAIN && error != EINTR && error != EBADF)
-            return written; /* as write(2): the next call raises it.  After EBADF the next could be on another file */
-        else
-            again = wait_after(error, t, way);
-    }
-    return again < 0 ? -1 : written;
-}
-
-static PyObject *write_or_call(PyObject *me, struct transfer *t, PyObject *const *args, size_t count)
-{
-    enum way way = way_to_write(t->fd, t->size);
-    Py_ssize_t written = way == THIS ? write_all(t, &way) : 0;
-
-    return written > 0 ? PyLong_FromSsize_t(written) : written < 0 ? NULL : call(me, way, args, count, NULL);
+    t->way = t->sends ? way_to_write(t->fd, t->size) : way_to_read(t->fd, t->size);
+    if (t->way == THIS && try_until_done(t, try_call, wait_for_file) < 0)
+        return NULL;
+    return t->way == THIS || t->done ? PyLong_FromSize_t(t->done) : call(me, t->way, args, count, NULL);
 }
 
 static PyObject *pipe_write(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
     struct transfer t = {.mode = -1, .sends = 1, .count = 1};
-    enum way way = way_of(args, count, names, &t.fd);
     Py_buffer buffer;
 
-    if (way != THIS || PyUnicode_Check(args[1]) || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0) {
+    if (!is_for_us(args, count, names, &t.fd) || PyUnicode_Check(args[1]) || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0) {
         PyErr_Clear();
-        return call(me, way == THIS ? STOCK : way, args, count, names);
+        return call(me, STOCK, args, count, names);
     }
     t.parts = &(struct iovec){buffer.buf, (size_t)buffer.len};
     t.size = (size_t)buffer.len;
-    PyObject *result = t.size ? write_or_call(me, &t, args, count) : call(me, STOCK, args, count, names);
+    PyObject *result = t.size ? run(me, &t, args, count) : call(me, STOCK, args, count, NULL);
     PyBuffer_Release(&buffer);
     return result;
 }
 
-static PyObject *pipe_writev(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
+static PyObject *run_with_buffers(PyObject *me, PyObject *const *args, size_t count, PyObject *names, int sends)
 {
-    struct transfer t = {.mode = -1, .sends = 1};
-    enum way way = way_of(args, count, names, &t.fd);
+    struct transfer t = {.mode = -1, .sends = sends};
     struct buffers buffers;
 
-    if (way != THIS || !take_buffers(&buffers, args[1], PyBUF_SIMPLE))
-        return call(me, way == THIS ? STOCK : way, args, count, names);
+    if (!is_for_us(args, count, names, &t.fd) || !take_buffers(&buffers, args[1], sends ? PyBUF_SIMPLE : PyBUF_WRITABLE))
+        return call(me, STOCK, args, count, names);
     t.parts = buffers.parts;
     t.count = buffers.count;
     t.size = buffers.size;
-    PyObject *result = write_or_call(me, &t, args, count);
+    PyObject *result = run(me, &t, args, count);
     release_buffers(&buffers);
     return result;
+}
+
+static PyObject *pipe_readv(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
+{
+    return run_with_buffers(me, args, count, names, 0);
+}
+
+static PyObject *pipe_writev(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
+{
+    return run_with_buffers(me, args, count, names, 1);
 }
 
 /* ---- the functions ----------------------------------------------------------------------------------------------- */

@@ -17,7 +17,8 @@ int socket_option(int fd, int option)
     return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
 
-int socket_is_name(PyObject *self, PyObject *address)
+/* Whether it isn't by number already; what is no address at all the stock method refuses. */
+static int is_name(PyObject *self, PyObject *address)
 {
     PyObject *host = PyTuple_Check(address) && PyTuple_GET_SIZE(address) >= 2 ? PyTuple_GET_ITEM(address, 0) : NULL;
     const char *text = host && PyUnicode_Check(host) ? PyUnicode_AsUTF8(host) : NULL;
@@ -31,6 +32,17 @@ int socket_is_name(PyObject *self, PyObject *address)
         return 0;
     int family = socket_option(fd_of(self), SO_DOMAIN);
     return family == AF_INET || family == AF_INET6;
+}
+
+int socket_look_up(PyObject *self, PyObject **address)
+{
+    if (!is_name(self, *address))
+        return 0;
+    PyObject *found = PyObject_CallFunctionObjArgs(socket_methods.look_up, self, *address, NULL);
+    if (!found)
+        return -1;
+    Py_SETREF(*address, found);
+    return 0;
 }
 
 /* ---- connecting -------------------------------------------------------------------------------------------------- */
@@ -54,40 +66,55 @@ static int connect_now(PyObject *self, PyObject *address)
     return number;
 }
 
-/* As connect_now(); EAGAIN: the time is up.  *started: a wait came before.  A second connect() returns the result of the first; SO_ERROR
- * would leave the socket unfit for another try. */
-static int connect_within(const struct transfer *t, PyObject *address, int *started)
-{
-    struct poller_try attempt = {.owner = t->self};
-    int error, result;
+struct connecting {
+    struct transfer t;
+    PyObject *address;
+    int started; /* a wait came before */
+    int error;
+};
 
-    do {
-        if ((attempt.fd = fd_of(t->self)) < 0)
-            return EBADF;
-        green_try(&attempt);
-        if ((error = connect_now(t->self, address)) == EAGAIN)
-            result = transfer_sleep_a_moment(t);
-        else if (error == EINPROGRESS || (*started && error == EALREADY))
-            result = transfer_sleep(t, &attempt);
-        else
-            return *started && error == EISCONN ? 0 : error;
-        *started = 1;
-    } while (!result);
-    return result == ETIMEDOUT ? EAGAIN : result;
+/* A second connect() returns the result of the first; SO_ERROR would leave the socket unfit for another try. */
+static enum tried try_connect(void *call)
+{
+    struct connecting *c = call;
+    enum tried begun = transfer_begin(&c->t);
+
+    if (begun)
+        return begun;
+    int error = connect_now(c->t.self, c->address), was_started = c->started;
+    if (error < 0)
+        return TRIED_FAILED;
+    c->started = 1;
+    if (error == EAGAIN)
+        return transfer_wait_a_moment(&c->t);
+    if (error == EINPROGRESS || (was_started && error == EALREADY))
+        return TRIED_WAIT;
+    c->error = was_started && error == EISCONN ? 0 : error;
+    return TRIED_DONE;
+}
+
+/* 0 or an errno, as connect_ex() returns it; -1 with an exception. */
+static int connect_until_done(struct connecting *c)
+{
+    if (try_until_done(c, try_connect, transfer_wait) == 0)
+        return c->error;
+    if (!c->t.error)
+        return -1;
+    PyErr_Clear();
+    return c->t.error == ETIMEDOUT ? EAGAIN : c->t.error;
 }
 
 static PyObject *connect_with(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    struct transfer t;
-    PyObject *way = socket_way(method, self, NULL, names, &t);
-    int started = 0;
+    struct connecting c = {.error = -1};
+    PyObject *way = socket_way(method, self, NULL, names, &c.t);
 
-    if (!way && count == 1 && socket_is_name(self, args[0]))
-        way = socket_methods.other[method];
     if (way || count != 1)
         return socket_call(way ? way : socket_methods.stock[method], self, args, count, names);
-    t.sends = 1;
-    int error = connect_within(&t, args[0], &started);
+    c.t.sends = 1;
+    c.address = Py_NewRef(args[0]);
+    int error = socket_look_up(self, &c.address) < 0 ? -1 : connect_until_done(&c);
+    Py_DECREF(c.address);
     if (error >= 0 && method == CONNECT_EX)
         return PyLong_FromLong(error);
     if (error == 0)
@@ -97,7 +124,7 @@ static PyObject *connect_with(int method, PyObject *self, PyObject *const *args,
     else if (error > 0) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
-    } else if (method == CONNECT && !started
+    } else if (method == CONNECT && !c.started
                && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError))) {
         PyErr_Clear(); /* no address: the stock connect() raises in its own name */
         return socket_call(socket_methods.stock[CONNECT], self, args, count, NULL);

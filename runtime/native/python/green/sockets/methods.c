@@ -48,19 +48,15 @@ static PyMethodDef methods[METHODS] = {
     [DEL] = KEYWORDS("__del__", socket_del, NULL),
 };
 
-/* Adds one to the list, as (name, descriptor).  0, or -1 with an exception. */
-static int add_method(PyObject *list, int method, PyTypeObject *type, PyObject *others)
+int socket_add_method(PyObject *list, PyTypeObject *type, PyMethodDef *def, PyObject **stock)
 {
-    PyMethodDef *def = &methods[method];
-    PyObject *stock = PyObject_GetAttrString((PyObject *)type, def->ml_name);
+    PyObject *found = PyObject_GetAttrString((PyObject *)type, def->ml_name);
 
-    if (!stock)
+    if (!found)
         return -1;
-    if (Py_IS_TYPE(stock, &PyMethodDescr_Type))
-        def->ml_doc = ((PyMethodDescrObject *)stock)->d_method->ml_doc;
-    PyObject *other = PyDict_GetItemString(others, def->ml_name);
-    Py_XSETREF(socket_methods.stock[method], stock);
-    Py_XSETREF(socket_methods.other[method], Py_NewRef(other ? other : stock));
+    if (Py_IS_TYPE(found, &PyMethodDescr_Type))
+        def->ml_doc = ((PyMethodDescrObject *)found)->d_method->ml_doc;
+    Py_XSETREF(*stock, found);
     PyObject *made = PyDescr_NewMethod(type, def), *pair = made ? Py_BuildValue("(sN)", def->ml_name, made) : NULL;
     int result = pair ? PyList_Append(list, pair) : -1;
     Py_XDECREF(pair);
@@ -70,24 +66,22 @@ static int add_method(PyObject *list, int method, PyTypeObject *type, PyObject *
 static PyObject *list_methods(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *type;
-    PyObject *others;
+    PyObject *look_up;
 
-    if (!PyArg_ParseTuple(args, "O!O!:socket_methods", &PyType_Type, &type, &PyDict_Type, &others))
+    if (!PyArg_ParseTuple(args, "O!O:socket_methods", &PyType_Type, &type, &look_up) || socket_object_find(type->tp_base) < 0)
         return NULL;
-    if (!socket_object.fd)
-        return PyErr_Format(PyExc_RuntimeError, "socket_object_at() comes first");
-    socket_object.base = type->tp_base;
+    Py_XSETREF(socket_methods.look_up, Py_NewRef(look_up));
     PyObject *list = PyList_New(0);
     for (int method = 0; list && method < METHODS; method++)
-        if (add_method(list, method, type, others) < 0)
+        if (socket_add_method(list, type, &methods[method], &socket_methods.stock[method]) < 0)
             Py_CLEAR(list);
     return list;
 }
 
 static PyMethodDef functions[] = {
     {"socket_methods", list_methods, METH_VARARGS,
-     "(socket.socket, {name: function}): [(name, method), ...] for threads on a scheduler.  What they don't do is done by the\n"
-     "functions."},
+     "(socket.socket, look_up): [(name, method), ...] for threads on a scheduler.  look_up(socket, address): the address, its host by\n"
+     "number.  RuntimeError: socket objects are not as expected."},
     {0},
 };
 

@@ -1,7 +1,5 @@
 #include "python/green/sockets/object.h"
 
-#include "python/rooms.h"
-
 struct socket_object socket_object;
 
 /* ---- a twin ------------------------------------------------------------------------------------------------------ */
@@ -20,54 +18,55 @@ PyObject *socket_twin(PyObject *socket)
 
 void socket_end_twin(PyObject *twin)
 {
-    memset((char *)twin + socket_object.fd, 0xff, sizeof(int)); /* else its end would close the descriptor */
+    memset((char *)twin + socket_object.fd, 0xff, sizeof(int)); /* otherwise its end would close the descriptor */
     Py_DECREF(twin);
 }
 
 /* ---- where its integers are -------------------------------------------------------------------------------------- */
 
-/* The offsets in an object, behind its head, at which an integer of that size stands. */
-static PyObject *find_in_object(PyObject *Py_UNUSED(module), PyObject *args)
+/* The offset of the only integer in an object that has this value; 0: there is none, or more than one. */
+static size_t find_integer(PyObject *object, const void *value, size_t size)
 {
-    PyObject *object, *found;
-    long long value;
-    int size;
+    size_t found = 0, end = (size_t)Py_TYPE(object)->tp_basicsize;
 
-    if (!PyArg_ParseTuple(args, "OLi:find_in_object", &object, &value, &size))
-        return NULL;
-    if ((size != sizeof(int) && size != sizeof value) || !(found = PySet_New(NULL)))
-        return PyErr_Format(PyExc_ValueError, "no integer has %d bytes", size);
-    for (Py_ssize_t at = sizeof(PyObject); at + size <= Py_TYPE(object)->tp_basicsize; at += size)
-        if (memcmp((char *)object + at, &value, (size_t)size) == 0) { /* the low bytes come first */
-            PyObject *offset = PyLong_FromSsize_t(at);
-            if (!offset || PySet_Add(found, offset) < 0)
-                Py_CLEAR(found);
-            Py_XDECREF(offset);
-            if (!found)
-                return NULL;
+    for (size_t at = sizeof(PyObject); at + size <= end; at += size)
+        if (memcmp((char *)object + at, value, size) == 0) {
+            if (found)
+                return 0;
+            found = at;
         }
     return found;
 }
 
-static PyObject *set_places(PyObject *Py_UNUSED(module), PyObject *args)
+/* settimeout() stores the timeout before it finds that there is no descriptor (Modules/socketmodule.c, sock_settimeout). */
+static size_t find_timeout(PyObject *socket, double seconds)
 {
-    Py_ssize_t fd, timeout;
+    int64_t stored = (int64_t)(seconds * 1e9);
 
-    if (!PyArg_ParseTuple(args, "nn:socket_object_at", &fd, &timeout))
-        return NULL;
-    socket_object.fd = (size_t)fd;
-    socket_object.timeout = (size_t)timeout;
-    Py_RETURN_NONE;
+    Py_XDECREF(PyObject_CallMethod(socket, "settimeout", "d", seconds));
+    PyErr_Clear();
+    return find_integer(socket, &stored, sizeof stored);
 }
 
-static PyMethodDef functions[] = {
-    {"find_in_object", find_in_object, METH_VARARGS,
-     "(object, value, size): the offsets at which an integer of that size has that value."},
-    {"socket_object_at", set_places, METH_VARARGS, "(fd, timeout): at which offsets a socket object has them."},
-    {0},
-};
-
-int python_add_socket_object(PyObject *module)
+/* A socket that is not initialized has the descriptor -1, so none has to be made, which a sandbox may forbid. */
+int socket_object_find(PyTypeObject *base)
 {
-    return PyModule_AddFunctions(module, functions);
+    PyObject *none = PyTuple_New(0), *probe = none ? base->tp_new(base, none, NULL) : NULL;
+
+    Py_XDECREF(none);
+    if (!probe)
+        return -1;
+    socket_object.timeout = find_timeout(probe, 12.5);
+    int is_same = find_timeout(probe, 0.25) == socket_object.timeout;
+    socket_object.fd = find_integer(probe, &(int){-1}, sizeof(int));
+    Py_DECREF(probe);
+    /* An object with a dict or weak references couldn't be copied as bytes: socket_twin(). */
+    if (is_same && socket_object.timeout && socket_object.fd && !base->tp_dictoffset && !base->tp_weaklistoffset) {
+        socket_object.base = base;
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "no green threads here: it can't be found where a %.100s of this Python has its descriptor and timeout",
+                 base->tp_name);
+    return -1;
 }

@@ -1,5 +1,4 @@
-/* What is in an object of _socket.socket: CPython doesn't publish where.  patch/blocking/socket_object.py finds both places in one with known
- * values. */
+/* What is in an object of _socket.socket: CPython doesn't publish where. */
 #ifndef RUNTIME_PYTHON_SOCKETS_OBJECT_H
 #define RUNTIME_PYTHON_SOCKETS_OBJECT_H
 
@@ -8,9 +7,12 @@
 #include <string.h>
 
 extern struct socket_object {
-    size_t fd, timeout; /* offsets; 0: not known */
-    PyTypeObject *base; /* _socket.socket */
+    size_t fd, timeout; /* offsets */
+    PyTypeObject *base; /* _socket.socket; NULL before socket_object_find() */
 } socket_object;
+
+/* Finds both places, in an object with known values.  0, or -1 with an exception that says that they can't be found. */
+int socket_object_find(PyTypeObject *base);
 
 static inline int fd_of(PyObject *socket)
 {

@@ -1,5 +1,6 @@
 /* What a thread on a scheduler does in the methods of ssl.SSLSocket that wait: patch/blocking/tls_sockets.py says how, and why so. */
 #include "kernel/base/park.h"
+#include "python/args.h"
 #include "python/rooms.h"
 #include "python/green/sockets/transfer.h"
 
@@ -12,19 +13,21 @@ enum { TLS_READ, TLS_WRITE, TLS_SEND, TLS_DO_HANDSHAKE, TLS_UNWRAP, TLS_METHODS 
 static struct {
     PyObject *want_read, *want_write; /* ssl.SSLWantReadError, ssl.SSLWantWriteError */
     PyObject *make_turn;              /* makes the lock */
+    PyObject *turn;                   /* the name of the lock among the socket's attributes */
     PyObject *stock[TLS_METHODS];
-    PyObject *sslobj, *turn, *acquire, *release; /* names */
 } tls;
 
 /* As the stock messages name them. */
 static const char *const operations[TLS_METHODS] = {"read", "write", "write", "handshake", "read"};
 
 struct tls_call {
-    PyObject *const *stack; /* as PyObject_Vectorcall() takes it, from the socket on */
-    size_t count;
+    struct transfer t; /* deadline: -1 before the first try */
+    PyObject *const *args;
+    Py_ssize_t count;
     PyObject *names;
     PyObject *turn; /* the lock that is held in each try */
     int method;
+    PyObject *result;
 };
 
 static void set_blocking(int fd, int blocks)
@@ -34,21 +37,20 @@ static void set_blocking(int fd, int blocks)
 
 static PyObject *call_stock(const struct tls_call *c)
 {
-    return PyObject_Vectorcall(tls.stock[c->method], c->stack, c->count, c->names);
+    return socket_call(tls.stock[c->method], c->t.self, c->args, c->count, c->names);
 }
 
 /* Without its argument `block`: the stock method would take the timeout 0 for the socket's own, and block. */
 static PyObject *handshake(const struct tls_call *c)
 {
-    size_t given = c->count + (size_t)(c->names ? PyTuple_GET_SIZE(c->names) : 0);
-
-    return given == 2 ? PyObject_CallOneArg(tls.stock[c->method], c->stack[0]) : call_stock(c);
+    return c->count + (c->names ? PyTuple_GET_SIZE(c->names) : 0) == 1 ? PyObject_CallOneArg(tls.stock[c->method], c->t.self)
+                                                                       : call_stock(c);
 }
 
 /* With timeout 0: the call raises what it would have waited for. */
 static PyObject *call_without_wait(const struct tls_call *c)
 {
-    PyObject *self = c->stack[0];
+    PyObject *self = c->t.self;
     int64_t timeout = timeout_of(self);
     int fd = fd_of(self);
 
@@ -81,133 +83,106 @@ static PyObject *turn_of(PyObject *self)
     return turn;
 }
 
-static int take_turn(const struct tls_call *c)
-{
-    PyObject *result = PyObject_CallMethodNoArgs(c->turn, tls.acquire);
-
-    Py_XDECREF(result);
-    return result ? 0 : -1;
-}
-
 /* Keeps an exception that is set. */
 static void end_turn(const struct tls_call *c)
 {
     PyObject *type, *value, *traceback;
 
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *result = PyObject_CallMethodNoArgs(c->turn, tls.release);
+    PyObject *result = call_method(c->turn, NAME("release"), NULL);
     if (!result)
         PyErr_WriteUnraisable(c->turn);
     Py_XDECREF(result);
     PyErr_Restore(type, value, traceback);
 }
 
-/* One try.  The poller's count of events is read in the turn: no other thread's try comes between that and this one (green/poller.h).
- * The timeout is, too: that thread would have it at 0. */
-static PyObject *try_in_turn(const struct tls_call *c, struct transfer *t, struct poller_try *attempt)
+/* Returns what the stock method does.  The poller's count of events is read in the turn: no other thread's try comes between that and this
+ * one (green/poller.h).  The timeout is, too: that thread would have it at 0. */
+static PyObject *call_in_turn(struct tls_call *c)
 {
-    if (take_turn(c) < 0)
-        return NULL;
-    *attempt = (struct poller_try){.owner = t->self, .fd = fd_of(t->self)};
+    struct transfer *t = &c->t;
     int is_first = t->deadline < 0;
+
+    t->attempt = (struct poller_try){.owner = t->self, .fd = fd_of(t->self)};
     if (is_first)
         t->deadline = transfer_deadline(timeout_of(t->self));
     if (park_green)
-        green_try(attempt);
-    PyObject *result = NULL;
-    if (attempt->fd < 0 && !is_first)
-        transfer_raise_unless_woken(EBADF); /* another thread has closed it meanwhile */
-    else
-        result = attempt->fd >= 0 && timeout_of(t->self) != 0 ? call_without_wait(c) : call_stock(c);
-    end_turn(c);
-    return result;
+        green_try(&t->attempt);
+    if (t->attempt.fd < 0 && !is_first) { /* another thread has closed it meanwhile */
+        transfer_woken(t, EBADF);
+        return NULL;
+    }
+    return t->attempt.fd >= 0 && timeout_of(t->self) != 0 ? call_without_wait(c) : call_stock(c);
 }
 
-/* As transfer_sleep(), also for a thread that has its LWP to itself. */
-static int sleep_after_try(const struct transfer *t, const struct poller_try *attempt)
+static enum tried try_in_turn(void *call)
 {
+    struct tls_call *c = call;
+    PyObject *taken = call_method(c->turn, NAME("acquire"), NULL);
+
+    if (!taken)
+        return TRIED_FAILED;
+    Py_DECREF(taken);
+    c->result = call_in_turn(c);
+    end_turn(c);
+    if (c->result)
+        return TRIED_DONE;
+    c->t.sends = PyErr_ExceptionMatches(tls.want_write);
+    if ((!c->t.sends && !PyErr_ExceptionMatches(tls.want_read)) || c->t.deadline == 0) /* 0: the socket's own timeout is */
+        return TRIED_FAILED;
+    PyErr_Clear();
+    return TRIED_WAIT;
+}
+
+/* As transfer_wait(), also for a thread that has its LWP to itself. */
+static enum tried wait_after_try(void *call)
+{
+    struct transfer *t = call;
     unsigned found;
 
-    return park_green ? transfer_sleep(t, attempt)
-                      : scheduler_wait_fd(attempt->fd, t->sends ? POLLOUT : POLLIN, NULL, t->deadline, &found);
-}
-
-/* After an exception: 0, the call is to be made again; -1 with an exception. */
-static int wait_after_try(struct transfer *t, const struct poller_try *attempt, const char *operation)
-{
-    if (!PyErr_ExceptionMatches(tls.want_read) && !PyErr_ExceptionMatches(tls.want_write))
-        return -1;
-    if (t->deadline == 0) /* the socket's own timeout is 0 */
-        return -1;
-    t->sends = PyErr_ExceptionMatches(tls.want_write);
-    PyErr_Clear();
-    int result = sleep_after_try(t, attempt);
-    if (result != ETIMEDOUT)
-        return transfer_raise_unless_woken(result);
-    PyErr_Format(PyExc_TimeoutError, "The %s operation timed out", operation);
-    return -1;
-}
-
-static PyObject *try_and_wait(struct tls_call *c)
-{
-    struct transfer t = {.self = c->stack[0], .deadline = -1};
-    struct poller_try attempt = {0};
-    PyObject *result;
-
-    if (!(c->turn = turn_of(t.self)))
-        return NULL;
-    while (!(result = try_in_turn(c, &t, &attempt)) && wait_after_try(&t, &attempt, operations[c->method]) == 0)
-        ;
-    Py_DECREF(c->turn);
-    return result;
+    return park_green ? transfer_wait(t)
+                      : transfer_woken(t, scheduler_wait_fd(t->attempt.fd, t->sends ? POLLOUT : POLLIN, NULL, t->deadline, &found));
 }
 
 /* ---- the methods ------------------------------------------------------------------------------------------------- */
 
+/* Whether the connection is still in plain, or no more; -1 with an exception. */
+static int is_plain(PyObject *self)
+{
+    PyObject *sslobj = get_attribute(self, NAME("_sslobj"));
+
+    Py_XDECREF(sslobj);
+    return sslobj ? sslobj == Py_None : -1;
+}
+
 static PyObject *tls_method(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *stack[MOST_ARGUMENTS + 1] = {self};
-    Py_ssize_t given = count + (names ? PyTuple_GET_SIZE(names) : 0);
-    struct tls_call c = {stack, (size_t)count + 1, names, NULL, method};
+    struct tls_call c = {{.self = self, .deadline = -1, .operation = operations[method]}, args, count, names, NULL, method, NULL};
 
-    if (given > MOST_ARGUMENTS)
-        return PyErr_Format(PyExc_TypeError, "%R got %zd arguments", tls.stock[method], given);
-    memcpy(stack + 1, args, (size_t)given * sizeof *stack);
     /* A stock call would find another thread's try in its way, and raise SSLWantReadError for the timeout 0. */
     if (!scheduler_may_block() && !PyObject_HasAttr(self, tls.turn))
         return call_stock(&c);
-    PyObject *sslobj = PyObject_GetAttr(self, tls.sslobj);
-    if (!sslobj)
+    int plain = is_plain(self);
+    if (plain)
+        return plain < 0 ? NULL : call_stock(&c);
+    if (!(c.turn = turn_of(self)))
         return NULL;
-    int is_plain = sslobj == Py_None;
-    Py_DECREF(sslobj);
-    return is_plain ? call_stock(&c) : try_and_wait(&c);
+    int result = try_until_done(&c, try_in_turn, wait_after_try);
+    Py_DECREF(c.turn);
+    return result < 0 ? NULL : c.result;
 }
 
-static PyObject *tls_read(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    return tls_method(TLS_READ, self, args, count, names);
-}
+#define TLS_METHOD(name, method)                                                                          \
+    static PyObject *tls_##name(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) \
+    {                                                                                                     \
+        return tls_method(method, self, args, count, names);                                              \
+    }
 
-static PyObject *tls_write(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    return tls_method(TLS_WRITE, self, args, count, names);
-}
-
-static PyObject *tls_send(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    return tls_method(TLS_SEND, self, args, count, names);
-}
-
-static PyObject *tls_do_handshake(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    return tls_method(TLS_DO_HANDSHAKE, self, args, count, names);
-}
-
-static PyObject *tls_unwrap(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    return tls_method(TLS_UNWRAP, self, args, count, names);
-}
+TLS_METHOD(read, TLS_READ)
+TLS_METHOD(write, TLS_WRITE)
+TLS_METHOD(send, TLS_SEND)
+TLS_METHOD(do_handshake, TLS_DO_HANDSHAKE)
+TLS_METHOD(unwrap, TLS_UNWRAP)
 
 static PyMethodDef made[TLS_METHODS] = {
     [TLS_READ] = KEYWORDS("read", tls_read, "read($self, len=1024, buffer=None)\n--\n\n"),
@@ -216,28 +191,6 @@ static PyMethodDef made[TLS_METHODS] = {
     [TLS_DO_HANDSHAKE] = KEYWORDS("do_handshake", tls_do_handshake, "do_handshake($self, block=False)\n--\n\n"),
     [TLS_UNWRAP] = KEYWORDS("unwrap", tls_unwrap, "unwrap($self)\n--\n\n"),
 };
-
-static int add_method(PyObject *list, int method, PyTypeObject *type)
-{
-    PyObject *stock = PyObject_GetAttrString((PyObject *)type, made[method].ml_name);
-
-    if (!stock)
-        return -1;
-    Py_XSETREF(tls.stock[method], stock);
-    PyObject *descriptor = PyDescr_NewMethod(type, &made[method]);
-    PyObject *pair = descriptor ? Py_BuildValue("(sN)", made[method].ml_name, descriptor) : NULL;
-    int result = pair ? PyList_Append(list, pair) : -1;
-    Py_XDECREF(pair);
-    return result;
-}
-
-static int make_names(void)
-{
-    return (tls.sslobj = PyUnicode_InternFromString("_sslobj")) && (tls.turn = PyUnicode_InternFromString("_lwp_turn"))
-                   && (tls.acquire = PyUnicode_InternFromString("acquire")) && (tls.release = PyUnicode_InternFromString("release"))
-               ? 0
-               : -1;
-}
 
 static PyObject *tls_methods(PyObject *Py_UNUSED(module), PyObject *args)
 {
@@ -251,9 +204,10 @@ static PyObject *tls_methods(PyObject *Py_UNUSED(module), PyObject *args)
     Py_XSETREF(tls.make_turn, Py_NewRef(make_turn));
     Py_XSETREF(tls.want_read, Py_NewRef(want_read));
     Py_XSETREF(tls.want_write, Py_NewRef(want_write));
-    PyObject *list = make_names() < 0 ? NULL : PyList_New(0);
+    Py_XSETREF(tls.turn, PyUnicode_InternFromString("_lwp_turn"));
+    PyObject *list = tls.turn ? PyList_New(0) : NULL;
     for (int method = 0; list && method < TLS_METHODS; method++)
-        if (add_method(list, method, type) < 0)
+        if (socket_add_method(list, type, &made[method], &tls.stock[method]) < 0)
             Py_CLEAR(list);
     return list;
 }

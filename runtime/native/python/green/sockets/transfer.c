@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { PLAIN_FLAGS = MSG_NOSIGNAL | MSG_PEEK | MSG_MORE | MSG_CMSG_CLOEXEC };
+enum { NEVER_WAIT = MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE };
 
 struct socket_methods socket_methods;
 
-/* ---- the inherited method, and the way through Python ------------------------------------------------------------ */
+/* ---- the inherited method ---------------------------------------------------------------------------------------- */
 
 PyObject *socket_call(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
@@ -25,30 +25,45 @@ PyObject *socket_call(PyObject *function, PyObject *self, PyObject *const *args,
     return PyObject_Vectorcall(function, all, (size_t)count + 1, names);
 }
 
+/* What doesn't fit the stock method refuses. */
+PyObject *socket_by_position(int method, socket_method *call, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"buffer", "nbytes", "flags"};
+    PyObject *zero = PyLong_FromLong(0), *all[3] = {NULL, NULL, NULL};
+    int fits = count <= 3;
+
+    for (Py_ssize_t i = 0; fits && i < count; i++)
+        all[i] = args[i];
+    for (Py_ssize_t i = 0; fits && i < PyTuple_GET_SIZE(names); i++) {
+        int at = 0;
+        while (at < 3 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), parameters[at]) != 0)
+            at++;
+        if ((fits = at < 3 && !all[at]))
+            all[at] = args[count + i];
+    }
+    for (int at = 1; at < 3; at++)
+        all[at] = all[at] ? all[at] : zero;
+    PyObject *result = fits && all[0] ? call(self, all, 3, NULL) : socket_call(socket_methods.stock[method], self, args, count, names);
+    Py_DECREF(zero);
+    return result;
+}
+
 /* ---- who goes this way ------------------------------------------------------------------------------------------- */
 
 PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *names, struct transfer *t)
 {
-    int overflow = 0, takes_keywords = method == RECV_INTO || method == RECVFROM_INTO;
+    int overflow = 0;
 
     if (!park_green)
         return socket_methods.stock[method];
     int64_t timeout = timeout_of(self);
-    if (timeout == 0)
-        scheduler_may_block();
-    if (timeout == 0 || fd_of(self) < 0 || names)
-        return names && takes_keywords ? socket_methods.other[method] : socket_methods.stock[method];
-    if (flags && !PyLong_Check(flags))
-        return socket_methods.other[method];
-    long value = flags ? PyLong_AsLongAndOverflow(flags, &overflow) : 0;
-    if (overflow || value & ~(long)PLAIN_FLAGS)
-        return socket_methods.other[method];
+    long value = !flags ? 0 : PyLong_Check(flags) ? PyLong_AsLongAndOverflow(flags, &overflow) : NEVER_WAIT;
     scheduler_may_block();
+    if (timeout == 0 || fd_of(self) < 0 || names || overflow || value & NEVER_WAIT)
+        return socket_methods.stock[method];
     *t = (struct transfer){.self = self, .flags = (int)value, .deadline = transfer_deadline(timeout)};
     return NULL;
 }
-
-/* ---- one call ---------------------------------------------------------------------------------------------------- */
 
 int64_t transfer_deadline(int64_t timeout)
 {
@@ -57,58 +72,61 @@ int64_t transfer_deadline(int64_t timeout)
     return timeout < 0 || timeout > PARK_FOREVER - now ? PARK_FOREVER : now + timeout;
 }
 
-struct edge_wait {
-    const struct poller_try *attempt;
-    unsigned events;
-    int64_t deadline;
-};
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static int wait_edge_once(void *arg)
 {
-    struct edge_wait *wait = arg;
+    const struct transfer *t = arg;
 
-    return green_wait_edge(wait->attempt, wait->events, wait->deadline);
+    return green_wait_edge(&t->attempt, t->sends ? POLLOUT : POLLIN, t->deadline);
 }
 
-int transfer_sleep(const struct transfer *t, const struct poller_try *attempt)
+enum tried transfer_wait(void *transfer)
 {
-    struct edge_wait wait = {attempt, t->sends ? POLLOUT : POLLIN, t->deadline};
-
-    return python_sleep_on(&(struct python_sleep){wait_edge_once, &wait}, NULL);
+    return transfer_woken(transfer, python_sleep_on(&(struct python_sleep){wait_edge_once, transfer}, NULL));
 }
 
-int transfer_sleep_a_moment(const struct transfer *t)
+enum tried transfer_wait_a_moment(struct transfer *t)
 {
     int64_t now = park_now(), until = now + 1000000;
 
     if (now >= t->deadline)
-        return ETIMEDOUT;
+        return transfer_woken(t, ETIMEDOUT);
     if (until > t->deadline)
         until = t->deadline;
-    return python_sleep_on(&(struct python_sleep){scheduler_sleep_until, &until}, NULL);
+    return transfer_woken(t, python_sleep_on(&(struct python_sleep){scheduler_sleep_until, &until}, NULL));
 }
 
-int transfer_raise_unless_woken(int result)
+enum tried transfer_woken(struct transfer *t, int result)
 {
-    if (result == ETIMEDOUT)
+    t->error = result > 0 ? result : 0;
+    if (result == ETIMEDOUT && t->operation)
+        PyErr_Format(PyExc_TimeoutError, "The %s operation timed out", t->operation);
+    else if (result == ETIMEDOUT)
         PyErr_SetString(PyExc_TimeoutError, "timed out");
     else if (result > 0) {
         errno = result;
         PyErr_SetFromErrno(PyExc_OSError);
     }
-    return result ? -1 : 0;
+    return result ? TRIED_FAILED : TRIED_AGAIN;
 }
 
-int transfer_wait(const struct transfer *t, const struct poller_try *attempt)
+/* ---- one call ---------------------------------------------------------------------------------------------------- */
+
+enum tried transfer_begin(struct transfer *t)
 {
-    return transfer_raise_unless_woken(transfer_sleep(t, attempt));
+    t->attempt = (struct poller_try){.owner = t->self, .fd = fd_of(t->self)};
+    if (t->attempt.fd < 0)
+        return transfer_woken(t, EBADF); /* closed in the wait before */
+    return green_try(&t->attempt) || t->sends ? 0 : TRIED_WAIT;
 }
 
-ssize_t transfer_now(const struct transfer *t, int fd)
+/* With the GIL for no more than it takes to copy a little.  What recv(2) or send(2) returned, with errno. */
+static ssize_t call_now(const struct transfer *t, char *data, size_t size)
 {
-    PyThreadState *without = t->size > SMALL ? PyEval_SaveThread() : NULL;
-    ssize_t length
-        = t->sends ? send(fd, t->data, t->size, t->flags | MSG_DONTWAIT) : recv(fd, t->data, t->size, t->flags | MSG_DONTWAIT);
+    PyThreadState *without = size > SMALL ? PyEval_SaveThread() : NULL;
+    int fd = t->attempt.fd, flags = t->flags | MSG_DONTWAIT;
+    ssize_t length = t->sends ? send(fd, data, size, flags) : recv(fd, data, size, flags);
     int error = errno;
 
     if (without)
@@ -117,59 +135,49 @@ ssize_t transfer_now(const struct transfer *t, int fd)
     return length;
 }
 
-int transfer_begin(const struct transfer *t, struct poller_try *attempt)
+static enum tried after_error(int error)
 {
-    *attempt = (struct poller_try){.owner = t->self, .fd = fd_of(t->self)};
-    if (attempt->fd < 0) { /* closed in the wait before */
-        errno = EBADF;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    return green_try(attempt) || t->sends ? 1 : transfer_wait(t, attempt);
-}
-
-int transfer_end(const struct transfer *t, const struct poller_try *attempt, ssize_t length)
-{
-    if (length >= 0) {
-        if (!t->sends && (size_t)length < t->size && !(t->flags & MSG_PEEK))
-            green_drained(attempt);
-        return 1;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
-        return transfer_wait(t, attempt);
-    if (errno == EINTR)
-        return PyErr_CheckSignals();
+    if (error == EAGAIN || error == EWOULDBLOCK)
+        return TRIED_WAIT;
+    if (error == EINTR)
+        return PyErr_CheckSignals() < 0 ? TRIED_FAILED : TRIED_AGAIN;
+    errno = error;
     PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
+    return TRIED_FAILED;
 }
 
-ssize_t transfer_once(const struct transfer *t)
+static enum tried after_call(struct transfer *t, size_t length)
 {
-    struct poller_try attempt;
-    ssize_t length = -1;
-    int done;
-
-    do
-        if ((done = transfer_begin(t, &attempt)) > 0) {
-            length = transfer_now(t, attempt.fd);
-            done = transfer_end(t, &attempt, length);
-        }
-    while (!done);
-    return done < 0 ? -1 : length;
+    if (!t->sends && length < t->size && !(t->flags & MSG_PEEK))
+        green_drained(&t->attempt);
+    t->done += length;
+    if (!t->all || t->done == t->size)
+        return TRIED_DONE;
+    if (PyErr_CheckSignals() < 0)
+        return TRIED_FAILED;
+    scheduler_may_block();
+    return TRIED_AGAIN;
 }
 
-int transfer_all(struct transfer *t)
+static enum tried try_call(void *transfer)
 {
-    for (;;) {
-        ssize_t length = transfer_once(t);
-        if (length < 0)
-            return -1;
-        t->data += length;
-        t->size -= (size_t)length;
-        if (t->size == 0)
-            return 0;
-        if (PyErr_CheckSignals() < 0)
-            return -1;
-        scheduler_may_block();
-    }
+    struct transfer *t = transfer;
+    enum tried begun = transfer_begin(t);
+
+    if (begun)
+        return begun;
+    /* The bytes are made when there is something to receive, so that a connection that waits has none. */
+    if (!t->data && !t->sends && !(t->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)t->size)))
+        return TRIED_FAILED;
+    ssize_t length = call_now(t, t->bytes ? PyBytes_AS_STRING(t->bytes) : t->data + t->done, t->size - t->done);
+    if (length >= 0)
+        return after_call(t, (size_t)length);
+    int error = errno;
+    Py_CLEAR(t->bytes);
+    return after_error(error);
+}
+
+int transfer_run(struct transfer *t)
+{
+    return try_until_done(t, try_call, transfer_wait);
 }

@@ -6,18 +6,17 @@
  * waits (trial.c, connect.c).
  *
  * They are method descriptors in the dictionary of the class socket.socket (patch/blocking/sockets.py), over those that it inherits from
- * _socket.socket.  A thread that has its LWP to itself, a socket with timeout 0, and what the stock method would refuse go on to the
- * inherited one.  Rare flags, which change what a short or a blocking call means, go on to `other`: the way through Python.
+ * _socket.socket.  A thread that has its LWP to itself, a socket with timeout 0, flags that say not to wait, and what the stock method
+ * would refuse go on to the inherited one.
  *
- * REJECTED.  The way of python/explore/swap.h, which changes _socket's PyMethodDef: it would reach sockets that don't tell when they close.
- *
- * If a socket object can't be read (object.h) there are no such methods, and all calls go through Python. */
+ * REJECTED.  The way of python/explore/swap.h, which changes _socket's PyMethodDef: it would reach sockets that don't tell when they close. */
 #ifndef RUNTIME_PYTHON_SOCKETS_TRANSFER_H
 #define RUNTIME_PYTHON_SOCKETS_TRANSFER_H
 
 #include "green/green.h"
 #include "python/python.h"
 #include "python/green/sockets/object.h"
+#include "python/green/tries.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -47,7 +46,7 @@ enum {
 
 extern struct socket_methods {
     PyObject *stock[METHODS]; /* what socket.socket inherits */
-    PyObject *other[METHODS]; /* through Python */
+    PyObject *look_up;        /* (socket, address): the address with its host by number; of Python, since a helper does it */
 } socket_methods;
 
 typedef PyObject *socket_method(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
@@ -57,57 +56,60 @@ socket_method socket_recvfrom, socket_recvfrom_into, socket_recvmsg, socket_recv
 socket_method socket_connect, socket_connect_ex;
 PyObject *socket_accept(PyObject *self, PyObject *unused);
 
-/* Calls one of `stock` or `other`. */
+/* Calls a stock method. */
 PyObject *socket_call(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
+/* recv_into and recvfrom_into, which alone take keywords, for a call that has some. */
+PyObject *socket_by_position(int method, socket_method *call, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
+/* A method of `type` for the list, as (name, descriptor), in place of *stock.  0, or -1 with an exception. */
+int socket_add_method(PyObject *list, PyTypeObject *type, PyMethodDef *def, PyObject **stock);
 
 /* ---- one call ---------------------------------------------------------------------------------------------------- */
 
 struct transfer {
     PyObject *self;
-    char *data;
-    size_t size;
+    char *data;    /* NULL: recv's, and *bytes are made for it */
+    size_t size, done;
     int flags, sends;
+    int all;       /* it sends until all is sent */
+    int error;     /* why a wait has ended: ETIMEDOUT, EBADF, ...; 0: it has not, or by what a signal handler raised */
     int64_t deadline;
+    const char *operation; /* what has timed out, in the message */
+    PyObject *bytes;
+    struct poller_try attempt;
 };
 
-/* Who goes this way.  NULL: the caller does, and has a transfer with self, flags and deadline.  Else what to call.  names: no keywords are
- * taken here.  flags: an argument, or NULL. */
+/* Who goes this way.  NULL: the caller does, and has a transfer with self, flags and deadline.  Otherwise the stock method to call.  flags:
+ * an argument, or NULL. */
 PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *names, struct transfer *t);
+
+/* Has the stock method make the call, so that it doesn't wait (trial.c). */
+PyObject *socket_try(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
 
 /* The end of a socket's timeout that begins now. */
 int64_t transfer_deadline(int64_t timeout);
 
-/* Waits if the descriptor is known to have nothing: 1, the caller makes its call; 0, it asks again; -1 with an exception. */
-int transfer_begin(const struct transfer *t, struct poller_try *attempt);
+/* The system calls of recv, recv_into, send and sendall, until `done` bytes are there.  0, or -1 with an exception. */
+int transfer_run(struct transfer *t);
 
-/* With the GIL for no more than it takes to copy a little.  What recv(2) or send(2) returned, with errno. */
-ssize_t transfer_now(const struct transfer *t, int fd);
+/* The beginning of each try.  0: the call is made now; otherwise what the try has found. */
+enum tried transfer_begin(struct transfer *t);
 
-/* After a call: 1, it is done; 0, it is to be made again; -1 with an exception. */
-int transfer_end(const struct transfer *t, const struct poller_try *attempt, ssize_t length);
+/* A wait after a try, for try_until_done(): until the poller says that a call may succeed. */
+enum tried transfer_wait(void *transfer);
 
-/* The three in turn, until it is done.  The number of bytes, or -1 with an exception.  transfer_all: until all are sent; 0, or -1. */
-ssize_t transfer_once(const struct transfer *t);
-int transfer_all(struct transfer *t);
+/* The same for a Unix socket whose peer's queue is full: nothing says when it isn't, since poll(2) finds the sender writable. */
+enum tried transfer_wait_a_moment(struct transfer *t);
 
-/* ---- waiting ----------------------------------------------------------------------------------------------------- */
-
-/* Until the poller says that a call may succeed: 0, or why the wait has ended: ETIMEDOUT, EBADF, ...; -1 with what a signal handler
- * raised. */
-int transfer_sleep(const struct transfer *t, const struct poller_try *attempt);
-
-/* The same for a Unix socket whose peer's queue is full: nothing says when it isn't, for poll(2) finds the sender writable. */
-int transfer_sleep_a_moment(const struct transfer *t);
-
-/* What came of a sleep: 0, or -1 with an exception. */
-int transfer_raise_unless_woken(int result);
-
-int transfer_wait(const struct transfer *t, const struct poller_try *attempt); /* transfer_sleep(), and this */
+/* What comes of a sleep's result: 0, an errno, or -1 with an exception. */
+enum tried transfer_woken(struct transfer *t, int result);
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
 
-/* Whether its host is to be looked up, which the stock method would do on this LWP. */
-int socket_is_name(PyObject *self, PyObject *address);
+/* Puts its host's number in place of the address, if that has a name, which the stock method would look up on this LWP.  -1 with an
+ * exception. */
+int socket_look_up(PyObject *self, PyObject **address);
 
 /* Of level SOL_SOCKET; -1: it can't be had. */
 int socket_option(int fd, int option);

@@ -27,46 +27,49 @@ struct trial {
     int method;
     int count;
     int has_address;
-    PyObject *args[MOST_ARGUMENTS];
+    PyObject *args[MOST_ARGUMENTS], *result;
 };
 
-/* accept4(2) knows no MSG_DONTWAIT: a listener in blocking mode, as one without a timeout is, is asked by poll(2) whether a connection is
- * there.  REJECTED: to accept for each event of the poller without asking, since another process or thread may have taken that
- * connection, and the LWP would sleep; EPOLLEXCLUSIVE, since a descriptor stays registered while none of its threads accepts, and would
- * then swallow another one's wake-up. */
-static int begin_trial(const struct trial *trial, struct poller_try *attempt)
+/* accept4(2) knows no MSG_DONTWAIT, and MSG_WAITALL means nothing with it: where the descriptor is in blocking mode, as that of a socket
+ * without a timeout is, poll(2) is asked first.  With MSG_WAITALL the LWP then waits in the kernel for the rest.  REJECTED: to accept for
+ * each event of the poller without asking, since another process or thread may have taken that connection, and the LWP would sleep;
+ * EPOLLEXCLUSIVE, since a descriptor stays registered while none of its threads accepts, and would then swallow another one's wake-up. */
+static int may_sleep(const struct trial *trial)
 {
-    int done = transfer_begin(&trial->t, attempt);
+    return timeout_of(trial->t.self) < 0 && !trial->t.sends && (trial->method == ACCEPT || trial->t.flags & MSG_WAITALL);
+}
+
+static int is_ready(const struct trial *trial)
+{
     unsigned found;
+    int fd = trial->t.attempt.fd;
 
-    if (done <= 0 || trial->method != ACCEPT || timeout_of(trial->t.self) >= 0)
-        return done;
-    if (park_poll(attempt->fd, POLLIN, 0, &found) != ETIMEDOUT || socket_option(attempt->fd, SO_ACCEPTCONN) != 1)
-        return 1; /* what doesn't listen is refused at once */
-    return transfer_wait(&trial->t, attempt);
+    return park_poll(fd, POLLIN, 0, &found) != ETIMEDOUT
+           || (trial->method == ACCEPT && socket_option(fd, SO_ACCEPTCONN) != 1); /* what doesn't listen is refused at once */
 }
 
-static int end_trial(const struct trial *trial, const struct poller_try *attempt)
+static enum tried try_stock(void *call)
 {
+    struct trial *trial = call;
+    enum tried begun = transfer_begin(&trial->t);
+
+    if (begun)
+        return begun;
+    if (may_sleep(trial) && !is_ready(trial))
+        return TRIED_WAIT;
+    if ((trial->result = call_without_wait(socket_methods.stock[trial->method], trial->t.self, trial->args, trial->count)))
+        return TRIED_DONE;
     if (!PyErr_ExceptionMatches(PyExc_BlockingIOError))
-        return -1;
+        return TRIED_FAILED;
     PyErr_Clear();
-    if (trial->has_address && socket_option(attempt->fd, SO_DOMAIN) == AF_UNIX)
-        return transfer_raise_unless_woken(transfer_sleep_a_moment(&trial->t));
-    return transfer_wait(&trial->t, attempt);
+    if (trial->has_address && socket_option(trial->t.attempt.fd, SO_DOMAIN) == AF_UNIX)
+        return transfer_wait_a_moment(&trial->t);
+    return TRIED_WAIT;
 }
 
-static PyObject *run_trial(const struct trial *trial)
+static PyObject *run_trial(struct trial *trial)
 {
-    PyObject *stock = socket_methods.stock[trial->method], *result = NULL;
-    struct poller_try attempt;
-    int done;
-
-    do
-        if ((done = begin_trial(trial, &attempt)) > 0 && !(result = call_without_wait(stock, trial->t.self, trial->args, trial->count)))
-            done = end_trial(trial, &attempt);
-    while (!done);
-    return result;
+    return try_until_done(trial, try_stock, transfer_wait) < 0 ? NULL : trial->result;
 }
 
 PyObject *socket_accept(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -97,8 +100,8 @@ static const struct {
     int sequences; /* how many arguments, from the first on, are iterated over */
     int sends;
 } forms[METHODS] = {
-    [RECVFROM] = {1, 0, 0},     [RECVFROM_INTO] = {2, 0, 0}, [RECVMSG] = {2, 0, 0},
-    [RECVMSG_INTO] = {2, 1, 0}, [SENDTO] = {1, 0, 1},        [SENDMSG] = {2, 2, 1},
+    [RECV] = {1, 0, 0},    [RECV_INTO] = {2, 0, 0},    [RECVFROM] = {1, 0, 0}, [RECVFROM_INTO] = {2, 0, 0},
+    [RECVMSG] = {2, 0, 0}, [RECVMSG_INTO] = {2, 1, 0}, [SENDTO] = {1, 0, 1},   [SENDMSG] = {2, 2, 1},
 };
 
 static int is_short_sendto(int method, Py_ssize_t count)
@@ -106,7 +109,7 @@ static int is_short_sendto(int method, Py_ssize_t count)
     return method == SENDTO && count == 2; /* (data, address): no flags */
 }
 
-/* The arguments as they were given, with MSG_DONTWAIT among the flags.  0: not all could be made. */
+/* The arguments as they were given, with MSG_DONTWAIT among the flags, and an address by number.  0: not all could be made. */
 static int fill_trial(struct trial *trial, PyObject *const *args, Py_ssize_t count)
 {
     int flags_at = forms[trial->method].flags_at, given = 0;
@@ -114,7 +117,7 @@ static int fill_trial(struct trial *trial, PyObject *const *args, Py_ssize_t cou
     for (int i = 0; i <= flags_at || given < count; i++) {
         PyObject *arg;
         if (i == flags_at) {
-            arg = PyLong_FromLong(trial->t.flags | MSG_DONTWAIT);
+            arg = PyLong_FromLong(trial->t.flags | (may_sleep(trial) ? 0 : MSG_DONTWAIT));
             given += !is_short_sendto(trial->method, count);
         } else if (given >= count)
             arg = trial->method == SENDMSG ? PyTuple_New(0) : PyLong_FromLong(0);
@@ -126,7 +129,7 @@ static int fill_trial(struct trial *trial, PyObject *const *args, Py_ssize_t cou
             return 0;
         trial->args[trial->count++] = arg;
     }
-    return 1;
+    return !trial->has_address || socket_look_up(trial->t.self, &trial->args[trial->count - 1]) == 0;
 }
 
 /* In bytes, of a list or tuple of buffers; -1 with an exception. */
@@ -158,17 +161,16 @@ static PyObject *send_rest(struct trial *trial, PyObject *sent)
         PyErr_Clear();
         return sent;
     }
-    trial->t.data = PyBytes_AS_STRING(all) + length;
-    trial->t.size = (size_t)(PyBytes_GET_SIZE(all) - length);
-    if (transfer_all(&trial->t) < 0)
-        Py_CLEAR(sent);
-    else
-        Py_SETREF(sent, PyLong_FromSsize_t(PyBytes_GET_SIZE(all)));
+    trial->t.data = PyBytes_AS_STRING(all);
+    trial->t.size = (size_t)PyBytes_GET_SIZE(all);
+    trial->t.done = (size_t)length;
+    trial->t.all = 1;
+    Py_SETREF(sent, transfer_run(&trial->t) < 0 ? NULL : PyLong_FromSize_t(trial->t.done));
     Py_DECREF(all);
     return sent;
 }
 
-static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+PyObject *socket_try(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     int flags_at = forms[method].flags_at;
     PyObject *flags = count > flags_at && !is_short_sendto(method, count) ? args[flags_at] : NULL, *result = NULL;
@@ -181,8 +183,6 @@ static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *arg
         return socket_call(socket_methods.stock[method], self, args, count, NULL);
     trial.t.sends = forms[method].sends;
     trial.has_address = method == SENDTO || (method == SENDMSG && count == 4 && args[3] != Py_None);
-    if (trial.has_address && socket_is_name(self, args[count - 1]))
-        return socket_call(socket_methods.other[method], self, args, count, NULL);
     if (fill_trial(&trial, args, count)) {
         result = run_trial(&trial);
         if (result && method == SENDMSG && timeout_of(self) < 0)
@@ -194,15 +194,20 @@ static PyObject *try_with_flags(int method, PyObject *self, PyObject *const *arg
     return result;
 }
 
-#define TRIES_WITH_FLAGS(name, method)                                                                \
+#define TRIES(name, method)                                                                           \
     PyObject *socket_##name(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) \
     {                                                                                                 \
-        return try_with_flags(method, self, args, count, names);                                      \
+        return socket_try(method, self, args, count, names);                                          \
     }
 
-TRIES_WITH_FLAGS(recvfrom, RECVFROM)
-TRIES_WITH_FLAGS(recvfrom_into, RECVFROM_INTO)
-TRIES_WITH_FLAGS(recvmsg, RECVMSG)
-TRIES_WITH_FLAGS(recvmsg_into, RECVMSG_INTO)
-TRIES_WITH_FLAGS(sendto, SENDTO)
-TRIES_WITH_FLAGS(sendmsg, SENDMSG)
+TRIES(recvfrom, RECVFROM)
+TRIES(recvmsg, RECVMSG)
+TRIES(recvmsg_into, RECVMSG_INTO)
+TRIES(sendto, SENDTO)
+TRIES(sendmsg, SENDMSG)
+
+PyObject *socket_recvfrom_into(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return names ? socket_by_position(RECVFROM_INTO, socket_recvfrom_into, self, args, count, names)
+                 : socket_try(RECVFROM_INTO, self, args, count, NULL);
+}
