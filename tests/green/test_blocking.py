@@ -38,7 +38,7 @@ def test_without_a_scheduler_it_is_a_plain_call() -> None:
     with pytest.raises(TypeError, match="not callable"):
         blocking(1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="on_helper"):
-        native.on_helper(int, [], None, True, None)  # type: ignore[arg-type]
+        native.on_helper(int, [], None, None)  # type: ignore[arg-type]
     assert scheduler.statistics().started == started
 
 
@@ -107,7 +107,7 @@ def test_at_most_32_at_a_time(child: Child) -> None:
         def let_go() -> None:
             while len(begun) < 32:
                 scheduler.yield_()
-            runtime.native.on_helper(lambda: None, (), None, False, None)  # not bounded: doesn't wait for its turn
+            runtime.native.on_helper(lambda: None, (), None, None)  # not bounded: doesn't wait for its turn
             assert len(begun) == 32
             for count in range(100):
                 os.write(write, b".")
@@ -307,7 +307,7 @@ def test_a_handler_raises_in_the_wait(child: Child) -> None:
             discarded.append(type(result).__name__)
 
         try:
-            runtime.native.on_helper(wait, (), None, True, discard)
+            runtime.native.on_helper(wait, (), None, discard)
         except KeyboardInterrupt:
             print("interrupted")
         assert not discarded
@@ -537,6 +537,7 @@ BY_A_HELPER = {
     "a large write": "assert os.write(other, bytes(1 << 20)) == 1 << 20",
     "a large pwrite": "assert os.pwrite(other, bytearray(1 << 20), 5) == 1 << 20",
     "a large read": "large(); assert len(os.read(fd, 2 << 20)) == 2 << 20",
+    "a large readv": "large(); assert os.readv(fd, [bytearray(2 << 20)]) == 2 << 20",
     # Over and over: what is asked for may come before the second look.
     "what is on the disk": "while cold(): assert os.read(fd, 4096) == bytes(4096)",
     "readv": "while cold(): assert os.readv(fd, [bytearray(4096)]) == 4096",

@@ -21,21 +21,13 @@ from typing import Any
 from ... import native
 from ..streams import CALLS
 from .stand_in import STAND_INS, may_block, stands_in_for
-from .waiting import OUT, Patience, ask_until_true, by_helper, on_helper, on_helper_at_once, wait_until_ready
+from .waiting import OUT, Patience, ask_until_true, by_helper, on_helper, on_helper_at_once
 
 __all__ = ["PART", "pread"]
 
 _stock_read, _stock_readv, _stock_write, _stock_writev = os.read, os.readv, os.write, os.writev
 _stock_pread, _stock_preadv, _stock_pwrite, _stock_sendfile = os.pread, os.preadv, os.pwrite, os.sendfile
 PART = 256 << 10  # bytes of a file that are read to be sent
-
-
-def _read(fd: int, length: int, /) -> Any:
-    return on_helper(_stock_read, fd, length) if native.read_waits(fd, length) else _stock_read(fd, length)
-
-
-def _readv(fd: int, buffers: Any, /) -> Any:
-    return on_helper(_stock_readv, fd, buffers) if native.read_waits(fd, 1) else _stock_readv(fd, buffers)
 
 
 @stands_in_for(os.pread)
@@ -68,9 +60,15 @@ def _write(fd: int, data: Any, /) -> Any:
     if stat.S_ISFIFO(mode) and os.get_blocking(fd):
         return _write_by_parts(fd, data)
     if os.isatty(fd) and os.get_blocking(fd):
-        wait_until_ready(fd, OUT, Patience(None))
+        _wait_until_writable(fd)
         return on_helper_at_once(_stock_write, (fd, data))  # how much fits nothing says
     return _stock_write(fd, data)
+
+
+def _wait_until_writable(fd: int) -> None:
+    """Looks again after each wait: another thread may have been quicker.  OSError EBADF: it was closed meanwhile."""
+    while not native.fd_ready(fd, OUT):
+        native.wait_fd(fd, OUT)
 
 
 def _write_by_parts(fd: int, data: Any) -> int:
@@ -78,7 +76,7 @@ def _write_by_parts(fd: int, data: Any) -> int:
     written = 0
     with memoryview(data) as view, view.cast("B") as rest:
         while written < len(rest) and may_block():
-            wait_until_ready(fd, OUT, Patience(None))
+            _wait_until_writable(fd)
             written += _stock_write(fd, rest[written : written + select.PIPE_BUF])
     return written
 
@@ -91,8 +89,8 @@ def _writev(fd: int, buffers: Any, /) -> Any:
 STAND_INS += [
     (stock, native.pipe_function(stock, other))
     for stock, other in (
-        (_stock_read, _read),
-        (_stock_readv, _readv),
+        (_stock_read, by_helper(_stock_read)),
+        (_stock_readv, by_helper(_stock_readv)),
         (_stock_write, _write),
         (_stock_writev, _writev),
     )
@@ -102,13 +100,13 @@ CALLS.update((stock.__name__, dict(STAND_INS)[stock]) for stock in (_stock_read,
 
 @stands_in_for(os.sendfile)
 def _sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> Any:
-    call = _stock_sendfile, out_fd, in_fd, offset, count
+    args = out_fd, in_fd, offset, count
     if stat.S_ISREG(os.fstat(out_fd).st_mode):
-        return on_helper(*call)
+        return on_helper(_stock_sendfile, *args)
     if not os.get_blocking(out_fd) or not isinstance(offset, (int, type(None))) or count < 0:
-        return _stock_sendfile(*call[1:])
+        return _stock_sendfile(*args)
     if not stat.S_ISREG(os.fstat(in_fd).st_mode):
-        return on_helper_at_once(call[0], call[1:])
+        return on_helper_at_once(_stock_sendfile, args)
     return _send_by_parts(out_fd, in_fd, offset, count)
 
 

@@ -1,4 +1,4 @@
-"""Three ways in which a stand-in waits: for a descriptor, by asking again, or for a helper that does the call."""
+"""How a stand-in waits for what has no descriptor: by asking again, or for a helper that does the call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ... import native
 from ...scheduler import spawn
 
-__all__ = ["IN", "OUT", "Patience", "ask_until_true", "by_helper", "on_helper", "on_helper_at_once", "wait_until_ready"]
+__all__ = ["IN", "OUT", "Patience", "ask_until_true", "by_helper", "on_helper", "on_helper_at_once"]
 
 _stock_select = select.select
 IN, OUT = select.POLLIN, select.POLLOUT
@@ -25,16 +25,6 @@ class Patience:
 
     def left(self) -> float | None:
         return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
-
-
-def wait_until_ready(fd: int, events: int, patience: Patience) -> None:
-    """Sleeps until a call on the descriptor won't block.  Looks again then: another thread may have been quicker.
-
-    TimeoutError as a socket's.  OSError EBADF: it was closed meanwhile; the number may be another file's by now.
-    """
-    while not native.fd_ready(fd, events):
-        if not native.wait_fd(fd, events, patience.left()):
-            raise TimeoutError("timed out")
 
 
 def ask_until_true(attempt: Callable[[], Any], patience: Patience) -> Any:
@@ -55,7 +45,9 @@ def by_helper(stock: Any) -> Any:
 
 def on_helper(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The result of a call on a helper (scheduler.blocking()); the caller's LWP runs other threads meanwhile."""
-    return _on_helper(function, args, kwargs, True)
+    if native.explore_index() >= 0:
+        return _on_lwp(function, args, kwargs)
+    return native.blocking(function, *args, **kwargs)
 
 
 def on_helper_at_once(
@@ -68,19 +60,9 @@ def on_helper_at_once(
 
     For that other thread may need a helper, too.  discard: called with a result for which nobody waits any more.
     """
-    return _on_helper(function, args, kwargs, False, discard)
-
-
-def _on_helper(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any] | None,
-    bounded: bool,
-    discard: Callable[[Any], object] | None = None,
-) -> Any:
     if native.explore_index() >= 0:
         return _on_lwp(function, args, kwargs or {})
-    return native.on_helper(function, args, kwargs, bounded, discard)
+    return native.on_helper(function, args, kwargs, discard)
 
 
 def _on_lwp(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

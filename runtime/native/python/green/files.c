@@ -16,10 +16,12 @@ static int is_as_long(int fd, off_t offset, Py_ssize_t length)
 /* Reads nothing but the first byte of the range, and that without moving the file's offset: the call itself is made as it is, whole.  A part
  * of it read here and the rest by a helper could be torn apart by another reader.  What the kernel reads ahead begins there; where it must
  * say EAGAIN it begins to read. */
-enum first_byte files_first_byte(int fd, off_t offset)
+enum first_byte files_first_byte(int fd, off_t offset, Py_ssize_t length)
 {
     char byte;
 
+    if (length >= FILES_LARGE && is_as_long(fd, offset, FILES_LARGE))
+        return FIRST_BYTE_WAITS;
     if (preadv2(fd, &(struct iovec){&byte, 1}, 1, offset, RWF_NOWAIT) >= 0)
         return FIRST_BYTE_READY;
     /* EINVAL: the file is open with O_DIRECT, so that each call goes to the disk and no single byte can be read.  EOPNOTSUPP: its file
@@ -29,28 +31,23 @@ enum first_byte files_first_byte(int fd, off_t offset)
 
 static PyObject *read_waits(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count < 2 || count > 3) {
-        PyErr_SetString(PyExc_TypeError, "read_waits(fd, length, offset=-1)");
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "read_waits(fd, length, offset)");
         return NULL;
     }
     int fd = (int)PyLong_AsLong(args[0]);
     Py_ssize_t length = PyLong_AsSsize_t(args[1]);
-    off_t offset = count > 2 ? PyLong_AsLongLong(args[2]) : -1;
+    off_t offset = PyLong_AsLongLong(args[2]);
     if (PyErr_Occurred()) { /* the call itself raises, in its own name */
         PyErr_Clear();
         Py_RETURN_FALSE;
     }
-    if (count == 2)
-        offset = lseek(fd, 0, SEEK_CUR); /* ESPIPE: a pipe or a socket */
-    return PyBool_FromLong(
-        offset >= 0
-        && ((length >= FILES_LARGE && is_as_long(fd, offset, FILES_LARGE)) || files_first_byte(fd, offset) == FIRST_BYTE_WAITS));
+    return PyBool_FromLong(offset >= 0 && files_first_byte(fd, offset, length) == FIRST_BYTE_WAITS);
 }
 
 static PyMethodDef functions[] = {
-    POSITIONAL(
-        "read_waits", read_waits,
-        "(fd, length, offset=-1): whether a read at the offset, or the file's own, would wait for a disk, or copy long; doesn't wait."),
+    POSITIONAL("read_waits", read_waits,
+               "(fd, length, offset): whether a read there would wait for a disk, or copy long; doesn't wait itself."),
     {0},
 };
 

@@ -443,14 +443,14 @@ static int is_for_helper(void)
 
 static PyObject *on_helper(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2])) || !PyBool_Check(args[3])) {
-        PyErr_SetString(PyExc_TypeError, "on_helper(function, args tuple, kwargs dict or None, bounded, discard or None)");
+    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
+        PyErr_SetString(PyExc_TypeError, "on_helper(function, args tuple, kwargs dict or None, discard or None)");
         return NULL;
     }
-    PyObject *kwargs = args[2] == Py_None ? NULL : args[2], *discard = args[4] == Py_None ? NULL : args[4];
+    PyObject *kwargs = args[2] == Py_None ? NULL : args[2], *discard = args[3] == Py_None ? NULL : args[3];
     if (!is_for_helper())
         return PyObject_Call(args[0], args[1], kwargs);
-    struct call *call = new_call(args[0], args[1], kwargs, discard, args[3] == Py_True);
+    struct call *call = new_call(args[0], args[1], kwargs, discard, 0);
     return call ? await_call(call) : NULL;
 }
 
@@ -497,8 +497,8 @@ static PyMethodDef functions[] = {
     {"blocking", FAST(call_blocking), METH_VARARGS | METH_KEYWORDS, blocking_doc},
     POSITIONAL(
         "on_helper", on_helper,
-        "(function, args, kwargs, bounded, discard): as blocking(); not bounded: it doesn't wait for its turn; discard: called with a\n"
-        "result that is dropped, unless None."),
+        "(function, args, kwargs, discard): as blocking(), but the call doesn't wait for its turn; discard: called with a result that is\n"
+        "dropped, unless None."),
     {0},
 };
 

@@ -67,13 +67,13 @@ static int is_file(int fd)
 static enum way way_to_read(int fd, size_t size)
 {
     off_t offset = lseek(fd, 0, SEEK_CUR);
-    enum first_byte first = offset < 0 ? FIRST_BYTE_UNKNOWN : files_first_byte(fd, offset);
+    enum first_byte first = offset < 0 ? FIRST_BYTE_UNKNOWN : files_first_byte(fd, offset, (Py_ssize_t)size);
 
     if (offset < 0)
         return THIS;
     if (first == FIRST_BYTE_UNKNOWN)
         return is_file(fd) ? STOCK : THIS; /* an eventfd or a timerfd lets itself be sought in, too */
-    return first == FIRST_BYTE_WAITS || size >= FILES_LARGE ? OTHER : STOCK;
+    return first == FIRST_BYTE_WAITS ? OTHER : STOCK;
 }
 
 static enum way way_to_write(int fd, size_t size)

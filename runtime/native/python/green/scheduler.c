@@ -411,11 +411,6 @@ static void see_runner(const struct green_runner *runner, void *arg)
     Py_XDECREF(one);
 }
 
-static PyObject *is_green(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(park_green != NULL);
-}
-
 static PyObject *green_runners(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     PyObject *list = PyList_New(0);
@@ -557,7 +552,6 @@ static PyMethodDef functions[] = {
     {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
      "Of each scheduler that an LWP runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
-    {"is_green", is_green, METH_NOARGS, "Whether the calling thread is green, or lends its LWP to a scheduler's threads."},
     {"run_all", run_all, METH_NOARGS,
      "Runs all schedulers that no thread runs yet, until all threads that are not daemons have ended."},
     {"set_describe_deadlock", set_describe_deadlock, METH_O, NULL},
