@@ -41,7 +41,7 @@ def count():
     os.access("/end", 0)
     one.close()
 
-tls_cases.both(echo, count)
+tls_cases.socket_cases.together(echo, count)
 """
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,29 +34,9 @@ def secured(pem: str, timeout: float | None, raw: tuple[socket.socket, socket.so
     for_client.settimeout(timeout)
     server_side, client_side = contexts(pem)
     server = server_side.wrap_socket(for_server, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.do_handshake, kwargs={"block": True})
-    thread.start()
-    client = client_side.wrap_socket(for_client, server_hostname="localhost")
-    thread.join()
+    with socket_cases.beside(lambda: server.do_handshake(block=True)):
+        client = client_side.wrap_socket(for_client, server_hostname="localhost")
     return server, client
-
-
-def both(*functions: Callable[[], object]) -> None:
-    failed: list[BaseException] = []
-
-    def run(function: Callable[[], object]) -> None:
-        try:
-            function()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 def exactly(sock: ssl.SSLSocket, size: int) -> bytes:
@@ -81,7 +62,7 @@ def questions_and_answers(pem: str, timeout: float | None) -> None:
             assert one.recv(100) == b"%d" % number
         one.close()
 
-    both(answer, ask)
+    socket_cases.together(answer, ask)
 
 
 def one_reads_while_another_writes(pem: str, timeout: float | None) -> None:
@@ -91,7 +72,9 @@ def one_reads_while_another_writes(pem: str, timeout: float | None) -> None:
     def read(sock: ssl.SSLSocket) -> None:
         assert exactly(sock, len(data)) == data
 
-    both(*(call for sock in ends for call in (lambda sock=sock: read(sock), lambda sock=sock: sock.sendall(data))))
+    socket_cases.together(
+        *(call for sock in ends for call in (lambda sock=sock: read(sock), lambda sock=sock: sock.sendall(data)))
+    )
 
 
 def several_read(pem: str, timeout: float | None) -> None:
@@ -103,18 +86,16 @@ def several_read(pem: str, timeout: float | None) -> None:
         while part := other.recv(3):
             found.append(part)
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    one.sendall(b"begin")
-    for number in range(200):
-        one.sendall(b"%010d" % number)
-    deadline = time.monotonic() + 20
-    while sum(map(len, found)) < 2005 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    one.shutdown(socket.SHUT_WR)
-    for thread in threads:
-        thread.join()
+    def write() -> None:
+        one.sendall(b"begin")
+        for number in range(200):
+            one.sendall(b"%010d" % number)
+        deadline = time.monotonic() + 20
+        while sum(map(len, found)) < 2005 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        one.shutdown(socket.SHUT_WR)
+
+    socket_cases.together(read, read, read, write)
     assert sorted(b"".join(found)) == sorted(b"begin" + b"".join(b"%010d" % number for number in range(200)))
 
 
@@ -167,7 +148,7 @@ def plain_then_secure_then_plain(pem: str, timeout: float | None) -> None:
         assert other.recv(100) == b""
         other.unwrap().sendall(b"plain")
 
-    both(first, second)
+    socket_cases.together(first, second)
 
 
 def what_stock_gives(pem: str, timeout: float | None) -> None:
@@ -216,16 +197,12 @@ def a_record_comes_in_parts(pem: str, timeout: float | None) -> None:
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
 
-    threads = [threading.Thread(target=pass_on, args=args) for args in ((through[1], behind), (behind, through[1]))]
-    for thread in threads:
-        thread.start()
-    one, other = secured(pem, timeout, (through[0], raw))
-
-    both(lambda: one.sendall(bytes(5000)), lambda: exactly(other, 5000))
-    one.close()
-    other.close()
-    for thread in threads:
-        thread.join()
+    there, back = partial(pass_on, through[1], behind), partial(pass_on, behind, through[1])
+    with socket_cases.beside(there), socket_cases.beside(back):
+        one, other = secured(pem, timeout, (through[0], raw))
+        socket_cases.together(lambda: one.sendall(bytes(5000)), lambda: exactly(other, 5000))
+        one.close()
+        other.close()
 
 
 def one_has_an_lwp_of_its_own(pem: str, timeout: float | None) -> None:
@@ -247,20 +224,16 @@ def one_has_an_lwp_of_its_own(pem: str, timeout: float | None) -> None:
     assert found == [b"%04d" % number for number in range(100)]
 
 
+#: Cases take the certificate and a timeout, and return nothing.
 NAMES = [
-    "questions_and_answers",
-    "one_reads_while_another_writes",
-    "several_read",
-    "closed_meanwhile",
-    "plain_then_secure_then_plain",
-    "what_stock_gives",
-    "a_record_comes_in_parts",
-    "one_has_an_lwp_of_its_own",
+    name
+    for name, value in list(globals().items())
+    if inspect.isfunction(value) and inspect.signature(value) == inspect.signature(one_has_an_lwp_of_its_own)
 ]
 
 
 def run(name: str, pem: str, timeout: float | None, options: dict[str, Any], times: int = 1) -> None:
     runtime.install(green=True, **options)
     for _ in range(times):
-        both(lambda: globals()[name](pem, timeout))
+        socket_cases.together(lambda: globals()[name](pem, timeout))
     print("done")
