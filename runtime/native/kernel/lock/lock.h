@@ -17,7 +17,10 @@
  *
  * WAIT MORPHING.  A thread that sleeps in a condition needs the lock as soon as it is notified.  If the lock is held, to wake the
  * thread now would only have it sleep again.  So the notifier defers the wake-up to the lock, and the release does it.  A lock
- * keeps one deferred wake-up at a time; while it has one, other threads are woken at once. */
+ * keeps one deferred wake-up at a time; while it has one, other threads are woken at once.
+ *
+ * REJECTED.  FUTEX_CMP_REQUEUE, by which the kernel moves a notified thread to the lock's sleepers: a system call for each notification,
+ * and one more for each release of a lock that has had sleepers.  A round trip by a condition took 3.1 us, and takes 2.2. */
 #ifndef RUNTIME_SYNC_LOCK_H
 #define RUNTIME_SYNC_LOCK_H
 

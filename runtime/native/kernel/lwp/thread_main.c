@@ -122,7 +122,8 @@ static _Noreturn void thread_exit(struct lwp *me)
     atomic_fetch_or((atomic_int *)glibc_field(context->pthread, glibc.cancelhandling), glibc.exiting);
     registry_leave_glibc(context);
 
-    /* Signals may stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared. */
+    /* Signals may stay open: a handler that runs here, even after the push, has its stack and TLS until `alive` is cleared.
+     * To block them would cost two calls. */
     EVENT(EVENT_EXIT, status, 0);
     atomic_store(&me->ending, 1);
     park_wake_greens(&me->ending, INT_MAX); /* green joiners, of which the kernel doesn't know: await_ending() */

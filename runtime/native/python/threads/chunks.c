@@ -1,7 +1,9 @@
 /* CPython gives every thread a chunk of 16 KiB for its frames, by mmap when it first calls something and munmap when it ends
  * (Python/pystate.c, push_chunk; Objects/obmalloc.c, _PyObject_VirtualAlloc).  A thread of the runtime gets a chunk in its context
  * instead, where the first frames lie on a page that is touched anyway: no system call, no page fault, a page less for each thread.
- * The hook is public: PyObject_SetArenaAllocator().  All other requests go to the allocator that was there before. */
+ * The hook is public: PyObject_SetArenaAllocator().  All other requests go to the allocator that was there before.
+ *
+ * REJECTED.  A cache of chunks: it saved the mmap and munmap of each thread, but each chunk was still a page of its own, a third one. */
 #include "python/threads/chunks.h"
 
 #include "kernel/context/context.h"

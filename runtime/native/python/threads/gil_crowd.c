@@ -11,7 +11,7 @@
  * first of the others wakes up, at the latest after the interval once more for each FEW of them.
  *
  * REJECTED.  A longer interval: sys.getswitchinterval() would tell it, and each thread that computes would keep the GIL as long.  A queue
- * before the GIL: its threads sleep twice (docs/performance.md, "What did not help"). */
+ * before the GIL: a thread in it sleeps twice (gil_queue.c has the figures). */
 #include "python/threads/gil_crowd.h"
 
 #include "kernel/base/park.h"
