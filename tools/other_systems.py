@@ -21,7 +21,7 @@ tells the tests, whose time limits then are for hangs only.  --steps: only these
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
 For machines: qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
 With --keep a root stays in DIR for the next time, and beside it the log of the last run and its results, of which
---table makes the rows of docs/platforms.md.
+--table prints what has run, file by file: docs/platforms.md has the sums.
 
 Exit status 0: all is well on each.  1: not so.  77: no root can be made here, and it says what is missing.
 """
@@ -231,7 +231,7 @@ def tell_failures(report: Path) -> None:
 
 
 def table(names: list[str], keep: Path) -> None:
-    """A column for each system, a row for each step: for docs/platforms.md."""
+    """A column for each system, a row for each step."""
     columns: list[dict[str, str]] = []
     for name in names:
         results = keep / f"{name}.results"

@@ -1,4 +1,4 @@
-"""Runs the commands that docs/*.md show and writes what they print below them.
+"""Runs the commands that the documents in docs/ show and writes what they print below them.
 
     python tools/run_documents.py [FILE ...]            all of docs/, or these
     python tools/run_documents.py --check [FILE ...]    changes nothing; exit status 1 when a document is out of date
@@ -173,7 +173,7 @@ def main() -> int:
     if options.check and options.measure:
         parser.error("--check measures nothing")
     stale = False
-    for path in options.files or sorted((ROOT / "docs").glob("*.md")):
+    for path in options.files or sorted((ROOT / "docs").rglob("*.md")):
         text = path.read_text()
         try:
             if not options.check:

@@ -295,7 +295,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     turns this off: then such a thread holds all others up. See docs/green.md.
 
     --affinity and --nice hold for the main thread too, and for the processes that it starts. A thread that asks for
-    another placement (runtime.Thread) gets that. See docs/placement.md.
+    another placement (runtime.Thread) gets that. See docs/using.md.
 
     --children: Python processes that it starts get the runtime too, with --green, its time slice and the stack size.
     They learn it from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.

@@ -18,10 +18,10 @@ import runtime
 from runtime import THREAD_FLAGS
 from runtime.cli import _lwp
 
-DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").glob("*.md"))]
+DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").rglob("*.md"))]
 STORY = TREE / "docs" / "how-a-thread-is-made.md"
 
-in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TREE)))
 
 
 def tool(name: str, *arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:

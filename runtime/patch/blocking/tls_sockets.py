@@ -8,7 +8,7 @@ socket take turns: the timeout 0 is no other thread's, and OpenSSL wants no two 
 With a timeout the descriptor is in non-blocking mode, and a try changes a field of the object, no more.  Without one
 its mode is changed for each try, by ioctl(2): a record may come in parts, between which OpenSSL would wait in read(2).
 
-Rejected; docs/green.md has the processor time of each:
+Rejected; docs/measured/green.md has the processor time of each:
 - To leave the descriptor in non-blocking mode, which would spare those calls.  The mode is shared: by other processes,
   by C code that has the number, by the plain socket that unwrap() leaves.  The stock method would spin in it where no
   thread of ours comes before: in a call that has begun before, and after uninstall().

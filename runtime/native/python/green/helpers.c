@@ -21,7 +21,8 @@
  * counts it again before it sleeps itself.
  *
  * REJECTED.  To have the green thread itself go on on another LWP for the time of the call: the main thread, which lends its own, can't
- * leave that, and its calls block the others as well.  An LWP for each call: see docs/green.md for what it costs, and it has no bound. */
+ * leave that, and its calls block the others as well.  An LWP for each call: it takes four times as long (docs/measured/green.md), and has
+ * no bound. */
 #include "python/green/helpers.h"
 
 #include "kernel/base/fork.h"
