@@ -46,7 +46,7 @@ static PyObject *future_begin(PyObject *op, PyObject *Py_UNUSED(unused))
     return PyBool_FromLong(may);
 }
 
-static PyObject *finish(FutureObject *self, enum future_state state, PyObject *result, PyObject *exception)
+static PyObject *finish_future(FutureObject *self, enum future_state state, PyObject *result, PyObject *exception)
 {
     sync_queue_lock(&self->sleepers);
     if (self->condition || is_over(self)) {
@@ -66,14 +66,14 @@ static PyObject *finish(FutureObject *self, enum future_state state, PyObject *r
 static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     if (count == 2)
-        return finish((FutureObject *)op, FUTURE_FINISHED, args[0], args[1]);
+        return finish_future((FutureObject *)op, FUTURE_FINISHED, args[0], args[1]);
     PyErr_SetString(PyExc_TypeError, "_finish() takes 2 arguments");
     return NULL;
 }
 
 static PyObject *future_finish_cancelled(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return finish((FutureObject *)op, FUTURE_NOTIFIED, Py_None, Py_None);
+    return finish_future((FutureObject *)op, FUTURE_NOTIFIED, Py_None, Py_None);
 }
 
 int future_end_with(FutureObject *future, PyObject *error)
