@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import sync_model
-from sync_model import ASK, ASLEEP, CONTENDED, DOZING, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
+from sync_model import ASK, ASLEEP, DOZING, FREE, HELD, SIGNAL, TIMEOUT, Thread, World, Wrong, explore
 
 pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
 
@@ -25,36 +25,12 @@ def lock_user(world: World, me: int, rounds: int) -> Thread:
             yield from sync_model.sync_lock_release(world)
 
 
-def locks(*rounds: int) -> Callable[[], tuple[World, list[Thread]]]:
-    def make() -> tuple[World, list[Thread]]:
-        world = World(words={"lock": FREE, "starving": 0})
-        return world, [lock_user(world, me, count) for me, count in enumerate(rounds)]
-
-    return make
-
-
 def two_inside(world: World) -> str:
     return "two hold the lock" if world.inside > 1 else ""
 
 
 def not_free(world: World) -> str:
     return "" if world.words == {"lock": FREE, "starving": 0} else "the lock is left behind"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("rounds", "events"),
-    [
-        ((2, 2), {}),
-        ((2, 1), {0: (TIMEOUT,), 1: (TIMEOUT,)}),
-        ((1, 1, 1), {}),
-        ((1, 1, 1), {0: (TIMEOUT,), 1: (TIMEOUT,), 2: (TIMEOUT,)}),
-        ((2, 1, 1), {1: (TIMEOUT,)}),
-    ],
-    ids=["two", "two that give up", "three", "three that give up", "three, one gives up"],
-)
-def test_lock(rounds: tuple[int, ...], events: dict[int, tuple[str, ...]]) -> None:
-    print(f"states: {explore(locks(*rounds), two_inside, not_free, events)}")
 
 
 # ---- queue -----------------------------------------------------------------------------------------------------------
@@ -303,53 +279,6 @@ def test_condition_with_dozers(
 # ---- a fork ----------------------------------------------------------------------------------------------------------
 
 
-def lock_user_who_forks(world: World, me: int) -> Thread:
-    """Before it wants the lock, or in a signal handler while it waits for it, or while it has it."""
-    yield "fork"
-    if world.words["lock"] in (HELD, CONTENDED):  # and so it stays, its owner is lost
-        world.data["lost"] = True
-        return
-    yield from lock_user(world, me, 1)
-
-
-def owner_who_forks(world: World, me: int) -> Thread:
-    yield "fork"
-    world.inside -= 1
-    yield from sync_model.sync_lock_release(world)
-
-
-def lock_user_of_the_child(world: World, me: int) -> Thread:
-    yield "unborn"
-    if "lost" not in world.data:
-        yield from lock_user(world, me, 1)
-
-
-def forked_locks(word: str, forker: Callable[[World, int], Thread]) -> Callable[[], tuple[World, list[Thread]]]:
-    """Two threads that use the lock and are lost at any moment, one that forks, one that its child makes."""
-
-    def make() -> tuple[World, list[Thread]]:
-        world = World(words={"lock": word, "starving": 0}, inside=int(word == HELD))
-        return world, [
-            lock_user(world, 0, 2),  # so that the other has waited for long and is handed the lock
-            lock_user(world, 1, 1),
-            forker(world, 2),
-            lock_user_of_the_child(world, 3),
-        ]
-
-    return make
-
-
-def free_or_lost(world: World) -> str:
-    return "" if "lost" in world.data else lock_is_left(world)
-
-
-@pytest.mark.parametrize(
-    ("word", "forker"), [(FREE, lock_user_who_forks), (HELD, owner_who_forks)], ids=["another", "its owner"]
-)
-def test_lock_when_somebody_forks(word: str, forker: Callable[[World, int], Thread]) -> None:
-    print(f"states: {explore(forked_locks(word, forker), two_inside, free_or_lost)}")
-
-
 def giver_who_forks(world: World, me: int) -> Thread:
     yield "fork"
     yield from giver(world, 1)
@@ -452,43 +381,8 @@ def test_condition_when_somebody_forks(
 # ---- what the explorer finds -----------------------------------------------------------------------------------------
 
 
-def wait_without_telling(world: World, me: int) -> Thread:
-    """As sync_lock_wait(), but the word is left HELD: the fast release looks for nobody."""
-    while not (yield from sync_model.take(world, False)):
-        yield "sync_lock_wait"
-        seen = world.words["lock"]
-        if seen != FREE:
-            yield from sync_model.park_wait_some(world, me, "lock", seen, sync_model.NORMAL)
-    return True
-
-
-def take_without_looking(world: World, starving: bool) -> Thread:
-    yield "take"
-    free = world.words["lock"] == FREE
-    yield "take"
-    if free:
-        world.words["lock"] = sync_model.CONTENDED
-    return free
-
-
 def keep_the_baton(world: World) -> Thread:
     yield "sync_queue_pass_baton"
-
-
-@pytest.mark.parametrize(
-    ("name", "broken", "says"),
-    [
-        ("sync_lock_wait", wait_without_telling, "nobody wakes"),
-        ("take", take_without_looking, "two hold the lock|nobody holds it"),
-        ("free_if_nobody_starves", keep_the_baton, "nobody wakes|left behind"),
-    ],
-)
-def test_a_broken_lock_is_found(
-    name: str, broken: Callable[..., Thread], says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sync_model, name, broken)
-    with pytest.raises(Wrong, match=says):
-        explore(locks(2, 1), two_inside, not_free, {0: (TIMEOUT,), 1: (TIMEOUT,)})
 
 
 def test_a_baton_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -580,16 +474,6 @@ def test_a_deferred_wake_up_that_is_not_done_is_found(
     monkeypatch.setattr(sync_model, name, broken)
     with pytest.raises(Wrong, match="nobody wakes"):
         explore(make, two_inside, lock_is_left)
-
-
-def wait_for_the_lost(world: World) -> Thread:
-    yield "free_if_nobody_starves"
-
-
-def test_a_lock_handed_to_a_lost_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_model, "free_if_nobody_starves", wait_for_the_lost)
-    with pytest.raises(Wrong, match="nobody wakes"):
-        explore(forked_locks(FREE, lock_user_who_forks), two_inside, free_or_lost)
 
 
 def test_a_baton_of_a_lost_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -421,5 +421,5 @@ static PyMethodDef methods[] = {
 
 int python_add_explore(PyObject *module)
 {
-    return code_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
+    return code_add(module) < 0 || point_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
 }

@@ -95,3 +95,21 @@ int point_at(struct explored *me, enum explore_kind kind, PyObject *object, expl
         return -1;
     return go_through(me, &(struct explore_op){kind, object, can, deadline}, object);
 }
+
+/* ---- for another module ------------------------------------------------------------------------------------------ */
+
+static struct explored *calling_thread(void)
+{
+    return explore_me();
+}
+
+static const struct explore_points explore_points = {calling_thread, point, point_at, explore_is_unwinding, point_cancel, &explore_run};
+
+int point_add(PyObject *module)
+{
+    PyObject *capsule = PyCapsule_New((void *)&explore_points, "runtime.native.explore_points", NULL);
+    int result = capsule ? PyModule_AddObjectRef(module, "explore_points", capsule) : -1;
+
+    Py_XDECREF(capsule);
+    return result;
+}

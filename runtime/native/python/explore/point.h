@@ -23,6 +23,18 @@ void point_forget(void);
 /* Those that were numbered, the first one as 1: a list. */
 PyObject *point_objects(void);
 
+/* For another extension module that has points: a capsule, runtime.native.explore_points.  The tests have one, a copy of this core whose
+ * atomic operations are points (tests/native/explored/). */
+struct explore_points {
+    struct explored *(*me)(void);
+    int (*point)(struct explored *me, const struct explore_op *op);
+    int (*point_at)(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline);
+    int (*is_unwinding)(void);
+    void (*unwind)(void); /* point_cancel() */
+    const struct explore_run *run;
+};
+int point_add(PyObject *module);
+
 extern PyObject *point_unwound; /* the class of that exception */
 extern PyObject *point_note;    /* NULL, or called at each point: note(thread, kind, object or None) */
 

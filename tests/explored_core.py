@@ -1,0 +1,215 @@
+"""A copy of the C core in which protocols are explored: each atomic operation and futex call of theirs is a point.
+
+The copy has all files of the core, and is a module of its own beside runtime.native, whose explorer runs it.  The files
+in EXPLORED are compiled with tests/native/explored/ in front of the C library: see points.c there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import pickle
+import signal
+import subprocess
+import sysconfig
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from child_programs import in_forked_child
+from shared_by_workers import made_once
+from this_machine import TREE
+
+import runtime
+from runtime.explore import Outcome
+from runtime.native.build import COMPILER, OPTIONS, SOURCES
+
+NATIVE = TREE / "runtime" / "native"
+POINTS = TREE / "tests" / "native" / "explored"
+EXPLORED = [
+    "kernel/base/fork.c",
+    "kernel/base/park.c",
+    "kernel/lock/lock.c",
+    "waits/any.c",
+    "waits/cancel.c",
+    "waits/queue.c",
+    "waits/watch.c",
+    "python/sync/lock.c",
+    "python/sync/semaphore.c",
+]
+_PATIENCE = 100  # seconds
+NAMES = ["syscall", "prctl", "clock_gettime"]  #: of the C library, that points.c has in its place
+
+
+class Fault(NamedTuple):
+    """A change of the source, to be found: the text must be there once."""
+
+    file: str
+    text: str
+    becomes: str
+
+
+def _compile(source: Path, target: Path, explored: bool, *includes: Path) -> None:
+    flags = [option for option in OPTIONS if not option.startswith(("-O", "-W"))]
+    flags += ["-O1" if explored else "-O0", "-w", "-fPIC", "-D_GNU_SOURCE", f"-I{sysconfig.get_path('include')}"]
+    if explored:
+        flags += [f"-I{POINTS}", *(f"-D{name}=point_{name}" for name in NAMES)]
+    if source.name == "queue.c":
+        flags.append("-Dfork_handle=point_fork_handle")
+    folders = [f"-I{folder}" for folder in (*includes, NATIVE)]
+    command = [*COMPILER, *flags, *folders, "-c", "-o", str(target), str(source)]
+    subprocess.run(command, check=True, timeout=100)
+
+
+def _link(target: Path, objects: list[Path]) -> None:
+    command = [*COMPILER, "-shared", "-o", str(target), *map(str, objects), "-lm"]
+    subprocess.run(command, check=True, timeout=100)
+
+
+def _object(folder: Path, source: str) -> Path:
+    return folder / f"{source.replace('/', '_')}.o"
+
+
+def build(folder: Path) -> None:
+    """Compiles the copy into an empty folder, as _core.so."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(
+            lambda source: _compile(NATIVE / source, _object(folder, source), source in EXPLORED), SOURCES
+        ):
+            pass
+    _compile(POINTS / "points.c", _object(folder, "points"), False, POINTS)
+    _link(folder / "_core.so", [*(_object(folder, source) for source in SOURCES), _object(folder, "points")])
+
+
+def plant(fault: Fault, built: Path, folder: Path) -> None:
+    """The same with a fault, from the objects of build()."""
+    source = (NATIVE / fault.file).read_text()
+    assert source.count(fault.text) == 1, f"{source.count(fault.text)} times in {fault.file}: {fault.text}"
+    changed = folder / fault.file
+    changed.parent.mkdir(parents=True)
+    changed.write_text(source.replace(fault.text, fault.becomes))
+    objects = {path.name: path for path in built.glob("*.o")}
+    for name in [fault.file] if fault.file.endswith(".c") else EXPLORED:
+        target = _object(folder, name)
+        _compile(changed if name == fault.file else NATIVE / name, target, name in EXPLORED, folder)
+        objects[target.name] = target
+    _link(folder / "_core.so", [*objects.values()])
+
+
+# ---- exploring it ----------------------------------------------------------------------------------------------------
+
+
+class Object:
+    """An object of the copy, whose methods have points inside."""
+
+    def __init__(self, call: Callable[..., Any], of: object) -> None:
+        self._call, self._of = call, of
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._call, None, getattr(self._of, name))
+
+
+class Core:
+    """The copy, in a run.  Its types make Objects."""
+
+    def __init__(self, path: Path) -> None:
+        self.native = ModuleType("explored")
+        _load("_core", path).attach(self.native)
+        self.points = _load("points", path)
+
+    def lock(self) -> Any:
+        return self.made_by("allocate_lock" if hasattr(self.native, "allocate_lock") else "lock")
+
+    def semaphore(self) -> Any:
+        made = self.made_by("SemaphoreBase")
+        made._of._begin(0, False)
+        return made
+
+    def condition(self, lock: Any) -> Any:
+        made = self.made_by("ConditionBase")
+        made._of._begin(lock._of)
+        return made
+
+    def made_by(self, name: str) -> Any:
+        return Object(self.points.call, getattr(self.native, name)())
+
+    def first_word(self, made: Any) -> int:
+        """Of the C structure."""
+        return ctypes.c_int.from_address(id(made._of) + object.__basicsize__).value
+
+    def begin_threads(self, *functions: Callable[[], object], daemon: bool = False) -> list[threading.Thread]:
+        threads = [threading.Thread(target=function, daemon=daemon) for function in functions]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def threads(self, *functions: Callable[[], object]) -> None:
+        """Returns when all have ended."""
+        for thread in self.begin_threads(*functions):
+            thread.join()
+
+
+#: Called in each run, by its first thread.
+Scenario = Callable[[Core], object]
+
+
+def _steps(points: Any) -> str:
+    return "".join(
+        f"\n  Thread-{thread}  {does} {text}  {os.path.basename(where)}" for thread, does, where, text in points.steps()
+    )
+
+
+def explore(path: Path, scenario: Scenario, strategy: str) -> tuple[str, int, str]:
+    """In a process of its own, which has this copy only: the outcome, runs, the report with the steps of a find."""
+
+    def explore_there() -> None:
+        signal.alarm(_PATIENCE)
+        core = Core(path)
+
+        def run() -> None:
+            core.points.begin()
+            scenario(core)
+
+        result = runtime.explore(run, strategy=strategy, runs=1_000_000, granularity="sync", max_steps=2000)
+        report = result.report() + (_steps(core.points) if result.outcome is Outcome.FOUND else "")
+        os.write(write, pickle.dumps((result.outcome.name, result.runs, report[:60_000])))
+
+    read, write = os.pipe()
+    status = in_forked_child(explore_there)
+    os.close(write)
+    with os.fdopen(read, "rb") as answer:
+        assert status == 0, f"the explorer has ended with {status}"
+        return pickle.loads(answer.read())  # type: ignore[no-any-return]
+
+
+def _load(name: str, path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+Explored = Callable[..., None]
+
+
+@pytest.fixture
+def explored(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Explored:
+    """explored(scenario, strategy): all that the strategy tries passes; with a fault=, it finds that."""
+    built = made_once(tmp_path_factory, "explored", build)
+
+    def run(scenario: Scenario, strategy: str, fault: Fault | None = None) -> None:
+        if fault is not None:
+            plant(fault, built, tmp_path)
+        outcome, runs, report = explore((built if fault is None else tmp_path) / "_core.so", scenario, strategy)
+        print(f"{runs:,} runs, {report}")
+        assert outcome == ("EXHAUSTED" if fault is None else "FOUND"), report
+
+    return run

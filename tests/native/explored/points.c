@@ -1,0 +1,450 @@
+/* The points of a copy of the core, whose files of protocols were compiled to come to one before each atomic operation and each futex
+ * call.  An explored thread that calls the copy, by call(), stops at each of them; the explorer is that of runtime.native.
+ *
+ * THE KERNEL is here: which thread sleeps at which word, in the order of coming.  A sleep is two points: in the first the word is compared
+ * and the thread enters; the second can be passed once it was woken, by its deadline, or by interrupt().  Deadlines are on the run's
+ * clock.  A thread that is lost by fork() passes none.
+ *
+ * THE END OF A RUN.  A thread that is unwound leaves the C by longjmp() to its call(): what it had begun stays as it is, as nothing looks at
+ * it any more. */
+#include "points.h"
+
+#include "python/explore/point.h"
+#include "python/threads/sleep.h"
+#include "kernel/base/fork.h"
+#include "waits/watch.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const struct explore_points *points;
+
+/* ---- words ------------------------------------------------------------------------------------------------------- */
+
+static PyObject *words; /* address: an object that stands for it in the explorer */
+
+static PyObject *word_at(const volatile void *at)
+{
+    PyObject *address = PyLong_FromVoidPtr((void *)at), *word = address ? PyDict_GetItemWithError(words, address) : NULL;
+
+    if (!word && !PyErr_Occurred() && (word = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type))) {
+        PyDict_SetItem(words, address, word);
+        Py_DECREF(word);
+    }
+    Py_XDECREF(address);
+    return word;
+}
+
+/* A variable: each run begins with it 0. */
+static struct {
+    void *at;
+    size_t size;
+} variables[16];
+static int variable_count;
+
+static int is_variable(const char *text)
+{
+    if (*text++ != '&')
+        return 0;
+    while (isalnum((unsigned char)*text) || *text == '_')
+        text++;
+    return !*text;
+}
+
+static void note_variable(const struct point_site *site, const volatile void *at)
+{
+    for (int i = 0; i < variable_count; i++)
+        if (variables[i].at == at)
+            return;
+    variables[variable_count].at = (void *)at;
+    variables[variable_count++].size = site->size;
+}
+
+/* ---- points ------------------------------------------------------------------------------------------------------ */
+
+/* A call into the copy, of an explored thread. */
+struct call {
+    jmp_buf out;
+    PyThreadState *tstate;
+    PyObject *handler; /* called when a sleep was interrupted, as a signal handler is; or NULL */
+};
+static __thread struct call *my_call; /* the innermost; NULL: what the thread does is not explored */
+
+static int lost[EXPLORE_THREADS]; /* by fork() */
+
+/* What was done in this run, for a report. */
+static struct step {
+    int thread;
+    const char *does;
+    const struct point_site *site; /* or NULL */
+} steps[4000];
+static int step_count;
+
+static void note_step(const struct explored *me, const char *does, const struct point_site *site)
+{
+    if (step_count < (int)(sizeof steps / sizeof *steps))
+        steps[step_count++] = (struct step){me->index, does, site};
+}
+
+static int is_there(const struct explored *thread)
+{
+    return !lost[thread->index];
+}
+
+/* at NULL: what is done matters to all words. */
+static void come_to(const char *does, const struct point_site *site, enum explore_kind kind, const volatile void *at, explore_can *can,
+                    int64_t deadline)
+{
+    struct call *call = my_call;
+    struct explored *me = points->me();
+    int has_gil = PyGILState_Check(), result = -1;
+    PyObject *word = NULL;
+
+    if (!has_gil)
+        PyEval_RestoreThread(call->tstate);
+    my_call = NULL;
+    if (!at)
+        result = points->point(me, &(struct explore_op){kind, NULL, can, deadline});
+    else if ((word = word_at(at)))
+        result = points->point_at(me, kind, word, can, deadline);
+    my_call = call;
+    if (result < 0 || points->is_unwinding())
+        longjmp(call->out, 1);
+    note_step(me, does, site);
+    if (!has_gil)
+        PyEval_SaveThread();
+}
+
+/* What is set once, before there are two threads. */
+static int is_settled(const char *text)
+{
+    static const char *const settled[]
+        = {"&events_wanted", "&park_ops", "&park_cancel_ops", "&cancel_green", "&floors[floor]", "&self->owner", "&wait->self->owner"};
+
+    for (size_t i = 0; i < sizeof settled / sizeof *settled; i++)
+        if (strcmp(text, settled[i]) == 0)
+            return 1;
+    return 0;
+}
+
+void point_before(struct point_site *site, const volatile void *at)
+{
+    if (!my_call || site->how == POINT_PASSED_BY)
+        return;
+    if (site->how == POINT_NEW && is_settled(site->text)) {
+        site->how = POINT_PASSED_BY;
+        return;
+    }
+    if (site->how == POINT_NEW && is_variable(site->text))
+        note_variable(site, at);
+    site->how = POINT_EXPLORED;
+    come_to(site->does, site, site->writes ? EXPLORE_SIGNAL : EXPLORE_READ, at, is_there, PARK_FOREVER);
+}
+
+/* ---- the kernel -------------------------------------------------------------------------------------------------- */
+
+/* By thread.  It sleeps at one word, or, with futex_waitv(), at two. */
+static struct sleeper {
+    struct {
+        const volatile void *at;
+        unsigned bits;
+    } words[2];
+    long came; /* 0: it doesn't sleep */
+    int ended; /* 0: it sleeps on; else which word was woken, from 1 on; or INTERRUPTED */
+} sleepers[EXPLORE_THREADS];
+enum { INTERRUPTED = -1 };
+static long comings;
+
+static int is_awake(const struct explored *thread)
+{
+    return is_there(thread) && sleepers[thread->index].ended;
+}
+
+static struct sleeper *me_sleeping(void)
+{
+    return &sleepers[points->me()->index];
+}
+
+static void enter(struct sleeper *me, int number, const volatile void *at, unsigned bits)
+{
+    me->words[number].at = at;
+    me->words[number].bits = bits;
+    if (!me->came)
+        me->came = ++comings;
+}
+
+/* The word that it was woken at, or a negative error. */
+static int sleep_until_ended(struct sleeper *me, const volatile void *at, int64_t deadline)
+{
+    come_to("goes on after its sleep", NULL, EXPLORE_WAKE, at, is_awake, deadline);
+    int ended = me->ended; /* a wake-up that has come counts, also if the time is up now */
+    *me = (struct sleeper){0};
+    return ended == INTERRUPTED ? -EINTR : ended ? ended - 1 : -ETIMEDOUT;
+}
+
+static int futex_wait_at(const atomic_int *at, int expected, unsigned bits, int64_t deadline)
+{
+    struct sleeper *me = me_sleeping();
+
+    come_to("futex wait", NULL, EXPLORE_WAIT, at, is_there, PARK_FOREVER);
+    if (*at != expected)
+        return -EAGAIN;
+    enter(me, 0, at, bits);
+    int woken = sleep_until_ended(me, at, deadline);
+    return woken < 0 ? woken : 0;
+}
+
+/* The kernel compares and enters one word after the other, and of two that were woken names the last (kernel/futex/waitwake.c,
+ * futex_wait_multiple_setup, futex_unqueue_multiple). */
+static int futex_wait_at_two(const uint64_t *both, int64_t deadline)
+{
+    struct sleeper *me = me_sleeping();
+
+    for (int i = 0; i < 2; i++) {
+        const atomic_int *at = (const atomic_int *)(uintptr_t)both[3 * i + 1];
+        come_to("futex wait", NULL, EXPLORE_WAIT, at, is_there, PARK_FOREVER);
+        if (*at != (int)both[3 * i]) {
+            int woken = me->ended;
+            *me = (struct sleeper){0};
+            return woken > 0 ? woken - 1 : -EAGAIN;
+        }
+        enter(me, i, at, FUTEX_BITSET_MATCH_ANY);
+    }
+    return sleep_until_ended(me, NULL, deadline);
+}
+
+static struct sleeper *first_at(const volatile void *at, unsigned bits, int *number)
+{
+    struct sleeper *first = NULL;
+
+    for (int i = 0; i < EXPLORE_THREADS; i++)
+        for (int word = 0; word < 2; word++) {
+            struct sleeper *one = &sleepers[i];
+            if (lost[i] || !one->came || one->words[word].at != at || !(one->words[word].bits & bits))
+                continue;
+            if (!first || one->came < first->came) {
+                first = one;
+                *number = word;
+            }
+        }
+    return first;
+}
+
+static int futex_wake_at(const volatile void *at, int count, unsigned bits)
+{
+    struct sleeper *one;
+    int woken = 0, number;
+
+    come_to("futex wake", NULL, EXPLORE_SIGNAL, at, is_there, PARK_FOREVER);
+    for (; woken < count && (one = first_at(at, bits, &number)); woken++) {
+        one->words[number].at = NULL; /* it leaves this word's queue */
+        one->ended = one->ended > number + 1 ? one->ended : number + 1;
+    }
+    return woken;
+}
+
+static int futex_requeue(const atomic_int *from, int count, const atomic_int *to, int expected)
+{
+    struct sleeper *one;
+    int number;
+
+    come_to("futex requeue", NULL, EXPLORE_SIGNAL, NULL, is_there, PARK_FOREVER);
+    if (*from != expected)
+        return -EAGAIN;
+    for (; count-- && (one = first_at(from, FUTEX_BITSET_MATCH_ANY, &number));) {
+        one->words[number].at = to;
+        one->came = ++comings;
+    }
+    return 0;
+}
+
+static int64_t in_ns(const struct timespec *time)
+{
+    return time ? time->tv_sec * PARK_SECOND + time->tv_nsec : PARK_FOREVER;
+}
+
+static long do_futex(const long *args)
+{
+    const atomic_int *at = (const atomic_int *)args[0];
+    int64_t time = in_ns((const struct timespec *)args[3]);
+
+    switch (args[1] & FUTEX_CMD_MASK) {
+    case FUTEX_WAIT:
+        return futex_wait_at(at, (int)args[2], FUTEX_BITSET_MATCH_ANY, time == PARK_FOREVER ? time : time + points->run->now);
+    case FUTEX_WAIT_BITSET:
+        return futex_wait_at(at, (int)args[2], (unsigned)args[5], time);
+    case FUTEX_WAKE:
+        return futex_wake_at(at, (int)args[2], FUTEX_BITSET_MATCH_ANY);
+    case FUTEX_WAKE_BITSET:
+        return futex_wake_at(at, (int)args[2], (unsigned)args[5]);
+    case FUTEX_CMP_REQUEUE:
+        return futex_requeue(at, (int)args[3], (const atomic_int *)args[4], (int)args[5]);
+    default:
+        return -ENOSYS;
+    }
+}
+
+long point_syscall(long number, ...)
+{
+    enum { WAITV = 449 };
+    long args[6], result;
+    va_list list;
+
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        args[i] = va_arg(list, long);
+    va_end(list);
+    if (!my_call)
+        return syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+    if (number == SYS_futex)
+        result = do_futex(args);
+    else if (number == WAITV)
+        result = futex_wait_at_two((const uint64_t *)args[0], in_ns((const struct timespec *)args[3]));
+    else
+        result = -ENOSYS;
+    if (result >= 0)
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
+int point_prctl(int option, ...)
+{
+    return 0; /* timer slack: there is no timer */
+}
+
+int point_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    if (!my_call)
+        return clock_gettime(clock, now);
+    *now = (struct timespec){points->run->now / PARK_SECOND, points->run->now % PARK_SECOND};
+    return 0;
+}
+
+/* ---- a fork ------------------------------------------------------------------------------------------------------ */
+
+static const struct fork_handlers *fork_handlers; /* of the queues */
+
+void point_fork_handle(enum fork_floor floor, const struct fork_handlers *handlers)
+{
+    fork_handlers = handlers;
+    fork_handle(floor, handlers);
+}
+
+/* From here on the run is the child's: of the threads that there are only the caller and the test's own first one go on. */
+static PyObject *fork_here(PyObject *module, PyObject *unused)
+{
+    struct explored *me = points->me();
+
+    if (points->point(me, &(struct explore_op){EXPLORE_SIGNAL, NULL, is_there, PARK_FOREVER}) < 0)
+        return NULL;
+    for (int i = 1; i < points->run->count; i++)
+        lost[i] = i != me->index;
+    fork_generation++;
+    fork_handlers->in_child();
+    Py_RETURN_NONE;
+}
+
+/* ---- what tests call --------------------------------------------------------------------------------------------- */
+
+/* At the begin of each run. */
+static PyObject *begin(PyObject *module, PyObject *unused)
+{
+    for (int i = 0; i < variable_count; i++)
+        memset(variables[i].at, 0, variables[i].size);
+    memset(sleepers, 0, sizeof sleepers);
+    memset(lost, 0, sizeof lost);
+    fork_generation = 0;
+    comings = step_count = 0;
+    sync_watch_forget();
+    PyDict_Clear(words);
+    Py_RETURN_NONE;
+}
+
+/* (handler or None, function of the copy, arguments...): calls it with points inside. */
+static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    struct call this = {.tstate = PyThreadState_Get(), .handler = args[0] == Py_None ? NULL : args[0]}, *volatile outer = my_call;
+    PyObject *volatile result = NULL;
+
+    if (setjmp(this.out) == 0) {
+        my_call = &this;
+        result = PyObject_Vectorcall(args[1], args + 2, (size_t)count - 2, NULL);
+    } else if (!PyErr_Occurred())
+        points->unwind();
+    my_call = outer;
+    return result;
+}
+
+/* `python_unwind` of the copy. */
+static int call_handler(void)
+{
+    struct call *call = my_call;
+
+    if (!call || !call->handler)
+        return 0;
+    my_call = NULL;
+    PyObject *none = PyObject_CallNoArgs(call->handler);
+    my_call = call;
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+/* (thread): a signal, which ends its sleep. */
+static PyObject *interrupt(PyObject *module, PyObject *thread)
+{
+    struct sleeper *one = &sleepers[PyLong_AsLong(thread)];
+
+    if (points->point(points->me(), &(struct explore_op){EXPLORE_SIGNAL, NULL, is_there, PARK_FOREVER}) < 0)
+        return NULL;
+    if (one->came && !one->ended) {
+        one->words[0].at = one->words[1].at = NULL;
+        one->ended = INTERRUPTED;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Of the last run: (thread, what it did, where, to what). */
+static PyObject *list_steps(PyObject *module, PyObject *unused)
+{
+    PyObject *list = PyList_New(step_count);
+
+    for (int i = 0; list && i < step_count; i++) {
+        const struct point_site *site = steps[i].site;
+        PyObject *one = Py_BuildValue("(isss)", steps[i].thread, steps[i].does, site ? site->where : "", site ? site->text : "");
+        if (!one) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, one);
+    }
+    return list;
+}
+
+static PyMethodDef functions[] = {
+    {"begin", begin, METH_NOARGS, NULL},    {"call", FAST(call), METH_FASTCALL, NULL}, {"interrupt", interrupt, METH_O, NULL},
+    {"fork", fork_here, METH_NOARGS, NULL}, {"steps", list_steps, METH_NOARGS, NULL},  {0},
+};
+
+static int fill(PyObject *module)
+{
+    python_unwind = call_handler;
+    points = PyCapsule_Import("runtime.native.explore_points", 0);
+    words = PyDict_New();
+    return points && words ? 0 : -1;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "points", .m_methods = functions, .m_slots = slots};
+
+PyMODINIT_FUNC PyInit_points(void)
+{
+    return PyModuleDef_Init(&definition);
+}
