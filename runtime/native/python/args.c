@@ -98,13 +98,8 @@ PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument)
     return result;
 }
 
-int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline)
+int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2])
 {
-    if (count == 1 && !names && PyBool_Check(args[0])) { /* acquire(False), as most calls with an argument are */
-        *deadline = args[0] == Py_True ? PARK_FOREVER : 0;
-        return 0;
-    }
-    PyObject *given[2] = {NULL, NULL};
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
 
     if (count + keywords > 2) {
@@ -115,10 +110,10 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
         given[i] = args[i];
     for (Py_ssize_t i = 0; i < keywords; i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
-        int at = PyUnicode_CompareWithASCIIString(name, "blocking") == 0  ? 0
+        int at = PyUnicode_CompareWithASCIIString(name, first) == 0       ? 0
                  : PyUnicode_CompareWithASCIIString(name, "timeout") == 0 ? 1
                                                                           : -1;
-        if (at < 0 || given[at]) {
+        if (at < count) {
             PyErr_Format(PyExc_TypeError,
                          at < 0 ? "'%U' is an invalid keyword argument for acquire()"
                                 : "argument for acquire() given by name ('%U') and position",
@@ -127,6 +122,18 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
         }
         given[at] = args[count + i];
     }
+    return 0;
+}
+
+int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline)
+{
+    if (count == 1 && !names && PyBool_Check(args[0])) { /* acquire(False), as most calls with an argument are */
+        *deadline = args[0] == Py_True ? PARK_FOREVER : 0;
+        return 0;
+    }
+    PyObject *given[2] = {NULL, NULL};
+    if (args_two("blocking", args, count, names, given) < 0)
+        return -1;
     int blocking = given[0] ? compat_blocking(given[0]) : 1;
     const int64_t none = -PARK_SECOND;
     int64_t timeout = none;

@@ -16,6 +16,9 @@ int args_wait_deadline(PyObject *timeout, int64_t *deadline);
 /* A count.  What a long can't hold counts as LONG_MAX or LONG_MIN, as does infinity.  -1 with an exception. */
 int args_count(PyObject *number, long *n);
 
+/* (first, timeout) by position or name: those given are written.  -1 with an exception, which speaks of acquire(). */
+int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2]);
+
 /* (blocking=True, timeout=-1) as Lock.acquire takes them: Modules/_threadmodule.c, lock_acquire_parse_args.  -1 with an exception. */
 int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
 

@@ -39,22 +39,11 @@ static PyObject *ask_true(const struct swap_call *call)
 /* (blocking, timeout) as Semaphore.acquire() and SimpleQueue.get() take them; -1: not so. */
 static int parse_wait(const char *first, const struct swap_call *call, int64_t *deadline)
 {
-    PyObject *const *args = call->args, *names = call->names;
-    PyObject *blocking = call->count > 0 ? args[0] : Py_True, *timeout = call->count > 1 ? args[1] : Py_None;
+    PyObject *given[2] = {Py_True, Py_None};
+    int blocks = args_two(first, call->args, call->count, call->names, given) < 0 ? -1 : PyObject_IsTrue(given[0]);
 
-    *deadline = PARK_FOREVER;
-    for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); i++) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), first) == 0)
-            blocking = args[call->count + i];
-        else if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), "timeout") == 0)
-            timeout = args[call->count + i];
-        else
-            return -1;
-    }
-    int blocks = PyObject_IsTrue(blocking);
-    if (blocks == 0)
-        *deadline = 0;
-    int result = blocks < 0 ? -1 : !blocks || timeout == Py_None ? 0 : args_wait_deadline(timeout, deadline);
+    *deadline = blocks ? PARK_FOREVER : 0;
+    int result = blocks < 0 ? -1 : !blocks || given[1] == Py_None ? 0 : args_wait_deadline(given[1], deadline);
     if (result < 0)
         PyErr_Clear();
     return result;

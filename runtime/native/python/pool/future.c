@@ -123,7 +123,6 @@ static PyObject *wait_until_over(PyObject *op, PyObject *timeout, int looks)
     FutureObject *self = (FutureObject *)op;
     struct sync_place place;
     int64_t deadline;
-    int baton;
 
     if (is_over(self))
         Py_RETURN_TRUE;
@@ -140,10 +139,8 @@ static PyObject *wait_until_over(PyObject *op, PyObject *timeout, int looks)
     }
     sync_queue_enter(&self->sleepers, &place, NULL);
     sync_queue_unlock(&self->sleepers);
-    enum outcome outcome = looks ? python_sleep_and_look(op, &self->sleepers, &place, deadline, &baton)
-                                 : python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, &baton);
-    if (baton)
-        sync_queue_pass_baton(&self->sleepers);
+    enum outcome outcome = looks ? python_sleep_and_look(op, &self->sleepers, &place, deadline)
+                                 : python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, NULL);
     return outcome == RAISED || outcome == RAISED_ENTITLED ? NULL : PyBool_FromLong(outcome == ENTITLED);
 }
 
@@ -178,11 +175,7 @@ static int enter_future(struct thing *thing, struct sync_any *any)
 
 static int leave_future(struct thing *thing)
 {
-    struct sync_queue *queue = &((FutureObject *)thing->object)->sleepers;
-    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
-
-    thing->baton = baton ? queue : NULL;
-    return granted;
+    return thing_leave_queue(thing, &((FutureObject *)thing->object)->sleepers);
 }
 
 const struct waitable future_waitable = {.look = look_at_future, .enter = enter_future, .leave = leave_future};

@@ -107,13 +107,9 @@ static PyObject *queue_put(PyObject *op, PyObject *item)
 /* Sleeps until woken; without the lock.  -1 with an exception.  A worker between two calls is in no group: nobody cancels it. */
 static int sleep_in(WorkQueueObject *self, struct sync_place *place)
 {
-    int baton;
-
     cancel_hold();
-    enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->sleepers, place, NULL, PARK_FOREVER, &baton);
+    enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->sleepers, place, NULL, PARK_FOREVER, NULL);
     cancel_let();
-    if (baton)
-        sync_queue_pass_baton(&self->sleepers);
     queue_lock(self);
     if (outcome != RAISED) /* else others may be on their way, but not this one */
         self->waking = 0;

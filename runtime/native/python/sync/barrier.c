@@ -116,7 +116,6 @@ static void barrier_leave(BarrierObject *self, unsigned long generation)
 static long barrier_enter(BarrierObject *self, unsigned long *generation, int *last)
 {
     struct sync_place place;
-    int baton;
 
     for (;;) {
         sync_queue_lock(&self->inside);
@@ -139,9 +138,7 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation, int *l
         sync_queue_enter(&self->entrance, &place, NULL);
         sync_queue_unlock(&self->entrance);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, &baton);
-        if (baton)
-            sync_queue_pass_baton(&self->entrance);
+        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->entrance, &place, NULL, PARK_FOREVER, NULL);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
             return -1;
     }
@@ -172,7 +169,6 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
 {
     struct sync_place place;
     int64_t deadline;
-    int baton;
 
     if (args_wait_deadline(timeout, &deadline) < 0)
         return -1;
@@ -185,9 +181,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
         }
         sync_queue_enter(&self->inside, &place, NULL);
         sync_queue_unlock(&self->inside);
-        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->inside, &place, NULL, deadline, &baton);
-        if (baton)
-            sync_queue_pass_baton(&self->inside);
+        enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->inside, &place, NULL, deadline, NULL);
         if (outcome == RAISED || outcome == RAISED_ENTITLED)
             return -1; /* the others go on waiting, for one thread more, as in threading's */
         if (outcome == ENTITLED)
@@ -229,10 +223,7 @@ static PyObject *barrier_reset(PyObject *op, PyObject *Py_UNUSED(unused))
     BarrierObject *self = (BarrierObject *)op;
 
     sync_queue_lock(&self->inside);
-    if (self->count == 0)
-        barrier_change_unlock(self, FILLING);
-    else
-        barrier_change_unlock(self, RESETTING);
+    barrier_change_unlock(self, self->count ? RESETTING : FILLING);
     Py_RETURN_NONE;
 }
 
@@ -345,6 +336,5 @@ static PyType_Spec barrier_spec = {
 
 int python_add_barrier(PyObject *module)
 {
-    barrier_type = add_derivable(module, &barrier_spec);
-    return barrier_type ? 0 : -1;
+    return add_derivable(module, &barrier_spec, &barrier_type);
 }

@@ -80,9 +80,9 @@ static PyObject *call_either(PyObject *descr, PyObject *const *args, size_t coun
     return (noargs ? usual_noargs : usual_keywords)(descr, args, count, names);
 }
 
-PyTypeObject *add_derivable(PyObject *module, PyType_Spec *spec)
+int add_derivable(PyObject *module, PyType_Spec *spec, PyTypeObject **at_type)
 {
-    PyTypeObject *type = add_primitive(module, spec);
+    PyTypeObject *type = *at_type = add_primitive(module, spec);
     PyObject *name, *value;
     Py_ssize_t at = 0;
 
@@ -94,7 +94,7 @@ PyTypeObject *add_derivable(PyObject *module, PyType_Spec *spec)
             descr->vectorcall = call_either;
         }
     }
-    return type;
+    return type ? 0 : -1;
 }
 
 PyObject *no_attribute(PyObject *op, void *name)

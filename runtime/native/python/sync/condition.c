@@ -89,6 +89,16 @@ static int is_owned(PyObject *op, PyObject *lock)
     return result;
 }
 
+/* 0, or -1 with an exception: the caller doesn't own the lock, or that can't be told. */
+static int must_own(PyObject *op, PyObject *lock, const char *to_do)
+{
+    int mine = is_owned(op, lock);
+
+    if (mine == 0)
+        PyErr_Format(PyExc_RuntimeError, "cannot %s on un-acquired lock", to_do);
+    return mine > 0 ? 0 : -1;
+}
+
 /* The lock that a waiter gives up.  It takes the same one back, even if __init__() has given the Condition another meanwhile. */
 struct given_up {
     enum lock_kind kind;
@@ -157,15 +167,8 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     int baton;
     PyObject *lock = lock_of(op);
 
-    if (args_one("wait", "timeout", args, count, names, &given) < 0)
-        return NULL;
-    int mine = is_owned(op, lock);
-    if (mine <= 0) {
-        if (mine == 0)
-            PyErr_SetString(PyExc_RuntimeError, "cannot wait on un-acquired lock");
-        return NULL;
-    }
-    if (given && args_wait_deadline(given, &deadline) < 0)
+    if (args_one("wait", "timeout", args, count, names, &given) < 0 || must_own(op, lock, "wait") < 0
+        || (given && args_wait_deadline(given, &deadline) < 0))
         return NULL;
     /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this one there. */
     struct given_up what = what_to_give_up(lock);
@@ -204,13 +207,9 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
 static PyObject *notify_waiters(PyObject *op, long n)
 {
     struct sync_queue *queue = queue_of(op);
-    int mine = is_owned(op, lock_of(op));
 
-    if (mine <= 0) {
-        if (mine == 0)
-            PyErr_SetString(PyExc_RuntimeError, "cannot notify on un-acquired lock");
+    if (must_own(op, lock_of(op), "notify") < 0)
         return NULL;
-    }
     if (n > 0) {
         sync_queue_lock(queue);
         sync_queue_grant_unlock(queue, n);
@@ -223,9 +222,7 @@ static PyObject *condition_notify(PyObject *op, PyObject *const *args, Py_ssize_
     PyObject *given;
     long n = 1;
 
-    if (args_one("notify", "n", args, count, names, &given) < 0)
-        return NULL;
-    if (given && args_count(given, &n) < 0)
+    if (args_one("notify", "n", args, count, names, &given) < 0 || (given && args_count(given, &n) < 0))
         return NULL;
     return notify_waiters(op, n);
 }
@@ -383,6 +380,5 @@ static PyType_Spec condition_spec = {
 
 int python_add_condition(PyObject *module)
 {
-    condition_type = add_derivable(module, &condition_spec);
-    return condition_type ? 0 : -1;
+    return add_derivable(module, &condition_spec, &condition_type);
 }

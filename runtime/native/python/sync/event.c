@@ -60,7 +60,6 @@ static PyObject *sleep_until_set(PyObject *op, PyObject *timeout)
     EventObject *self = (EventObject *)op;
     struct sync_place place;
     int64_t deadline = PARK_FOREVER;
-    int baton;
 
     if (timeout && args_wait_deadline(timeout, &deadline) < 0)
         return NULL;
@@ -72,9 +71,7 @@ static PyObject *sleep_until_set(PyObject *op, PyObject *timeout)
     }
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, &baton);
-    if (baton)
-        sync_queue_pass_baton(&self->queue);
+    enum outcome outcome = python_sleep_in_queue(op, &self->queue, &place, NULL, deadline, NULL);
     if (outcome == RAISED || outcome == RAISED_ENTITLED)
         return NULL;
     return PyBool_FromLong(outcome == ENTITLED);
@@ -110,11 +107,7 @@ static int enter_event(struct thing *thing, struct sync_any *any)
 
 static int leave_event(struct thing *thing)
 {
-    struct sync_queue *queue = &((EventObject *)thing->object)->queue;
-    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
-
-    thing->baton = baton ? queue : NULL;
-    return granted;
+    return thing_leave_queue(thing, &((EventObject *)thing->object)->queue);
 }
 
 const struct waitable event_waitable = {.look = look_at_event, .enter = enter_event, .leave = leave_event};
@@ -205,6 +198,5 @@ static PyType_Spec event_spec = {
 
 int python_add_event(PyObject *module)
 {
-    event_type = add_derivable(module, &event_spec);
-    return event_type ? 0 : -1;
+    return add_derivable(module, &event_spec, &event_type);
 }

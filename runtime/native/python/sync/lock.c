@@ -108,12 +108,12 @@ static PyObject *lock_exit(PyObject *op, PyObject *const *Py_UNUSED(args), Py_ss
     return exit_takes(count) ? lock_release(op, NULL) : NULL;
 }
 
-static PyObject *lock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
+PyObject *lock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     return PyBool_FromLong(sync_lock_held(&((LockObject *)op)->lock));
 }
 
-static PyObject *lock_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
+PyObject *lock_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     lock_disown((LockObject *)op);
     sync_lock_reset(&((LockObject *)op)->lock);
@@ -135,7 +135,7 @@ static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return new_primitive(type);
 }
 
-static void lock_dealloc(PyObject *op)
+void lock_dealloc(PyObject *op)
 {
     if (((LockObject *)op)->weak)
         PyObject_ClearWeakRefs(op);
@@ -166,7 +166,7 @@ static PyMethodDef lock_methods[] = {
     {0},
 };
 
-static PyMemberDef lock_members[] = {
+PyMemberDef lock_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(LockObject, weak), READONLY, NULL},
     {0},
 };

@@ -31,6 +31,12 @@ static inline int lock_take(LockObject *self, int64_t deadline)
 /* Takes it after a signal handler raised, and keeps the exception. */
 void lock_take_raising(LockObject *self);
 
+/* An RLock's are a Lock's. */
+PyObject *lock_locked(PyObject *op, PyObject *unused);
+PyObject *lock_at_fork_reinit(PyObject *op, PyObject *unused);
+void lock_dealloc(PyObject *op);
+extern PyMemberDef lock_members[];
+
 static inline int exit_takes(Py_ssize_t count)
 {
     if (!LOCKS_ARE_STRICT || count == 3)

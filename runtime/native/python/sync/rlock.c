@@ -45,6 +45,15 @@ static void rlock_give_up(RLockObject *self)
     sync_lock_release(&self->base.lock);
 }
 
+/* Undoes one acquire(). */
+static void rlock_give_once(RLockObject *self)
+{
+    if (rlock_depth(self) == 1)
+        rlock_give_up(self);
+    else
+        rlock_set_depth(self, rlock_depth(self) - 1);
+}
+
 static PyObject *not_mine(void)
 {
     PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
@@ -72,21 +81,13 @@ PyObject *rlock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 
     if (!rlock_is_mine(self))
         return not_mine();
-    if (rlock_depth(self) == 1)
-        rlock_give_up(self);
-    else
-        rlock_set_depth(self, rlock_depth(self) - 1);
+    rlock_give_once(self);
     Py_RETURN_NONE;
 }
 
 static PyObject *rlock_exit(PyObject *op, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
 {
     return exit_takes(count) ? rlock_release(op, NULL) : NULL;
-}
-
-static PyObject *rlock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(sync_lock_held(&((RLockObject *)op)->base.lock));
 }
 
 static PyObject *rlock_is_owned(PyObject *op, PyObject *Py_UNUSED(unused))
@@ -128,14 +129,10 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
     return taken < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
+static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
 {
-    RLockObject *self = (RLockObject *)op;
-
-    rlock_set_depth(self, 0);
-    atomic_store(&self->base.owner, 0);
-    sync_lock_reset(&self->base.lock);
-    Py_RETURN_NONE;
+    rlock_set_depth((RLockObject *)op, 0);
+    return lock_at_fork_reinit(op, unused);
 }
 
 static PyObject *rlock_repr(PyObject *op)
@@ -145,13 +142,6 @@ static PyObject *rlock_repr(PyObject *op)
 
     return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, owner,
                                 rlock_depth(self), op);
-}
-
-static void rlock_dealloc(PyObject *op)
-{
-    if (((RLockObject *)op)->base.weak)
-        PyObject_ClearWeakRefs(op);
-    simple_dealloc(op);
 }
 
 /* Argument Clinic's check: arguments are for a derived class that has an __init__. */
@@ -177,7 +167,7 @@ PyDoc_STRVAR(rlock_release_doc,
 static PyMethodDef rlock_methods[] = {
     KEYWORDS("acquire", rlock_acquire, rlock_acquire_doc),
     {"release", rlock_release, METH_NOARGS, rlock_release_doc},
-    {"locked", rlock_locked, METH_NOARGS, locked_doc},
+    {"locked", lock_locked, METH_NOARGS, locked_doc},
     ENTER(rlock_acquire, rlock_enter),
     POSITIONAL("__exit__", rlock_exit, NULL),
     {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},
@@ -188,21 +178,16 @@ static PyMethodDef rlock_methods[] = {
     {0},
 };
 
-static PyMemberDef rlock_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(RLockObject, base.weak), READONLY, NULL},
-    {0},
-};
-
 PyDoc_STRVAR(rlock_doc,
 "RLock()\n--\n\n"
 "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc, (void *)rlock_doc},
     {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new},
-    {Py_tp_dealloc, rlock_dealloc},
+    {Py_tp_dealloc, lock_dealloc},
     {Py_tp_repr, rlock_repr},
     {Py_tp_methods, rlock_methods},
-    {Py_tp_members, rlock_members},
+    {Py_tp_members, lock_members},
     {0, NULL},
 };
 
@@ -233,12 +218,7 @@ static int take_own_rlock(struct thing *thing)
 
 static void give_rlock_back(struct thing *thing)
 {
-    RLockObject *self = (RLockObject *)thing->object;
-
-    if (rlock_depth(self) == 1)
-        rlock_give_up(self);
-    else
-        rlock_set_depth(self, rlock_depth(self) - 1);
+    rlock_give_once((RLockObject *)thing->object);
 }
 
 static int enter_rlock(struct thing *thing, struct sync_any *any)

@@ -93,7 +93,6 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
 {
     struct sync_place place;
     int64_t deadline;
-    int baton;
     long value;
 
     if (semaphore_try(self, &value))
@@ -112,9 +111,7 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
              && !atomic_compare_exchange_weak_explicit(&self->value, &value, ASK, memory_order_relaxed, memory_order_relaxed));
     sync_queue_enter(&self->queue, &place, NULL);
     sync_queue_unlock(&self->queue);
-    enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->queue, &place, NULL, deadline, &baton);
-    if (baton)
-        sync_queue_pass_baton(&self->queue);
+    enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->queue, &place, NULL, deadline, NULL);
     if (outcome == RAISED_ENTITLED)
         semaphore_give(self, 1);
     return outcome == ENTITLED ? 1 : outcome == LEFT ? 0 : -1;
@@ -153,11 +150,7 @@ static int enter_semaphore(struct thing *thing, struct sync_any *any)
 
 static int leave_semaphore(struct thing *thing)
 {
-    struct sync_queue *queue = &((SemaphoreObject *)thing->object)->queue;
-    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
-
-    thing->baton = baton ? queue : NULL;
-    return granted;
+    return thing_leave_queue(thing, &((SemaphoreObject *)thing->object)->queue);
 }
 
 const struct waitable semaphore_waitable = {
@@ -172,36 +165,18 @@ const struct waitable semaphore_waitable = {
 
 static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *blocking = Py_True, *timeout = Py_None;
-    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
+    PyObject *given[2] = {Py_True, Py_None};
 
-    if (count + keywords > 2) {
-        PyErr_Format(PyExc_TypeError, "acquire() takes from 1 to 3 positional arguments but %zd were given", 1 + count + keywords);
+    if ((count || names) && args_two("blocking", args, count, names, given) < 0)
         return NULL;
-    }
-    if (count > 0)
-        blocking = args[0];
-    if (count > 1)
-        timeout = args[1];
-    for (Py_ssize_t i = 0; i < keywords; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        if (PyUnicode_CompareWithASCIIString(name, "blocking") == 0 && count < 1)
-            blocking = args[count + i];
-        else if (PyUnicode_CompareWithASCIIString(name, "timeout") == 0 && count < 2)
-            timeout = args[count + i];
-        else {
-            PyErr_Format(PyExc_TypeError, "acquire() got an unexpected keyword argument '%U'", name);
-            return NULL;
-        }
-    }
-    int block = PyObject_IsTrue(blocking);
+    int block = PyObject_IsTrue(given[0]);
     if (block < 0)
         return NULL;
-    if (!block && timeout != Py_None) {
+    if (!block && given[1] != Py_None) {
         PyErr_SetString(PyExc_ValueError, "can't specify timeout for non-blocking acquire");
         return NULL;
     }
-    int taken = semaphore_take((SemaphoreObject *)op, block ? timeout : NULL);
+    int taken = semaphore_take((SemaphoreObject *)op, block ? given[1] : NULL);
     return taken < 0 ? NULL : PyBool_FromLong(taken);
 }
 
@@ -210,9 +185,7 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
     PyObject *given;
     long n = 1;
 
-    if (args_one("release", "n", args, count, names, &given) < 0)
-        return NULL;
-    if (given && args_count(given, &n) < 0)
+    if (args_one("release", "n", args, count, names, &given) < 0 || (given && args_count(given, &n) < 0))
         return NULL;
     if (n < 1) {
         PyErr_SetString(PyExc_ValueError, "n must be one or more");
@@ -350,6 +323,5 @@ static PyType_Spec semaphore_spec = {
 
 int python_add_semaphore(PyObject *module)
 {
-    semaphore_type = add_derivable(module, &semaphore_spec);
-    return semaphore_type ? 0 : -1;
+    return add_derivable(module, &semaphore_spec, &semaphore_type);
 }

@@ -263,17 +263,25 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
                                    int64_t deadline, int *baton)
 {
     struct queue_wait wait = {queue, place, deadline, 0};
+    int to_pass = 0;
+    enum outcome outcome = sleep_in_queue(op, &wait, NULL, give_up, baton ? baton : &to_pass);
 
-    return sleep_in_queue(op, &wait, NULL, give_up, baton);
+    if (to_pass)
+        sync_queue_pass_baton(queue);
+    return outcome;
 }
 
-enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton)
+enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline)
 {
     struct looking_wait looking = {{queue, place, deadline, 0}, CANCEL_SLICE, PARK_FOREVER};
+    int baton;
 
     if (!park_green && _PyOS_IsMainThread()) /* a scheduler looks for signals itself */
         begin_pause(&looking);
-    return sleep_in_queue(op, &looking.wait, &looking, NULL, baton);
+    enum outcome outcome = sleep_in_queue(op, &looking.wait, &looking, NULL, &baton);
+    if (baton)
+        sync_queue_pass_baton(queue);
+    return outcome;
 }
 
 void python_sleep_init(void)

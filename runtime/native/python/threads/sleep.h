@@ -58,14 +58,14 @@ enum outcome {
 };
 
 /* Sleeps in a queue of op's, which the caller has entered, until granted, the deadline, or an exception.  *baton: the caller has it, and
- * must pass it once it has what it needs to run.  give_up: as above. */
+ * must pass it once it has what it needs to run; NULL: it is passed at once.  give_up: as above. */
 enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
                                    int64_t deadline, int *baton);
 
 /* The same for the end of a group's block, which may be all that is left of a program.  A signal that comes just before a thread sleeps
  * doesn't end the sleep.  So the main thread, which runs the handlers, wakes up to look: after 10 ms, and less and less often, in the end
  * once a second.  python_looks counts that, because nothing has moved by it: observe/watch.c. */
-enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline, int *baton);
+enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline);
 extern atomic_long python_looks;
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */

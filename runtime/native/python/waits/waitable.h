@@ -41,6 +41,15 @@ struct waitable {
     int shared; /* it is in the table of waits/watch.h, not in a queue: its waiter is woken under that table's lock */
 };
 
+/* `leave` of what has a queue. */
+static inline int thing_leave_queue(struct thing *thing, struct sync_queue *queue)
+{
+    int baton, granted = sync_queue_leave_any(queue, &thing->place, &baton);
+
+    thing->baton = baton ? queue : NULL;
+    return granted;
+}
+
 extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable, future_waitable;
 
 /* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way.  A
