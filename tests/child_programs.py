@@ -70,6 +70,21 @@ def run_threads(threads: Iterable[threading.Thread]) -> None:
         thread.join()
 
 
+def together(*functions: Callable[[], object]) -> None:
+    """Runs each in a thread, and raises what the first has raised that failed."""
+    failed: list[BaseException] = []
+
+    def run(function: Callable[[], object]) -> None:
+        try:
+            function()
+        except BaseException as error:
+            failed.append(error)
+
+    run_threads(threading.Thread(target=run, args=(function,)) for function in functions)
+    if failed:
+        raise failed[0]
+
+
 def resident() -> int:
     """Bytes; of each thread 64 pages may be missing before Linux 6.2."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -89,7 +104,17 @@ def in_forked_child(check: Callable[[], object]) -> int:
 
 
 #: What programs may call.
-PROVIDED = (wait_until_parked, until_alone, resident, run_thread, run_threads, in_forked_child, filter_program, refuse)
+PROVIDED = (
+    wait_until_parked,
+    until_alone,
+    resident,
+    run_thread,
+    run_threads,
+    together,
+    in_forked_child,
+    filter_program,
+    refuse,
+)
 
 Program = Callable[..., object]
 Child = Callable[..., subprocess.CompletedProcess[str]]

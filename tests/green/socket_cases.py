@@ -20,28 +20,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from child_programs import together
 
 import runtime
 from runtime.scheduler import Scheduler
-
-
-def together(*functions: Callable[[], object]) -> None:
-    """Each in a thread; raises what the first has raised that failed."""
-    failed: list[BaseException] = []
-
-    def run(function: Callable[[], object]) -> None:
-        try:
-            function()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, wait_until_parked
+from conftest import Child, together, wait_until_parked
 
 import runtime
 from runtime import native, scheduler, sync
@@ -81,10 +81,8 @@ def test_the_main_thread_of_install(child: Child) -> None:
     def main_blocks() -> None:
         runtime.install(green=True, time_slice=None)
         read, write = os.pipe()
-        thread = threading.Thread(target=os.write, args=(write, b"."))
-        thread.start()
+        threading.Thread(target=os.write, args=(write, b".")).start()
         assert scheduler.blocking(ctypes.CDLL(None).read, read, ctypes.create_string_buffer(1), 1) == 1
-        thread.join()
 
     child(main_blocks)
 
@@ -614,13 +612,8 @@ def test_who_does_the_call(text: str, helpers: int, child: Child, tmp_path: Path
         runtime.install(green=True, time_slice=None)
         if "fifo" in text and helpers:
             scheduler.spawn(stock_open, (fifo, os.O_WRONLY))  # from a thread on an LWP of its own
-        thread = threading.Thread(target=exec, args=(text, names))
         before = scheduler.statistics().started
-        failed: list[object] = []
-        threading.excepthook = failed.append
-        thread.start()
-        thread.join()
-        assert not failed, failed
+        together(partial(exec, text, names))
         assert scheduler.statistics().started - before == 1 + helpers
 
     if "skip" in child(who, text, helpers, str(tmp_path)).stdout:
@@ -636,12 +629,8 @@ def test_two_ends_of_many_named_pipes(child: Child, tmp_path: Path) -> None:
         for path in paths:
             os.mkfifo(path)
         read: list[str] = []
-        threads = [threading.Thread(target=lambda path: read.append(path.read_text()), args=(path,)) for path in paths]
-        threads += [threading.Thread(target=path.write_text, args=(path.name,)) for path in paths]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        reads = [lambda path=path: read.append(path.read_text()) for path in paths]
+        together(*reads, *(partial(path.write_text, path.name) for path in paths))
         assert sorted(map(int, read)) == list(range(50))
 
     child(two_ends, str(tmp_path))
@@ -704,14 +693,3 @@ def test_a_named_pipe_is_a_stock_file_to_the_program(child: Child, tmp_path: Pat
     warned, warned_green = (set(re.findall("RuntimeWarning: .*", each.stderr)) for each in (stock, green))
     assert warned == warned_green
     assert len(warned) == 1, "line buffering"
-
-
-def test_what_os_supports(child: Child) -> None:
-    def supports() -> None:
-        runtime.install(green=True)
-        import shutil
-
-        assert shutil.rmtree.avoids_symlink_attacks
-        assert os.open in os.supports_dir_fd
-
-    child(supports)

@@ -17,7 +17,7 @@ from conftest import FREE_THREADED, ROOT, SLOW, Child, count_calls, lines_betwee
 import runtime
 
 pytestmark = pytest.mark.timeout(30)
-HERE = str(Path(__file__).parent)
+HERE = list(map(str, Path(__file__).parents[:2]))
 
 #: A wait registers the descriptor, which counts for none of the calls after it.
 WAITS_ONCE = """
@@ -311,8 +311,8 @@ def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", socket_cases.NAMES)
 @pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
 def test_sockets(name: str, options: dict[str, Any], child: Child) -> None:
-    def case(folder: str, name: str, options: dict[str, Any]) -> None:
-        sys.path.insert(0, folder)
+    def case(folders: list[str], name: str, options: dict[str, Any]) -> None:
+        sys.path[:0] = folders
         runtime.install(green=True, **options)
         import socket_cases
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import tls_cases
-from conftest import ROOT, Child, count_calls, lines_between_marks, under_strace
+from conftest import ROOT, Child, count_calls, lines_between_marks, together, under_strace
 
 import runtime
 
 pytestmark = pytest.mark.timeout(60)
-HERE = str(Path(__file__).parent)
+HERE = list(map(str, Path(__file__).parents[:2]))
 
 ECHO = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(":")
 import tls_cases
 
 one, other = tls_cases.secured(sys.argv[2], eval(sys.argv[3]))
@@ -41,7 +41,7 @@ def count():
     os.access("/end", 0)
     one.close()
 
-tls_cases.socket_cases.together(echo, count)
+tls_cases.together(echo, count)
 """
 
 
@@ -51,7 +51,7 @@ def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) ->
     script, trace = tmp_path / "echo.py", tmp_path / "trace"
     script.write_text(ECHO)
     command = [*under_strace(trace), sys.executable, "-m", "runtime", "run", "--green"]
-    command += ["--time-slice", "0", str(script), HERE, pem, repr(timeout)]
+    command += ["--time-slice", "0", str(script), ":".join(HERE), pem, repr(timeout)]
     subprocess.run(command, check=True, cwd=ROOT, timeout=50)
     calls = count_calls(lines_between_marks(trace))
     assert calls["write"] == 40
@@ -65,8 +65,8 @@ def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) ->
 @pytest.mark.parametrize("timeout", [None, 20])
 @pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
 def test_tls(name: str, timeout: int | None, options: dict[str, Any], child: Child, pem: str) -> None:
-    def case(folder: str, *args: Any) -> None:
-        sys.path.insert(0, folder)
+    def case(folders: list[str], *args: Any) -> None:
+        sys.path[:0] = folders
         import tls_cases
 
         tls_cases.run(*args)
@@ -102,14 +102,12 @@ def test_a_tls_socket_that_another_thread_tries(timeout: int | None, child: Chil
                 client.sendall(b"data")
                 assert client.recv(100) == b"answer"
 
-        threads = [threading.Thread(target=talk), threading.Thread(target=server.do_handshake)]
-        for thread in threads:
-            thread.start()
-        tries.wait()
-        assert server.recv(100) == b"data"
-        assert server.gettimeout() == timeout
-        server.sendall(b"answer")
-        for thread in threads:
-            thread.join()
+        def answer() -> None:
+            tries.wait()
+            assert server.recv(100) == b"data"
+            assert server.gettimeout() == timeout
+            server.sendall(b"answer")
+
+        together(talk, server.do_handshake, answer)
 
     child(secure, pem, timeout)

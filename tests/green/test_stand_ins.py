@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 
 import pytest
-from conftest import Child
+from conftest import Child, together
 
 import runtime
 from runtime import native
@@ -43,26 +42,6 @@ def test_they_look_like_the_stock_ones(child: Child) -> None:
     child(compare)
 
 
-def test_no_class_makes_methods_of_them(child: Child) -> None:
-    def call_as_attributes() -> None:
-        import select
-
-        runtime.install(green=True)
-
-        class Keeps:
-            open, read, close, poll, sleep, file = os.open, os.read, os.close, select.poll, time.sleep, open
-
-        kept = Keeps()
-        fd = kept.open(os.devnull, os.O_RDONLY)
-        assert kept.read(fd, 1) == b""
-        kept.close(fd)
-        kept.sleep(0)
-        assert kept.poll().poll(0) == []
-        kept.file(os.devnull).close()
-
-    child(call_as_attributes)
-
-
 def test_sets_of_stock_functions_have_them(child: Child) -> None:
     def ask() -> None:
         import shutil
@@ -81,16 +60,21 @@ CALLS = """
     socket.close(fd=1)  os.read(1)  os.read("x",1)  os.read(fd=1,length=1)  os.write(1,"x")  os.waitpid(1)  os.fsync()
     os.open()  open()  input(1,2)  time.sleep()  time.sleep("x")  select.select()  select.poll(1)  select.poll(a=1)
     socket.getnameinfo(1,2)  socket.getaddrinfo()  signal.sigtimedwait()  os.system()
+    _thread.start_new_thread()  _thread.start_new_thread(1,())  _thread.start_new_thread(print,1)
+    _thread.start_new_thread(print,(),1)  _thread.start_new_thread(print,)
+    _thread.start_new()  _thread.start_new(1,())  _thread.start_new(print,1)  _thread.start_new(print,(),1)
+    _thread.start_new(print,)
 """
 
 
 def test_they_refuse_as_the_stock_ones(child: Child) -> None:
     def compare(calls: list[str]) -> None:
+        import _thread
         import select
         import signal
         import socket
 
-        names = {"os": os, "select": select, "signal": signal, "socket": socket, "time": time}
+        names = {"_thread": _thread, "os": os, "select": select, "signal": signal, "socket": socket, "time": time}
 
         def outcome(call: str) -> str:
             try:
@@ -102,9 +86,7 @@ def test_they_refuse_as_the_stock_ones(child: Child) -> None:
         runtime.install(green=True)
         assert {call: outcome(call) for call in calls} == stock
         green: dict[str, str] = {}
-        thread = threading.Thread(target=lambda: green.update({call: outcome(call) for call in calls}))
-        thread.start()
-        thread.join()
+        together(lambda: green.update({call: outcome(call) for call in calls}))
         assert green == stock
 
     child(compare, CALLS.split())
@@ -124,9 +106,7 @@ def test_a_call_by_a_helper_leaves_no_reference_in_the_traceback(child: Child) -
 
         found: list[int] = []
         runtime.install(green=True)
-        thread = threading.Thread(target=call)
-        thread.start()
-        thread.join()
+        together(call)
         assert found == [0]
 
     child(count)

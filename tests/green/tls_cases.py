@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import socket_cases
+from child_programs import together
 
 import runtime
 
@@ -62,7 +63,7 @@ def questions_and_answers(pem: str, timeout: float | None) -> None:
             assert one.recv(100) == b"%d" % number
         one.close()
 
-    socket_cases.together(answer, ask)
+    together(answer, ask)
 
 
 def one_reads_while_another_writes(pem: str, timeout: float | None) -> None:
@@ -72,9 +73,7 @@ def one_reads_while_another_writes(pem: str, timeout: float | None) -> None:
     def read(sock: ssl.SSLSocket) -> None:
         assert exactly(sock, len(data)) == data
 
-    socket_cases.together(
-        *(call for sock in ends for call in (lambda sock=sock: read(sock), lambda sock=sock: sock.sendall(data)))
-    )
+    together(*(call for sock in ends for call in (lambda sock=sock: read(sock), lambda sock=sock: sock.sendall(data))))
 
 
 def several_read(pem: str, timeout: float | None) -> None:
@@ -95,7 +94,7 @@ def several_read(pem: str, timeout: float | None) -> None:
             time.sleep(0.001)
         one.shutdown(socket.SHUT_WR)
 
-    socket_cases.together(read, read, read, write)
+    together(read, read, read, write)
     assert sorted(b"".join(found)) == sorted(b"begin" + b"".join(b"%010d" % number for number in range(200)))
 
 
@@ -148,7 +147,7 @@ def plain_then_secure_then_plain(pem: str, timeout: float | None) -> None:
         assert other.recv(100) == b""
         other.unwrap().sendall(b"plain")
 
-    socket_cases.together(first, second)
+    together(first, second)
 
 
 def what_stock_gives(pem: str, timeout: float | None) -> None:
@@ -200,7 +199,7 @@ def a_record_comes_in_parts(pem: str, timeout: float | None) -> None:
     there, back = partial(pass_on, through[1], behind), partial(pass_on, behind, through[1])
     with socket_cases.beside(there), socket_cases.beside(back):
         one, other = secured(pem, timeout, (through[0], raw))
-        socket_cases.together(lambda: one.sendall(bytes(5000)), lambda: exactly(other, 5000))
+        together(lambda: one.sendall(bytes(5000)), lambda: exactly(other, 5000))
         one.close()
         other.close()
 
@@ -235,5 +234,5 @@ NAMES = [
 def run(name: str, pem: str, timeout: float | None, options: dict[str, Any], times: int = 1) -> None:
     runtime.install(green=True, **options)
     for _ in range(times):
-        socket_cases.together(lambda: globals()[name](pem, timeout))
+        together(lambda: globals()[name](pem, timeout))
     print("done")

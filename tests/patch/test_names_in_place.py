@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import Child, in_forked_child
+from conftest import Child, in_forked_child, together
 
 import runtime
 
@@ -115,53 +115,6 @@ def test_a_pickle_loads_in_a_process_without_the_runtime(child: Child) -> None:
     assert found.stdout == "10 False\n"
 
 
-def test_a_class_that_keeps_one_makes_no_method_of_it(child: Child) -> None:
-    def start() -> None:
-        import _thread
-
-        runtime.install()
-
-        class Server:
-            start = _thread.start_new_thread
-            begin = _thread.start_new
-            count = _thread._count
-            make_lock = _thread.allocate_lock
-
-        lock = Server().make_lock()
-        lock.acquire()
-        assert isinstance(Server().start(lock.release, ()), int)
-        lock.acquire()
-        Server().begin(lock.release, (), {})
-        lock.acquire()
-        assert Server().count() >= 0
-
-    child(start)
-
-
-def test_they_refuse_wrong_arguments_in_their_own_name(child: Child) -> None:
-    def refuse_all() -> None:
-        import _thread
-
-        calls = [(), (1, ()), (print, 1), (print, (), 1), (print,)]
-
-        def outcomes() -> list[str]:
-            found = []
-            for start in (_thread.start_new_thread, _thread.start_new):
-                for args in calls:
-                    try:
-                        start(*args)
-                    except TypeError as error:
-                        found.append(str(error))
-            return found
-
-        stock = outcomes()
-        assert len(stock) == 2 * len(calls)
-        runtime.install()
-        assert outcomes() == stock
-
-    child(refuse_all)
-
-
 def test_current_thread_is_a_function_of_threadings_file(child: Child) -> None:
     def ask() -> None:
         import inspect
@@ -241,9 +194,7 @@ def test_a_forked_childs_thread_is_the_only_main_thread(child: Child) -> None:
             statuses.append(in_forked_child(check))
 
         statuses: list[int] = []
-        thread = threading.Thread(target=by_thread)
-        thread.start()
-        thread.join()
+        together(by_thread)
         assert statuses == [0]
 
     child(fork)
