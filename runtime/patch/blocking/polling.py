@@ -119,13 +119,18 @@ METHODS.append((selectors.PollSelector, "_selector_cls", _poll))
 METHODS.append((selectors.SelectSelector, "_select", _select))
 
 
+_stock_epoll_select = selectors.EpollSelector.select
+
+
 @replaces(selectors.EpollSelector, "select")
-def _epoll_select(stock: Any, self: selectors.EpollSelector, timeout: float | None = None) -> Any:
-    found = stock(self, 0)
+def _epoll_select(self: selectors.EpollSelector, timeout: float | None = None) -> Any:
+    if not may_block():
+        return _stock_epoll_select(self, timeout)
+    found = _stock_epoll_select(self, 0)
     if not found and (timeout is None or not timeout <= 0):
         with _closed_meanwhile():
             native.wait_fd(self.fileno(), IN, timeout)
-            found = stock(self, 0)
+            found = _stock_epoll_select(self, 0)
     return found
 
 

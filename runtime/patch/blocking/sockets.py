@@ -14,7 +14,7 @@ from typing import Any
 from ... import native
 from .files import PART, pread
 from .names import getaddrinfo
-from .stand_in import METHODS, replaces
+from .stand_in import METHODS, may_block, replaces
 
 
 def _looked_up(self: socket.socket, address: Any) -> Any:
@@ -28,9 +28,14 @@ def _looked_up(self: socket.socket, address: Any) -> Any:
 METHODS += [(socket.socket, name, method) for name, method in native.socket_methods(socket.socket, _looked_up)]
 
 
+_stock_sendfile = socket.socket.sendfile
+
+
 @replaces(socket.socket, "sendfile")
-def _socket_sendfile(stock: Any, self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
+def _sendfile(self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
     """By pread and send: see _send_by_parts() of files.py."""
+    if not may_block():
+        return _stock_sendfile(self, file, offset, count)
     try:
         is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (AttributeError, OSError):  # io.UnsupportedOperation is one

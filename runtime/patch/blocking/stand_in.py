@@ -1,12 +1,12 @@
 """How a call of the standard library gets another one in its place: two lists, and decorators that add to them.
 
-In a thread on a scheduler the stand-in runs, in a thread that has its LWP to itself the stock call.
+In a thread on a scheduler a function's stand-in runs, in a thread that has its LWP to itself the stock call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import update_wrapper
 from typing import Any
 
 from ... import native
@@ -41,32 +41,11 @@ def stands_in_for(stock: Any, *, always: bool = False) -> Callable[[Any], Any]:
     return decorate
 
 
-def replaces(cls: type[Any], *names: str) -> Callable[[Any], Any]:
-    """Decorator for the function(stock, self, ...) that a thread on a scheduler calls in place of these methods."""
+def replaces(cls: type[Any], name: str) -> Callable[[Any], Any]:
+    """Decorator for the function that stands in for this method in all threads, under its name and with its text."""
 
     def decorate(function: Any) -> Any:
-        for name in names:
-            METHODS.append((cls, name, _method(getattr(cls, name), function)))
+        METHODS.append((cls, name, update_wrapper(function, getattr(cls, name))))
         return function
 
     return decorate
-
-
-def _is_refused(error: TypeError) -> bool:
-    """Whether the call itself failed, for its arguments: then the stock method raises, in its own name."""
-    assert error.__traceback__ is not None
-    return error.__traceback__.tb_next is None
-
-
-def _method(stock: Any, function: Any) -> Any:
-    @wraps(stock)
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if may_block():
-            try:
-                return function(stock, self, *args, **kwargs)
-            except TypeError as error:
-                if not _is_refused(error):
-                    raise
-        return stock(self, *args, **kwargs)
-
-    return method
