@@ -41,14 +41,14 @@ static PyTypeObject *bell_type;
 static void ring_bell(struct sync_any *any)
 {
     AwaitedObject *self = (AwaitedObject *)((char *)any - offsetof(AwaitedObject, any));
-    BellObject *bell = self->bell;
+    AwaitedObject *below = atomic_load(&self->bell->rung);
     int saved = errno;
 
-    self->below = atomic_load(&bell->rung);
-    while (!atomic_compare_exchange_weak(&bell->rung, &self->below, self))
-        ;
-    if (!self->below)
-        eventfd_write(bell->fd, 1);
+    do
+        self->below = below; /* once it is on the stack the loop's thread may change that */
+    while (!atomic_compare_exchange_weak(&self->bell->rung, &below, self));
+    if (!below)
+        eventfd_write(self->bell->fd, 1);
     errno = saved;
 }
 
