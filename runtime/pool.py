@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from . import native
-from .groups.cancellation import Cancelled, Record, Request, Scope, checkpoint
+from .groups.cancellation import Cancelled, Members, Record, Request, Scope, checkpoint
 from .groups.future import BaseFuture
 from .observe.groups import CALL, Cancellation, by, latest
 from .scheduler import Scheduler
@@ -32,20 +32,7 @@ _private: Any = _thread
 _states: Any = _base
 
 
-class _NoGroup:
-    """What a call's scope has in place of a group."""
-
-    _label = ""
-
-    def _expire(self) -> None: ...
-    def _ask_tasks(self, request: Request) -> tuple[Scope, ...]:
-        return ()
-
-    def _end_awaited(self, thing: object) -> tuple[str, int]:
-        return "", 0
-
-
-_NO_GROUP = _NoGroup()
+_NO_GROUP = Members()  # what a call's scope has in place of a group
 
 
 class Future(BaseFuture[_Result], futures.Future[_Result]):
@@ -302,9 +289,7 @@ class Executor(futures.ThreadPoolExecutor):
 
     def __enter__(self) -> Self:
         if self._scheduler is not None:
-            with suppress(RuntimeError):  # another thread runs it, or the caller is green
-                self._scheduler._lend()
-                self._lent = True
+            self._lent = self._scheduler._lend_if_idle()
         return self
 
     def __exit__(

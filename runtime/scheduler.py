@@ -237,6 +237,14 @@ class Scheduler(native.SchedulerBase):
         """
         super().run()
 
+    def _lend_if_idle(self) -> bool:
+        """Lends it the caller's LWP, until _take_back(); not if another thread runs it, or the caller is green."""
+        try:
+            self._lend()
+        except RuntimeError:
+            return False
+        return True
+
 
 class GreenStatistics(NamedTuple):
     """Counts over all schedulers of this process, since it began."""

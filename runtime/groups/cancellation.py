@@ -1,15 +1,40 @@
 """Who is cancelled, and where that is raised.
 
-A scope is what can be cancelled as a whole: a task's function, the block of a group, or some lines with a deadline.  A
-thread that is in scopes has a Record with all of them, the outermost first; any other thread has none, and its waits
-are as before.  To cancel is to ask: a Request is pending in a scope until the thread comes to a point where it waits,
-and is raised there once, as Cancelled, for the outermost scope that is asked.  So what a thread does to tidy up may
-wait again.
+To cancel is to ask: a Request is pending in a scope until the scope's thread comes to a point where it waits, and is
+raised there once, as Cancelled, for the outermost scope that is pending.  So what a thread does to tidy up may wait
+again.  What holds what, from the thread that cancels down to the sleep that ends:
+
+    Group        a block and its tasks
+      _requests    for which all of it is cancelled; any thread appends one
+    Scope        what is cancelled as a whole: a block, a task's function, a pool's call, lines with a deadline
+      asked        the latest Request; any thread writes it
+      raised       the number of the latest that was raised; the scope's thread writes it
+      deadline     when the scope is asked by itself, None from then on; the scope's thread writes it
+    Record       one for each thread that is in scopes; any other thread has none, and its waits are as before
+      scopes       the outermost first; the thread writes them.  One without a group is a shield: it holds back what
+                   the scopes around it are asked for
+    park_cancel  the Record's part in C (native/waits/cancel.h), at which a sleep looks without the GIL
+      word         not 0: the thread is to look whether one of its scopes is pending; any thread sets it
+      deadline     the earliest of the scopes that no shield holds back; the thread writes it
+
+A scope is pending if `asked` has a greater number than `raised`, and that is the only truth: `word` is a bell.  It may
+ring in vain, but it rings whenever a scope that no shield holds back is pending.
+
+    The thread that cancels                              The thread that is cancelled
+    1. appends to _requests: a task that is spawned      4. comes back from its sleep, or to a checkpoint
+       from then on sees that                            5. clears word
+    2. writes `asked` of the block, the tasks, and       6. looks for the outermost pending scope
+       of the groups in whose blocks these are           7. asks the groups inside of that, which it is to leave
+    3. sets word, which ends the sleep                   8. writes `raised` of that scope and of those inside
+                                                         9. sets word if another is pending, and raises
+
+A thread that enters a scope writes `scopes`, and then goes through 5, 6 and 9 without raising.
 
 No lock guards all this.  Each of two threads that meet writes what the other reads, and then reads what the other
-writes: so at least one of them sees the other.  The GIL puts these in an order, and without a GIL the interpreter does,
-which stores an attribute with the lock of its object.  To ask twice for one request is to ask once, so any thread may
-carry out what another has begun: one that was interrupted half-way, or that has not come to all.
+writes: 2 comes before 3, and 5 before 6, so at least one of them sees the other.  The GIL puts these in an order, and
+without a GIL the interpreter does, which stores an attribute with the lock of its object.  To ask twice for one request
+is to ask once, so any thread may carry out what another has begun: one that was interrupted half-way, or that has not
+come to all.
 """
 
 from __future__ import annotations
@@ -19,13 +44,13 @@ import math
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from .. import native
 from ..observe.groups import members
 
-__all__ = ["Cancelled", "Request", "Scope", "checked_seconds", "checkpoint", "deadline_in", "enter", "fail_after"]
-__all__ += ["leave", "move_on_after", "raise_before", "shield"]
+__all__ = ["Cancelled", "Members", "Request", "Scope", "checked_seconds", "checkpoint", "deadline_in", "enter"]
+__all__ += ["fail_after", "leave", "move_on_after", "raise_before", "shield"]
 
 checkpoint = native.checkpoint
 
@@ -49,14 +74,22 @@ def _cancelled(scope: Scope, request: Request) -> Cancelled:
     return error  # not raised here: the traceback would lead back to it
 
 
-class _Members(Protocol):
-    """What a scope asks of its group."""
+class Members:
+    """What a scope asks of its group.  As it stands, a group of no tasks."""
 
-    _label: str
+    __slots__ = ()
+    _label = ""
 
-    def _expire(self) -> None: ...
-    def _ask_tasks(self, request: Request) -> Sequence[Scope]: ...
-    def _end_awaited(self, thing: object) -> tuple[str, int]: ...
+    def _expire(self) -> None:
+        """The deadline has passed: called by any of its threads."""
+
+    def _ask_tasks(self, request: Request) -> Sequence[Scope]:
+        """Ends those that have not begun; the scopes of all."""
+        return ()
+
+    def _end_awaited(self, thing: object) -> tuple[str, int]:
+        """If the block's end waits for that task: all that it waits for, and the ident of the task's thread."""
+        return "", 0
 
 
 #: The failure of a task, the deadline and what a group around is asked for are one request: they have one number.
@@ -98,11 +131,11 @@ class Scope:
 
     __slots__ = ("asked", "deadline", "group", "raised", "record")
 
-    def __init__(self, group: _Members | None, deadline: int | None = None) -> None:
+    def __init__(self, group: Members | None, deadline: int | None = None) -> None:
         self.group = group
-        self.deadline = deadline  # in ns; None: there is none, or it has been raised
-        self.asked: Request | None = None  # the latest
-        self.raised = 0  # the number of the latest that was; written by its own thread
+        self.deadline = deadline  # in ns
+        self.asked: Request | None = None
+        self.raised = 0
         self.record: Record | None = None  # of the thread that is in it
 
     @property
@@ -117,12 +150,12 @@ class Scope:
         if asked.number > self.raised and (record := self.record) is not None:
             record._interrupt(request.why)
 
-    def groups_inside(self) -> list[_Members]:
+    def groups_inside(self) -> list[Members]:
         """Those in whose blocks its thread is, within this scope, as long as the thread has not raised the request.
 
         Before it raises, it asks them itself; those that it enters afterwards are none of the request's.
         """
-        inside: list[_Members] = []
+        inside: list[Members] = []
         scopes = () if (record := self.record) is None else record.scopes
         if not scopes or scopes[-1] is self:  # as mostly
             return inside
@@ -294,11 +327,10 @@ def deadline_in(seconds: float) -> int | None:
     return None if seconds > 1e9 else native.cancel_now() + int(max(seconds, 0) * 1e9)  # 30 years
 
 
-class _Lines(native.GroupBase):
+class _Lines(native.GroupBase, Members):
     """Lines with a deadline.  GroupBase: whatever a signal handler raises, the thread has left the scope after them."""
 
     __slots__ = ("_caught", "_scope", "_seconds")
-    _label = ""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = checked_seconds("seconds", seconds)
@@ -322,12 +354,6 @@ class _Lines(native.GroupBase):
 
     def _scopes(self, _: Request) -> Sequence[Scope]:
         return () if self._scope is None else (self._scope,)
-
-    def _ask_tasks(self, request: Request) -> Sequence[Scope]:
-        return ()
-
-    def _end_awaited(self, thing: object) -> tuple[str, int]:
-        return "", 0
 
     def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
         """As Group._finish."""

@@ -24,7 +24,7 @@ from ..observe.groups import GROUP, TASK, Cancellation, by, latest
 from ..placement import Placing
 from ..scheduler import Scheduler
 from ..thread import Thread
-from .cancellation import Cancelled, Request, Scope, checked_seconds, deadline_in, enter, leave
+from .cancellation import Cancelled, Members, Request, Scope, checked_seconds, deadline_in, enter, leave
 from .future import cancelled_for
 from .task import Task, TaskStatus
 from .waiting import wait
@@ -44,7 +44,7 @@ _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR: importing inspect for
 _LOOK = 1  # seconds, doubled each time, after which the end of a cancelled block looks why its tasks go on
 
 
-class Group(native.GroupBase):
+class Group(native.GroupBase, Members):
     """`with Group() as group:` runs functions in threads, all of which have ended when the block has.
 
     If a task raises, the other tasks and the block are cancelled; when all have ended, what was raised comes out as an
@@ -107,7 +107,7 @@ class Group(native.GroupBase):
         if self._scope is not None:
             raise RuntimeError("a Group can only be entered once")
         if self._scheduler is not None:
-            self._lend()
+            self._lent = self._scheduler._lend_if_idle()
         else:
             self._scheduler = getattr(native.current_thread(), "_lwp_scheduler", None)
             if self._scheduler is not None and self._first is not None:
@@ -120,14 +120,6 @@ class Group(native.GroupBase):
         if (request := enter(self._scope)) is not None:  # its tasks would not be asked before the block waits
             self._requests.append(request)
         return self
-
-    def _lend(self) -> None:
-        assert self._scheduler is not None
-        try:
-            self._scheduler._lend()
-            self._lent = True
-        except RuntimeError:
-            pass  # another thread runs it, or the caller is green
 
     @property
     def cancelled(self) -> bool:
@@ -209,27 +201,27 @@ class Group(native.GroupBase):
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str | None
     ) -> Any:
         status: TaskStatus[Any] = TaskStatus()
-        status._waited.append(None)
+        status._begin()
         _check(function)
         call: Any = partial(status._call, function)
         call.__name__ = getattr(function, "__name__", "task")
         task = self._spawn(call, args, kwargs, name)
         try:
-            wait((status._over, task))
+            wait((status, task))
         except BaseException:
-            if not status._stop_waiting() and status._error is not None:
-                self._note(status._error)  # it has failed just then
+            if status._finish_cancelled() is None and status._exception is not None:
+                self._note(status._exception)  # it has failed just then
             task.cancel()
             raise
-        if status._is_started:
-            return status._value
         try:
-            if status._error is not None:
-                raise status._error
+            if status._exception is not None:
+                raise status._exception
+            if status._wait(0):
+                return status._result
             task.result()
             raise RuntimeError(f"{task.name}() has returned without a call of task_status.started()")
         finally:
-            status._error = None  # its traceback leads to this frame
+            status._exception = None  # its traceback leads to this frame
 
     def _begin(self, task: Task[Any]) -> None:
         if self._closed:
@@ -376,7 +368,6 @@ class Group(native.GroupBase):
         return [self._scope, *self._ask_tasks(request)]
 
     def _ask_tasks(self, request: Request) -> list[Scope]:
-        """Ends those that have not begun; the scopes of all."""
         if request not in self._requests:  # first: a task that is spawned now sees it, or is among those below
             self._requests.append(request)
         tasks = list(self._tasks)
@@ -387,7 +378,6 @@ class Group(native.GroupBase):
         return [task._scope for task in tasks]
 
     def _expire(self) -> None:
-        """The deadline has passed: called by any of its threads."""
         if not self._requests:
             self._late = True  # and never False again: another thread may be between the look and this line
         self._ask("its deadline")
@@ -462,7 +452,6 @@ class Group(native.GroupBase):
             )
 
     def _end_awaited(self, thing: object) -> tuple[str, int]:
-        """If the block's end waits for that task: all that it waits for, and the task's thread."""
         task = self._awaited
         if task is None or task is not thing:
             return "", 0

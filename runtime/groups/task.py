@@ -10,7 +10,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from .. import native
 from ..observe.groups import CANCELLED
 from ..scheduler import Scheduler
-from ..sync import Event
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave, raise_before
 from .future import BaseFuture
@@ -144,51 +143,32 @@ class Task(BaseFuture[_Result]):
         return error
 
 
-class TaskStatus(Generic[_Value]):
+class TaskStatus(native.FutureBase, Generic[_Value]):
     """What Group.start() gives its function as the argument task_status; as trio.TaskStatus.
 
     One that a program makes itself tells nobody: it is what a function may have as the argument's default, so that it
     can also be called otherwise.
     """
 
-    __slots__ = ("_error", "_is_started", "_over", "_value", "_waited")
-
-    def __init__(self) -> None:
-        self._waited: list[None] = []  # not empty: start() waits.  Who takes the item out decides what comes of that
-        self._over = Event()  # started() was called, or the function has ended
-        self._is_started = False
-        self._value: Any = None
-        self._error: Exception | None = None  # that has ended the function before
+    # It runs as long as start() waits.  What ends it first counts: the value, what the function has raised before, or
+    # that start() waits no more.
+    __slots__ = ()
 
     def started(self, value: _Value | None = None) -> None:
         """Has start() return this value.
 
         RuntimeError: it was called before.
         """
-        if self._is_started:
+        if self._state == "FINISHED":
             raise RuntimeError("started() was called before")
-        self._value = value
-        if self._stop_waiting():
-            self._is_started = True  # and never False: two threads may be here
-        self._over.set()
-
-    def _stop_waiting(self) -> bool:
-        """Whether start() has waited until now."""
-        try:
-            del self._waited[0]
-        except IndexError:
-            return False
-        return True
+        if self._state == "RUNNING":
+            self._finish(value, None)
 
     def _call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What the task does."""
         try:
             return function(*args, task_status=self, **kwargs)
         except Exception as error:
-            self._error = error
-            if not self._stop_waiting():
-                self._error = None
+            if self._finish(None, error) is None:
                 raise
             return None
-        finally:
-            self._over.set()
