@@ -168,6 +168,7 @@ SOURCES = [
     "python/threads/lwp.c",
     "python/green/helpers.c",
     "python/threads/thread.c",
+    "python/waits/file.c",
     "python/waits/things.c",
     "python/waits/wait.c",
     "python/groups/await.c",

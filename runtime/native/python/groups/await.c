@@ -64,7 +64,7 @@ static PyObject *awaited_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     self->bell = (BellObject *)Py_NewRef(bell);
     self->any = (struct sync_any){.open = 1, .forks = fork_generation, .wake = ring_bell, .at_once = 1, .fd = -1};
     int result = wait_set_thing(&self->thing, given, 1);
-    if (result == 0 && self->thing.kind->look)
+    if (result == 0 && self->thing.kind != &file_waitable)
         return (PyObject *)self;
     if (result == 0)
         PyErr_Format(PyExc_TypeError, "the loop itself waits for files, as %R", given);

@@ -1,7 +1,6 @@
 #include "python/waits/wait.h"
 
 #include "green/thread.h"
-#include "kernel/base/poll.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
 #include "python/pool/future.h"
@@ -14,26 +13,6 @@
 #include <sched.h>
 
 static PyObject *thread_class; /* threading's; NULL: not loaded yet */
-
-static const struct waitable file_waitable; /* without functions: those for files, below, do what they would */
-
-int thing_is_file(const struct thing *thing)
-{
-    return thing->kind == &file_waitable;
-}
-
-int thing_look(const struct thing *thing)
-{
-    return thing_is_file(thing) ? thing->found : thing->kind->look(thing);
-}
-
-/* What stays as it is, and is there, is claimed by the waiter itself. */
-void wait_claim(struct waiting *w, struct thing *thing)
-{
-    thing->ready = sync_any_claim(&w->any);
-    if (thing->ready)
-        atomic_store(&w->any.word, SYNC_WOKEN);
-}
 
 /* ---- what the program gives -------------------------------------------------------------------------------------- */
 
@@ -156,84 +135,6 @@ int wait_set_thing(struct thing *thing, PyObject *given, int forever)
     if (PyObject_TypeCheck(given, future_type))
         return set_future(thing);
     return thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class) ? set_thread(thing) : set_file(thing);
-}
-
-/* ---- files: a thread sleeps in ppoll(2) for them, a green thread in its scheduler's poller ------------------------ */
-
-void wait_fill_polled(struct waiting *w)
-{
-    struct pollfd *polled = w->polled;
-
-    for (Py_ssize_t i = 0; i < w->count; i++)
-        if (thing_is_file(&w->things[i])) {
-            w->things[i].found = 0;
-            *polled++ = (struct pollfd){.fd = w->things[i].ready ? -1 : w->things[i].fd, .events = POLLIN};
-        }
-}
-
-/* asleep: what has come counts for this sleep. */
-void wait_note_polled(struct waiting *w, int asleep)
-{
-    struct pollfd *polled = w->polled;
-
-    for (Py_ssize_t i = 0; i < w->count; i++) {
-        struct thing *thing = &w->things[i];
-        if (!thing_is_file(thing))
-            continue;
-        if (polled->revents & POLLNVAL)
-            w->error = EBADF;
-        else if (polled->revents) {
-            polled->fd = -1; /* poll(2) passes it over from now on */
-            thing->found = 1;
-            if (asleep)
-                wait_claim(w, thing);
-        }
-        polled++;
-    }
-}
-
-/* Looks, and doesn't sleep. */
-void wait_look_at_files(struct waiting *w)
-{
-    if (!w->files)
-        return;
-    wait_fill_polled(w);
-    int result = park_poll_all(w->polled, w->files, 0);
-    if (result == 0)
-        wait_note_polled(w, 0);
-    else if (result != ETIMEDOUT && result != EINTR)
-        w->error = result;
-}
-
-int wait_enter_file(struct waiting *w, struct thing *thing)
-{
-    if (!park_green)
-        return 1; /* it is among those that are polled */
-    int result = green_watch_fd(thing->fd, POLLIN, &thing->file, &w->any);
-    if (result && result != EPERM) /* what epoll(7) can't wait for is ready */
-        w->error = result;
-    return !result;
-}
-
-int wait_leave_file(struct waiting *w, struct thing *thing)
-{
-    if (!park_green)
-        return 0;
-    unsigned found = green_unwatch_fd(thing->fd, &thing->file);
-    if (found & POLLNVAL)
-        w->error = EBADF;
-    thing->found = found != 0;
-    return 0; /* the waiter has claimed it */
-}
-
-/* By a green thread that was poked. */
-void wait_claim_files(struct waiting *w)
-{
-    for (Py_ssize_t i = 0; i < w->count; i++) {
-        struct thing *thing = &w->things[i];
-        if (thing_is_file(thing) && thing->entered && !thing->ready && atomic_load(&thing->file.found))
-            wait_claim(w, thing);
-    }
 }
 
 /* ---- a class in Python ------------------------------------------------------------------------------------------- */

@@ -23,12 +23,8 @@ static int sleep_once(struct waiting *w, int64_t until)
 {
     int poked = SYNC_POKED;
 
-    if (w->uses_fd) {
-        int result = park_poll_all(w->polled, w->files + (w->any.fd >= 0), until);
-        if (result == 0)
-            wait_note_polled(w, 1);
-        return result;
-    }
+    if (w->uses_fd)
+        return wait_poll_files(w, until);
     if (atomic_compare_exchange_strong(&w->any.word, &poked, SYNC_ASLEEP)) {
         wait_claim_files(w);
         return 0;
@@ -43,16 +39,18 @@ static void leave_all(struct waiting *w)
     for (Py_ssize_t i = 0; i < w->count; i++) {
         struct thing *thing = &w->things[i];
         if (thing->entered)
-            thing->ready |= thing_is_file(thing) ? wait_leave_file(w, thing) : thing->kind->leave(thing);
+            thing->ready |= thing->kind->leave(thing);
         thing->entered = 0;
+        if (thing->found & POLLNVAL)
+            w->error = EBADF;
     }
     for (Py_ssize_t i = 0; i < w->count; i++)
         if (w->things[i].ready && w->things[i].kind->finish)
             w->things[i].kind->finish(&w->things[i], &w->any);
 }
 
-/* 0: completed; or an errno. */
-static int sleep_until_woken(void *arg)
+/* Steps 3 to 5 of waits/any.h.  0: completed; or an errno. */
+static int sleep_and_leave(void *arg)
 {
     struct waiting *w = arg;
     int64_t soon = w->since + SOON, until = w->looks && soon < w->deadline ? soon : w->deadline;
@@ -120,7 +118,7 @@ static void enter_queues(struct waiting *w)
 {
     for (Py_ssize_t i = 0; i < w->count; i++) {
         struct thing *thing = &w->things[i];
-        thing->entered = thing_is_file(thing) ? wait_enter_file(w, thing) : thing->kind->enter(thing, &w->any);
+        thing->entered = thing->kind->enter(thing, &w->any);
         if (!thing->entered && !w->error) {
             if (thing->kind->take)
                 w->again = 1;
@@ -132,49 +130,34 @@ static void enter_queues(struct waiting *w)
     }
 }
 
-static int sleep_with_cleanup(struct waiting *w)
+/* Returns what sleep_and_leave() does. */
+static int sleep_for_first(struct waiting *w)
 {
     int result;
 
     /* Once the interpreter has ended, taking the GIL ends the thread: see sleep_or_leave() in python/threads/sleep.c. */
     pthread_cleanup_push(pass_batons, w);
-    result = python_sleep(&(struct python_sleep){sleep_until_woken, w, w->given, .since = w->since, .deadline = w->deadline});
-    pthread_cleanup_pop(0);
+    result = python_sleep(&(struct python_sleep){sleep_and_leave, w, w->given, .since = w->since, .deadline = w->deadline});
+    pthread_cleanup_pop(1);
+    if (w->any.fd >= 0)
+        close(w->any.fd);
     return result;
 }
 
-enum slept { WAIT_COMPLETED, WAIT_TIME_IS_UP, WAIT_AGAIN, WAIT_FAILED };
-
-/* Sleeps until one of the things has come.  WAIT_FAILED: with an exception. */
-static enum slept sleep_for_things(struct waiting *w)
-{
-    if (prepare_to_sleep(w) < 0)
-        return WAIT_FAILED;
-    enter_queues(w);
-    int result = sleep_with_cleanup(w);
-    pass_batons(w);
-    if (w->any.fd >= 0)
-        close(w->any.fd);
-    if (result == 0)
-        return WAIT_COMPLETED;
-    if (result == ETIMEDOUT)
-        return WAIT_TIME_IS_UP;
-    if (result == EAGAIN)
-        return WAIT_AGAIN;
-    if (result == EINTR)
-        return python_interrupted(NULL, w->given) < 0 ? WAIT_FAILED : WAIT_AGAIN;
-    errno = result;
-    PyErr_SetFromErrno(PyExc_OSError);
-    return WAIT_FAILED;
-}
-
 /* ---- the first of several ---------------------------------------------------------------------------------------- */
+
+static int raise_errno(int error)
+{
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
 
 static Py_ssize_t find_ready(const struct waiting *w, Py_ssize_t to)
 {
     Py_ssize_t at = 0;
 
-    while (at < to && !thing_look(&w->things[at]))
+    while (at < to && !w->things[at].kind->look(&w->things[at]))
         at++;
     return at;
 }
@@ -185,7 +168,7 @@ static void report_with(struct waiting *w, const struct thing *decides)
     for (Py_ssize_t i = 0; i < w->count; i++) {
         struct thing *thing = &w->things[i];
         if (thing != decides)
-            thing->ready = !decides->kind->take && !thing->kind->take && thing_look(thing);
+            thing->ready = !decides->kind->take && !thing->kind->take && thing->kind->look(thing);
     }
 }
 
@@ -197,11 +180,8 @@ static int look_for_first(struct waiting *w)
         /* Also before a sleep with an eventfd, which would take the number of a descriptor that is closed. */
         if (first < w->count || w->deadline == 0 || w->files < w->count) {
             wait_look_at_files(w);
-            if (w->error) {
-                errno = w->error;
-                PyErr_SetFromErrno(PyExc_OSError);
-                return -1;
-            }
+            if (w->error)
+                return raise_errno(w->error);
             first = find_ready(w, first);
         }
         if (first == w->count)
@@ -215,23 +195,34 @@ static int look_for_first(struct waiting *w)
     }
 }
 
-/* 1: one of the things has come; 0: none by the deadline; -1 with an exception. */
+static void report_completed(struct waiting *w)
+{
+    Py_ssize_t first = 0;
+
+    while (!w->things[first].ready)
+        first++;
+    report_with(w, &w->things[first]);
+}
+
+/* The steps of waits/any.h.  1: one of the things has come; 0: none by the deadline; -1 with an exception. */
 static int wait_for_first(struct waiting *w)
 {
     for (;;) {
-        int found = look_for_first(w);
+        int found = look_for_first(w); /* 1 */
         if (found || w->deadline == 0)
             return found;
-        enum slept slept = sleep_for_things(w);
-        if (slept == WAIT_FAILED || slept == WAIT_TIME_IS_UP)
-            return slept == WAIT_FAILED ? -1 : 0;
-        if (slept == WAIT_AGAIN)
-            continue;
-        Py_ssize_t first = 0;
-        while (!w->things[first].ready)
-            first++;
-        report_with(w, &w->things[first]);
-        return 1;
+        if (prepare_to_sleep(w) < 0)
+            return -1;
+        enter_queues(w); /* 2 */
+        int result = sleep_for_first(w); /* 3 to 5 */
+        if (result == 0)
+            report_completed(w);
+        if (result == 0 || result == ETIMEDOUT)
+            return result == 0;
+        if (result != EINTR && result != EAGAIN) /* EAGAIN: a thing can be taken by now */
+            return raise_errno(result);
+        if (result == EINTR && python_interrupted(NULL, w->given) < 0)
+            return -1;
     }
 }
 
@@ -256,7 +247,7 @@ static int set_things(struct waiting *w)
     for (; w->count < count; w->count++) {
         if (wait_set_thing(&w->things[w->count], PyTuple_GET_ITEM(w->given, w->count), w->deadline == PARK_FOREVER) < 0)
             return -1;
-        w->files += thing_is_file(&w->things[w->count]);
+        w->files += w->things[w->count].kind == &file_waitable;
         if (w->keeps && w->things[w->count].kind->take) {
             PyErr_Format(PyExc_TypeError, "%R would be acquired, which a wait for all doesn't do: acquire it after the wait",
                          w->things[w->count].given);

@@ -5,7 +5,7 @@
  * several, the first in order that is ready decides: if it is one that is taken, it comes alone, since a program that looks for another
  * one first would lose it; else all others come that are ready and stay as they are.
  *
- * things.c makes a thing of what the program gives, and looks at those that are files; wait.c sleeps. */
+ * things.c makes a thing of what the program gives; file.c knows how files are waited for, and wait.c all else. */
 #ifndef RUNTIME_WAIT_H
 #define RUNTIME_WAIT_H
 
@@ -28,24 +28,23 @@ struct waiting {
     PyObject *given; /* a tuple */
 };
 
-/* Whether it has come. */
-int thing_look(const struct thing *thing);
-int thing_is_file(const struct thing *thing);
-
 /* What stays as it is, and is there, is claimed by the waiter itself. */
-void wait_claim(struct waiting *w, struct thing *thing);
+static inline void wait_claim(struct waiting *w, struct thing *thing)
+{
+    thing->ready = sync_any_claim(&w->any);
+    if (thing->ready)
+        atomic_store(&w->any.word, SYNC_WOKEN);
+}
 
 /* Looks at all files, and doesn't sleep. */
 void wait_look_at_files(struct waiting *w);
 
-/* The files that have not come, for a thread that sleeps in ppoll(2); and what that has found: asleep: what has come counts for this
- * sleep. */
+/* For a thread that sleeps in ppoll(2): fills `polled` with the files that have not come, and sleeps for them and the eventfd, as
+ * park_poll_all(); what has come is claimed. */
 void wait_fill_polled(struct waiting *w);
-void wait_note_polled(struct waiting *w, int asleep);
+int wait_poll_files(struct waiting *w, int64_t until);
 
-/* By a green thread, as the functions of a struct waitable; and by one that was poked. */
-int wait_enter_file(struct waiting *w, struct thing *thing);
-int wait_leave_file(struct waiting *w, struct thing *thing);
+/* By a green thread that was poked: claims what the poller has found. */
 void wait_claim_files(struct waiting *w);
 
 #endif

@@ -16,7 +16,7 @@ struct thing {
     int fd;
     int ready; /* it has come, and if it can be taken, it is taken */
     int entered;
-    int found; /* a file's event */
+    int found; /* a file's events, of poll(2) */
     int forever; /* there is no deadline */
     struct sync_queue *baton; /* of this queue, which must be passed */
     union {
@@ -50,10 +50,10 @@ static inline int thing_leave_queue(struct thing *thing, struct sync_queue *queu
     return granted;
 }
 
-extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable, future_waitable;
+extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable, future_waitable,
+    file_waitable;
 
-/* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way.  A
- * file's kind has no functions: things.c does what they would. */
+/* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way. */
 int wait_set_thing(struct thing *thing, PyObject *given, int forever);
 
 #endif
