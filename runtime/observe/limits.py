@@ -226,17 +226,16 @@ def _default_stack() -> int:
     return _soft(resource.RLIMIT_STACK) or 2 << 20
 
 
-def _address_space(stack_size: int = 0) -> Limit:
-    used = _bytes(_read("/proc/self/status"), "VmSize")
-    cost = stack_size or _default_stack()
-    return Limit("RLIMIT_AS (ulimit -v)", _soft(resource.RLIMIT_AS), used, "bytes", "process", cost=cost)
-
-
-def _data(stack_size: int = 0) -> Limit:
-    """Since Linux 4.7 it is of all memory that only the process can write, its threads' stacks too."""
-    used = _bytes(_read("/proc/self/status"), "VmData")
-    cost = stack_size or _default_stack()
-    return Limit("RLIMIT_DATA (ulimit -d)", _soft(resource.RLIMIT_DATA), used, "bytes", "process", cost=cost)
+def _memory_limits(stack_size: int = 0) -> list[Limit]:
+    """Of all memory; and, since Linux 4.7, of all that only the process can write, its threads' stacks too."""
+    status, cost = _read("/proc/self/status"), stack_size or _default_stack()
+    return [
+        Limit(name, _soft(which), _bytes(status, field), "bytes", "process", cost=cost)
+        for name, which, field in (
+            ("RLIMIT_AS (ulimit -v)", resource.RLIMIT_AS, "VmSize"),
+            ("RLIMIT_DATA (ulimit -d)", resource.RLIMIT_DATA, "VmData"),
+        )
+    ]
 
 
 def _stack() -> Limit:
@@ -246,7 +245,7 @@ def _stack() -> Limit:
 
 def limits() -> list[Limit]:
     """What can stop a new thread here, as it is now.  OSError never: what can't be read is None."""
-    return [*_task_limits(), _max_map_count(), _address_space(), _data(), _stack()]
+    return [*_task_limits(), _max_map_count(), *_memory_limits(), _stack()]
 
 
 def allowed(found: list[Limit] | None = None) -> tuple[int, Limit] | None:
@@ -288,7 +287,7 @@ def _why(number: int, stack_size: int) -> str:
         return _nearest(_task_limits())
     if number == errno.ENOMEM:
         maps = _max_map_count()
-        for space in (_address_space(stack_size), _data(stack_size)):
+        for space in _memory_limits(stack_size):
             if space.more == 0:
                 return f"{_says(space)}, a stack takes {space.cost}"
         if maps.free == 0:

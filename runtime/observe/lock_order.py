@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import native
 from .sites import note_makings
-from .source import made, named, short
+from .source import kind_of, made, named, short
 from .waits import name_of
 
 __all__ = ["LockOrder"]
@@ -222,10 +222,9 @@ class LockOrder:
         assert isinstance(key, int)
         lock, name = self._kept[key], self._names[key]
         where = made(native.site_text(self._made[key]))
-        kind = {"lock": "Lock"}.get(type(lock).__name__, type(lock).__name__)
         if where and name and name != where:
             return f"{name} ({where})"
-        return f"{kind} {where}" if where else name or repr(lock)
+        return f"{kind_of(lock)} {where}" if where else name or repr(lock)
 
     def _told(self, circle: _Circle) -> str:
         names = [self._name(key) for key, _ in circle]

@@ -14,10 +14,10 @@ from .. import native
 from .source import at, passed_on
 from .waits import name_of, waiting
 
-__all__ = ["ForeignLocks", "left_running", "place_of"]
+__all__ = ["ForeignLocks", "left_running"]
 
 
-def place_of(frame: FrameType | None) -> str:
+def _line_of(frame: FrameType | None) -> str:
     """The innermost line of the program, "FILE:LINE in FUNCTION"; of a thread that has none, ""."""
     frame = passed_on(frame)
     return "" if frame is None else at(frame)
@@ -58,7 +58,7 @@ class ForeignLocks:
         self._seen = seen
         self._told.update(found)
         frames = sys._current_frames() if found else {}
-        return [(thread, place_of(frames.get(thread.ident or 0))) for thread in found]
+        return [(thread, _line_of(frames.get(thread.ident or 0))) for thread in found]
 
 
 _GRACE = 0.1  # seconds for threads that are about to end
@@ -88,6 +88,6 @@ def _described(thread: Thread, said: str, frame: FrameType | None) -> str:
     with suppress(Exception):  # of a derived class
         target = getattr(thread, "_target", None) or thread.run
         about.append(f"target {getattr(target, '__qualname__', target)}")
-    if place := place_of(frame):
+    if place := _line_of(frame):
         about.append(f"at {place}")
     return f"{said} ({', '.join(about)})" if about else said

@@ -31,6 +31,7 @@ __all__ = [
     "Place",
     "at",
     "is_program",
+    "kind_of",
     "made",
     "made_at",
     "made_by",
@@ -580,6 +581,12 @@ def _named(names: Names, thing: object) -> str:
             return found[0]
         return made_by(thing)
     return ""
+
+
+def kind_of(thing: object) -> str:
+    """What a report calls its type: `lock` and `_RLock`, as CPython has them, go by their public names."""
+    name = type(thing).__name__
+    return {"lock": "Lock", "_RLock": "RLock"}.get(name, name)
 
 
 def made_by(thing: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import native
 from ...observe.sites import note_makings
-from ...observe.source import Names, Place, made_by, place_of, program_frames
+from ...observe.source import Names, Place, kind_of, made_by, place_of, program_frames
 from ..run.plans import Kind, Run, last_steps
 from .events import Note, Thing
 from .story import Story
@@ -20,7 +20,6 @@ from .story import Story
 __all__ = ["Recorder"]
 
 _TRIES = 4  # to find an object's name
-_KINDS = {"lock": "Lock", "_RLock": "RLock"}
 
 
 class Recorder:
@@ -60,8 +59,7 @@ class Recorder:
 
     def _thing(self, object: Any, place: Place | None, frames: list[FrameType]) -> Thing:
         if id(object) not in self._things:
-            name = type(object).__name__
-            self._things[id(object)] = Thing(len(self._things) + 1, _KINDS.get(name, name)), object
+            self._things[id(object)] = Thing(len(self._things) + 1, kind_of(object)), object
         thing = self._things[id(object)][0]
         if thing.origin is None and thing.tries < _TRIES:
             thing.tries += 1

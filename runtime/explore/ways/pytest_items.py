@@ -9,7 +9,7 @@ import os
 import shlex
 import unittest
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -87,9 +87,7 @@ def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) 
             output.begin()
         call()
 
-    with ExitStack() as stack:
-        if output is not None:
-            stack.enter_context(output)
+    with output or nullcontext():
         if token is None:
             result = explore(test, **options)
         else:

@@ -34,12 +34,6 @@ static void refuse_others(PyObject *lock, int refused)
     }
 }
 
-/* What an operation is done to: a Condition's acquire() is its lock's.  NULL: its lock is no lock of ours, and has points itself. */
-static PyObject *lock_behind(PyObject *self)
-{
-    return PyObject_TypeCheck(self, condition_type) ? condition_lock(self) : self;
-}
-
 static int is_ours(PyObject *lock)
 {
     return Py_IS_TYPE(lock, lock_type) || PyObject_TypeCheck(lock, rlock_type);
@@ -109,7 +103,7 @@ static PyObject *take_at_point(const struct swap_call *call, PyObject *lock, int
 static PyObject *acquire_lock(const struct swap_call *call)
 {
     int64_t deadline = PARK_FOREVER;
-    PyObject *lock = lock_behind(call->self);
+    PyObject *lock = swap_lock_behind(call->self);
 
     if (!lock || is_mine(lock))
         return swap_stock(call);
@@ -120,7 +114,7 @@ static PyObject *acquire_lock(const struct swap_call *call)
 
 static PyObject *release_lock(const struct swap_call *call)
 {
-    PyObject *lock = lock_behind(call->self);
+    PyObject *lock = swap_lock_behind(call->self);
 
     if (!lock || point_at(call->me, EXPLORE_RELEASE, lock, NULL, PARK_FOREVER) < 0)
         return lock ? NULL : swap_stock(call);
@@ -132,7 +126,7 @@ static PyObject *release_lock(const struct swap_call *call)
 
 static PyObject *look_at_lock(const struct swap_call *call)
 {
-    PyObject *lock = lock_behind(call->self);
+    PyObject *lock = swap_lock_behind(call->self);
 
     if (lock && point_at(call->me, EXPLORE_READ, lock, NULL, PARK_FOREVER) < 0)
         return NULL;

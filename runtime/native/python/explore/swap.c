@@ -1,6 +1,7 @@
 #include "python/explore/swap.h"
 #include "python/green/stand_in.h"
 
+#include "python/sync/waiters.h"
 #include "python/sync/with.h"
 
 enum { MOST_ARGUMENTS = 16 };
@@ -89,6 +90,11 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
     PyObject *result = swap_enter(swap, self, array, count, names);
     Py_XDECREF(names);
     return result;
+}
+
+PyObject *swap_lock_behind(PyObject *self)
+{
+    return PyObject_TypeCheck(self, condition_type) ? condition_lock(self) : self;
 }
 
 /* ---- in force ---------------------------------------------------------------------------------------------------- */

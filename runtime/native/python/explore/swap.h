@@ -102,4 +102,7 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
     ROW(of##_release, "release", release, EXPLORE_RELEASE) \
     ROW(of##_exit, "__exit__", release, EXPLORE_RELEASE)
 
+/* What these are done to: a Condition's to its lock, borrowed.  NULL: that is no lock of the runtime's, and its own methods are swapped. */
+PyObject *swap_lock_behind(PyObject *self);
+
 #endif

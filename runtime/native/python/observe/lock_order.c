@@ -199,14 +199,9 @@ static long note_released(PyObject *lock, long depth, int is_rlock)
 
 /* ---- the methods of locks ---------------------------------------------------------------------------------------- */
 
-static PyObject *lock_behind(PyObject *self)
-{
-    return PyObject_TypeCheck(self, condition_type) ? condition_lock(self) : self;
-}
-
 static PyObject *acquire_noted(const struct swap_call *call)
 {
-    PyObject *lock = lock_behind(call->self), *result = swap_stock(call);
+    PyObject *lock = swap_lock_behind(call->self), *result = swap_stock(call);
     int64_t deadline = PARK_FOREVER;
 
     if (result != Py_True || !lock)
@@ -219,7 +214,7 @@ static PyObject *acquire_noted(const struct swap_call *call)
 
 static PyObject *release_noted(const struct swap_call *call)
 {
-    PyObject *lock = lock_behind(call->self);
+    PyObject *lock = swap_lock_behind(call->self);
 
     if (lock)
         note_released(lock, 1, is_rlock(lock));

@@ -15,15 +15,24 @@ enum { SYS_FUTEX = SYS_futex }; /* as /proc/PID/task/TID/syscall numbers it */
 struct found {
     uintptr_t ident;
     int tid;
-    PyObject *object; /* a reference */
+    PyObject *object; /* that it waits for, a reference; or NULL */
     unsigned long holder;
     int64_t since, deadline;
+    enum green_state state;
 };
 
 struct all {
     struct found *found;
-    size_t capacity, count; /* count: of all waiters, also of those that did not fit */
+    size_t capacity, count; /* count: of all, also of those that did not fit */
 };
+
+static void add_found(struct all *all, struct found found)
+{
+    if (all->count++ >= all->capacity)
+        return;
+    Py_XINCREF(found.object);
+    all->found[all->count - 1] = found;
+}
 
 /* A thread that a condition has notified sleeps for the condition's lock. */
 static PyObject *really_for(PyObject *object, const struct sync_place *place)
@@ -59,20 +68,28 @@ static void add_waiter(uintptr_t ident, int tid, void *arg)
      * again, is empty.  Or it waits for a lock that it holds already: a deadlock, and to be listed. */
     if (holder == ident && !atomic_load(&wait->object))
         return;
-    if (all->count++ < all->capacity)
-        all->found[all->count - 1] = (struct found){ident, tid, Py_NewRef(object), holder, wait->since, wait->deadline};
+    add_found(all, (struct found){ident, tid, object, holder, wait->since, wait->deadline});
 }
 
-static int look_at_all(struct all *all)
+/* Under the lock of glibc's lists, so the thread doesn't end. */
+static void add_state(uintptr_t ident, int tid, void *arg)
+{
+    enum green_state state = green_state_of(glibc_thread_pointer((void *)ident));
+
+    if (state != GREEN_NOT)
+        add_found(arg, (struct found){.ident = ident, .tid = tid, .state = state});
+}
+
+static int look_at_all(struct all *all, void (*add)(uintptr_t ident, int tid, void *all))
 {
     python_waits_read(1);
-    int complete = inspect_each(add_waiter, all);
+    int complete = inspect_each(add, all);
     python_waits_read(0);
     return complete;
 }
 
 /* 0, or -1 with an exception. */
-static int find_waiters(struct all *all)
+static int find_all(struct all *all, void (*add)(uintptr_t ident, int tid, void *all))
 {
     for (all->capacity = 64;; all->capacity = all->count + 64) { /* 64 more than were counted: others may begin to wait meanwhile */
         all->count = 0;
@@ -80,7 +97,7 @@ static int find_waiters(struct all *all)
             PyErr_NoMemory();
             return -1;
         }
-        while (!look_at_all(all)) {
+        while (!look_at_all(all, add)) {
             Py_BEGIN_ALLOW_THREADS
             inspect_await();
             Py_END_ALLOW_THREADS
@@ -88,7 +105,7 @@ static int find_waiters(struct all *all)
         if (all->count <= all->capacity)
             return 0;
         for (size_t i = 0; i < all->capacity; i++)
-            Py_DECREF(all->found[i].object);
+            Py_XDECREF(all->found[i].object);
         PyMem_Free(all->found);
     }
 }
@@ -108,7 +125,7 @@ static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 {
     struct all all;
 
-    if (find_waiters(&all) < 0)
+    if (find_all(&all, add_waiter) < 0)
         return NULL;
     PyObject *list = PyList_New(0);
     for (size_t i = 0; i < all.count; i++) {
@@ -124,55 +141,12 @@ static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 
 /* ---- what green threads do --------------------------------------------------------------------------------------- */
 
-struct states {
-    struct {
-        uintptr_t ident;
-        enum green_state state;
-    } *found;
-    size_t capacity, count;
-};
-
-/* Under the lock of glibc's lists, so the thread doesn't end. */
-static void add_state(uintptr_t ident, int tid, void *arg)
-{
-    struct states *all = arg;
-    enum green_state state = green_state_of(glibc_thread_pointer((void *)ident));
-
-    (void)tid;
-    if (state == GREEN_NOT)
-        return;
-    if (all->count++ < all->capacity) {
-        all->found[all->count - 1].ident = ident;
-        all->found[all->count - 1].state = state;
-    }
-}
-
-/* 0, or -1 with an exception. */
-static int find_states(struct states *all)
-{
-    for (all->capacity = 64;; all->capacity = all->count + 64) {
-        all->count = 0;
-        if (!(all->found = PyMem_Malloc(all->capacity * sizeof *all->found))) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        while (!inspect_each(add_state, all)) {
-            Py_BEGIN_ALLOW_THREADS
-            inspect_await();
-            Py_END_ALLOW_THREADS
-        }
-        if (all->count <= all->capacity)
-            return 0;
-        PyMem_Free(all->found);
-    }
-}
-
 static PyObject *list_states(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
-    struct states all;
+    struct all all;
 
-    if (find_states(&all) < 0)
+    if (find_all(&all, add_state) < 0)
         return NULL;
     PyObject *dict = PyDict_New();
     for (size_t i = 0; dict && i < all.count; i++) {
