@@ -159,6 +159,5 @@ def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once() -> None:
 @in_child
 def test_few_of_a_thousand_short_threads_are_alive_at_once() -> None:
     """The creator holds the GIL, yet they get their turn early.  Otherwise each would need a stack of its own."""
-    threads = [runtime.Thread(target=int) for _ in range(1000)]
-    run_threads(threads)
+    run_threads([runtime.Thread(target=int) for _ in range(1000)])
     assert scheduler.statistics().peak < 64

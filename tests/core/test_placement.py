@@ -415,8 +415,7 @@ def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) ->
                 refused.append(turn)
             thread.join()
 
-    threads = [runtime.Thread(target=start_some, args=(number,)) for number in range(8)]
-    run_threads(threads)
+    run_threads([runtime.Thread(target=start_some, args=(number,)) for number in range(8)])
     assert sorted(ran) == sorted([number * 10**9 + 1 for number in range(2)] * 80), ran
     assert len(refused) == 160
     until_alone()

@@ -32,8 +32,7 @@ def together(*functions: Any) -> list[BaseException]:
         except Exception as error:
             raised.append(error)
 
-    threads = [threading.Thread(target=call, args=(one,)) for one in functions]
-    run_threads(threads)
+    run_threads([threading.Thread(target=call, args=(one,)) for one in functions])
     return raised
 
 
@@ -200,8 +199,7 @@ def test_each_task_of_a_group_with_a_limit_runs_once() -> None:
                 for number in range(first, first + 100):
                     group.spawn(ran.append, number)
 
-            makers = [runtime.Thread(target=spawn_some, args=(first,)) for first in range(0, 400, 100)]
-            run_threads(makers)
+            run_threads([runtime.Thread(target=spawn_some, args=(first,)) for first in range(0, 400, 100)])
         assert sorted(ran) == list(range(400))
 
 

@@ -20,7 +20,7 @@ import unittest
 from collections.abc import Callable
 
 import pytest
-from conftest import in_child, python
+from conftest import in_child, python, run_thread, run_threads
 from corpus import together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -299,11 +299,7 @@ def derived_thread() -> None:
             order.append(self.name)
 
     order: list[str] = []
-    threads = [Mine(name="a"), Mine(name="b")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads([Mine(name="a"), Mine(name="b")])
     assert order == ["a", "b"]
 
 
@@ -326,11 +322,7 @@ def to_thread() -> None:
 
 def timer() -> None:
     order: list[int] = []
-    timers = [threading.Timer(1, order.append, (i,)) for i in range(2)]
-    for one in timers:
-        one.start()
-    for one in timers:
-        one.join()
+    run_threads([threading.Timer(1, order.append, (i,)) for i in range(2)])
     assert order == [0, 1]
 
 
@@ -373,9 +365,7 @@ def threads_that_start_threads() -> None:
     order: list[int] = []
 
     def outer(i: int) -> None:
-        inner = Thread(target=order.append, args=(i,))
-        inner.start()
-        inner.join()
+        run_thread(Thread(target=order.append, args=(i,)))
 
     together(lambda: outer(0), lambda: outer(1))
     assert order == [0, 1]
@@ -396,11 +386,7 @@ def own_names() -> None:
         with lock:
             order.append(i)
 
-    threads = [runtime.Thread(target=add, args=(i,)) for i in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads([runtime.Thread(target=add, args=(i,)) for i in range(2)])
     assert order == [0, 1]
 
 
@@ -705,9 +691,7 @@ def test_everything_is_as_before_afterwards() -> None:
     explore(lock_made_at_import, runs=200)
     assert names() == before
     assert random.getstate() == state
-    thread = Thread(target=time.sleep, args=(0.001,))
-    thread.start()
-    thread.join()
+    run_thread(Thread(target=time.sleep, args=(0.001,)))
     began = time.monotonic()
     time.sleep(0.01)
     assert time.monotonic() - began >= 0.01
@@ -740,9 +724,7 @@ def test_threads_of_outside_threads_are_not_explored() -> None:
 
     def start_threads() -> None:
         while not stop.is_set():
-            thread = Thread(target=lambda: started.append(threading.get_native_id()))
-            thread.start()
-            thread.join()
+            run_thread(Thread(target=lambda: started.append(threading.get_native_id())))
 
     starter = Thread(target=start_threads)
     starter.start()
@@ -879,9 +861,7 @@ def test_a_scheduler_made_after_it_has_a_queue() -> None:
     from runtime.scheduler import Scheduler
 
     def test() -> None:
-        thread = threading.Thread(target=list)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=list))
 
     explore(test, runs=3)
     scheduler, ran = Scheduler(), []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from conftest import run_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -76,11 +77,7 @@ def test_without_preemptions_woken_threads_run_in_any_order() -> None:
 
     def test() -> None:
         order: list[int] = []
-        threads = [threading.Thread(target=order.append, args=(i,)) for i in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads([threading.Thread(target=order.append, args=(i,)) for i in range(3)])
         orders.add(tuple(order))
 
     result = explored(test, "dfs:0")
@@ -124,11 +121,7 @@ def test_threads_that_spin_on_each_other_end() -> None:
             while not flags[1 - me].is_set():
                 pass
 
-        threads = [threading.Thread(target=spin, args=(me,)) for me in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads([threading.Thread(target=spin, args=(me,)) for me in range(2)])
 
     assert explored(test, "dfs:1").outcome is Outcome.EXHAUSTED
 
@@ -155,11 +148,7 @@ def test_what_does_not_repeat_is_inconclusive() -> None:
     def test() -> None:
         nonlocal runs
         runs += 1
-        threads = [threading.Thread(target=int) for _ in range(2 + runs % 2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads([threading.Thread(target=int) for _ in range(2 + runs % 2)])
 
     result = explored(test)
     assert result.outcome is Outcome.INCONCLUSIVE
@@ -476,11 +465,7 @@ def in_the_order(wanted: str, *threads: str) -> Callable[[], None]:
                 point.locked()
                 written.append(letter)
 
-        started = [threading.Thread(target=write, args=(letters,)) for letters in threads]
-        for thread in started:
-            thread.start()
-        for thread in started:
-            thread.join()
+        run_threads([threading.Thread(target=write, args=(letters,)) for letters in threads])
         assert "".join(written) != wanted
 
     return test
@@ -531,11 +516,7 @@ def test_auto_gives_each_its_share() -> None:
                 numbers.append(number)
 
         numbers: list[int] = []
-        threads = [threading.Thread(target=add) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads([threading.Thread(target=add) for _ in range(2)])
 
     shares: Counter[tuple[str, str]] = Counter()
     runs: Counter[str] = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from conftest import run_threads
 from explored import by_chance, finds, in_every_order
 
 from runtime import Group, Thread, wait
@@ -20,10 +21,7 @@ def test_what_comes_too_late_is_not_lost() -> None:
     event, semaphore, got = Event(), Semaphore(0), []
     threads = [Thread(target=target) for target in (event.set, semaphore.release)]
     waiter = Thread(target=lambda: got.extend(wait([event, semaphore])))
-    for thread in (waiter, *threads):
-        thread.start()
-    for thread in (waiter, *threads):
-        thread.join()
+    run_threads((waiter, *threads))
     assert got in ([event], [semaphore])
     assert semaphore._value == (got == [event])
 

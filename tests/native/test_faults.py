@@ -329,8 +329,7 @@ def start_without_memory(rounds: int) -> None:
     before = 0
     for number in range(rounds):
         gate = sync.Event()
-        fillers = [runtime.Thread(target=fill) for _ in range(3)]
-        run_threads(fillers)
+        run_threads([runtime.Thread(target=fill) for _ in range(3)])
         assert scheduler.statistics().alive == 0
         if number == rounds // 2:
             before = mapped()

@@ -68,8 +68,7 @@ def test_a_thread_goes_into_another_interpreter_and_comes_back(kind: str, own_gi
     lock, done = threading.Lock(), []
     make: Any = runtime.Thread if kind == "ours" else threading.Thread
     workers = [make(target=work) for _ in range(3)]
-    threads = workers + [make(target=compute) for _ in range(2 if kind != "green" else 0)]
-    run_threads(threads)
+    run_threads(workers + [make(target=compute) for _ in range(2 if kind != "green" else 0)])
     assert not failed, failed
     assert {done.count(thread) for thread in workers} == {2}
 
