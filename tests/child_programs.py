@@ -35,9 +35,9 @@ libc = ctypes.CDLL(None)
 def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
     """Returns when the thread sleeps as a join without a timeout does: in a futex call that is shared and has none.
 
-    Who waits for the GIL, or hands it over, or waits for a lock, sleeps in a private one.
-    private: as in one of our primitives.  Who waits for the GIL has a timeout there; who hands it over, or waits for a
-    lock of stock's, names a clock all the same (FUTEX_CLOCK_REALTIME).
+    A thread that waits for the GIL, hands it over, or waits for a lock sleeps in a private one.
+    private: as in one of our primitives.  A thread that waits for the GIL has a timeout there.  One that hands it over,
+    or waits for a lock of stock's, has none but names a clock (FUTEX_CLOCK_REALTIME).
     The address of the futex, and its bits.
     """
     futex = ("202", "98")  # on x86-64 and aarch64; under qemu-user it is the kernel's own

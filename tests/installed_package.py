@@ -20,7 +20,7 @@ from this_machine import TREE
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment that finds the packages of this one, but for ours."""
+    """A virtual environment that finds the packages of this one, except ours."""
 
     python: Path
 

@@ -26,7 +26,7 @@ class TlsModule(ctypes.Structure):
 
 
 class NativeHelper:
-    """tests/helpers, compiled: helper.c loaded as `lib`, the others by path for who wants to dlopen them."""
+    """tests/helpers, compiled: helper.c loaded as `lib`, the others by path, for tests that dlopen them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

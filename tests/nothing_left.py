@@ -40,12 +40,12 @@ def _resident() -> int:
 
 
 def _blocks_from_pools() -> int:
-    """Only for who has seen that no thread is left: those of all threads are counted, without a lock."""
+    """To be called when no thread is left, because those of all threads are counted without a lock."""
     return sys.getallocatedblocks() if POOLS else 0
 
 
 def pytest_collection_finish() -> None:
-    """Each gc.collect() from now on looks only at what tests have made: else that is nine tenths of a short test."""
+    """Each gc.collect() from now on looks only at what tests have made: it would be nine tenths of a short test."""
     gc.collect()
     gc.freeze()
 

@@ -54,7 +54,7 @@ def _in_futex(tid: int) -> bool:
 def call_of_cancellable(tid: int) -> str:
     """The system call that the thread sleeps in where it can be cancelled; none: it doesn't sleep there.
 
-    Who waits for the GIL does so in futex(2) too, for 5 ms.
+    A thread that waits for the GIL does so in futex(2) too, for 5 ms.
     """
     try:
         call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
@@ -69,8 +69,8 @@ def asleep(*tids: int) -> bool:
     """Whether the threads all sleep, and not for the GIL.
 
     The counts tell that none has woken up in between.  The second look is for the thread that has had to hand the GIL
-    over: it sleeps without a timeout until another has taken it, as we have by then.  Who was woken is not asleep, even
-    before it runs; while the wake-up is on its way to another CPU only its state says so.
+    over: it sleeps without a timeout until another has taken it, as we have by then.  A thread that was woken is not
+    asleep, even before it runs; while the wake-up is on its way to another CPU only its state says so.
     """
     try:
         before = [_state(tid) for tid in tids]

@@ -19,7 +19,7 @@ ROOT = Path(runtime.__file__).parent.parent  # of the runtime that is tested: th
 
 #: How many times slower this machine is than those that time limits were chosen for: an emulated one, for example.
 SLOW = int(os.environ.get("LWP_SLOW", "1"))
-if SLOW > 1:  # whoever waits for a process, subprocess.run() too, does so in the machine's time
+if SLOW > 1:  # a wait for a process, subprocess.run() too, is in the machine's time
 
     def _communicate_slowly(
         process: subprocess.Popen[Any],

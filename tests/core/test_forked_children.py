@@ -104,7 +104,7 @@ def forks_in_a_thread(kind: str, how: str) -> None:
         return ["begun"]
 
     def joins(write: int) -> list[Any]:
-        """Who joins the main thread goes on when the program is about to end, also if he waits by then."""
+        """A thread that joins the main thread goes on when the program is about to end, also if it sleeps by then."""
         main = threading.main_thread()
         tids: list[int] = []
 

@@ -1,4 +1,4 @@
-"""No thread waits for a lock of the C library with the GIL: whoever has the lock may be waiting for the GIL itself."""
+"""No thread waits for a lock of the C library with the GIL, because its holder may be waiting for the GIL itself."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_call_that_waits_for_a_lock_lets_others_run(lock: str, what: str) -> N
     else:
         word.value = 1
     taken.set()
-    while not waited_for():  # in Python: this thread gets the GIL though that one waits
+    while not waited_for():  # in Python: this thread gets the GIL though the user waits
         assert not done.is_set()
     if lock == "the linker's lock":
         assert libc.pthread_mutex_unlock(ctypes.c_void_p(address)) == 0

@@ -74,7 +74,7 @@ def test_02_glibc_knows_our_threads() -> None:
 
 @in_child
 def test_03_a_forked_child_leaves_our_stacks_alone(helper_path: str) -> None:
-    """No pthread, in our thread's child or in that one's child, is given the stack of our thread."""
+    """No pthread, in our thread's child or in the child of that child, is given the stack of our thread."""
     lib = ctypes.CDLL(helper_path)
     lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
     found: list[int] = []

@@ -34,7 +34,7 @@ def explored(test: Callable[[], object], strategy: str = "dfs", runs: int = 100_
 
 
 def tries(result: Result) -> int:
-    """Its runs, but for two of the default schedule that each exploration begins with."""
+    """Its runs, without the two of the default schedule that each exploration begins with."""
     return result.runs - 2
 
 

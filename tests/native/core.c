@@ -422,7 +422,7 @@ static void await(struct sync_queue *queue, int64_t deadline)
         CHECK(((volatile char *)&place)[i] == 0x55); /* nobody writes there any more */
 }
 
-/* Whoever puts and whoever takes; some sleep for about as long as it is until they are notified. */
+/* Threads that put and threads that take; some sleep for about as long as it is until they are notified. */
 static void move(struct sync_queue *mine, long before, long change, struct sync_queue *theirs)
 {
     for (int i = 0; i < rounds; i++) {

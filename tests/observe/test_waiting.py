@@ -1,4 +1,4 @@
-"""Who waits for what: `scheduler.waiting()`, `run --watchdog` and `run --live`."""
+"""Which thread waits for what: `scheduler.waiting()`, `run --watchdog` and `run --live`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import runtime
 from runtime import scheduler, sync
 from runtime.scheduler import spawn
 
-#: So that a child program finds subinterpreters.py, which lies beside this file.
+#: With it a child program finds subinterpreters.py, which lies beside this file.
 BESIDE = {"PYTHONPATH": environment()["PYTHONPATH"]}
 
 

@@ -398,7 +398,7 @@ def test_threads_end_while_they_are_read() -> None:
 
 @in_child
 def test_no_thread_can_end_while_one_is_read() -> None:
-    """Whoever reads holds the lock that every thread takes at its end: while we have it, it waits there."""
+    """A reader holds the lock that every thread takes at its end.  While we have it, the thread waits there."""
     from runtime import tls
     from runtime.native import structures
 
