@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -440,17 +440,13 @@ def test_fewer_runs_by_factors() -> None:
 # ---- chance ----------------------------------------------------------------------------------------------------------
 
 
-def fails(test: Callable[[], object], name: str, runs: int, seed: int = 1) -> int:
-    """How many of so many runs fail."""
-    found = 0
+def tried_by(name: str, test: Callable[[], object], runs: int) -> Iterator[Run]:
     with Session() as session:
-        plans = strategy(name, "sync", seed, 1000)
+        plans = strategy(name, "sync", 1, 1000)
         plan = next(plans)
         for _ in range(runs):
-            run = session.run(test, plan)
-            found += run.failed
+            yield (run := session.run(test, plan))
             plan = plans.send(run)
-    return found
 
 
 def in_the_order(wanted: str, *threads: str) -> Callable[[], None]:
@@ -486,19 +482,11 @@ def test_pct_finds_a_bug_of_its_depth_as_often_as_it_says(depth: int, wanted: st
     bound = 1 / (run.threads * run.steps ** (depth - 1))
     runs = math.ceil(60 / bound)
     wanted_at_least = 60 * 3 / 4  # runs with early timeouts count, as there are none; 60 - 2 sigma
-    assert fails(test, f"pct:{depth}", runs) >= wanted_at_least
+    assert sum(run.failed for run in tried_by(f"pct:{depth}", test, runs)) >= wanted_at_least
 
 
 def schedules(name: str, runs: int, steps: int = 2) -> Counter[int]:
-    found: Counter[int] = Counter()
-    with Session() as session:
-        plans = strategy(name, "sync", 1, 1000)
-        plan = next(plans)
-        for _ in range(runs):
-            run = session.run(two_threads(steps), plan)
-            found[run.schedule] += 1
-            plan = plans.send(run)
-    return found
+    return Counter(run.schedule for run in tried_by(name, two_threads(steps), runs))
 
 
 @pytest.mark.parametrize("name", ["random", "pos", "pct"])
