@@ -11,9 +11,14 @@ from typing import IO, Any
 from this_machine import ROOT
 
 
+def python_path(*folders: object) -> str:
+    """PYTHONPATH with which a program finds what this process finds now, and then what is in these folders."""
+    return os.pathsep.join(filter(None, map(str, [ROOT, *sys.path, *folders])))
+
+
 def environment(**variables: str) -> dict[str, str]:
-    """This process's, with the path on which it finds modules now, and these variables."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **variables}
+    """This process's, with its path, and these variables."""
+    return {**os.environ, "PYTHONPATH": python_path(), **variables}
 
 
 def python(

@@ -21,7 +21,7 @@ from child_programs import (
     until_alone,
     wait_until_parked,
 )
-from commands import environment, lwp, python, told
+from commands import environment, lwp, python, refusal, told
 from explored_core import explored
 from installed_package import Environment, installed
 from native_helper import NativeHelper, dynamic_library, helper_path, many_libraries, native_helper

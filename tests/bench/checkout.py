@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import PYTHONPATH, python
+from commands import python, python_path
 from this_machine import TREE
 
 sys.path.append(str(TREE))  # last: the package may be another one, that is installed
@@ -15,7 +15,7 @@ sys.path.append(str(TREE))  # last: the package may be another one, that is inst
 
 def environment(site: Path | None = None) -> dict[str, str]:
     """Where a command finds bench/.  site: a folder whose sitecustomize.py each Python begins with."""
-    path = os.pathsep.join(filter(None, [str(site or ""), PYTHONPATH, str(TREE)]))
+    path = os.pathsep.join(filter(None, [str(site or ""), python_path(TREE)]))
     return {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": path}
 
 

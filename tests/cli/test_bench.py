@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import PYTHONPATH, lwp, refusal
+from commands import lwp, python_path, refusal
 from conftest import TREE, Child
 
 from runtime.bench.operations import Operation, WrongResult, operations
@@ -24,7 +24,7 @@ NAMES = [row.name for operation in operations(True) for row in operation.rows]
 
 def bench(*args: str, path: Path | None = None, status: int | None = 0) -> subprocess.CompletedProcess[str]:
     """path: where --vs finds modules too."""
-    finds = {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": f"{PYTHONPATH}{os.pathsep}{path or ''}"}
+    finds = {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": python_path(path or "")}
     return lwp("bench", *args, status=status, timeout=100, **finds)
 
 
@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_what_was_measured_so_far(tmp_path: Path) -> None:
         "    print('slow', file=sys.stderr, flush=True)\n"
         "    time.sleep(100)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{PYTHONPATH}{os.pathsep}{tmp_path}"}
+    environment = {**os.environ, "PYTHONPATH": python_path(tmp_path)}
     command = [sys.executable, "-m", "runtime", "bench", "--quick", "lock-try", "rlock", "event-set"]
     with subprocess.Popen(
         [*command, "--vs", "slow", "--json", str(written)],

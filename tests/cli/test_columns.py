@@ -12,7 +12,7 @@ import sys
 import termios
 
 import pytest
-from commands import PYTHONPATH
+from commands import python_path
 
 HELP = [[], ["run"], ["trace"], ["demo"], ["tls"], ["bench"], ["stress"], ["doctor"]]
 HELP += [["demo", name] for name in ("createthread", "files", "vm", "tasks", "models", "cow", "tls")]
@@ -31,7 +31,7 @@ def shown(command: list[str], columns: int) -> str:
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=terminal,
-        env={**environment, "PYTHONPATH": PYTHONPATH, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+        env={**environment, "PYTHONPATH": python_path(), "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
         # `tls --diff` says so if its two threads are on different processors.
         preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
     ) as process:

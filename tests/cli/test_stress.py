@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PYTHONPATH, lwp, refusal
+from commands import environment, lwp, refusal
 from conftest import Child
 
 from runtime.observe import limits
@@ -111,7 +111,7 @@ def limited(which: int, number: int, *arguments: str, user: tuple[str, ...] = ()
     """What stress prints under a limit; user: the command that makes another user of it."""
     shown = subprocess.run(
         [*user, sys.executable, "-m", "runtime", "stress", *arguments],
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        env=environment(),
         preexec_fn=lambda: resource.setrlimit(which, (number, number)),
         capture_output=True,
         text=True,
@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runtime", "stress", "--only", "lock,timers,rlock", "--seed", "5"]
     with subprocess.Popen(
         [*command, "--seconds", "12", "--json", str(report)],
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -146,8 +146,8 @@ def _labels(rows: list[tuple[str, int, int]]) -> list[str]:
 def test_what_fails_is_raised_and_leaves_nothing(name: str, number: int, least: int, faulty: Faulty) -> None:
     """Each fault: one error, which names the kernel's reason; then nothing more is held than before, and all works."""
     faults = faulty.inject(name, number)
-    # A process that shares our memory is joined without a descriptor if need be.  Without a GIL each thread makes its own
-    # state, and a process, whose creator doesn't wait for that, tries it again.
+    # A process that shares our memory is joined without a descriptor if need be.  Without a GIL each thread makes its
+    # own state, and a process, whose creator doesn't wait for that, tries it again.
     if name == "pidfd_open" or (name == NEW_THREAD_STATE and FREE_THREADED):
         faults = [fault for fault in faults if fault["raised"]]
     assert len(faults) >= least

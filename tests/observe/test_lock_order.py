@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Environment, in_child, lwp, run_thread
+from conftest import Environment, in_child, lwp, refusal, run_thread
 
 import runtime
 
@@ -398,8 +398,8 @@ def test_exit_status(program: str, status: int, tmp_path: Path) -> None:
 
 
 def test_exit_needs_lock_order() -> None:
-    done = lwp("run", "--lock-order-exit", "1", "-c", "print('ran')", status=2)
-    assert (done.stdout, done.stderr) == ("", "lwp: --lock-order-exit is for --lock-order\n")
+    said = refusal(lwp("run", "--lock-order-exit", "1", "-c", "print('ran')", status=2))
+    assert said == "lwp: --lock-order-exit is for --lock-order\n"
 
 
 @in_child

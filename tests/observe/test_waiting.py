@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pyte
 import pytest
-from conftest import environment, in_child, lwp, needs_gil, python, told
+from conftest import environment, in_child, lwp, needs_gil, python, refusal, told
 from sync_helpers import PATIENCE
 
 import runtime
@@ -828,9 +828,7 @@ def test_a_long_computation_that_keeps_the_gil_is_no_standstill() -> None:
     ],
 )
 def test_wrong_patience_is_refused_in_a_line(options: list[str], says: str) -> None:
-    done = lwp("run", *options, "-c", "print('ran')", status=2)
-    assert says in done.stderr
-    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert says in refusal(lwp("run", *options, "-c", "print('ran')", status=2))
 
 
 # ---- run --live ------------------------------------------------------------------------------------------------------
