@@ -14,7 +14,7 @@ import pytest
 from conftest import environment, lwp, python, refusal
 from counted import IMPORT, LOST, RIGHT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.loads]  # distributed's libraries
 
 ENDS = "import os\n\ndef test_ends():\n    os._exit(5)\n"
 
