@@ -212,6 +212,20 @@ class _Run(click.Command):
         return super().parse_args(ctx, args)
 
 
+#: What is of use only with another option.
+_NEEDS = {
+    "lwps": "green",
+    "time_slice": "green",
+    "watchdog_exit": "watchdog",
+    "lock_order_exit": "lock_order",
+    "trace_size": "trace",
+}
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 @click.command(
     cls=_Run,
     context_settings={"allow_interspersed_args": False},
@@ -344,17 +358,3 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     if not args:
         raise click.UsageError("what is to be run? Give SCRIPT, -m MODULE, -c CODE, or - for standard input")
     return Program("script", args[0], args[1:], **options)
-
-
-#: What is of use only with another option.
-_NEEDS = {
-    "lwps": "green",
-    "time_slice": "green",
-    "watchdog_exit": "watchdog",
-    "lock_order_exit": "lock_order",
-    "trace_size": "trace",
-}
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

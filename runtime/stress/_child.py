@@ -14,7 +14,7 @@ from ._run import Run
 
 
 def main(name: str, seed: str, seconds: str, patience: str, journal: str) -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody watches it any more
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: without its watcher it is of no use
     faulthandler.register(signal.SIGQUIT, all_threads=True)  # for the watchdog; forked children have it too
     run = Run(name, int(seed), float(seconds), float(patience), Journal(Path(journal), fresh=False))
     run.execute(load()[name].run)
