@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,8 +17,8 @@ from ...native import steps_read
 from ...native.structures import ffi, thread_pointer
 from ...observe.steps import STEP_NAMES, Step, record_steps
 from ...scheduler import spawn
-from .._options import Json, json_option
-from .._output import console, size, table
+from .._output import size, table
+from ._shown import shows
 
 #: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
 STACK = 320 * 1024
@@ -188,18 +188,13 @@ def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return steps
 
 
-@click.command("createthread")
-@json_option
-def command(json_to: Json | None) -> None:
+@shows(run)
+def command(out: Console, facts: dict[str, Any]) -> None:
     """One thread's life, step by step as it happened.
 
     Each step is recorded where it is done, by the thread that does it, while one thread is made, runs a function,
     ends and is joined.
     """
-    facts = run()
-    if json_to and json_to.take(facts):
-        return
-    out = console()
     out.print(
         f"Thread {facts['tid']}, made by {facts['creator_tid']}. Times in µs from the first step. From the "
         "clone on both run at the same time.\n"

@@ -9,10 +9,11 @@ import tempfile
 from typing import Any
 
 import click
+from rich.console import Console
 
 from ...scheduler import Clone, spawn
-from .._options import Json, json_option
-from .._output import console, flag_names, flags_line, table
+from .._output import flag_names, flags_line, table
+from ._shown import shows
 
 TEXT = b"written by the parent\n"
 
@@ -70,20 +71,15 @@ def run(private: bool) -> dict[str, Any]:
     }
 
 
-@click.command("files")
-@click.option("--private", is_flag=True, help="Without CLONE_FILES: a descriptor table for each.")
-@json_option
-def command(private: bool, json_to: Json | None) -> None:
+@shows(run, click.option("--private", is_flag=True, help="Without CLONE_FILES: a descriptor table for each."))
+def command(out: Console, facts: dict[str, Any]) -> None:
     """A child closes its parent's file descriptor.
 
     Parent and child are processes with one memory. With CLONE_FILES they also share the table of file
     descriptors: after the child's close(fd) the parent's write(fd) fails with EBADF.
     """
-    facts = run(private)
-    if json_to and json_to.take(facts):
-        return
-    fd, parent, child = facts["fd"], f"parent {facts['parent']}", f"child {facts['child']}"
-    out = console()
+    private, fd = facts["private"], facts["fd"]
+    parent, child = f"parent {facts['parent']}", f"child {facts['child']}"
     out.print(flags_line(PRIVATE if private else SHARED))
     out.print()
     story = table("who", "does", "result", fixed=("who", "does"))

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import click
+from rich.console import Console
 
 from ... import Thread, scheduler
 from ...scheduler import Scheduler
 from ...sync import Barrier, Event
-from .._options import Json, json_option
-from .._output import console, table
+from .._output import table
 from .._output import time as duration
+from ._shown import shows, threads_option
 
 TURNS = 2_000  # for the cost of one
 BLOCKED = 0.1  # seconds
@@ -109,22 +109,14 @@ def run(count: int) -> dict[str, Any]:
     }
 
 
-@click.command("models")
-@click.option(
-    "--threads", "count", type=click.IntRange(2, 100), default=4, show_default=True, metavar="N", help="How many."
-)
-@json_option
-def command(count: int, json_to: Json | None) -> None:
+@shows(run, threads_option(4, 2, 100))
+def command(out: Console, facts: dict[str, Any]) -> None:
     """The same work on kernel threads and on green ones.
 
     Starts N threads with an LWP each, N green ones on this LWP, and N on two others; asks CPython and the kernel what
     they are called, lets two take turns, and lets one block.
     """
-    facts = run(count)
-    if json_to and json_to.take(facts):
-        return
-    out = console()
-    models = facts["models"]
+    models, count = facts["models"], facts["threads"]
     rows = table("", *models, right=tuple(models))
     rows.add_row("threads, idents", *(f"{count}, {len(set(model['idents']))}" for model in models.values()))
     rows.add_row("tids", *(str(len(set(model["tids"]))) for model in models.values()))

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
+from rich.console import Console
 
 from ... import Thread
-from .._options import Json, json_option
-from .._output import console, table
+from .._output import table
+from ._shown import shows, threads_option
 
 SHOWN = 20  # rows of the table; --json has all
 
@@ -76,26 +76,13 @@ def run(count: int) -> dict[str, Any]:
     }
 
 
-@click.command("tasks")
-@click.option(
-    "--threads",
-    "count",
-    type=click.IntRange(1, 1 << 22),  # the kernel's PID_MAX_LIMIT
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="How many.",
-)
-@json_option
-def command(count: int, json_to: Json | None) -> None:
+@shows(run, threads_option(5, most=1 << 22))  # the kernel's PID_MAX_LIMIT
+def command(out: Console, facts: dict[str, Any]) -> None:
     """Threads as the kernel counts them: a tid each, one tgid.
 
     Starts N threads, waits until all are alive, and reads /proc/self/task. They talk through a global list.
     """
-    facts = run(count)
-    if json_to and json_to.take(facts):
-        return
-    out = console()
+    count = len(facts["threads"])
     rows = table("thread", "ident", "tid", "in /proc/self/task", "Tgid", "heard", right=("tid", "Tgid"))
     for row in facts["threads"][:SHOWN]:
         rows.add_row(

@@ -7,13 +7,13 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-import click
+from rich.console import Console
 from rich.table import Table
 
 from ...native.structures import ffi, lib, thread_pointer
 from ...scheduler import LWP, spawn
-from .._options import Json, json_option
-from .._output import console, table
+from .._output import table
+from ._shown import shows, threads_option
 
 
 def place(pointer: Any) -> dict[str, int]:
@@ -90,26 +90,12 @@ def rows_of(facts: dict[str, Any], name: str, value: str) -> Table:
     return made
 
 
-@click.command("tls")
-@click.option(
-    "--threads",
-    "count",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="How many.",
-)
-@json_option
-def command(count: int, json_to: Json | None) -> None:
+@shows(run, threads_option(4))
+def command(out: Console, facts: dict[str, Any]) -> None:
     """One __thread variable, as many addresses as threads.
 
     errno is such a variable too. Every thread adds its number to ours and makes a system call that fails.
     """
-    facts = run(count)
-    if json_to and json_to.take(facts):
-        return
-    out = console()
     out.print(f"static __thread int variable = {facts['variable']['initial']};   thread n has added n\n")
     out.print(rows_of(facts, "variable", "value"))
     if facts["variable"]["tls"] == "static":

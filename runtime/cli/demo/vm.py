@@ -9,10 +9,11 @@ import signal
 from typing import Any
 
 import click
+from rich.console import Console
 
 from ...scheduler import Clone, spawn
-from .._options import Json, json_option
-from .._output import console, flag_names, flags_line, table
+from .._output import flag_names, flags_line, table
+from ._shown import shows
 
 BEFORE, AFTER = b"hello from parent", b"hello from child"
 STATUS = 7  # any: to be found again as the exit status
@@ -49,20 +50,14 @@ def run(share: bool) -> dict[str, Any]:
     }
 
 
-@click.command("vm")
-@click.option("--share", is_flag=True, help="With CLONE_VM: parent and child have one memory.")
-@json_option
-def command(share: bool, json_to: Json | None) -> None:
+@shows(run, click.option("--share", is_flag=True, help="With CLONE_VM: parent and child have one memory."))
+def command(out: Console, facts: dict[str, Any]) -> None:
     """A child writes into its parent's memory or a copy.
 
     The child overwrites a buffer. Without CLONE_VM it has a copy of the parent's memory, as after fork, and
     the parent sees nothing of it; with CLONE_VM both have one memory.
     """
-    facts = run(share)
-    if json_to and json_to.take(facts):
-        return
-    child, parent = facts["child"], facts["parent"]
-    out = console()
+    share, child, parent = facts["share"], facts["child"], facts["parent"]
     out.print(flags_line(Clone.VM if share else Clone(0)))
     out.print()
     story = table("who", "does", "buffer's address", "buffer", fixed=("who", "buffer's address"))
