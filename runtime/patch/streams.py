@@ -4,7 +4,7 @@ What open() makes of a descriptor reads and writes in C, and so blocks the LWP. 
 waited for, `install(green=True)` has open() put other raw files below, which call what stands in for os.read and its
 kin (blocking/opening.py): so it is with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  A
 buffered file above one of them has a lock of C, so it takes a lock of the runtime first.  A file on a disk stays what
-it is: with the runtime's lock, reading its lines takes up to three times as long (docs/green.md).
+it is: with the runtime's lock, reading its lines takes up to three times as long (docs/measured/green.md).
 sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
 """
 
