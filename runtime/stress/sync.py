@@ -467,12 +467,12 @@ def barrier(run: Run) -> None:
 
 @mix
 def barrier_break(run: Run) -> None:
-    """Barrier: timeouts, abort() and reset() at any moment; everybody gets out."""
+    """Barrier: timeouts, abort() and reset() at any moment; everybody gets out, all of a generation or none."""
     parties = run.random.choice((2, 3, 8))
-    acted = [0]
+    crowd = max(parties, run.random.choice(_CROWDS[:-1]))
+    passed = [0] * crowd
 
     def act() -> None:
-        acted[0] += 1
         if run.random.randrange(20) == 0:
             raise ZeroDivisionError
 
@@ -489,15 +489,17 @@ def barrier_break(run: Run) -> None:
                 worker.note("reset()")
                 barrier.reset()
             else:
-                timeout = worker.random.random() * 5e-3
+                timeout = worker.random.random() ** 3 * 5e-3
                 worker.note(f"wait({timeout})")
                 check(0 <= barrier.wait(timeout) < parties, "no index of a party")
+                passed[worker.number] += 1
         except (threading.BrokenBarrierError, ZeroDivisionError):
             pass
         worker.jitter()
 
-    run.crowd(max(parties, run.random.choice(_CROWDS[:-1])), body)
+    run.crowd(crowd, body)
     check(barrier.n_waiting == 0, f"nobody is left, but {barrier.n_waiting} wait")
+    check(sum(passed) % parties == 0, f"{sum(passed)} have passed a barrier of {parties}")
 
 
 # ---- what is made of them --------------------------------------------------------------------------------------------
