@@ -249,8 +249,10 @@ static int semaphore_set_value(PyObject *op, PyObject *number, void *Py_UNUSED(u
     SemaphoreObject *self = (SemaphoreObject *)op;
     long value;
 
+    if (!number)
+        no_attribute(op, "_value");
     if (!number || args_count(number, &value) < 0)
-        return number ? -1 : takes_no_attribute(op, NULL, "_value");
+        return -1;
     if (value < 0) {
         PyErr_SetString(PyExc_ValueError, "a semaphore's value must be >= 0");
         return -1;
