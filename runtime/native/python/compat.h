@@ -41,6 +41,19 @@ enum {
 #define Py_mod_multiple_interpreters 0 /* ends a module's slots */
 #define Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED NULL
 PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
+
+static inline PyObject *PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
 #endif
 
 /* A new state of the main interpreter.  NULL: there is no memory; PyThreadState_New() crashes then in 3.11. */

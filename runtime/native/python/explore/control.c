@@ -49,39 +49,26 @@ static PyObject *report_error(PyObject *module, PyObject *value)
     Py_RETURN_NONE;
 }
 
-/* Whether the exception is a SystemExit that says that all is well. */
-static int is_normal_exit(void)
+/* Whether it is a SystemExit that says that all is well. */
+static int is_normal_exit(PyObject *raised)
 {
-    PyObject *type, *value, *traceback;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    PyObject *code = PyObject_GetAttrString(value, "code");
+    PyObject *code = PyErr_GivenExceptionMatches(raised, PyExc_SystemExit) ? PyObject_GetAttrString(raised, "code") : NULL;
     int normal = code && (code == Py_None || (PyLong_Check(code) && PyLong_AsLong(code) == 0));
+
     Py_XDECREF(code);
-    PyErr_Restore(type, value, traceback);
+    PyErr_Clear();
     return normal;
 }
 
 /* Thread 0. */
 static PyObject *run_test(PyObject *module, PyObject *test)
 {
-    PyObject *type, *value, *traceback;
-
     thread_pass_for(main_thread);
-    PyObject *result = PyObject_CallNoArgs(test);
-    if (!result && PyErr_ExceptionMatches(PyExc_SystemExit) && is_normal_exit())
-        PyErr_Clear();
-    else if (!result) {
-        PyErr_Fetch(&type, &value, &traceback);
-        PyErr_NormalizeException(&type, &value, &traceback);
-        if (traceback)
-            PyException_SetTraceback(value, traceback);
-        note_error(value);
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-    }
+    PyObject *result = PyObject_CallNoArgs(test), *raised = result ? NULL : PyErr_GetRaisedException();
+
+    if (raised && !is_normal_exit(raised))
+        note_error(raised);
+    Py_XDECREF(raised);
     Py_XDECREF(result);
     Py_RETURN_NONE;
 }

@@ -11,20 +11,6 @@ typedef struct {
     char over;
 } GroupObject;
 
-/* A new reference to the exception, which is cleared. */
-static PyObject *take_exception(void)
-{
-    PyObject *type, *value, *traceback;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
 static PyObject *group_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 3) {
@@ -33,7 +19,7 @@ static PyObject *group_exit(PyObject *op, PyObject *const *args, Py_ssize_t coun
     }
     PyObject *raised = Py_NewRef(args[1]), *result;
     while (!(result = PyObject_CallMethodObjArgs(op, NAME("_finish"), args[1], raised, NULL)) && !((GroupObject *)op)->over)
-        Py_SETREF(raised, take_exception());
+        Py_SETREF(raised, PyErr_GetRaisedException());
     Py_DECREF(raised);
     return result;
 }

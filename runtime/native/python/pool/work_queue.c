@@ -145,20 +145,13 @@ static int next_call(WorkQueueObject *self, FutureObject **future)
 /* What is done around the call, or with its end, has raised, perhaps for want of memory: it ends with that, if it hasn't. */
 static void end_with_error(FutureObject *future)
 {
-    PyObject *type, *error, *traceback;
-
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback)
-        PyException_SetTraceback(error, traceback);
+    PyObject *error = PyErr_GetRaisedException();
     int ended = future_end_with(future, error);
     PyObject *none = PyObject_CallMethod((PyObject *)future, "_fail", "Oi", error, ended);
     if (!none)
         PyErr_WriteUnraisable((PyObject *)future);
     Py_XDECREF(none);
-    Py_XDECREF(type);
     Py_XDECREF(error);
-    Py_XDECREF(traceback);
 }
 
 static PyObject *queue_work(PyObject *op, PyObject *run)
