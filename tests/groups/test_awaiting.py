@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import select
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -85,9 +86,6 @@ def test_before_linux_6_9(child: Child) -> None:
 
 def program_before_6_9(error: int) -> None:
     import select
-
-    from runtime import Thread
-    from runtime.sync import Event
 
     def readable(fd: int, seconds: float = 0) -> bool:
         poll = select.poll()
@@ -440,10 +438,8 @@ def test_a_loop_that_a_forked_child_closes() -> None:
 def test_an_interrupt_that_ends_the_loop(child: Child) -> None:
     def interrupt() -> None:
         import asyncio
-        import signal
 
         from runtime import aio
-        from runtime.sync import Semaphore
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
@@ -484,7 +480,6 @@ def without_memory() -> None:
     import _testcapi  # type: ignore[import-not-found]
 
     from runtime import native
-    from runtime.sync import Lock
 
     locks = [Lock() for _ in range(3)]
     fd = os.eventfd(0, os.EFD_NONBLOCK)

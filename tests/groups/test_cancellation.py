@@ -619,7 +619,6 @@ def test_ctrl_c_leaves_no_deadline_behind(child: Child) -> None:
 def test_without_futex_waitv(child: Child, error: int) -> None:
     def program(error: int) -> None:
         from runtime import Group
-        from runtime.sync import Condition, Event, Lock, Semaphore
 
         if not refuse(449, error):
             return
@@ -693,7 +692,6 @@ def test_the_child_of_a_fork_is_not_cancelled(child: Child) -> None:
     def program() -> None:
         from runtime import Cancelled, Group, checkpoint
         from runtime.native import cancel_mine
-        from runtime.sync import Event
 
         begun = Event()
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +26,7 @@ import runtime
 from runtime import Cancelled, Group, TaskStatus, fail_after, native, shield
 from runtime.observe.groups import counts
 from runtime.scheduler import Scheduler, sleep, statistics
-from runtime.sync import Event, Lock
+from runtime.sync import Event, Lock, Semaphore
 
 FOREVER = 1000.0
 IGNORED: TaskStatus[str] = TaskStatus()
@@ -164,7 +168,6 @@ def test_a_group_is_no_cycle(child: Child) -> None:
         import weakref
 
         from runtime import Group
-        from runtime.sync import Event
 
         def plain() -> weakref.ref[Group]:
             with Group() as group:
@@ -649,11 +652,7 @@ def test_errors_of_the_inner_come_out_of_the_outer() -> None:
 
 def test_groups_may_be_nested_deeper_than_python_recurses(child: Child) -> None:
     def program(levels: int) -> None:
-        import sys
-        import threading
-
         from runtime import Group
-        from runtime.sync import Event, Semaphore
 
         threading.stack_size(128 << 10)
         sys.setrecursionlimit(100)
@@ -683,11 +682,7 @@ def test_a_cancel_that_fails_half_way_is_carried_out_at_the_blocks_end(child: Ch
     """Where Python may call only so many functions more, it asks some tasks, and raises."""
 
     def program() -> None:
-        import sys
-        from collections.abc import Callable
-
         from runtime import Group
-        from runtime.sync import Event, Semaphore
 
         sys.setrecursionlimit(200)
         inside = Semaphore(0)
@@ -783,11 +778,9 @@ def test_a_limit_of_one_and_tasks_that_spawn() -> None:
 
 def test_a_start_that_fails_leaves_nothing(child: Child) -> None:
     def program(limit: int | None) -> None:
-        import os
         import resource
 
         from runtime import Group
-        from runtime.sync import Event
 
         go = Event()
         with Group(limit=limit) as group:
@@ -818,7 +811,6 @@ def test_a_later_start_that_fails_is_the_tasks_failure(child: Child) -> None:
         import resource
 
         from runtime import Group
-        from runtime.sync import Event
 
         go = Event()
         try:
@@ -845,13 +837,7 @@ def test_a_later_start_that_fails_is_the_tasks_failure(child: Child) -> None:
 @pytest.mark.parametrize("place", ["the block waits", "the block computes", "its end waits"])
 def test_ctrl_c_ends_all(child: Child, place: str) -> None:
     def program(place: str, calls: tuple[str, ...]) -> None:
-        import os
-        import signal
-        import threading
-        from pathlib import Path
-
         from runtime import Group
-        from runtime.sync import Event
 
         main = Path(f"/proc/self/task/{os.getpid()}/syscall")
         ready = Event()
@@ -887,12 +873,7 @@ def test_ctrl_c_ends_all(child: Child, place: str) -> None:
 
 def test_a_second_ctrl_c_reaches_what_waits_as_it_tidies_up(child: Child) -> None:
     def program() -> None:
-        import os
-        import signal
-        import threading
-
         from runtime import Group
-        from runtime.sync import Event
 
         waits, tidies = Event(), Event()
 
@@ -927,11 +908,7 @@ def test_ctrl_c_at_any_moment(child: Child) -> None:
     """Also at the first bytecode of what ends the block: no thread is left, whatever the handler interrupts."""
 
     def program() -> None:
-        import signal
-        import threading
-
         from runtime import Group
-        from runtime.sync import Event
 
         armed = [False]
 
@@ -961,12 +938,9 @@ def test_ctrl_c_at_any_moment(child: Child) -> None:
 
 def test_a_child_that_the_block_forks(child: Child) -> None:
     def program() -> None:
-        import os
-
         import pytest
 
         from runtime import Group
-        from runtime.sync import Event
 
         go = Event()
         with Group() as group:
@@ -988,10 +962,7 @@ def test_a_child_that_the_block_forks(child: Child) -> None:
 
 def test_a_child_that_a_task_forks(child: Child) -> None:
     def program() -> None:
-        import os
-
         from runtime import Group
-        from runtime.sync import Event
 
         def fork() -> int:
             if (pid := os.fork()) == 0:
@@ -1017,12 +988,9 @@ def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
     """Counts: every other is cancelled, and nothing is left of any."""
 
     def program() -> None:
-        import threading
-
         import runtime
         from runtime import Group
         from runtime.scheduler import statistics
-        from runtime.sync import Event
 
         threading.stack_size(128 << 10)  # the least that libc takes on every processor
         before = statistics().alive
@@ -1084,7 +1052,6 @@ def test_a_deadlock_of_green_tasks_ends_them(child: Child) -> None:
     def program() -> None:
         from runtime import Group
         from runtime.scheduler import Scheduler
-        from runtime.sync import Semaphore
 
         try:
             with Group(scheduler=Scheduler()) as group:

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -654,8 +655,6 @@ def call():
 @pytest.mark.parametrize("place", ["in the block", "at its end"])
 def test_the_cancellation_of_a_task_reaches_the_calls_of_its_executors(child: Child, place: str) -> None:
     def program(shared: str, place: str) -> None:
-        import threading
-
         names: dict[str, Any] = {}
         exec(shared, names)
         late = []
@@ -700,10 +699,6 @@ def test_a_block_that_raises_ends_running_calls_if_the_executor_cancels_these(ch
 @pytest.mark.parametrize("place", ["in the block", "at its end"])
 def test_ctrl_c_ends_running_calls_if_the_executor_cancels_these(child: Child, place: str) -> None:
     def program(shared: str, place: str) -> None:
-        import os
-        import signal
-        import threading
-
         names: dict[str, Any] = {}
         exec(shared, names)
         at_the_end = threading.Event()

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import queue as stock
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +103,6 @@ def test_it_is_loaded_when_it_is_asked_for(child: Child) -> None:
 def test_with_install(when: str, child: Child) -> None:
     def work(when: str) -> None:
         import queue as stock
-        import threading
 
         if when == "after":
             runtime.install(green=True)

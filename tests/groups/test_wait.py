@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -606,9 +607,8 @@ def test_a_deadline() -> None:
 
 def test_ctrl_c(child: Child) -> None:
     def program() -> None:
-        from runtime import Thread, wait
+        from runtime import wait
         from runtime.scheduler import waiting
-        from runtime.sync import Event, Semaphore
 
         semaphore = Semaphore(0)
 
@@ -637,9 +637,8 @@ def test_a_handler_that_waits_for_the_same(child: Child) -> None:
     """The wait has left all queues while the handler runs, and is entered anew."""
 
     def program() -> None:
-        from runtime import Thread, wait
+        from runtime import wait
         from runtime.scheduler import waiting
-        from runtime.sync import Event, Semaphore
 
         semaphore, handled = Semaphore(0), []
 
@@ -812,7 +811,6 @@ def test_a_deadlock_of_green_threads(child: Child) -> None:
     def program() -> None:
         from runtime import wait
         from runtime.scheduler import Deadlock, Scheduler
-        from runtime.sync import Event, Semaphore
 
         scheduler = Scheduler()
         scheduler.spawn(wait, [Event(), Semaphore(0)])
@@ -860,9 +858,8 @@ def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> N
         import contextlib
         import random
         import resource
-        from pathlib import Path
 
-        from runtime import Group, Thread, wait
+        from runtime import Group, wait
 
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # 1,024 descriptors are usual, and too few
