@@ -53,16 +53,18 @@ def later(function: Any, *args: object) -> None:
     threading.Timer(0.02, function, args).start()
 
 
-def asked_and_answered(sock: socket.socket, other: socket.socket) -> None:
-    """From here on nothing is there, which the poller knows, and the descriptor is registered."""
+def registered() -> tuple[socket.socket, socket.socket]:
+    """Connected.  The poller knows that the first has nothing to read, and its descriptor is in blocking mode."""
+    sock, other = connected()
     later(other.sendall, b"first")
     assert sock.recv(100) == b"first"
+    assert os.get_blocking(sock.fileno())
+    return sock, other
 
 
 def an_unclosed_socket_leaves_its_number_to_another() -> None:
     for _ in range(20):
-        sock, other = connected()
-        asked_and_answered(sock, other)
+        sock, other = registered()
         number = sock.fileno()
         second, other = connected()
         del sock
@@ -74,8 +76,7 @@ def an_unclosed_socket_leaves_its_number_to_another() -> None:
 
 
 def a_number_is_overwritten() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, _other = registered()
     second, third = connected()
     third.sendall(b"is there before")
     os.dup2(second.fileno(), sock.fileno())
@@ -85,8 +86,7 @@ def a_number_is_overwritten() -> None:
 
 
 def a_range_is_closed() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, _other = registered()
     number = sock.fileno()
     second, third = connected()
     third.sendall(b"is there")
@@ -98,8 +98,7 @@ def a_range_is_closed() -> None:
 
 
 def a_descriptor_is_given_away() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     other.sendall(b"is there")
     second = socket.socket(fileno=sock.detach())
     del sock
@@ -111,8 +110,7 @@ def a_descriptor_is_given_away() -> None:
 def what_was_given_away_is_closed_by_c() -> None:
     """The next socket has the number, and the memory, of the one before."""
     for _ in range(20):
-        sock, other = connected()
-        asked_and_answered(sock, other)
+        sock, _other = registered()
         spare, third = connected()
         number = sock.detach()
         del sock
@@ -123,8 +121,7 @@ def what_was_given_away_is_closed_by_c() -> None:
 
 
 def a_copy_keeps_the_file_open() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     copy, number = sock.dup(), sock.fileno()
     second, third = connected()
     sock.close()
@@ -137,8 +134,7 @@ def a_copy_keeps_the_file_open() -> None:
 
 def the_end_comes_with_the_data() -> None:
     for _ in range(20):
-        sock, other = connected()
-        asked_and_answered(sock, other)
+        sock, other = registered()
 
         def send(other: socket.socket) -> None:
             other.sendall(b"last")
@@ -151,19 +147,16 @@ def the_end_comes_with_the_data() -> None:
 
 
 def the_end_comes_after_the_data() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     later(other.shutdown, socket.SHUT_WR)
     assert sock.recv(100) == b""
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     later(sock.shutdown, socket.SHUT_RD)
     assert sock.recv(100) == b""
 
 
 def urgent_data_ends_a_short_read() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     other.sendall(b"before")
     other.send(b"!", socket.MSG_OOB)
     other.sendall(b"after")
@@ -183,15 +176,8 @@ def rights_end_a_short_read() -> None:
     assert sock.recv(100) == b"without"
 
 
-def the_mode_of_the_descriptor_stays() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
-    assert os.get_blocking(sock.fileno())
-
-
 def peeking_takes_nothing() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     later(other.sendall, b"data")
     assert sock.recv(100, socket.MSG_PEEK) == b"data"
     assert sock.recv(100, socket.MSG_PEEK) == b"data"
@@ -211,6 +197,10 @@ def parts() -> None:
     later(other.sendall, b"later")
     assert sock.recv_into(buffer, nbytes=2) == 2
     assert sock.recv(100) == b"ter"
+    assert sock.recv(0) == b""
+    assert sock.recv_into(bytearray()) == 0
+    assert sock.send(b"") == 0
+    sock.sendall(b"")
 
 
 def receives(sock: socket.socket) -> list[Any]:
@@ -239,12 +229,14 @@ def rare_flags() -> None:
                 other.sendall(part)
 
         for receive in receives(sock):
+            if timeout:  # its descriptor is in non-blocking mode
+                later(other.sendall, b"half")
+                assert receive(socket.MSG_WAITALL) == b"half"
+                continue
             sender = runtime.Thread(target=send_parts)
             sender.start()
-            assert receive(socket.MSG_WAITALL) == (b"half" if timeout else b"halfmore")
+            assert receive(socket.MSG_WAITALL) == b"halfmore"
             sender.join()
-            if timeout:  # its descriptor is in non-blocking mode
-                assert sock.recv(8) == b"more"
         one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         one.settimeout(timeout)
         for receive in (partial(one.recv, 2), partial(one.recv_into, bytearray(2), 2)):
@@ -253,19 +245,9 @@ def rare_flags() -> None:
             assert (found if isinstance(found, int) else len(found)) == 8
 
 
-def nothing() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
-    assert sock.recv(0) == b""
-    assert sock.recv_into(bytearray()) == 0
-    assert sock.send(b"") == 0
-    sock.sendall(b"")
-
-
 def each_byte_is_read_once(count: int, *readers: Callable[[Callable[[], None]], object]) -> None:
     """Of `count` that are sent one after the other.  Each reader calls what reads ten of them."""
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     found: list[bytes] = []
 
     def send() -> None:
@@ -327,8 +309,7 @@ def a_subclass_and_a_mock() -> None:
 
 
 def a_child_process_has_its_own() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     pid = os.fork()
     if not pid:
         other.sendall(b"from the child")
@@ -525,8 +506,7 @@ def waits(sock: socket.socket) -> list[Any]:
 
 
 def timeouts() -> None:
-    sock, other = connected()
-    asked_and_answered(sock, other)
+    sock, other = registered()
     listener = socket.create_server(("127.0.0.1", 0))
     for each, call in [*((sock, call) for call in waits(sock)), (listener, listener.accept)]:
         for timeout in (1e-9, 0.001, 0.03):
