@@ -12,7 +12,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from seccomp import filter_program, refuse
@@ -91,6 +91,12 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def skip_test(why: str) -> NoReturn:
+    """Ends the program, and its test is skipped."""
+    os.write(2, why.encode())
+    os._exit(77)
+
+
 def in_forked_child(check: Callable[[], object]) -> int:
     """Calls check in a forked child and gives the child's wait status: 0, if nothing was raised."""
     pid = os.fork()
@@ -106,15 +112,8 @@ def in_forked_child(check: Callable[[], object]) -> int:
 
 #: What programs may call.
 PROVIDED = (
-    wait_until_parked,
-    until_alone,
-    resident,
-    run_thread,
-    run_threads,
-    together,
-    in_forked_child,
-    filter_program,
-    refuse,
+    *(wait_until_parked, until_alone, resident, run_thread, run_threads, together, skip_test, in_forked_child),
+    *(filter_program, refuse),
 )
 
 Program = Callable[..., object]
@@ -168,6 +167,8 @@ def child(tmp_path: Path) -> Child:
             os.killpg(process.pid, 9)
             process.communicate()
             raise
+        if process.returncode == 77:  # see skip_test()
+            pytest.skip(err)
         if hung or process.returncode != status:
             pytest.fail(
                 f"{program.__name__} ended with {process.returncode}{hung}, expected {status}\n"

@@ -17,6 +17,7 @@ from child_programs import (
     resident,
     run_thread,
     run_threads,
+    skip_test,
     together,
     until_alone,
     wait_until_parked,

@@ -549,37 +549,35 @@ def test_the_exit_signal_is_sent() -> None:
     assert lwp.join()
 
 
-@pytest.mark.parametrize("flags", [PROCESS, Clone.VM, Clone(0)], ids=["shared", "vm", "copy"])
-def test_a_process_that_ends_in_the_kernel(flags: Clone, child: Child) -> None:
+@pytest.mark.parametrize("flags", [int(PROCESS), int(Clone.VM), 0], ids=["shared", "vm", "copy"])
+@in_child
+def test_a_process_that_ends_in_the_kernel(flags: int) -> None:
     """Killed, or by _exit(2): it never came to the end of its function."""
+    from runtime import native
 
-    def end_there(flags: int) -> None:
-        from runtime import native
+    came = os.pipe()
 
-        came = os.pipe()
+    def be_killed() -> None:
+        os.write(came[1], b".")
+        os.read(os.pipe()[0], 1)
 
-        def be_killed() -> None:
-            os.write(came[1], b".")
-            os.read(os.pipe()[0], 1)
+    def leave() -> None:
+        os.write(came[1], b".")
+        libc._exit(5)  # by ctypes, which lets go of the GIL: with it all would wait for the dead
 
-        def leave() -> None:
-            os.write(came[1], b".")
-            libc._exit(5)  # by ctypes, which lets go of the GIL: with it all would wait for the dead
-
-        for target, status in ((be_killed, -signal.SIGKILL), (leave, 5)) * 3:
-            lwp = spawn(target, flags=flags, exit_signal=signal.SIGCHLD)
-            os.read(came[0], 1)
-            if target is be_killed:
-                while Path(f"/proc/{lwp.tid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
-                    os.sched_yield()
-                os.kill(lwp.tid, signal.SIGKILL)
-            assert lwp.join(30)
-            assert lwp.exit_status == status
-            assert not lwp.is_alive()
-        assert spawn(int).join()
-        print(scheduler.statistics().alive, len(sys._current_frames()), native.running())
-
-    assert child(end_there, int(flags)).stdout == "0 1 0\n", "the dead are counted out"
+    for target, status in ((be_killed, -signal.SIGKILL), (leave, 5)) * 3:
+        lwp = spawn(target, flags=flags, exit_signal=signal.SIGCHLD)
+        os.read(came[0], 1)
+        if target is be_killed:
+            while Path(f"/proc/{lwp.tid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
+                os.sched_yield()
+            os.kill(lwp.tid, signal.SIGKILL)
+        assert lwp.join(30)
+        assert lwp.exit_status == status
+        assert not lwp.is_alive()
+    assert spawn(int).join()
+    found = scheduler.statistics().alive, len(sys._current_frames()), native.running()
+    assert found == (0, 1, 0), "the dead are counted out"
 
 
 @pytest.mark.parametrize(
@@ -943,30 +941,27 @@ def test_deep_stacks_are_given_back(helper_path: str) -> None:
     assert resident() - before < 20 << 20, resident() - before
 
 
-def test_thousands_alive_at_once(child: Child) -> None:
-    def run_many() -> None:
-        release = os.pipe()
-        release_all = threading.Event()
-        threads = [runtime.Thread(target=release_all.wait) for _ in range(4000)]
-        lwps = [spawn(os.read, (release[0], 1)) for _ in range(1000)]
-        for thread in threads:
-            thread.start()
-        found = scheduler.statistics()
-        assert (found.alive, found.peak, found.started) == (5000, 5000, 5000), found
-        assert len(os.listdir("/proc/self/task")) == 5001
-        assert len(threading.enumerate()) >= 4001
-        assert len({thread.ident for thread in threads} | {lwp.ident for lwp in lwps}) == 5000
-        print(len(Path("/proc/self/maps").read_text().splitlines()))
-        release_all.set()
-        os.write(release[1], b"." * 1000)
-        for thread in threads:
-            thread.join()
-        assert all(lwp.join() for lwp in lwps)
-        assert scheduler.statistics().alive == 0
-
-    maps = int(child(run_many, timeout=100).stdout)
-    if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 13):
-        assert maps < 5000, "guards are no mappings of their own, and contexts lie side by side"
+@in_child(timeout=100)
+def test_thousands_alive_at_once() -> None:
+    release = os.pipe()
+    release_all = threading.Event()
+    threads = [runtime.Thread(target=release_all.wait) for _ in range(4000)]
+    lwps = [spawn(os.read, (release[0], 1)) for _ in range(1000)]
+    for thread in threads:
+        thread.start()
+    found = scheduler.statistics()
+    assert (found.alive, found.peak, found.started) == (5000, 5000, 5000), found
+    assert len(os.listdir("/proc/self/task")) == 5001
+    assert len(threading.enumerate()) >= 4001
+    assert len({thread.ident for thread in threads} | {lwp.ident for lwp in lwps}) == 5000
+    if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 13):  # no guard is a mapping of its own
+        assert len(Path("/proc/self/maps").read_text().splitlines()) < 5000, "contexts lie side by side"
+    release_all.set()
+    os.write(release[1], b"." * 1000)
+    for thread in threads:
+        thread.join()
+    assert all(lwp.join() for lwp in lwps)
+    assert scheduler.statistics().alive == 0
 
 
 # ---- install ---------------------------------------------------------------------------------------------------------
