@@ -124,7 +124,7 @@ Child = Callable[..., subprocess.CompletedProcess[str]]
 def child(tmp_path: Path) -> Child:
     """child(program, *args, status=0, timeout=60, env={}): runs the function's text in a new interpreter.
 
-    The text sees what PRELUDE imports and nothing else of its test.  Another exit status than `status` fails
+    The text sees what PRELUDE imports, PROVIDED, and nothing else of its test.  Another exit status than `status` fails
     the test.
     """
 

@@ -24,22 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import (
-    FREE_THREADED,
-    TREE,
-    Child,
-    NativeHelper,
-    in_child,
-    in_forked_child,
-    made_once,
-    python,
-    refuse,
-    run_thread,
-    run_threads,
-    skip_test,
-    wait_until_parked,
-)
+from child_programs import Child, in_child, in_forked_child, run_thread, run_threads, skip_test, wait_until_parked
+from commands import python
+from native_helper import NativeHelper
+from seccomp import refuse
+from shared_by_workers import made_once
 from sync_helpers import KERNEL_HAS
+from this_machine import FREE_THREADED, TREE
 
 import runtime
 from runtime import Clone, scheduler, sync

@@ -21,17 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import (
-    NativeHelper,
-    in_child,
-    lwp,
-    python,
-    refusal,
-    refuse,
-    run_thread,
-    skip_test,
-    wait_until_parked,
-)
+from child_programs import in_child, run_thread, skip_test, wait_until_parked
+from commands import lwp, python, refusal
+from native_helper import NativeHelper
+from seccomp import refuse
 
 import runtime
 from runtime import scheduler, sync, tls
