@@ -85,7 +85,7 @@ static enum way way_to_write(int fd, size_t size)
 
 /* ---- one try, and the wait after it ------------------------------------------------------------------------------ */
 
-struct transfer {
+struct file_call {
     int fd, sends;
     struct iovec *parts, one;
     int count;
@@ -100,7 +100,7 @@ struct transfer {
 
 /* read(2) and write(2) hold the file until they return.  Here each try looks the number up anew, and from a wait on, or between two parts of
  * a write, another thread may have closed it and opened another file. */
-static int is_same_file(struct transfer *t)
+static int is_same_file(struct file_call *t)
 {
     unsigned closings = green_closings(t->fd);
 
@@ -110,7 +110,7 @@ static int is_same_file(struct transfer *t)
 }
 
 /* The number of bytes, or -1 with errno. */
-static ssize_t call_now(struct transfer *t)
+static ssize_t call_file(struct file_call *t)
 {
     if (!is_same_file(t)) {
         errno = EBADF;
@@ -139,13 +139,13 @@ static enum tried raise_error(int error)
     return TRIED_FAILED;
 }
 
-static enum tried give_to(enum way way, struct transfer *t)
+static enum tried give_to(enum way way, struct file_call *t)
 {
     t->way = way;
     return TRIED_DONE;
 }
 
-static enum tried after_error(struct transfer *t, int error)
+static enum tried after_error(struct file_call *t, int error)
 {
     unsigned found, events = t->sends ? POLLOUT : POLLIN;
 
@@ -166,7 +166,7 @@ static enum tried after_error(struct transfer *t, int error)
     return t->mode & O_NONBLOCK ? give_to(STOCK, t) : TRIED_WAIT;
 }
 
-static void skip(struct transfer *t, size_t length)
+static void skip(struct file_call *t, size_t length)
 {
     t->size -= length;
     while (t->count > 0 && length >= t->parts->iov_len) {
@@ -181,10 +181,10 @@ static void skip(struct transfer *t, size_t length)
 }
 
 /* A write in blocking mode returns when all is written, unless an error comes. */
-static enum tried try_call(void *transfer)
+static enum tried try_call(void *arg)
 {
-    struct transfer *t = transfer;
-    ssize_t length = call_now(t);
+    struct file_call *t = arg;
+    ssize_t length = call_file(t);
 
     if (length < 0)
         return after_error(t, errno);
@@ -195,9 +195,9 @@ static enum tried try_call(void *transfer)
     return t->size ? TRIED_AGAIN : TRIED_DONE;
 }
 
-static enum tried wait_for_file(void *transfer)
+static enum tried wait_for_file(void *arg)
 {
-    struct transfer *t = transfer;
+    struct file_call *t = arg;
     unsigned found;
     int result = scheduler_wait_fd(t->fd, t->sends ? POLLOUT : POLLIN, &t->closings, PARK_FOREVER, &found);
 
@@ -257,9 +257,9 @@ static int take_buffers(struct buffers *b, PyObject *sequence, int flags)
 /* ---- the calls --------------------------------------------------------------------------------------------------- */
 
 /* The bytes are made for each try: a thread that waits has none. */
-static enum tried try_read(void *transfer)
+static enum tried try_read(void *arg)
 {
-    struct transfer *t = transfer;
+    struct file_call *t = arg;
 
     if (!(t->bytes = PyBytes_FromStringAndSize(NULL, t->polls ? 0 : (Py_ssize_t)t->size)))
         return TRIED_FAILED;
@@ -273,7 +273,7 @@ static enum tried try_read(void *transfer)
 
 static PyObject *pipe_read(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
-    struct transfer t = {.mode = -1, .count = 1};
+    struct file_call t = {.mode = -1, .count = 1};
     Py_ssize_t size = is_for_us(args, count, names, &t.fd) ? PyNumber_AsSsize_t(args[1], PyExc_OverflowError) : 0;
 
     if (size <= 0) { /* 0 never waits */
@@ -292,7 +292,7 @@ static PyObject *pipe_read(PyObject *me, PyObject *const *args, size_t count, Py
 }
 
 /* The others return how many bytes. */
-static PyObject *run(PyObject *me, struct transfer *t, PyObject *const *args, size_t count)
+static PyObject *run(PyObject *me, struct file_call *t, PyObject *const *args, size_t count)
 {
     t->way = t->sends ? way_to_write(t->fd, t->size) : way_to_read(t->fd, t->size);
     if (t->way == THIS && try_until_done(t, try_call, wait_for_file) < 0)
@@ -302,7 +302,7 @@ static PyObject *run(PyObject *me, struct transfer *t, PyObject *const *args, si
 
 static PyObject *pipe_write(PyObject *me, PyObject *const *args, size_t count, PyObject *names)
 {
-    struct transfer t = {.mode = -1, .sends = 1, .count = 1};
+    struct file_call t = {.mode = -1, .sends = 1, .count = 1};
     Py_buffer buffer;
 
     if (!is_for_us(args, count, names, &t.fd) || PyUnicode_Check(args[1]) || PyObject_GetBuffer(args[1], &buffer, PyBUF_SIMPLE) < 0) {
@@ -318,7 +318,7 @@ static PyObject *pipe_write(PyObject *me, PyObject *const *args, size_t count, P
 
 static PyObject *run_with_buffers(PyObject *me, PyObject *const *args, size_t count, PyObject *names, int sends)
 {
-    struct transfer t = {.mode = -1, .sends = sends};
+    struct file_call t = {.mode = -1, .sends = sends};
     struct buffers buffers;
 
     if (!is_for_us(args, count, names, &t.fd) || !take_buffers(&buffers, args[1], sends ? PyBUF_SIMPLE : PyBUF_WRITABLE))

@@ -93,43 +93,34 @@ static enum tried try_connect(void *call)
     return TRIED_DONE;
 }
 
-/* 0 or an errno, as connect_ex() returns it; -1 with an exception. */
-static int connect_until_done(struct connecting *c)
-{
-    if (try_until_done(c, try_connect, transfer_wait) == 0)
-        return c->error;
-    if (!c->t.error)
-        return -1;
-    PyErr_Clear();
-    return c->t.error == ETIMEDOUT ? EAGAIN : c->t.error;
-}
-
 static PyObject *connect_with(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    struct connecting c = {.error = -1};
+    struct connecting c = {.error = 0};
     PyObject *way = socket_way(method, self, NULL, names, &c.t);
 
     if (way || count != 1)
         return socket_call(way ? way : socket_methods.stock[method], self, args, count, names);
     c.t.sends = 1;
     c.address = Py_NewRef(args[0]);
-    int error = socket_look_up(self, &c.address) < 0 ? -1 : connect_until_done(&c);
+    int result = socket_look_up(self, &c.address) < 0 ? -1 : try_until_done(&c, try_connect, transfer_wait);
     Py_DECREF(c.address);
-    if (error >= 0 && method == CONNECT_EX)
-        return PyLong_FromLong(error);
-    if (error == 0)
-        Py_RETURN_NONE;
-    if (error == EAGAIN)
-        PyErr_SetString(PyExc_TimeoutError, "timed out");
-    else if (error > 0) {
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-    } else if (method == CONNECT && !c.started
-               && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError))) {
+    if (result < 0 && method == CONNECT_EX && c.t.error) {
+        PyErr_Clear();
+        return PyLong_FromLong(c.t.error == ETIMEDOUT ? EAGAIN : c.t.error);
+    }
+    if (result < 0 && method == CONNECT && !c.started
+        && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError))) {
         PyErr_Clear(); /* no address: the stock connect() raises in its own name */
         return socket_call(socket_methods.stock[CONNECT], self, args, count, NULL);
     }
-    return NULL;
+    if (result < 0)
+        return NULL;
+    if (method == CONNECT_EX)
+        return PyLong_FromLong(c.error);
+    if (!c.error)
+        Py_RETURN_NONE;
+    errno = c.error;
+    return PyErr_SetFromErrno(PyExc_OSError);
 }
 
 PyObject *socket_connect(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
