@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tls_cases
-from conftest import ROOT, Child, count_calls, lines_between_marks, together, under_strace
-
-import runtime
+from conftest import ROOT, Child, count_calls, lines_between_marks, under_strace
 
 pytestmark = pytest.mark.timeout(60)
 HERE = list(map(str, Path(__file__).parents[:2]))
@@ -72,42 +68,3 @@ def test_tls(name: str, timeout: int | None, options: dict[str, Any], child: Chi
         tls_cases.run(*args)
 
     assert child(case, HERE, name, pem, timeout, options).stdout == "done\n"
-
-
-@pytest.mark.parametrize("timeout", [None, 20])
-def test_a_tls_socket_that_another_thread_tries(timeout: int | None, child: Child, pem: str) -> None:
-    """Its timeout is 0 meanwhile, which is no other thread's."""
-
-    def secure(pem: str, timeout: int | None) -> None:
-        runtime.install(green=True, time_slice=None)
-        import socket
-        import ssl
-
-        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server_side.load_cert_chain(pem)
-        client_side = ssl.create_default_context(cafile=pem)
-        for_client, for_server = socket.socketpair()
-        for_server.settimeout(timeout)
-        tries = threading.Event()
-
-        def stop_in_a_try(*_: object) -> None:
-            tries.set()
-            time.sleep(0.05)
-
-        server_side.sni_callback = stop_in_a_try
-        server = server_side.wrap_socket(for_server, server_side=True, do_handshake_on_connect=False)
-
-        def talk() -> None:
-            with client_side.wrap_socket(for_client, server_hostname="localhost") as client:
-                client.sendall(b"data")
-                assert client.recv(100) == b"answer"
-
-        def answer() -> None:
-            tries.wait()
-            assert server.recv(100) == b"data"
-            assert server.gettimeout() == timeout
-            server.sendall(b"answer")
-
-        together(talk, server.do_handshake, answer)
-
-    child(secure, pem, timeout)

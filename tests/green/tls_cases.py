@@ -223,6 +223,34 @@ def one_has_an_lwp_of_its_own(pem: str, timeout: float | None) -> None:
     assert found == [b"%04d" % number for number in range(100)]
 
 
+def another_thread_tries(pem: str, timeout: float | None) -> None:
+    """The socket's timeout is 0 meanwhile, which is no other thread's."""
+    for_server, for_client = socket.socketpair()
+    for_server.settimeout(timeout)
+    server_side, client_side = contexts(pem)
+    tries = threading.Event()
+
+    def stop_in_a_try(*_: object) -> None:
+        tries.set()
+        time.sleep(0.05)
+
+    server_side.sni_callback = stop_in_a_try
+    server = server_side.wrap_socket(for_server, server_side=True, do_handshake_on_connect=False)
+
+    def talk() -> None:
+        with client_side.wrap_socket(for_client, server_hostname="localhost") as client:
+            client.sendall(b"data")
+            assert client.recv(100) == b"answer"
+
+    def answer() -> None:
+        tries.wait()
+        assert server.recv(100) == b"data"
+        assert server.gettimeout() == timeout
+        server.sendall(b"answer")
+
+    together(talk, server.do_handshake, answer)
+
+
 #: Cases take the certificate and a timeout, and return nothing.
 NAMES = [
     name

@@ -27,6 +27,7 @@ __all__ = ["PART", "pread"]
 
 _stock_read, _stock_readv, _stock_write, _stock_writev = os.read, os.readv, os.write, os.writev
 _stock_pread, _stock_preadv, _stock_pwrite, _stock_sendfile = os.pread, os.preadv, os.pwrite, os.sendfile
+_stock_poll = select.poll
 PART = 256 << 10  # bytes of a file that are read to be sent
 
 
@@ -67,7 +68,9 @@ def _write(fd: int, data: Any, /) -> Any:
 
 def _wait_until_writable(fd: int) -> None:
     """Looks again after each wait: another thread may have been quicker.  OSError EBADF: it was closed meanwhile."""
-    while not native.fd_ready(fd, OUT):
+    poll = _stock_poll()
+    poll.register(fd, OUT)
+    while not poll.poll(0):
         native.wait_fd(fd, OUT)
 
 

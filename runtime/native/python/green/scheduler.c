@@ -334,19 +334,6 @@ static PyObject *wait_fds(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     return found;
 }
 
-static PyObject *fd_ready(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
-{
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "fd_ready() takes 2 arguments");
-        return NULL;
-    }
-    long fd = PyLong_AsLong(args[0]), events = PyLong_AsLong(args[1]);
-    if (PyErr_Occurred())
-        return NULL;
-    struct pollfd one = {.fd = (int)fd, .events = (short)events};
-    return PyBool_FromLong(fd < 0 || poll(&one, 1, 0) != 0);
-}
-
 /* The GIL keeps schedulers from being freed meanwhile.  What is no descriptor is passed over: the close itself raises. */
 static PyObject *about_closing(PyObject *fd, void (*call)(int fd))
 {
@@ -542,8 +529,6 @@ static PyMethodDef functions[] = {
         "wait_fds", wait_fds,
         "(events by descriptor, timeout): waits as poll(2) until one of several is ready, and returns the events of those that are; nothing\n"
         "after timeout seconds.  The caller has found none ready.  POLLNVAL: it was closed meanwhile."),
-    POSITIONAL("fd_ready", fd_ready,
-               "(fd, events): whether one of the events is there, or an error that a call would raise; doesn't wait."),
     {"fd_closing", fd_closing, METH_O, "Called before a descriptor is closed: green threads that wait for it get EBADF."},
     {"fd_closed", fd_closed, METH_O, "Called after that: threads that came to wait in between get EBADF too."},
     {"may_block", may_block, METH_NOARGS,
