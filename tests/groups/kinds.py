@@ -9,8 +9,48 @@ from typing import Any
 import pytest
 from sync_helpers import PATIENCE, WAITS_IN, call_of_cancellable
 
-from runtime import native
+from runtime import Thread, native
 from runtime.scheduler import Scheduler, yield_
+from runtime.sync import Event
+
+FOREVER = 1000.0
+
+
+class Failed(Exception):
+    pass
+
+
+def fail(text: str = "") -> None:
+    raise Failed(text)
+
+
+def wait_forever() -> None:
+    Event().wait(FOREVER)
+
+
+def my_scheduler() -> Any:
+    """The calling thread's; None: it has an LWP of its own."""
+    return getattr(native.current_thread(), "_lwp_scheduler", None)
+
+
+def started(function: Callable[..., object], *args: object, **options: Any) -> Thread:
+    """A thread of the calling one's kind."""
+    thread = Thread(target=function, args=args, **{"scheduler": my_scheduler(), **options})
+    thread.start()
+    return thread
+
+
+def is_free(lock: Any) -> bool:
+    """Whether another thread can have it."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        answers.append(lock.acquire(False))
+        if answers[0]:
+            lock.release()
+
+    started(ask).join()
+    return answers[0]
 
 
 def directly(test: Callable[[], object]) -> None:

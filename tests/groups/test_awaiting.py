@@ -15,17 +15,11 @@ from typing import Any
 
 import pytest
 from conftest import Child, in_forked_child, refuse  # refuse: by the program
-from kinds import PATIENCE
+from kinds import PATIENCE, is_free, started
 
 from runtime import Thread, aio, wait
 from runtime.scheduler import Scheduler, spawn, yield_
 from runtime.sync import BoundedSemaphore, Event, Lock, RLock, Semaphore
-
-
-def started(function: Callable[..., object], *args: object, **options: Any) -> Thread:
-    thread = Thread(target=function, args=args, **options)
-    thread.start()
-    return thread
 
 
 def readable(fd: int, seconds: float = 0) -> bool:
@@ -321,13 +315,6 @@ def waiting_task(loop: asyncio.AbstractEventLoop, lock: Any) -> Any:
     return task
 
 
-def free(lock: Any) -> bool:
-    """Whether another thread can have it."""
-    found: list[bool] = []
-    started(lambda: found.append(lock.acquire(False) and (lock.release() or True))).join()
-    return found == [True]
-
-
 def held(kind: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     """A lock that another thread has, and what has it released."""
     lock, came, let_go = kind(), Event(), Event()
@@ -362,12 +349,12 @@ def test_a_closed_loop_gives_up_its_places(kind: Callable[[], Any], when: str) -
     loop.close()
     if when == "waits":
         release()
-    assert free(lock)
+    assert is_free(lock)
     assert descriptors() == before
     assert not any(task.done() for task in tasks)
     del tasks, loop
     gc.collect()
-    assert free(lock)
+    assert is_free(lock)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -387,7 +374,7 @@ def test_loops_do_not_pile_up(closed: bool) -> None:
     assert [reference() for reference in loops] == [None] * 10
     assert descriptors() == before
     release()
-    assert free(lock)
+    assert is_free(lock)
 
 
 def test_a_loop_is_closed_while_it_is_granted() -> None:
@@ -398,7 +385,7 @@ def test_a_loop_is_closed_while_it_is_granted() -> None:
         closing = started(loop.close)
         release()
         closing.join()
-        assert free(lock)
+        assert is_free(lock)
         del task
 
 

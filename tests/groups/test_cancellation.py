@@ -17,13 +17,11 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TREE, Child, refuse, under_strace
-from kinds import both, until, until_asleep
+from kinds import FOREVER, both, my_scheduler, started, until, until_asleep
 
-from runtime import Cancelled, Group, Thread, checkpoint, fail_after, move_on_after, native, scheduler, shield
+from runtime import Cancelled, Group, checkpoint, fail_after, move_on_after, native, scheduler, shield
 from runtime.scheduler import Scheduler, blocking, sleep, spawn, wait_fd, yield_
 from runtime.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
-
-FOREVER = 1000.0
 
 
 class Derived(Condition):
@@ -184,12 +182,10 @@ def test_barrier() -> None:
 @both
 def test_join() -> None:
     end = Event()
-    on = getattr(native.current_thread(), "_lwp_scheduler", None)
-    thread = Thread(target=end.wait, scheduler=on)
-    thread.start()
+    thread = started(end.wait)
     cancelled_in(thread.join)
     assert thread.is_alive()
-    if on is None:
+    if my_scheduler() is None:
         lwp = spawn(end.wait)
         cancelled_in(lwp.join)
         assert lwp.is_alive()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import Child
-from kinds import both, until, until_asleep
+from kinds import FOREVER, Failed, both, fail, until, until_asleep, wait_forever
 from sync_helpers import WAIT_CALLS
 
 import runtime
@@ -28,20 +28,7 @@ from runtime.observe.groups import counts
 from runtime.scheduler import Scheduler, sleep, statistics
 from runtime.sync import Event, Lock, Semaphore
 
-FOREVER = 1000.0
 IGNORED: TaskStatus[str] = TaskStatus()
-
-
-class Failed(Exception):
-    pass
-
-
-def fail(text: str = "") -> None:
-    raise Failed(text)
-
-
-def wait_forever() -> None:
-    Event().wait(FOREVER)
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------

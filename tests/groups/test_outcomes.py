@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kinds import Failed
 
 import runtime
 from runtime import Cancelled, Group, Task, shield
@@ -13,10 +14,6 @@ from runtime.explore import Outcome, explore
 from runtime.sync import Event
 
 pytestmark = pytest.mark.loads  # what replaces blocking calls: ssl
-
-
-class Failed(Exception):
-    pass
 
 
 def flat(error: BaseException) -> str:

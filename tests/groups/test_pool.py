@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TREE, Child, needs_gil
-from kinds import PATIENCE, both, until
+from kinds import FOREVER, PATIENCE, Failed, both, fail, until
 
 from runtime import Cancelled, Group, Thread, checkpoint, native, shield, thread
 from runtime.observe import groups
@@ -33,16 +33,6 @@ from runtime.sync import Condition, Event, Lock, Semaphore
 
 sys.path.insert(0, str(TREE / "tools"))
 import cpython_suite
-
-FOREVER = 1000.0
-
-
-class Failed(Exception):
-    pass
-
-
-def fail(text: str = "") -> None:
-    raise Failed(text)
 
 
 def until_waits(future: Future[Any]) -> None:

@@ -15,15 +15,13 @@ from typing import Any
 
 import pytest
 from conftest import FREE_THREADED
-from kinds import both, until, until_asleep
+from kinds import FOREVER, both, until, until_asleep
 
 from runtime import Cancelled, Group, Thread, shield, tls
 from runtime.observe.watchdog import report
 from runtime.pool import Executor
 from runtime.scheduler import waiting
 from runtime.sync import Barrier, Event, Lock
-
-FOREVER = 1000.0
 
 PROGRAM = """
 import threading

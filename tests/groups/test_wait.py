@@ -18,15 +18,13 @@ from typing import Any
 
 import pytest
 from conftest import Child, in_forked_child, needs_gil
-from kinds import PATIENCE, both, until, until_asleep
+from kinds import PATIENCE, both, is_free, my_scheduler, started, until, until_asleep
 from sync_helpers import FUTEX_CALLS
 
 from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, as_completed, native, wait
 from runtime.pool import Executor
 from runtime.scheduler import Scheduler, spawn, waiting, yield_
 from runtime.sync import BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
-
-FOREVER = 1000.0
 
 
 class Stock(threading.Event):
@@ -35,17 +33,6 @@ class Stock(threading.Event):
 
 class Derived(Event):
     """Is kept as threading keeps it."""
-
-
-def here() -> Any:
-    """The scheduler of the calling thread."""
-    return getattr(native.current_thread(), "_lwp_scheduler", None)
-
-
-def started(function: Callable[..., object], *args: object) -> Thread:
-    thread = Thread(target=function, args=args, scheduler=here())
-    thread.start()
-    return thread
 
 
 def wait_is_seen(count: int = 1) -> bool:
@@ -133,7 +120,7 @@ def test_one_that_is_not_returned_is_not_acquired() -> None:
 def test_lock(kind: Callable[[], Any]) -> None:
     lock, other = kind(), Event()
     assert wait([other, lock]) == [lock]
-    assert not lock_is_free(lock)
+    assert not is_free(lock)
     lock.release()
 
     def hold() -> None:
@@ -147,7 +134,7 @@ def test_lock(kind: Callable[[], Any]) -> None:
         thread = started(hold)
         held.wait()
         assert wait([other, lock], PATIENCE) == [lock]
-        assert not lock_is_free(lock)
+        assert not is_free(lock)
         thread.join()
         lock.release()
     lock.acquire()
@@ -158,20 +145,7 @@ def test_lock(kind: Callable[[], Any]) -> None:
     thread.join()
     assert lost == [[], [other]]
     lock.release()
-    assert lock_is_free(lock)
-
-
-def lock_is_free(lock: Any) -> bool:
-    """Asked by another thread."""
-    answers: list[bool] = []
-
-    def ask() -> None:
-        answers.append(lock.acquire(False))
-        if answers[0]:
-            lock.release()
-
-    started(ask).join()
-    return answers[0]
+    assert is_free(lock)
 
 
 @both
@@ -183,7 +157,7 @@ def test_an_rlock_that_is_mine() -> None:
         lock.release()
         assert wait([Semaphore(0), Event()], 0) == []
         assert lock._recursion_count() == 1
-    assert lock_is_free(lock)
+    assert is_free(lock)
 
 
 @both
@@ -247,7 +221,7 @@ def test_thread() -> None:
 def test_threads_of_the_other_kind() -> None:
     """A green thread for those with an LWP of their own, and the other way round."""
     gates = [Event() for _ in range(3)]
-    if here() is None:
+    if my_scheduler() is None:
         scheduler = Scheduler(lwps=2)
         threads = [Thread(target=gate.wait, scheduler=scheduler) for gate in gates]
         runner = Thread(target=scheduler.run)
@@ -412,7 +386,7 @@ def test_all_acquires_nothing(make: Callable[[], Any]) -> None:
     for timeout in (None, 0, 1):
         with pytest.raises(TypeError, match="would be acquired, which a wait for all doesn't do"):
             wait([event, thing], timeout, return_when=ALL_COMPLETED)
-    assert lock_is_free(thing)
+    assert is_free(thing)
 
 
 @both
