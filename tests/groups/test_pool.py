@@ -1,5 +1,5 @@
 """runtime.pool: concurrent.futures' interface, its workers, and calls that are cancelled as they run."""
-# ruff: noqa: F821, PT017  # programs of child() see what its PRELUDE imports
+# ruff: noqa: F821, PT012, PT017  # programs of child() see what its PRELUDE imports
 
 from __future__ import annotations
 
@@ -626,93 +626,70 @@ def test_shutdown_cancels_what_runs() -> None:
     assert all(call.cancelled() for call in calls)
 
 
-IN_A_BLOCK = """
-from runtime import Cancelled, Group
-from runtime.pool import Executor
-from runtime.sync import Event
-
-running, ended = Event(), []
-
-def call():
-    try:
-        running.set()
-        Event().wait()
-    finally:
-        ended.append(1)
-"""
-
-
 @pytest.mark.parametrize("place", ["in the block", "at its end"])
-def test_the_cancellation_of_a_task_reaches_the_calls_of_its_executors(child: Child, place: str) -> None:
-    def program(shared: str, place: str) -> None:
-        names: dict[str, Any] = {}
-        exec(shared, names)
-        late = []
+@pytest.mark.parametrize("by", ["cancel", "Ctrl-C"])
+def test_what_leaves_a_block_ends_its_calls(child: Child, by: str, place: str) -> None:
+    """A cancellation always, anything else if the executor was told so."""
 
-        def work() -> None:
-            with names["Executor"](1) as executor:
-                future = executor.submit(names["call"])
-                late.append(executor.submit(names["call"]))
+    def program(by: str, place: str) -> None:
+        from runtime import Group
+        from runtime.pool import Executor
+
+        running, at_the_end = Event(), Event()
+        ended: list[int] = []
+        calls: list[Any] = []
+
+        def call() -> None:
+            try:
+                running.set()
+                Event().wait()
+            finally:
+                ended.append(1)
+
+        def block() -> None:
+            with Executor(1, cancel_running=by == "Ctrl-C") as executor:
+                calls.extend(executor.submit(call) for _ in range(2))
                 if place == "in the block":
-                    future.result()
-
-        with names["Group"]() as group:
-            task = group.spawn(work)
-            names["running"].wait()
-            task.cancel()
-        assert task.cancelled()
-        assert names["ended"] == [1]
-        assert late[0].cancelled()
-        assert threading.active_count() == 1
-
-    child(program, IN_A_BLOCK, place, timeout=30)
-
-
-def test_a_block_that_raises_ends_running_calls_if_the_executor_cancels_these(child: Child) -> None:
-    def program(shared: str) -> None:
-        names: dict[str, Any] = {}
-        exec(shared, names)
-        error = ValueError()
-        try:
-            with names["Executor"](1, cancel_running=True) as executor:
-                executor.submit(names["call"])
-                names["running"].wait()
-                raise error
-        except ValueError as raised:
-            assert raised is error
-            assert raised.__context__ is None
-        assert names["ended"] == [1]
-
-    child(program, IN_A_BLOCK, timeout=30)
-
-
-@pytest.mark.parametrize("place", ["in the block", "at its end"])
-def test_ctrl_c_ends_running_calls_if_the_executor_cancels_these(child: Child, place: str) -> None:
-    def program(shared: str, place: str) -> None:
-        names: dict[str, Any] = {}
-        exec(shared, names)
-        at_the_end = threading.Event()
+                    calls[0].result()
+                at_the_end.set()
 
         def interrupt() -> None:
-            names["running"].wait()
+            running.wait()
             if place == "at its end":
                 at_the_end.wait()
             os.kill(os.getpid(), signal.SIGINT)
 
-        other = threading.Thread(target=interrupt)
-        other.start()
-        try:
-            with names["Executor"](1, cancel_running=True) as executor:
-                executor.submit(names["call"])
-                if place == "in the block":
-                    names["Event"]().wait()
-                at_the_end.set()
-        except KeyboardInterrupt:
-            print("out")
-        assert names["ended"] == [1]
-        other.join()
+        if by == "cancel":
+            with Group() as group:
+                task = group.spawn(block)
+                running.wait()
+                task.cancel()
+            assert task.cancelled()
+        else:
+            other = threading.Thread(target=interrupt)
+            other.start()
+            try:
+                block()
+            except KeyboardInterrupt:
+                other.join()
+            else:
+                raise AssertionError("nothing came out")
+        assert ended == [1]
+        assert all(call.cancelled() for call in calls)
+        assert threading.active_count() == 1
 
-    assert child(program, IN_A_BLOCK, place, timeout=30).stdout == "out\n"
+    child(program, by, place, timeout=30)
+
+
+def test_a_block_that_raises_ends_its_calls_if_the_executor_was_told_so() -> None:
+    error, running = ValueError("mine"), Event()
+    with pytest.raises(ValueError, match="mine") as raised, Executor(1, cancel_running=True) as executor:
+        call = executor.submit(lambda: running.set() or Event().wait(PATIENCE))
+        running.wait()
+        raise error
+    assert raised.value is error
+    assert raised.value.__context__ is None
+    assert call.cancelled()
 
 
 @both
