@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TREE, Child, refuse, under_strace
-from kinds import FOREVER, both, my_scheduler, started, until, until_asleep
+from kinds import FOREVER, both, is_free, my_scheduler, started, until, until_asleep
 
 from runtime import Cancelled, Group, checkpoint, fail_after, move_on_after, native, scheduler, shield
 from runtime.scheduler import Scheduler, blocking, sleep, spawn, wait_fd, yield_
@@ -56,51 +56,22 @@ def cancelled_in(wait: Callable[[], object]) -> None:
 
 
 @both
-def test_lock() -> None:
-    lock = Lock()
-    lock.acquire()
-    cancelled_in(lock.acquire)
-    cancelled_in(lambda: lock.acquire(timeout=FOREVER))
-    assert lock.locked()
-    lock.release()
-    assert lock.acquire(False)
-
-
-@both
-def test_lock_in_a_with() -> None:
-    lock = Lock()
+@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore, BoundedSemaphore])
+def test_lock_or_semaphore(kind: Callable[[], Any]) -> None:
+    """A thread that is cancelled there doesn't get it, and it can be taken once when it is released."""
+    lock = kind()
 
     def enter() -> None:
         with lock:
             pytest.fail("it is inside")
 
     with lock:
-        cancelled_in(enter)
-        assert lock.locked()
-    assert not lock.locked()
-
-
-@both
-def test_rlock() -> None:
-    lock = RLock()
-    with lock:
-        cancelled_in(lock.acquire)
-        assert lock._is_owned()
+        for wait in (lock.acquire, lambda: lock.acquire(timeout=FOREVER), enter):
+            cancelled_in(wait)
+        assert not is_free(lock)
+    assert is_free(lock)
     assert lock.acquire(False)
-    lock.release()
-    assert "count=0" in repr(lock)
-
-
-@both
-@pytest.mark.parametrize("kind", [Semaphore, BoundedSemaphore])
-def test_semaphore(kind: type[Semaphore]) -> None:
-    semaphore = kind(2)
-    with semaphore, semaphore:
-        cancelled_in(semaphore.acquire)
-    assert semaphore._value == 2
-    assert semaphore.acquire(False)
-    assert semaphore.acquire(False)
-    assert not semaphore.acquire(False)
+    assert not is_free(lock)
 
 
 @both

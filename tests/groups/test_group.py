@@ -495,29 +495,22 @@ def test_what_can_not_be_spawned() -> None:
 
 
 @both
-def test_a_deadline_ends_the_tasks() -> None:
+def test_a_deadline_ends_the_tasks_and_the_block() -> None:
     with pytest.raises(TimeoutError, match="time is up"), Group(timeout=0.02) as group:
         tasks = [group.spawn(wait_forever) for _ in range(3)]
     assert all(task.cancelled() for task in tasks)
-
-
-@both
-def test_a_deadline_ends_the_block() -> None:
-    with pytest.raises(TimeoutError), Group(timeout=0.02):
-        sleep(FOREVER)
-        pytest.fail("it goes on")
-    with pytest.raises(TimeoutError), Group(timeout=-1):
-        sleep(FOREVER)
+    for timeout in (0.02, -1):
+        with pytest.raises(TimeoutError), Group(timeout=timeout):
+            sleep(FOREVER)
+            pytest.fail("it goes on")
 
 
 @both
 def test_a_deadline_that_is_kept() -> None:
-    with Group(timeout=FOREVER) as group:
-        task = group.spawn(Event().wait, 0.001)
-    assert task.result() is False
-    with Group(timeout=float("inf")) as group:
-        task = group.spawn(Event().wait, 0.001)
-    assert task.result() is False
+    for timeout in (FOREVER, float("inf")):
+        with Group(timeout=timeout) as group:
+            task = group.spawn(Event().wait, 0.001)
+        assert task.result() is False
 
 
 @both
