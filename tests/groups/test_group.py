@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
+import gc
 import os
 import re
 import signal
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -121,70 +123,52 @@ def test_nothing_is_kept_of_a_task() -> None:
         assert task.done()
 
 
-def test_a_failed_task_is_no_cycle(child: Child) -> None:
-    def program() -> None:
-        import gc
-        import weakref
-
-        from runtime import Group
-
-        class Failed(Exception):
-            pass
-
-        def fail() -> None:
-            raise Failed
-
-        def one_fails() -> weakref.ref[BaseException]:
-            try:
-                with Group() as group:
-                    task = group.spawn(fail)
-            except ExceptionGroup:
-                pass
-            return weakref.ref(task.exception())  # type: ignore[arg-type]
-
-        gc.disable()
-        assert one_fails()() is None
-
-    child(program)
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
-def test_a_group_is_no_cycle(child: Child) -> None:
-    def program() -> None:
-        import contextlib
-        import gc
-        import weakref
+@pytest.mark.usefixtures("no_collector")
+def test_a_failed_task_is_no_cycle() -> None:
+    def one_fails() -> weakref.ref[BaseException]:
+        with contextlib.suppress(ExceptionGroup), Group() as group:
+            task = group.spawn(fail)
+        return weakref.ref(task.exception())  # type: ignore[arg-type]
 
-        from runtime import Group
+    assert one_fails()() is None
 
-        def plain() -> weakref.ref[Group]:
-            with Group() as group:
-                group.spawn(abs, 1)
-            return weakref.ref(group)
 
-        def fails() -> weakref.ref[Group]:
-            with contextlib.suppress(ExceptionGroup), Group(limit=1) as group:
-                group.spawn(abs, "1")
-                group.spawn(abs, 1)
-                Event().wait()
-            return weakref.ref(group)
+@pytest.mark.usefixtures("no_collector")
+def test_a_group_is_no_cycle() -> None:
+    def plain() -> weakref.ref[Group]:
+        with Group() as group:
+            group.spawn(abs, 1)
+        return weakref.ref(group)
 
-        def is_late() -> weakref.ref[Group]:
-            with contextlib.suppress(TimeoutError), Group(timeout=0.001) as group:
-                group.spawn(Event().wait).result()
-            return weakref.ref(group)
+    def fails() -> weakref.ref[Group]:
+        with contextlib.suppress(ExceptionGroup), Group(limit=1) as group:
+            group.spawn(fail)
+            group.spawn(abs, 1)
+            wait_forever()
+        return weakref.ref(group)
 
-        def is_cancelled() -> weakref.ref[Group]:
-            with Group() as group, Group() as inner:
-                task = inner.spawn(Event().wait)
-                group.cancel()
-                task.result()
-            return weakref.ref(group)
+    def is_late() -> weakref.ref[Group]:
+        with contextlib.suppress(TimeoutError), Group(timeout=0.001) as group:
+            group.spawn(wait_forever).result()
+        return weakref.ref(group)
 
-        gc.disable()
-        for ends in (plain, fails, is_late, is_cancelled):
-            assert ends()() is None, ends
+    def is_cancelled() -> weakref.ref[Group]:
+        with Group() as group, Group() as inner:
+            task = inner.spawn(wait_forever)
+            group.cancel()
+            task.result()
+        return weakref.ref(group)
 
-    child(program)
+    for ends in (plain, fails, is_late, is_cancelled):
+        assert ends()() is None, ends
 
 
 # ---- names, and what can be asked of a group -------------------------------------------------------------------------
