@@ -136,8 +136,7 @@ def linecache_check(fixed: bool) -> None:
 @program(ASSERTION, GIL, depth=2)
 def handler_removed_while_called(fixed: bool) -> None:
     """CPython gh-79366: a logging handler is removed from the list that a record goes through, and the one after it
-    does not get the record
-    """
+    does not get the record"""
     records: list[str] = []
     handlers: list[Callable[[str], None]] = [lambda record: None, records.append]
 
@@ -159,8 +158,7 @@ def handler_removed_while_called(fixed: bool) -> None:
 @program(EXCEPTION, GIL, depth=2)
 def target_changed_in_flush(fixed: bool) -> None:
     """CPython bpo-41503: logging's MemoryHandler.setTarget() does not take the lock under which flush() sends its
-    records to the target
-    """
+    records to the target"""
 
     class Target:
         def handle(self, record: str) -> None:
@@ -194,8 +192,7 @@ def target_changed_in_flush(fixed: bool) -> None:
 @program(EXCEPTION, GIL, depth=2)
 def signal_to_reaped_process(fixed: bool) -> None:
     """CPython bpo-38630, its first case: subprocess.Popen.send_signal() sees no return code, the process was reaped,
-    and its number is free for another one
-    """
+    and its number is free for another one"""
     processes = {42}
 
     def wait_pid(pid: int) -> int:
@@ -303,8 +300,7 @@ def empty_then_get(fixed: bool) -> None:
 @program(ASSERTION, OPCODE, depth=3)
 def test_then_set(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 7.2, TASLock, without an atomic
-    test-and-set
-    """
+    test-and-set"""
     flag = Lock()
     taken = False
     inside: list[str] = []

@@ -186,8 +186,7 @@ def workers_feed_their_own_queue(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def read_lock_taken_twice(fixed: bool) -> None:
     """pthread_rwlockattr_setkind_np(3), after what it says of recursive read locks: a reader reads again, with a writer
-    waiting that new readers let pass
-    """
+    waiting that new readers let pass"""
     changed = Condition()
     readers = writers = waiting_writers = 0
     written: list[bool] = []
@@ -252,8 +251,7 @@ def nested_monitor_lockout(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def cached_property_lock_per_class(fixed: bool) -> None:
     """CPython bpo-43468, after a consequence of it: functools.cached_property held one lock for all instances, so that
-    two that need each other's class wait for each other
-    """
+    two that need each other's class wait for each other"""
 
     class Cached:
         shared: Lock
@@ -286,8 +284,7 @@ _handlers = Lock()
 @program(DEADLOCK, SYNC, depth=2)
 def locks_of_a_module(fixed: bool) -> None:
     """Lu et al., ASPLOS 2008, after their deadlocks of two resources; here two locks made at import, one for the table
-    of loggers and one for handlers
-    """
+    of loggers and one for handlers"""
     lines: list[str] = []
 
     def emit() -> None:

@@ -37,8 +37,7 @@ def prime_producer(fixed: bool) -> None:
 @program(LEFT_BEHIND, SYNC, depth=2)
 def background_thread_started_twice(fixed: bool) -> None:
     """ray-project/ray #59504, a review's remark there: two threads start a background thread, and close() knows the
-    second only
-    """
+    second only"""
     lock = Lock()
     thread: Thread | None = None
     stop: Queue[None] = Queue()

@@ -65,8 +65,7 @@ def one_spoon(fixed: bool) -> None:
 @program(LIVELOCK, OPCODE, depth=2)
 def lock_one(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 2.3.1, LockOne; the repair is Peterson's
-    lock (1981)
-    """
+    lock (1981)"""
     flag = [False, False]
     victim = 0
     inside: list[int] = []
@@ -113,8 +112,7 @@ def stopped_before_it_runs(fixed: bool) -> None:
 @program(LIVELOCK, SYNC, depth=2)
 def stale_expectation(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after its loops around compareAndSet(): the expected
-    value is read only once
-    """
+    value is read only once"""
     lock = Lock()
     value = 0
 
@@ -144,8 +142,7 @@ def stale_expectation(fixed: bool) -> None:
 @program(LIVELOCK, OPCODE, depth=2)
 def lost_arrival(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after the simple barrier of chapter 17, with a count
-    that is not atomic
-    """
+    that is not atomic"""
     lock = Lock()
     arrived = 0
 

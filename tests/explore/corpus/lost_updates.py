@@ -137,8 +137,7 @@ def wrong_lock(fixed: bool) -> None:
 @program(ASSERTION, GIL, depth=3)
 def fib_bench(fixed: bool) -> None:
     """SV-COMP, after pthread/fib_bench: two threads add to each other's variable, and only one order of all additions
-    reaches the bound
-    """
+    reaches the bound"""
     lock = Lock()
     i = j = 1
 
@@ -164,8 +163,7 @@ def fib_bench(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def aba(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 10.6, the ABA problem: a node leaves a
-    stack and comes back between the look and the compare-and-set
-    """
+    stack and comes back between the look and the compare-and-set"""
 
     class Top:
         """A reference to the first node and, what the repair needs, how often it was set."""
@@ -229,8 +227,7 @@ def aba(fixed: bool) -> None:
 @program(ASSERTION, GIL, depth=2)
 def log_buffer(fixed: bool) -> None:
     """Apache #25520, after it as told in the literature on atomicity violations: two requests write to one place of the
-    log's buffer, then both move its end
-    """
+    log's buffer, then both move its end"""
 
     class Log:
         def __init__(self) -> None:

@@ -34,8 +34,7 @@ def wait_without_a_look(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def look_outside_the_lock(fixed: bool) -> None:
     """Birrell, An Introduction to Programming with Threads (DEC SRC 35, 1989), after its wake-up waiting race: the look
-    and the wait in two critical sections
-    """
+    and the wait in two critical sections"""
     ready = Condition()
     is_ready = False
 
@@ -89,8 +88,7 @@ def notify_wakes_the_wrong_one(fixed: bool) -> None:
 @program(EXCEPTION, SYNC, depth=2)
 def wait_in_an_if(fixed: bool) -> None:
     """Lampson and Redell, Experience with Processes and Monitors in Mesa (CACM 1980), after their rule that a wake-up
-    is a hint: `if` around wait() where `while` belongs
-    """
+    is a hint: `if` around wait() where `while` belongs"""
     filled = Condition()
     items: list[int] = []
     taken: list[int] = []
@@ -164,8 +162,7 @@ def event_cleared_too_late(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def sleeping_barber(fixed: bool) -> None:
     """Downey, The Little Book of Semaphores, after the barbershop (Dijkstra, 1965): the barber looks and falls asleep
-    in two critical sections
-    """
+    in two critical sections"""
     mutex = Lock()
     bell = Semaphore(0)
     waiting = 0
@@ -201,8 +198,7 @@ def sleeping_barber(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def stolen_token(fixed: bool) -> None:
     """Birrell, Implementing Condition Variables with Semaphores (2003), after its first attempt: a late waiter takes
-    the token of an earlier one
-    """
+    the token of an earlier one"""
 
     class Waiters:
         def __init__(self) -> None:
@@ -247,8 +243,7 @@ def stolen_token(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def waiter_removed_while_told(fixed: bool) -> None:
     """CPython bpo-20319: concurrent.futures.wait() took its waiter off a future's list without the future's lock, while
-    set_result() went through that list
-    """
+    set_result() went through that list"""
 
     class Waiter:
         def __init__(self) -> None:

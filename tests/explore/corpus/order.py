@@ -37,8 +37,7 @@ def reorder(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def two_stage(fixed: bool) -> None:
     """SCTBench, after CS/twostage, also in the IBM contest benchmark: the second half of a write has a
-    lock of its own
-    """
+    lock of its own"""
     first, second = Lock(), Lock()
     data1 = data2 = 0
 
@@ -69,8 +68,7 @@ def two_stage(fixed: bool) -> None:
 @program(EXCEPTION, SYNC, depth=1)
 def thread_before_its_handle(fixed: bool) -> None:
     """Mozilla's nsthread.cpp, after Lu et al., ASPLOS 2008: a new thread uses the handle that its creator has yet to
-    store
-    """
+    store"""
     lock = Lock()
     started: list[Thread] = []
     names: list[str] = []
@@ -186,8 +184,7 @@ def result_before_the_end(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def bluetooth_driver(fixed: bool) -> None:
     """SCTBench, after CS/bluetooth_driver (Qadeer and Wu, KISS, PLDI 2004): a request looks whether the driver stops,
-    then counts itself
-    """
+    then counts itself"""
     lock = Lock()
     pending = 1
     no_pending = Event()
@@ -309,8 +306,7 @@ def proc_info(fixed: bool) -> None:
 @program(ASSERTION, OPCODE, depth=2)
 def work_stealing_queue(fixed: bool) -> None:
     """SCTBench, after CHESS/WSQ, the work-stealing queue of Cilk-5 (Frigo, Leiserson and Randall, PLDI 1998): the owner
-    must move the tail before it looks at the head
-    """
+    must move the tail before it looks at the head"""
 
     class Tasks:
         def __init__(self) -> None:

@@ -47,8 +47,7 @@ def submit_from_a_task(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=1)
 def callback_in_another_thread(fixed: bool) -> None:
     """Python documentation, after Future.add_done_callback(): it is called at once, by the caller, if the future is
-    done, and else by the thread that completes it
-    """
+    done, and else by the thread that completes it"""
     session = local()
     session.user = "ann"
     billed: list[str | None] = []
@@ -66,8 +65,7 @@ def callback_in_another_thread(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=1)
 def context_kept_by_a_worker(fixed: bool) -> None:
     """PEP 567, after what it says of threads: each has one context, and a pool's thread keeps its own
-    from task to task
-    """
+    from task to task"""
     user: ContextVar[str] = ContextVar("user", default="nobody")
 
     def log_in() -> None:

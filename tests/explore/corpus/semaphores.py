@@ -72,8 +72,7 @@ def slot_given_back_twice(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def second_reader_walks_in(fixed: bool) -> None:
     """Downey, The Little Book of Semaphores, after the readers-writers problem (Courtois, Heymans and Parnas, 1971):
-    the first reader waits for the room outside of the readers' mutex
-    """
+    the first reader waits for the room outside of the readers' mutex"""
     mutex, room = Lock(), Semaphore(1)
     readers = 0
     state = [0, 0]
@@ -107,8 +106,7 @@ def second_reader_walks_in(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def barrier_with_one_turnstile(fixed: bool) -> None:
     """Downey, The Little Book of Semaphores, after the second non-solution of its reusable barrier: one turnstile lets
-    a thread through twice
-    """
+    a thread through twice"""
     mutex, turnstile = Lock(), Semaphore(0)
     barrier = Barrier(2)
     inside = 0
@@ -142,8 +140,7 @@ def barrier_with_one_turnstile(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=2)
 def permits_one_by_one(fixed: bool) -> None:
     """Dijkstra, Cooperating Sequential Processes (EWD 123, 1965), after the banker's problem: two customers get what
-    they need one by one
-    """
+    they need one by one"""
     florins = Semaphore(2)
     counter = Lock()
     built: list[str] = []
@@ -166,8 +163,7 @@ def permits_one_by_one(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=1)
 def wait_with_the_mutex(fixed: bool) -> None:
     """Downey, The Little Book of Semaphores, after Deadlock #4 of its producers and consumers: waits for an item with
-    the mutex held
-    """
+    the mutex held"""
     mutex, items = Lock(), Semaphore(0)
     buffer: list[str] = []
     taken: list[str] = []
@@ -192,8 +188,7 @@ def wait_with_the_mutex(fixed: bool) -> None:
 @program(DEADLOCK, SYNC, depth=1)
 def cigarette_smokers(fixed: bool) -> None:
     """Patil's cigarette smokers (1971), after The Little Book of Semaphores: who needs another second ingredient takes
-    the first
-    """
+    the first"""
     semaphores = {ingredient: Semaphore(0) for ingredient in ("tobacco", "paper", "match")}
     table = Condition()
     offered: list[str] = []

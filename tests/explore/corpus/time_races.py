@@ -194,8 +194,7 @@ def cancelled_too_late(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def lease_that_ends(fixed: bool) -> None:
     """Kleppmann, How to do distributed locking (2016): a lease ends while its holder is still at work; the repair is a
-    fencing token
-    """
+    fencing token"""
     changed = Condition()
     holder = token = 0
     written: list[int] = []
@@ -233,8 +232,7 @@ def lease_that_ends(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def item_at_the_last_moment(fixed: bool) -> None:
     """Java's SynchronousQueue.poll(timeout), after what it must get right: an item comes when the wait has timed out,
-    but before the lock is back
-    """
+    but before the lock is back"""
     changed = Condition()
     waiting = False
     slot: list[str] = []

@@ -12,8 +12,7 @@ from . import ASSERTION, EXCEPTION, SYNC, program, together
 @program(ASSERTION, SYNC, depth=2)
 def account(fixed: bool) -> None:
     """account of the IBM contest benchmark (Eytani and Ur, PADTAD 2004), also SCTBench's CS/account, after both: a
-    balance is read in one critical section and written in another
-    """
+    balance is read in one critical section and written in another"""
     lock = Lock()
     balance = 100
 
@@ -35,8 +34,7 @@ def account(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def allocation_vector(fixed: bool) -> None:
     """allocation vector of the IBM contest benchmark, after it: a block is found free, then marked, in two synchronized
-    methods
-    """
+    methods"""
     lock = RLock()
     free = [True, True]
     allocated: list[int] = []
@@ -64,8 +62,7 @@ def allocation_vector(fixed: bool) -> None:
 @program(EXCEPTION, SYNC, depth=2)
 def string_buffer(fixed: bool) -> None:
     """SCTBench, after CB/stringbuffer-jdk1.4 (StringBuffer.append): the other buffer shrinks between its length and its
-    characters
-    """
+    characters"""
 
     class Buffer:
         def __init__(self, text: str) -> None:
@@ -139,8 +136,7 @@ def number_range(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def log_rotation(fixed: bool) -> None:
     """MySQL #791, after it as told in the literature on atomicity violations: a statement that runs while the binary
-    log is closed and opened again is not logged
-    """
+    log is closed and opened again is not logged"""
     lock = RLock()
     is_open = True
     logged: list[str] = []
@@ -171,8 +167,7 @@ def log_rotation(fixed: bool) -> None:
 @program(EXCEPTION, SYNC, depth=2)
 def pool_replaced_in_use(fixed: bool) -> None:
     """urllib3 #204: two threads look for a host's pool, both make one, and the second to store its own closes the
-    other's
-    """
+    other's"""
 
     class Pool:
         closed = False
@@ -257,8 +252,7 @@ def last_of_a_vector(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def freed_twice(fixed: bool) -> None:
     """Apache #21287, after it as told in the literature on atomicity violations: a reference count falls to zero in one
-    step and is looked at in the next, so that two threads free the object
-    """
+    step and is looked at in the next, so that two threads free the object"""
     lock = Lock()
     references = 2
     freed: list[str] = []
