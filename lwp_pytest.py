@@ -37,13 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lwp-watchdog",
         type=float,
         metavar="SECONDS",
-        help="With --lwp: when nothing has moved for so long, say in which test, who waits for what, and all stacks.",
+        help="With --lwp: when tests stand still so long, say in which test, what threads wait for, and all stacks.",
     )
     group.addoption(
         "--lwp-watchdog-exit",
         type=int,
         metavar="STATUS",
-        help="And then end pytest, or the worker of pytest-xdist, with this exit status, at once.",
+        help="After that report end pytest, or the worker of pytest-xdist, with this exit status, at once.",
     )
     group.addoption(
         "--lwp-ignore-left",
@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="With --lwp: at the end, say which locks were taken in both orders within a test.",
     )
-    group.addoption("--lock-order-error", action="store_true", help="And such a test fails.")
+    group.addoption("--lock-order-error", action="store_true", help="Fail the tests in which that is so.")
     group.addoption(
         "--lwp-explore",
         nargs="?",

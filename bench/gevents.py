@@ -32,7 +32,7 @@ class Thread:
 
 
 def take_turns(number: int) -> None:
-    """So many switches, of two threads that leave the hub to each other."""
+    """Makes this number of switches, between two threads that leave the hub to each other."""
 
     def turn() -> None:
         for _ in range(number // 2):

@@ -12,7 +12,7 @@ __all__ = ["take_turns"]
 
 
 def take_turns(number: int) -> None:
-    """So many switches, of two that go to each other."""
+    """Makes this number of switches, between two greenlets that go to each other."""
     here = greenlet.getcurrent()
 
     def turn() -> None:

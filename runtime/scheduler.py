@@ -265,7 +265,7 @@ def _describe() -> None:
 
     found = waiting()
     lines = "".join(f"\n  {line}" for line in str(found).splitlines()) or " something else than our primitives"
-    raise Deadlock(f"all green threads sleep, and nobody is left who could wake one; they wait for:{lines}")
+    raise Deadlock(f"all green threads sleep, and no thread is left that could wake one; they wait for:{lines}")
 
 
 native.set_describe_deadlock(_describe)

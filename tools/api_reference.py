@@ -6,8 +6,8 @@
 Public is what stands in a module's __all__, and in a class what doesn't begin with an underscore.  Constants and fields
 are described by comments "#:", behind them or above them.  A public name that nothing is said about is an error.
 
-A name that several modules show is described once: in the module that defines it if that is among them, else in the
-last of them.
+A name that several modules show is described once: in the module that defines it if that is among them, otherwise in
+the last of them.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Plain:
 
 
 def signature(thing: Any) -> str:
-    """As in its source, without self; "" when it isn't known."""
+    """The signature as in its source, without self; "" when it isn't known."""
     try:
         found = inspect.signature(thing)
     except (TypeError, ValueError):

@@ -331,7 +331,7 @@ diff <(sed '$d' ../stock.out) <(sed '$d' ../ours.out)
 ../venv/bin/lwp run --report examples/httpserver.py
 ../venv/bin/python examples/private_cwd.py"""
 
-# The wheel that is given out, for this Python and processor; installed where a compiler would be called in vain.
+# The wheel that is given out, for this Python and processor; installed where calling a compiler would fail.
 MANYLINUX = """\
 mkdir manylinux
 cd manylinux

@@ -197,7 +197,7 @@ def kernel(suite: str, processor: str, keep: Path) -> Kernel:
     content = image.read_bytes()
     finished = work / "finished"
     finished.mkdir()
-    # For arm64 the file may be packed, and qemu wants it as the processor runs it.
+    # The file for arm64 may be packed, and qemu wants it as the processor runs it.
     (finished / "vmlinuz").write_bytes(gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)
     shutil.copy(busybox, finished / "busybox")
     make_initramfs(work / "initramfs", busybox, needed_modules(base / "lib/modules" / version), finished / "initramfs")

@@ -19,11 +19,11 @@ runs one step after another: test files, `lwp doctor`, `lwp stress`.  How fast i
 tells the tests, whose time limits then are for hangs only.  --steps: only these, or any other file of tests/.
 
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
-For machines: qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
+Machines need qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
 With --keep a root stays in DIR for the next time, and beside it the log of the last run and its results, of which
 --table prints what has run, file by file: docs/platforms.md has the sums.
 
-Exit status 0: all is well on each.  1: not so.  77: no root can be made here, and it says what is missing.
+Exit status 0: all is well on each.  1: something failed.  77: no root can be made here, and it says what is missing.
 """
 
 from __future__ import annotations

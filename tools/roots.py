@@ -25,7 +25,7 @@ mount -t proc proc /proc
 exit 0
 """
 
-#: The shell waits for its command (something follows it, else the shell would become it) and so reaps orphans, as an
+#: The shell waits for its command (something follows it, or the shell would become it) and so reaps orphans, as an
 #: init does: tests look for zombies.  Not in the background, where a command ignores SIGINT.
 ENTER = """
 cd "$1"; shift

@@ -1,4 +1,4 @@
-"""A program: one thread makes things, another one takes them. It ends, but for one schedule of many."""
+"""A program: one thread makes things, another takes them. It ends, except under one schedule of many."""
 
 from __future__ import annotations
 

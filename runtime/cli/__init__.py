@@ -71,10 +71,11 @@ def _lwp() -> None:
 
 
 class _Output(io.FileIO):
-    """Standard output, whose errors can be told from those of other files."""
+    """Standard output, whose errors can be told from the errors of other files."""
 
     def write(self, data: Any, /) -> int:
-        """All of it: a text stream without a buffer (python -u) drops what one write(2) leaves, as on a terminal."""
+        """Writes all of it, because a text stream without a buffer (python -u) drops what one write(2) leaves, as on a
+        terminal."""
         written, size = 0, memoryview(data).nbytes
         try:
             while written < size and (more := super().write(memoryview(data).cast("B")[written:])) is not None:
@@ -86,7 +87,7 @@ class _Output(io.FileIO):
 
 
 def _open_output() -> None:
-    """Has sys.stdout be an _Output, unless it is closed or stands for something else than the descriptor 1."""
+    """Makes sys.stdout an _Output, unless it is closed or stands for something other than descriptor 1."""
     old = sys.stdout
     if type(old) is not io.TextIOWrapper or old.fileno() != 1:
         return
@@ -101,14 +102,15 @@ def _open_output() -> None:
 
 
 def _give_up_output(error: OSError) -> None:
-    """Says why nothing can be printed; the interpreter, which flushes what is left at its end, then finds no error."""
+    """Says why nothing can be printed, and sees to it that the interpreter finds no error when it flushes the rest at
+    its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if error.errno != errno.EPIPE:  # else the reader has seen enough
+    if error.errno != errno.EPIPE:  # EPIPE: the reader has seen enough
         print("lwp: standard output:", error.strerror, file=sys.stderr)
 
 
 def main() -> int:
-    """Does what sys.argv says and returns the exit status; `run` ends as the program that it runs does."""
+    """Does what sys.argv says and returns the exit status; `run` ends as its program does."""
     from ._main import run_main
     from .run import Program
 
@@ -117,7 +119,7 @@ def main() -> int:
     try:
         result = _lwp.main(sys.argv[1:] or ["--help"], standalone_mode=False)
         if isinstance(result, Program):
-            importlib.import_module("..native", __name__)  # if it can't work here, that is told below
+            importlib.import_module("..native", __name__)  # if it can't work here, the error is told below
         elif sys.stdout is not None:
             sys.stdout.flush()
     except click.Abort:
@@ -135,7 +137,7 @@ def main() -> int:
         return 1
     if isinstance(result, Program):
         sys.stdout = stdout
-        # Here and not in the command: the fewer frames below the program's the better.
+        # Here and not in the command, because fewer frames below the program's are better.
         result.prepare()
         run_main(result.kind, result.what, result.args)
         return 0

@@ -26,7 +26,7 @@ from ._output import table
 
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
 
-_SHARE = 1 / 30  # of the time, that drawing may take: 13 ms with a screenful of threads
+_SHARE = 1 / 30  # the share of the time that drawing may take: 13 ms with a screenful of threads
 
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
@@ -35,13 +35,14 @@ _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", 
 class Row:
     """One thread, as it is just now."""
 
-    name: str  #: its Thread's; without one what the kernel calls it (ps, gdb)
-    tid: int | None  #: None: it is a green thread, as in the other figures that only an LWP has
+    name: str  #: its Thread's name; without a Thread what the kernel calls it (ps, gdb)
+    tid: int | None  #: None: it is a green thread; so in the other figures that only an LWP has
     state: str
-    waits: str  #: for what, who holds it, and where in the program; if it is in none of our waits only where
+    #: what it waits for, the holder, and the line of the program; if it is in none of our waits, only the line
+    waits: str
     cpu: float | None  #: seconds of user and system time
     switches: int | None  #: by the kernel, wanted or not
-    start: str  #: where its Thread was started; "" for the main thread and those made below Thread
+    start: str  #: where its Thread was started; "" for the main thread and for threads made below Thread
     placed: str = ""  #: "CPUs 0-1, nice 5"; "" if it is placed as the main thread is, or green
 
 
@@ -76,7 +77,8 @@ def _switches(tid: int) -> int:
 
 
 def busiest() -> list[tuple[float, int]]:
-    """CPU seconds and tid of each thread of the process but the calling one; who has used the most comes first."""
+    """CPU seconds and tid of each thread of the process except the calling one; the thread that has used most comes
+    first."""
     found = []
     for tid in map(int, os.listdir("/proc/self/task")):
         if tid != threading.get_native_id():
@@ -86,12 +88,12 @@ def busiest() -> list[tuple[float, int]]:
 
 
 def _threads() -> tuple[dict[int, Any], list[tuple[str, Any]]]:
-    """The Threads that have an LWP, by its tid, and the green ones with their state, those that run first."""
+    """The Threads that have an LWP, by its tid, and the green threads with their state, the running ones first."""
     by_tid, green = {}, []
     states = native.green_states()
     for thread in list(threading._active.values()):  # type: ignore[attr-defined]
         state = states.get(thread.ident, "")
-        if state and thread is not threading.main_thread():  # which has an LWP, if one that it lends
+        if state and thread is not threading.main_thread():  # it has an LWP, though it may lend it
             green.append((state, thread))
         else:
             by_tid[thread.native_id] = thread
@@ -99,7 +101,8 @@ def _threads() -> tuple[dict[int, Any], list[tuple[str, Any]]]:
 
 
 def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[list[Row], int]:
-    """Of these LWPs, in their order, as busiest() gives them, then of the green threads; not of those that have ended.
+    """A Row for each of these LWPs, in their order, as busiest() gives them, then for each green thread; none for
+    threads that have ended.
 
     At most `most`, and how many green threads there are.
     """
@@ -112,7 +115,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
         place = "" if frame is None else f"at {_place(frame)}"
         if (wait := waits.get(thread.ident)) is None:
             return place
-        # A narrow terminal shows the begin.
+        # A narrow terminal shows the beginning.
         holder = f"of {wait.holder_name}" if wait.holder_name else ""
         return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))
 
@@ -143,7 +146,8 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
 
 
 def _draw(found: list[Row], threads: int, width: int) -> Table:
-    """What doesn't fit is left out: switches, where it was started, placement, the ends of long names and waits."""
+    """Leaves out what doesn't fit: switches, where a thread was started, placement, the ends of long names and
+    waits."""
     placed = ("placed",) if any(row.placed for row in found) else ()
     drawn = table(
         "thread",
@@ -181,7 +185,7 @@ class _Stream(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    # What TextIOBase has, so that __getattr__ isn't asked.
+    # These are TextIOBase's, so __getattr__ isn't asked for them.
     encoding = property(lambda self: self._stream.encoding)
     errors = property(lambda self: self._stream.errors)
     newlines = property(lambda self: self._stream.newlines)
@@ -209,31 +213,32 @@ _ERASE = "\x1b[J"  # from the cursor to the end of the terminal
 
 
 class View:
-    """The table, below the line that the program is at; gone when the program ends.
+    """The table, below the line where the program writes.  It is gone when the program ends.
 
     The cursor stays where it would be without the table.  So what the program writes, also without a newline, and what
-    is typed stand where they belong, and nothing is lost of what comes by other ways: child processes, C, the echo.
+    is typed stand where they belong, and output that comes in other ways is not lost: from child processes, C, the
+    echo.
     """
 
     def __init__(self, fd: int) -> None:
-        """fd: standard error, that will stay open when the program closes it."""
+        """fd: standard error, as a descriptor that stays open when the program closes its own."""
         self._fd = fd
         self._console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
         self._before = sys.stdout, sys.stderr
         self._pid = os.getpid()
         self._due = 0.0  # on the monotonic clock
         self.shown = False  #: whether something is to be taken away before the program writes
-        self.forked = False  #: in a forked child: then nobody knows whether something is shown
+        self.forked = False  #: in a forked child, where it is not known whether something is shown
 
     def start(self) -> None:
-        """From now on it can be shown."""
+        """Lets the table be shown from now on."""
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty():
             sys.stdout = _Stream(sys.stdout, self)
         sys.stderr = _Stream(sys.stderr, self)
         os.register_at_fork(after_in_child=self._note_fork)
 
     def refresh(self) -> None:
-        """Draws it anew, unless that would take more than its share of the time."""
+        """Draws the table anew, unless that would take more than its share of the time."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -247,8 +252,9 @@ class View:
         self._due = now + (time.thread_time() - begun) / _SHARE
 
     def _show(self, lines: list[str]) -> None:
-        """Below the cursor, which comes back."""
-        # IND goes down a line in the same column, and scrolls at the bottom: so there is room, and nothing moves later.
+        """Writes the lines below the cursor, which comes back."""
+        # IND goes down a line in the same column, and scrolls at the bottom.  So there is room, and nothing moves
+        # later.
         room = "\x1bD" * len(lines) + f"\x1b[{len(lines)}A"
         self.shown = True
         self._write(room + "\x1b7" + "".join(f"\r\n\x1b[K{line}" for line in lines) + _ERASE + "\x1b8")
@@ -258,11 +264,11 @@ class View:
             os.write(self._fd, text.encode(errors="replace"))
 
     def tell(self, text: str) -> None:
-        """Prints above it."""
+        """Prints above the table."""
         self._write(f"{_ERASE}{text}")
 
     def stop(self) -> None:
-        """Takes it away; nothing in a forked child."""
+        """Takes the table away; does nothing in a forked child."""
         if os.getpid() == self._pid:
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, _Stream):

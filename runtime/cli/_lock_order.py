@@ -1,4 +1,4 @@
-"""`run --lock-order`: locks that the program took in both orders, told at its end."""
+"""`run --lock-order`: reports, at the program's end, locks that it took in both orders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["watch_order"]
 
 
 def watch_order(status: int | None) -> None:
-    """From now on.  status: the process ends with that if there is something to tell, and its own would be 0."""
+    """Watches from now on. status: the process's exit status if there is something to report and its own would be 0."""
     order = LockOrder()
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
     order.begin(stock_locks, (threading.Thread, thread.Thread))
@@ -29,7 +29,7 @@ def watch_order(status: int | None) -> None:
             tell("".join(f"lwp: lock order: {text}\n" for text in found))
         if found and status is not None and not failed():
             for stream in (sys.stdout, sys.stderr):
-                with suppress(Exception):  # it is None or closed, or its disk is full
+                with suppress(Exception):  # standard error is None or closed, or its disk is full
                     stream.flush()
             os._exit(status)
 

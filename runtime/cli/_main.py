@@ -1,8 +1,8 @@
 """The program as `__main__`: what Modules/main.c and runpy do.
 
-sys.argv, sys.path, `__main__`, exit status and tracebacks are as they make them.  What can still tell the difference:
-sys.orig_argv names us, and there are two modules `__main__`; from Python 3.15 on sys._getframe() finds our frames below
-the program's first one.
+sys.argv, sys.path, `__main__`, exit status and tracebacks are as they make them.  A program can still tell the
+difference: sys.orig_argv names us, and there are two modules `__main__`; from Python 3.15 on sys._getframe() finds our
+frames below the program's first frame.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run_main(kind: str, what: str, args: tuple[str, ...]) -> None:
 def _new_main(**names: object) -> ModuleType:
     """A fresh sys.modules["__main__"] with what is in it before the first line of a program."""
     main = ModuleType("__main__")
-    if "__annotations__" in vars(sys.modules["__main__"]):  # the interpreter's own has it up to some version
+    if "__annotations__" in vars(sys.modules["__main__"]):  # older interpreters have it in their own
         main.__annotations__ = {}
     vars(main).update(__builtins__=builtins, **names)
     sys.modules["__main__"] = main
@@ -54,12 +54,12 @@ def _new_main(**names: object) -> ModuleType:
 
 def _begin(argv: tuple[str, ...], path0: str) -> None:
     sys.argv[:] = argv
-    if not sys.flags.safe_path:  # else there is no such entry
+    if not sys.flags.safe_path:  # otherwise there is no such entry
         sys.path[0] = path0
 
 
 def _call_outermost(function: Callable[..., object], *args: object) -> None:
-    from ..native import call_outermost  # refused where the runtime can't work, which main() tells in a sentence
+    from ..native import call_outermost  # refused where the runtime can't work; main() says why in a sentence
 
     call_outermost(function, *args)
 
@@ -75,7 +75,7 @@ def _run_source(source: str | bytes, filename: str, argv: tuple[str, ...]) -> No
     if isinstance(source, str) and sys.version_info >= (3, 13):  # tracebacks show the lines of -c
         import linecache
 
-        # Filed by code object, in 3.13.0 by name.
+        # It is filed by code object, in 3.13.0 by name.
         key = code if hasattr(linecache, "_interactive_cache") else filename
         linecache._register_code(key, source, filename)  # type: ignore[attr-defined]
     _call_outermost(exec, code, vars(main))
@@ -115,10 +115,10 @@ def _run_module(name: str, alter_argv: bool = True) -> None:
 
 
 def _hide_frames(error: BaseException) -> None:
-    """Sees to it that the traceback of the program's exception will begin in the program.
+    """Makes the traceback of the program's exception begin in the program.
 
-    The exception goes on up to the interpreter, which knows best what to do with it: SystemExit has its
-    statuses, KeyboardInterrupt ends the process by SIGINT after everything else.
+    The exception goes on to the interpreter, which handles it as usual: SystemExit has its statuses, and
+    KeyboardInterrupt ends the process by SIGINT after everything else.
     """
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
@@ -138,12 +138,12 @@ def _hide_frames(error: BaseException) -> None:
 
 
 def failed() -> bool:
-    """Whether the exit status of the program, which has ended, is another one than 0."""
+    """Whether the exit status of the program, which has ended, is other than 0."""
     return _failed
 
 
 def at_end(function: Callable[[], object]) -> None:
-    """Has this process call it at its end, and no child that the program forks.
+    """Has this process call the function at its end; children that the program forks don't.
 
     What is registered before the program begins is called after all that the program registers.
     """

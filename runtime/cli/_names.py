@@ -1,4 +1,4 @@
-"""Names that are typed, of commands, demos, operations, mixes: what was meant by one that is unknown."""
+"""Names that a user types, of commands, demos, operations, mixes: suggests one for a name that is unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Names", "unknown"]
 
 
 def unknown(kind: str, name: str, known: Collection[str], otherwise: str) -> str:
-    """Says that there is none of that name, and which is meant, or, if none is like it, what to do."""
+    """Says that there is none of that name, and which may be meant; if none is like it, what to do."""
     near = get_close_matches(name, known, 1)
     return f"no {kind} {name!r}: {f'did you mean {near[0]}?' if near else otherwise}"
 

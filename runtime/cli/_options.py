@@ -20,7 +20,8 @@ PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
 
 
 def private(path: str, flags: int) -> int:
-    """An opener for open(): a file that is made is its owner's alone, since it may hold the program's data."""
+    """An opener for open(): only the owner may read a file that it makes, because the file may hold the program's
+    data."""
     return os.open(path, flags, 0o600)
 
 
@@ -51,7 +52,7 @@ def check_timeline(file: Path) -> Path:
 
 
 class Json:
-    """Where --json wants the facts: "-" is standard output, with nothing else there; a file is written besides."""
+    """Where --json wants the facts: "-" is standard output, with nothing else there; a file comes in addition."""
 
     def __init__(self, path: str) -> None:
         self.alone = path == "-"
@@ -63,7 +64,7 @@ class Json:
                 raise click.BadParameter(f"{path}: {error.strerror}") from None
 
     def take(self, facts: Any) -> bool:
-        """Writes them; whether nothing else is to be printed."""
+        """Writes the facts. Returns whether nothing else is to be printed."""
         text = json.dumps(facts, indent=2)
         if self.alone:
             click.echo(text)
@@ -112,7 +113,7 @@ def plot_option(function: F) -> F:
 
 
 def check_plot(path: str) -> None:
-    """Before anything is measured: whether the picture can be made at all."""
+    """Refuses, before anything is measured, if the picture can't be made."""
     if Path(path).suffix.lower() not in PICTURES:
         raise click.ClickException(f"--plot: {path}: what is it to be? Its name must end in {', '.join(PICTURES)}")
     if importlib.util.find_spec("matplotlib") is None:

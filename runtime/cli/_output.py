@@ -15,12 +15,12 @@ from ..scheduler import Clone
 
 
 def console(marked: bool = False) -> Console:
-    """Standard output: colour only on a terminal, 80 columns when there is none to ask, and at least.
+    """Standard output: in colour only on a terminal, and at least 80 columns wide, which it also is without a terminal.
 
-    In fewer, tables would lose columns and digits; a narrow terminal folds the lines.
+    In fewer columns tables would lose columns and digits; a narrow terminal folds the lines.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without the letter µ is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks the letter µ is no reason to fail
     made = Console(highlight=marked, markup=marked, emoji=False)
     made.width = max(made.width, 80)
     return made
@@ -36,7 +36,7 @@ class _Table(Table):
             if sum(self._wanted(console, options)) > self._room(options):
                 self.columns = [column for column in self.columns if str(column.header) != name]
         least, widths = self._wanted(console, options, least=True), self._wanted(console, options)
-        # From the widest column first, and words are broken only where there is no other way.
+        # The widest column gives first, and words are broken only where there is no other way.
         for floor in (least, [1] * len(widths)):
             while sum(widths) > self._room(options):
                 at = max(range(len(widths)), key=lambda at: widths[at] if widths[at] > floor[at] else 0)
@@ -48,7 +48,7 @@ class _Table(Table):
         yield from super().__rich_console__(console, options)
 
     def _wanted(self, console: Console, options: ConsoleOptions, least: bool = False) -> list[int]:
-        """Of each column: how wide it is without wrapping, or at least, when it is wrapped at words."""
+        """The width of each column without wrapping; with `least`, when it is wrapped at words."""
         return [
             max(
                 Measurement.get(console, options, cell).minimum

@@ -26,14 +26,14 @@ def options_before(command: click.Command, args: list[str]) -> Iterator[int]:
 
 
 def end_options_after(args: list[str], at: int) -> list[str]:
-    """args[at] is -m or -c: as for python, what follows its value is the program's, whatever it looks like."""
+    """args[at] is -m or -c. As for python, what follows its value belongs to the program, whatever it looks like."""
     after = at + (1 if len(args[at]) > 2 else 2)
-    if after > len(args):  # the value is missing, which click tells
+    if after > len(args):  # the value is missing, and click says so
         return args
     return [*args[:after], "--", *args[after:]]
 
 
 def forget_click() -> None:
-    """The program imports what it would have imported: perhaps a click.py beside it."""
+    """Lets the program import what it would have imported, perhaps a click.py beside it."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "click"]:
         del sys.modules[name]

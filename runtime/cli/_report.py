@@ -16,7 +16,7 @@ _begun = 0.0
 
 
 def begin() -> None:
-    """Has all counted from here on, and printed when the process ends."""
+    """Counts from here on, and prints when the process ends."""
     global _begun
     _begun = time.monotonic()
     measure(True)
@@ -31,7 +31,7 @@ def _seconds(value: float) -> str:
 
 
 def _add_process(table: Any) -> None:
-    """What can be compared with a run on other threads."""
+    """Adds what can be compared with a run on other threads."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -43,7 +43,7 @@ def _add_process(table: Any) -> None:
 
 
 def _add_groups(table: Any) -> None:
-    """What ended before its time, and why."""
+    """Adds what ended before its time, and why."""
     from ..observe.groups import counts, latest
 
     found = counts()
@@ -53,7 +53,7 @@ def _add_groups(table: Any) -> None:
         table.add_row("of them cancelled", f"{found.cancelled:,}")
     if found.calls:
         table.add_row("calls of executors that were cancelled", f"{found.calls:,}")
-    for whom, why in latest.copy():  # at once: threads that still run may cancel more
+    for whom, why in latest.copy():  # copied at once, because threads that still run may cancel more
         table.add_row(f"cancelled: {whom}", why)
 
 

@@ -1,4 +1,4 @@
-"""`run --trace`: the program's threads recorded, and at its end a timeline made of that."""
+"""`run --trace`: records the program's threads, and makes a timeline at its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
 
 
 def _make_timeline(records: Path, file: Path) -> None:
-    """Does it in another process: what the program has made of this one doesn't matter there."""
+    """Makes it in another process, where it doesn't matter what the program has made of this one."""
     import subprocess
 
     from ..patch import children

@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Any)  # with a name and a text
 
 
 def chosen(names: tuple[str, ...], rows: list[R]) -> list[R]:
-    """The rows that are meant: a name, or what comes before its dash, for all of these."""
+    """The rows that a name means; what stands before a dash means all that begin so."""
     known = [row.name for row in rows]
     found = {name: [row for row in known if row == name or row.startswith(name + "-")] for name in names}
     for name, meant in found.items():
@@ -63,7 +63,7 @@ def _check_modules(modules: tuple[str, ...]) -> None:
 
 @dataclass
 class Found:
-    """What was measured, until all was or Ctrl-C came."""
+    """What was measured until all was done or Ctrl-C came."""
 
     asked: int  #: operations, each with each module; rows
     unit: str = "operations"
@@ -86,7 +86,7 @@ class Found:
         plot: Callable[[list[Any], str], object] = lambda results, path: None,
         plot_file: str | None = None,
     ) -> int:
-        """As text, as JSON, as a picture, as asked for; the command's exit status."""
+        """Shows it as text, JSON or a picture, as asked.  Returns the command's exit status."""
         alone = json_to is not None and json_to.alone
         if not alone:
             show()
@@ -111,7 +111,7 @@ class Found:
 def progress(total: int) -> Iterator[tuple[Callable[[str], object], Callable[[], object]]]:
     """A bar on the terminal: a function that says what is measured, and one that says that a round is done."""
     errors = Console(stderr=True)
-    # Few refreshes: with --no-pin they are on the cores that are measured.
+    # Few refreshes, because with --no-pin they run on the cores that are measured.
     with Progress(console=errors, transient=True, disable=not errors.is_terminal, refresh_per_second=2) as bar:
         task = bar.add_task("", total=total)
         yield lambda name: bar.update(task, description=name), lambda: bar.advance(task)
@@ -138,7 +138,7 @@ def _measure(
 
 
 def show_machine(about: dict[str, str]) -> Console:
-    """What was measured where; returns where the rest is to be shown."""
+    """Shows what was measured where; returns the console for the rest."""
     out = console()
     for name, value in about.items():
         out.print(f"{name + ':':11}{value}")
@@ -221,7 +221,7 @@ def _plot(results: list[Result], path: str) -> None:
     metavar="MODULE",
     help="A module with threading's names to compare with; may be given again.  [threading]",
 )
-@click.option("--green", is_flag=True, help="Our green threads in place of those with LWPs of their own.")
+@click.option("--green", is_flag=True, help="Our green threads in place of threads with LWPs of their own.")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")
 @click.option("--list", "only_list", is_flag=True, help="List the operations.")
 @json_option
@@ -240,8 +240,8 @@ def bench(
 
     Each operation is done by runtime, by the other module and by the other one again, in turns that are shuffled, in a
     process of its own. Its result is checked. NAME is one of --list, or the part before a dash for all that begin so:
-    lock, event, alive.  With --green all threads of ours are on one LWP; what makes no sense there, or what the other
-    library doesn't have, is told at the end.
+    lock, event, alive.  With --green all threads of ours are on one LWP; operations that make no sense there, or that
+    the other library lacks, are named at the end.
 
     A checkout of the sources compares servers and explorers with those of others too (python -m bench), and threads
     with gevent and greenlet (--vs bench.gevents, --vs bench.greenlets).

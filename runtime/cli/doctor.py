@@ -28,7 +28,7 @@ __all__ = ["Feature", "doctor", "features"]
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that not every kernel or container has, tried out here."""
+    """Something that not every kernel or container has; it is tried out here."""
 
     name: str
     works: bool
@@ -43,7 +43,7 @@ class Feature:
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
-# The same on all architectures: these came after the numbers had been unified.
+# These numbers are the same on all architectures, because the calls came after the numbers had been unified.
 _SYS_IO_URING_SETUP, _SYS_PIDFD_OPEN, _SYS_CLONE3, _SYS_FUTEX_WAITV = 425, 434, 435, 449
 _PIDFD_THREAD = os.O_EXCL
 _MADV_GUARD_INSTALL = 102
@@ -62,7 +62,7 @@ def _syscall(number: int, *args: object) -> int:
 
 
 def _there(number: int) -> str:
-    # No arguments at all: a kernel that has the call finds them too short, before it does anything.
+    # Without arguments, because a kernel that has the call finds them too short before it does anything.
     try:
         _syscall(number, *[ctypes.c_size_t(0)] * 5)
     except OSError as error:
@@ -213,7 +213,7 @@ def _features(tried: list[Feature]) -> Table:
 
 
 @click.command(short_help="Say what this machine offers and allows.")
-@click.option("--all", "everything", is_flag=True, help="Each fact about glibc too, and what every try gave.")
+@click.option("--all", "everything", is_flag=True, help="Also each fact about glibc, and the result of each try.")
 @json_option
 def doctor(everything: bool, json_to: Json | None) -> None:
     """Say what this machine offers, and how many threads it allows.

@@ -26,7 +26,7 @@ _FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST
 
 
 class _Line:
-    """A line on a terminal that says how far it is."""
+    """A line on the terminal that says how far the exploration is."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream if stream is not None and stream.isatty() else None
@@ -167,7 +167,7 @@ def _write(file: Path, page: str) -> None:
 
 class _Explore(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """FILE.py::test may stand before options too; what follows a script or a module is its own."""
+        """FILE.py::test may also stand before options; what follows a script or a module belongs to it."""
         for at in options_before(self, args):
             if args[at].startswith("-m"):
                 args = end_options_after(args, at)
@@ -194,9 +194,9 @@ def _strategy(value: str) -> str:
     short_help="Find the schedule that makes a test fail.",
 )
 @click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
-@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="For how long, at most.")
+@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="Explore for so long, at most.")
 @click.option(
-    "--seed", type=int, metavar="N", help="Of chance: the same seed, the same schedules. Without it each time others."
+    "--seed", type=int, metavar="N", help="The same seed tries the same schedules. Without it they differ each time."
 )
 @click.option(
     "--strategy",
@@ -220,7 +220,7 @@ def _strategy(value: str) -> str:
 )
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
 @click.option(
-    "--dask", metavar="ADDRESS", help="On the trusted cluster with this scheduler; the file must be there, too."
+    "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."
 )
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
 @click.option(
@@ -244,7 +244,7 @@ def explore(
     a whole each time, anew, and fails by an exception or an exit status other than 0.  Its code needs no change: its
     threads and locks may be those of threading.
 
-    What fails is made simpler, replayed ten times, and told with a token that stands for its schedule.
+    A schedule that fails is made simpler, replayed ten times, and reported with a token that stands for it.
 
     \b
     Exit status:

@@ -38,19 +38,19 @@ class Program:
     affinity: set[int] | None  #: the CPUs of all its threads
     nice: int | None  #: of all its threads
     report: bool  #: figures on stderr at the end
-    children: bool  #: the Python processes that it starts, too
-    watchdog: float | None  #: seconds of standing still until that is told
-    watchdog_exit: int | None  #: status with which that ends the process; None: it goes on
-    stuck: float | None  #: seconds for which a thread waits for a lock until that is told
+    children: bool  #: also the Python processes that it starts
+    watchdog: float | None  #: seconds for which it stands still before a report
+    watchdog_exit: int | None  #: status with which such a report ends the process; None: it goes on
+    stuck: float | None  #: seconds for which a thread waits for a lock before a report
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
-    lock_order: bool  #: locks that are taken in both orders are told at the end
-    lock_order_exit: int | None  #: exit status if there are some and it would be 0
+    lock_order: bool  #: a report, at the end, of locks taken in both orders
+    lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
 
     def prepare(self) -> None:
-        """Has its threads made here, and begins what is to go on beside it; run_main() comes next."""
-        if (self.kind, self.what) != ("module", "runtime"):  # which is loaded, with that click
+        """Has the program's threads made here, and begins what goes on beside it; run_main() comes next."""
+        if (self.kind, self.what) != ("module", "runtime"):  # it is loaded, with the click that it uses
             forget_click()
         self._place()
         self._begin_asked_by_environment()
@@ -82,7 +82,7 @@ class Program:
             sys.exit(2)
 
     def _place(self) -> None:
-        """Threads and processes have their creator's placement: so the calling thread's is that of all others."""
+        """Places the calling thread, because threads and processes have their creator's placement."""
         import threading
 
         if self.affinity is None and self.nice is None:
@@ -197,7 +197,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [CompletionItem(incomplete, type="file")]
 
 
-_OF_PYTHON = frozenset("bBdEiIOPqRsStuvVWxX")  # options that python has, and `run` has not
+_OF_PYTHON = frozenset("bBdEiIOPqRsStuvVWxX")  # options of python that `run` lacks
 
 
 class _Run(click.Command):
@@ -232,46 +232,46 @@ def _option(name: str) -> str:
     options_metavar="[OPTIONS]",
     short_help="Run a program, its threads made here.",
 )
-@click.option("--green", is_flag=True, help="Green threads: on few LWPs, each runs while the others wait.")
-@click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="On how many, at least.")
+@click.option("--green", is_flag=True, help="Green threads: many on few LWPs; one runs while the others wait.")
+@click.option("--lwps", type=click.IntRange(1, 1024), metavar="N", help="How many LWPs, at least.")
 @click.option(
     "--time-slice",
     type=seconds(0.0001, zero=True),  # as Scheduler has it
     metavar="SECONDS",
-    help="One that computes or blocks in C for longer lets others have their turn (default 0.005; 0: never).",
+    help="A green thread that computes or blocks in C for longer lets others go on (default 0.005; 0: never).",
 )
 @click.option("--stack-size", type=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes.")
 @click.option(
     "--affinity", type=_affinity, metavar="CPUS", help="On which CPUs all its threads may run, such as 0,2-3."
 )
 @click.option(
-    "--nice", type=click.IntRange(-20, 19), metavar="N", help="How urgent they all are: -20 (most) to 19 (least)."
+    "--nice", type=click.IntRange(-20, 19), metavar="N", help="How urgent its threads are: -20 (most) to 19 (least)."
 )
 @click.option("--report", is_flag=True, help="At the end, say on stderr what the threads did and cost.")
 @click.option(
     "--watchdog",
     type=seconds(0.1),
     metavar="SECONDS",
-    help="When nothing has moved for so long, say on stderr who waits for what, and all stacks.",
+    help="When it stands still for so long, say on stderr what each thread waits for, and all stacks.",
 )
 @click.option(
     "--watchdog-exit",
     type=click.IntRange(1, 255),
     metavar="STATUS",
-    help="And then end the program with this exit status, at once.",
+    help="After that report end the program with this exit status, at once.",
 )
 @click.option(
     "--stuck",
     type=seconds(0.1),
     metavar="SECONDS",
-    help="When threads have waited for one lock for so long, say on stderr who holds it since which line.",
+    help="When threads have waited for one lock for so long, say on stderr which thread holds it since which line.",
 )
 @click.option("--lock-order", is_flag=True, help="At the end, say on stderr which locks were taken in both orders.")
 @click.option(
     "--lock-order-exit",
     type=click.IntRange(1, 255),
     metavar="STATUS",
-    help="And then, if the program's exit status would be 0, make it this one.",
+    help="If there are such locks, the program's exit status where it would be 0.",
 )
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
@@ -305,7 +305,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     follows SCRIPT, MODULE or CODE belongs to the program. Options of python go before: python -u -m runtime run x.py.
 
     --green puts its threads on few LWPs. They are switched in user space, where they wait. A thread that computes, or
-    waits in C code, for longer than the time slice keeps its LWP, and the others go on on another one. --time-slice 0
+    waits in C code, for longer than the time slice keeps its LWP, and the others go on on another LWP. --time-slice 0
     turns this off: then such a thread holds all others up. See docs/green.md.
 
     --affinity and --nice hold for the main thread too, and for the processes that it starts. A thread that asks for
@@ -314,19 +314,19 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     --children: Python processes that it starts get the runtime too, with --green, its time slice and the stack size.
     They learn it from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
 
-    --watchdog also tells of threads that wait for each other in a circle while others go on. A program that waits for
-    the network, a child process or a long sleep stands still too. --stuck tells of threads that get no further while
+    --watchdog also reports threads that wait for each other in a circle while others go on. A program that waits for
+    the network, a child process or a long sleep stands still too. --stuck reports threads that get no further while
     others go on. Forked children are not watched.
 
     --lock-order finds what could be a deadlock on another day: a thread took one lock while it held a second one, and
     another thread took the two the other way round. See docs/observing.md. Forked children are not looked at.
 
-    --live shows each thread's name, tid and state, what it waits for, who holds that, where it is, and its CPU time.
-    The table is drawn twice a second; seldom, if many threads make that dear.
+    --live shows each thread's name, tid and state, what it waits for, the holder of that, its line, and its CPU time.
+    The table is drawn twice a second, or less often if many threads make that expensive.
 
-    --trace shows when each thread ran, waited for the GIL, or was blocked: on what, where, and who let it go on. It
-    knows only what the runtime does; stock system calls are looked for every 20 ms. While the program runs, and after
-    it was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
+    --trace shows when each thread ran, waited for the GIL, or was blocked: on what, where, and which thread let it go
+    on. It knows only what the runtime does; stock system calls are looked for every 20 ms. While the program runs, and
+    after it was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
 
     \b
     Examples:
@@ -350,7 +350,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     for name in ("watchdog", "stuck", "lock_order"):
         if sys.stderr is None and options[name]:
-            raise click.UsageError(f"{_option(name)} tells on standard error, and that is closed")
+            raise click.UsageError(f"{_option(name)} reports on standard error, which is closed")
     if module is not None:
         return Program("module", module, args, **options)
     if code is not None:

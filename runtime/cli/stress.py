@@ -67,10 +67,10 @@ def _list() -> None:
     default=60,
     show_default=True,
     metavar="N",
-    help="How long, all mixes together; starting and ending each comes on top.",
+    help="For all mixes together; starting and ending each comes on top.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), metavar="S", help="Of the random numbers; another each time if not given."
+    "--seed", type=click.IntRange(min=0), metavar="S", help="For the random numbers; without it another one each time."
 )
 @click.option(
     "--only", shell_complete=_complete, metavar="NAMES", help="Only these mixes or themes, separated by commas."
@@ -82,7 +82,7 @@ def _list() -> None:
     default=60,
     show_default=True,
     metavar="N",
-    help="Seconds that one operation may take: more is a hang.",
+    help="Seconds that one operation may take; longer is a hang.",
 )
 @click.option("--list", "as_list", is_flag=True, help="List the mixes.")
 def stress(
@@ -94,7 +94,7 @@ def stress(
     failure is shown with its seed, the last operations, the stacks of all threads, and how to run it again. The seed
     decides what each worker does, not how the kernel schedules them: a race may need several tries.
 
-    Ctrl-C ends it; what was done until then is told. What a limit of the machine forbids is left out.
+    Ctrl-C ends it; what was done until then is shown. What a limit of the machine forbids is left out.
 
     Exit status 0: no failure; 1: failures; 130: Ctrl-C.
 
@@ -125,15 +125,15 @@ def stress(
 class _Results:
     def __init__(self, seed: int, chosen: list[Mix]) -> None:
         self.seed = seed
-        self.mixes = dict.fromkeys((mix.name for mix in chosen), 0)  # operations of each
+        self.mixes = dict.fromkeys((mix.name for mix in chosen), 0)  # operations, by mix
         self.seconds = dict.fromkeys((mix.name for mix in chosen), 0.0)
         self.left_out: dict[str, str] = {}
         self.failed: list[Failure] = []
-        self.ended: set[str] = set()  # those that have had a turn
+        self.ended: set[str] = set()  # mixes that have had a turn
         self.stopped = False  # by Ctrl-C
 
     def line(self) -> str:
-        """All in one line."""
+        """The result so far in one line."""
         line = f"{sum(self.mixes.values()):,} operations, {len(self.failed)} failures, seed {self.seed}"
         return f"stopped: {len(self.ended)} of {len(self.mixes)} mixes, {line}" if self.stopped else line
 

@@ -308,7 +308,7 @@ def watchdog(seconds: float | None = None, *, stuck: float | None = None, exit: 
     RuntimeError: the process is watched already, which `lwp run` and LWP_WATCHDOG do too, or has no standard error.
     """
     if seconds is None and stuck is None:
-        raise ValueError("watchdog() needs seconds of standing still, or of being stuck")
+        raise ValueError("watchdog() needs seconds or stuck, or both")
     seconds = None if seconds is None else seconds_from(seconds, "seconds")
     stuck = None if stuck is None else seconds_from(stuck, "stuck")
     if exit is not None and (seconds is None or not 1 <= exit <= 255):
@@ -316,7 +316,7 @@ def watchdog(seconds: float | None = None, *, stuck: float | None = None, exit: 
             f"exit={exit!r} is not a status from 1 to 255 with which a standstill, after seconds, ends the process"
         )
     if sys.stderr is None:
-        raise RuntimeError("the watchdog tells on standard error, and that is closed")
+        raise RuntimeError("the watchdog reports on standard error, which is closed")
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())  # the program may close or replace sys.stderr
     try:
         Watchdog(seconds, teller(fd), lambda: f"; process {os.getpid()}", stuck).begin(fd, exit)

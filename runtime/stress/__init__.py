@@ -1,4 +1,4 @@
-"""Seeded random mixes of everything that threads do, each in a process of its own that is watched.
+"""Seeded random mixes of everything that threads do, each in a watched process of its own.
 
 A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what it works with, _watch.py runs it.
 """
@@ -42,5 +42,5 @@ def load() -> dict[str, Mix]:
 
 
 def round_seed(seed: int, number: int) -> int:
-    """The seed of a round; that of round 0 is the seed itself, so that one mix is run again by naming it."""
+    """The seed of a round. Round 0 has the seed itself, so that a mix is run again by naming that seed."""
     return seed if number == 0 else random.Random(f"{seed}/{number}").getrandbits(32)

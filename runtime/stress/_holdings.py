@@ -1,4 +1,4 @@
-"""What a process holds of the things that a thread could leave behind; the project's tests look at it as well."""
+"""What a process holds that a thread could leave behind; the project's tests look at it as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["POOLS", "Holdings", "is_pool"]
 #: Where the first pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
 #: (Objects/mimalloc/os.c, MI_HINT_BASE, MI_HINT_MAX).
 POOLS = range(2 << 40, 30 << 40) if sysconfig.get_config_var("Py_GIL_DISABLED") else range(0)
-_LARGE_POOL = 2 << 30  # bytes: from the ninth on they are larger, and lie anywhere (arena.c, mi_arena_reserve)
+_LARGE_POOL = 2 << 30  # bytes; from the ninth on pools are larger, and lie anywhere (arena.c, mi_arena_reserve)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Holdings:
             span, protection, _, device, _, *name = line.split(maxsplit=5)
             if name and name[0].startswith("/"):
                 files.add(name[0])
-            elif protection == "rw-p" and device == "00:00":  # not what malloc reserves for arenas
+            elif protection == "rw-p" and device == "00:00":  # what malloc reserves for arenas doesn't count
                 low, high = (int(end, 16) for end in span.split("-"))
                 if not is_pool(low, high):
                     writable += high - low
@@ -57,7 +57,7 @@ class Holdings:
         )
 
     def left(self, after: Holdings, noise: int) -> list[str]:
-        """What `after` has more than this, each in a line, except files.
+        """What `after` has in addition, each in a line, except files.
 
         noise: bytes of memory that Python and malloc may keep.
         """

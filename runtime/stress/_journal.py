@@ -1,4 +1,4 @@
-"""What is known of a run that has crashed: the last operations and where each worker stands, in a mapped file."""
+"""What is known of a run after a crash: the last operations and where each worker stands, in a mapped file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Standing:
 class Journal:
     """Written by the process under stress and those that it forks, read by the one that watches it.
 
-    Nothing is locked: a line that a crash has torn is better than a lock that a crash has left.
+    Nothing is locked, because a line that a crash has torn is better than a lock that a crash has left.
     """
 
     def __init__(self, path: Path, fresh: bool) -> None:
@@ -66,7 +66,7 @@ class Journal:
         _STANDING.pack_into(self._map, worker * _STANDING.size, self._done[worker], time.monotonic_ns())
 
     def rest(self, worker: int) -> None:
-        """The worker has nothing to do: it can't hang."""
+        """The worker has nothing to do, so it can't hang."""
         _STANDING.pack_into(self._map, worker * _STANDING.size, self._done[worker], 0)
 
     # the reader

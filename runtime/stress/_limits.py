@@ -1,4 +1,4 @@
-"""The machine's limits on threads and descriptors, and one of CPython's: a mix that fails for one of them says nothing
+"""The machine's limits on threads and descriptors, and one of CPython's. A mix that fails because of one says nothing
 about the runtime."""
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..observe import limits
 
 __all__ = ["child_hit", "limit_hit", "sleeps_in_semaphore"]
 
-#: What the machine must allow for a failure to be the runtime's: more than any mix needs.
+#: What the machine must allow for a failure to count as the runtime's, which is more than any mix needs.
 _TASKS, _DESCRIPTORS = 1000, 256
 
 _NO_TASK = ("can't start new thread", os.strerror(errno.EAGAIN))
 _NO_DESCRIPTOR = os.strerror(errno.EMFILE)
 
-#: In the child of a fork the lock of an object can stay locked that another thread was using.
+#: In a forked child the lock of an object that another thread was using can stay locked.
 _LOCKS_STAY = bool(sysconfig.get_config_var("Py_GIL_DISABLED")) and sys.version_info < (3, 14)
 _FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine)
 _SEMAPHORE = 0x189  # FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME: sem_wait() of glibc
@@ -41,7 +41,8 @@ def limit_hit(said: str) -> str | None:
 
 
 def sleeps_in_semaphore(pid: int) -> bool:
-    """Whether the process's main thread waits for a lock of the interpreter's: none of the runtime's is a semaphore."""
+    """Whether the process's main thread waits for a lock of the interpreter's, because none of the runtime's is a
+    semaphore."""
     try:
         number, *arguments = Path(f"/proc/{pid}/syscall").read_text().split()
     except OSError:  # it has ended, or nobody may look
@@ -50,7 +51,7 @@ def sleeps_in_semaphore(pid: int) -> bool:
 
 
 def child_hit(children: Iterable[int]) -> str | None:
-    """What a mix hangs in through no fault of the runtime's, if one of its forked children does."""
+    """What a mix hangs in through no fault of the runtime, if one of its forked children does."""
     if _LOCKS_STAY and any(map(sleeps_in_semaphore, children)):
         return "a forked child sleeps for a lock of CPython's, as it may on a free-threaded 3.13 without the runtime"
     return None

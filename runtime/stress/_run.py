@@ -59,7 +59,7 @@ MIXES: dict[str, Mix] = {}
 
 
 def mix(function: Callable[[Run], None]) -> Callable[[Run], None]:
-    """Decorator: the function is a mix, named as it is, described by the first line of its docstring."""
+    """Decorator: makes the function a mix of the same name, described by the first line of its docstring."""
     name = function.__name__.strip("_").replace("_", "-")
     line = (function.__doc__ or "").strip().splitlines()[0]
     MIXES[name] = Mix(name, function.__module__.rpartition(".")[2], line, function)
@@ -70,7 +70,8 @@ def mix(function: Callable[[Run], None]) -> Callable[[Run], None]:
 
 
 class Worker:
-    """One of the threads that keep a mix going.  `for _ in worker:` goes round until the time is up, once at least."""
+    """One of the threads that keep a mix going.  `for _ in worker:` goes round until the time is up, and at least
+    once."""
 
     def __init__(self, run: Run, number: int) -> None:
         self.run = run
@@ -106,7 +107,7 @@ class Worker:
             time.sleep(0)
 
     def may_fork(self) -> bool:
-        """Now and then, at most every thirty milliseconds: forking is dear."""
+        """Now and then, at most every thirty milliseconds, because forking is expensive."""
         now = time.monotonic()
         if self.random.randrange(8) or now - self.run.last_fork < 0.03:
             return False
@@ -173,7 +174,7 @@ class Run:
         return self._done or time.monotonic() >= self._end
 
     def fail(self, error: BaseException, where: str) -> NoReturn:
-        """Tells what is wrong and ends the process here and now."""
+        """Says what is wrong and ends the process here and now."""
         with suppress(Exception):
             self.journal.note(0, f"FAILED: {error!r}")
             text = "".join(traceback.format_exception(error))
@@ -239,8 +240,8 @@ class Run:
         """A switch interval of a microsecond, and signals at random times, to any thread and to each.
 
         The handlers are Python's: they run in the main thread, and call on_signal().  In the others the signal
-        interrupts what they sleep in.  Some runs are without: a sleeper that a signal wakes by chance hides that it
-        was forgotten.
+        interrupts what they sleep in.  Some runs have no storm, because a signal that wakes a sleeper by chance hides
+        that the sleeper was forgotten.
         """
         chance = random.Random(f"{self.seed}/storm")
         before = sys.getswitchinterval()
@@ -257,13 +258,13 @@ class Run:
             if self.on_signal is not None:
                 self.on_signal()
 
-        tgkill = ctypes.CDLL(None).tgkill  # unlike pthread_kill it may be told of a thread that has just ended
+        tgkill = ctypes.CDLL(None).tgkill  # unlike pthread_kill it may be given a thread that has just ended
 
         def shoot() -> None:
             shots = random.Random(f"{self.seed}/shots")
             while not self._done:
                 time.sleep(shots.random() * 2e-3)
-                # Every second one at any thread, also one that begins or ends.
+                # Every second signal goes to any thread, also to one that begins or ends.
                 tids = [worker.thread.native_id for worker in self._living if worker.thread is not None]
                 if not tids or shots.randrange(2):
                     tids = [int(tid) for tid in os.listdir("/proc/self/task")]
@@ -301,12 +302,12 @@ class Run:
         return hook
 
     def execute(self, function: Callable[[Run], None]) -> None:
-        """Runs the mix and looks at what it has left."""
+        """Runs the mix and checks what it has left."""
         sys.unraisablehook = self._hook()
         threading.excepthook = lambda args: (
             None if args.exc_type is SystemExit else self.fail(args.exc_value or Broken("no value"), repr(args.thread))
         )
-        scheduler.spawn(int).join()  # what the first thread brings stays
+        scheduler.spawn(int).join()  # what the first thread brings stays for good
         gc.collect()
         before = Holdings.now()
         try:

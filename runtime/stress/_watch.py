@@ -23,7 +23,7 @@ from ._run import FAILED, LEFT_OUT, Mix
 __all__ = ["Failure", "Outcome", "watch"]
 
 _LAST = 40  # operations that a report shows
-_OUTPUT = 60_000  # bytes of the process's own words that a report shows, at most
+_OUTPUT = 60_000  # bytes of the process's output that a report shows, at most
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def watch(
                 return _Watch(mix, seed, seconds, patience, journal, output).run(look)
             finally:
                 journal.close()
-    except OSError as error:  # there is no process or descriptor even for that
+    except OSError as error:  # there is no process or descriptor left even for that
         if (limit := limit_hit(str(error))) is None:
             raise
         return Outcome(0, limit, None)
@@ -162,7 +162,8 @@ class _Watch:
             file.write(text.encode())
 
     def _said(self) -> str:
-        """What it has written, and its last notes: of several workers that fail at once one ends the process first."""
+        """What it has written, and its last notes, because of several workers that fail at once one ends the process
+        first."""
         return self.output.read_text(errors="replace") + "".join(entry.text for entry in self.journal.last(_LAST))
 
     def _failure(self, what: str, killer: str | None) -> Failure:

@@ -1,4 +1,4 @@
-"""Mixes that fail, each in another way: what a failure looks like, and the proof that it would be seen."""
+"""Mixes that fail, each in another way. They show what a failure looks like, and prove that it would be seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _NoLock(sync.Semaphore):
 
 @mix
 def broken_lock(run: Run) -> None:
-    """The mix "lock" with a lock that excludes nobody."""
+    """The mix "lock" with a lock that excludes no thread."""
     hammer(run, [_NoLock(1000)])
 
 

@@ -1,4 +1,4 @@
-"""The garbage collector at any moment, in any thread, with finalizers that do what they had better not."""
+"""The garbage collector at any moment, in any thread, with finalizers that do what they should not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def finalizers(run: Run) -> None:
     lock, rlock, semaphore = sync.Lock(), sync.RLock(), sync.Semaphore(3)
     event, condition = sync.Event(), sync.Condition()
     born, died, ran = [0], [0], [0]
-    counting = threading.RLock()  # a finalizer may run in who counts
+    counting = threading.RLock()  # a finalizer may run in a thread that counts
     threads: list[Thread] = []
 
     def count(what: list[int]) -> None:
@@ -61,7 +61,8 @@ def finalizers(run: Run) -> None:
             elif self.way == 6 and semaphore.acquire(timeout=1e-4):
                 semaphore.release()
             elif self.way == 7:
-                # Not a Thread: its end needs a lock of threading's, in the middle of which the collector may have come.
+                # Not a Thread, because its end needs a lock of threading's, and the collector may have come while that
+                # is held.
                 spawn(int).join()
 
     started = [0]
@@ -96,7 +97,7 @@ def finalizers(run: Run) -> None:
         while len(threads) > 20:
             try:
                 threads.pop(0).join()
-            except IndexError:  # somebody else was faster
+            except IndexError:  # another thread was faster
                 break
 
     gc.set_threshold(20, 2, 2)
@@ -109,7 +110,7 @@ def finalizers(run: Run) -> None:
     while born != died:  # a thread that nobody can join may be collecting: then we don't
         check(time.monotonic() < deadline, f"{born[0]} objects, {died[0]} finalized")
         gc.collect()
-    while ran[0] < started[0]:  # those that can't be joined
+    while ran[0] < started[0]:  # wait for threads that can't be joined
         time.sleep(1e-3)
     check(ran == started, f"{started[0]} threads started by finalizers, {ran[0]} ran")
 

@@ -108,7 +108,7 @@ def states() -> tuple[list[Callable[[], object]], list[Callable[[], object]], li
 
 
 def end(seed: int, out: Callable[[str], object]) -> int:
-    """Brings the process to a random point, from where it shall end; the exit status that it shall have."""
+    """Brings the process to a random point, where it is to end. Returns the exit status that it should have."""
     chance = random.Random(seed)
     sys.setswitchinterval(chance.choice((1e-6, 1e-4, 5e-3)))
     asleep, busy, ending = states()

@@ -22,7 +22,7 @@ def _in_child(lost: list[LWP], ours: bool, again: int = 1) -> None:
     check(threading.current_thread() is threading.main_thread(), "who has forked is not the main thread")
     check(scheduler.statistics().alive == int(ours), f"alive in the child: {scheduler.statistics().alive}")
     for lwp in list(lost):
-        with suppress(RuntimeError):  # not started yet, or the caller itself
+        with suppress(RuntimeError):  # it is not started yet, or is the caller itself
             check(lwp.join() and not lwp.is_alive(), "a lost thread is alive")
     done: list[int] = []
     event = sync.Event()

@@ -12,7 +12,7 @@ from ..scheduler import Scheduler, sleep, wait_fd, yield_
 from ..sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 from ._run import Run, Worker, check, join_all, mix, turns
 
-_LONG = 20  # seconds in which what must come has come
+_LONG = 20  # seconds in which what must come must have come
 
 
 class _Crowd:

@@ -14,7 +14,7 @@ _CROWDS = (2, 4, 12, 30)
 
 
 class _Things:
-    """Locks and semaphores, and who has them."""
+    """Locks and semaphores, and which threads have them."""
 
     def __init__(self, chance: random.Random) -> None:
         locks: list[Any] = [chance.choice((sync.Lock, sync.RLock))() for _ in range(chance.randint(1, 3))]
@@ -45,7 +45,7 @@ class _Things:
                 thing.release()
 
     def take_some(self, chance: random.Random, others: list[Any]) -> None:
-        """In one of the ways there are, with others that come at their own time."""
+        """Takes some in one of several ways, while others come at their own time."""
         chosen = chance.sample(self.takeable, chance.randint(1, len(self.takeable)))
         timeout = chance.choice((None, 0, chance.random() ** 3 * 5e-3))
         way = chance.randrange(3)
@@ -111,7 +111,7 @@ def _cancel_in(worker: Worker, things: _Things, scheduler: Scheduler | None) -> 
             try:
                 chance.choice((notice, meet, lambda: things.take_some(chance, [sync.Event()])))()
             except Cancelled:
-                with condition:  # nobody holds it who has been cancelled in it
+                with condition:  # no thread that was cancelled in it holds it
                     raise
 
     with Group(scheduler=scheduler) as group:

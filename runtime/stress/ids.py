@@ -1,4 +1,4 @@
-"""setuid and its kin: glibc tells every thread by a signal, also those that we have made."""
+"""setuid and the like: glibc tells every thread by a signal, also the threads that we have made."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def setuid(run: Run) -> None:
         check(not failed, f"way {way} failed")
         mine = _ids(str(os.getpid()))
         for tid in os.listdir("/proc/self/task"):
-            # One that was at its end already keeps the old ones until it is gone.
+            # A thread that was at its end already keeps the old ids until it is gone.
             deadline = time.monotonic() + 10
             while (its := _ids(tid)) and its != mine:
                 check(time.monotonic() < deadline, f"thread {tid} has {its}, the others {mine}")

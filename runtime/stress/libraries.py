@@ -43,7 +43,7 @@ def dlopen(run: Run) -> None:
     dynamic = build("dynamic", _SOURCE % ("global-dynamic", 3000))
     initial_exec = build("initial_exec", _SOURCE % ("initial-exec", 16))
     # What glibc has for initial-exec TLS that comes late is small (glibc.rtld.optional_static_tls), and a dlclose gives
-    # it back only in the reverse order: some copies, which stay.
+    # it back only in the reverse order. So there are some copies, which stay.
     left = iter([os.path.abspath(shutil.copy(initial_exec, f"late_{number}.so")) for number in range(8)])
 
     def fresh(library: Any, zeros: int) -> None:

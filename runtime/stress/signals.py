@@ -131,7 +131,7 @@ def interrupts(run: Run) -> None:
     """A handler raises out of every call that blocks for ever; what it blocked on still works."""
 
     def handler(number: int, frame: FrameType | None) -> None:
-        # Only what it interrupts may be left by the exception: between two calls it would hit anything.
+        # The exception may leave only the call that it interrupts, because between two calls it would hit anything.
         if armed[0]:
             armed[0] = False
             raise _Interrupted
@@ -147,8 +147,8 @@ def interrupts(run: Run) -> None:
                 name = worker.random.choice(list(calls))
                 worker.note(name)
                 try:
-                    # Again and again: one that comes after the interpreter's last look and before the system call, or
-                    # before we are armed, is noticed at the next only.
+                    # Again and again, because a signal that comes after the interpreter's last look and before the
+                    # system call, or before we are armed, is noticed only at the next one.
                     signal.setitimer(signal.ITIMER_REAL, 1e-4 + worker.random.random() * 2e-3, 5e-3)
                     armed[0] = True
                     calls[name](None)
@@ -171,7 +171,7 @@ def interrupts(run: Run) -> None:
         check(blocking.thread.is_alive() and blocking.lwp.is_alive() and blocking.process.is_alive(), "ended")
 
     def compete(worker: Worker) -> None:
-        # Something to take the GIL from the main thread, just when it wakes up.
+        # A thread that takes the GIL from the main thread, just when that wakes up.
         for _ in worker:
             worker.jitter()
 
@@ -193,7 +193,7 @@ def timeouts(run: Run) -> None:
         with _blocking() as blocking:
             calls = blocking.calls()
             if sys.version_info < (3, 13):
-                # There a signal that comes when the time is just up makes it wait for ever (Modules/_queuemodule.c).
+                # A signal that comes when the time is just up makes SimpleQueue wait for ever (Modules/_queuemodule.c).
                 del calls["SimpleQueue.get"]
             for _ in worker:
                 name = worker.random.choice(list(calls))

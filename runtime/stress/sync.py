@@ -1,7 +1,7 @@
 """Every primitive under signals, timeouts, forks and a switch interval of a microsecond.
 
-Two things are checked: nobody gets in who mustn't (counters and balances), and nobody sleeps for ever who was woken
-(most waits have no timeout, so that a lost wake-up is a hang).
+Two things are checked. No thread gets in that must not (counters and balances). No thread that was woken sleeps for
+ever (most waits have no timeout, so that a lost wake-up is a hang).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def hammer(run: Run, locks: list[Any], recursive: bool = False) -> None:
         owner[at] = None
 
     def in_child(at: int) -> None:
-        """Our lock is ours here too; of the others we know nothing."""
+        """Our lock is ours in the child too; nothing is known of the others."""
         lock = locks[at]
 
         def contend() -> None:
@@ -135,7 +135,7 @@ def lock_herd(run: Run) -> None:
     """Lock and RLock: released once, with a herd asleep for it: each gets it, without help from others."""
     held = run.random.choice((sync.Lock, sync.RLock))()
     crowd = run.random.choice((2, 3, 4, 12, 40))
-    # Stock ones: what is under test must not wake anybody by chance.
+    # Stock primitives, because what is under test must not wake a thread by chance.
     begin, done = [threading.Semaphore(0) for _ in range(crowd)], threading.Semaphore(0)
     stop = [False]
 
@@ -226,7 +226,7 @@ def condition(run: Run) -> None:
     put: list[int] = []
     taken: list[int] = []
     notified, woken = [0], [0]  # under the lock
-    handled = itertools.count()  # not under it: a handler may interrupt another one
+    handled = itertools.count()  # not under the lock, because a handler may interrupt another
 
     def wait(worker: Worker, condition: sync.Condition) -> None:
         timeout = None if worker.random.randrange(4) else worker.random.random() ** 3 * 5e-3
@@ -291,7 +291,8 @@ def condition(run: Run) -> None:
             taken.append(count)
 
     def handler() -> None:
-        # Without the lock held by this thread: an RLock that we hold might be in the middle of a wait's bookkeeping.
+        # This thread must not hold the lock, because an RLock that it holds might be in the middle of a wait's
+        # bookkeeping.
         if lock.acquire(False):
             for condition in (not_empty, not_full):
                 if condition._waiters:
@@ -423,7 +424,7 @@ def event(run: Run) -> None:
 
 @mix
 def barrier(run: Run) -> None:
-    """Barrier: all or nobody, an index for each, the action once."""
+    """Barrier: all or none, an index for each, the action once."""
     crowd = run.random.choice(_CROWDS)
     indices: list[int] = []
     generation = [0]
@@ -442,7 +443,7 @@ def barrier(run: Run) -> None:
         mine = sync.Barrier(2)
         with beside(mine.wait):
             mine.wait()
-        barrier.abort()  # who sleeps in it does not exist here
+        barrier.abort()  # the threads that sleep in it do not exist here
         barrier.reset()
 
     def body(worker: Worker) -> None:

@@ -27,7 +27,7 @@ _CPUS = sorted(os.sched_getaffinity(0))
 
 
 def stack_size(chance: random.Random) -> int | None:
-    """Any that is allowed, small ones more often; None for the default."""
+    """Any allowed size, small ones more often; None for the default."""
     return None if chance.randrange(3) == 0 else chance.randrange(MIN_STACK, 1 << chance.randrange(16, 23))
 
 
@@ -43,7 +43,7 @@ def thread_flags(chance: random.Random) -> Clone:
 
 
 def placing(chance: random.Random) -> Placing:
-    """Mostly none; what anybody may ask for."""
+    """Mostly nothing; otherwise what needs no rights."""
     some: list[Placing] = [{}] * 4
     some += {"affinity": {chance.choice(_CPUS)}}, {"policy": "batch"}, {"timer_slack": 1e-5}
     return chance.choice(some)
@@ -105,7 +105,7 @@ class _Batch:
         self.started += 1
 
     def living(self, lwp: LWP) -> None:
-        """Contexts of handles that are not joined may overlap only when the first has ended."""
+        """Contexts of handles that are not joined may overlap only if the first has ended."""
         context = lwp.context
         check(context is not None, "an LWP in our memory without a context")
         assert context is not None
@@ -137,7 +137,7 @@ class _Batch:
 
 
 def deep(levels: int) -> int:
-    """So many frames, each with a call back from C."""
+    """Makes this number of frames, each with a call back from C."""
     return levels and max([levels], key=lambda _: deep(levels - 1))
 
 
@@ -187,7 +187,7 @@ def crowd(run: Run) -> None:
 
 @mix
 def joins(run: Run) -> None:
-    """Many join one, with and without timeouts; each sees it ended, none before it has."""
+    """Many threads join one, with and without timeouts; each sees it ended, and none before it has."""
 
     @turns
     def body(worker: Worker) -> None:
@@ -308,7 +308,7 @@ def killed(run: Run) -> None:
 
         def target() -> int:
             if how == 0:
-                libc._exit(3)  # by ctypes, which lets go of the GIL: with it all would wait for the dead
+                libc._exit(3)  # by ctypes, which releases the GIL, or all would wait for a dead process's GIL
             if how == 1:
                 time.sleep(0)
                 return 4

@@ -649,7 +649,7 @@ def test_watchdog_needs_standard_error() -> None:
     """It is closed from the beginning; the complaint goes where print() puts it then."""
     program = "import os, sys; os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     done = python("-c", program, *WATCHED, "-c", "print('ran')", status=2)
-    assert done.stdout == "lwp: --watchdog tells on standard error, and that is closed\n"
+    assert done.stdout == "lwp: --watchdog reports on standard error, which is closed\n"
 
 
 @in_child

@@ -14,7 +14,7 @@ from .._names import Names
 
 __all__ = ["demo"]
 
-#: Name and line of each, here so that listing them imports none.
+#: Name and line of each demo, here so that listing them imports none.
 DEMOS = {
     "files": "A child closes its parent's file descriptor: CLONE_FILES.",
     "vm": "A child writes into its parent's memory or a copy: CLONE_VM.",

@@ -48,7 +48,7 @@ def status_kb(name: str) -> int:
 
 
 def available_mb() -> int:
-    """What may be touched without anybody being killed for it: the machine's and the control group's word."""
+    """What may be touched without a process being killed for it, by the machine's and the control group's figures."""
     limits = []
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
@@ -62,7 +62,8 @@ def available_mb() -> int:
 
 
 def measure(max_mb: int, progress: Callable[[], None]) -> list[Cost]:
-    """Touches more and more memory and times each kind, in rounds: what disturbs the machine disturbs all."""
+    """Touches more and more memory and times each kind in rounds, so that what disturbs the machine disturbs all
+    kinds."""
     sizes = [size for size in SIZES if size < max_mb] + [max_mb]
     page = mmap.PAGESIZE
     costs = []
@@ -182,6 +183,6 @@ def cell(cost: Cost) -> str:
 
 
 def factor(costs: list[Cost], kind: str) -> float:
-    """How much dearer the largest size is than the smallest."""
+    """How many times the cost of the smallest size the largest has."""
     mine = [cost.median_ns for cost in costs if cost.kind == kind]
     return mine[-1] / mine[0]

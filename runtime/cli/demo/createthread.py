@@ -20,7 +20,7 @@ from ...scheduler import spawn
 from .._output import size, table
 from ._shown import shows
 
-#: Bytes.  No other thread of this program has that size: none is in the cache, so the mapping is seen made.
+#: Bytes.  No other thread of this program has that size, so none is in the cache, and the mapping is made in sight.
 STACK = 320 * 1024
 
 #: By group, of each step what was done and why, in 34 and 32 columns; native/kernel/base/events.h: what a and b are.
@@ -120,7 +120,7 @@ def guard_has_no_access(context: Context) -> bool:
 
 
 def creator_joins() -> bool:
-    """Whether it is on record that somebody has begun to wait for a thread's end."""
+    """Whether the record says that a thread has begun to wait for another's end."""
     return any(STEP_NAMES[kind] == "join" for _, _, kind, _, _ in steps_read())
 
 
@@ -135,7 +135,7 @@ def run() -> dict[str, Any]:
             tcb=tcb_fields(thread_pointer(), creator),
             kernel=status("Name", "Tgid", "Pid", "SigBlk"),
         )
-        while not creator_joins():  # else there may be nothing to wait for
+        while not creator_joins():  # otherwise there may be nothing to wait for
             os.sched_yield()
 
     with record_steps() as steps:
@@ -181,7 +181,7 @@ def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
 
 
 def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With the line that each has in the output: by group, in a group by time."""
+    """Adds the line that each step has in the output: by group, and by time in a group."""
     groups = list(STEPS)
     for line, step in enumerate(sorted(steps, key=lambda step: groups.index(step["group"])), 1):
         step["line"] = line
@@ -250,7 +250,7 @@ def tcb(fields: list[dict[str, Any]]) -> Table:
 
 
 def picture(context: dict[str, Any]) -> list[str]:
-    """The context from high to low, a line for an address, a line for what lies below it."""
+    """The context from high to low addresses: a line for an address, then a line for what lies below it."""
     low, high = context["tls_block"]
     tp = context["thread_pointer"]
     # Where the thread pointer cuts the block depends on the architecture: see native/kernel/arch/arch.h.

@@ -19,7 +19,7 @@ TEXT = b"written by the parent\n"
 
 
 def is_open(fd: int) -> bool:
-    """Asked of the kernel, for the calling process, without opening a descriptor on the way."""
+    """Asks the kernel, for the calling process, without opening a descriptor."""
     return os.path.lexists(f"/proc/self/fd/{fd}")
 
 

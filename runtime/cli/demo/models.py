@@ -26,7 +26,7 @@ MODELS = {"1:1": 0, "green, 1 LWP": 1, "green, 2 LWPs": 2}
 
 
 def together(lwps: int, *targets: Callable[[], object]) -> list[Thread]:
-    """Runs each in a thread of the model until all have ended."""
+    """Runs each target in a thread of the model until all have ended."""
     green = Scheduler(lwps) if lwps else None
     threads = [Thread(target=target, scheduler=green) for target in targets]
     for thread in threads:
@@ -46,7 +46,7 @@ def who(lwps: int, count: int) -> dict[str, Any]:
     def body(number: int) -> None:
         tids[number] = threading.get_native_id()
         if all_alive.wait() == 0:
-            # Without a GIL the first carrier may have come so far before the second is there.
+            # Without a GIL the first carrier may have come this far before the second is there.
             while len(found := os.listdir("/proc/self/task")) <= lwps > 1:
                 scheduler.yield_()
             tasks.extend(sorted(map(int, found)))
@@ -73,7 +73,8 @@ def turn_ns(lwps: int) -> float:
 
 
 def turns_while_blocked(lwps: int) -> int:
-    """How often one that sleeps a millisecond at a time has its turn while another is in a call that blocks its LWP."""
+    """How many turns a thread that sleeps a millisecond at a time has while another is in a call that blocks its
+    LWP."""
     turns: list[float] = []
     over: list[tuple[float, float]] = []
 

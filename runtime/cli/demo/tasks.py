@@ -33,7 +33,7 @@ def run(count: int) -> dict[str, Any]:
     step = threading.Barrier(count + 1)  # the threads and we go on together
 
     def body(number: int) -> None:
-        with suppress(threading.BrokenBarrierError):  # some thread could not be started
+        with suppress(threading.BrokenBarrierError):  # a thread could not be started
             mailbox[number] = f"hello from {number}"
             seen_by_itself[number] = threading.get_native_id()
             step.wait()  # all have written

@@ -42,7 +42,7 @@ def run(count: int) -> dict[str, Any]:
         step.wait()  # all are alive until here: no address is used twice
 
     def thread(number: int) -> None:
-        with suppress(threading.BrokenBarrierError):  # some thread could not be started
+        with suppress(threading.BrokenBarrierError):  # a thread could not be started
             body(number)
 
     lwps: list[LWP] = []

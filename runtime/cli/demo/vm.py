@@ -22,7 +22,7 @@ STATUS = 7  # any: to be found again as the exit status
 def run(share: bool) -> dict[str, Any]:
     """Lets a child overwrite a buffer and looks at it from both sides."""
     buffer = ctypes.create_string_buffer(BEFORE, 32)
-    ours, theirs = os.pipe()  # what the child saw must reach us when memory is not shared, too
+    ours, theirs = os.pipe()  # what the child saw must reach us also when memory is not shared
 
     def look() -> dict[str, Any]:
         return {"pid": os.getpid(), "address": ctypes.addressof(buffer), "buffer": buffer.value.decode()}
@@ -35,7 +35,7 @@ def run(share: bool) -> dict[str, Any]:
     try:
         lwp = spawn(child, flags=Clone.VM if share else Clone(0), exit_signal=signal.SIGCHLD)
         lwp.join()  # waitpid
-        seen_by_child = json.loads(os.read(ours, 4096))  # less than a pipe holds: nobody waits
+        seen_by_child = json.loads(os.read(ours, 4096))  # less than a pipe holds, so nobody waits
     finally:
         os.close(ours)
         os.close(theirs)

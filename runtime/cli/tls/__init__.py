@@ -1,4 +1,4 @@
-"""`tls`: what a thread is made of, read from living ones.  A module for each view, imported when asked for."""
+"""`tls`: what a thread is made of, read from living threads.  A module for each view, imported when asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALL = "*"
 
 @click.command(short_help="Show what a thread is made of, read from a living one.")
 @click.option("--threads", "count", type=click.IntRange(min=1), metavar="N", help="N threads side by side.")
-@click.option("--diff", "diff", is_flag=True, help="A thread of pthread_create's beside one of ours.")
+@click.option("--diff", "diff", is_flag=True, help="A thread made by pthread_create beside one of ours.")
 @click.option(
     "--variables",
     "module",
@@ -40,7 +40,7 @@ def tls(
     """Show what a thread is made of.
 
     Without options: the map of a thread that is made for it, with its stack, TLS block, TCB and struct pthread
-    in the order of addresses, to scale within the stack and within the block. All is read from living threads.
+    in the order of addresses, to scale within the stack and within the block. Everything is read from living threads.
 
     --diff ends with status 1 when something differs and no reason for it is known.
     """

@@ -25,7 +25,7 @@ WIDTH = 110  # columns of a picture in a file
 
 @contextmanager
 def parked(count: int, make: Callable[..., threading.Thread] | None = None) -> Iterator[list[threading.Thread]]:
-    """So many threads that sleep while they are looked at: ours, or what `make` makes."""
+    """This number of threads, which sleep while they are looked at: ours, or what `make` makes."""
     go = threading.Event()
     begun = threading.Semaphore(0)
 
@@ -64,7 +64,7 @@ def _state(thread: threading.Thread) -> str:
 
 
 def as_data(value: Any) -> Any:
-    """Dataclasses as dicts, bytes as hexadecimal: what JSON can say."""
+    """The value in JSON's terms: dataclasses as dicts, bytes as hexadecimal."""
     if dataclasses.is_dataclass(value):
         return {field.name: as_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, bytes):
@@ -83,7 +83,7 @@ def show(
     svg: Path | None,
     html: Path | None,
 ) -> None:
-    """Writes the pictures that are asked for, or else prints; and gives --json the facts."""
+    """Writes the pictures that are asked for, or prints them; and gives --json the facts."""
     for path, export in ((svg, _svg), (html, _html)):
         if path:
             try:
@@ -106,7 +106,7 @@ def _recorded(pictures: Iterable[RenderableType]) -> Console:
     return made
 
 
-# rich's own template loads a font from the network: a picture of a thread should need nothing but itself.
+# rich's own template loads a font from the network; a picture of a thread should need nothing else.
 _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{

@@ -1,4 +1,4 @@
-"""A thread of pthread_create's beside one of ours, and what differs."""
+"""A thread made by pthread_create beside one of ours, and what differs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _differences(parts: tuple[Part, ...]) -> RenderableType:
 
 
 def _merged(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """Runs of DTV entries that say the same are one line here."""
+    """Joins runs of DTV entries that say the same into one line."""
     run: list[Part] = []
     for part in [*parts, None]:
         if run and (part is None or part.base != "dtv" or _same(part) != _same(run[0])):

@@ -19,7 +19,7 @@ from ...tlsmap.layout import Segment
 from .._output import size, table
 
 _STACK_ROWS = 8
-_BLOCK_ROWS = 26  # about: what is smaller than a row has one all the same
+_BLOCK_ROWS = 26  # about; a part that is smaller than a row has one all the same
 _BOX, _LEFT = 30, 24  # columns
 
 _STYLES = {
@@ -40,7 +40,7 @@ def signed(offset: int) -> str:
 
 
 def plain(library: str) -> str:
-    """An extension module's file without the part that names the interpreter, which is the same for all."""
+    """An extension module's file name without the part that names the interpreter, because that is the same for all."""
     return re.sub(r"\.(cpython-[^.]*|abi3)\.so$", ".so", library)
 
 
@@ -79,7 +79,7 @@ def one(thread: threading.Thread | int) -> tuple[Inspection, list[RenderableType
 
 @dataclass
 class _Line:
-    """Of a box: an edge, or a row of what is in it."""
+    """A line of a box: an edge, or a row of what is in it."""
 
     left: str
     edge: str
@@ -105,7 +105,8 @@ class _Picture:
         self._lines.append(_Line(" " * _LEFT + text, " ", "", "", ""))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A note that is too long for its line goes on in the next row, if that has none, or else makes another."""
+        """A note that is too long for its line goes on in the next row if that has no note, and otherwise makes another
+        row."""
         room = options.max_width - _LEFT - _BOX - 3
         rest: list[str] = []  # of a note
         before = _Line("", "", "", "", "")
@@ -294,7 +295,7 @@ def side_by_side(threads: list[threading.Thread]) -> tuple[dict[str, Any], list[
             made.add_row(Text(name, style=style), offset, *shown)
 
         made.add_row("tid", "", *(str(one.tid) for one in some))
-        # In lines of its own: a wide column would cost the labels their width.
+        # It has lines of its own, because a wide column would cost the labels their width.
         made.add_row("placement", "", *(one.placement.replace(", ", ",\n") for one in some))
         add("guard", "", [one.stack.guard[0] if one.stack.guard else None for one in some])
         add("stack", "", [one.stack.low for one in some])

@@ -57,7 +57,7 @@ def _module(seen: Inspection, one: ModuleVariables) -> Iterator[RenderableType]:
 
 
 def _bytes(content: bytes) -> str:
-    """A number if it is of a number's size, else text or hexadecimal."""
+    """A number if it has a number's size, otherwise text or hexadecimal."""
     if len(content) in (1, 2, 4, 8):
         value = int.from_bytes(content, "little")
         return f"{value:,}" if value < 1 << 16 else f"{value:#x}"

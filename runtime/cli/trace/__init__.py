@@ -24,8 +24,8 @@ def trace(records: Path, file: Path) -> int:
       .html   a page that zooms; it needs no network
       .svg    a picture
 
-    Of RECORDS that are damaged or cut off, FILE shows what can be read. Then the exit status is 1, and where the first
-    damage is, is said on stderr.
+    If RECORDS are damaged or cut off, FILE shows what can be read. Then the exit status is 1, and stderr says where the
+    first damage is.
     """
     from ...observe.trace import read
     from .._options import check_timeline, private

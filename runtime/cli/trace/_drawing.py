@@ -1,4 +1,4 @@
-"""A timeline as a picture in SVG, which needs nothing else.  What a bar is says its tooltip."""
+"""A timeline as a picture in SVG, which needs nothing else.  A tooltip says what a bar is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["write"]
 
 _LEFT, _WIDTH, _TOP, _ROW, _BAR = 210, 1400, 88, 22, 14  # px
 _MOST_ROWS, _MOST_ARROWS = 300, 50
-_NARROW = 0.4  # px: what ends so near to the last that was drawn is left out, so that a picture of anything has an end
+_NARROW = 0.4  # px: a bar that ends this near to the last drawn one is left out, so that no picture grows without end
 
 
 def write(timeline: Timeline, out: TextIO) -> None:
@@ -80,7 +80,7 @@ def _legend() -> Iterator[str]:
 def _axis(length: int, height: int) -> Iterator[str]:
     for at, text in ticks(length):
         left = _LEFT + _WIDTH * at / length
-        # The last one may stand at the very edge.
+        # The last tick may stand at the very edge.
         anchor = "end" if at > length * 0.97 else "middle"
         yield f'<path d="M{left:.1f} {_TOP - 8}V{height - 20}" stroke="#e4e4e4"/>'
         yield f'<text x="{left:.1f}" y="{_TOP - 12}" text-anchor="{anchor}" fill="#666">{text}</text>\n'

@@ -1,4 +1,5 @@
-"""What both pictures of a timeline share: who is drawn in which row, where the ticks are, colours and words."""
+"""What both pictures of a timeline share: which thread is drawn in which row, where the ticks are, colours and
+words."""
 
 from __future__ import annotations
 
@@ -43,9 +44,9 @@ class Row:
 
 
 def rows(timeline: Timeline) -> list[Row]:
-    """Each thread in the first row that is free when it begins; who lives for long has one alone."""
+    """Puts each thread in the first row that is free when it begins; a thread that lives long has a row alone."""
     length = max(timeline.end - timeline.begin, 1)
-    gap = length // 1000  # so that one can be told from the next
+    gap = length // 1000  # so that a thread can be told from the next
     found: list[Row] = []
     for track in sorted(timeline.tracks, key=lambda track: track.begin):
         shared = track.end - track.begin < length * _SHORT
@@ -69,7 +70,7 @@ def about(track: Track, names: dict[int, str]) -> str:
 
 
 def label(row: Row, names: dict[int, str]) -> str:
-    """The thread's name; of several threads what most are called, without their numbers, and how many there are."""
+    """The thread's name; for several threads what most are called, without their numbers, and how many there are."""
     if len(row.tracks) == 1:
         return names[row.tracks[0].number]
     called = Counter(re.sub(r"^Thread-\d+ \((.*)\)$", r"\1", names[track.number]) for track in row.tracks)
@@ -80,7 +81,7 @@ def label(row: Row, names: dict[int, str]) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """At most so many letters of it."""
+    """At most this number of its letters."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 

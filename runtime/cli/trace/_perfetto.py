@@ -16,7 +16,7 @@ __all__ = ["write"]
 _Event = dict[str, Any]
 
 _BEYOND_TIDS = 1 << 22  # the kernel's PID_MAX_LIMIT
-_SLACK = 10  # ns by which what lies in another span is drawn shorter than that, since readers round
+_SLACK = 10  # ns by which a span inside another is drawn shorter, because readers round
 
 
 def write(timeline: Timeline, out: TextIO) -> None:
@@ -102,7 +102,7 @@ def _events(timeline: Timeline) -> Iterator[_Event]:
 
 
 def _unique_tids(tracks: list[Track]) -> dict[int, int]:
-    """The kernel's tid for each track, or another number where it has come round to the same one again."""
+    """The kernel's tid for each track, or another number where the kernel has used the tid before."""
     taken: set[int] = set()
     tids = {}
     for track in tracks:
