@@ -220,6 +220,24 @@ assert os.listdir("/proc/self/task") == tasks
     print(f"faults injected: {count}")
 
 
+def test_a_failed_clone_leaves_the_next_thread_its_blocked_signals(faulty: Faulty) -> None:
+    """The context was loaded, but no thread has set its ctype tables: a signal handler would read through null."""
+    program = """
+from runtime import scheduler
+from runtime.scheduler import spawn
+size = 32 * 1024 * 37  # of no other thread here
+try:
+    spawn(int, stack_size=size)
+except RuntimeError:
+    print("refused")
+with scheduler.record_steps() as steps:
+    assert spawn(int, stack_size=size).join()
+print(*sorted(step.name for step in steps if step.name in ("map", "reuse", "mask", "unmask")))
+"""
+    done = faulty.run("-P", "-c", program, RUNTIME_FAULT=f"clone 0 {errno.EAGAIN}")
+    assert done.stdout == "refused\nmask mask reuse unmask\n"
+
+
 # ---- killed ----------------------------------------------------------------------------------------------------------
 
 

@@ -350,7 +350,7 @@ static void spawn_watcher(struct scheduler *s)
  *               has threads   goes on in the first.  With a slice it has a watcher made before that, if there is none
  *
  * A runner loses its place only while it is in a thread, or is late in waking up.  When the thread leaves that LWP, to
-* sleep without a deadline the runner need not know: a waker of the thread wakes the runner
+ *   sleep without a deadline    the runner need not know: a waker of the thread wakes the runner
  *   wait for a file             the same: the kernel does
  *   sleep with a deadline       an idle runner must look, if the deadline comes before its own
  *   yield                       an idle runner must look

@@ -37,6 +37,7 @@ static void green_main(void *arg)
     EVENT(EVENT_BORN, __builtin_frame_address(0), me);
     atomic_store(&me->tid, atomic_load(&green_of_lwp(me)->tid));
     glibc.ctype_init();
+    me->context->used = USED;
     EVENT(EVENT_GLIBC, me->context->tp + glibc.resp, 1);
     thread_run(me);
 }

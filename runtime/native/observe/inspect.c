@@ -181,16 +181,21 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
     return 0;
 }
 
+static int has_ident(struct lwp *lwp, uintptr_t ident)
+{
+    return lwp->ident == ident;
+}
+
 int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
                  struct inspect_block *blocks, size_t count)
 {
     struct inspect_places places;
-    uintptr_t guard[2] = {0, 0};
+    struct lwp *lwp = registry_oldest(has_ident, ident); /* not under glibc's lock: it takes registry_lock, which comes before that */
 
     inspect_places(&places);
-    *out = (struct inspect_thread){0};
-    out->ours = registry_guard(ident, guard); /* not under glibc's lock: it takes registry_lock, which comes before that */
-    out->guard_low = guard[0];
+    *out = (struct inspect_thread){.ours = lwp != NULL, .guard_low = lwp ? lwp->guard_low : 0};
+    if (lwp)
+        registry_drop(lwp);
     glibc_lock_threads();
     int error = copy_listed(ident, out, block, dtv, capacity, blocks, count);
     glibc_unlock_threads();

@@ -8,7 +8,7 @@
  * REJECTED.  futex_waitv(2) on the words of all things: at most 128, Linux 5.16, not for green threads, and a wake-up there says only that
  * something may be had, which a faster thread then takes.  Here a permit is granted in the order of coming, as to any other waiter.  A
  * helper thread for each thing, or looking now and then: 1,000 threads, or a processor that never sleeps.
-* THE PROTOCOL.  A waiter: A waker:
+ * THE PROTOCOL.  A waiter:                                      A waker:
  *   1. looks at all things: is one ready?                         1. locks the thing's queue, changes the thing
  *   2. enters each queue under its lock, and looks once more      2. of the places in their order: sync_any_claim()
  *   3. sleeps at its word                                         3. too late: takes the place out, goes on to the next

@@ -33,7 +33,7 @@ struct context {
     char *block_low, *block_high; /* static TLS, TCB and struct pthread */
     char *tp, *pthread;
     struct __res_state resolver;  /* libc's __resp points here in this thread */
-    enum { BLANK, USED, VANISHED } used; /* USED: libc's block has words to keep.  VANISHED: see context_put() */
+    enum { BLANK, LOADED, USED, VANISHED } used; /* USED: a thread has called ctype_init() with it.  VANISHED: see context_put() */
     void *signal_stack;           /* see context_signal_stack() */
     char *scratch;                /* context_scratch bytes; NULL for the first thread after a VANISHED one, whose data may be there */
 };

@@ -53,7 +53,7 @@ int context_blank(struct context *c)
             return ENOMEM;
         (dtv++)->counter = length;
     }
-    if (c->used == USED) {
+    if (c->used != BLANK) {
         /* The last thread's data.  The tail of struct pthread, from stackblock on, and libc's block are kept. */
         memset(c->pthread, 0, glibc.stackblock);
         char *libc_low = c->tp + glibc.libc_block, *libc_high = libc_low + glibc.libc_block_size;
@@ -102,7 +102,7 @@ static void load_module(const struct glibc_module *module, void *closure)
     char *block = block_of(loading->context, module);
     loading->dtv[module->id].block.value = block;
     loading->blocks++;
-    if (module->id == glibc.libc_module && loading->context->used == USED) {
+    if (module->id == glibc.libc_module && loading->context->used != BLANK) {
         renew_libc(loading->context, module);
         return;
     }
@@ -135,7 +135,7 @@ int context_load_tls(struct context *c)
         *arch_tcb_dtv(c->tp) = dtv;
     }
     loading.dtv[0].counter = loading.generation;
-    c->used = USED;
+    c->used = c->used == BLANK ? LOADED : c->used;
     EVENT(EVENT_TLS, c->block_low, loading.blocks);
     return 0;
 }

@@ -38,16 +38,16 @@ void lwp_reap(void)
         registry_push_ended(first, last);
 }
 
-static int is_waited(struct lwp *lwp)
+static int is_waited(struct lwp *lwp, uintptr_t caller)
 {
     /* Without `started` it can't be joined yet, because its creator has not come to clone(2); the program's end waits for the creator
      * too. */
-    return lwp->waited && lwp->started && !lwp_has_ended(atomic_load(&lwp->alive)) && lwp->ident != (uintptr_t)pthread_self();
+    return lwp->waited && lwp->started && !lwp_has_ended(atomic_load(&lwp->alive)) && lwp->ident != caller;
 }
 
 struct lwp *lwp_next_waited(void)
 {
-    return registry_oldest(is_waited);
+    return registry_oldest(is_waited, (uintptr_t)pthread_self());
 }
 
 int lwp_alive(struct lwp *lwp)

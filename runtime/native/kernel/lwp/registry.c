@@ -65,13 +65,13 @@ void registry_unlist(struct lwp *lwp)
     park_unlock(&registry_lock);
 }
 
-struct lwp *registry_oldest(int (*matches)(struct lwp *lwp))
+struct lwp *registry_oldest(int (*matches)(struct lwp *lwp, uintptr_t ident), uintptr_t ident)
 {
     struct lwp *lwp;
 
     park_lock(&registry_lock);
     for (lwp = registry.older; lwp != &registry; lwp = lwp->older)
-        if (matches(lwp))
+        if (matches(lwp, ident))
             break;
     if (lwp == &registry)
         lwp = NULL;
@@ -79,20 +79,6 @@ struct lwp *registry_oldest(int (*matches)(struct lwp *lwp))
         atomic_fetch_add(&lwp->refs, 1);
     park_unlock(&registry_lock);
     return lwp;
-}
-
-int registry_guard(uintptr_t ident, uintptr_t guard[2])
-{
-    int found = 0;
-
-    park_lock(&registry_lock);
-    for (struct lwp *lwp = registry.newer; lwp != &registry && !found; lwp = lwp->newer)
-        if ((found = lwp->ident == ident)) {
-            guard[0] = lwp->guard_low;
-            guard[1] = lwp->stack_low;
-        }
-    park_unlock(&registry_lock);
-    return found;
 }
 
 /* ---- the stack of ended threads ---------------------------------------------------------------------------------- */

@@ -18,11 +18,8 @@ void registry_unlist(struct lwp *lwp);
 /* Drops a ref, and frees it with the last. */
 void registry_drop(struct lwp *lwp);
 
-/* The oldest thread for which `matches` is true, with a ref; NULL: none.  `matches` is called with registry_lock. */
-struct lwp *registry_oldest(int (*matches)(struct lwp *lwp));
-
-/* Whether a thread in the registry has this ident; if so, where its guard begins and ends. */
-int registry_guard(uintptr_t ident, uintptr_t guard[2]);
+/* The oldest thread that matches, with a ref; NULL: none.  `matches` is called with registry_lock. */
+struct lwp *registry_oldest(int (*matches)(struct lwp *lwp, uintptr_t ident), uintptr_t ident);
 
 /* Pushes a chain, linked by `below`, on the stack of ended threads: of those at (4), and of killed processes at (5).  From here on they
  * may be reaped. */

@@ -194,6 +194,7 @@ void thread_main(void *arg)
     EVENT(EVENT_BORN, __builtin_frame_address(0), me);
     atomic_store(&me->tid, *(int *)glibc_field(context->pthread, glibc.tid));
     glibc.ctype_init();
+    context->used = USED; /* not before clone(2), which may fail: lwp_start() would leave the next thread's signals open */
     EVENT(EVENT_GLIBC, context->tp + glibc.resp, 1);
     thread_register_with_kernel(context);
     if (me->signal_stack)
