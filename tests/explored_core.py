@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -87,17 +87,21 @@ def build(folder: Path) -> None:
     _link(folder / "_core.so", [*(_object(folder, source) for source in SOURCES), _object(folder, "points")])
 
 
-def plant(fault: Fault, built: Path, folder: Path) -> None:
-    """The same with a fault, from the objects of build()."""
-    source = (NATIVE / fault.file).read_text()
-    assert source.count(fault.text) == 1, f"{source.count(fault.text)} times in {fault.file}: {fault.text}"
-    changed = folder / fault.file
-    changed.parent.mkdir(parents=True)
-    changed.write_text(source.replace(fault.text, fault.becomes))
+def plant(faults: Sequence[Fault], built: Path, folder: Path) -> None:
+    """The same with faults, from the objects of build()."""
+    for fault in faults:
+        changed = folder / fault.file
+        source = (changed if changed.exists() else NATIVE / fault.file).read_text()
+        assert source.count(fault.text) == 1, f"{source.count(fault.text)} times in {fault.file}: {fault.text}"
+        changed.parent.mkdir(parents=True, exist_ok=True)
+        changed.write_text(source.replace(fault.text, fault.becomes))
+    files = {fault.file for fault in faults}
+    if any(file.endswith(".h") for file in files):
+        files |= set(EXPLORED)
     objects = {path.name: path for path in built.glob("*.o")}
-    for name in [fault.file] if fault.file.endswith(".c") else EXPLORED:
-        target = _object(folder, name)
-        _compile(changed if name == fault.file else NATIVE / name, target, name in EXPLORED, folder)
+    for file in files - {file for file in files if file.endswith(".h")}:
+        target = _object(folder, file)
+        _compile(folder / file if (folder / file).exists() else NATIVE / file, target, file in EXPLORED, folder)
         objects[target.name] = target
     _link(folder / "_core.so", [*objects.values()])
 
@@ -111,7 +115,7 @@ class Object:
     def __init__(self, call: Callable[..., Any], of: object) -> None:
         self._call, self._of = call, of
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> partial[Any]:
         return partial(self._call, None, getattr(self._of, name))
 
 
@@ -126,6 +130,9 @@ class Core:
     def lock(self) -> Any:
         return self.made_by("allocate_lock" if hasattr(self.native, "allocate_lock") else "lock")
 
+    def rlock(self) -> Any:
+        return self.made_by("RLock")
+
     def semaphore(self) -> Any:
         made = self.made_by("SemaphoreBase")
         made._of._begin(0, False)
@@ -138,6 +145,14 @@ class Core:
 
     def made_by(self, name: str) -> Any:
         return Object(self.points.call, getattr(self.native, name)())
+
+    def handling(self, handler: Callable[[], object], method: partial[Any], *args: object) -> Any:
+        """Calls a method; the handler is what a signal that wakes the thread meanwhile calls."""
+        return self.points.call(handler, method.args[1], *args)
+
+    def fork(self, may: Callable[[], bool] = lambda: True) -> bool:
+        """From here on the run is the child's, if it may: other threads are lost, except for the run's first."""
+        return bool(self.points.fork_if(may))
 
     def first_word(self, made: Any) -> int:
         """Of the C structure."""
@@ -202,14 +217,18 @@ Explored = Callable[..., None]
 
 @pytest.fixture
 def explored(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Explored:
-    """explored(scenario, strategy): all that the strategy tries passes; with a fault=, it finds that."""
+    """explored(scenario, strategy): all that the strategy tries passes; with a fault=, it finds that.
+
+    variant: changes of the source that are no faults.
+    """
     built = made_once(tmp_path_factory, "explored", build)
 
-    def run(scenario: Scenario, strategy: str, fault: Fault | None = None) -> None:
-        if fault is not None:
-            plant(fault, built, tmp_path)
-        outcome, runs, report = explore((built if fault is None else tmp_path) / "_core.so", scenario, strategy)
+    def run(scenario: Scenario, strategy: str, variant: Sequence[Fault] = (), fault: Fault | None = None) -> None:
+        changes = [*variant, *([fault] if fault else [])]
+        if changes:
+            plant(changes, built, tmp_path)
+        outcome, runs, report = explore((tmp_path if changes else built) / "_core.so", scenario, strategy)
         print(f"{runs:,} runs, {report}")
-        assert outcome == ("EXHAUSTED" if fault is None else "FOUND"), report
+        assert outcome == ("FOUND" if fault else "EXHAUSTED"), report
 
     return run

@@ -637,3 +637,61 @@ def semaphore_take(world: World, me: int, handler: str = "signal handler") -> Th
     if baton:
         yield from sync_queue_pass_baton(world)
     return entitled
+
+
+# ---- threads and worlds ----------------------------------------------------------------------------------------------
+
+
+def lock_user(world: World, me: int, rounds: int) -> Thread:
+    for _ in range(rounds):
+        taken = yield from sync_lock_try(world)
+        if not taken:
+            taken = yield from sync_lock_wait(world, me)
+        if taken:
+            world.inside += 1
+            yield "inside"
+            world.inside -= 1
+            yield from sync_lock_release(world)
+
+
+def two_inside(world: World) -> str:
+    return "two hold the lock" if world.inside > 1 else ""
+
+
+def not_free(world: World) -> str:
+    return "" if world.words == {"lock": FREE, "starving": 0} else "the lock is left behind"
+
+
+def giver(world: World, count: int) -> Thread:
+    for _ in range(count):
+        yield from semaphore_give(world)
+
+
+def semaphore_world(places: int) -> World:
+    data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False, "got": 0}
+    return World(words={"value": 0, **dict.fromkeys(range(places), ASLEEP)}, data=data)
+
+
+def counted(given: int) -> Callable[[World], str]:
+    def check(world: World) -> str:
+        data, left = world.data, world.words["value"]
+        if data["got"] + (0 if left == ASK else left) != given:
+            return f"{given} given, {data['got']} got and {left} left"
+        return "" if not data["queue"] and not data["batons"] else "somebody is left in the queue"
+
+    return check
+
+
+def notifier(world: World, notifies: int) -> Thread:
+    """Begins with the lock, ends without."""
+    for _ in range(notifies):
+        yield from condition_notify(world)
+    world.inside -= 1
+    yield from sync_lock_release(world)
+
+
+def condition_world(places: int) -> World:
+    """Somebody holds the lock, and all wait who are going to be notified: their places are in the queue."""
+    words = {"lock": HELD, "starving": 0, "deferred": None, **dict.fromkeys(range(places), ASLEEP)}
+    data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False}
+    return World(words=words, inside=1, data=data | {"interrupted": frozenset(), "notified": 0})

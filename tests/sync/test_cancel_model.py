@@ -14,8 +14,27 @@ from typing import Any
 
 import pytest
 import sync_model
-from sync_model import ASLEEP, CONTENDED, FREE, HELD, NORMAL, SIGNAL, STARVING, Thread, World, Wrong, explore
-from test_sync_model import condition_world, counted, giver, lock_user, not_free, notifier, semaphore_world, two_inside
+from sync_model import (
+    ASLEEP,
+    CONTENDED,
+    FREE,
+    HELD,
+    NORMAL,
+    SIGNAL,
+    STARVING,
+    Thread,
+    World,
+    Wrong,
+    condition_world,
+    counted,
+    explore,
+    giver,
+    lock_user,
+    not_free,
+    notifier,
+    semaphore_world,
+    two_inside,
+)
 
 pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
 

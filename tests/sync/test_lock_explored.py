@@ -59,7 +59,7 @@ def handed_over(timeout: float = -1, forks: bool = False) -> Scenario:
             if lock.acquire(False):
                 lock.release()
             if forks:
-                core.points.fork()
+                core.fork()
 
         lock.acquire()
         (waiter,) = core.begin_threads(use, daemon=forks)

@@ -24,10 +24,11 @@ from sync_model import (
     claim,
     close_any,
     explore,
+    lock_user,
     sleep_until_woken,
+    two_inside,
 )
 from test_cancel_model import can_cancel, canceller, wait_two
-from test_sync_model import lock_user, two_inside
 
 pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
 

@@ -10,6 +10,7 @@
 #include "points.h"
 
 #include "python/explore/point.h"
+#include "python/sync/lock.h"
 #include "python/threads/sleep.h"
 #include "kernel/base/fork.h"
 #include "waits/watch.h"
@@ -125,8 +126,8 @@ static void come_to(const char *does, const struct point_site *site, enum explor
 /* What is set once, before there are two threads. */
 static int is_settled(const char *text)
 {
-    static const char *const settled[]
-        = {"&events_wanted", "&park_ops", "&park_cancel_ops", "&cancel_green", "&floors[floor]", "&self->owner", "&wait->self->owner"};
+    static const char *const settled[] = {"&events_wanted", "&park_ops",    "&park_cancel_ops",   "&cancel_green",
+                                          "&floors[floor]", "&self->owner", "&wait->self->owner", "&self->bound"};
 
     for (size_t i = 0; i < sizeof settled / sizeof *settled; i++)
         if (strcmp(text, settled[i]) == 0)
@@ -136,12 +137,10 @@ static int is_settled(const char *text)
 
 void point_before(struct point_site *site, const volatile void *at)
 {
-    if (!my_call || site->how == POINT_PASSED_BY)
-        return;
-    if (site->how == POINT_NEW && is_settled(site->text)) {
+    if (site->how == POINT_NEW && is_settled(site->text))
         site->how = POINT_PASSED_BY;
+    if (!my_call || site->how == POINT_PASSED_BY || (strcmp(site->text, "forks") == 0 && !fork_generation))
         return;
-    }
     if (site->how == POINT_NEW && is_variable(site->text))
         note_variable(site, at);
     site->how = POINT_EXPLORED;
@@ -338,18 +337,22 @@ void point_fork_handle(enum fork_floor floor, const struct fork_handlers *handle
     fork_handle(floor, handlers);
 }
 
-/* From here on the run is the child's: of the threads that there are only the caller and the test's own first one go on. */
-static PyObject *fork_here(PyObject *module, PyObject *unused)
+/* (may): if may() is true then, the run is the child's from here on: of the threads that there are only the caller and the test's own
+ * first one go on. */
+static PyObject *fork_if(PyObject *module, PyObject *may)
 {
     struct explored *me = points->me();
 
     if (points->point(me, &(struct explore_op){EXPLORE_SIGNAL, NULL, is_there, PARK_FOREVER}) < 0)
         return NULL;
+    PyObject *answer = PyObject_CallNoArgs(may);
+    if (answer != Py_True)
+        return answer;
     for (int i = 1; i < points->run->count; i++)
         lost[i] = i != me->index;
     fork_generation++;
     fork_handlers->in_child();
-    Py_RETURN_NONE;
+    return answer;
 }
 
 /* ---- what tests call --------------------------------------------------------------------------------------------- */
@@ -397,6 +400,28 @@ static int call_handler(void)
     return none ? 0 : -1;
 }
 
+/* (condition, lock): waits as a thread that the end of the interpreter stops when it wants the GIL after its sleep: sleep_or_leave() in
+ * python/threads/sleep.c.  The caller has the lock, and loses it. */
+static PyObject *wait_and_be_stopped(PyObject *module, PyObject *args)
+{
+    PyObject *condition, *lock;
+
+    if (!PyArg_ParseTuple(args, "OO", &condition, &lock))
+        return NULL;
+    struct sync_queue *queue = (struct sync_queue *)(condition + 1);
+    struct sync_place place;
+    int baton;
+    sync_queue_lock(queue);
+    sync_queue_enter(queue, &place, &((LockObject *)lock)->lock);
+    sync_queue_unlock(queue);
+    sync_lock_release(&((LockObject *)lock)->lock);
+    sync_queue_wait(&place, points->run->now + PARK_SECOND);
+    sync_queue_leave(queue, &place, &baton);
+    if (baton)
+        sync_queue_pass_baton(queue);
+    Py_RETURN_NONE;
+}
+
 /* (thread): a signal, which ends its sleep. */
 static PyObject *interrupt(PyObject *module, PyObject *thread)
 {
@@ -429,8 +454,13 @@ static PyObject *list_steps(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"begin", begin, METH_NOARGS, NULL},    {"call", FAST(call), METH_FASTCALL, NULL}, {"interrupt", interrupt, METH_O, NULL},
-    {"fork", fork_here, METH_NOARGS, NULL}, {"steps", list_steps, METH_NOARGS, NULL},  {0},
+    {"begin", begin, METH_NOARGS, NULL},
+    {"call", FAST(call), METH_FASTCALL, NULL},
+    {"wait_and_be_stopped", wait_and_be_stopped, METH_VARARGS, NULL},
+    {"interrupt", interrupt, METH_O, NULL},
+    {"fork_if", fork_if, METH_O, NULL},
+    {"steps", list_steps, METH_NOARGS, NULL},
+    {0},
 };
 
 static int fill(PyObject *module)
