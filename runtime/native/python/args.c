@@ -91,11 +91,7 @@ PyObject *get_attribute(PyObject *op, PyObject *name)
 
 PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument)
 {
-    PyObject *method = get_attribute(op, name);
-    PyObject *result = !method ? NULL : argument ? PyObject_CallOneArg(method, argument) : PyObject_CallNoArgs(method);
-
-    Py_XDECREF(method);
-    return result;
+    return !name ? NULL : argument ? PyObject_CallMethodOneArg(op, name, argument) : PyObject_CallMethodNoArgs(op, name);
 }
 
 int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2])

@@ -22,7 +22,7 @@ static const char *const operations[TLS_METHODS] = {"read", "write", "write", "h
 
 struct tls_call {
     struct transfer t; /* deadline: -1 before the first try */
-    PyObject *const *args;
+    PyObject *stack[MOST_ARGUMENTS + 1]; /* as PyObject_Vectorcall() takes it, from the socket on */
     Py_ssize_t count;
     PyObject *names;
     PyObject *turn; /* the lock that is held in each try */
@@ -37,7 +37,7 @@ static void set_blocking(int fd, int blocks)
 
 static PyObject *call_stock(const struct tls_call *c)
 {
-    return socket_call(tls.stock[c->method], c->t.self, c->args, c->count, c->names);
+    return PyObject_Vectorcall(tls.stock[c->method], c->stack, (size_t)c->count + 1, c->names);
 }
 
 /* Without its argument `block`: the stock method would take the timeout 0 for the socket's own, and block. */
@@ -157,8 +157,12 @@ static int is_plain(PyObject *self)
 
 static PyObject *tls_method(int method, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    struct tls_call c = {{.self = self, .deadline = -1, .operation = operations[method]}, args, count, names, NULL, method, NULL};
+    Py_ssize_t given = count + (names ? PyTuple_GET_SIZE(names) : 0);
+    struct tls_call c = {{.self = self, .deadline = -1, .operation = operations[method]}, {self}, count, names, NULL, method, NULL};
 
+    if (given > MOST_ARGUMENTS)
+        return PyErr_Format(PyExc_TypeError, "%R got %zd arguments", tls.stock[method], given);
+    memcpy(c.stack + 1, args, (size_t)given * sizeof *args);
     /* A stock call would find another thread's try in its way, and raise SSLWantReadError for the timeout 0. */
     if (!scheduler_may_block() && !PyObject_HasAttr(self, tls.turn))
         return call_stock(&c);
