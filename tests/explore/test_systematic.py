@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import runtime
 from runtime.explore import Outcome, Result
-from runtime.explore.run.plans import Ending, Kind, Plan, Run, Strategy
+from runtime.explore.run.plans import Ending, Kind, Plan, Run
 from runtime.explore.run.session import Session
 from runtime.explore.search import dpor
 from runtime.explore.search.portfolio import Portfolio
@@ -583,12 +583,12 @@ def test_what_was_missed() -> None:
 
 def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
     def plan(**options: Any) -> Plan:
-        return Plan(**{"strategy": Strategy.PCT, "depth": 2, "length": 10, **options})
+        return Plan(**{"strategy": "pct", "depth": 2, "length": 10, **options})
 
     run = Run(0, None, 0, 10, 1, 1, 0, 3)
     coverage = Coverage()
     for other in (
-        plan(strategy=Strategy.RANDOM),
+        plan(strategy="random"),
         plan(early=True),
         plan(length=9),
         plan(depth=3),

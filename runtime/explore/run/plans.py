@@ -10,17 +10,10 @@ from typing import NamedTuple
 
 from ... import native
 
-__all__ = ["GRANULARITIES", "STEP", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step", "Strategy"]
+__all__ = ["GRANULARITIES", "STEP", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step"]
 
 #: Where threads may be switched, from coarse to fine.
 GRANULARITIES = ("sync", "gil", "opcode")
-
-
-class Strategy(IntEnum):
-    DEFAULT = 0
-    RANDOM = 1
-    PCT = 2
-    POS = 3
 
 
 class Kind(IntEnum):
@@ -70,12 +63,12 @@ class State(Enum):
 class Plan:
     """Who is to run: a strategy, or deviations from the default schedule. To be treated as immutable."""
 
-    strategy: Strategy = Strategy.DEFAULT
+    strategy: str = "planned"  #: a name of native/explore/strategies/
     seed: int = 0
-    depth: int = 3  #: PCT's d
-    odds: int = 20  #: RANDOM: another may go on at one bytecode in this many
+    depth: int = 3  #: pct's d
+    odds: int = 20  #: random: another may go on at one bytecode in this many
     early: bool = False  #: timeouts may fire at once
-    length: int = 0  #: PCT: steps that the run is expected to have
+    length: int = 0  #: pct: steps that the run is expected to have
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
     granularity: str = "sync"
     patient: bool = False  #: threads from before the run get some time to wake those of the run

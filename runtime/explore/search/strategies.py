@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from ..run.plans import Plan, Plans, Strategy
+from ..run.plans import Plan, Plans
 from .dpor import partial_orders
 from .systematic import depth_first
 
@@ -19,7 +19,7 @@ _EARLY_IN = 4  # runs: in one of so many timeouts may fire early
 _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 
-def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ...] = _DEPTHS) -> Plans:
+def _randomly(kind: str, granularity: str, seed: int, depths: tuple[int, ...] = _DEPTHS) -> Plans:
     chance = random.Random(seed)
     length = 0
     for number in itertools.count():
@@ -39,7 +39,7 @@ def _randomly(kind: Strategy, granularity: str, seed: int, depths: tuple[int, ..
 def some_plans(granularity: str, length: int) -> Iterator[Plan]:
     """Plans by chance, without end, that need not hear of their runs. length: steps that a run is expected to have."""
     for number in itertools.count():
-        kind = (Strategy.RANDOM, Strategy.PCT)[number % 2]
+        kind = ("random", "pct")[number % 2]
         yield Plan(
             strategy=kind,
             seed=number,
@@ -55,12 +55,12 @@ Make = Callable[[str, int, int, "int | None"], Plans]
 
 #: name: (what makes it of a granularity, a seed, a number of steps and the number behind the colon; bounds of that)
 _STRATEGIES: dict[str, tuple[Make, range | None]] = {
-    "random": (lambda grain, seed, steps, number: _randomly(Strategy.RANDOM, grain, seed), None),
+    "random": (lambda grain, seed, steps, number: _randomly("random", grain, seed), None),
     "pct": (
-        lambda grain, seed, steps, number: _randomly(Strategy.PCT, grain, seed, (number,) if number else _DEPTHS),
+        lambda grain, seed, steps, number: _randomly("pct", grain, seed, (number,) if number else _DEPTHS),
         range(1, _MOST_DEPTH + 1),
     ),
-    "pos": (lambda grain, seed, steps, number: _randomly(Strategy.POS, grain, seed), None),
+    "pos": (lambda grain, seed, steps, number: _randomly("pos", grain, seed), None),
     "dpor": (  # between bytecodes each step may matter to each
         lambda grain, seed, steps, number: partial_orders(steps) if grain == "sync" else depth_first(grain, steps),
         None,

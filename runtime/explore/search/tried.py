@@ -6,7 +6,7 @@ import math
 from array import array
 from typing import Any
 
-from ..run.plans import GRANULARITIES, Plan, Run, Strategy
+from ..run.plans import GRANULARITIES, Plan, Run
 
 __all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed"]
 
@@ -38,7 +38,7 @@ class Coverage:
         threads, steps = self._most.get(grain, (1, 1))
         if run.steps > steps or run.threads > threads:
             self._most[grain] = max(run.threads, threads), max(run.steps, steps)
-        if plan.strategy is Strategy.PCT and not plan.early and run.steps <= plan.length:
+        if plan.strategy == "pct" and not plan.early and run.steps <= plan.length:
             self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
 
     def merge(self, other: Coverage) -> None:

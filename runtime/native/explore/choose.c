@@ -1,11 +1,17 @@
 /* Which thread goes on: the default schedule, and the plan's strategy. */
 #include "explore/strategies/strategy.h"
 
-static const struct strategy *const strategies[] = {[EXPLORE_DEFAULT] = &strategy_planned,
-                                                    [EXPLORE_RANDOM] = &strategy_random,
-                                                    [EXPLORE_PCT] = &strategy_pct,
-                                                    [EXPLORE_POS] = &strategy_pos};
-static const struct strategy *strategy; /* the run's */
+#include <string.h>
+
+static const struct strategy *const strategies[] = {&strategy_planned, &strategy_random, &strategy_pct, &strategy_pos};
+
+const struct strategy *explore_strategy(const char *name)
+{
+    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
+        if (strcmp(strategies[i]->name, name) == 0)
+            return strategies[i];
+    return NULL;
+}
 
 int explore_usual(uint64_t can, int last)
 {
@@ -17,15 +23,15 @@ int explore_usual(uint64_t can, int last)
 
 int explore_choose(uint64_t can, int last, int usual)
 {
-    return explore_run.step < strategy_run.plan->limit ? strategy->choose(can, last, usual) : usual;
+    return explore_run.step < strategy_run.plan->limit ? strategy_run.plan->strategy->choose(can, last, usual) : usual;
 }
 
 void explore_chosen(struct explored *thread, uint64_t can)
 {
     strategy_run.in_a_row = thread == strategy_run.before ? strategy_run.in_a_row + 1 : 0;
     strategy_run.before = thread;
-    if (strategy->chosen)
-        strategy->chosen(thread, can);
+    if (strategy_run.plan->strategy->chosen)
+        strategy_run.plan->strategy->chosen(thread, can);
 }
 
 void explore_choice_thread(struct explored *thread)
@@ -36,7 +42,6 @@ void explore_choice_thread(struct explored *thread)
 void explore_choice_begins(const struct explore_plan *plan)
 {
     strategy_run = (struct strategy_run){.plan = plan, .random = plan->seed};
-    strategy = strategies[plan->strategy];
-    if (strategy->begin)
-        strategy->begin();
+    if (plan->strategy->begin)
+        plan->strategy->begin();
 }

@@ -74,28 +74,24 @@ struct explored {
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
-/* strategies/ says what each does. */
-enum explore_strategy {
-    EXPLORE_DEFAULT, /* goes on in the same thread as long as it can, otherwise in the next one; and the plan's deviations */
-    EXPLORE_RANDOM,
-    EXPLORE_PCT,
-    EXPLORE_POS,
-};
+struct strategy; /* strategies/strategy.h */
+/* The strategy of that name, or NULL. */
+const struct strategy *explore_strategy(const char *name);
 
 struct explore_deviation {
     uint32_t step, thread;
 };
 
 struct explore_plan {
-    enum explore_strategy strategy;
+    const struct strategy *strategy;
     uint64_t seed;
-    int depth; /* PCT: one more than its changes */
-    int odds; /* RANDOM: another may go on at one bytecode in this many */
+    int depth; /* pct: one more than its changes */
+    int odds; /* random: another may go on at one bytecode in this many */
     int early;
     int patient; /* before a deadline, or the end, threads from before the run get some time */
-    long length; /* PCT: steps that the run is expected to have */
+    long length; /* pct: steps that the run is expected to have */
     long limit; /* steps; from then on all have their turns, and after as many again the run ends */
-    const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps; then the strategy is DEFAULT */
+    const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps: planned's */
     int count;
 };
 
@@ -108,7 +104,7 @@ struct explore_step {
     uint64_t can; /* the threads that could go on */
     uint64_t early; /* of these, who could only if its time was up early */
     uint32_t object; /* explore_number()'s; 0: not known */
-    uint8_t chosen, usual, kind, flags; /* usual: what DEFAULT would have chosen */
+    uint8_t chosen, usual, kind, flags; /* usual: the default schedule's choice */
 };
 
 enum explore_outcome {
@@ -192,7 +188,8 @@ int explore_is_cancelled(const struct explored *thread);
 void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
 
-/* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: DEFAULT's. */
+/* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: that of the default schedule, which goes on in the same
+ * thread as long as it can, otherwise in the next one. */
 void explore_choice_begins(const struct explore_plan *plan);
 void explore_choice_thread(struct explored *thread);
 int explore_usual(uint64_t can, int last);

@@ -28,4 +28,4 @@ static int choose_pct(uint64_t can, int last, int usual)
     return strategy_highest(can);
 }
 
-const struct strategy strategy_pct = {begin_pct, choose_pct, NULL};
+const struct strategy strategy_pct = {"pct", begin_pct, choose_pct, NULL};

@@ -25,4 +25,4 @@ static int choose_planned(uint64_t can, int last, int usual)
     return usual;
 }
 
-const struct strategy strategy_planned = {begin_planned, choose_planned, NULL};
+const struct strategy strategy_planned = {"planned", begin_planned, choose_planned, NULL};

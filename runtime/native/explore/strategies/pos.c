@@ -20,4 +20,4 @@ static void reassign_racing(struct explored *thread, uint64_t can)
     }
 }
 
-const struct strategy strategy_pos = {NULL, choose_pos, reassign_racing};
+const struct strategy strategy_pos = {"pos", NULL, choose_pos, reassign_racing};

@@ -11,4 +11,4 @@ static int choose_random(uint64_t can, int last, int usual)
     return __builtin_ctzll(can);
 }
 
-const struct strategy strategy_random = {NULL, choose_random, NULL};
+const struct strategy strategy_random = {"random", NULL, choose_random, NULL};

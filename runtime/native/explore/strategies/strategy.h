@@ -12,6 +12,7 @@
 #include "explore/explore.h"
 
 struct strategy {
+    const char *name;
     void (*begin)(void); /* of a run.  NULL: nothing is to be done */
     int (*choose)(uint64_t can, int last, int usual); /* usual: the default schedule's choice */
     void (*chosen)(struct explored *thread, uint64_t can); /* told of each step.  NULL: it needs not know */

@@ -173,16 +173,17 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
     PyObject *test, *note;
     Py_buffer deviations;
     struct explore_plan plan = {0};
-    int strategy;
+    const char *strategy;
 
-    if (!PyArg_ParseTuple(args, "O(iKiiilli)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
+    if (!PyArg_ParseTuple(args, "O(sKiiilli)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
                           &plan.length, &plan.limit, &plan.patient, &deviations, &note))
         return NULL;
-    plan.strategy = (enum explore_strategy)strategy;
     plan.deviations = deviations.buf;
     plan.count = (int)(deviations.len / (Py_ssize_t)sizeof *plan.deviations);
     point_forget();
-    int failed = run_under_plan(test, &plan, note) < 0;
+    if (!(plan.strategy = explore_strategy(strategy)))
+        PyErr_Format(PyExc_ValueError, "no strategy %s", strategy);
+    int failed = !plan.strategy || run_under_plan(test, &plan, note) < 0;
     PyBuffer_Release(&deviations);
     if (failed)
         return NULL;
