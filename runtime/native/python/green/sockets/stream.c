@@ -3,7 +3,7 @@
 
 #include <sys/socket.h>
 
-enum { RARE = MSG_WAITALL | MSG_TRUNC }; /* of these flags CPython's method knows what they do to a result */
+enum { RARE = MSG_WAITALL | MSG_TRUNC }; /* only CPython's method knows what these flags do to a result */
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 

@@ -70,7 +70,7 @@ int socket_add_method(PyObject *list, PyTypeObject *type, PyMethodDef *def, PyOb
 struct transfer {
     PyObject *self;
     char *data;    /* NULL: recv's, and *bytes are made for it */
-    size_t size, done;
+    size_t size, done; /* of the bytes */
     int flags, sends;
     int all;       /* it sends until all is sent */
     int error;     /* why a wait has ended: ETIMEDOUT, EBADF, ...; 0: it has not, or by what a signal handler raised */
@@ -90,13 +90,13 @@ PyObject *socket_try(int method, PyObject *self, PyObject *const *args, Py_ssize
 /* The end of a socket's timeout that begins now. */
 int64_t transfer_deadline(int64_t timeout);
 
-/* The system calls of recv, recv_into, send and sendall, until `done` bytes are there.  0, or -1 with an exception. */
+/* The system calls of recv, recv_into, send and sendall, until one has succeeded, or all is sent.  0, or -1 with an exception. */
 int transfer_run(struct transfer *t);
 
 /* The beginning of each try.  0: the call is made now; otherwise what the try has found. */
 enum tried transfer_begin(struct transfer *t);
 
-/* A wait after a try, for try_until_done(): until the poller says that a call may succeed. */
+/* A wait after a try, for try_until_done(), of what begins with a struct transfer: until the poller says that a call may succeed. */
 enum tried transfer_wait(void *transfer);
 
 /* The same for a Unix socket whose peer's queue is full: nothing says when it isn't, since poll(2) finds the sender writable. */
