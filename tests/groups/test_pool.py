@@ -681,7 +681,7 @@ def test_what_leaves_a_block_ends_its_calls(child: Child, by: str, place: str) -
     child(program, by, place, timeout=30)
 
 
-def test_a_block_that_raises_ends_its_calls_if_the_executor_was_told_so() -> None:
+def test_a_block_that_raises_ends_its_calls_if_told_so() -> None:
     error, running = ValueError("mine"), Event()
     with pytest.raises(ValueError, match="mine") as raised, Executor(1, cancel_running=True) as executor:
         call = executor.submit(lambda: running.set() or Event().wait(PATIENCE))
