@@ -12,6 +12,8 @@ static int look_at_file(const struct thing *thing)
     return thing->found;
 }
 
+_Static_assert(offsetof(struct waiting, any) == 0, "enter_file() finds the wait by its sync_any");
+
 /* Only runtime.wait() takes files, so `any` is that of a struct waiting. */
 static int enter_file(struct thing *thing, struct sync_any *any)
 {
