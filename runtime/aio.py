@@ -1,7 +1,7 @@
-"""asyncio on our threads: what a thread would wait for, awaited by a task.
+"""asyncio on our threads: a task awaits what a thread would wait for.
 
-A loop has one eventfd for all that its tasks await here, and no thread waits for them.  What ends, is released or set
-meanwhile tells the loop by one write(2), however many there are.
+A loop has one eventfd for all that its tasks await here, and no thread waits for them.  Things that end, are released
+or set before the loop looks again tell it by one write(2) together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class _Bell:
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self._fd = fd
         self.native = native.Bell(fd)
-        #: Until the task goes on: till then it gives back what it is granted, if it is cancelled or its loop closed.
+        #: Kept until the task goes on, because it gives back what it is granted if it is cancelled or its loop is
+        #: closed.
         self.pending: dict[native.Awaited, asyncio.Future[None]] = {}
         loop.add_reader(fd, self.ring)
 
@@ -73,15 +74,17 @@ async def _until_ready(thing: Any) -> None:
 async def ended(thread: Thread | LWP) -> None:
     """Waits until the thread has ended.
 
-    RuntimeError: it was not started, or it is the one that the loop runs in.
+    RuntimeError: it was not started, or the loop runs in it.
     """
     await _until_ready(thread)
 
 
 async def acquire(lock: Any) -> None:
-    """Waits until the Lock, RLock or Semaphore is acquired, by the loop's thread, as threads wait for it in acquire().
+    """Waits until the loop's thread has acquired the Lock, RLock or Semaphore, in turn with threads that call
+    acquire().
 
-    A task that is cancelled doesn't have it.  An RLock is the loop's thread's, so it excludes threads, not other tasks.
+    A task that is cancelled doesn't have it.  An RLock belongs to the loop's thread, so it excludes other threads, and
+    not the loop's other tasks.
     """
     if not isinstance(lock, native.lock | native.RLock | native.SemaphoreBase):
         raise TypeError(f"can acquire a Lock, RLock or Semaphore of the runtime, not {lock!r}")

@@ -38,11 +38,11 @@ _NO_GROUP = Members()  # what a call's scope has in place of a group
 class Future(BaseFuture[_Result], futures.Future[_Result]):
     """What Executor.submit() returns: a concurrent.futures.Future, whose call can be cancelled also while it runs."""
 
-    _scope: Scope | None = None  # that the call runs in
-    _cancels_running = False  # what cancel() does if it isn't told
+    _scope: Scope | None = None  # the scope that the call runs in
+    _cancels_running = False  # what cancel() does by default
     _make_condition = staticmethod(Condition)
 
-    def __repr__(self) -> str:  # also of one whose condition is held: a report of who waits calls it
+    def __repr__(self) -> str:  # it takes no lock, because a report calls it while the future's condition may be held
         state = _states._STATE_TO_DESCRIPTION_MAP[self._state]
         if state == "finished":
             error = self._exception
@@ -52,15 +52,15 @@ class Future(BaseFuture[_Result], futures.Future[_Result]):
     def cancel(self, running: bool | None = None) -> bool:
         """Cancels the call if it has not begun; as concurrent.futures.Future.cancel.
 
-        running: asks it to end also if it runs: Cancelled is raised in it at its next cancellation point, each time
-        once.  If that ends it, the future is cancelled.  None: as the executor was told.  Returns whether it was still
-        to be done.
+        running: also asks a call that runs to end: Cancelled is raised in it at its next cancellation point, once for
+        each call of cancel().  If that ends it, the future is cancelled.  None: as the executor was told.  Returns
+        whether it was not done yet.
         """
         if super().cancel():
             return True
         if not (self._cancels_running if running is None else running) or self.done():
             return False
-        if (scope := self._scope) is None:  # ended by hand
+        if (scope := self._scope) is None:  # the future was ended by hand
             return False
         self._ask(scope, "a call of an executor")
         return True
@@ -70,7 +70,7 @@ class Future(BaseFuture[_Result], futures.Future[_Result]):
         return bool(self._state == _states.RUNNING)
 
     def add_done_callback(self, fn: Callable[[futures.Future[_Result]], object]) -> None:
-        """Calls fn(future) when the call is over or cancelled; at once if it is.  As concurrent.futures'."""
+        """Calls fn(future) when the call is over or cancelled; at once if it is already.  As in concurrent.futures."""
         if not self._add_callback(fn):
             super().add_done_callback(fn)
 
@@ -90,7 +90,7 @@ class Future(BaseFuture[_Result], futures.Future[_Result]):
 
     def _end(self, result: Any, exception: BaseException | None) -> None:
         calls = self._finish(result, exception)
-        if calls is None:  # it is over, or some thread must be told
+        if calls is None:  # it is over, or another thread must be told
             if exception is None:
                 super().set_result(result)
             else:
@@ -108,7 +108,7 @@ class Future(BaseFuture[_Result], futures.Future[_Result]):
         self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def _fail(self, error: BaseException, ended: bool) -> None:
-        """Something else than the call has raised, in the thread that makes it; ended: which has ended the future."""
+        """Something other than the call has raised in the thread that makes it. ended: that has ended the future."""
         _states.LOGGER.critical("Exception in worker", exc_info=error)
         if ended:
             with self._condition:
@@ -122,19 +122,20 @@ class Future(BaseFuture[_Result], futures.Future[_Result]):
 
 
 class WorkQueue(native.WorkQueue):
-    """What an executor and its workers share, so that these don't keep it alive."""
+    """What an executor and its workers share, so that the workers don't keep the executor alive."""
 
     __slots__ = ("cancels", "name", "records")
 
     def __init__(self, name: str) -> None:
-        self.name = name  # of the executor
-        self.records: list[Record] = []  # of the workers
-        self.cancels: Request | None = None  # whatever runs, or begins from now on
+        self.name = name  # the executor's
+        self.records: list[Record] = []  # the workers'
+        self.cancels: Request | None = None  # cancels calls that run, or begin from now on
 
     def scopes(self, _: Request) -> list[Scope]:
-        """Of the calls that run; one that begins now sees `cancels`, which was set before."""
+        """The scopes of the calls that run.  A call that begins now sees `cancels`, which was set before."""
         firsts = (record.scopes[:1] for record in tuple(self.records))
-        return [scope for scopes in firsts for scope in scopes if scope.group is _NO_GROUP]  # the others are callbacks'
+        # other scopes are callbacks'
+        return [scope for scopes in firsts for scope in scopes if scope.group is _NO_GROUP]
 
     def __repr__(self) -> str:
         state = "open" if self.closed is None else "closed"
@@ -142,7 +143,7 @@ class WorkQueue(native.WorkQueue):
 
 
 class _Worker:
-    """One thread.  Its Record serves all calls; WorkQueue.work() holds it while it waits for one."""
+    """One thread.  Its Record serves all calls; WorkQueue.work() holds the Record while it waits for a call."""
 
     __slots__ = ("queue", "record")
 
@@ -168,7 +169,7 @@ class _Worker:
             self.queue.records.remove(self.record)
 
     def _work(self) -> bool:
-        """Whether it has come to its end."""
+        """Makes calls until there are no more.  Whether the worker has come to its end."""
         try:
             self.queue.work(self.run)
             return True
@@ -179,7 +180,8 @@ class _Worker:
     def run(self, future: Future[Any]) -> None:
         """Makes the call."""
         record = self.record
-        scope = future._scope = Scope(_NO_GROUP)  # before it runs: who cancels a call that runs finds it
+        # before it runs, so that a thread that cancels a running call finds it
+        scope = future._scope = Scope(_NO_GROUP)
         call = future._take_call()
         if call is None or not future.set_running_or_notify_cancel():
             return
@@ -193,7 +195,7 @@ class _Worker:
             record.scopes = (scope,)
             if self.queue.cancels is not None:
                 scope.ask(self.queue.cancels)
-            if scope.asked is not None:  # just now: a canceller that comes later finds the record
+            if scope.asked is not None:  # set just now; a canceller that comes later finds the record
                 record.update()
                 checkpoint()
             result = function(*args, **kwargs) if context is None else context.run(function, *args, **kwargs)
@@ -206,12 +208,12 @@ class _Worker:
             record.scopes = ()
             if scope.asked is not None:
                 record._clear()
-        del call, context, function, args, kwargs  # what is done with the end may take long
+        del call, context, function, args, kwargs  # because callbacks at the end may take long
         if cancelled:
             future._end_cancelled()
         else:
             future._end(result, error)
-        del error, future  # the error's traceback leads to this frame
+        del error, future  # because the error's traceback leads to this frame
 
 
 _BROKEN = BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore"
@@ -227,7 +229,7 @@ def _break(queue: WorkQueue) -> None:
 
 
 class _AtExit:
-    """Stands for a queue where concurrent.futures has them all: put(None) is what it does at the interpreter's end."""
+    """Stands for a queue in concurrent.futures' list of all queues, which calls put(None) at the interpreter's end."""
 
     __slots__ = ("_queue",)
 
@@ -243,14 +245,15 @@ class Executor(futures.ThreadPoolExecutor):
 
     Arguments as ThreadPoolExecutor, and, by keyword:
 
-    scheduler: the Scheduler on which the workers run as green threads.  None: that of the thread that makes the
-    executor, if it is green; else each gets an LWP.  `with` lends the LWP to a scheduler that no thread runs.
+    scheduler: the Scheduler on which the workers run as green threads.  None: the scheduler of the thread that makes
+    the executor, if that is green; otherwise each worker gets an LWP.  `with` lends the LWP to a scheduler that no
+    thread runs.
     carry_context: each call runs in a copy of the context variables of the thread that has submitted it.
-    cancel_running: Future.cancel() asks also a call that runs to end, unless it is told otherwise; and so does `with`
-    all calls, if its block, or its wait for the calls, is left by an exception.
+    cancel_running: Future.cancel() also asks a call that runs to end, unless it is told otherwise.  `with` asks all
+    calls to end if an exception leaves its block, or its wait for the calls.
 
-    A call that runs is cancelled by Future.cancel(running=True), or shutdown(cancel_running=True); and where the thread
-    in the `with` is cancelled, by that.
+    A call that runs is cancelled by Future.cancel(running=True) or shutdown(cancel_running=True), and when the thread
+    in the `with` is cancelled.
     """
 
     def __init__(
@@ -301,7 +304,7 @@ class Executor(futures.ThreadPoolExecutor):
                 try:
                     self.shutdown(cancel_running=self._cancels_for(error))
                     break
-                except BaseException as raised:  # in the wait for the calls
+                except BaseException as raised:  # raised in the wait for the calls
                     if not self._cancels_for(raised):
                         raise
                     error = raised
@@ -316,7 +319,7 @@ class Executor(futures.ThreadPoolExecutor):
                 self._scheduler._take_back()
 
     def _cancels_for(self, error: BaseException | None) -> bool:
-        """Whether what ends a `with` block ends its calls, too: a group that ends the block is to end."""
+        """Whether what ends a `with` block also ends its calls, as it must when a group around is to end."""
         return error is not None and (self._cancel_running or isinstance(error, Cancelled))
 
     # What programs read of a ThreadPoolExecutor's private parts, with _threads, _max_workers and the like.
@@ -346,7 +349,7 @@ class Executor(futures.ThreadPoolExecutor):
             try:
                 self._add_worker()
             except BaseException as error:
-                # If a worker has it, that none can be made is no matter; what a signal handler raises is.
+                # If a worker has the call, it doesn't matter that none can be made; what a signal handler raises does.
                 if self._queue.remove(future) or not isinstance(error, RuntimeError | MemoryError):
                     raise
         return future
@@ -356,14 +359,14 @@ class Executor(futures.ThreadPoolExecutor):
             if _private._shutdown:
                 self._queue.close(_AT_EXIT)
                 raise RuntimeError(_AT_EXIT[1])
-            if self._pid != os.getpid():  # in a forked child there is only the thread that forked
+            if self._pid != os.getpid():  # a forked child has only the thread that forked
                 self._pid = os.getpid()
                 self._threads = set()
             if (closed := self._queue.closed) is not None:
                 raise closed[0](closed[1])
             if (number := len(self._threads)) == self._max_workers:
                 return
-            # What a worker needs is made here: where there is no memory for it, the submit fails, and no worker dies.
+            # What a worker needs is made here, so that without memory for it submit() fails, and no worker dies.
             worker = _Worker(self._queue)
             thread = Thread(
                 target=worker.work,
@@ -385,11 +388,11 @@ class Executor(futures.ThreadPoolExecutor):
                 raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, cancel_running: bool = False) -> None:
-        """No call can be submitted from now on; workers end when none is left.  As concurrent.futures' shutdown().
+        """Refuses further calls from now on; workers end when no call is left.  As shutdown() of concurrent.futures.
 
         wait: returns when they have ended.
         cancel_futures: cancels calls that have not begun.
-        cancel_running: these, and those that run, as Future.cancel(running=True) does.
+        cancel_running: cancels these, and calls that run, as Future.cancel(running=True) does.
         """
         with self._changing:
             self._queue.close(_SHUT_DOWN)

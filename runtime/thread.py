@@ -65,7 +65,8 @@ class _Ending:
     def __init__(self, lwp: LWP) -> None:
         self.lwp = lwp
         self._held = False  # by a caller of acquire() after the end
-        self._forked = False  # threading._after_fork, in the child of the thread, is about to acquire it for the thread
+        # this thread has forked: threading._after_fork, in the child, will next acquire the lock in its name
+        self._forked = False
 
     # to 3.12
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:

@@ -29,7 +29,7 @@ __all__ = ["Progress", "explore", "explored", "replay"]
 
 _REPLAYS = 10
 _TRIES = 3
-_IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # somebody waits at the end
+_IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _TELL_EVERY = 0.2  # seconds
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 
 class _Failure:
-    """In what way a run has failed: two runs with equal ones count as the same find."""
+    """In what way a run has failed. Two runs with equal failures count as the same find."""
 
     def __init__(self, run: Run) -> None:
         self.ending = run.ending
@@ -73,7 +73,7 @@ class _Exploration:
         self._began = time.monotonic()
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried()
-        self.coarser = False  # whether what is found between bytecodes may be replayed without points there
+        self.coarser = False  # whether a find between bytecodes may be replayed without points there
 
     def run(self, plan: Plan) -> Run:
         run = self._session.run(self._test, plan)
@@ -125,7 +125,7 @@ class _Exploration:
     # ---- what was found ----------------------------------------------------------------------------------------------
 
     def _schedule(self, plan: Plan, failure: _Failure) -> Schedule | None:
-        """Runs the plan; what it comes to, if it fails in that way."""
+        """Runs the plan; its schedule if it fails in that way."""
         run = self._session.run(self._test, plan)
         if not run.failed or _Failure(run) != failure:
             return None
@@ -133,7 +133,8 @@ class _Exploration:
         return Schedule(by_deviations(plan, steps), tuple(steps))
 
     def _is_answered(self, plan: Plan, failure: _Failure) -> bool:
-        """Whether the failure goes away when threads from before the run have time: nobody waits in vain then."""
+        """Whether the failure goes away when threads from before the run are given time, because then no thread waits
+        in vain."""
         if not set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident}:
             return False
         run = self._session.run(self._test, replace(plan, patient=True))
@@ -222,7 +223,7 @@ class _Exploration:
         return self.end(Outcome.BUDGET_SPENT)
 
     def exhausted(self, claim: str, granularity: str) -> Result:
-        """claim: which schedules were tried. That is worth something if the test does the same each time."""
+        """claim: which schedules were tried. It holds only if the test does the same each time."""
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
         if once.hash != again.hash:
             return self.inconclusive(DIFFERS)
@@ -277,7 +278,7 @@ def _check_options(
     check_strategy(strategy)
     if granularity not in ("auto", *GRANULARITIES):
         raise ValueError(f"granularity must be auto, {', '.join(GRANULARITIES)}, not {granularity!r}")
-    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):  # NaN, too, is not
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):  # NaN is refused too
         raise ValueError(f"seconds must be a number from 0 on, or None, not {seconds!r}")
     if seed is not None and not isinstance(seed, int):
         raise TypeError(f"seed must be a whole number or None, not {seed!r}")
@@ -326,7 +327,7 @@ def explore(
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
         return _explore(test, shared(strategy, number), runs, seconds, granularity, seed, max_steps, progress)
 
-    if workers == 1 or is_systematic(strategy):  # of whose plans there is one sequence only
+    if workers == 1 or is_systematic(strategy):  # there is one sequence of its plans only
         return work(0, seed, runs, progress)
     from .workers import in_processes
 
@@ -357,7 +358,8 @@ def _explore(
             now = exploration.seconds
             spins = run.ending == Ending.STUCK and session.watch.spins
             if spins and granularity == "auto" and plan.granularity == "sync":
-                # It waits for another thread without an operation: that one must get its turn between bytecodes.
+                # It waits for another thread without an operation, so the other thread must get its turn between
+                # bytecodes.
                 portfolio = Portfolio(strategy, "gil", seed, max_steps)
                 plans = portfolio.plans()
                 begun = exploration.coarser = False
@@ -398,7 +400,7 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
         # As in explore(): what the test imports, and makes once, is there before the run that counts.
         session.run(test, Plan(granularity=wanted.plan.granularity))
         exploration = _Exploration(session, test)
-        for _ in range(_TRIES):  # where only this schedule comes, the first run imports modules, which takes steps
+        for _ in range(_TRIES):  # if no other schedule runs before, the first run imports modules, and that takes steps
             run = exploration.run(wanted.plan)
             if run.failed:
                 break
@@ -416,9 +418,9 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
 def explored(
     test: Callable[P, R] | None = None, **options: Any
 ) -> Callable[P, None] | Callable[[Callable[P, R]], Callable[P, None]]:
-    """Decorates a test function: a call explores it, as explore() with these options, and raises what is found.
+    """Decorates a test function. A call of it explores it, by explore() with these options, and raises what is found.
 
-    If the environment variable LWP_EXPLORE_REPLAY holds a token, that is replayed in place.
+    If the environment variable LWP_EXPLORE_REPLAY holds a token, the token is replayed instead.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, None]:

@@ -26,7 +26,7 @@ class Unwound(BaseException):
 
 
 class Find(AssertionError):
-    """What was found, when it is no exception of the program's own."""
+    """What was found, when the program itself raised no exception."""
 
 
 class DeadlockFound(Find):
@@ -42,7 +42,7 @@ class Livelock(Find):
 
 
 class Inconclusive(Exception):
-    """Nothing was found, and it can't be said that nothing is there: the message says why."""
+    """Nothing was found, but something may be there: the message says why."""
 
 
 class Outcome(Enum):
@@ -81,7 +81,7 @@ class Result:
     token: str | None = None
     #: How often the test was called with a schedule to try.
     runs: int = 0
-    #: That it took, with shrinking and replays.
+    #: Seconds that it took, with shrinking and replays.
     seconds: float = 0.0
     #: How many of the runs differed in which thread ran when.
     distinct: int = 0
@@ -93,7 +93,7 @@ class Result:
     free_threaded_only: bool = False
     #: The strategy and the granularity that found it.
     found_by: str = ""
-    #: How many places are left at which the schedule is not the usual one.
+    #: How many places are left at which the schedule differs from the default.
     deviations: int = 0
     #: Of chance; None: it was a replay.
     seed: int | None = None
@@ -114,7 +114,7 @@ class Result:
         return self._page(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: report and page as they are, the exception if it can go there."""
+        """For another process: the report and the page as they are, and the exception if it can be pickled."""
         error, page = self.error, self._page
         try:
             pickle.loads(pickle.dumps(error))
@@ -128,7 +128,8 @@ class Result:
         }
 
     def check(self) -> None:
-        """Returns if nothing was found; raises what was, with the report as a note, or Inconclusive."""
+        """Returns if nothing was found. Otherwise it raises what was found, with the report as a note, or
+        Inconclusive."""
         if self.error is None:
             return
         if self.outcome is Outcome.FOUND and not getattr(self.error, "__notes__", None):

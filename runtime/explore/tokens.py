@@ -51,7 +51,7 @@ def make_token(plan: Plan, run: Run) -> str:
 
 
 def read_token(text: str) -> Token:
-    """BadToken: it is none, or it is for another version of Python.  TypeError: it is no text."""
+    """BadToken: the text is no token, or a token for another version of Python.  TypeError: it is no text."""
     if not isinstance(text, str):
         raise TypeError(f"a token is a str such as s-1a3f-9.1-12.0, not {type(text).__name__}")
     match = _FORM.fullmatch(text.strip())

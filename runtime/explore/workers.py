@@ -51,7 +51,7 @@ class Gathering:
         return Progress(*self._counts(), time.monotonic() - self._began, failed)
 
     def _counts(self) -> tuple[int, int]:
-        """Runs and distinct schedules; of workers that have not ended these may be some that others had, too."""
+        """Runs and distinct schedules. Schedules of workers that have not ended may be counted twice."""
         going = self._told.values()
         runs, distinct = (sum(getattr(one, name) for one in going) for name in ("runs", "distinct"))
         return self._tried.runs + runs, len(self._tried.schedules) + distinct
@@ -66,14 +66,14 @@ class Gathering:
         return self._decisive is not None
 
     def died(self, how: str) -> bool:
-        """A worker has ended without a result: that is one, too."""
+        """Takes the end of a worker that gave no result for a result."""
         if self._decisive is None:
             self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how))
             self._decisive._report = lambda result: f"INCONCLUSIVE: {how}"
         return True
 
     def result(self, replay: Replay) -> Result:
-        """replay: how what was found is found again in this process, so that the exception is the real one."""
+        """replay: finds the failure again in this process, so that the exception is the real one."""
         result = self._decisive
         if result is None:
             text = self._tried.spent()
@@ -123,7 +123,7 @@ class _Worker:
         """others: the parent's ends of the pipes of other workers."""
         self.number = number
         self.said, to_parent = Pipe(duplex=False)
-        with warnings.catch_warnings():  # that other threads are not in the child: none of them is needed there
+        with warnings.catch_warnings():  # a warning says that the child lacks other threads: it needs none of them
             warnings.simplefilter("ignore", DeprecationWarning)
             self._pid = os.fork()
         if self._pid == 0:
@@ -140,7 +140,7 @@ class _Worker:
     def end(self) -> str:
         """Ends it if it has not ended; says how it has."""
         self.said.close()
-        os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, which that does not change
+        os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, and the signal does nothing
         _, status = os.waitpid(self._pid, 0)
         return how_it_ended(os.waitstatus_to_exitcode(status))
 
@@ -202,7 +202,7 @@ def in_processes(
     work: Work, replay: Replay, count: int, seed: int, runs: int, progress: Callable[[Progress], object] | None
 ) -> Result:
     gathering = Gathering(seed)
-    for stream in (sys.stdout, sys.stderr):  # else each worker has what is in its buffer
+    for stream in (sys.stdout, sys.stderr):  # or each worker would have what is in the buffer
         if stream is not None:
             stream.flush()
     with _Workers(gathering, progress) as workers:

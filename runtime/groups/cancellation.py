@@ -1,4 +1,4 @@
-"""Who is cancelled, and where that is raised.
+"""Which threads are cancelled, and where Cancelled is raised.
 
 To cancel is to ask: a Request is pending in a scope until the scope's thread comes to a point where it waits, and is
 raised there once, as Cancelled, for the outermost scope that is pending.  So what a thread does to tidy up may wait
@@ -58,11 +58,11 @@ checkpoint = native.checkpoint
 class Cancelled(BaseException):
     """Raised in a thread that is cancelled, at its next cancellation point.
 
-    That is a call of this runtime that waits: for a lock or another primitive, for a thread, for time, for a file or,
-    on a green thread, a socket; and checkpoint().  A call that needn't wait does what it is for, and raises nothing.
-    What was being waited for has not been granted, and a Condition's lock is held, as after any exception.
+    A cancellation point is a call of this runtime that waits: for a lock or another primitive, for a thread, for time,
+    for a file or, on a green thread, a socket; and checkpoint().  A call that needn't wait does its work, and raises
+    nothing.  What was being waited for has not been granted, and a Condition's lock is held, as after any exception.
 
-    It is raised once for each request.  So `finally` may wait again; a thread that catches it goes on.
+    It is raised once for each request, so `finally` may wait again, and a thread that catches it goes on.
     """
 
     _scope: Scope | None = None  # that was cancelled
@@ -71,7 +71,7 @@ class Cancelled(BaseException):
 def _cancelled(scope: Scope, request: Request) -> Cancelled:
     error = Cancelled(request.why)
     error._scope = scope
-    return error  # not raised here: the traceback would lead back to it
+    return error  # it is not raised here, because its traceback would lead back to it
 
 
 class Members:
@@ -81,10 +81,10 @@ class Members:
     _label = ""
 
     def _expire(self) -> None:
-        """The deadline has passed: called by any of its threads."""
+        """Called by any of its threads when the deadline has passed."""
 
     def _ask_tasks(self, request: Request) -> Sequence[Scope]:
-        """Ends those that have not begun; the scopes of all."""
+        """Ends tasks that have not begun, and returns the scopes of all."""
         return ()
 
     def _end_awaited(self, thing: object) -> tuple[str, int]:
@@ -92,16 +92,16 @@ class Members:
         return "", 0
 
 
-#: The failure of a task, the deadline and what a group around is asked for are one request: they have one number.
+#: The failure of a task, the deadline, and a request to a group around count as one request: they have one number.
 _FIRST = 1
 _numbers = itertools.count(_FIRST + 1)
 
 
 class Request:
-    """Cancels scopes, the tasks of the groups in these, the tasks of the groups in those, and so on.
+    """Cancels scopes, the tasks of the groups inside them, the tasks of the groups inside those tasks, and so on.
 
     start: called with the request, returns its first scopes.
-    again: it is raised also in a scope where an earlier one was; otherwise only where none was.
+    again: raised also in a scope where an earlier request was raised; otherwise only where none was.
     """
 
     __slots__ = ("_start", "number", "why")
@@ -112,13 +112,14 @@ class Request:
         self.why = why
 
     def carry_out(self) -> None:
-        """By any thread, as often as one likes: when it returns, all are asked."""
+        """Any thread may call this, any number of times.  When it returns, all scopes are asked."""
         if (start := self._start) is not None:
             self.reach(start(self))
             self._start = None
 
     def reach(self, scopes: Sequence[Scope]) -> None:
-        """Asks these, and what is in them.  A loop: groups may be in groups deeper than Python calls functions."""
+        """Asks these scopes, and what is inside them.  It is a loop, because groups may nest deeper than Python calls
+        functions."""
         todo = list(scopes)
         for scope in todo:  # it grows
             scope.ask(self)
@@ -140,20 +141,21 @@ class Scope:
 
     @property
     def pending(self) -> bool:
-        """Whether it was asked for what has not been raised yet."""
+        """Whether it was asked by a request that has not been raised yet."""
         return self.asked is not None and self.asked.number > self.raised
 
     def ask(self, request: Request) -> None:
-        """Cancels it alone, by any thread."""
+        """Cancels this scope alone; any thread may call it."""
         if (asked := self.asked) is None or request.number > asked.number:
             self.asked = asked = request
         if asked.number > self.raised and (record := self.record) is not None:
             record._interrupt(request.why)
 
     def groups_inside(self) -> list[Members]:
-        """Those in whose blocks its thread is, within this scope, as long as the thread has not raised the request.
+        """The groups inside this scope in whose blocks its thread is, as long as the thread has not raised the request.
 
-        Before it raises, it asks them itself; those that it enters afterwards are none of the request's.
+        Once the thread has raised the request the list is empty, because it asked these groups itself before.  Groups
+        that it enters later don't belong to the request.
         """
         inside: list[Members] = []
         scopes = () if (record := self.record) is None else record.scopes
@@ -167,7 +169,7 @@ class Scope:
         return inside
 
     def is_due(self, now: int) -> bool:
-        """Whether Cancelled is to be raised for it; by its own thread."""
+        """Whether Cancelled is to be raised for this scope; called by its own thread."""
         if not self.pending and self.deadline is not None and now >= self.deadline and self.group is not None:
             self.group._expire()
         return self.pending
@@ -197,12 +199,12 @@ class Record(native.CancelBase):
         members[get_ident()] = self
 
     def end(self) -> None:
-        """And no longer."""
+        """From now on the calling thread can't be cancelled."""
         members.pop(get_ident(), None)
         self._detach()
 
     def open_scopes(self) -> tuple[Scope, ...]:
-        """Those that no shield holds back."""
+        """The scopes that no shield holds back."""
         scopes = self.scopes
         for index in range(len(scopes), 0, -1):
             if scopes[index - 1].group is None:
@@ -210,7 +212,8 @@ class Record(native.CancelBase):
         return scopes
 
     def update(self) -> Request | None:
-        """After a change: has the thread's waits end as its scopes want it.  What one of them was asked for, if any."""
+        """Called after a change: has the thread's waits end as its scopes want.  Returns the request that one of them
+        has, if any."""
         self._clear()  # first: a request that comes from here on is seen below, or sets it again
         scopes = self.open_scopes()
         self._set_deadline(min((scope.deadline for scope in scopes if scope.deadline is not None), default=None))
@@ -221,7 +224,7 @@ class Record(native.CancelBase):
 
 
 def _raise_due(record: Record) -> None:
-    """Called in a thread whose wait was interrupted: raises Cancelled if that was for a scope of its own."""
+    """Called in a thread whose wait was interrupted.  Raises Cancelled if a scope of its own was the reason."""
     record._clear()
     scopes, now = record.open_scopes(), native.cancel_now()
     for index, scope in enumerate(scopes):
@@ -230,7 +233,7 @@ def _raise_due(record: Record) -> None:
             assert request is not None
             for group in scope.groups_inside():
                 request.reach(group._ask_tasks(request))
-            scope.raised, scope.deadline = request.number, None  # a newer one stays pending
+            scope.raised, scope.deadline = request.number, None  # a newer request stays pending
             for inner in scopes[index + 1 :]:  # it goes through these on its way
                 inner.raised = max(inner.raised, request.number, inner.asked.number if inner.asked is not None else 0)
                 inner.deadline = None
@@ -244,10 +247,11 @@ native.cancel_set_raise(_raise_due)
 
 
 def raise_before(request: Request | None) -> None:
-    """Raises Cancelled if the calling thread is cancelled, before it is told that a task was, by that request.
+    """Raises Cancelled if that request also cancels the calling thread, before the caller is told that a task was
+    cancelled.
 
-    The task may have ended before the request has come to the caller.  So it is carried out first: otherwise the caller
-    would be told the one or the other, as threads are fast or slow.
+    The task may have ended before the request has reached the caller.  So the request is carried out first; otherwise
+    the speed of threads would decide what the caller is told.
     """
     if (record := cast("Record | None", native.cancel_mine())) is not None:
         _raise_due(record)
@@ -257,7 +261,8 @@ def raise_before(request: Request | None) -> None:
 
 
 def enter(scope: Scope) -> Request | None:
-    """The calling thread is in that scope from now on.  What it was asked for before, and has not raised yet."""
+    """The calling thread is in that scope from now on.  Returns the request that it had before and has not raised
+    yet."""
     mine = cast("Record | None", native.cancel_mine())
     record = Record() if mine is None else mine
     scope.record = record
@@ -269,13 +274,13 @@ def enter(scope: Scope) -> Request | None:
         if scope.group is not None and scope.group._label:
             native.trace_group(scope.group._label)
         return record.update()
-    except BaseException:  # of a signal handler
+    except BaseException:  # raised by a signal handler
         leave(scope)
         raise
 
 
 def leave(scope: Scope) -> None:
-    """The same thread has left it, and what was in it; once more does nothing."""
+    """The same thread has left the scope, and what was inside it.  Calling it again does nothing."""
     if (record := scope.record) is None:
         return
     if scope in (scopes := record.scopes):
@@ -284,13 +289,13 @@ def leave(scope: Scope) -> None:
         record.update()
     else:
         record.end()
-    scope.record = None  # last: if a signal handler raises before, all is done once more
+    scope.record = None  # last, because all this is done once more if a signal handler raises before
 
 
 class shield:  # as a function in a `with`
     """`with shield():` holds Cancelled back; it is raised at the first point after the block.
 
-    A group that is made inside the block is cancelled as any other, by what happens in it.
+    A group that is made inside the block is cancelled as usual by what happens inside that group.
     """
 
     __slots__ = ("_scope",)
@@ -312,7 +317,7 @@ class shield:  # as a function in a `with`
 
 
 def checked_seconds(name: str, seconds: float) -> float:
-    """A parameter of that name that is a time."""
+    """The seconds of the parameter with that name, checked."""
     try:
         unknown = math.isnan(seconds)
     except TypeError:
@@ -323,12 +328,13 @@ def checked_seconds(name: str, seconds: float) -> float:
 
 
 def deadline_in(seconds: float) -> int | None:
-    """As Scope.deadline."""
+    """The moment in so many seconds, for Scope.deadline."""
     return None if seconds > 1e9 else native.cancel_now() + int(max(seconds, 0) * 1e9)  # 30 years
 
 
 class _Lines(native.GroupBase, Members):
-    """Lines with a deadline.  GroupBase: whatever a signal handler raises, the thread has left the scope after them."""
+    """Lines with a deadline.  GroupBase sees to it that the thread has left the scope after them, whatever a signal
+    handler raises."""
 
     __slots__ = ("_caught", "_scope", "_seconds")
 
@@ -356,7 +362,7 @@ class _Lines(native.GroupBase, Members):
         return () if self._scope is None else (self._scope,)
 
     def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
-        """As Group._finish."""
+        """See Group._finish."""
         assert self._scope is not None
         leave(self._scope)
         self._scope.group = None  # it would be a cycle of references
@@ -375,8 +381,8 @@ class _Lines(native.GroupBase, Members):
 class move_on_after(_Lines):  # as a function in a `with`
     """`with move_on_after(seconds) as lines:` ends a wait in the block when the time is up, and goes on after it.
 
-    What ends it is Cancelled, which is raised as in a group: where the thread waits, and once.  Groups inside of the
-    block are cancelled with it.
+    Cancelled ends it, and is raised as in a group: where the thread waits, and once.  Groups inside the block are
+    cancelled with it.
 
     TypeError: seconds is of another type.  ValueError: it is NaN.
     """
@@ -387,7 +393,7 @@ class move_on_after(_Lines):  # as a function in a `with`
 class fail_after(_Lines):  # as a function in a `with`
     """`with fail_after(seconds):` ends a wait in the block when the time is up, and raises TimeoutError.
 
-    In all else as move_on_after().
+    In all other ways it is like move_on_after().
     """
 
     __slots__ = ()

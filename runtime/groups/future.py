@@ -61,7 +61,7 @@ class BaseFuture(native.FutureBase, Generic[_Result]):
 
 
 def _cancelled_error(request: Request | None) -> Exception:
-    from concurrent.futures import CancelledError  # an Exception: it is not the caller who is cancelled
+    from concurrent.futures import CancelledError  # an Exception, because the caller is not cancelled
 
     error = CancelledError()
     error._request = request  # type: ignore[attr-defined]

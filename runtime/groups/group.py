@@ -41,21 +41,21 @@ _GREEN = "green threads share an LWP: a task has no placement of its own"
 _SHOWN = 8  # tasks that are named where the block's end waits for more
 _KEPT = 32  # threads that have done their task and are not looked after before the block's end
 _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR: importing inspect for them takes milliseconds
-_LOOK = 1  # seconds, doubled each time, after which the end of a cancelled block looks why its tasks go on
+_LOOK = 1  # seconds, doubled each time, after which the end of a cancelled block looks at why its tasks go on
 
 
 class Group(native.GroupBase, Members):
-    """`with Group() as group:` runs functions in threads, all of which have ended when the block has.
+    """`with Group() as group:` runs functions in threads.  When the block has ended, all of them have ended.
 
-    If a task raises, the other tasks and the block are cancelled; when all have ended, what was raised comes out as an
-    ExceptionGroup, and so does what the block itself raises.  What is no Exception, as KeyboardInterrupt, comes out
-    as it is.
+    If a task raises, the other tasks and the block are cancelled.  When all have ended, what was raised comes out as an
+    ExceptionGroup, together with what the block itself raises.  What isn't an Exception, such as KeyboardInterrupt,
+    comes out as it is.
 
-    timeout: seconds from the begin of the block, after which all of it is cancelled; then TimeoutError comes out, in
-    the ExceptionGroup if there is one.
+    timeout: seconds from the beginning of the block, after which all of it is cancelled; then TimeoutError comes out,
+    in the ExceptionGroup if there is one.
     limit: how many tasks run at one time; others wait for their turn, in the order in which they were spawned.
-    scheduler: the Scheduler on which the tasks run as green threads.  None: that of the calling thread, if it is
-    green; else each gets an LWP.  The block lends its LWP to one that no thread runs.
+    scheduler: the Scheduler on which the tasks run as green threads.  None: the calling thread's, if that is green;
+    otherwise each task gets an LWP.  The block lends its LWP to a scheduler that no thread runs.
     placement: where and how urgently the tasks run, as Thread's.
 
     TypeError: a limit, timeout or scheduler of another type.  ValueError: a limit below 1, a timeout that is NaN, a
@@ -85,18 +85,19 @@ class Group(native.GroupBase, Members):
         self._scope: Scope | None = None  # the block's; None: it has not begun
         self._pid = 0
         self._tasks: dict[Task[Any], None] = {}  # not ended
-        self._ending: deque[Thread] = deque()  # of ended tasks, to be joined
-        self._turns = None if limit is None else deque([None] * limit)  # that no task has taken
-        self._queue: deque[Task[Any]] = deque()  # tasks without one
+        self._ending: deque[Thread] = deque()  # threads threads threads of ended tasks, to be joined
+        self._turns = None if limit is None else deque([None] * limit)  # turns turns turns that no task has taken
+        self._queue: deque[Task[Any]] = deque()  # tasks without a turn
         self._label = "group"  # with where its block is
         self._closed = False  # no more can be spawned
-        self._requests: list[Request] = []  # for which all are cancelled
-        self._late = False  # by the deadline
-        self._errors: dict[int, Exception] = {}  # by id(): the block may raise a task's, from its result()
+        self._requests: list[Request] = []  # the requests the requests the requests for which all are cancelled
+        self._late = False  # the deadline has passed
+        # by id(), because the block may raise a task's error, from its result()
+        self._errors: dict[int, Exception] = {}
         self._bare: BaseException | None = None  # what comes out alone
-        self._passing: Cancelled | None = None  # of a scope around the block
-        self._awaited: Task[Any] | None = None  # that the block's end waits for just now
-        self._foreign: ForeignLocks | None = None  # that hold up its end
+        self._passing: Cancelled | None = None  # a scope around the block was cancelled
+        self._awaited: Task[Any] | None = None  # the task the task the task that the block's end waits for just now
+        self._foreign: ForeignLocks | None = None  # locks locks locks that hold up its end
 
     def __repr__(self) -> str:
         state = "over" if self._closed else "cancelled" if self._requests else "open"
@@ -117,26 +118,27 @@ class Group(native.GroupBase, Members):
         self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
         native.groups_count(GROUP)
         self._scope = Scope(self, None if self._timeout is None else deadline_in(self._timeout))
-        if (request := enter(self._scope)) is not None:  # its tasks would not be asked before the block waits
+        # otherwise otherwise otherwise its tasks would not be asked before the block waits
+        if (request := enter(self._scope)) is not None:
             self._requests.append(request)
         return self
 
     @property
     def cancelled(self) -> bool:
-        """Whether it is or was cancelled: by cancel(), its deadline, a failure, or what is around it."""
+        """Whether the group is or was cancelled: by cancel(), its deadline, a failure, or a scope around it."""
         return bool(self._requests)
 
     @property
     def tasks(self) -> tuple[Task[Any], ...]:
-        """Those that have not ended, in the order in which they were spawned."""
-        return tuple(list(self._tasks))  # a list of a dict is made at once, a tuple is not where there is no GIL
+        """The tasks that have not ended, in the order in which they were spawned."""
+        return tuple(list(self._tasks))  # without a GIL a list of a dict is made at once, and a tuple is not
 
     # ---- tasks -------------------------------------------------------------------------------------------------------
 
     def spawn(self, function: Callable[_Args, _Result], /, *args: _Args.args, **kwargs: _Args.kwargs) -> Task[_Result]:
         """Calls function(*args, **kwargs) in a new thread, with a copy of the caller's context variables.
 
-        By any thread, as long as the block has not ended; in a group that is cancelled the function is not called.
+        Any thread may call it, as long as the block has not ended.  In a cancelled group the function is not called.
         TypeError: function can't be called, or is async.  RuntimeError: the block has ended, or not begun; or no thread
         can be made, and nothing has changed.
         """
@@ -145,18 +147,19 @@ class Group(native.GroupBase, Members):
     def start(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
         """Spawns function(*args, task_status=status, **kwargs), and waits until that calls status.started(value).
 
-        Returns the value; the task goes on.  As the start() of trio's nurseries: what the function raises before that,
-        comes out of start(), and is no failure of the group.  If the wait is ended, as by Cancelled, the task is
-        cancelled.
+        Returns the value; the task goes on.  It follows the start() of trio's nurseries: what the function raises
+        before that call comes out of start(), and is no failure of the group.  If something ends the wait, such as
+        Cancelled, the task is cancelled.
 
-        RuntimeError: the function has returned without that call.  CancelledError: it was cancelled.  And as spawn().
+        RuntimeError: the function has returned without that call.  CancelledError: it was cancelled.  Besides these,
+        what spawn() raises.
         """
         return self._start_and_wait(function, args, kwargs, None)
 
     def map(self, function: Callable[..., _Result], /, *iterables: Iterable[Any]) -> Iterator[_Result]:
         """Spawns function(*items) for the items of each round through the iterables; their results, in this order.
 
-        As the map() of executors: all are spawned at once, and an iteration waits for one more result.
+        Like the map() of executors, it spawns all at once, and an iteration waits for one more result.
         """
         tasks = [self.spawn(function, *items) for items in zip(*iterables, strict=False)]
         tasks.reverse()
@@ -170,7 +173,7 @@ class Group(native.GroupBase, Members):
     def named(self, name: str) -> Named:
         """`group.named("reader 1").spawn(read, path)` gives the task, and its thread, this name; start() does so, too.
 
-        It is no argument of spawn(), which passes on all arguments that have names.
+        The name is not an argument of spawn(), because spawn() passes on all keyword arguments.
         """
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
@@ -188,7 +191,7 @@ class Group(native.GroupBase, Members):
             task._unclaimed.append(None)
         try:
             native.groups_count(TASK)
-            self._tasks[task] = None  # from here on the block's end waits for it
+            self._tasks[task] = None  # from here on the block's end waits for the task
             if self._turns is not None:
                 self._queue.append(task)
             self._begin(task)
@@ -210,7 +213,7 @@ class Group(native.GroupBase, Members):
             wait((status, task))
         except BaseException:
             if status._finish_cancelled() is None and status._exception is not None:
-                self._note(status._exception)  # it has failed just then
+                self._note(status._exception)  # it has failed at just this moment
             task.cancel()
             raise
         try:
@@ -244,7 +247,7 @@ class Group(native.GroupBase, Members):
         self._tasks.pop(task, None)
 
     def _forget_lost(self) -> None:
-        if os.getpid() != self._pid:  # in a forked child there is only the thread that forked
+        if os.getpid() != self._pid:  # a forked child has only the thread that forked
             self._pid = os.getpid()
             self._tasks.clear()
             self._ending.clear()
@@ -255,7 +258,7 @@ class Group(native.GroupBase, Members):
             self._forget(thread)
 
     def _forget(self, thread: Thread) -> None:
-        """Of those to be joined, unless another thread has done so."""
+        """Takes it from the threads to be joined, unless another thread has done so."""
         with contextlib.suppress(ValueError):
             self._ending.remove(thread)
 
@@ -266,7 +269,8 @@ class Group(native.GroupBase, Members):
             return None
 
     def _start(self, task: Task[Any]) -> None:
-        # Its own scope may not have been asked yet: of those that the group asks one ends first, and gives up its turn.
+        # Its own scope may not have been asked yet, because a task that the group asks earlier ends first and gives up
+        # its turn.
         if self._requests or task._scope.asked is not None:
             task._drop()
             return
@@ -276,18 +280,19 @@ class Group(native.GroupBase, Members):
                 vars(thread)["_lwp_first"] = self._first
             thread.start()
         except BaseException:
-            if task._thread is not None and task._thread.ident is None:  # else a signal handler has raised
+            if task._thread is not None and task._thread.ident is None:  # if not, a signal handler has raised
                 task._thread = None
             raise
 
     def _give_turns(self, own: Task[Any] | None = None) -> None:
-        """Starts tasks that wait for a turn.  own: the task that is just started, whose failure is raised.
+        """Starts tasks that wait for a turn.  own: the task that is just being spawned; if it can't be started, that is
+        raised here.
 
-        The failure of another task is what that task has raised.
+        Another task that can't be started gets the exception as its own.
         """
         turns = self._turns
         assert turns is not None
-        while self._queue:  # again after each turn that came back: a task may have come that found none
+        while self._queue:  # look again after each turn that came back, because a task may have come that found none
             try:
                 del turns[0]
             except IndexError:
@@ -319,13 +324,13 @@ class Group(native.GroupBase, Members):
                     turns.append(None)
 
     def _withdraw(self, task: Task[Any]) -> None:
-        """Ends a task that waits for its turn; again, if a signal handler has raised in it."""
+        """Ends a task that waits for its turn.  It is called again if a signal handler has raised in it."""
         if self._claim(task):
             self._dequeue(task)
             task._drop()
 
     def _claim(self, task: Task[Any]) -> bool:
-        """Whether it waits for its turn: now no thread starts it."""
+        """Whether it was waiting for its turn; if so, no thread starts it from now on."""
         try:
             del task._unclaimed[0]
             task._withdrawn = True
@@ -351,7 +356,8 @@ class Group(native.GroupBase, Members):
     # ---- cancellation ------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Cancels the tasks and the block, whose thread goes on after it; by any thread.  Each call asks once more."""
+        """Cancels the tasks and the block, whose thread goes on after the block.  Any thread may call it; each call
+        asks once more."""
         if self._scope is not None and not self._closed:
             self._ask(by("cancel()"), again=True)
 
@@ -361,14 +367,14 @@ class Group(native.GroupBase, Members):
             self._requests.append(request := Request(self._ask_all, why, again))
         else:
             request = self._requests[-1]
-        request.carry_out()  # its own: another thread may have asked for less meanwhile
+        request.carry_out()  # its own request, because another thread may have asked for less meanwhile
 
     def _ask_all(self, request: Request) -> list[Scope]:
         assert self._scope is not None
         return [self._scope, *self._ask_tasks(request)]
 
     def _ask_tasks(self, request: Request) -> list[Scope]:
-        if request not in self._requests:  # first: a task that is spawned now sees it, or is among those below
+        if request not in self._requests:  # first, so that a task that is spawned now sees it, or is among those below
             self._requests.append(request)
         tasks = list(self._tasks)
         for task in tasks:
@@ -379,7 +385,7 @@ class Group(native.GroupBase, Members):
 
     def _expire(self) -> None:
         if not self._requests:
-            self._late = True  # and never False again: another thread may be between the look and this line
+            self._late = True  # and never False again, because another thread may be between the look and this line
         self._ask("its deadline")
 
     def _note(self, error: BaseException) -> None:
@@ -391,10 +397,10 @@ class Group(native.GroupBase, Members):
             self._ask(asked.why if asked is not None else by("Cancelled"))
         elif isinstance(error, Exception):
             if cancelled_for(error) in self._requests:
-                return  # it tells only that a task was cancelled with the group
+                return  # it only says that a task was cancelled with the group
             self._errors[id(error)] = error
             self._ask(by(type(error).__name__, "in"))
-        else:  # a second Ctrl-C is for threads that have caught Cancelled, or wait as they tidy up
+        else:  # a second Ctrl-C is for threads that have caught Cancelled, or that wait while they tidy up
             again = self._bare is not None
             self._bare = error
             self._ask(by(type(error).__name__, "in"), again)
@@ -403,7 +409,7 @@ class Group(native.GroupBase, Members):
 
     def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
         """Called at the block's end, and again after each exception before `_over`: native/python/groups/group.c."""
-        if native.explore_unwinding():  # the explored run is over: what ends this thread ends the others
+        if native.explore_unwinding():  # the explored run is over, and what ends this thread ends the others
             self._leave()
             self._closed = self._over = True
             if raised is not None and raised is not body:
@@ -415,7 +421,8 @@ class Group(native.GroupBase, Members):
         while True:
             self._wait()
             self._closed = True
-            if not self._tasks:  # else another thread has spawned one meanwhile: that saw `_closed`, or we see the task
+            # if not, another thread has spawned one meanwhile: it saw `_closed`, or we see the task
+            if not self._tasks:
                 break
             self._closed = False
         self._leave()
@@ -438,7 +445,7 @@ class Group(native.GroupBase, Members):
             pause *= 2
 
     def _look_for_foreign_locks(self) -> None:
-        from ..observe.places import ForeignLocks  # with much else, which few programs need
+        from ..observe.places import ForeignLocks  # it loads much that few programs need
 
         self._foreign = self._foreign or ForeignLocks()
         for thread, place in self._foreign.look(task.thread for task in list(self._tasks) if task.thread is not None):
@@ -488,7 +495,8 @@ class Group(native.GroupBase, Members):
                 return False
             if out is not None:
                 raise out from group
-            if self._requests:  # perhaps by a scope around the block, and its tasks had ended before this thread waited
+            # perhaps by a scope around the block, when the tasks had ended before this thread waited
+            if self._requests:
                 native.checkpoint()
             return True  # the block's exception is what has cancelled it
         finally:
@@ -506,11 +514,11 @@ class Named:
         self._name = name
 
     def spawn(self, function: Callable[_Args, _Result], /, *args: _Args.args, **kwargs: _Args.kwargs) -> Task[_Result]:
-        """As Group.spawn()."""
+        """See Group.spawn()."""
         return self._group._spawn(function, args, kwargs, self._name)
 
     def start(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
-        """As Group.start()."""
+        """See Group.start()."""
         return self._group._start_and_wait(function, args, kwargs, self._name)
 
 

@@ -47,16 +47,18 @@ class Task(BaseFuture[_Result]):
         self._given = name
         self._name = getattr(function, "__name__", "task") if name is None else name
         self._scope: Scope = scope
-        self._thread: Thread | None = None  # that runs it; None: it has not begun
-        self._unclaimed: list[None] = []  # not empty: it waits for its turn, for which a thread claims it
-        self._withdrawn = False  # it was claimed to be ended before it has begun
+        self._thread: Thread | None = None  # the thread the thread the thread that runs it; None: it has not begun
+        # not empty: it waits for its turn, and the thread that takes the item has claimed it
+        self._unclaimed: list[None] = []
+        self._withdrawn = False  # it was claimed in order to be ended before it began
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "raised" if self._exception is not None else "done"
         return f"<Task {self._name!r} {state if self.done() else 'running' if self.running() else 'waiting'}>"
 
     def _new_thread(self, scheduler: Scheduler | None) -> Thread:
-        # No function as its target: the frame of that would be in the traceback of an error, with the task.
+        # Its target is no function of Python, because the frame of one would be in the traceback of an error, with the
+        # task.
         target: Any = partial(self._run)
         target.__name__ = self._name  # as threading names a thread if it has no name
         return Thread(target=target, name=self._given, scheduler=scheduler)
@@ -81,10 +83,11 @@ class Task(BaseFuture[_Result]):
             leave(self._scope)
             del call, context, function, args, kwargs
             self._end(cancelled)
-            del self  # else the traceback of the error would lead back to the task, which has the error
+            del self  # or the traceback of the error would lead back to the task, which has the error
 
     def _end(self, cancelled: bool) -> None:
-        """Its function has returned, or is not to be called.  Called again if a signal handler has raised in it."""
+        """Called when its function has returned or is not to be called, and again if a signal handler has raised in
+        it."""
         if (group := self._group) is not None:
             group._ended(self)
             if cancelled:
@@ -101,24 +104,25 @@ class Task(BaseFuture[_Result]):
         self._end(cancelled=True)
 
     def _fail(self, error: BaseException) -> None:
-        """It can't begin."""
+        """The task can't begin."""
         self._exception = error
         self._end(cancelled=False)
 
     @property
     def name(self) -> str:
-        """As Group.named() was given it, and its thread has it, too; or that of the function."""
+        """The name given to Group.named(), which its thread has too; otherwise the function's name."""
         return self._name
 
     @property
     def thread(self) -> Thread | None:
-        """The Thread that runs it, or has run it; None if it has none, or not yet."""
+        """The Thread that runs it or has run it; None if there is none, or none yet."""
         return self._thread
 
     def cancel(self) -> bool:
-        """Has Cancelled raised in it at its next cancellation point, each call once; one that hasn't begun never does.
+        """Has Cancelled raised in it at its next cancellation point, once for each call.  A task that hasn't begun
+        never begins.
 
-        Returns whether it was still to be done.  The group and its other tasks go on.
+        Returns whether it was not done yet.  The group and its other tasks go on.
         """
         if self.done():
             return False
@@ -144,10 +148,10 @@ class Task(BaseFuture[_Result]):
 
 
 class TaskStatus(native.FutureBase, Generic[_Value]):
-    """What Group.start() gives its function as the argument task_status; as trio.TaskStatus.
+    """What Group.start() gives its function as the argument task_status; like trio.TaskStatus.
 
-    One that a program makes itself tells nobody: it is what a function may have as the argument's default, so that it
-    can also be called otherwise.
+    A TaskStatus that a program makes itself tells nobody.  A function may have one as the argument's default, so that
+    it can be called without a group.
     """
 
     # It runs as long as start() waits.  What ends it first counts: the value, what the function has raised before, or

@@ -1,4 +1,4 @@
-"""To wait for the first of several things, or for all of them."""
+"""Waiting for the first of several things, or for all of them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ ALL_COMPLETED = "ALL_COMPLETED"
 
 
 def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when: str = FIRST_COMPLETED) -> list[_Thing]:
-    """Waits until the first of the things is ready, or all are; a list of those that are, in the order given.
+    """Waits until the first of the things is ready, or all are.  Returns a list of the ready things, in the order
+    given.
 
     A thing is a thread or LWP (it has ended), a Task or a Future of runtime.pool (it is done), an Event (it is set), a
-    file or descriptor (it can be read, or is at its end), a Semaphore, or a lock.  A semaphore and a lock are acquired
-    when they are returned, and otherwise are left as they are: what could not be returned goes to another thread.
+    file or descriptor (it can be read, or is at its end), a Semaphore, or a lock.  A semaphore or a lock that is
+    returned has been acquired; others are left as they are, for other threads.
 
-    FIRST_COMPLETED: the first one in order that is ready decides.  If it is acquired, it is returned alone; otherwise
-    all come that are ready and need not be acquired.
-    ALL_COMPLETED: waits for one after the other.  Nothing may be among them that would be acquired.  An Event that is
-    cleared again counts if it was set when its turn came.
+    FIRST_COMPLETED: the first ready thing, in the order given, decides.  If it is acquired, it is returned alone;
+    otherwise all ready things are returned that need not be acquired.
+    ALL_COMPLETED: waits for one thing after the other.  None of them may be one that would be acquired.  An Event that
+    is cleared again counts if it was set when its turn came.
 
-    timeout: seconds, after which the list has what is ready by then (FIRST_COMPLETED: it is empty), and nothing is
-    acquired; None: no limit; 0 or less: only looks.
+    timeout: seconds, after which the list has what is ready by then (with FIRST_COMPLETED it is empty), and nothing is
+    acquired; None: no limit; 0 or less: it only looks.
 
-    TypeError: something else is among the things, as an Event of threading's own, or an Event or Semaphore of a derived
-    class; ALL_COMPLETED with a semaphore or a lock.  RuntimeError: a thread that was not started or that is the calling
-    one.  OSError: a descriptor is closed.  ValueError: return_when.
+    TypeError: something else is among the things, such as an Event of threading's own, or an Event or Semaphore of a
+    derived class; ALL_COMPLETED with a semaphore or a lock.  RuntimeError: a thread was not started, or is the calling
+    thread.  OSError: a descriptor is closed.  ValueError: return_when.
     """
     if return_when not in (FIRST_COMPLETED, ALL_COMPLETED):
         raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")
@@ -56,9 +57,10 @@ def _wait_for_all(given: tuple[Any, ...], timeout: float | None) -> list[Any]:
 
 
 def as_completed(things: Iterable[_Thing], timeout: float | None = None) -> Iterator[_Thing]:
-    """Yields the things of wait() as they become ready; as the as_completed() of concurrent.futures.
+    """Yields the things of wait() as they become ready, like as_completed() of concurrent.futures.
 
-    timeout: seconds from this call on.  TimeoutError: they are over, and not all things are ready.  And as wait().
+    timeout: seconds from this call on.  TimeoutError: they are over, and not all things are ready.  Besides, what
+    wait() raises.
     """
     rest = list(things)
     return _as_completed(rest, None if timeout is None else time.monotonic() + checked_seconds("timeout", timeout))

@@ -1,4 +1,4 @@
-"""What can be seen of threads from outside: who waits for what, what they did, and what limits their number."""
+"""What can be seen of threads from outside: what each waits for, what they did, and what limits their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be seen of a process, asked for in its environment: for a service that something else starts.
+"""What a process is to show, asked for in its environment, for a service that another program starts.
 
 Read once in a process that the runtime is under, by install(), `lwp run` or LWP_CHILDREN.
 """
@@ -10,8 +10,8 @@ import sys
 
 __all__ = ["STUCK", "TRACE", "WATCHDOG", "begin", "leave"]
 
-WATCHDOG = "LWP_WATCHDOG"  #: seconds of standing still until that is told
-STUCK = "LWP_STUCK"  #: seconds for which a thread waits for a lock until that is told
+WATCHDOG = "LWP_WATCHDOG"  #: seconds for which the program stands still before a report
+STUCK = "LWP_STUCK"  #: seconds for which a thread waits for a lock before a report
 TRACE = "LWP_TRACE"  #: file for records; %p in its name stands for the process's number
 
 _unread = [None]
@@ -20,7 +20,8 @@ _unread = [None]
 def begin(*but: str) -> None:
     """Begins what the variables ask for, except those of the given names.
 
-    ValueError: what one says can't be, and nothing has begun.  RuntimeError, OSError: as watchdog() and record().
+    ValueError: the value of a variable is wrong, and nothing has begun.  RuntimeError, OSError: as watchdog() and
+    record().
     """
     if not _unread or sys.flags.ignore_environment:
         return
@@ -48,5 +49,5 @@ def begin(*but: str) -> None:
 
 
 def leave() -> None:
-    """Has nothing begin: pytest captures what is told on standard error, and has options of its own."""
+    """Has nothing begin, because pytest captures standard error, and has options of its own."""
     _unread.clear()

@@ -1,4 +1,4 @@
-"""Which thread is in which group, and who has cancelled whom: `runtime.groups` writes it, for reports to read."""
+"""Which thread is in which group, and what has cancelled what: `runtime.groups` writes it, for reports to read."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ class Member(Protocol):
     """A thread that is in groups."""
 
     def describe(self) -> tuple[str, str]:
-        """Its innermost group, and why it is cancelled; each "" if there is none."""
+        """Its innermost group, and why the thread is cancelled; each "" if there is none."""
         ...
 
     def end_awaited(self, thing: object) -> tuple[str, int]:
-        """If it waits for that at a block's end: whose, its tasks, and the ident of one's thread; "" if not."""
+        """If it waits for that thing at a block's end: the group and its tasks, and the ident of a task's thread; "" if
+        not."""
         ...
 
 
 class Cancellation(NamedTuple):
-    """A request."""
+    """A request to cancel."""
 
-    whom: str  #: as "group at x.py:9"
-    why: str  #: as "ValueError in 'Thread-4 (work)'", "cancel() by 'MainThread'", "its deadline"
+    whom: str  #: what is cancelled, such what is cancelled, such what is cancelled, such as "group at x.py:9"
+    why: str  #: such such such as "ValueError in 'Thread-4 (work)'", "cancel() by 'MainThread'", "its deadline"
 
 
 class Counts(NamedTuple):
@@ -37,10 +38,11 @@ class Counts(NamedTuple):
     groups: int  #: whose block has begun
     tasks: int  #: spawned
     cancelled: int  #: of these
-    calls: int  #: of executors, that were cancelled as they ran
+    calls: int  #: calls of executors that were cancelled while they ran
 
 
-#: What native.groups_count() counts: in C, since without a GIL two threads may read the same number and add 1 to that.
+#: What native.groups_count() counts. It is in C, because without a GIL two threads may read the same number and add 1
+#: to it.
 GROUP: Final = 0
 TASK: Final = 1
 CANCELLED: Final = 2
@@ -67,13 +69,13 @@ def described(ident: int) -> tuple[str, str]:
 
 
 def end_awaited(ident: int, thing: object) -> tuple[str, int]:
-    """As Member.end_awaited(), of the thread with this ident."""
+    """Member.end_awaited() of the thread with this ident."""
     member = members.get(ident)
     return ("", 0) if member is None else member.end_awaited(thing)
 
 
 def by(what: str, how: str = "by") -> str:
-    """A call that cancels, and the thread that makes it; or what was raised in it."""
+    """Text for a call that cancels and the calling thread, or for what was raised in it."""
     try:
         return f"{what} {how} {str(native.current_thread().name)!r}"
     except Exception:  # of a derived class

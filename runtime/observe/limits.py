@@ -26,7 +26,7 @@ class Limit(NamedTuple):
     scope: str  #: whose use is counted
     applies: bool = True  #: whether the kernel asks it here
     note: str = ""  #: what a reader should know of it
-    reserved: int = 0  #: the last of `value`, which we never get
+    reserved: int = 0  #: the part of `value` that we never get
     cost: int | None = 1  #: what a thread takes of it; None: next to nothing
 
     @property
@@ -38,7 +38,7 @@ class Limit(NamedTuple):
 
     @property
     def more(self) -> int | None:
-        """How many threads more it allows; None as `free`."""
+        """How many more threads it allows; None as `free`."""
         return None if self.free is None or not self.cost else self.free // self.cost
 
 
@@ -59,7 +59,7 @@ def _read(path: str) -> str | None:
 
 
 def _integer(text: str | None, base: int = 10) -> int | None:
-    """None where no number stands: a sandbox's /proc may look different."""
+    """None where there is no number, because a sandbox's /proc may look different."""
     try:
         return int(text or "", base)
     except ValueError:
@@ -111,7 +111,8 @@ def tasks() -> Tasks:
 def _mappings() -> int | None:
     try:
         found = 0
-        with open("/proc/self/maps", "rb", buffering=0) as file:  # long: by pieces, since memory may be short
+        # the file is long: read it by pieces, because memory may be short
+        with open("/proc/self/maps", "rb", buffering=0) as file:
             while piece := file.read(65536):
                 found += piece.count(b"\n")
         return found
@@ -131,10 +132,10 @@ _CAP_SYS_ADMIN, _CAP_SYS_RESOURCE = 21, 24  # linux/capability.h
 
 
 def _above_nproc() -> str:
-    """Why RLIMIT_NPROC isn't asked in this thread, or ""; as copy_process() decides."""
+    """Why the kernel doesn't ask RLIMIT_NPROC for this thread, or ""; follows copy_process()."""
     uid_map = (_read("/proc/self/uid_map") or "").split()
     if uid_map and uid_map != ["0", "0", "4294967295"]:
-        return ""  # in a user namespace of our own nothing that we have counts
+        return ""  # in a user namespace of our own, our capabilities don't count
     if os.getuid() == 0:
         return "not asked: root"
     capabilities = _integer(_field(_read("/proc/thread-self/status"), "CapEff"), 16) or 0
@@ -183,7 +184,7 @@ def _pids_max() -> list[Limit]:
     return [
         Limit("pids.max", limit, _number(f"{directory}/pids.current"), "tasks", f"cgroup {cgroup}")
         for directory, cgroup in _pids_directories()
-        if (limit := _number(f"{directory}/pids.max")) is not None  # else there is none, or it is "max"
+        if (limit := _number(f"{directory}/pids.max")) is not None  # otherwise there is none, or it is "max"
     ]
 
 
@@ -217,12 +218,13 @@ def _max_map_count() -> Limit:
         cost, note = None, "guard regions: stacks side by side share a mapping"
     else:
         cost, note = 2, "a stack and its guard"
-    # Near is reached: what failed may have wanted two or three at once, and has given them back.
+    # A limit that is nearly reached counts as reached, because what failed may have wanted two or three at once and
+    # given them back.
     return Limit("vm.max_map_count", value, _mappings(), "mappings", "process", note=note, reserved=4, cost=cost)
 
 
 def _default_stack() -> int:
-    """As glibc: RLIMIT_STACK, or 2 MiB (ARCH_STACK_DEFAULT_SIZE) where that is unlimited."""
+    """glibc's default: RLIMIT_STACK, or 2 MiB (ARCH_STACK_DEFAULT_SIZE) where that is unlimited."""
     return _soft(resource.RLIMIT_STACK) or 2 << 20
 
 
@@ -244,12 +246,12 @@ def _stack() -> Limit:
 
 
 def limits() -> list[Limit]:
-    """What can stop a new thread here, as it is now.  OSError never: what can't be read is None."""
+    """What can stop a new thread here, as it is now.  It raises no OSError: what can't be read is None."""
     return [*_task_limits(), _max_map_count(), *_memory_limits(), _stack()]
 
 
 def allowed(found: list[Limit] | None = None) -> tuple[int, Limit] | None:
-    """How many threads more the limits allow, and the one that binds; None when none of them does.
+    """How many more threads the limits allow, and the limit that binds; None when none does.
 
     found: what limits() has returned, to spare the reading.
     """

@@ -1,9 +1,10 @@
 """Locks that threads take in both orders, though nothing hung: `lwp run --lock-order`, `pytest --lwp --lock-order`.
 
-Whoever takes B while it holds A says that A comes before B.  If others say that B comes before A, or that goes round
-through more locks, then these threads can wait for each other without end: unless a further lock, which all of them
-hold, lets only one of them do so at a time, or one of them had ended (join) before another began (start).
-native/python/observe/lock_order.c records what threads take; here that is made into orders, and circles are found.
+A thread that takes B while it holds A says that A comes before B.  If other threads say that B comes before A, or the
+order goes round through more locks, then these threads can wait for each other without end.  They can't if all of them
+hold a further lock, which lets only one of them do so at a time, or if one had ended (join) before another began
+(start).  native/python/observe/lock_order.c records what threads take; this module makes orders of the records, and
+finds circles.
 """
 
 from __future__ import annotations
@@ -27,37 +28,37 @@ _MOST_OF_AN_ORDER = 16  # takings that are kept, of different threads and under 
 
 
 class Moment:
-    """Between two starts or joins of a thread."""
+    """The time between two starts or joins of a thread."""
 
     __slots__ = ("number", "seen", "who")
 
     def __init__(self, who: Thread, number: int, seen: dict[Thread, int]) -> None:
         self.who = who
-        self.number = number  #: of the thread's own, one more after each start
-        self.seen = seen  #: of other threads: their last moment that came before; of those that have taken two locks
+        self.number = number  #: counts the thread's own moments, one more after each start
+        self.seen = seen  #: the last moment that came before of each other thread that has taken two locks
         who.now = self
 
 
 class Thread:
-    """What is known of a thread; it stays when that has ended."""
+    """What is known of a thread; it stays when the thread has ended."""
 
     __slots__ = ("name", "nests", "now")
 
     def __init__(self) -> None:
         self.name = ""
-        self.nests = False  #: it has taken a lock while it held another one
+        self.nests = False  #: it has taken a lock while it held another
         self.now: Moment
 
 
 class Taking(NamedTuple):
-    """That a thread took one lock while it held another."""
+    """A thread took one lock while it held another."""
 
     who: Thread | int  #: or an ident
     name: str
     moment: Moment | None
-    since: int  #: site where it took the first
-    at: int  #: and the second
-    others: frozenset[Hashable]  #: what it held besides
+    since: int  #: the the the site where it took the first lock lock lock
+    at: int  #: the site where it took the second
+    others: frozenset[Hashable]  #: the locks that it held besides
 
 
 def _before(one: Taking, other: Taking) -> bool:
@@ -67,7 +68,7 @@ def _before(one: Taking, other: Taking) -> bool:
 
 
 def _excludes(one: Taking, other: Taking) -> bool:
-    """Whether the two can't be at the same time."""
+    """Whether the two can't happen at the same time."""
     ordered = _before(one, other) or _before(other, one)
     return one.who == other.who or ordered or not one.others.isdisjoint(other.others)
 
@@ -85,19 +86,19 @@ class LockOrder:
         self.forget()
 
     def forget(self) -> None:
-        """What was seen so far."""
+        """Forgets what was seen so far."""
         with self._looking:
             native.lock_order_forget()
             self._locks: _Orders = defaultdict(functools.partial(defaultdict, list))
             self._kinds: _Orders = defaultdict(functools.partial(defaultdict, list))
-            self._kept: dict[int, object] = {}  # so that their ids stay theirs
+            self._kept: dict[int, object] = {}  # so that their ids stay their own
             self._names: dict[int, str] = {}
             self._made: dict[Hashable, int] = {}
             self._elsewhere: dict[int, object] = {}
             self._lost = 0
 
     def begin(self, stock: tuple[type, type], classes: Iterable[Any]) -> None:
-        """From now on.  stock: CPython's own Lock and RLock; classes: the Thread classes.
+        """Watches from now on. stock: CPython's own Lock and RLock; classes: the Thread classes.
 
         RuntimeError: the locks are being watched already.
         """
@@ -162,7 +163,8 @@ class LockOrder:
     # ---- what they have taken ----------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Takes over what was recorded, while the names of the locks can be found.  False: another thread does that."""
+        """Takes over what was recorded, while the names of the locks can be found.  False: another thread is doing
+        that."""
         if not self._looking.acquire(False):
             return False
         try:
@@ -194,7 +196,7 @@ class LockOrder:
                 )
 
     def _kind(self, lock: Hashable) -> Hashable:
-        """Of the lock: by the line where it was made, if that is known."""
+        """The lock's kind: the line where it was made, if that is known."""
         return ("made", site) if (site := self._made.get(lock, 0)) else lock
 
     def report(self) -> list[str]:
@@ -242,7 +244,8 @@ class LockOrder:
 
 
 def _keep(takings: list[Taking], new: Taking) -> None:
-    """A thread that did it under fewer other locks, or later, says more; of the same thread in the same moment."""
+    """Keeps, for one thread in one moment, the taking under fewer other locks, or the later one, because it says
+    more."""
     for at, old in enumerate(takings):
         if (old.who, old.moment) == (new.who, new.moment) and old.since == new.since and old.at == new.at:
             if new.others < old.others:

@@ -1,4 +1,4 @@
-"""Where a thread is, in the program's lines, and whether it sleeps in a lock that is none of the runtime's."""
+"""Which line of the program a thread is at, and whether it sleeps in a lock that isn't the runtime's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ForeignLocks", "left_running"]
 
 
 def _line_of(frame: FrameType | None) -> str:
-    """The innermost line of the program, "FILE:LINE in FUNCTION"; of a thread that has none, ""."""
+    """The innermost line of the program, "FILE:LINE in FUNCTION"; "" for a thread that has none."""
     frame = passed_on(frame)
     return "" if frame is None else at(frame)
 
@@ -26,7 +26,7 @@ def _line_of(frame: FrameType | None) -> str:
 def _sleep_in_futex(tid: int | None) -> str:
     """The futex call without a timeout that the task sleeps in, with its arguments, stack pointer and place; or "".
 
-    The GIL is waited for with a timeout (Python/ceval_gil.c), and what may be cancelled in futex_waitv(2).
+    A wait for the GIL has a timeout (Python/ceval_gil.c), and a wait that may be cancelled is in futex_waitv(2).
     """
     try:
         with open(f"/proc/self/task/{tid}/syscall") as file:
@@ -38,14 +38,15 @@ def _sleep_in_futex(tid: int | None) -> str:
 
 
 class ForeignLocks:
-    """Finds threads that stay in a lock of stock threading's, or of C code: a cancellation doesn't end that."""
+    """Finds threads that stay in a lock of stock threading or of C code, because a cancellation doesn't end that
+    wait."""
 
     def __init__(self) -> None:
         self._seen: dict[Thread, str] = {}  # at the last look
         self._told: set[Thread] = set()
 
     def look(self, threads: Iterable[Thread]) -> list[tuple[Thread, str]]:
-        """Those of them that have slept in the same call since the last look, each once, and where."""
+        """The threads that have slept in the same call since the last look, each once, and where."""
         ours = {ident for ident, *_ in native.waits()}
         rest = {ident for ident, state in native.green_states().items() if state != "running"}
         seen = {
@@ -65,7 +66,7 @@ _GRACE = 0.1  # seconds for threads that are about to end
 
 
 def left_running(before: Collection[Thread]) -> list[str]:
-    """The threads that are alive and not among these: what each waits for, its target, and where it is."""
+    """Texts for the threads that are alive and not among these: what each waits for, its target, and where it is."""
     deadline = time.monotonic() + _GRACE
     known = {id(thread) for thread in before}
     while left := [thread for thread in threading.enumerate() if id(thread) not in known]:

@@ -1,6 +1,7 @@
 """Has this process record what its threads do into a file: record() and stop() of runtime.observe.trace.
 
-Apart from that module, and from source, whose classes take longer to make than most programs take to record.
+It is apart from that module, and from source, because their classes take longer to make than most programs take to
+record.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
 
 
 def _names(things: list[object]) -> list[str]:
-    from .source import named  # loads much, and is asked for when a thread has been blocked
+    from .source import named  # it loads much, and is needed only when a thread has been blocked
 
     return named(things)
 
 
 def record(path: str | os.PathLike[str], size: int = DEFAULT_SIZE, arguments: Sequence[str] | None = None) -> None:
-    """Has this process record from now on, once in its life, into a file, which `lwp trace` makes a timeline of.
+    """Has this process record from now on, once in its life, into a file that `lwp trace` makes a timeline of.
 
     By the main thread.  size: bytes for records; the latest are kept.  arguments: the program's, for the timeline.
     OSError: the file can't be made, or the disk has no room for it.
-    RuntimeError: the calling thread is another; the process records already, or the one that it was forked from did.
+    RuntimeError: the caller is not the main thread; the process records already, or its parent did before the fork.
     """
     from .. import native
 

@@ -8,7 +8,8 @@ __all__ = ["SYNCHRONISING", "note_makings"]
 
 _STANDARD = os.path.dirname(os.__file__)
 
-#: How the names of files begin whose lines are no place of a program's: they pass on what it synchronises by.
+#: The beginnings of the names of files whose lines are not the program's: they pass on the operations by which it
+#: synchronises.
 SYNCHRONISING = (
     *(os.path.join(_STANDARD, name) for name in ("threading.py", "queue.py", "contextlib.py", "concurrent/futures/")),
     "<frozen importlib",
@@ -17,7 +18,7 @@ SYNCHRONISING = (
 
 
 def note_makings() -> None:
-    """From now on it is noted where primitives are made."""
+    """Has the places where primitives are made noted from now on."""
     from .. import native
 
     native.sites_begin(SYNCHRONISING)

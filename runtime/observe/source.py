@@ -1,6 +1,6 @@
 """The one reader of the program's source: where a thread is, what the program calls an object, where it was made.
 
-A line's text says what is done there, and to what: it is read from frames and code, and nothing of the program is run.
+A line's text says what is done there, and to what.  It is read from frames and code, and no code of the program runs.
 The same names and places are in what the explorer, `--trace`, `--watchdog`, `--live` and `--lock-order` print.
 """
 
@@ -62,7 +62,7 @@ def _libraries() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def is_program(filename: str) -> bool:
-    """Whether the code in that file is the program's own: not Python's, an installed package's or the runtime's."""
+    """Whether the code in that file is the program's own, and not Python's, an installed package's or the runtime's."""
     if filename.startswith("<frozen") or "/site-packages/" in filename or "/dist-packages/" in filename:
         return False
     return not os.path.realpath(filename).startswith(_libraries())
@@ -76,7 +76,8 @@ def name_of_file(path: str) -> str:
 
 
 def short(site: str) -> str:
-    """FILE:LINE in FUNCTION, or the begin of that, without outer functions and folders, except that of __init__.py."""
+    """FILE:LINE in FUNCTION, or its beginning, without outer functions and folders, except the folder of an
+    __init__.py."""
     folder, name = os.path.split(site)
     place, within, function = name.partition(" in ")
     if place.startswith("__init__.py"):
@@ -95,7 +96,7 @@ def passed_on(frame: FrameType | None) -> FrameType | None:
 
 
 def at(frame: FrameType, line: int | None = None) -> str:
-    """Where the thread with this innermost frame is, or was when that was at another line: FILE:LINE in FUNCTION."""
+    """Where the thread with this innermost frame is, or was at that line: FILE:LINE in FUNCTION."""
     outer = passed_on(frame) or frame
     if outer is not frame or line is None:
         line = outer.f_lineno
@@ -108,14 +109,14 @@ class Place(NamedTuple):
     file: str
     line: int
     function: str
-    of_program: bool  #: else it is a library's, and no line of the program led there
-    via: str  #: the library's function that the line called, as Queue.get; else ""
+    of_program: bool  #: if not, it is a library's, and no line of the program led there
+    via: str  #: the library's function that the line called, such as Queue.get; otherwise ""
     code: CodeType
     offset: int  #: of the instruction
 
     @property
     def short(self) -> str:
-        """file:line, of the file its last part."""
+        """file:line, with the file's last part alone."""
         return f"{short(self.file)}:{self.line}"
 
     @property
@@ -129,7 +130,7 @@ class Place(NamedTuple):
 
     @property
     def about_to(self) -> str:
-        """What the instruction does, as `write counter`; "" if there is nothing to say."""
+        """What the instruction does, such as `write counter`; "" if there is nothing to say."""
         later = (one for offset, one in _instructions(self.code).items() if offset >= self.offset)
         instruction = next((one for one in later if not one.opname.startswith(_SILENT)), None)
         if instruction is None:
@@ -161,7 +162,8 @@ def _instructions(code: CodeType) -> dict[int, dis.Instruction]:
 
 @functools.lru_cache(maxsize=1024)
 def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None, int | None]]:
-    """Of each two bytes: a call that goes on in another frame stands at its cache, behind the instruction."""
+    """Positions for each two bytes, because a call that goes on in another frame stands at its cache, behind the
+    instruction."""
     return list(code.co_positions())
 
 
@@ -186,7 +188,7 @@ def _expression(segment: str) -> ast.expr | None:
         return None
 
 
-#: Instructions that say nothing: what comes after them does.
+#: Instructions that say nothing, because the next one does.
 _SILENT = (
     *(
         "LOAD_FAST",
@@ -255,7 +257,7 @@ _MAY_BE_GONE = (
 
 
 def _locals(frame: FrameType) -> Mapping[str, Any]:
-    """Its variables.  Its thread may go on meanwhile."""
+    """The frame's variables.  Its thread may go on meanwhile."""
     return {} if frame.f_code.co_flags & _MAY_BE_GONE else frame.f_locals
 
 
@@ -267,7 +269,7 @@ def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def place_of(frame: FrameType | None) -> Place | None:
-    """The innermost line of the program's own; of a thread that runs none, the innermost one of a library."""
+    """The innermost line of the program; for a thread that runs none, the innermost line of a library."""
     found: list[FrameType] = []
     while frame is not None:
         if is_program(frame.f_code.co_filename):
@@ -280,7 +282,7 @@ def place_of(frame: FrameType | None) -> Place | None:
 
 
 def _is_inner(frame: FrameType) -> bool:
-    """Whether it is the runtime's."""
+    """Whether the frame is the runtime's."""
     return frame.f_code.co_filename.startswith(_RUNTIME)
 
 
@@ -292,9 +294,10 @@ def _place(frame: FrameType, of_program: bool, library: FrameType | None) -> Pla
 
 # ---- where the holder of a lock took it ------------------------------------------------------------------------------
 #
-# By the stack that the holder has now: an acquire records nothing for this.  A frame inside of `with lock:` shows that
-# in the exception table of its code: what is raised there goes to that `with`.  The text of the `with` says which lock,
-# if that is a name or attributes of one.  For an `acquire()` only the order of the lines speaks: that is a guess.
+# It is found from the stack that the holder has now, because an acquire records nothing for this.  The exception table
+# of a frame's code shows that it is inside of `with lock:`, because what is raised there goes to that `with`.  The text
+# of the `with` says which lock it is, if that is a name or attributes of one.  For an `acquire()` only the order of the
+# lines speaks, so that is a guess.
 
 _UNKNOWN = object()
 
@@ -311,7 +314,7 @@ class _Taking(NamedTuple):
 def taken_at(lock: object, frame: FrameType | None) -> str:
     """Where the thread with this stack took the lock: "FILE:LINE in FUNCTION", or "perhaps" and that, or "".
 
-    frame: the innermost.  Of several `with` the outermost counts: an RLock is taken there first.
+    frame: the innermost.  Of several `with` the outermost counts, because an RLock is taken there first.
     """
     found = guess = ""
     while frame is not None:
@@ -329,10 +332,11 @@ def _is_lock(value: object, lock: object) -> bool:
 
 
 def _entered(frame: FrameType) -> list[_Taking]:
-    """The `with` statements in whose bodies it is, the outermost first."""
+    """The `with` statements in whose bodies the frame is, the outermost first."""
     code = frame.f_code
     table, at = _table(code), frame.f_lasti
-    handlers: list[int] = []  # the handler of an exception raised there, then of one raised in that handler, ...
+    # the handler of an exception raised there, then the handler of one raised in that handler, ...
+    handlers: list[int] = []
     while (handler := next((entry.target for entry in table if entry.start <= at < entry.end), None)) is not None:
         if handler in handlers:
             break
@@ -341,13 +345,14 @@ def _entered(frame: FrameType) -> list[_Taking]:
 
 
 def _acquired(frame: FrameType) -> list[_Taking]:
-    """The calls of acquire() before it, the last one first; not the one that it is in."""
+    """The calls of acquire() before the frame's line, latest first, without the call that it is in."""
     here, now = _positions(frame.f_code)[frame.f_lasti // 2][0], frame.f_lasti
     return [taking for taking in reversed(_acquires(frame.f_code)) if taking.at < now and here != taking.line]
 
 
 class _Entry(NamedTuple):
-    """Of the exception table: exceptions from start to end (excluded) go to target; offsets of instructions."""
+    """An entry of the exception table: exceptions from start to end (excluded) go to target; offsets of
+    instructions."""
 
     start: int
     end: int
@@ -356,7 +361,8 @@ class _Entry(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def _table(code: CodeType) -> list[_Entry]:
-    """As CPython's InternalDocs/exception_handling.md has it: numbers of six bits to a byte, marked if more follow."""
+    """Reads the format of CPython's InternalDocs/exception_handling.md: numbers of six bits to a byte, marked if more
+    follow."""
     numbers: list[int] = []
     more = False
     for byte in code.co_exceptiontable:
@@ -379,8 +385,8 @@ def _withs(code: CodeType) -> dict[int, _Taking]:
     found = {}
     for handler in handlers:
         begin = min((entry.start for entry in _table(code) if entry.target == handler), default=0)
-        # __enter__ is called right before the body.  Up to 3.13 BEFORE_WITH calls it, whose place in the text is, up to
-        # 3.12, the whole statement; the instruction before that has the place of the lock.
+        # __enter__ is called right before the body.  Up to 3.13 BEFORE_WITH calls it.  Up to 3.12 its place in the text
+        # is the whole statement, and the instruction before it has the place of the lock.
         before = (one.offset for one in instructions if one.offset < begin and one.opname != "BEFORE_WITH")
         entering = max(before, default=0)
         if taking := _taking(code, entering, sure=True):
@@ -399,7 +405,7 @@ def _acquires(code: CodeType) -> list[_Taking]:
 
 
 def _taking(code: CodeType, at: int, sure: bool) -> _Taking | None:
-    """What the text says there; None without a text, or if it is more than names."""
+    """The taking that the text says; None without a text, or if the text is more than names."""
     expression = _expression(_segment(code, code.co_filename, at))
     if not sure:
         called = expression.func if isinstance(expression, ast.Call) else expression
@@ -409,7 +415,7 @@ def _taking(code: CodeType, at: int, sure: bool) -> _Taking | None:
 
 
 def _value(expression: ast.expr, frame: FrameType) -> object:
-    """What a name, or attributes of one, mean in the frame; looked up without running anything of the program."""
+    """What a name, or attributes of one, mean in the frame; looked up without running code of the program."""
     if isinstance(expression, ast.Name):
         for names in (_locals(frame), frame.f_globals):
             if expression.id in names:
@@ -437,7 +443,7 @@ def _attribute(owner: Any, name: str) -> object:
 
 
 class Origin(NamedTuple):
-    """Where a name is bound: in which file, and there in a function, a class or nothing (the module)."""
+    """Where a name is bound: in which file, and there in a function, a class, or neither (the module)."""
 
     file: str
     scope: str  #: a class's name; ""
@@ -459,7 +465,7 @@ class Names:
     """
 
     def __init__(self, test: list[FrameType], frames: list[FrameType]) -> None:
-        self._known: dict[int, tuple[object, str, Origin]] = {}  # with the object, so that its id stays its own
+        self._known: dict[int, tuple[object, str, Origin]] = {}  # with the object, so that no other object gets its id
         self._walk = _everything(test, [frame for frame in frames if frame not in test])
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
@@ -472,7 +478,7 @@ class Names:
 
 
 def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Part]:
-    """The names that are found first are the better ones."""
+    """Names that are found first are better."""
     shared, own, rest = [*_globals_of([*test, *others])], [*_locals_of(test)], [*_locals_of(others)]
     values = iter(range(_MOST_VALUES))
     yield from _direct(shared)
@@ -484,7 +490,7 @@ def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Par
 
 
 def _deep(spaces: list[_Space], values: Iterator[int]) -> Iterator[_Part]:
-    """In what the names stand for, and in what is in that."""
+    """Looks inside what the names stand for, and inside what is in that."""
     level = [part for part in _direct(spaces) if part[0] != "self"]
     for _ in range(2):
         inner = []
@@ -507,7 +513,7 @@ def _direct(spaces: list[_Space]) -> Iterator[_Part]:
 
 
 def _globals_of(frames: list[FrameType]) -> Iterator[_Space]:
-    """Of the frames' modules, and of __main__, which has no frame any more when a program ends."""
+    """The globals of the frames' modules, and of __main__, which has no frame any more when a program ends."""
     main = sys.modules["__main__"]
     modules = [(frame.f_globals, frame.f_code.co_filename) for frame in frames]
     seen = set()
@@ -548,7 +554,7 @@ def _parts(name: str, value: Any, origin: Origin) -> Iterator[_Part]:
 def _attributes(value: Any) -> Iterator[tuple[str, object]]:
     for cls in type(value).__mro__:
         names = vars(cls).get("__dict__")
-        if type(names) is types.GetSetDescriptorType:  # else it is the program's own
+        if type(names) is types.GetSetDescriptorType:  # otherwise it is the program's own
             yield from list(names.__get__(value).items())
             break
     for cls in type(value).__mro__:
@@ -564,9 +570,10 @@ def _file_of(cls: type) -> str:
 
 
 def named(things: Iterable[object]) -> list[str]:
-    """What the program calls each of these primitives just now, as "ledger.lock"; otherwise "made at FILE:LINE", or "".
+    """What the program calls each of these primitives just now, such as "ledger.lock"; otherwise "made at FILE:LINE",
+    or "".
 
-    The stacks of all threads say that, the main thread's first.  No exception: a report may lack a name.
+    The stacks of all threads say that, the main thread's first.  It never raises, because a report may lack a name.
     """
     stacks: dict[int, FrameType | None] = dict(sys._current_frames())
     stacks[threading.get_ident()] = sys._getframe().f_back  # a frame that refers to itself would keep all that it knows
@@ -595,7 +602,7 @@ def made_by(thing: object) -> str:
 
 
 def made(site: str) -> str:
-    """The same of the native module's "FILE:LINE in FUNCTION"."""
+    """The same for the native module's "FILE:LINE in FUNCTION"."""
     return f"made at {short(site).partition(' in ')[0]}" if site else ""
 
 
@@ -608,7 +615,7 @@ def _tree(file: str) -> ast.Module | None:
 
 
 def made_at(origin: Origin) -> int | None:
-    """The only line that binds that name; None if there are several, or it is another kind of place."""
+    """The only line that binds that name; None if there are several, or if it is bound in another kind of place."""
     tree = _tree(origin.file)
     if tree is None:
         return None

@@ -16,10 +16,10 @@ class Statistics:
     started: int  #: since the process began
     alive: int  #: now
     peak: int  #: most alive at once
-    measured: int  #: threads that the rest is about
+    measured: int  #: threads that the following fields are about
     latency_p50: float  #: seconds from before clone(2) to the thread's first line in C
-    latency_p99: float  #: the same; both right to about a fifth
-    cpu: float  #: seconds of user and system time of the ended ones
+    latency_p99: float  #: the same for the slowest hundredth; both are right to about a fifth
+    cpu: float  #: seconds of user and system time, of ended threads
     voluntary: int  #: context switches because it slept
     involuntary: int  #: context switches because its time was up
     stack_used: int  #: bytes of stack, the deepest of all

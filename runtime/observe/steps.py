@@ -60,5 +60,5 @@ def record_steps() -> Iterator[list[Step]]:
     finally:
         steps_record(False)
         steps += [Step(ns, tid, STEP_NAMES[kind], a, b) for ns, tid, kind, a, b in steps_read()]
-        # A thread takes its place in the record before it reads the clock, so another's later place may be of before.
+        # A thread takes its place in the record before it reads the clock, so a later place may have an earlier time.
         steps.sort(key=lambda step: step.ns)

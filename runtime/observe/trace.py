@@ -1,4 +1,4 @@
-"""A recorded trace as data: which thread ran, wanted the GIL or waited for what, when, and who let it go on.
+"""A recorded trace as data: when each thread ran, wanted the GIL or waited, for what, and which thread let it go on.
 
 `read` makes a Timeline of a file of records (native/observe/trace.h: layout and meaning), as `lwp run --trace` has it
 written, also of one whose program was killed.  All times are nanoseconds on the monotonic clock.
@@ -33,11 +33,11 @@ class State(Enum):
 
     STARTING = "starting"  #: born, and not yet in the interpreter
     RUNNING = "running Python"  #: it has the GIL: it said so, has not slept since, and no other thread had it meanwhile
-    OUTSIDE = "not in one of our waits"  #: it had the GIL first; it runs, is in a system call, or wants the GIL
+    OUTSIDE = "not in one of our waits"  #: it had the GIL at first; it runs, is in a system call, or wants the GIL
     WANTS_GIL = "waiting for the GIL"  #: has asked for it, and not got it yet
     BLOCKED = "blocked"  #: in one of the runtime's primitives, or in join()
     ENDING = "ending"  #: has left the interpreter
-    SEEN = "seen"  #: when looked at, it was in a system call, of which it has said nothing
+    SEEN = "seen"  #: when the sampler looked, it was in a system call that it has not recorded
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Span:
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
     site: str = ""  #: BLOCKED: where the program waits for it
     outcome: str = ""  #: BLOCKED: "woken", "timed out", "cancelled: ..." or what else ended it; "" if it went on
-    woken_by: int | None = None  #: BLOCKED: number of the track whose thread let it go on, if that is known
+    woken_by: int | None = None  #: BLOCKED: number of the track of the thread that let it go on, if that is known
 
 
 @dataclass(slots=True)
@@ -62,14 +62,14 @@ class Track:
     number: int  #: unique in the trace, which a tid need not be
     tid: int  #: the kernel's number
     name: str = ""  #: threading's; "" if unknown
-    begin: int = 0  #: ns: of its first record
-    end: int = 0  #: ns: its end, or that of the record
-    group: str = ""  #: the first that it was in; "" if none
+    begin: int = 0  #: ns: time of its first record
+    end: int = 0  #: ns: its end, or the end of the record
+    group: str = ""  #: the first group that it was in; "" if none
     whole: bool = True  #: False: its first records have been overwritten
     placement: str = ""  #: what it asked for at its birth: "CPUs 0-1, nice 5"; "" if nothing
     ended: bool = False  #: False: it was alive when the record ended, or another library made it
     spans: list[Span] = field(default_factory=list)  #: one after the other
-    seen: list[Span] = field(default_factory=list)  #: SEEN, each within one that is RUNNING or OUTSIDE
+    seen: list[Span] = field(default_factory=list)  #: SEEN spans, each within a span that is RUNNING or OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Arrow:
 
     why: str  #: "starts", "wakes", "ends", "cancels"
     source: int  #: number of a track
-    at: int  #: ns: when it had it
+    at: int  #: ns: when the first acted
     target: int  #: number of the other's track
     then: int  #: ns: when the other began or went on
 
@@ -103,17 +103,17 @@ class Timeline:
     begin_unix: int  #: `begin` on the wall's clock, in ns since 1970
     finished: bool  #: False: the program was killed, or ended by os._exit() or exec, or it still runs
     records: int  #: that the file holds
-    overwritten: int  #: records lost to later ones, for the file has a fixed size
+    overwritten: int  #: records that later ones have replaced, because the file has a fixed size
     lost: int  #: records lost because all of the file was in use by more threads than it has chunks
     texts_lost: int  #: names and lines that didn't fit
     running: bool = False  #: the program still runs: this is the record so far
-    damage: str = ""  #: the first place in the file that can't be as it was written: what it concerns is left out
+    damage: str = ""  #: the first place in the file that was damaged; what it concerns is left out
     tracks: list[Track] = field(default_factory=list)  #: the threads
     arrows: list[Arrow] = field(default_factory=list)  #: from one of them to another
     counts: list[Count] = field(default_factory=list)  #: in the order of time
 
     def summary(self) -> str:
-        """What it holds and what is missing, in a line."""
+        """What the trace holds and what is missing, in a line."""
         threads = "1 thread" if len(self.tracks) == 1 else f"{len(self.tracks):,} threads"
         parts = [f"{threads}, {self.records:,} records"]
         if self.running:
@@ -158,7 +158,8 @@ class _Kind(IntEnum):
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
-_Effect = tuple[int, int, int]  # ns, track, ticket below which a queue's sleepers may go on, or the text that says why
+# ns, track, and the ticket below which a queue's sleepers may go on, or the text that says why
+_Effect = tuple[int, int, int]
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
 _KINDS = frozenset(_Kind)
@@ -183,17 +184,17 @@ _OUTCOMES = {
 }
 _CANCELLED = "cancelled: "
 _OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
-_BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, by a signal say, is one wait
+_BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, such as a signal, is one wait
 
 
 def _name(text: str, nth: int) -> str:
-    """Of a thread, as threading makes it of the number and the function's name."""
+    """The name of a thread, as threading makes it from the number and the function's name."""
     return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
 
 
 @dataclass(slots=True)
 class _Wait:
-    """A BLOCKED span, and what is needed to find out who ended it."""
+    """A BLOCKED span, and what is needed to find out what ended it."""
 
     track: int
     span: Span
@@ -204,11 +205,11 @@ class _Wait:
 
 
 def _is_mapped(path: Path, pid: int) -> bool:
-    """Whether this process has the file mapped: another one may have the number now."""
+    """Whether this process has the file mapped, because another process may have the number now."""
     try:
         maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
         return any(line.endswith(f" {path.resolve()}") for line in maps.splitlines())
-    except OSError:  # there is none, or it is another user's
+    except OSError:  # there is no such process, or it is another user's
         return False
 
 
@@ -229,7 +230,7 @@ def _obstacle(head: bytes) -> str:
 
 
 def _fault(record: _Record, since: int) -> str:
-    """What of a record can't be; "" if all can.  since: when the one before it was made."""
+    """What is impossible in a record; "" if nothing is. since: the time of the record before it."""
     ns, kind, _, _, a, _ = record
     if kind & ~_AWAKE not in _KINDS:
         return f"a record of the unknown kind {kind}"
@@ -241,7 +242,7 @@ def _fault(record: _Record, since: int) -> str:
 
 
 class _File:
-    """The file's parts.  One that can't be as it was written is noted in the timeline, and left out."""
+    """The file's parts.  A part that is damaged is noted in the timeline, and left out."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb", buffering=0) as file:
@@ -249,7 +250,8 @@ class _File:
             if obstacle := _obstacle(head):
                 raise ValueError(f"{path} {obstacle}")
             file.seek(0)
-            self.data = file.read()  # one object: with the head put before the rest there would be the whole twice
+            # read as one object, because joining the head and the rest would hold the whole twice
+            self.data = file.read()
         _, _, self.chunk_size, _, self.texts, chunks, begin, unix, pid, finished, end, *rest = _HEADER.unpack_from(head)
         _, _, _, overwritten, lost, texts_lost, arguments = rest
         self.known_texts = {0: ""}
@@ -265,7 +267,7 @@ class _File:
         self.timeline.program = self.text(arguments)
 
     def note_damage(self, at: int, what: str) -> None:
-        if not self.timeline.running:  # what is read while a thread writes it is not damaged
+        if not self.timeline.running:  # a record that is read while a thread writes it is not damaged
             self.timeline.damage = self.timeline.damage or f"at byte {at:,} {what}"
 
     def text(self, number: int) -> str:
@@ -280,7 +282,7 @@ class _File:
         return self.known_texts[number]
 
     def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
-        """Each thread with its records, in the order of their first."""
+        """Each thread with its records, in the order of their first records."""
         parts: dict[int, list[tuple[int, int, int, int, str]]] = defaultdict(list)
         most = (self.chunk_size - _CHUNK.size) // _RECORD.size
         for at in range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size):
@@ -303,7 +305,7 @@ class _File:
                 yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), records
 
     def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
-        """Whether all records of a chunk are; if not, those from the first that isn't are dropped."""
+        """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""
         for number, each in enumerate(records):
             if fault := _fault(each, since):
                 self.note_damage(at + number * _RECORD.size, f"is {fault}")
@@ -321,10 +323,11 @@ class _Reader:
         self.timeline = self.file.timeline
         self.waits: list[_Wait] = []
         self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
-        self.gil: list[tuple[int, int]] = []  # when which track had it
-        self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # of a track: when, at what, how often
-        #: Who has an effect on others, by kind and by the address that they share.
-        self.names: dict[int, list[tuple[int, str]]] = defaultdict(list)  # of a key: since when, "" of another thing
+        self.gil: list[tuple[int, int]] = []  # when each track had the GIL
+        self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # by track: when, at what, how often
+        #: Effects on other threads, by kind and by the address that they share.
+        # by key: the name since when; "" from when it is another thing's key
+        self.names: dict[int, list[tuple[int, str]]] = defaultdict(list)
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
 
     def read(self) -> Timeline:
@@ -343,7 +346,8 @@ class _Reader:
         born = {track for births in self.effects[_Kind.BORN].values() for _, track, _ in births}
         for track in timeline.tracks:
             if not track.ended and (track.number in born or not track.whole):
-                track.end = max(track.end, timeline.end)  # of another thread all we know is its last record
+                # of a thread made by another library all we know is its last record
+                track.end = max(track.end, timeline.end)
             if track.spans and not track.spans[-1].end:
                 track.spans[-1].end = track.end
             self.place_looks(track)
@@ -365,7 +369,7 @@ class _Reader:
                 self.looks[a].append((ns, self.file.text(site), b))
 
     def place_looks(self, track: Track) -> None:
-        """What was seen twice in a row went on in between, and half a round before and after."""
+        """Takes a call that was seen twice in a row as going on in between, and half a round before and after."""
         looks = self.looks[track.number]
         for span in track.spans:
             if span.state is not State.OUTSIDE or not looks:
@@ -374,7 +378,7 @@ class _Reader:
             last: Span | None = None
             for ns, what, period in looks[first : bisect_left(looks, (span.end, "", 0))]:
                 end = min(ns + period // 2, span.end)
-                if not what:  # it was on a processor, or ready for one
+                if not what:  # the thread was on a processor, or ready for one
                     last = None
                 elif last and last.what == what:
                     last.end = end
@@ -425,7 +429,8 @@ class _Reader:
                 self.waits.append(wait)
 
     def find_running(self) -> None:
-        """A thread that has not slept has kept the GIL, unless C code gave it up to compute: others may have had it."""
+        """A thread that has not slept has kept the GIL, unless C code gave the GIL up to compute and another thread had
+        it."""
         self.gil.sort()
         for span in self.awake:
             first = bisect_right(self.gil, (span.begin, 1 << 32))
@@ -435,7 +440,7 @@ class _Reader:
 
     @staticmethod
     def goes_on(spans: list[Span], blocked: Span) -> bool:
-        """Whether the wait was only broken off to look for signals; if so, the two are one again."""
+        """Whether the wait was only interrupted to look for signals; if so, the two spans become one again."""
         broken = (
             len(spans) > 2
             and spans[-3] is blocked
@@ -486,7 +491,7 @@ class _Reader:
                     self.timeline.arrows.append(Arrow(why, cause[1], cause[0], wait.track, span.end))
 
     def name_of(self, key: int, ns: int) -> str:
-        """What the program calls the primitive that had this key then; the name is found out later."""
+        """What the program calls the primitive that had this key at that time.  The name was recorded later."""
         names = self.names.get(key, [])
         at = bisect_right(names, ns, key=_when)
         first = next((place + 1 for place in reversed(range(at)) if not names[place][1]), 0)
@@ -494,7 +499,7 @@ class _Reader:
         return next((name for _, name in names[first:after]), "")
 
     def find_canceller(self, wait: _Wait, pointer: int, since: int) -> None:
-        """Of those that had the same reason the last one before the wait's end: it may have come before the wait."""
+        """Finds the last cancellation with that reason before the wait's end; it may have come before the wait."""
         effects = self.effects[_Kind.CANCELS].get(pointer, ())
         for at, track, why in reversed(effects[: bisect_right(effects, wait.span.end, key=_when)]):
             if at >= since and why == wait.why:
@@ -520,7 +525,7 @@ def _when(effect: tuple[Any, ...]) -> Any:
 def read(path: str | os.PathLike[str]) -> Timeline:
     """The trace in a file of records.
 
-    Of a file that is damaged, or cut off, it is what could be read; Timeline.damage says where the first damage is.
+    From a damaged or truncated file it makes what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
     return _Reader(Path(path)).read()

@@ -1,4 +1,5 @@
-"""Who waits for what, who holds it, and where that goes round in a circle; `runtime.scheduler` hands it on."""
+"""What each thread waits for, which thread holds that, and circles of waits; `runtime.scheduler` has these names
+too."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Wait:
 
     ident: int  #: its threading.get_ident()
     tid: int  #: its threading.get_native_id()
-    name: str  #: its Thread's; of a thread that has none, "LWP" and the tid
+    name: str  #: its Thread's name; for a thread without a Thread "LWP" and the tid
     #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", "wait", "join",
     #: or "group", whose block's end waits for its tasks
     kind: str
@@ -47,22 +48,24 @@ class Wait:
     #: of an executor without a call, or the thread that it joins; for runtime.wait(), those of the first few things,
     #: and how many there are; for a group, where its block is and the names of its tasks' threads.
     what: str
-    address: int  #: id() of that: the same for all that wait for the same
-    #: ident of who can end the wait: the owner of an RLock, who took a Lock, who makes a future's call, the thread that
-    #: is joined, who runs the task that a block's end has come to.  None: no certain thread, or it is free already.
-    #: Another may release a Lock, and its taker may have ended.
+    address: int  #: id() of that; threads that wait for the same thing have the same
+    #: ident of the thread that can end the wait: the owner of an RLock, the thread that took a Lock, that makes a
+    #: future's call, that is joined, or that runs the task a block's end waits for.  None: no certain thread, or it is
+    #: free already.  Another thread may release a Lock, and its taker may have ended.
     holder: int | None
-    holder_name: str | None  #: its name, as `name`
+    holder_name: str | None  #: that thread's name, as in `name`
     since: float  #: time.monotonic()
     deadline: float | None  #: time.monotonic() at its timeout; None: it has none
     #: Where the holder took the lock, "FILE:LINE in FUNCTION", if its stack shows that: it is inside of a `with`.
-    #: "perhaps" stands before it if all that the stack shows is an acquire() above the line that it is at.
+    #: "perhaps" stands before it if the stack shows only an acquire() above the line where the thread is.
     taken: str = ""
-    group: str = ""  #: the innermost that the thread is in, as "group at FILE:LINE"
-    #: What the program calls the primitive, as "ledger.lock", otherwise "made at FILE:LINE" if that was noted: with
-    #: `lwp run`'s --watchdog, --live, --trace and --lock-order.
+    group: str = ""  #: the innermost group that the thread is in, as "group at FILE:LINE"
+    #: What the program calls the primitive, such as "ledger.lock", otherwise "made at FILE:LINE" if that was noted,
+    #: which `lwp run` does with --watchdog, --live, --trace and --lock-order.
     called: str = ""
-    cancelled: str = ""  #: why it is, as "ValueError in 'Thread-4 (work)'"; it waits all the same, as it tidies up
+    #: why the thread is cancelled, such as "ValueError in 'Thread-4 (work)'"; it may wait all the same, while it tidies
+    #: up
+    cancelled: str = ""
 
     def __str__(self) -> str:
         ends = self.kind in ("join", "group")
@@ -79,8 +82,8 @@ class Waiting:
     """All waits of one moment."""
 
     waits: tuple[Wait, ...]  #: the longest first
-    #: Each a circle: a wait's holder is the next one's thread, the last one's the first.  Where none has a deadline
-    #: it is a deadlock, unless another thread releases a plain Lock.
+    #: Circles: the holder of each wait is the thread of the next, and the last wait's holder is the thread of the
+    #: first.  A circle without deadlines is a deadlock, unless another thread releases a plain Lock.
     cycles: tuple[tuple[Wait, ...], ...]
 
     def __str__(self) -> str:
@@ -95,7 +98,7 @@ def describe_cycle(cycle: Iterable[Wait]) -> str:
 
 
 def name_of(ident: int, tid: int | None = None) -> str:
-    """The name of the Thread with this ident; of a thread that has none, "LWP" and the tid, or what is known."""
+    """The name of the Thread with this ident; for a thread without one "LWP" and the tid, or what is known."""
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
     if thread is not None:
         with suppress(Exception):  # of a derived class
@@ -136,7 +139,7 @@ def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) ->
     """
     if holder != ident or frame is None:
         return thing, holder
-    # By name: for a derived class that function has a copy of threading's names as its globals.
+    # Compared by name, because for a derived class the function's globals are a copy of threading's names.
     where = frame.f_globals.get("__name__"), frame.f_code.co_qualname
     return (frame.f_locals.get("self", thing), 0) if where == ("threading", "Condition.wait") else (thing, holder)
 
@@ -151,7 +154,7 @@ def rings(waits_for: Mapping[int, int | None]) -> Iterator[list[int]]:
             done.add(at)
             path.append(at)
             at = waits_for[at]
-        if at in path:  # it came back to itself, not to what was seen before
+        if at in path:  # it came back to its own beginning, and not to a circle seen before
             yield path[path.index(at) :]
 
 
@@ -162,11 +165,12 @@ def _cycles(waits: Iterable[Wait]) -> Iterator[tuple[Wait, ...]]:
 
 
 def waiting() -> Waiting:
-    """Who waits for what: all threads that sleep now in one of the runtime's primitives, or in a join.
+    """What threads wait for: all threads that sleep now in one of the runtime's primitives, or in a join.
 
-    Not those that sleep in the kernel otherwise (time.sleep, input and output), in a stock primitive, or for the GIL.
-    One that was notified by a Condition and sleeps for its lock waits for the lock.  It is what was true at one moment,
-    with the GIL held; repr() is called after it.  Nothing once the interpreter is being finalized.
+    It leaves out threads that sleep otherwise in the kernel (time.sleep, input and output), in a stock primitive, or
+    for the GIL.  A thread that a Condition has notified, and that sleeps for its lock, waits for the lock.  All this
+    was true at one moment, with the GIL held; repr() is called after that.  It is empty once the interpreter is being
+    finalized.
     """
     if sys.is_finalizing():
         return Waiting((), ())

@@ -1,8 +1,8 @@
-"""What a program stands still for: `run --watchdog`; and who waits for one lock for long: `run --stuck`.
+"""Why a program stands still: `run --watchdog`; and which threads wait long for one lock: `run --stuck`.
 
-Nothing moves when no thread has used the CPU or was switched to, and none is about to run.  So it is, too, while a
-program waits for the network, a child process or a long sleep: the report says what it waits for.  A circle of waits
-without timeouts is reported even if other threads go on.
+A program stands still when no thread has used the CPU or was switched to, and none is about to run.  It stands still
+also while it waits for the network, a child process or a long sleep; the report says what it waits for.  A circle of
+waits without timeouts is reported even if other threads go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-import tokenize  # noqa: F401  what linecache imports late: in a standstill a thread may sleep in an import
+import tokenize  # noqa: F401  linecache imports it late, and in a standstill a thread may sleep in an import
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,7 +30,7 @@ _NEVER = 1e9  # seconds
 
 _SHOWN = 8  # threads that wait for one lock
 
-#: Files whose frames, and those below them, are not the program's.
+#: Files whose frames are not the program's, nor are the frames below them.
 _BELOW = (
     os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli", "_main.py"),
     os.path.join("_pytest", "python.py"),
@@ -45,14 +45,14 @@ def _tids() -> dict[int, int]:
 
 
 def _stack(frame: FrameType) -> str:
-    """As a traceback shows it, without the frames below the program's."""
+    """The stack as a traceback shows it, without the frames below the program's."""
     entries = traceback.extract_stack(frame)
     below = [at for at, entry in enumerate(entries) if entry.filename.endswith(_BELOW)]
     return "".join(traceback.format_list(entries[below[-1] + 1 if below else 0 :]))
 
 
 def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
-    """The stacks of all threads but the caller's, or of those with these idents; those that are the same together."""
+    """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
     who: dict[str, list[str]] = {}
     for ident, frame in sys._current_frames().items():
         if ident != threading.get_ident() and (only is None or ident in only):
@@ -101,7 +101,7 @@ def _line(wait: Wait, now: float) -> str:
 
 
 def report(why: str, found: Waiting) -> str:
-    """Why it is written, all waits and circles, and all Python stacks."""
+    """A report: why it is written, all waits and circles, and all Python stacks."""
     now = time.monotonic()
     deadlocks = _deadlocks(found)
     lines = [f"lwp: {why}", *(_line(wait, now) for wait in found.waits)]
@@ -115,7 +115,7 @@ _Lock = tuple[int, int | None]  # its id(), and the ident of its holder
 
 
 def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
-    """All that wait for a lock, by the lock, if the first has for longer than that."""
+    """Waits for a lock, by lock, if the first has lasted longer than that."""
     since = time.monotonic() - seconds
     by_lock: dict[_Lock, list[Wait]] = {}
     for wait in found.waits:  # the longest first
@@ -125,7 +125,7 @@ def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
 
 
 def _report_stuck(waits: list[Wait], seconds: float, busy_with: str, found: Waiting) -> str:
-    """Who waits, what the holder waits for, and where that is."""
+    """A report: which threads wait, what the holder waits for, and where the holder is."""
     now, holder = time.monotonic(), waits[0].holder
     threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
     lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
@@ -148,37 +148,40 @@ def _state(tid: int | str) -> tuple[str, int] | None:
 
 
 def _runs(tid: int) -> bool:
-    """Whether the task would be on a CPU if there were one for it; with the GIL, others may sleep for that."""
+    """Whether the task would be on a CPU if one were free.  If it has the GIL, others may sleep for the GIL."""
     state = _state(tid)
     return state is not None and state[0] == "R"
 
 
 def _sleeps(own: tuple[int, int]) -> dict[str, int] | None:
-    """How often each task but those has gone to sleep, by its tid; None: one is awake, or has just ended."""
+    """How often each task except those has gone to sleep, by its tid; None: one is awake, or has just ended."""
     found = {}
     for tid in os.listdir("/proc/self/task"):
         if int(tid) in own:
             continue
         state = _state(tid)
-        if state is None or state[0] in "RXZ":  # the last two: it is at its end
+        if state is None or state[0] in "RXZ":  # X and Z: it is at its end
             return None
         found[tid] = state[1]
     return found
 
 
 def _all_sleep() -> bool:
-    """At one moment, though one is read after the other: who slept at both looks, and as often, slept in between.
+    """Whether all slept at one moment, though they are read one after the other: a task that slept at both looks, and
+    has slept as often, slept in between.
 
-    With one look, who wakes another and then sleeps could be seen asleep, and the other before that.
+    One look isn't enough: a task could be seen asleep before another wakes it, and the other could be seen after it has
+    gone to sleep.
     """
     own = native.watch_own()
     if own is None or (first := _sleeps(own)) is None:
         return False
-    return first == _sleeps(own) and native.watch_own() is not None  # else one sleeps until this thread has ended
+    return first == _sleeps(own) and native.watch_own() is not None  # otherwise one sleeps until this thread has ended
 
 
 def teller(fd: int) -> Callable[[str], None]:
-    """Writes on a file descriptor, not through sys.stderr: a thread that sleeps may hold a lock of that."""
+    """Writes on a file descriptor, and not through sys.stderr, because a thread that sleeps may hold the stream's
+    lock."""
 
     def tell(text: str) -> None:
         left = text.encode(errors="backslashreplace")
@@ -190,11 +193,13 @@ def teller(fd: int) -> Callable[[str], None]:
 
 
 class Watchdog:
-    """Reports when the program stands still; look() is called by a thread that is not one of the program's.
+    """Reports when the program stands still; a thread that is not the program's calls look().
 
-    seconds: how long it stands still before a report, one until something moves again; a circle that lasts as long is
-    reported too, and a green thread that keeps an LWP from others for as long.  None: all that isn't reported.
-    stuck: how long a thread waits for a lock before a report, one for each lock and holder; None: that isn't reported.
+    seconds: how long it stands still before a report; there is one report until something moves again.  A circle that
+    lasts as long is reported too, and a green thread that keeps an LWP from others for as long.  None: nothing of that
+    is reported.
+    stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder.  None: no
+    such report.
     busy_with: what the program does just now, if that is known; it begins with "; ".
     """
 
@@ -214,12 +219,12 @@ class Watchdog:
         self._told: set[_Circle] = set()
         self._held: dict[_Turn, tuple[float, float]] = {}  # since when, and the CPU time of the LWP then
         self._held_told: set[_Turn] = set()
-        _stack(sys._getframe())  # what that loads is loaded now
+        _stack(sys._getframe())  # now, because this loads modules
 
     def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
-        """Starts the thread that calls look(), and tick() more often.
+        """Starts the thread that calls look() and, more often, tick().
 
-        status: the exit status with which a report ends the process, which is told on fd; None: it goes on.
+        status: the exit status with which a report ends the process, and fd gets a line about that; None: it goes on.
         RuntimeError: the process is watched already.
         """
         seconds = self._seconds or _NEVER
@@ -229,12 +234,13 @@ class Watchdog:
         native.watch_start(tick, self.look, every, seconds, -1 if status is None else status, fd, glance)
 
     def look(self, still: bool) -> bool:
-        """Reports a program that seems to stand still, if it does, or a circle that lasts, and whether it has.
+        """Reports a program that seems to stand still, if it does, or a circle that lasts.  Returns whether it has
+        reported.
 
-        Also reports threads that are stuck; that doesn't count.
+        It also reports threads that are stuck, which doesn't count.
         """
-        still = still and _all_sleep()  # else it only got no CPU
-        found = waiting()  # after that, or the report of who sleeps could name a wait that ended before
+        still = still and _all_sleep()  # if one doesn't sleep, it only got no CPU
+        found = waiting()  # after that, or the report could name a wait that ended before
         told = self._seconds is not None and self._look_for_standstill(self._seconds, still, found)
         if self._stuck is not None and not told:
             self._look_for_stuck(self._stuck, found)
@@ -266,7 +272,7 @@ class Watchdog:
         return still or bool(lasting) or bool(held)
 
     def _who_holds_an_lwp(self, seconds: float, still: bool) -> str:
-        """A green thread that has kept others waiting for that long, described; "" if there is none."""
+        """Describes a green thread that has kept others waiting for that long; "" if there is none."""
         now, held = time.monotonic(), {}
         said = ""
         for ident, tid, switches, others, sliced in native.green_runners():
@@ -274,7 +280,7 @@ class Watchdog:
                 continue
             turn = (ident, tid, switches)
             try:
-                cpu = time.clock_gettime((~tid << 3) | 6)  # its CPU clock, as pthread_getcpuclockid(3) numbers it
+                cpu = time.clock_gettime((~tid << 3) | 6)  # the LWP's CPU clock, as pthread_getcpuclockid(3) numbers it
             except OSError:  # it has ended
                 continue
             held[turn] = since, cpu_then = self._held.get(turn, (now, cpu))
@@ -289,7 +295,7 @@ class Watchdog:
 
 
 def seconds_from(text: float | str, name: str) -> float:
-    """Of a patience; ValueError, which says whose by the name: it is no number, or out of bounds."""
+    """The seconds of the setting with that name; ValueError: it is no number, or out of bounds."""
     with suppress(ValueError):
         if 0.1 <= (seconds := float(text)) <= 1e6:  # NaN is not
             return seconds
@@ -297,12 +303,13 @@ def seconds_from(text: float | str, name: str) -> float:
 
 
 def watchdog(seconds: float | None = None, *, stuck: float | None = None, exit: int | None = None) -> None:
-    """Watches this process until its end, and tells on standard error what `lwp run --watchdog --stuck` tells.
+    """Watches this process until its end, and reports on standard error what `lwp run --watchdog --stuck` reports.
 
-    A forked child isn't watched: it may call this itself.
+    A forked child isn't watched; it may call this itself.
 
-    seconds: after so long in which no thread has moved, who waits for what, and all stacks.
-    stuck: when threads wait for one lock for so long while others go on, who holds it since which line.
+    seconds: when no thread has moved for so long, a report of what each thread waits for, and all stacks.
+    stuck: when threads wait for one lock for so long while others go on, a report of its holder and the line that took
+    it.
     exit: the status with which a report of the first kind ends the process, at once.
     ValueError: neither time is given, or something is out of bounds.
     RuntimeError: the process is watched already, which `lwp run` and LWP_WATCHDOG do too, or has no standard error.

@@ -1,8 +1,8 @@
 """The runtime under the Python processes that a program starts: `lwp run --children`.
 
 They learn of it from the environment.  HOOK, a line of Python beside the package (written by setup.py, executed by
-`site` when an interpreter starts), calls begin() if LWP_CHILDREN is set; if not, or with -E or -I, that was all.  This
-module imports nothing at its top that `site` hasn't: a child loads it before its sys.path is complete.
+`site` when an interpreter starts), calls begin() if LWP_CHILDREN is set; if not, or with -E or -I, it does nothing.
+This module imports nothing at its top that `site` hasn't: a child loads it before its sys.path is complete.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HOOK = "lwp_runtime.pth"
 CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
 STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threads
 GREEN = "LWP_GREEN"  #: if set, their threads are green, on this number of LWPs
-TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of those in seconds, 0: none; else it is install()'s
+TIME_SLICE = "LWP_TIME_SLICE"  #: if set, the time slice of these in seconds, 0: none; if not set, install()'s
 
 _UNITS = {STACK_SIZE: "bytes", GREEN: "LWPs", TIME_SLICE: "seconds"}
 
@@ -30,13 +30,13 @@ def has_hook() -> bool:
 
 
 def python_path() -> str:
-    """The PYTHONPATH with which a Python process that we start finds this package, and what the program has there."""
+    """The PYTHONPATH with which a Python process that we start finds this package, and what the program has on it."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return os.pathsep.join(filter(None, [os.path.dirname(package), os.environ.get("PYTHONPATH")]))
 
 
 def pass_on(stack_size: int | None, lwps: int = 0, time_slice: float | None = None) -> None:
-    """Has all Python processes that this one starts from now on, and theirs, run on the runtime.
+    """Has all Python processes that this process starts from now on, and theirs, run on the runtime.
 
     lwps: 0: each of their threads has an LWP of its own; more: they are green.
     time_slice: 0: none; None: install()'s.
@@ -50,7 +50,8 @@ def pass_on(stack_size: int | None, lwps: int = 0, time_slice: float | None = No
 class _AfterPaths:
     """Finds no module, but notices when `site` asks for sitecustomize: then, as documented there, sys.path is complete.
 
-    While the hook is executed it isn't: the packages of a user or a virtual environment come before the system's.
+    While the hook is executed it isn't complete, because the packages of a user or a virtual environment come before
+    the system's.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
@@ -66,7 +67,8 @@ def begin() -> None:
     """Puts the runtime under this process, which is just starting, as soon as everything can be imported."""
     from ..interpreters import in_main
 
-    # In a virtual environment `site` executes each hook twice; and in each subinterpreter, which are not for us.
+    # In a virtual environment `site` executes each hook twice; and it does so in each subinterpreter, where the runtime
+    # doesn't work.
     if _after_paths not in sys.meta_path and in_main():
         sys.meta_path.insert(0, _after_paths)
 

@@ -1,4 +1,4 @@
-"""install() and uninstall(): what stands in for each thing of threading's and _thread's, and where it is put."""
+"""install() and uninstall(): what replaces each thing of threading's and _thread's, and where."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
     reserved = lwp.reserve()
-    on = getattr(threading.Thread, "_lwp_scheduler", None)  # it has none before the first install()
+    on = getattr(threading.Thread, "_lwp_scheduler", None)  # the attribute is missing before the first install()
     if (on := on or native.explore_scheduler()) is None:
         lwp.begin(reserved, function, args, kwargs)
     else:
@@ -87,7 +87,8 @@ class Thread:
         if thread.is_started_by_others():
             thread.stock_start(self)
         else:
-            # Programs made for threading may rely on its start(): it returns when the thread has begun.  Ours need not.
+            # Programs made for threading may rely on start() returning when the thread has begun.  Programs made for
+            # ours can't.
             thread.start(self, True)
 
 
@@ -110,7 +111,7 @@ for _name, _method in _METHODS.items():
 
 def _make_current_thread() -> Any:
     stock = threading.current_thread
-    if type(stock) is not FunctionType:  # another package's
+    if type(stock) is not FunctionType:  # another package has replaced it
         return native.current_thread
     last = max(line for *_, line in stock.__code__.co_lines() if line)
     lines = [*[""] * (last - stock.__code__.co_firstlineno - 1), "  return ask()"]
@@ -123,7 +124,8 @@ _current_thread = _make_current_thread()
 
 
 def _builtins(*pairs: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """Builtin functions in place of CPython's own: a debugger's makes the threads itself, and still calls those."""
+    """Replacements for CPython's own builtin functions.  A debugger's function makes threads itself, and still calls
+    CPython's."""
     for stock, function in pairs:
         if type(stock) is BuiltinFunctionType:
             yield stock, native.stand_in(stock, function, True)
@@ -147,7 +149,7 @@ _STAND_INS: list[tuple[Any, Any]] = [
     (threading.Barrier, sync.Barrier),
     (threading.current_thread, _current_thread),
 ]
-#: Classes that say, with their methods, that they are threading's while they stand there: repr and pickle show it.
+#: Classes that say, with their methods, that they are threading's while they stand in for it, as repr and pickle show.
 _CLASSES = (sync.Condition, sync.Semaphore, sync.BoundedSemaphore, sync.Event, sync.Barrier)
 
 _undo: list[Callable[[], None]] = []
@@ -157,20 +159,21 @@ def _replace(owner: Any, name: str, value: Any, undo: list[Callable[[], None]] =
     if name in vars(owner):
         before = vars(owner)[name]
         undo.append(lambda: setattr(owner, name, before))
-    else:  # a class has it from its base
+    else:  # otherwise a class has it from its base
         undo.append(lambda: delattr(owner, name))
     setattr(owner, name, value)
 
 
 def _rename(owner: Any) -> None:
-    """Makes it threading's; a function's __module__ is not among its vars()."""
+    """Sets its __module__ to threading.  _replace() can't do that, because it looks in vars(), where a function's
+    __module__ is not."""
     before = owner.__module__
     _undo.append(lambda: setattr(owner, "__module__", before))
     owner.__module__ = "threading"
 
 
 def _replace_in_modules(stand_ins: dict[int, Any], undo: list[Callable[[], None]] = _undo) -> None:
-    """Puts each in the place of the thing with that id(), wherever a module has that."""
+    """Puts each stand-in in place of the thing with that id(), wherever a module has it."""
     for module in _modules():
         for name, value in list(vars(module).items()):
             if id(value) in stand_ins:
@@ -179,13 +182,14 @@ def _replace_in_modules(stand_ins: dict[int, Any], undo: list[Callable[[], None]
 
 def _replace_in_module(module: ModuleType, name: str, value: Any, undo: list[Callable[[], None]]) -> None:
     before = vars(module)[name]
-    # Not if another package has replaced it since: gevent's locks belong to gevent's threads, which stay.
+    # Nothing is undone that another package has replaced since, because gevent's locks belong to gevent's threads,
+    # which stay.
     undo.append(lambda: setattr(module, name, before) if vars(module).get(name) is value else None)
     setattr(module, name, value)
 
 
 def _modules() -> Iterator[ModuleType]:
-    """All loaded modules but our own, which need to know the stock things."""
+    """All loaded modules except our own, which need the stock things."""
     package = __name__.partition(".")[0]  # asked for now: lwp_runtime.py may have renamed it
     for name, module in list(sys.modules.items()):
         if type(module) is ModuleType and name.partition(".")[0] != package:
@@ -219,7 +223,8 @@ def _give_back() -> None:
 
 
 def _make_instead(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-    """threading's primitive in place of one of this class, if its locks are replaced; None: the class makes it."""
+    """Makes threading's primitive in place of one of this class, if threading's locks are replaced; None: the class
+    makes it."""
     if not _undo or not (who := _who_replaced_locks()):
         return None
     if threading.Condition is sync.Condition:
@@ -239,21 +244,22 @@ native.watch_locks(vars(threading), _STOCK_LOCK, native.allocate_lock, _make_ins
 
 
 def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> None:
-    """From now on threads and primitives of threading and _thread are ours, also for modules that were imported before.
+    """Makes threads and primitives of threading and _thread ours from now on, also for modules that were imported
+    before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
     A process's first call also begins what LWP_WATCHDOG, LWP_STUCK and LWP_TRACE in the environment ask for.
 
-    green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.
-    The LWPs are their own, and the calling thread stays what it is.
-    time_slice: None: with one LWP it is that of the calling thread, which ought to be the main one.  They run while it
-    sleeps in a primitive, or in what of the standard library leaves the LWP to others then (`runtime.patch.blocking`):
-    time.sleep, sockets, ssl, select, selectors, os.read, os.write, os.waitpid, subprocess, open() of a descriptor or a
-    named pipe, getaddrinfo, os.fsync; and in scheduler.blocking().  A thread that computes, or blocks in another call,
-    keeps all others waiting.
+    green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.  The
+    LWPs are made for them, and the calling thread stays what it is.
+    time_slice: None: with lwps=1 the green threads run on the LWP of the calling thread, which ought to be the main
+    thread, while that sleeps in a primitive, in scheduler.blocking(), or in a call of the standard library that then
+    leaves the LWP to others (`runtime.patch.blocking`): time.sleep, sockets, ssl, select, selectors, os.read, os.write,
+    os.waitpid, subprocess, open() of a descriptor or a named pipe, getaddrinfo, os.fsync.  A thread that computes, or
+    blocks in another call, keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds; or what one of those variables says is wrong.
     TypeError: green is no bool.
-    RuntimeError: install() is in force without it, no green threads are possible, or the caller is one; or another
+    RuntimeError: install() is in force without green, no green threads are possible, or the caller is one; or another
     package (gevent, eventlet) has replaced threading's locks.
     """
     if not isinstance(green, bool):
@@ -269,13 +275,14 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     if time_slice not in (None, TIME_SLICE) and not green:
         raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
     if green:
-        from . import blocking  # imports much, which other programs may not need; refuses before anything is replaced
+        from . import blocking  # it imports much that other programs may not need; refuses before anything is replaced
     environment.begin()
     on = Scheduler(lwps, time_slice) if green else None
     if on:
         on._lend()
     for name, value in thread.derived.items():
-        # Not undone: threads made meanwhile need them; those that threading makes have them all themselves.
+        # These are not undone, because threads made meanwhile need them; threads that threading makes have them all
+        # themselves.
         setattr(threading.Thread, name, value)
     for name, method in _METHODS.items():
         _replace(threading.Thread, name, method)
@@ -294,10 +301,10 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
 
 
 def uninstall() -> None:
-    """Gives everybody back what install() has replaced.  What was made in between stays valid.
+    """Puts back what install() has replaced.  Objects made in between stay valid.
 
     Green threads that have not ended go on at the end of the program, unless they are daemons.
-    RuntimeError: they are on another thread's LWP, and only that may do this.
+    RuntimeError: they are on another thread's LWP, and only that thread may call this.
     """
     on = threading.Thread._lwp_scheduler if _undo else None  # type: ignore[attr-defined]
     if on:
@@ -327,7 +334,7 @@ def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = 
 def blocking_replaced() -> Iterator[None]:
     """For the time of a `with` install() is in force, and blocking calls leave the LWP to others, as with green=True.
 
-    But for time.sleep() and queue.SimpleQueue, which stay what they are.
+    time.sleep() and queue.SimpleQueue are excepted, and stay what they are.
     """
     from . import blocking
 

@@ -1,11 +1,11 @@
 """Open files on pipes, terminals and sockets, for threads on a scheduler: a thread that waits for one leaves the LWP.
 
-What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where the descriptor may have to be
-waited for, `install(green=True)` has open() put other raw files below, which call what stands in for os.read and its
-kin (blocking/opening.py): so it is with named pipes, and with what subprocess, os.fdopen() and os.popen() give.  A
-buffered file above one of them has a lock of C, so it takes a lock of the runtime first.  A file on a disk stays what
-it is: with the runtime's lock, reading its lines takes up to three times as long (docs/measured/green.md).
-sys.stdin exists already: `run --green` opens it anew, before the program has read from it.
+What open() makes of a descriptor reads and writes in C, and so blocks the LWP.  Where reading or writing may have to
+wait, `install(green=True)` has open() put other raw files below, which call the stand-ins of os.read and the like
+(blocking/opening.py): for named pipes, and for what subprocess, os.fdopen() and os.popen() give.  A buffered file above
+one of them has a lock of C, so it takes a lock of the runtime first.  A file on a disk stays what it is: with the
+runtime's lock, reading its lines takes up to three times as long (docs/measured/green.md).  sys.stdin exists already:
+`run --green` opens it anew, before the program has read from it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CALLS: dict[str, Callable[..., Any]] = {}
 
 
 def would_block(fd: int) -> bool:
-    """Whether a call on it may have to wait: it is in blocking mode, and no file on a disk."""
+    """Whether a call on it may have to wait: it is in blocking mode, and not a file on a disk."""
     return not stat.S_ISREG(os.fstat(fd).st_mode) and os.get_blocking(fd)
 
 
 def _none_if_not_ready(name: str, *args: Any) -> Any:
-    """As FileIO's methods return it for a descriptor in non-blocking mode."""
+    """Calls it, and returns None where FileIO's methods do for a descriptor in non-blocking mode."""
     try:
         return CALLS[name](*args)
     except BlockingIOError:
@@ -71,7 +71,7 @@ class Raw(io.FileIO):
 
 
 def _in_turn(cls: Any, *names: str) -> Any:
-    """The methods of those names, each under the lock of its file."""
+    """Has the methods of those names run under the lock of their file."""
 
     def under_lock(name: str) -> Any:
         stock = getattr(cls.__base__, name)
@@ -114,7 +114,7 @@ def stream(
     closefd: bool,
     opener: Any = None,
 ) -> Any:
-    """open() of a descriptor, or of what the opener opens, for reading or for writing."""
+    """Does open() for a descriptor, or for what the opener opens, for reading or for writing."""
     reads, binary = "r" in mode, "b" in mode
     raw = Raw(file, "r" if reads else "a" if "a" in mode else "w", closefd, opener)
     if buffering == 0:
@@ -134,7 +134,7 @@ _MODES = ("r", "rt", "tr", "w", "wt", "tw", "rb", "br", "wb", "bw", "a", "at", "
 
 
 def can_be_stream(mode: Any, buffering: Any, texts: tuple[Any, ...]) -> bool:
-    """Whether stream() does what open() is asked for; for wrong arguments the stock open() is called, which raises."""
+    """Whether stream() does what open() is asked for.  For wrong arguments the stock open() is called, and raises."""
     if mode not in _MODES or not isinstance(buffering, int):
         return False
     return not any(text is not None for text in texts) if "b" in mode else buffering != 0
@@ -153,7 +153,7 @@ def reopen_stdin() -> None:
         AttributeError,
         OSError,
         ValueError,
-    ):  # there is none, it is closed, or it is another object
+    ):  # there is no standard input, it is closed, or it is another object
         return
     new = stream(old.fileno(), "r", -1, old.encoding, old.errors, "\n", False)
     new.buffer.raw.name = "<stdin>"

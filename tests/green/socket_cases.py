@@ -826,7 +826,7 @@ def files_are_read_and_written_whole() -> None:
 
 
 def a_file_is_read_by_one_call() -> None:
-    """Else another thread reads what comes behind the part that is in memory."""
+    """Otherwise another thread reads what comes behind the part that is in memory."""
     numbers = b"".join(n.to_bytes(4, "little") for n in range(1 << 18))
     size = 16 << 10
     with tempfile.TemporaryFile(dir=".") as file:

@@ -1,4 +1,4 @@
-"""Green threads: the same Thread, run on the LWP of who calls Scheduler.run()."""
+"""Green threads: the same Thread, run on the LWP of the thread that calls Scheduler.run()."""
 
 from __future__ import annotations
 
@@ -1017,7 +1017,7 @@ def test_fork_in_a_green_thread(child: Child) -> None:
             lwp.join()
             scheduler.sleep(0.001)
             again = green.spawn(ended.append, 2)
-            again.join()  # whoever has forked has the LWP, and lends it
+            again.join()  # the thread that has forked has the LWP, and lends it
             assert ended == [1, 2], ended
             return 7
 
@@ -1065,7 +1065,7 @@ def test_fork_by_who_runs_the_scheduler(child: Child) -> None:
 
 def test_the_end_of_the_program(child: Child) -> None:
     def ends() -> None:
-        """Those that are not daemons get to their end, whoever started them; daemons are left where they are."""
+        """Threads except daemons get to their end, whichever thread started them; daemons are left where they are."""
         green = scheduler.Scheduler()
 
         def late(name: str) -> None:

@@ -707,7 +707,7 @@ CLOSED = {
 @pytest.mark.parametrize("name", CLOSED)
 @pytest.mark.parametrize("options", [{}, {"time_slice": 0.001}], ids=["one LWP", "a time slice"])
 def test_who_waits_for_what_another_closes_goes_on(name: str, options: dict[str, Any], child: Child) -> None:
-    """The kernel says nothing to who waits in an epoll for a file that is closed."""
+    """The kernel says nothing to a thread that waits in an epoll for a file that is closed."""
 
     def wait(waits: str, closes: str, options: dict[str, Any]) -> None:
         runtime.install(green=True, **options)

@@ -99,7 +99,7 @@ def several_read(pem: str, timeout: float | None) -> None:
 
 
 def closed_meanwhile(pem: str, timeout: float | None) -> None:
-    """Who waits gets EBADF, and not what comes for the number's next file."""
+    """A thread that waits gets EBADF, and not what comes for the number's next file."""
     for call in (lambda sock: sock.recv(10), lambda sock: sock.sendall(bytes(20_000_000)), lambda sock: sock.read(10)):
         one, other = secured(pem, timeout)
         number = other.fileno()

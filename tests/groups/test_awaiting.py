@@ -337,7 +337,7 @@ def held(kind: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
 @pytest.mark.parametrize("when", ["waits", "granted", "told"])
 @pytest.mark.parametrize("kind", [Lock, RLock, Semaphore])
 def test_a_closed_loop_gives_up_its_places(kind: Callable[[], Any], when: str) -> None:
-    """Whoever still has the task."""
+    """What still has the task."""
     before = descriptors()
     lock, release = held(kind)
     loop = asyncio.new_event_loop()

@@ -878,7 +878,7 @@ def test_a_request_reaches_its_call_and_no_other(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_condition_comes_as_the_call_ends(seed: int) -> None:
-    """Whoever waits by concurrent.futures' own way is told once, whichever comes first."""
+    """A thread that waits by concurrent.futures' own way is told once, whichever comes first."""
     chance = random.Random(seed)
     with Executor(3) as executor:
         for _ in range(50):

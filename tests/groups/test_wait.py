@@ -162,7 +162,7 @@ def test_an_rlock_that_is_mine() -> None:
 
 @both
 def test_locks_in_a_crowd() -> None:
-    """Who waits for one of two locks, and who takes them one by one: never two inside, and all come in."""
+    """Threads wait for one of two locks, others take them one by one: never two inside, and all come in."""
     locks, inside, passed = [Lock(), Lock()], [0, 0], [0]
 
     def enter(index: int) -> None:
@@ -825,7 +825,8 @@ def test_of_ten_thousand_threads_that_are_cancelled_nothing_is_left() -> None:
 def test_a_thousand_threads_are_one_sleep_each(child: Child, grouped: bool) -> None:
     """They end one after the other, each when the one that waits is asleep, which sleeps once for each.
 
-    Else it would mostly be woken by the thread that ends, and sleep once more until the kernel has cleared its word.
+    Otherwise it would mostly be woken by the thread that ends, and sleep once more until the kernel has cleared its
+    word.
     """
 
     def program(grouped: bool, calls: tuple[str, ...]) -> None:

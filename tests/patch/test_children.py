@@ -143,7 +143,7 @@ def test_nothing_is_left_where_modules_are_found(children: Path, installed: Envi
     plain = installed.run("-c", finders, cwd=children, PYTHONPATH=".")
     ours = installed.run("-c", finders, cwd=children, PYTHONPATH=".", LWP_CHILDREN="1")
     assert plain.stdout.startswith("threading\n[")
-    # Who asks for a module `runtime` is answered by a finder that stands first.
+    # A finder that stands first answers an import of `runtime`.
     assert re.sub(r"\n\[<lwp_runtime._Finder object at 0x\w+>, ", "\n[", ours.stdout) == plain.stdout.replace(
         "threading\n", "runtime.patch.installation\n", 1
     )

@@ -937,7 +937,7 @@ def test_ctrl_c_ends_the_sleep(kit: Kit) -> None:
         with pytest.raises(KeyboardInterrupt):
             sleep(PATIENCE)
         sender.outcome()
-        # It has left no trace: the next to come sleeps, and a wake-up is for that one.
+        # It has left no trace: the next thread to come sleeps, and a wake-up reaches it.
         next_one = Started(sleep, PATIENCE)
         wake()
         assert next_one.outcome() == ("returned", True), name
@@ -1030,7 +1030,7 @@ def test_nor_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal
 def test_an_rlock_is_had_again_whatever_a_handler_raises(
     make_condition: Callable[[Any], Any], on_signal: OnSignal
 ) -> None:
-    """Else the end of the `with` raises too, and Ctrl-C comes out as a RuntimeError."""
+    """Otherwise the end of the `with` raises too, and Ctrl-C comes out as a RuntimeError."""
     lock = sync.RLock()
     condition = make_condition(lock)
     main = threading.get_native_id()

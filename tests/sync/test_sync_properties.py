@@ -1,7 +1,7 @@
 """Each primitive and its twin in threading, driven in lockstep by the same random operations of several threads.
 
 An operation is given to one thread of either side; then both sides are left alone until each of their threads has an
-answer or sleeps in the primitive.  Who has an answer, and which, must be the same on both.
+answer or sleeps in the primitive.  Which threads have an answer, and which answer, must be the same on both.
 """
 
 from __future__ import annotations

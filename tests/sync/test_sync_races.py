@@ -96,7 +96,8 @@ def test_a_handler_that_raises_out_of_acquire_takes_nothing(child: Child, kind: 
 
 
 def every_notification_arrives(kind: str, rounds: int) -> None:
-    """A notification ends exactly one wait, whoever else times out or is taken away by a handler in that moment."""
+    """A notification ends exactly one wait, whatever other thread times out or is taken away by a handler in that
+    moment."""
     sys.setswitchinterval(1e-6)
     lock: Any = getattr(sync, kind)()
     condition, answer = sync.Condition(lock), sync.Condition(lock)
@@ -175,7 +176,7 @@ def test_condition_loses_no_notification(child: Child, kind: str) -> None:
 
 
 def each_gets_a_share(kind: str, total: int) -> None:
-    """Who gives it back wants it again at once, and is awake: the others get their turns all the same."""
+    """The thread that releases it wants it again at once, and is awake; the others get their turns all the same."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # who is woken doesn't take the core from its waker
     make: Any = {"Semaphore": sync.Semaphore, "Condition": lambda: sync.Condition(sync.Lock())}.get(kind) or getattr(
@@ -354,7 +355,7 @@ def uncontended(count: str) -> None:
         gil.read(file, buffer, 199)
         gil.close(file)
 
-    # From here on a system call ends the process by SIGSYS, but for write and exit: seccomp(2).
+    # From here on a system call ends the process by SIGSYS, except write and exit: seccomp(2).
     load, equal, give = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
     kill, allow = 0x80000000, 0x7FFF0000  # SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW
     steps = [(load, 0, 0, 0), (equal, 2, 0, write), (equal, 1, 0, exit_group), (give, 0, 0, kill), (give, 0, 0, allow)]

@@ -1,4 +1,4 @@
-"""Who runs first after a wake-up, and that the woken thread runs whatever becomes of its waker.
+"""Which thread runs first after a wake-up, and that the woken thread runs whatever becomes of its waker.
 
 As in CPython: the waker keeps the GIL until it blocks or its switch interval is over.  A waker that mostly sleeps next
 defers the wake-up until then (runtime/native/python/threads/wake.c), hence the turns that two threads take here before.

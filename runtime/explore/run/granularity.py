@@ -1,7 +1,7 @@
 """Points between bytecodes: which instructions of which code, and how CPython is asked to stop there.
 
-A switch before an instruction that touches nothing but its own frame, as LOAD_FAST, is as good as one before the next
-instruction that does: only those are points.
+An instruction such as LOAD_FAST touches only its own frame, so a switch before it is as good as one before the next
+instruction that touches more. Only the latter are points.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def _matters(instruction: dis.Instruction) -> bool:
 
 
 def _jumps_back(name: str) -> bool:
-    """With a look at the eval breaker; in 3.11 conditional jumps do so too (POP_JUMP_BACKWARD_IF_TRUE and its kin)."""
+    """Whether the instruction jumps back and looks at the eval breaker; in 3.11 conditional jumps do so too
+    (POP_JUMP_BACKWARD_IF_TRUE and others)."""
     return "JUMP_BACKWARD" in name and not name.endswith("NO_INTERRUPT")
 
 
@@ -64,7 +65,7 @@ def map_of(code: CodeType) -> bytes:
 
 
 class Points:
-    """Has a program's threads stop between bytecodes, within a `with`, at the granularity that be() was given last.
+    """Within a `with` a program's threads stop between bytecodes, at the granularity that be() was given last.
 
     libraries: also in the standard library and in installed packages.
     RuntimeError: all of sys.monitoring's tool numbers are taken.

@@ -61,7 +61,7 @@ class State(Enum):
 
 @dataclass(slots=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
 class Plan:
-    """Who is to run: a strategy, or deviations from the default schedule. To be treated as immutable."""
+    """Which thread is to run: by a strategy, or by deviations from the default schedule. Treat it as immutable."""
 
     strategy: str = "planned"  #: a name of native/explore/strategies/
     seed: int = 0
@@ -81,10 +81,10 @@ THREAD = 1 << 12  #: a step's object from here on is a thread
 
 class Step(NamedTuple):
     can: int  #: a bit for each thread that could go on
-    early: int  #: of these, who could only if its time was up early
+    early: int  #: of these, the threads that could only if their time was up early
     object: int  #: what it was done to: n is explore_objects()[n - 1], THREAD + n is thread n; 0: not known
     chosen: int  #: the thread
-    usual: int  #: whom the default schedule has here
+    usual: int  #: the thread that the default schedule has here
     kind: int
     flags: int
 
@@ -96,7 +96,7 @@ class Run(NamedTuple):
     error: BaseException | None
     error_thread: int
     steps: int
-    schedule: int  #: a hash of who ran
+    schedule: int  #: a hash of which threads ran
     hash: int  #: a hash of what was done
     missed: int  #: deviations that could not be followed
     threads: int
@@ -106,7 +106,7 @@ class Run(NamedTuple):
         return self.ending != Ending.FINISHED
 
 
-#: Yields plans and is sent their runs; returns what it has tried, when that is all ("": it can't say that it is).
+#: Yields plans and is sent their runs; when it has tried all, it returns what that was ("": it can't claim all).
 Plans = Generator[Plan, Run, str]
 
 
@@ -116,7 +116,7 @@ def last_steps() -> list[Step]:
 
 
 def by_deviations(plan: Plan, steps: list[Step]) -> Plan:
-    """The plan that has the same steps, with what they differ in from the default schedule."""
+    """The plan with the same steps, given by their deviations from the default schedule."""
     deviations = tuple((at, step.chosen) for at, step in enumerate(steps) if step.chosen != step.usual)
     return Plan(deviations=deviations, early=plan.early, granularity=plan.granularity)
 

@@ -40,7 +40,7 @@ class _NotOfUnwinding(logging.Filter):
 
 
 class Session:
-    """Has a program explored within a `with`: run() is one run.
+    """Within a `with` a program is explored: run() is one run.
 
     RuntimeError: a program is explored in this process already, or the caller is a green thread.
     """
@@ -94,7 +94,8 @@ class Session:
     def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None) -> Run:
         """Runs the test once.
 
-        Whatever the test raises to say something else than "failed", as KeyboardInterrupt or a skip, comes out of here.
+        What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
+        here.
         """
         self._points.be(plan.granularity)
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
@@ -120,7 +121,7 @@ class Session:
         return run
 
     def _make_chance_certain(self) -> None:
-        """Has each run see the same random numbers, if it uses any: that costs as much as a small run."""
+        """Has each run see the same random numbers, if it uses any, because this costs as much as a small run."""
         if self._random is None:
             return
         if 0 < self._runs <= _USES_CHANCE_IN:
@@ -167,7 +168,7 @@ def _unraisable_hook(before: Callable[[Any], object]) -> Callable[[Any], None]:
 
 
 def _place(inner: FrameType | None) -> str:
-    """Where the thread is: the program's line, and the call of a library's that it is in."""
+    """Where the thread is: the program's line, and the library's function that it calls there."""
     frame = next(program_frames(inner), inner)
     if inner is None or frame is None:
         return "code that is not Python"
@@ -185,9 +186,9 @@ class Watch:
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.place = ""  #: where a thread was that came to no point
-        self.spins = False  #: it ended when it was told to, so it was in Python code
-        self.waits = False  #: for a file, as all the others do for it
+        self.place = ""  #: where the thread was that came to no point
+        self.spins = False  #: the thread ended when it was told to, so it was in Python code
+        self.waits = False  #: it waits for a file, and all the others wait for it
 
     def begin(self) -> None:
         native.explore_watching(True)

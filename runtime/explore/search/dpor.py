@@ -1,13 +1,14 @@
-"""Partial orders: of the schedules that differ only in the order of steps that do not matter to each other, one.
+"""Partial orders: of schedules that differ only in the order of steps that do not matter to each other, one is tried.
 
 Source-DPOR with sleep sets (Abdulla, Aronsson, Jonsson, Sagonas, POPL 2014).  After each run, each step is compared
 with the earlier ones.  Two RACE if they are of different threads and touch the same object, and nothing between them
-orders them.  If they were not yet run the other way round, a thread that makes it so is tried in place of the earlier
-one.  A thread that was tried at a step SLEEPS in what is tried there later, until a step comes that matters to it: a
-run in which a sleeping thread goes on repeats one that was.
+orders them.  If they were not yet run the other way round, a thread that leads to the reverse order is tried in place
+of the earlier step.  A thread that was tried at a step SLEEPS in what is tried there later, until a step comes that
+matters to it, because a run in which a sleeping thread goes on repeats an earlier run.
 
-A thread that waits for a lock races with the one that took it before, not with the release that let it go on: what the
-thread could do at the time is known from the step's `can` if it was there already, and else from the kind of operation.
+A thread that waits for a lock races with the thread that took it before, and not with the release that let it go on.
+What the thread could do at that time is known from the step's `can` if it was there already, and otherwise from the
+kind of operation.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _matter(one: Touched, other: Touched) -> bool:
 
 
 class _Daemons(Exception):
-    """A run may end before a thread of it does: then the end of a thread matters to all."""
+    """A run may end before one of its threads does: then the end of a thread matters to all steps."""
 
 
 class _Objects:
@@ -86,7 +87,7 @@ class _Search:
         self._can: list[int] = []
         self._usual = bytearray()
         self._begun: list[int] = []  # threads
-        self._waiting: list[int] = []  # for others, as they spin
+        self._waiting: list[int] = []  # threads that spin, and so wait for others
         self._todo: list[int] = []  # threads that are to be tried
         self._asleep: list[dict[int, Touched]] = []  # threads, with what they would do
         # Each step:
@@ -96,10 +97,10 @@ class _Search:
         self._touched: list[Touched] = []
         self._past: list[int] = []  # a bit for each step that is before it in all orders like this one, and its own
         self._previous: list[int] = []  # of the same thread, or -1
-        # By thread: its last step, and the step that has started it.
+        # By thread: its last step, and the step that started it.
         self._last: dict[int, int] = {}
         self._start: dict[int, int] = {}
-        # By object, and of those that may have touched any: (2 * step, + 1 if it may have changed it)
+        # By object, and for steps that may have touched any object: (2 * step, + 1 if it may have changed it)
         self._history: dict[int, list[int]] = {}
         self._unknown: list[int] = []
 
@@ -163,13 +164,14 @@ class _Search:
         self._asleep.append(asleep)
 
     def _choose_awake(self, at: int) -> None:
-        """The default schedule has one go on who sleeps."""
+        """The default schedule would have a sleeping thread go on, so this chooses one that is awake."""
         left = self._can[at] & ~sum(1 << thread for thread in self._asleep[at])
         if left & self._waiting[at]:
             self.gave_way = True
             left &= ~self._waiting[at]
         self._todo[at] = left & -left
-        if not left:  # all that could go on sleep; those that wait for them would not be seen anywhere else
+        # all threads that could go on sleep, and the threads that wait for them would be seen nowhere else
+        if not left:
             waiting = {thread: op for thread, op in self._pending(at).items() if not self._can[at] >> thread & 1}
             self._race_pending(at, waiting)
 
@@ -210,7 +212,7 @@ class _Search:
             del self._start[thread]
 
     def _what(self, thread: int, kind: int, number: int, flags: int) -> Touched:
-        """What the step touches.  A timeout moves the clock, which all can see."""
+        """What the step touches.  A timeout moves the clock, which all threads see."""
         if flags & TIMEOUT:
             return None
         if number == 0:
@@ -251,7 +253,7 @@ class _Search:
         return {thread: op for thread, op in found.items() if thread in self._start}
 
     def _race_pending(self, at: int, pending: dict[int, tuple[int, int]]) -> None:
-        """Nothing is tried from here on: what threads were about to do, and did not, may race too."""
+        """The run ends here, but what threads were about to do may race too."""
         for thread, (kind, number) in pending.items():
             self._race(at, thread, kind, 0, self._what(thread, kind, number, 0), took=False)
 
@@ -280,7 +282,7 @@ class _Search:
             self._past.append(past | 1 << at)
 
     def _before(self, at: int, touched: Touched) -> list[int]:
-        """The steps that matter to one that touches that, the last one first."""
+        """The steps that matter to a step that touches this, latest first."""
         if touched is None:
             return list(range(at - 1, -1, -1))
         found = {step >> 1 for step in self._unknown}
@@ -312,7 +314,7 @@ class _Search:
         return False
 
     def _turn_round(self, before: int, at: int, thread: int, direct: int) -> None:
-        """Has a run tried in which the step `at` of the thread comes before that one."""
+        """Has a run tried in which the thread's step `at` comes before the step `before`."""
         after = 0  # steps that don't come after `before` in all orders
         seen = 0
         first = 0  # threads that may begin with them

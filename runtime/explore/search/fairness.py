@@ -1,7 +1,7 @@
-"""Who has to wait because it spins: the fair schedules are those in which each thread that can go on has its turns.
+"""Which threads have to wait because they spin. A schedule is fair when each thread that can go on has its turns.
 
 After Musuvathi and Qadeer, Fair Stateless Model Checking (PLDI 2008): a thread that got nowhere again and again, while
-another one could go on all the time and did not, lets that one go first.
+another could go on all the time and did not, lets the other go first.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import NamedTuple
 
 __all__ = ["Fairness"]
 
-_PATIENCE = 3  #: times that a thread gets nowhere, before it is seen who had no turn since the last of such times
+_PATIENCE = 3  #: times that a thread gets nowhere, before the threads that had no turn since the last time go first
 
 
 class _Window(NamedTuple):
     """What happened since a thread has got nowhere _PATIENCE times."""
 
     times: int = 0
-    able: int = 0  #: who could go on all the time
-    stopped: int = 0  #: who can't any more, by a step of the thread
+    able: int = 0  #: the threads that could go on all the time
+    stopped: int = 0  #: the threads that a step of this thread has stopped
     ran: int = -1
 
 
 class _State(NamedTuple):
     windows: dict[int, _Window]
-    waits: dict[int, int]  #: for whom a thread has to wait, as long as they can go on
+    waits: dict[int, int]  #: the threads that a thread has to wait for, as long as they can go on
 
 
 class Fairness:
@@ -39,7 +39,8 @@ class Fairness:
         del self._before[steps:], self._able[steps:]
 
     def step(self, able: int, usual: int, last: int) -> None:
-        """The next step: who can go on in time, whom the default schedule has, who took the step before."""
+        """The next step: the threads that can go on in time, the default schedule's, and the one that took the step
+        before."""
         state = None
         if self._before:
             nowhere = self._late[-1] or (able >> last & 1 and usual != last)
@@ -50,12 +51,12 @@ class Fairness:
         self._able.append(able)
 
     def took(self, step: int, late: int) -> None:
-        """Whether the thread that took the step did so as its time was up."""
+        """late: the thread took the step because its time was up."""
         del self._late[step:]
         self._late.append(late)
 
     def waiting(self) -> int:
-        """Those that must not take the last step that was told."""
+        """The threads that must not take the latest step."""
         state = self._before[-1]
         if state is None:
             return 0

@@ -1,4 +1,4 @@
-"""Whose turn it is: several strategies at several granularities, each with its share of the time.
+"""Which strategy's turn it is: several, at several granularities, each with its share of the time.
 
 Time is counted in steps, not by a clock, so that the same seed makes the same runs.
 """
@@ -35,7 +35,7 @@ class _Player:
         self.tries_all = searches == "dfs"  #: at its granularity
 
     def tell(self, run: Run) -> str | None:
-        """Has the plan's run; what it has tried, if that is all ("": it can't say that it is)."""
+        """Takes the plan's run. When it has tried all, it returns what that was ("": it can't claim all)."""
         self.used += self._run_costs + self._step_costs * run.steps
         try:
             self.plan = self._plans.send(run)
@@ -45,7 +45,7 @@ class _Player:
 
 
 class Portfolio:
-    """The plans of one strategy, or in turns of all (`auto`), or of all that try by chance (`chance`).
+    """The plans of one strategy, or of all in turns (`auto`), or of those that try by chance (`chance`).
 
     At one granularity, or at each.
     """
@@ -58,11 +58,12 @@ class Portfolio:
         self._most_steps = most_steps
         names = {"auto": _AUTO, "chance": _CHANCE}.get(name, (name,))
         self._players = [_Player(one, grain, seed, most_steps) for grain in self._grains for one in names]
-        #: Which part of what was asked for has been tried completely: the end of a search that found nothing says so.
+        #: What has been tried completely, of what was asked for: the report of a search that found nothing says so.
         self.claim = ""
 
     def plans(self) -> Generator[tuple[str, Plan], Run, str]:
-        """Yields the name of a strategy and a plan, the default schedule first; returns what was tried, if it ends."""
+        """Yields the name of a strategy and a plan, the default schedule first. If it ends, it returns what was
+        tried."""
         yield "default", Plan(granularity=self._grains[0])
         until, turn = 0, _FIRST_TURN
         while self._players:
@@ -82,7 +83,7 @@ class Portfolio:
         return self.claim
 
     def _end(self, player: _Player, claim: str) -> None:
-        """It has tried all: its turns go to dfs if that has more to try, or to the others."""
+        """The player has tried all, so its turns go to dfs if dfs has more to try, or to the others."""
         at = self._players.index(player)
         del self._players[at]
         if claim and player.granularity == self._grains[-1]:

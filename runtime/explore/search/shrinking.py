@@ -24,7 +24,8 @@ class Schedule:
 
     @cached_property
     def cost(self) -> tuple[int, bool, int, int, int, int]:
-        """What is simple: few deviations, no early timeouts, no switch that a GIL forbids, or in the middle of code."""
+        """The lower, the simpler: few deviations, no early timeouts, no switch that a GIL forbids, none in the middle
+        of code."""
         grain = GRANULARITIES.index(self.plan.granularity)
         code = [step for step in self._put_off() if step.kind == Kind.CODE]
         forbidden = [step for step in code if not step.flags & AT_GIL]
@@ -32,7 +33,8 @@ class Schedule:
         return len(self.plan.deviations), self.plan.early, len(forbidden), len(code), grain, late
 
     def _put_off(self) -> list[Step]:
-        """For each deviation the step that it puts off: the next of the thread that would have gone on."""
+        """For each deviation the step that it puts off, which is the next step of the thread that would have gone
+        on."""
         wanted = {step: self.steps[step].usual for step, _ in self.plan.deviations}
         upcoming: dict[int, Step] = {}  # by thread, from the end on
         found = []
@@ -58,7 +60,7 @@ class Schedule:
         return found
 
 
-#: Runs a plan: its schedule if it fails in the same way, else None.
+#: Runs a plan: its schedule if it fails in the same way, otherwise None.
 Try = Callable[[Plan], Schedule | None]
 
 
@@ -75,7 +77,7 @@ class _Shrinking:
         return self._left <= 0 or time.monotonic() > self._until
 
     def accepts(self, plan: Plan) -> bool:
-        """Whether the plan fails too, and is simpler; then it is the one that is shrunk further."""
+        """Whether the plan fails too, and is simpler; then it is shrunk further."""
         if plan in self._tried or self.over:
             return False
         self._tried.add(plan)
@@ -105,7 +107,7 @@ def _drop(shrinking: _Shrinking) -> bool:
 
 
 def _coarsen(shrinking: _Shrinking) -> bool:
-    """Switches at operations of primitives only: such a token replays on every Python."""
+    """Keeps only switches at operations of primitives, because such a token replays on every Python."""
     now = shrinking.now
     if now.plan.granularity == "sync":
         return False
@@ -135,7 +137,7 @@ def _cut(shrinking: _Shrinking) -> None:
 
 
 def _merges(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Of three blocks A B A: A A B, and B A A; the longest gain first is not known, so from the end."""
+    """Of three blocks A B A it makes A A B and B A A, from the end on, because it is not known which gains most."""
     for at in range(len(blocks) - 2, -1, -1):
         thread = blocks[at][0]
         later = next((i for i in range(at + 2, len(blocks)) if blocks[i][0] == thread), None)
@@ -147,7 +149,7 @@ def _merges(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
 
 
 def _merge(shrinking: _Shrinking) -> bool:
-    """Has a thread do at once what it did in two turns."""
+    """Has a thread do in one turn what it did in two."""
     progress = again = True
     while again and not shrinking.over:
         again = False
@@ -196,7 +198,7 @@ def _move(shrinking: _Shrinking) -> bool:
 def shrink(
     schedule: Schedule, attempt: Try, *, seconds: float, runs: int = MOST_RUNS, coarser: bool = False
 ) -> Schedule:
-    """The schedule with as few deviations as can be found in that many runs, and that many seconds.
+    """The schedule with as few deviations as can be found in that many runs and seconds.
 
     coarser: whether it may lose its points between bytecodes; a program that spins does not end without them.
     """

@@ -15,7 +15,7 @@ __all__ = ["check_strategy", "is_systematic", "shared", "some_plans", "strategy"
 
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
-_EARLY_IN = 4  # runs: in one of so many timeouts may fire early
+_EARLY_IN = 4  # timeouts may fire early in one of so many runs
 _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 
@@ -37,7 +37,7 @@ def _randomly(kind: str, granularity: str, seed: int, depths: tuple[int, ...] = 
 
 
 def some_plans(granularity: str, length: int) -> Iterator[Plan]:
-    """Plans by chance, without end, that need not hear of their runs. length: steps that a run is expected to have."""
+    """Plans by chance, without end, that don't learn from their runs. length: steps that a run is expected to have."""
     for number in itertools.count():
         kind = ("random", "pct")[number % 2]
         yield Plan(
@@ -53,7 +53,8 @@ def some_plans(granularity: str, length: int) -> Iterator[Plan]:
 
 Make = Callable[[str, int, int, "int | None"], Plans]
 
-#: name: (what makes it of a granularity, a seed, a number of steps and the number behind the colon; bounds of that)
+#: name: (what makes it from a granularity, a seed, a number of steps and the number behind the colon; that number's
+#: bounds)
 _STRATEGIES: dict[str, tuple[Make, range | None]] = {
     "random": (lambda grain, seed, steps, number: _randomly("random", grain, seed), None),
     "pct": (
@@ -61,7 +62,7 @@ _STRATEGIES: dict[str, tuple[Make, range | None]] = {
         range(1, _MOST_DEPTH + 1),
     ),
     "pos": (lambda grain, seed, steps, number: _randomly("pos", grain, seed), None),
-    "dpor": (  # between bytecodes each step may matter to each
+    "dpor": (  # between bytecodes each step may matter to each other
         lambda grain, seed, steps, number: partial_orders(steps) if grain == "sync" else depth_first(grain, steps),
         None,
     ),
@@ -100,7 +101,7 @@ def check_strategy(name: str) -> None:
 
 
 def shared(name: str, number: int) -> str:
-    """What the worker with that number tries: the first has the sequences that don't depend on chance, too."""
+    """What the worker with that number tries. Only the first also has the sequences that don't depend on chance."""
     return "chance" if number and name == "auto" else name
 
 

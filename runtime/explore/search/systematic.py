@@ -13,8 +13,8 @@ from .fairness import Fairness
 __all__ = ["DIFFERS", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
 
 DIFFERS = "the test does not do the same each time that its threads run in the same order"
-_CHOSEN = 20  #: where it stands in a step
-_MOST_BYTES = 1 << 26  #: of begins of schedules that are kept for the next bound
+_CHOSEN = 20  #: its place in a step
+_MOST_BYTES = 1 << 26  #: for the beginnings of schedules that are kept for the next bound
 
 #: Where threads are switched, for a claim.
 SWITCHES = {
@@ -25,7 +25,7 @@ SWITCHES = {
 
 
 def check_begin(steps: bytes, order: bytes | bytearray, before: bytes = b"") -> None:
-    """Inconclusive: the run did not begin with these threads; or not as the one before it did, but for the last."""
+    """Inconclusive: the run did not begin with these threads, or not as the run before it except for the last."""
     same = (len(order) - 1) * STEP.size if before and order else 0
     if steps[:same] != before[:same] or steps[_CHOSEN : len(order) * STEP.size : STEP.size] != order:
         raise Inconclusive(DIFFERS)
@@ -39,16 +39,16 @@ def what_is_left_out(gave_way: bool, cut: bool, most_steps: int) -> str:
 class _Search:
     """Schedules with a number of preemptions, or timeouts that fire early; the number rises step by step.
 
-    The begin of a schedule that has one more is kept until all with fewer were tried: so none is tried twice.
+    The beginning of a schedule with one more is kept until all with fewer were tried, so none is tried twice.
     """
 
     def __init__(self, granularity: str, most_steps: int) -> None:
         self._granularity = granularity
         self._most_steps = most_steps
         self.kept: list[tuple[bytes, array[int]]] = []  # (threads, [256 * a + t: thread t at step a in place])
-        self.gave_way = False  # a spinning thread was not tried where another one waited for its turn
+        self.gave_way = False  # a spinning thread was not tried where another thread waited for its turn
         self.cut = False  # a run was longer than most_steps
-        self.forgot = False  # of the begins there were too many
+        self.forgot = False  # there were too many beginnings to keep
         self._room = _MOST_BYTES
 
     def below(self, begin: bytes) -> Generator[Plan, Run, None]:

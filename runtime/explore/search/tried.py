@@ -15,7 +15,7 @@ NO_THREADS = "\n  no thread was started: there was nothing to switch to"
 
 
 def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
-    """The chance, at most, that so many runs of PCT at that depth have all missed a bug of that depth.
+    """An upper bound of the chance that so many runs of PCT at that depth have all missed a bug of that depth.
 
     Each finds it with 1/(n k^(d-1)) or more, in a program of n threads and k steps (Burckhardt et al., ASPLOS 2010).
     """
@@ -24,9 +24,9 @@ def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
 
 
 class Coverage:
-    """Counts the runs that PCT's bound speaks of: its own, at a depth and a granularity, no longer than was expected.
+    """Counts the runs that PCT's bound speaks of: PCT's own, at a depth and a granularity, no longer than expected.
 
-    Runs in which timeouts fire early are of a program with more schedules, so they don't count.
+    Runs in which timeouts fire early don't count, because they are of a program with more schedules.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Coverage:
             self._runs[key] = self._runs.get(key, 0) + runs
 
     def missed(self, granularity: str, depth: int) -> float:
-        """The chance, at most, that a bug of that depth was missed; 1.0: it was not looked for in that way."""
+        """An upper bound of the chance that a bug of that depth was missed; 1.0: PCT was not tried."""
         runs = self._runs.get((granularity, depth), 0)
         return chance_missed(runs, *self._most[granularity], depth) if runs else 1.0
 
@@ -95,7 +95,7 @@ class Tried:
 
     @property
     def has_threads(self) -> bool:
-        """Whether any run had more than the test's own."""
+        """Whether any run had a thread besides the test's own."""
         return self.threads > 1
 
     def spent(self) -> str:

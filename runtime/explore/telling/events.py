@@ -55,7 +55,7 @@ class Note(NamedTuple):
 
 @dataclass(eq=False)
 class Event:
-    """A step, or that a thread came to one and could not go on; and what is known of it."""
+    """A step, or a thread's arrival at a step where it could not go on; and what is known of it."""
 
     at: int
     thread: int
@@ -64,18 +64,18 @@ class Event:
     flags: int = 0
     thing: Thing | None = None
     target: int | None = None  #: START and JOIN: the thread
-    instead_of: int | None = None  #: a deviation: whose turn it would have been
-    pending: Event | None = None  #: and what that thread was about to do
+    instead_of: int | None = None  #: a deviation: the thread whose turn it would have been
+    pending: Event | None = None  #: a deviation: what that thread was about to do
     after: int = -1  #: the thread of the step before
-    keeping: tuple[Thing, ...] = ()  #: and what it holds
-    came: int = -1  #: the step before which the thread came there, if it could not go on at once
-    waits: bool = False  #: it is no step: here the thread can't go on
-    holder: Holding | None = None  #: waits: who holds the thing
+    keeping: tuple[Thing, ...] = ()  #: a deviation: what that thread holds
+    came: int = -1  #: the step before which the thread came here, if it could not go on at once
+    waits: bool = False  #: it is not a step: the thread can't go on here
+    holder: Holding | None = None  #: waits: the holding of the thing
     sleeps: bool = False  #: WAIT: it did not return at once
     waiting: int = 0  #: SIGNAL: how many threads waited
     done: bool = True  #: TRY, ACQUIRE: whether it had success
     inner: bool = False  #: RELEASE of an RLock that stays held
-    is_early: bool = False  #: its timeout, before it was due
+    is_early: bool = False  #: its timeout fired before it was due
     time: float = 0.0  #: the clock at the thread's next point
     jumped: float = 0.0  #: seconds by which it moved the clock
 
@@ -100,7 +100,7 @@ class Wait:
     event: Event
     holder: Holding | None = None
     permits: list[Holding] = field(default_factory=list)
-    signal: Event | None = None  #: the last one, if it came before the wait
+    signal: Event | None = None  #: the last signal, if it came before the wait
 
     @property
     def on(self) -> int | None:
@@ -157,7 +157,7 @@ def lines_of(events: list[Event]) -> list[Line]:
 
 
 def _without_begins(events: list[Event]) -> Iterator[Event]:
-    """That a thread begins is told only if it then does not go on."""
+    """Leaves out that a thread begins, unless it does not go on after that."""
     begun: Event | None = None
     for event in events:
         if begun is not None:

@@ -66,7 +66,7 @@ def _waits(story: Story) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """Names, as Thread-1, stay on a line."""
+    """Keeps names such as Thread-1 on one line."""
     return re.sub(r"\S*-\S*", r"<b>\g<0></b>", escape(text))
 
 
@@ -79,7 +79,7 @@ def _traceback(story: Story) -> str:
 
 
 def _colours(story: Story) -> dict[Thing, str]:
-    """Of each lock that is held."""
+    """The colour of each lock that is held."""
     things = dict.fromkeys(holding.thing for holding in story.holdings)
     return {thing: f"background:var(--lock-{number % _COLOURS})" for number, thing in enumerate(things)}
 
@@ -103,7 +103,7 @@ def _copied(name: str, text: str) -> str:
 
 
 class _Picture:
-    """A grid.  Time goes down.  A thread has two columns, its halves, since arrows lead from middle to middle."""
+    """A grid.  Time goes down.  A thread has two columns, its halves, because arrows lead from middle to middle."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
@@ -166,7 +166,7 @@ class _Picture:
         self._boxes.append(_item(f"box {kind}", row, self._columns[line.thread], said, tip))
 
     def _add_switch(self, line: Line) -> None:
-        """Of a deviation: who goes on instead of whom."""
+        """Shows a deviation: which thread goes on instead of which."""
         if not (text := deviation(self._story, line.events[0])):
             return
         row, source = self._next_row(), line.events[0].instead_of
@@ -185,7 +185,7 @@ class _Picture:
         return [event for event in self._story.events if event.kind == Kind.END and id(event) in self._row_of]
 
     def _blocked(self) -> list[str]:
-        """Hatched: from where a thread came to wait until it went on."""
+        """Hatched areas: from where a thread came to wait until it went on."""
         begun: dict[int, int] = {}
         spans = []
         for event in self._story.told:
@@ -203,7 +203,7 @@ class _Picture:
         ]
 
     def _bars(self) -> list[str]:
-        """Coloured: from where a thread took a lock until it released it."""
+        """Coloured bars: from where a thread took a lock until it released it."""
         colours = _colours(self._story)
         busy: list[Holding] = []
         bars = []
@@ -224,7 +224,7 @@ class _Picture:
         return bars
 
     def _waits(self) -> list[str]:
-        """Arrows from those who wait to those for whom they wait."""
+        """Arrows from threads that wait to the threads that they wait for."""
         shown = [wait for wait in self._story.all_waits if wait.on in self._columns and wait.thread in self._columns]
         return [self._wait(wait, number) for number, wait in enumerate(shown[:_MOST_ARROWS])]
 
@@ -248,7 +248,7 @@ _WHERE = 1, 2  # its column
 def _item(
     kind: str, row: int, columns: tuple[int, int], text: str = "", tip: str = "", end: int = 0, style: str = ""
 ) -> str:
-    """From that row to the end, which is excluded; 0: only there.  text: markup."""
+    """An item from that row to the end, excluded; 0: in that row alone. text: markup."""
     title = f' title="{escape(tip)}"' if tip else ""
     area = f"grid-area:{row}/{columns[0]}/{end or row + 1}/{columns[1]}"
     return f'<div class="{kind}"{title} style="{area};{style}">{text}</div>'

@@ -37,7 +37,7 @@ class Recorder:
             return
         try:
             self._note(thread, kind, object, sys._getframe(1))
-        except Exception:  # a report that lacks something is better than a program that fails by it
+        except Exception:  # a report that lacks something is better than a program that fails because of the report
             self.notes[thread].append(Note(kind, None, None, "", 0, time.monotonic()))
 
     def _note(self, thread: int, kind: int, object: object, frame: FrameType) -> None:

@@ -16,15 +16,15 @@ __all__ = ["chosen", "closing", "made", "notes_of", "rated", "report"]
 
 _WIDTH = 100
 _HEIGHT = 40
-_SHORTEST = 16  # that a line of source is cut to
+_SHORTEST = 16  # the length that a line of source is cut to, at least
 _LONG_TOKEN = 90
 _MOST_WAITS = 8
-_DEEPEST = 32  # columns, where names do not stand above them
+_DEEPEST = 32  # columns, when names do not stand above them
 _LONGEST_NAME = 36  # of a thread
-_NEAR, _NEAR_MINOR = 6, 3  # lines: those that are further from what matters are left out
+_NEAR, _NEAR_MINOR = 6, 3  # lines that are further from what matters are left out
 _SWITCH = "━━▶"
 
-FAR = 1_000_000  #: is added to how far a line is from what matters, if it is too far
+FAR = 1_000_000  #: added to the distance of a line that is too far from what matters
 
 
 def report(story: Story, result: Result) -> str:
@@ -93,7 +93,7 @@ class _Schedule:
         self._name_lanes()
 
     def _name_lanes(self) -> None:
-        """Names stand above their columns if there is room for them, else before what a thread does."""
+        """Names stand above their columns if there is room, otherwise before what a thread does."""
         longest = max((len(self._story.name(thread)) for thread in self._lanes), default=0)
         apart = max(len(self._lanes) - 1, 1)
         room = (_WIDTH - self._gutter - 2 - 40) // apart
@@ -190,7 +190,7 @@ def _with_before(lines: list[Line]) -> list[tuple[Line | None, Line]]:
 
 
 def rated(story: Story, lines: list[Line]) -> list[int]:
-    """How far each line is from one that matters: a switch, the last of a thread that waits, the failure."""
+    """How far each line is from a line that matters: a switch, the last of a waiting thread, the failure."""
     matter = {number for number, line in enumerate(lines) if line.events[0].instead_of is not None}
     matter |= {number - 1 for number in matter if number}
     since = {wait.holder.since for wait in story.waits if wait.holder is not None}
@@ -273,7 +273,7 @@ def closing(result: Result) -> list[str]:
     only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
     lines = [f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10."]
-    if len(result.token or "") <= _LONG_TOKEN or not result.command:  # else it is in the command, and that is enough
+    if len(result.token or "") <= _LONG_TOKEN or not result.command:  # a longer token stands in the command alone
         lines.append(f"Token {result.token}")
     if result.command:
         lines.append(f"  {result.command}")

@@ -1,4 +1,4 @@
-"""The story of a run that failed: who did what in which order, who held and who waited for what."""
+"""The story of a run that failed: what each thread did in which order, what it held and what it waited for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .events import RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
 
 __all__ = ["Story"]
 
-_LONGEST_CYCLE = 24  # events, of all threads together: one that is longer is told of each thread
+_LONGEST_CYCLE = 24  # events, of all threads together; a longer cycle is told for each thread
 _CYCLES = 3  # times at least that something is repeated
 _LOOKED_AT = 6000  # events
 
@@ -30,7 +30,7 @@ class Cycle(NamedTuple):
 
 
 class Story:
-    """What a run did that failed."""
+    """What a failed run did."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Story:
         self.ending = Ending(run.ending)
         self.threads = len(final)
         self.events: list[Event] = []
-        self.next: dict[int, Event] = {}  #: what each thread was about to do in the end
+        self.next: dict[int, Event] = {}  #: what each thread was about to do at the end
         self.holdings: list[Holding] = []
         self._names = names
         self._notes = notes
@@ -53,7 +53,7 @@ class Story:
         self._started: list[str] = [""]
         self._held: dict[Thing, Holding] = {}
         self._permits: defaultdict[Thing, list[Holding]] = defaultdict(list)
-        self._signalled: set[Thing] = set()  # semaphores whose permits are given by those who have not taken them
+        self._signalled: set[Thing] = set()  # semaphores whose permits are given back by other threads than took them
         self._waiting: defaultdict[Thing, dict[int, Event]] = defaultdict(dict)
         self._signals: dict[Thing, Event] = {}
         #: the calls that led to the exception; the last one raised it
@@ -75,7 +75,7 @@ class Story:
         return self._names.get(thread) or started or f"thread {thread}"
 
     def short_name(self, thread: int) -> str:
-        """Without the function's name that threading puts behind it, if that is as clear."""
+        """The name without the function's that threading puts behind it, if that is as clear."""
         name = self._short.get(self.name(thread), self.name(thread))
         return name if len(name) <= 30 else f"{name[:29]}…"
 
@@ -172,7 +172,7 @@ class Story:
         asleep = {thread: event.sleeps for thread, event in self.next.items()}
         jumps = []
         for event in reversed(self.events):
-            if not asleep.get(event.thread, False):  # else its next point comes after another step
+            if not asleep.get(event.thread, False):  # otherwise its next point comes after another step
                 jumps.append(event)
             asleep[event.thread] = event.kind == Kind.WAKE
         for event in reversed(jumps):
@@ -192,7 +192,7 @@ class Story:
             event.target = len(self._started) - 1
 
     def _with_waits(self) -> list[Event]:
-        """The events, and where a thread came to one and could not go on."""
+        """The events, with the places where a thread came to one and could not go on."""
         waits: defaultdict[int, list[Event]] = defaultdict(list)
         for event in [*self.events, *self.next.values()]:
             if event.came >= 0 and event.kind != Kind.WAKE and not (event.waits and event.sleeps):
@@ -300,7 +300,7 @@ def _thread_of(number: int) -> int | None:
 
 
 def _is_of(note: Note, step: Step) -> bool:
-    """Whether that step does what was noted: a sleep has no point of its own."""
+    """Whether that step does what was noted, because a sleep has no point of its own."""
     if note.kind == Kind.SLEEP:
         return step.kind in (Kind.WAKE, Kind.YIELD)
     return note.kind == step.kind

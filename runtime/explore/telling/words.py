@@ -209,7 +209,7 @@ def _wanted(thing: Thing | None) -> str:
 
 
 def about_to(story: Story, event: Event | None) -> str:
-    """What a thread stops before: `it writes counter`."""
+    """What a thread is stopped before, such as `it writes counter`."""
     if event is None:
         return ""
     what = event.place.about_to if event.place is not None and event.kind == Kind.CODE else ""
@@ -234,7 +234,7 @@ def about_to(story: Story, event: Event | None) -> str:
 
 
 def deviation(story: Story, event: Event, width: int = 1000) -> str:
-    """What is not as usual: whose turn it was, before what that one stops, and what it holds."""
+    """What differs from the default: whose turn it was, what that thread is stopped before, and what it holds."""
     if event.instead_of is None:
         return ""
     other, goes_on = story.short_name(event.instead_of), story.short_name(event.thread)
@@ -264,7 +264,7 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
 
 
 def waiting(story: Story, wait: Wait) -> str:
-    """For what a thread waits, where, and who has it."""
+    """What a thread waits for, where, and which thread has it."""
     event, thing = wait.event, wait.event.thing
     where = f"at {short(event.place)}"
     via = f" in {event.place.call}" if event.place is not None and event.place.via else ""

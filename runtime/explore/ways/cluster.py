@@ -1,6 +1,6 @@
 """explore() on a cluster of dask's: each task tries schedules of its own, and the first find ends them all.
 
-A task is a process beside dask's own, since a program under control has no place in one that serves others.
+A task is a process beside dask's own, because a program under control must not share a process that serves others.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .targets import Output, Target
 
 __all__ = ["ClusterError", "explore_on"]
 
-_LEAST = 1000  # runs of a task: with fewer, its start is most of it
-_LOOK_EVERY = 0.2  # seconds, whether another task has found something
+_LEAST = 1000  # runs of a task; with fewer, its start would be most of its time
+_LOOK_EVERY = 0.2  # seconds between looks whether another task has found something
 _PACKAGE, _, _MODULE = __name__.partition(".")  # the first name may be another elsewhere, see lwp_runtime
 _START = f"import lwp_runtime; lwp_runtime.call({_MODULE!r}, 'serve')"
 
@@ -39,7 +39,7 @@ class ClusterError(Exception):
 
 
 class _Unpickler(pickle.Unpickler):
-    """The package may go by another name here than where the result was made."""
+    """Loads results from a process where the package may go by another name."""
 
     def find_class(self, module: str, name: str) -> Any:
         first, dot, rest = module.partition(".")
@@ -59,10 +59,10 @@ def explore_on(
     here: Callable[[], object] | None = None,
     **options: Any,
 ) -> Result:
-    """As explore(), on the workers of the cluster with that address of its scheduler.
+    """explore() on the workers of the cluster whose scheduler has that address.
 
     test: a Target is loaded by each worker, from the same path; a function goes there by cloudpickle.
-    here: what is called to replay a find in this process; None: test.
+    here: the function that replays a find in this process; None: test.
 
     ClusterError: why it is not possible.
     """
@@ -93,7 +93,8 @@ def explore_on(
 
 
 def _shares(runs: int, seed: int, threads: int, options: dict[str, Any]) -> list[dict[str, Any]]:
-    """Several for each thread, so that none is idle for long; with a limit of time, one that begins at once."""
+    """Several tasks for each thread, so that none is idle for long; with a limit of time, one task that begins at
+    once."""
     strategy = options.get("strategy", "auto")
     count = threads * (1 if options.get("seconds") else 4)
     count = 1 if is_systematic(strategy) else max(threads, min(count, runs // _LEAST))
@@ -106,7 +107,7 @@ def _shares(runs: int, seed: int, threads: int, options: dict[str, Any]) -> list
 def _replayed(test: Callable[[], object], token: str, steps: dict[str, Any]) -> Result | None:
     try:
         return replay(test, token, **steps)
-    except BadToken:  # of another Python, which the worker has
+    except BadToken:  # the worker has another version of Python
         return None
 
 
@@ -188,7 +189,7 @@ def task(job: dict[str, Any]) -> tuple[str, str, bytes]:
 
 
 def _is_wanted(worker: Any, key: str) -> bool:
-    """Whether the client has neither cancelled the task nor gone: dask itself does not end what a task does."""
+    """Whether the client is there and has not cancelled the task, because dask does not end what a task does."""
     task = worker.state.tasks.get(key)
     return task is not None and task.state in ("executing", "long-running")
 

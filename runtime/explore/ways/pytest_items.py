@@ -1,4 +1,4 @@
-"""Tests of pytest's, explored: what lwp_pytest loads when one is."""
+"""Exploring tests of pytest; lwp_pytest loads it when a test is explored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_options(item: pytest.Item) -> None:
 
 
 def options_for(item: pytest.Function, runs: int | None) -> dict[str, Any]:
-    """Of the command line, of @explored, of the marks: the nearest to the test prevails."""
+    """Options of the command line, of @explored and of the marks; what is nearest to the test prevails."""
     options: dict[str, Any] = {} if runs is None else {"runs": runs}
     options |= options_of(item.obj)[1]
     for mark in reversed(list(item.iter_markers("explore"))):
@@ -46,7 +46,7 @@ def options_for(item: pytest.Function, runs: int | None) -> dict[str, Any]:
 
 
 def reason_against(item: pytest.Item) -> str | None:
-    """Why it is not explored."""
+    """Why the test is not explored, or None."""
     if not isinstance(item, pytest.Function):
         return "is no function"
     if isinstance(item.instance, unittest.IsolatedAsyncioTestCase):
@@ -72,7 +72,7 @@ def _forget_logged() -> None:
 
 
 def _where(item: pytest.Item) -> str:
-    """Its name for a command that is given where pytest was started."""
+    """The test's name for a command in the folder where pytest was started."""
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     return path + item.nodeid[item.nodeid.find("::") :]
 
@@ -97,7 +97,7 @@ def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) 
 
 
 def run(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result:
-    """Explores it, or replays the token; what it printed in the run that is told of is printed."""
+    """Explores the test, or replays the token, and prints what the test printed in the reported run."""
     try:
         result, printed = _explore(item, options, token)
     except (ValueError, TypeError) as error:

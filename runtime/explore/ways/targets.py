@@ -55,14 +55,15 @@ class Target:
         return (*(("-m",) if self.kind == "module" else ()), self.what, *self.args)
 
     def tests(self) -> list[str]:
-        """The test functions of a script, which running it doesn't call."""
+        """The test functions of a script.  Running the script doesn't call them."""
         if self.kind != "script" or not os.path.isfile(self.what):
             return []
         body = ast.parse(Path(self.what).read_bytes()).body
         return [one.name for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test")]
 
     def load(self) -> Test:
-        """What a run calls.  It is for a process that does nothing else: sys.path and sys.argv are then the target's.
+        """What a run calls.  Only for a process that does nothing else, because sys.path and sys.argv become the
+        target's.
 
         TargetError: why it can't be explored.
         """
@@ -90,7 +91,7 @@ def why_not(function: Any) -> str | None:
 
 
 def _import(path: Path) -> ModuleType:
-    """As pytest does: under the name that it has from the first folder upwards that is no package."""
+    """Imports it as pytest does: by its name below the first folder upwards that is no package."""
     full = path.resolve()
     top, parts = full.parent, [full.stem]
     while (top / "__init__.py").is_file():
@@ -107,7 +108,7 @@ def _import(path: Path) -> ModuleType:
         module = importlib.import_module(name)
         if getattr(module, "__file__", None) and Path(str(module.__file__)).resolve() == full:
             return module
-    if name in sys.modules:  # such as queue.py, beside which the standard library's goes on
+    if name in sys.modules:  # such as queue.py: the standard library's queue stays in use
         name = f"explored_{full.stem}"
     spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None:
@@ -277,7 +278,7 @@ def _put_first(folder: str) -> None:
 
 
 def _keep_code() -> None:
-    """Has a module that each run imports anew be read once."""
+    """Keeps the code of modules, so that each run imports a module anew, but reads it once."""
     loader: Any = SourceFileLoader
     get_code = loader.get_code
     cached = functools.cache(lambda path, name: get_code(SourceFileLoader(name, path), name))
@@ -285,7 +286,7 @@ def _keep_code() -> None:
 
 
 class _Program:
-    """Runs it as `__main__`: its own modules, sys.argv and what it has atexit are as new each time."""
+    """Runs the program as `__main__`: its own modules, sys.argv and atexit functions are new each time."""
 
     def __init__(self, code: CodeType, names: dict[str, object]) -> None:
         self._code = code
@@ -331,7 +332,7 @@ class _Program:
         self._end()
 
     def _end(self) -> None:
-        """As the interpreter does: it ends the pools, waits for the threads, and calls what was registered."""
+        """Ends as the interpreter does: ends the pools, waits for the threads, and calls what was registered."""
         if _pools_threads():
             sys.modules["concurrent.futures.thread"]._python_exit()
         if self._at_exit:
@@ -359,7 +360,7 @@ def _open_pools() -> None:
 
 class _Bytes(io.BytesIO):
     def close(self) -> None:
-        """A program that closes its standard output has said all the same what it has said."""
+        """Does nothing: a program may close its standard output, and what it has printed is kept."""
 
 
 class Output:

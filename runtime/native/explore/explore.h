@@ -1,19 +1,20 @@
 /* A run: the threads of a scheduler, of which one at a time goes on, as a plan says; and what they did, step by step.
  *
- * A thread comes to a POINT before each operation that another could see: it says what it is about to do, and whether it can.  Then the
- * plan chooses one of those that can.  That one does its operation and goes on to its next point: a STEP.  Nothing else decides who
- * runs, and time is the run's own, so the same plan makes the same run.
+ * A thread comes to a POINT before each operation that another thread could see: it says what it is about to do, and whether it can.
+ * Then the plan chooses one of the threads that can.  The chosen thread does its operation and goes on to its next point: a STEP.
+ * Nothing else decides which thread runs, and time is the run's own, so the same plan makes the same run.
  *
  *   NEW      made, not begun                                   RUNNING  between two points
  *   AT_POINT before an operation; it can, or can't yet         ENDED
  *   ASLEEP   in the wait table, as in a condition              WOKEN    taken out of it, perhaps by its deadline
  *
- * TIME.  Deadlines are on the run's clock.  It moves when no thread can go on, to the earliest deadline.  With plan->early a
- * thread that has a deadline can always go on: its time is up, as if all others were slow.  The default schedule has none go on so.
+ * TIME.  Deadlines are on the run's clock.  It moves when no thread can go on, to the earliest deadline.  With plan->early a thread
+ * that has a deadline can always go on: its time is up, as if all other threads were slow.  The default schedule lets no thread go on
+ * in that way.
  *
- * THE END.  A run is over when thread 0 and all that are not daemons have ended; when one has failed; when none can go on; or at the step
- * limit.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, which a higher floor raises
- * as an exception.  A thread that doesn't end by that is abandoned, with its stack.
+ * THE END.  A run is over when thread 0 and all threads except daemons have ended; when a thread has failed; when none can go on; or at
+ * the step limit.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, and a higher floor
+ * raises that as an exception.  A thread that doesn't end by the exception is abandoned, with its stack.
  *
  * One run at a time in a process, and all on the LWP that explore_go() was called on: run.c's state needs no lock.  Only
  * explored_ready() may be called by another LWP. */
@@ -22,7 +23,7 @@
 
 #include "green/policy.h"
 
-enum { EXPLORE_THREADS = 64 }; /* that a run may start: a set of them is a word */
+enum { EXPLORE_THREADS = 64 }; /* the most that a run may start, because a set of threads is a word */
 
 enum explore_kind {
     EXPLORE_BEGIN,
@@ -37,7 +38,7 @@ enum explore_kind {
     EXPLORE_FILE,
     EXPLORE_CODE,   /* a bytecode, a call, a jump */
     EXPLORE_WAKE,   /* goes on after a sleep in the wait table */
-    EXPLORE_RELEASE, /* from here on: never sleeps, and is not cancelled */
+    EXPLORE_RELEASE, /* this kind and those below never sleep, and are not cancelled */
     EXPLORE_SIGNAL, /* sets, notifies, puts */
     EXPLORE_END,
 };
@@ -65,10 +66,10 @@ struct explored {
     struct pollfd *files; /* that it waits for */
     int file_count;
     struct park_cancel
-        *cancel; /* at a point: a cancellation, which lets the thread go on though it can't do its operation; NULL: none may */
+        *cancel; /* at a point: a cancellation may let the thread go on though it can't do its operation; NULL: none may */
     uint64_t priority;
-    int refused; /* what it is about to take was seen held */
-    int yields; /* its last operation had no success, or gave its turn away */
+    int refused; /* it has seen held what it is about to take */
+    int yields; /* its last operation failed, or gave its turn away */
     int cancelled; /* operations that it came to while it was unwound */
 };
 
@@ -90,7 +91,7 @@ struct explore_plan {
     int early;
     int patient; /* before a deadline, or the end, threads from before the run get some time */
     long length; /* pct: steps that the run is expected to have */
-    long limit; /* steps; from then on all have their turns, and after as many again the run ends */
+    long limit; /* steps; from there on all threads have their turns, and after as many again the run ends */
     const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps: planned's */
     int count;
 };
@@ -98,11 +99,11 @@ struct explore_plan {
 /* ---- what was done ----------------------------------------------------------------------------------------------- */
 
 enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2, EXPLORE_AT_GIL = 4, EXPLORE_TIMED = 8, EXPLORE_DAEMON = 16 };
-/* FORCED: no other could; TIMED: it has a deadline; DAEMON: it is the begin of a daemon */
+/* FORCED: no other thread could go on; TIMED: the thread has a deadline; DAEMON: a daemon begins */
 
 struct explore_step {
     uint64_t can; /* the threads that could go on */
-    uint64_t early; /* of these, who could only if its time was up early */
+    uint64_t early; /* of these, the threads that could only if their time was up early */
     uint32_t object; /* explore_number()'s; 0: not known */
     uint8_t chosen, usual, kind, flags; /* usual: the default schedule's choice */
 };
@@ -112,7 +113,7 @@ enum explore_outcome {
     EXPLORE_FAILED, /* explore_fail() was called */
     EXPLORE_DEADLOCK, /* none could go on */
     EXPLORE_LEFT_BEHIND, /* the same, after thread 0 had ended */
-    EXPLORE_LIMIT, /* it does not end, also if all have their turns */
+    EXPLORE_LIMIT, /* it does not end, even when all threads have their turns */
     EXPLORE_TOO_MANY, /* threads */
     EXPLORE_STUCK, /* a thread came to no point for a long time */
 };
@@ -149,20 +150,21 @@ void explore_forget_numbers(void);
 
 /* The scheduler's threads are explored from now on.  The caller has attached itself to it.  0 or ENOMEM. */
 int explore_prepare(struct scheduler *scheduler, const struct explore_plan *plan, int64_t now);
-/* Runs them; returns when all have ended, or were abandoned. */
+/* Runs the threads; returns when all have ended or were abandoned. */
 void explore_go(void);
 
-/* Called when only threads are left that sleep again though they were cancelled: 1 if that has woken one. */
+/* Called when all threads that are left sleep again though they were cancelled.  1: it has woken one. */
 extern int (*explore_unstick)(struct explored *thread);
 
-/* For another LWP that watches: the running thread, and a count that changes with each step; NULL: none runs. */
+/* Called by another LWP, which watches: the running thread, and a count that changes with each step; NULL: none runs. */
 struct explored *explore_running(long *progress);
 
-/* Leaves the running thread where it is, for good, and goes on to unwind the others.  Called in a signal handler, on the LWP that explores:
- * the thread is in a system call that doesn't end, or in C code. */
+/* Leaves the running thread where it is, for good, and goes on to unwind the others.  Called in a signal handler on the LWP that
+ * explores, when the thread is in a system call that doesn't end, or in C code. */
 void explore_escape(void);
 
-/* Called around a wait for what comes from outside of the run: the first may return NULL, else the second gets what it returned. */
+/* Called around a wait for what comes from outside of the run.  The first may return NULL; otherwise the second gets what it
+ * returned. */
 extern void *(*explore_let_others_run)(void);
 extern void (*explore_go_on)(void *held);
 
@@ -176,12 +178,12 @@ static inline struct explored *explore_me(void)
     return park_green ? park_green->explored : NULL;
 }
 
-/* Comes to a point.  1: another is next, and the caller must call explore_leave(), which returns when it is the caller's turn.  Then, or
- * at once after a 0, me->result: 0, ETIMEDOUT or ECANCELED. */
+/* Comes to a point.  1: another thread is next, and the caller must call explore_leave(), which returns when it is the caller's turn.
+ * After that, or at once after a 0, me->result is 0, ETIMEDOUT or ECANCELED. */
 int explore_arrive(struct explored *me, const struct explore_op *op);
 void explore_leave(void);
 
-/* Whether it goes on from its point since it is cancelled, though it may not do its operation. */
+/* Whether the thread goes on from its point because it is cancelled, and must not do its operation. */
 int explore_is_cancelled(const struct explored *thread);
 
 /* The run ends at the next point. */

@@ -18,7 +18,7 @@ static struct {
     struct scheduler *scheduler;
     struct explore_plan plan;
     struct explored *next; /* what explore_leave() goes on in; NULL: the base */
-    int last;              /* who took the last step */
+    int last;              /* the thread that took the last step */
     int alive;
     int unwinding, failed;
     int lwps;       /* of the process, when the run began */
@@ -81,7 +81,7 @@ static uint64_t all_that_can(int64_t *earliest)
     return can;
 }
 
-/* Those whose time would have to be up early. */
+/* The threads that can only go on if their time is up early. */
 static uint64_t all_that_can_early(uint64_t can)
 {
     uint64_t early = 0;
@@ -92,15 +92,15 @@ static uint64_t all_that_can_early(uint64_t can)
     return early & ~can;
 }
 
-/* Once for all of a run: a livelock that sleeps would wait thousands of times. */
+/* The patience is spent once in a run, because a livelock that sleeps would wait thousands of times. */
 static int waits_for_others(void)
 {
     return run.plan.patient && run.waited < OTHERS_PATIENCE;
 }
 
-/* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Whether there is such.  Who
- * waits for the file counts as the running thread meanwhile: it is the one that explore_running() should name.  Of many files, some:
- * the sleep is short. */
+/* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Returns whether there is
+ * such a thing.  The thread that waits for the file counts as the running thread meanwhile, so that explore_running() names it.  Of
+ * many files it waits for some, because the sleep is short. */
 static int wait_outside(void)
 {
     struct pollfd files[EXPLORE_THREADS];
@@ -136,7 +136,7 @@ static uint64_t wait_until_some_can(void)
         if (outside && (can = all_that_can(&earliest)) != 0)
             break;
         if (outside && waits_for_others()) {
-            run.waited += park_clock(CLOCK_MONOTONIC) - before; /* on busy processors it takes longer than it asks for */
+            run.waited += park_clock(CLOCK_MONOTONIC) - before; /* on busy processors a sleep takes longer than asked */
             continue;
         }
         if (earliest != PARK_FOREVER)
@@ -150,7 +150,7 @@ static uint64_t wait_until_some_can(void)
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
-/* Has it be the one that goes on. */
+/* Makes this the thread that goes on. */
 static struct explored *resume_thread(struct explored *thread)
 {
     if (thread->state == EXPLORED_ASLEEP && wait_table_leave(&thread->green->waiter, thread->result))
@@ -204,7 +204,8 @@ static int only_daemons_left(void)
     return 1;
 }
 
-/* One that hasn't been cancelled yet, or is not asleep.  A thread that sleeps again must be woken by another, if one can. */
+/* A thread that hasn't been cancelled yet, or is not asleep.  A thread that sleeps again must be woken by another thread, if one
+ * can. */
 static struct explored *next_to_cancel(void)
 {
     for (int i = 0; i < explore_run.count; i++) {
@@ -220,7 +221,8 @@ static struct explored *next_to_cancel(void)
     return NULL;
 }
 
-/* All sleep again.  One that needs a lock, whose holder has ended, gets it: it sleeps until it has that lock, whatever interrupts it. */
+/* All sleep again.  A thread that needs a lock whose holder has ended is given that lock, because it sleeps until it has the lock,
+ * whatever interrupts it. */
 static struct explored *next_to_cancel_again(void)
 {
     for (int i = 0; i < explore_run.count; i++) {
@@ -347,7 +349,7 @@ static void explored_begin(struct green *green)
 static void explored_ready(struct green *green)
 {
     park_lock(&run.scheduler->lock);
-    /* One that was abandoned in a run before is woken in vain: its place is another thread's. */
+    /* A thread that an earlier run has abandoned is woken in vain: its place is another thread's. */
     if (green->explored->green == green && green->explored->state == EXPLORED_ASLEEP)
         green->explored->state = EXPLORED_WOKEN;
     park_unlock(&run.scheduler->lock);
@@ -459,6 +461,6 @@ void explore_go(void)
     run.next = choose_next();
     if (run.next)
         explore_leave();
-    if (explore_run.abandoned) /* the end of the program must not wait for them */
+    if (explore_run.abandoned) /* the end of the program must not wait for abandoned threads */
         atomic_store(&run.scheduler->waited, 0);
 }

@@ -29,9 +29,9 @@
  * Both have the lock in 1 and 2, so either the runner sees the thread in the queue, or the waker sees that it is idle.
  *
  * NO LATE TIMER.  The runner sleeps until the earliest timer that it knows.  A thread that was in C for longer than the slice comes back on
- * an LWP that has lost the place.  It may set an earlier timer there, or yield, and the runner sleeps on.  So that LWP, once it is in its
- * base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care, because
- * epoll_ctl(2) also reaches an epoll_wait(2) that sleeps already. tests/sync/test_runner_model.py tries every order.
+ * an LWP that has lost the place.  It may set an earlier timer there, or yield, and the runner sleeps on.  So this LWP, once it is in
+ * its base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care,
+ * because epoll_ctl(2) also reaches an epoll_wait(2) that sleeps already.  tests/sync/test_runner_model.py tries every order.
  *
  * DEADLOCK.  A runner that would sleep without a timeout first asks whether any thread of the process could still wake one of its
  * own: is_deadlocked(). */

@@ -9,11 +9,11 @@
 /* Seconds to a deadline on the monotonic clock (kernel/base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
 int args_deadline(PyObject *timeout, int64_t *deadline);
 
-/* The same by the rule of threading.Condition.wait(), which Event, Semaphore and Barrier follow: it compares the timeout with 0 first, and
- * one that isn't above 0 is now, whatever else it is. */
+/* The same by the rule of threading.Condition.wait(), which Event, Semaphore and Barrier follow: it compares the timeout with 0 first,
+ * and a timeout that isn't above 0 means now, whatever its type. */
 int args_wait_deadline(PyObject *timeout, int64_t *deadline);
 
-/* A count.  What a long can't hold counts as LONG_MAX or LONG_MIN, as does infinity.  -1 with an exception. */
+/* Reads a count.  What a long can't hold, and infinity, count as LONG_MAX or LONG_MIN. -1 with an exception. */
 int args_count(PyObject *number, long *n);
 
 /* (first, timeout) by position or name: those given are written.  -1 with an exception, which speaks of acquire(). */
@@ -34,7 +34,8 @@ static inline int args_one(const char *method, const char *parameter, PyObject *
 }
 
 /* An attribute's name as a string object, made at its first use; NULL with an exception, which the functions below pass on.
- * Interned: the interpreter's method cache goes by the string object, and each further one of that text would take a place there. */
+ * It is interned, because the interpreter's method cache goes by the string object, and each further object of that text would take a
+ * place there. */
 #define NAME(text)                                                                    \
     ({                                                                                \
         static _Atomic(PyObject *) interned;                                          \

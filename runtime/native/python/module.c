@@ -38,8 +38,8 @@ static int (*const rooms[])(PyObject *module) = {
     python_add_trace,     python_add_explore,
 };
 
-/* All types and functions, in a module that is made once, since their state is the process's: a program that drops runtime.native from
- * sys.modules and imports it again must get the same ones.  NULL with an exception. */
+/* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops
+ * runtime.native from sys.modules and imports it again must get the same ones.  NULL with an exception. */
 static PyObject *shared_module(PyObject *for_module)
 {
     static PyObject *made;

@@ -48,10 +48,10 @@ int scheduler_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t
 int scheduler_may_block(void);
 
 /* Whether the first byte of a read from a file on a disk is in memory.  WAITS: it isn't, or the read copies so much that it takes long.
- * UNKNOWN: its file system can't say, or it is no such file. */
+ * UNKNOWN: the file system can't say, or the file is not on a disk. */
 enum first_byte { FIRST_BYTE_READY, FIRST_BYTE_WAITS, FIRST_BYTE_UNKNOWN };
 enum first_byte files_first_byte(int fd, off_t offset, Py_ssize_t length);
-enum { SMALL = 64 << 10 }; /* bytes: a call for no more keeps the GIL, since it only copies them */
-enum { FILES_LARGE = 1 << 20 }; /* bytes: to copy them from the page cache takes longer than a helper costs, several times */
+enum { SMALL = 64 << 10 }; /* bytes: a call for no more than these keeps the GIL, because it only copies them */
+enum { FILES_LARGE = 1 << 20 }; /* bytes: to copy these from the page cache takes several times as long as a helper costs */
 
 #endif

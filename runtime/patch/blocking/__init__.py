@@ -1,10 +1,11 @@
 """Calls of the standard library that block, for threads on a scheduler: they leave the LWP to the others.
 
-A call that would block waits first, by wait_fd(), until it won't.  One that is ready at once lets others run when its
-thread has kept the LWP for a millisecond (native.may_block()).  In a thread that has its LWP to itself each is the
-stock call.  `install(green=True)` puts them in their places: STAND_INS wherever a module has the stock one, METHODS in
-the classes.  Each room here replaces one kind of call; open files are in ../streams.py.  What is in neither blocks the
-LWP: open files on disks, signal.pause, C code of others, the stock locks in C code.
+A call that would block first waits, by wait_fd(), until it won't; sockets, TLS and pipes try first, in C.  A call that
+is ready at once lets others run when its thread has kept the LWP for a millisecond (native.may_block()).  In a thread
+that has its LWP to itself each is the stock call.  `install(green=True)` puts them in force: STAND_INS wherever a
+module has the stock function, METHODS in the classes.  Each file here replaces one kind of call; open files are in
+../streams.py.  Calls in neither block the LWP: open files on disks, signal.pause, C code of others, the stock locks in
+C code.
 """
 
 from __future__ import annotations

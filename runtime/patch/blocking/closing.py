@@ -1,4 +1,5 @@
-"""Closing a descriptor that green threads wait for: they get EBADF.  The kernel ends no wait in an epoll for that."""
+"""Closing a descriptor that green threads wait for gives them EBADF, because the kernel ends no wait in an epoll for
+that."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def _close_socket(fd: Any, /) -> Any:
 
 
 def _closing_method(stock: Any) -> Any:
-    """In place of a method that closes what fileno() gives, in all threads."""
+    """Makes a method that takes the place of one that closes what fileno() gives, in all threads."""
 
     @wraps(stock)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -55,7 +56,7 @@ def _closing_method(stock: Any) -> Any:
 
 @stands_in_for(os.dup2, always=True)
 def _dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
-    """Closes fd2, if it isn't the same."""
+    """Makes fd2 a copy of fd, and closes what fd2 was, if it isn't the same number."""
     if fd == fd2 or not isinstance(fd2, int):
         return _stock_dup2(fd, fd2, inheritable)
     os.fstat(fd)  # or raises, and nothing is closed

@@ -1,11 +1,11 @@
 """Descriptors of files: reading, writing, and locks on them.  Open files are in ../streams.py.
 
-What would wait for a disk goes to a helper, as the one call that it is: reading what is not in the page cache, fsync,
-and what copies a megabyte or more.  The rest is faster than the way to a helper and back: a small write, and a read of
-what is in the page cache.
+A call that would wait for a disk goes to a helper, as one call: reading what is not in the page cache, fsync, and
+copying a megabyte or more.  Other calls are faster than the way to a helper and back: a small write, and a read of what
+is in the page cache.
 
-os.read, readv, write and writev are in C (native/python/green/pipes.c).  They call what is here for a helper, and to
-write what may not fit where there is no RWF_NOWAIT.
+os.read, readv, write and writev are in C (native/python/green/pipes.c).  They call the functions here for a helper, and
+to write what may not fit where there is no RWF_NOWAIT.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _write(fd: int, data: Any, /) -> Any:
         return _write_by_parts(fd, data)
     if os.isatty(fd) and os.get_blocking(fd):
         _wait_until_writable(fd)
-        return on_helper_at_once(_stock_write, (fd, data))  # how much fits nothing says
+        return on_helper_at_once(_stock_write, (fd, data))  # nothing says how much fits
     return _stock_write(fd, data)
 
 
@@ -75,7 +75,7 @@ def _wait_until_writable(fd: int) -> None:
 
 
 def _write_by_parts(fd: int, data: Any) -> int:
-    """Into a pipe that knows no RWF_NOWAIT: PIPE_BUF bytes fit when it is ready (pipe(7))."""
+    """Writes into a pipe that refuses RWF_NOWAIT: PIPE_BUF bytes fit when it is ready (pipe(7))."""
     written = 0
     with memoryview(data) as view, view.cast("B") as rest:
         while written < len(rest) and may_block():
@@ -88,7 +88,7 @@ def _writev(fd: int, buffers: Any, /) -> Any:
     return _stock_writev(fd, buffers) if stat.S_ISREG(os.fstat(fd).st_mode) else _write(fd, b"".join(buffers))
 
 
-#: In C; they call those above for what they don't do.
+#: These are in C, and call the functions above for what they don't do.
 STAND_INS += [
     (stock, native.pipe_function(stock, other))
     for stock, other in (
@@ -114,7 +114,7 @@ def _sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> Any:
 
 
 def _send_by_parts(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
-    """sendfile(2) to a descriptor in blocking mode would wait for all of it, and knows no flag against that."""
+    """sendfile(2) to a descriptor in blocking mode would wait for all of it, and has no flag against that."""
     start = os.lseek(in_fd, 0, os.SEEK_CUR) if offset is None else offset
     sent = 0
     try:

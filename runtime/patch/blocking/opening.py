@@ -1,4 +1,4 @@
-"""Opening: a named pipe's open waits until its other end is opened too, and what is read there has to be waited for."""
+"""Opening a named pipe waits until its other end is opened too, and reading there waits for data."""
 
 from __future__ import annotations
 

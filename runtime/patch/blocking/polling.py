@@ -50,7 +50,7 @@ def _select(read: Any, write: Any, exceptional: Any, timeout: Any = None, /) -> 
         found = tuple(  # type: ignore[assignment]
             [file for file, fd in files if said.get(fd, 0) & shown] for files, shown in zip(fds, _SHOWN, strict=True)
         )
-        if said and not any(found):  # a hang-up, which select(2) shows to readers only
+        if said and not any(found):  # a hang-up, and select(2) shows that to readers only
             native.sleep(min(0.01, patience.left() or 0.01))
     return found
 
@@ -63,12 +63,12 @@ class _Poll:
 
     _stock: select.poll
     _registered: dict[int, int]
-    _polled: bool  #: by a thread that waits
+    _polled: bool  #: a thread waits in it
 
     def __new__(cls) -> _Poll:
         raise TypeError("cannot create 'select.poll' instances")
 
-    # Arguments are passed on as they came: for wrong ones the stock methods raise, in their own name.
+    # Arguments are passed on as they came, because the stock methods raise for wrong ones, in their own name.
     def register(self, *file_and_events: Any) -> None:
         self._stock.register(*file_and_events)
         file, events = (*file_and_events, IN | select.POLLPRI | OUT)[:2]
@@ -136,7 +136,7 @@ def _epoll_select(self: selectors.EpollSelector, timeout: float | None = None) -
 
 @contextmanager
 def _closed_meanwhile() -> Iterator[None]:
-    """Around a wait in an epoll: another thread may close it; then nothing is found, as in the stock calls."""
+    """For a wait in an epoll, which another thread may close; then nothing is found, as in the stock calls."""
     try:
         yield
     except ValueError as error:

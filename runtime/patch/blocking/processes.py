@@ -16,7 +16,7 @@ _stock_waitpid, _stock_wait4, _stock_waitid, _stock_system = os.waitpid, os.wait
 
 
 def _wait_for_end(pid: int) -> None:
-    with suppress(OSError):  # out of memory or descriptors: it is asked for again
+    with suppress(OSError):  # out of memory or descriptors: ask again later
         fd = os.pidfd_open(pid)
         try:
             native.wait_fd(fd, IN)
@@ -25,7 +25,8 @@ def _wait_for_end(pid: int) -> None:
 
 
 def _ask_for_end(ask: Callable[[], Any], pid: int, options: int) -> Any:
-    """ask() asks with WNOHANG, and raises if there is no such child.  What has no process says 0 or None."""
+    """Waits with ask(), which asks with WNOHANG, raises if there is no such child, and returns 0 or None if none has
+    ended."""
     if (found := ask()) is not None or options & os.WNOHANG:
         return found
     if pid > 0 and not options & ~os.WEXITED:
@@ -34,7 +35,7 @@ def _ask_for_end(ask: Callable[[], Any], pid: int, options: int) -> Any:
 
 
 def _wait_for(stock: Callable[[int, int], Any], pid: int, options: int) -> Any:
-    """stock() returns a tuple, with pid 0 first while there is nothing."""
+    """Waits with stock(), which returns a tuple whose first item, the pid, is 0 while no child has ended."""
     nothing: Any = None
 
     def ask() -> Any:

@@ -1,4 +1,4 @@
-"""How a call of the standard library gets another one in its place: two lists, and decorators that add to them.
+"""How a call of the standard library is replaced: two lists, and decorators that add to them.
 
 In a thread on a scheduler a function's stand-in runs, in a thread that has its LWP to itself the stock call.
 """
@@ -13,7 +13,7 @@ from ... import native
 
 __all__ = ["METHODS", "STAND_INS", "may_block", "replaces", "stands_in_for"]
 
-#: (stock, what stands in for it); of two for the same the later one counts
+#: (stock, what stands in for it); of two for the same function the later one counts
 STAND_INS: list[tuple[Any, Any]] = []
 #: (class, name of the method, what stands in for it)
 METHODS: list[tuple[type[Any], str, Any]] = []
@@ -22,10 +22,11 @@ may_block = native.may_block
 
 
 def stands_in_for(stock: Any, *, always: bool = False) -> Callable[[Any], Any]:
-    """Decorator for the function that a thread on a scheduler, or each, calls in place of the stock one, a builtin.
+    """Decorator for the function that a thread on a scheduler calls in place of a builtin; with `always` each thread
+    does.
 
-    What takes its place is a builtin function to a program, too (native/python/green/stand_in.c).  A class that stands
-    in for a class has its name.
+    A program takes the replacement for a builtin function too (native/python/green/stand_in.c).  A class that stands in
+    for a class has its name.
     """
 
     def decorate(function: Any) -> Any:

@@ -18,7 +18,7 @@ IN, OUT = select.POLLIN, select.POLLOUT
 
 
 class Patience:
-    """What is left of a timeout in seconds; None has no end."""
+    """What is left of a timeout in seconds; None: no limit."""
 
     def __init__(self, timeout: float | None) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -28,7 +28,8 @@ class Patience:
 
 
 def ask_until_true(attempt: Callable[[], Any], patience: Patience) -> Any:
-    """Calls attempt() until its result is true or the time is up; the last result.  For what has no descriptor."""
+    """Calls attempt() until its result is true or the time is up, and returns the last result.  For things without a
+    descriptor."""
     pause = 0.0001
     while not (found := attempt()) and patience.left() != 0:
         if native.explore_index() >= 0:
@@ -56,9 +57,10 @@ def on_helper_at_once(
     kwargs: dict[str, Any] | None = None,
     discard: Callable[[Any], object] | None = None,
 ) -> Any:
-    """The same for a call that waits for another thread or process: it never waits for its turn.
+    """The same for a call that waits for another thread or process.  It never waits for its turn, because that other
+    thread may need a helper too.
 
-    For that other thread may need a helper, too.  discard: called with a result for which nobody waits any more.
+    discard: called with a result that nobody waits for any more.
     """
     if native.explore_index() >= 0:
         return _on_lwp(function, args, kwargs or {})
@@ -66,7 +68,7 @@ def on_helper_at_once(
 
 
 def _on_lwp(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """For an explored thread: it joins an LWP, which is an operation that the explorer knows."""
+    """For an explored thread: it joins an LWP, because the explorer knows that operation."""
     result: list[Any] = []
 
     def call() -> None:

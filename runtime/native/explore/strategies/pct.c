@@ -1,13 +1,13 @@
-/* PCT: threads have priorities by chance, and the highest goes on; at a few steps, chosen by chance, who runs falls to the lowest.  A bug of
- * depth d is found with a chance that has a bound (Burckhardt, Kothari, Musuvathi, Nagarakatte, "A randomized scheduler with
- * probabilistic guarantees of finding bugs", ASPLOS 2010). */
+/* PCT: threads have priorities by chance, and the highest goes on; at a few steps, chosen by chance, the running thread falls to the
+ * lowest.  A bug of depth d is found with a chance that has a bound (Burckhardt, Kothari, Musuvathi, Nagarakatte, "A randomized
+ * scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010). */
 #include "explore/strategies/strategy.h"
 
 enum { MOST_CHANGES = 8 };
-#define CHANGED (1ull << 62) /* below what threads begin with, and above what those get that spin */
+#define CHANGED (1ull << 62) /* below what threads begin with, and above what spinning threads get */
 
-static long changes[MOST_CHANGES]; /* the steps at which who runs falls */
-static uint64_t lowest; /* below all that were given */
+static long changes[MOST_CHANGES]; /* the steps at which the running thread falls */
+static uint64_t lowest; /* below all priorities given so far */
 
 static void begin_pct(void)
 {

@@ -1,5 +1,5 @@
-/* POS: operations have priorities by chance, and the highest is done; those that race with it get new ones, so that each order of a race is as
- * likely (Yuan, Yang, Gu, "Partial order aware concurrency sampling", CAV 2018). */
+/* POS: operations have priorities by chance, and the highest is done; operations that race with it get new priorities, so that both
+ * orders of a race are equally likely (Yuan, Yang, Gu, "Partial order aware concurrency sampling", CAV 2018). */
 #include "explore/strategies/strategy.h"
 
 static int choose_pos(uint64_t can, int last, int usual)
@@ -7,7 +7,7 @@ static int choose_pos(uint64_t can, int last, int usual)
     return strategy_highest(can);
 }
 
-/* After an operation those that race with it get new priorities.  A bytecode's object is not known: it races with all. */
+/* After an operation, those that race with it get new priorities.  A bytecode's object is not known, so it races with all. */
 static void reassign_racing(struct explored *thread, uint64_t can)
 {
     const void *object = thread->op.object;

@@ -1,4 +1,5 @@
-/* Any thread, each as likely; between bytecodes the running thread goes on mostly, or each turn would be a few bytecodes long. */
+/* Any thread goes on, each equally likely. Between bytecodes the running thread mostly goes on, or each turn would be a few bytecodes
+ * long. */
 #include "explore/strategies/strategy.h"
 
 static int choose_random(uint64_t can, int last, int usual)

@@ -1,5 +1,5 @@
-/* A strategy: which of the threads that can go on does.  Each has a file, with the paper that it follows at its head; the plans that have
- * it tried are runtime/explore/search/strategies.py's.
+/* A strategy chooses which of the threads that can go on does.  Each has a file, with the paper that it follows at its head;
+ * runtime/explore/search/strategies.py makes the plans that try it.
  *
  * All state is the run's: one run at a time, on one LWP.
  *
@@ -15,7 +15,7 @@ struct strategy {
     const char *name;
     void (*begin)(void); /* of a run.  NULL: nothing is to be done */
     int (*choose)(uint64_t can, int last, int usual); /* usual: the default schedule's choice */
-    void (*chosen)(struct explored *thread, uint64_t can); /* told of each step.  NULL: it needs not know */
+    void (*chosen)(struct explored *thread, uint64_t can); /* called after each step.  NULL: it needs no word of it */
 };
 extern const struct strategy strategy_planned, strategy_random, strategy_pct, strategy_pos;
 
@@ -33,7 +33,7 @@ uint64_t strategy_random_below(uint64_t n);
 /* Whether the thread that ran last has had so many steps in a row that it counts as spinning, or gave its turn away. */
 int strategy_gives_way(int last);
 
-/* For strategies by priority. */
+/* For strategies that go by priority. */
 int strategy_highest(uint64_t can);
 
 #endif

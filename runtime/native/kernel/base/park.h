@@ -2,8 +2,8 @@
  *
  * THE DESIGN.  A word is an int whose value says whether a thread must sleep.  A thread with an LWP of its own sleeps at it in futex(2);
  * a green thread enters its scheduler's wait table and leaves its LWP to others.  A waker names the word and need not know which kind
- * sleeps there: it wakes green threads first, in user space, then the rest by a system call.  Everything else that waits (locks,
- * queues, joins, time.sleep) is a word and a loop around park_wait().
+ * sleeps there: it wakes green threads first, in user space, then the rest by a system call.  Almost everything else that waits (locks,
+ * queues, joins, time.sleep) is a word and a loop around park_wait(); files and processes are waited for in poll(2).
  *
  * REJECTED.  pthread mutexes and condition variables: they know the owner by the tid in struct pthread, which green threads of one LWP
  * can't share, and they keep their LWP.  eventfd or pipes: a descriptor for each object, and a system call without contention.
@@ -64,7 +64,7 @@ struct green;
 extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
 struct park_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* by a green thread */
-    int (*wake)(atomic_int *word, int count, unsigned bits); /* returns the number woken; now and then 1 less, for LWPs */
+    int (*wake)(atomic_int *word, int count, unsigned bits); /* the number woken; now and then 1 less, to wake an LWP too */
 };
 extern const struct park_ops *_Atomic park_ops; /* NULL until there is a scheduler */
 

@@ -10,8 +10,8 @@
  *
  * On aarch64 (variant I) struct pthread comes first in the block and tp points behind it; see kernel/arch/arch.h.
  *
- * So that vm.max_map_count doesn't limit the number of threads, mappings lie side by side with one protection, and guards are made by
- * MADV_GUARD_INSTALL: the kernel merges them into few areas.
+ * Mappings lie side by side with one protection, and guards are made by MADV_GUARD_INSTALL, because the kernel merges such mappings
+ * into few areas: otherwise vm.max_map_count would limit the number of threads.
  *
  * A context is never unmapped: it is recycled, and its TLS and struct pthread are initialised anew for each thread.  It keeps what only
  * the hidden __libc_thread_freeres could free: malloc's tcache and arena in libc's TLS block, and getrandom's state and the buffers of
@@ -55,9 +55,9 @@ void context_put(struct context *context, int vanished);
 /* Initialises a context for a new thread, first half: blank struct pthread and TLS, then the TCB.  0 or errno. */
 int context_blank(struct context *context);
 
-/* Second half: the TLS images of all modules, and the DTV.  Call it once the thread is on glibc's list, or a dlopen of a library with
- * initial-exec TLS could be missed.  When it is, either the library's module is seen here, or the dynamic linker sees the thread on the
- * list and initialises the block itself (nptl/nptl-stack.c, __nptl_init_static_tls).  0 or errno. */
+/* Second half: the TLS images of all modules, and the DTV.  Call it only when the thread is on glibc's list.  Then no dlopen of a
+ * library with initial-exec TLS is missed: a module that was added before is seen here, and for a module that is added later the linker
+ * finds the thread on the list and initialises the block itself (nptl/nptl-stack.c, __nptl_init_static_tls).  0 or errno. */
 int context_load_tls(struct context *context);
 
 /* The context's alternate signal stack, made at the first call.  Handlers with SA_ONSTACK run on it, so they can report an overflow of

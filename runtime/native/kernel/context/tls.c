@@ -118,8 +118,9 @@ int context_load_tls(struct context *c)
         union glibc_dtv *dtv = loading.dtv = *arch_tcb_dtv(c->tp);
         size_t length = dtv[-1].counter;
 
-        /* Every entry is "unallocated" first, also one without a module: only for such an entry does __tls_get_addr allocate a block,
-         * any other it takes for an address.  The DTV's generation is that of the newest module, so never newer than the linker's. */
+        /* All entries begin as "unallocated", also those without a module: __tls_get_addr allocates a block for such an entry, and
+         * takes any other value for the block's address.  The DTV's generation is that of the newest module, so never newer than the
+         * linker's. */
         for (size_t i = 1; i <= length; i++) {
             dtv[i].block.value = GLIBC_DTV_UNALLOCATED;
             dtv[i].block.to_free = NULL;

@@ -1,11 +1,11 @@
 /* A lock of one word, without Python.  Functions that may sleep return 0, ETIMEDOUT or EINTR as park_wait() does.
  *
  * A thread that finds the lock free takes it, also while others sleep for it: that is fast, since the thread that runs needs no
- * wake-up.  So that no waiter starves, one that has waited for a millisecond counts itself as starving, and a release hands the
- * lock to a starving waiter as long as there is one.
+ * wake-up.  But no waiter may starve: one that finds, when it wakes, that it has waited for a millisecond counts itself in `starving`.
+ * While that count isn't 0 a release writes HANDED in place of FREE, and wakes a starving waiter.
  *
  *   FREE -> HELD             acquire, no system call
- *   FREE -> CONTENDED        acquire by a waiter that has slept: others may sleep still
+ *   FREE -> CONTENDED acquire by a waiter: others may sleep still
  *   HELD -> FREE             release, no system call
  *   HELD, OWING -> CONTENDED a waiter is about to sleep
  *   CONTENDED -> FREE        release; one waiter is woken
@@ -33,8 +33,8 @@ struct sync_lock {
 };
 enum sync_lock_word { SYNC_FREE, SYNC_HELD, SYNC_CONTENDED, SYNC_HANDED, SYNC_OWING };
 
-/* What the word of a waiter in a queue holds; it sleeps there.  DOZING: it looks again by itself after SYNC_DOZE, so that its futex
- * wake-up may come later, or never. */
+/* What the word of a waiter in a queue holds; it sleeps there.  DOZING: it sleeps for SYNC_DOZE at most and then reads the word by
+ * itself, so its futex wake-up may be put off, or left out. */
 enum sync_waiter_word { SYNC_ASLEEP, SYNC_DOZING, SYNC_WOKEN };
 enum { SYNC_DOZE = 5000000 }; /* ns: the default switch interval.  Below a tick of the clock a timer costs more than a wake-up */
 

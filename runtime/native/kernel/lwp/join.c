@@ -75,8 +75,9 @@ void lwp_count_as_ended(struct lwp *lwp)
     lwp_tell_end(lwp);
 }
 
-/* For a green joiner of a thread with an LWP of its own.  The kernel clears `alive`, but can't wake a green thread.  So thread_exit()
- * wakes it shortly before; the rest of the wait is short, and may keep the LWP. */
+/* For a green joiner of a thread with an LWP of its own.  The kernel clears `alive`, but can't wake a green thread.  So the joiner
+ * sleeps twice: here at `ending`, where thread_exit() wakes it, and then at `alive` in futex(2), for so short a time that it may keep
+ * its LWP. */
 static int await_ending(struct lwp *lwp, int64_t deadline)
 {
     int error = 0;

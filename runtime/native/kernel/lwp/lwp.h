@@ -16,7 +16,7 @@
  *   (1) -> (2) -> (3) -> (4) -> (5) -> (6)
  *   (1) -> freed           lwp_release() of a thread that was never started
  *   (2) -> (1)             undo_listing(): no memory for its TLS, or clone failed.  It keeps its context, and may be started again.
- *   (3) -> (5)             a process that shares our memory was killed, or called _exit or exec.  process_reap() then does the work of
+ *   (3) -> (5)             a process-style LWP (no CLONE_THREAD) was killed, or called _exit or exec.  process_reap() does the work of
  *                          thread_exit(), and lwp_reap() keeps nothing of the TLS block: the end may have come in the middle of malloc.
  *   (2),(3),(4),(5) -> (6) reap_lost(), in a forked child, where the thread doesn't exist.  The child finds it in the registry
  *                          whatever its state was; that is why the registry holds it from (2) to (6).
@@ -111,7 +111,7 @@ void lwp_release(struct lwp *lwp);
 /* The oldest thread that is `waited` for and alive, except the caller; with a ref.  NULL: none. */
 struct lwp *lwp_next_waited(void);
 
-/* (5) -> (6) for every thread that is gone.  Called by lwp_new() and lwp_join(). */
+/* (5) -> (6) for every thread that is gone. lwp_new() and lwp_join() call it. */
 void lwp_reap(void);
 
 /* A struct lwp without a context: for lwp_copy(), and how lwp_new() begins.  NULL with errno set. */
@@ -141,8 +141,9 @@ static inline void lwp_tell_end(struct lwp *lwp)
 /* Sleeps until (5), a short time, since the thread is at (4), and reaps it.  counted: the caller is in `joiners` already. */
 void lwp_await_gone(struct lwp *lwp, int counted);
 
-/* The number of LWPs that glibc doesn't count any more and that have not yet woken their joiners.  Each LWP calls `lwp_left` once it has
- * woken them, because it may have been the last that could wake a thread. */
+/* The number of LWPs that glibc doesn't count any more and that may still wake green threads, which wait for their end.  (The kernel
+ * wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been the last that
+ * could wake a thread. */
 extern atomic_int lwps_ending;
 extern void (*_Atomic lwp_left)(void);
 

@@ -133,10 +133,10 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         atomic_fetch_add(glibc.thread_count, 1);
     lwp_begins(lwp);
 
-    /* The clone is under the lock that setxid holds too.  So a setxid in another thread comes before it, and the child inherits our
-     * new credentials, or after it, and finds the child's tid to signal.  Lock before blocking signals: the holder may be a setxid
-     * that waits for our answer to its signal.  Not with CLONE_VFORK: we sleep in clone() until the child ends, and the child needs the
-     * lock to end. */
+    /* A setxid (setuid and its like) signals each thread on glibc's list, and holds this lock until all have answered.  We clone under
+     * it.  So a setxid in another thread either is over, and the child inherits the new credentials, or comes later, and finds the
+     * child's tid.  Lock first, then block signals: the lock's holder may be waiting for our answer.  Not with CLONE_VFORK: we sleep in
+     * clone() until the child ends, and the child needs the lock to end. */
     int lock = !(flags & CLONE_VFORK);
     if (lock)
         glibc_lock_threads();

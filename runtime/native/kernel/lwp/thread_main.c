@@ -175,9 +175,9 @@ int thread_unregister_rseq(char *tp)
     return glibc.rseq && glibc.rseq_size && syscall(SYS_rseq, tp + glibc.rseq, glibc_rseq_area(), UNREGISTER, ARCH_RSEQ_SIGNATURE) == 0;
 }
 
-/* pthread_exit and pthread_cancel, by which CPython ends daemon threads at shutdown, unwind to this frame: the cleanup handler ends the
- * thread.  Without -fexceptions that is a jmp_buf, which the unwinder finds in struct pthread (nptl/unwind.c, unwind_stop).  With
- * -fexceptions it would be a destructor of this frame. */
+/* pthread_exit, by which CPython to 3.13 ends daemon threads at shutdown, and pthread_cancel unwind to this frame, and its cleanup
+ * handler, end_thread(), ends the thread.  Without -fexceptions pthread_cleanup_push() leaves a jmp_buf in struct pthread, to which the
+ * unwinder jumps (nptl/unwind.c, unwind_stop).  With -fexceptions it would be a destructor of this frame, which never returns. */
 _Noreturn void thread_run(struct lwp *me)
 {
     pthread_cleanup_push(end_thread, me);

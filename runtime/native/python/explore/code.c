@@ -1,8 +1,9 @@
 /* Points between bytecodes.
  *
- * Each code object of the program gets a map, a byte for each instruction: whether a switch before it can matter, and whether CPython
- * with a GIL could switch there (runtime/explore/run/granularity.py makes it).  From 3.12 on sys.monitoring calls instruction() before each
- * instruction; one that is no point answers DISABLE, and is not asked again.  In 3.11 the thread's trace function is called instead. */
+ * Each code object of the program gets a map, a byte for each two bytes of code: whether a switch before it can matter, and whether
+ * CPython with a GIL could switch there (runtime/explore/run/granularity.py makes it).  From 3.12 on sys.monitoring calls
+ * at_instruction() before each instruction; one that is no point answers DISABLE, and is not asked again.  In 3.11 the thread's trace
+ * function is called instead. */
 #include "python/explore/code.h"
 
 #include "python/explore/point.h"
@@ -21,8 +22,8 @@ static void drop_map(void *map)
     Py_XDECREF((PyObject *)map);
 }
 
-/* What the code object has there, or, if nothing, `made`, whose reference it takes over; the first stays, since another thread may use it.
- * Borrowed; NULL, with an exception or without. */
+/* What the code object has in that place; if nothing, `made`, whose reference it takes over.  What came first stays, because another
+ * thread may use it.  Borrowed; NULL, with an exception or without. */
 static PyObject *known_or(PyObject *code, PyObject *made)
 {
     void *known = NULL;
@@ -69,7 +70,7 @@ static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssiz
 
     if (!points.wanted)
         Py_RETURN_NONE;
-    if (!me) { /* what explores, or a thread of somebody else's: it runs hardly any code of the program */
+    if (!me) { /* the thread that explores, or one that isn't explored: it runs hardly any code of the program */
         PyObject *map = map_of(args[0]);
         return map ? Py_NewRef(PyBytes_Check(map) ? Py_None : points.disable) : NULL;
     }

@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static PyObject *main_thread; /* for whom thread 0 passes */
+static PyObject *main_thread; /* thread 0 passes for it */
 static PyObject *error;       /* what failed, and in which thread */
 static int error_thread;
 static int64_t begun; /* every run's clock starts there */
@@ -96,7 +96,7 @@ static void go_on(void *held)
     PyEval_RestoreThread(held);
 }
 
-/* It waits for a lock whose holder has ended without releasing it. */
+/* The thread waits for a lock whose holder has ended without releasing it. */
 static int unstick_thread(struct explored *thread)
 {
     struct lwp *lwp = lwp_of_green(thread->green);
@@ -240,7 +240,7 @@ static atomic_int escapes;                  /* the signal is explore_escape()'s 
 static int escape_signal, exploring_lwp;
 static struct sigaction escape_before;
 
-/* Without the GIL: the ident of a thread that runs and came to no point for that long, 0: nobody watches any more. */
+/* Called without the GIL.  The ident of a thread that runs and came to no point for that long; 0: nobody watches any more. */
 static unsigned long watch_progress(int64_t patience, long *progress, int *waits)
 {
     struct explored *seen = NULL;
@@ -294,7 +294,8 @@ static PyObject *interrupt_thread(PyObject *module, PyObject *ident)
     Py_RETURN_NONE;
 }
 
-/* On the stack of the thread that doesn't come back: see explore_escape().  If that has the GIL the others can't go on, so it is left alone. */
+/* Runs on the stack of the thread that doesn't come back: see explore_escape().  If that thread has the GIL the others can't go on, so
+ * it is left alone. */
 static void escape_handler(int number)
 {
     sigset_t only;
@@ -303,7 +304,7 @@ static void escape_handler(int number)
         return;
     sigemptyset(&only);
     sigaddset(&only, number);
-    pthread_sigmask(SIG_UNBLOCK, &only, NULL); /* this handler doesn't return, which would do it */
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL); /* a return would unblock it, but this handler doesn't return */
     explore_escape();
 }
 

@@ -19,7 +19,7 @@ int locks_can_take(const struct explored *thread)
     return !sync_lock_held(&((LockObject *)thread->op.object)->lock);
 }
 
-/* CPython's don't show that without the GIL.  So whether one is held is kept with each thread that wants it. */
+/* CPython's locks don't show that without the GIL.  So each thread that wants a lock keeps whether it is held. */
 static int stock_can_take(const struct explored *thread)
 {
     return !thread->refused;

@@ -11,7 +11,7 @@ void locks_swap_out(void);
 /* Whether the lock of the runtime that a thread is about to take is free. */
 explore_can locks_can_take;
 
-/* Frees a lock that no living thread can. */
+/* Frees a lock that no living thread can free. */
 void locks_free(PyObject *lock);
 
 #endif

@@ -23,7 +23,7 @@ PyObject *point_objects(void)
     return objects ? PyList_GetSlice(objects, 0, PyList_GET_SIZE(objects)) : PyList_New(0);
 }
 
-/* Two objects must not have one number because they had one address, one after the other: so each lives until the run's end. */
+/* Each object lives until the run's end: otherwise a later object could get its address, and with that its number. */
 static int keep_object(PyObject *object)
 {
     int fresh;

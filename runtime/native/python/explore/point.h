@@ -12,7 +12,8 @@ int point(struct explored *me, const struct explore_op *op);
 /* The same for an operation on an object, which lives until the run ends. */
 int point_at(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline);
 
-/* Calls point_note, for an operation whose point has no Python object or is in the core.  -1: with an exception; 1: the caller is a note. */
+/* Calls point_note for an operation whose point has no Python object or is in the core. -1 with an exception; 1: the caller is a
+ * note. */
 int point_tell(struct explored *me, enum explore_kind kind, PyObject *object);
 
 /* Raises what unwinds a thread. */
@@ -20,7 +21,7 @@ void point_cancel(void);
 
 /* Drops the objects of the run. */
 void point_forget(void);
-/* Those that were numbered, the first one as 1: a list. */
+/* The objects that were numbered, from 1 on: a list. */
 PyObject *point_objects(void);
 
 /* For another extension module that has points: a capsule, runtime.native.explore_points.  The tests have one, a copy of this core whose

@@ -2,7 +2,7 @@
  *
  * A method's PyMethodDef holds a pointer to its function, which CPython reads at each call (Objects/descrobject.c and methodobject.c; the
  * specialized instructions of Python/bytecodes.c too).  So while a program is explored that pointer leads here: every lock is under
- * control, whenever and by whomever it was made, and none costs more when nothing is explored. */
+ * control, wherever it was made, and none costs more when nothing is explored. */
 #ifndef RUNTIME_EXPLORE_SWAP_H
 #define RUNTIME_EXPLORE_SWAP_H
 

@@ -17,7 +17,7 @@
 
 PyObject *threads_scheduler;
 
-/* A thread that starts another in an explored thread starts it there; one that is not explored goes on as it would. */
+/* An explored thread starts other threads on its scheduler; a thread that is not explored starts them as always. */
 static int put_on_scheduler(PyObject *thread)
 {
     PyObject *given = get_attribute(thread, NAME("_lwp_scheduler"));
@@ -64,11 +64,11 @@ static int has_ended(const struct explored *thread)
     return ((const struct explored *)thread->op.object)->state == EXPLORED_ENDED;
 }
 
-/* Who that thread is in this run; NULL: it isn't explored. */
+/* That thread in this run; NULL: it isn't explored. */
 static struct explored *explored_of(PyObject *lwp)
 {
     struct green *green = lwp && PyObject_TypeCheck(lwp, lwp_type) ? green_of_lwp(((LwpObject *)lwp)->lwp) : NULL;
-    /* One of a run before may have had the same place. */
+    /* A thread of an earlier run may have had the same place. */
     return green && green->explored && green->explored->green == green ? green->explored : NULL;
 }
 
@@ -117,7 +117,7 @@ static PyObject *is_alive(const struct swap_call *call)
     return alive;
 }
 
-/* A pool keeps its threads in a set, whose order must be the same in each run: not that of their addresses. */
+/* A pool keeps its threads in a set, whose order must be the same in each run, and so must not follow their addresses. */
 static PyObject *make_thread(const struct swap_call *call)
 {
     PyObject *none = swap_stock(call), *hash = none ? PyLong_FromLong(++explore_run.made) : NULL;
@@ -190,7 +190,7 @@ static PyObject *sleep_for(const struct swap_call *call)
     ROW(of##_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ)
 SWAPS(TIME_FUNCTIONS, time);
 
-/* Any operation of the other thread may be the one that it ends. */
+/* It may end any operation of the other thread, so it matters to all. */
 static PyObject *interrupt_thread(const struct swap_call *call)
 {
     const struct explore_op op = {EXPLORE_SIGNAL, NULL, NULL, PARK_FOREVER};

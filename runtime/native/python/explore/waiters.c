@@ -17,7 +17,7 @@ static PyObject *do_at_point(const struct swap_call *call)
     return point_at(call->me, call->swap->kind, call->self, NULL, PARK_FOREVER) < 0 ? NULL : swap_stock(call);
 }
 
-/* One that asks: an answer of `no` says that the caller will ask again. */
+/* An operation that asks. If the answer is `no` the caller will ask again, so it gives its turn away. */
 static PyObject *ask_at_point(const struct swap_call *call, PyObject *no)
 {
     PyObject *answer = do_at_point(call);
@@ -36,7 +36,7 @@ static PyObject *ask_true(const struct swap_call *call)
     return ask_at_point(call, Py_True);
 }
 
-/* (blocking, timeout) as Semaphore.acquire() and SimpleQueue.get() take them; -1: not so. */
+/* Reads (blocking, timeout) as Semaphore.acquire() and SimpleQueue.get() take them; -1: they would refuse these. */
 static int parse_wait(const char *first, const struct swap_call *call, int64_t *deadline)
 {
     PyObject *given[2] = {Py_True, Py_None};
@@ -82,7 +82,7 @@ SWAPS(SEMAPHORE_METHODS, semaphore);
 
 /* ---- events, futures, barriers, conditions ----------------------------------------------------------------------- */
 
-/* What is slept for is the object itself, which needs nothing once it has woken the thread, or what `awake` asks about another. */
+/* The thread sleeps for the object. Once woken it can go on at once, or when `awake` says so of another object. */
 static PyObject *wait_at_point(const struct swap_call *call, explore_can *awake, PyObject *awake_for)
 {
     struct explored *me = call->me;
@@ -140,7 +140,7 @@ SWAPS(CONDITION_METHODS, condition);
 
 /* ---- runtime.wait() ---------------------------------------------------------------------------------------------- */
 
-/* Of several things: so it is not said to what the step is done, and it matters to all. */
+/* The step waits for several things, so it names no object, and matters to all steps. */
 static PyObject *wait_for_several(const struct swap_call *call)
 {
     if (point(call->me, &(struct explore_op){EXPLORE_WAIT, NULL, NULL, PARK_FOREVER}) < 0)
@@ -162,7 +162,7 @@ static int has_item(const struct explored *thread)
 
 static struct swap queue_empty;
 
-/* What each of its getters may expect, once it has changed. */
+/* Tells each of the queue's getters what it may expect, once the queue has changed. */
 static void tell_getters(PyObject *queue)
 {
     PyObject *type, *value, *traceback;

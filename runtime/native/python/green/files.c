@@ -13,9 +13,9 @@ static int is_as_long(int fd, off_t offset, Py_ssize_t length)
     return fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_size - offset >= length;
 }
 
-/* Reads nothing but the first byte of the range, and that without moving the file's offset: the call itself is made as it is, whole.  A part
- * of it read here and the rest by a helper could be torn apart by another reader.  What the kernel reads ahead begins there; where it must
- * say EAGAIN it begins to read. */
+/* Reads only the first byte of the range, and doesn't move the file's offset, because the call itself must be made whole: if a part
+ * were read here and the rest by a helper, another reader could come in between.  The kernel's read-ahead begins at this byte, also
+ * where it says EAGAIN. */
 enum first_byte files_first_byte(int fd, off_t offset, Py_ssize_t length)
 {
     char byte;
@@ -25,7 +25,7 @@ enum first_byte files_first_byte(int fd, off_t offset, Py_ssize_t length)
     if (preadv2(fd, &(struct iovec){&byte, 1}, 1, offset, RWF_NOWAIT) >= 0)
         return FIRST_BYTE_READY;
     /* EINVAL: the file is open with O_DIRECT, so that each call goes to the disk and no single byte can be read.  EOPNOTSUPP: its file
-     * system can't say, as tmpfs, which has no disk, and NFS. */
+     * system can't say, such as tmpfs, which has no disk, and NFS. */
     return errno == EAGAIN || errno == EINVAL ? FIRST_BYTE_WAITS : FIRST_BYTE_UNKNOWN;
 }
 

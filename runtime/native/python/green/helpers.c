@@ -2,8 +2,8 @@
  *
  * THE DESIGN.  A call that can't be waited for in the poller would keep the caller's LWP, and all green threads with it.  So the caller
  * hands it to a helper and sleeps.  A helper takes the next call, or rests; one that has rested for REST ends.  There is no manager: a
- * caller that finds no helper at rest makes one.  A bounded call waits for its turn while MOST others run.  One that isn't bounded waits
- * for what another thread or process must do, and that may itself need a helper: it always gets one.
+ * caller that finds no helper at rest makes one.  A bounded call waits for its turn while MOST others run.  A call that isn't bounded
+ * waits for another thread or process, which may itself need a helper, so it always gets a helper.
  *
  * The pool, `begun` and `abandoned` are under pool.lock, which is held for a few lines without Python.  A green thread's turn, a signal
  * handler or an asynchronous exception can't come between two lines here, so no call and no helper is lost on the way.
@@ -14,8 +14,8 @@
  *   WAITING, READY -> freed, BEGUN -> ABANDONED the caller's wait has ended by an exception
  *   DONE     -> freed                           the caller has the result
  *
- * WAKING.  Both wake the other without the GIL, which the woken thread wants: the caller wakes the helper, the helper the caller, as
- * part of their own sleep.
+ * WAKING.  The caller wakes the helper, and the helper wakes the caller, each as part of its own sleep and without the GIL, because the
+ * woken thread wants it.
  *
  * DEADLOCK.  A helper at rest can wake no thread, so is_deadlocked() in green/carrier.c doesn't count it.  The caller that takes a helper
  * counts it again before it sleeps itself.
@@ -196,7 +196,7 @@ static void forget_thread(void)
     PyErr_Clear();
 }
 
-/* Where its caller sleeps, or NULL if there is none any more. */
+/* Where its caller sleeps, or NULL if the caller is gone. */
 static atomic_int *finish_call(struct call *call)
 {
     park_lock(&pool.lock);
@@ -486,7 +486,7 @@ static PyObject *call_blocking(PyObject *Py_UNUSED(module), PyObject *args, PyOb
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-/* The calls of lost threads stay in memory with all that they refer to, as everything of such a thread does. */
+/* The calls of lost threads stay in memory with all that they refer to, as everything of a lost thread does. */
 void helpers_after_fork(void)
 {
     memset(&pool, 0, sizeof pool);

@@ -4,16 +4,16 @@
  * That flag leaves the descriptor's own mode as it is, and works for pipes and sockets from Linux 6.4 on.  Where it doesn't (EOPNOTSUPP: an
  * older Linux, a terminal), poll(2) is asked first, here, and then the stock function is called, or `other` for what may not fit.
  *
- * A FILE ON A DISK IS READ BY ONE CALL.  RWF_NOWAIT would return the part that is in memory, and the rest would take a second call: between
- * the two another thread could read that rest, or write to the end of the file.  The kernel holds the file's offset for one call, not for
- * two.  So lseek(2) comes first, which fails for pipes, sockets and terminals, and costs a tenth of a pipe's read and write.  What has
- * an offset is read and written by the stock function, or, where that would wait or copy long, by `other`: a helper.
+ * A FILE ON A DISK IS READ BY ONE CALL.  RWF_NOWAIT would return the part that is in memory, and a second call would have to get the
+ * rest: between the two another thread could read that rest, or write to the end of the file.  The kernel holds the file's offset for
+ * one call, not for two.  So lseek(2) comes first, which fails for pipes, sockets and terminals, and costs a tenth of a pipe's read and
+ * write.  A file with an offset is read and written by the stock function, or by `other`, a helper, where that would wait or copy long.
  *
- * REJECTED.  MSG_DONTWAIT: for sockets only, and what is none costs a failing call more.  poll(2) first: a call more each time, and what
- * it has found ready may be taken by another thread, or be less than what is to be written.  To remember what a number is, or to keep it
- * registered, as sockets are (green/poller.h): a number has no owner that says when it is another file's.  To open a terminal once more
- * in the other mode: the master of a pseudo-terminal can't be.  vmsplice(2), which does read from pipes of older Linuxes: a socket
- * would cost a failing call more. */
+ * REJECTED.  MSG_DONTWAIT works for sockets only, and other files would cost a failing call more.  poll(2) first costs a call more each
+ * time, and another thread may take what it has found ready, or the room may be less than what is to be written.  Remembering what a
+ * number is, or keeping it registered as sockets are (green/poller.h), fails because a number has no owner that says when it becomes
+ * another file's.  A terminal can't always be opened once more in the other mode: the master of a pseudo-terminal can't.  vmsplice(2)
+ * reads from pipes of older Linuxes, but a socket would cost a failing call more. */
 #include "green/green.h"
 #include "python/green/stand_in.h"
 #include "python/green/tries.h"
@@ -63,7 +63,7 @@ static int is_file(int fd)
     return fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode));
 }
 
-/* Who makes the call, if there may be a file on a disk. */
+/* Which function makes the call, if there may be a file on a disk. */
 static enum way way_to_read(int fd, size_t size)
 {
     off_t offset = lseek(fd, 0, SEEK_CUR);
@@ -72,7 +72,7 @@ static enum way way_to_read(int fd, size_t size)
     if (offset < 0)
         return THIS;
     if (first == FIRST_BYTE_UNKNOWN)
-        return is_file(fd) ? STOCK : THIS; /* an eventfd or a timerfd lets itself be sought in, too */
+        return is_file(fd) ? STOCK : THIS; /* lseek(2) succeeds on an eventfd or a timerfd too */
     return first == FIRST_BYTE_WAITS ? OTHER : STOCK;
 }
 
@@ -93,7 +93,7 @@ struct file_call {
     PyObject *bytes;   /* of os.read() */
     enum way way;      /* who makes the call in the end */
     int mode;          /* F_GETFL's; -1: not known */
-    int polls;         /* the descriptor knows no RWF_NOWAIT */
+    int polls;         /* the descriptor refuses RWF_NOWAIT */
     int tries;
     unsigned closings; /* of its number, before the first try */
 };
@@ -150,7 +150,7 @@ static enum tried after_error(struct file_call *t, int error)
     unsigned found, events = t->sends ? POLLOUT : POLLIN;
 
     if (t->done && error != EAGAIN && error != EINTR && error != EBADF)
-        return TRIED_DONE; /* as write(2): the next call raises it.  After EBADF the next could be on another file */
+        return TRIED_DONE; /* as write(2) does: the next call raises the error.  After EBADF the next call could be on another file */
     if (error == EINTR)
         return PyErr_CheckSignals() < 0 ? TRIED_FAILED : TRIED_AGAIN;
     if (error == EOPNOTSUPP || error == ENOSYS) {
@@ -159,7 +159,7 @@ static enum tried after_error(struct file_call *t, int error)
             return give_to(OTHER, t);
         if (park_poll(t->fd, events, 0, &found) != ETIMEDOUT)
             return give_to(STOCK, t);
-    } else if (error != EAGAIN) /* a second call might not find it again: a socket gives its error once */
+    } else if (error != EAGAIN) /* a second call might not find the error again: a socket gives its error once */
         return raise_error(error);
     if (t->mode < 0)
         t->mode = fcntl(t->fd, F_GETFL);
@@ -235,7 +235,7 @@ static int take_buffer(struct buffers *b, PyObject *sequence, int flags)
     return 0;
 }
 
-/* 0: they can't be taken, or are none, and the stock function says so, or does nothing. */
+/* 0: the buffers can't be taken, or there are none: the stock function then raises, or does nothing. */
 static int take_buffers(struct buffers *b, PyObject *sequence, int flags)
 {
     Py_ssize_t count = PySequence_Check(sequence) ? PySequence_Size(sequence) : -1;

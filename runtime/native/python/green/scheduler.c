@@ -20,7 +20,7 @@ typedef struct {
 } SchedulerObject;
 
 enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
-#define LEAST_SLICE 100000          /* ns: with a shorter one the watcher would be busy all the time */
+#define LEAST_SLICE 100000          /* ns: with a shorter slice the watcher would be busy all the time */
 #define MOST_SLICE 1000000000000000 /* ns */
 
 static PyTypeObject *scheduler_type;
@@ -112,7 +112,7 @@ static int await_once(void *scheduler)
     return scheduler_await(scheduler);
 }
 
-/* Sleeps until all its threads that are not daemons have ended.  -1 with what a signal handler raised, or Deadlock. */
+/* Sleeps until all its threads except daemons have ended.  -1 with what a signal handler raised, or Deadlock. */
 static int await_threads(struct scheduler *scheduler)
 {
     return python_sleep_on(&(struct python_sleep){await_once, scheduler}, scheduler);
@@ -149,7 +149,7 @@ static PyObject *scheduler_take_back(PyObject *op, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* Called at the end of the program: returns when all threads that are not daemons have ended, whichever thread runs their schedulers. */
+/* Called at the end of the program.  Returns when all threads except daemons have ended, whichever thread runs their schedulers. */
 static PyObject *run_all(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct scheduler *scheduler;
@@ -157,8 +157,8 @@ static PyObject *run_all(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
     while ((scheduler = scheduler_with_waited_threads())) {
         int mine = begin_running(scheduler) == 0;
         if (!mine && !PyErr_ExceptionMatches(PyExc_RuntimeError))
-            return NULL; /* no LWP for it could be made: nobody would run what it waited for */
-        PyErr_Clear(); /* another thread runs it, or this one can't: it is waited for all the same */
+            return NULL; /* no LWP could be made for it, so nothing would run the threads that it waits for */
+        PyErr_Clear(); /* another thread runs it, or this thread can't: wait for it all the same */
         int result = await_threads(scheduler);
         if (mine)
             stop_running(scheduler);
@@ -334,7 +334,8 @@ static PyObject *wait_fds(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     return found;
 }
 
-/* The GIL keeps schedulers from being freed meanwhile.  What is no descriptor is passed over: the close itself raises. */
+/* The GIL keeps schedulers from being freed meanwhile.  An argument that is no descriptor is passed over, because the close itself
+ * raises. */
 static PyObject *about_closing(PyObject *fd, void (*call)(int fd))
 {
     long number = PyLong_AsLong(fd);
@@ -408,8 +409,8 @@ static PyObject *green_runners(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 
-/* The type of the exception for an argument whose conversion has failed (TypeError), or has given a number out of bounds (ValueError);
- * NULL: the argument has raised another one itself. */
+/* The type of the exception for an argument whose conversion has failed (TypeError) or given a number out of bounds (ValueError); NULL:
+ * the argument itself has raised another exception. */
 static PyObject *refused_with(void)
 {
     if (!PyErr_Occurred())

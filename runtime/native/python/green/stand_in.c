@@ -1,11 +1,12 @@
 /* Functions that stand in for CPython's own, and that a program can't tell from them.
  *
- * THE DESIGN.  A stand-in is a builtin function as the stock one, of the stock one's module and with a copy of its PyMethodDef: so it has its
- * name, documentation and signature, is pickled by its name, and a class that keeps it has no method of it (a function of Python would be
- * bound there).  CPython compares and hashes builtin functions by __self__ and the C function of their PyMethodDef
- * (Objects/methodobject.c, meth_richcompare), so that a stand-in equals the stock function: `os.open in os.supports_dir_fd`.  Calls come
- * here by the object's vectorcall pointer.  The specialized instructions of Python/bytecodes.c, and Cython, go by the PyMethodDef instead,
- * and would call the stock function.  So the copy's flags name no way of taking arguments that they know.
+ * THE DESIGN.  A stand-in is a builtin function, as the stock function is, of the same module and with a copy of its PyMethodDef.  So
+ * it has the same name, documentation and signature, and is pickled by that name; and a class that keeps it as an attribute doesn't
+ * bind it, as it would bind a function of Python.  CPython compares and hashes builtin functions by __self__ and the C function of
+ * their PyMethodDef (Objects/methodobject.c, meth_richcompare), so that a stand-in equals the stock function: `os.open in
+ * os.supports_dir_fd`.  Calls come here by the object's vectorcall pointer.  The specialized instructions of Python/bytecodes.c, and
+ * Cython, go by the PyMethodDef instead, and would call the stock function.  So the copy's flags name no way of taking arguments that
+ * they know.
  *
  * REJECTED.  To change the stock function's own PyMethodDef, as python/explore/swap.h does: our own calls need the stock function as it is.
  * METH_METHOD: functions that have it are of a type, builtin_method, that hides their documentation. */
@@ -37,7 +38,7 @@ PyObject *stand_in_function(PyObject *callable)
 
 PyObject *stand_in_behind(PyObject *function)
 {
-    /* No other one has no flags: PyCFunction_NewEx refuses them. */
+    /* No other function has no flags, because PyCFunction_NewEx refuses them. */
     return PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == 0 ? stand_in_stock(function) : function;
 }
 
@@ -87,7 +88,8 @@ PyObject *stand_in_make(PyObject *stock, PyObject *function, vectorcallfunc run)
 
 /* ---- in Python --------------------------------------------------------------------------------------------------- */
 
-/* Whether the call itself failed, for its arguments: no frame of the function has been.  Then the stock function raises, in its own name. */
+/* Whether the call itself failed because of its arguments, before the function had a frame.  Then the stock function raises, in its own
+ * name. */
 static int is_refused(void)
 {
     PyObject *type, *value, *traceback;

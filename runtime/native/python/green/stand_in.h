@@ -4,7 +4,8 @@
 
 #include "python/python.h"
 
-/* It does what `run` does; to a program it is the stock function: name, module, __self__, signature.  NULL with an exception. */
+/* A function that does what `run` does, and that a program takes for the stock function: name, module, __self__, signature.  NULL with
+ * an exception. */
 PyObject *stand_in_make(PyObject *stock, PyObject *function, vectorcallfunc run);
 
 /* The stock function that this one stands in for, or the same function. */

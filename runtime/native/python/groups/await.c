@@ -1,4 +1,4 @@
-/* For event loops: a thing is waited for without a thread that sleeps.
+/* Lets an event loop wait for a thing without a thread that sleeps.
  *
  * A loop has a Bell, an eventfd that it polls.  Awaited(bell, thing).enter() enters the thing's queue (waits/any.h); who grants it pushes the
  * Awaited on the bell's stack, and rings if that was empty: one write, and one turn of the loop, for all that have come meanwhile.  The
@@ -183,7 +183,7 @@ static PyObject *bell_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
     return (PyObject *)self;
 }
 
-/* The next that has come.  NULL: there are no more; only then the descriptor is read, for a caller that is interrupted in between. */
+/* The next that has come.  NULL: there are no more.  Only then is the descriptor read, because the caller may be interrupted before. */
 static AwaitedObject *next_rung(BellObject *bell)
 {
     eventfd_t count;

@@ -14,7 +14,7 @@ typedef struct {
 } CancelObject;
 
 PyTypeObject *cancel_type;
-static PyObject *raise_cancelled; /* runtime/groups/'s: called with the object, raises if that is due */
+static PyObject *raise_cancelled; /* runtime/groups/ gives it: called with the object, it raises if a cancellation is due */
 static __thread CancelObject *mine; /* with a reference */
 static __thread int held;
 
@@ -51,7 +51,7 @@ int cancel_raise(void)
 
 void cancel_after_fork(void)
 {
-    mine = NULL; /* its reference is lost: the groups' threads are, too */
+    mine = NULL; /* its reference is lost, as the groups' threads are */
 }
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ static PyObject *cancel_interrupt(PyObject *op, PyObject *why)
 
 static PyObject *cancel_clear(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    /* An exchange, which sees what a canceller wrote before it set the word: Record.update() looks for that next. */
+    /* An exchange, so that it sees what a canceller wrote before it set the word: Record.update() reads that next. */
     atomic_exchange(&((CancelObject *)op)->cancel.word, 0);
     Py_RETURN_NONE;
 }

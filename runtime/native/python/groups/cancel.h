@@ -1,8 +1,8 @@
 /* Cancellation of Python threads: the type CancelBase, of which a thread has an object while it is in a group.
  *
- * A thread without one pays nothing: its sleeps are as before.  Only a thread that sleeps is ended in its wait, or one that is about
- * to: what it waits for has not been granted then, so nothing is undone.  Which groups ask for it, and what shields the thread, is
- * runtime/groups/'s affair: `word` (kernel/base/park.h) says that something is to be raised, and a function there raises it. */
+ * A thread without one pays nothing: its sleeps are as before.  A cancellation ends only a thread's sleep, or the sleep that it is
+ * about to begin: what it waits for has not been granted then, so nothing is undone.  runtime/groups/ knows which groups ask for it and
+ * what shields the thread: `word` (waits/cancel.h) says that something is to be raised, and a function there raises it. */
 #ifndef RUNTIME_PYTHON_CANCEL_H
 #define RUNTIME_PYTHON_CANCEL_H
 
@@ -12,20 +12,20 @@
 
 extern PyTypeObject *cancel_type; /* once python_add_cancel() has made it */
 
-/* The calling thread's, for python_sleep() to sleep with; NULL: nothing may end this sleep. */
+/* The calling thread's record, for python_sleep() to sleep with; NULL: nothing may end this sleep. */
 struct park_cancel *cancel_mine(void);
 
-/* Whether it was asked for, or the deadline there has passed. */
+/* Whether a cancellation was asked for, or its deadline has passed. */
 int cancel_is_due(void);
 
-/* After a sleep has ended with EINTR: -1 with Cancelled, if that is due. */
+/* Called after a sleep has ended with EINTR: -1 with Cancelled, if that is due. */
 int cancel_raise(void);
 
 /* Between these the calling thread is not cancelled: a Condition takes its lock back. */
 void cancel_hold(void);
 void cancel_let(void);
 
-/* The lone thread of a forked child is in no group. */
+/* Called in a forked child, whose lone thread is in no group. */
 void cancel_after_fork(void);
 
 #endif

@@ -1,8 +1,9 @@
 /* The end of a group's block: no exception leaves it before the group's threads have ended.
  *
  * A signal handler may raise wherever the interpreter looks for signals, also at the first bytecode of an __exit__() in Python, before
- * any `try`.  So this one is in C.  It calls _finish(body, raised) in Python, which does the work: with what the block has raised, and
- * what is raised now, the same at first.  If that call is left before the group is over, it is made again. */
+ * any `try`.  So this __exit__() is in C.  It calls _finish(body, raised) in Python, which does the work; `body` is what the block has
+ * raised, and `raised` is what is raised now, the same at first.  If an exception leaves that call before the group is over, the call
+ * is made again. */
 #include "python/args.h"
 #include "python/rooms.h"
 

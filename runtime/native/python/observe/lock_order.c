@@ -2,8 +2,8 @@
  *
  * The methods of all locks, the runtime's and CPython's own, lead here once lock_order_begin() was called (explore/swap.h): before, no
  * lock costs more.  Each thread has a list of the locks that it holds, with the lines where it took them.  What a thread does is
- * recorded when it takes a lock while it holds others, once for each combination.  A record keeps its locks alive, so that their
- * addresses stay theirs.
+ * recorded when it takes a lock while it holds others, once for each combination.  A record keeps its locks alive, so that no other
+ * lock gets their addresses.
  *
  * All lists and records are touched between sites_quiet() and sites_go_on() only. */
 #include "kernel/base/events.h"
@@ -66,7 +66,7 @@ static int held_at(const struct holder *holder, PyObject *lock)
     return at;
 }
 
-/* Returns the reference: it is given up after sites_go_on(), since that may run callbacks of the program. */
+/* Returns the reference.  The caller drops it after sites_go_on(), because that may run callbacks of the program. */
 static PyObject *remove_at(struct holder *holder, int at)
 {
     PyObject *lock = holder->held[at].lock;
@@ -131,8 +131,8 @@ static void record_taking(const struct holder *holder, PyObject *lock, uint32_t 
     Py_XDECREF(places);
 }
 
-/* surely: it would have waited for the lock without end, so it can be part of a deadlock.  One that only tries can't: but what it then
- * waits for while it holds the lock can. */
+/* surely: the thread would have waited for the lock without end, so this can be part of a deadlock.  An acquire that only tries can't;
+ * but what the thread then waits for, while it holds the lock, can. */
 static void note_taken(PyObject *lock, int surely, long depth)
 {
     struct quiet quiet = sites_quiet();
@@ -248,7 +248,7 @@ static int is_mine(PyObject *lock)
     return is;
 }
 
-/* It gives its lock up, and takes that back, whatever else its thread holds. */
+/* A Condition's wait gives its lock up and takes it back, whatever else its thread holds. */
 static PyObject *wait_noted(const struct swap_call *call)
 {
     PyObject *lock = condition_lock(call->self);
@@ -388,7 +388,8 @@ struct taken {
     long lost;
 };
 
-/* What Python gets no thread adds to any more: without a GIL Python would sleep for the lock of what is being added to.  0 or -1. */
+/* Gives Python the records, to which no thread adds any more: without a GIL Python would otherwise sleep for the lock of a list that
+ * grows.  0 or -1. */
 static int exchange_taken(struct taken *former)
 {
     PyObject *new_records = PyList_New(0), *new_elsewhere = PyDict_New();

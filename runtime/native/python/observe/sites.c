@@ -6,7 +6,7 @@
 
 enum { SITES = 1024, MADE_BITS = 14 };
 
-/* The lines that were seen last.  A reference keeps each code object, so that no other one can have its address. */
+/* The lines that were seen last.  A reference keeps each code object, so that no other code object can get its address. */
 static struct site {
     PyCodeObject *code;
     int instruction, inner;
@@ -21,7 +21,7 @@ static struct made {
 
 static PyObject *numbers, *texts; /* (text, instruction) -> number, and in that order all texts */
 static PyObject *dropped;         /* code objects that `sites` no longer refers to */
-static PyObject *insides; /* how the names of files begin whose lines are passed over */
+static PyObject *insides; /* the beginnings of the names of files whose lines are passed over */
 static atomic_int naming; /* a lock; order: docs/architecture.md */
 
 static struct made *made_of(PyObject *op)
@@ -131,8 +131,8 @@ void sites_after_fork(void)
     atomic_store(&naming, 0);
 }
 
-/* Called where code of the program may run.  Only who has `naming` touches the list: who waited for the list's own lock, which there is
- * without a GIL, would let a collection begin, and that waits in vain for the threads that want `naming`. */
+/* Called where code of the program may run.  Only the holder of `naming` touches the list.  Without a GIL a list has a lock; a thread
+ * that waited for it would let a collection begin, and that would wait in vain for the threads that want `naming`. */
 static void release_dropped(void)
 {
     park_lock(&naming);

@@ -1,6 +1,6 @@
 /* Lines of the program: which one a thread is at, and where each primitive was made.
  *
- * A line is the innermost of a stack that belongs neither to this package nor to those modules of the standard library that only pass
+ * The line is the innermost on the stack that belongs neither to this package nor to the modules of the standard library that only pass
  * the call on (SYNCHRONISING in runtime/observe/sites.py).  Each has a number, from 1 on, that stays its own: 0 is a line that is not
  * known.  Nothing is recorded before sites_begin(). */
 #ifndef RUNTIME_SITES_H
@@ -8,9 +8,9 @@
 
 #include "python/python.h"
 
-/* From sites_quiet() to sites_go_on() no code of the program runs, since the thread may be about to sleep, and no other thread is in
- * such a part.  In 3.11 making a frame object may start a collection, so that is off meanwhile; later ones collect between bytecodes
- * only. */
+/* From sites_quiet() to sites_go_on() no code of the program runs, because the thread may be about to sleep, and no other thread is in
+ * such a part.  In 3.11 making a frame object may start a collection, so the collector is off meanwhile; later versions collect between
+ * bytecodes only. */
 struct quiet {
     int collecting;
     PyObject *type, *value, *traceback;

@@ -132,7 +132,7 @@ static int are_unnamed(void)
     return are;
 }
 
-/* Calls Python.  Ctrl-C may end that: then it is the program's still. */
+/* Calls Python.  Ctrl-C may end that call; the program then still gets it. */
 static void name_things(void)
 {
     PyObject *new = PyList_New(0);
@@ -204,8 +204,8 @@ static uint64_t take_number(PyObject **name)
     return number;
 }
 
-/* Names the calling thread: by its Thread's name, or by the function that it runs.  A usual name, "Thread-7 (work)", is recorded as 7 and
- * "work"; else each thread would need a text of its own. */
+/* Names the calling thread: by its Thread's name, or by the function that it runs.  A usual name, "Thread-7 (work)", is recorded as 7
+ * and "work", or each thread would need a text of its own. */
 static void note_name(PyObject *function, int is_thread)
 {
     PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");

@@ -1,4 +1,4 @@
-/* Who waits for what: reads the records that threads write before they sleep (python/threads/sleep.h). */
+/* Which thread waits for what: reads the records that threads write before they sleep (python/threads/sleep.h). */
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
 #include "observe/inspect.h"

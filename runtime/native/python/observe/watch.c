@@ -48,7 +48,7 @@ static long count_switches(int who)
     return used.ru_nvcsw + used.ru_nivcsw;
 }
 
-/* The activity of all threads but this one, also of those that have ended. */
+/* The activity of all threads except this one, also of threads that have ended. */
 static struct activity measure_activity(void)
 {
     struct activity a;
@@ -76,7 +76,7 @@ static int has_moved(struct activity before, struct activity now)
 static struct {
     atomic_int busy;
     int seconds;     /* that the watching thread is given */
-    int without_gil; /* it waits for the GIL.  It is given more time while others run, for one of them may have the GIL */
+    int without_gil; /* it waits for the GIL.  It is given more time while others run, because one of them may have the GIL */
     pthread_t thread;
     int made;
     atomic_int tid; /* 0: it has not begun */
@@ -178,8 +178,8 @@ static void guard_end(void)
     if (!guard.made)
         return;
     pthread_join(guard.thread, NULL);
-    /* The guard's last switches are counted when the kernel has ended it, which is after the join.  Wait for that: later they would count
-     * as the program's activity. */
+    /* The guard's last switches are counted when the kernel has ended it, which is after the join.  Wait for that, or they would later
+     * count as the program's activity. */
     for (int i = 0; i < 1000 && syscall(SYS_tgkill, getpid(), atomic_load(&guard.tid), 0) == 0; i++)
         sched_yield();
 }
@@ -256,7 +256,7 @@ static int call_look(int still)
     return told;
 }
 
-/* Time is counted in turns and not read from a clock: else a process that was stopped (SIGSTOP) would seem to have stood still. */
+/* Time is counted in turns and not read from a clock, or a process that was stopped (SIGSTOP) would seem to have stood still. */
 static void *watch_run(void *unused)
 {
     int64_t next, still = 0, unseen = 0;

@@ -21,7 +21,7 @@ static int is_over(FutureObject *self)
     return state_of(self) >= FUTURE_CANCELLED;
 }
 
-/* With the queue's lock, which is released.  Sleepers go on once it is over. */
+/* Called with the queue's lock, which it releases.  Sleepers go on if the future is over. */
 static void change_state(FutureObject *self, enum future_state state)
 {
     atomic_store_explicit(&self->runner, state == FUTURE_RUNNING ? my_ident() : 0, memory_order_relaxed);
@@ -56,7 +56,7 @@ static PyObject *finish_future(FutureObject *self, enum future_state state, PyOb
     PyObject *former_result = self->result, *former_exception = self->exception;
     self->result = Py_NewRef(result);
     self->exception = Py_NewRef(exception);
-    int calls = self->callbacks != NULL; /* none can be added from here on */
+    int calls = self->callbacks != NULL; /* no callback can be added from here on */
     change_state(self, state);
     Py_XDECREF(former_result);
     Py_XDECREF(former_exception);
@@ -223,7 +223,7 @@ static int future_set_state(PyObject *op, PyObject *name, void *Py_UNUSED(unused
     return -1;
 }
 
-/* What stands at `at`, or, if nothing does, what is made: with the lock, so that all get the same. */
+/* What stands at `at`; if nothing does, `made`.  It decides with the lock, so that all threads get the same. */
 static PyObject *get_or_keep(FutureObject *self, PyObject **at, PyObject *made)
 {
     if (!made)

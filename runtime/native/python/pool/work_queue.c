@@ -1,15 +1,15 @@
 /* WorkQueue: the calls that wait for a thread of a pool, in the order of their coming, and the queue of its workers that sleep.
  *
- * THE DESIGN.  A put() wakes a worker if one sleeps and none is on its way.  The worker that has been woken takes a call, and wakes the
- * next one if there are more calls: before it makes its own, which may block.  So a burst of calls costs its thread one wake-up, and
- * short calls are all made by the few workers that it takes.  A worker that has made a call takes the next one without a sleep.
+ * THE DESIGN.  A put() wakes a worker if one sleeps and none is on its way.  The woken worker takes a call, and wakes the next worker
+ * if there are more calls; it does so before it makes its call, which may block.  So a burst of calls costs its thread one wake-up, and
+ * a few workers make all of many short calls.  A worker that has made a call takes the next one without a sleep.
  *
- * REJECTED.  A permit for each call, as a semaphore gives: each worker that is woken then has to run, also when another has made all
+ * REJECTED.  A permit for each call, as a semaphore gives: each woken worker then has to run, also when another worker has made all
  * calls meanwhile.
  *
  * THE PROTOCOL.  Under the queue's lock: a worker finds no call, and enters the queue of sleepers; a put() adds one, and looks for
- * sleepers.  So the worker finds the call, or the put() the worker.  `waking` counts one that is entitled and has not run yet: it looks
- * at the calls when it does, so until then no other need be woken. */
+ * sleepers.  So the worker finds the call, or the put() the worker.  `waking` counts a worker that is entitled and has not run yet.  It
+ * will look at the calls, so until then no other worker need be woken. */
 #include "kernel/base/fork.h"
 #include "python/args.h"
 #include "python/groups/cancel.h"
@@ -55,7 +55,7 @@ static void queue_lock(WorkQueueObject *self)
     self->forks = fork_generation;
     self->free = self->waking = 0;
     while (self->head)
-        first_call(self); /* the reference is lost, too: what dropping it runs might need this lock */
+        first_call(self); /* the reference is leaked, because dropping it may run code that needs this lock */
     self->tail = NULL;
     self->count = 0; /* where there is no GIL, the fork may have cut a put() short */
 }
@@ -111,7 +111,7 @@ static int sleep_in(WorkQueueObject *self, struct sync_place *place)
     enum outcome outcome = python_sleep_in_queue((PyObject *)self, &self->sleepers, place, NULL, PARK_FOREVER, NULL);
     cancel_let();
     queue_lock(self);
-    if (outcome != RAISED) /* else others may be on their way, but not this one */
+    if (outcome != RAISED) /* after RAISED others may be on their way, but this worker is not */
         self->waking = 0;
     if (outcome == ENTITLED)
         return 0;
@@ -142,7 +142,7 @@ static int next_call(WorkQueueObject *self, FutureObject **future)
     return 1;
 }
 
-/* What is done around the call, or with its end, has raised, perhaps for want of memory: it ends with that, if it hasn't. */
+/* Code around the call, or at its end, has raised, perhaps for want of memory.  The future ends with that, if it hasn't ended. */
 static void end_with_error(FutureObject *future)
 {
     PyObject *error = PyErr_GetRaisedException();

@@ -18,7 +18,7 @@
  *
  *   FILLING -> ACTING -> FILLING      FILLING, ACTING, BROKEN -> RESETTING -> FILLING      any -> BROKEN
  *
- * Threads that are let go belong to a generation that is over, so the next one may fill while they have not yet left. */
+ * Threads that are let go belong to a generation that is over, so the next generation may fill before they have left. */
 enum barrier_state { FILLING, ACTING, RESETTING, BROKEN };
 
 typedef struct {
@@ -132,7 +132,7 @@ static long barrier_enter(BarrierObject *self, unsigned long *generation, int *l
             barrier_is_broken(self);
             return -1;
         }
-        /* Enter that queue while the state is locked: else the entrance could open in between, and this thread would sleep on.
+        /* Enter that queue while the state is locked, or the entrance could open in between, and this thread would sleep on.
          * Lock order: inside, entrance. */
         sync_queue_lock(&self->entrance);
         sync_queue_enter(&self->entrance, &place, NULL);
@@ -187,7 +187,7 @@ static int barrier_sleep(BarrierObject *self, unsigned long generation, PyObject
         if (outcome == ENTITLED)
             continue;
         sync_queue_lock(&self->inside);
-        if (self->generation == generation && self->state == FILLING) { /* not complete in time: it breaks for all */
+        if (self->generation == generation && self->state == FILLING) { /* not all came in time, so the barrier breaks for all */
             barrier_change_unlock(self, BROKEN);
             barrier_is_broken(self);
             return -1;

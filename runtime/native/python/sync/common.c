@@ -112,9 +112,9 @@ int takes_no_attribute(PyObject *op, PyObject *Py_UNUSED(value), void *name)
 
 /* ---- when threading's locks have been replaced --------------------------------------------------------------------
  *
- * gevent and similar libraries put locks of their own into threading.  threading's classes are made of these, and let other greenlets
- * run while one sleeps.  A primitive of the runtime would put the LWP to sleep, with all greenlets on it.  So once the locks are
- * replaced a function in Python makes the primitive. */
+ * gevent and similar libraries put locks of their own into threading. threading's classes are then made of such locks, and let other
+ * greenlets run while one sleeps.  A primitive of the runtime would put the LWP to sleep, with all greenlets on it.  So once the locks
+ * are replaced a function in Python makes the primitive. */
 
 static PyObject *threading_names, *lock_name, *usual_locks[2], *make_instead;
 
@@ -130,7 +130,7 @@ PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     if (locks_are_usual())
         return new_primitive(type);
     PyObject *instead = PyObject_CallFunctionObjArgs(make_instead, type, args, kwargs ? kwargs : Py_None, NULL);
-    if (instead != Py_None) /* of another type, so type.__call__() doesn't initialise it */
+    if (instead != Py_None) /* it has another type, so type.__call__() doesn't initialise it */
         return instead;
     Py_DECREF(instead);
     return new_primitive(type);

@@ -15,8 +15,8 @@ PyObject *new_primitive(PyTypeObject *type);
 /* tp_new that leaves all arguments to __init__(). */
 PyObject *any_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
-/* The same for the classes that threading makes of its locks.  If a program has replaced those locks a
- * function in Python makes the object: see common.c. */
+/* The same for classes that threading makes of its locks.  If a program has replaced these locks, a function in Python makes the
+ * object: see common.c. */
 PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
 /* Replaces a reference in an object while other threads may be reading it.  Such a reader goes on to use the former value, so a list at *former

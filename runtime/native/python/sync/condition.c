@@ -21,7 +21,7 @@ enum lock_kind { OTHER, LOCK, RLOCK };
 
 PyTypeObject *condition_type;
 
-/* Borrowed.  A call asks once and goes on with what it got: __init__() may replace it meanwhile. */
+/* Borrowed.  A call asks once and goes on with what it got, because __init__() may replace the lock meanwhile. */
 static PyObject *lock_of(PyObject *op)
 {
     PyObject *lock = atomic_load_explicit(&((ConditionObject *)op)->lock, memory_order_acquire);
@@ -131,15 +131,15 @@ static int give_up(PyObject *op, struct given_up *what)
     return 0;
 }
 
-/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed once the lock is taken: the next waiter, which
- * needs the lock too, is woken when it is about to be released; woken before, it would only sleep for it. */
+/* 1, or -1 with an exception: a Lock is not taken then, an RLock is.  The baton is passed once the lock is taken.  Then the next
+ * waiter, which needs the lock too, is woken when the lock is about to be released; woken before, it would only sleep for the lock. */
 static int take_back(PyObject *op, struct given_up *what, int baton, int interrupted)
 {
     struct sync_queue *queue = queue_of(op);
     int taken;
 
     if (what->kind == OTHER) {
-        if (baton) /* first, since `_acquire_restore` may run any Python, which may itself wait for this condition */
+        if (baton) /* first, because `_acquire_restore` may run any Python code, which may itself wait for this condition */
             sync_queue_pass_baton(queue);
         PyObject *none = call_method(op, NAME("_acquire_restore"), what->state);
         taken = none ? 1 : -1;
@@ -170,7 +170,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     if (args_one("wait", "timeout", args, count, names, &given) < 0 || must_own(op, lock, "wait") < 0
         || (given && args_wait_deadline(given, &deadline) < 0))
         return NULL;
-    /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this one there. */
+    /* Enter the queue before the lock is given up: a thread that then takes the lock and notifies must find this thread there. */
     struct given_up what = what_to_give_up(lock);
     sync_queue_lock(queue);
     sync_queue_enter(queue, &place, what.ours);
@@ -186,7 +186,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
     if (raised)
         PyErr_Fetch(&type, &value, &traceback);
-    cancel_hold(); /* the lock is taken back as after any exception, and one that comes now waits for the next point */
+    cancel_hold(); /* the lock is taken back as after any exception, and a cancellation that comes now waits for the next point */
     int taken = take_back(op, &what, baton, place.interrupted);
     cancel_let();
     if (outcome == RAISED_ENTITLED || (outcome == ENTITLED && taken < 0)) { /* pass the notification on, or it would be lost */

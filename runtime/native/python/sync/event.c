@@ -26,9 +26,10 @@ static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(unused))
     return PyBool_FromLong(event_flag(op));
 }
 
-/* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  Of a thread that clears and then looks for work, and
- * one that adds work and then sets, one must see what the other has done.  Else the set could read a flag from before the clear, and the
- * look find no work: processors may put a load before an earlier store.  With a GIL its passing on orders them. */
+/* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  One thread clears and then looks for work,
+ * another adds work and then sets: one of the two must see what the other has done.  Without the lock the set could read the flag from
+ * before the clear, and the look could find no work, because processors may put a load before an earlier store.  With a GIL, passing it
+ * on orders them. */
 enum { ALWAYS_LOCKS = WITHOUT_GIL };
 
 static PyObject *event_set(PyObject *op, PyObject *Py_UNUSED(unused))
@@ -64,7 +65,8 @@ static PyObject *sleep_until_set(PyObject *op, PyObject *timeout)
     if (timeout && args_wait_deadline(timeout, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->queue);
-    /* set() may have come in between.  It grants under this lock, to the threads in the queue: one that entered now would sleep on. */
+    /* set() may have come in between.  It grants under this lock, to the threads in the queue; a thread that entered now would sleep
+     * on. */
     if (atomic_load(&self->flag) || deadline == 0) {
         sync_queue_unlock(&self->queue);
         return event_is_set(op, NULL);

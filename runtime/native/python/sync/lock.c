@@ -66,7 +66,7 @@ void lock_take_raising(LockObject *self)
     int64_t since = park_now();
 
     PyErr_Fetch(&type, &value, &traceback);
-    cancel_hold(); /* else each sleep would end at once */
+    cancel_hold(); /* or each sleep would end at once */
     if (sync_lock_try(&self->lock))
         lock_own(self);
     else

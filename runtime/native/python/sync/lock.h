@@ -41,12 +41,13 @@ static inline void lock_disown(LockObject *self)
 }
 void rlock_disown(RLockObject *self);
 
-/* For a thread that entered a queue with this lock as the one that it needs first.  1 taken, -1 a signal handler has raised.  *baton: it
- * is passed before handlers run, for they may sleep in the same queue.  interrupted: handlers are due already. */
+/* Takes the lock for a thread that entered a queue with `lock` set to it.  1: taken; -1: a signal handler has raised.  *baton is passed
+ * before handlers run, because they may sleep in the same queue.  interrupted: handlers are due already. */
 int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int interrupted);
 
-/* Takes an RLock back after a signal handler raised, and keeps the exception.  Condition.wait() reacquires an RLock even then; else the
- * enclosing `with` would raise again.  As in CPython, where handlers run only afterwards.  (A Lock's wait ends at once, there too.) */
+/* Takes an RLock back after a signal handler raised, and keeps the exception.  Condition.wait() reacquires an RLock even then, or the
+ * enclosing `with` would raise again.  CPython does so too, where handlers run only afterwards.  (A Lock's wait ends at once, there and
+ * here.) */
 void rlock_take_raising(RLockObject *self, unsigned long depth);
 
 PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names);

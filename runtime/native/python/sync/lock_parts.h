@@ -1,4 +1,4 @@
-/* What Lock and RLock share beside lock.h: how the lock is taken, and how _thread's two types take their arguments. */
+/* What Lock and RLock share besides lock.h: how the lock is taken, and how _thread's two types take their arguments. */
 #ifndef RUNTIME_PRIMITIVES_LOCK_PARTS_H
 #define RUNTIME_PRIMITIVES_LOCK_PARTS_H
 

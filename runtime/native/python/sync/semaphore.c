@@ -13,7 +13,7 @@ typedef struct {
     PyObject_HEAD
     struct sync_queue queue;
     atomic_long value;
-    atomic_long bound; /* BoundedSemaphore: value at the start, else LONG_MAX */
+    atomic_long bound; /* BoundedSemaphore: the value at the start; otherwise LONG_MAX */
     atomic_int bounded;
 } SemaphoreObject;
 
@@ -21,11 +21,11 @@ PyTypeObject *semaphore_type;
 
 /* The value is the semaphore's count, or ASK: a thread may sleep, so a release must look at the queue.  A count is changed by
  * compare-and-swap without the queue's lock; ASK is set and replaced with it.  A thread sets ASK before it sleeps, so a release that
- * finds a count knows that no thread sleeps.  When the last waiter has left it stays ASK, and the next release replaces it.
+ * finds a count knows that no thread sleeps.  When the last waiter has left, the value stays ASK, and the next release replaces it.
  * LONG_MAX: a count without end. */
 enum { ASK = -1 };
 
-/* Takes one, if the value is a count above 0; *value: as it was seen last. */
+/* Takes one, if the value is a count above 0. *value is what was seen last. */
 static int semaphore_try(SemaphoreObject *self, long *value)
 {
     *value = atomic_load_explicit(&self->value, memory_order_relaxed);
@@ -75,7 +75,7 @@ static int semaphore_give(SemaphoreObject *self, long n)
     return 0;
 }
 
-/* With the queue's lock: 0 with ASK set, for the caller to enter; 1: there is one to take. */
+/* With the queue's lock.  0: ASK is set, and the caller may enter the queue; 1: there is one to take. */
 static int semaphore_ask(SemaphoreObject *self)
 {
     long value = atomic_load_explicit(&self->value, memory_order_relaxed);
@@ -99,7 +99,7 @@ static int semaphore_take(SemaphoreObject *self, PyObject *timeout)
         return 1;
     if (!timeout)
         return 0;
-    if (args_wait_deadline(timeout, &deadline) < 0) /* without the queue's lock, since its conversion may run Python */
+    if (args_wait_deadline(timeout, &deadline) < 0) /* without the queue's lock, because its conversion may run Python */
         return -1;
     sync_queue_lock(&self->queue);
     do {

@@ -9,7 +9,7 @@ extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type
 /* Its count; 0 also if a thread sleeps in its queue. */
 long semaphore_count(PyObject *op);
 
-/* Its lock, borrowed, if that is one of the runtime's; else NULL. */
+/* Its lock, borrowed, if that is the runtime's; otherwise NULL. */
 PyObject *condition_lock(PyObject *op);
 
 #endif

@@ -2,7 +2,7 @@
  * a single call (Python/bytecodes.c, BEFORE_WITH): more than half of what it costs.  Here a lock's __enter__ and __exit__ bind
  * to an object of a simpler type, which comes from a free list and which the collector doesn't track.
  *
- * In all but calls that object acts as the ordinary bound method, which is made when its attributes are asked for.
+ * Except when called, that object acts as the ordinary bound method, which is made when its attributes are asked for.
  *
  * Worth it: with and without this file, in turns, `with Lock` took 43 and 55 ns, 0.42 and 0.53 of threading's (lwp bench lock-with,
  * CPython 3.13). */

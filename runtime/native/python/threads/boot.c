@@ -4,12 +4,12 @@
  * only then waits for the GIL.  So boot_start() waits for nothing, unless many threads are on their way (gil_queue.c).  The interpreter
  * must not be finalized while a thread completes its state: `starting` counts those threads, and gate_close() waits for them.
  *
- * OWN_STATE.  A free-threaded interpreter binds a state to the thread that makes it (Python/pystate.c, bind_tstate): by that thread's id
- * it finds the owner of an object, whose counts only the owner may change without a lock (Python/brc.c), and that thread's heaps serve
- * the new one.  Bound to the creator, a thread that lives would be taken for dead.  So there the thread makes its own, which needs no GIL
- * either, and the creator waits until it has: a lack of memory still fails the start.  Two kinds of thread have no creator that could report
- * ENOMEM: a green thread starts long after its creator has gone on, and a process may be killed before it starts.  These retry until there
- * is memory. */
+ * OWN_STATE.  A free-threaded interpreter binds a state to the thread that makes it (Python/pystate.c, bind_tstate): it finds the owner
+ * of an object by that thread's id, because only the owner may change the object's counts without a lock (Python/brc.c), and the new
+ * thread would allocate from that thread's heaps.  If the state were bound to the creator, a living thread would be taken for dead.  So
+ * here the thread makes its own state, which needs no GIL either, and the creator waits until it has one: a lack of memory still fails
+ * the start.  Two kinds of thread have no creator that could report ENOMEM: a green thread starts long after its creator has gone on,
+ * and a process may be killed before it starts.  These retry until there is memory. */
 #include "python/threads/boot.h"
 
 #include "kernel/base/park.h"
@@ -46,7 +46,7 @@ struct boot {
     PyThreadState *tstate;     /* OWN_STATE: NULL until the thread has made it */
     struct boot_target target; /* with references */
     struct lwp *lwp;
-    struct failure *failed;    /* its creator's, if that waits, else NULL */
+    struct failure *failed;    /* its creator's, if the creator waits; otherwise NULL */
     enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
 };
 
@@ -75,7 +75,7 @@ static void started_one(void)
         park_wake(&starting, INT_MAX, PARK_PRIVATE);
 }
 
-/* Makes the state of the thread that has this ident: the caller with OWN_STATE, else one that is about to begin. */
+/* Makes the state of the thread with this ident: the caller with OWN_STATE, otherwise a thread that is about to begin. */
 static PyThreadState *new_state(struct lwp *lwp)
 {
     PyThreadState *tstate = compat_new_state();
@@ -134,8 +134,8 @@ static void discard_boot(struct boot *boot)
     PyMem_RawFree(boot);
 }
 
-/* A green thread counts as `starting` from its first turn only: that may be late, and gate_close() must not wait for it.  0: it must not
- * start, for the interpreter may be gone. */
+/* A green thread counts as `starting` only from its first turn on, because that may come late, and gate_close() must not wait for it.
+ * 0: it must not start, because the interpreter may be gone. */
 static int green_may_start(void)
 {
     atomic_fetch_add(&starting, 1);
@@ -163,7 +163,7 @@ __attribute__((noinline)) static int make_own_state(struct boot *boot)
     return 1;
 }
 
-/* 0: it has raised, which the creator will find. */
+/* 0: it has raised, and the creator will find the exception. */
 __attribute__((noinline)) static int call_first(struct boot *boot)
 {
     PyObject *result = PyObject_CallNoArgs(boot->target.first);
@@ -216,7 +216,7 @@ static void run_python(void *arg)
 
 /* A process in our memory that was killed, or called _exit(), has left its PyThreadState on the interpreter's list.  If it stayed there,
  * faulthandler, sys._current_frames() and finalization would read a stack that another thread uses by then.  The objects of its frames
- * leak: how far it had come with them is unknown. */
+ * leak, because nobody knows how far it had come with them. */
 void boot_reclaim(struct lwp *lwp)
 {
     struct boot *boot = atomic_exchange(&lwp->arg, NULL); /* several may join it */
@@ -346,7 +346,7 @@ static void see_gate(void)
 {
     if (!atomic_load(&gate_closed))
         return;
-    if (OWN_STATE) /* to make a state the thread may have to stop this one first */
+    if (OWN_STATE) /* the thread may have to stop this thread before it can make a state */
         python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
     else
         wait_for_starters(NULL);

@@ -27,7 +27,7 @@ int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct s
 /* Frees the PyThreadState of a process in our memory that has ended, if it was killed or called _exit() and so could not do it itself. */
 void boot_reclaim(struct lwp *lwp);
 
-/* 1 with an exception of that text if the interpreter makes no more threads, else 0. */
+/* 1 with an exception of that text if the interpreter makes no more threads; otherwise 0. */
 int boot_refused(const char *text);
 
 /* Bytes of stack that a thread gets by default: what threading.stack_size(n) has set, or what a pthread would get. */
@@ -39,8 +39,8 @@ void boot_count_running(int more);
 
 void boot_after_fork(void);
 
-/* A higher floor's, or NULL.  Each new thread calls the first before its function, which it leaves out after a 0, and the second after its
- * function; both with the GIL. */
+/* Functions of a higher floor, or NULL.  With the GIL, each new thread calls boot_may_call() before its function, doesn't call the
+ * function if that returns 0, and calls boot_has_called() at the end in either case. */
 extern int (*boot_may_call)(void);
 extern void (*boot_has_called)(void);
 

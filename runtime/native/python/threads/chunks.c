@@ -33,7 +33,7 @@ static void *chunk_allocate(void *Py_UNUSED(unused), size_t size)
 
 static void chunk_release(void *Py_UNUSED(unused), void *chunk, size_t size)
 {
-    if (size == CHUNK && (uintptr_t)chunk % PAGE) /* one in a context doesn't begin at a page, as mmap's do; freed with the context */
+    if (size == CHUNK && (uintptr_t)chunk % PAGE) /* in a context, not at a page as mmap's are; freed with the context */
         return;
     below.free(below.ctx, chunk, size);
 }

@@ -1,14 +1,14 @@
 /* Many threads that wait for the GIL.  Each wakes up after the switch interval, 5 ms, to ask the thread that has the GIL to give it up
- * (Python/ceval_gil.c, take_gil).  A thousand are 200,000 wake-ups a second: the threads of a busy server do little else.  One that asks
- * is enough.  So FEW at a time sleep for the interval, as CPython wants it, and the others longer, the more of them there are: all
- * together wake up twice as often as FEW would.
+ * (Python/ceval_gil.c, take_gil).  A thousand threads make 200,000 wake-ups a second: the threads of a busy server do little else.  One
+ * thread that asks is enough.  So FEW at a time sleep for the interval, as CPython wants it, and the others sleep the longer the more
+ * of them there are: all together wake up twice as often as FEW would.
  *
  * THE DESIGN.  take_gil() sleeps in pthread_cond_timedwait().  When so many threads live for the first time, the address that libpython
- * calls for that name gets another function's in its place, which moves the deadline, and it stays there.  To CPython a longer sleep is
- * a timer that is late, as the kernel's may be.  A thread that is woken because the GIL is free is woken as before.
+ * calls for that name is replaced, for good, by that of a function here, which moves the deadline.  CPython takes a longer sleep for a
+ * timer that is late, as the kernel's may be.  A thread that is woken because the GIL is free is woken as before.
  *
- * WHAT IS LOST.  When all of the FEW have had the GIL, and none came after them, and a thread then computes, it is asked late: when the
- * first of the others wakes up, at the latest after the interval once more for each FEW of them.
+ * WHAT IS LOST.  When all of the FEW have had the GIL, none came after them, and a thread then computes, that thread is asked late:
+ * when the first of the others wakes up, at the latest after one more interval for each FEW of them.
  *
  * REJECTED.  A longer interval: sys.getswitchinterval() would tell it, and each thread that computes would keep the GIL as long.  A queue
  * before the GIL: a thread in it sleeps twice (gil_queue.c has the figures). */
@@ -67,11 +67,11 @@ void gil_crowd_begins(void)
     static atomic_int begun;
 
     if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, 1))
-        (void)libc_fill_slot(&slot, wait_for_gil); /* if it can't be, all wake up as often as in stock */
+        (void)libc_fill_slot(&slot, wait_for_gil); /* if it can't be replaced, all wake up as often as stock threads */
 }
 
 void gil_crowd_after_fork(void)
 {
-    atomic_store(&few, 0); /* those that waited are lost */
+    atomic_store(&few, 0); /* the threads that waited are lost */
     atomic_store(&others, 0);
 }

@@ -1,4 +1,4 @@
-/* Many threads that wait for the GIL: see the head of crowd.c. */
+/* Many threads that wait for the GIL: see the head of gil_crowd.c. */
 #ifndef RUNTIME_PYTHON_GIL_CROWD_H
 #define RUNTIME_PYTHON_GIL_CROWD_H
 

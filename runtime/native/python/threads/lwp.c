@@ -187,9 +187,9 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         return NULL;
     }
     for (;; looked = 1) {
-        /* Giving up the GIL may take long: it waits until a thread that asked for it has it (Python/ceval_gil.c, drop_gil).  A signal that
-         * comes meanwhile interrupts that wait and not the join, which would go on sleeping with the signal unhandled.  So the first
-         * sleep is short, and signals are looked for after it. */
+        /* Giving up the GIL may take long: if another thread has asked for the GIL, drop_gil() (Python/ceval_gil.c) returns only when
+         * that thread has it.  A signal that comes meanwhile interrupts that wait and not the join, which would go on sleeping with the
+         * signal unhandled.  So the first sleep is short, and signals are looked for after it. */
         joining.until = looked || joining.deadline < since + 10000000 ? joining.deadline : since + 10000000;
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, joining.deadline); /* it has ended, so this doesn't block: no need to give up the GIL */

@@ -27,7 +27,7 @@ LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 /* Waits for its end: True, False when the timeout (None: none) has passed, NULL with an exception. */
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
 
-/* Its ident while it lives in our memory, else 0. */
+/* Its ident while it lives in our memory; otherwise 0. */
 unsigned long lwp_ident_alive(LwpObject *self);
 
 #endif

@@ -67,7 +67,7 @@ void python_waits_after_fork(void)
  * (tests/core/test_costs.py). */
 __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
 {
-    int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same: until it has the GIL, others find it here */
+    int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same, so others find it here until it has the GIL */
 
     park_cancel = NULL;
     if (!waits)
@@ -88,7 +88,7 @@ int python_sleep(const struct python_sleep *how)
         wait_begins(how->object, how->place, how->since, how->deadline);
     }
     /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Its
-     * waiters are woken afterwards, since they want the GIL too. */
+     * waiters are woken afterwards, because they want the GIL too. */
     int whom = how->give_up ? sync_lock_free(how->give_up) : 0;
     PyThreadState *tstate = PyEval_SaveThread();
     waker_gave_up_gil();
@@ -174,7 +174,7 @@ struct queue_wait {
     int dozes;
 };
 
-/* The sleep is broken off at look_at, and the next time after twice the pause. */
+/* The sleep ends at look_at, and the next one after twice the pause. */
 struct looking_wait {
     struct queue_wait wait;
     int64_t pause, look_at;

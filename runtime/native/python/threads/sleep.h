@@ -1,8 +1,8 @@
 /* The one place where Python code sleeps: the GIL is given up, something sleeps, the GIL is taken back.
  *
- * GUARANTEES.  A thread that sleeps here is in waits() with the object that it waits for; after EINTR and EAGAIN, when it sleeps again,
- * until it has the GIL.  The wake-up that it has deferred is done before it sleeps.  A trace has the times at which it slept, wanted the
- * GIL and had it.
+ * GUARANTEES.  While a thread sleeps here, waits() lists it with the object that it waits for.  After EINTR or EAGAIN the thread will
+ * sleep again, so it stays listed until it has the GIL back.  The wake-up that it has deferred is done before it sleeps.  A trace has
+ * the times at which it slept, wanted the GIL and had it.
  * ASSUMPTIONS.  The caller has the GIL and a reference to that object.  `call` runs no Python.  It returns 0, or an errno; EAGAIN: the
  * caller sleeps again.  After EINTR signal handlers may be due: the caller runs them by python_interrupted(). */
 #ifndef RUNTIME_PYTHON_SLEEP_H
@@ -29,11 +29,13 @@ int python_sleep(const struct python_sleep *how);
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
 
-/* After an EINTR: -1 with what a signal handler raised, or a pending call, or Deadlock, if that is why the wait ended, or Cancelled.
- * scheduler: whose threads the wait was for, or NULL.  object: what it was for, which the Deadlock then names, or NULL. */
+/* Called after an EINTR. -1 with what a signal handler or a pending call raised, with Cancelled, or with Deadlock if that is why the
+ * wait ended.
+ * scheduler: the wait was for its threads; or NULL. object: what the wait was for, which the Deadlock names; or NULL. */
 int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
-/* A higher floor's, asked before all of these, as what it raises ends the thread: -1 with an exception.  NULL: no thread is to be ended. */
+/* A function of a higher floor, asked before all of these, because what it raises ends the thread. -1 with an exception.  NULL: no
+ * thread is to be ended. */
 extern int (*python_unwind)(void);
 
 /* Sets the function that raises Deadlock.  It takes no arguments. */
@@ -43,7 +45,7 @@ void python_set_describe_deadlock(PyObject *function);
 
 /* Called around each call that may take one of glibc's locks (kernel/glibc/glibc.h, LOCKS OF GLIBC): lwp_start(), a carrier's start,
  * pthread_create().  These locks are nearly always free, so the caller keeps the GIL.  If one is held, the caller gives the GIL up, and
- * takes it back at the end, not as soon as it has the lock.  For once the interpreter has ended, taking the GIL ends the thread
+ * takes it back at the end, and not as soon as it has the lock.  Once the interpreter has ended, taking the GIL ends the thread
  * (thread_run() in kernel/lwp/thread_main.c), and half a start would be left. */
 void python_give_up_begin(void);
 void python_give_up_end(void);
@@ -63,16 +65,16 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
                                    int64_t deadline, int *baton);
 
 /* The same for the end of a group's block, which may be all that is left of a program.  A signal that comes just before a thread sleeps
- * doesn't end the sleep.  So the main thread, which runs the handlers, wakes up to look: after 10 ms, and less and less often, in the end
- * once a second.  python_looks counts that, because nothing has moved by it: observe/watch.c. */
+ * doesn't end the sleep.  So the main thread, which runs the handlers, wakes up to look: after 10 ms, and less and less often, in the
+ * end once a second.  python_looks counts these wake-ups, because they don't mean that the program moves: observe/watch.c. */
 enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline);
 extern atomic_long python_looks;
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
 /* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  It is written with the
- * GIL, but for the end of a wait.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and needs
- * the GIL to go on.  Without a GIL a sleeper waits at the end of its wait for those that read: python_waits_read(). */
+ * GIL, except at the end of a wait.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and
+ * needs the GIL to go on.  Without a GIL a sleeper waits at the end of its wait for readers: python_waits_read(). */
 struct wait {
     _Atomic(PyObject *) object; /* NULL: the thread doesn't sleep.  Written last: a reader that sees it sees the rest */
     struct sync_place *place;

@@ -77,7 +77,7 @@ static int set_new(PyObject *self, PyObject *name, PyObject *value)
     return result;
 }
 
-/* "Thread-N (function)".  Without PyUnicode_FromFormat(), which takes half as long as all else in Thread(). */
+/* "Thread-N (function)".  It doesn't use PyUnicode_FromFormat(), which would take half as long as the rest of Thread(). */
 static PyObject *numbered_name(unsigned long long number, const void *function, size_t length)
 {
     char text[32] = "Thread-";
@@ -194,7 +194,7 @@ static PyObject *thread_make(PyObject *Py_UNUSED(module), PyObject *const *args,
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-/* threading.get_ident(), also if a program has put a function of its own there: that is how pebble learns of a thread's end. */
+/* Calls threading.get_ident(), because a program may have put a function of its own there: so pebble learns of a thread's end. */
 static PyObject *own_ident(void)
 {
     PyObject *get_ident;
@@ -356,7 +356,7 @@ static void leave_starting(struct starting *me)
     park_lock(&starting_lock);
     while (*at && *at != me)
         at = &(*at)->next;
-    if (*at) /* else this is a child that was forked meanwhile */
+    if (*at) /* otherwise this is a child that was forked meanwhile */
         *at = me->next;
     park_unlock(&starting_lock);
 }
@@ -367,7 +367,7 @@ void thread_after_fork(void)
     atomic_store(&starting_lock, 0);
 }
 
-/* For debuggers (native/gdb_threads.py): in a core file no Python runs that could be asked. */
+/* Debuggers read this name (native/gdb_threads.py), because in a core file no Python runs that could be asked. */
 static void copy_name(PyObject *thread, struct lwp *lwp)
 {
     PyObject *name = PyObject_GetAttr(thread, name_name);
@@ -376,7 +376,7 @@ static void copy_name(PyObject *thread, struct lwp *lwp)
     if (text)
         lwp_set_name(lwp, text, 0);
     else
-        PyErr_Clear(); /* it has none, or one that can't be encoded */
+        PyErr_Clear(); /* it has no name, or a name that can't be encoded */
     Py_XDECREF(name);
 }
 

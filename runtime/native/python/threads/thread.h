@@ -4,7 +4,7 @@
 
 #include "python/python.h"
 
-/* current_thread() of the calling thread, which was not made for a Thread, is this one from now on; the caller keeps it alive. */
+/* Makes this Thread the current_thread() of the calling thread, which was not made for one. The caller keeps it alive. */
 void thread_pass_for(PyObject *thread);
 
 /* In the child. */

@@ -1,10 +1,10 @@
 /* Waking, where the waker has the GIL and the woken thread wants it.
  *
  * The waker keeps the GIL, as in CPython: its next line runs before the woken thread does, unless it blocks or its switch interval
- * ends.  Programs rely on that (asgiref sets a future's result, and stores afterwards what belongs to it).  But a thread that is
- * woken at once mostly gets the processor at once (the kernel's wake-up preemption), finds the GIL taken, and sleeps again in
- * take_gil (Python/ceval_gil.c): where two threads take turns, five switches instead of two.  So a waker that is about to sleep
- * defers the wake-up until it has given up the GIL.
+ * ends.  Programs rely on that (asgiref sets a future's result, and stores afterwards what belongs to it).  But a thread that is woken
+ * at once mostly gets the processor at once (the kernel's wake-up preemption), finds the GIL taken, and sleeps again in take_gil
+ * (Python/ceval_gil.c).  Two threads that take turns then make five switches instead of two.  So a waker that is about to sleep defers
+ * the wake-up until it has given up the GIL.
  *
  *   1. The waker can't be sure that it will sleep.  It may compute, block in other C code, end, be killed or exec.  So only a thread that
  *      is DOZING is woken late (kernel/lock/lock.h): it wakes up by itself within the default switch interval, and where a shorter one is set
@@ -42,7 +42,7 @@ static __thread struct {
 
 int waker_dozes(int64_t deadline)
 {
-    /* Without a GIL a thread that is woken needs nothing that the waker has. */
+    /* Without a GIL a woken thread needs nothing that the waker has. */
     return !WITHOUT_GIL && waker.trust == SURE && !park_green && !cancel_mine() && *gil_switch_interval() * 1000 >= SYNC_DOZE
            && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
 }

@@ -11,14 +11,14 @@ void waker_init(void);
 
 /* Whether the calling thread should doze before it sleeps until the deadline, so that its waker may defer the wake-up. */
 int waker_dozes(int64_t deadline);
-/* Called after a doze that had to be followed by a sleep, and so has cost a wake-up: the thread dozes again after SURE more turns. */
+/* Called after a doze that had to be followed by a sleep, and so cost a wake-up.  The thread dozes again after SURE more turns. */
 void waker_dozed_in_vain(void);
 
 /* python_sleep() calls these when the calling thread has given up the GIL, and when it has it back. */
 void waker_gave_up_gil(void);
 void waker_has_gil(void);
 
-/* Does the wake-up that the calling thread has deferred, if any.  Called without the GIL, since the woken thread wants it. */
+/* Does the wake-up that the calling thread has deferred, if any.  Called without the GIL, because the woken thread wants it. */
 void waker_do_deferred(void);
 
 void waker_after_fork(void);

@@ -36,7 +36,7 @@ void end_fd_close(struct end_fd **at)
     PyMem_Free(end);
 }
 
-/* A pidfd of the LWP; -1: there is none, for the kernel is older, or it has ended; -2 with an exception. */
+/* A pidfd of the LWP; -1: the kernel is older, or the LWP has ended; -2 with an exception. */
 static int open_pidfd(struct lwp *lwp)
 {
     int fd = (int)syscall(SYS_pidfd_open, atomic_load(&lwp->tid), lwp->flags & CLONE_THREAD ? PIDFD_OF_THREAD : 0);

@@ -9,8 +9,8 @@
 struct end_fd;
 struct lwp;
 
-/* Of an LWP that was started: the descriptor that can be read once it has ended.  It is made at the first call, and kept at *at, which was
- * NULL; in a forked child it is made anew.  -1 with an exception. */
+/* For an LWP that was started: the descriptor that can be read once it has ended.  It is made at the first call and kept at *at, which
+ * was NULL; in a forked child it is made anew. -1 with an exception. */
 int end_fd_of(struct end_fd **at, struct lwp *lwp);
 
 /* Before the LWP is released. */

@@ -77,7 +77,7 @@ static int set_future(struct thing *thing)
     return set_primitive(thing, thing->given, &future_waitable);
 }
 
-/* Whether it is an event, semaphore or lock as threading makes them: of these there are the runtime's, too. */
+/* Whether it is threading's own event, semaphore or lock, for which the runtime has another. */
 static int is_stock(PyObject *given)
 {
     static const char *const names[] = {"threading.Event", "threading.Semaphore", "threading._RLock", "_thread.lock", "_thread.RLock"};

@@ -49,7 +49,7 @@ static void leave_all(struct waiting *w)
             w->things[i].kind->finish(&w->things[i], &w->any);
 }
 
-/* Steps 3 to 5 of waits/any.h.  0: completed; or an errno. */
+/* Steps 3 to 5 of waits/any.h.  0: the wait was completed; otherwise an errno. */
 static int sleep_and_leave(void *arg)
 {
     struct waiting *w = arg;
@@ -162,7 +162,7 @@ static Py_ssize_t find_ready(const struct waiting *w, Py_ssize_t to)
     return at;
 }
 
-/* One decides: which others are reported. */
+/* Given the thing that decides, chooses which others are reported. */
 static void report_with(struct waiting *w, const struct thing *decides)
 {
     for (Py_ssize_t i = 0; i < w->count; i++) {
@@ -177,7 +177,7 @@ static int look_for_first(struct waiting *w)
 {
     for (;;) {
         Py_ssize_t first = find_ready(w, w->count);
-        /* Also before a sleep with an eventfd, which would take the number of a descriptor that is closed. */
+        /* This look comes also before a sleep with an eventfd, whose number could be that of a descriptor that is closed. */
         if (first < w->count || w->deadline == 0 || w->files < w->count) {
             wait_look_at_files(w);
             if (w->error)
@@ -204,7 +204,7 @@ static void report_completed(struct waiting *w)
     report_with(w, &w->things[first]);
 }
 
-/* The steps of waits/any.h.  1: one of the things has come; 0: none by the deadline; -1 with an exception. */
+/* The steps of waits/any.h.  1: one of the things has come; 0: none the deadline has passed; -1 with an exception. */
 static int wait_for_first(struct waiting *w)
 {
     for (;;) {
@@ -262,7 +262,7 @@ static int set_things(struct waiting *w)
     return 0;
 }
 
-/* Those that are ready: NULL with an exception, and then nothing is taken. */
+/* The things that are ready.  NULL with an exception: nothing is taken then. */
 static PyObject *list_ready(struct waiting *w)
 {
     PyObject *list = PyList_New(0);
@@ -276,7 +276,8 @@ static PyObject *list_ready(struct waiting *w)
     return list;
 }
 
-/* As Event.wait() takes it; there NaN is 0 before Python 3.14, and the exception speaks of what compares the timeout. */
+/* Takes the timeout as Event.wait() does, except that NaN is always refused (Event.wait() takes it for 0 before Python 3.14), and that
+ * exceptions name this function. */
 static int set_deadline(struct waiting *w, PyObject *timeout)
 {
     if (PyFloat_Check(timeout) && isnan(PyFloat_AS_DOUBLE(timeout)))

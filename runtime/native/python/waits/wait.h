@@ -1,9 +1,9 @@
 /* runtime.wait(): sleeps until the first of several things is ready.  How, stands in waits/any.h.  For all of them
  * runtime/groups/waiting.py waits for one after the other.
  *
- * WHAT IS TAKEN.  Threads, events and files stay as they are when they are reported; a semaphore and a lock are taken.  For the first of
- * several, the first in order that is ready decides: if it is one that is taken, it comes alone, since a program that looks for another
- * one first would lose it; else all others come that are ready and stay as they are.
+ * WHAT IS TAKEN.  Threads, events and files stay as they are when they are reported; a semaphore and a lock are taken.  For the first
+ * of several, the first in order that is ready decides.  If it is taken, it comes alone, because a program that looks at another thing
+ * first would lose it; otherwise all others come too that are ready and stay as they are.
  *
  * things.c makes a thing of what the program gives; file.c knows how files are waited for, and wait.c all else. */
 #ifndef RUNTIME_WAIT_H
@@ -18,7 +18,7 @@ struct waiting {
     struct thing *things;
     Py_ssize_t count;
     int files; /* how many of them are */
-    int keeps; /* it refuses what would be acquired */
+    int keeps; /* it refuses things that would be acquired */
     int looks; /* it sleeps for a short time only, and then looks for signals */
     int64_t since, deadline;
     struct pollfd *polled; /* the files, and one more for the eventfd, and one for park_poll_all(); in the order of `things` */
@@ -28,7 +28,7 @@ struct waiting {
     PyObject *given; /* a tuple */
 };
 
-/* What stays as it is, and is there, is claimed by the waiter itself. */
+/* The waiter itself claims a thing that is ready and stays as it is. */
 static inline void wait_claim(struct waiting *w, struct thing *thing)
 {
     thing->ready = sync_any_claim(&w->any);

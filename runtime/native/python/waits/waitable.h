@@ -1,5 +1,5 @@
-/* What runtime.wait() asks of a thing.  Each kind of thing has a struct waitable, in the file of its type; all its functions are called
- * with the GIL but for those of which that says otherwise. */
+/* What runtime.wait() asks of a thing.  Each kind of thing has a struct waitable, in the file of its type.  Its functions are called
+ * with the GIL, except where that is said. */
 #ifndef RUNTIME_WAITABLE_H
 #define RUNTIME_WAITABLE_H
 
@@ -29,12 +29,12 @@ struct thing {
 struct waitable {
     /* Whether it is ready now.  Another thread may take it before the caller does. */
     int (*look)(const struct thing *thing);
-    /* Takes it, unless another was faster: 0.  NULL: nothing is taken, as of a thread. */
+    /* Takes it; 0: another thread was faster.  NULL: nothing is taken, as of a thread. */
     int (*take)(struct thing *thing);
     void (*give_back)(struct thing *thing);
-    /* Enters the thing's queue; 0: not so, for it is ready. */
+    /* Enters the thing's queue; 0: it has not entered, because the thing is ready. */
     int (*enter)(struct thing *thing, struct sync_any *any);
-    /* Leaves it; whether it was granted.  Without the GIL. */
+    /* Leaves the queue, and returns whether the thing was granted.  Without the GIL. */
     int (*leave)(struct thing *thing);
     /* After a grant, or NULL.  Without the GIL; short. */
     void (*finish)(struct thing *thing, struct sync_any *any);

@@ -47,7 +47,8 @@ int socket_look_up(PyObject *self, PyObject **address)
 
 /* ---- connecting -------------------------------------------------------------------------------------------------- */
 
-/* 0 or an errno; -1 with an exception.  connect(2) knows no MSG_DONTWAIT, so a descriptor in blocking mode changes it for the call. */
+/* 0 or an errno; -1 with an exception. connect(2) has no MSG_DONTWAIT, so a descriptor in blocking mode changes its mode for the
+ * call. */
 static int connect_now(PyObject *self, PyObject *address)
 {
     int fd = fd_of(self), mode = timeout_of(self) < 0 ? fcntl(fd, F_GETFL) : O_NONBLOCK, blocks = mode >= 0 && !(mode & O_NONBLOCK);

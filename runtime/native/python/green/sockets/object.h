@@ -37,8 +37,8 @@ static inline void set_timeout(PyObject *socket, int64_t timeout)
 }
 
 /* A socket object with timeout 0 on the same descriptor, for one call.  CPython calls poll(2) before each call on a socket with a timeout,
- * for that timeout, and the LWP would sleep there.  Such a descriptor is in non-blocking mode, so nothing else tells the two apart.  The
- * timeout of the object itself can't be set to 0 meanwhile: other threads may use it.  NULL with an exception. */
+ * for that timeout, and the LWP would sleep there.  The descriptor is in non-blocking mode then, so only the object's timeout says that
+ * it should wait.  That timeout can't be set to 0 meanwhile, because other threads may use the object.  NULL with an exception. */
 PyObject *socket_twin(PyObject *socket);
 void socket_end_twin(PyObject *twin);
 

@@ -1,4 +1,4 @@
-/* What a thread on a scheduler does in the methods of ssl.SSLSocket that wait: patch/blocking/tls_sockets.py says how, and why so. */
+/* What a thread on a scheduler does in the methods of ssl.SSLSocket that wait: patch/blocking/tls_sockets.py says how and why. */
 #include "kernel/base/park.h"
 #include "python/args.h"
 #include "python/rooms.h"
@@ -40,14 +40,14 @@ static PyObject *call_stock(const struct tls_call *c)
     return PyObject_Vectorcall(tls.stock[c->method], c->stack, (size_t)c->count + 1, c->names);
 }
 
-/* Without its argument `block`: the stock method would take the timeout 0 for the socket's own, and block. */
+/* It leaves out the argument `block`, because the stock method would take the timeout 0 for the socket's own, and block. */
 static PyObject *handshake(const struct tls_call *c)
 {
     return c->count + (c->names ? PyTuple_GET_SIZE(c->names) : 0) == 1 ? PyObject_CallOneArg(tls.stock[c->method], c->t.self)
                                                                        : call_stock(c);
 }
 
-/* With timeout 0: the call raises what it would have waited for. */
+/* Calls with timeout 0, so that the call raises what it would have waited for. */
 static PyObject *call_without_wait(const struct tls_call *c)
 {
     PyObject *self = c->t.self;
@@ -96,8 +96,8 @@ static void end_turn(const struct tls_call *c)
     PyErr_Restore(type, value, traceback);
 }
 
-/* Returns what the stock method does.  The poller's count of events is read in the turn: no other thread's try comes between that and this
- * one (green/poller.h).  The timeout is, too: that thread would have it at 0. */
+/* Returns what the stock method does.  The poller's count of events is read in the turn, so that no other thread's try comes between
+ * the reading and this try (green/poller.h).  The timeout is read there too, because another thread's try has it at 0. */
 static PyObject *call_in_turn(struct tls_call *c)
 {
     struct transfer *t = &c->t;

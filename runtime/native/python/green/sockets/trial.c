@@ -1,5 +1,6 @@
-/* recvfrom and its kin, sendto, sendmsg and accept: CPython's method is called until it doesn't raise BlockingIOError.  With
- * MSG_DONTWAIT in its flags it doesn't sleep in the kernel, and it calls poll(2) only if the socket has a timeout: see socket_twin(). */
+/* recvfrom, recvmsg and their _into, sendto, sendmsg and accept: CPython's method is called until it doesn't raise BlockingIOError.
+ * With MSG_DONTWAIT in its flags it doesn't sleep in the kernel, and it calls poll(2) only if the socket has a timeout: see
+ * socket_twin(). */
 #include "python/green/sockets/transfer.h"
 
 #include "kernel/base/park.h"
@@ -80,7 +81,8 @@ PyObject *socket_accept(PyObject *self, PyObject *Py_UNUSED(unused))
     return way ? PyObject_CallOneArg(way, self) : run_trial(&trial);
 }
 
-/* What is iterated over more than once.  NULL without an exception: it can't be, and the stock method raises for it. */
+/* Makes a sequence of what is iterated over more than once.  NULL without an exception: it can't be one, and the stock method raises
+ * for it. */
 static PyObject *as_sequence(PyObject *object)
 {
     if (PyList_Check(object) || PyTuple_Check(object))
@@ -147,8 +149,8 @@ static Py_ssize_t size_of_parts(PyObject *parts)
     return size;
 }
 
-/* sendmsg(2) of a blocking socket returns when all is sent, too.  sent: by the first call, perhaps less than the parts have.  What belongs to
- * them, as descriptors, went with the first byte. */
+/* sendmsg(2) of a blocking socket also returns when all is sent.  sent: by the first call, perhaps less than the parts have.  Ancillary
+ * data, such as descriptors, went with the first byte. */
 static PyObject *send_rest(struct trial *trial, PyObject *sent)
 {
     Py_ssize_t length = PyLong_AsSsize_t(sent), size = size_of_parts(trial->args[0]);
