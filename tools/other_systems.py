@@ -96,7 +96,7 @@ CANNOT = {
         test_vfork_returns test_exit_status_of_a_process test_a_process_that test_a_copy_shares_more
         test_the_exit_signal_is_sent test_a_process_reaped_by_somebody_else test_processes_that_nobody_joined
         test_a_signal_handler_runs_while_join_waits test_fork_in_a_thread
-        test_what_is_no_thread_is_an_error""",
+        test_inspecting_no_thread_is_an_error""",
     "ptrace(2): ENOSYS": "test_fork_while_a_thread_is_at_its_end",
     "robust lists: set_robust_list(2) is ENOSYS, nobody is told that the owner of a mutex has died": """
         test_a_robust_mutex_of_a_dead_thread test_the_robust_list_is_the_kernels""",

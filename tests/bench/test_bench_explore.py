@@ -65,7 +65,7 @@ def test_the_other_programs_have_threads_that_meet(name: str, threads: int, leas
     assert found[1] in (threads, threads + 1)  # asyncio waits for its pool in one more
 
 
-def test_what_runs_many_times_a_second_is_another_schedule_each_time() -> None:
+def test_frequent_runs_have_different_schedules() -> None:
     from runtime.explore import explore
 
     for strategy in ("random", "pct", "pos"):
@@ -94,7 +94,7 @@ def test_another_outcome_is_noticed(aim: str, program: str, strategy: str) -> No
         explorers.sample("runtime", row, of, explored.test_of(of), 0.2)
 
 
-def test_what_a_peer_says_of_a_program_that_it_is_wrong_about(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peers_wrong_verdict_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a failure of the benchmark: it is said."""
 
     class Peer(ModuleType):

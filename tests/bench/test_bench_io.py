@@ -136,7 +136,7 @@ def test_idle_connections_send_nothing_after_their_first_answer() -> None:
     assert asked.count(2) == 1
 
 
-def test_memory_is_what_the_server_has_more_when_each_has_answered_once() -> None:
+def test_memory_is_the_growth_after_one_answer_each() -> None:
     kept: list[mmap.mmap] = []  # bytes may lie in memory that an earlier test has left
 
     def answer(connection: socket.socket, request: bytes, number: int) -> None:

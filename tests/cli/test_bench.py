@@ -283,7 +283,7 @@ def test_an_operation_that_does_not_work_is_noticed(name: str, broken: dict[str,
         named(name).sample(kind)
 
 
-def test_wrong_results_and_crashes_are_told_and_the_rest_is_measured(tmp_path: Path) -> None:
+def test_wrong_results_and_crashes_are_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "import os\n"
         "from threading import *\n"

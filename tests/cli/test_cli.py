@@ -162,13 +162,13 @@ PRINTING += [["bench", "--quick", "lock-try"], ["stress", "--list"], ["stress", 
     [*((words, "") for words in PRINTING), (["tls"], "1")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_a_full_disk_is_told_in_a_line(arguments: list[str], unbuffered: str) -> None:
+def test_a_full_disk_is_reported_in_a_line(arguments: list[str], unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         shown = lwp(*arguments, stdout=full, status=1, PYTHONUNBUFFERED=unbuffered)
     assert shown.stderr == "lwp: standard output: No space left on device\n"
 
 
-def test_what_one_write_leaves_is_written_without_a_buffer_too(tmp_path: Path) -> None:
+def test_a_partial_write_is_completed_without_a_buffer_too(tmp_path: Path) -> None:
     """A file of limited size takes a part of the only write, and refuses the rest, if that is tried."""
     limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (5, 5)); "
     program = limit + "import sys, runtime.cli; sys.argv[1:] = ['--version']; sys.exit(runtime.cli.main())"
@@ -178,12 +178,12 @@ def test_what_one_write_leaves_is_written_without_a_buffer_too(tmp_path: Path) -
     assert (tmp_path / "shown").stat().st_size == 5
 
 
-def test_the_program_that_runs_has_standard_output_as_python_made_it() -> None:
+def test_the_program_has_pythons_standard_output() -> None:
     program = "import sys; print(sys.stdout is sys.__stdout__)"
     assert lwp("run", "-c", program).stdout == "True\n"
 
 
-def test_a_missing_script_is_told_as_python_tells_it() -> None:
+def test_a_missing_script_is_reported_as_python_does() -> None:
     plain, ours = python("no/such.py", status=2), lwp("run", "no/such.py", status=2)
     assert ours.stderr.partition(": ")[2] == plain.stderr.partition(": ")[2]
 
@@ -257,7 +257,7 @@ def test_json_of_which_standard_output_is_the_file() -> None:
         ("lock-try", "for a file of that name write ./lock-try, for standard output write --json last"),
     ],
 )
-def test_a_file_for_json_that_is_none_is_told_before_anything_is_done(file: str, says: str) -> None:
+def test_a_bad_file_for_json_is_refused_first(file: str, says: str) -> None:
     said = refusal(lwp("bench", "--quick", "--json", file, status=2))
     assert said.startswith("lwp: ")
     assert says in said
@@ -305,7 +305,7 @@ def test_a_new_file_is_its_owners_alone(command: list[str], file: str, tmp_path:
 
 @pytest.mark.parametrize("file", ["x.nope", "x", "no/such/folder/x"])
 @pytest.mark.parametrize("command", [["bench", "--quick", "lock-try"], ["demo", "cow", "--max-mb", "10"]], ids=" ".join)
-def test_a_picture_of_no_known_kind_is_refused_before_anything_is_measured(command: list[str], file: str) -> None:
+def test_an_unknown_kind_of_picture_is_refused_first(command: list[str], file: str) -> None:
     said = refusal(lwp(*command, "--plot", file, status=2))
     assert said == f"lwp: --plot: {file}: what is it to be? Its name must end in .png, .svg, .pdf, .jpg, .webp\n"
 

@@ -262,7 +262,7 @@ def test_createthread_has_a_line_of_80_columns_for_each_step(life: Any) -> None:
         assert len(step["why"]) <= 32, step
 
 
-def test_createthread_says_who_did_what(life: Any) -> None:
+def test_createthread_names_the_thread_of_each_step(life: Any) -> None:
     by_thread = {step["name"] for step in life["steps"] if step["who"] == "thread"}
     assert by_thread | {"rseq"} == {  # not every glibc has rseq
         *("born", "glibc", "robust", "rseq", "unmask", "python", "target", "returned"),
@@ -345,7 +345,7 @@ def test_tls_says_which_kind_was_seen() -> None:
 ASKED_FOR, AT_A_DISTANCE = {16, 36, 1028, 1031}, {18, 1030}
 
 
-def test_tls_the_variable_is_reached_by_the_general_model_and_no_other_is() -> None:
+def test_tls_only_the_variable_uses_the_general_model() -> None:
     """As tlsdemo.c and build.py say: one calls __tls_get_addr or a TLS descriptor, the rest are a load away."""
     elffile = pytest.importorskip("elftools.elf.elffile")
     with open(_core.__file__, "rb") as file:

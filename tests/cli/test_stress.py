@@ -78,7 +78,7 @@ def test_a_crash_is_found() -> None:
 
 
 @pytest.mark.skipif(not hasattr(threading, "_DeleteDummyThreadOnDel"), reason="this Python has no such finalizer")
-def test_only_the_finalizer_that_fails_in_threading_itself_is_no_failure(child: Child) -> None:
+def test_a_finalizer_of_threadings_that_fails_is_no_failure(child: Child) -> None:
     """When the interpreter ends."""
 
     def program(whose: str) -> None:
@@ -226,7 +226,7 @@ def test_a_lock_of_the_interpreters_is_told_from_ours(child: Child) -> None:
     child(program)
 
 
-def test_what_is_left_is_found() -> None:
+def test_leftovers_are_found() -> None:
     found = json.loads(stress("--seconds", "0.1", "--only", "broken-leak", "--patience", "1", "--json", "-", status=1))
     assert "left behind: descriptors" in found["failed"][0]["what"]
 
@@ -242,5 +242,5 @@ def test_what_is_left_is_found() -> None:
         ("--json", "no/such/folder", "No such file"),
     ],
 )
-def test_what_cannot_be_run_is_told_before(option: str, value: str, says: str) -> None:
+def test_a_test_that_cannot_run_is_refused_first(option: str, value: str, says: str) -> None:
     assert says in refusal(lwp("stress", "--only", "lock", "--seconds", "0.1", option, value, status=2))

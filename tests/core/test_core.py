@@ -503,7 +503,7 @@ def test_a_process_on_a_copy_of_memory(gate: Gate) -> None:
     said.close()
 
 
-def test_a_copy_shares_more_only_when_nobody_else_can_hold_a_lock(child: Child, gate: Gate) -> None:
+def test_a_copy_shares_more_only_without_other_threads(child: Child, gate: Gate) -> None:
     lwp = spawn(gate.wait)
     with pytest.raises(RuntimeError, match=r"shares CLONE_FS \| CLONE_FILES can only be made"):
         spawn(int, flags=Clone.FILES | Clone.FS, exit_signal=signal.SIGCHLD)
@@ -617,7 +617,7 @@ def test_a_process_reaped_by_somebody_else() -> None:
     assert copy.exit_status is None
 
 
-def test_processes_that_nobody_joined_are_joined_at_the_end(child: Child) -> None:
+def test_processes_not_joined_are_joined_at_the_end(child: Child) -> None:
     def leave_one() -> None:
         def outlive() -> None:
             while threading.main_thread().is_alive():
@@ -709,7 +709,7 @@ def test_a_robust_mutex_of_a_dead_thread(helper_path: str) -> None:
 
 
 @in_child
-def test_what_a_thread_set_in_libc_is_not_the_next_ones() -> None:
+def test_libc_state_is_reset_for_the_next_thread() -> None:
     """libc's part of the TLS block outlives a thread, for malloc's sake; what it says of the thread does not."""
     libc.newlocale.restype = libc.uselocale.restype = ctypes.c_void_p
     libc.uselocale.argtypes = [ctypes.c_void_p]

@@ -678,7 +678,7 @@ def test_lists_of_cpus(text: str, cpus: set[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-2", "1,,2", "1 2", "0-1:2"])
-def test_what_is_no_list(text: str) -> None:
+def test_a_bad_list_of_cpus(text: str) -> None:
     with pytest.raises(ValueError, match="is no list of CPUs such as 0,2-3"):
         parse_cpus(text)
 
@@ -772,7 +772,7 @@ def test_run_places_all_threads(green: tuple[str, ...]) -> None:
         (("--nice", "20"), "20 is not in the range -20<=x<=19"),
     ],
 )
-def test_run_refuses_what_is_no_placement(option: tuple[str, str], text: str) -> None:
+def test_run_refuses_a_bad_placement(option: tuple[str, str], text: str) -> None:
     ran = lwp("run", *option, "-c", "print(1)", status=2)
     assert ran.stdout == ""
     assert text in ran.stderr

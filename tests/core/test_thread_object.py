@@ -81,7 +81,7 @@ class WithInit(runtime.Thread):
 
 @pytest.mark.parametrize("cls", [runtime.Thread, Derived, WithInit])
 @pytest.mark.parametrize("what", CALLS)
-def test_what_the_call_says(what: str, cls: type[runtime.Thread]) -> None:
+def test_the_calls_message(what: str, cls: type[runtime.Thread]) -> None:
     theirs = made(threading.Thread, CALLS[what])
     if isinstance(theirs, tuple):
         theirs = (*theirs[:-1], theirs[-1].replace("<Thread(", f"<{cls.__name__}("))

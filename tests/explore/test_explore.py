@@ -197,7 +197,7 @@ def test_a_race_between_bytecodes_needs_no_gil() -> None:
     passes(test, granularity="gil")
 
 
-def test_a_pool_that_is_kept_for_the_next_call_is_told() -> None:
+def test_a_pool_kept_from_call_to_call_is_reported() -> None:
     pool = concurrent.futures.ThreadPoolExecutor(2)
     result = explore(lambda: pool.submit(abs, -1).result(), runs=50, seed=1)
     assert result.outcome is Outcome.INCONCLUSIVE
@@ -803,7 +803,7 @@ def test_arguments_of_another_type(call: Callable[[], object], says: str) -> Non
 
 
 @pytest.mark.parametrize("token", ["", "s", "x-0", "s-0-", "s-0-1", "s-0-2.1-1.1", "s-0-1.zz", "s-0-1z141z4.0"])
-def test_what_is_no_token(token: str) -> None:
+def test_bad_tokens(token: str) -> None:
     with pytest.raises(BadToken, match="is no token"):
         replay(lambda: None, token)
 

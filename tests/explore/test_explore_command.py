@@ -36,7 +36,7 @@ def lost(tmp_path: Path) -> Path:
 # ---- a function ------------------------------------------------------------------------------------------------------
 
 
-def test_a_find_is_told_with_the_command_that_finds_it_again(lost: Path) -> None:
+def test_a_find_comes_with_the_command_that_repeats_it(lost: Path) -> None:
     found = explore(lost, "test_it.py::test_lost", status=1)
     assert found.stderr == ""
     assert "FOUND" in found.stdout
@@ -172,7 +172,7 @@ def test_a_test_in_a_package_imports_its_neighbours(tmp_path: Path) -> None:
     explore(tmp_path, "outer/inner/test_it.py::test", "--runs=5", status=0)
 
 
-def test_what_is_imported_in_the_test_changes_no_token(tmp_path: Path) -> None:
+def test_imports_in_the_test_change_no_token(tmp_path: Path) -> None:
     """An import takes steps, of its locks, in the first run only."""
     lazy = IMPORT + LOST.replace("lost():", "lost():\n    import wave, sched, json.tool")
     (tmp_path / "test_it.py").write_text(lazy)

@@ -188,7 +188,7 @@ def test_a_shield() -> None:
 
 
 @finds(AssertionError)
-def test_what_a_task_forgets_is_found() -> None:
+def test_a_step_that_a_task_leaves_out_is_found() -> None:
     """The explorer sees cancellation: a permit that is lost by it in some orders."""
     semaphore = Semaphore(1)
 

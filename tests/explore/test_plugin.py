@@ -275,7 +275,7 @@ def test_on_installed_threads(tmp_path: Path) -> None:
 # ---- never a pass ----------------------------------------------------------------------------------------------------
 
 
-def test_what_keeps_something_from_run_to_run_fails(tmp_path: Path) -> None:
+def test_state_kept_from_run_to_run_fails(tmp_path: Path) -> None:
     found = run(tmp_path, "def test_it(tmp_path):\n    (tmp_path / 'x').mkdir()\n", "--lwp-explore")
     assert outcomes(found) == {"failed": 1}
     assert "INCONCLUSIVE: the test passes when it is called first, and fails when it is called again" in found.stdout

@@ -357,7 +357,7 @@ def test_objects_of_one_name_are_numbered() -> None:
     assert "takes lock #2" in report
 
 
-def test_a_permit_that_is_kept_is_told_from_one_that_does_not_come() -> None:
+def test_a_kept_permit_is_told_from_a_missing_one() -> None:
     def kept() -> None:
         slots = threading.Semaphore(1)
         in_threads(slots.acquire, lambda: slots.acquire())

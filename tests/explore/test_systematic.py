@@ -541,7 +541,7 @@ def test_auto_claims_all_orders_when_the_budget_is_spent() -> None:
 
 
 @pytest.mark.parametrize("name", ["auto", "dfs", "dpor"])
-def test_nothing_is_claimed_of_what_does_not_repeat(name: str) -> None:
+def test_nothing_is_claimed_if_runs_differ(name: str) -> None:
     runs = 0
 
     def test() -> None:
@@ -575,7 +575,7 @@ def test_the_same_seed_makes_the_same_runs(name: str) -> None:
     assert len(set(first)) > 1
 
 
-def test_what_was_missed() -> None:
+def test_the_chance_of_a_missed_bug() -> None:
     assert chance_missed(0, 2, 10, 2) == 1
     assert chance_missed(20, 2, 10, 2) == pytest.approx((1 - 1 / 20) ** 20)
     assert chance_missed(1, 1, 10, 1) == 0

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.loads  # what replaces blocking calls: ssl
 
 
 @by_chance(1000, "random")
-def test_what_comes_too_late_is_not_lost() -> None:
+def test_a_late_grant_is_not_lost() -> None:
     event, semaphore, got = Event(), Semaphore(0), []
     threads = [Thread(target=target) for target in (event.set, semaphore.release)]
     waiter = Thread(target=lambda: got.extend(wait([event, semaphore])))

@@ -77,7 +77,7 @@ def test_fewer_runs_than_workers() -> None:
     assert runtime.explore(right, workers=5, runs=2).runs == 2
 
 
-def test_what_is_exhausted_is_so_by_one() -> None:
+def test_one_worker_exhausts_the_schedules() -> None:
     """The others try schedules by chance, which has no end."""
     result = runtime.explore(lambda: None, workers=2, runs=10_000_000)
     assert (result.outcome, result.error) == (Outcome.EXHAUSTED, None)
@@ -103,7 +103,7 @@ def test_a_worker_that_dies_is_inconclusive(end: object, how: str) -> None:
         result.check()
 
 
-def test_what_says_something_else_than_failed_comes_through() -> None:
+def test_skips_and_ctrl_c_come_through() -> None:
     def skips() -> NoReturn:
         raise unittest.SkipTest("not here")
 
@@ -122,7 +122,7 @@ def test_an_exception_that_can_not_be_pickled() -> None:
     assert type(result.error).__name__ == "OwnError"
 
 
-def test_what_fails_in_workers_only_is_still_told() -> None:
+def test_a_failure_in_workers_alone_is_reported() -> None:
     here = os.getpid()
 
     def fails() -> None:

@@ -567,7 +567,7 @@ BY_THE_CALLER = {
         *(pytest.param(text, 0, id=name) for name, text in BY_THE_CALLER.items()),
     ],
 )
-def test_who_does_the_call(text: str, helpers: int, child: Child, tmp_path: Path) -> None:
+def test_which_thread_makes_the_call(text: str, helpers: int, child: Child, tmp_path: Path) -> None:
     def who(text: str, helpers: int, folder: str) -> None:
         import errno
         import mmap

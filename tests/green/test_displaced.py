@@ -144,5 +144,5 @@ def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
         pytest.param({"lwps": 3, "time_slice": None}, id="three LWPs"),
     ],
 )
-def test_what_begins_on_another_lwp_than_the_runners_ends_in_time(options: dict[str, object], child: Child) -> None:
+def test_sleeps_begun_on_another_lwp_end_in_time(options: dict[str, object], child: Child) -> None:
     child(begin_displaced, options, FREE_THREADED)

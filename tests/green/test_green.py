@@ -177,7 +177,7 @@ def test_all_that_compute_get_on(child: Child) -> None:
     child(compute)
 
 
-def test_who_has_computed_comes_back_to_the_queue(child: Child) -> None:
+def test_a_thread_that_has_computed_rejoins_the_queue(child: Child) -> None:
     def come_back() -> None:
         """It takes turns with the others again, on the same LWP."""
         green, flag, event, turns = scheduler.Scheduler(1, 0.001), [], sync.Event(), []
@@ -335,7 +335,7 @@ def test_the_end_while_one_computes(child: Child) -> None:
     assert child(ends).stdout == "goes on\n"
 
 
-def test_what_a_scheduler_refuses(on_one: Scheduler) -> None:
+def test_a_scheduler_refuses_bad_arguments(on_one: Scheduler) -> None:
     for lwps in (0, -1, 1025):
         with pytest.raises(ValueError, match=f"from 1 to 1024, not {lwps}"):
             Scheduler(lwps=lwps)
@@ -376,7 +376,7 @@ def test_what_a_scheduler_refuses(on_one: Scheduler) -> None:
     ]
 
 
-def test_what_is_a_threads_own(green: Scheduler) -> None:
+def test_state_that_is_a_threads_own(green: Scheduler) -> None:
     """TLS of Python and of the C library, context variables, the rounding of floating point, recursive mutexes."""
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
     local = threading.local()
@@ -618,7 +618,7 @@ def test_a_timeout_comes_while_others_run(make: Callable[[], Any], green: Schedu
     assert done == [False]
 
 
-def test_nobody_sleeps_too_short(green: Scheduler) -> None:
+def test_no_sleep_is_too_short(green: Scheduler) -> None:
     """Sleeps and waits of all lengths, of which some are ended before their time."""
     events = [sync.Event() for _ in range(60)]
     slept: list[bool] = []
@@ -712,7 +712,7 @@ def test_a_stream_between_green_threads_and_lwps(green: Scheduler) -> None:
 # ---- when nobody can go on -------------------------------------------------------------------------------------------
 
 
-def test_deadlock_says_who_waits_for_what(child: Child) -> None:
+def test_deadlock_names_each_wait(child: Child) -> None:
     def deadlock() -> None:
         green = scheduler.Scheduler()
         first, second = sync.Lock(), sync.Lock()
@@ -745,7 +745,7 @@ def test_deadlock_says_who_waits_for_what(child: Child) -> None:
 
 
 @pytest.mark.parametrize("options", [(1, None), (2, None), (1, 0.001)], ids=str)
-def test_a_deadlock_when_the_last_who_could_help_has_ended(options: tuple[int, float | None], child: Child) -> None:
+def test_a_deadlock_when_the_last_waker_has_ended(options: tuple[int, float | None], child: Child) -> None:
     def deadlock(lwps: int, time_slice: float | None) -> None:
         """Also the LWPs of a run() before."""
         green = scheduler.Scheduler(lwps, time_slice)
@@ -788,7 +788,7 @@ def test_a_deadlock_with_a_way_out_is_none(child: Child) -> None:
     child(handled)
 
 
-def test_joining_what_nobody_runs(child: Child) -> None:
+def test_joining_a_green_thread_that_nothing_runs(child: Child) -> None:
     def join() -> None:
         green = scheduler.Scheduler()
         thread = green.spawn(int)
@@ -805,7 +805,7 @@ def test_joining_what_nobody_runs(child: Child) -> None:
 
 
 @pytest.mark.parametrize("lwps", [1, 2])
-def test_a_stack_overflow_is_told(lwps: int, child: Child, native_helper: NativeHelper) -> None:
+def test_a_stack_overflow_is_reported(lwps: int, child: Child, native_helper: NativeHelper) -> None:
     def overflow(helper: str, lwps: int) -> None:
         """The guard of a green thread's stack; faulthandler has a stack of its own on each LWP."""
         green = scheduler.Scheduler(lwps)
@@ -866,7 +866,7 @@ def test_without_membarrier_there_are_none(child: Child) -> None:
     child(program)
 
 
-def test_without_an_lwp_for_its_threads_the_program_ends_and_says_so(child: Child) -> None:
+def test_a_program_that_gets_no_lwp_says_so(child: Child) -> None:
     """It waited for them in silence, though nobody could run them."""
 
     def program() -> None:
@@ -1042,7 +1042,7 @@ def test_fork_in_a_green_thread(child: Child) -> None:
     child(fork)
 
 
-def test_fork_by_who_runs_the_scheduler(child: Child) -> None:
+def test_fork_by_the_thread_that_runs_the_scheduler(child: Child) -> None:
     def fork() -> None:
         green = scheduler.Scheduler()
         codes = []

@@ -56,7 +56,7 @@ def read_beside_two_that_never_wait() -> None:
     print(*waited)
 
 
-def test_who_is_ready_by_a_file_waits_for_a_millisecond_of_turns(child: Child) -> None:
+def test_a_ready_file_waits_at_most_a_millisecond_of_turns(child: Child) -> None:
     """Turns of half a millisecond; without that it would be for up to 64 of them."""
     waited = [int(word) for word in child(read_beside_two_that_never_wait).stdout.split()]
     assert len(waited) == 6
@@ -666,7 +666,7 @@ def test_errors_are_stocks(child: Child) -> None:
     assert green == stock
 
 
-def test_what_is_registered_while_a_poll_waits_counts_from_the_next_on(child: Child) -> None:
+def test_a_registration_during_a_poll_counts_from_the_next(child: Child) -> None:
     def registered_meanwhile() -> None:
         runtime.install(green=True, time_slice=None)
         import select
@@ -706,7 +706,7 @@ CLOSED = {
 
 @pytest.mark.parametrize("name", CLOSED)
 @pytest.mark.parametrize("options", [{}, {"time_slice": 0.001}], ids=["one LWP", "a time slice"])
-def test_who_waits_for_what_another_closes_goes_on(name: str, options: dict[str, Any], child: Child) -> None:
+def test_closing_a_file_ends_the_waits_for_it(name: str, options: dict[str, Any], child: Child) -> None:
     """The kernel says nothing to a thread that waits in an epoll for a file that is closed."""
 
     def wait(waits: str, closes: str, options: dict[str, Any]) -> None:

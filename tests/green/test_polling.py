@@ -101,7 +101,7 @@ def find(options: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_they_find_what_stock_s_find(options: dict[str, Any], child: Child) -> None:
+def test_they_find_the_same_as_stocks(options: dict[str, Any], child: Child) -> None:
     stock, green = (json.loads(child(find, how).stdout) for how in (None, options))
     assert stock["1,100"] == "[(1050, 1)]", "it had its descriptors"
     assert green == stock
@@ -160,5 +160,5 @@ def wait_for_a_number_used_again() -> None:
     print(scheduler.wait_fd(new, select.POLLIN, 0.05))
 
 
-def test_what_was_waited_for_by_a_closed_number_is_none_of_the_next_file_s(child: Child) -> None:
+def test_a_reused_number_gets_no_events_of_the_closed_file(child: Child) -> None:
     assert child(wait_for_a_number_used_again).stdout == "0\n"

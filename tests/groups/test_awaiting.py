@@ -267,7 +267,7 @@ def test_several_loops_at_once() -> None:
     assert semaphore._value == 1
 
 
-def test_what_is_refused() -> None:
+def test_refused_arguments() -> None:
     async def main() -> None:
         for thing in (Event(), 1, threading.Condition()):
             with pytest.raises(TypeError, match="can acquire"):
@@ -389,7 +389,7 @@ def test_a_loop_is_closed_while_it_is_granted() -> None:
         del task
 
 
-def test_the_next_waiter_has_what_a_closed_loop_was_granted() -> None:
+def test_the_grant_of_a_closed_loop_goes_to_the_next_waiter() -> None:
     lock, release = held(Semaphore)
     loop = asyncio.new_event_loop()
     task = waiting_task(loop, lock)
@@ -457,7 +457,7 @@ def test_an_interrupt_that_ends_the_loop(child: Child) -> None:
     assert found.stdout == "interrupted\n" * 2
 
 
-def test_what_has_come_is_told_without_memory(child: Child) -> None:
+def test_ready_things_are_returned_without_memory(child: Child) -> None:
     pytest.importorskip("_testcapi", reason="nothing here makes allocations fail")
     child(without_memory)
 

@@ -305,7 +305,7 @@ def test_each_request_raises_once() -> None:
 
 
 @both
-def test_what_fails_in_an_inner_group_is_no_second_request() -> None:
+def test_a_failure_in_an_inner_group_is_no_second_request() -> None:
     """A group around has asked the inner block: what its tasks raise as they tidy up doesn't ask it again."""
     cleaned: list[str] = []
 

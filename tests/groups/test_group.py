@@ -258,7 +258,7 @@ def test_start_returns_what_the_task_says_when_it_is_ready() -> None:
 
 
 @both
-def test_what_a_task_raises_before_it_is_ready_comes_out_of_start() -> None:
+def test_an_error_before_started_comes_out_of_start() -> None:
     def refuse(task_status: TaskStatus[None]) -> None:
         raise Failed("in use")
 
@@ -273,7 +273,7 @@ def test_what_a_task_raises_before_it_is_ready_comes_out_of_start() -> None:
 
 
 @both
-def test_what_it_raises_afterwards_is_a_failure_of_the_group() -> None:
+def test_an_error_after_started_fails_the_group() -> None:
     def fails(task_status: TaskStatus[None]) -> None:
         task_status.started()
         with pytest.raises(RuntimeError, match="called before"):
@@ -341,7 +341,7 @@ def test_the_first_failure_cancels_the_others_and_the_block() -> None:
 
 
 @both
-def test_what_others_raise_as_they_tidy_up_comes_out_too() -> None:
+def test_errors_of_tasks_that_tidy_up_come_out_too() -> None:
     def tidy_up(number: int) -> None:
         try:
             wait_forever()
@@ -367,7 +367,7 @@ def test_an_exception_of_the_block_cancels_all() -> None:
 
 @both
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_what_is_no_exception_comes_out_as_it_is(kind: type[BaseException]) -> None:
+def test_a_base_exception_comes_out_as_it_is(kind: type[BaseException]) -> None:
     def leave() -> None:
         raise kind
 
@@ -390,7 +390,7 @@ def wait_forever_unless_cancelled(group: Group) -> None:
 
 
 @both
-def test_a_task_that_is_cancelled_fails_nobody() -> None:
+def test_a_cancelled_task_fails_no_other() -> None:
     with Group() as group:
         other = group.spawn(Event().wait, 0.001)
         task = group.spawn(wait_forever)
@@ -453,7 +453,7 @@ def test_wrong_arguments() -> None:
 
 
 @both
-def test_what_can_not_be_spawned() -> None:
+def test_spawn_refuses_what_cannot_be_called() -> None:
     async def coroutine() -> None:
         pass
 
@@ -580,7 +580,7 @@ def test_the_inner_tasks_are_cancelled_while_the_inner_block_computes() -> None:
 
 
 @both
-def test_what_ends_the_inner_ends_it_alone() -> None:
+def test_ending_the_inner_group_ends_it_alone() -> None:
     with Group() as outer:
         other = outer.spawn(Event().wait, 0.02)
         with pytest.raises(ExceptionGroup), Group() as inner:
@@ -835,7 +835,7 @@ def test_ctrl_c_ends_all(child: Child, place: str) -> None:
     assert child(program, place, WAIT_CALLS).stdout == "out\n"
 
 
-def test_a_second_ctrl_c_reaches_what_waits_as_it_tidies_up(child: Child) -> None:
+def test_a_second_ctrl_c_reaches_threads_that_tidy_up(child: Child) -> None:
     def program() -> None:
         from runtime import Group
 

@@ -145,7 +145,7 @@ def test_one_outcome(end: Callable[..., None], begin: Callable[..., None], wait:
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
 
 
-def test_what_a_task_raises_before_it_is_ready_is_not_lost() -> None:
+def test_an_error_before_started_is_not_lost() -> None:
     """Either start() raises it, or, if its wait has ended just then, the group does."""
 
     def test() -> None:

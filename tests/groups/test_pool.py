@@ -100,7 +100,7 @@ def test_timeouts() -> None:
         assert call.result() is True
 
 
-def test_it_is_what_concurrent_futures_knows() -> None:
+def test_concurrent_futures_takes_it_for_its_own() -> None:
     go = Event()
     with Executor(2) as executor, futures.ThreadPoolExecutor(1) as stock:
         assert isinstance(executor, futures.ThreadPoolExecutor)
@@ -118,7 +118,7 @@ def test_it_is_what_concurrent_futures_knows() -> None:
         assert futures.wait([first, later, other]).not_done == set()
 
 
-def test_waiters_are_told_at_the_end() -> None:
+def test_waiters_are_woken_at_the_end() -> None:
     """Those that ask for the condition while the call runs."""
     for outcome in (int, fail):
         go = Event()
@@ -208,7 +208,7 @@ def test_asyncio() -> None:
     asyncio.run(main())
 
 
-def test_asyncio_ends_what_it_no_longer_waits_for() -> None:
+def test_asyncio_cancels_what_it_no_longer_awaits() -> None:
     ended: list[str] = []
 
     def work() -> None:
@@ -345,7 +345,7 @@ def test_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         go.set()
 
 
-def test_what_a_signal_handler_raises_in_a_submit_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_of_a_handler_in_submit_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if a worker has begun with the call."""
     begun = Event()
 
@@ -439,7 +439,7 @@ def test_nothing_is_kept_of_a_worker() -> None:
 
 
 @both
-def test_shutdown_cancels_what_has_not_begun() -> None:
+def test_shutdown_cancels_calls_that_have_not_begun() -> None:
     go = Event()
     executor = Executor(1)
     first, *others = [executor.submit(go.wait, FOREVER) for _ in range(5)]
@@ -570,7 +570,7 @@ def test_waiters_of_a_call_that_is_cancelled() -> None:
 
 
 @both
-def test_what_a_cancelled_call_does_counts() -> None:
+def test_a_cancelled_call_may_still_return() -> None:
     def tidies() -> str:
         try:
             wait_forever()
@@ -617,7 +617,7 @@ def test_a_shield_holds_it_back() -> None:
 
 
 @both
-def test_shutdown_cancels_what_runs() -> None:
+def test_shutdown_cancels_calls_that_run() -> None:
     executor = Executor(2)
     calls = [executor.submit(wait_forever) for _ in range(6)]
     for call in calls[:2]:
@@ -795,7 +795,7 @@ def test_ctrl_c_ends_a_wait_for_a_result(child: Child) -> None:
     assert child(program).stdout == "interrupted\n"
 
 
-def test_who_waits_for_a_future() -> None:
+def test_waiters_of_a_future() -> None:
     from runtime.scheduler import waiting
 
     lock, holds = Lock(), Event()

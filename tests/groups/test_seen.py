@@ -232,7 +232,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("looks")
-def test_a_task_in_a_stock_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_in_a_stock_lock_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     lock, there, said = _thread.allocate_lock(), Event(), []
 
     def show(message: object, kind: type[Warning], file: str, line: int, *_: Any) -> None:
@@ -259,7 +259,7 @@ def test_a_task_in_a_stock_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("looks")
-def test_a_cancelled_task_that_is_slow_or_tidies_up_is_not_told() -> None:
+def test_no_report_for_a_cancelled_task_that_tidies_up() -> None:
     there = Barrier(5)
 
     def computes() -> None:

@@ -371,7 +371,7 @@ def test_all() -> None:
 
 
 @both
-def test_all_is_in_the_order_of_coming_and_tells_what_came_in_time() -> None:
+def test_as_completed_yields_in_order_until_the_timeout() -> None:
     first, second, thread = Event(), Event(), started(yield_)
     second.set()
     assert wait([first, thread, second], 0.001, return_when=ALL_COMPLETED)[-1] is second
@@ -409,7 +409,7 @@ def test_as_completed() -> None:
 
 
 @both
-def test_none_at_all() -> None:
+def test_no_threads_at_all() -> None:
     assert wait([]) == []
     assert wait(iter(()), return_when=ALL_COMPLETED) == []
 
@@ -461,7 +461,7 @@ def test_it_does_not_end_before_its_time() -> None:
 
 
 @both
-def test_what_can_not_be_waited_for() -> None:
+def test_wait_refuses_what_cannot_be_waited_for() -> None:
     for thing in ("x", None, Condition(), 1.5, object(), threading.Barrier(2)):
         with pytest.raises(TypeError, match="can wait for threads"):
             wait([thing])
@@ -511,7 +511,7 @@ def test_a_closed_descriptor() -> None:
     assert semaphore._value == 1
 
 
-def test_a_green_thread_that_nobody_runs(child: Child) -> None:
+def test_a_green_thread_that_nothing_runs(child: Child) -> None:
     """In a process of its own: another thread, of any test before, might still run it."""
 
     def program() -> None:

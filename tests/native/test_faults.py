@@ -151,7 +151,7 @@ def test_what_fails_is_raised_and_leaves_nothing(name: str, number: int, least: 
 
 
 @pytest.mark.parametrize(("name", "number", "least"), ABSORBED, ids=_labels(ABSORBED))
-def test_what_can_be_done_without_is(name: str, number: int, least: int, faulty: Faulty) -> None:
+def test_optional_parts_may_be_missing(name: str, number: int, least: int, faulty: Faulty) -> None:
     """Each fault: nothing is raised, everything has worked, and nothing is left."""
     faults = faulty.inject(name, number)
     assert len(faults) >= least

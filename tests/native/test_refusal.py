@@ -121,7 +121,7 @@ def test_a_core_that_was_not_built(tmp_path: Path) -> None:
         assert "pip install" in last
 
 
-def test_what_the_program_needs_was_not_installed(tmp_path: Path) -> None:
+def test_a_missing_requirement_of_the_program(tmp_path: Path) -> None:
     (tmp_path / "runtime").symlink_to(Path(runtime.__file__).parent)  # away from what was installed beside it
     done = python("-S", "-m", "runtime", "--help", cwd=tmp_path, status=1, PYTHONPATH="")
     assert done.stdout == ""
@@ -132,7 +132,7 @@ def test_what_the_program_needs_was_not_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "tested"), [("", "CPython up to 3.15"), ("t", "free-threaded CPython up to 3.13")], ids=["GIL", "none"]
 )
-def test_a_newer_cpython_is_told_of_and_works(flags: str, tested: str) -> None:
+def test_a_newer_cpython_gets_a_warning_and_works(flags: str, tested: str) -> None:
     program = """if True:
         import sys, runtime.interpreters
         runtime.interpreters.in_main = lambda: True  # which asks a 3.99 what this one hasn't

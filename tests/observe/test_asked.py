@@ -64,7 +64,7 @@ def test_threads_that_wait_for_one_lock_for_long(tmp_path: Path) -> None:
     assert said.count("Stack of") == said.count("Stack of 'Thread-1 (holds)' (tid ") == 1
 
 
-def test_a_lock_is_told_once_for_each_holder() -> None:
+def test_a_lock_is_reported_once_for_each_holder() -> None:
     said: list[str] = []
     lock, go = sync.Lock(), sync.Event()
     look = Watchdog(None, said.append, stuck=1e-9).look

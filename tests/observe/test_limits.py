@@ -45,7 +45,7 @@ def fill():
 """
 
 
-def test_what_the_kernel_says() -> None:
+def test_the_kernels_answer() -> None:
     found = {limit.name: limit for limit in limits.limits()}
     assert found["kernel.pid_max"].value == int(Path("/proc/sys/kernel/pid_max").read_text())
     assert found["kernel.threads-max"].value == int(Path("/proc/sys/kernel/threads-max").read_text())
@@ -205,7 +205,7 @@ def test_cgroups_are_found(cgroup: str, mounts: str, expected: list[str], monkey
 # ---- explain ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_nearest_is_told_when_none_is_hit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_limit_is_named_when_none_is_hit(monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = Limit("near", 100, 90, "tasks", "machine"), Limit("far", 100, 1, "tasks", "machine")
     monkeypatch.setattr(limits, "_task_limits", lambda: [far, near])
     said = limits.explain(BlockingIOError(errno.EAGAIN, ""))

@@ -287,7 +287,7 @@ def told(text: str) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_told(case: str, tmp_path: Path) -> None:
+def test_reports(case: str, tmp_path: Path) -> None:
     program, expected = CASES[case]
     done = run(tmp_path, f"{PRELUDE}\n{program}\n")
     assert (told(done.stderr), bool(done.stderr)) == (expected, bool(expected)), done.stderr
@@ -403,7 +403,7 @@ def test_exit_needs_lock_order() -> None:
 
 
 @in_child
-def test_what_is_taken_over_stays_as_it_is() -> None:
+def test_adopted_threads_stay_as_they_are() -> None:
     """Python goes through it while threads record more."""
     import _thread
 

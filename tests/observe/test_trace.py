@@ -242,7 +242,7 @@ def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
     assert traced - plain == {f"_lwp_runtime.{name}" for name in ("cli._trace", "observe.recording", "observe.sites")}
 
 
-def test_what_is_not_recorded_takes_no_memory(tmp_path: Path) -> None:
+def test_unrecorded_events_take_no_memory(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         "import re\n"
         "maps = open('/proc/self/smaps').read()\n"
@@ -382,7 +382,7 @@ pause()
 """
 
 
-def test_running_is_only_what_is_known_to_be(tmp_path: Path) -> None:
+def test_only_a_thread_known_to_run_is_shown_as_running(tmp_path: Path) -> None:
     found = traced(RUNNING, tmp_path)
     spans = found.spans("MainThread")
     computes, sleeps = [span for span in spans if span["name"] in HAS_HAD_THE_GIL][1:3]
@@ -756,7 +756,7 @@ def test_a_forked_child_is_not_in_it(tmp_path: Path) -> None:
     assert [event["args"]["name"] for event in found.named("thread_name")] == ["MainThread"]
 
 
-def test_what_runs_when_the_record_lets_go_of_code_may_be_recorded(tmp_path: Path) -> None:
+def test_code_that_runs_as_the_record_drops_code_is_recorded(tmp_path: Path) -> None:
     """It knows code objects by address and so keeps them; the end of one calls the program back."""
     assert traced(
         "import threading, weakref\n"

@@ -71,7 +71,7 @@ SLEEPS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any],
 
 
 @pytest.mark.parametrize("kind", SLEEPS)
-def test_what_nobody_holds(kind: str) -> None:
+def test_releasing_a_free_lock(kind: str) -> None:
     make, sleep, let_go = SLEEPS[kind]
     thing = make()
     before = time.monotonic()

@@ -368,7 +368,7 @@ def close_any(world: World, me: int) -> Thread:
 
 
 def sync_watch_tell(world: World) -> int | None:
-    """Whose wait it completes.  Under the table's lock, but for the wake-up."""
+    """Whose wait it completes.  Under the table's lock, except for the wake-up."""
     while world.data["watching"]:
         me, *others = world.data["watching"]
         world.data["watching"] = tuple(others)

@@ -185,7 +185,7 @@ def test_a_value_that_is_set(kit: Any) -> None:
     assert semaphore._value == 1
 
 
-def test_what_is_set_while_threads_wait_goes_to_them() -> None:  # stock's would sleep on until a release() or set()
+def test_events_set_while_threads_wait_reach_them() -> None:  # stock's would sleep on until a release() or set()
     semaphore, event = sync.Semaphore(0), sync.Event()
     for primitive, wait in ((semaphore, semaphore.acquire), (event, event.wait)):
         started = [runtime.Thread(target=wait, daemon=True) for _ in range(3)]
@@ -704,7 +704,7 @@ def test_a_copy(kit: Any, name: str, derived: bool) -> None:
 
 @pytest.mark.parametrize("derived", [False, True], ids=["itself", "derived"])
 @pytest.mark.parametrize("copies", [(0, 1), (1, 0), (1, 2)], ids=str)
-def test_copies_of_a_condition_share_its_lock_and_who_waits(kit: Any, derived: bool, copies: tuple[int, int]) -> None:
+def test_copies_of_a_condition_share_lock_and_waiters(kit: Any, derived: bool, copies: tuple[int, int]) -> None:
     original = (type("Derived", (kit.Condition,), {}) if derived else kit.Condition)()
     first = copy.copy(original)
     conditions = [original, first, copy.copy(first)]

@@ -147,7 +147,7 @@ def wake_other_joiners(world: World, name: str) -> Thread:
 
 
 def await_cleared(world: World, me: int, name: str, asleep: str = "asleep") -> Thread:
-    """Whether it has ended; else its time is up, a signal has come, or it is cancelled."""
+    """Whether it has ended; if not, its time is up, a signal has come, or it is cancelled."""
     wait = sync_model.park_wait_some if asleep == "asleep" else plain_wait
     event = None
     while True:

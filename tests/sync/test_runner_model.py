@@ -319,7 +319,7 @@ WAITER = (("wait", "woken"),)
         (((IN_C,), (("sleep", 1), ("sleep", 1)), (("sleep", 1),)), 2),
     ],
 )
-def test_who_left_an_lwp_goes_on_in_time(
+def test_a_thread_that_left_an_lwp_goes_on_in_time(
     programs: tuple[tuple[Operation, ...], ...], carriers: int, parallel: bool
 ) -> None:
     print(f"states: {explore(worlds(*programs, carriers=carriers, parallel=parallel), nothing, nothing)}")
@@ -350,7 +350,7 @@ def look_at_no_queue(world: World) -> bool:
         (look_at_no_queue, ((IN_C, ("yield", None), ("set", "woken")), WAITER), "nobody wakes"),
     ],
 )
-def test_what_the_runner_is_not_told_of_is_found(
+def test_an_untold_runner_is_found(
     broken: Callable[[World], bool],
     programs: tuple[tuple[Operation, ...], ...],
     says: str,

@@ -433,7 +433,7 @@ def test_arguments_of_rlock_are_refused_where_stock_does() -> None:
 
 @pytest.mark.parametrize("name", ["Lock", "RLock"])
 @pytest.mark.parametrize("method", ["__enter__", "__exit__", "acquire", "release"])
-def test_a_bound_method_is_stocks_to_who_looks_at_it(kit: Kit, name: str, method: str) -> None:
+def test_a_bound_method_looks_like_stocks(kit: Kit, name: str, method: str) -> None:
     lock, other = make(kit, name), make(kit, name)
     bound = getattr(lock, method)
     assert isinstance(bound, types.BuiltinMethodType)
@@ -676,7 +676,7 @@ def test_event_lets_all_go_and_may_be_cleared_at_once(kit: Kit) -> None:
     assert not event.is_set()
 
 
-def test_notify_wakes_as_many_as_it_says_the_longest_sleepers_first(kit: Kit) -> None:
+def test_notify_n_wakes_the_longest_sleepers(kit: Kit) -> None:
     condition = kit.Condition()
     woken: set[int] = set()
 
@@ -704,7 +704,7 @@ def test_semaphore_lets_as_many_in_as_were_released(kit: Kit) -> None:
     assert semaphore._value == 1
 
 
-def test_condition_gives_a_recursive_lock_up_wholly_and_takes_it_back(kit: Kit) -> None:
+def test_a_condition_restores_the_depth_of_an_rlock(kit: Kit) -> None:
     condition = kit.Condition()
 
     def sleep() -> int:
@@ -752,7 +752,7 @@ def test_barrier_broken(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("end", ["return", "raise"])
-def test_who_comes_to_a_barrier_during_the_action(kit: Kit, end: str) -> None:
+def test_a_thread_comes_to_a_barrier_during_the_action(kit: Kit, end: str) -> None:
     inside, go = threading.Event(), threading.Event()
 
     def action() -> None:
@@ -963,7 +963,7 @@ def test_a_handler_wakes_its_own_thread(kit: Kit, on_signal: OnSignal) -> None:
         assert sleep(PATIENCE) is True, name
 
 
-def test_a_handler_sleeps_in_what_its_thread_sleeps_in(kit: Kit, on_signal: OnSignal) -> None:
+def test_a_handler_sleeps_where_its_thread_sleeps(kit: Kit, on_signal: OnSignal) -> None:
     event, condition = kit.Event(), kit.Condition()
     inner: list[bool] = []
     Started(on_signal(lambda: inner.append(event.wait(0.001)) or event.set()), parked=False)
@@ -973,7 +973,7 @@ def test_a_handler_sleeps_in_what_its_thread_sleeps_in(kit: Kit, on_signal: OnSi
     assert inner == [False, False]
 
 
-def test_a_notification_is_not_lost_with_the_thread_that_a_handler_takes_away(on_signal: OnSignal) -> None:
+def test_a_notification_is_not_lost_when_a_handler_raises(on_signal: OnSignal) -> None:
     # In stock it is lost.
     condition, semaphore = sync.Condition(), sync.Semaphore(0)
     other: list[Started] = []
@@ -999,7 +999,7 @@ def test_a_notification_is_not_lost_with_the_thread_that_a_handler_takes_away(on
 
 
 @pytest.mark.parametrize("lock", ["Lock", "RLock"])
-def test_nor_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal) -> None:
+def test_the_same_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal) -> None:
     condition = sync.Condition(make(KITS["ours"], lock))
     main = threading.get_native_id()
     ran, interrupted = threading.Event(), threading.Event()
@@ -1053,7 +1053,7 @@ def test_an_rlock_is_had_again_whatever_a_handler_raises(
     assert keeper.outcome() == ("returned", None)
 
 
-def test_a_handler_sleeps_in_the_condition_whose_lock_its_thread_waits_for(kit: Kit, on_signal: OnSignal) -> None:
+def test_a_handler_sleeps_while_its_thread_takes_the_lock_back(kit: Kit, on_signal: OnSignal) -> None:
     condition = kit.Condition()
     main = threading.get_native_id()
     inner: list[bool] = []
@@ -1238,7 +1238,7 @@ def test_a_daemon_thread_that_the_end_stops_leaves_its_queue(child: Child) -> No
 
 
 @needs_gil("the end of the interpreter leaves daemon threads asleep")
-def test_a_daemon_thread_that_the_end_stops_while_a_lock_owes_it_its_wake_up(child: Child) -> None:
+def test_a_daemon_with_a_deferred_wake_up_at_the_end(child: Child) -> None:
     """Its time is up before the release; it has taken the debt off, and ends."""
 
     def program() -> None:

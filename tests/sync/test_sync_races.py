@@ -425,7 +425,7 @@ def handler_waits_for_the_others(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition", "Barrier"])
-def test_a_handler_may_wait_for_those_who_sleep_beside_its_thread(child: Child, kind: str) -> None:
+def test_a_handler_may_wait_for_other_sleepers(child: Child, kind: str) -> None:
     child(handler_waits_for_the_others, kind, timeout=20)
 
 

@@ -141,7 +141,7 @@ print({name: early(*primitive) for name, primitive in PRIMITIVES.items()})
 
 @pytest.mark.parametrize("way", ["run", "install", "sync"])
 @needs_gil("the woken thread runs at once")
-def test_the_wakers_next_line_runs_before_who_it_wakes(way: str, tmp_path: Path) -> None:
+def test_the_wakers_next_line_runs_before_the_woken_thread(way: str, tmp_path: Path) -> None:
     """The switch interval is long: the GIL passes only when its holder blocks."""
     script = tmp_path / "order.py"
     script.write_text(ORDER)
@@ -189,7 +189,7 @@ def context_of_a_task() -> None:
 
 
 @needs_gil("the woken thread runs at once")
-def test_what_is_stored_after_a_result_is_there_when_the_result_is(child: Child) -> None:
+def test_a_store_after_set_result_is_seen_with_the_result(child: Child) -> None:
     assert child(context_of_a_task).stdout == "True 0\n"
 
 
@@ -324,7 +324,7 @@ def dozes_seen(interval: float) -> None:
 
 @needs_gil("no wake-up is deferred")
 @needs_fast_turns
-def test_nobody_dozes_where_the_switch_interval_is_shorter(child: Child) -> None:
+def test_no_doze_with_a_shorter_switch_interval(child: Child) -> None:
     assert int(child(dozes_seen, 0.005).stdout) > 0
     assert int(child(dozes_seen, 0.001).stdout) == 0
 

@@ -35,7 +35,7 @@ def tool(name: str, *arguments: str | Path, status: int = 0) -> subprocess.Compl
 @pytest.mark.parametrize(
     "document", [path for path in DOCUMENTS if "<!-- shown below" in path.read_text()], ids=lambda path: path.name
 )
-def test_outputs_are_those_of_the_commands_above_them(document: Path) -> None:
+def test_outputs_match_the_commands_above_them(document: Path) -> None:
     for program, command in [
         ("strace", "python tools/system_calls.py"),
         ("strace", "strace "),
@@ -162,7 +162,7 @@ def body_of(function: str, text: str) -> str:
     return found[0]
 
 
-def test_what_the_exercises_change_is_there() -> None:
+def test_lines_that_the_exercises_change_exist() -> None:
     """Each "--- FILE: function()" and, in that, the lines that are to be taken out or to be found."""
     changes = "".join(re.findall(r"```diff\n(.*?)```", STORY.read_text(), re.DOTALL))
     parts = re.findall(r"^--- ([^:\n]+)(?:: (\w+)\(\))?\n(.*?)(?=^---|\Z)", changes, re.MULTILINE | re.DOTALL)
@@ -218,7 +218,7 @@ def test_quoted_commands_exist(document: Path) -> None:
     assert not wrong
 
 
-def test_what_is_quoted_is_found_and_a_wrong_one_noticed() -> None:
+def test_quoted_code_is_found_and_wrong_quotes_noticed() -> None:
     text = "`lwp demo nothing` and `lwp tls --up`\n```sh\nlwp run --report -m x --y  # z\nlwp doctor | grep -A 1\n```\n"
     commands = quoted_commands(text)
     assert [what_is_wrong(words) for words in commands] == ["no command nothing", "no option --up", None, None]

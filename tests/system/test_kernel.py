@@ -61,5 +61,5 @@ def _sleep() -> str:
         pytest.param("futex_waitv", _sleep, "futex_waitv", "futex", id="a sleep that can be cancelled"),
     ],
 )
-def test_what_serves_is_what_the_kernel_has(feature: str, look: Callable[[], str], there: str, without: str) -> None:
+def test_features_are_those_of_the_kernel(feature: str, look: Callable[[], str], there: str, without: str) -> None:
     assert look() == (there if KERNEL_HAS[feature] else without)

@@ -132,7 +132,7 @@ MISSING = {
 
 @pytest.mark.parametrize("without", MISSING)
 @pytest.mark.parametrize("build", ["pip", "setup.py", "in place"])
-def test_what_compiling_needs_is_told_in_a_sentence(build: str, without: str) -> None:
+def test_a_missing_compiler_is_named_in_a_sentence(build: str, without: str) -> None:
     """Where pip asks, and by the other ways to the compiler."""
     how = {
         "pip": f"sys.path.insert(0, 'tools')\nimport build_backend\n{without}\n{BUILD}",

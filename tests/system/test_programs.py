@@ -154,7 +154,7 @@ def test_gunicorn_with_gevent(python: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", [pytest.param(name, marks=needs(name)) for name in ("gevent", "eventlet")])
 @on_each
-def test_what_a_greenlet_library_makes_of_threading(python: list[str], library: str, tmp_path: Path) -> None:
+def test_primitives_after_a_greenlet_library_patches_threading(python: list[str], library: str, tmp_path: Path) -> None:
     command = [*python, str(HERE / "greenlets.py"), library]
     with running(command, tmp_path, PYTHONWARNINGS="ignore") as (process, log):  # eventlet says that it is deprecated
         assert process.wait(PATIENCE) == 0

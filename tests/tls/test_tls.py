@@ -326,7 +326,7 @@ def test_an_lwp_that_does_not_live_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("ident", [0, 1, -1, 12345, 1 << 40, (1 << 64) - 8, 1 << 64])
-def test_an_ident_that_is_none_is_an_error(ident: int) -> None:
+def test_an_unknown_ident_is_an_error(ident: int) -> None:
     with pytest.raises(ProcessLookupError, match="no living thread"):
         tls.inspect(ident)
 
@@ -348,7 +348,7 @@ def test_without_process_vm_readv_it_is_read_all_the_same(number: int) -> None:
     thread.join()
 
 
-def test_what_is_no_thread_is_an_error() -> None:
+def test_inspecting_no_thread_is_an_error() -> None:
     with pytest.raises(TypeError, match="not str"):
         tls.inspect("main")  # type: ignore[arg-type]
     copy = spawn(lambda: None, flags=Clone(0), exit_signal=signal.SIGCHLD)  # as fork(2): also beside other threads

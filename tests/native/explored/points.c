@@ -156,7 +156,7 @@ static struct sleeper {
         unsigned bits;
     } words[2];
     long came; /* 0: it doesn't sleep */
-    int ended; /* 0: it sleeps on; else which word was woken, from 1 on; or INTERRUPTED */
+    int ended; /* 0: it sleeps on; from 1 on: the word that was woken; or INTERRUPTED */
 } sleepers[EXPLORE_THREADS];
 enum { INTERRUPTED = -1 };
 static long comings;

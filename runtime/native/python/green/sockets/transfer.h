@@ -80,7 +80,7 @@ struct transfer {
     struct poller_try attempt;
 };
 
-/* Who goes this way.  NULL: the caller does, and has a transfer with self, flags and deadline.  Otherwise the stock method to call.  flags:
+/* Which way a call goes.  NULL: this way, and the caller has a transfer with self, flags and deadline; otherwise the stock method.  flags:
  * an argument, or NULL. */
 PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *names, struct transfer *t);
 
