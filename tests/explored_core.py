@@ -16,6 +16,7 @@ import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,7 @@ EXPLORED = [
     "waits/cancel.c",
     "waits/queue.c",
     "waits/watch.c",
+    "python/sync/event.c",
     "python/sync/lock.c",
     "python/sync/semaphore.c",
 ]
@@ -119,6 +121,15 @@ class Object:
         return partial(self._call, None, getattr(self._of, name))
 
 
+class Cancelled(Exception):
+    """Is raised in a thread that was cancelled."""
+
+
+def _raise_cancelled(record: Any) -> None:
+    record._clear()
+    raise Cancelled
+
+
 class Core:
     """The copy, in a run.  Its types make Objects."""
 
@@ -126,9 +137,19 @@ class Core:
         self.native = ModuleType("explored")
         _load("_core", path).attach(self.native)
         self.points = _load("points", path)
+        self.native.cancel_set_raise(_raise_cancelled)
+        self._event_type = type("Event", (self.native.EventBase,), {})  # which an Event must be derived from
 
     def lock(self) -> Any:
         return self.made_by("allocate_lock" if hasattr(self.native, "allocate_lock") else "lock")
+
+    def event(self) -> Any:
+        return Object(self.points.call, self._event_type())
+
+    def barrier(self, parties: int) -> Any:
+        made = self.made_by("BarrierBase")
+        made._of._begin(parties, None, None, threading.BrokenBarrierError)
+        return made
 
     def rlock(self) -> Any:
         return self.made_by("RLock")
@@ -153,6 +174,22 @@ class Core:
     def fork(self, may: Callable[[], bool] = lambda: True) -> bool:
         """From here on the run is the child's, if it may: other threads are lost, except for the run's first."""
         return bool(self.points.fork_if(may))
+
+    def cancelled(self, functions: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
+        """The functions, in threads that are cancelled, and what cancels them, one after the other."""
+        records = [self.native.CancelBase() for _ in functions]
+
+        def run(record: Any, function: Callable[[], object]) -> None:
+            record._attach()
+            with suppress(Cancelled):
+                function()
+            record._detach()
+
+        def cancel() -> None:
+            for record in records:
+                self.points.call(None, record._interrupt, None)
+
+        return [*map(partial, [run] * len(records), records, functions), cancel]
 
     def first_word(self, made: Any) -> int:
         """Of the C structure."""

@@ -658,40 +658,44 @@ def two_inside(world: World) -> str:
     return "two hold the lock" if world.inside > 1 else ""
 
 
-def not_free(world: World) -> str:
-    return "" if world.words == {"lock": FREE, "starving": 0} else "the lock is left behind"
+plain_wait = park_wait_some
+ALL = NORMAL | STARVING
 
 
-def giver(world: World, count: int) -> Thread:
-    for _ in range(count):
-        yield from semaphore_give(world)
+def wait_two(world: World, me: int, word: object, expected: object, bits: int, asleep: str = "asleep") -> Thread:
+    """park_wait_some() of a thread that can be cancelled; of another as it was."""
+    cancel = ("cancel", me)
+    if me not in world.data["cancellable"]:
+        return (yield from plain_wait(world, me, word, expected, bits, asleep))
+    yield "wait_or_cancelled"
+    if world.words[cancel]:
+        return SIGNAL
+    yield "futex_waitv"
+    if world.words[cancel]:
+        return SIGNAL
+    world.sleepers.append((me, cancel, ALL))
+    yield "futex_waitv"
+    if world.words[word] != expected:
+        world.woken.discard(me)
+        world.sleepers = [sleeper for sleeper in world.sleepers if sleeper[0] != me]
+        return SIGNAL if world.words[cancel] else None
+    world.sleepers.append((me, word, ALL))
+    yield asleep
+    world.woken.discard(me)
+    left = [where for thread, where, _ in world.sleepers if thread == me and where != cancel]  # it may have been moved
+    world.sleepers = [sleeper for sleeper in world.sleepers if sleeper[0] != me]
+    return SIGNAL if left else None
 
 
-def semaphore_world(places: int) -> World:
-    data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False, "got": 0}
-    return World(words={"value": 0, **dict.fromkeys(range(places), ASLEEP)}, data=data)
+def canceller(world: World, *whom: int) -> Thread:
+    for me in whom:
+        yield "park_interrupt"
+        world.words["cancel", me] = 1
+        yield "park_interrupt"
+        world.wake(("cancel", me), ALL)
 
 
-def counted(given: int) -> Callable[[World], str]:
-    def check(world: World) -> str:
-        data, left = world.data, world.words["value"]
-        if data["got"] + (0 if left == ASK else left) != given:
-            return f"{given} given, {data['got']} got and {left} left"
-        return "" if not data["queue"] and not data["batons"] else "somebody is left in the queue"
-
-    return check
-
-
-def notifier(world: World, notifies: int) -> Thread:
-    """Begins with the lock, ends without."""
-    for _ in range(notifies):
-        yield from condition_notify(world)
-    world.inside -= 1
-    yield from sync_lock_release(world)
-
-
-def condition_world(places: int) -> World:
-    """Somebody holds the lock, and all wait who are going to be notified: their places are in the queue."""
-    words = {"lock": HELD, "starving": 0, "deferred": None, **dict.fromkeys(range(places), ASLEEP)}
-    data = {"queue": (), "entitled": 0, "tickets": 0, "away": frozenset(), "batons": 0, "locked": False}
-    return World(words=words, inside=1, data=data | {"interrupted": frozenset(), "notified": 0})
+def can_cancel(world: World, *whom: int) -> World:
+    world.words |= {("cancel", me): 0 for me in whom}
+    world.data |= {"cancellable": frozenset(whom), "raised": frozenset()}
+    return world

@@ -21,14 +21,16 @@ from sync_model import (
     Thread,
     World,
     Wrong,
+    can_cancel,
+    canceller,
     claim,
     close_any,
     explore,
     lock_user,
     sleep_until_woken,
     two_inside,
+    wait_two,
 )
-from test_cancel_model import can_cancel, canceller, wait_two
 
 pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
 

@@ -106,10 +106,11 @@ static void come_to(const char *does, const struct point_site *site, enum explor
     struct call *call = my_call;
     struct explored *me = points->me();
     int has_gil = PyGILState_Check(), result = -1;
-    PyObject *word = NULL;
+    PyObject *word = NULL, *type, *value, *traceback;
 
     if (!has_gil)
         PyEval_RestoreThread(call->tstate);
+    PyErr_Fetch(&type, &value, &traceback); /* what the C is about to raise: a report's notes are Python */
     my_call = NULL;
     if (!at)
         result = points->point(me, &(struct explore_op){kind, NULL, can, deadline});
@@ -118,6 +119,7 @@ static void come_to(const char *does, const struct point_site *site, enum explor
     my_call = call;
     if (result < 0 || points->is_unwinding())
         longjmp(call->out, 1);
+    PyErr_Restore(type, value, traceback);
     note_step(me, does, site);
     if (!has_gil)
         PyEval_SaveThread();
