@@ -38,14 +38,14 @@ int python_add_trace(PyObject *module);
 int python_add_explore(PyObject *module);
 
 /* A call of python_sleep (python/threads/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
-int scheduler_sleep_until(void *deadline);
+int python_sleep_until(void *deadline);
 
 /* green_wait_fd() without the GIL: 0, an errno, or -1 with an exception. */
-int scheduler_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
+int python_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
 
 /* Whether the caller is on a scheduler, so that it must leave its LWP to others instead of blocking.  Every such call asks: a loop around
  * calls that are ready at once would starve the others, so they have their turn here (green_turn_is_over()). */
-int scheduler_may_block(void);
+int python_may_block(void);
 
 /* Whether the first byte of a read from a file on a disk is in memory.  WAITS: it isn't, or the read copies so much that it takes long.
  * UNKNOWN: the file system can't say, or the file is not on a disk. */

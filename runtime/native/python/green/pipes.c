@@ -44,7 +44,7 @@ static int is_for_us(PyObject *const *args, size_t count, PyObject *names, int *
     PyObject *number;
     int overflow;
 
-    if (!scheduler_may_block() || PyVectorcall_NARGS(count) != 2 || names)
+    if (!python_may_block() || PyVectorcall_NARGS(count) != 2 || names)
         return 0;
     if (!(number = PyNumber_Index(args[0]))) {
         PyErr_Clear();
@@ -199,7 +199,7 @@ static enum tried wait_for_file(void *arg)
 {
     struct file_call *t = arg;
     unsigned found;
-    int result = scheduler_wait_fd(t->fd, t->sends ? POLLOUT : POLLIN, &t->closings, PARK_FOREVER, &found);
+    int result = python_wait_fd(t->fd, t->sends ? POLLOUT : POLLIN, &t->closings, PARK_FOREVER, &found);
 
     return result > 0 ? raise_error(result) : result < 0 ? TRIED_FAILED : TRIED_AGAIN;
 }

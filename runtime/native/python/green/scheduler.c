@@ -195,7 +195,7 @@ static int sleep_deadline(PyObject *seconds, int64_t *deadline)
     return negative ? -1 : 0;
 }
 
-int scheduler_sleep_until(void *deadline)
+int python_sleep_until(void *deadline)
 {
     atomic_int word = 0; /* no other thread knows it, so only the deadline or a signal ends the wait */
     int result;
@@ -213,7 +213,7 @@ PyObject *scheduler_sleep(PyObject *module, PyObject *seconds)
         return NULL;
     if (deadline == 0)
         return scheduler_yield(module, NULL);
-    return python_sleep_on(&(struct python_sleep){scheduler_sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
+    return python_sleep_on(&(struct python_sleep){python_sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 struct fd_wait {
@@ -230,7 +230,7 @@ static int wait_fd_once(void *arg)
     return green_wait_fd(w->fd, w->events, w->closings, w->deadline, &w->found);
 }
 
-int scheduler_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
+int python_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
     struct fd_wait wait = {.fd = fd, .events = events, .closings = closings, .deadline = deadline};
     int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait}, NULL);
@@ -249,7 +249,7 @@ static PyObject *wait_fd(PyObject *Py_UNUSED(module), PyObject *args, PyObject *
         return NULL;
     if ((wait.fd = PyObject_AsFileDescriptor(file)) < 0 || args_deadline(timeout, &wait.deadline) < 0)
         return NULL;
-    int result = scheduler_wait_fd(wait.fd, wait.events, NULL, wait.deadline, &wait.found);
+    int result = python_wait_fd(wait.fd, wait.events, NULL, wait.deadline, &wait.found);
     if (result < 0)
         return NULL;
     if (result && result != ETIMEDOUT) {
@@ -357,7 +357,7 @@ static PyObject *fd_closed(PyObject *Py_UNUSED(module), PyObject *fd)
     return about_closing(fd, green_fd_closed);
 }
 
-int scheduler_may_block(void)
+int python_may_block(void)
 {
     if (!park_green)
         return 0;
@@ -371,7 +371,7 @@ int scheduler_may_block(void)
 
 static PyObject *may_block(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(scheduler_may_block());
+    return PyBool_FromLong(python_may_block());
 }
 
 static PyObject *set_describe_deadlock(PyObject *Py_UNUSED(module), PyObject *function)

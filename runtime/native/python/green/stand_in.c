@@ -115,8 +115,8 @@ static PyObject *run_always(PyObject *callable, PyObject *const *args, size_t co
 
 static PyObject *run_on_scheduler(PyObject *callable, PyObject *const *args, size_t count, PyObject *names)
 {
-    return scheduler_may_block() ? run_always(callable, args, count, names)
-                                 : PyObject_Vectorcall(stand_in_of(callable)->stock, args, count, names);
+    return python_may_block() ? run_always(callable, args, count, names)
+                              : PyObject_Vectorcall(stand_in_of(callable)->stock, args, count, names);
 }
 
 static PyObject *stand_in(PyObject *Py_UNUSED(module), PyObject *args)

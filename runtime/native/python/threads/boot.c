@@ -158,7 +158,7 @@ __attribute__((noinline)) static int make_own_state(struct boot *boot)
             return 0;
         }
         int64_t soon = park_now() + PARK_SECOND / 1000;
-        scheduler_sleep_until(&soon);
+        python_sleep_until(&soon);
     }
     return 1;
 }

@@ -234,7 +234,7 @@ static void leave_active(PyObject *thread)
 }
 
 /* Calls `_bootstrap`: runtime/bootstrap.py's, or a derived class's. */
-static PyObject *thread_run(PyObject *thread)
+static PyObject *run_thread_object(PyObject *thread)
 {
     current = thread;
     return PyObject_CallMethodNoArgs(thread, name_bootstrap);
@@ -251,7 +251,7 @@ void thread_pass_for(PyObject *thread)
     current = thread;
 }
 
-static const struct boot_body thread_body = {thread_run, thread_leave};
+static const struct boot_body thread_body = {run_thread_object, thread_leave};
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 

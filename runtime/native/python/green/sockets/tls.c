@@ -141,7 +141,7 @@ static enum tried wait_after_try(void *call)
     unsigned found;
 
     return park_green ? transfer_wait(t)
-                      : transfer_woken(t, scheduler_wait_fd(t->attempt.fd, t->sends ? POLLOUT : POLLIN, NULL, t->deadline, &found));
+                      : transfer_woken(t, python_wait_fd(t->attempt.fd, t->sends ? POLLOUT : POLLIN, NULL, t->deadline, &found));
 }
 
 /* ---- the methods ------------------------------------------------------------------------------------------------- */
@@ -164,7 +164,7 @@ static PyObject *tls_method(int method, PyObject *self, PyObject *const *args, P
         return PyErr_Format(PyExc_TypeError, "%R got %zd arguments", tls.stock[method], given);
     memcpy(c.stack + 1, args, (size_t)given * sizeof *args);
     /* A stock call would find another thread's try in its way, and raise SSLWantReadError for the timeout 0. */
-    if (!scheduler_may_block() && !PyObject_HasAttr(self, tls.turn))
+    if (!python_may_block() && !PyObject_HasAttr(self, tls.turn))
         return call_stock(&c);
     int plain = is_plain(self);
     if (plain)

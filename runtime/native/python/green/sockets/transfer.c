@@ -58,7 +58,7 @@ PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *name
         return socket_methods.stock[method];
     int64_t timeout = timeout_of(self);
     long value = !flags ? 0 : PyLong_Check(flags) ? PyLong_AsLongAndOverflow(flags, &overflow) : NEVER_WAIT;
-    scheduler_may_block();
+    python_may_block(); /* lets threads go on that a loop of ready calls would starve */
     if (timeout == 0 || fd_of(self) < 0 || names || overflow || value & NEVER_WAIT)
         return socket_methods.stock[method];
     *t = (struct transfer){.self = self, .flags = (int)value, .deadline = transfer_deadline(timeout)};
@@ -94,7 +94,7 @@ enum tried transfer_wait_a_moment(struct transfer *t)
         return transfer_woken(t, ETIMEDOUT);
     if (until > t->deadline)
         until = t->deadline;
-    return transfer_woken(t, python_sleep_on(&(struct python_sleep){scheduler_sleep_until, &until}, NULL));
+    return transfer_woken(t, python_sleep_on(&(struct python_sleep){python_sleep_until, &until}, NULL));
 }
 
 enum tried transfer_woken(struct transfer *t, int result)
@@ -155,7 +155,7 @@ static enum tried after_call(struct transfer *t, size_t length)
         return TRIED_DONE;
     if (PyErr_CheckSignals() < 0)
         return TRIED_FAILED;
-    scheduler_may_block();
+    python_may_block(); /* lets threads go on that a loop of ready calls would starve */
     return TRIED_AGAIN;
 }
 
