@@ -37,6 +37,8 @@ EXPLORED = [
     "kernel/base/fork.c",
     "kernel/base/park.c",
     "kernel/lock/lock.c",
+    "kernel/lwp/join.c",
+    "kernel/lwp/start.c",
     "waits/any.c",
     "waits/cancel.c",
     "waits/queue.c",
@@ -44,8 +46,12 @@ EXPLORED = [
     "python/sync/event.c",
     "python/sync/lock.c",
     "python/sync/semaphore.c",
+    "python/waits/things.c",
+    "python/waits/wait.c",
 ]
 _PATIENCE = 100  # seconds
+_BY_CHANCE = 20_000  # runs
+_MOST_STEPS = 2000  # of a run: from then on a spin is a livelock
 NAMES = ["syscall", "prctl", "clock_gettime"]  #: of the C library, that points.c has in its place
 
 
@@ -86,7 +92,8 @@ def build(folder: Path) -> None:
         ):
             pass
     _compile(POINTS / "points.c", _object(folder, "points"), False, POINTS)
-    _link(folder / "_core.so", [*(_object(folder, source) for source in SOURCES), _object(folder, "points")])
+    _compile(POINTS / "ends.c", _object(folder, "ends"), True)
+    _link(folder / "_core.so", [_object(folder, source) for source in (*SOURCES, "points", "ends")])
 
 
 def plant(faults: Sequence[Fault], built: Path, folder: Path) -> None:
@@ -164,6 +171,21 @@ class Core:
         made._of._begin(lock._of)
         return made
 
+    def lwp(self) -> Any:
+        """A thread that runs, until end() ends it: it has no other life."""
+        made = Object(self.points.call, self.native.LWP(0))
+        self.points.begin_lwp(made._of)
+        return made
+
+    def end(self, lwp: Any, how: int) -> None:
+        """how: enum end of tests/native/explored/ends.h."""
+        self.points.call(None, self.points.end_lwp, lwp._of, how)
+
+    def wait(self, *things: Any, timeout: float | None = None) -> list[Any]:
+        """runtime.wait()."""
+        ready = self.points.call(None, self.native.wait_things, tuple(thing._of for thing in things), timeout, False)
+        return [thing for thing in things if thing._of in ready]
+
     def made_by(self, name: str) -> Any:
         return Object(self.points.call, getattr(self.native, name)())
 
@@ -228,7 +250,8 @@ def explore(path: Path, scenario: Scenario, strategy: str) -> tuple[str, int, st
             core.points.begin()
             scenario(core)
 
-        result = runtime.explore(run, strategy=strategy, runs=1_000_000, granularity="sync", max_steps=2000)
+        runs = 2_000_000 if strategy.startswith("d") else _BY_CHANCE
+        result = runtime.explore(run, strategy=strategy, runs=runs, granularity="sync", seed=1, max_steps=_MOST_STEPS)
         report = result.report() + (_steps(core.points) if result.outcome is Outcome.FOUND else "")
         os.write(write, pickle.dumps((result.outcome.name, result.runs, report[:60_000])))
 
@@ -256,7 +279,7 @@ Explored = Callable[..., None]
 def explored(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Explored:
     """explored(scenario, strategy): all that the strategy tries passes; with a fault=, it finds that.
 
-    variant: changes of the source that are no faults.
+    variant: changes of the source that are no faults.  A strategy by chance ends after 20,000 runs.
     """
     built = made_once(tmp_path_factory, "explored", build)
 
@@ -266,6 +289,6 @@ def explored(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Explor
             plant(changes, built, tmp_path)
         outcome, runs, report = explore((tmp_path if changes else built) / "_core.so", scenario, strategy)
         print(f"{runs:,} runs, {report}")
-        assert outcome == ("FOUND" if fault else "EXHAUSTED"), report
+        assert outcome == ("FOUND" if fault else "EXHAUSTED" if strategy.startswith("d") else "BUDGET_SPENT"), report
 
     return run

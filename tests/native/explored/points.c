@@ -9,8 +9,10 @@
  * it any more. */
 #include "points.h"
 
+#include "ends.h"
 #include "python/explore/point.h"
 #include "python/sync/lock.h"
+#include "python/threads/lwp.h"
 #include "python/threads/sleep.h"
 #include "kernel/base/fork.h"
 #include "waits/watch.h"
@@ -46,7 +48,7 @@ static PyObject *word_at(const volatile void *at)
 /* A variable: each run begins with it 0. */
 static struct {
     void *at;
-    size_t size;
+    const struct point_site *site;
 } variables[16];
 static int variable_count;
 
@@ -65,7 +67,7 @@ static void note_variable(const struct point_site *site, const volatile void *at
         if (variables[i].at == at)
             return;
     variables[variable_count].at = (void *)at;
-    variables[variable_count++].size = site->size;
+    variables[variable_count++].site = site;
 }
 
 /* ---- points ------------------------------------------------------------------------------------------------------ */
@@ -274,13 +276,13 @@ static int64_t in_ns(const struct timespec *time)
 static long do_futex(const long *args)
 {
     const atomic_int *at = (const atomic_int *)args[0];
-    int64_t time = in_ns((const struct timespec *)args[3]);
+    const struct timespec *time = (const struct timespec *)args[3];
 
     switch (args[1] & FUTEX_CMD_MASK) {
     case FUTEX_WAIT:
-        return futex_wait_at(at, (int)args[2], FUTEX_BITSET_MATCH_ANY, time == PARK_FOREVER ? time : time + points->run->now);
+        return futex_wait_at(at, (int)args[2], FUTEX_BITSET_MATCH_ANY, time ? points->run->now + in_ns(time) : PARK_FOREVER);
     case FUTEX_WAIT_BITSET:
-        return futex_wait_at(at, (int)args[2], (unsigned)args[5], time);
+        return futex_wait_at(at, (int)args[2], (unsigned)args[5], in_ns(time));
     case FUTEX_WAKE:
         return futex_wake_at(at, (int)args[2], FUTEX_BITSET_MATCH_ANY);
     case FUTEX_WAKE_BITSET:
@@ -363,7 +365,7 @@ static PyObject *fork_if(PyObject *module, PyObject *may)
 static PyObject *begin(PyObject *module, PyObject *unused)
 {
     for (int i = 0; i < variable_count; i++)
-        memset(variables[i].at, 0, variables[i].size);
+        memset(variables[i].at, 0, variables[i].site->size);
     memset(sleepers, 0, sizeof sleepers);
     memset(lost, 0, sizeof lost);
     fork_generation = 0;
@@ -424,6 +426,34 @@ static PyObject *wait_and_be_stopped(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* (name of an atomic_int): its value; 0: nothing has been done to it. */
+static PyObject *variable(PyObject *module, PyObject *name)
+{
+    for (int i = 0; i < variable_count; i++)
+        if (PyUnicode_CompareWithASCIIString(name, variables[i].site->text + 1) == 0)
+            return PyLong_FromLong(*(int *)variables[i].at);
+    return PyLong_FromLong(0);
+}
+
+/* (LWP, made without a stack): it says that it runs. */
+static PyObject *begin_lwp(PyObject *module, PyObject *lwp)
+{
+    end_begin(((LwpObject *)lwp)->lwp);
+    Py_RETURN_NONE;
+}
+
+/* (LWP, enum end): it ends. */
+static PyObject *end_lwp(PyObject *module, PyObject *args)
+{
+    PyObject *lwp;
+    int how;
+
+    if (!PyArg_ParseTuple(args, "Oi", &lwp, &how))
+        return NULL;
+    end_as(((LwpObject *)lwp)->lwp, how);
+    Py_RETURN_NONE;
+}
+
 /* (thread): a signal, which ends its sleep. */
 static PyObject *interrupt(PyObject *module, PyObject *thread)
 {
@@ -456,13 +486,11 @@ static PyObject *list_steps(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"begin", begin, METH_NOARGS, NULL},
-    {"call", FAST(call), METH_FASTCALL, NULL},
-    {"wait_and_be_stopped", wait_and_be_stopped, METH_VARARGS, NULL},
-    {"interrupt", interrupt, METH_O, NULL},
-    {"fork_if", fork_if, METH_O, NULL},
-    {"steps", list_steps, METH_NOARGS, NULL},
-    {0},
+    {"begin", begin, METH_NOARGS, NULL},       {"variable", variable, METH_O, NULL},
+    {"begin_lwp", begin_lwp, METH_O, NULL},    {"end_lwp", end_lwp, METH_VARARGS, NULL},
+    {"call", FAST(call), METH_FASTCALL, NULL}, {"wait_and_be_stopped", wait_and_be_stopped, METH_VARARGS, NULL},
+    {"interrupt", interrupt, METH_O, NULL},    {"fork_if", fork_if, METH_O, NULL},
+    {"steps", list_steps, METH_NOARGS, NULL},  {0},
 };
 
 static int fill(PyObject *module)

@@ -1,0 +1,215 @@
+"""waits/any.h, waits/watch.c and kernel/lwp/join.c under the explorer: runtime.wait(), and joins."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+
+import pytest
+from explored_core import Core, Explored, Fault, Scenario
+
+ANY, QUEUE, WATCH, JOIN = "waits/any.h", "waits/queue.c", "waits/watch.c", "kernel/lwp/join.c"
+WAIT = "python/waits/wait.c"
+LONG = 100.0
+LWP, GREEN, EXPLORED, COUNTED = range(4)  # how a thread ends
+
+
+def semaphores(waiters: tuple[str, ...], *gives: str, timeouts: int = 0, cancelled: int = 0) -> Scenario:
+    """A waiter with several letters waits for the first of these, one with a letter takes that; givers give letters.
+
+    The first waiters give up, or are cancelled.
+    """
+
+    def run(core: Core) -> None:
+        permits, got = {name: core.semaphore() for name in "AB"}, Counter[str]()
+
+        def take(me: int) -> None:
+            names = waiters[me]
+            if len(names) == 1:
+                permits[names].acquire()
+                got[names] += 1
+                return
+            ready = core.wait(*map(permits.get, names), timeout=LONG if me < timeouts else None)
+            got.update(name for name in names if permits[name] in ready)
+
+        def give(names: str) -> None:
+            for name in names:
+                permits[name].release()
+
+        takes = [partial(take, me) for me in range(len(waiters))]
+        some = core.cancelled(takes[:cancelled]) if cancelled else []
+        core.threads(*some, *takes[cancelled:], *[partial(give, names) for names in gives])
+        for name, semaphore in permits.items():
+            assert got[name] + semaphore._of._value == "".join(gives).count(name)
+
+    return run
+
+
+def lock_or_event(
+    waiters: int, users: int, is_set: bool, timeouts: int = 0, rounds: int = 1, waits_long: bool = False
+) -> Scenario:
+    """Waits for the lock or the event so often, and users of the lock; waits_long: at some moment they starve."""
+
+    def run(core: Core) -> None:
+        lock, event, inside = core.lock(), core.event(), []
+
+        def use_lock() -> None:
+            inside.append(1)
+            assert lock.locked()
+            assert len(inside) == 1
+            inside.clear()
+            lock.release()
+
+        def wait(me: int) -> None:
+            for _ in range(rounds):
+                if lock in core.wait(lock, event, timeout=LONG if me < timeouts else None):
+                    use_lock()
+
+        def use() -> None:
+            lock.acquire()
+            use_lock()
+
+        others = [*[event.set] * is_set, *[partial(time.sleep, 0.002)] * waits_long]
+        core.threads(*[use] * users, *[partial(wait, me) for me in range(waiters)], *others)
+        assert core.first_word(lock) == 0
+        assert core.points.variable("watchers") == 0
+
+    return run
+
+
+def ends(
+    waits: tuple[str, ...], *how: tuple[str, int], timeouts: int = 0, interrupted: bool = False, cancelled: int = 0
+) -> Scenario:
+    """Waits for the first of several threads, or, of a single small letter, joins that; how the threads end.
+
+    The first waiters give up, or are cancelled; a signal wakes the first.
+    """
+
+    def run(core: Core) -> None:
+        threads = {name: core.lwp() for name in "AB"}
+
+        def wait(me: int) -> None:
+            timeout = LONG if me < timeouts else None
+            if waits[me].islower():
+                threads[waits[me].upper()].join(timeout)
+                return
+            for thread in core.wait(*map(threads.get, waits[me]), timeout=timeout):
+                assert not thread.is_alive()
+
+        signals = [lambda: core.points.interrupt(1)] if interrupted else []
+        all_waits = [partial(wait, me) for me in range(len(waits))]
+        some = core.cancelled(all_waits[:cancelled]) if cancelled else []
+        endings = [partial(core.end, threads[name], by) for name, by in how]
+        core.threads(*some, *all_waits[cancelled:], *endings, *signals)
+
+    return run
+
+
+CASES = {
+    "semaphores": (semaphores(("AB",), "A", "B"), "dfs:2"),
+    "semaphores, two waiters": (semaphores(("AB", "BA"), "A", "B"), "dfs:1"),
+    "semaphores, another taker": (semaphores(("AB", "A"), "A", "A"), "dfs:1"),
+    "semaphores, one too late": (semaphores(("AB", "A"), "B", "AA"), "dfs:1"),
+    "semaphores, a timeout": (semaphores(("AB",), "A", "B", timeouts=1), "dfs:2"),
+    "semaphores, a taker, a timeout": (semaphores(("AB", "A"), "AA", timeouts=1), "dfs:1"),
+    "semaphores, cancelled": (semaphores(("AB",), "A", "B", cancelled=1), "dfs:1"),
+    "semaphores, a taker, cancelled": (semaphores(("AB", "A"), "AA", cancelled=1), "dfs:1"),
+    "lock": (lock_or_event(1, 1, False), "dfs:3"),
+    "lock or event": (lock_or_event(1, 1, True), "dfs:2"),
+    "lock, two waiters": (lock_or_event(2, 1, False), "dfs:2"),
+    "lock, two users": (lock_or_event(1, 2, False), "dfs:2"),
+    "lock, twice": (lock_or_event(1, 1, False, rounds=2), "dfs:3"),
+    "lock, users starve": (lock_or_event(1, 2, False, waits_long=True), "dfs:1"),
+    "lock or event, a timeout": (lock_or_event(1, 1, True, timeouts=1), "dfs:2"),
+    "two joins": (ends(("a", "a"), ("A", LWP)), "dfs:1"),
+    "first of two": (ends(("AB",), ("A", LWP), ("B", LWP)), "dfs:2"),
+    "a wait": (ends(("A",), ("A", LWP)), "dpor"),
+    "a wait, green": (ends(("A",), ("A", GREEN)), "dpor"),
+    "a wait and a join": (ends(("A", "a"), ("A", LWP)), "dfs:1"),
+    "two waits": (ends(("A", "A"), ("A", LWP)), "dfs:2"),
+    "two waits, green": (ends(("A", "A"), ("A", GREEN)), "dfs:1"),
+    "two waits, explored": (ends(("A", "A"), ("A", EXPLORED)), "dfs:1"),
+    "two waits, counted": (ends(("A", "A"), ("A", COUNTED), ("A", LWP)), "dfs:1"),
+    "a wait and a join, counted": (ends(("A", "a"), ("A", COUNTED)), "dfs:1"),
+    "two joins, a timeout": (ends(("a", "a"), ("A", LWP), timeouts=1), "dfs:1"),
+    "a wait and a join, a timeout": (ends(("A", "a"), ("A", LWP), timeouts=1), "dfs:1"),
+    "a wait and a join, a signal": (ends(("A", "a"), ("A", LWP), interrupted=True), "dfs:1"),
+    "two joins, cancelled": (ends(("a", "a"), ("A", LWP), cancelled=1), "dfs:1"),
+    "a wait, cancelled": (ends(("A",), ("A", LWP), cancelled=1), "dfs:2"),
+    "first of two, cancelled": (ends(("AB",), ("A", LWP), ("B", LWP), cancelled=1), "dfs:1"),
+    "a wait and a join, cancelled": (ends(("A", "a"), ("A", LWP), cancelled=1), "dfs:1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_waiter_sleeps_on_and_no_grant_is_lost(case: str, explored: Explored) -> None:
+    explored(*CASES[case])
+
+
+DEEPER = ["two joins", "a wait and a join", "a wait and a join, counted", "two waits, green", "two waits, explored"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", DEEPER)
+def test_none_is_lost_with_two_preemptions(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "dfs:2")
+
+
+#: As a waiter that is green or polls.
+WOKEN = [Fault(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")]
+
+
+@pytest.mark.parametrize("case", ["first of two", "a wait and a join", "two waits", "two waits, green"])
+def test_none_sleeps_on_that_is_woken_and_not_moved(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "dfs:1", variant=WOKEN)
+
+
+CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&any->open, 0);"
+STORED = "    atomic_store(&any->word, SYNC_WOKEN);\n"
+MOVES = f"{STORED}    move_sleeper(&any->word, SYNC_WOKEN, &lwp->alive);\n"
+MOVED = "    move_sleeper(&any->word, SYNC_ASLEEP, &lwp->alive);\n"
+ENDED = "lwp_has_ended(atomic_load(&lwp->alive))"
+
+
+@pytest.mark.parametrize(
+    ("fault", "case"),
+    [
+        (Fault(ANY, CLAIM, CLAIM.replace("return atomic", "(void)atomic") + "\n    return 1;"), "semaphores"),
+        (
+            Fault(QUEUE, "? grant_any(queue, place) : 1", "? grant_any(queue, place) | 1 : 1"),
+            "semaphores, one too late",
+        ),
+        (Fault(WATCH, "    if (!atomic_load(&lwp->ending))\n        return 1;\n", "    return 1;\n"), "a wait"),
+        (Fault(JOIN, "&lwp->joiners, 1) > 1 && !word)", "&lwp->joiners, 1) > 1 && 0)"), "two joins"),
+        (Fault(WATCH, "    atomic_fetch_add(&lwp->joiners, 1);\n    any->moved", "    any->moved"), "two waits"),
+        (Fault(WATCH, MOVES, MOVED + STORED), "a wait"),
+        (Fault(WATCH, f"if (!any->moves || {ENDED})", "if (!any->moves)"), "a wait, green"),
+        (Fault(WAIT, "if (w->things[i].ready && w->things[i].kind->finish)", "if (0)"), "a wait"),
+        (Fault(WATCH, "sync_watch_tell(lwp, INT_MAX,", "sync_watch_tell(lwp, 1,"), "two waits"),
+    ],
+    ids=[
+        *("a claim that comes too late", "a grant to no one", "no look after entering"),
+        *("no joiner wakes the next", "moved and not counted", "moved before its word says so"),
+        *("moved to a word that is clear", "reported before its end", "only the first watcher is told"),
+    ],
+)
+def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
+    explored(*CASES[case], fault=fault)
+
+
+LEAVES = """    if (sync_watch_leave(watch)) /* it was handed over meanwhile: it counts until sync_lock_unwatch() */
+        return 1;
+"""
+
+
+def test_a_watcher_that_is_counted_off_twice_is_found(explored: Explored) -> None:
+    """It takes four preemptions, which dfs:4 is long to come to and chance is not."""
+    fault = Fault(WATCH, LEAVES, LEAVES.replace("1;", "atomic_fetch_sub(&watchers, 1), 1;"))
+    explored(CASES["lock, two users"][0], "pos", fault=fault)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_none_is_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "pos")
