@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import pytest
 from child_programs import in_forked_child
 from shared_by_workers import made_once
-from this_machine import TREE
+from this_machine import SLOW, TREE
 
 import runtime
 from runtime.explore import Outcome
@@ -243,7 +243,7 @@ def explore(path: Path, scenario: Scenario, strategy: str) -> tuple[str, int, st
     """In a process of its own, which has this copy only: the outcome, runs, the report with the steps of a find."""
 
     def explore_there() -> None:
-        signal.alarm(_PATIENCE)
+        signal.alarm(int(SLOW * _PATIENCE))
         core = Core(path)
 
         def run() -> None:

@@ -163,13 +163,19 @@ def test_what_a_cancelled_thread_waits_for_is_not_lost(case: str, explored: Expl
     explored(*CASES[case])
 
 
-DEEPER = {"lock": "dfs:3", "lock, two": "dfs:3", "condition, another": "dfs:2", "barrier": "dfs:2"}
+DEEPER = {"lock": "dfs:3", "lock, two": "dfs:3"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", DEEPER)
 def test_it_is_not_lost_with_more_preemptions(case: str, explored: Explored) -> None:
     explored(CASES[case][0], DEEPER[case])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_not_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "pos")
 
 
 #: As a kernel before Linux 5.16.

@@ -328,8 +328,14 @@ def test_none_is_lost_with_more_preemptions(case: str, explored: Explored) -> No
     explored(CASES[case][0], DEEPER[case])
 
 
-#: Every thread dozes before it sleeps, and defers wake-ups of those that do.
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_none_is_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "pos")
+
+
 NEEDS_GIL = needs_gil("no thread dozes")
+#: Every thread dozes before it sleeps, and defers wake-ups of those that do.
 DOZING = [Fault("python/threads/wake.c", "SURE = 16,", "SURE = 0,")]
 
 

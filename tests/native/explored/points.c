@@ -23,6 +23,7 @@
 #include <linux/futex.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -66,6 +67,8 @@ static void note_variable(const struct point_site *site, const volatile void *at
     for (int i = 0; i < variable_count; i++)
         if (variables[i].at == at)
             return;
+    if (variable_count == sizeof variables / sizeof *variables)
+        abort(); /* make it larger */
     variables[variable_count].at = (void *)at;
     variables[variable_count++].site = site;
 }
