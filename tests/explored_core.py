@@ -39,6 +39,7 @@ EXPLORED = [
     "kernel/lock/lock.c",
     "kernel/lwp/join.c",
     "kernel/lwp/start.c",
+    "kernel/lwp/thread_main.c",
     "waits/any.c",
     "waits/cancel.c",
     "waits/queue.c",
@@ -52,7 +53,7 @@ EXPLORED = [
 _PATIENCE = 100  # seconds
 _BY_CHANCE = 20_000  # runs
 _MOST_STEPS = 2000  # of a run: from then on a spin is a livelock
-NAMES = ["syscall", "prctl", "clock_gettime"]  #: of the C library, that points.c has in its place
+NAMES = ["syscall", "prctl", "clock_gettime", "arch_exit"]  #: that points.c has others for
 
 
 class Fault(NamedTuple):
@@ -92,8 +93,7 @@ def build(folder: Path) -> None:
         ):
             pass
     _compile(POINTS / "points.c", _object(folder, "points"), False, POINTS)
-    _compile(POINTS / "ends.c", _object(folder, "ends"), True)
-    _link(folder / "_core.so", [_object(folder, source) for source in (*SOURCES, "points", "ends")])
+    _link(folder / "_core.so", [_object(folder, source) for source in (*SOURCES, "points")])
 
 
 def plant(faults: Sequence[Fault], built: Path, folder: Path) -> None:
@@ -171,15 +171,15 @@ class Core:
         made._of._begin(lock._of)
         return made
 
-    def lwp(self) -> Any:
-        """A thread that runs, until end() ends it: it has no other life."""
-        made = Object(self.points.call, self.native.LWP(0))
-        self.points.begin_lwp(made._of)
-        return made
+    def lwp(self, kind: str) -> Any:
+        """One that runs until a thread calls end(); kind: "lwp", or "green", or "explored", which is green too."""
+        made = self.native.LWP(0x10000)
+        self.points.begin_lwp(made, kind != "lwp", kind == "explored")
+        return Object(self.points.call, made)
 
-    def end(self, lwp: Any, how: int) -> None:
-        """how: enum end of tests/native/explored/ends.h."""
-        self.points.call(None, self.points.end_lwp, lwp._of, how)
+    def end(self, lwp: Any) -> None:
+        """The caller is that LWP at its end, and then the kernel."""
+        self.points.call(None, self.points.end_lwp, lwp._of)
 
     def wait(self, *things: Any, timeout: float | None = None) -> list[Any]:
         """runtime.wait()."""

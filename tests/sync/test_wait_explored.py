@@ -1,4 +1,4 @@
-"""waits/any.h, waits/watch.c and kernel/lwp/join.c under the explorer: runtime.wait(), and joins."""
+"""waits/any.h and waits/watch.c under the explorer: runtime.wait() for semaphores, locks and events."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from functools import partial
 import pytest
 from explored_core import Core, Explored, Fault, Scenario
 
-ANY, QUEUE, WATCH, JOIN = "waits/any.h", "waits/queue.c", "waits/watch.c", "kernel/lwp/join.c"
-WAIT = "python/waits/wait.c"
+ANY, QUEUE, WATCH = "waits/any.h", "waits/queue.c", "waits/watch.c"
 LONG = 100.0
-LWP, GREEN, EXPLORED, COUNTED = range(4)  # how a thread ends
 
 
 def semaphores(waiters: tuple[str, ...], *gives: str, timeouts: int = 0, cancelled: int = 0) -> Scenario:
@@ -78,34 +76,6 @@ def lock_or_event(
     return run
 
 
-def ends(
-    waits: tuple[str, ...], *how: tuple[str, int], timeouts: int = 0, interrupted: bool = False, cancelled: int = 0
-) -> Scenario:
-    """Waits for the first of several threads, or, of a single small letter, joins that; how the threads end.
-
-    The first waiters give up, or are cancelled; a signal wakes the first.
-    """
-
-    def run(core: Core) -> None:
-        threads = {name: core.lwp() for name in "AB"}
-
-        def wait(me: int) -> None:
-            timeout = LONG if me < timeouts else None
-            if waits[me].islower():
-                threads[waits[me].upper()].join(timeout)
-                return
-            for thread in core.wait(*map(threads.get, waits[me]), timeout=timeout):
-                assert not thread.is_alive()
-
-        signals = [lambda: core.points.interrupt(1)] if interrupted else []
-        all_waits = [partial(wait, me) for me in range(len(waits))]
-        some = core.cancelled(all_waits[:cancelled]) if cancelled else []
-        endings = [partial(core.end, threads[name], by) for name, by in how]
-        core.threads(*some, *all_waits[cancelled:], *endings, *signals)
-
-    return run
-
-
 CASES = {
     "semaphores": (semaphores(("AB",), "A", "B"), "dfs:2"),
     "semaphores, two waiters": (semaphores(("AB", "BA"), "A", "B"), "dfs:1"),
@@ -122,23 +92,6 @@ CASES = {
     "lock, twice": (lock_or_event(1, 1, False, rounds=2), "dfs:3"),
     "lock, users starve": (lock_or_event(1, 2, False, waits_long=True), "dfs:1"),
     "lock or event, a timeout": (lock_or_event(1, 1, True, timeouts=1), "dfs:2"),
-    "two joins": (ends(("a", "a"), ("A", LWP)), "dfs:1"),
-    "first of two": (ends(("AB",), ("A", LWP), ("B", LWP)), "dfs:2"),
-    "a wait": (ends(("A",), ("A", LWP)), "dpor"),
-    "a wait, green": (ends(("A",), ("A", GREEN)), "dpor"),
-    "a wait and a join": (ends(("A", "a"), ("A", LWP)), "dfs:1"),
-    "two waits": (ends(("A", "A"), ("A", LWP)), "dfs:2"),
-    "two waits, green": (ends(("A", "A"), ("A", GREEN)), "dfs:1"),
-    "two waits, explored": (ends(("A", "A"), ("A", EXPLORED)), "dfs:1"),
-    "two waits, counted": (ends(("A", "A"), ("A", COUNTED), ("A", LWP)), "dfs:1"),
-    "a wait and a join, counted": (ends(("A", "a"), ("A", COUNTED)), "dfs:1"),
-    "two joins, a timeout": (ends(("a", "a"), ("A", LWP), timeouts=1), "dfs:1"),
-    "a wait and a join, a timeout": (ends(("A", "a"), ("A", LWP), timeouts=1), "dfs:1"),
-    "a wait and a join, a signal": (ends(("A", "a"), ("A", LWP), interrupted=True), "dfs:1"),
-    "two joins, cancelled": (ends(("a", "a"), ("A", LWP), cancelled=1), "dfs:1"),
-    "a wait, cancelled": (ends(("A",), ("A", LWP), cancelled=1), "dfs:2"),
-    "first of two, cancelled": (ends(("AB",), ("A", LWP), ("B", LWP), cancelled=1), "dfs:1"),
-    "a wait and a join, cancelled": (ends(("A", "a"), ("A", LWP), cancelled=1), "dfs:1"),
 }
 
 
@@ -147,29 +100,7 @@ def test_no_waiter_sleeps_on_and_no_grant_is_lost(case: str, explored: Explored)
     explored(*CASES[case])
 
 
-DEEPER = ["two joins", "a wait and a join", "a wait and a join, counted", "two waits, green", "two waits, explored"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", DEEPER)
-def test_none_is_lost_with_two_preemptions(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "dfs:2")
-
-
-#: As a waiter that is green or polls.
-WOKEN = [Fault(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")]
-
-
-@pytest.mark.parametrize("case", ["first of two", "a wait and a join", "two waits", "two waits, green"])
-def test_none_sleeps_on_that_is_woken_and_not_moved(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "dfs:1", variant=WOKEN)
-
-
 CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&any->open, 0);"
-STORED = "    atomic_store(&any->word, SYNC_WOKEN);\n"
-MOVES = f"{STORED}    move_sleeper(&any->word, SYNC_WOKEN, &lwp->alive);\n"
-MOVED = "    move_sleeper(&any->word, SYNC_ASLEEP, &lwp->alive);\n"
-ENDED = "lwp_has_ended(atomic_load(&lwp->alive))"
 
 
 @pytest.mark.parametrize(
@@ -180,19 +111,8 @@ ENDED = "lwp_has_ended(atomic_load(&lwp->alive))"
             Fault(QUEUE, "? grant_any(queue, place) : 1", "? grant_any(queue, place) | 1 : 1"),
             "semaphores, one too late",
         ),
-        (Fault(WATCH, "    if (!atomic_load(&lwp->ending))\n        return 1;\n", "    return 1;\n"), "a wait"),
-        (Fault(JOIN, "&lwp->joiners, 1) > 1 && !word)", "&lwp->joiners, 1) > 1 && 0)"), "two joins"),
-        (Fault(WATCH, "    atomic_fetch_add(&lwp->joiners, 1);\n    any->moved", "    any->moved"), "two waits"),
-        (Fault(WATCH, MOVES, MOVED + STORED), "a wait"),
-        (Fault(WATCH, f"if (!any->moves || {ENDED})", "if (!any->moves)"), "a wait, green"),
-        (Fault(WAIT, "if (w->things[i].ready && w->things[i].kind->finish)", "if (0)"), "a wait"),
-        (Fault(WATCH, "sync_watch_tell(lwp, INT_MAX,", "sync_watch_tell(lwp, 1,"), "two waits"),
     ],
-    ids=[
-        *("a claim that comes too late", "a grant to no one", "no look after entering"),
-        *("no joiner wakes the next", "moved and not counted", "moved before its word says so"),
-        *("moved to a word that is clear", "reported before its end", "only the first watcher is told"),
-    ],
+    ids=["a claim that comes too late", "a grant to no one"],
 )
 def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], fault=fault)

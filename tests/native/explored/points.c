@@ -9,12 +9,14 @@
  * it any more. */
 #include "points.h"
 
-#include "ends.h"
 #include "python/explore/point.h"
 #include "python/sync/lock.h"
 #include "python/threads/lwp.h"
 #include "python/threads/sleep.h"
 #include "kernel/base/fork.h"
+#include "kernel/glibc/glibc.h"
+#include "kernel/lwp/registry.h"
+#include "kernel/lwp/thread_main.h"
 #include "waits/watch.h"
 
 #include <ctype.h>
@@ -130,11 +132,12 @@ static void come_to(const char *does, const struct point_site *site, enum explor
         PyEval_SaveThread();
 }
 
-/* What is set once, before there are two threads. */
+/* What is set once, before there are two threads, or is of no matter to a protocol. */
 static int is_settled(const char *text)
 {
-    static const char *const settled[] = {"&events_wanted", "&park_ops",    "&park_cancel_ops",   "&cancel_green",
-                                          "&floors[floor]", "&self->owner", "&wait->self->owner", "&self->bound"};
+    static const char *const settled[] = {"&events_wanted", "&park_ops",          "&park_cancel_ops", "&cancel_green", "&floors[floor]",
+                                          "&self->owner",   "&wait->self->owner", "&self->bound",     "&me->begun",    "&lwps_ending",
+                                          "&lwp_left",      "glibc.thread_count", "&lwp->refs"};
 
     for (size_t i = 0; i < sizeof settled / sizeof *settled; i++)
         if (strcmp(text, settled[i]) == 0)
@@ -362,6 +365,112 @@ static PyObject *fork_if(PyObject *module, PyObject *may)
     return answer;
 }
 
+/* ---- the end of a thread ----------------------------------------------------------------------------------------- */
+
+/* An LWP that a run has begun, of which there is no more than the struct lwp and its context: an explored thread plays its end. */
+static struct ending {
+    struct lwp *lwp;
+    enum { RUNS, EXITS, PUSHED, GONE } state;
+    int explored; /* as an explored thread, in green/thread.c, it tells its end before it is left */
+} endings[8];
+static int ending_count;
+static __thread struct ending *my_ending;
+static __thread jmp_buf exited;
+
+/* As the kernel: it clears the word, and wakes one sleeper there (kernel/fork.c, mm_release). */
+_Noreturn void point_arch_exit(int status)
+{
+    atomic_int *alive = &my_ending->lwp->alive;
+
+    my_ending->state = PUSHED;
+    if (my_call)
+        come_to("the kernel clears alive", NULL, EXPLORE_SIGNAL, alive, is_there, PARK_FOREVER);
+    *alive = 0;
+    my_ending->state = GONE; /* from here on another thread may reap and free it */
+    if (my_call)
+        futex_wake_at(alive, 1, FUTEX_BITSET_MATCH_ANY);
+    longjmp(exited, 1);
+}
+
+/* `leave` of a green thread: leave_lwp() in green/thread.c, and what the next thread on that LWP does. */
+static void leave_as_green(struct lwp *lwp)
+{
+    if (my_ending->explored)
+        lwp_tell_end(lwp);
+    registry_push_ended(lwp, lwp);
+    my_ending->state = PUSHED;
+    lwp_clear_alive(lwp);
+    my_ending->state = GONE;
+    longjmp(exited, 1);
+}
+
+static void do_nothing(void *arg)
+{
+}
+
+static void exit_as(struct ending *ending)
+{
+    my_ending = ending;
+    ending->state = EXITS;
+    if (!ending->lwp->leave)
+        atomic_fetch_add(glibc.thread_count, 1); /* not before: a run goes on waiting as long as there are LWPs outside of it */
+    if (setjmp(exited) == 0)
+        thread_run(ending->lwp);
+}
+
+/* (LWP, whether it is green, whether it is explored as such): it runs from now on. */
+static PyObject *begin_lwp(PyObject *module, PyObject *args)
+{
+    PyObject *lwp;
+    int green, explored;
+
+    if (!PyArg_ParseTuple(args, "Opp", &lwp, &green, &explored))
+        return NULL;
+    struct ending *one = &endings[ending_count++];
+    *one = (struct ending){((LwpObject *)lwp)->lwp, RUNS, explored};
+    if (lwp_prepare(one->lwp, lwp_thread_flags, 0, do_nothing, NULL))
+        return PyErr_NoMemory();
+    if (green)
+        one->lwp->leave = leave_as_green;
+    lwp_begins(one->lwp);
+    Py_RETURN_NONE;
+}
+
+/* (LWP): the caller is that thread at its end, and then the kernel. */
+static PyObject *end_lwp(PyObject *module, PyObject *lwp)
+{
+    struct ending *one = endings;
+
+    while (one->lwp != ((LwpObject *)lwp)->lwp)
+        one++;
+    if (one->state == RUNS)
+        exit_as(one);
+    Py_RETURN_NONE;
+}
+
+/* (LWP): whether no thread is counted as one of its joiners, or watches it. */
+static PyObject *is_left(PyObject *module, PyObject *op)
+{
+    struct lwp *lwp = ((LwpObject *)op)->lwp;
+
+    return PyBool_FromLong(lwp->joiners == 0 && !sync_is_watched(lwp));
+}
+
+/* Of a run that was cut short: what is left goes to its end. */
+static void end_all(void)
+{
+    for (struct ending *one = endings; one < endings + ending_count; one++) {
+        if (one->state == RUNS)
+            exit_as(one);
+        if (one->state == EXITS)
+            registry_push_ended(one->lwp, one->lwp);
+        if (one->state != GONE)
+            one->lwp->alive = 0;
+    }
+    ending_count = 0;
+    lwp_reap();
+}
+
 /* ---- what tests call --------------------------------------------------------------------------------------------- */
 
 /* At the begin of each run. */
@@ -374,6 +483,7 @@ static PyObject *begin(PyObject *module, PyObject *unused)
     fork_generation = 0;
     comings = step_count = 0;
     sync_watch_forget();
+    end_all();
     PyDict_Clear(words);
     Py_RETURN_NONE;
 }
@@ -438,25 +548,6 @@ static PyObject *variable(PyObject *module, PyObject *name)
     return PyLong_FromLong(0);
 }
 
-/* (LWP, made without a stack): it says that it runs. */
-static PyObject *begin_lwp(PyObject *module, PyObject *lwp)
-{
-    end_begin(((LwpObject *)lwp)->lwp);
-    Py_RETURN_NONE;
-}
-
-/* (LWP, enum end): it ends. */
-static PyObject *end_lwp(PyObject *module, PyObject *args)
-{
-    PyObject *lwp;
-    int how;
-
-    if (!PyArg_ParseTuple(args, "Oi", &lwp, &how))
-        return NULL;
-    end_as(((LwpObject *)lwp)->lwp, how);
-    Py_RETURN_NONE;
-}
-
 /* (thread): a signal, which ends its sleep. */
 static PyObject *interrupt(PyObject *module, PyObject *thread)
 {
@@ -489,11 +580,17 @@ static PyObject *list_steps(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"begin", begin, METH_NOARGS, NULL},       {"variable", variable, METH_O, NULL},
-    {"begin_lwp", begin_lwp, METH_O, NULL},    {"end_lwp", end_lwp, METH_VARARGS, NULL},
-    {"call", FAST(call), METH_FASTCALL, NULL}, {"wait_and_be_stopped", wait_and_be_stopped, METH_VARARGS, NULL},
-    {"interrupt", interrupt, METH_O, NULL},    {"fork_if", fork_if, METH_O, NULL},
-    {"steps", list_steps, METH_NOARGS, NULL},  {0},
+    {"begin", begin, METH_NOARGS, NULL},
+    {"call", FAST(call), METH_FASTCALL, NULL},
+    {"wait_and_be_stopped", wait_and_be_stopped, METH_VARARGS, NULL},
+    {"interrupt", interrupt, METH_O, NULL},
+    {"fork_if", fork_if, METH_O, NULL},
+    {"begin_lwp", begin_lwp, METH_VARARGS, NULL},
+    {"end_lwp", end_lwp, METH_O, NULL},
+    {"is_left", is_left, METH_O, NULL},
+    {"variable", variable, METH_O, NULL},
+    {"steps", list_steps, METH_NOARGS, NULL},
+    {0},
 };
 
 static int fill(PyObject *module)

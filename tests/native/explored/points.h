@@ -1,4 +1,5 @@
-/* What the explored files of the core come to, in place of an atomic operation, futex(2), the clock and fork handlers: see points.c. */
+/* What the explored files of the core have in place of an atomic operation, futex(2), the clock, the end of an LWP and fork handlers: see
+ * points.c. */
 #ifndef EXPLORED_POINTS_H
 #define EXPLORED_POINTS_H
 
@@ -15,9 +16,10 @@ struct point_site {
 
 void point_before(struct point_site *site, const volatile void *word);
 
-/* These names stand for the ones of the C library: tests/explored_core.py. */
+/* These names stand for the ones of the C library and of kernel/arch/: tests/explored_core.py. */
 long point_syscall(long number, ...);
 int point_prctl(int option, ...);
 int point_clock_gettime(clockid_t clock, struct timespec *now);
+_Noreturn void point_arch_exit(int status);
 
 #endif
