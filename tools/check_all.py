@@ -38,18 +38,18 @@ SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
 
-#: Tests whose subject is the same under every Python: the core without it, the models, the layers, how wide a line is,
-#: what /proc says.
+#: Tests whose subject is the same under every Python: the core without it, the protocols, the layers, how wide a line
+#: is, what /proc says.
 ONCE = (
     *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py"),
-    *("sync/test_*_model.py", "cli/test_columns.py", "tls/test_parsers.py"),
+    *("sync/test_*_model.py", "sync/test_*_explored.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "bench/test_bench_io.py",  # beside its peers, which the first Python has
     "system/test_docs.py",  # with the debug information that a wheel doesn't have
     "core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised, as Debian's
 )
-#: Models in Python of what the C does: they import nothing of it, and try every order, so that each answers the same
-#: until it is edited.  Those that take minutes are run after an edit of them, and before a release.
-MODELS = tuple(f"sync/test_{what}_model.py" for what in ("sync", "wait", "end", "cancel"))
+#: The C of the protocols, explored: a copy of the core, whose answers are the same until one of them is edited.  The
+#: default orders run once; the deeper ones take minutes, and run after an edit of them, and before a release.
+EXPLORED = tuple(f"sync/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "wait", "end"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
 OF_THE_PYTHON = (
@@ -132,7 +132,7 @@ class Selection:
 
 
 EVERYTHING = Selection("everything")
-FIRST = Selection("everything except the models' many orders", left_out=MODELS, first=True)
+FIRST = Selection("everything except the explored C", left_out=EXPLORED, first=True)
 NEWEST = Selection("all except what is the same under every Python", left_out=ONCE)
 BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
 #: For a second Python of the newest minor version.  Its C is the same; pyenv's libpython, however, is a library, and
@@ -374,8 +374,8 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
         if selection.first:
             run.step("lint", LINT)
         if selection is FIRST:
-            models = shlex.join(["../tree/tests/" + name for name in MODELS])
-            run.step("models", f"mkdir -p away\ncd away\n../{venv}/bin/pytest -q -n 1 -m 'not slow' {models}")
+            explored = shlex.join(["../tree/tests/" + name for name in EXPLORED])
+            run.step("explored C", f"mkdir -p away\ncd away\n../{venv}/bin/pytest -q -n 1 -m 'not slow' {explored}")
         if everything:
             run.step(f"{version}: bench", f"{venv}/bin/lwp bench --quick")
         tests.result()
