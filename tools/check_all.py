@@ -49,7 +49,7 @@ ONCE = (
 )
 #: The C of the protocols, explored: a copy of the core, whose answers are the same until one of them is edited.  The
 #: default orders run once; the deeper ones take minutes, and run after an edit of them, and before a release.
-EXPLORED = tuple(f"sync/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "wait", "end"))
+EXPLORED = tuple(f"sync/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "several", "end"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
 OF_THE_PYTHON = (
