@@ -11,7 +11,7 @@
  *   CONTENDED -> FREE        release; one waiter is woken
  *   HELD -> OWING            the release must wake the thread whose wake-up was deferred to it, and no other
  *   OWING -> FREE            release; that thread is woken.  From CONTENDED it is woken too, besides the waiter
- *   HELD, OWING, CONTENDED -> HANDED  release while a waiter starves; only a starving one may take it from there
+ *   HELD, OWING, CONTENDED -> HANDED  release while a waiter starves; only a starving waiter, or a watcher, takes it
  *   HANDED -> CONTENDED      a starving waiter has taken it
  *   HANDED -> FREE           the starving ones have given up
  *
@@ -76,8 +76,8 @@ static inline int sync_lock_held(struct sync_lock *lock)
     return word == SYNC_HANDED ? sync_lock_really_handed(lock) : word != SYNC_FREE;
 }
 
-/* Leaves the waiter's wake-up to the release of a lock that is held.  1: the release does it, or has done it; 0: the lock is free, or
- * has a deferred wake-up already. */
+/* Leaves the waiter's wake-up to the release of a lock that is held.  1: the release does it, or has done it; 0: the lock is free
+ * or HANDED, or has a deferred wake-up already. */
 int sync_lock_defer_wake(struct sync_lock *lock, atomic_int *waiter);
 
 /* Called by a waiter that wakes up by itself.  1: its wake-up was deferred, and is cancelled; 0: it was not, or it is on its way. */

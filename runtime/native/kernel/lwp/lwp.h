@@ -154,7 +154,7 @@ extern size_t lwp_size;
 /* (1) -> (2), what lwp_start() does before clone(2): makes the context's memory as a new thread must find it.  0, or errno: still (1). */
 int lwp_prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
-/* (2) -> (3): it counts as started.  The floor has set `leave`, and runs thread_run() (kernel/lwp/thread_main.h) on the context's stack. */
+/* Towards (3): it counts as started.  The floor has set `leave`; it runs thread_run() (thread_main.h) on the context's stack. */
 void lwp_begins(struct lwp *lwp);
 
 /* (4) -> (5), after `leave`, when its stack isn't used any more. */
