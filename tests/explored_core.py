@@ -229,6 +229,15 @@ class Core:
             thread.join()
 
 
+def use_lock(lock: Any, inside: list[int]) -> None:
+    """By the thread that has the lock, which it frees: while it has it no other is inside."""
+    inside.append(1)
+    assert lock.locked()
+    assert len(inside) == 1
+    inside.clear()
+    lock.release()
+
+
 #: Called in each run, by its first thread.
 Scenario = Callable[[Core], object]
 

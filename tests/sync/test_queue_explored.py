@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from conftest import needs_gil
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, use_lock
 
 LOCK, QUEUE = "kernel/lock/lock.c", "waits/queue.c"
 SEMAPHORE, CONDITION = "python/sync/semaphore.c", "python/sync/condition.c"
@@ -49,31 +49,24 @@ def condition(waiters: int, notifies: int, timeouts: int = 0, interrupted: bool 
         lock = core.lock()
         changed, items, got, inside = core.condition(lock), [], [], []
 
-        def use_lock() -> None:
-            inside.append(1)
-            assert lock.locked()
-            assert len(inside) == 1
-            inside.clear()
-            lock.release()
-
         def wait(me: int) -> None:
             lock.acquire()
             while not items and changed.wait(LONG if me < timeouts else None):
                 pass
             if items:
                 got.append(items.pop())
-            use_lock()
+            use_lock(lock, inside)
 
         def give() -> None:
             lock.acquire()
             for item in range(notifies):
                 items.append(item)
                 changed.notify()
-            use_lock()
+            use_lock(lock, inside)
 
         def use() -> None:
             lock.acquire()
-            use_lock()
+            use_lock(lock, inside)
 
         signals = [lambda: core.points.interrupt(1)] if interrupted else []
         core.threads(*[partial(wait, me) for me in range(waiters)], give, *[use] * users, *signals)

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, use_lock
 
 ANY, QUEUE, WATCH = "waits/any.h", "waits/queue.c", "waits/watch.c"
 LONG = 100.0
@@ -52,21 +52,14 @@ def lock_or_event(
     def run(core: Core) -> None:
         lock, event, inside = core.lock(), core.event(), []
 
-        def use_lock() -> None:
-            inside.append(1)
-            assert lock.locked()
-            assert len(inside) == 1
-            inside.clear()
-            lock.release()
-
         def wait(me: int) -> None:
             for _ in range(rounds):
                 if lock in core.wait(lock, event, timeout=LONG if me < timeouts else None):
-                    use_lock()
+                    use_lock(lock, inside)
 
         def use() -> None:
             lock.acquire()
-            use_lock()
+            use_lock(lock, inside)
 
         others = [*[event.set] * is_set, *[partial(time.sleep, 0.002)] * waits_long]
         core.threads(*[use] * users, *[partial(wait, me) for me in range(waiters)], *others)

@@ -189,25 +189,9 @@ void locks_free(PyObject *lock)
 #define CONDITION_METHODS(ROW, of)                   \
     SWAP_TAKING(ROW, of, acquire_lock, release_lock) \
     ROW(of##_locked, "locked", look_at_lock, EXPLORE_READ) /* from 3.14 on */
-#define QUICK_METHODS(ROW, of)                                  \
-    ROW(of##_enter, "__enter__", acquire_lock, EXPLORE_ACQUIRE) \
-    ROW(of##_exit, "__exit__", release_lock, EXPLORE_RELEASE)
+#define QUICK_METHODS(ROW, of) SWAP_WITH(ROW, of, acquire_lock, release_lock)
 
-SWAPS(LOCK_METHODS, own_lock);
-SWAPS(QUICK_METHODS, quick_lock);
-SWAPS(RLOCK_METHODS, own_rlock);
-SWAPS(QUICK_METHODS, quick_rlock);
-SWAPS(LOCK_METHODS, stock_lock);
-SWAPS(RLOCK_METHODS, stock_rlock);
-SWAPS(CONDITION_METHODS, condition);
-
-static const struct swap_table tables[] = {
-    {.type = &lock_type, .methods = own_lock_methods, .quick = quick_lock_methods},
-    {.type = &rlock_type, .methods = own_rlock_methods, .quick = quick_rlock_methods},
-    {.type = &condition_type, .methods = condition_methods},
-    {.type = &stock_lock_type, .methods = stock_lock_methods},
-    {.type = &stock_rlock_type, .methods = stock_rlock_methods},
-};
+SWAP_LOCK_TABLES(tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QUICK_METHODS);
 enum { TABLES = sizeof tables / sizeof *tables };
 
 int locks_swap_in(PyTypeObject *stock_lock, PyTypeObject *stock_rlock)

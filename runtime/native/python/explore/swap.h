@@ -95,12 +95,31 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
 #define SWAP_LISTED(id, name, run, kind) &id,
 #define SWAPS(METHODS, of) METHODS(SWAP_MADE, of) static struct swap *const of##_methods[] = {METHODS(SWAP_LISTED, of) NULL}
 
-/* What all locks have, and a Condition, which passes it on to its lock. */
-#define SWAP_TAKING(ROW, of, acquire, release)             \
-    ROW(of##_acquire, "acquire", acquire, EXPLORE_ACQUIRE) \
+/* What `with` calls, of all locks and of a Condition, which passes it on to its lock; and with it what else they all have. */
+#define SWAP_WITH(ROW, of, acquire, release)               \
     ROW(of##_enter, "__enter__", acquire, EXPLORE_ACQUIRE) \
-    ROW(of##_release, "release", release, EXPLORE_RELEASE) \
     ROW(of##_exit, "__exit__", release, EXPLORE_RELEASE)
+#define SWAP_TAKING(ROW, of, acquire, release)             \
+    SWAP_WITH(ROW, of, acquire, release)                   \
+    ROW(of##_acquire, "acquire", acquire, EXPLORE_ACQUIRE) \
+    ROW(of##_release, "release", release, EXPLORE_RELEASE)
+
+/* Makes the methods of every lock and of the Condition, and their tables; a file that uses it has the types by these names. */
+#define SWAP_LOCK_TABLES(tables, LOCK, RLOCK, CONDITION, QUICK)                            \
+    SWAPS(LOCK, own_lock);                                                                 \
+    SWAPS(QUICK, quick_lock);                                                              \
+    SWAPS(RLOCK, own_rlock);                                                               \
+    SWAPS(QUICK, quick_rlock);                                                             \
+    SWAPS(LOCK, stock_lock);                                                               \
+    SWAPS(RLOCK, stock_rlock);                                                             \
+    SWAPS(CONDITION, condition);                                                           \
+    static const struct swap_table tables[] = {                                            \
+        {.type = &lock_type, .methods = own_lock_methods, .quick = quick_lock_methods},    \
+        {.type = &rlock_type, .methods = own_rlock_methods, .quick = quick_rlock_methods}, \
+        {.type = &condition_type, .methods = condition_methods},                           \
+        {.type = &stock_lock_type, .methods = stock_lock_methods},                         \
+        {.type = &stock_rlock_type, .methods = stock_rlock_methods},                       \
+    }
 
 /* What these are done to: a Condition's to its lock, borrowed.  NULL: that is no lock of the runtime's, and its own methods are swapped. */
 PyObject *swap_lock_behind(PyObject *self);

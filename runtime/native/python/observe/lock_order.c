@@ -275,25 +275,9 @@ static PyObject *wait_noted(const struct swap_call *call)
 #define CONDITION_METHODS(ROW, of)                     \
     SWAP_TAKING(ROW, of, acquire_noted, release_noted) \
     ROW(of##_wait, "wait", wait_noted, EXPLORE_WAIT)
-#define QUICK_METHODS(ROW, of)                                   \
-    ROW(of##_enter, "__enter__", acquire_noted, EXPLORE_ACQUIRE) \
-    ROW(of##_exit, "__exit__", release_noted, EXPLORE_RELEASE)
+#define QUICK_METHODS(ROW, of) SWAP_WITH(ROW, of, acquire_noted, release_noted)
 
-SWAPS(LOCK_METHODS, own_lock);
-SWAPS(QUICK_METHODS, quick_lock);
-SWAPS(RLOCK_METHODS, own_rlock);
-SWAPS(QUICK_METHODS, quick_rlock);
-SWAPS(LOCK_METHODS, stock_lock);
-SWAPS(RLOCK_METHODS, stock_rlock);
-SWAPS(CONDITION_METHODS, condition);
-
-static const struct swap_table tables[] = {
-    {.type = &lock_type, .methods = own_lock_methods, .quick = quick_lock_methods},
-    {.type = &rlock_type, .methods = own_rlock_methods, .quick = quick_rlock_methods},
-    {.type = &condition_type, .methods = condition_methods},
-    {.type = &stock_lock_type, .methods = stock_lock_methods},
-    {.type = &stock_rlock_type, .methods = stock_rlock_methods},
-};
+SWAP_LOCK_TABLES(tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QUICK_METHODS);
 enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
