@@ -58,9 +58,10 @@ checkpoint = native.checkpoint
 class Cancelled(BaseException):
     """Raised in a thread that is cancelled, at its next cancellation point.
 
-    A cancellation point is a call of this runtime that waits: for a lock or another primitive, for a thread, for time,
-    for a file or, on a green thread, a socket; and checkpoint().  A call that needn't wait does its work, and raises
-    nothing.  What was being waited for has not been granted, and a Condition's lock is held, as after any exception.
+    A cancellation point is checkpoint(), and every call of this runtime that waits: for a lock or another primitive,
+    for a thread, for time, for a file or, on a green thread, for a socket.  A call that can do its work without
+    waiting does it, and does not raise.  What was being waited for has not been granted, and a Condition's lock is
+    held, as after any exception.
 
     It is raised once for each request, so `finally` may wait again, and a thread that catches it goes on.
     """

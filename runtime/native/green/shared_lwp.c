@@ -38,7 +38,7 @@ int green_lwp_tid(int number, void *tp)
 static int (*getattr_of_libc)(pthread_t, pthread_attr_t *);
 
 /* libc's function asks sched_getaffinity(2) with the tid in struct pthread.  A green thread has no tid of its own.  So libc's function is
- * given a copy of the fields that it reads, with the tid 0: the kernel then returns the caller's affinity. kernel/glibc/probe.c has
+ * given a copy of the fields that it reads, with the tid 0: the kernel then returns the caller's affinity.  kernel/glibc/probe.c has
  * checked that these fields are enough. */
 static int green_getattr(pthread_t thread, pthread_attr_t *attr)
 {

@@ -24,7 +24,7 @@ static inline struct lwp *lwp_of_green(struct green *green)
     return &((struct green_thread *)((char *)green - offsetof(struct green_thread, green)))->lwp;
 }
 
-/* lwp_start() for a green thread of that scheduler. The scheduler counts `waited` itself: scheduler_waited(). */
+/* lwp_start() for a green thread of that scheduler.  The scheduler counts `waited` itself: scheduler_waited(). */
 int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(void *), void *arg);
 
 /* Before the first lwp_new(). */

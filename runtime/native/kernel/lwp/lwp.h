@@ -111,7 +111,7 @@ void lwp_release(struct lwp *lwp);
 /* The oldest thread that is `waited` for and alive, except the caller; with a ref.  NULL: none. */
 struct lwp *lwp_next_waited(void);
 
-/* (5) -> (6) for every thread that is gone. lwp_new() and lwp_join() call it. */
+/* (5) -> (6) for every thread that is gone.  lwp_new() and lwp_join() call it. */
 void lwp_reap(void);
 
 /* A struct lwp without a context: for lwp_copy(), and how lwp_new() begins.  NULL with errno set. */
