@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explore"]
 
-_STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3}
+_STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4}
 _RUNS, _STEPS = 1000, 20_000
 _FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST
 
@@ -96,7 +96,7 @@ def _explore(
     import lwp_runtime
 
     from .. import patch
-    from ..explore import BadToken, Outcome, TargetError, explore, replay
+    from ..explore import BadToken, TargetError, explore, replay
     from ..explore.ways.targets import Output
 
     forget_click()
@@ -134,8 +134,8 @@ def _explore(
     if result.token is not None:
         steps = [] if wanted["max_steps"] == _STEPS else ["--max-steps", str(wanted["max_steps"])]
         result.command = shlex.join(["lwp", "explore", "--replay", result.token, *steps, *target.words()])
-    printed = output.text if result.outcome in (Outcome.FOUND, Outcome.INCONCLUSIVE) else ""
-    if html is not None and result.outcome is Outcome.FOUND:
+    printed = output.text if result.error is not None else ""
+    if html is not None and result.token is not None:
         _write(html, result.page())
     if as_json:
         print(json.dumps(_facts(result, target, printed), indent=2))
@@ -216,7 +216,10 @@ def _strategy(value: str) -> str:
     type=click.IntRange(1, 10_000_000),
     default=_STEPS,
     metavar="N",
-    help="A longer run is a livelock (20000).",
+    help="In a run that is longer all threads have their turns (20000).",
+)
+@click.option(
+    "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
 )
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
 @click.option(
@@ -250,6 +253,7 @@ def explore(
     Exit status:
       0  nothing was found            1  found
       2  wrong usage                  3  inconclusive: why is said
+      4  only with --early-timeouts: a timeout that fires early makes it fail
       130  Ctrl-C: what was done until then is said
 
     \b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import random
 import sys
@@ -14,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
+from .. import native
 from ..observe.source import is_program
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
-from .run.plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, Step, by_deviations, last_steps
+from .run.plans import GRANULARITIES, SLEPT, TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule, shrink
@@ -33,6 +35,10 @@ _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _TELL_EVERY = 0.2  # seconds
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
+_TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
+_TO_RECORD = 0.5  # of these, for the run that is told
+_LONGER = 10  # times max_steps: what goes on for that long is a livelock
+_EARLY_SHARE = 4  # of the runs and seconds one part in so many is for early timeouts
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,10 +73,14 @@ def _place(error: BaseException) -> tuple[str, int] | None:
 class _Exploration:
     """One call of explore(), or of replay()."""
 
-    def __init__(self, session: Session, test: Callable[[], object], seed: int | None = None) -> None:
+    def __init__(
+        self, session: Session, test: Callable[[], object], seed: int | None = None, seconds: float | None = None
+    ) -> None:
         self._session = session
         self._test = test
         self._began = time.monotonic()
+        self._seconds = seconds
+        session.circles = True
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried()
         self.coarser = False  # whether a find between bytecodes may be replayed without points there
@@ -84,6 +94,16 @@ class _Exploration:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._began
+
+    def give(self, seconds: float | None) -> None:
+        """From now on runs are cut off so long after the begin."""
+        self._session.until = None if seconds is None else self._began + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        until = self._session.until
+        return math.inf if until is None else until - time.monotonic()
 
     def end(self, outcome: Outcome, error: BaseException | None = None) -> Result:
         self.result.outcome = outcome
@@ -135,20 +155,53 @@ class _Exploration:
     def _is_answered(self, plan: Plan, failure: _Failure) -> bool:
         """Whether the failure goes away when threads from before the run are given time, because then no thread waits
         in vain."""
-        if not set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident}:
+        if not set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident} or self.left < 0:
             return False
         run = self._session.run(self._test, replace(plan, patient=True))
-        return run.ending not in _IN_VAIN and _Failure(run) != failure
+        return run.ending not in (*_IN_VAIN, Ending.OUT_OF_TIME) and _Failure(run) != failure
 
-    def found(self, plan: Plan, run: Run, name: str) -> Result:
-        """The run has failed: shrinks it, replays it, and reports."""
+    def settled(self, plan: Plan, run: Run) -> Run:
+        """The run, if the threads that wait for each other in it wait for ever; otherwise the run without such an end.
+
+        A lock may be no mutex, but a signal that another thread gives.
+        """
+        if run.in_circle < 0 or not any(may for _, _, _, may in native.explore_final()):
+            return run
+        what = native.explore_final()[run.in_circle][1:3]
+        self._session.circles = False
+        longer = self._session.run(self._test, plan)
+        final = native.explore_final()
+        waits = run.in_circle < len(final) and State(final[run.in_circle][0]) is State.AT_POINT
+        if longer.ending != Ending.FAILED and waits and final[run.in_circle][1:3] == what:
+            self._session.circles = True
+            return self._session.run(self._test, plan)
+        return longer
+
+    def _long(self) -> Result:
+        steps = self._session.max_steps
+        return self.inconclusive(
+            f"a run had not ended after {2 * steps:,} steps, and nothing shows that it never will: --max-steps "
+            f"(max_steps=), now {steps:,}, is for a test that is longer"
+        )
+
+    def found(self, plan: Plan, run: Run, name: str) -> Result | None:
+        """The run has failed: shrinks it, replays it, and reports.  None: it is no failure after all."""
         if run.ending == Ending.TOO_MANY:
-            return self.inconclusive("the test starts more than 64 threads in a run")
+            return self.inconclusive("the test starts more than 1,024 threads in a run")
         if run.ending == Ending.STUCK:
             return self.stuck()
+        self.give(None if self._seconds is None else self._seconds + _TO_TELL)
+        run = self.settled(by_deviations(plan, last_steps()), run)
+        if not run.failed:
+            return None
         failure = _Failure(run)
         steps = last_steps()
         same = by_deviations(plan, steps)
+        if run.ending == Ending.LIMIT:
+            if self._session.run(self._test, same, longer=_LONGER).ending != Ending.LIMIT:
+                return self._long()
+        elif any(step.flags & TIMEOUT and not step.flags & SLEPT for step in steps[self._session.max_steps :]):
+            return self._long()
         if _waited(run, steps) and self._is_answered(same, failure):
             return self.inconclusive(
                 f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
@@ -159,11 +212,15 @@ class _Exploration:
         if schedule is None:
             return self._fails_no_more(failure)
         schedule = self._shrunk(schedule, failure)
-        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure)) is not None:
+        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.early)) is not None:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule.plan, failure, f"{name}, {plan.granularity}", schedule.needs_no_gil)
 
     def _fails_no_more(self, failure: _Failure) -> Result:
+        if self.left < 0:
+            return self.inconclusive(
+                "a run failed, and the time was up before it could be run again: give it more seconds"
+            )
         if failure.ending == Ending.LEFT_BEHIND:
             reason = (
                 "a run left threads behind, and the same schedule does not again: threads end with the run that starts "
@@ -177,14 +234,14 @@ class _Exploration:
         return result
 
     def _shrunk(self, schedule: Schedule, failure: _Failure) -> Schedule:
-        seconds = _SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK
+        seconds = min(_SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK, self.left / 2)
         coarser = self.coarser and failure.ending != Ending.LIMIT
         return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds, coarser=coarser)
 
-    def _under_the_gil(self, failure: _Failure) -> Schedule | None:
+    def _under_the_gil(self, failure: _Failure, early: bool) -> Schedule | None:
         """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
-        until = time.monotonic() + _SEEK_UNDER_GIL
-        plans = itertools.islice(some_plans("gil", self.tried.steps), _SEEK_RUNS)
+        until = time.monotonic() + min(_SEEK_UNDER_GIL, self.left / 2)
+        plans = itertools.islice(some_plans("gil", self.tried.steps, early), _SEEK_RUNS)
         found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
         return next((schedule for schedule in found if schedule is not None), None)
 
@@ -194,7 +251,9 @@ class _Exploration:
         from .telling.report import report
         from .telling.words import headline
 
-        again = [self._session.run(self._test, plan) for _ in range(_REPLAYS)]
+        again: list[Run] = []
+        while len(again) < _REPLAYS and self.left > _TO_RECORD:
+            again.append(self._session.run(self._test, plan))
         for _ in range(_REPLAYS):
             recorder = Recorder()
             last = self._session.run(self._test, plan, recorder.note)
@@ -203,10 +262,13 @@ class _Exploration:
                 break
         else:
             return self._fails_no_more(failure)
+        if failure.ending == Ending.LIMIT and not story.has_cycle:
+            return self._long()
         error = _as_error(last, headline(story))
-        result = self.end(Outcome.FOUND, error)
-        result.token = make_token(plan, again[-1])
+        result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
+        result.token = make_token(plan, last)
         result.replays = sum(run.failed and _Failure(run) == failure for run in again)
+        result.replayed = len(again)
         result.deviations = len(plan.deviations)
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
         result.found_by = found_by
@@ -217,6 +279,11 @@ class _Exploration:
 
     # ---- what was not ------------------------------------------------------------------------------------------------
 
+    def out_of_time(self) -> Result:
+        if self.result.runs > 1:
+            return self.spent()
+        return self.inconclusive(f"the first run had not ended after {self._seconds:g} s: give it more seconds")
+
     def spent(self) -> Result:
         text = self.tried.spent()
         self.result._report = lambda result: text
@@ -225,6 +292,8 @@ class _Exploration:
     def exhausted(self, claim: str, granularity: str) -> Result:
         """claim: which schedules were tried. It holds only if the test does the same each time."""
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
+        if Ending.OUT_OF_TIME in (once.ending, again.ending):
+            return self.spent()
         if once.hash != again.hash:
             return self.inconclusive(DIFFERS)
         end = "" if self.tried.has_threads else NO_THREADS
@@ -296,6 +365,7 @@ def explore(
     seed: int | None = None,
     max_steps: int = 20_000,
     workers: int = 1,
+    early_timeouts: bool = False,
     progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Runs test() under many schedules, until one makes it fail.
@@ -306,12 +376,15 @@ def explore(
 
     strategy: auto, chance, random, pct, pct:D, pos, dfs, dfs:N or dpor, see docs/explore.md.
     runs: how many, at most.
-    seconds: for how long, at most; a find is then still shrunk and replayed.
+    seconds: for how long, at most, whatever the test does; telling what was found may take two seconds more.
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
     may switch; opcode, at each bytecode; auto takes turns.
     seed: of chance; None: another one each time.
-    max_steps: a run that is longer must end when all its threads have their turns, or it counts as a livelock.
+    max_steps: in a run that is longer all threads have their turns. If it has not ended after as many again, it is a
+    livelock if the threads repeat what they do, and otherwise inconclusive.
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
+    early_timeouts: a last quarter of the runs tries what happens when a timeout fires, or a sleep ends, though other
+    threads could go on. What only fails in that way is the outcome EARLY_TIMEOUT.
     progress: called a few times a second, and when a run has failed.
 
     TypeError: test can't be called; seed is no whole number.
@@ -325,7 +398,8 @@ def explore(
         seed = random.SystemRandom().getrandbits(32)
 
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
-        return _explore(test, shared(strategy, number), runs, seconds, granularity, seed, max_steps, progress)
+        strategy_here = shared(strategy, number)
+        return _explore(test, strategy_here, runs, seconds, granularity, seed, max_steps, early_timeouts, progress)
 
     if workers == 1 or is_systematic(strategy):  # there is one sequence of its plans only
         return work(0, seed, runs, progress)
@@ -342,37 +416,81 @@ def _explore(
     granularity: str,
     seed: int,
     max_steps: int,
+    early_timeouts: bool,
     progress: Callable[[Progress], object] | None,
 ) -> Result:
-    portfolio = Portfolio(strategy, granularity, seed, max_steps)
     with Session(max_steps) as session:
-        exploration = _Exploration(session, test, seed)
+        exploration = _Exploration(session, test, seed, seconds)
+        search = _Search(exploration, session, strategy, granularity, seed, progress)
+        if not early_timeouts or is_systematic(strategy):  # a systematic search with them has all that is without
+            return search.through(runs, seconds, early_timeouts)
+        before = None if seconds is None else seconds - seconds / _EARLY_SHARE
+        result = search.through(max(runs - runs // _EARLY_SHARE, 2), before, early=False)
+        if result.error is not None or exploration.result.runs >= runs:
+            return result
+        return search.through(runs, seconds, early=True)
+
+
+class _Search:
+    """Tries the plans of a portfolio, until one fails."""
+
+    def __init__(
+        self,
+        exploration: _Exploration,
+        session: Session,
+        strategy: str,
+        granularity: str,
+        seed: int,
+        progress: Callable[[Progress], object] | None,
+    ) -> None:
+        self._exploration = exploration
+        self._session = session
+        self._strategy = strategy
+        self._granularity = granularity
+        self._seed = seed
+        self._progress = progress
+        self._told = 0.0
+
+    def _portfolio(self, granularity: str, early: bool) -> Portfolio:
+        return Portfolio(self._strategy, granularity, self._seed, self._session.max_steps, early)
+
+    def _tell(self, failed: bool = False) -> None:
+        now = self._exploration.seconds
+        if self._progress is not None and (failed or now - self._told > _TELL_EVERY):
+            self._told = now
+            counts = self._exploration.result.runs, len(self._exploration.tried.schedules)
+            self._progress(Progress(*counts, now, failed))
+
+    def through(self, runs: int, seconds: float | None, early: bool) -> Result:
+        """Until so many runs, or seconds, in all.  early: timeouts may fire early."""
+        exploration, granularity = self._exploration, self._granularity
         exploration.coarser = granularity == "auto"
-        told = 0.0
+        exploration.give(seconds)
+        portfolio = self._portfolio(granularity, early)
         grain = GRANULARITIES[0] if granularity == "auto" else granularity
         name, plan = "default", Plan(granularity=grain)  # the first run also imports, and makes what is made once
         plans = portfolio.plans()
         begun = False
         while True:
             run = exploration.run(plan)
-            now = exploration.seconds
-            spins = run.ending == Ending.STUCK and session.watch.spins
+            if run.ending == Ending.OUT_OF_TIME:
+                return exploration.out_of_time()
+            spins = run.ending == Ending.STUCK and self._session.watch.spins
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation, so the other thread must get its turn between
                 # bytecodes.
-                portfolio = Portfolio(strategy, "gil", seed, max_steps)
+                portfolio = self._portfolio("gil", early)
                 plans = portfolio.plans()
                 begun = exploration.coarser = False
             elif run.failed:
                 if plan == Plan(granularity=grain) and exploration.result.runs == 2:
                     return exploration.changes(run)
-                if progress is not None:
-                    progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now, failed=True))
-                return exploration.found(plan, run, name)
-            if progress is not None and now - told > _TELL_EVERY:
-                told = now
-                progress(Progress(exploration.result.runs, len(exploration.tried.schedules), now))
-            if exploration.result.runs >= runs or (seconds is not None and now >= seconds):
+                self._tell(failed=not early)
+                if (result := exploration.found(plan, run, name)) is not None:
+                    return result
+                exploration.give(seconds)
+            self._tell()
+            if exploration.result.runs >= runs or (seconds is not None and exploration.seconds >= seconds):
                 claim = portfolio.claim
                 return exploration.exhausted(claim, plan.granularity) if claim else exploration.spent()
             try:
@@ -401,7 +519,7 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
         session.run(test, Plan(granularity=wanted.plan.granularity))
         exploration = _Exploration(session, test)
         for _ in range(_TRIES):  # if no other schedule runs before, the first run imports modules, and that takes steps
-            run = exploration.run(wanted.plan)
+            run = exploration.settled(wanted.plan, exploration.run(wanted.plan))
             if run.failed:
                 break
         if run.ending == Ending.STUCK:

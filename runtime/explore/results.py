@@ -49,6 +49,7 @@ class Outcome(Enum):
     """What an exploration has come to."""
 
     FOUND = "found"  #: A schedule makes the test fail.
+    EARLY_TIMEOUT = "early timeout"  #: Only timeouts that fire early make it fail, and they were asked for.
     EXHAUSTED = "exhausted"  #: Every schedule was tried, within the bounds that `report()` names.
     BUDGET_SPENT = "budget spent"  #: None of the schedules tried makes it fail.
     INCONCLUSIVE = "inconclusive"  #: Something was out of control: this is no pass.
@@ -76,8 +77,8 @@ class _Text:
 class Result:
     """What explore() or replay() has come to."""
 
-    outcome: Outcome  #: Which of the four.
-    #: A short text for replay(); None unless FOUND.
+    outcome: Outcome  #: Which of the five.
+    #: A short text for replay(); None unless FOUND or EARLY_TIMEOUT.
     token: str | None = None
     #: How often the test was called with a schedule to try.
     runs: int = 0
@@ -87,8 +88,10 @@ class Result:
     distinct: int = 0
     #: What was raised: the program's own exception, or a Find; INCONCLUSIVE: the Inconclusive.
     error: BaseException | None = None
-    #: Of 10 replays of the token, how many found the same.
+    #: Of the replays of the token, how many found the same.
     replays: int = 0
+    #: How many there were: 10, or fewer if the time was up.
+    replayed: int = 0
     #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
     free_threaded_only: bool = False
     #: The strategy and the granularity that found it.
@@ -132,6 +135,6 @@ class Result:
         Inconclusive."""
         if self.error is None:
             return
-        if self.outcome is Outcome.FOUND and not getattr(self.error, "__notes__", None):
+        if self.outcome is not Outcome.INCONCLUSIVE and not getattr(self.error, "__notes__", None):
             self.error.add_note(self.report())
         raise self.error

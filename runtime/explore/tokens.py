@@ -17,7 +17,7 @@ __all__ = ["BadToken", "Token", "make_token", "read_token"]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"([sgo])([0-9]*)(e?)-([0-9a-z]{1,4})((?:-[0-9a-z]{1,7}\.[0-9a-z]{1,2})*)")
-_MOST_STEPS, _MOST_THREADS = 2**32, 64  # explore.h: steps are numbered in 32 bits, threads are bits of a word
+_MOST_STEPS, _MOST_THREADS = 2**32, 1024  # explore.h: steps are numbered in 32 bits, EXPLORE_THREADS
 _VERSION = f"{sys.version_info[0]}{sys.version_info[1]}"
 
 

@@ -123,6 +123,7 @@ SOURCES = [
     "explore/strategies/pct.c",
     "explore/strategies/pos.c",
     "explore/choose.c",
+    "explore/clock.c",
     "explore/run.c",
     "observe/steps.c",
     "observe/trace.c",

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import functools
 import math
 import os
 import queue
@@ -471,10 +472,12 @@ def test_sleeping_threads_wake_in_the_order_of_their_deadlines() -> None:
         together(lambda: after(2), lambda: after(1), lambda: after(3))
         assert order == [1, 2, 3]
 
-    # Only where timeouts may be early the order differs.
-    result = found(test)
+    passes(test)
+    result = explore(test, runs=2000, seed=1, early_timeouts=True)  # only where a sleep may end early the order differs
+    assert result.outcome is Outcome.EARLY_TIMEOUT
     assert result.token is not None
     assert result.token.split("-")[0].endswith("e")
+    assert replay(test, result.token).outcome is Outcome.EARLY_TIMEOUT
 
 
 def test_a_program_that_polls_ends() -> None:
@@ -590,11 +593,22 @@ def read_a_byte(fd: int) -> None:
     os.read(fd, 1)
 
 
-def test_more_than_64_threads_are_inconclusive() -> None:
+def test_a_thousand_threads() -> None:
     def test() -> None:
-        together(*[lambda: None] * 64)
+        order: list[int] = []
+        together(*[functools.partial(order.append, number) for number in range(1000)])
+        assert order[-1] == 999
 
-    assert explore(test, runs=3).outcome is Outcome.INCONCLUSIVE
+    result = explore(test, runs=20, seed=1, granularity="sync")
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert result.replays == 10
+
+
+def test_too_many_threads_are_inconclusive() -> None:
+    def test() -> None:
+        together(*[lambda: None] * 1024)
+
+    assert "1,024 threads" in explore(test, runs=2).report()
 
 
 def test_a_test_that_differs_from_call_to_call_is_never_a_pass() -> None:
@@ -809,7 +823,7 @@ def test_bad_tokens(token: str) -> None:
 
 
 def test_the_greatest_numbers_of_a_token() -> None:
-    result = replay(lambda: None, "s-0-1z141z3.1r")
+    result = replay(lambda: None, "s-0-1z141z3.sf")
     assert result.outcome is Outcome.INCONCLUSIVE  # no run has that step
 
 

@@ -226,7 +226,7 @@ value = 1
         (["test_it.py::test_fixture", "--", "x"], "test_it.py::test_fixture is a function, and takes no arguments: x"),
         (
             ["--replay", "s-1-9999999.1", "good.py::test"],
-            "is no token: a step or a thread has a number above 1z141z3.1r",
+            "is no token: a step or a thread has a number above 1z141z3.sf",
         ),
         (["--replay", "nonsense", "good.py::test"], "'nonsense' is no token: one looks like s-1a3f-9.1-12.0"),
         (["--strategy", "luck", "good.py::test"], "'luck'"),

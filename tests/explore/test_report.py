@@ -29,7 +29,7 @@ HERE = Path(__file__).name
 
 def found(test: Callable[[], object], granularity: str = "sync", **options: object) -> Result:
     result = runtime.explore(test, seed=1, runs=3000, granularity=granularity, **options)
-    assert result.outcome is Outcome.FOUND
+    assert result.outcome is (Outcome.EARLY_TIMEOUT if options.get("early_timeouts") else Outcome.FOUND)
     return result
 
 
@@ -193,7 +193,12 @@ def _in_the_tree() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def results() -> dict[Callable[[], object], Result]:
     return {
-        test: found(test, "opcode" if test is lost_update else "sync", max_steps=400 if test is livelock else 20_000)
+        test: found(
+            test,
+            "opcode" if test is lost_update else "sync",
+            max_steps=400 if test is livelock else 20_000,
+            early_timeouts=test is early_timeout,
+        )
         for test in ALL
     }
 
@@ -214,7 +219,7 @@ def test_the_report_says_how_to_see_it_again(results: Results, test: Callable[[]
     result = results[test]
     assert result.token
     *_, facts, token, command = result.report().splitlines()
-    assert re.fullmatch(r"FOUND by \w+, \w+ after [0-9,]+ runs?, \S+ s; .*; replays 10/10\.", facts)
+    assert re.fullmatch(r"(FOUND|EARLY TIMEOUT found) by \w+, \w+ after .* runs?, \S+ s; .*; replays 10/10\.", facts)
     assert token == f"Token {result.token}"
     assert command.strip() == f'runtime.replay({test.__name__}, "{result.token}")'
     again = runtime.replay(test, result.token, max_steps=400 if test is livelock else 20_000)
@@ -347,10 +352,12 @@ def test_an_attribute_is_told_from_that_of_another_object() -> None:
 
 
 def test_objects_of_one_name_are_numbered() -> None:
+    never = threading.Event()
+
     def work() -> None:
         lock = threading.Lock()
         lock.acquire()
-        lock.acquire()
+        never.wait()
 
     report = found(lambda: in_threads(work, work)).report()
     assert "takes lock #1" in report

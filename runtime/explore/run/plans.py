@@ -46,6 +46,7 @@ class Ending(IntEnum):
     LIMIT = 4
     TOO_MANY = 5
     STUCK = 6
+    OUT_OF_TIME = 7
 
 
 class State(Enum):
@@ -74,13 +75,14 @@ class Plan:
     patient: bool = False  #: threads from before the run get some time to wake those of the run
 
 
-STEP = struct.Struct("=QQIBBBB")  #: of native.explore_steps(): a Step
-TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON = 1, 2, 4, 8, 16  #: a step's flags
+STEP = struct.Struct("=QQIHHBB6x")  #: of native.explore_steps(): a Step
+TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON, SLEPT = 1, 2, 4, 8, 16, 32  #: a step's flags
+MOST_IN_SET = 64  #: threads in a step's sets: those with the lowest numbers
 THREAD = 1 << 12  #: a step's object from here on is a thread
 
 
 class Step(NamedTuple):
-    can: int  #: a bit for each thread that could go on
+    can: int  #: a bit for each thread that could go on, of the first MOST_IN_SET
     early: int  #: of these, the threads that could only if their time was up early
     object: int  #: what it was done to: n is explore_objects()[n - 1], THREAD + n is thread n; 0: not known
     chosen: int  #: the thread
@@ -100,6 +102,7 @@ class Run(NamedTuple):
     hash: int  #: a hash of what was done
     missed: int  #: deviations that could not be followed
     threads: int
+    in_circle: int  #: a thread that closed a circle of waits while others could go on; -1: none
 
     @property
     def failed(self) -> bool:

@@ -7,6 +7,7 @@ import gc
 import itertools
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -46,7 +47,9 @@ class Session:
     """
 
     def __init__(self, max_steps: int = 20_000, patience: float = 2.0, libraries: bool = False) -> None:
-        self._max_steps = max_steps
+        self.max_steps = max_steps
+        self.until: float | None = None  #: by time.monotonic(): a run that has not ended by then is OUT_OF_TIME
+        self.circles = False  #: whether threads that wait for each other end a run though others can go on
         self._undo = ExitStack()
         self._points = Points(libraries)
         self.watch = Watch(patience)
@@ -91,8 +94,10 @@ class Session:
         undo.callback(setattr, owner, name, getattr(owner, name))
         setattr(owner, name, value)
 
-    def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None) -> Run:
+    def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None, longer: int = 1) -> Run:
         """Runs the test once.
+
+        longer: how many times as many steps as usual the run may take.
 
         What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
         here.
@@ -109,8 +114,11 @@ class Session:
             plan.odds,
             plan.early,
             plan.length,
-            self._max_steps,
+            self.max_steps,
+            2 * self.max_steps * longer,
             plan.patient,
+            self.circles,
+            0 if self.until is None else int(self.until * 1e9),
         )
         run = Run._make(native.explore_run(test, settings, packed(plan.deviations), note))
         self._runs += 1
@@ -178,6 +186,30 @@ def _place(inner: FrameType | None) -> str:
     return text
 
 
+class _Signals:
+    """The numbers of signals that come, as a file: Python code of an explored thread can't be told of Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.fd = -1  #: it can be read without blocking; -1: the program has the one place for such a file
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        if before >= 0:
+            signal.set_wakeup_fd(before)
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self.fd)
+        os.close(self._write)
+        self.fd = -1
+
+    def end(self) -> None:
+        if self.fd >= 0:
+            signal.set_wakeup_fd(-1)
+            self._close()
+
+
 class Watch:
     """Looks at the running thread on an LWP of its own, between begin() and end().
 
@@ -191,23 +223,25 @@ class Watch:
         self.waits = False  #: it waits for a file, and all the others wait for it
 
     def begin(self) -> None:
+        self._signals = _Signals()
         native.explore_watching(True)
         self._lwp = spawn(self._look)
 
     def end(self) -> None:
         native.explore_watching(False)
         self._lwp.join()
+        self._signals.end()
 
     @property
     def ident(self) -> int:
         return self._lwp.ident
 
     def _look(self) -> None:
-        while found := native.explore_watch(self.patience):
+        while found := native.explore_watch(self.patience, self._signals.fd):
             ident, _, self.waits = found
             self.place = _place(sys._current_frames().get(ident))
             self.spins = not self.waits
             native.explore_interrupt(0 if self.waits else ident)
-            if self.spins and native.explore_watch(_GRACE) == found:
+            if self.spins and native.explore_watch(_GRACE, -1) == found:
                 self.spins = False
                 native.explore_escape()

@@ -76,7 +76,8 @@ class _Objects:
 
 
 class _Search:
-    def __init__(self, most_steps: int, with_daemons: bool) -> None:
+    def __init__(self, most_steps: int, early: bool, with_daemons: bool) -> None:
+        self._early = early
         self._most_steps = most_steps
         self._with_daemons = with_daemons
         self._objects = _Objects()
@@ -108,7 +109,7 @@ class _Search:
         order = bytearray()
         while True:
             deviations = tuple((at, thread) for at, thread in enumerate(order) if thread != self._usual[at])
-            run = yield Plan(deviations=deviations, early=True)
+            run = yield Plan(deviations=deviations, early=self._early)
             self._objects.forget()
             self._follow(run, order)
             while self._can:
@@ -127,7 +128,7 @@ class _Search:
 
     def _follow(self, run: Run, order: bytearray) -> None:
         before, self._steps = self._steps, native.explore_steps()
-        check_begin(self._steps, order, before)
+        check_begin(run, self._steps, order, before)
         self.cut |= run.steps > self._most_steps
         first = len(self._chosen)
         for at, (can, early, number, chosen, usual, kind, flags) in enumerate(
@@ -339,13 +340,13 @@ class _Search:
         self._todo[before] |= 1 << thread if first >> thread & 1 else first & -first
 
 
-def partial_orders(most_steps: int) -> Plans:
+def partial_orders(most_steps: int, early: bool = False) -> Plans:
     """A schedule of each order of operations on primitives that matter to each other; what was tried, at its end."""
-    search = _Search(most_steps, False)
+    search = _Search(most_steps, early, False)
     try:
         yield from search()
     except _Daemons:
-        search = _Search(most_steps, True)
+        search = _Search(most_steps, early, True)
         yield from search()
     left_out = what_is_left_out(search.gave_way, search.cut, most_steps)
     return f"all orders of operations on primitives, not of what threads do to shared data without them{left_out}"

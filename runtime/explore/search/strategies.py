@@ -15,11 +15,11 @@ __all__ = ["check_strategy", "is_systematic", "shared", "some_plans", "strategy"
 
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
-_EARLY_IN = 4  # timeouts may fire early in one of so many runs
+_RUNS_AT_ODDS = 4
 _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 
-def _randomly(kind: str, granularity: str, seed: int, depths: tuple[int, ...] = _DEPTHS) -> Plans:
+def _randomly(kind: str, granularity: str, seed: int, early: bool, depths: tuple[int, ...] = _DEPTHS) -> Plans:
     chance = random.Random(seed)
     length = 0
     for number in itertools.count():
@@ -27,8 +27,8 @@ def _randomly(kind: str, granularity: str, seed: int, depths: tuple[int, ...] = 
             strategy=kind,
             seed=chance.getrandbits(64),
             depth=depths[number % len(depths)],
-            odds=_ODDS[number // _EARLY_IN % len(_ODDS)],
-            early=number % _EARLY_IN == _EARLY_IN - 1,
+            odds=_ODDS[number // _RUNS_AT_ODDS % len(_ODDS)],
+            early=early,
             length=length,
             granularity=granularity,
         )
@@ -36,7 +36,7 @@ def _randomly(kind: str, granularity: str, seed: int, depths: tuple[int, ...] = 
     return ""  # not reached
 
 
-def some_plans(granularity: str, length: int) -> Iterator[Plan]:
+def some_plans(granularity: str, length: int, early: bool) -> Iterator[Plan]:
     """Plans by chance, without end, that don't learn from their runs. length: steps that a run is expected to have."""
     for number in itertools.count():
         kind = ("random", "pct")[number % 2]
@@ -45,28 +45,32 @@ def some_plans(granularity: str, length: int) -> Iterator[Plan]:
             seed=number,
             depth=_DEPTHS[number // 2 % len(_DEPTHS)],
             odds=_ODDS[number // 2 % len(_ODDS)],
-            early=number % (2 * _EARLY_IN) >= 2 * _EARLY_IN - 2,
+            early=early,
             length=length,
             granularity=granularity,
         )
 
 
-Make = Callable[[str, int, int, "int | None"], Plans]
+Make = Callable[[str, int, int, bool, "int | None"], Plans]
 
-#: name: (what makes it from a granularity, a seed, a number of steps and the number behind the colon; that number's
-#: bounds)
+#: name: (what makes it from a granularity, a seed, a number of steps, whether timeouts may fire early, and the number
+#: behind the colon; that number's bounds)
 _STRATEGIES: dict[str, tuple[Make, range | None]] = {
-    "random": (lambda grain, seed, steps, number: _randomly("random", grain, seed), None),
+    "random": (lambda grain, seed, steps, early, number: _randomly("random", grain, seed, early), None),
     "pct": (
-        lambda grain, seed, steps, number: _randomly("pct", grain, seed, (number,) if number else _DEPTHS),
+        lambda grain, seed, steps, early, number: _randomly(
+            "pct", grain, seed, early, (number,) if number else _DEPTHS
+        ),
         range(1, _MOST_DEPTH + 1),
     ),
-    "pos": (lambda grain, seed, steps, number: _randomly("pos", grain, seed), None),
+    "pos": (lambda grain, seed, steps, early, number: _randomly("pos", grain, seed, early), None),
     "dpor": (  # between bytecodes each step may matter to each other
-        lambda grain, seed, steps, number: partial_orders(steps) if grain == "sync" else depth_first(grain, steps),
+        lambda grain, seed, steps, early, number: (
+            partial_orders(steps, early) if grain == "sync" else depth_first(grain, steps, early)
+        ),
         None,
     ),
-    "dfs": (lambda grain, seed, steps, number: depth_first(grain, steps, number), range(1000)),
+    "dfs": (lambda grain, seed, steps, early, number: depth_first(grain, steps, early, number), range(1000)),
 }
 
 
@@ -85,13 +89,14 @@ def _parsed(name: str) -> tuple[Make, int | None]:
     return make, int(match[2])
 
 
-def strategy(name: str, granularity: str, seed: int, most_steps: int) -> Plans:
+def strategy(name: str, granularity: str, seed: int, most_steps: int, early: bool) -> Plans:
     """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `dfs` (all), `dfs:2` (at most 2 preemptions).
 
+    early: whether timeouts may fire early.
     ValueError: another name, or a number out of bounds.
     """
     make, number = _parsed(name)
-    return make(granularity, seed, most_steps, number)
+    return make(granularity, seed, most_steps, early, number)
 
 
 def check_strategy(name: str) -> None:

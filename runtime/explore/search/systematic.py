@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 
 from ... import native
 from ..results import Inconclusive
-from ..run.plans import STEP, TIMEOUT, Plan, Plans, Run, threads_in
+from ..run.plans import MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, threads_in
 from .fairness import Fairness
 
 __all__ = ["DIFFERS", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
@@ -24,8 +24,13 @@ SWITCHES = {
 }
 
 
-def check_begin(steps: bytes, order: bytes | bytearray, before: bytes = b"") -> None:
-    """Inconclusive: the run did not begin with these threads, or not as the run before it except for the last."""
+def check_begin(run: Run, steps: bytes, order: bytes | bytearray, before: bytes = b"") -> None:
+    """Inconclusive: the run did not begin with these threads, or not as the run before it except for the last.
+
+    Or it has more threads than a step's sets hold.
+    """
+    if run.threads > MOST_IN_SET:
+        raise Inconclusive(f"dfs and dpor follow at most {MOST_IN_SET} threads, and the test has {run.threads}")
     same = (len(order) - 1) * STEP.size if before and order else 0
     if steps[:same] != before[:same] or steps[_CHOSEN : len(order) * STEP.size : STEP.size] != order:
         raise Inconclusive(DIFFERS)
@@ -37,12 +42,13 @@ def what_is_left_out(gave_way: bool, cut: bool, most_steps: int) -> str:
 
 
 class _Search:
-    """Schedules with a number of preemptions, or timeouts that fire early; the number rises step by step.
+    """Schedules with a number of preemptions, or timeouts that fire early if they may; the number rises step by step.
 
     The beginning of a schedule with one more is kept until all with fewer were tried, so none is tried twice.
     """
 
-    def __init__(self, granularity: str, most_steps: int) -> None:
+    def __init__(self, granularity: str, most_steps: int, early: bool) -> None:
+        self._early = early
         self._granularity = granularity
         self._most_steps = most_steps
         self.kept: list[tuple[bytes, array[int]]] = []  # (threads, [256 * a + t: thread t at step a in place])
@@ -60,9 +66,9 @@ class _Search:
         fairness = Fairness()
         steps = b""
         while True:
-            run = yield Plan(deviations=deviations, early=True, granularity=self._granularity)
+            run = yield Plan(deviations=deviations, early=self._early, granularity=self._granularity)
             before, steps = steps, native.explore_steps()
-            check_begin(steps, order, before)
+            check_begin(run, steps, order, before)
             self.cut |= run.steps > self._most_steps
             later = array("Q")
             known = len(order)
@@ -118,9 +124,9 @@ class _Search:
                 yield order[: one // 256] + bytes((one % 256,))
 
 
-def depth_first(granularity: str, most_steps: int, bound: int | None = None) -> Plans:
+def depth_first(granularity: str, most_steps: int, early: bool = False, bound: int | None = None) -> Plans:
     """Every schedule, or each that has at most so many preemptions or early timeouts; what was tried, at its end."""
-    search = _Search(granularity, most_steps)
+    search = _Search(granularity, most_steps, early)
     yield from search.below(b"")
     switches = 0
     while search.kept and switches != bound:
@@ -130,5 +136,5 @@ def depth_first(granularity: str, most_steps: int, bound: int | None = None) -> 
     if search.forgot:
         return ""
     left_out = what_is_left_out(search.gave_way, search.cut, most_steps)
-    few = "" if bound is None else f" with at most {bound} preemption{'s' * (bound != 1)} or early timeouts"
+    few = "" if bound is None else f" with at most {bound} preemption{'s' * (bound != 1)}{' or early timeouts' * early}"
     return f"all schedules{few} that switch threads {SWITCHES[granularity]}{left_out}"

@@ -6,7 +6,7 @@ import itertools
 import textwrap
 
 from ...observe.source import name_of_file
-from ..results import Result
+from ..results import Outcome, Result
 from ..run.plans import Ending
 from .events import RAISE, Line, Thing
 from .story import Story
@@ -272,7 +272,8 @@ def _traceback(story: Story) -> list[str]:
 def closing(result: Result) -> list[str]:
     only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
-    lines = [f"FOUND by {result.found_by} {runs}; {only}; replays {result.replays}/10."]
+    what = "FOUND" if result.outcome is Outcome.FOUND else "EARLY TIMEOUT found"
+    lines = [f"{what} by {result.found_by} {runs}; {only}; replays {result.replays}/{result.replayed}."]
     if len(result.token or "") <= _LONG_TOKEN or not result.command:  # a longer token stands in the command alone
         lines.append(f"Token {result.token}")
     if result.command:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...observe.source import Place, is_program
 from ...observe.waits import rings
-from ..run.plans import THREAD, Ending, Kind, Run, State, Step
+from ..run.plans import MOST_IN_SET, THREAD, Ending, Kind, Run, State, Step
 from .events import RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
 
 __all__ = ["Story"]
@@ -19,6 +19,7 @@ __all__ = ["Story"]
 _LONGEST_CYCLE = 24  # events, of all threads together; a longer cycle is told for each thread
 _CYCLES = 3  # times at least that something is repeated
 _LOOKED_AT = 6000  # events
+_NOTICED = 0.0005  # seconds; the clock goes on by less at most steps
 
 
 class Cycle(NamedTuple):
@@ -59,12 +60,14 @@ class Story:
         #: the calls that led to the exception; the last one raised it
         self.raised_at = _places_of(run.error) if self.ending == Ending.FAILED else []
         self._read(steps)
+        self._may = [bool(may) for _, _, _, may in final]
         self._read_end(steps, [(kind, number) for _, kind, number, _ in final])
         self._mark_jumps()
         self.told = self._with_waits()
         self._follow()
         self._notes = {}
-        self.waits = [self._wait(thread, event) for thread, event in self.next.items() if self._is_stuck]
+        stuck = [(thread, event) for thread, event in self.next.items() if self._is_stuck and not self._may[thread]]
+        self.waits = [self._wait(thread, event) for thread, event in stuck]
         self.ring = self._find_ring()
         self.cycle = _find_cycle([_key(event) for event in self.events]) if self.ending == Ending.LIMIT else None
 
@@ -100,6 +103,12 @@ class Story:
         if self.cycle is None or self.cycle.length > _LONGEST_CYCLE:
             return []
         return self.events[self.cycle.begin : self.cycle.begin + self.cycle.length]
+
+    @property
+    def has_cycle(self) -> bool:
+        """Whether a livelock is told: what its threads repeat, together or each for itself."""
+        threads = {event.thread for event in self.events[-_LOOKED_AT:]}
+        return self.cycle is not None or all(self.cycle_of(thread) for thread in threads)
 
     def lines(self) -> tuple[list[Line], list[Line]]:
         """What is told, and what a livelock repeats after that."""
@@ -160,7 +169,7 @@ class Story:
             elif note is not None and state is not State.NEW:
                 self._fill(event, note, False)
             _mark_came(event, before, steps)
-            if self._is_stuck and event.came < 0:
+            if self._is_stuck and event.came < 0 and not self._may[thread]:
                 event.came = len(steps)
             self.next[thread] = event
         if self.ending == Ending.FAILED:
@@ -176,7 +185,7 @@ class Story:
                 jumps.append(event)
             asleep[event.thread] = event.kind == Kind.WAKE
         for event in reversed(jumps):
-            event.jumped = max(event.time - now, 0.0)
+            event.jumped = event.time - now if event.time - now > _NOTICED else 0.0
             now = max(now, event.time)
 
     def _note(self, thread: int) -> Note | None:
@@ -308,7 +317,8 @@ def _is_of(note: Note, step: Step) -> bool:
 
 def _mark_came(event: Event, before: Event | None, steps: list[Step]) -> None:
     came = before.at + 1 if before is not None else event.at
-    if came < min(event.at, len(steps)) and not steps[came].can >> event.thread & 1:
+    seen = event.thread < MOST_IN_SET
+    if seen and came < min(event.at, len(steps)) and not steps[came].can >> event.thread & 1:
         event.came = came
 
 

@@ -13,20 +13,20 @@ const struct strategy *explore_strategy(const char *name)
     return NULL;
 }
 
-int explore_usual(uint64_t can, int last)
+int explore_usual(const struct explore_set *can, int last)
 {
-    if (can >> last & 1 && !strategy_gives_way(last))
+    if (explore_has(can, last) && !strategy_gives_way(last))
         return last;
-    uint64_t later = last == 63 ? 0 : can & ~0ull << (last + 1);
-    return __builtin_ctzll(later ? later : can);
+    int later = explore_next(can, last + 1);
+    return later >= 0 ? later : explore_next(can, 0);
 }
 
-int explore_choose(uint64_t can, int last, int usual)
+int explore_choose(const struct explore_set *can, int last, int usual)
 {
     return explore_run.step < strategy_run.plan->limit ? strategy_run.plan->strategy->choose(can, last, usual) : usual;
 }
 
-void explore_chosen(struct explored *thread, uint64_t can)
+void explore_chosen(struct explored *thread, const struct explore_set *can)
 {
     strategy_run.in_a_row = thread == strategy_run.before ? strategy_run.in_a_row + 1 : 0;
     strategy_run.before = thread;

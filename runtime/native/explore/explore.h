@@ -8,12 +8,12 @@
  *   AT_POINT before an operation; it can, or can't yet         ENDED
  *   ASLEEP   in the wait table, as in a condition              WOKEN    taken out of it, perhaps by its deadline
  *
- * TIME.  Deadlines are on the run's clock.  It moves when no thread can go on, to the earliest deadline.  With plan->early a thread
- * that has a deadline can always go on: its time is up, as if all other threads were slow.  The default schedule lets no thread go on
- * in that way.
+ * TIME.  Deadlines are on the run's clock, which clock.c moves: a little at each step and at each look at it, and to the earliest
+ * deadline when no thread can go on.  With plan->early a thread that has a deadline can always go on: its time is up, as if all other
+ * threads were slow.  The default schedule lets no thread go on in that way.
  *
- * THE END.  A run is over when thread 0 and all threads except daemons have ended; when a thread has failed; when none can go on; or at
- * the step limit.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, and a higher floor
+ * THE END.  A run is over when thread 0 and all threads except daemons have ended; when a thread has failed; when none can go on; when
+ * threads wait for each other in a circle; at the step limit; or when its time in earnest is up.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, and a higher floor
  * raises that as an exception.  A thread that doesn't end by the exception is abandoned, with its stack.
  *
  * One run at a time in a process, and all on the LWP that explore_go() was called on: run.c's state needs no lock.  Only
@@ -23,7 +23,7 @@
 
 #include "green/policy.h"
 
-enum { EXPLORE_THREADS = 64 }; /* the most that a run may start, because a set of threads is a word */
+enum { EXPLORE_THREADS = 1024, EXPLORE_WORDS = EXPLORE_THREADS / 64 }; /* the most that a run may start */
 
 enum explore_kind {
     EXPLORE_BEGIN,
@@ -70,6 +70,8 @@ struct explored {
     uint64_t priority;
     int refused; /* it has seen held what it is about to take */
     int yields; /* its last operation failed, or gave its turn away */
+    int looks; /* at the clock, since it did anything else */
+    int sleeps; /* for a time, and for nothing else */
     int cancelled; /* operations that it came to while it was unwound */
 };
 
@@ -90,22 +92,32 @@ struct explore_plan {
     int odds; /* random: another may go on at one bytecode in this many */
     int early;
     int patient; /* before a deadline, or the end, threads from before the run get some time */
+    int circles; /* threads that wait for each other end the run, though others can go on */
+    int64_t until; /* in earnest: the run ends then.  PARK_FOREVER: it has no such limit */
     long length; /* pct: steps that the run is expected to have */
-    long limit; /* steps; from there on all threads have their turns, and after as many again the run ends */
+    long limit; /* steps; from there on all threads have their turns */
+    long end; /* steps; the run ends.  Only the first 2 * limit are recorded */
     const struct explore_deviation *deviations; /* from the default schedule, in the order of the steps: planned's */
     int count;
 };
 
 /* ---- what was done ----------------------------------------------------------------------------------------------- */
 
-enum { EXPLORE_WAS_TIMEOUT = 1, EXPLORE_WAS_FORCED = 2, EXPLORE_AT_GIL = 4, EXPLORE_TIMED = 8, EXPLORE_DAEMON = 16 };
-/* FORCED: no other thread could go on; TIMED: the thread has a deadline; DAEMON: a daemon begins */
+enum {
+    EXPLORE_WAS_TIMEOUT = 1,
+    EXPLORE_WAS_FORCED = 2, /* no other thread could go on */
+    EXPLORE_AT_GIL = 4,
+    EXPLORE_TIMED = 8, /* the thread has a deadline */
+    EXPLORE_DAEMON = 16, /* a daemon begins */
+    EXPLORE_SLEPT = 32, /* the thread has slept for a time */
+};
 
 struct explore_step {
-    uint64_t can; /* the threads that could go on */
+    uint64_t can; /* of the first 64 threads those that could go on */
     uint64_t early; /* of these, the threads that could only if their time was up early */
     uint32_t object; /* explore_number()'s; 0: not known */
-    uint8_t chosen, usual, kind, flags; /* usual: the default schedule's choice */
+    uint16_t chosen, usual; /* usual: the default schedule's choice */
+    uint8_t kind, flags;
 };
 
 enum explore_outcome {
@@ -116,6 +128,7 @@ enum explore_outcome {
     EXPLORE_LIMIT, /* it does not end, even when all threads have their turns */
     EXPLORE_TOO_MANY, /* threads */
     EXPLORE_STUCK, /* a thread came to no point for a long time */
+    EXPLORE_OUT_OF_TIME, /* plan->until has come, or explore_stop() */
 };
 
 struct explore_run {
@@ -128,23 +141,80 @@ struct explore_run {
     uint64_t hash, schedule; /* of operations and threads; of threads only */
     long missed; /* deviations whose thread could not go on */
     int abandoned; /* threads that could not be unwound */
+    int in_circle; /* a thread that closed a circle while others could go on; -1: none */
     int64_t now;
     struct {
-        int state, kind;
+        int state, kind, may; /* may: the thread could have gone on, now or later */
         uint32_t object;
-        int64_t deadline;
     } final[EXPLORE_THREADS]; /* as the run's end found them */
 };
 extern struct explore_run explore_run;
+
+/* Some of the run's threads.  Words that none of its threads needs are neither read nor written. */
+struct explore_set {
+    uint64_t words[EXPLORE_WORDS];
+};
+
+static inline int explore_words(void)
+{
+    return (explore_run.count + 63) / 64;
+}
+
+static inline void explore_add(struct explore_set *set, int thread)
+{
+    set->words[thread / 64] |= 1ull << thread % 64;
+}
+
+static inline int explore_has(const struct explore_set *set, int thread)
+{
+    return thread < explore_run.count && set->words[thread / 64] >> thread % 64 & 1;
+}
+
+/* The first one from that thread on, or -1. */
+static inline int explore_next(const struct explore_set *set, int thread)
+{
+    for (int word = thread / 64; word < explore_words(); word++, thread = word * 64) {
+        uint64_t left = set->words[word] >> thread % 64;
+        if (left)
+            return thread + __builtin_ctzll(left);
+    }
+    return -1;
+}
+
+static inline int explore_size(const struct explore_set *set)
+{
+    int size = 0;
+
+    for (int word = 0; word < explore_words(); word++)
+        size += __builtin_popcountll(set->words[word]);
+    return size;
+}
 
 /* The number of an object in this run: objects of the program are numbered from 1 on, as they first appear (*fresh), and a thread's is
  * EXPLORE_THREAD plus its index. */
 enum { EXPLORE_THREAD = 1 << 12 };
 uint32_t explore_number(const void *object, int *fresh);
 
+/* Which thread holds a lock: an object that was numbered.  A lock that another thread has released than had taken it is no mutex, so no
+ * thread counts as its holder any more. */
+void explore_takes(const struct explored *thread, const void *lock);
+void explore_releases(const struct explored *thread, const void *lock);
+/* NULL: none, or it is not known. */
+const struct explored *explore_holder(const void *lock);
+
 /* record.c's: the next step is this thread's. */
-void explore_record(const struct explored *thread, uint64_t can, uint64_t early, int usual, int flags);
+void explore_record(const struct explored *thread, const struct explore_set *can, const struct explore_set *early, int usual,
+                    int flags);
 void explore_forget_numbers(void);
+
+/* clock.c's. */
+void explore_clock_begins(int64_t now, long limit);
+void explore_clock_steps(enum explore_kind kind);
+/* The thread looks at the clock.  1: it has done nothing else for so long that others must have a turn. */
+int explore_clock_looks(struct explored *me);
+/* Whether the clock goes to the earliest deadline though threads can go on.  sleeps: that is the end of a sleep, and not of a wait for
+ * something that may yet come. */
+int explore_clock_hurries(int sleeps);
 
 /* ---- for the LWP that explores ----------------------------------------------------------------------------------- */
 
@@ -158,6 +228,8 @@ extern int (*explore_unstick)(struct explored *thread);
 
 /* Called by another LWP, which watches: the running thread, and a count that changes with each step; NULL: none runs. */
 struct explored *explore_running(long *progress);
+/* Called by any LWP: the run ends at the next point. */
+void explore_stop(void);
 
 /* Leaves the running thread where it is, for good, and goes on to unwind the others.  Called in a signal handler on the LWP that
  * explores, when the thread is in a system call that doesn't end, or in C code. */
@@ -183,6 +255,9 @@ static inline struct explored *explore_me(void)
 int explore_arrive(struct explored *me, const struct explore_op *op);
 void explore_leave(void);
 
+/* Whether the operation is no step, and no point: the thread is the only one alive, or the run is long. */
+int explore_passes(struct explored *me, const struct explore_op *op);
+
 /* Whether the thread goes on from its point because it is cancelled, and must not do its operation. */
 int explore_is_cancelled(const struct explored *thread);
 
@@ -194,8 +269,8 @@ int explore_is_unwinding(void);
  * thread as long as it can, otherwise in the next one. */
 void explore_choice_begins(const struct explore_plan *plan);
 void explore_choice_thread(struct explored *thread);
-int explore_usual(uint64_t can, int last);
-int explore_choose(uint64_t can, int last, int usual);
-void explore_chosen(struct explored *thread, uint64_t can);
+int explore_usual(const struct explore_set *can, int last);
+int explore_choose(const struct explore_set *can, int last, int usual);
+void explore_chosen(struct explored *thread, const struct explore_set *can);
 
 #endif

@@ -11,9 +11,20 @@ enum { PLACES = EXPLORE_THREAD, PLACE_BITS = 12 };
 static struct place {
     const void *object;
     uint32_t number;
+    int holder; /* a thread's index + 1; 0: none is known; -1: it is no mutex */
 } places[PLACES];
 static uint32_t numbered;
 static uint16_t used[PLACES]; /* places to clear before the next run */
+
+/* The object's place, or the free place that it would get. */
+static struct place *place_of(const void *object)
+{
+    unsigned at = (unsigned)(((uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> (64 - PLACE_BITS));
+
+    while (places[at].object && places[at].object != object)
+        at = (at + 1) % PLACES;
+    return &places[at];
+}
 
 uint32_t explore_number(const void *object, int *fresh)
 {
@@ -24,20 +35,42 @@ uint32_t explore_number(const void *object, int *fresh)
         return EXPLORE_THREAD + (uint32_t)((const struct explored *)object - threads);
     if (!object || numbered == PLACES - 1)
         return 0;
-    unsigned at = (unsigned)(((uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u >> (64 - PLACE_BITS));
-    for (; places[at].object; at = (at + 1) % PLACES)
-        if (places[at].object == object)
-            return places[at].number;
+    struct place *place = place_of(object);
+    if (place->object)
+        return place->number;
     *fresh = 1;
-    used[numbered] = (uint16_t)at;
-    places[at] = (struct place){object, ++numbered};
+    used[numbered] = (uint16_t)(place - places);
+    *place = (struct place){object, ++numbered, 0};
     return numbered;
+}
+
+void explore_takes(const struct explored *thread, const void *lock)
+{
+    struct place *place = place_of(lock);
+
+    if (place->object && place->holder >= 0)
+        place->holder = thread->index + 1;
+}
+
+void explore_releases(const struct explored *thread, const void *lock)
+{
+    struct place *place = place_of(lock);
+
+    if (place->object && place->holder >= 0)
+        place->holder = place->holder == thread->index + 1 ? 0 : -1;
+}
+
+const struct explored *explore_holder(const void *lock)
+{
+    const struct place *place = place_of(lock);
+
+    return place->object && place->holder > 0 ? &explore_run.threads[place->holder - 1] : NULL;
 }
 
 void explore_forget_numbers(void)
 {
     while (numbered)
-        places[used[--numbered]].object = NULL;
+        places[used[--numbered]] = (struct place){0};
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
@@ -48,22 +81,25 @@ static void mix_into(uint64_t *hash, uint64_t value)
     *hash ^= *hash >> 29;
 }
 
-void explore_record(const struct explored *thread, uint64_t can, uint64_t early, int usual, int flags)
+void explore_record(const struct explored *thread, const struct explore_set *can, const struct explore_set *early, int usual, int flags)
 {
     int fresh;
-    struct explore_step *step = &explore_run.steps[explore_run.step++];
+    struct explore_step unrecorded,
+        *step = explore_run.step < explore_run.capacity ? &explore_run.steps[explore_run.step] : &unrecorded;
     enum explore_kind kind = thread->state == EXPLORED_NEW        ? EXPLORE_BEGIN
                              : thread->state == EXPLORED_AT_POINT ? thread->op.kind
                                                                   : EXPLORE_WAKE;
 
+    explore_run.step++;
     if (kind == EXPLORE_BEGIN && !thread->green->waited)
         flags |= EXPLORE_DAEMON;
-    flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0);
-    *step = (struct explore_step){.can = can,
-                                  .early = early,
+    flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0)
+             | (thread->sleeps ? EXPLORE_SLEPT : 0);
+    *step = (struct explore_step){.can = can->words[0],
+                                  .early = early->words[0],
                                   .object = explore_number(thread->op.object, &fresh),
-                                  .chosen = (uint8_t)thread->index,
-                                  .usual = (uint8_t)usual,
+                                  .chosen = (uint16_t)thread->index,
+                                  .usual = (uint16_t)usual,
                                   .kind = (uint8_t)kind,
                                   .flags = (uint8_t)flags};
     mix_into(&explore_run.hash, (uint64_t)thread->index << 40 | (uint64_t)kind << 32 | step->object);

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 int (*explore_unstick)(struct explored *thread);
 void *(*explore_let_others_run)(void);
@@ -23,11 +24,19 @@ static struct {
     int unwinding, failed;
     int lwps;       /* of the process, when the run began */
     int64_t waited; /* ns, for threads from before the run */
+    long passed, late;     /* operations that were no steps; points between bytecodes past the limit */
+    unsigned turns;        /* the clock in earnest is looked at in each 64th, because that takes as long as a step */
+    int64_t unwound_by;    /* in earnest: what has not ended by then is abandoned */
     struct explored *_Atomic running;
     atomic_long progress;
+    atomic_int stopped;
 } run;
 
 enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
+enum { MOST_PASSED = 25, LATE_POINTS = 50 }; /* the first: times the limit */
+#define UNWINDING_PATIENCE 1000000000LL /* ns */
+#define SLACK 100000LL /* ns */
+#define CHILDS_PATIENCE 50000000LL /* ns in earnest that a sleep lasts at most while there are child processes */
 #define OUTSIDE_PATIENCE 1000000LL    /* ns that a file may take while a deadline is there to move the clock to */
 #define OTHERS_PATIENCE 1000000000LL  /* ns that a patient run grants threads from before the run, in all */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
@@ -66,31 +75,62 @@ static int has_deadline(const struct explored *thread)
     return sleeps && thread->op.deadline != PARK_FOREVER;
 }
 
-static uint64_t all_that_can(int64_t *earliest)
+/* Returns whether there is one.  *first: the thread with the earliest deadline, of those that can't go on; NULL: none has one. */
+static int all_that_can(struct explore_set *can, const struct explored **first)
 {
-    uint64_t can = 0;
+    int some = 0;
 
-    *earliest = PARK_FOREVER;
+    *first = NULL;
+    memset(can, 0, (size_t)explore_words() * sizeof *can->words);
     for (int i = 0; i < explore_run.count; i++) {
         const struct explored *thread = &explore_run.threads[i];
-        if (can_go_on(thread) || (has_deadline(thread) && thread->op.deadline <= explore_run.now))
-            can |= 1ull << i;
-        else if (has_deadline(thread) && thread->op.deadline < *earliest)
-            *earliest = thread->op.deadline;
+        if (can_go_on(thread) || (has_deadline(thread) && thread->op.deadline <= explore_run.now)) {
+            explore_add(can, i);
+            some = 1;
+        } else if (has_deadline(thread) && (!*first || thread->op.deadline < (*first)->op.deadline))
+            *first = thread;
     }
-    return can;
+    return some;
 }
 
-/* The threads that can only go on if their time is up early. */
-static uint64_t all_that_can_early(uint64_t can)
+/* The threads that can only go on if their time is up early.  They join those that can. */
+static void add_all_that_can_early(struct explore_set *can, struct explore_set *early)
 {
-    uint64_t early = 0;
-
+    memset(early, 0, (size_t)explore_words() * sizeof *early->words);
     for (int i = 0; run.plan.early && i < explore_run.count; i++)
-        if (has_deadline(&explore_run.threads[i]))
-            early |= 1ull << i;
-    return early & ~can;
+        if (has_deadline(&explore_run.threads[i]) && !explore_has(can, i)) {
+            explore_add(can, i);
+            explore_add(early, i);
+        }
 }
+
+/* ---- circles: each thread waits for what the next one has, without an end ---------------------------------------- */
+
+static const struct explored *waited_for(const struct explored *thread)
+{
+    const struct explore_op *op = &thread->op;
+    int waits = thread->state == EXPLORED_WOKEN || (thread->state == EXPLORED_AT_POINT && op->deadline == PARK_FOREVER);
+
+    if (!waits || thread->cancel || !op->can || op->can(thread))
+        return NULL;
+    return op->kind == EXPLORE_JOIN                                  ? op->object
+           : op->kind == EXPLORE_ACQUIRE || op->kind == EXPLORE_WAKE ? explore_holder(op->object)
+                                                                     : NULL;
+}
+
+/* A thread that waits for itself is none: threading.Condition takes a lock twice, which the thread that notifies releases. */
+static int closes_circle(const struct explored *me)
+{
+    const struct explored *thread = waited_for(me);
+
+    if (thread == me)
+        return 0;
+    for (int length = 1; thread && thread != me && length < explore_run.count; length++)
+        thread = waited_for(thread);
+    return thread == me;
+}
+
+/* ---- what comes from outside of the run -------------------------------------------------------------------------- */
 
 /* The patience is spent once in a run, because a livelock that sleeps would wait thousands of times. */
 static int waits_for_others(void)
@@ -98,10 +138,20 @@ static int waits_for_others(void)
     return run.plan.patient && run.waited < OTHERS_PATIENCE;
 }
 
+static void sleep_in_earnest(struct pollfd *files, int count, int64_t ns)
+{
+    struct timespec length = {ns / PARK_SECOND, ns % PARK_SECOND};
+    void *held = explore_let_others_run ? explore_let_others_run() : NULL;
+
+    ppoll(files, (nfds_t)count, &length, NULL);
+    if (held)
+        explore_go_on(held);
+}
+
 /* Sleeps in earnest, for what comes from outside of the run: a file, or a thread that has an LWP of its own.  Returns whether there is
  * such a thing.  The thread that waits for the file counts as the running thread meanwhile, so that explore_running() names it.  Of
  * many files it waits for some, because the sleep is short. */
-static int wait_outside(void)
+static enum outside { NOTHING, AN_LWP, A_FILE } wait_outside(void)
 {
     struct pollfd files[EXPLORE_THREADS];
     int count = 0, lwps = green_lwps() > (waits_for_others() ? 1 : run.lwps);
@@ -115,37 +165,94 @@ static int wait_outside(void)
         for (int at = 0; at < thread->file_count && count < EXPLORE_THREADS; at++)
             files[count++] = thread->files[at];
     }
-    if (count || lwps) {
-        struct timespec length = {0, OUTSIDE_PATIENCE}; /* an LWP's wake-up is not a file's, and the run may be ended: look often */
-        void *held = explore_let_others_run ? explore_let_others_run() : NULL;
-        ppoll(files, (nfds_t)count, &length, NULL);
-        if (held)
-            explore_go_on(held);
-    }
-    return count || lwps;
+    if (count || lwps)
+        sleep_in_earnest(files, count, OUTSIDE_PATIENCE); /* an LWP's wake-up is not a file's, and the run may be ended: look often */
+    return count ? A_FILE : lwps ? AN_LWP : NOTHING;
 }
 
-static uint64_t wait_until_some_can(void)
+static int has_children(void)
 {
-    int64_t earliest, waited = 0;
-    uint64_t can = all_that_can(&earliest);
+    siginfo_t info;
 
-    while (!can && !run.failed) {
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* The last deadline that is about as early as the earliest.  The kernel's timers are no more exact, so the threads that have these deadlines
+ * may go on in any order. */
+static int64_t last_of_these(int64_t earliest)
+{
+    int64_t last = earliest;
+
+    for (int i = 0; i < explore_run.count; i++) {
+        const struct explored *thread = &explore_run.threads[i];
+        if (has_deadline(thread) && thread->op.deadline > last && thread->op.deadline - earliest < SLACK)
+            last = thread->op.deadline;
+    }
+    return last;
+}
+
+/* No thread can go on before that deadline.  A child process takes time in earnest for what a thread waits for, so the clock goes with it
+ * while a thread waits for a file; a sleep, with which a process is polled, lasts some time at least. */
+static void go_to_deadline(int64_t deadline, int64_t since, int waits_for_file)
+{
+    int64_t left = deadline - explore_run.now;
+
+    if (!has_children()) {
+        explore_run.now = deadline;
+        return;
+    }
+    if (!waits_for_file)
+        sleep_in_earnest(NULL, 0, left < CHILDS_PATIENCE ? left : CHILDS_PATIENCE);
+    int64_t took = park_clock(CLOCK_MONOTONIC) - since;
+    explore_run.now = waits_for_file && took < left ? explore_run.now + took : deadline;
+}
+
+/* Whether the run's time in earnest is up. */
+static int out_of_time(void)
+{
+    if (atomic_load_explicit(&run.stopped, memory_order_relaxed))
+        return 1;
+    if (run.plan.until == PARK_FOREVER || run.turns++ % 64 || park_clock(CLOCK_MONOTONIC) < run.plan.until)
+        return 0;
+    atomic_store(&run.stopped, 1);
+    return 1;
+}
+
+void explore_stop(void)
+{
+    atomic_store(&run.stopped, 1);
+}
+
+static int wait_until_some_can(struct explore_set *can)
+{
+    const struct explored *first;
+    int64_t waited = 0;
+    int some = all_that_can(can, &first);
+
+    if (some && first && explore_clock_hurries(first->sleeps)) {
+        explore_run.now = last_of_these(first->op.deadline);
+        return all_that_can(can, &first);
+    }
+    while (!some && !run.failed) {
         int64_t before = park_clock(CLOCK_MONOTONIC);
-        int outside = wait_outside();
-        if (outside && (can = all_that_can(&earliest)) != 0)
+        enum outside outside = wait_outside();
+        if (outside && (some = all_that_can(can, &first)))
+            break;
+        if (run.plan.until != PARK_FOREVER && before >= run.plan.until)
+            explore_stop();
+        if (out_of_time())
             break;
         if (outside && waits_for_others()) {
             run.waited += park_clock(CLOCK_MONOTONIC) - before; /* on busy processors a sleep takes longer than asked */
             continue;
         }
-        if (earliest != PARK_FOREVER)
-            explore_run.now = earliest;
+        if (first)
+            go_to_deadline(last_of_these(first->op.deadline), before, outside == A_FILE);
         else if (!outside || run.plan.patient || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE)
             break;
-        can = all_that_can(&earliest);
+        some = all_that_can(can, &first);
     }
-    return can;
+    return some;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
@@ -161,18 +268,24 @@ static struct explored *resume_thread(struct explored *thread)
     return thread;
 }
 
-static struct explored *take_step(uint64_t in_time)
+static struct explored *take_step(struct explore_set *can)
 {
-    uint64_t early = all_that_can_early(in_time), can = in_time | early;
-    int usual = explore_usual(in_time, run.last), forced = (can & (can - 1)) == 0;
+    struct explore_set early;
+    int usual = explore_usual(can, run.last); /* of those that can go on in time */
+
+    add_all_that_can_early(can, &early);
+    int forced = explore_next(can, explore_next(can, 0) + 1) < 0;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
     int late = !can_go_on(thread);
 
-    explore_record(thread, can, early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
+    explore_record(thread, can, &early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
     explore_chosen(thread, can);
+    explore_clock_steps(thread->op.kind);
     if (late && thread->op.deadline > explore_run.now)
         explore_run.now = thread->op.deadline;
+    if (late && thread->op.kind == EXPLORE_FILE && has_children())
+        sleep_in_earnest(NULL, 0, OUTSIDE_PATIENCE / 10); /* otherwise a loop of polls would be over before the process has begun */
     thread->result = late ? ETIMEDOUT : 0;
     thread->yields = late || thread->op.kind == EXPLORE_YIELD;
     run.last = chosen;
@@ -186,13 +299,14 @@ static void begin_to_unwind(enum explore_outcome outcome)
     int fresh;
 
     run.unwinding = 1;
+    run.unwound_by = park_clock(CLOCK_MONOTONIC) + UNWINDING_PATIENCE;
     explore_run.outcome = outcome;
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
         explore_run.final[i].state = thread->state;
         explore_run.final[i].kind = thread->op.kind;
+        explore_run.final[i].may = can_go_on(thread) || has_deadline(thread);
         explore_run.final[i].object = explore_number(thread->op.object, &fresh);
-        explore_run.final[i].deadline = thread->op.deadline;
     }
 }
 
@@ -240,7 +354,7 @@ static struct explored *next_to_unwind(void)
 {
     struct explored *thread = next_to_cancel();
 
-    if (!thread)
+    if (!thread && park_clock(CLOCK_MONOTONIC) < run.unwound_by)
         thread = next_to_cancel_again();
     if (thread)
         return resume_thread(thread);
@@ -255,22 +369,30 @@ struct explored *explore_running(long *progress)
     return atomic_load(&run.running);
 }
 
+static enum explore_outcome none_goes_on(void)
+{
+    return explore_run.threads[0].state == EXPLORED_ENDED ? EXPLORE_LEFT_BEHIND : EXPLORE_DEADLOCK;
+}
+
 static struct explored *choose_next(void)
 {
+    struct explore_set can;
+
     if (run.unwinding)
         return next_to_unwind();
-    uint64_t can = 0;
     if (run.failed)
         begin_to_unwind(explore_run.outcome);
     else if (only_daemons_left())
         begin_to_unwind(EXPLORE_FINISHED);
-    else if (explore_run.step == explore_run.capacity)
+    else if (out_of_time())
+        begin_to_unwind(EXPLORE_OUT_OF_TIME);
+    else if (explore_run.step >= run.plan.end)
         begin_to_unwind(EXPLORE_LIMIT);
-    else if (!(can = wait_until_some_can()))
-        begin_to_unwind(run.failed                                       ? explore_run.outcome
-                        : explore_run.threads[0].state == EXPLORED_ENDED ? EXPLORE_LEFT_BEHIND
-                                                                         : EXPLORE_DEADLOCK);
-    return can ? take_step(can) : next_to_unwind();
+    else if (wait_until_some_can(&can))
+        return take_step(&can);
+    else
+        begin_to_unwind(run.failed ? explore_run.outcome : out_of_time() ? EXPLORE_OUT_OF_TIME : none_goes_on());
+    return next_to_unwind();
 }
 
 void explore_fail(enum explore_outcome outcome)
@@ -287,6 +409,14 @@ int explore_is_unwinding(void)
 
 /* ---- an explored thread ------------------------------------------------------------------------------------------ */
 
+/* It goes on though it was cancelled again and again, or for long. */
+static int is_hopeless(struct explored *me)
+{
+    if (run.turns++ % 64 == 63 && park_clock(CLOCK_MONOTONIC) > run.unwound_by)
+        me->cancelled = HOPELESS + 1;
+    return me->cancelled > HOPELESS;
+}
+
 static int result_while_unwinding(struct explored *me, const struct explore_op *op)
 {
     if (op->kind >= EXPLORE_RELEASE)
@@ -301,7 +431,7 @@ int explore_arrive(struct explored *me, const struct explore_op *op)
 {
     if (run.unwinding) {
         me->result = result_while_unwinding(me, op);
-        if (me->cancelled <= HOPELESS)
+        if (!is_hopeless(me))
             return 0;
         me->state = EXPLORED_AT_POINT; /* for good */
         run.next = next_to_unwind();
@@ -309,8 +439,40 @@ int explore_arrive(struct explored *me, const struct explore_op *op)
     }
     me->op = *op;
     me->state = EXPLORED_AT_POINT;
+    if (op->kind != EXPLORE_CODE && op->kind != EXPLORE_YIELD)
+        me->looks = 0;
+    if (op->can && run.plan.circles && closes_circle(me)) {
+        explore_run.in_circle = me->index;
+        explore_fail(none_goes_on());
+    }
     run.next = choose_next();
     return run.next != me;
+}
+
+/* The only thread alive: there is nothing to choose, and only operations of primitives are told, if they are few. */
+static int passes_alone(const struct explore_op *op)
+{
+    return (op->kind == EXPLORE_CODE || explore_run.step >= run.plan.limit / 2) && run.passed < run.plan.limit * MOST_PASSED;
+}
+
+/* Past the limit most points between bytecodes are none: a test that is short between its operations, and long between its bytecodes,
+ * ends. */
+static int passes_late(const struct explore_op *op)
+{
+    return op->kind == EXPLORE_CODE && explore_run.step >= run.plan.limit && ++run.late % LATE_POINTS != 0;
+}
+
+int explore_passes(struct explored *me, const struct explore_op *op)
+{
+    if (run.unwinding || !(run.alive == 1 ? passes_alone(op) : passes_late(op)))
+        return 0;
+    me->op = *op;
+    if ((op->can && !op->can(me)) || out_of_time())
+        return 0;
+    run.passed++;
+    explore_clock_steps(op->kind);
+    atomic_store_explicit(&run.progress, atomic_load_explicit(&run.progress, memory_order_relaxed) + 1, memory_order_relaxed);
+    return 1;
 }
 
 void explore_escape(void)
@@ -322,7 +484,7 @@ void explore_escape(void)
     me->state = EXPLORED_AT_POINT;
     me->cancelled = HOPELESS + 1;
     if (!run.unwinding)
-        begin_to_unwind(EXPLORE_STUCK);
+        begin_to_unwind(run.failed ? explore_run.outcome : EXPLORE_STUCK);
     run.next = next_to_unwind();
     explore_leave();
 }
@@ -364,8 +526,13 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
     if (deadline <= explore_run.now)
         return ETIMEDOUT;
     if (run.unwinding && (!me->cancelled || deadline != PARK_FOREVER)) {
-        me->cancelled++;
-        return deadline == PARK_FOREVER ? EINTR : ETIMEDOUT;
+        int first = me->cancelled++ == 0;
+        if (is_hopeless(me)) {
+            me->state = EXPLORED_AT_POINT; /* for good */
+            run.next = next_to_unwind();
+            explore_leave();
+        }
+        return first || me->cancelled > MOST_CANCELLED ? EINTR : ETIMEDOUT;
     }
     park_lock(&run.scheduler->lock);
     int cancelled = park_cancel && !green_may_sleep(green);
@@ -438,20 +605,23 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
             return ENOMEM;
         explore_run.steps = steps;
     }
+    explore_run.capacity = capacity;
     explore_forget_numbers();
     explore_run.count = explore_run.abandoned = 0;
     explore_run.made = 0;
     explore_run.step = explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;
     explore_run.outcome = EXPLORE_FINISHED;
-    explore_run.capacity = capacity;
-    explore_run.now = now;
+    explore_run.in_circle = -1;
+    explore_clock_begins(now, plan->limit);
     run.scheduler = s;
     run.plan = *plan;
     run.next = NULL;
     run.last = run.alive = run.unwinding = run.failed = 0;
     run.lwps = green_lwps();
-    run.waited = 0;
+    run.waited = run.passed = run.late = 0;
+    run.turns = 0;
+    atomic_store(&run.stopped, 0);
     explore_choice_begins(&run.plan);
     return 0;
 }

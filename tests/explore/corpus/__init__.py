@@ -47,17 +47,18 @@ class Program:
     source: str
     find: Find
     needs: Needs
+    early: bool  # whether a timeout has to fire, or a sleep to end, though others could go on
     depth: int  # how many pairs of steps must come in a certain order for the bug to show (the PCT paper's bug depth)
 
 
 PROGRAMS: list[Program] = []
 
 
-def program(find: Find, needs: Needs, depth: int) -> Callable[[Run], Run]:
+def program(find: Find, needs: Needs, depth: int, early: bool = False) -> Callable[[Run], Run]:
     """Registers a function as a program of the corpus. Its docstring names its source."""
 
     def register(run: Run) -> Run:
-        PROGRAMS.append(Program(run.__name__, run, inspect.getdoc(run) or "", find, needs, depth))
+        PROGRAMS.append(Program(run.__name__, run, inspect.getdoc(run) or "", find, needs, early, depth))
         return run
 
     return register

@@ -96,7 +96,7 @@ def worker_not_counted_yet(fixed: bool) -> None:
     together(spawn, close)
 
 
-@program(ASSERTION, SYNC, depth=2)
+@program(ASSERTION, SYNC, depth=2, early=True)
 def timer_armed_after_stop(fixed: bool) -> None:
     """folklore of repeating timers: stop() cancels the timer that it sees, while tick() arms the next"""
     lock = Lock()

@@ -11,7 +11,7 @@ from threading import Barrier, BoundedSemaphore, Condition, Event, Lock, Thread,
 from . import ASSERTION, EXCEPTION, SYNC, program, together
 
 
-@program(ASSERTION, SYNC, depth=1)
+@program(ASSERTION, SYNC, depth=1, early=True)
 def sleep_long_enough(fixed: bool) -> None:
     """Lu et al., ASPLOS 2008, after what they say of sleeps as repairs: they only make the bug rarer"""
     results: list[int] = []
@@ -31,7 +31,7 @@ def sleep_long_enough(fixed: bool) -> None:
     assert seen == [1]
 
 
-@program(ASSERTION, SYNC, depth=1)
+@program(ASSERTION, SYNC, depth=1, early=True)
 def join_with_a_timeout(fixed: bool) -> None:
     """Python documentation, after Thread.join(): with a timeout it returns None, be the thread at its end or not"""
     results: list[int] = []
@@ -48,7 +48,7 @@ def join_with_a_timeout(fixed: bool) -> None:
     assert seen == [1]
 
 
-@program(EXCEPTION, SYNC, depth=1)
+@program(EXCEPTION, SYNC, depth=1, early=True)
 def wait_that_gives_up(fixed: bool) -> None:
     """folklore of start-up code: Event.wait() has a timeout and nobody looks at what it returns"""
     ready = Event()
@@ -68,7 +68,7 @@ def wait_that_gives_up(fixed: bool) -> None:
     assert ports == [80]
 
 
-@program(EXCEPTION, SYNC, depth=1)
+@program(EXCEPTION, SYNC, depth=1, early=True)
 def release_of_anothers_lock(fixed: bool) -> None:
     """folklore of lock timeouts: what acquire() returns is not looked at, and release() gives up another's lock"""
     lock = Lock()
@@ -86,7 +86,7 @@ def release_of_anothers_lock(fixed: bool) -> None:
     assert held
 
 
-@program(EXCEPTION, SYNC, depth=1)
+@program(EXCEPTION, SYNC, depth=1, early=True)
 def slot_that_was_never_had(fixed: bool) -> None:
     """folklore of lock timeouts, with a bounded semaphore: `finally` gives back what was never had"""
     slots = BoundedSemaphore(1)
@@ -106,7 +106,7 @@ def slot_that_was_never_had(fixed: bool) -> None:
     assert served
 
 
-@program(ASSERTION, SYNC, depth=1)
+@program(ASSERTION, SYNC, depth=1, early=True)
 def silence_taken_for_the_end(fixed: bool) -> None:
     """folklore of consumers: queue.Empty after a while is taken for the end"""
     items: Queue[str] = Queue()
@@ -134,7 +134,7 @@ def silence_taken_for_the_end(fixed: bool) -> None:
     assert eaten == ["a", "b"]
 
 
-@program(EXCEPTION, SYNC, depth=1)
+@program(EXCEPTION, SYNC, depth=1, early=True)
 def barrier_that_breaks(fixed: bool) -> None:
     """Python documentation, after Barrier.wait(): a timeout breaks the barrier, for all"""
     barrier = Barrier(2)
@@ -148,7 +148,7 @@ def barrier_that_breaks(fixed: bool) -> None:
     assert sorted(passed) == [0, 1]
 
 
-@program(ASSERTION, SYNC, depth=1)
+@program(ASSERTION, SYNC, depth=1, early=True)
 def done_once_more(fixed: bool) -> None:
     """folklore of retries: what has timed out is done once more, though it is only slow"""
     charged: list[str] = []
@@ -171,7 +171,7 @@ def done_once_more(fixed: bool) -> None:
     assert charged == ["card"]
 
 
-@program(ASSERTION, SYNC, depth=1)
+@program(ASSERTION, SYNC, depth=1, early=True)
 def cancelled_too_late(fixed: bool) -> None:
     """SCTBench, after the timers of its CHESS programs: Timer.cancel() comes when the timer has fired"""
     lock = Lock()
@@ -191,7 +191,7 @@ def cancelled_too_late(fixed: bool) -> None:
     assert len(outcome) == 1
 
 
-@program(ASSERTION, SYNC, depth=2)
+@program(ASSERTION, SYNC, depth=2, early=True)
 def lease_that_ends(fixed: bool) -> None:
     """Kleppmann, How to do distributed locking (2016): a lease ends while its holder is still at work; the repair is a
     fencing token"""
@@ -229,7 +229,7 @@ def lease_that_ends(fixed: bool) -> None:
     assert written == sorted(written)
 
 
-@program(ASSERTION, SYNC, depth=2)
+@program(ASSERTION, SYNC, depth=2, early=True)
 def item_at_the_last_moment(fixed: bool) -> None:
     """Java's SynchronousQueue.poll(timeout), after what it must get right: an item comes when the wait has timed out,
     but before the lock is back"""

@@ -233,7 +233,7 @@ static struct sleeper *first_at(const volatile void *at, unsigned bits, int *num
 {
     struct sleeper *first = NULL;
 
-    for (int i = 0; i < EXPLORE_THREADS; i++)
+    for (int i = 0; i < points->run->count; i++)
         for (int word = 0; word < 2; word++) {
             struct sleeper *one = &sleepers[i];
             if (lost[i] || !one->came || one->words[word].at != at || !(one->words[word].bits & bits))

@@ -18,7 +18,7 @@ static void begin_pct(void)
         changes[i] = (long)strategy_random_below((uint64_t)(plan->length > 0 ? plan->length : 1));
 }
 
-static int choose_pct(uint64_t can, int last, int usual)
+static int choose_pct(const struct explore_set *can, int last, int usual)
 {
     if (strategy_gives_way(last))
         explore_run.threads[last].priority = lowest--;

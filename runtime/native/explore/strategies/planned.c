@@ -8,7 +8,7 @@ static void begin_planned(void)
     deviation = 0;
 }
 
-static int choose_planned(uint64_t can, int last, int usual)
+static int choose_planned(const struct explore_set *can, int last, int usual)
 {
     const struct explore_plan *plan = strategy_run.plan;
 
@@ -19,7 +19,7 @@ static int choose_planned(uint64_t can, int last, int usual)
     if (deviation == plan->count || plan->deviations[deviation].step != explore_run.step)
         return usual;
     uint32_t thread = plan->deviations[deviation++].thread;
-    if (thread < EXPLORE_THREADS && can >> thread & 1)
+    if (thread < EXPLORE_THREADS && explore_has(can, (int)thread))
         return (int)thread;
     explore_run.missed++;
     return usual;

@@ -2,14 +2,15 @@
  * long. */
 #include "explore/strategies/strategy.h"
 
-static int choose_random(uint64_t can, int last, int usual)
+static int choose_random(const struct explore_set *can, int last, int usual)
 {
-    if (explore_run.threads[last].op.kind == EXPLORE_CODE && can >> last & 1
+    if (explore_run.threads[last].op.kind == EXPLORE_CODE && explore_has(can, last)
         && strategy_random_below((uint64_t)strategy_run.plan->odds))
         return last;
-    for (uint64_t skip = strategy_random_below((uint64_t)__builtin_popcountll(can)); skip; skip--)
-        can &= can - 1;
-    return __builtin_ctzll(can);
+    int chosen = explore_next(can, 0);
+    for (uint64_t skip = strategy_random_below((uint64_t)explore_size(can)); skip; skip--)
+        chosen = explore_next(can, chosen + 1);
+    return chosen;
 }
 
 const struct strategy strategy_random = {"random", NULL, choose_random, NULL};

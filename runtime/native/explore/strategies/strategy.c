@@ -24,12 +24,11 @@ int strategy_gives_way(int last)
     return explore_run.threads[last].yields || strategy_run.in_a_row >= most;
 }
 
-int strategy_highest(uint64_t can)
+int strategy_highest(const struct explore_set *can)
 {
     int best = -1;
 
-    for (; can; can &= can - 1) {
-        int i = __builtin_ctzll(can);
+    for (int i = explore_next(can, 0); i >= 0; i = explore_next(can, i + 1)) {
         if (best < 0 || explore_run.threads[i].priority > explore_run.threads[best].priority)
             best = i;
     }

@@ -14,8 +14,8 @@
 struct strategy {
     const char *name;
     void (*begin)(void); /* of a run.  NULL: nothing is to be done */
-    int (*choose)(uint64_t can, int last, int usual); /* usual: the default schedule's choice */
-    void (*chosen)(struct explored *thread, uint64_t can); /* called after each step.  NULL: it needs no word of it */
+    int (*choose)(const struct explore_set *can, int last, int usual); /* usual: the default schedule's choice */
+    void (*chosen)(struct explored *thread, const struct explore_set *can); /* called after each step.  NULL: it needs no word of it */
 };
 extern const struct strategy strategy_planned, strategy_random, strategy_pct, strategy_pos;
 
@@ -34,6 +34,6 @@ uint64_t strategy_random_below(uint64_t n);
 int strategy_gives_way(int last);
 
 /* For strategies that go by priority. */
-int strategy_highest(uint64_t can);
+int strategy_highest(const struct explore_set *can);
 
 #endif

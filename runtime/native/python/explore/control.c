@@ -26,6 +26,7 @@ static PyObject *main_thread; /* thread 0 passes for it */
 static PyObject *error;       /* what failed, and in which thread */
 static int error_thread;
 static int64_t begun; /* every run's clock starts there */
+static _Atomic int64_t run_until; /* the plan's */
 
 /* ---- in explored threads ----------------------------------------------------------------------------------------- */
 
@@ -167,17 +168,21 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
     return result;
 }
 
-/* (test, (strategy, seed, depth, odds, early, length, limit, patient), deviations, note) */
+/* (test, (strategy, seed, depth, odds, early, length, limit, end, patient, circles, until), deviations, note); until: on CLOCK_MONOTONIC, in ns,
+ * or 0 */
 static PyObject *explore_run_(PyObject *module, PyObject *args)
 {
     PyObject *test, *note;
     Py_buffer deviations;
     struct explore_plan plan = {0};
     const char *strategy;
+    long long until;
 
-    if (!PyArg_ParseTuple(args, "O(sKiiilli)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
-                          &plan.length, &plan.limit, &plan.patient, &deviations, &note))
+    if (!PyArg_ParseTuple(args, "O(sKiiilllppL)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
+                          &plan.length, &plan.limit, &plan.end, &plan.patient, &plan.circles, &until, &deviations, &note))
         return NULL;
+    plan.until = until ? until : PARK_FOREVER;
+    atomic_store(&run_until, plan.until);
     plan.deviations = deviations.buf;
     plan.count = (int)(deviations.len / (Py_ssize_t)sizeof *plan.deviations);
     point_forget();
@@ -189,13 +194,15 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
         return NULL;
     PyObject *found = error ? error : Py_NewRef(Py_None);
     error = NULL;
-    return Py_BuildValue("(iNilKKli)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
-                         explore_run.hash, explore_run.missed, explore_run.count);
+    return Py_BuildValue("(iNilKKlii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
+                         explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle);
 }
 
 static PyObject *list_steps(PyObject *module, PyObject *unused)
 {
-    return PyBytes_FromStringAndSize((char *)explore_run.steps, explore_run.step * (Py_ssize_t)sizeof *explore_run.steps);
+    long count = explore_run.step < explore_run.capacity ? explore_run.step : explore_run.capacity;
+
+    return PyBytes_FromStringAndSize((char *)explore_run.steps, count * (Py_ssize_t)sizeof *explore_run.steps);
 }
 
 static PyObject *list_objects(PyObject *module, PyObject *unused)
@@ -208,8 +215,8 @@ static PyObject *list_final(PyObject *module, PyObject *unused)
     PyObject *list = PyList_New(explore_run.count);
 
     for (int i = 0; list && i < explore_run.count; i++) {
-        PyObject *one = Py_BuildValue("(iiIL)", explore_run.final[i].state, explore_run.final[i].kind, explore_run.final[i].object,
-                                      (long long)explore_run.final[i].deadline);
+        PyObject *one = Py_BuildValue("(iiIi)", explore_run.final[i].state, explore_run.final[i].kind, explore_run.final[i].object,
+                                      explore_run.final[i].may);
         if (!one) {
             Py_CLEAR(list);
             break;
@@ -234,25 +241,31 @@ static PyObject *index_(PyObject *module, PyObject *unused)
 
 /* ---- a thread that comes to no point ------------------------------------------------------------------------------ */
 
-enum { LOOK_EVERY = 50000000 };             /* ns */
+enum { LOOK_EVERY = 50000000, MOMENT = 100000000 }; /* ns */
 static atomic_int watching;                 /* a futex word: 1 while explore_watch() may sleep */
 static atomic_int escapes;                  /* the signal is explore_escape()'s */
 static int escape_signal, exploring_lwp;
 static struct sigaction escape_before;
 
-/* Called without the GIL.  The ident of a thread that runs and came to no point for that long; 0: nobody watches any more. */
-static unsigned long watch_progress(int64_t patience, long *progress, int *waits)
+/* Called without the GIL.  The ident of a thread that runs and came to no point for that long, or for a moment when the run's time is up;
+ * 0: nobody watches any more. */
+static unsigned long watch_progress(int64_t patience, int signals, long *progress, int *waits)
 {
     struct explored *seen = NULL;
     int64_t since = 0;
     long before = 0;
+    char number;
 
     while (atomic_load(&watching)) {
         struct explored *thread = explore_running(progress);
         int64_t now = park_now();
+        if (signals >= 0 && read(signals, &number, 1) == 1 && number == SIGINT) {
+            atomic_store(&run_until, now);
+            explore_stop();
+        }
         if (!thread || thread != seen || *progress != before)
             since = now;
-        else if (now - since >= patience) {
+        else if (now - since >= patience || (now >= atomic_load(&run_until) && now - since >= MOMENT)) {
             *waits = thread->op.kind == EXPLORE_FILE;
             return lwp_of_green(thread->green)->ident;
         }
@@ -263,17 +276,21 @@ static unsigned long watch_progress(int64_t patience, long *progress, int *waits
     return 0;
 }
 
-/* (seconds): the ident of a thread that runs and came to no point for that long, a number that is the same as long as it comes to none, and
- * whether it waits for a file, with all the others; None when nobody watches any more. */
-static PyObject *watch_run(PyObject *module, PyObject *seconds)
+/* (seconds, descriptor): the ident of a thread that runs and came to no point for that long, a number that is the same as long as it comes to
+ * none, and whether it waits for a file, with all the others; None when nobody watches any more.  The numbers of signals are read from the
+ * descriptor, and SIGINT ends the run; -1: there is none. */
+static PyObject *watch_run(PyObject *module, PyObject *args)
 {
-    int64_t patience = (int64_t)(PyFloat_AsDouble(seconds) * PARK_SECOND);
+    double seconds;
+    int signals;
     unsigned long ident;
     long progress = 0;
     int waits = 0;
 
+    if (!PyArg_ParseTuple(args, "di:explore_watch", &seconds, &signals))
+        return NULL;
     Py_BEGIN_ALLOW_THREADS
-    ident = watch_progress(patience, &progress, &waits);
+    ident = watch_progress((int64_t)(seconds * PARK_SECOND), signals, &progress, &waits);
     Py_END_ALLOW_THREADS
     return ident ? Py_BuildValue("(klN)", ident, progress, PyBool_FromLong(waits)) : Py_NewRef(Py_None);
 }
@@ -289,7 +306,7 @@ static PyObject *set_watching(PyObject *module, PyObject *on_)
 /* (ident): the run is over; that thread is unwound as soon as it runs Python code.  0: all wait, and are unwound by that. */
 static PyObject *interrupt_thread(PyObject *module, PyObject *ident)
 {
-    explore_fail(EXPLORE_STUCK);
+    explore_fail(park_now() >= atomic_load(&run_until) ? EXPLORE_OUT_OF_TIME : EXPLORE_STUCK);
     PyThreadState_SetAsyncExc(PyLong_AsUnsignedLong(ident), point_unwound);
     Py_RETURN_NONE;
 }
@@ -399,7 +416,7 @@ static PyMethodDef methods[] = {
     {"explore_objects", list_objects, METH_NOARGS, NULL},
     {"explore_final", list_final, METH_NOARGS, NULL},
     {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
-    {"explore_watch", watch_run, METH_O, NULL},
+    {"explore_watch", watch_run, METH_VARARGS, NULL},
     {"explore_watching", set_watching, METH_O, NULL},
     {"explore_interrupt", interrupt_thread, METH_O, NULL},
     {"explore_escape", escape_thread, METH_NOARGS, NULL},

@@ -65,8 +65,11 @@ static PyObject *take_now(const struct swap_call *call, PyObject *lock)
 
     if (result == Py_False)
         call->me->yields = 1;
-    else if (result && !is_ours(lock))
-        refuse_others(lock, 1);
+    else if (result) {
+        explore_takes(call->me, lock);
+        if (!is_ours(lock))
+            refuse_others(lock, 1);
+    }
     return result;
 }
 
@@ -119,8 +122,11 @@ static PyObject *release_lock(const struct swap_call *call)
     if (!lock || point_at(call->me, EXPLORE_RELEASE, lock, NULL, PARK_FOREVER) < 0)
         return lock ? NULL : swap_stock(call);
     PyObject *result = swap_stock(call);
-    if (result && !is_ours(lock) && !is_mine(lock))
-        refuse_others(lock, 0);
+    if (result && !is_mine(lock)) {
+        explore_releases(call->me, lock);
+        if (!is_ours(lock))
+            refuse_others(lock, 0);
+    }
     return result;
 }
 
@@ -151,6 +157,8 @@ static PyObject *restore_lock(const struct swap_call *call)
         call->me->refused = 1;
     }
     PyObject *restored = swap_stock(call);
+    if (restored)
+        explore_takes(call->me, lock);
     if (restored && !is_ours(lock))
         refuse_others(lock, 1);
     return restored;

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 PyObject *point_unwound, *point_note;
+int point_telling;
 
 static PyObject *objects; /* a list: numbered n + 1 is at n */
 
@@ -40,13 +41,11 @@ static int keep_object(PyObject *object)
 
 int point_tell(struct explored *me, enum explore_kind kind, PyObject *object)
 {
-    static int telling; /* operations of the note itself are none of the program's */
-
-    if (!point_note || telling)
-        return telling;
-    telling = 1;
+    if (!point_note || point_telling)
+        return point_telling;
+    point_telling = 1;
     PyObject *none = PyObject_CallFunction(point_note, "iiO", me->index, (int)kind, object ? object : Py_None);
-    telling = 0;
+    point_telling = 0;
     Py_XDECREF(none);
     return none ? 0 : -1;
 }
@@ -58,6 +57,8 @@ void point_cancel(void)
 
 static int go_through(struct explored *me, const struct explore_op *op, PyObject *object)
 {
+    if (!point_telling && explore_passes(me, op))
+        return 0;
     struct park_cancel *cancel = op->can && op->kind < EXPLORE_RELEASE ? cancel_mine() : NULL;
     int told = point_tell(me, op->kind, object), cancelled, in_time;
 

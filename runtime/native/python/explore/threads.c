@@ -144,24 +144,42 @@ SWAPS(LWP_METHODS, own_lwp);
 
 static int64_t to_wall_clock; /* from the run's clock */
 
+/* A look at the run's clock, which moves it.  -1 with an exception. */
+static int64_t now_at_look(struct explored *me)
+{
+    if (!point_telling && explore_clock_looks(me) && point(me, &(struct explore_op){EXPLORE_YIELD, NULL, NULL, PARK_FOREVER}) < 0)
+        return -1;
+    return explore_run.now;
+}
+
+static PyObject *in_seconds(int64_t now, int64_t more)
+{
+    return now < 0 ? NULL : PyFloat_FromDouble((double)(now + more) / PARK_SECOND);
+}
+
+static PyObject *in_nanoseconds(int64_t now, int64_t more)
+{
+    return now < 0 ? NULL : PyLong_FromLongLong(now + more);
+}
+
 static PyObject *tell_seconds(const struct swap_call *call)
 {
-    return PyFloat_FromDouble((double)explore_run.now / PARK_SECOND);
+    return in_seconds(now_at_look(call->me), 0);
 }
 
 static PyObject *tell_nanoseconds(const struct swap_call *call)
 {
-    return PyLong_FromLongLong(explore_run.now);
+    return in_nanoseconds(now_at_look(call->me), 0);
 }
 
 static PyObject *wall_seconds(const struct swap_call *call)
 {
-    return PyFloat_FromDouble((double)(explore_run.now + to_wall_clock) / PARK_SECOND);
+    return in_seconds(now_at_look(call->me), to_wall_clock);
 }
 
 static PyObject *wall_nanoseconds(const struct swap_call *call)
 {
-    return PyLong_FromLongLong(explore_run.now + to_wall_clock);
+    return in_nanoseconds(now_at_look(call->me), to_wall_clock);
 }
 
 static PyObject *give_way(const struct swap_call *call)
@@ -177,7 +195,12 @@ static PyObject *sleep_for(const struct swap_call *call)
 
     if (no_time)
         return give_way(call);
-    return point_tell(call->me, EXPLORE_SLEEP, NULL) < 0 ? NULL : scheduler_sleep(NULL, seconds);
+    if (point_tell(call->me, EXPLORE_SLEEP, NULL) < 0)
+        return NULL;
+    call->me->sleeps = 1;
+    PyObject *none = scheduler_sleep(NULL, seconds);
+    call->me->sleeps = 0;
+    return none;
 }
 
 #define TIME_FUNCTIONS(ROW, of)                                                  \

@@ -108,7 +108,12 @@ static PyObject *wait_for_condition(const struct swap_call *call)
 {
     PyObject *lock = condition_lock(call->self);
 
-    return wait_at_point(call, lock ? locks_can_take : NULL, lock);
+    if (!lock)
+        return wait_at_point(call, NULL, NULL);
+    explore_releases(call->me, lock);
+    PyObject *result = wait_at_point(call, locks_can_take, lock);
+    explore_takes(call->me, lock);
+    return result;
 }
 
 #define EVENT_METHODS(ROW, of)                            \

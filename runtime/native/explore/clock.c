@@ -1,0 +1,50 @@
+/* The run's clock.
+ *
+ * A clock that stood still while a thread can go on would never let `while monotonic() < end: pass` end, nor a sleep beside a thread that
+ * polls.  A clock that goes as a real one would let the machine's speed decide what a run does.  So the clock goes by what threads do, which
+ * is the same each time that a schedule is run: a step takes about as long as an operation of a lock, and each look at the clock takes
+ * longer than the one before, because a thread that looks for the thousandth time waits for a time to come.
+ *
+ * It goes to the earliest deadline when no thread can go on, as if nothing else happened meanwhile.  Beside threads that go on it does so
+ * too once a run is long: to the end of a sleep from a quarter of the limit on, because a thread that polls may wait for what comes after
+ * the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would. */
+#include "explore/explore.h"
+
+enum {
+    STEP_TAKES = 1000,
+    CODE_TAKES = 100,
+    LOOK_TAKES = 1000, /* ns */
+    LOOKS = 8, /* a look takes LOOK_TAKES longer than the look so many looks ago: n looks take n^2 / 16 us in all */
+    LONGEST = 17, /* looks in a row double the length of the next one up to 2^17 */
+    HURRY = 50, /* steps from one deadline to the next, once the clock hurries */
+};
+
+static long looks, limit, hurried_at;
+
+void explore_clock_begins(int64_t now, long limit_)
+{
+    explore_run.now = now;
+    limit = limit_;
+    looks = hurried_at = 0;
+}
+
+void explore_clock_steps(enum explore_kind kind)
+{
+    explore_run.now += kind == EXPLORE_CODE ? CODE_TAKES : STEP_TAKES;
+}
+
+int explore_clock_looks(struct explored *me)
+{
+    int in_a_row = me->looks++;
+
+    explore_run.now += (LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS) << (in_a_row < LONGEST ? in_a_row : LONGEST);
+    return in_a_row >= 3 && (in_a_row & (in_a_row + 1)) == 0; /* 4, 8, 16, ... of them */
+}
+
+int explore_clock_hurries(int sleeps)
+{
+    if (explore_run.step < (sleeps ? limit / 4 : limit + limit / 2) || explore_run.step < hurried_at + HURRY)
+        return 0;
+    hurried_at = explore_run.step;
+    return 1;
+}

@@ -1,0 +1,395 @@
+"""A find is a bug: a clock that goes on and a test that is long raise no alarm, and explore() comes back in time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import pytest
+from conftest import SLOW, in_child
+
+from runtime.explore import DeadlockFound, Livelock, Outcome, Result, explore, replay
+
+PASSED = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
+
+
+def together(*bodies: Callable[[], object], daemon: bool = False) -> None:
+    threads = [threading.Thread(target=body, daemon=daemon) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def two_adds(lock: threading.Lock, count: list[int]) -> Callable[[], None]:
+    """Loses an addition if two threads do it at once."""
+
+    def add() -> None:
+        with lock:
+            seen = count[0]
+        with lock:
+            count[0] = seen + 1
+
+    return add
+
+
+def passes(test: Callable[[], object], runs: int = 100) -> Result:
+    result = explore(test, runs=runs, seed=1)
+    assert result.outcome in PASSED, result.report()
+    return result
+
+
+# ---- timeouts that fire early ----------------------------------------------------------------------------------------
+
+
+def safe(with_race: bool) -> None:
+    """All its waits have a limit that turns a hang into a failure."""
+    lock, count, done = threading.Lock(), [0], threading.Semaphore(0)
+    barrier = threading.Barrier(2, timeout=10)
+    add = two_adds(lock, count)
+
+    def work() -> None:
+        barrier.wait()
+        add()
+        done.release()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        assert done.acquire(timeout=10)
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+    assert count[0] in ((2,) if with_race else (1, 2))
+
+
+def test_a_safety_timeout_does_not_fire() -> None:
+    passes(lambda: safe(with_race=False), runs=500)
+
+
+def test_the_race_behind_safety_timeouts_is_found() -> None:
+    result = explore(lambda: safe(with_race=True), runs=2000, seed=1)
+    assert result.outcome is Outcome.FOUND
+    assert "assert count[0]" in result.report()
+
+
+def test_early_timeouts_are_tried_last_and_are_an_outcome_of_their_own() -> None:
+    result = explore(lambda: safe(with_race=False), runs=400, seed=1, early_timeouts=True)
+    assert result.outcome is Outcome.EARLY_TIMEOUT
+    assert result.runs > 300
+    assert result.token is not None
+    assert replay(lambda: safe(with_race=False), result.token).outcome is Outcome.EARLY_TIMEOUT
+    with pytest.raises((AssertionError, threading.BrokenBarrierError)):
+        result.check()
+    result = explore(lambda: safe(with_race=True), runs=4000, seed=1, early_timeouts=True)
+    assert result.outcome is Outcome.FOUND
+
+
+# ---- the clock goes on -----------------------------------------------------------------------------------------------
+
+
+def poll_the_clock() -> None:
+    end = time.monotonic() + 0.01
+    while time.monotonic() < end:
+        pass
+
+
+def poll_and_yield() -> None:
+    end = time.perf_counter() + 0.01
+    while time.perf_counter() < end:
+        time.sleep(0)
+
+
+def poll_under_a_lock() -> None:
+    end, lock = time.time() + 1, threading.Lock()
+    while time.time() < end:
+        with lock:
+            pass
+
+
+@pytest.mark.parametrize("poll", [poll_the_clock, poll_and_yield, poll_under_a_lock])
+def test_a_loop_until_a_time_ends(poll: Callable[[], None]) -> None:
+    passes(lambda: together(poll, poll), runs=20)
+
+
+def test_a_thread_that_polls_sees_what_others_do_meanwhile() -> None:
+    def test() -> None:
+        done: list[int] = []
+        thread = threading.Thread(target=done.append, args=(1,))
+        thread.start()
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not done:
+            pass
+        assert done
+        thread.join()
+
+    passes(test)
+
+
+def test_a_sleep_ends_beside_a_thread_that_polls() -> None:
+    def test() -> None:
+        lock, done = threading.Lock(), threading.Event()
+
+        def slow() -> None:
+            for _ in range(5):
+                time.sleep(0.01)
+            done.set()
+
+        def poll() -> None:
+            while not done.is_set():
+                with lock:
+                    pass
+
+        together(slow, poll)
+
+    passes(test, runs=20)
+
+
+def test_a_limit_of_time_holds_beside_a_heartbeat_and_work() -> None:
+    """A sleep that ends does not take the clock beyond a timeout that is later."""
+
+    def test() -> None:
+        stop, lock = threading.Event(), threading.Lock()
+
+        def beat() -> None:
+            while not stop.is_set():
+                time.sleep(1)
+
+        def work() -> None:
+            for _ in range(4000):
+                with lock:
+                    pass
+
+        heart = threading.Thread(target=beat)
+        worker = threading.Thread(target=work)
+        heart.start()
+        worker.start()
+        worker.join(timeout=5)
+        assert not worker.is_alive()
+        stop.set()
+        heart.join()
+
+    passes(test, runs=6)
+
+
+def test_polling_a_pipe_within_the_program() -> None:
+    def test() -> None:
+        from multiprocessing import Pipe
+
+        reading, writing = Pipe(duplex=False)
+        thread = threading.Thread(target=writing.send, args=("x",))
+        thread.start()
+        while not reading.poll(0):
+            time.sleep(0.001)
+        assert reading.recv() == "x"
+        thread.join()
+        reading.close()
+        writing.close()
+
+    passes(test, runs=20)
+
+
+def test_a_process_takes_time_in_earnest() -> None:
+    def test() -> None:
+        def run() -> None:
+            done = subprocess.run(["/bin/echo", "x"], stdout=subprocess.PIPE, timeout=10, check=True)
+            assert done.stdout == b"x\n"
+            subprocess.run(["/bin/sleep", "0.02"], timeout=10, check=True)
+
+        together(run, run)
+
+    passes(test, runs=5)
+
+
+# ---- livelocks -------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_test_is_no_livelock() -> None:
+    def test() -> None:
+        lock = threading.Lock()
+
+        def work() -> None:
+            for _ in range(300):
+                with lock:
+                    pass
+
+        together(work, work)
+
+    result = explore(test, runs=20, seed=1, granularity="sync", max_steps=500)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "--max-steps" in result.report()
+    passes(test, runs=20)
+
+
+def test_a_thread_that_is_alone_goes_on() -> None:
+    def test() -> None:
+        lock, count = threading.Lock(), [0]
+        for _ in range(60_000):
+            abs(1)
+        for _ in range(2000):
+            with lock:
+                count[0] += 1
+        together(two_adds(lock, count), two_adds(lock, count))
+        assert count[0] >= 2001
+
+    result = explore(test, runs=10, seed=1, max_steps=500)
+    assert result.outcome is Outcome.BUDGET_SPENT, result.report()
+
+
+def test_a_livelock_shows_its_cycle() -> None:
+    def test() -> None:
+        lock, done = threading.Lock(), []
+
+        def poll() -> None:
+            while not done:
+                with lock:
+                    pass
+
+        together(poll, poll)
+
+    result = explore(test, runs=20, seed=1)
+    assert isinstance(result.error, Livelock)
+    assert "without end" in result.report()
+
+
+# ---- deadlocks beside threads that go on -----------------------------------------------------------------------------
+
+
+def take_both(first: threading.Lock, second: threading.Lock) -> None:
+    with first, second:
+        pass
+
+
+def test_a_circle_is_found_in_the_step_that_closes_it() -> None:
+    def test() -> None:
+        one, other, stop = threading.Lock(), threading.Lock(), threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(0.01):
+                pass
+
+        heart = threading.Thread(target=beat, daemon=True)
+        heart.start()
+        together(lambda: take_both(one, other), lambda: take_both(other, one))
+        stop.set()
+        heart.join()
+
+    result = explore(test, runs=2000, seed=1)
+    assert isinstance(result.error, DeadlockFound)
+    assert "2 of 4 threads wait for each other" in result.report()
+    assert result.replays == 10
+
+
+def test_a_lock_that_is_a_signal_makes_no_circle() -> None:
+    """Two threads wait for what the other has, until a third one gives both."""
+
+    def test() -> None:
+        one, other = threading.Lock(), threading.Lock()
+        have = threading.Barrier(3)
+
+        def take(mine: threading.Lock, yours: threading.Lock) -> None:
+            mine.acquire()
+            have.wait()
+            yours.acquire()
+
+        threads = [threading.Thread(target=take, args=pair) for pair in ((one, other), (other, one))]
+        for thread in threads:
+            thread.start()
+        have.wait()
+        time.sleep(1)
+        one.release()
+        other.release()
+        for thread in threads:
+            thread.join()
+
+    passes(test)
+
+
+# ---- it comes back ---------------------------------------------------------------------------------------------------
+
+
+def heartbeat() -> None:
+    active = threading.Event()
+
+    def beat() -> None:
+        active.set()
+        while True:
+            time.sleep(0.001)
+
+    threading.Thread(target=beat, daemon=True).start()
+    active.wait(10)
+    assert active.is_set()
+
+
+def end_a_pool() -> None:
+    pool = ThreadPool(1)
+    pool.apply(int, ("3",))
+    pool.terminate()
+
+
+def loops() -> None:
+    def loop() -> None:
+        while True:
+            pass
+
+    together(loop)
+
+
+@pytest.mark.parametrize("test", [heartbeat, end_a_pool, loops])
+def test_it_is_back_in_time(test: Callable[[], None]) -> None:
+    began = time.monotonic()
+    explore(test, seconds=1, runs=1_000_000, seed=1)
+    assert time.monotonic() - began < 3 * SLOW
+
+
+@pytest.mark.parametrize("slow", [SLOW])
+@in_child
+def test_it_is_back_in_time_though_threads_do_not_end(slow: float) -> None:  # each of them stays, with its stack
+    import contextlib
+
+    from runtime.explore import explore
+
+    def catches_all() -> None:
+        def stay() -> None:
+            while True:
+                with contextlib.suppress(BaseException):
+                    time.sleep(1)
+
+        threading.Thread(target=stay, daemon=True).start()
+
+    def blocks_in_c() -> None:
+        thread = threading.Thread(target=lambda: ctypes.CDLL(None).sleep(1000))
+        thread.start()
+        thread.join()
+
+    for test in (catches_all, blocks_in_c):
+        began = time.monotonic()
+        explore(test, seconds=1, runs=1_000_000, seed=1)
+        assert time.monotonic() - began < 3 * slow, test
+
+
+def test_a_daemon_that_sleeps_for_ever_ends_with_its_run() -> None:
+    began = time.monotonic()
+    result = explore(heartbeat, runs=500, seed=1, early_timeouts=True)
+    assert result.outcome is Outcome.EARLY_TIMEOUT
+    assert time.monotonic() - began < 10 * SLOW  # not two seconds for each of its runs
+
+
+def test_ctrl_c_ends_a_run_that_does_not_end(tmp_path: Path) -> None:
+    (tmp_path / "it.py").write_text("def test():\n    print('begun', file=open('begun', 'w'))\n    while True: pass\n")
+    command = [sys.executable, "-m", "runtime", "explore", "it.py::test"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, 2)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in said
