@@ -101,14 +101,17 @@ PyObject *swap_lock_behind(PyObject *self)
 
 static PyMethodDef *find_method(PyObject *from, const char *name)
 {
-    PyObject *found = PyDict_GetItemString(PyType_Check(from) ? ((PyTypeObject *)from)->tp_dict : PyModule_GetDict(from), name);
+    PyObject *dict = PyType_Check(from) ? PyType_GetDict((PyTypeObject *)from) : Py_NewRef(PyModule_GetDict(from));
+    PyObject *found = PyDict_GetItemString(dict, name);
 
+    Py_DECREF(dict); /* its owner keeps it */
     if (found)
         found = stand_in_behind(python_quick_ordinary(found));
-    return !found                                   ? NULL
-           : Py_IS_TYPE(found, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)found)->d_method
-           : PyCFunction_CheckExact(found)          ? ((PyCFunctionObject *)found)->m_ml
-                                                    : NULL;
+    return !found ? NULL
+           : Py_IS_TYPE(found, &PyMethodDescr_Type) || Py_IS_TYPE(found, &PyClassMethodDescr_Type)
+               ? ((PyMethodDescrObject *)found)->d_method
+           : PyCFunction_CheckExact(found) ? ((PyCFunctionObject *)found)->m_ml
+                                           : NULL;
 }
 
 static PyCFunction entry_of(const struct swap *swap, int flags)
