@@ -178,6 +178,7 @@ SOURCES = [
     "python/explore/waiters.c",
     "python/explore/code.c",
     "python/explore/threads.c",
+    "python/explore/chance.c",
     "python/explore/control.c",
     "python/threads/placement.c",
     "python/observe/counts.c",

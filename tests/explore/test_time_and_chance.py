@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
+import secrets
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
+from conftest import python
+from corpus import together
 
 from runtime.explore import Outcome, explore
 
@@ -184,3 +190,120 @@ def test_other_threads_see_the_real_clock() -> None:
     thread.join()
     for seen in (told[0][0].timestamp(), told[0][1]):
         assert abs(seen - time.time()) < 600
+
+
+# ---- chance ----------------------------------------------------------------------------------------------------------
+
+DRAWS: dict[str, Callable[[], object]] = {
+    "random": random.random,
+    "getrandbits": lambda: random.getrandbits(64),
+    "gauss": lambda: random.gauss(0, 1),
+    "getstate": random.getstate,
+    "seed": lambda: (random.seed(), random.random()),
+    "Random": lambda: random.Random().random(),
+    "Random(None)": lambda: random.Random(None).random(),
+    "SystemRandom": lambda: random.SystemRandom().random(),
+    "secrets": lambda: secrets.token_hex(9),
+    "uuid4": uuid.uuid4,
+    "urandom": lambda: os.urandom(13),
+    "getrandom": lambda: os.getrandom(13),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_chance_is_the_same_in_each_run(name: str) -> None:
+    draw = DRAWS[name]
+    assert len(set(of_each_run(draw))) == 1
+    assert len({draw() for _ in range(20)}) == 20 or name == "getstate"  # afterwards there is chance again
+
+
+@pytest.mark.parametrize("name", [name for name in DRAWS if name != "getstate"])
+def test_chance_differs_within_a_run(name: str) -> None:
+    draw = DRAWS[name]
+
+    def look() -> int:
+        drawn = [draw() for _ in range(5)]
+        thread = threading.Thread(target=lambda: drawn.extend(draw() for _ in range(5)))
+        thread.start()
+        thread.join()
+        return len(set(drawn))
+
+    assert set(of_each_run(look)) == {10}
+
+
+def test_a_run_that_draws_late_has_the_same_numbers() -> None:
+    runs = 0
+
+    def look() -> float:
+        nonlocal runs
+        runs += 1
+        return random.random() if runs > 10 else 0
+
+    assert len(set(of_each_run(look))) == 2
+
+
+def test_what_a_thread_draws_does_not_depend_on_the_others() -> None:
+    drawn: set[tuple[str, uuid.UUID]] = set()
+    orders: set[str] = set()
+
+    def test() -> None:
+        order: list[str] = []
+
+        def draw(name: str) -> None:
+            with lock:
+                order.append(name)
+            drawn.add((name, uuid.uuid4()))
+
+        lock = threading.Lock()
+        together(lambda: draw("a"), lambda: draw("b"), lambda: draw("c"))
+        orders.add("".join(order))
+
+    explore(test, runs=200, seed=1, granularity="sync")
+    assert len(orders) == 6
+    assert len(drawn) == 3
+
+
+def test_chance_is_the_same_in_each_process() -> None:
+    program = (
+        "import os, random, uuid\n"
+        "from runtime.explore import explore\n"
+        "seen = set()\n"
+        "explore(lambda: seen.add((uuid.uuid4(), random.random(), random.Random().random())), runs=5)\n"
+        "print(seen)"
+    )
+    first, second = (python("-c", program).stdout for _ in range(2))
+    assert first == second
+    assert first.count("UUID") == 1
+
+
+def test_a_seed_of_the_program_is_kept() -> None:
+    wanted = random.Random(5)
+    assert set(of_each_run(lambda: random.Random(5).random())) == {wanted.random()}
+
+    def look() -> float:
+        random.seed(5)
+        state = random.getstate()
+        drawn = random.random()
+        random.setstate(state)
+        assert random.random() == drawn
+        return drawn
+
+    assert set(of_each_run(look)) == {random.Random(5).random()}
+
+
+def test_the_state_of_random_is_as_before_afterwards() -> None:
+    random.seed(7)
+    of_each_run(random.random)
+    assert random.random() == random.Random(7).random()
+
+
+def test_sizes_that_urandom_refuses_are_refused() -> None:
+    def look() -> int:
+        for size, error in ((-1, ValueError), ("x", TypeError)):
+            with pytest.raises(error):
+                os.urandom(size)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            os.getrandom()  # type: ignore[call-arg]
+        return len(os.urandom(0) + os.urandom(7) + os.urandom(8) + os.getrandom(3, os.GRND_NONBLOCK))
+
+    assert set(of_each_run(look)) == {18}

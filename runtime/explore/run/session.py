@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import _queue
+import _random
 import gc
 import itertools
 import logging
 import os
+import posix
+import random
 import sys
 import threading
 import time
@@ -26,7 +29,6 @@ from .plans import Plan, Run, packed
 __all__ = ["Session", "Watch"]
 
 _CLEAN_EVERY = 100  # runs
-_USES_CHANCE_IN = 3  # runs in which the random module is watched
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 Note = Callable[[int, int, object], None]
@@ -51,15 +53,13 @@ class Session:
         self._points = Points(libraries)
         self.watch = Watch(patience)
         self._runs = 0
-        self._random: Any = None
-        self._chance = False
-        self._seeded: object = None
 
     def __enter__(self) -> Session:
         with ExitStack() as undo:
             scheduler = Scheduler()
             undo.enter_context(blocking_replaced())
-            native.explore_begin(scheduler, Unwound, threading.main_thread(), (*stock_locks, _queue.SimpleQueue), time)
+            stock = (*stock_locks, _queue.SimpleQueue, _random.Random)
+            native.explore_begin(scheduler, Unwound, threading.main_thread(), stock, (time, posix), random._inst)
             undo.callback(native.explore_end)
             undo.enter_context(self._points)
             self.watch.begin()
@@ -75,9 +75,7 @@ class Session:
             if gc.isenabled():
                 gc.disable()
                 undo.callback(gc.enable)
-            if (random := sys.modules.get("random")) is not None:
-                self._random = random
-                undo.callback(random.setstate, random.getstate())
+            undo.callback(random.setstate, random.getstate())
             self._undo = undo.pop_all()
         return self
 
@@ -101,7 +99,6 @@ class Session:
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
         if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
             pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
-        self._make_chance_certain()
         settings = (
             plan.strategy,
             plan.seed & 0xFFFF_FFFF_FFFF_FFFF,
@@ -119,17 +116,6 @@ class Session:
         if run.error is not None and _says_something_else(run.error):
             raise run.error
         return run
-
-    def _make_chance_certain(self) -> None:
-        """Has each run see the same random numbers, if it uses any, because this costs as much as a small run."""
-        if self._random is None:
-            return
-        if 0 < self._runs <= _USES_CHANCE_IN:
-            self._chance = self._chance or self._random.getstate() != self._seeded
-        if self._chance or self._runs < _USES_CHANCE_IN:
-            self._random.seed(0)
-            if self._runs < _USES_CHANCE_IN:
-                self._seeded = self._random.getstate()
 
 
 def _says_something_else(error: BaseException) -> bool:

@@ -71,6 +71,7 @@ struct explored {
     int refused; /* it has seen held what it is about to take */
     int yields; /* its last operation failed, or gave its turn away */
     int cancelled; /* operations that it came to while it was unwound */
+    uint32_t drawn; /* random words, by the program */
 };
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */

@@ -51,6 +51,18 @@ PyObject *swap_stock(const struct swap_call *call)
     }
 }
 
+PyObject *swap_stock_with(const struct swap_call *call, PyObject *last)
+{
+    PyObject *args[] = {call->count ? call->args[0] : last, last};
+    struct swap_call with = *call;
+
+    with.args = args;
+    with.count = call->count + 1;
+    PyObject *result = last ? swap_stock(&with) : NULL;
+    Py_XDECREF(last);
+    return result;
+}
+
 PyObject *swap_bare(struct swap *swap, PyObject *self)
 {
     return swap_stock(&(struct swap_call){.swap = swap, .self = self});

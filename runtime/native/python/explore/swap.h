@@ -37,7 +37,9 @@ struct swap {
 
 /* Calls what stood there before. */
 PyObject *swap_stock(const struct swap_call *call);
-/* The same without arguments; and so that it doesn't block: with (False,), unless it takes none. */
+/* The same with one more argument, after none or one; takes its reference, and may be given the NULL of a failure. */
+PyObject *swap_stock_with(const struct swap_call *call, PyObject *last);
+/* The first without arguments; and so that it doesn't block: with (False,), unless it takes none. */
 PyObject *swap_bare(struct swap *swap, PyObject *self);
 PyObject *swap_try(struct swap *swap, PyObject *self);
 

@@ -209,19 +209,6 @@ static PyObject *clock_nanoseconds(const struct swap_call *call)
     return look_at_clock(call, &now) ? PyLong_FromLongLong(now) : swap_stock(call);
 }
 
-/* Calls what stood there with one more argument, which the caller has left out. */
-static PyObject *stock_with(const struct swap_call *call, PyObject *last)
-{
-    PyObject *args[] = {call->args[0], last};
-    struct swap_call with = *call;
-
-    with.args = call->count ? args : &last;
-    with.count = call->count + 1;
-    PyObject *result = last ? swap_stock(&with) : NULL;
-    Py_XDECREF(last);
-    return result;
-}
-
 /* localtime(seconds=None) and the like. */
 static PyObject *split_now(const struct swap_call *call)
 {
@@ -229,7 +216,7 @@ static PyObject *split_now(const struct swap_call *call)
         return swap_stock(call);
     struct swap_call bare = *call;
     bare.count = 0;
-    return stock_with(&bare, PyLong_FromLongLong(wall_at_look() / PARK_SECOND));
+    return swap_stock_with(&bare, PyLong_FromLongLong(wall_at_look() / PARK_SECOND));
 }
 
 static PyObject *local_now(PyObject *time)
@@ -239,12 +226,12 @@ static PyObject *local_now(PyObject *time)
 
 static PyObject *asctime_now(const struct swap_call *call)
 {
-    return call->count ? swap_stock(call) : stock_with(call, local_now(call->self));
+    return call->count ? swap_stock(call) : swap_stock_with(call, local_now(call->self));
 }
 
 static PyObject *strftime_now(const struct swap_call *call)
 {
-    return call->count != 1 ? swap_stock(call) : stock_with(call, local_now(call->self));
+    return call->count != 1 ? swap_stock(call) : swap_stock_with(call, local_now(call->self));
 }
 
 /* In microseconds, which a float of seconds holds until the year 2242. */
