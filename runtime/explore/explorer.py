@@ -79,6 +79,7 @@ class _Exploration:
         run = self._session.run(self._test, plan)
         self.result.runs += 1
         self.tried.add(plan, run)
+        self.tried.has_tasks = self._session.quiet.has_tasks
         return run
 
     @property
@@ -227,6 +228,8 @@ class _Exploration:
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
         if once.hash != again.hash:
             return self.inconclusive(DIFFERS)
+        if self.tried.has_tasks:
+            return self.spent()
         end = "" if self.tried.has_threads else NO_THREADS
         self.result._report = lambda result: (
             f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure{end}"

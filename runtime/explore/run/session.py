@@ -6,7 +6,6 @@ import _queue
 import _random
 import gc
 import itertools
-import logging
 import os
 import posix
 import random
@@ -25,6 +24,7 @@ from ...scheduler import Scheduler, spawn
 from ..results import Unwound
 from .granularity import Points
 from .plans import Plan, Run, packed
+from .quiet import Quiet, replace
 
 __all__ = ["Session", "Watch"]
 
@@ -32,13 +32,6 @@ _CLEAN_EVERY = 100  # runs
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 Note = Callable[[int, int, object], None]
-
-
-class _NotOfUnwinding(logging.Filter):
-    """Keeps a pool's workers from logging that they were unwound."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not native.explore_unwinding()
 
 
 class Session:
@@ -52,6 +45,7 @@ class Session:
         self._undo = ExitStack()
         self._points = Points(libraries)
         self.watch = Watch(patience)
+        self.quiet = Quiet()
         self._runs = 0
 
     def __enter__(self) -> Session:
@@ -64,14 +58,10 @@ class Session:
             undo.enter_context(self._points)
             self.watch.begin()
             undo.callback(self.watch.end)
-            self._keep(undo, threading, "excepthook", _excepthook)
-            self._keep(undo, threading, "_counter", None)
-            self._keep(undo, threading.Thread, "__hash__", _hash_of_thread)
-            self._keep(undo, sys, "unraisablehook", _unraisable_hook(sys.unraisablehook))
-            only = _NotOfUnwinding()
-            logger = logging.getLogger("concurrent.futures")
-            logger.addFilter(only)
-            undo.callback(logger.removeFilter, only)
+            replace(undo, threading, "excepthook", lambda before: _excepthook)
+            replace(undo, threading, "_counter", lambda before: None)
+            replace(undo, threading.Thread, "__hash__", lambda before: _hash_of_thread)
+            undo.enter_context(self.quiet)
             if gc.isenabled():
                 gc.disable()
                 undo.callback(gc.enable)
@@ -84,11 +74,6 @@ class Session:
     ) -> None:
         self._undo.close()
 
-    @staticmethod
-    def _keep(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
-        undo.callback(setattr, owner, name, getattr(owner, name))
-        setattr(owner, name, value)
-
     def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None) -> Run:
         """Runs the test once.
 
@@ -96,6 +81,7 @@ class Session:
         here.
         """
         self._points.be(plan.granularity)
+        self.quiet.before_run()
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
         if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
             pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
@@ -136,18 +122,6 @@ def _hash_of_thread(thread: threading.Thread) -> int:
 def _excepthook(args: Any, /) -> None:
     if args.exc_type is not SystemExit:
         native.explore_report(args.exc_value if args.exc_value is not None else args.exc_type())
-
-
-def _unraisable_hook(before: Callable[[Any], object]) -> Callable[[Any], None]:
-    def hook(unraisable: Any, /) -> None:
-        if isinstance(unraisable.exc_value, Unwound):
-            return
-        if native.explore_index() >= 0 and "in thread started by" in (unraisable.err_msg or ""):
-            native.explore_report(unraisable.exc_value)
-        else:
-            before(unraisable)
-
-    return hook
 
 
 # ---- a thread that comes to no point: it computes for long, spins without an operation, or blocks in C code ----------
