@@ -171,7 +171,10 @@ def a_loop_beside() -> None:
 
         def run() -> None:
             loop.set_exception_handler(lambda loop, context: print(context))
-            loop.run_forever()
+            try:
+                loop.run_forever()
+            finally:
+                loop.close()
 
         begun, loop = threading.Event(), asyncio.new_event_loop()
         threading.Thread(target=run, daemon=True).start()
