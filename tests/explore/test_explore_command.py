@@ -91,6 +91,29 @@ def test_json(lost: Path) -> None:
     assert (facts["outcome"], facts["token"], facts["runs"], facts["error"]) == ("BUDGET_SPENT", None, 20, None)
 
 
+def test_what_unwound_threads_print_is_dropped(lost: Path) -> None:
+    (lost / "test_prints.py").write_text("""
+import threading, traceback
+
+def work(begun):
+    print("begins")
+    begun.set()
+    try:
+        threading.Event().wait()
+    except BaseException:
+        traceback.print_exc()
+        print("ends")
+
+def test_it():
+    begun = threading.Event()
+    threading.Thread(target=work, args=(begun,)).start()
+    begun.wait()
+    raise ValueError
+""")
+    facts = json.loads(explore(lost, "test_prints.py::test_it", "--json").stdout)
+    assert (facts["outcome"], facts["output"]) == ("FOUND", "begins\n")
+
+
 def test_json_tells_of_tasks_of_asyncio(lost: Path) -> None:
     (lost / "test_tasks.py").write_text("import asyncio\n\ndef test_it():\n    asyncio.run(asyncio.sleep(0))\n")
     facts = json.loads(explore(lost, "test_tasks.py::test_it", "--json", "--runs=20").stdout)

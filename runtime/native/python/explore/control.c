@@ -338,7 +338,8 @@ static void swap_out_all(void)
     loops_swap_out();
 }
 
-/* (scheduler, class of what unwinds, main thread, (lock, RLock, SimpleQueue, _random.Random) of CPython's, (time, posix), random's generator) */
+/* (scheduler, class of what unwinds, main thread, (lock, RLock, SimpleQueue, _random.Random) of CPython's, (time, posix), the generator of
+ * random) */
 static PyObject *begin_exploring(PyObject *module, PyObject *args)
 {
     PyObject *scheduler, *unwound, *thread, *lock, *rlock, *queue, *generator, *time, *system, *shared;
@@ -376,16 +377,6 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* (the module _asyncio, note): while this process explores. */
-static PyObject *watch_loops(PyObject *module, PyObject *args)
-{
-    PyObject *asyncio, *note;
-
-    if (!PyArg_ParseTuple(args, "OO:explore_loops", &asyncio, &note) || loops_swap_in(asyncio, note) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static PyObject *end_exploring(PyObject *module, PyObject *unused)
 {
     if (!threads_scheduler)
@@ -405,17 +396,24 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"explore_begin", begin_exploring, METH_VARARGS, NULL}, {"explore_loops", watch_loops, METH_VARARGS, NULL},
-    {"explore_end", end_exploring, METH_NOARGS, NULL},      {"explore_run", explore_run_, METH_VARARGS, NULL},
-    {"explore_report", report_error, METH_O, NULL},         {"explore_steps", list_steps, METH_NOARGS, NULL},
-    {"explore_objects", list_objects, METH_NOARGS, NULL},   {"explore_final", list_final, METH_NOARGS, NULL},
-    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL}, {"explore_watch", watch_run, METH_O, NULL},
-    {"explore_watching", set_watching, METH_O, NULL},       {"explore_interrupt", interrupt_thread, METH_O, NULL},
-    {"explore_escape", escape_thread, METH_NOARGS, NULL},   {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
-    {"explore_index", index_, METH_NOARGS, NULL},           {0},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
+    {"explore_end", end_exploring, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},
+    {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},
+    {"explore_objects", list_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},
+    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
+    {"explore_watch", watch_run, METH_O, NULL},
+    {"explore_watching", set_watching, METH_O, NULL},
+    {"explore_interrupt", interrupt_thread, METH_O, NULL},
+    {"explore_escape", escape_thread, METH_NOARGS, NULL},
+    {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},
+    {0},
 };
 
 int python_add_explore(PyObject *module)
 {
-    return code_add(module) < 0 || point_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
+    return code_add(module) < 0 || point_add(module) < 0 || loops_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
 }

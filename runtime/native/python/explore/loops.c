@@ -20,15 +20,28 @@ SWAPS(LOOP_FUNCTIONS, loop);
 static const struct swap_table tables[] = {{.module = &asyncio_module, .methods = loop_methods}};
 enum { TABLES = sizeof tables / sizeof *tables };
 
-int loops_swap_in(PyObject *asyncio, PyObject *note)
+/* (the module _asyncio, note): while this process explores, note() is called before a loop begins and when it has ended. */
+static PyObject *watch_loops(PyObject *module, PyObject *args)
 {
-    asyncio_module = asyncio;
+    PyObject *note;
+
+    if (!PyArg_ParseTuple(args, "OO:explore_loops", &asyncio_module, &note))
+        return NULL;
     Py_XSETREF(note_loop, Py_NewRef(note));
-    return swap_in(tables, TABLES, 0);
+    if (swap_in(tables, TABLES, 0) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 void loops_swap_out(void)
 {
     swap_out(tables, TABLES);
     Py_CLEAR(note_loop);
+}
+
+static PyMethodDef methods[] = {{"explore_loops", watch_loops, METH_VARARGS, NULL}, {0}};
+
+int loops_add(PyObject *module)
+{
+    return PyModule_AddFunctions(module, methods);
 }

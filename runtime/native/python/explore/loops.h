@@ -4,9 +4,7 @@
 
 #include "python/explore/swap.h"
 
-/* asyncio: the module that has _set_running_loop(), which is imported by then; note: called without arguments before a loop begins or ends.
- * -1 with an exception. */
-int loops_swap_in(PyObject *asyncio, PyObject *note);
+int loops_add(PyObject *module);
 void loops_swap_out(void);
 
 #endif

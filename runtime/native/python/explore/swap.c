@@ -51,6 +51,17 @@ PyObject *swap_stock(const struct swap_call *call)
     }
 }
 
+PyObject *swap_bare(struct swap *swap, PyObject *self)
+{
+    return swap_stock(&(struct swap_call){.swap = swap, .self = self});
+}
+
+PyObject *swap_try(struct swap *swap, PyObject *self)
+{
+    PyObject *no = Py_False;
+    return swap_stock(&(struct swap_call){.swap = swap, .self = self, .args = &no, .count = 1});
+}
+
 PyObject *swap_stock_with(const struct swap_call *call, PyObject *last)
 {
     PyObject *args[] = {call->count ? call->args[0] : last, last};
@@ -61,17 +72,6 @@ PyObject *swap_stock_with(const struct swap_call *call, PyObject *last)
     PyObject *result = last ? swap_stock(&with) : NULL;
     Py_XDECREF(last);
     return result;
-}
-
-PyObject *swap_bare(struct swap *swap, PyObject *self)
-{
-    return swap_stock(&(struct swap_call){.swap = swap, .self = self});
-}
-
-PyObject *swap_try(struct swap *swap, PyObject *self)
-{
-    PyObject *no = Py_False;
-    return swap_stock(&(struct swap_call){.swap = swap, .self = self, .args = &no, .count = 1});
 }
 
 /* ---- being called ------------------------------------------------------------------------------------------------ */
