@@ -278,6 +278,8 @@ def _explore(item: pytest.Item, exploring: Any, options: dict[str, Any], token: 
     result = exploring.run(item, options, token)
     numbers = {name: getattr(result, name) for name in ("runs", "seconds", "distinct")}
     item.user_properties.append((_EXPLORED, {"outcome": result.outcome.value, **numbers}))
+    if result.error is None and result._tried.has_tasks:
+        item.user_properties.append((_ALONE, "as to the order of its tasks of asyncio"))
     expected = getattr(getattr(item, "obj", None), "__unittest_expecting_failure__", False)
     if result.error is None:
         if expected:

@@ -69,6 +69,7 @@ def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
         "runs": result.runs,
         "seconds": result.seconds,
         "distinct": result.distinct,
+        "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "replays": result.replays,
         "free_threaded_only": result.free_threaded_only,

@@ -89,6 +89,7 @@ class _Exploration:
         run = self._session.run(self._test, plan)
         self.result.runs += 1
         self.tried.add(plan, run)
+        self.tried.has_tasks = self._session.quiet.has_tasks
         return run
 
     @property
@@ -296,6 +297,8 @@ class _Exploration:
             return self.spent()
         if once.hash != again.hash:
             return self.inconclusive(DIFFERS)
+        if self.tried.has_tasks:
+            return self.spent()
         end = "" if self.tried.has_threads else NO_THREADS
         self.result._report = lambda result: (
             f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure{end}"

@@ -1,6 +1,7 @@
 """The types of what python/module.c adds to runtime.native."""
 
 import os
+import random
 import threading
 from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType, TracebackType
@@ -264,10 +265,12 @@ def explore_begin(
     scheduler: SchedulerBase,
     unwound: type[BaseException],
     main_thread: threading.Thread,
-    stock: tuple[type, type, type],
-    time: ModuleType,
+    stock: tuple[type, type, type, type],
+    modules: tuple[ModuleType, ModuleType],
+    generator: random.Random,
     /,
 ) -> None: ...
+def explore_loops(asyncio: ModuleType, note: Callable[[], object], /) -> None: ...
 def explore_end() -> None: ...
 def explore_run(
     test: Callable[[], object],

@@ -179,6 +179,8 @@ SOURCES = [
     "python/explore/waiters.c",
     "python/explore/code.c",
     "python/explore/threads.c",
+    "python/explore/chance.c",
+    "python/explore/loops.c",
     "python/explore/control.c",
     "python/threads/placement.c",
     "python/observe/counts.c",

@@ -767,16 +767,6 @@ def barrier_of_two() -> None:
     together(gate.wait, gate.wait)
 
 
-def test_random_numbers_are_the_same_in_each_run() -> None:
-    seen: set[float] = set()
-
-    def test() -> None:
-        seen.add(random.random())
-
-    explore(test, runs=100)
-    assert len(seen) <= 3  # until it is known that the test uses them
-
-
 # ---- the interface ---------------------------------------------------------------------------------------------------
 
 

@@ -86,8 +86,38 @@ def test_json(lost: Path) -> None:
     assert facts["output"] == "counted 1\n"
     assert facts["token"] in facts["command"]
     assert facts["seed"] is not None
+    assert facts["asyncio_tasks"] is False
     facts = json.loads(explore(lost, "test_it.py::test_right", "--json", "--runs=20").stdout)
     assert (facts["outcome"], facts["token"], facts["runs"], facts["error"]) == ("BUDGET_SPENT", None, 20, None)
+
+
+def test_what_unwound_threads_print_is_dropped(lost: Path) -> None:
+    (lost / "test_prints.py").write_text("""
+import threading, traceback
+
+def work(begun):
+    print("begins")
+    begun.set()
+    try:
+        threading.Event().wait()
+    except BaseException:
+        traceback.print_exc()
+        print("ends")
+
+def test_it():
+    begun = threading.Event()
+    threading.Thread(target=work, args=(begun,)).start()
+    begun.wait()
+    raise ValueError
+""")
+    facts = json.loads(explore(lost, "test_prints.py::test_it", "--json").stdout)
+    assert (facts["outcome"], facts["output"]) == ("FOUND", "begins\n")
+
+
+def test_json_tells_of_tasks_of_asyncio(lost: Path) -> None:
+    (lost / "test_tasks.py").write_text("import asyncio\n\ndef test_it():\n    asyncio.run(asyncio.sleep(0))\n")
+    facts = json.loads(explore(lost, "test_tasks.py::test_it", "--json", "--runs=20").stdout)
+    assert (facts["outcome"], facts["asyncio_tasks"]) == ("BUDGET_SPENT", True)
 
 
 def test_a_replay_that_goes_another_way_is_inconclusive(lost: Path) -> None:

@@ -251,6 +251,14 @@ class TestAsync(unittest.IsolatedAsyncioTestCase):
     assert "not explored: test_it.py::TestAsync::test_it is async: only plain functions are explored" in found.stdout
 
 
+def test_tests_that_run_tasks_of_asyncio_are_listed(tmp_path: Path) -> None:
+    found = run(tmp_path, "def test_tasks():\n    asyncio.run(asyncio.sleep(0))\n" + RIGHT, "--lwp-explore=10")
+    assert outcomes(found) == {"passed": 2}
+    assert summary(found)[0] == 2
+    told = [line for line in found.stdout.splitlines() if line.startswith("not explored")]
+    assert told == ["not explored: test_it.py::test_tasks as to the order of its tasks of asyncio"]
+
+
 def test_decorated_tests_are_explored_once(tmp_path: Path) -> None:
     tests = "import runtime\nclass TestIt:\n    @runtime.explored(runs=40)\n    def test_right(self):\n        both()\n"
     assert summary(run(tmp_path, tests)) == (1, 40)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _queue
+import _random
 import gc
 import itertools
-import logging
 import os
+import posix
+import random
 import signal
 import sys
 import threading
@@ -23,21 +25,14 @@ from ...scheduler import Scheduler, spawn
 from ..results import Unwound
 from .granularity import Points
 from .plans import Plan, Run, packed
+from .quiet import Quiet, replace
 
 __all__ = ["Session", "Watch"]
 
 _CLEAN_EVERY = 100  # runs
-_USES_CHANCE_IN = 3  # runs in which the random module is watched
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 Note = Callable[[int, int, object], None]
-
-
-class _NotOfUnwinding(logging.Filter):
-    """Keeps a pool's workers from logging that they were unwound."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not native.explore_unwinding()
 
 
 class Session:
@@ -53,34 +48,27 @@ class Session:
         self._undo = ExitStack()
         self._points = Points(libraries)
         self.watch = Watch(patience)
+        self.quiet = Quiet()
         self._runs = 0
-        self._random: Any = None
-        self._chance = False
-        self._seeded: object = None
 
     def __enter__(self) -> Session:
         with ExitStack() as undo:
             scheduler = Scheduler()
             undo.enter_context(blocking_replaced())
-            native.explore_begin(scheduler, Unwound, threading.main_thread(), (*stock_locks, _queue.SimpleQueue), time)
+            stock = (*stock_locks, _queue.SimpleQueue, _random.Random)
+            native.explore_begin(scheduler, Unwound, threading.main_thread(), stock, (time, posix), random._inst)
             undo.callback(native.explore_end)
             undo.enter_context(self._points)
             self.watch.begin()
             undo.callback(self.watch.end)
-            self._keep(undo, threading, "excepthook", _excepthook)
-            self._keep(undo, threading, "_counter", None)
-            self._keep(undo, threading.Thread, "__hash__", _hash_of_thread)
-            self._keep(undo, sys, "unraisablehook", _unraisable_hook(sys.unraisablehook))
-            only = _NotOfUnwinding()
-            logger = logging.getLogger("concurrent.futures")
-            logger.addFilter(only)
-            undo.callback(logger.removeFilter, only)
+            replace(undo, threading, "excepthook", lambda before: _excepthook)
+            replace(undo, threading, "_counter", lambda before: None)
+            replace(undo, threading.Thread, "__hash__", lambda before: _hash_of_thread)
+            undo.enter_context(self.quiet)
             if gc.isenabled():
                 gc.disable()
                 undo.callback(gc.enable)
-            if (random := sys.modules.get("random")) is not None:
-                self._random = random
-                undo.callback(random.setstate, random.getstate())
+            undo.callback(random.setstate, random.getstate())
             self._undo = undo.pop_all()
         return self
 
@@ -88,11 +76,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._undo.close()
-
-    @staticmethod
-    def _keep(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
-        undo.callback(setattr, owner, name, getattr(owner, name))
-        setattr(owner, name, value)
 
     def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None, longer: int = 1) -> Run:
         """Runs the test once.
@@ -103,10 +86,10 @@ class Session:
         here.
         """
         self._points.be(plan.granularity)
+        self.quiet.before_run()
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
         if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
             pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
-        self._make_chance_certain()
         settings = (
             plan.strategy,
             plan.seed & 0xFFFF_FFFF_FFFF_FFFF,
@@ -128,17 +111,6 @@ class Session:
             raise run.error
         return run
 
-    def _make_chance_certain(self) -> None:
-        """Has each run see the same random numbers, if it uses any, because this costs as much as a small run."""
-        if self._random is None:
-            return
-        if 0 < self._runs <= _USES_CHANCE_IN:
-            self._chance = self._chance or self._random.getstate() != self._seeded
-        if self._chance or self._runs < _USES_CHANCE_IN:
-            self._random.seed(0)
-            if self._runs < _USES_CHANCE_IN:
-                self._seeded = self._random.getstate()
-
 
 def _says_something_else(error: BaseException) -> bool:
     """A skip of unittest's or pytest's, or Ctrl-C."""
@@ -158,18 +130,6 @@ def _hash_of_thread(thread: threading.Thread) -> int:
 def _excepthook(args: Any, /) -> None:
     if args.exc_type is not SystemExit:
         native.explore_report(args.exc_value if args.exc_value is not None else args.exc_type())
-
-
-def _unraisable_hook(before: Callable[[Any], object]) -> Callable[[Any], None]:
-    def hook(unraisable: Any, /) -> None:
-        if isinstance(unraisable.exc_value, Unwound):
-            return
-        if native.explore_index() >= 0 and "in thread started by" in (unraisable.err_msg or ""):
-            native.explore_report(unraisable.exc_value)
-        else:
-            before(unraisable)
-
-    return hook
 
 
 # ---- a thread that comes to no point: it computes for long, spins without an operation, or blocks in C code ----------

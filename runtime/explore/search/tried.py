@@ -10,8 +10,10 @@ from ..run.plans import GRANULARITIES, Plan, Run
 
 __all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed"]
 
-#: What ends a report then.
+#: What ends a report of runs without a second thread.
 NO_THREADS = "\n  no thread was started: there was nothing to switch to"
+#: What ends a report of runs with tasks.
+_TASKS = "\n  tasks of asyncio ran: their order was not explored"
 
 
 def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
@@ -70,6 +72,7 @@ class Tried:
         self.schedules: set[int] = set()
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most
+        self.has_tasks = False  #: tasks of asyncio ran
         self.coverage = Coverage()
 
     def add(self, plan: Plan, run: Run) -> None:
@@ -85,6 +88,7 @@ class Tried:
         self.schedules |= other.schedules
         self.steps = max(self.steps, other.steps)
         self.threads = max(self.threads, other.threads)
+        self.has_tasks |= other.has_tasks
         self.coverage.merge(other.coverage)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,10 +107,11 @@ class Tried:
         head = (
             f"BUDGET SPENT: {_count(self.runs, 'run')}, {_count(len(self.schedules), 'distinct schedule')}, no failure"
         )
+        end = _TASKS if self.has_tasks else ""
         if not self.has_threads:
-            return head + NO_THREADS
+            return head + NO_THREADS + end
         size = f"  up to {self.threads} threads and {self.steps:,} steps a run"
-        return "\n".join((head, size, *self.coverage.lines()))
+        return "\n".join((head, size, *self.coverage.lines())) + end
 
 
 def _count(number: int, what: str) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from ... import native
 from ...observe.source import is_program
 
 __all__ = ["Output", "Target", "TargetError", "options_of", "why_not"]
@@ -363,6 +364,15 @@ class _Bytes(io.BytesIO):
         """Does nothing: a program may close its standard output, and what it has printed is kept."""
 
 
+class _Text(io.TextIOWrapper):
+    def __init__(self, below: _Bytes) -> None:
+        super().__init__(below, "utf-8", "backslashreplace", write_through=True)
+
+    def write(self, text: str, /) -> int:
+        """Drops what a thread prints that is unwound: its run is over."""
+        return len(text) if native.explore_unwinding() else super().write(text)
+
+
 class Output:
     """Stands for standard output and error within a `with`; begin() forgets what was printed before."""
 
@@ -387,8 +397,7 @@ class Output:
 
     def begin(self) -> None:
         self._bytes = _Bytes()
-        sys.stdout = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
-        sys.stderr = io.TextIOWrapper(self._bytes, "utf-8", "backslashreplace", write_through=True)
+        sys.stdout, sys.stderr = _Text(self._bytes), _Text(self._bytes)
 
     @property
     def text(self) -> str:

@@ -73,6 +73,7 @@ struct explored {
     int looks; /* at the clock, since it did anything else */
     int sleeps; /* for a time, and for nothing else */
     int cancelled; /* operations that it came to while it was unwound */
+    uint32_t drawn; /* random words, by the program */
 };
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */

@@ -42,6 +42,11 @@ enum {
 #define Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED NULL
 PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *tstate); /* internal/pycore_pystate.h */
 
+static inline PyObject *PyType_GetDict(PyTypeObject *type)
+{
+    return Py_NewRef(type->tp_dict);
+}
+
 static inline PyObject *PyErr_GetRaisedException(void)
 {
     PyObject *type, *value, *traceback;

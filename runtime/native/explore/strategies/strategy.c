@@ -2,13 +2,18 @@
 
 struct strategy_run strategy_run;
 
-uint64_t strategy_random_word(void)
+uint64_t strategy_next_word(uint64_t *state)
 {
-    uint64_t z = strategy_run.random += 0x9e3779b97f4a7c15u; /* splitmix64: Steele, Lea, Flood, OOPSLA 2014 */
+    uint64_t z = *state += 0x9e3779b97f4a7c15u; /* splitmix64: Steele, Lea, Flood, OOPSLA 2014 */
 
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
+}
+
+uint64_t strategy_random_word(void)
+{
+    return strategy_next_word(&strategy_run.random);
 }
 
 uint64_t strategy_random_below(uint64_t n)

@@ -26,6 +26,9 @@ extern struct strategy_run {
     int in_a_row; /* steps of that thread, after its first */
 } strategy_run;
 
+/* The next word of a random sequence, and its next state. */
+uint64_t strategy_next_word(uint64_t *state);
+
 /* From the plan's seed. */
 uint64_t strategy_random_word(void);
 uint64_t strategy_random_below(uint64_t n);

@@ -3,8 +3,10 @@
 
 #include "kernel/lwp/lwp.h"
 #include "python/threads/boot.h"
+#include "python/explore/chance.h"
 #include "python/explore/code.h"
 #include "python/explore/locks.h"
+#include "python/explore/loops.h"
 #include "python/explore/point.h"
 #include "python/explore/threads.h"
 #include "python/explore/waiters.h"
@@ -188,7 +190,7 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
     point_forget();
     if (!(plan.strategy = explore_strategy(strategy)))
         PyErr_Format(PyExc_ValueError, "no strategy %s", strategy);
-    int failed = !plan.strategy || run_under_plan(test, &plan, note) < 0;
+    int failed = !plan.strategy || chance_run_begins() < 0 || run_under_plan(test, &plan, note) < 0;
     PyBuffer_Release(&deviations);
     if (failed)
         return NULL;
@@ -349,15 +351,18 @@ static void swap_out_all(void)
     locks_swap_out();
     waiters_swap_out();
     threads_swap_out();
+    chance_swap_out();
+    loops_swap_out();
 }
 
-/* (scheduler, class of what unwinds, main thread, (lock, RLock, SimpleQueue) of CPython's, time) */
+/* (scheduler, class of what unwinds, main thread, (lock, RLock, SimpleQueue, _random.Random) of CPython's, (time, posix), the generator of
+ * random) */
 static PyObject *begin_exploring(PyObject *module, PyObject *args)
 {
-    PyObject *scheduler, *unwound, *thread, *lock, *rlock, *queue, *time;
+    PyObject *scheduler, *unwound, *thread, *lock, *rlock, *queue, *generator, *time, *system, *shared;
 
-    if (!PyArg_ParseTuple(args, "OOO(O!O!O!)O:explore_begin", &scheduler, &unwound, &thread, &PyType_Type, &lock, &PyType_Type, &rlock,
-                          &PyType_Type, &queue, &time))
+    if (!PyArg_ParseTuple(args, "OOO(O!O!O!O!)(OO)O:explore_begin", &scheduler, &unwound, &thread, &PyType_Type, &lock, &PyType_Type,
+                          &rlock, &PyType_Type, &queue, &PyType_Type, &generator, &time, &system, &shared))
         return NULL;
     if (threads_scheduler) {
         PyErr_SetString(PyExc_RuntimeError, "a program is being explored in this process already");
@@ -371,7 +376,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
         return NULL;
     }
     if (locks_swap_in((PyTypeObject *)lock, (PyTypeObject *)rlock) < 0 || waiters_swap_in(module, (PyTypeObject *)queue) < 0
-        || threads_swap_in(module, time) < 0) {
+        || threads_swap_in(module, time) < 0 || chance_swap_in(system, (PyTypeObject *)generator, shared) < 0) {
         swap_out_all();
         return NULL;
     }
@@ -427,5 +432,5 @@ static PyMethodDef methods[] = {
 
 int python_add_explore(PyObject *module)
 {
-    return code_add(module) < 0 || point_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
+    return code_add(module) < 0 || point_add(module) < 0 || loops_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
 }

@@ -62,6 +62,18 @@ PyObject *swap_try(struct swap *swap, PyObject *self)
     return swap_stock(&(struct swap_call){.swap = swap, .self = self, .args = &no, .count = 1});
 }
 
+PyObject *swap_stock_with(const struct swap_call *call, PyObject *last)
+{
+    PyObject *args[] = {call->count ? call->args[0] : last, last};
+    struct swap_call with = *call;
+
+    with.args = args;
+    with.count = call->count + 1;
+    PyObject *result = last ? swap_stock(&with) : NULL;
+    Py_XDECREF(last);
+    return result;
+}
+
 /* ---- being called ------------------------------------------------------------------------------------------------ */
 
 PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -101,14 +113,17 @@ PyObject *swap_lock_behind(PyObject *self)
 
 static PyMethodDef *find_method(PyObject *from, const char *name)
 {
-    PyObject *found = PyDict_GetItemString(PyType_Check(from) ? ((PyTypeObject *)from)->tp_dict : PyModule_GetDict(from), name);
+    PyObject *dict = PyType_Check(from) ? PyType_GetDict((PyTypeObject *)from) : Py_NewRef(PyModule_GetDict(from));
+    PyObject *found = PyDict_GetItemString(dict, name);
 
+    Py_DECREF(dict); /* its owner keeps it */
     if (found)
         found = stand_in_behind(python_quick_ordinary(found));
-    return !found                                   ? NULL
-           : Py_IS_TYPE(found, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)found)->d_method
-           : PyCFunction_CheckExact(found)          ? ((PyCFunctionObject *)found)->m_ml
-                                                    : NULL;
+    return !found ? NULL
+           : Py_IS_TYPE(found, &PyMethodDescr_Type) || Py_IS_TYPE(found, &PyClassMethodDescr_Type)
+               ? ((PyMethodDescrObject *)found)->d_method
+           : PyCFunction_CheckExact(found) ? ((PyCFunctionObject *)found)->m_ml
+                                           : NULL;
 }
 
 static PyCFunction entry_of(const struct swap *swap, int flags)

@@ -40,6 +40,8 @@ PyObject *swap_stock(const struct swap_call *call);
 /* The same without arguments; and so that it doesn't block: with (False,), unless it takes none. */
 PyObject *swap_bare(struct swap *swap, PyObject *self);
 PyObject *swap_try(struct swap *swap, PyObject *self);
+/* The same with one more argument, after none or one.  It takes the argument's reference; NULL: there was no making it. */
+PyObject *swap_stock_with(const struct swap_call *call, PyObject *last);
 
 /* What is swapped of a type or a module. */
 struct swap_table {

@@ -11,6 +11,7 @@
 #include "python/green/scheduler.h"
 #include "green/thread.h"
 
+#include <datetime.h>
 #include <errno.h>
 
 /* ---- start, begin and end ---------------------------------------------------------------------------------------- */
@@ -144,42 +145,140 @@ SWAPS(LWP_METHODS, own_lwp);
 
 static int64_t to_wall_clock; /* from the run's clock */
 
-/* A look at the run's clock, which moves it.  -1 with an exception. */
-static int64_t now_at_look(struct explored *me)
+/* What the program sees when it looks at a clock, whichever it is.  A look of a report's note is none of the program's. */
+static int64_t now_at_look(void)
 {
-    if (!point_telling && explore_clock_looks(me) && point(me, &(struct explore_op){EXPLORE_YIELD, NULL, NULL, PARK_FOREVER}) < 0)
-        return -1;
+    int gives_way = !point_telling && explore_clock_looks(explore_me());
+
+    if (gives_way && point(explore_me(), &(struct explore_op){EXPLORE_YIELD, NULL, NULL, PARK_FOREVER}) < 0) {
+        PyErr_Clear(); /* the run is over: it is raised once the call has returned */
+        PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), point_unwound);
+    }
     return explore_run.now;
 }
 
-static PyObject *in_seconds(int64_t now, int64_t more)
+static int64_t wall_at_look(void)
 {
-    return now < 0 ? NULL : PyFloat_FromDouble((double)(now + more) / PARK_SECOND);
-}
-
-static PyObject *in_nanoseconds(int64_t now, int64_t more)
-{
-    return now < 0 ? NULL : PyLong_FromLongLong(now + more);
+    return now_at_look() + to_wall_clock;
 }
 
 static PyObject *tell_seconds(const struct swap_call *call)
 {
-    return in_seconds(now_at_look(call->me), 0);
+    return PyFloat_FromDouble((double)now_at_look() / PARK_SECOND);
 }
 
 static PyObject *tell_nanoseconds(const struct swap_call *call)
 {
-    return in_nanoseconds(now_at_look(call->me), 0);
+    return PyLong_FromLongLong(now_at_look());
 }
 
 static PyObject *wall_seconds(const struct swap_call *call)
 {
-    return in_seconds(now_at_look(call->me), to_wall_clock);
+    return PyFloat_FromDouble((double)wall_at_look() / PARK_SECOND);
 }
 
 static PyObject *wall_nanoseconds(const struct swap_call *call)
 {
-    return in_nanoseconds(now_at_look(call->me), to_wall_clock);
+    return PyLong_FromLongLong(wall_at_look());
+}
+
+/* 0: the clock is another one, of the processor's time. */
+static int look_at_clock(const struct swap_call *call, int64_t *now)
+{
+    switch (call->count == 1 ? PyLong_AsLong(call->args[0]) : -1) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE:
+    case CLOCK_TAI:
+        *now = wall_at_look();
+        return 1;
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_BOOTTIME:
+        *now = now_at_look();
+        return 1;
+    default:
+        PyErr_Clear();
+        return 0;
+    }
+}
+
+static PyObject *clock_seconds(const struct swap_call *call)
+{
+    int64_t now;
+    return look_at_clock(call, &now) ? PyFloat_FromDouble((double)now / PARK_SECOND) : swap_stock(call);
+}
+
+static PyObject *clock_nanoseconds(const struct swap_call *call)
+{
+    int64_t now;
+    return look_at_clock(call, &now) ? PyLong_FromLongLong(now) : swap_stock(call);
+}
+
+/* localtime(seconds=None) and the like. */
+static PyObject *split_now(const struct swap_call *call)
+{
+    if (call->count > 1 || (call->count && call->args[0] != Py_None))
+        return swap_stock(call);
+    struct swap_call bare = *call;
+    bare.count = 0;
+    return swap_stock_with(&bare, PyLong_FromLongLong(wall_at_look() / PARK_SECOND));
+}
+
+static PyObject *local_now(PyObject *time)
+{
+    return PyObject_CallMethod(time, "localtime", "L", (long long)(wall_at_look() / PARK_SECOND));
+}
+
+static PyObject *asctime_now(const struct swap_call *call)
+{
+    return call->count ? swap_stock(call) : swap_stock_with(call, local_now(call->self));
+}
+
+static PyObject *strftime_now(const struct swap_call *call)
+{
+    return call->count != 1 ? swap_stock(call) : swap_stock_with(call, local_now(call->self));
+}
+
+/* In microseconds, which a float of seconds holds until the year 2242. */
+static double date_seconds(void)
+{
+    return (double)(wall_at_look() / 1000) / 1e6;
+}
+
+/* datetime.now(tz=None).  A class's own fromtimestamp() is passed by, as datetime.now() passes it by. */
+static PyObject *tell_datetime(const struct swap_call *call)
+{
+    PyObject *zone;
+
+    if (args_one("now", "tz", call->args, call->count, call->names, &zone) < 0)
+        return NULL;
+    PyObject *args = Py_BuildValue("dO", date_seconds(), zone ? zone : Py_None);
+    PyObject *now = args ? PyDateTimeAPI->DateTime_FromTimestamp(call->self, args, NULL) : NULL;
+    Py_XDECREF(args);
+    return now;
+}
+
+/* datetime.utcnow() */
+static PyObject *tell_utc(const struct swap_call *call)
+{
+    PyObject *real = swap_stock(call); /* from 3.12 on it warns that it is deprecated */
+
+    if (!real)
+        return NULL;
+    Py_DECREF(real);
+    int64_t now = wall_at_look();
+    time_t seconds = now / PARK_SECOND;
+    struct tm utc;
+    gmtime_r(&seconds, &utc);
+    return PyObject_CallFunction(call->self, "iiiiiiiO", 1900 + utc.tm_year, 1 + utc.tm_mon, utc.tm_mday, utc.tm_hour, utc.tm_min,
+                                 utc.tm_sec, (int)(now % PARK_SECOND / 1000), Py_None);
+}
+
+/* date.today(), and datetime's. */
+static PyObject *tell_today(const struct swap_call *call)
+{
+    return PyObject_CallMethod(call->self, "fromtimestamp", "d", date_seconds());
 }
 
 static PyObject *give_way(const struct swap_call *call)
@@ -203,15 +302,30 @@ static PyObject *sleep_for(const struct swap_call *call)
     return none;
 }
 
-#define TIME_FUNCTIONS(ROW, of)                                                  \
-    ROW(of##_sleep, "sleep", sleep_for, EXPLORE_SLEEP)                           \
-    ROW(of##_monotonic, "monotonic", tell_seconds, EXPLORE_READ)                 \
-    ROW(of##_monotonic_ns, "monotonic_ns", tell_nanoseconds, EXPLORE_READ)       \
-    ROW(of##_perf_counter, "perf_counter", tell_seconds, EXPLORE_READ)           \
-    ROW(of##_perf_counter_ns, "perf_counter_ns", tell_nanoseconds, EXPLORE_READ) \
-    ROW(of##_time, "time", wall_seconds, EXPLORE_READ)                           \
-    ROW(of##_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ)
+#define TIME_FUNCTIONS(ROW, of)                                                     \
+    ROW(of##_sleep, "sleep", sleep_for, EXPLORE_SLEEP)                              \
+    ROW(of##_monotonic, "monotonic", tell_seconds, EXPLORE_READ)                    \
+    ROW(of##_monotonic_ns, "monotonic_ns", tell_nanoseconds, EXPLORE_READ)          \
+    ROW(of##_perf_counter, "perf_counter", tell_seconds, EXPLORE_READ)              \
+    ROW(of##_perf_counter_ns, "perf_counter_ns", tell_nanoseconds, EXPLORE_READ)    \
+    ROW(of##_time, "time", wall_seconds, EXPLORE_READ)                              \
+    ROW(of##_time_ns, "time_ns", wall_nanoseconds, EXPLORE_READ)                    \
+    ROW(of##_clock_gettime, "clock_gettime", clock_seconds, EXPLORE_READ)           \
+    ROW(of##_clock_gettime_ns, "clock_gettime_ns", clock_nanoseconds, EXPLORE_READ) \
+    ROW(of##_localtime, "localtime", split_now, EXPLORE_READ)                       \
+    ROW(of##_gmtime, "gmtime", split_now, EXPLORE_READ)                             \
+    ROW(of##_ctime, "ctime", split_now, EXPLORE_READ)                               \
+    ROW(of##_asctime, "asctime", asctime_now, EXPLORE_READ)                         \
+    ROW(of##_strftime, "strftime", strftime_now, EXPLORE_READ)
 SWAPS(TIME_FUNCTIONS, time);
+
+#define DATETIME_METHODS(ROW, of)                     \
+    ROW(of##_now, "now", tell_datetime, EXPLORE_READ) \
+    ROW(of##_utcnow, "utcnow", tell_utc, EXPLORE_READ)
+SWAPS(DATETIME_METHODS, datetime);
+
+#define DATE_METHODS(ROW, of) ROW(of##_today, "today", tell_today, EXPLORE_READ)
+SWAPS(DATE_METHODS, date);
 
 /* It may end any operation of the other thread, so it matters to all. */
 static PyObject *interrupt_thread(const struct swap_call *call)
@@ -232,15 +346,22 @@ SWAPS(OWN_FUNCTIONS, own);
 /* ---- all --------------------------------------------------------------------------------------------------------- */
 
 static PyObject *functions, *time_module;
+static PyTypeObject *date_type, *datetime_type;
 static const struct swap_table tables[] = {
     {.module = &functions, .methods = thread_methods}, {.module = &functions, .methods = own_methods},
     {.type = &lwp_type, .methods = own_lwp_methods},   {.type = &cancel_type, .methods = cancel_methods},
-    {.module = &time_module, .methods = time_methods},
+    {.module = &time_module, .methods = time_methods}, {.type = &datetime_type, .methods = datetime_methods},
+    {.type = &date_type, .methods = date_methods},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
 
 int threads_swap_in(PyObject *module, PyObject *time)
 {
+    PyDateTime_IMPORT;
+    if (!PyDateTimeAPI)
+        return -1;
+    date_type = PyDateTimeAPI->DateType;
+    datetime_type = PyDateTimeAPI->DateTimeType;
     to_wall_clock = park_clock(CLOCK_REALTIME) - park_clock(CLOCK_MONOTONIC);
     boot_may_call = may_call;
     boot_has_called = has_called;
