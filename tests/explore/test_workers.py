@@ -51,6 +51,19 @@ def test_a_find_comes_back_as_if_it_was_made_here() -> None:
         result.check()
 
 
+def waits_for_an_answer() -> None:
+    answered = threading.Event()
+    threading.Thread(target=answered.set).start()
+    assert answered.wait(5)
+
+
+def test_an_early_timeout_of_one_worker_ends_no_other() -> None:
+    result = runtime.explore(waits_for_an_answer, workers=2, runs=4000, seed=1, strategy="pct", early_timeouts=True)
+    assert result.outcome is Outcome.EARLY_TIMEOUT
+    assert result.runs > 2 * 1500  # each has first spent what is for other finds
+    assert isinstance(result.error, AssertionError)
+
+
 def test_the_runs_are_shared() -> None:
     told: list[Progress] = []
     result = runtime.explore(right, workers=3, runs=50_000, seed=2, progress=told.append)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ..explorer import explore, replay
-from ..results import Outcome, Result
+from ..results import Result
 from ..tokens import BadToken
 from .targets import Output, options_of, why_not
 
@@ -105,6 +105,6 @@ def run(item: pytest.Function, options: dict[str, Any], token: str | None) -> Re
         pytest.fail(f"{what}: {error}", pytrace=False)
     if result.token is not None:
         result.command = f"pytest {shlex.quote(_where(item))} --lwp-explore-replay {result.token}"
-    if result.outcome in (Outcome.FOUND, Outcome.INCONCLUSIVE):
+    if result.error is not None:
         print(printed, end="")
     return result
