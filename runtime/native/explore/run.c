@@ -449,10 +449,14 @@ int explore_arrive(struct explored *me, const struct explore_op *op)
     return run.next != me;
 }
 
-/* The only thread alive: there is nothing to choose, and only operations of primitives are told, if they are few. */
+/* The only thread alive: there is nothing to choose, and a report tells its operations of primitives only, if they are few. */
 static int passes_alone(const struct explore_op *op)
 {
-    return (op->kind == EXPLORE_CODE || explore_run.step >= run.plan.limit / 2) && run.passed < run.plan.limit * MOST_PASSED;
+    int is_brief = op->kind <= EXPLORE_READ || op->kind == EXPLORE_RELEASE || op->kind == EXPLORE_SIGNAL;
+
+    if (run.passed >= run.plan.limit * MOST_PASSED)
+        return 0;
+    return op->kind == EXPLORE_CODE || (is_brief && explore_run.step >= run.plan.limit / 2);
 }
 
 /* Past the limit most points between bytecodes are none: a test that is short between its operations, and long between its bytecodes,
@@ -464,7 +468,7 @@ static int passes_late(const struct explore_op *op)
 
 int explore_passes(struct explored *me, const struct explore_op *op)
 {
-    if (run.unwinding || !(run.alive == 1 ? passes_alone(op) : passes_late(op)))
+    if (run.unwinding || run.failed || !(run.alive == 1 ? passes_alone(op) : passes_late(op)))
         return 0;
     me->op = *op;
     if ((op->can && !op->can(me)) || out_of_time())
