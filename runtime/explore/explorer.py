@@ -256,7 +256,7 @@ class _Exploration:
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
             again.append(self._session.run(self._test, plan))
         for _ in range(_REPLAYS):
-            recorder = Recorder()
+            recorder = Recorder(with_states=failure.ending == Ending.LIMIT)
             last = self._session.run(self._test, plan, recorder.note)
             story = recorder.finish(last)
             if last.failed and _Failure(last) == failure:

@@ -41,6 +41,7 @@ __all__ = [
     "program_frames",
     "short",
     "taken_at",
+    "variables",
 ]
 
 T = TypeVar("T")
@@ -256,7 +257,7 @@ _MAY_BE_GONE = (
 )
 
 
-def _locals(frame: FrameType) -> Mapping[str, Any]:
+def variables(frame: FrameType) -> Mapping[str, Any]:
     """The frame's variables.  Its thread may go on meanwhile."""
     return {} if frame.f_code.co_flags & _MAY_BE_GONE else frame.f_locals
 
@@ -417,7 +418,7 @@ def _taking(code: CodeType, at: int, sure: bool) -> _Taking | None:
 def _value(expression: ast.expr, frame: FrameType) -> object:
     """What a name, or attributes of one, mean in the frame; looked up without running code of the program."""
     if isinstance(expression, ast.Name):
-        for names in (_locals(frame), frame.f_globals):
+        for names in (variables(frame), frame.f_globals):
             if expression.id in names:
                 return names[expression.id]
     elif isinstance(expression, ast.Attribute):
@@ -526,7 +527,7 @@ def _globals_of(frames: list[FrameType]) -> Iterator[_Space]:
 def _locals_of(frames: list[FrameType]) -> Iterator[_Space]:
     for frame in frames:
         if frame.f_code.co_name != "<module>":
-            yield dict(_locals(frame)), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
+            yield dict(variables(frame)), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
 
 
 def _parts(name: str, value: Any, origin: Origin) -> Iterator[_Part]:

@@ -228,6 +228,22 @@ def test_a_long_test_is_no_livelock() -> None:
     passes(test, runs=20)
 
 
+def test_a_loop_that_counts_is_no_livelock() -> None:
+    def test() -> None:
+        lock = threading.Lock()
+
+        def work() -> None:
+            for _ in range(1_000_000):
+                with lock:
+                    pass
+
+        together(work, work)
+
+    result = explore(test, runs=20, seed=1, max_steps=500)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "--max-steps" in result.report()
+
+
 def test_a_thread_that_is_alone_goes_on() -> None:
     def test() -> None:
         lock, count = threading.Lock(), [0]

@@ -51,6 +51,7 @@ class Note(NamedTuple):
     name: str  #: START: of the thread
     permits: int  #: RELEASE: how often an RLock is held; TRY: how many permits a semaphore has
     time: float
+    state: int  #: of its variables, if that is asked for
 
 
 @dataclass(eq=False)
@@ -77,6 +78,7 @@ class Event:
     inner: bool = False  #: RELEASE of an RLock that stays held
     is_early: bool = False  #: its timeout fired before it was due
     time: float = 0.0  #: the clock at the thread's next point
+    state: int = 0  #: as the note's
     jumped: float = 0.0  #: seconds by which it moved the clock
 
     @property

@@ -15,6 +15,7 @@ from ...observe.sites import note_makings
 from ...observe.source import Names, Place, kind_of, made_by, place_of, program_frames
 from ..run.plans import Kind, Run, last_steps
 from .events import Note, Thing
+from .state import state_of
 from .story import Story
 
 __all__ = ["Recorder"]
@@ -23,9 +24,13 @@ _TRIES = 4  # to find an object's name
 
 
 class Recorder:
-    """Told at each point of a run, in the running thread, what comes next."""
+    """Told at each point of a run, in the running thread, what comes next.
 
-    def __init__(self) -> None:
+    with_states: and what its variables hold.
+    """
+
+    def __init__(self, with_states: bool = False) -> None:
+        self._with_states = with_states
         self.notes: defaultdict[int, list[Note]] = defaultdict(list)
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
@@ -38,7 +43,7 @@ class Recorder:
         try:
             self._note(thread, kind, object, sys._getframe(1))
         except Exception:  # a report that lacks something is better than a program that fails because of the report
-            self.notes[thread].append(Note(kind, None, None, "", 0, time.monotonic()))
+            self.notes[thread].append(Note(kind, None, None, "", 0, time.monotonic(), 0))
 
     def _note(self, thread: int, kind: int, object: object, frame: FrameType) -> None:
         if thread not in self.names:
@@ -55,7 +60,8 @@ class Recorder:
             count = _count(kind, object)
         elif thread == 0 and kind != Kind.CODE:
             self._test = [*program_frames(frame)][::-1]
-        self.notes[thread].append(Note(kind, place, thing, name, count, time.monotonic()))
+        state = state_of(frame) if self._with_states else 0
+        self.notes[thread].append(Note(kind, place, thing, name, count, time.monotonic(), state))
 
     def _thing(self, object: Any, place: Place | None, frames: list[FrameType]) -> Thing:
         if id(object) not in self._things:

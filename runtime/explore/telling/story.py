@@ -196,6 +196,7 @@ class Story:
         event.kind, event.place, event.thing = note.kind, note.place or event.place, note.thing
         event.inner = note.kind == Kind.RELEASE and note.permits > 1
         event.done = note.permits > 0
+        event.state = note.state
         if note.kind == Kind.START and is_step:
             self._started.append(note.name)
             event.target = len(self._started) - 1
@@ -324,7 +325,14 @@ def _mark_came(event: Event, before: Event | None, steps: list[Step]) -> None:
 
 def _key(event: Event) -> Hashable:
     place = event.place
-    return event.thread, event.kind, event.thing, place and (place.file, place.line, place.offset), event.done
+    return (
+        event.thread,
+        event.kind,
+        event.thing,
+        place and (place.file, place.line, place.offset),
+        event.done,
+        event.state,
+    )
 
 
 def _find_cycle(keys: list[Hashable]) -> Cycle | None:
