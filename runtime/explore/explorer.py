@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from .. import native
 from ..observe.source import is_program
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
-from .run.plans import FORCED, GRANULARITIES, SLEPT, TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
+from .run.plans import GRANULARITIES, HURRIED, TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule, shrink
@@ -201,8 +201,8 @@ class _Exploration:
         if run.ending == Ending.LIMIT:
             if self._session.run(self._test, same, longer=_LONGER).ending != Ending.LIMIT:
                 return self._long()
-        elif any(step.flags & (TIMEOUT | FORCED | SLEPT) == TIMEOUT for step in steps[self._session.max_steps :]):
-            return self._long()  # so late the clock goes to a timeout though others can go on
+        elif not plan.early and any(step.flags & HURRIED for step in steps):
+            return self._long()
         if _waited(run, steps) and self._is_answered(same, failure):
             return self.inconclusive(
                 f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "

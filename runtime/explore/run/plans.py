@@ -76,7 +76,7 @@ class Plan:
 
 
 STEP = struct.Struct("=QQIHHBB6x")  #: of native.explore_steps(): a Step
-TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON, SLEPT = 1, 2, 4, 8, 16, 32  #: a step's flags
+TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON, SLEPT, HURRIED = 1, 2, 4, 8, 16, 32, 64  #: a step's flags
 MOST_IN_SET = 64  #: threads in a step's sets: those with the lowest numbers
 THREAD = 1 << 12  #: a step's object from here on is a thread
 

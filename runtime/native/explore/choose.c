@@ -17,6 +17,8 @@ int explore_usual(const struct explore_set *can, int last)
 {
     if (explore_has(can, last) && !strategy_gives_way(last))
         return last;
+    if (strategy_turns_by_chance())
+        return strategy_by_chance(can);
     int later = explore_next(can, last + 1);
     return later >= 0 ? later : explore_next(can, 0);
 }

@@ -7,7 +7,8 @@
  *
  * It goes to the earliest deadline when no thread can go on, as if nothing else happened meanwhile.  Beside threads that go on it does so
  * too once a run is long: to the end of a sleep from a quarter of the limit on, because a thread that polls may wait for what comes after
- * the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would. */
+ * the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would.  Looks take longer then,
+ * too.  A timeout that fires only because the clock hurries is marked, because the run may be a long one and no wrong one. */
 #include "explore/explore.h"
 
 enum {
@@ -20,12 +21,14 @@ enum {
 };
 
 static long looks, limit, hurried_at;
+static int64_t hurried; /* ns by which the clock is ahead, because the run is long */
 
 void explore_clock_begins(int64_t now, long limit_)
 {
     explore_run.now = now;
     limit = limit_;
     looks = hurried_at = 0;
+    hurried = 0;
 }
 
 void explore_clock_steps(enum explore_kind kind)
@@ -33,18 +36,34 @@ void explore_clock_steps(enum explore_kind kind)
     explore_run.now += kind == EXPLORE_CODE ? CODE_TAKES : STEP_TAKES;
 }
 
+/* From a quarter of the limit on looks take twice as long after each twentieth of the limit. */
+static int hurry_of_looks(void)
+{
+    long late = (explore_run.step - limit / 4) / (limit / 20 + 1);
+    return late < 0 ? 0 : late < LONGEST ? (int)late : LONGEST;
+}
+
 int explore_clock_looks(struct explored *me)
 {
     int in_a_row = me->looks++;
+    int64_t takes = LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS, hurries = takes << hurry_of_looks();
 
-    explore_run.now += (LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS) << (in_a_row < LONGEST ? in_a_row : LONGEST);
+    hurried += hurries - takes;
+    explore_run.now += hurries << (in_a_row < LONGEST ? in_a_row : LONGEST);
     return in_a_row >= 3 && (in_a_row & (in_a_row + 1)) == 0; /* 4, 8, 16, ... of them */
 }
 
-int explore_clock_hurries(int sleeps)
+int explore_clock_hurries(int64_t deadline, int sleeps)
 {
     if (explore_run.step < (sleeps ? limit / 4 : limit + limit / 2) || explore_run.step < hurried_at + HURRY)
         return 0;
     hurried_at = explore_run.step;
+    hurried += deadline - explore_run.now;
+    explore_run.now = deadline;
     return 1;
+}
+
+int explore_clock_hurried_to(int64_t deadline)
+{
+    return deadline > explore_run.now - hurried;
 }

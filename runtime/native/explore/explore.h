@@ -110,6 +110,7 @@ enum {
     EXPLORE_AT_GIL = 4,
     EXPLORE_TIMED = 8, /* the thread has a deadline */
     EXPLORE_DAEMON = 16, /* a daemon begins */
+    EXPLORE_HURRIED = 64, /* the timeout fires because the clock has hurried */
     EXPLORE_SLEPT = 32, /* the thread has slept for a time */
 };
 
@@ -213,9 +214,11 @@ void explore_clock_begins(int64_t now, long limit);
 void explore_clock_steps(enum explore_kind kind);
 /* The thread looks at the clock.  1: it has done nothing else for so long that others must have a turn. */
 int explore_clock_looks(struct explored *me);
-/* Whether the clock goes to the earliest deadline though threads can go on.  sleeps: that is the end of a sleep, and not of a wait for
- * something that may yet come. */
-int explore_clock_hurries(int sleeps);
+/* Whether the clock has gone to that deadline, the earliest, though threads can go on.  sleeps: it is the end of a sleep, and not of a wait
+ * for something that may yet come. */
+int explore_clock_hurries(int64_t deadline, int sleeps);
+/* Whether the clock is only there because it has hurried. */
+int explore_clock_hurried_to(int64_t deadline);
 
 /* ---- for the LWP that explores ----------------------------------------------------------------------------------- */
 

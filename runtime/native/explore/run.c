@@ -229,10 +229,8 @@ static int wait_until_some_can(struct explore_set *can)
     int64_t waited = 0;
     int some = all_that_can(can, &first);
 
-    if (some && first && explore_clock_hurries(first->sleeps)) {
-        explore_run.now = last_of_these(first->op.deadline);
+    if (some && first && explore_clock_hurries(last_of_these(first->op.deadline), first->sleeps))
         return all_that_can(can, &first);
-    }
     while (!some && !run.failed) {
         int64_t before = park_clock(CLOCK_MONOTONIC);
         enum outside outside = wait_outside();
@@ -277,9 +275,10 @@ static struct explored *take_step(struct explore_set *can)
     int forced = explore_next(can, explore_next(can, 0) + 1) < 0;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
-    int late = !can_go_on(thread);
+    int late = !can_go_on(thread), hurried = late && !forced && !thread->sleeps && explore_clock_hurried_to(thread->op.deadline);
 
-    explore_record(thread, can, &early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
+    explore_record(thread, can, &early, usual,
+                   (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0) | (hurried ? EXPLORE_HURRIED : 0));
     explore_chosen(thread, can);
     explore_clock_steps(thread->op.kind);
     if (late && thread->op.deadline > explore_run.now)

@@ -21,12 +21,45 @@ uint64_t strategy_random_below(uint64_t n)
     return (uint64_t)((unsigned __int128)strategy_random_word() * n >> 64);
 }
 
+static int is_late(void)
+{
+    return explore_run.step >= strategy_run.plan->limit;
+}
+
+/* By chance, but the same in each run: a word for the turn that began at that step. */
+static uint64_t chance_of_turn(long begun)
+{
+    uint64_t state = (uint64_t)begun;
+    return strategy_next_word(&state);
+}
+
+int strategy_turns_by_chance(void)
+{
+    return is_late() && explore_run.step / (strategy_run.plan->limit / 2 + 1) % 2 == 0;
+}
+
+/* In steps. */
+static int longest_turn(void)
+{
+    enum { LONG = 2000, FAIR = 50 };
+
+    if (!is_late())
+        return LONG;
+    return strategy_turns_by_chance() ? 1 + (int)(chance_of_turn(explore_run.step - strategy_run.in_a_row) % (2 * FAIR)) : FAIR;
+}
+
+int strategy_by_chance(const struct explore_set *can)
+{
+    int chosen = explore_next(can, 0);
+
+    for (uint64_t skip = chance_of_turn(explore_run.step) % (uint64_t)explore_size(can); skip; skip--)
+        chosen = explore_next(can, chosen + 1);
+    return chosen;
+}
+
 int strategy_gives_way(int last)
 {
-    enum { LONG_TURN = 2000, FAIR_TURN = 50 }; /* steps; the second past the step limit */
-    int most = explore_run.step >= strategy_run.plan->limit ? FAIR_TURN : LONG_TURN;
-
-    return explore_run.threads[last].yields || strategy_run.in_a_row >= most;
+    return explore_run.threads[last].yields || strategy_run.in_a_row >= longest_turn();
 }
 
 int strategy_highest(const struct explore_set *can)

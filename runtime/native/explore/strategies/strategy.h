@@ -36,6 +36,12 @@ uint64_t strategy_random_below(uint64_t n);
 /* Whether the thread that ran last has had so many steps in a row that it counts as spinning, or gave its turn away. */
 int strategy_gives_way(int last);
 
+/* Past the step limit turns are short, and for a while by chance: when all threads have turns of one length, one after the other, a thread
+ * that puts, one that takes away and one that looks may miss each other for ever.  Then they are as regular as can be, so that a livelock
+ * repeats itself. */
+int strategy_turns_by_chance(void);
+int strategy_by_chance(const struct explore_set *can);
+
 /* For strategies that go by priority. */
 int strategy_highest(const struct explore_set *can);
 
