@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const=str(_RUNS),
         metavar="RUNS",
         help=f"Explore: call each test's function RUNS times ({_RUNS}) under different schedules of its threads, until "
-        "one makes it fail. All calls get the same fixtures: what a test changes in one of them it must put back.",
+        "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back.",
     )
     group.addoption(
         "--lwp-explore-replay",

@@ -156,12 +156,20 @@ def number(tmp_path):
     yield 1
     made.append(2)
 
-def test_fixture(number):
-    assert number == 1
-    assert made == [1]  # made once for all runs
+@pytest.fixture(scope="module")
+def once():
+    made.append(3)
+    yield 3
+    made.append(4)
+
+def test_fixture(number, once, tmp_path):
+    assert (number, once) == (1, 3)
+    (tmp_path / "x").mkdir()
+    assert made.count(1) == made.count(2) + 1 and made.count(3) == 1  # each run has its own, except of a wider scope
+    both()
 
 def test_after():
-    assert made == [1, 2]
+    assert made.count(1) == made.count(2) > 10
 
 @pytest.mark.parametrize("least", [1, 2])
 def test_each(least):
@@ -284,13 +292,13 @@ def test_on_installed_threads(tmp_path: Path) -> None:
 
 
 def test_state_kept_from_run_to_run_fails(tmp_path: Path) -> None:
-    found = run(tmp_path, "def test_it(tmp_path):\n    (tmp_path / 'x').mkdir()\n", "--lwp-explore")
+    found = run(tmp_path, "kept = []\ndef test_it():\n    kept.append(1)\n    assert len(kept) < 2\n", "--lwp-explore")
     assert outcomes(found) == {"failed": 1}
     assert "INCONCLUSIVE: the test passes when it is called first, and fails when it is called again" in found.stdout
 
 
 OUTSIDE = """
-@pytest.fixture
+@pytest.fixture(scope="class")
 def server():
     asked, answers = queue.Queue(), queue.Queue()
 
@@ -305,31 +313,84 @@ def server():
     asked.put(None)
     thread.join()
 
-def test_waits(server):
-    asked, answers = server
-    asked.put(1)
-    assert answers.get() == 2
+class Test0:
+    def test_waits(self, server):
+        asked, answers = server
+        asked.put(1)
+        assert answers.get() == 2
 
-def test_waits_for_some_time(server):
-    asked, answers = server
-    asked.put(1)
-    assert answers.get(timeout=1000) == 2
+class Test1:
+    def test_waits_for_some_time(self, server):
+        asked, answers = server
+        asked.put(1)
+        assert answers.get(timeout=1000) == 2
 
-def test_deadlock(server):
-    lock = threading.Lock()
-    lock.acquire()
-    lock.acquire()
+class Test2:
+    def test_deadlock(self, server):
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
 
-def test_right(server):
-    both()
+class Test3:
+    def test_right(self, server):
+        both()
 """
 
 
-def test_threads_of_fixtures_are_outside(tmp_path: Path) -> None:
+THREADS_OF_FIXTURES = """
+@pytest.fixture
+def threads():
+    threads = []
+    yield threads
+    for thread in threads:
+        thread.go_on.set()
+        thread.join()
+
+@pytest.fixture
+def waiting(threads):
+    go_on = threading.Event()
+    thread = threading.Thread(target=go_on.wait)
+    thread.go_on = go_on
+    thread.start()
+    threads.append(thread)
+    return thread
+
+def test_ended_by_a_fixture(waiting):
+    assert waiting.is_alive()
+
+class TestClass:
+    def setup_method(self):
+        self.lock, self.count = threading.Lock(), 0
+
+    def test_race_with_a_thread_of_a_fixture(self, threads):
+        def add():
+            with self.lock:
+                seen = self.count
+            with self.lock:
+                self.count = seen + 1
+
+        thread = threading.Thread(target=add)
+        thread.go_on = threading.Event()
+        threads.append(thread)
+        thread.start()
+        add()
+        thread.join()
+        assert self.count == 2
+"""
+
+
+def test_threads_of_a_test_s_own_fixtures_are_under_control(tmp_path: Path) -> None:
+    found = run(tmp_path, THREADS_OF_FIXTURES, "--lwp-explore=200")
+    assert outcomes(found) == {"failed": 1, "passed": 1}
+    assert "FAILED test_it.py::TestClass::test_race_with_a_thread_of_a_fixture" in found.stdout
+    assert "self.count == 2" in found.stdout
+
+
+def test_threads_of_wider_fixtures_are_outside(tmp_path: Path) -> None:
     """A test that waits for one does not deadlock, but its schedules are not all there either."""
     found = run(tmp_path, OUTSIDE, "--lwp-explore=50")
     assert outcomes(found) == {"failed": 3, "passed": 1}
     said = "INCONCLUSIVE: the test waits for a thread that it has not started (server of the fixture)"
     assert found.stdout.count(said) == 2
-    assert "FAILED test_it.py::test_deadlock - " in found.stdout
+    assert "FAILED test_it.py::Test2::test_deadlock - " in found.stdout
     assert "DeadlockFound" in found.stdout

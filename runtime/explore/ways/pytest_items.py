@@ -17,6 +17,7 @@ import pytest
 from ..explorer import explore, replay
 from ..results import Result
 from ..tokens import BadToken
+from .pytest_fixtures import Fixtures
 from .targets import Output, options_of, why_not
 
 __all__ = ["check_options", "options_for", "reason_against", "run"]
@@ -61,8 +62,13 @@ def _call(item: pytest.Function) -> Callable[[], object]:
     function, options = options_of(item.obj)
     if function is not item.obj and item.instance is not None and options is not None:
         function = functools.partial(function, item.instance)
-    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
-    return functools.partial(function, **arguments)
+    fixtures = Fixtures(item)
+
+    def call() -> None:
+        with fixtures as values:
+            function(**{name: values[name] for name in item._fixtureinfo.argnames})
+
+    return call
 
 
 def _forget_logged() -> None:
