@@ -277,7 +277,8 @@ def _explore(item: pytest.Item, exploring: Any, options: dict[str, Any], token: 
     __tracebackhide__ = True
     result = exploring.run(item, options, token)
     numbers = {name: getattr(result, name) for name in ("runs", "seconds", "distinct")}
-    item.user_properties.append((_EXPLORED, {"outcome": result.outcome.value, **numbers}))
+    unswitched = sorted(result._tried.unswitched)
+    item.user_properties.append((_EXPLORED, {"outcome": result.outcome.value, "unswitched": unswitched, **numbers}))
     if result.error is None and result._tried.has_tasks:
         item.user_properties.append((_ALONE, "as to the order of its tasks of asyncio"))
     expected = getattr(getattr(item, "obj", None), "__unittest_expecting_failure__", False)
@@ -326,5 +327,8 @@ def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(
         f"{tests}: {runs:,} runs, {seconds:.1f} s, {distinct:,} distinct schedules{f'; {counts}' if counts else ''}"
     )
+    unswitched = {name for one in explored for name in one["unswitched"]}
+    for line in lwp_runtime.load("explore.search.tried").left_out(unswitched):
+        terminalreporter.write_line(line)
     for test, reason in alone:
         terminalreporter.write_line(f"not explored: {test} {reason}")

@@ -98,6 +98,8 @@ def _explore(
 
     from .. import patch
     from ..explore import BadToken, TargetError, explore, replay
+    from ..explore.explorer import options_of_replay
+    from ..explore.settings import SettingsError
     from ..explore.ways.targets import Output
 
     forget_click()
@@ -106,15 +108,15 @@ def _explore(
     line = _Line(sys.stderr)
     output = Output()
     try:
-        run = output.of_last_run(target.load())
+        run = output.of_last_run(target.load(), target.file)
         with output:
             if token is not None:
-                result = replay(run, token, max_steps=wanted["max_steps"])
+                result = replay(run, token, **options_of_replay(wanted))
             elif dask is not None:
                 result = _on_cluster(dask, target, run, wanted, line)
             else:
                 result = explore(run, **wanted, progress=line.tell)
-    except (BadToken, TargetError) as error:
+    except (BadToken, SettingsError, TargetError) as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:
         line.clear()
@@ -133,8 +135,10 @@ def _explore(
             f"{target.what}::{', ::'.join(tests[:6])}{', ...' * (len(tests) > 6)}"
         )
     if result.token is not None:
-        steps = [] if wanted["max_steps"] == _STEPS else ["--max-steps", str(wanted["max_steps"])]
-        result.command = shlex.join(["lwp", "explore", "--replay", result.token, *steps, *target.words()])
+        options = [] if wanted["max_steps"] == _STEPS else ["--max-steps", str(wanted["max_steps"])]
+        for option in ("include", "exclude"):
+            options += [word for name in wanted[option] for word in (f"--{option}", name)]
+        result.command = shlex.join(["lwp", "explore", "--replay", result.token, *options, *target.words()])
     printed = output.text if result.error is not None else ""
     if html is not None and result.token is not None:
         _write(html, result.page())
@@ -222,6 +226,10 @@ def _strategy(value: str) -> str:
 @click.option(
     "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
 )
+@click.option(
+    "--include", multiple=True, metavar="NAME", help="Switch between the bytecodes of this module or package, too."
+)
+@click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
 @click.option(
     "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."

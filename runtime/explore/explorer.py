@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from .. import native
-from ..observe.source import is_program
+from ..observe.source import Choice, choosing, is_program
+from .choice import choice_for, names_of
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
 from .run.plans import GRANULARITIES, HURRIED, TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import Session
@@ -24,10 +25,10 @@ from .search.portfolio import Portfolio
 from .search.shrinking import Schedule, shrink
 from .search.strategies import check_strategy, is_systematic, shared, some_plans
 from .search.systematic import DIFFERS
-from .search.tried import NO_THREADS, Tried
+from .search.tried import NO_THREADS, Tried, left_out
 from .tokens import check_of, make_token, read_token
 
-__all__ = ["Progress", "explore", "explored", "replay"]
+__all__ = ["Progress", "explore", "explored", "options_of_replay", "replay"]
 
 _REPLAYS = 10
 _TRIES = 3
@@ -82,7 +83,7 @@ class _Exploration:
         self._seconds = seconds
         session.circles = True
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
-        self.tried = Tried()
+        self.tried = Tried(session.unswitched)
         self.coarser = False  # whether a find between bytecodes may be replayed without points there
 
     def run(self, plan: Plan) -> Run:
@@ -250,7 +251,15 @@ class _Exploration:
         from .telling.page import page
         from .telling.recorder import Recorder
         from .telling.report import report
+        from .telling.story import Story
         from .telling.words import headline
+
+        def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
+            def tell(result: Result) -> str:
+                with choosing(self._session.choice):
+                    return how(story, result)
+
+            return tell
 
         again: list[Run] = []
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
@@ -274,8 +283,8 @@ class _Exploration:
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
         result.found_by = found_by
         result.free_threaded_only = needs_no_gil
-        result._report = functools.partial(report, story)
-        result._page = functools.partial(page, story)
+        result._report = told(report)
+        result._page = told(page)
         return result
 
     # ---- what was not ------------------------------------------------------------------------------------------------
@@ -300,6 +309,8 @@ class _Exploration:
         if self.tried.has_tasks:
             return self.spent()
         end = "" if self.tried.has_threads else NO_THREADS
+        if granularity != "sync":
+            end += "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
         self.result._report = lambda result: (
             f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure{end}"
         )
@@ -367,6 +378,8 @@ def explore(
     granularity: str = "auto",
     seed: int | None = None,
     max_steps: int = 20_000,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
     workers: int = 1,
     early_timeouts: bool = False,
     progress: Callable[[Progress], object] | None = None,
@@ -385,30 +398,37 @@ def explore(
     seed: of chance; None: another one each time.
     max_steps: in a run that is longer all threads have their turns. If it has not ended after as many again, it is a
     livelock if the threads repeat what they do, and otherwise inconclusive.
+    include, exclude: names of modules and packages, or paths, whose code is switched between bytecodes like the
+    program's, or is not. pyproject.toml has more of them, see docs/explore.md.
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, or a sleep ends, though other
     threads could go on. What only fails in that way is the outcome EARLY_TIMEOUT.
     progress: called a few times a second, and when a run has failed.
 
-    TypeError: test can't be called; seed is no whole number.
-    ValueError: another argument is out of bounds.
+    TypeError: test can't be called; seed is no whole number; include or exclude is not names.
+    ValueError: another argument is out of bounds; a name can't be found; pyproject.toml is wrong.
     RuntimeError: the caller is a green thread, or explores already.
     """
     _check_test(test)
     _check_counts(runs=runs, max_steps=max_steps, workers=workers)
     _check_options(strategy, granularity, seconds, seed, progress)
+    include, exclude = names_of("include", include), names_of("exclude", exclude)
+    choice = choice_for(test, include, exclude)
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
 
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
         strategy_here = shared(strategy, number)
-        return _explore(test, strategy_here, runs, seconds, granularity, seed, max_steps, early_timeouts, progress)
+        return _explore(
+            test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, early_timeouts, progress
+        )
 
     if workers == 1 or is_systematic(strategy):  # there is one sequence of its plans only
         return work(0, seed, runs, progress)
     from .workers import in_processes
 
-    return in_processes(work, lambda token: replay(test, token, max_steps=max_steps), workers, seed, runs, progress)
+    again = functools.partial(replay, test, max_steps=max_steps, include=include, exclude=exclude)
+    return in_processes(work, again, workers, seed, runs, progress)
 
 
 def _explore(
@@ -419,10 +439,11 @@ def _explore(
     granularity: str,
     seed: int,
     max_steps: int,
+    choice: Choice,
     early_timeouts: bool,
     progress: Callable[[Progress], object] | None,
 ) -> Result:
-    with Session(max_steps) as session:
+    with Session(max_steps, choice=choice) as session:
         exploration = _Exploration(session, test, seed, seconds)
         search = _Search(exploration, session, strategy, granularity, seed, progress)
         if not early_timeouts or is_systematic(strategy):  # a systematic search with them has all that is without
@@ -505,19 +526,28 @@ class _Search:
                 return exploration.inconclusive(str(reason))
 
 
-def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -> Result:
-    """Runs test() under the schedule of a token.
+def replay(
+    test: Callable[[], object],
+    token: str,
+    *,
+    max_steps: int = 20_000,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Result:
+    """Runs test() under the schedule of a token. The options must be those of the explore() that has found it.
 
     FOUND: it fails. BUDGET_SPENT: it did the same steps as the token says, and passed.
     INCONCLUSIVE: it did other steps, and passed: the program has changed, or it does not do the same each time.
 
-    ValueError: the text is no token, or is for another version of Python (BadToken); max_steps is below 1.
-    TypeError: test can't be called, or the token is no text.
+    ValueError: the text is no token, or is for another version of Python (BadToken); max_steps is below 1; a name can't
+    be found; pyproject.toml is wrong.
+    TypeError: test can't be called, or the token is no text; include or exclude is not names.
     """
     _check_test(test)
     _check_counts(max_steps=max_steps)
     wanted = read_token(token)
-    with Session(max_steps) as session:
+    choice = choice_for(test, names_of("include", include), names_of("exclude", exclude))
+    with Session(max_steps, choice=choice) as session:
         # As in explore(): what the test imports, and makes once, is there before the run that counts.
         session.run(test, Plan(granularity=wanted.plan.granularity))
         exploration = _Exploration(session, test)
@@ -536,6 +566,11 @@ def replay(test: Callable[[], object], token: str, *, max_steps: int = 20_000) -
         return exploration.spent()
 
 
+def options_of_replay(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of explore()'s options that replay() needs, too."""
+    return {name: options[name] for name in ("max_steps", "include", "exclude") if name in options}
+
+
 def explored(
     test: Callable[P, R] | None = None, **options: Any
 ) -> Callable[P, None] | Callable[[Callable[P, R]], Callable[P, None]]:
@@ -552,7 +587,7 @@ def explored(
             bound = functools.partial(function, *args, **kwargs)
             token = None if sys.flags.ignore_environment else os.environ.get("LWP_EXPLORE_REPLAY")
             if token:
-                replay(bound, token).check()
+                replay(bound, token, **options_of_replay(options)).check()
             else:
                 explore(bound, **options).check()
 

@@ -19,6 +19,8 @@ import threading
 import time
 import unittest
 from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
 
 import pytest
 from conftest import in_child, python, run_thread, run_threads
@@ -946,3 +948,33 @@ def test_a_sync_token_replays_on_each_python() -> None:
     exec(SHARED, scope)
     result = replay(scope["test"], "s-lsu9-5.3")  # found on 3.13
     assert (result.outcome, result.replays, result.token) == (Outcome.FOUND, 10, "s-lsu9-5.3")
+
+
+def test_what_a_failed_run_left_to_the_collector_is_not_there_in_the_next() -> None:
+    left: WeakSet[Any] = WeakSet()
+    first, second = threading.Lock(), threading.Lock()
+
+    class Node:
+        def __init__(self) -> None:
+            self.itself: Node | None = self
+
+    def take(one: threading.Lock, other: threading.Lock) -> None:
+        with one, other:
+            pass
+
+    def test() -> None:
+        for _ in list(left):
+            with first:
+                pass
+        node = Node()
+        left.add(node)
+        threads = [threading.Thread(target=take, args=pair) for pair in ((first, second), (second, first))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        node.itself = None
+
+    found = explore(test, seed=1)
+    assert found.outcome is Outcome.FOUND, found.report()
+    assert found.replays == 10

@@ -12,11 +12,18 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from ... import native
-from ...observe.source import is_program
+from ...observe.source import Choice, is_excluded, is_program, library_of
 
 __all__ = ["Points"]
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
+
+#: Where CPython keeps the map of each code object under a choice. What is kept stays, because a thread that is not
+#: explored may be reading it.
+_places: dict[Choice, int] = {}
+
+#: Python's modules whose code is little else than operations of primitives, and what a thread's start calls.
+_UNMENTIONED = ("threading", "queue", "_weakrefset")
 
 _MATTERS, _AT_GIL = 1, 2
 _WANTED = {"sync": 0, "gil": _AT_GIL, "opcode": _MATTERS | _AT_GIL}
@@ -67,17 +74,23 @@ def map_of(code: CodeType) -> bytes:
 class Points:
     """Within a `with` a program's threads stop between bytecodes, at the granularity that be() was given last.
 
-    libraries: also in the standard library and in installed packages.
-    RuntimeError: all of sys.monitoring's tool numbers are taken.
+    choice: what is_program() follows meanwhile.
+    RuntimeError: all of sys.monitoring's tool numbers are taken, or all places that CPython has for maps.
     """
 
-    def __init__(self, libraries: bool = False) -> None:
-        self._libraries = libraries
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
         self._granularity = "sync"
         self._tool = -1
+        self.unswitched: set[str] = set()  #: libraries whose code ran without points between bytecodes
 
-    def _map_of(self, code: CodeType) -> bytes | None:
-        return map_of(code) if self._libraries or is_program(code.co_filename) else None
+    @staticmethod
+    def _map_of(code: CodeType) -> bytes | str | None:
+        """Of code without points: its library's name; None: it needs no mention."""
+        if is_program(code.co_filename):
+            return map_of(code)
+        name = "" if is_excluded(code.co_filename) else library_of(code.co_filename)
+        return name if name and name not in _UNMENTIONED else None
 
     def __enter__(self) -> Points:
         return self
@@ -96,7 +109,10 @@ class Points:
             return
         self._granularity = granularity
         wanted = _WANTED[granularity]
-        native.code_points(wanted, self._map_of, _monitoring and _monitoring.DISABLE)
+        if self._choice not in _places:
+            _places[self._choice] = native.code_place()
+        disable = _monitoring and _monitoring.DISABLE
+        native.code_points(wanted, _places[self._choice], self._map_of, disable, self.unswitched)
         if _monitoring:
             self._monitor(wanted)
 

@@ -72,6 +72,7 @@ class Plan:
     length: int = 0  #: pct: steps that the run is expected to have
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
     granularity: str = "sync"
+    after: bool = False  #: sync: also a point after the release of a lock or a semaphore
     patient: bool = False  #: threads from before the run get some time to wake those of the run
 
 
@@ -121,7 +122,7 @@ def last_steps() -> list[Step]:
 def by_deviations(plan: Plan, steps: list[Step]) -> Plan:
     """The plan with the same steps, given by their deviations from the default schedule."""
     deviations = tuple((at, step.chosen) for at, step in enumerate(steps) if step.chosen != step.usual)
-    return Plan(deviations=deviations, early=plan.early, granularity=plan.granularity)
+    return Plan(deviations=deviations, early=plan.early, granularity=plan.granularity, after=plan.after)
 
 
 def packed(deviations: tuple[tuple[int, int], ...]) -> bytes:

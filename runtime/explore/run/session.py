@@ -19,7 +19,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ... import native
-from ...observe.source import program_frames
+from ...observe.source import Choice, choosing, program_frames
 from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound
@@ -41,12 +41,13 @@ class Session:
     RuntimeError: a program is explored in this process already, or the caller is a green thread.
     """
 
-    def __init__(self, max_steps: int = 20_000, patience: float = 2.0, libraries: bool = False) -> None:
+    def __init__(self, max_steps: int = 20_000, patience: float = 2.0, choice: Choice = ()) -> None:
         self.max_steps = max_steps
         self.until: float | None = None  #: by time.monotonic(): a run that has not ended by then is OUT_OF_TIME
         self.circles = False  #: whether threads that wait for each other end a run though others can go on
         self._undo = ExitStack()
-        self._points = Points(libraries)
+        self.choice = choice
+        self._points = Points(choice)
         self.watch = Watch(patience)
         self.quiet = Quiet()
         self._runs = 0
@@ -58,6 +59,7 @@ class Session:
             stock = (*stock_locks, _queue.SimpleQueue, _random.Random)
             native.explore_begin(scheduler, Unwound, threading.main_thread(), stock, (time, posix), random._inst)
             undo.callback(native.explore_end)
+            undo.enter_context(choosing(self.choice))
             undo.enter_context(self._points)
             self.watch.begin()
             undo.callback(self.watch.end)
@@ -76,6 +78,11 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._undo.close()
+
+    @property
+    def unswitched(self) -> set[str]:
+        """Libraries whose code ran without points between bytecodes, though other code had some."""
+        return self._points.unswitched
 
     def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None, longer: int = 1) -> Run:
         """Runs the test once.
@@ -101,11 +108,13 @@ class Session:
             2 * self.max_steps * longer,
             plan.patient,
             self.circles,
+            plan.after,
             0 if self.until is None else int(self.until * 1e9),
         )
         run = Run._make(native.explore_run(test, settings, packed(plan.deviations), note))
         self._runs += 1
-        if self._runs % _CLEAN_EVERY == 0:
+        # What a failed run has left, as a task in asyncio's set of all tasks, would give the next run other steps.
+        if self._runs % _CLEAN_EVERY == 0 or run.failed:
             gc.collect(0)
         if run.error is not None and _says_something_else(run.error):
             raise run.error

@@ -23,14 +23,15 @@ class Schedule:
     steps: tuple[Step, ...]
 
     @cached_property
-    def cost(self) -> tuple[int, bool, int, int, int, int]:
+    def cost(self) -> tuple[int, bool, int, int, int, bool, int]:
         """The lower, the simpler: few deviations, no early timeouts, no switch that a GIL forbids, none in the middle
         of code."""
         grain = GRANULARITIES.index(self.plan.granularity)
         code = [step for step in self._put_off() if step.kind == Kind.CODE]
         forbidden = [step for step in code if not step.flags & AT_GIL]
         late = -sum(step for step, _ in self.plan.deviations)  # the later, the more is left to the default schedule
-        return len(self.plan.deviations), self.plan.early, len(forbidden), len(code), grain, late
+        plan = self.plan
+        return len(plan.deviations), plan.early, len(forbidden), len(code), grain, plan.after, late
 
     def _put_off(self) -> list[Step]:
         """For each deviation the step that it puts off, which is the next step of the thread that would have gone
@@ -107,12 +108,12 @@ def _drop(shrinking: _Shrinking) -> bool:
 
 
 def _coarsen(shrinking: _Shrinking) -> bool:
-    """Keeps only switches at operations of primitives, because such a token replays on every Python."""
+    """Keeps only switches before operations of primitives, because such a token replays on every Python."""
     now = shrinking.now
-    if now.plan.granularity == "sync":
+    if now.plan.granularity == "sync" and not now.plan.after:
         return False
     order = [step.chosen for step in now.steps if step.kind != Kind.CODE]
-    return shrinking.accepts(replace(now.plan, granularity="sync", deviations=tuple(enumerate(order))))
+    return shrinking.accepts(replace(now.plan, granularity="sync", after=False, deviations=tuple(enumerate(order))))
 
 
 def _alone(shrinking: _Shrinking) -> bool:
@@ -210,6 +211,6 @@ def shrink(
     progress = True
     while progress and not shrinking.over:
         progress = _drop(shrinking) or _merge(shrinking) or _move(shrinking) or _alone(shrinking)
-        if coarser and not progress:
+        if (coarser or schedule.plan.after) and not progress:
             progress = _coarsen(shrinking)
     return shrinking.now

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 from ..run.plans import GRANULARITIES, Plan, Run
 
-__all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed"]
+__all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed", "left_out"]
+
+_MOST_NAMES = 6  # of libraries in a report
 
 #: What ends a report of runs without a second thread.
 NO_THREADS = "\n  no thread was started: there was nothing to switch to"
@@ -67,13 +71,16 @@ class Coverage:
 
 
 class Tried:
-    def __init__(self) -> None:
+    """unswitched: names of libraries, which may become more while runs are tried."""
+
+    def __init__(self, unswitched: Iterable[str] = ()) -> None:
         self.runs = 0
         self.schedules: set[int] = set()
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most
         self.has_tasks = False  #: tasks of asyncio ran
         self.coverage = Coverage()
+        self.unswitched = unswitched
 
     def add(self, plan: Plan, run: Run) -> None:
         self.runs += 1
@@ -90,6 +97,7 @@ class Tried:
         self.threads = max(self.threads, other.threads)
         self.has_tasks |= other.has_tasks
         self.coverage.merge(other.coverage)
+        self.unswitched = {*self.unswitched, *other.unswitched}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "schedules": array("Q", self.schedules)}  # 8 bytes each
@@ -111,7 +119,19 @@ class Tried:
         if not self.has_threads:
             return head + NO_THREADS + end
         size = f"  up to {self.threads} threads and {self.steps:,} steps a run"
-        return "\n".join((head, size, *self.coverage.lines())) + end
+        return "\n".join((head, size, *self.coverage.lines(), *left_out(self.unswitched))) + end
+
+
+def left_out(unswitched: Iterable[str]) -> list[str]:
+    """For a report: what a claim about switches between bytecodes leaves out; [] if it is nothing."""
+    installed = sorted(set(unswitched) - sys.stdlib_module_names)
+    names = [*installed, *sorted(sys.stdlib_module_names.intersection(unswitched))]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return [
+        "  ran without switches between bytecodes, so nothing is claimed about their code:",
+        f"    {', '.join(names[:_MOST_NAMES])}{more}",
+        '  --include NAME, or include = ["NAME"] in pyproject.toml, switches there too',
+    ] * bool(names)
 
 
 def _count(number: int, what: str) -> str:

@@ -7,7 +7,7 @@ from ..run.plans import Ending, Kind
 from .events import RAISE, Event, Thing, Wait
 from .story import Story
 
-__all__ = ["about_to", "at", "deviation", "doing", "failed_at", "headline", "joined", "short", "waiting"]
+__all__ = ["at", "deviation", "doing", "failed_at", "headline", "joined", "short", "stopped", "waiting"]
 
 
 def joined(words: list[str], last: str = "and") -> str:
@@ -150,11 +150,14 @@ def doing(story: Story, event: Event, brief: bool = False) -> str:
     if event.kind == Kind.WAIT:
         return _waits(event, brief)
     if event.kind == Kind.RELEASE and event.thing is not None and not event.inner:
-        deed = "gives back a permit of" if event.thing.is_semaphore else "releases"
-        return f"{deed} {event.thing.name}"
+        return _releases(event.thing)
     if event.kind == Kind.SIGNAL and event.thing is not None and event.thing.kind == "Condition" and not event.waiting:
         return "wakes nobody: no thread waits"
     return _PLAIN.get(event.kind, "")
+
+
+def _releases(thing: Thing) -> str:
+    return f"{'gives back a permit of' if thing.is_semaphore else 'releases'} {thing.name}"
 
 
 def _takes(event: Event, thing: Thing) -> str:
@@ -208,10 +211,15 @@ def _wanted(thing: Thing | None) -> str:
 # ---- switches --------------------------------------------------------------------------------------------------------
 
 
-def about_to(story: Story, event: Event | None) -> str:
-    """What a thread is stopped before, such as `it writes counter`."""
-    if event is None:
-        return ""
+def stopped(event: Event) -> str:
+    """What a thread that is about to do this is stopped before, such as `before it writes counter`, or after."""
+    if event.kind == Kind.CODE and event.thing is not None:
+        return f"after it {_releases(event.thing)}"
+    before = _about_to(event)
+    return f"before {before}" if before else ""
+
+
+def _about_to(event: Event) -> str:
     what = event.place.about_to if event.place is not None and event.kind == Kind.CODE else ""
     if event.kind == Kind.CODE:
         return f"it {what}" if what else ""
@@ -241,10 +249,10 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
     pending = event.pending
     if pending is None or pending.kind == Kind.BEGIN:
         return f"{goes_on} goes first, {other} has not begun"
-    before = about_to(story, pending)
+    before = stopped(pending)
     via = f" in {pending.place.call}" if pending.place is not None and pending.place.via else ""
     where = f" at {short(pending.place)}{via}" if pending.place is not None else ""
-    then = f"{', before ' if where else ' before '}{before}" if before else ""
+    then = f"{', ' if where else ' '}{before}" if before else ""
     holding = f", holding {held(event.keeping)}" if event.keeping else ""
     if event.is_early:
         fires = "sleep ends" if event.kind == Kind.SLEEP else "timeout fires"

@@ -19,7 +19,7 @@ from typing import Any
 
 import lwp_runtime
 
-from ..explorer import explore, replay
+from ..explorer import explore, options_of_replay, replay
 from ..results import Progress, Result
 from ..search.strategies import is_systematic, shared
 from ..tokens import BadToken
@@ -88,8 +88,7 @@ def explore_on(
         _gather(client, gathering, [{**job, **share} for share in _shares(runs, seed, threads, options)], progress)
     call = here if here is not None else test
     assert not isinstance(call, Target)
-    steps = {name: value for name, value in options.items() if name == "max_steps"}
-    return gathering.result(lambda token: _replayed(call, token, steps))
+    return gathering.result(lambda token: _replayed(call, token, options_of_replay(options)))
 
 
 def _shares(runs: int, seed: int, threads: int, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,9 +103,9 @@ def _shares(runs: int, seed: int, threads: int, options: dict[str, Any]) -> list
     ]
 
 
-def _replayed(test: Callable[[], object], token: str, steps: dict[str, Any]) -> Result | None:
+def _replayed(test: Callable[[], object], token: str, options: dict[str, Any]) -> Result | None:
     try:
-        return replay(test, token, **steps)
+        return replay(test, token, **options)
     except BadToken:  # the worker has another version of Python
         return None
 
@@ -220,6 +219,10 @@ def serve() -> None:
 
 
 def _serve(job: dict[str, Any]) -> Result:
-    test = pickle.loads(job["test"]) if job["target"] is None else Target(*job["target"]).load()
+    if job["target"] is None:
+        test, file = pickle.loads(job["test"]), None
+    else:
+        target = Target(*job["target"])
+        test, file = target.load(), target.file
     with Output() as output:
-        return explore(output.of_last_run(test), runs=job["runs"], seed=job["seed"], **job["options"])
+        return explore(output.of_last_run(test, file), runs=job["runs"], seed=job["seed"], **job["options"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ..explorer import explore, replay
+from ..explorer import explore, options_of_replay, replay
 from ..results import Result
 from ..tokens import BadToken
 from .pytest_fixtures import Fixtures
@@ -93,12 +93,9 @@ def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) 
             output.begin()
         call()
 
+    test.explored_file = str(item.path)  # type: ignore[attr-defined]  # choice.py asks for it
     with output or nullcontext():
-        if token is None:
-            result = explore(test, **options)
-        else:
-            steps = {name: value for name, value in options.items() if name == "max_steps"}
-            result = replay(test, token, **steps)
+        result = explore(test, **options) if token is None else replay(test, token, **options_of_replay(options))
     return result, output.text if output is not None else ""
 
 

@@ -23,7 +23,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from ... import native
-from ...observe.source import is_program
+from ...observe.source import is_library, is_program
 
 __all__ = ["Output", "Target", "TargetError", "options_of", "why_not"]
 
@@ -54,6 +54,11 @@ class Target:
         if self.kind == "function":
             return (f"{self.what}::{self.name}",)
         return (*(("-m",) if self.kind == "module" else ()), self.what, *self.args)
+
+    @property
+    def file(self) -> str:
+        """Where the project is looked for that it belongs to."""
+        return os.path.abspath(self.what) if self.kind != "module" else os.getcwd()
 
     def tests(self) -> list[str]:
         """The test functions of a script.  Running the script doesn't call them."""
@@ -300,7 +305,7 @@ class _Program:
         register: Any = atexit.register
 
         def of_run(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if not is_program(sys._getframe(1).f_code.co_filename):
+            if is_library(sys._getframe(1).f_code.co_filename):
                 return register(function, *args, **kwargs)
             self._at_exit.append(functools.partial(function, *args, **kwargs))
             return function
@@ -309,7 +314,7 @@ class _Program:
 
     def _begin(self) -> ModuleType:
         for name in [name for name in sys.modules if name not in self._before]:
-            if is_program(str(getattr(sys.modules[name], "__file__", None) or "<frozen")):
+            if not is_library(str(getattr(sys.modules[name], "__file__", None) or "<frozen")):
                 del sys.modules[name]
             else:
                 self._before.add(name)
@@ -386,13 +391,15 @@ class Output:
     def __exit__(self, *_: object) -> None:
         sys.stdout, sys.stderr = self._before
 
-    def of_last_run(self, test: Test) -> Test:
-        """The test, before each call of which what was printed is forgotten."""
+    def of_last_run(self, test: Test, file: str | None = None) -> Test:
+        """The test, before each call of which what was printed is forgotten. file: the test's."""
 
+        @functools.wraps(test, assigned=(), updated=())
         def run() -> object:
             self.begin()
             return test()
 
+        run.explored_file = file  # type: ignore[attr-defined]  # choice.py asks for it
         return run
 
     def begin(self) -> None:

@@ -36,7 +36,7 @@ enum explore_kind {
     EXPLORE_SLEEP,
     EXPLORE_YIELD,
     EXPLORE_FILE,
-    EXPLORE_CODE,   /* a bytecode, a call, a jump */
+    EXPLORE_CODE,   /* a bytecode, a call, a jump; at sync what follows a release */
     EXPLORE_WAKE,   /* goes on after a sleep in the wait table */
     EXPLORE_RELEASE, /* this kind and those below never sleep, and are not cancelled */
     EXPLORE_SIGNAL, /* sets, notifies, puts */
@@ -92,6 +92,7 @@ struct explore_plan {
     int depth; /* pct: one more than its changes */
     int odds; /* random: another may go on at one bytecode in this many */
     int early;
+    int after; /* a release of a lock or a semaphore is followed by a point, too */
     int patient; /* before a deadline, or the end, threads from before the run get some time */
     int circles; /* threads that wait for each other end the run, though others can go on */
     int64_t until; /* in earnest: the run ends then.  PARK_FOREVER: it has no such limit */
@@ -268,6 +269,8 @@ int explore_is_cancelled(const struct explored *thread);
 /* The run ends at the next point. */
 void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
+/* Whether the plan wants a point after a release. */
+int explore_stops_after(void);
 
 /* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: that of the default schedule, which goes on in the same
  * thread as long as it can, otherwise in the next one. */

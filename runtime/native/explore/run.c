@@ -406,6 +406,11 @@ int explore_is_unwinding(void)
     return run.unwinding;
 }
 
+int explore_stops_after(void)
+{
+    return run.plan.after;
+}
+
 /* ---- an explored thread ------------------------------------------------------------------------------------------ */
 
 /* It goes on though it was cancelled again and again, or for long. */

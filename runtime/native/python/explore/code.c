@@ -3,7 +3,10 @@
  * Each code object of the program gets a map, a byte for each two bytes of code: whether a switch before it can matter, and whether
  * CPython with a GIL could switch there (runtime/explore/run/granularity.py makes it).  From 3.12 on sys.monitoring calls
  * at_instruction() before each instruction; one that is no point answers DISABLE, and is not asked again.  In 3.11 the thread's trace
- * function is called instead. */
+ * function is called instead.
+ *
+ * The map of a library's code is the library's name, which is noted when the code runs in an explored thread.  Which code is the
+ * program's is the exploration's choice, and each choice has a place of its own among a code object's extras. */
 #include "python/explore/code.h"
 
 #include "python/explore/point.h"
@@ -12,10 +15,11 @@ enum { MATTERS = 1, AT_GIL = 2 };
 
 static struct {
     int wanted;           /* MATTERS, AT_GIL: the instructions that are points; 0: none is */
-    PyObject *map_of;     /* map_of(code): bytes, or None for code that is not the program's */
+    PyObject *map_of;     /* map_of(code): bytes, or a name or None for code that is not the program's */
     PyObject *disable;    /* sys.monitoring.DISABLE; NULL: this is 3.11 */
+    PyObject *unswitched; /* a set: the names of code that ran without points */
     Py_ssize_t place;     /* of the map among a code object's extras */
-} points = {.place = -1};
+} points;
 
 static void drop_map(void *map)
 {
@@ -38,7 +42,7 @@ static PyObject *known_or(PyObject *code, PyObject *made)
     return known;
 }
 
-/* Borrowed: bytes or None; NULL with an exception. */
+/* Borrowed: bytes, a name or None; NULL with an exception. */
 static PyObject *map_of(PyObject *code)
 {
     PyObject *known = known_or(code, NULL);
@@ -51,6 +55,12 @@ static PyObject *map_of(PyObject *code)
     return known;
 }
 
+/* 0; -1 with an exception. */
+static int note_unswitched(PyObject *map)
+{
+    return PyUnicode_Check(map) ? PySet_Add(points.unswitched, map) : 0;
+}
+
 /* 1: comes to a point there; 0: it is none; -1 with an exception. */
 static int come_to(struct explored *me, PyObject *code, long offset)
 {
@@ -58,7 +68,9 @@ static int come_to(struct explored *me, PyObject *code, long offset)
 
     if (!map)
         return -1;
-    if (!PyBytes_Check(map) || offset / 2 >= PyBytes_GET_SIZE(map) || !(PyBytes_AS_STRING(map)[offset / 2] & points.wanted))
+    if (!PyBytes_Check(map))
+        return note_unswitched(map);
+    if (offset / 2 >= PyBytes_GET_SIZE(map) || !(PyBytes_AS_STRING(map)[offset / 2] & points.wanted))
         return 0;
     int at_gil = PyBytes_AS_STRING(map)[offset / 2] & AT_GIL;
     return point(me, &(struct explore_op){EXPLORE_CODE, NULL, NULL, PARK_FOREVER, at_gil != 0}) < 0 ? -1 : 1;
@@ -91,7 +103,9 @@ static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObjec
         result = come_to(me, code, PyFrame_GetLasti(frame));
     else {
         PyObject *map = map_of(code);
-        result = !map ? -1 : PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", PyBytes_Check(map) ? Py_True : Py_False);
+        result = !map || note_unswitched(map) < 0
+                     ? -1
+                     : PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", PyBytes_Check(map) ? Py_True : Py_False);
     }
     Py_DECREF(code);
     return result < 0 ? -1 : 0;
@@ -108,27 +122,36 @@ void code_thread_begins(void)
         PyEval_SetTrace(trace_frame, NULL);
 }
 
-/* (the instructions wanted, map_of, DISABLE or None) */
+/* A new place for maps, to be kept: CPython has 255 and takes none back (Include/internal/pycore_code.h, MAX_CO_EXTRA_USERS). */
+static PyObject *make_place(PyObject *module, PyObject *unused)
+{
+    Py_ssize_t place = PyUnstable_Eval_RequestCodeExtraIndex(drop_map);
+
+    if (place >= 0)
+        return PyLong_FromSsize_t(place);
+    PyErr_SetString(PyExc_RuntimeError, "no place is left in code objects: each choice of what is switched takes one in a process");
+    return NULL;
+}
+
+/* (the instructions wanted, the maps' place, map_of, DISABLE or None, the set of names) */
 static PyObject *set_points(PyObject *module, PyObject *args)
 {
-    PyObject *function, *disable;
+    PyObject *function, *disable, *names;
+    Py_ssize_t place;
     int wanted;
 
-    if (!PyArg_ParseTuple(args, "iOO:code_points", &wanted, &function, &disable))
+    if (!PyArg_ParseTuple(args, "inOOO!:code_points", &wanted, &place, &function, &disable, &PySet_Type, &names))
         return NULL;
-    if (points.place < 0)
-        points.place = PyUnstable_Eval_RequestCodeExtraIndex(drop_map);
-    if (points.place < 0) {
-        PyErr_SetString(PyExc_RuntimeError, "no place is left in code objects: other packages have taken all");
-        return NULL;
-    }
     points.wanted = wanted;
+    points.place = place;
     Py_XSETREF(points.map_of, Py_NewRef(function));
     Py_XSETREF(points.disable, Py_NewRef(disable));
+    Py_XSETREF(points.unswitched, Py_NewRef(names));
     Py_RETURN_NONE;
 }
 
 static PyMethodDef functions[] = {
+    {"code_place", make_place, METH_NOARGS, NULL},
     {"code_points", set_points, METH_VARARGS, NULL},
     POSITIONAL("code_instruction", at_instruction, NULL),
     {0},

@@ -122,12 +122,12 @@ static PyObject *release_lock(const struct swap_call *call)
     if (!lock || point_at(call->me, EXPLORE_RELEASE, lock, NULL, PARK_FOREVER) < 0)
         return lock ? NULL : swap_stock(call);
     PyObject *result = swap_stock(call);
-    if (result && !is_mine(lock)) {
-        explore_releases(call->me, lock);
-        if (!is_ours(lock))
-            refuse_others(lock, 0);
-    }
-    return result;
+    if (!result || is_mine(lock))
+        return result;
+    explore_releases(call->me, lock);
+    if (!is_ours(lock))
+        refuse_others(lock, 0);
+    return point_after(call->me, lock, result);
 }
 
 static PyObject *look_at_lock(const struct swap_call *call)

@@ -97,6 +97,15 @@ int point_at(struct explored *me, enum explore_kind kind, PyObject *object, expl
     return go_through(me, &(struct explore_op){kind, object, can, deadline}, object);
 }
 
+PyObject *point_after(struct explored *me, PyObject *object, PyObject *result)
+{
+    const struct explore_op op = {EXPLORE_CODE, NULL, NULL, PARK_FOREVER, 1}; /* as `gil` has one after each call */
+
+    if (result && explore_stops_after() && go_through(me, &op, object) < 0)
+        Py_CLEAR(result);
+    return result;
+}
+
 /* ---- for another module ------------------------------------------------------------------------------------------ */
 
 static struct explored *calling_thread(void)

@@ -12,6 +12,10 @@ int point(struct explored *me, const struct explore_op *op);
 /* The same for an operation on an object, which lives until the run ends. */
 int point_at(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline);
 
+/* Comes to a point behind the release of that object, if the plan wants one.  result: the release's, which is returned; NULL with an
+ * exception. */
+PyObject *point_after(struct explored *me, PyObject *object, PyObject *result);
+
 /* Calls point_note for an operation whose point has no Python object or is in the core. -1 with an exception; 1: the caller is a
  * note. */
 int point_tell(struct explored *me, enum explore_kind kind, PyObject *object);

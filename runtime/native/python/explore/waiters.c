@@ -73,11 +73,16 @@ static PyObject *acquire_semaphore(const struct swap_call *call)
     return taken;
 }
 
+static PyObject *release_semaphore(const struct swap_call *call)
+{
+    return point_after(call->me, call->self, do_at_point(call));
+}
+
 #define SEMAPHORE_METHODS(ROW, of)                                   \
     ROW(of##_acquire, "acquire", acquire_semaphore, EXPLORE_ACQUIRE) \
-    ROW(of##_release, "release", do_at_point, EXPLORE_RELEASE)       \
+    ROW(of##_release, "release", release_semaphore, EXPLORE_RELEASE) \
     ROW(of##_enter, "__enter__", acquire_semaphore, EXPLORE_ACQUIRE) \
-    ROW(of##_exit, "__exit__", do_at_point, EXPLORE_RELEASE)
+    ROW(of##_exit, "__exit__", release_semaphore, EXPLORE_RELEASE)
 SWAPS(SEMAPHORE_METHODS, semaphore);
 
 /* ---- events, futures, barriers, conditions ----------------------------------------------------------------------- */

@@ -1,0 +1,83 @@
+"""What a project says about its exploring: `[tool.lwp.explore]` in the pyproject.toml nearest above a test."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["KEYS", "Included", "SettingsError", "nearest_above", "read_table", "read_toml", "table_in"]
+
+_TABLE = "[tool.lwp.explore]"
+KEYS = ("include", "exclude")  #: of the table
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message begins with where it stands."""
+
+
+def nearest_above(path: str, *names: str) -> Path | None:
+    """The first of these files, looked for in the folder that the path is, or is in, then in each folder above it."""
+    full = Path(path).absolute()
+    found = (folder / name for folder in (full, *full.parents) for name in names)
+    return next((file for file in found if file.is_file()), None)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """SettingsError: it can't be read, or is no TOML."""
+    try:
+        return _parsed(file, file.stat().st_mtime_ns)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file}: {error}") from error
+
+
+@functools.lru_cache(maxsize=8)  # a suite asks for each test
+def _parsed(file: Path, changed: int) -> dict[str, Any]:
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def table_in(data: dict[str, Any], *names: str) -> dict[str, Any]:
+    """A table within tables; empty if there is none."""
+    for name in names:
+        data = data.get(name, {}) if isinstance(data, dict) else {}
+    return data if isinstance(data, dict) else {}
+
+
+def read_table(path: str) -> tuple[Path | None, dict[str, Any]]:
+    """The pyproject.toml nearest above the path, if there is one, and its table.
+
+    SettingsError: the file is no TOML, or the table has a key that is none of KEYS.
+    """
+    file = nearest_above(path, "pyproject.toml")
+    if file is None:
+        return None, {}
+    table = table_in(read_toml(file), "tool", "lwp", "explore")
+    for key in table:
+        if key not in KEYS:
+            raise SettingsError(f"{file}: {_TABLE} has no key {key}: its keys are {', '.join(KEYS)}")
+    return file, table
+
+
+@dataclass(frozen=True)
+class Included:
+    """What the table says is to be switched between bytecodes."""
+
+    file: Path | None  #: the pyproject.toml
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def where(self, key: str) -> str:
+        """For an error's message."""
+        return f"{self.file}: {_TABLE} {key}"
+
+    @classmethod
+    def above(cls, path: str) -> Included:
+        """SettingsError: as read_table(), or a key is no list of names."""
+        file, table = read_table(path)
+        names = {key: table[key] for key in ("include", "exclude") if key in table}
+        for key, value in names.items():
+            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+                raise SettingsError(f"{file}: {_TABLE} {key} must be a list of names, not {value!r}")
+        return cls(file, **{key: tuple(value) for key, value in names.items()})
