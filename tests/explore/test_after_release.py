@@ -101,11 +101,17 @@ def test_a_release_that_leaves_an_rlock_held_is_none(make: Callable[[], Any]) ->
     lock = make()
 
     def test() -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        other = threading.Thread(target=gate.acquire)  # a thread that is alone is not stopped
+        other.start()
         with lock:
             if make is threading.RLock:
                 with lock:
                     pass
+        gate.release()
+        other.join()
 
     with Session() as session:
         before, after = (session.run(test, Plan(after=after)).steps for after in (False, True))
-    assert after == before + 1
+    assert after == before + 2
