@@ -145,9 +145,7 @@ def _of_distribution(name: str) -> Iterator[str]:
         distribution = importlib.metadata.distribution(name)
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return
-    if not _is_installed(
-        str(distribution.locate_file("any.py"))
-    ):  # a checkout, whose files are the program's as they are
+    if not _is_installed(str(distribution.locate_file("any.py"))):  # a checkout: its files are the program's anyhow
         return
     files = [file for file in distribution.files or () if file.suffix == ".py" and ".." not in file.parts]
     packages = {file.parent for file in files if file.name == "__init__.py"}
