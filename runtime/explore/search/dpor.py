@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from ... import native
+from ..results import Inconclusive
 from ..run.plans import DAEMON, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Plans, Run, State, threads_in
 from .fairness import Fairness
 from .systematic import check_begin, what_is_left_out
@@ -34,6 +35,10 @@ def _matter(one: Touched, other: Touched) -> bool:
     if one is None or other is None:
         return True
     return any(a >> 1 == b >> 1 and (a | b) & 1 for a in one for b in other)
+
+
+#: The races of a step are looked for among all steps before it.
+_MOST_STEPS = 3000
 
 
 class _Daemons(Exception):
@@ -129,6 +134,8 @@ class _Search:
     def _follow(self, run: Run, order: bytearray) -> None:
         before, self._steps = self._steps, native.explore_steps()
         check_begin(run, self._steps, order, before)
+        if run.steps > _MOST_STEPS:
+            raise Inconclusive(f"dpor follows runs of at most {_MOST_STEPS:,} steps, and the test has {run.steps:,}")
         self.cut |= run.steps > self._most_steps
         first = len(self._chosen)
         for at, (can, early, number, chosen, usual, kind, flags) in enumerate(
