@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
-import functools
 import math
 import os
 import queue
@@ -595,10 +594,17 @@ def read_a_byte(fd: int) -> None:
     os.read(fd, 1)
 
 
-def test_a_thousand_threads() -> None:
+@in_child
+def test_a_thousand_threads() -> None:  # what they have allocated stays with the process
+    from runtime.explore import Outcome, explore
+
     def test() -> None:
         order: list[int] = []
-        together(*[functools.partial(order.append, number) for number in range(1000)])
+        threads = [threading.Thread(target=order.append, args=(number,)) for number in range(1000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         assert order[-1] == 999
 
     result = explore(test, runs=20, seed=1, granularity="sync")
