@@ -43,13 +43,19 @@ static int hurry_of_looks(void)
     return late < 0 ? 0 : late < LONGEST ? (int)late : LONGEST;
 }
 
+static int at_most(int doublings)
+{
+    return doublings < LONGEST ? doublings : LONGEST;
+}
+
 int explore_clock_looks(struct explored *me)
 {
     int in_a_row = me->looks++;
-    int64_t takes = LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS, hurries = takes << hurry_of_looks();
+    int64_t takes = LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS;
+    int64_t in_time = takes << at_most(in_a_row), late = takes << at_most(at_most(in_a_row) + hurry_of_looks());
 
-    hurried += hurries - takes;
-    explore_run.now += hurries << (in_a_row < LONGEST ? in_a_row : LONGEST);
+    hurried += late - in_time;
+    explore_run.now += late;
     return in_a_row >= 3 && (in_a_row & (in_a_row + 1)) == 0; /* 4, 8, 16, ... of them */
 }
 
