@@ -8,7 +8,6 @@ of the package until it is asked to.
 from __future__ import annotations
 
 import copy
-import functools
 import os
 import sys
 import threading
@@ -25,7 +24,6 @@ __all__: list[str] = []
 _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
 
 
-_RUNS = 1000  # explore()'s
 _LEFT = "lwp_left"  # of a report's properties, which pytest-xdist passes on
 _alive: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # those alive as the test's call began
 
@@ -59,9 +57,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lwp-explore",
         nargs="?",
-        const=str(_RUNS),
+        const="",
         metavar="RUNS",
-        help=f"Explore: call each test's function RUNS times ({_RUNS}) under different schedules of its threads, until "
+        help="Explore: call each test's function RUNS times (1000) under different schedules of its threads, until "
         "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back.",
     )
     group.addoption(
@@ -69,13 +67,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TOKEN",
         help="Run the one test that is selected under the schedule of a token.",
     )
+    # Each of these is also a key of [tool.lwp.explore] in pyproject.toml.
+    for name, metavar, text in (
+        ("seconds", "S", "Explore a test for so long, at most."),
+        ("total", "S", "And all tests together: tests that come after that time run once, and are listed."),
+        ("seed", "N|daily", "The same seed tries the same schedules; daily: another one each day."),
+        ("strategy", "NAME", "auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2)."),
+        ("granularity", "NAME", "Where threads may be switched: sync, gil, opcode, or auto: each in turn."),
+        ("workers", "N", "Processes that share the runs of a test."),
+        ("html", "DIR", "Draw what was found, a page for each test."),
+        ("json", "FILE", "Write what the exploration of each test has come to."),
+    ):
+        group.addoption(f"--lwp-explore-{name}", metavar=metavar, help=text)
+    group.addoption(
+        "--lwp-explore-early-timeouts",
+        action="store_const",
+        const=True,
+        help="At last, try what happens when timeouts fire though other threads can go on.",
+    )
+    group.addoption(
+        "--lwp-explore-no-keep",
+        dest="lwp_explore_keep",
+        action="store_const",
+        const=False,
+        help="Don't keep in .lwp/explore what failed, to replay it first the next time.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
     # Before any module of the tests, or conftest.py, is imported.
     if "--lwp-explore" in args:  # argparse takes the argument behind it for RUNS, which may be a file
-        args[:] = [f"--lwp-explore={_RUNS}" if arg == "--lwp-explore" else arg for arg in args]
+        args[:] = ["--lwp-explore=" if arg == "--lwp-explore" else arg for arg in args]
         early_config.known_args_namespace = parser.parse_known_args(args, copy.copy(early_config.option))
     if not early_config.known_args_namespace.lwp:
         return
@@ -220,25 +243,26 @@ def _summarize_lock_order(terminalreporter: pytest.TerminalReporter) -> None:
 # ---- exploring -------------------------------------------------------------------------------------------------------
 
 _MARK = (
-    "explore(runs=1000, seconds=None, strategy='auto', granularity='auto', seed=None, max_steps=20000, workers=1): "
+    "explore(runs=1000, seconds=None, strategy='auto', granularity='auto', seed=None, max_steps=20000, workers=1, "
+    "early_timeouts=False, known=()): "
     "call the test under that many schedules of its threads, until one makes it fail (lwp-runtime)"
 )
-_EXPLORED, _ALONE = "lwp_explore", "lwp_not_explored"  # of a report's properties, which pytest-xdist passes on
-
-_found: pytest.StashKey[Any] = pytest.StashKey()  # the Result of a test that fails by it
+_EXPLORING = "lwp-explore"  # the name of the plugin that explores
 
 
 def _configure_exploring(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARK)
-    runs = config.option.lwp_explore
-    if runs is None and config.option.lwp_explore_replay is None:
-        return
-    if runs is not None and not (runs.isdecimal() and int(runs) > 0):
-        raise pytest.UsageError(f"--lwp-explore={runs}: RUNS is a whole number from 1 on")
+    if any(value is not None for name, value in vars(config.option).items() if name.startswith("lwp_explore")):
+        _explore(config)
+
+
+def _explore(config: pytest.Config) -> None:
+    """Registers the plugin that explores tests."""
     try:
-        lwp_runtime.load("explore")
+        ways = lwp_runtime.load("explore.ways.pytest_suite")
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(ways.Suite(config), _EXPLORING)
 
 
 def _is_marked(item: pytest.Item) -> bool:
@@ -246,89 +270,17 @@ def _is_marked(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("explore") is not None]
-    if marked:
-        exploring = lwp_runtime.load("explore.ways.pytest_items")
-        for item in marked:
-            exploring.check_options(item)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.option.lwp_explore_replay is not None and len(session.items) > 1:
-        raise pytest.UsageError(f"--lwp-explore-replay is for one test, and {len(session.items)} are selected")
+    if not config.pluginmanager.hasplugin(_EXPLORING) and any(map(_is_marked, items)):
+        _explore(config)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     if item.config.option.lwp and not item.config.option.lwp_ignore_left:
         item.stash[_alive] = threading.enumerate()
-    runs, token = item.config.option.lwp_explore, item.config.option.lwp_explore_replay
-    if runs is None and token is None and not _is_marked(item):
-        return
-    exploring = lwp_runtime.load("explore.ways.pytest_items")
-    if (reason := exploring.reason_against(item)) is not None:
-        item.user_properties.append((_ALONE, reason))
-        return
-    options = exploring.options_for(item, None if runs is None else int(runs))
-    item.runtest = functools.partial(_explore, item, exploring, options, token)  # type: ignore[method-assign]
-
-
-def _explore(item: pytest.Item, exploring: Any, options: dict[str, Any], token: str | None) -> None:
-    __tracebackhide__ = True
-    result = exploring.run(item, options, token)
-    numbers = {name: getattr(result, name) for name in ("runs", "seconds", "distinct")}
-    unswitched = sorted(result._tried.unswitched)
-    item.user_properties.append((_EXPLORED, {"outcome": result.outcome.value, "unswitched": unswitched, **numbers}))
-    if result.error is None and result._tried.has_tasks:
-        item.user_properties.append((_ALONE, "as to the order of its tasks of asyncio"))
-    expected = getattr(getattr(item, "obj", None), "__unittest_expecting_failure__", False)
-    if result.error is None:
-        if expected:
-            pytest.fail("Unexpected success", pytrace=False)
-        return
-    if expected and result.token is not None:
-        pytest.xfail()
-    item.stash[_found] = result
-    raise result.error
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    report = yield
-    result = item.stash.get(_found, None)
-    if call.when != "call" or result is None or call.excinfo is None or call.excinfo.value is not result.error:
-        return report
-    text = result.report().rstrip()
-    if result.command and result.command not in text:
-        text += f"\n\nTo see it again: {result.command}"
-    shown = call.excinfo.getrepr(style="native", chain=False)  # whose frames are the explorer's
-    shown.reprtraceback.reprentries[0].lines = [f"{line}\n" for line in text.splitlines()]
-    report.longrepr = shown
-    return report
 
 
 def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
-    calls = [
-        (report.nodeid, *pair)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if getattr(report, "when", None) == "call"
-        for pair in report.user_properties
-    ]
-    explored = [value for _, name, value in calls if name == _EXPLORED]
-    alone = [(test, value) for test, name, value in calls if name == _ALONE]
-    if not explored and not alone:
-        return
-    terminalreporter.section("schedules explored by lwp", sep="-")
-    tests = f"{len(explored)} test{'s' * (len(explored) != 1)}"
-    runs, seconds, distinct = (sum(one[name] for one in explored) for name in ("runs", "seconds", "distinct"))
-    outcomes = [one["outcome"] for one in explored]
-    counts = ", ".join(f"{outcomes.count(name)} {name}" for name in sorted(set(outcomes)))
-    terminalreporter.write_line(
-        f"{tests}: {runs:,} runs, {seconds:.1f} s, {distinct:,} distinct schedules{f'; {counts}' if counts else ''}"
-    )
-    unswitched = {name for one in explored for name in one["unswitched"]}
-    for line in lwp_runtime.load("explore.search.tried").left_out(unswitched):
-        terminalreporter.write_line(line)
-    for test, reason in alone:
-        terminalreporter.write_line(f"not explored: {test} {reason}")
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    if any(hasattr(report, "lwp_explore") for report in reports):  # perhaps of a worker of pytest-xdist
+        lwp_runtime.load("explore.ways.pytest_summary").summarize(terminalreporter, reports)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -64,6 +66,7 @@ def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
     return {
         "target": shlex.join(target.words()),
         "outcome": result.outcome.name,
+        "name": result.name,
         "token": result.token,
         "command": result.command or None,
         "runs": result.runs,
@@ -92,7 +95,13 @@ def _print(result: Result, output: str) -> None:
 
 
 def _explore(
-    target: Target, wanted: dict[str, Any], token: str | None, dask: str | None, html: Path | None, as_json: bool
+    target: Target,
+    wanted: dict[str, Any],
+    token: str | None,
+    debugged: bool,
+    dask: str | None,
+    html: Path | None,
+    as_json: bool,
 ) -> int:
     import lwp_runtime
 
@@ -100,6 +109,7 @@ def _explore(
     from ..explore import BadToken, TargetError, explore, replay
     from ..explore.explorer import options_of_replay
     from ..explore.settings import SettingsError
+    from ..explore.ways.debugger import debug, without_breakpoints
     from ..explore.ways.targets import Output
 
     forget_click()
@@ -108,8 +118,9 @@ def _explore(
     line = _Line(sys.stderr)
     output = Output()
     try:
-        run = output.of_last_run(target.load(), target.file)
-        with output:
+        test = target.load()
+        run = output.of_last_run(test, target.file)
+        with output, without_breakpoints() if debugged else nullcontext():
             if token is not None:
                 result = replay(run, token, **options_of_replay(wanted))
             elif dask is not None:
@@ -146,6 +157,10 @@ def _explore(
         print(json.dumps(_facts(result, target, printed), indent=2))
     else:
         _print(result, printed)
+    if debugged and token is not None and result.token is not None:
+        again = functools.partial(test)  # with the terminal as it is
+        again.explored_file = target.file  # type: ignore[attr-defined]
+        debug(again, token, **options_of_replay(wanted))
     return _STATUS[result.outcome.value]
 
 
@@ -236,6 +251,12 @@ def _strategy(value: str) -> str:
 )
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
 @click.option(
+    "--pdb",
+    "debugged",
+    is_flag=True,
+    help="With --replay: once more, with prompts of pdb before the last switch, at breakpoints and at the failure.",
+)
+@click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found, as a page."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
@@ -244,6 +265,7 @@ def _strategy(value: str) -> str:
 def explore(
     dask: str | None,
     token: str | None,
+    debugged: bool,
     html: Path | None,
     as_json: bool,
     module: str | None,
@@ -291,4 +313,6 @@ def explore(
         raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
     if html is not None and not html.absolute().parent.is_dir():
         raise click.UsageError(f"--html: no folder {html.parent}")
-    return _explore(target, wanted, token, dask, html, as_json)
+    if debugged and (token is None or as_json):
+        raise click.UsageError("--pdb is for --replay" + ", and prints no JSON" * as_json)
+    return _explore(target, wanted, token, debugged, dask, html, as_json)

@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .. import native
 from ..observe.source import Choice, choosing, is_program
@@ -28,7 +28,10 @@ from .search.systematic import DIFFERS
 from .search.tried import NO_THREADS, Tried, left_out
 from .tokens import check_of, make_token, read_token
 
-__all__ = ["Progress", "explore", "explored", "options_of_replay", "replay"]
+if TYPE_CHECKING:
+    from .telling.story import Story
+
+__all__ = ["Progress", "Share", "explore", "explored", "options_of_replay", "replay"]
 
 _REPLAYS = 10
 _TRIES = 3
@@ -38,11 +41,16 @@ _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 _TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
 _TO_RECORD = 0.5  # of these, for the run that is told
+_TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
 _LONGER = 10  # times max_steps: what goes on for that long is a livelock
 _EARLY_SHARE = 4  # of the runs and seconds one part in so many is for early timeouts
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Share(float):
+    """Seconds after which no further run begins. Other seconds of explore() cut off a run, the first one too."""
 
 
 class _Failure:
@@ -75,10 +83,17 @@ class _Exploration:
     """One call of explore(), or of replay()."""
 
     def __init__(
-        self, session: Session, test: Callable[[], object], seed: int | None = None, seconds: float | None = None
+        self,
+        session: Session,
+        test: Callable[[], object],
+        seed: int | None = None,
+        seconds: float | None = None,
+        known: Collection[str] = (),
     ) -> None:
         self._session = session
         self._test = test
+        self._known = frozenset(known)
+        self._names: dict[int, str] = {}  # of finds without an exception, by what their runs did
         self._began = time.monotonic()
         self._seconds = seconds
         session.circles = True
@@ -99,7 +114,14 @@ class _Exploration:
 
     def give(self, seconds: float | None) -> None:
         """From now on runs are cut off so long after the begin."""
-        self._session.until = None if seconds is None else self._began + seconds
+        self._session.until = None if seconds is None or isinstance(self._seconds, Share) else self._began + seconds
+
+    def _give_to_tell(self) -> None:
+        """From now on there is time to simplify and replay what was found."""
+        if isinstance(self._seconds, Share):
+            self._session.until = time.monotonic() + _TO_TELL_OF_SHARE
+        elif self._seconds is not None:
+            self.give(self._seconds + _TO_TELL)
 
     @property
     def left(self) -> float:
@@ -112,6 +134,7 @@ class _Exploration:
         self.result.error = error
         self.result.seconds = self.seconds
         self.result.distinct = len(self.tried.schedules)
+        self.result.known = dict(self.tried.known)
         self.result._tried = self.tried
         return self.result
 
@@ -146,10 +169,37 @@ class _Exploration:
 
     # ---- what was found ----------------------------------------------------------------------------------------------
 
+    def passes_as_known(self, plan: Plan, run: Run) -> bool:
+        """Whether the run, the last one, has failed in a known way; it is counted."""
+        name = self._known_name(plan, run)
+        if name is not None:
+            self.tried.known[name] += 1
+        return name is not None
+
+    def _known_name(self, plan: Plan, run: Run) -> str | None:
+        if not self._known or run.ending in (Ending.TOO_MANY, Ending.STUCK):
+            return None
+        from .telling.naming import name_of_error, name_of_find
+
+        if run.error is not None:
+            name = name_of_error(run.error)
+        else:
+            if run.hash not in self._names:
+                self._names[run.hash] = name_of_find(self._recorded(plan, with_states=run.ending == Ending.LIMIT)[1])
+            name = self._names[run.hash]
+        return name if name in self._known else None
+
+    def _recorded(self, plan: Plan, with_states: bool) -> tuple[Run, Story]:
+        from .telling.recorder import Recorder
+
+        recorder = Recorder(with_states=with_states)
+        run = self._session.run(self._test, plan, recorder.note)
+        return run, recorder.finish(run)
+
     def _schedule(self, plan: Plan, failure: _Failure) -> Schedule | None:
         """Runs the plan; its schedule if it fails in that way."""
         run = self._session.run(self._test, plan)
-        if not run.failed or _Failure(run) != failure:
+        if not run.failed or _Failure(run) != failure or self._known_name(plan, run) is not None:
             return None
         steps = last_steps()
         return Schedule(by_deviations(plan, steps), tuple(steps))
@@ -192,9 +242,10 @@ class _Exploration:
             return self.inconclusive("the test starts more than 1,024 threads in a run")
         if run.ending == Ending.STUCK:
             return self.stuck()
-        self.give(None if self._seconds is None else self._seconds + _TO_TELL)
-        run = self.settled(by_deviations(plan, last_steps()), run)
-        if not run.failed:
+        self._give_to_tell()
+        same = by_deviations(plan, last_steps())
+        run = self.settled(same, run)
+        if not run.failed or self.passes_as_known(same, run):  # it had closed a circle that is no deadlock
             return None
         failure = _Failure(run)
         steps = last_steps()
@@ -248,10 +299,9 @@ class _Exploration:
         return next((schedule for schedule in found if schedule is not None), None)
 
     def conclude(self, plan: Plan, failure: _Failure, found_by: str, needs_no_gil: bool) -> Result:
+        from .telling.naming import name_of_find
         from .telling.page import page
-        from .telling.recorder import Recorder
         from .telling.report import report
-        from .telling.story import Story
         from .telling.words import headline
 
         def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
@@ -265,9 +315,7 @@ class _Exploration:
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
             again.append(self._session.run(self._test, plan))
         for _ in range(_REPLAYS):
-            recorder = Recorder(with_states=failure.ending == Ending.LIMIT)
-            last = self._session.run(self._test, plan, recorder.note)
-            story = recorder.finish(last)
+            last, story = self._recorded(plan, with_states=failure.ending == Ending.LIMIT)
             if last.failed and _Failure(last) == failure:
                 break
         else:
@@ -276,6 +324,7 @@ class _Exploration:
             return self._long()
         error = _as_error(last, headline(story))
         result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
+        result.name = name_of_find(story)
         result.token = make_token(plan, last)
         result.replays = sum(run.failed and _Failure(run) == failure for run in again)
         result.replayed = len(again)
@@ -299,6 +348,12 @@ class _Exploration:
         self.result._report = lambda result: text
         return self.end(Outcome.BUDGET_SPENT)
 
+    def alone(self) -> Result:
+        """The test has passed in the default schedule, and started no thread: no other schedule is there."""
+        if self.tried.has_tasks:
+            return self.spent()
+        return self._exhausted("", NO_THREADS)
+
     def exhausted(self, claim: str, granularity: str) -> Result:
         """claim: which schedules were tried. It holds only if the test does the same each time."""
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
@@ -308,12 +363,12 @@ class _Exploration:
             return self.inconclusive(DIFFERS)
         if self.tried.has_tasks:
             return self.spent()
-        end = "" if self.tried.has_threads else NO_THREADS
-        if granularity != "sync":
-            end += "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
-        self.result._report = lambda result: (
-            f"EXHAUSTED: {claim}: {result.runs:,} run{'s' * (result.runs != 1)}, no failure{end}"
-        )
+        more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
+        return self._exhausted(f"{claim}: ", more)
+
+    def _exhausted(self, claim: str, more: str) -> Result:
+        end = f"{self.tried.failures()}{more}"  # a report must not keep the session
+        self.result._report = lambda result: f"EXHAUSTED: {claim}{result.runs:,} run{'s' * (result.runs != 1)}, {end}"
         return self.end(Outcome.EXHAUSTED)
 
 
@@ -382,6 +437,7 @@ def explore(
     exclude: Iterable[str] = (),
     workers: int = 1,
     early_timeouts: bool = False,
+    known: Collection[str] = (),
     progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Runs test() under many schedules, until one makes it fail.
@@ -403,15 +459,18 @@ def explore(
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, or a sleep ends, though other
     threads could go on. What only fails in that way is the outcome EARLY_TIMEOUT.
+    known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
     progress: called a few times a second, and when a run has failed.
 
-    TypeError: test can't be called; seed is no whole number; include or exclude is not names.
+    TypeError: test can't be called; seed is no whole number; include, exclude or known is not names.
     ValueError: another argument is out of bounds; a name can't be found; pyproject.toml is wrong.
     RuntimeError: the caller is a green thread, or explores already.
     """
     _check_test(test)
     _check_counts(runs=runs, max_steps=max_steps, workers=workers)
     _check_options(strategy, granularity, seconds, seed, progress)
+    if isinstance(known, str) or not all(isinstance(name, str) for name in known):
+        raise TypeError(f"known must be names of finds, such as ['AssertionError bank.py:transfer'], not {known!r}")
     include, exclude = names_of("include", include), names_of("exclude", exclude)
     choice = choice_for(test, include, exclude)
     if seed is None:
@@ -420,7 +479,7 @@ def explore(
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
         strategy_here = shared(strategy, number)
         return _explore(
-            test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, early_timeouts, progress
+            test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, early_timeouts, known, progress
         )
 
     if workers == 1 or is_systematic(strategy):  # there is one sequence of its plans only
@@ -441,10 +500,11 @@ def _explore(
     max_steps: int,
     choice: Choice,
     early_timeouts: bool,
+    known: Collection[str],
     progress: Callable[[Progress], object] | None,
 ) -> Result:
     with Session(max_steps, choice=choice) as session:
-        exploration = _Exploration(session, test, seed, seconds)
+        exploration = _Exploration(session, test, seed, seconds, known)
         search = _Search(exploration, session, strategy, granularity, seed, progress)
         if not early_timeouts or is_systematic(strategy):  # a systematic search with them has all that is without
             return search.through(runs, seconds, early_timeouts)
@@ -506,13 +566,15 @@ class _Search:
                 portfolio = self._portfolio("gil", early)
                 plans = portfolio.plans()
                 begun = exploration.coarser = False
-            elif run.failed:
+            elif run.failed and not exploration.passes_as_known(plan, run):
                 if plan == Plan(granularity=grain) and exploration.result.runs == 2:
                     return exploration.changes(run)
                 self._tell(failed=not early)
                 if (result := exploration.found(plan, run, name)) is not None:
                     return result
                 exploration.give(seconds)
+            elif not exploration.tried.has_threads:
+                return exploration.alone()
             self._tell()
             if exploration.result.runs >= runs or (seconds is not None and exploration.seconds >= seconds):
                 claim = portfolio.claim

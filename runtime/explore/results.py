@@ -78,6 +78,8 @@ class Result:
     """What explore() or replay() has come to."""
 
     outcome: Outcome  #: Which of the five.
+    #: What was found, and in which functions: the same from run to run; None unless FOUND or EARLY_TIMEOUT.
+    name: str | None = None
     #: A short text for replay(); None unless FOUND or EARLY_TIMEOUT.
     token: str | None = None
     #: How often the test was called with a schedule to try.
@@ -100,6 +102,8 @@ class Result:
     deviations: int = 0
     #: Of chance; None: it was a replay.
     seed: int | None = None
+    #: In how many runs each known find was seen, by its name.
+    known: dict[str, int] = field(default_factory=dict)
     #: What to type to see it again.
     command: str = ""
     _tried: Any = field(default=None, repr=False)  # a Tried

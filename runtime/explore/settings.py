@@ -11,7 +11,12 @@ from typing import Any
 __all__ = ["KEYS", "Included", "SettingsError", "nearest_above", "read_table", "read_toml", "table_in"]
 
 _TABLE = "[tool.lwp.explore]"
-KEYS = ("include", "exclude")  #: of the table
+#: Of the table.
+KEYS = (
+    *("include", "exclude"),
+    *("runs", "seconds", "total", "seed", "strategy", "granularity", "workers", "early_timeouts"),
+    *("html", "json", "keep", "known"),
+)
 
 
 class SettingsError(ValueError):

@@ -89,6 +89,7 @@ class Gathering:
                 result = again
         result.seed = self._seed
         result._tried = self._tried
+        result.known = dict(self._tried.known)
         result.runs, result.distinct = self._counts()
         result.seconds = time.monotonic() - self._began
         return result

@@ -565,7 +565,7 @@ def test_a_call_that_blocks_is_named() -> None:
     first, second = out.stdout.splitlines()
     assert first.startswith("INCONCLUSIVE a thread is blocked in a call that is not under control")
     assert "<string>:8 in <lambda>" in first
-    assert second == "True BUDGET_SPENT"
+    assert second == "True EXHAUSTED"
     assert out.stderr == ""
 
 
@@ -623,13 +623,86 @@ def test_a_test_that_differs_from_call_to_call_is_never_a_pass() -> None:
     calls = []
 
     def test() -> None:
-        calls.append(1)
+        run_thread(threading.Thread(target=calls.append, args=(1,)))
         assert len(calls) != 5
 
     result = explore(test, runs=100)
     assert result.outcome is Outcome.INCONCLUSIVE
     with pytest.raises(Inconclusive):
         result.check()
+
+
+def test_a_test_without_threads_is_run_once() -> None:
+    calls = []
+    result = explore(lambda: calls.append(1))
+    assert (result.outcome, result.runs, len(calls)) == (Outcome.EXHAUSTED, 1, 1)
+
+
+# ---- known finds -----------------------------------------------------------------------------------------------------
+
+
+class TestKnown:
+    """Two deadlocks, of which the first comes before the second."""
+
+    a, b, c, d = (threading.Lock() for _ in range(4))
+
+    def ab(self) -> None:
+        with self.a, self.b:
+            pass
+
+    def ba(self) -> None:
+        with self.b, self.a:
+            pass
+
+    def cd(self) -> None:
+        with self.c, self.d:
+            pass
+
+    def dc(self) -> None:
+        with self.d, self.c:
+            pass
+
+    def both(self) -> None:
+        works = [lambda: (self.ab(), self.cd()), lambda: (self.ba(), self.dc())]
+        run_threads([Thread(target=work) for work in works])
+
+    first = "DeadlockFound test_explore.py:TestKnown.ab test_explore.py:TestKnown.ba"
+    second = "DeadlockFound test_explore.py:TestKnown.cd test_explore.py:TestKnown.dc"
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_a_find_of_the_same_kind_is_told_apart_and_stays_what_it_is(self, seed: int) -> None:
+        result = explore(self.both, seed=seed, known=[self.first])
+        assert (result.name, result.replays) == (self.second, 10)
+        assert set(result.known) <= {self.first}
+
+    @pytest.mark.parametrize("strategy", ["auto", "dfs", "dpor"])
+    def test_what_is_known_is_counted(self, strategy: str) -> None:
+        result = explore(self.both, strategy=strategy, granularity="sync", runs=300, known={self.first, self.second})
+        assert result.error is None
+        assert set(result.known) == {self.first, self.second}
+        assert f"no failure except known ones:\n  {self.first}, in {result.known[self.first]} run" in result.report()
+
+    def test_a_run_that_fails_as_known_behind_a_circle_that_is_no_deadlock(self) -> None:
+        """The lock is a signal: the test, which holds it, and the thread that waits for it seem to wait for ever."""
+
+        def test() -> None:
+            signal = threading.Lock()
+            signal.acquire()
+
+            def waits() -> None:
+                signal.acquire()
+                raise KeyError("known")
+
+            run_threads([Thread(target=waits), Thread(target=signal.release)])
+
+        result = explore(test, runs=50, granularity="sync", known=["KeyError test_explore.py:waits"])
+        assert result.error is None, result.report()
+        assert list(result.known) == ["KeyError test_explore.py:waits"]
+
+    def test_wrong_names(self) -> None:
+        for known in ("AssertionError", [1]):
+            with pytest.raises(TypeError, match="known must be names of finds, such as"):
+                explore(self.both, known=known)  # type: ignore[arg-type]
 
 
 # ---- isolation -------------------------------------------------------------------------------------------------------
@@ -698,7 +771,7 @@ def test_threads_that_refuse_to_be_unwound() -> None:
     result = explore(test, runs=10)
     assert isinstance(result.error, LeftBehind)
     assert result.replays == 10
-    assert explore(lambda: None, runs=5).outcome is Outcome.BUDGET_SPENT
+    assert explore(lambda: None, runs=5).outcome is Outcome.EXHAUSTED
 
 
 def test_everything_is_as_before_afterwards() -> None:

@@ -3,39 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import python
-from counted import IMPORT, LOST, RIGHT
-
-IMPORTS = f"import asyncio, logging, queue, threading, time, unittest\nimport pytest\n{IMPORT}"
-
-
-def run(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_it.py").write_text(IMPORTS + tests)
-    return start(folder, *options)
-
-
-def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = ["-m", "pytest", "-p", "no:cacheprovider", *options]
-    return python(*command, cwd=folder, status=None, timeout=100, COLUMNS="200", PYTEST_ADDOPTS="")
-
-
-def outcomes(found: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    last = found.stdout.rstrip().rpartition("\n")[2]
-    return {
-        what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|skipped|xfailed|xpassed|errors?)", last)
-    }
-
-
-def summary(found: subprocess.CompletedProcess[str]) -> tuple[int, int]:
-    """How many tests were explored, in how many runs."""
-    match = re.search(r"\n(\d+) tests?: ([\d,]+) runs, [\d.]+ s, [\d,]+ distinct schedules", found.stdout)
-    assert match, found.stdout + found.stderr
-    return int(match[1]), int(match[2].replace(",", ""))
+from counted import LOST, RIGHT
+from projects import outcomes, replay_command, run, start, summary
 
 
 def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
@@ -51,12 +23,6 @@ def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
     tests, runs = summary(found)
     assert tests == 2
     assert 1000 < runs < 2000
-
-
-def replay_command(found: subprocess.CompletedProcess[str]) -> list[str]:
-    match = re.search(r"pytest (.*--lwp-explore-replay \S+)", found.stdout)
-    assert match, found.stdout
-    return shlex.split(match[1])
 
 
 def test_the_command_that_it_gives_finds_it_again(tmp_path: Path) -> None:
@@ -262,7 +228,7 @@ class TestAsync(unittest.IsolatedAsyncioTestCase):
 def test_tests_that_run_tasks_of_asyncio_are_listed(tmp_path: Path) -> None:
     found = run(tmp_path, "def test_tasks():\n    asyncio.run(asyncio.sleep(0))\n" + RIGHT, "--lwp-explore=10")
     assert outcomes(found) == {"passed": 2}
-    assert summary(found)[0] == 2
+    assert "\n1 test starts no thread\n" in found.stdout
     told = [line for line in found.stdout.splitlines() if line.startswith("not explored")]
     assert told == ["not explored: test_it.py::test_tasks as to the order of its tasks of asyncio"]
 
@@ -292,7 +258,8 @@ def test_on_installed_threads(tmp_path: Path) -> None:
 
 
 def test_state_kept_from_run_to_run_fails(tmp_path: Path) -> None:
-    found = run(tmp_path, "kept = []\ndef test_it():\n    kept.append(1)\n    assert len(kept) < 2\n", "--lwp-explore")
+    tests = "kept = []\ndef test_it():\n    both()\n    kept.append(1)\n    assert len(kept) < 2\n"
+    found = run(tmp_path, tests, "--lwp-explore")
     assert outcomes(found) == {"failed": 1}
     assert "INCONCLUSIVE: the test passes when it is called first, and fails when it is called again" in found.stdout
 

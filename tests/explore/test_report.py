@@ -218,12 +218,14 @@ def test_the_report_fits_on_a_screen(results: Results, test: Callable[[], object
 def test_the_report_says_how_to_see_it_again(results: Results, test: Callable[[], object]) -> None:
     result = results[test]
     assert result.token
-    *_, facts, token, command = result.report().splitlines()
+    *_, facts, name, token, command = result.report().splitlines()
     assert re.fullmatch(r"(FOUND|EARLY TIMEOUT found) by \w+, \w+ after .* runs?, \S+ s; .*; replays 10/10\.", facts)
+    assert name == f"Name {result.name}"
     assert token == f"Token {result.token}"
     assert command.strip() == f'runtime.replay({test.__name__}, "{result.token}")'
     again = runtime.replay(test, result.token, max_steps=400 if test is livelock else 20_000)
     assert again.report().splitlines()[0] == result.report().splitlines()[0]
+    assert again.name == result.name
 
 
 def test_a_command_replaces_the_call(results: Results) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -79,6 +80,7 @@ class Tried:
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most
         self.has_tasks = False  #: tasks of asyncio ran
+        self.known: Counter[str] = Counter()  #: names of known finds, and how many runs failed by each
         self.coverage = Coverage()
         self.unswitched = unswitched
 
@@ -96,6 +98,7 @@ class Tried:
         self.steps = max(self.steps, other.steps)
         self.threads = max(self.threads, other.threads)
         self.has_tasks |= other.has_tasks
+        self.known.update(other.known)
         self.coverage.merge(other.coverage)
         self.unswitched = {*self.unswitched, *other.unswitched}
 
@@ -110,10 +113,18 @@ class Tried:
         """Whether any run had a thread besides the test's own."""
         return self.threads > 1
 
+    def failures(self) -> str:
+        """For a report: that there was no failure, except known ones."""
+        if not self.known:
+            return "no failure"
+        names = (f"\n  {name}, in {_count(runs, 'run')}" for name, runs in sorted(self.known.items()))
+        return f"no failure except known ones:{''.join(names)}"
+
     def spent(self) -> str:
         """For a report."""
         head = (
-            f"BUDGET SPENT: {_count(self.runs, 'run')}, {_count(len(self.schedules), 'distinct schedule')}, no failure"
+            f"BUDGET SPENT: {_count(self.runs, 'run')}, {_count(len(self.schedules), 'distinct schedule')}, "
+            f"{self.failures()}"
         )
         end = _TASKS if self.has_tasks else ""
         if not self.has_threads:

@@ -37,11 +37,12 @@ class Recorder:
         self._test: list[FrameType] = []
         note_makings()
 
-    def note(self, thread: int, kind: int, object: object) -> None:
+    def note(self, thread: int, kind: int, object: object, frame: FrameType | None = None) -> None:
+        """frame: in which the thread is; None: the caller's."""
         if native.explore_unwinding():
             return
         try:
-            self._note(thread, kind, object, sys._getframe(1))
+            self._note(thread, kind, object, frame or sys._getframe(1))
         except Exception:  # a report that lacks something is better than a program that fails because of the report
             self.notes[thread].append(Note(kind, None, None, "", 0, time.monotonic(), 0))
 
@@ -81,6 +82,11 @@ class Recorder:
         if thing.kind == "Condition" and thing.lock is None:
             thing.lock = self._thing(object._lock, place, frames)
         return thing
+
+    def so_far(self, run: Run) -> Story:
+        """The story of a run that goes on, as if it ended here."""
+        final, _ = native.explore_look()
+        return Story(run, self.notes, self.names, last_steps(), final)
 
     def finish(self, run: Run) -> Story:
         things = [thing for thing, _ in self._things.values()]

@@ -273,7 +273,10 @@ def closing(result: Result) -> list[str]:
     only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
     what = "FOUND" if result.outcome is Outcome.FOUND else "EARLY TIMEOUT found"
-    lines = [f"{what} by {result.found_by} {runs}; {only}; replays {result.replays}/{result.replayed}."]
+    lines = [
+        f"{what} by {result.found_by} {runs}; {only}; replays {result.replays}/{result.replayed}.",
+        f"Name {result.name}",
+    ]
     if len(result.token or "") <= _LONG_TOKEN or not result.command:  # a longer token stands in the command alone
         lines.append(f"Token {result.token}")
     if result.command:

@@ -7,7 +7,7 @@ from ..run.plans import Ending, Kind
 from .events import RAISE, Event, Thing, Wait
 from .story import Story
 
-__all__ = ["at", "deviation", "doing", "failed_at", "headline", "joined", "short", "stopped", "waiting"]
+__all__ = ["at", "deviation", "doing", "failed_at", "first_line", "headline", "joined", "short", "stopped", "waiting"]
 
 
 def joined(words: list[str], last: str = "and") -> str:

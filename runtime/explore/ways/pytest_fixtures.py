@@ -31,13 +31,17 @@ class Fixtures:
 
     def __enter__(self) -> dict[str, object]:
         """Their values by name."""
+        self.make()
+        values: dict[str, object] = self._item.funcargs
+        return values
+
+    def make(self) -> None:
+        """pytest ends what the last call has made."""
         if self._are_any:
             with suppress(BaseException):
                 self._end()  # of a run whose thread was abandoned
             self._item._initrequest()
             self._item.setup()
-        values: dict[str, object] = self._item.funcargs
-        return values
 
     def __exit__(self, *_: object) -> None:
         if self._are_any:

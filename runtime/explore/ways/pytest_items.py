@@ -15,14 +15,16 @@ from typing import Any
 import pytest
 
 from ..explorer import explore, options_of_replay, replay
-from ..results import Result
+from ..results import Find, Result
 from ..tokens import BadToken
+from .debugger import debug
 from .pytest_fixtures import Fixtures
 from .targets import Output, options_of, why_not
 
-__all__ = ["check_options", "options_for", "reason_against", "run"]
+__all__ = ["check_options", "debug_item", "explore_item", "is_explored", "options_for", "reason_against", "renew"]
 
 OPTIONS = tuple(name for name in inspect.signature(explore).parameters if name not in ("test", "progress"))
+_fixtures: pytest.StashKey[Fixtures] = pytest.StashKey()  # there is one for all explorations of a test
 #: Fixtures with which a test looks at what it prints.
 _LOOKING = {"capsys", "capsysbinary", "capteesys", "capfd", "capfdbinary"}
 
@@ -37,10 +39,14 @@ def check_options(item: pytest.Item) -> None:
             )
 
 
-def options_for(item: pytest.Function, runs: int | None) -> dict[str, Any]:
-    """Options of the command line, of @explored and of the marks; what is nearest to the test prevails."""
-    options: dict[str, Any] = {} if runs is None else {"runs": runs}
-    options |= options_of(item.obj)[1]
+def is_explored(item: pytest.Item) -> bool:
+    """Whether the test itself asks for it."""
+    return item.get_closest_marker("explore") is not None or hasattr(getattr(item, "obj", None), "_lwp_explored")
+
+
+def options_for(item: pytest.Function, suite: dict[str, Any]) -> dict[str, Any]:
+    """Options of the suite, of @explored and of the marks; what is nearest to the test prevails."""
+    options = suite | options_of(item.obj)[1]
     for mark in reversed(list(item.iter_markers("explore"))):
         options |= mark.kwargs
     return options
@@ -62,13 +68,25 @@ def _call(item: pytest.Function) -> Callable[[], object]:
     function, options = options_of(item.obj)
     if function is not item.obj and item.instance is not None and options is not None:
         function = functools.partial(function, item.instance)
-    fixtures = Fixtures(item)
+    fixtures = _fixtures_of(item)
 
     def call() -> None:
         with fixtures as values:
             function(**{name: values[name] for name in item._fixtureinfo.argnames})
 
     return call
+
+
+def _fixtures_of(item: pytest.Function) -> Fixtures:
+    if _fixtures not in item.stash:
+        item.stash[_fixtures] = Fixtures(item)
+    return item.stash[_fixtures]
+
+
+def renew(item: pytest.Function) -> None:
+    """Makes the test's fixtures once more after its runs, for a call as pytest's own."""
+    if _fixtures in item.stash:
+        item.stash[_fixtures].make()
 
 
 def _forget_logged() -> None:
@@ -99,13 +117,32 @@ def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) 
     return result, output.text if output is not None else ""
 
 
-def run(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result:
-    """Explores the test, or replays the token, and prints what the test printed in the reported run."""
+def debug_item(item: pytest.Function, options: dict[str, Any], token: str) -> None:
+    """Runs the schedule of a token with prompts of pdb, on the terminal as it is without pytest."""
+    test = functools.partial(_call(item))
+    test.explored_file = str(item.path)  # type: ignore[attr-defined]
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    capture.suspend(in_=True)
+    try:
+        debug(test, token, **options_of_replay(options))
+    finally:
+        capture.resume()
+
+
+def explore_item(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result | None:
+    """Explores the test, or replays the token, and prints what the test printed in the reported run.
+
+    None: the test raises, and starts no thread.  What a plain call of it does counts, because the test may raise only
+    under the explorer's clock.
+    """
     try:
         result, printed = _explore(item, options, token)
     except (ValueError, TypeError) as error:
         what = "--lwp-explore-replay" if isinstance(error, BadToken) else "@pytest.mark.explore"
         pytest.fail(f"{what}: {error}", pytrace=False)
+    raises = result.token is not None and not isinstance(result.error, Find)
+    if raises and token is None and not result._tried.has_threads:
+        return None
     if result.token is not None:
         result.command = f"pytest {shlex.quote(_where(item))} --lwp-explore-replay {result.token}"
     if result.error is not None:

@@ -149,7 +149,7 @@ struct explore_run {
     struct {
         int state, kind, may; /* may: the thread could have gone on, now or later */
         uint32_t object;
-    } final[EXPLORE_THREADS]; /* as the run's end found them */
+    } final[EXPLORE_THREADS]; /* as explore_look(), or the run's end, found them */
 };
 extern struct explore_run explore_run;
 
@@ -265,6 +265,9 @@ int explore_passes(struct explored *me, const struct explore_op *op);
 
 /* Whether the thread goes on from its point because it is cancelled, and must not do its operation. */
 int explore_is_cancelled(const struct explored *thread);
+
+/* Writes down what the threads do. */
+void explore_look(void);
 
 /* The run ends at the next point. */
 void explore_fail(enum explore_outcome outcome);

@@ -293,13 +293,10 @@ static struct explored *take_step(struct explore_set *can)
 
 /* ---- the end of a run -------------------------------------------------------------------------------------------- */
 
-static void begin_to_unwind(enum explore_outcome outcome)
+void explore_look(void)
 {
     int fresh;
 
-    run.unwinding = 1;
-    run.unwound_by = park_clock(CLOCK_MONOTONIC) + UNWINDING_PATIENCE;
-    explore_run.outcome = outcome;
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
         explore_run.final[i].state = thread->state;
@@ -307,6 +304,14 @@ static void begin_to_unwind(enum explore_outcome outcome)
         explore_run.final[i].may = can_go_on(thread) || has_deadline(thread);
         explore_run.final[i].object = explore_number(thread->op.object, &fresh);
     }
+}
+
+static void begin_to_unwind(enum explore_outcome outcome)
+{
+    run.unwinding = 1;
+    run.unwound_by = park_clock(CLOCK_MONOTONIC) + UNWINDING_PATIENCE;
+    explore_run.outcome = outcome;
+    explore_look();
 }
 
 static int only_daemons_left(void)

@@ -228,6 +228,23 @@ static PyObject *list_final(PyObject *module, PyObject *unused)
     return list;
 }
 
+/* What the threads do now, as explore_final(), and how many steps were taken. */
+static PyObject *look_now(PyObject *module, PyObject *unused)
+{
+    explore_look();
+    PyObject *list = list_final(module, NULL);
+    return list ? Py_BuildValue("(Nl)", list, explore_run.step) : NULL;
+}
+
+/* (on): whether operations are no points of the run, because they are a debugger's.  Returns whether that was so before. */
+static PyObject *silence_points(PyObject *module, PyObject *on)
+{
+    int before = point_telling;
+
+    point_telling = PyObject_IsTrue(on);
+    return PyBool_FromLong(before);
+}
+
 /* The Scheduler on which the calling thread must start others: None if it is not explored. */
 static PyObject *scheduler_here(PyObject *module, PyObject *unused)
 {
@@ -420,6 +437,8 @@ static PyMethodDef methods[] = {
     {"explore_steps", list_steps, METH_NOARGS, NULL},
     {"explore_objects", list_objects, METH_NOARGS, NULL},
     {"explore_final", list_final, METH_NOARGS, NULL},
+    {"explore_look", look_now, METH_NOARGS, NULL},
+    {"explore_silence", silence_points, METH_O, NULL},
     {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
     {"explore_watch", watch_run, METH_VARARGS, NULL},
     {"explore_watching", set_watching, METH_O, NULL},

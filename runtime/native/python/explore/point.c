@@ -41,7 +41,7 @@ static int keep_object(PyObject *object)
 
 int point_tell(struct explored *me, enum explore_kind kind, PyObject *object)
 {
-    if (!point_note || point_telling)
+    if (point_telling || !point_note)
         return point_telling;
     point_telling = 1;
     PyObject *none = PyObject_CallFunction(point_note, "iiO", me->index, (int)kind, object ? object : Py_None);

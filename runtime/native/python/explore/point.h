@@ -42,6 +42,6 @@ int point_add(PyObject *module);
 
 extern PyObject *point_unwound; /* the class of that exception */
 extern PyObject *point_note;    /* NULL, or called at each point: note(thread, kind, object or None) */
-extern int point_telling;       /* the note is being called: its own operations are none of the program's */
+extern int point_telling;       /* the note is being called, or a debugger: their own operations are none of the program's */
 
 #endif
