@@ -60,6 +60,11 @@ class Quiet:
         replace(self._undo, asyncio.BaseEventLoop, "call_exception_handler", self._unless_reported)
         native.explore_loops(sys.modules["_asyncio"], self._note_loop)
 
+    @property
+    def may_have_missed_tasks(self) -> bool:
+        """Whether the last run has imported asyncio."""
+        return not self._knows_asyncio and "asyncio" in sys.modules
+
     def _is_over(self) -> bool:
         """Whether the calling thread is unwound, or is between runs, where it destroys what they have left."""
         return native.explore_unwinding() or (native.explore_index() < 0 and threading.get_ident() == self._explores)
