@@ -79,6 +79,8 @@ def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
         "found_by": result.found_by,
         "deviations": result.deviations,
         "seed": result.seed,
+        "why": result.why,
+        "races": result.races,
         "report": result.report(),
         "output": output,
     }
@@ -167,7 +169,7 @@ def _explore(
 def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
     from ..explore.ways.cluster import ClusterError, explore_on
 
-    del wanted["workers"]
+    del wanted["workers"], wanted["races"]
     try:
         return explore_on(address, target, **wanted, progress=line.tell, here=run)
     except ClusterError as error:
@@ -246,6 +248,7 @@ def _strategy(value: str) -> str:
 )
 @click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
+@click.option("--races", is_flag=True, help="Also list uses of data that no primitive orders. Runs take longer.")
 @click.option(
     "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."
 )
@@ -309,6 +312,8 @@ def explore(
         raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
     if dask is not None and wanted["workers"] > 1:
         raise click.UsageError("--dask and --workers can't go together")
+    if wanted["races"] and (dask is not None or wanted["workers"] > 1):
+        raise click.UsageError("--races lists what one process has seen: it can't go with --dask or --workers")
     if dask is not None and token is not None:
         raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
     if html is not None and not html.absolute().parent.is_dir():

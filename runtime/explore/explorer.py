@@ -29,7 +29,10 @@ from .search.tried import NO_THREADS, Tried, left_out
 from .tokens import check_of, make_token, read_token
 
 if TYPE_CHECKING:
+    from .telling.accesses import Access
+    from .telling.races import Race, Races
     from .telling.story import Story
+    from .telling.undoing import Gap, Trial
 
 __all__ = ["Progress", "Share", "explore", "explored", "options_of_replay", "replay"]
 
@@ -38,6 +41,8 @@ _TRIES = 3
 _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _TELL_EVERY = 0.2  # seconds
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
+_SHRINK_RACE = 0.3  # seconds, at most, for each
+_SEEK_REASONS = 2.0  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 _TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
 _TO_RECORD = 0.5  # of these, for the run that is told
@@ -89,6 +94,7 @@ class _Exploration:
         seed: int | None = None,
         seconds: float | None = None,
         known: Collection[str] = (),
+        races: bool = False,
     ) -> None:
         self._session = session
         self._test = test
@@ -100,13 +106,47 @@ class _Exploration:
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried(session.unswitched)
         self.coarser = False  # whether a find between bytecodes may be replayed without points there
+        self._races: Races | None = None
+        if races:
+            from .telling.races import Races
+
+            self._races = Races()
 
     def run(self, plan: Plan) -> Run:
-        run = self._session.run(self._test, plan)
+        run = self._session.run(self._test, plan) if self._races is None else self._run_with_races(plan, self._races)
         self.result.runs += 1
         self.tried.add(plan, run)
         self.tried.has_tasks = self._session.quiet.has_tasks
         return run
+
+    def _run_with_races(self, plan: Plan, races: Races) -> Run:
+        run, steps, accesses = self._looked_at(plan)
+        races.add(plan, steps, accesses)
+        return run
+
+    def _looked_at(self, plan: Plan) -> tuple[Run, list[Step], list[Access]]:
+        from .telling.recorder import Recorder
+
+        recorder = Recorder(True)
+        run = self._session.run(self._test, plan, recorder.note, recorder.look)
+        return run, last_steps(), recorder.accesses.found
+
+    def _list_races(self) -> None:
+        if self._races is not None:
+            races, self._races = self._races, None
+            self.result.races, self.result._races = races.told(self._token_of)
+
+    def _token_of(self, race: Race) -> str:
+        """Of a simple schedule with the race's other order."""
+
+        def attempt(plan: Plan) -> Schedule | None:
+            _, steps, accesses = self._looked_at(plan)
+            return Schedule(by_deviations(plan, steps), tuple(steps)) if race.turns(steps, accesses) else None
+
+        assert race.other is not None
+        plan, steps = race.other
+        plan = shrink(Schedule(plan, tuple(steps)), attempt, seconds=_SHRINK_RACE, coarser=self.coarser).plan
+        return make_token(plan, self._session.run(self._test, plan))
 
     @property
     def seconds(self) -> float:
@@ -136,6 +176,7 @@ class _Exploration:
         self.result.distinct = len(self.tried.schedules)
         self.result.known = dict(self.tried.known)
         self.result._tried = self.tried
+        self._list_races()
         return self.result
 
     def inconclusive(self, reason: str) -> Result:
@@ -302,6 +343,7 @@ class _Exploration:
         from .telling.naming import name_of_find
         from .telling.page import page
         from .telling.report import report
+        from .telling.why import facts_as_dicts
         from .telling.words import headline
 
         def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
@@ -311,15 +353,14 @@ class _Exploration:
 
             return tell
 
+        self._list_races()  # before the run whose output is shown
         again: list[Run] = []
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
             again.append(self._session.run(self._test, plan))
-        for _ in range(_REPLAYS):
-            last, story = self._recorded(plan, with_states=failure.ending == Ending.LIMIT)
-            if last.failed and _Failure(last) == failure:
-                break
-        else:
+        recorded = self._explained(plan, failure, again)
+        if recorded is None:
             return self._fails_no_more(failure)
+        last, story = recorded
         if failure.ending == Ending.LIMIT and not story.has_cycle:
             return self._long()
         error = _as_error(last, headline(story))
@@ -332,9 +373,49 @@ class _Exploration:
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
         result.found_by = found_by
         result.free_threaded_only = needs_no_gil
+        result.why = facts_as_dicts(story)
         result._report = told(report)
         result._page = told(page)
         return result
+
+    def _explained(self, plan: Plan, failure: _Failure, again: list[Run]) -> tuple[Run, Story] | None:
+        """The run once more, for its story; None: it does not fail again in that way.
+
+        A recorder that looks at data keeps objects alive a little longer. If that changes what the run does, the data
+        is not told.
+        """
+        from .telling.recorder import Recorder
+        from .telling.undoing import Trial, reasons
+
+        is_livelock = failure.ending == Ending.LIMIT
+        for number in range(_REPLAYS):
+            looks = number == 0 and bool(again) and not is_livelock
+            recorder = Recorder(looks, with_states=is_livelock)
+            run = self._session.run(self._test, plan, recorder.note, recorder.look)
+            if not run.failed or _Failure(run) != failure or (looks and run.hash != again[-1].hash):
+                continue
+            steps = last_steps()
+            story = recorder.finish(run)
+            if looks:
+                found = Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, True)
+                attempt = functools.partial(self._look, failure)
+                seconds = min(_SEEK_REASONS, self.left / 2)
+                story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
+                self._session.run(self._test, plan)  # what the last run prints stands below the report
+            return run, story
+        return None
+
+    def _look(self, failure: _Failure, plan: Plan, gap: Gap | None) -> Trial:
+        """Runs the plan, and looks at its data."""
+        from .telling.recorder import Recorder
+        from .telling.undoing import Trial
+
+        recorder = Recorder(True, gap)
+        run = self._session.run(self._test, plan, recorder.note, recorder.look)
+        steps = last_steps()
+        recorder.accesses.settle()
+        fails = run.failed and _Failure(run) == failure
+        return Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, fails)
 
     # ---- what was not ------------------------------------------------------------------------------------------------
 
@@ -438,6 +519,7 @@ def explore(
     workers: int = 1,
     early_timeouts: bool = False,
     known: Collection[str] = (),
+    races: bool = False,
     progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Runs test() under many schedules, until one makes it fail.
@@ -460,6 +542,7 @@ def explore(
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, or a sleep ends, though other
     threads could go on. What only fails in that way is the outcome EARLY_TIMEOUT.
     known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
+    races: whether uses of data that no primitive orders are listed, too; runs take longer by that.
     progress: called a few times a second, and when a run has failed.
 
     TypeError: test can't be called; seed is no whole number; include, exclude or known is not names.
@@ -473,13 +556,16 @@ def explore(
         raise TypeError(f"known must be names of finds, such as ['AssertionError bank.py:transfer'], not {known!r}")
     include, exclude = names_of("include", include), names_of("exclude", exclude)
     choice = choice_for(test, include, exclude)
+    if races and workers > 1:
+        raise ValueError("races are listed by one process: workers must be 1")
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
 
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
         strategy_here = shared(strategy, number)
         return _explore(
-            test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, early_timeouts, known, progress
+            *(test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, early_timeouts, known, races),
+            progress,
         )
 
     if workers == 1 or is_systematic(strategy):  # there is one sequence of its plans only
@@ -501,10 +587,11 @@ def _explore(
     choice: Choice,
     early_timeouts: bool,
     known: Collection[str],
+    races: bool,
     progress: Callable[[Progress], object] | None,
 ) -> Result:
     with Session(max_steps, choice=choice) as session:
-        exploration = _Exploration(session, test, seed, seconds, known)
+        exploration = _Exploration(session, test, seed, seconds, known, races)
         search = _Search(exploration, session, strategy, granularity, seed, progress)
         if not early_timeouts or is_systematic(strategy):  # a systematic search with them has all that is without
             return search.through(runs, seconds, early_timeouts)

@@ -106,13 +106,21 @@ class Result:
     known: dict[str, int] = field(default_factory=dict)
     #: What to type to see it again.
     command: str = ""
+    #: FOUND: the uses of data whose order made it fail, as dicts of texts: thread, access (reads, writes, deletes,
+    #: calls), name, value, place, function, note, called_by. Empty if it is not data, or not known.
+    why: list[dict[str, str]] = field(default_factory=list)
+    #: With races=True: pairs of uses of data that no primitive orders, as dicts: uses (two dicts of texts: access,
+    #: name, place, function), token (of a run with the other order, or None).
+    races: list[dict[str, Any]] = field(default_factory=list)
+    _races: str = field(default="", repr=False)
     _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
     _page: Callable[[Result], str] | None = field(default=None, repr=False)
 
     def report(self) -> str:
         """What happened, on one screen."""
-        return self._report(self)
+        text = self._report(self)
+        return f"{text}\n\n{self._races}" if self._races else text
 
     def page(self) -> str:
         """The same as an HTML page that needs nothing else. ValueError: nothing was found."""
@@ -131,6 +139,7 @@ class Result:
             **vars(self),
             "error": error,
             "_report": _Text(self.report()),
+            "_races": "",
             "_page": None if page is None else _Text(page(self)),
         }
 

@@ -4,7 +4,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Mapping
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 _Args = ParamSpec("_Args")
@@ -276,7 +276,7 @@ def explore_run(
     test: Callable[[], object],
     plan: tuple[str, int, int, int, bool, int, int, int, bool, bool, bool, int],
     deviations: bytes,
-    note: Callable[[int, int, object], None] | None,
+    note: Callable[[int, int, object, float], None] | None,
     /,
 ) -> tuple[int, BaseException | None, int, int, int, int, int, int, int]: ...
 def explore_report(error: BaseException, /) -> None: ...
@@ -290,8 +290,15 @@ def explore_unwinding() -> bool: ...
 def explore_scheduler() -> SchedulerBase | None: ...
 def code_place() -> int: ...
 def code_points(
-    wanted: int, place: int, map_of: Callable[[CodeType], bytes | str | None], disable: object, unswitched: set[str], /
+    wanted: int,
+    place: int,
+    map_of: Callable[[CodeType], bytes | str | None],
+    disable: object,
+    unswitched: set[str],
+    look: Callable[[FrameType, int, int, BaseException | None, TracebackType | None], bool] | None,
+    /,
 ) -> None: ...
+def code_raise(code: CodeType, offset: int, error: BaseException, /) -> None: ...
 def code_instruction(code: CodeType, offset: int, /) -> object: ...
 def explore_watch(seconds: float, signals: int, /) -> tuple[int, int, bool] | None: ...
 def explore_watching(on: bool, /) -> None: ...

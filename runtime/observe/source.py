@@ -32,6 +32,9 @@ __all__ = [
     "Place",
     "at",
     "choosing",
+    "expression_at",
+    "instruction_at",
+    "instruction_before",
     "is_excluded",
     "is_library",
     "is_program",
@@ -216,14 +219,22 @@ class Place(NamedTuple):
     def object_text(self) -> str:
         """What the source calls the object that the operation is done to, "" if it is not that simple."""
         text = "" if self.via else _object_text(self.segment)
-        if not self.of_program and text.startswith("self."):  # as Queue.mutex
-            return self.code.co_qualname.rpartition(".")[0] + text.removeprefix("self")
-        return text
+        owner = self.code.co_qualname.rpartition(".")[0].rpartition(".")[2]
+        is_method = text.startswith("self.") and owner.isidentifier()
+        return owner + text.removeprefix("self") if is_method else text  # as Queue.mutex
 
 
 @functools.lru_cache(maxsize=256)
 def _instructions(code: CodeType) -> dict[int, dis.Instruction]:
     return {instruction.offset: instruction for instruction in dis.get_instructions(code)}
+
+
+def instruction_at(code: CodeType, offset: int) -> dis.Instruction | None:
+    return _instructions(code).get(offset)
+
+
+def instruction_before(code: CodeType, offset: int) -> dis.Instruction | None:
+    return next((one for at, one in reversed(_instructions(code).items()) if at < offset), None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -243,6 +254,33 @@ def _segment(code: CodeType, file: str, offset: int) -> str:
     if first != last:
         return line.decode().strip() if line.lstrip().startswith(b"with ") else ""
     return line[begin:end].decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=64)
+def _expressions(file: str) -> dict[tuple[object, ...], ast.expr]:
+    """By where they begin and end; calls and attributes also by their kind and end."""
+    tree = _tree(file)
+    found: dict[tuple[object, ...], ast.expr] = {}
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.expr):
+            end = node.end_lineno, node.end_col_offset
+            found[node.lineno, node.col_offset, *end] = node
+            if isinstance(node, (ast.Call, ast.Attribute)):
+                found[type(node), *end] = node
+    return found
+
+
+def expression_at(code: CodeType, offset: int) -> ast.expr | None:
+    """The expression that the instruction there belongs to; None if there is no source, or it stands for more."""
+    positions = _positions(code)
+    first, last, begin, end = positions[offset // 2] if 0 <= offset // 2 < len(positions) else (None,) * 4
+    known = _expressions(code.co_filename)
+    if (found := known.get((first, begin, last, end))) is not None:
+        return found
+    # The begin of a call in a chain that is longer than a line is its method's name.
+    name = _instructions(code)[offset].opname if offset in _instructions(code) else ""
+    kind = ast.Call if name.startswith("CALL") else ast.Attribute if "ATTR" in name or "METHOD" in name else None
+    return known.get((kind, last, end)) if kind is not None else None
 
 
 def _expression(segment: str) -> ast.expr | None:

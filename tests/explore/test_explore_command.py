@@ -87,6 +87,9 @@ def test_json(lost: Path) -> None:
     assert facts["token"] in facts["command"]
     assert facts["seed"] is not None
     assert facts["asyncio_tasks"] is False
+    assert [(use["thread"], use["access"], use["name"]) for use in facts["why"]][1:2] == [
+        ("Thread-2", "writes", "Counter.n")
+    ]
     facts = json.loads(explore(lost, "test_it.py::test_right", "--json", "--runs=20").stdout)
     assert (facts["outcome"], facts["token"], facts["runs"], facts["error"]) == ("BUDGET_SPENT", None, 20, None)
 
@@ -118,6 +121,14 @@ def test_json_tells_of_tasks_of_asyncio(lost: Path) -> None:
     (lost / "test_tasks.py").write_text("import asyncio\n\ndef test_it():\n    asyncio.run(asyncio.sleep(0))\n")
     facts = json.loads(explore(lost, "test_tasks.py::test_it", "--json", "--runs=20").stdout)
     assert (facts["outcome"], facts["asyncio_tasks"]) == ("BUDGET_SPENT", True)
+
+
+def test_races(lost: Path) -> None:
+    found = explore(lost, "test_it.py::test_right", "--races", "--runs=20", status=0)
+    assert found.stdout.endswith("\nRaces: none in the runs that were made\n")  # each use is under the lock
+    assert json.loads(explore(lost, "test_it.py::test_right", "--races", "--runs=20", "--json").stdout)["races"] == []
+    found = explore(lost, "test_it.py::test_right", "--races", "--workers=2", status=2)
+    assert "can't go with --dask or --workers" in found.stderr
 
 
 def test_a_replay_that_goes_another_way_is_inconclusive(lost: Path) -> None:
@@ -422,6 +433,6 @@ def test_progress_on_a_terminal_only(lost: Path) -> None:
 
 def test_help() -> None:
     shown = lwp("explore", "--help").stdout
-    for option in ["runs", "seconds", "seed", "strategy", "granularity", "max-steps", "workers", "json"]:
+    for option in ["runs", "seconds", "seed", "strategy", "granularity", "max-steps", "workers", "races", "json"]:
         assert f"  --{option}" in shown
     assert "3  inconclusive" in shown

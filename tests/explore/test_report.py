@@ -49,9 +49,10 @@ def in_threads(*bodies: Callable[[], object]) -> None:
 
 
 def is_one_screen(result: Result) -> bool:
-    """But for the token and the command, which are as long as they are."""
+    """Except the token and the command, which are as long as they are, and the Why, which is as high as it is."""
     lines = result.report().splitlines()
-    return len(lines) <= 40 and all(len(line) <= 100 for line in lines[:-2])
+    why = lines[lines.index("Why") :].index("") + 1 if "Why" in lines else 0
+    return len(lines) - why <= 40 and why <= 12 and all(len(line) <= 100 for line in lines[:-2])
 
 
 # ---- programs --------------------------------------------------------------------------------------------------------

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import dis
 import sys
-from types import CodeType, TracebackType
+from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from ... import native
 from ...observe.source import Choice, is_excluded, is_program, library_of
 
-__all__ = ["Points"]
+__all__ = ["Look", "Points"]
+
+#: Told the running frame, its thread's number, the steps so far, and what is raised with its traceback, or None twice.
+#: True: the thread comes to a point there, and is looked at again after it.
+Look = Callable[[FrameType, int, int, BaseException | None, TracebackType | None], bool]
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 
@@ -25,7 +30,7 @@ _places: dict[Choice, int] = {}
 #: Python's modules whose code is little else than operations of primitives, and what a thread's start calls.
 _UNMENTIONED = ("threading", "queue", "_weakrefset")
 
-_MATTERS, _AT_GIL = 1, 2
+_MATTERS, _AT_GIL, _LOOKED_AT = 1, 2, 4
 _WANTED = {"sync": 0, "gil": _AT_GIL, "opcode": _MATTERS | _AT_GIL}
 
 #: Instructions that touch nothing that another thread could see, by how their names begin.
@@ -35,6 +40,14 @@ _LOCAL = (
     *("RESUME", "CACHE", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "JUMP", "RETURN", "RERAISE", "END_", "MAKE_", "IS_OP"),
     *("BUILD_TUPLE", "BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_STRING", "BUILD_CONST", "UNARY_NOT", "TO_BOOL"),
     *("CHECK_EXC", "WITH_EXCEPT", "RAISE_VARARGS", "SETUP_ANNOTATIONS", "INTERPRETER_EXIT", "GEN_START"),
+)
+#: Instructions that use data which threads may share, or that catch an exception: telling/accesses.py knows them.
+_USES_DATA = (
+    *("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT"),
+    *("STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "STORE_DEREF", "STORE_SUBSCR", "STORE_SLICE", "DELETE_ATTR"),
+    *("DELETE_GLOBAL", "DELETE_NAME", "DELETE_DEREF", "DELETE_SUBSCR", "BINARY_SUBSCR", "BINARY_SLICE", "BINARY_OP"),
+    *("CALL", "CONTAINS_OP", "COMPARE_OP", "GET_ITER", "FOR_ITER", "TO_BOOL", "UNARY_NOT", "POP_JUMP", "JUMP_IF"),
+    *("LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE", "UNPACK", "PUSH_EXC_INFO"),
 )
 _FIRST_IN_PLACE = 13  # BINARY_OP's arguments from NB_INPLACE_ADD on: they may change an object
 
@@ -52,9 +65,11 @@ def _jumps_back(name: str) -> bool:
 
 
 def map_of(code: CodeType) -> bytes:
-    """A byte for each two bytes of code: 1 if a switch before it matters, 2 if CPython with a GIL may switch there.
+    """A byte for each two bytes of code: 1 if a switch before it matters, 2 if CPython with a GIL may switch there, 4
+    if a recorder looks at it.
 
-    That is after a call, at the begin of a function, and at a jump back (Python/ceval_macros.h, CHECK_EVAL_BREAKER).
+    CPython may switch after a call, at the begin of a function, and at a jump back (Python/ceval_macros.h,
+    CHECK_EVAL_BREAKER).
     """
     found = bytearray(len(code.co_code) // 2)
     after_call = False
@@ -63,6 +78,8 @@ def map_of(code: CodeType) -> bytes:
         place = instruction.offset // 2
         if _matters(instruction):
             found[place] |= _MATTERS
+        if name.startswith(_USES_DATA):
+            found[place] |= _LOOKED_AT
         if name == "EXTENDED_ARG" or name == "CACHE":
             continue
         if after_call or _jumps_back(name):
@@ -80,7 +97,7 @@ class Points:
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
-        self._granularity = "sync"
+        self._set: tuple[str, Look | None] = ("sync", None)
         self._tool = -1
         self.unswitched: set[str] = set()  #: libraries whose code ran without points between bytecodes
 
@@ -103,21 +120,24 @@ class Points:
             _monitoring.free_tool_id(self._tool)
             self._tool = -1
 
-    def be(self, granularity: str) -> None:
-        """sync: at no bytecode; gil: where CPython with a GIL may switch; opcode: where a switch can matter."""
-        if granularity == self._granularity:
+    def be(self, granularity: str, look: Look | None = None) -> None:
+        """sync: at no bytecode; gil: where CPython with a GIL may switch; opcode: where a switch can matter.
+
+        look: called before instructions that use data, and when an exception is raised; neither is a point.
+        """
+        if (granularity, look) == self._set:
             return
-        self._granularity = granularity
-        wanted = _WANTED[granularity]
+        self._set = granularity, look
+        wanted = _WANTED[granularity] | (0 if look is None else _LOOKED_AT)
         if self._choice not in _places:
             _places[self._choice] = native.code_place()
         disable = _monitoring and _monitoring.DISABLE
-        native.code_points(wanted, _places[self._choice], self._map_of, disable, self.unswitched)
+        native.code_points(wanted, _places[self._choice], self._map_of, disable, self.unswitched, look)
         if _monitoring:
             self._monitor(wanted)
 
     def _monitor(self, wanted: int) -> None:
-        instruction = _monitoring.events.INSTRUCTION
+        instruction, raised = _monitoring.events.INSTRUCTION, _monitoring.events.RAISE
         if self._tool < 0:
             free = [tool for tool in (4, 3, 5, 2, 1, 0) if _monitoring.get_tool(tool) is None]
             if not free:
@@ -125,5 +145,7 @@ class Points:
             self._tool = free[0]
             _monitoring.use_tool_id(self._tool, "lwp explore")
             _monitoring.register_callback(self._tool, instruction, native.code_instruction)
-        _monitoring.set_events(self._tool, instruction if wanted else 0)
+            _monitoring.register_callback(self._tool, raised, native.code_raise)
+        looks = raised if wanted & _LOOKED_AT else 0
+        _monitoring.set_events(self._tool, instruction | looks if wanted else 0)
         _monitoring.restart_events()

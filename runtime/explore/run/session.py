@@ -23,7 +23,7 @@ from ...observe.source import Choice, choosing, program_frames
 from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound
-from .granularity import Points
+from .granularity import Look, Points
 from .plans import Plan, Run, packed
 from .quiet import Quiet, replace
 
@@ -32,7 +32,8 @@ __all__ = ["Session", "Watch"]
 _CLEAN_EVERY = 100  # runs
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
-Note = Callable[[int, int, object], None]
+#: Told at each point of a run: the thread's number, the kind of what comes next, its object, the run's clock.
+Note = Callable[[int, int, object, float], None]
 
 
 class Session:
@@ -84,7 +85,14 @@ class Session:
         """Libraries whose code ran without points between bytecodes, though other code had some."""
         return self._points.unswitched
 
-    def run(self, test: Callable[[], object], plan: Plan, note: Note | None = None, longer: int = 1) -> Run:
+    def run(
+        self,
+        test: Callable[[], object],
+        plan: Plan,
+        note: Note | None = None,
+        look: Look | None = None,
+        longer: int = 1,
+    ) -> Run:
         """Runs the test once.
 
         longer: how many times as many steps as usual the run may take.
@@ -92,7 +100,7 @@ class Session:
         What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
         here.
         """
-        self._points.be(plan.granularity)
+        self._points.be(plan.granularity, look)
         self.quiet.before_run()
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
         if (pools := sys.modules.get("concurrent.futures.thread")) is not None:

@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 from ...observe.source import Origin, Place, is_program, made_at, name_of_file
 from ..run.plans import TIMEOUT, Kind
+from .accesses import Access, Raised
 
-__all__ = ["RAISE", "Event", "Holding", "Line", "Note", "Thing", "Wait", "lines_of"]
+__all__ = ["CAUGHT", "DATA", "RAISE", "Event", "Holding", "Line", "Note", "Thing", "Wait", "lines_of"]
 
-RAISE = -1  #: the kind of the event with which a run has failed
+#: Kinds of events that are no steps: the exception with which a run has failed, an exception that was caught, a use
+#: of data.
+RAISE, CAUGHT, DATA = -1, -2, -3
 
 
 @dataclass(eq=False)
@@ -51,7 +54,8 @@ class Note(NamedTuple):
     name: str  #: START: of the thread
     permits: int  #: RELEASE: how often an RLock is held; TRY: how many permits a semaphore has
     time: float
-    state: int  #: of its variables, if that is asked for
+    state: int = 0  #: of its variables, if that is asked for
+    stack: tuple[str, ...] = ()  #: the program's functions, innermost first
 
 
 @dataclass(eq=False)
@@ -80,6 +84,9 @@ class Event:
     time: float = 0.0  #: the clock at the thread's next point
     state: int = 0  #: as the note's
     jumped: float = 0.0  #: seconds by which it moved the clock
+    stack: tuple[str, ...] = ()  #: the program's functions, innermost first
+    raised: Raised | None = None  #: CAUGHT, RAISE
+    access: Access | None = None  #: DATA
 
     @property
     def is_timeout(self) -> bool:
@@ -137,7 +144,7 @@ class Line:
 
     @property
     def steps(self) -> int:
-        return sum(not event.waits for event in self.events)
+        return sum(not event.waits and event.kind >= 0 for event in self.events)
 
 
 def lines_of(events: list[Event]) -> list[Line]:

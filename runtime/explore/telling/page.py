@@ -12,7 +12,8 @@ from ..run.plans import Kind
 from .events import RAISE, Event, Holding, Line, Thing, Wait
 from .report import chosen, closing, left_out, notes_of, rated
 from .story import Story
-from .words import at, deviation, failed_at, headline, waiting
+from .why import claims, facts
+from .words import at, causes, deviation, failed_at, headline, stacks, waiting
 
 __all__ = ["page"]
 
@@ -29,6 +30,7 @@ def page(story: Story, result: Result) -> str:
         f"<h1>{escape(what)}</h1>",
         f'<p class="where">{escape(where)}</p>' if where else "",
         _waits(story),
+        _why(story),
         _traceback(story),
         f'<div class="picture">{_Picture(story).html(what)}</div>',
         _legend(story),
@@ -70,12 +72,29 @@ def _unbroken(text: str) -> str:
     return re.sub(r"\S*-\S*", r"<b>\g<0></b>", escape(text))
 
 
+def _why(story: Story) -> str:
+    rows = []
+    for fact in facts(story):
+        calls = f"{fact.function} < {fact.called_by}" if fact.called_by else fact.function
+        cells = (fact.access, fact.name, fact.value, fact.place, calls, fact.note)
+        code = "".join(f"<td><code>{escape(cell)}</code></td>" for cell in cells[1:3])
+        rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells[3:])
+        rows.append(f"<tr><th>{_unbroken(fact.thread)}</th><td>{escape(fact.access)}</td>{code}{rest}</tr>")
+    said = "".join(f"<p>{_unbroken(text)}</p>" for text in claims(story))
+    return f'<div class="wide"><h2>Why</h2><table class="why">{"".join(rows)}</table>{said}</div>' if rows else ""
+
+
 def _traceback(story: Story) -> str:
-    rows = [
-        f"<tr><th>{escape(at(place))}</th><td>{escape(place.function)}()</td><td><code>{escape(place.text)}</code></td></tr>"
-        for place in story.raised_at
-    ]
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>' if rows else ""
+    parts = []
+    for title, places in story.tracebacks:
+        rows = "".join(
+            f"<tr><th>{escape(at(place))}</th><td>{escape(place.function)}()</td>"
+            f"<td><code>{escape(place.text)}</code></td></tr>"
+            for place in places
+        )
+        parts.append(f"<h2>{escape(title)}</h2><table>{rows}</table>")
+    parts += [f"<p>{escape(text)}</p>" for text in causes(story)]
+    return f'<div class="wide">{"".join(parts)}</div>' if parts else ""
 
 
 def _colours(story: Story) -> dict[Thing, str]:
@@ -161,7 +180,10 @@ class _Picture:
         else:
             text, notes = f"({notes or 'goes on'})", ""
         kind = "raises" if last.kind == RAISE else "waits" if last.waits else "broken" if line.stopped else ""
-        tip = "\n".join(filter(None, (f"{self._story.name(line.thread)}, {at(place)}", text, notes)))
+        if any(event.access for event in line.events):
+            kind += " data"
+        function = f" in {place.function}()" if place is not None else ""
+        tip = "\n".join(filter(None, (f"{self._story.name(line.thread)}, {at(place)}{function}", text, notes)))
         said = f"<code>{escape(text)}</code>" + (f"<small>{escape(notes)}</small>" if notes else "")
         self._boxes.append(_item(f"box {kind}", row, self._columns[line.thread], said, tip))
 
@@ -171,7 +193,7 @@ class _Picture:
             return
         row, source = self._next_row(), line.events[0].instead_of
         self._bands.append(_item("switch", row, _WHERE, "switch"))
-        self._bands.append(_item("band", row, self._all, f"<b>{escape(text)}</b>"))
+        self._bands.append(_item("band", row, self._all, f"<b>{escape(text)}</b>", stacks(self._story, line.events[0])))
         if source in self._columns and source != line.thread:
             begin, end = (self._columns[thread][0] + 1 for thread in (source, line.thread))
             kind = "arrow" if begin < end else "arrow back"

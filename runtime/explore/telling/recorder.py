@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from collections import defaultdict
 from types import FrameType
 from typing import Any
@@ -14,6 +13,7 @@ from ... import native
 from ...observe.sites import note_makings
 from ...observe.source import Names, Place, kind_of, made_by, place_of, program_frames
 from ..run.plans import Kind, Run, last_steps
+from .accesses import Accesses, stack_of
 from .events import Note, Thing
 from .state import state_of
 from .story import Story
@@ -26,27 +26,32 @@ _TRIES = 4  # to find an object's name
 class Recorder:
     """Told at each point of a run, in the running thread, what comes next.
 
+    looks: whether it looks at data and exceptions, too; gap: of Accesses.
     with_states: and what its variables hold.
     """
 
-    def __init__(self, with_states: bool = False) -> None:
+    def __init__(self, looks: bool = False, gap: tuple[int, int] | None = None, with_states: bool = False) -> None:
         self._with_states = with_states
         self.notes: defaultdict[int, list[Note]] = defaultdict(list)
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
         self._test: list[FrameType] = []
+        self.accesses = Accesses(self._called, gap)
+        self.look = self.accesses.look if looks else None
         note_makings()
 
-    def note(self, thread: int, kind: int, object: object, frame: FrameType | None = None) -> None:
+    def note(self, thread: int, kind: int, object: object, now: float, frame: FrameType | None = None) -> None:
         """frame: in which the thread is; None: the caller's."""
         if native.explore_unwinding():
             return
         try:
-            self._note(thread, kind, object, frame or sys._getframe(1))
+            frame = frame or sys._getframe(1)  # there is none at a thread's end
+            self.accesses.settle(thread, frame)
+            self._note(thread, kind, object, now, frame)
         except Exception:  # a report that lacks something is better than a program that fails because of the report
-            self.notes[thread].append(Note(kind, None, None, "", 0, time.monotonic(), 0))
+            self.notes[thread].append(Note(kind, None, None, "", 0, now))
 
-    def _note(self, thread: int, kind: int, object: object, frame: FrameType) -> None:
+    def _note(self, thread: int, kind: int, object: object, now: float, frame: FrameType) -> None:
         if thread not in self.names:
             self.names[thread] = threading.current_thread().name
         name = _name_of_started(frame) if kind == Kind.START else ""
@@ -62,7 +67,14 @@ class Recorder:
         elif thread == 0 and kind != Kind.CODE:
             self._test = [*program_frames(frame)][::-1]
         state = state_of(frame) if self._with_states else 0
-        self.notes[thread].append(Note(kind, place, thing, name, count, time.monotonic(), state))
+        self.notes[thread].append(Note(kind, place, thing, name, count, now, state, stack_of(frame)))
+
+    def _called(self, object: object, frame: FrameType) -> str:
+        """What the program calls it, seen from that frame; "" if it is not that simple."""
+        found = None
+        with contextlib.suppress(Exception):  # of the program's own classes
+            found = Names(self._test, [*program_frames(frame)][::-1]).find(object)
+        return found[0] if found is not None and found[0].partition(".")[0] != "self" else ""
 
     def _thing(self, object: Any, place: Place | None, frames: list[FrameType]) -> Thing:
         if id(object) not in self._things:
@@ -86,14 +98,15 @@ class Recorder:
     def so_far(self, run: Run) -> Story:
         """The story of a run that goes on, as if it ended here."""
         final, _ = native.explore_look()
-        return Story(run, self.notes, self.names, last_steps(), final)
+        return Story(run, self.notes, self.names, last_steps(), final, self.accesses.raised)
 
     def finish(self, run: Run) -> Story:
         things = [thing for thing, _ in self._things.values()]
+        self.accesses.settle()
         self._things.clear()
         self._test.clear()
         _tell_apart(things)
-        story = Story(run, self.notes, self.names, last_steps(), native.explore_final())
+        story = Story(run, self.notes, self.names, last_steps(), native.explore_final(), self.accesses.raised)
         self.notes = defaultdict(list)
         return story
 

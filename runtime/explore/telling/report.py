@@ -8,20 +8,23 @@ import textwrap
 from ...observe.source import name_of_file
 from ..results import Outcome, Result
 from ..run.plans import Ending
-from .events import RAISE, Line, Thing
+from .events import CAUGHT, DATA, RAISE, Event, Line, Thing
 from .story import Story
-from .words import at, deviation, doing, failed_at, headline, joined, waiting
+from .why import BETWEEN, claims, facts
+from .words import at, causes, deviation, doing, failed_at, headline, joined, stacks, waiting
 
 __all__ = ["chosen", "closing", "made", "notes_of", "rated", "report"]
 
 _WIDTH = 100
 _HEIGHT = 40
 _SHORTEST = 16  # the length that a line of source is cut to, at least
+_ENOUGH = 24  # that which leaves room for its function
 _LONG_TOKEN = 90
 _MOST_WAITS = 8
 _DEEPEST = 32  # columns, when names do not stand above them
 _LONGEST_NAME = 36  # of a thread
 _NEAR, _NEAR_MINOR = 6, 3  # lines that are further from what matters are left out
+_MOST_CAUGHT = 3  # exceptions for which lines are kept
 _SWITCH = "━━▶"
 
 FAR = 1_000_000  #: added to the distance of a line that is too far from what matters
@@ -33,6 +36,8 @@ def report(story: Story, result: Result) -> str:
         head += ["", *summary]
     foot = ["", *_traceback(story), *closing(result)]
     room = _HEIGHT - len(head) - len(foot) - 1
+    if why := _why(story):
+        head += ["", *why]
     return "\n".join(line.rstrip() for line in [*head, "", *_Schedule(story).fitting(room), *foot])
 
 
@@ -76,6 +81,37 @@ def made(things: list[Thing]) -> list[str]:
     ]
 
 
+# ---- why -------------------------------------------------------------------------------------------------------------
+
+_LEAST = (10, 7, 14, 12, 14, 10)  # the widths that its columns keep
+
+
+def _why(story: Story) -> list[str]:
+    told = facts(story)
+    if not told:
+        return []
+    rows = [fact[: len(_LEAST) + 1] for fact in told]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + 2 * len(widths) > _WIDTH and widths[-1] == len(BETWEEN):
+        widths[-1] = max(len(fact.note) for fact in told if fact.note != BETWEEN)  # the rows' order says it, too
+    while sum(widths) + 2 * len(widths) > _WIDTH:
+        spare = [width - least for width, least in zip(widths[:-1], _LEAST, strict=True)]
+        widths[spare.index(max(spare))] -= 1
+    lines = ["Why"]
+    for (thread, *middle, place, function, note), fact in zip(rows, told, strict=True):
+        # The end tells one thread of a pool from another, and has the line.
+        cells = [_cut_begin(thread, widths[0]), *map(_cut, middle, widths[1:4]), _cut_begin(place, widths[4])]
+        cells += [_cut(function, widths[5]), note if len(note) <= widths[6] else ""]
+        lines.append("".join(f"  {cell:{width}}" for cell, width in zip(cells, widths, strict=True) if width))
+        if fact.called_by:
+            lines.append(_cut(f"{'':{widths[0] + widths[1] + 6}}called by {fact.called_by}"))
+    return [*lines, *(_cut(f"  {text}") for text in claims(story))]
+
+
+def _cut_begin(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[1 - width :]}"
+
+
 # ---- the schedule ----------------------------------------------------------------------------------------------------
 
 
@@ -90,6 +126,7 @@ class _Schedule:
         self._file = name_of_file(files.pop()).rpartition("/")[2] if len(files) == 1 else ""
         self._gutter = max([len(self._file), *(len(self._where(line)) for line in every)], default=0)
         self._lanes = {thread: lane for lane, thread in enumerate(sorted({line.thread for line in every}))}
+        self._functions: dict[int, str] = {}  #: of each thread's last row
         self._name_lanes()
 
     def _name_lanes(self) -> None:
@@ -117,7 +154,7 @@ class _Schedule:
         head = self._header()
         tail = self._tail()
         lines = _with_before(self._lines)
-        heights = [1 if line.events[0].instead_of is None else 2 for line in self._lines]
+        heights = [1 + len(self._switch(line)) for line in self._lines]
         kept = chosen(heights, rated(self._story, self._lines), height - len(head) - len(tail))
         out = list(head)
         for is_kept, group in itertools.groupby(range(len(lines)), lambda number: number in kept):
@@ -142,7 +179,10 @@ class _Schedule:
         event = line.events[0]
         if event.instead_of is None:
             return []
-        return [_cut(f"{_SWITCH} {deviation(self._story, event, _WIDTH - len(_SWITCH) - 1)}")]
+        lines = [_cut(f"{_SWITCH} {deviation(self._story, event, _WIDTH - len(_SWITCH) - 1)}")]
+        if where := stacks(self._story, event):
+            lines.append(_cut(f"{'':{len(_SWITCH)}} {where}"))
+        return lines
 
     def _row(self, line: Line, before: Line | None, bar: str = " ") -> str:
         name = ""
@@ -155,12 +195,26 @@ class _Schedule:
         said = notes_of(self._story, line)
         if not text:
             return _cut(f"{begin}({said or 'goes on'})")
-        if len(begin) + len(text) + len(said) + 4 > _WIDTH:
+        room = _WIDTH - len(begin) - 4
+        if len(text) + len(said) > room:
             text = text.partition("  # ")[0]
-        if len(begin) + min(len(text), _SHORTEST) + len(said) + 4 > _WIDTH:
+        least = len(text) if any(event.access for event in line.events) else _SHORTEST  # Why names the data
+        if min(len(text), least) + len(said) > room:
             said = notes_of(self._story, line, brief=True)
+        if function := self._new_function(line):
+            longer = f"{said}, in {function}" if said else f"in {function}"
+            is_cut = len(text) + len(said) > room
+            said = longer if (min(len(text), _ENOUGH) if is_cut else len(text)) + len(longer) <= room else said
         text = _cut(text, max(_WIDTH - len(begin) - (len(said) + 4 if said else 0), _SHORTEST))
         return _cut(f"{begin}{text}  · {said}" if said else f"{begin}{text}")
+
+    def _new_function(self, line: Line) -> str:
+        """The function, if the thread's row before was in another one."""
+        function = line.place.function if line.place is not None else ""
+        before = self._functions.get(line.thread, "")
+        self._functions[line.thread] = function
+        same = function in ("", before) or self._story.name(line.thread).endswith(f" ({function})")
+        return "" if same or function.startswith("<") else f"{function}()"
 
     def _tail(self) -> list[str]:
         """What a livelock repeats."""
@@ -194,9 +248,11 @@ def rated(story: Story, lines: list[Line]) -> list[int]:
     matter = {number for number, line in enumerate(lines) if line.events[0].instead_of is not None}
     matter |= {number - 1 for number in matter if number}
     since = {wait.holder.since for wait in story.waits if wait.holder is not None}
+    caught = [event for line in lines for event in line.events if event.kind == CAUGHT and is_told(story, event)]
+    caught = caught[-_MOST_CAUGHT:]
     last: dict[int, int] = {}
     for number, line in enumerate(lines):
-        if any(event in since or event.kind == RAISE for event in line.events):
+        if any(event in since or event.kind in (RAISE, DATA) or event in caught for event in line.events):
             matter.add(number)
         if line.events[-1].waits and line.thread in story.next:
             last[line.thread] = number
@@ -208,6 +264,12 @@ def rated(story: Story, lines: list[Line]) -> list[int]:
         distance if distance <= (_NEAR_MINOR if line.is_minor else _NEAR) else distance + FAR
         for distance, line in zip(distances, lines, strict=True)
     ]
+
+
+def is_told(story: Story, event: Event) -> bool:
+    """Whether an exception was caught by the program, or raised again elsewhere."""
+    raised = event.raised
+    return raised is not None and (raised is story.first_raised or ":" in raised.caught)
 
 
 def _distances(places: set[int], count: int) -> list[int]:
@@ -258,15 +320,15 @@ def notes_of(story: Story, line: Line, brief: bool = False) -> str:
 
 
 def _traceback(story: Story) -> list[str]:
-    places = story.raised_at
-    if not places:
-        return []
-    shown = places if len(places) <= 4 else [*places[:1], *places[-3:]]
-    width = max(len(at(place)) for place in shown)
-    lines = [_cut(f"  {at(place):{width}}  {place.function}(): {place.text}") for place in shown]
-    if len(places) > 4:
-        lines.insert(1, f"  ... {len(places) - 4} more calls")
-    return [f"Traceback of {story.name(story.run.error_thread)}:", *lines, ""]
+    lines = []
+    for title, places in story.tracebacks:
+        shown = places if len(places) <= 4 else [*places[:1], *places[-3:]]
+        width = max(len(at(place)) for place in shown)
+        told = [_cut(f"  {at(place):{width}}  {place.function}(): {place.text}") for place in shown]
+        if len(places) > 4:
+            told.insert(1, f"  ... {len(places) - 4} more calls")
+        lines += [f"{title}:", *told]
+    return [*lines, *(_cut(f"  {text}") for text in causes(story)), ""] if lines else []
 
 
 def closing(result: Result) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable
 from functools import cached_property
@@ -12,9 +13,11 @@ from typing import NamedTuple
 from ...observe.source import Place, is_program
 from ...observe.waits import rings
 from ..run.plans import MOST_IN_SET, THREAD, Ending, Kind, Run, State, Step
-from .events import RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
+from .accesses import Access, Raised, conflict
+from .events import CAUGHT, DATA, RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
+from .undoing import Reason
 
-__all__ = ["Story"]
+__all__ = ["Story", "places_of"]
 
 _LONGEST_CYCLE = 24  # events, of all threads together; a longer cycle is told for each thread
 _CYCLES = 3  # times at least that something is repeated
@@ -40,6 +43,7 @@ class Story:
         names: dict[int, str],
         steps: list[Step],
         final: list[tuple[int, int, int, int]],
+        raised: list[Raised],
     ) -> None:
         self.run = run
         self.ending = Ending(run.ending)
@@ -47,6 +51,8 @@ class Story:
         self.events: list[Event] = []
         self.next: dict[int, Event] = {}  #: what each thread was about to do at the end
         self.holdings: list[Holding] = []
+        self.reasons: list[Reason] = []
+        self.consequence: list[Access] = []  #: uses of other data, by which the failure showed itself
         self._names = names
         self._notes = notes
         self._states = [State(state) for state, _, _, _ in final]
@@ -58,13 +64,16 @@ class Story:
         self._waiting: defaultdict[Thing, dict[int, Event]] = defaultdict(dict)
         self._signals: dict[Thing, Event] = {}
         #: the calls that led to the exception; the last one raised it
-        self.raised_at = _places_of(run.error) if self.ending == Ending.FAILED else []
+        self.raised_at = places_of(run.error) if self.ending == Ending.FAILED else []
+        #: the first that raised it, if another thread has raised it again, as a future's result() does
+        self.first_raised = _first_raised(run, raised) if self.ending == Ending.FAILED else None
         self._read(steps)
         self._may = [bool(may) for _, _, _, may in final]
         self._read_end(steps, [(kind, number) for _, kind, number, _ in final])
         self._mark_jumps()
         self.told = self._with_waits()
         self._follow()
+        self._add_caught(raised)
         self._notes = {}
         stuck = [(thread, event) for thread, event in self.next.items() if self._is_stuck and not self._may[thread]]
         self.waits = [self._wait(thread, event) for thread, event in stuck]
@@ -87,6 +96,18 @@ class Story:
         names = [self.name(thread) for thread in range(self.threads)]
         short = [re.sub(r"^(Thread-[0-9]+) [(].*[)]$", "\\1", name) for name in names]
         return dict(zip(names, short, strict=True)) if len(set(short)) == len(short) else {}
+
+    @property
+    def tracebacks(self) -> list[tuple[str, list[Place]]]:
+        """The calls that led to the exception, thread by thread."""
+        first = self.first_raised
+        calls = 0 if first is None else len(self.raised_at) - first.calls
+        parts = [
+            (f"Traceback of {self.name(self.run.error_thread)}", self.raised_at[:calls] if first else self.raised_at)
+        ]
+        if first is not None:
+            parts.append((f"It was raised in {self.name(first.thread)}", self.raised_at[calls:]))
+        return [(title, places) for title, places in parts if places]
 
     @property
     def all_waits(self) -> list[Wait]:
@@ -121,6 +142,40 @@ class Story:
         own = [event for event in self.events if event.thread == thread]
         found = _find_cycle([_key(event) for event in own])
         return (found, own[found.begin : found.begin + found.length]) if found is not None else None
+
+    def explain(self, reasons: list[Reason], accesses: list[Access]) -> None:
+        """Tells which data made the test fail, also among the steps."""
+        self.reasons = reasons
+        told = {one.number: one for reason in reasons for one in reason.told if one is not reason.late}
+        self.consequence = self._consequence(accesses) if told else []
+        if any(one.number in told for one in self.consequence[-1:]):
+            self.consequence = []
+        told |= {one.number: one for one in self.consequence}
+        for _, one in sorted(told.items()):
+            self._insert(Event(one.step - 1, one.thread, DATA, one.place, access=one))
+
+    def _consequence(self, accesses: list[Access]) -> list[Access]:
+        """What another thread has done to the data that an exception was raised for, and this use of it."""
+        raised = [event.raised for event in self.told if event.kind == CAUGHT and event.raised is not None]
+        inner = [(one.thread, one.place) for one in raised if one.place is not None and ":" in one.caught]
+        if self.raised_at and not isinstance(self.run.error, AssertionError):
+            first = self.first_raised
+            inner = [(self.run.error_thread if first is None else first.thread, self.raised_at[-1])]
+        for thread, place in inner[-1:]:
+            here = [one for one in accesses if one.thread == thread and one.place[:2] == place[:2]]
+            for use in here[-1:]:
+                before = [one for one in accesses if one.number < use.number and one.writes and conflict(one, use)]
+                return [*before[-1:], use] if before else []
+        return []
+
+    def _add_caught(self, raised: list[Raised]) -> None:
+        for one in raised:
+            if one.caught and (one.error != id(self.run.error) or one is self.first_raised):
+                self._insert(Event(one.step - 1, one.thread, CAUGHT, one.place, raised=one))
+
+    def _insert(self, event: Event) -> None:
+        """Behind the step that it was part of, and what is told of that already."""
+        self.told.insert(bisect_right(self.told, event.at, key=lambda one: one.at), event)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
@@ -173,7 +228,8 @@ class Story:
                 event.came = len(steps)
             self.next[thread] = event
         if self.ending == Ending.FAILED:
-            where = self.raised_at[-1] if self.raised_at else None
+            own = self.raised_at[: -self.first_raised.calls] if self.first_raised is not None else self.raised_at
+            where = own[-1] if own else None
             self.events.append(Event(len(steps), self.run.error_thread, RAISE, where))
 
     def _mark_jumps(self) -> None:
@@ -194,6 +250,7 @@ class Story:
 
     def _fill(self, event: Event, note: Note, is_step: bool) -> None:
         event.kind, event.place, event.thing = note.kind, note.place or event.place, note.thing
+        event.stack = note.stack
         event.inner = note.kind == Kind.RELEASE and note.permits > 1
         event.done = note.permits > 0
         event.state = note.state
@@ -298,7 +355,12 @@ def _is_lost(signal: Event, wait: Event) -> bool:
     return signal.at < wait.at and not signal.waiting and (signal.place is None or not signal.place.via)
 
 
-def _places_of(error: BaseException | None) -> list[Place]:
+def _first_raised(run: Run, raised: list[Raised]) -> Raised | None:
+    last = next((one for one in reversed(raised) if one.error == id(run.error)), None)
+    return last if last is not None and last.thread != run.error_thread else None
+
+
+def places_of(error: BaseException | None) -> list[Place]:
     """The program's own lines, in the order of the calls."""
     frames = [*traceback.walk_tb(error.__traceback__)] if error is not None else []
     codes = [(frame.f_code, line) for frame, line in frames if is_program(frame.f_code.co_filename)]

@@ -5,9 +5,26 @@ from __future__ import annotations
 from ...observe.source import Place, name_of_file
 from ..run.plans import Ending, Kind
 from .events import RAISE, Event, Thing, Wait
-from .story import Story
+from .story import Story, places_of
 
-__all__ = ["at", "deviation", "doing", "failed_at", "first_line", "headline", "joined", "short", "stopped", "waiting"]
+_MOST_CAUSES = 3
+_DEEPEST = 4  # calls of a stack
+
+__all__ = [
+    "at",
+    "called",
+    "causes",
+    "deviation",
+    "doing",
+    "failed_at",
+    "first_line",
+    "headline",
+    "joined",
+    "short",
+    "stacks",
+    "stopped",
+    "waiting",
+]
 
 
 def joined(words: list[str], last: str = "and") -> str:
@@ -55,7 +72,26 @@ def failed_at(story: Story) -> str:
     """Where it was raised, and in which thread."""
     where = story.raised_at
     place = f"at {at(where[-1])} in {where[-1].function}(), " if where else ""
-    return f"{place}{story.name(story.run.error_thread)}" if story.ending == Ending.FAILED else ""
+    who = story.name(story.run.error_thread)
+    if story.first_raised is not None:
+        who = f"{story.name(story.first_raised.thread)}, and again in {who}"
+    return f"{place}{who}" if story.ending == Ending.FAILED else ""
+
+
+def causes(story: Story) -> list[str]:
+    """The exceptions behind the one that failed the run."""
+    found: list[str] = []
+    error = story.run.error
+    while error is not None and len(found) < _MOST_CAUSES:
+        is_cause = error.__cause__ is not None
+        error = error.__cause__ if is_cause or error.__suppress_context__ else error.__context__
+        if error is not None:
+            said = first_line(str(error))
+            what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+            places = places_of(error)
+            where = f", raised at {at(places[-1])} in {places[-1].function}()" if places else ""
+            found.append(f"{'caused by' if is_cause else 'while handling'} {what}{where}")
+    return found
 
 
 def _deadlock(story: Story) -> str:
@@ -137,6 +173,17 @@ def doing(story: Story, event: Event, brief: bool = False) -> str:
         return _comes_to_wait(story, event, brief)
     if event.kind == RAISE:
         return f"raises {type(story.run.error).__name__}"
+    if event.raised is not None:
+        return (
+            f"raises {event.raised.kind}, caught {'at' if ':' in event.raised.caught else 'in'} {event.raised.caught}"
+        )
+    if event.access is not None:
+        access = event.access
+        if access.call:
+            return ""  # the line says it
+        if brief:
+            return access.value if access.writes else f"{access.verb} {access.value}"
+        return f"{access.verb} {access.name}: {access.value}"
     if event.is_timeout:
         return _times_out(event, brief)
     if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE):
@@ -266,6 +313,22 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
             f"{goes_on} goes first: {other} waits for its turn{where}{more}" for more in (f"{then}{holding}", holding)
         ]
     return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+def stacks(story: Story, event: Event) -> str:
+    """In which calls the thread is that stops, and the thread that goes on, if a row doesn't say it."""
+    found = []
+    for thread, one in ((event.instead_of, event.pending), (event.thread, event)):
+        calls = called(one.stack, _DEEPEST) if one is not None else []
+        if len(calls) > 1 and thread is not None:
+            found.append(f"{story.short_name(thread)} in {' < '.join(calls)}")
+    return "; ".join(found)
+
+
+def called(stack: tuple[str, ...], depth: int) -> list[str]:
+    """The functions of a stack, innermost first."""
+    calls = [f"{function}()" for function in stack if not function.startswith("<")]
+    return calls if len(calls) <= depth else [*calls[:depth], "..."]
 
 
 # ---- waits -----------------------------------------------------------------------------------------------------------

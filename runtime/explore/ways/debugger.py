@@ -74,10 +74,10 @@ def _stops(session: Session, test: Callable[[], object], plan: Plan) -> dict[int
     steps: list[int] = []
     recorder = Recorder()
 
-    def note(thread: int, kind: int, object: object) -> None:
+    def note(thread: int, kind: int, object: object, now: float) -> None:
         if not native.explore_unwinding():
             steps.append(native.explore_look()[1])
-            recorder.note(thread, kind, object, sys._getframe(1))
+            recorder.note(thread, kind, object, now, sys._getframe(1))
 
     run = session.run(test, plan, note)
     story = recorder.finish(run)
@@ -109,12 +109,12 @@ class _Prompts:
         self._debuggers: dict[int, _Debugger] = {}
         self.over = False  #: the user has quit
 
-    def note(self, thread: int, kind: int, object: object) -> None:
+    def note(self, thread: int, kind: int, object: object, now: float) -> None:
         if native.explore_unwinding():
             return
         number, self._notes = self._notes, self._notes + 1
         frame = sys._getframe(1)
-        self._recorder.note(thread, kind, object, frame)
+        self._recorder.note(thread, kind, object, now, frame)
         if number in self._stops:
             self._debugger().stop(next(program_frames(frame), frame), self._stops[number])
 

@@ -6,15 +6,19 @@
  * function is called instead.
  *
  * The map of a library's code is the library's name, which is noted when the code runs in an explored thread.  Which code is the
- * program's is the exploration's choice, and each choice has a place of its own among a code object's extras. */
+ * program's is the exploration's choice, and each choice has a place of its own among a code object's extras.
+ *
+ * A recorder may look at instructions that use shared data, and at exceptions that are raised (runtime/explore/telling/accesses.py).
+ * These are no points, so the run takes the steps that it takes without the recorder. */
 #include "python/explore/code.h"
 
 #include "python/explore/point.h"
 
-enum { MATTERS = 1, AT_GIL = 2 };
+enum { MATTERS = 1, AT_GIL = 2, LOOKED_AT = 4 };
 
 static struct {
-    int wanted;           /* MATTERS, AT_GIL: the instructions that are points; 0: none is */
+    int wanted;           /* MATTERS, AT_GIL: the instructions that are points; LOOKED_AT; 0: none is */
+    PyObject *look;       /* LOOKED_AT: look(frame, thread, steps, exception or None, its traceback or None) */
     PyObject *map_of;     /* map_of(code): bytes, or a name or None for code that is not the program's */
     PyObject *disable;    /* sys.monitoring.DISABLE; NULL: this is 3.11 */
     PyObject *unswitched; /* a set: the names of code that ran without points */
@@ -49,7 +53,10 @@ static PyObject *map_of(PyObject *code)
 
     if (known || PyErr_Occurred())
         return known;
+    int explored = explore_me() != NULL; /* another thread must not make an explored one pass its points meanwhile */
+    point_telling += explored; /* it may import */
     PyObject *made = PyObject_CallOneArg(points.map_of, code);
+    point_telling -= explored;
     if (made && !(known = known_or(code, made)) && !PyErr_Occurred())
         PyErr_NoMemory(); /* CPython sets no exception for that */
     return known;
@@ -58,10 +65,39 @@ static PyObject *map_of(PyObject *code)
 /* 0; -1 with an exception. */
 static int note_unswitched(PyObject *map)
 {
-    return PyUnicode_Check(map) ? PySet_Add(points.unswitched, map) : 0;
+    return PyUnicode_Check(map) && points.wanted & (MATTERS | AT_GIL) ? PySet_Add(points.unswitched, map) : 0;
 }
 
-/* 1: comes to a point there; 0: it is none; -1 with an exception. */
+static int come_to_point(struct explored *me, int at_gil)
+{
+    return point(me, &(struct explore_op){EXPLORE_CODE, NULL, NULL, PARK_FOREVER, at_gil});
+}
+
+/* Has the recorder look at the frame that runs, and look again after each point that it asks for.  Data that one thread alone has had
+ * is not looked at. */
+static int look_at(struct explored *me, PyObject *raised, PyObject *traceback)
+{
+    PyObject *frame = (PyObject *)PyEval_GetFrame();
+    int again = 0;
+
+    if (explore_run.count < 2 || explore_is_unwinding() || point_telling)
+        return 0;
+    do {
+        point_telling++;
+        PyObject *answer = PyObject_CallFunction(points.look, "OilOO", frame, me->index, explore_run.step, raised, traceback);
+        point_telling--;
+        Py_XDECREF(answer);
+        if (!answer)
+            return -1;
+        again = answer == Py_True;
+        if (again && come_to_point(me, 0) < 0)
+            return -1;
+    } while (again);
+    return 0;
+}
+
+/* 1: comes to a point there, or is looked at; 0: neither; -1 with an exception.  The look is after the point, because at a point other
+ * threads may change what the instruction uses. */
 static int come_to(struct explored *me, PyObject *code, long offset)
 {
     PyObject *map = map_of(code);
@@ -70,10 +106,12 @@ static int come_to(struct explored *me, PyObject *code, long offset)
         return -1;
     if (!PyBytes_Check(map))
         return note_unswitched(map);
-    if (offset / 2 >= PyBytes_GET_SIZE(map) || !(PyBytes_AS_STRING(map)[offset / 2] & points.wanted))
-        return 0;
-    int at_gil = PyBytes_AS_STRING(map)[offset / 2] & AT_GIL;
-    return point(me, &(struct explore_op){EXPLORE_CODE, NULL, NULL, PARK_FOREVER, at_gil != 0}) < 0 ? -1 : 1;
+    int marks = offset / 2 < PyBytes_GET_SIZE(map) ? PyBytes_AS_STRING(map)[offset / 2] & points.wanted : 0;
+    if (marks & (MATTERS | AT_GIL) && come_to_point(me, (PyBytes_AS_STRING(map)[offset / 2] & AT_GIL) != 0) < 0)
+        return -1;
+    if (marks & LOOKED_AT && look_at(me, Py_None, Py_None) < 0)
+        return -1;
+    return marks != 0;
 }
 
 static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -90,13 +128,28 @@ static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssiz
     return came < 0 ? NULL : Py_NewRef(came ? Py_None : points.disable);
 }
 
+/* (code, offset, exception): in each frame that an exception comes to. */
+static PyObject *at_raise(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    struct explored *me = explore_me();
+    PyObject *traceback = me && points.wanted & LOOKED_AT ? PyException_GetTraceback(args[2]) : NULL;
+    int looked = traceback ? look_at(me, args[2], traceback) : 0;
+
+    Py_XDECREF(traceback);
+    return looked < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* The trace function, unless HAS_MONITORING. */
 static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObject *arg)
 {
     struct explored *me = explore_me();
     int result = 0;
 
-    if (!me || !points.wanted || (what != PyTrace_CALL && what != PyTrace_OPCODE))
+    if (!me || !points.wanted)
+        return 0;
+    if (what == PyTrace_EXCEPTION && points.wanted & LOOKED_AT)
+        return look_at(me, PyTuple_GET_ITEM(arg, 1), PyTuple_GET_ITEM(arg, 2));
+    if (what != PyTrace_CALL && what != PyTrace_OPCODE)
         return 0;
     PyObject *code = (PyObject *)PyFrame_GetCode(frame);
     if (what == PyTrace_OPCODE)
@@ -133,20 +186,21 @@ static PyObject *make_place(PyObject *module, PyObject *unused)
     return NULL;
 }
 
-/* (the instructions wanted, the maps' place, map_of, DISABLE or None, the set of names) */
+/* (the instructions wanted, the maps' place, map_of, DISABLE or None, the set of names, look or None) */
 static PyObject *set_points(PyObject *module, PyObject *args)
 {
-    PyObject *function, *disable, *names;
+    PyObject *function, *disable, *names, *look;
     Py_ssize_t place;
     int wanted;
 
-    if (!PyArg_ParseTuple(args, "inOOO!:code_points", &wanted, &place, &function, &disable, &PySet_Type, &names))
+    if (!PyArg_ParseTuple(args, "inOOO!O:code_points", &wanted, &place, &function, &disable, &PySet_Type, &names, &look))
         return NULL;
     points.wanted = wanted;
     points.place = place;
     Py_XSETREF(points.map_of, Py_NewRef(function));
     Py_XSETREF(points.disable, Py_NewRef(disable));
     Py_XSETREF(points.unswitched, Py_NewRef(names));
+    Py_XSETREF(points.look, Py_NewRef(look));
     Py_RETURN_NONE;
 }
 
@@ -154,6 +208,7 @@ static PyMethodDef functions[] = {
     {"code_place", make_place, METH_NOARGS, NULL},
     {"code_points", set_points, METH_VARARGS, NULL},
     POSITIONAL("code_instruction", at_instruction, NULL),
+    POSITIONAL("code_raise", at_raise, NULL),
     {0},
 };
 

@@ -44,7 +44,8 @@ int point_tell(struct explored *me, enum explore_kind kind, PyObject *object)
     if (point_telling || !point_note)
         return point_telling;
     point_telling = 1;
-    PyObject *none = PyObject_CallFunction(point_note, "iiO", me->index, (int)kind, object ? object : Py_None);
+    PyObject *none = PyObject_CallFunction(point_note, "iiOd", me->index, (int)kind, object ? object : Py_None,
+                                           (double)explore_run.now / PARK_SECOND);
     point_telling = 0;
     Py_XDECREF(none);
     return none ? 0 : -1;
@@ -92,7 +93,7 @@ int point(struct explored *me, const struct explore_op *op)
 
 int point_at(struct explored *me, enum explore_kind kind, PyObject *object, explore_can *can, int64_t deadline)
 {
-    if (keep_object(object) < 0)
+    if (!point_telling && keep_object(object) < 0) /* what a note uses must not take a number */
         return -1;
     return go_through(me, &(struct explore_op){kind, object, can, deadline}, object);
 }

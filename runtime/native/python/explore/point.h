@@ -41,7 +41,7 @@ struct explore_points {
 int point_add(PyObject *module);
 
 extern PyObject *point_unwound; /* the class of that exception */
-extern PyObject *point_note;    /* NULL, or called at each point: note(thread, kind, object or None) */
-extern int point_telling;       /* the note is being called, or a debugger: their own operations are none of the program's */
+extern PyObject *point_note;    /* NULL, or called at each point: note(thread, kind, object or None, seconds on the run's clock) */
+extern int point_telling;       /* a note, a look or a debugger runs: their own operations are none of the program's */
 
 #endif

@@ -1,0 +1,69 @@
+"""The report's Why: which data made the test fail, in lines and as facts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .accesses import Access
+from .story import Story
+from .words import called, short
+
+__all__ = ["BETWEEN", "Fact", "claims", "facts", "facts_as_dicts"]
+
+
+_DEEPEST = 5  # calls
+
+BETWEEN = "between these two"
+
+
+class Fact(NamedTuple):
+    """An access, as it is told."""
+
+    thread: str
+    access: str
+    name: str
+    value: str
+    place: str
+    function: str
+    note: str
+    called_by: str  #: of a use that changes data in calls of calls
+
+
+def facts(story: Story) -> list[Fact]:
+    """In the order of the run; what it did not come to follows what came too early."""
+    told: dict[int, tuple[Access, str]] = {}
+    late = []
+    for reason in story.reasons:
+        for at, access in enumerate(reason.told):
+            if access is reason.late:
+                late.append((access, "not yet"))
+            elif access.number not in told or (at == 1 and len(reason.told) == 3):
+                told[access.number] = access, BETWEEN if at == 1 and len(reason.told) == 3 else ""
+    told |= {access.number: (access, "") for access in story.consequence}
+    every = [*(told[number] for number in sorted(told)), *late]
+    return list(dict.fromkeys(_fact(story, access, note) for access, note in every))
+
+
+def _fact(story: Story, access: Access, note: str) -> Fact:
+    value = "" if note == "not yet" else access.value
+    function, *callers = called(access.stack, depth=_DEEPEST) or [""]
+    calls = " < ".join(callers) if access.writes and len(callers) > 1 else ""
+    thread, place = story.short_name(access.thread), short(access.place)
+    return Fact(thread, access.deed, access.name, value, place, function, note, calls)
+
+
+def claims(story: Story) -> list[str]:
+    """In which orders the test passes."""
+    several = len({access.name for reason in story.reasons for access in reason.told}) > 1
+    found = []
+    for reason in story.reasons:
+        first, second = (
+            f"{story.short_name(access.thread)}'s {access.noun}" for access in (reason.first, reason.second)
+        )
+        of = f" of {reason.second.name}" if several and not reason.second.call else ""
+        found.append(f"with {first} before {second}{of} the test passes")
+    return list(dict.fromkeys(found))
+
+
+def facts_as_dicts(story: Story) -> list[dict[str, Any]]:
+    return [fact._asdict() for fact in facts(story)]
