@@ -361,3 +361,22 @@ def test_threads_of_wider_fixtures_are_outside(tmp_path: Path) -> None:
     assert found.stdout.count(said) == 2
     assert "FAILED test_it.py::Test2::test_deadlock - " in found.stdout
     assert "DeadlockFound" in found.stdout
+
+
+UNUSED = """
+used = []
+
+@pytest.fixture
+def wanted():
+    used.clear()
+    yield used
+    assert used, "not used"
+
+def test_uses_it(wanted):
+    wanted.append(1)
+    both()
+"""
+
+
+def test_a_fixture_that_must_be_used(tmp_path: Path) -> None:
+    assert outcomes(run(tmp_path, UNUSED, "--lwp-explore=20")) == {"passed": 1}
