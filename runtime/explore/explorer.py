@@ -19,7 +19,7 @@ from .. import native
 from ..observe.source import Choice, choosing, is_program
 from .choice import choice_for, names_of
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result
-from .run.plans import GRANULARITIES, HURRIED, TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
+from .run.plans import GRANULARITIES, TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule, shrink
@@ -294,7 +294,7 @@ class _Exploration:
         if run.ending == Ending.LIMIT:
             if self._session.run(self._test, same, longer=_LONGER).ending != Ending.LIMIT:
                 return self._long()
-        elif not plan.early and any(step.flags & HURRIED for step in steps):
+        elif run.hurried and not plan.early:
             return self._long()
         if _waited(run, steps) and self._is_answered(same, failure):
             return self.inconclusive(

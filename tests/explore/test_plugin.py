@@ -380,3 +380,25 @@ def test_uses_it(wanted):
 
 def test_a_fixture_that_must_be_used(tmp_path: Path) -> None:
     assert outcomes(run(tmp_path, UNUSED, "--lwp-explore=20")) == {"passed": 1}
+
+
+CASE_ONCE = """
+import unittest
+
+class TestOnce(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self):
+        self.number = 7
+
+    def setUp(self):
+        assert not hasattr(self, "is_set_up")
+        self.is_set_up = True
+
+    def test_it(self):
+        assert self.number == 7
+        both()
+"""
+
+
+def test_a_case_is_made_for_each_run(tmp_path: Path) -> None:
+    assert outcomes(run(tmp_path, CASE_ONCE, "--lwp-explore=20")) == {"passed": 1}

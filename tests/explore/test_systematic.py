@@ -585,7 +585,7 @@ def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
     def plan(**options: Any) -> Plan:
         return Plan(**{"strategy": "pct", "depth": 2, "length": 10, **options})
 
-    run = Run(0, None, 0, 10, 1, 1, 0, 3, -1)
+    run = Run(0, None, 0, 10, 1, 1, 0, 3, -1, 0)
     coverage = Coverage()
     for other in (
         plan(strategy="random"),

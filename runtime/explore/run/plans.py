@@ -77,7 +77,7 @@ class Plan:
 
 
 STEP = struct.Struct("=QQIHHBB6x")  #: of native.explore_steps(): a Step
-TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON, SLEPT, HURRIED = 1, 2, 4, 8, 16, 32, 64  #: a step's flags
+TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON = 1, 2, 4, 8, 16  #: a step's flags
 MOST_IN_SET = 64  #: threads in a step's sets: those with the lowest numbers
 THREAD = 1 << 12  #: a step's object from here on is a thread
 
@@ -104,6 +104,7 @@ class Run(NamedTuple):
     missed: int  #: deviations that could not be followed
     threads: int
     in_circle: int  #: a thread that closed a circle of waits while others could go on; -1: none
+    hurried: int  #: the clock was moved on because the run is long, and not only to the end of a sleep
 
     @property
     def failed(self) -> bool:

@@ -64,7 +64,7 @@ def reason_against(item: pytest.Item) -> str | None:
 def _call(item: pytest.Function) -> Callable[[], object]:
     """What a run does."""
     if isinstance(item.instance, unittest.TestCase):
-        return item.instance.debug  # setUp() and tearDown(), too
+        return functools.partial(_call_case, item.instance)
     function, options = options_of(item.obj)
     if function is not item.obj and item.instance is not None and options is not None:
         function = functools.partial(function, item.instance)
@@ -75,6 +75,13 @@ def _call(item: pytest.Function) -> Callable[[], object]:
             function(**{name: values[name] for name in item._fixtureinfo.argnames})
 
     return call
+
+
+def _call_case(made: unittest.TestCase) -> None:
+    """With setUp() and tearDown(), on an instance of its own, as unittest does; made: has what fixtures have set."""
+    case = type(made)(made._testMethodName)
+    vars(case).update({name: value for name, value in vars(made).items() if name not in vars(case)})
+    case.debug()
 
 
 def _fixtures_of(item: pytest.Function) -> Fixtures:

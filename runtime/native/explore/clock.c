@@ -7,8 +7,9 @@
  *
  * It goes to the earliest deadline when no thread can go on, as if nothing else happened meanwhile.  Beside threads that go on it does so
  * too once a run is long: to the end of a sleep from a quarter of the limit on, because a thread that polls may wait for what comes after
- * the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would.  Looks take longer then,
- * too.  A timeout that fires only because the clock hurries is marked, because the run may be a long one and no wrong one. */
+ * the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would.  Past the limit looks take
+ * ever longer, so that a loop until a time ends.  A run whose clock has hurried past what is a safety net is marked, because its failure may
+ * only say that it is long. */
 #include "explore/explore.h"
 
 enum {
@@ -21,14 +22,13 @@ enum {
 };
 
 static long looks, limit, hurried_at;
-static int64_t hurried; /* ns by which the clock is ahead, because the run is long */
 
 void explore_clock_begins(int64_t now, long limit_)
 {
     explore_run.now = now;
     limit = limit_;
     looks = hurried_at = 0;
-    hurried = 0;
+    explore_run.hurried = 0;
 }
 
 void explore_clock_steps(enum explore_kind kind)
@@ -36,10 +36,10 @@ void explore_clock_steps(enum explore_kind kind)
     explore_run.now += kind == EXPLORE_CODE ? CODE_TAKES : STEP_TAKES;
 }
 
-/* From a quarter of the limit on looks take twice as long after each twentieth of the limit. */
+/* Past the limit looks take twice as long after each twentieth of it. */
 static int hurry_of_looks(void)
 {
-    long late = (explore_run.step - limit / 4) / (limit / 20 + 1);
+    long late = (explore_run.step - limit) / (limit / 20 + 1);
     return late < 0 ? 0 : late < LONGEST ? (int)late : LONGEST;
 }
 
@@ -52,10 +52,10 @@ int explore_clock_looks(struct explored *me)
 {
     int in_a_row = me->looks++;
     int64_t takes = LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS;
-    int64_t in_time = takes << at_most(in_a_row), late = takes << at_most(at_most(in_a_row) + hurry_of_looks());
+    int hurry = hurry_of_looks();
 
-    hurried += late - in_time;
-    explore_run.now += late;
+    explore_run.hurried |= hurry > 0;
+    explore_run.now += takes << at_most(at_most(in_a_row) + hurry);
     return in_a_row >= 3 && (in_a_row & (in_a_row + 1)) == 0; /* 4, 8, 16, ... of them */
 }
 
@@ -64,12 +64,7 @@ int explore_clock_hurries(int64_t deadline, int sleeps)
     if (explore_run.step < (sleeps ? limit / 4 : limit + limit / 2) || explore_run.step < hurried_at + HURRY)
         return 0;
     hurried_at = explore_run.step;
-    hurried += deadline - explore_run.now;
+    explore_run.hurried |= !sleeps;
     explore_run.now = deadline;
     return 1;
-}
-
-int explore_clock_hurried_to(int64_t deadline)
-{
-    return deadline > explore_run.now - hurried;
 }

@@ -111,8 +111,6 @@ enum {
     EXPLORE_AT_GIL = 4,
     EXPLORE_TIMED = 8, /* the thread has a deadline */
     EXPLORE_DAEMON = 16, /* a daemon begins */
-    EXPLORE_HURRIED = 64, /* the timeout fires because the clock has hurried */
-    EXPLORE_SLEPT = 32, /* the thread has slept for a time */
 };
 
 struct explore_step {
@@ -146,6 +144,7 @@ struct explore_run {
     int abandoned; /* threads that could not be unwound */
     int in_circle; /* a thread that closed a circle while others could go on; -1: none */
     int64_t now;
+    int hurried; /* the clock was moved on because the run is long, and not only to the end of a sleep */
     struct {
         int state, kind, may; /* may: the thread could have gone on, now or later */
         uint32_t object;
@@ -218,8 +217,6 @@ int explore_clock_looks(struct explored *me);
 /* Whether the clock has gone to that deadline, the earliest, though threads can go on.  sleeps: it is the end of a sleep, and not of a wait
  * for something that may yet come. */
 int explore_clock_hurries(int64_t deadline, int sleeps);
-/* Whether the clock is only there because it has hurried. */
-int explore_clock_hurried_to(int64_t deadline);
 
 /* ---- for the LWP that explores ----------------------------------------------------------------------------------- */
 

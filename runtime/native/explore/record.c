@@ -93,8 +93,7 @@ void explore_record(const struct explored *thread, const struct explore_set *can
     explore_run.step++;
     if (kind == EXPLORE_BEGIN && !thread->green->waited)
         flags |= EXPLORE_DAEMON;
-    flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0)
-             | (thread->sleeps ? EXPLORE_SLEPT : 0);
+    flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0);
     *step = (struct explore_step){.can = can->words[0],
                                   .early = early->words[0],
                                   .object = explore_number(thread->op.object, &fresh),

@@ -275,10 +275,9 @@ static struct explored *take_step(struct explore_set *can)
     int forced = explore_next(can, explore_next(can, 0) + 1) < 0;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
-    int late = !can_go_on(thread), hurried = late && !forced && !thread->sleeps && explore_clock_hurried_to(thread->op.deadline);
+    int late = !can_go_on(thread);
 
-    explore_record(thread, can, &early, usual,
-                   (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0) | (hurried ? EXPLORE_HURRIED : 0));
+    explore_record(thread, can, &early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
     explore_chosen(thread, can);
     explore_clock_steps(thread->op.kind);
     if (late && thread->op.deadline > explore_run.now)

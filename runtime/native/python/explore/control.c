@@ -196,8 +196,8 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
         return NULL;
     PyObject *found = error ? error : Py_NewRef(Py_None);
     error = NULL;
-    return Py_BuildValue("(iNilKKlii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
-                         explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle);
+    return Py_BuildValue("(iNilKKliii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
+                         explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle, explore_run.hurried);
 }
 
 static PyObject *list_steps(PyObject *module, PyObject *unused)
