@@ -636,7 +636,8 @@ class _Search:
         """Until so many runs, or seconds, in all.  early: timeouts may fire early."""
         exploration, granularity = self._exploration, self._granularity
         exploration.coarser = granularity == "auto"
-        exploration.give(seconds)
+        if seconds is not None:
+            exploration.give(seconds + _TO_TELL)  # the first run, which imports too, may take longer
         portfolio = self._portfolio(granularity, early)
         grain = GRANULARITIES[0] if granularity == "auto" else granularity
         name, plan = "default", Plan(granularity=grain)  # the first run also imports, and makes what is made once
@@ -646,6 +647,7 @@ class _Search:
             run = exploration.run(plan)
             if run.ending == Ending.OUT_OF_TIME:
                 return exploration.out_of_time()
+            exploration.give(seconds)
             spins = run.ending == Ending.STUCK and self._session.watch.spins
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation, so the other thread must get its turn between

@@ -15,7 +15,9 @@ BANK = TREE / "examples" / "explore" / "test_bank.py"
 TWICE, DEADLOCK = ("test_twice", "s-utjt-4.2"), ("test_each_other_locked", "s-lx2b-5.2")
 
 
-def debug(*commands: str, options: tuple[str | Path, ...], folder: Path = TREE) -> subprocess.CompletedProcess[str]:
+def debug(
+    *commands: str, options: tuple[str | Path, ...], folder: Path = BANK.parent
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *map(str, options)],
         cwd=folder,
