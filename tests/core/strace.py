@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from conftest import ROOT, SLOW, count_calls, lines_between_marks, under_strace
+from conftest import ROOT, count_calls, lines_between_marks, under_strace
 
 # The counting begins and ends at system calls of its own, which strace shows among the others.
 SCRIPT = """
@@ -33,7 +33,8 @@ def calls_of_turns(turns: int, folder: Path, first: str = "", options: tuple[str
     """How many of each so many starts and joins take, when some have been before.
 
     Not counted: sleeps in futex(2) that have timed out.  A join's first one does so after 10 ms, on a slow machine
-    each time; or it begins when that time is nearly over, so that the timer's slack matters.
+    each time; or it begins when that time is nearly over, so that it sets the timer's slack, which is not counted
+    either.
     first: Python that runs before all.  options: of the interpreter.
     """
     trace = folder / "trace"
@@ -46,6 +47,5 @@ def calls_of_turns(turns: int, folder: Path, first: str = "", options: tuple[str
     lines = lines_between_marks(trace)
     calls = count_calls(lines)
     calls["futex"] -= len(re.findall(r"futex.* ETIMEDOUT ", lines))
-    if SLOW > 1:
-        calls["prctl"] -= len(re.findall(r" prctl\(PR_[GS]ET_TIMERSLACK", lines))
+    calls["prctl"] -= len(re.findall(r" prctl\(PR_[GS]ET_TIMERSLACK", lines))
     return +calls  # without those of which none is left
