@@ -94,7 +94,12 @@ def test_a_process_that_dies(cluster: str, folder: Path) -> None:
 #: Random schedules are never exhausted; without a thread in the test, all others are at once.
 WITHOUT_END = ("--runs=1000000000", "--strategy=random")
 FOREVER = """
-import os, sys
+import os, sys, threading
+
+def start():
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
 
 def processes():
     return [name for name in os.listdir({0!r}) if name.endswith(".pid")]
@@ -105,10 +110,11 @@ if not sys.argv[0].endswith("__main__.py"):  # on the cluster
     open(os.path.join({0!r}, str(os.getpid()) + ".pid"), "x").close()
 
 def test_found_by_one():
+    start()
     assert not first or len(processes()) == 1
 
 def test_found_by_none():
-    pass
+    start()
 """
 
 
