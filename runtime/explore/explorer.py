@@ -29,8 +29,8 @@ from .search.tried import NO_THREADS, Tried, left_out
 from .tokens import check_of, make_token, read_token
 
 if TYPE_CHECKING:
-    from .telling.accesses import Access
     from .telling.races import Race, Races
+    from .telling.recorder import Recorder
     from .telling.story import Story
     from .telling.undoing import Gap, Trial
 
@@ -120,16 +120,17 @@ class _Exploration:
         return run
 
     def _run_with_races(self, plan: Plan, races: Races) -> Run:
-        run, steps, accesses = self._looked_at(plan)
-        races.add(plan, steps, accesses)
+        run, steps, recorder = self._looked_at(plan)
+        races.add(plan, steps, recorder.accesses.found)
         return run
 
-    def _looked_at(self, plan: Plan) -> tuple[Run, list[Step], list[Access]]:
+    def _looked_at(self, plan: Plan, gap: Gap | None = None) -> tuple[Run, list[Step], Recorder]:
+        """Runs the plan, and looks at its data."""
         from .telling.recorder import Recorder
 
-        recorder = Recorder(True)
+        recorder = Recorder(True, gap)
         run = self._session.run(self._test, plan, recorder.note, recorder.look)
-        return run, last_steps(), recorder.accesses.found
+        return run, last_steps(), recorder
 
     def _list_races(self) -> None:
         if self._races is not None:
@@ -140,8 +141,9 @@ class _Exploration:
         """Of a simple schedule with the race's other order."""
 
         def attempt(plan: Plan) -> Schedule | None:
-            _, steps, accesses = self._looked_at(plan)
-            return Schedule(by_deviations(plan, steps), tuple(steps)) if race.turns(steps, accesses) else None
+            _, steps, recorder = self._looked_at(plan)
+            turns = race.turns(steps, recorder.accesses.found)
+            return Schedule(by_deviations(plan, steps), tuple(steps)) if turns else None
 
         assert race.other is not None
         plan, steps = race.other
@@ -406,13 +408,9 @@ class _Exploration:
         return None
 
     def _look(self, failure: _Failure, plan: Plan, gap: Gap | None) -> Trial:
-        """Runs the plan, and looks at its data."""
-        from .telling.recorder import Recorder
         from .telling.undoing import Trial
 
-        recorder = Recorder(True, gap)
-        run = self._session.run(self._test, plan, recorder.note, recorder.look)
-        steps = last_steps()
+        run, steps, recorder = self._looked_at(plan, gap)
         recorder.accesses.settle()
         fails = run.failed and _Failure(run) == failure
         return Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, fails)

@@ -8,6 +8,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from corpus import together
 
 import runtime
 from runtime.explore import Outcome, Result
@@ -17,14 +18,6 @@ pytestmark = pytest.mark.loads
 
 def listed(test: Callable[[], object], runs: int = 200, **options: Any) -> Result:
     return runtime.explore(test, seed=1, runs=runs, races=True, **options)
-
-
-def in_threads(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 class Flag:
@@ -41,7 +34,7 @@ class Flag:
 
 def unordered() -> None:
     flag = Flag()
-    in_threads(flag.raise_it, flag.look)
+    together(flag.raise_it, flag.look)
     orders.append(flag.seen[0])
 
 
@@ -83,14 +76,14 @@ def under_a_lock() -> None:
         with lock:
             body()
 
-    in_threads(lambda: locked(flag.raise_it), lambda: locked(flag.look))
+    together(lambda: locked(flag.raise_it), lambda: locked(flag.look))
 
 
 def before_the_start_and_after_the_join() -> None:
     flag = Flag()
-    in_threads(int)  # uses are looked at from the first start on
+    together(int)  # uses are looked at from the first start on
     flag.raise_it()
-    in_threads(flag.look)
+    together(flag.look)
     flag.up = not flag.up
 
 
@@ -105,7 +98,7 @@ def set_and_waited_for() -> None:
         done.wait()
         flag.look()
 
-    in_threads(give, take)
+    together(give, take)
 
 
 def put_and_got() -> None:
@@ -116,7 +109,7 @@ def put_and_got() -> None:
         flag.raise_it()
         flags.put(flag)
 
-    in_threads(give, lambda: flags.get().look())
+    together(give, lambda: flags.get().look())
 
 
 def under_a_condition() -> None:
@@ -133,7 +126,7 @@ def under_a_condition() -> None:
                 changed.wait()
             flag.seen.append(flag.up)
 
-    in_threads(give, take, give)
+    together(give, take, give)
 
 
 def at_a_barrier() -> None:
@@ -147,7 +140,7 @@ def at_a_barrier() -> None:
         barrier.wait()
         flag.look()
 
-    in_threads(give, take)
+    together(give, take)
 
 
 @pytest.mark.parametrize(

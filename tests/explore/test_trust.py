@@ -14,18 +14,11 @@ from pathlib import Path
 
 import pytest
 from conftest import SLOW, in_child
+from corpus import together
 
 from runtime.explore import DeadlockFound, Livelock, Outcome, Result, explore, replay
 
 PASSED = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
-
-
-def together(*bodies: Callable[[], object], daemon: bool = False) -> None:
-    threads = [threading.Thread(target=body, daemon=daemon) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def two_adds(lock: threading.Lock, count: list[int]) -> Callable[[], None]:

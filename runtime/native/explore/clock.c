@@ -36,16 +36,16 @@ void explore_clock_steps(enum explore_kind kind)
     explore_run.now += kind == EXPLORE_CODE ? CODE_TAKES : STEP_TAKES;
 }
 
-/* Past the limit looks take twice as long after each twentieth of it. */
-static int hurry_of_looks(void)
-{
-    long late = (explore_run.step - limit) / (limit / 20 + 1);
-    return late < 0 ? 0 : late < LONGEST ? (int)late : LONGEST;
-}
-
 static int at_most(int doublings)
 {
     return doublings < LONGEST ? doublings : LONGEST;
+}
+
+/* Past the limit looks take twice as long after each twentieth of it. */
+static int hurry_of_looks(void)
+{
+    long late = explore_run.step - limit;
+    return late > 0 ? (int)(late / (limit / 20 + 1)) : 0;
 }
 
 int explore_clock_looks(struct explored *me)
@@ -55,7 +55,7 @@ int explore_clock_looks(struct explored *me)
     int hurry = hurry_of_looks();
 
     explore_run.hurried |= hurry > 0;
-    explore_run.now += takes << at_most(at_most(in_a_row) + hurry);
+    explore_run.now += takes << at_most(at_most(in_a_row) + at_most(hurry));
     return in_a_row >= 3 && (in_a_row & (in_a_row + 1)) == 0; /* 4, 8, 16, ... of them */
 }
 

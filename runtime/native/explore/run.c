@@ -207,6 +207,11 @@ static void go_to_deadline(int64_t deadline, int64_t since, int waits_for_file)
     explore_run.now = waits_for_file && took < left ? explore_run.now + took : deadline;
 }
 
+void explore_stop(void)
+{
+    atomic_store(&run.stopped, 1);
+}
+
 /* Whether the run's time in earnest is up. */
 static int out_of_time(void)
 {
@@ -214,13 +219,8 @@ static int out_of_time(void)
         return 1;
     if (run.plan.until == PARK_FOREVER || run.turns++ % 64 || park_clock(CLOCK_MONOTONIC) < run.plan.until)
         return 0;
-    atomic_store(&run.stopped, 1);
+    explore_stop();
     return 1;
-}
-
-void explore_stop(void)
-{
-    atomic_store(&run.stopped, 1);
 }
 
 static int wait_until_some_can(struct explore_set *can)
@@ -255,6 +255,12 @@ static int wait_until_some_can(struct explore_set *can)
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
+/* For explore_running(). */
+static void count_progress(void)
+{
+    atomic_store_explicit(&run.progress, atomic_load_explicit(&run.progress, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 /* Makes this the thread that goes on. */
 static struct explored *resume_thread(struct explored *thread)
 {
@@ -262,7 +268,7 @@ static struct explored *resume_thread(struct explored *thread)
         thread->state = EXPLORED_WOKEN;
     thread->state = EXPLORED_RUNNING;
     atomic_store_explicit(&run.running, thread, memory_order_relaxed);
-    atomic_store_explicit(&run.progress, atomic_load_explicit(&run.progress, memory_order_relaxed) + 1, memory_order_relaxed);
+    count_progress();
     return thread;
 }
 
@@ -425,6 +431,13 @@ static int is_hopeless(struct explored *me)
     return me->cancelled > HOPELESS;
 }
 
+/* The thread stays where it is, once its caller has called explore_leave(). */
+static void stay_for_good(struct explored *me)
+{
+    me->state = EXPLORED_AT_POINT;
+    run.next = next_to_unwind();
+}
+
 static int result_while_unwinding(struct explored *me, const struct explore_op *op)
 {
     if (op->kind >= EXPLORE_RELEASE)
@@ -441,8 +454,7 @@ int explore_arrive(struct explored *me, const struct explore_op *op)
         me->result = result_while_unwinding(me, op);
         if (!is_hopeless(me))
             return 0;
-        me->state = EXPLORED_AT_POINT; /* for good */
-        run.next = next_to_unwind();
+        stay_for_good(me);
         return 1;
     }
     me->op = *op;
@@ -483,7 +495,7 @@ int explore_passes(struct explored *me, const struct explore_op *op)
         return 0;
     run.passed++;
     explore_clock_steps(op->kind);
-    atomic_store_explicit(&run.progress, atomic_load_explicit(&run.progress, memory_order_relaxed) + 1, memory_order_relaxed);
+    count_progress();
     return 1;
 }
 
@@ -540,8 +552,7 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
     if (run.unwinding && (!me->cancelled || deadline != PARK_FOREVER)) {
         int first = me->cancelled++ == 0;
         if (is_hopeless(me)) {
-            me->state = EXPLORED_AT_POINT; /* for good */
-            run.next = next_to_unwind();
+            stay_for_good(me);
             explore_leave();
         }
         return first || me->cancelled > MOST_CANCELLED ? EINTR : ETIMEDOUT;

@@ -21,6 +21,15 @@ uint64_t strategy_random_below(uint64_t n)
     return (uint64_t)((unsigned __int128)strategy_random_word() * n >> 64);
 }
 
+int strategy_nth(const struct explore_set *can, uint64_t n)
+{
+    int thread = explore_next(can, 0);
+
+    for (; n; n--)
+        thread = explore_next(can, thread + 1);
+    return thread;
+}
+
 static int is_late(void)
 {
     return explore_run.step >= strategy_run.plan->limit;
@@ -50,11 +59,7 @@ static int longest_turn(void)
 
 int strategy_by_chance(const struct explore_set *can)
 {
-    int chosen = explore_next(can, 0);
-
-    for (uint64_t skip = chance_of_turn(explore_run.step) % (uint64_t)explore_size(can); skip; skip--)
-        chosen = explore_next(can, chosen + 1);
-    return chosen;
+    return strategy_nth(can, chance_of_turn(explore_run.step) % (uint64_t)explore_size(can));
 }
 
 int strategy_gives_way(int last)

@@ -42,6 +42,9 @@ int strategy_gives_way(int last);
 int strategy_turns_by_chance(void);
 int strategy_by_chance(const struct explore_set *can);
 
+/* The set's nth thread, from 0 on. */
+int strategy_nth(const struct explore_set *can, uint64_t n);
+
 /* For strategies that go by priority. */
 int strategy_highest(const struct explore_set *can);
 
