@@ -16,6 +16,7 @@ def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
     failure = found.stdout.partition("FAILURES")[2]
     assert "FOUND" in failure
     assert "explorer.py" not in failure  # no frames of the explorer's
+    assert "exploration.py" not in failure
     assert "session.py" not in failure
     assert failure.count("counted 1") == 1  # what the run printed that is told of, and no other
     assert "counted 2" not in failure

@@ -1,0 +1,468 @@
+"""One exploration: its runs, and what becomes of a run that fails: it is made simple, replayed and told."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .. import native
+from ..observe.source import choosing, is_program
+from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
+from .run.plans import TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
+from .run.session import Session
+from .search.shrinking import Schedule, shrink
+from .search.strategies import some_plans
+from .search.systematic import DIFFERS
+from .search.tried import NO_THREADS, Tried, left_out
+from .tokens import make_token
+
+if TYPE_CHECKING:
+    from .telling.races import Race, Races
+    from .telling.recorder import Recorder
+    from .telling.story import Story
+    from .telling.undoing import Gap, Trial
+
+__all__ = ["TO_TELL", "Exploration", "Failure", "Share"]
+
+_REPLAYS = 10
+_IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
+_SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
+_SHRINK_RACE = 0.3  # seconds, at most, for each
+_SEEK_REASONS = 2.0  # seconds, at most
+_SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
+TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
+_TO_RECORD = 0.5  # of these, for the run that is told
+_TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
+_LONGER = 10  # times max_steps: what goes on for that long is a livelock
+
+
+class Share(float):
+    """Seconds after which no further run begins. Other seconds of explore() cut off a run, the first one too."""
+
+
+class Failure:
+    """In what way a run has failed. Two runs with equal failures count as the same find."""
+
+    def __init__(self, run: Run) -> None:
+        self.ending = run.ending
+        self.error = run.error
+        self._place = _place(run.error) if run.error is not None else None
+        self._name = f"{type(run.error).__module__}.{type(run.error).__qualname__}"  # a run may make its own class
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Failure):
+            return NotImplemented
+        return (self.ending, self._name, self._place) == (other.ending, other._name, other._place)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _place(error: BaseException) -> tuple[str, int] | None:
+    """The program's line that raised."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if found is None or is_program(frame.f_code.co_filename):
+            found = (frame.f_code.co_filename, line)
+    return found
+
+
+class Exploration:
+    """One call of explore(), or of replay()."""
+
+    def __init__(
+        self,
+        session: Session,
+        test: Callable[[], object],
+        seed: int | None = None,
+        seconds: float | None = None,
+        known: Collection[str] = (),
+        races: bool = False,
+    ) -> None:
+        self._session = session
+        self._test = test
+        self._known = frozenset(known)
+        self._names: dict[int, str] = {}  # of finds without an exception, by what their runs did
+        self._began = time.monotonic()
+        self._seconds = seconds
+        session.circles = True
+        self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
+        self.tried = Tried(session.unswitched)
+        self.coarser = False  # whether a find between bytecodes may be replayed without points there
+        self._races: Races | None = None
+        if races:
+            from .telling.races import Races
+
+            self._races = Races()
+
+    def run(self, plan: Plan) -> Run:
+        run = self._session.run(self._test, plan) if self._races is None else self._run_with_races(plan, self._races)
+        self.result.runs += 1
+        self.tried.add(plan, run)
+        self.tried.has_tasks = self._session.quiet.has_tasks
+        return run
+
+    def _run_with_races(self, plan: Plan, races: Races) -> Run:
+        run, steps, recorder = self._looked_at(plan)
+        races.add(plan, steps, recorder.accesses.found)
+        return run
+
+    def _looked_at(self, plan: Plan, gap: Gap | None = None) -> tuple[Run, list[Step], Recorder]:
+        """Runs the plan, and looks at its data."""
+        from .telling.recorder import Recorder
+
+        recorder = Recorder(True, gap)
+        run = self._session.run(self._test, plan, recorder.note, recorder.look)
+        return run, last_steps(), recorder
+
+    def _list_races(self) -> None:
+        if self._races is not None:
+            races, self._races = self._races, None
+            self.result.races, self.result._races = races.told(self._token_of)
+
+    def _token_of(self, race: Race) -> str:
+        """Of a simple schedule with the race's other order."""
+
+        def attempt(plan: Plan) -> Schedule | None:
+            _, steps, recorder = self._looked_at(plan)
+            turns = race.turns(steps, recorder.accesses.found)
+            return Schedule(by_deviations(plan, steps), tuple(steps)) if turns else None
+
+        assert race.other is not None
+        plan, steps = race.other
+        plan = shrink(Schedule(plan, tuple(steps)), attempt, seconds=_SHRINK_RACE, coarser=self.coarser).plan
+        return make_token(plan, self._session.run(self._test, plan))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def give(self, seconds: float | None) -> None:
+        """From now on runs are cut off so long after the begin."""
+        self._session.until = None if seconds is None or isinstance(self._seconds, Share) else self._began + seconds
+
+    def _give_to_tell(self) -> None:
+        """From now on there is time to simplify and replay what was found."""
+        if isinstance(self._seconds, Share):
+            self._session.until = time.monotonic() + _TO_TELL_OF_SHARE
+        elif self._seconds is not None:
+            self.give(self._seconds + TO_TELL)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        until = self._session.until
+        return math.inf if until is None else until - time.monotonic()
+
+    def end(self, outcome: Outcome, error: BaseException | None = None) -> Result:
+        self.result.outcome = outcome
+        self.result.error = error
+        self.result.seconds = self.seconds
+        self.result.distinct = len(self.tried.schedules)
+        self.result.known = dict(self.tried.known)
+        self.result._tried = self.tried
+        self._list_races()
+        return self.result
+
+    def inconclusive(self, reason: str) -> Result:
+        result = self.end(Outcome.INCONCLUSIVE, Inconclusive(reason))
+        result._report = lambda result: f"INCONCLUSIVE: {reason}"
+        return result
+
+    def changes(self, run: Run) -> Result:
+        """The same schedule has passed, and fails when it is run again."""
+        error = run.error
+        what = "" if error is None else f" ({': '.join(filter(None, (type(error).__name__, str(error))))})"
+        result = self.inconclusive(
+            f"the test passes when it is called first, and fails when it is called again in the same way{what}: "
+            "it, or a fixture that is made once, keeps something from call to call"
+        )
+        assert result.error is not None
+        result.error.__cause__ = error
+        return result
+
+    def stuck(self) -> Result:
+        watch = self._session.watch
+        if watch.waits:
+            return self.inconclusive(
+                f"a thread waits for a file or socket, where nothing came for {watch.patience:g} s, and nothing in the "
+                f"test could go on: {watch.place}"
+            )
+        does = "spins or computes" if watch.spins else "is blocked in a call that is not under control"
+        return self.inconclusive(
+            f"a thread {does}, and came to no scheduling point for {watch.patience:g} s: {watch.place}"
+        )
+
+    # ---- what was found ----------------------------------------------------------------------------------------------
+
+    def passes_as_known(self, plan: Plan, run: Run) -> bool:
+        """Whether the run, the last one, has failed in a known way; it is counted."""
+        name = self._known_name(plan, run)
+        if name is not None:
+            self.tried.known[name] += 1
+        return name is not None
+
+    def _known_name(self, plan: Plan, run: Run) -> str | None:
+        if not self._known or run.ending in (Ending.TOO_MANY, Ending.STUCK):
+            return None
+        from .telling.naming import name_of_error, name_of_find
+
+        if run.error is not None:
+            name = name_of_error(run.error)
+        else:
+            if run.hash not in self._names:
+                self._names[run.hash] = name_of_find(self._recorded(plan, with_states=run.ending == Ending.LIMIT)[1])
+            name = self._names[run.hash]
+        return name if name in self._known else None
+
+    def _recorded(self, plan: Plan, with_states: bool) -> tuple[Run, Story]:
+        from .telling.recorder import Recorder
+
+        recorder = Recorder(with_states=with_states)
+        run = self._session.run(self._test, plan, recorder.note)
+        return run, recorder.finish(run)
+
+    def _schedule(self, plan: Plan, failure: Failure) -> Schedule | None:
+        """Runs the plan; its schedule if it fails in that way."""
+        run = self._session.run(self._test, plan)
+        if not run.failed or Failure(run) != failure or self._known_name(plan, run) is not None:
+            return None
+        steps = last_steps()
+        return Schedule(by_deviations(plan, steps), tuple(steps))
+
+    def _is_answered(self, plan: Plan, failure: Failure) -> bool:
+        """Whether the failure goes away when threads from before the run are given time, because then no thread waits
+        in vain."""
+        if not set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident} or self.left < 0:
+            return False
+        run = self._session.run(self._test, replace(plan, patient=True))
+        return run.ending not in (*_IN_VAIN, Ending.OUT_OF_TIME) and Failure(run) != failure
+
+    def settled(self, plan: Plan, run: Run) -> Run:
+        """The run, if the threads that wait for each other in it wait for ever; otherwise the run without such an end.
+
+        A lock may be no mutex, but a signal that another thread gives.
+        """
+        if run.in_circle < 0 or not any(may for _, _, _, may in native.explore_final()):
+            return run
+        what = native.explore_final()[run.in_circle][1:3]
+        self._session.circles = False
+        longer = self._session.run(self._test, plan)
+        final = native.explore_final()
+        waits = run.in_circle < len(final) and State(final[run.in_circle][0]) is State.AT_POINT
+        if longer.ending != Ending.FAILED and waits and final[run.in_circle][1:3] == what:
+            self._session.circles = True
+            return self._session.run(self._test, plan)
+        return longer
+
+    def _long(self) -> Result:
+        steps = self._session.max_steps
+        return self.inconclusive(
+            f"a run had not ended after {2 * steps:,} steps, and nothing shows that it never will: --max-steps "
+            f"(max_steps=), now {steps:,}, is for a test that is longer"
+        )
+
+    def found(self, plan: Plan, run: Run, name: str) -> Result | None:
+        """The run has failed: shrinks it, replays it, and reports.  None: it is no failure after all."""
+        if run.ending == Ending.TOO_MANY:
+            return self.inconclusive("the test starts more than 1,024 threads in a run")
+        if run.ending == Ending.STUCK:
+            return self.stuck()
+        self._give_to_tell()
+        same = by_deviations(plan, last_steps())
+        run = self.settled(same, run)
+        if not run.failed or self.passes_as_known(same, run):  # it had closed a circle that is no deadlock
+            return None
+        failure = Failure(run)
+        steps = last_steps()
+        same = by_deviations(plan, steps)
+        if run.ending == Ending.LIMIT:
+            if self._session.run(self._test, same, longer=_LONGER).ending != Ending.LIMIT:
+                return self._long()
+        elif run.hurried and not plan.early:
+            return self._long()
+        if _waited(run, steps) and self._is_answered(same, failure):
+            return self.inconclusive(
+                f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
+                "under control"
+            )
+        tries = (self._schedule(same, failure) for _ in range(_REPLAYS))
+        schedule = next((found for found in tries if found is not None), None)
+        if schedule is None:
+            return self._fails_no_more(failure)
+        schedule = self._shrunk(schedule, failure)
+        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.early)) is not None:
+            schedule = self._shrunk(coarser, failure)
+        return self.conclude(schedule.plan, failure, f"{name}, {plan.granularity}", schedule.needs_no_gil)
+
+    def _fails_no_more(self, failure: Failure) -> Result:
+        if self.left < 0:
+            return self.inconclusive(
+                "a run failed, and the time was up before it could be run again: give it more seconds"
+            )
+        if failure.ending == Ending.LEFT_BEHIND:
+            reason = (
+                "a run left threads behind, and the same schedule does not again: threads end with the run that starts "
+                "them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there"
+            )
+        else:
+            reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
+        result = self.inconclusive(reason)
+        assert result.error is not None
+        result.error.__cause__ = failure.error
+        return result
+
+    def _shrunk(self, schedule: Schedule, failure: Failure) -> Schedule:
+        seconds = min(_SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK, self.left / 2)
+        coarser = self.coarser and failure.ending != Ending.LIMIT
+        return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds, coarser=coarser)
+
+    def _under_the_gil(self, failure: Failure, early: bool) -> Schedule | None:
+        """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
+        until = time.monotonic() + min(_SEEK_UNDER_GIL, self.left / 2)
+        plans = itertools.islice(some_plans("gil", self.tried.steps, early), _SEEK_RUNS)
+        found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
+        return next((schedule for schedule in found if schedule is not None), None)
+
+    def conclude(self, plan: Plan, failure: Failure, found_by: str, needs_no_gil: bool) -> Result:
+        from .telling.naming import name_of_find
+        from .telling.page import page
+        from .telling.report import report
+        from .telling.why import facts_as_dicts
+        from .telling.words import headline
+
+        def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
+            def tell(result: Result) -> str:
+                with choosing(self._session.choice):
+                    return how(story, result)
+
+            return tell
+
+        self._list_races()  # before the run whose output is shown
+        again: list[Run] = []
+        while len(again) < _REPLAYS and self.left > _TO_RECORD:
+            again.append(self._session.run(self._test, plan))
+        recorded = self._explained(plan, failure, again)
+        if recorded is None:
+            return self._fails_no_more(failure)
+        last, story = recorded
+        if failure.ending == Ending.LIMIT and not story.has_cycle:
+            return self._long()
+        error = _as_error(last, headline(story))
+        result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
+        result.name = name_of_find(story)
+        result.token = make_token(plan, last)
+        result.replays = sum(run.failed and Failure(run) == failure for run in again)
+        result.replayed = len(again)
+        result.deviations = len(plan.deviations)
+        result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
+        result.found_by = found_by
+        result.free_threaded_only = needs_no_gil
+        result.why = facts_as_dicts(story)
+        result._report = told(report)
+        result._page = told(page)
+        return result
+
+    def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story] | None:
+        """The run once more, for its story; None: it does not fail again in that way.
+
+        A recorder that looks at data keeps objects alive a little longer. If that changes what the run does, the data
+        is not told.
+        """
+        from .telling.recorder import Recorder
+        from .telling.undoing import Trial, reasons
+
+        is_livelock = failure.ending == Ending.LIMIT
+        for number in range(_REPLAYS):
+            looks = number == 0 and bool(again) and not is_livelock
+            recorder = Recorder(looks, with_states=is_livelock)
+            run = self._session.run(self._test, plan, recorder.note, recorder.look)
+            if not run.failed or Failure(run) != failure or (looks and run.hash != again[-1].hash):
+                continue
+            steps = last_steps()
+            story = recorder.finish(run)
+            if looks:
+                found = Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, True)
+                attempt = functools.partial(self._look, failure)
+                seconds = min(_SEEK_REASONS, self.left / 2)
+                story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
+                self._session.run(self._test, plan)  # what the last run prints stands below the report
+            return run, story
+        return None
+
+    def _look(self, failure: Failure, plan: Plan, gap: Gap | None) -> Trial:
+        from .telling.undoing import Trial
+
+        run, steps, recorder = self._looked_at(plan, gap)
+        recorder.accesses.settle()
+        fails = run.failed and Failure(run) == failure
+        return Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, fails)
+
+    # ---- what was not ------------------------------------------------------------------------------------------------
+
+    def out_of_time(self) -> Result:
+        if self.result.runs > 1:
+            return self.spent()
+        return self.inconclusive(f"the first run had not ended after {self._seconds:g} s: give it more seconds")
+
+    def spent(self) -> Result:
+        text = self.tried.spent()
+        self.result._report = lambda result: text
+        return self.end(Outcome.BUDGET_SPENT)
+
+    def alone(self) -> Result:
+        """The test has passed in the default schedule, and started no thread: no other schedule is there."""
+        if self.tried.has_tasks:
+            return self.spent()
+        return self._exhausted("", NO_THREADS)
+
+    def exhausted(self, claim: str, granularity: str) -> Result:
+        """claim: which schedules were tried. It holds only if the test does the same each time."""
+        once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
+        if Ending.OUT_OF_TIME in (once.ending, again.ending):
+            return self.spent()
+        if once.hash != again.hash:
+            return self.inconclusive(DIFFERS)
+        if self.tried.has_tasks:
+            return self.spent()
+        more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
+        return self._exhausted(f"{claim}: ", more)
+
+    def _exhausted(self, claim: str, more: str) -> Result:
+        end = f"{self.tried.failures()}{more}"  # a report must not keep the session
+        self.result._report = lambda result: f"EXHAUSTED: {claim}{result.runs:,} run{'s' * (result.runs != 1)}, {end}"
+        return self.end(Outcome.EXHAUSTED)
+
+
+def _name_of(test: Callable[[], object]) -> str:
+    while isinstance(test, functools.partial):
+        test = test.func
+    return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
+
+
+def _waited(run: Run, steps: list[Step]) -> bool:
+    """Whether it failed because something did not come, or not in time."""
+    return run.ending in _IN_VAIN or any(step.flags & TIMEOUT for step in steps)
+
+
+def _others() -> str:
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return ", ".join(names[:5]) if names else "none of Python's"
+
+
+def _as_error(run: Run, headline: str) -> BaseException:
+    if run.error is not None:
+        return run.error
+    kinds: dict[int, type[Find]] = {
+        Ending.DEADLOCK: DeadlockFound,
+        Ending.LEFT_BEHIND: LeftBehind,
+        Ending.LIMIT: Livelock,
+    }
+    return kinds.get(run.ending, Find)(headline)
