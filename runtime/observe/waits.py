@@ -168,9 +168,8 @@ def waiting() -> Waiting:
     """What threads wait for: all threads that sleep now in one of the runtime's primitives, or in a join.
 
     It leaves out threads that sleep otherwise in the kernel (time.sleep, input and output), in a stock primitive, or
-    for the GIL.  A thread that a Condition has notified waits, until it has the Condition's lock, for that lock.  All
-    this was true at one moment, with the GIL held; repr() is called after that.  It is empty once the interpreter is
-    being finalized.
+    for the GIL.  Once a Condition has notified a thread, that thread waits for the Condition's lock.  All this was true
+    at one moment, with the GIL held; repr() is called after that.  It is empty once the interpreter is being finalized.
     """
     if sys.is_finalizing():
         return Waiting((), ())
