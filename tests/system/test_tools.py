@@ -5,6 +5,7 @@ They come with `pip install -e '.[programs]'`; each test names the one that it n
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import socket
@@ -162,8 +163,23 @@ KINDS = {
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Below the range that the kernel takes ports from: nobody's connection gets it before the debugger listens."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(1024, low), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError(f"none of 100 ports below {low} is free")
+
+
+@contextmanager
+def told(process: subprocess.Popen[str]) -> Iterator[None]:
+    """What the process wrote is part of the error, if its debugger goes away."""
+    try:
+        yield
+    except ConnectionError as error:
+        out, err = process.communicate(timeout=PATIENCE)
+        error.add_note(f"exit status {process.returncode}\n{out}\n{err}")
+        raise
 
 
 def breakpoints_are_hit(
@@ -178,7 +194,7 @@ def breakpoints_are_hit(
         if attach:
             assert process.stdout.readline() == "ready\n"
             attach(port, process.pid)
-        with closing(Client(port, PATIENCE)) as client:
+        with told(process), closing(Client(port, PATIENCE)) as client:
             client.begin(str(program), line)
             process.stdin.write("\n")
             process.stdin.flush()
