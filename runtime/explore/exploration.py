@@ -17,7 +17,7 @@ from .. import native
 from ..observe.source import choosing, is_program
 from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
 from .run.plans import TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
-from .run.session import Session
+from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
 from .search.systematic import DIFFERS
@@ -41,7 +41,6 @@ _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
 _TO_RECORD = 0.5  # of these, for the run that is told
 _TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
-_LONGER = 10  # times max_steps: what goes on for that long is a livelock
 
 
 class Share(float):
@@ -105,7 +104,7 @@ class Exploration:
     def run(self, plan: Plan) -> Run:
         run = self._session.run(self._test, plan) if self._races is None else self._run_with_races(plan, self._races)
         self.result.runs += 1
-        self.tried.add(plan, run)
+        self.tried.add(plan, run, self._session.max_steps)
         self.tried.has_tasks = self._session.quiet.has_tasks
         return run
 
@@ -262,11 +261,30 @@ class Exploration:
             return self._session.run(self._test, plan)
         return longer
 
+    def lengthened(self, plan: Plan, run: Run) -> Run:
+        """The run, or one with more steps if it comes to its end with them. The runs to come may then take as many."""
+        if run.ending != Ending.LIMIT or self._session.longer > 1:
+            return run
+        self._session.longer = LONGER
+        longer = self._session.run(self._test, plan)
+        if longer.ending != Ending.LIMIT:
+            return longer
+        self._session.longer = 1  # a livelock is simplified in short runs
+        return self._session.run(self._test, plan)
+
     def _long(self) -> Result:
         steps = self._session.max_steps
         return self.inconclusive(
-            f"a run had not ended after {2 * steps:,} steps, and nothing shows that it never will: --max-steps "
-            f"(max_steps=), now {steps:,}, is for a test that is longer"
+            f"a run had not ended after {2 * LONGER * steps:,} steps, and nothing shows that it never will: "
+            f"--max-steps (max_steps=), now {steps:,}, is for a test that is longer"
+        )
+
+    def _late(self) -> Result:
+        """Of a failure in a run whose clock has hurried."""
+        steps = self._session.max_steps
+        return self.inconclusive(
+            f"a run failed after its clock had hurried, because it was longer than {steps:,} steps: with a larger "
+            "--max-steps (max_steps=) the clock hurries later"
         )
 
     def found(self, plan: Plan, run: Run, name: str) -> Result | None:
@@ -277,17 +295,14 @@ class Exploration:
             return self.stuck()
         self._give_to_tell()
         same = by_deviations(plan, last_steps())
-        run = self.settled(same, run)
-        if not run.failed or self.passes_as_known(same, run):  # it had closed a circle that is no deadlock
+        run = self.lengthened(same, self.settled(same, run))
+        if not run.failed or self.passes_as_known(same, run):  # it is long, or had closed a circle that is no deadlock
             return None
         failure = Failure(run)
         steps = last_steps()
         same = by_deviations(plan, steps)
-        if run.ending == Ending.LIMIT:
-            if self._session.run(self._test, same, longer=_LONGER).ending != Ending.LIMIT:
-                return self._long()
-        elif run.hurried and not plan.early:
-            return self._long()
+        if run.hurried and run.ending != Ending.LIMIT and not plan.early:
+            return self._late()
         if _waited(run, steps) and self._is_answered(same, failure):
             return self.inconclusive(
                 f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "

@@ -84,8 +84,8 @@ def explore(
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
     may switch; opcode, at each bytecode; auto takes turns.
     seed: of chance; None: another one each time.
-    max_steps: in a run that is longer all threads have their turns. If it has not ended after as many again, it is a
-    livelock if the threads repeat what they do, and otherwise inconclusive.
+    max_steps: in a run that is longer all threads have their turns. If it has not ended after twenty times as many, it
+    is a livelock if the threads repeat what they do, and otherwise inconclusive.
     include, exclude: names of modules and packages, or paths, whose code is switched between bytecodes like the
     program's, or is not. pyproject.toml has more of them, see docs/explore.md.
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
@@ -254,6 +254,7 @@ def replay(
         exploration = Exploration(session, test)
         for _ in range(_TRIES):  # if no other schedule runs before, the first run imports modules, and that takes steps
             run = exploration.settled(wanted.plan, exploration.run(wanted.plan))
+            run = exploration.lengthened(wanted.plan, run)
             if run.failed:
                 break
         if run.ending == Ending.STUCK:

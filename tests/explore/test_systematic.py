@@ -594,8 +594,10 @@ def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
         plan(depth=3),
         plan(granularity="opcode"),
     ):
-        coverage.add(other, run)
+        coverage.add(other, run, 20_000)
     assert coverage.missed("sync", 2) == 1
-    coverage.add(plan(), run)
+    coverage.add(plan(), run, 9)
+    assert coverage.missed("sync", 2) == 1
+    coverage.add(plan(), run, 20_000)
     assert coverage.missed("sync", 2) == pytest.approx(1 - 1 / 30)
     assert "at sync" in coverage.lines()[1]

@@ -216,9 +216,29 @@ def test_a_long_test_is_no_livelock() -> None:
         together(work, work)
 
     result = explore(test, runs=20, seed=1, granularity="sync", max_steps=500)
-    assert result.outcome is Outcome.INCONCLUSIVE
-    assert "--max-steps" in result.report()
-    passes(test, runs=20)
+    assert result.outcome is Outcome.BUDGET_SPENT
+    assert "from step 500 on threads took turns only: --max-steps" in result.report()
+    assert "chance, at most" not in result.report()
+    assert "took turns" not in passes(test, runs=20).report()
+
+
+def test_a_find_at_the_end_of_a_long_test() -> None:
+    def test() -> None:
+        lock, count = threading.Lock(), [0]
+
+        def work() -> None:
+            for _ in range(300):
+                with lock:
+                    pass
+
+        together(work, work, two_adds(lock, count), two_adds(lock, count))
+        assert count[0] == 2
+
+    result = explore(test, runs=200, seed=1, granularity="sync", max_steps=500)
+    assert result.outcome is Outcome.FOUND
+    assert result.replays == 10
+    assert result.token
+    assert replay(test, result.token, max_steps=500).outcome is Outcome.FOUND
 
 
 def test_a_loop_that_counts_is_no_livelock() -> None:

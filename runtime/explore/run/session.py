@@ -27,8 +27,9 @@ from .granularity import Look, Points
 from .plans import Plan, Run, packed
 from .quiet import Quiet, replace
 
-__all__ = ["Session", "Watch"]
+__all__ = ["LONGER", "Session", "Watch"]
 
+LONGER = 10  #: times as many steps: what goes on for that long may be a livelock
 _CLEAN_EVERY = 100  # runs
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
@@ -45,6 +46,7 @@ class Session:
     def __init__(self, max_steps: int = 20_000, patience: float = 2.0, choice: Choice = ()) -> None:
         self.max_steps = max_steps
         self.until: float | None = None  #: by time.monotonic(): a run that has not ended by then is OUT_OF_TIME
+        self.longer = 1  #: times as many steps as usual that a run may take
         self.circles = False  #: whether threads that wait for each other end a run though others can go on
         self._undo = ExitStack()
         self.choice = choice
@@ -91,11 +93,8 @@ class Session:
         plan: Plan,
         note: Note | None = None,
         look: Look | None = None,
-        longer: int = 1,
     ) -> Run:
         """Runs the test once.
-
-        longer: how many times as many steps as usual the run may take.
 
         What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
         here.
@@ -113,7 +112,7 @@ class Session:
             plan.early,
             plan.length,
             self.max_steps,
-            2 * self.max_steps * longer,
+            2 * self.max_steps * self.longer,
             plan.patient,
             self.circles,
             plan.after,

@@ -40,12 +40,12 @@ class Coverage:
         self._runs: dict[tuple[str, int], int] = {}
         self._most: dict[str, tuple[int, int]] = {}  # threads, steps
 
-    def add(self, plan: Plan, run: Run) -> None:
+    def add(self, plan: Plan, run: Run, max_steps: int) -> None:
         grain = plan.granularity
         threads, steps = self._most.get(grain, (1, 1))
         if run.steps > steps or run.threads > threads:
             self._most[grain] = max(run.threads, threads), max(run.steps, steps)
-        if plan.strategy == "pct" and not plan.early and run.steps <= plan.length:
+        if plan.strategy == "pct" and not plan.early and run.steps <= min(plan.length, max_steps):
             self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
 
     def merge(self, other: Coverage) -> None:
@@ -79,17 +79,20 @@ class Tried:
         self.schedules: set[int] = set()
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most
+        self.turns_from = 0  #: the step from which on threads had their turns only, if a run was that long
         self.has_tasks = False  #: tasks of asyncio ran
         self.known: Counter[str] = Counter()  #: names of known finds, and how many runs failed by each
         self.coverage = Coverage()
         self.unswitched = unswitched
 
-    def add(self, plan: Plan, run: Run) -> None:
+    def add(self, plan: Plan, run: Run, max_steps: int) -> None:
         self.runs += 1
+        if run.steps > max_steps:
+            self.turns_from = max_steps
         self.schedules.add(run.schedule)
         self.steps = max(self.steps, run.steps)
         self.threads = max(self.threads, run.threads)
-        self.coverage.add(plan, run)
+        self.coverage.add(plan, run, max_steps)
 
     def merge(self, other: Tried) -> None:
         """Adds what another process has tried."""
@@ -97,6 +100,7 @@ class Tried:
         self.schedules |= other.schedules
         self.steps = max(self.steps, other.steps)
         self.threads = max(self.threads, other.threads)
+        self.turns_from = max(self.turns_from, other.turns_from)
         self.has_tasks |= other.has_tasks
         self.known.update(other.known)
         self.coverage.merge(other.coverage)
@@ -130,6 +134,8 @@ class Tried:
         if not self.has_threads:
             return head + NO_THREADS + end
         size = f"  up to {self.threads} threads and {self.steps:,} steps a run"
+        if self.turns_from:
+            size += f"; from step {self.turns_from:,} on threads took turns only: --max-steps tries more there"
         return "\n".join((head, size, *self.coverage.lines(), *left_out(self.unswitched))) + end
 
 

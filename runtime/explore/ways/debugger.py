@@ -22,7 +22,7 @@ from ... import native
 from ...observe.source import is_program, program_frames
 from ..choice import choice_for, names_of
 from ..run.plans import Ending, Plan, Run, State
-from ..run.session import Session
+from ..run.session import LONGER, Session
 from ..telling.recorder import Recorder
 from ..telling.story import Story
 from ..telling.words import at, deviation, first_line, headline, stopped, waiting
@@ -47,6 +47,7 @@ def debug(
     plan = read_token(token).plan
     choice = choice_for(test, names_of("include", include), names_of("exclude", exclude))
     with Session(max_steps, patience=_PATIENCE, choice=choice) as session:
+        session.longer = LONGER
         with without_breakpoints():
             session.run(test, Plan(granularity=plan.granularity))  # as in replay(): imports
             prompts = _Prompts(_stops(session, test, plan))
