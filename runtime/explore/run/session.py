@@ -24,6 +24,7 @@ from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound
 from .granularity import Look, Points
+from .handlers import Handlers
 from .plans import Plan, Run, packed
 from .quiet import Quiet, replace
 
@@ -53,6 +54,7 @@ class Session:
         self._points = Points(choice)
         self.watch = Watch(patience)
         self.quiet = Quiet()
+        self._handlers = Handlers()
         self._runs = 0
 
     def __enter__(self) -> Session:
@@ -70,6 +72,7 @@ class Session:
             replace(undo, threading, "_counter", lambda before: None)
             replace(undo, threading.Thread, "__hash__", lambda before: _hash_of_thread)
             undo.enter_context(self.quiet)
+            undo.enter_context(self._handlers)
             if gc.isenabled():
                 gc.disable()
                 undo.callback(gc.enable)
@@ -101,6 +104,7 @@ class Session:
         """
         self._points.be(plan.granularity, look)
         self.quiet.before_run()
+        self._handlers.before_run()
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
         if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
             pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
