@@ -79,12 +79,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("json", "FILE", "Write what the exploration of each test has come to."),
     ):
         group.addoption(f"--lwp-explore-{name}", metavar=metavar, help=text)
-    group.addoption(
-        "--lwp-explore-early-timeouts",
-        action="store_const",
-        const=True,
-        help="At last, try what happens when timeouts fire though other threads can go on.",
-    )
+    for name, text in (
+        ("early-timeouts", "At last, try what happens when timeouts fire though other threads can go on."),
+        ("races", "List uses of data that no primitive orders, and count pairs of lines tried in both orders. Slower."),
+    ):
+        group.addoption(f"--lwp-explore-{name}", action="store_const", const=True, help=text)
     group.addoption(
         "--lwp-explore-no-keep",
         dest="lwp_explore_keep",

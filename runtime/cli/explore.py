@@ -81,6 +81,7 @@ def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
         "seed": result.seed,
         "why": result.why,
         "races": result.races,
+        "orders": result.orders,
         "report": result.report(),
         "output": output,
     }

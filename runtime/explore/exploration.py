@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import gc
 import itertools
 import math
 import sys
@@ -10,13 +12,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .. import native
 from ..observe.source import choosing, is_program
-from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
-from .run.plans import TIMEOUT, Ending, Plan, Run, State, Step, by_deviations, last_steps
+from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
+from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
@@ -25,6 +26,7 @@ from .search.tried import NO_THREADS, Tried, left_out
 from .tokens import make_token
 
 if TYPE_CHECKING:
+    from .telling.orders import Orders
     from .telling.races import Race, Races
     from .telling.recorder import Recorder
     from .telling.story import Story
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["TO_TELL", "Exploration", "Failure", "Share"]
 
 _REPLAYS = 10
+_FULL_PATIENCE, _PATIENCE = 1.0, 0.05  # seconds; the first: FULL_PATIENCE of native/explore/run.c
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # files, memory, watches of inotify(7)
 _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SHRINK_RACE = 0.3  # seconds, at most, for each
@@ -62,6 +66,15 @@ class Failure:
         return (self.ending, self._name, self._place) == (other.ending, other._name, other._place)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _what(failed: Run | Failure) -> str:
+    """What has failed, in a few words."""
+    from .telling.words import first_line
+
+    if (error := failed.error) is not None:
+        return ": ".join(filter(None, (type(error).__name__, first_line(str(error)))))
+    return {Ending.LEFT_BEHIND: "threads left behind", Ending.LIMIT: "no end"}.get(Ending(failed.ending), "deadlock")
 
 
 def _place(error: BaseException) -> tuple[str, int] | None:
@@ -95,22 +108,29 @@ class Exploration:
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried(session.unswitched)
         self.coarser = False  # whether a find between bytecodes may be replayed without points there
-        self._races: Races | None = None
+        self._looked: tuple[Races, Orders] | None = None
         if races:
+            from .telling.orders import Orders
             from .telling.races import Races
 
-            self._races = Races()
+            self._looked = Races(), Orders()
 
     def run(self, plan: Plan) -> Run:
-        run = self._session.run(self._test, plan) if self._races is None else self._run_with_races(plan, self._races)
+        run = self._session.run(self._test, plan) if self._looked is None else self._look_for_races(plan, *self._looked)
         self.result.runs += 1
+        if self.result.runs == 1:
+            self.tried.kills = any(State(state) is not State.ENDED for state, *_ in native.explore_final())
         self.tried.add(plan, run, self._session.max_steps)
         self.tried.has_tasks = self._session.quiet.has_tasks
         return run
 
-    def _run_with_races(self, plan: Plan, races: Races) -> Run:
+    def _look_for_races(self, plan: Plan, races: Races, orders: Orders) -> Run:
+        from .telling.conflicts import conflicts
+
         run, steps, recorder = self._looked_at(plan)
-        races.add(plan, steps, recorder.accesses.found)
+        found = list(conflicts(steps, recorder.accesses.found))
+        races.add(plan, steps, found)
+        orders.add(found)
         return run
 
     def _looked_at(self, plan: Plan, gap: Gap | None = None) -> tuple[Run, list[Step], Recorder]:
@@ -122,9 +142,11 @@ class Exploration:
         return run, last_steps(), recorder
 
     def _list_races(self) -> None:
-        if self._races is not None:
-            races, self._races = self._races, None
-            self.result.races, self.result._races = races.told(self._token_of)
+        if self._looked is not None:
+            (races, orders), self._looked = self._looked, None
+            self.result.races, of_races = races.told(self._token_of)
+            self.result.orders, of_orders = orders.told()
+            self.result._races = "\n\n".join(filter(None, (of_races, of_orders)))
 
     def _token_of(self, race: Race) -> str:
         """Of a simple schedule with the race's other order."""
@@ -170,21 +192,20 @@ class Exploration:
         self._list_races()
         return self.result
 
-    def inconclusive(self, reason: str) -> Result:
-        result = self.end(Outcome.INCONCLUSIVE, Inconclusive(reason))
+    def inconclusive(self, reason: str, kind: type[Inconclusive] = Inconclusive) -> Result:
+        result = self.end(Outcome.INCONCLUSIVE, kind(reason))
         result._report = lambda result: f"INCONCLUSIVE: {reason}"
         return result
 
     def changes(self, run: Run) -> Result:
         """The same schedule has passed, and fails when it is run again."""
-        error = run.error
-        what = "" if error is None else f" ({': '.join(filter(None, (type(error).__name__, str(error))))})"
         result = self.inconclusive(
-            f"the test passes when it is called first, and fails when it is called again in the same way{what}: "
-            "it, or a fixture that is made once, keeps something from call to call"
+            "the test passes when it is called first, and fails when it is called again in the same way "
+            f"({_what(run)}): it, or a fixture that is made once, keeps something from call to call",
+            Changing,
         )
         assert result.error is not None
-        result.error.__cause__ = error
+        result.error.__cause__ = run.error
         return result
 
     def stuck(self) -> Result:
@@ -236,13 +257,20 @@ class Exploration:
         steps = last_steps()
         return Schedule(by_deviations(plan, steps), tuple(steps))
 
-    def _is_answered(self, plan: Plan, failure: Failure) -> bool:
-        """Whether the failure goes away when threads from before the run are given time, because then no thread waits
-        in vain."""
-        if not set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident} or self.left < 0:
+    def _is_answered(self, plan: Plan, failure: Failure, by_file: bool) -> bool:
+        """Whether the failure goes away when files, and threads from before the run, are given time, because then no
+        thread waits in vain. They get a little in the runs to come, too.
+
+        by_file: one of its threads waited for a file.
+        """
+        others = set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident}
+        if not (others or by_file) or self.left < 0:
             return False
-        run = self._session.run(self._test, replace(plan, patient=True))
-        return run.ending not in (*_IN_VAIN, Ending.OUT_OF_TIME) and Failure(run) != failure
+        before, self._session.patience = self._session.patience, _FULL_PATIENCE
+        run = self._session.run(self._test, plan)
+        is_answered = run.ending not in (*_IN_VAIN, Ending.OUT_OF_TIME) and Failure(run) != failure
+        self._session.patience = _PATIENCE if is_answered else before
+        return is_answered
 
     def settled(self, plan: Plan, run: Run) -> Run:
         """The run, if the threads that wait for each other in it wait for ever; otherwise the run without such an end.
@@ -262,20 +290,33 @@ class Exploration:
         return longer
 
     def lengthened(self, plan: Plan, run: Run) -> Run:
-        """The run, or one with more steps if it comes to its end with them. The runs to come may then take as many."""
-        if run.ending != Ending.LIMIT or self._session.longer > 1:
-            return run
-        self._session.longer = LONGER
-        longer = self._session.run(self._test, plan)
-        if longer.ending != Ending.LIMIT:
-            return longer
-        self._session.longer = 1  # a livelock is simplified in short runs
-        return self._session.run(self._test, plan)
+        """The run, or one that may have more steps, whose clock hurries later, if that comes to its end.
+
+        The runs to come may then have as many.
+        """
+        if self._session.longer == 1 and (run.ending == Ending.LIMIT or (run.hurried and not plan.early)):
+            self._session.longer = LONGER
+            run = self._session.run(self._test, plan)
+        if run.ending == Ending.LIMIT:
+            self._session.longer = 1  # a livelock is simplified in short runs
+            run = self._session.run(self._test, plan)
+        return run
+
+    def collected(self, plan: Plan, run: Run) -> Run:
+        """The run, or one that does not lack what the garbage collector has of the runs before."""
+        if _lacks(run) and not self._session.collects:
+            self._session.collects = True
+            gc.collect()
+            run = self._session.run(self._test, plan)
+        return run
 
     def _long(self) -> Result:
         steps = self._session.max_steps
+        end = 2 * LONGER * steps
+        if self.result.runs > 1:
+            return self.ends(f"the last run had not ended after {end:,} steps: --max-steps is for a longer test")
         return self.inconclusive(
-            f"a run had not ended after {2 * LONGER * steps:,} steps, and nothing shows that it never will: "
+            f"a run had not ended after {end:,} steps, and nothing shows that it never will: "
             f"--max-steps (max_steps=), now {steps:,}, is for a test that is longer"
         )
 
@@ -283,8 +324,8 @@ class Exploration:
         """Of a failure in a run whose clock has hurried."""
         steps = self._session.max_steps
         return self.inconclusive(
-            f"a run failed after its clock had hurried, because it was longer than {steps:,} steps: with a larger "
-            "--max-steps (max_steps=) the clock hurries later"
+            f"a run failed after its clock had hurried, because it was longer than {LONGER * steps:,} steps: with a "
+            f"larger --max-steps (max_steps=), now {steps:,}, the clock hurries later"
         )
 
     def found(self, plan: Plan, run: Run, name: str) -> Result | None:
@@ -295,15 +336,24 @@ class Exploration:
             return self.stuck()
         self._give_to_tell()
         same = by_deviations(plan, last_steps())
-        run = self.lengthened(same, self.settled(same, run))
+        run = self.collected(same, self.lengthened(same, self.settled(same, run)))
+        if run.ending == Ending.OUT_OF_TIME:
+            return self.out_of_time()
+        if _lacks(run) and self.result.runs > 1:
+            return self.ends(f"each run keeps something, so the last one failed: {run.error}")
         if not run.failed or self.passes_as_known(same, run):  # it is long, or had closed a circle that is no deadlock
             return None
         failure = Failure(run)
         steps = last_steps()
         same = by_deviations(plan, steps)
+        if run.ending == Ending.LIMIT and not self._recorded(same, with_states=True)[1].has_cycle:
+            return self._long()
         if run.hurried and run.ending != Ending.LIMIT and not plan.early:
             return self._late()
-        if _waited(run, steps) and self._is_answered(same, failure):
+        by_file = any(step.kind == Kind.FILE and step.flags & TIMEOUT for step in steps)
+        if _waited(run, steps) and self._is_answered(same, failure, by_file):
+            if by_file:  # within a program data comes at once, except where the kernel has no time for that
+                return None
             return self.inconclusive(
                 f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
                 "under control"
@@ -317,7 +367,7 @@ class Exploration:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule.plan, failure, f"{name}, {plan.granularity}", schedule.needs_no_gil)
 
-    def _fails_no_more(self, failure: Failure) -> Result:
+    def _fails_no_more(self, failure: Failure, fails: str = "") -> Result:
         if self.left < 0:
             return self.inconclusive(
                 "a run failed, and the time was up before it could be run again: give it more seconds"
@@ -328,7 +378,9 @@ class Exploration:
                 "them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there"
             )
         else:
-            reason = "a run failed, and the same schedule does not fail again: repeated, the test does something else"
+            again = f"failed again {fails} only" if fails else "does not fail again"
+            what = _what(failure)
+            reason = f"a run failed ({what}), and the same schedule {again}: repeated, the test does something else"
         result = self.inconclusive(reason)
         assert result.error is not None
         result.error.__cause__ = failure.error
@@ -364,6 +416,9 @@ class Exploration:
         again: list[Run] = []
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
             again.append(self._session.run(self._test, plan))
+        replays = sum(run.failed and Failure(run) == failure for run in again)
+        if replays * 2 < len(again):
+            return self._fails_no_more(failure, f"in {replays} of {len(again)} runs")
         recorded = self._explained(plan, failure, again)
         if recorded is None:
             return self._fails_no_more(failure)
@@ -374,7 +429,7 @@ class Exploration:
         result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
         result.name = name_of_find(story)
         result.token = make_token(plan, last)
-        result.replays = sum(run.failed and Failure(run) == failure for run in again)
+        result.replays = replays
         result.replayed = len(again)
         result.deviations = len(plan.deviations)
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
@@ -425,7 +480,12 @@ class Exploration:
     def out_of_time(self) -> Result:
         if self.result.runs > 1:
             return self.spent()
-        return self.inconclusive(f"the first run had not ended after {self._seconds:g} s: give it more seconds")
+        return self.inconclusive(f"the first run had not ended after {self.seconds:.0f} s: give it more seconds")
+
+    def ends(self, why: str) -> Result:
+        """The runs before have passed, and no more can be made."""
+        self.tried.ended_by = why
+        return self.spent()
 
     def spent(self) -> Result:
         text = self.tried.spent()
@@ -460,6 +520,10 @@ def _name_of(test: Callable[[], object]) -> str:
     while isinstance(test, functools.partial):
         test = test.func
     return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
+
+
+def _lacks(run: Run) -> bool:
+    return isinstance(run.error, OSError) and run.error.errno in _EXHAUSTED
 
 
 def _waited(run: Run, steps: list[Step]) -> bool:

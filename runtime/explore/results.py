@@ -45,6 +45,10 @@ class Inconclusive(Exception):
     """Nothing was found, but something may be there: the message says why."""
 
 
+class Changing(Inconclusive):
+    """The test does not do the same when it is called again."""
+
+
 class Outcome(Enum):
     """What an exploration has come to."""
 
@@ -112,6 +116,9 @@ class Result:
     #: With races=True: pairs of uses of data that no primitive orders, as dicts: uses (two dicts of texts: access,
     #: name, place, function), token (of a run with the other order, or None).
     races: list[dict[str, Any]] = field(default_factory=list)
+    #: With races=True: pairs of lines that use the same data in two threads, and that no start or join orders, as
+    #: dicts: first, second, data (its name), both (whether the second line also ran first).
+    orders: list[dict[str, Any]] = field(default_factory=list)
     _races: str = field(default="", repr=False)
     _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)

@@ -274,7 +274,7 @@ def explore_loops(asyncio: ModuleType, note: Callable[[], object], /) -> None: .
 def explore_end() -> None: ...
 def explore_run(
     test: Callable[[], object],
-    plan: tuple[str, int, int, int, bool, int, int, int, bool, bool, bool, int],
+    plan: tuple[str, int, int, int, bool, int, int, int, int, bool, bool, int],
     deviations: bytes,
     note: Callable[[int, int, object, float], None] | None,
     /,

@@ -350,3 +350,52 @@ def test_a_find_that_was_kept_and_is_known_now_is_not_replayed_again(tmp_path: P
     second = run(tmp_path, TWO, "--lwp-explore", "--lwp-explore-seed=1")
     (other,) = re.findall(r"\nName (.*)\n", second.stdout)
     assert {name, other} == {LOST_ADD, DEADLOCK}
+
+
+# ---- a project's own fixtures and limits -----------------------------------------------------------------------------
+
+
+POOL = """
+from concurrent.futures import ThreadPoolExecutor
+
+@pytest.fixture(scope="session")
+def pool():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+def test_pool(pool):
+    assert list(pool.map(abs, (1, -2))) == [1, 2]
+
+def test_again(pool):
+    assert pool.submit(abs, -3).result() == 3
+"""
+
+
+def test_threads_of_a_fixture_for_all_tests_are_made_anew_if_the_test_needs_them(tmp_path: Path) -> None:
+    """The first run ends with the threads that it has started, so the pool has none in the second."""
+    found = run(tmp_path, POOL, "--lwp-explore=20")
+    assert outcomes(found) == {"passed": 2}
+    assert summary(found) == (2, 40)
+
+
+def test_a_limit_of_pytest_timeout_is_the_limit_of_the_exploration_and_not_of_all_its_runs(tmp_path: Path) -> None:
+    sleeps = """
+@pytest.mark.timeout(1)
+def test_slow():
+    thread = threading.Thread(target=abs, args=(1,))
+    thread.start()
+    thread.join()
+    end = os.times().elapsed + 0.05
+    while os.times().elapsed < end:
+        pass
+"""
+    found = run(tmp_path, "import os\n" + sleeps, "--lwp-explore")
+    assert outcomes(found) == {"passed": 1}
+    assert 1 < summary(found)[1] < 1000
+
+
+def test_pairs_of_lines_are_counted_for_the_suite(tmp_path: Path) -> None:
+    found = run(tmp_path, LOST + RIGHT, "--lwp-explore=50", "--lwp-explore-races", "--lwp-explore-json=out.json")
+    assert "\n1 of 1 pairs of lines that use the same data in two threads ran in both orders\n" in found.stdout
+    for test in json.loads((tmp_path / "out.json").read_text()):
+        assert [(one["data"], one["both"]) for one in test["orders"]] == [("Counter.n", True)]

@@ -433,8 +433,36 @@ def test_names_are_found_without_running_the_program() -> None:
     assert report.startswith("DEADLOCK: MainThread waits for other.lock, which it holds itself")
 
 
+def test_looking_at_a_run_keeps_no_variable_of_a_function_that_has_ended() -> None:
+    """The end of the test takes the service away, by its __del__, before the thread has begun."""
+
+    class Service:
+        def __init__(self, users: list[int]) -> None:
+            self.users = users
+
+        def __del__(self) -> None:
+            self.users.clear()
+
+    def test() -> None:
+        users = [1]
+        service = Service(users)
+        lock = threading.Lock()
+        with lock:
+            pass
+
+        def work() -> None:
+            assert users, "nobody is there"
+
+        threading.Thread(target=work).start()
+        assert service
+
+    result = runtime.explore(test, runs=100, seed=1)
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert (result.replays, str(result.error)[:15]) == (10, "nobody is there")
+
+
 def test_a_failure_that_does_not_come_again_is_none() -> None:
-    for failures in (3, 12):
+    for failures, again in ((3, "failed again in 1 of 10 runs only"), (12, "does not fail again")):
         runs = iter(range(1000))
 
         def fails_at_first(runs: Iterator[int] = runs, failures: int = failures) -> None:
@@ -442,7 +470,7 @@ def test_a_failure_that_does_not_come_again_is_none() -> None:
 
         result = runtime.explore(fails_at_first, runs=100, seed=1)
         assert result.outcome is Outcome.INCONCLUSIVE
-        assert "the same schedule does not fail again" in result.report()
+        assert f"the same schedule {again}" in result.report()
         assert result.error is not None
         assert str(result.error.__cause__).startswith("at first")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
+import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -172,6 +176,69 @@ def test_a_limit_of_time_holds_beside_a_heartbeat_and_work() -> None:
     passes(test, runs=6)
 
 
+def test_a_limit_of_time_holds_beside_work_of_more_steps_than_usual() -> None:
+    def test() -> None:
+        lock = threading.Lock()
+
+        def work() -> None:
+            for _ in range(25_000):
+                with lock:
+                    pass
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join(timeout=5)
+        assert not worker.is_alive()
+
+    result = passes(test, runs=4)
+    assert "from step 20,000 on threads took turns only" in result.report()
+
+
+def test_a_loop_that_asks_a_socket_without_waiting_lets_others_go_first() -> None:
+    def test() -> None:
+        here, there = socket.socketpair()
+        here.setblocking(False)
+        answers: list[bytes] = []
+
+        def asks() -> None:
+            while not answers:
+                with contextlib.suppress(BlockingIOError):
+                    answers.append(here.recv(10))
+
+        together(asks, lambda: there.send(b"x"))
+        here.close()
+        there.close()
+        assert answers == [b"x"]
+
+    assert "    at sync: " in passes(test).report()  # a thread that comes to no point is not explored there
+
+
+def test_data_that_comes_later_than_others_can_wait_is_waited_for() -> None:
+    """A thread that is not explored answers when its time has come, which is not the run's."""
+    here, there = socket.socketpair()
+
+    def answers() -> None:
+        while there.recv(1):
+            time.sleep(0.02)
+            with contextlib.suppress(BrokenPipeError):  # no run waits any more
+                there.send(b"x")
+
+    server = threading.Thread(target=answers)
+    server.start()
+
+    def asks() -> None:
+        here.settimeout(5)
+        here.send(b"x")
+        assert here.recv(1) == b"x"
+
+    try:
+        passes(lambda: together(asks), runs=5)
+    finally:
+        here.close()
+        server.join()
+        there.close()
+
+
 def test_polling_a_pipe_within_the_program() -> None:
     def test() -> None:
         from multiprocessing import Pipe
@@ -255,6 +322,38 @@ def test_a_loop_that_counts_is_no_livelock() -> None:
     result = explore(test, runs=20, seed=1, max_steps=500)
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "--max-steps" in result.report()
+
+
+def test_a_run_that_is_cut_is_told_and_the_runs_before_count() -> None:
+    def test() -> None:
+        lock, done = threading.Lock(), []
+
+        def counts() -> None:
+            for _ in range(1 if done else 20_000):
+                with lock:
+                    pass
+
+        together(lambda: done.append(1), counts)
+
+    result = explore(test, runs=20, seed=1, max_steps=500, strategy="random", granularity="sync")
+    assert result.outcome is Outcome.BUDGET_SPENT
+    assert "the last run had not ended after 10,000 steps: --max-steps is for a longer test" in result.report()
+
+
+def test_what_the_collector_has_of_the_runs_before_is_given_back_when_it_lacks() -> None:
+    def test() -> None:
+        together(int)
+        keeps: list[object] = [open(os.devnull, "rb")]  # noqa: SIM115
+        keeps.append(keeps)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 200), hard))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            assert passes(test, runs=400).runs == 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_thread_that_is_alone_goes_on() -> None:

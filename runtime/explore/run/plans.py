@@ -73,7 +73,6 @@ class Plan:
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
     granularity: str = "sync"
     after: bool = False  #: sync: also a point after the release of a lock or a semaphore
-    patient: bool = False  #: threads from before the run get some time to wake those of the run
 
 
 STEP = struct.Struct("=QQIHHBB6x")  #: of native.explore_steps(): a Step

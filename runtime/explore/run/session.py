@@ -31,7 +31,7 @@ from .quiet import Quiet, replace
 __all__ = ["LONGER", "Session", "Watch"]
 
 LONGER = 10  #: times as many steps: what goes on for that long may be a livelock
-_CLEAN_EVERY = 100  # runs
+_CLEAN_EVERY, _COLLECT_EVERY = 100, 32  # runs
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 #: Told at each point of a run: the thread's number, the kind of what comes next, its object, the run's clock.
@@ -47,6 +47,8 @@ class Session:
     def __init__(self, max_steps: int = 20_000, patience: float = 2.0, choice: Choice = ()) -> None:
         self.max_steps = max_steps
         self.until: float | None = None  #: by time.monotonic(): a run that has not ended by then is OUT_OF_TIME
+        self.collects = False  #: whether what the test leaves to the garbage collector is collected, as it needs it
+        self.patience = 0.0  #: seconds in earnest that a run gives files, and threads from before it, to wake its own
         self.longer = 1  #: times as many steps as usual that a run may take
         self.circles = False  #: whether threads that wait for each other end a run though others can go on
         self._undo = ExitStack()
@@ -117,7 +119,7 @@ class Session:
             plan.length,
             self.max_steps,
             2 * self.max_steps * self.longer,
-            plan.patient,
+            int(self.patience * 1e9),
             self.circles,
             plan.after,
             0 if self.until is None else int(self.until * 1e9),
@@ -127,6 +129,8 @@ class Session:
         # What a failed run has left, as a task in asyncio's set of all tasks, would give the next run other steps.
         if self._runs % _CLEAN_EVERY == 0 or run.failed:
             gc.collect(0)
+        if self.collects and self._runs % _COLLECT_EVERY == 0:
+            gc.collect()
         if run.error is not None and _says_something_else(run.error):
             raise run.error
         return run

@@ -80,6 +80,8 @@ class Tried:
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most
         self.turns_from = 0  #: the step from which on threads had their turns only, if a run was that long
+        self.ended_by = ""  #: what ended the search before its time
+        self.kills = False  #: the first run ended threads that would have gone on, as a pool's
         self.has_tasks = False  #: tasks of asyncio ran
         self.known: Counter[str] = Counter()  #: names of known finds, and how many runs failed by each
         self.coverage = Coverage()
@@ -101,6 +103,7 @@ class Tried:
         self.steps = max(self.steps, other.steps)
         self.threads = max(self.threads, other.threads)
         self.turns_from = max(self.turns_from, other.turns_from)
+        self.ended_by = self.ended_by or other.ended_by
         self.has_tasks |= other.has_tasks
         self.known.update(other.known)
         self.coverage.merge(other.coverage)
@@ -136,7 +139,8 @@ class Tried:
         size = f"  up to {self.threads} threads and {self.steps:,} steps a run"
         if self.turns_from:
             size += f"; from step {self.turns_from:,} on threads took turns only: --max-steps tries more there"
-        return "\n".join((head, size, *self.coverage.lines(), *left_out(self.unswitched))) + end
+        ended = [f"  {self.ended_by}"] * bool(self.ended_by)
+        return "\n".join((head, size, *ended, *self.coverage.lines(), *left_out(self.unswitched))) + end
 
 
 def left_out(unswitched: Iterable[str]) -> list[str]:

@@ -1,97 +1,22 @@
 """Pairs of uses of data that no primitive orders, from the runs of an exploration.
 
-A use HAPPENS BEFORE a use of another thread if operations of primitives lead from the one to the other: the release of
-a lock and a later acquire of it, a start, an end and a join, a set and a wait.  Vector clocks say so.  A pair of which
-neither happens before the other is a race: which is first is chance, though the one order may never have been seen.
+Which of the two is first is chance, though the one order may never have been seen.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..run.plans import THREAD, Kind, Plan, Step, by_deviations
+from ..run.plans import Plan, Step, by_deviations
 from .accesses import Access
+from .conflicts import Conflict, conflicts
 from .words import short
 
 __all__ = ["Race", "Races"]
 
 _MOST = 20  # pairs
-
-#: Steps by which a thread learns what others have done before, and by which it makes known what it has done.  A wait
-#: is both: a barrier's waiters learn of each other.
-_LEARNS = frozenset((Kind.ACQUIRE, Kind.TRY, Kind.READ, Kind.WAIT, Kind.WAKE))
-_TELLS = frozenset((Kind.RELEASE, Kind.SIGNAL, Kind.WAIT))
-
-_Clock = dict[int, int]  # by thread
-
-
-def _learn(clock: _Clock, other: _Clock) -> None:
-    for thread, time in other.items():
-        clock[thread] = max(clock.get(thread, 0), time)
-
-
-class _Order:
-    """What happens before what, step by step."""
-
-    def __init__(self) -> None:
-        self.clocks: defaultdict[int, _Clock] = defaultdict(dict)  #: of each thread
-        self._objects: defaultdict[int, _Clock] = defaultdict(dict)
-        self._held: defaultdict[int, set[int]] = defaultdict(set)  # locks, by thread: a wait gives them back
-        self._started = 0
-
-    def take(self, step: Step) -> None:
-        thread, thing = step.chosen, step.object
-        clock = self.clocks[thread]
-        if step.kind == Kind.JOIN and thing >= THREAD:
-            _learn(clock, self.clocks[thing - THREAD])
-        if step.kind in _LEARNS:
-            _learn(clock, self._objects[thing])
-        if step.kind in (Kind.WAIT, Kind.WAKE):
-            for lock in self._held[thread]:
-                _learn(self._objects[lock], clock)
-                _learn(clock, self._objects[lock])
-        if step.kind in (Kind.ACQUIRE, Kind.TRY):
-            self._held[thread].add(thing)
-        if step.kind in _TELLS:
-            _learn(self._objects[thing], clock)
-            self._held[thread].discard(thing)
-        if step.kind == Kind.START:
-            self._started += 1
-            _learn(self.clocks[self._started], clock)
-        clock[thread] = clock.get(thread, 0) + 1
-
-    def is_known(self, thread: int, other: int, time: int) -> bool:
-        """Whether what the other thread did at that time happens before what the thread does now."""
-        return self.clocks[thread].get(other, 0) > time
-
-
-def _unordered(steps: list[Step], accesses: list[Access]) -> Iterator[tuple[Access, Access]]:
-    """In the order of the run."""
-    order = _Order()
-    done = 0
-    #: The last read and the last write of each thread, for each part of an owner, with the time on its clock.
-    seen: defaultdict[object, dict[tuple[object, int, bool], tuple[Access, int]]] = defaultdict(dict)
-    for access in accesses:
-        while done < min(access.step, len(steps)):
-            order.take(steps[done])
-            done += 1
-        if access.call:
-            continue
-        before = seen[access.owner]
-        for (key, thread, writes), (other, time) in before.items():
-            if (
-                thread != access.thread
-                and (writes or access.writes)
-                and (key == access.key or key is None or access.key is None)
-                and not order.is_known(access.thread, thread, time)
-            ):
-                yield other, access
-        now = order.clocks[access.thread].get(access.thread, 0)
-        before[access.key, access.thread, access.writes] = access, now - 1
-
 
 _Side = tuple[str, int, str]
 
@@ -120,7 +45,7 @@ class Race:
 
     def turns(self, steps: list[Step], accesses: list[Access]) -> bool:
         """Whether a run has the other order."""
-        return any(self.is_turned(one, other) for one, other in _unordered(steps, accesses))
+        return any(race and self.is_turned(one, other) for one, other, race in conflicts(steps, accesses))
 
 
 class Races:
@@ -129,8 +54,11 @@ class Races:
     def __init__(self) -> None:
         self._found: dict[frozenset[_Side], Race] = {}
 
-    def add(self, plan: Plan, steps: list[Step], accesses: list[Access]) -> None:
-        for one, other in _unordered(steps, accesses):
+    def add(self, plan: Plan, steps: list[Step], found: Iterable[Conflict]) -> None:
+        """found: in these steps, which the plan makes."""
+        for one, other, is_race in found:
+            if not is_race:
+                continue
             race = Race(one, other)
             if race.sides in self._found or len(self._found) < _MOST:
                 race = self._found.setdefault(race.sides, race)

@@ -35,7 +35,7 @@ class Recorder:
         self.notes: defaultdict[int, list[Note]] = defaultdict(list)
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
-        self._test: list[FrameType] = []
+        self._test = 0  # the ident of the test's own thread
         self.accesses = Accesses(self._called, gap)
         self.look = self.accesses.look if looks else None
         note_makings()
@@ -54,18 +54,15 @@ class Recorder:
     def _note(self, thread: int, kind: int, object: object, now: float, frame: FrameType) -> None:
         if thread not in self.names:
             self.names[thread] = threading.current_thread().name
+        if thread == 0:
+            self._test = threading.get_ident()
         name = _name_of_started(frame) if kind == Kind.START else ""
         thing = None
         count = 1
         place = place_of(frame)
         if object is not None:
-            frames = [*program_frames(frame)][::-1]
-            if thread == 0:
-                self._test = frames
-            thing = self._thing(object, place, frames)
+            thing = self._thing(object, place, _outermost_first(frame))
             count = _count(kind, object)
-        elif thread == 0 and kind != Kind.CODE:
-            self._test = [*program_frames(frame)][::-1]
         state = state_of(frame) if self._with_states else 0
         self.notes[thread].append(Note(kind, place, thing, name, count, now, state, stack_of(frame)))
 
@@ -73,8 +70,12 @@ class Recorder:
         """What the program calls it, seen from that frame; "" if it is not that simple."""
         found = None
         with contextlib.suppress(Exception):  # of the program's own classes
-            found = Names(self._test, [*program_frames(frame)][::-1]).find(object)
+            found = self._names_in(_outermost_first(frame)).find(object)
         return found[0] if found is not None and found[0].partition(".")[0] != "self" else ""
+
+    def _names_in(self, frames: list[FrameType]) -> Names:
+        """And in the test's frames. These are not kept: a function's variables would outlive its end."""
+        return Names(_outermost_first(sys._current_frames().get(self._test)), frames)
 
     def _thing(self, object: Any, place: Place | None, frames: list[FrameType]) -> Thing:
         if id(object) not in self._things:
@@ -84,7 +85,7 @@ class Recorder:
             thing.tries += 1
             found = None
             with contextlib.suppress(Exception):  # of the program's own classes
-                found = Names(self._test, frames).find(object)
+                found = self._names_in(frames).find(object)
             if found is not None:
                 thing.name, thing.origin = found
             elif not thing.name:
@@ -104,11 +105,14 @@ class Recorder:
         things = [thing for thing, _ in self._things.values()]
         self.accesses.settle()
         self._things.clear()
-        self._test.clear()
         _tell_apart(things)
         story = Story(run, self.notes, self.names, last_steps(), native.explore_final(), self.accesses.raised)
         self.notes = defaultdict(list)
         return story
+
+
+def _outermost_first(frame: FrameType | None) -> list[FrameType]:
+    return [*program_frames(frame)][::-1]
 
 
 def _tell_apart(things: list[Thing]) -> None:

@@ -15,13 +15,22 @@ from typing import Any
 import pytest
 
 from ..explorer import explore, options_of_replay, replay
-from ..results import Find, Result
+from ..results import Changing, Find, Result
 from ..tokens import BadToken
 from .debugger import debug
 from .pytest_fixtures import Fixtures
 from .targets import Output, options_of, why_not
 
-__all__ = ["check_options", "debug_item", "explore_item", "is_explored", "options_for", "reason_against", "renew"]
+__all__ = [
+    "check_options",
+    "debug_item",
+    "end_fixtures",
+    "explore_item",
+    "is_explored",
+    "options_for",
+    "reason_against",
+    "renew",
+]
 
 OPTIONS = tuple(name for name in inspect.signature(explore).parameters if name not in ("test", "progress"))
 _fixtures: pytest.StashKey[Fixtures] = pytest.StashKey()  # there is one for all explorations of a test
@@ -90,6 +99,12 @@ def _fixtures_of(item: pytest.Function) -> Fixtures:
     return item.stash[_fixtures]
 
 
+def end_fixtures(item: pytest.Item) -> None:
+    """Ends fixtures of a wider scope, whose threads have ended with the first run."""
+    if _fixtures in item.stash and item.stash[_fixtures].has_wider:
+        item.stash[_fixtures].end_all()
+
+
 def renew(item: pytest.Function) -> None:
     """Makes the test's fixtures once more after its runs, for a call as pytest's own."""
     if _fixtures in item.stash:
@@ -136,6 +151,13 @@ def debug_item(item: pytest.Function, options: dict[str, Any], token: str) -> No
         capture.resume()
 
 
+def _may_be_by_fixture(result: Result, token: str | None) -> bool:
+    """Whether fixtures that are made once may have brought the test to that, as a pool's without its threads."""
+    if token is not None:
+        return result.token is None
+    return isinstance(result.error, Changing) or (result.error is not None and result.runs == 1)
+
+
 def explore_item(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result | None:
     """Explores the test, or replays the token, and prints what the test printed in the reported run.
 
@@ -144,6 +166,10 @@ def explore_item(item: pytest.Function, options: dict[str, Any], token: str | No
     """
     try:
         result, printed = _explore(item, options, token)
+        if _may_be_by_fixture(result, token) and _fixtures_of(item).widen():
+            again, printed_again = _explore(item, options, token)
+            if again.error is None or (again.token is not None and again._tried.has_threads):
+                result, printed = again, printed_again
     except (ValueError, TypeError) as error:
         what = "--lwp-explore-replay" if isinstance(error, BadToken) else "@pytest.mark.explore"
         pytest.fail(f"{what}: {error}", pytrace=False)

@@ -26,14 +26,26 @@ from ..search.strategies import check_strategy
 from ..settings import SettingsError, read_table
 from .debugger import without_breakpoints
 from .kept import Kept
-from .pytest_items import check_options, debug_item, explore_item, is_explored, options_for, reason_against, renew
+from .pytest_items import (
+    check_options,
+    debug_item,
+    end_fixtures,
+    explore_item,
+    is_explored,
+    options_for,
+    reason_against,
+    renew,
+)
 
 __all__ = ["Suite", "option"]
 
 _SEED = "lwp_explore_seed"  # of a worker's input
+_TO_TELL = 12  # seconds that a find may take after the test's time
 
 _result: pytest.StashKey[Result] = pytest.StashKey()  # of a test that fails by it
 _facts: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+_kills: pytest.StashKey[bool] = pytest.StashKey()  # whether the test's threads have ended with its runs
+_limit: pytest.StashKey[float] = pytest.StashKey()  # seconds, of pytest-timeout
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -114,12 +126,13 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "granularity": _granularity,
     "workers": _whole,
     "early_timeouts": _switch,
+    "races": _switch,
     "html": _folder,
     "json": _file,
     "keep": _switch,
     "known": _known,
 }
-_OF_A_TEST = ("runs", "seconds", "strategy", "granularity", "workers", "early_timeouts")  # explore()'s
+_OF_A_TEST = ("runs", "seconds", "strategy", "granularity", "workers", "early_timeouts", "races")
 
 
 def option(config: pytest.Config, name: str) -> Any:
@@ -211,21 +224,38 @@ class Suite:
     def pytest_runtest_logfinish(self) -> None:
         self._time.test_has_ended()
 
+    def _is_meant(self, item: pytest.Item) -> bool:
+        return self._all or self._token is not None or is_explored(item)
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> object:
+        """pytest-timeout's: its limit is for one call of the test. The test is explored for so long, and then told."""
+        if _limit in item.stash or not self._is_meant(item) or reason_against(item) is not None:
+            return None
+        item.stash[_limit] = settings.timeout
+        longer = settings._replace(timeout=2 * settings.timeout + _TO_TELL)
+        return item.config.hook.pytest_timeout_set_timer(item=item, settings=longer)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        if not (self._all or self._token is not None or is_explored(item)):
+        if not self._is_meant(item):
             return
         if (reason := reason_against(item)) is not None:
             item.stash[_facts] = _facts_of(item, "not explored", reason)
             return
         item.runtest = functools.partial(self._explore, item, item.runtest)  # type: ignore[method-assign]
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        if item.stash.get(_kills, False):
+            end_fixtures(item)
+
     def _explore(self, item: Any, run_plainly: Callable[[], object]) -> None:
         __tracebackhide__ = True
         options = options_for(item, {**self._options, "seed": self._seed, "known": ()})
         if self._known and not isinstance(options["known"], str):
             options["known"] = {*options["known"], *self._known}
-        late = self._limit(options)
+        late = self._limit(item, options)
         kept = self._kept_find(item, options)
         result = kept or self._result(item, options)
         if result is None:
@@ -233,6 +263,7 @@ class Suite:
             renew(item)
             run_plainly()
             return
+        item.stash[_kills] = result._tried.kills
         item.stash[_facts] = facts = _facts_of(item, _outcome(result, late), result.report(), result)
         facts["kept"] = kept is not None
         if self._html is not None and result.token is not None:
@@ -267,8 +298,10 @@ class Suite:
                 warnings.warn(pytest.PytestWarning(f"lwp explore: what failed can't be kept: {error}"), stacklevel=2)
         return result
 
-    def _limit(self, options: dict[str, Any]) -> bool:
+    def _limit(self, item: pytest.Item, options: dict[str, Any]) -> bool:
         """Takes the test's share of the time for all tests; whether that was over."""
+        if (most := item.stash.get(_limit, None)) is not None and (options.get("seconds") or most) >= most:
+            options["seconds"] = Share(most)
         share = self._time.share()
         if share is None or self._token is not None:
             return False
@@ -326,6 +359,8 @@ def _facts_of(item: pytest.Item, outcome: str, report: str, result: Result | Non
         "seed": found.seed,
         "kept": False,
         "tasks": bool(found._tried and found._tried.has_tasks),
+        "races": found.races,
+        "orders": found.orders,
         "unswitched": sorted(found._tried.unswitched) if found._tried else [],
         "report": report,
     }

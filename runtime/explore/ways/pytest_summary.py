@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ..search.tried import left_out
+from ..telling.orders import figure, merged
 from .pytest_suite import option
 
 __all__ = ["summarize"]
@@ -25,6 +26,8 @@ def summarize(terminal: pytest.TerminalReporter, reports: Iterable[Any]) -> None
         terminal.write_line(_counts(explored))
         for line in left_out({name for test in explored for name in test["unswitched"]}):
             terminal.write_line(line)
+        if orders := merged(pair for test in explored for pair in test["orders"]):
+            terminal.write_line(figure(orders))
     if alone := sum(test["outcome"] == "no thread" for test in tests):
         terminal.write_line(f"{_number(alone, 'test')} start{'s' * (alone == 1)} no thread")
     for line in [*_found(tests), *_known(tests, option(terminal.config, "known") or {}), *_others(tests)]:

@@ -93,8 +93,8 @@ struct explore_plan {
     int odds; /* random: another may go on at one bytecode in this many */
     int early;
     int after; /* a release of a lock or a semaphore is followed by a point, too */
-    int patient; /* before a deadline, or the end, threads from before the run get some time */
     int circles; /* threads that wait for each other end the run, though others can go on */
+    int64_t patience; /* ns in earnest, in all: before a deadline, or the end, files and threads from before the run get that */
     int64_t until; /* in earnest: the run ends then.  PARK_FOREVER: it has no such limit */
     long length; /* pct: steps that the run is expected to have */
     long limit; /* steps; from there on all threads have their turns */

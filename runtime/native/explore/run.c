@@ -38,7 +38,7 @@ enum { MOST_PASSED = 25, LATE_POINTS = 50 }; /* the first: times the limit */
 #define SLACK 100000LL /* ns */
 #define CHILDS_PATIENCE 50000000LL /* ns in earnest that a sleep lasts at most while there are child processes */
 #define OUTSIDE_PATIENCE 1000000LL    /* ns that a file may take while a deadline is there to move the clock to */
-#define OTHERS_PATIENCE 1000000000LL  /* ns that a patient run grants threads from before the run, in all */
+#define FULL_PATIENCE 1000000000LL    /* ns: after these in earnest nothing will come */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
 
 /* ---- who can go on ----------------------------------------------------------------------------------------------- */
@@ -135,7 +135,7 @@ static int closes_circle(const struct explored *me)
 /* The patience is spent once in a run, because a livelock that sleeps would wait thousands of times. */
 static int waits_for_others(void)
 {
-    return run.plan.patient && run.waited < OTHERS_PATIENCE;
+    return run.waited < run.plan.patience;
 }
 
 static void sleep_in_earnest(struct pollfd *files, int count, int64_t ns)
@@ -246,7 +246,7 @@ static int wait_until_some_can(struct explore_set *can)
         }
         if (first)
             go_to_deadline(last_of_these(first->op.deadline), before, outside == A_FILE);
-        else if (!outside || run.plan.patient || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE)
+        else if (!outside || run.waited >= FULL_PATIENCE || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE)
             break;
         some = all_that_can(can, &first);
     }
@@ -636,7 +636,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     explore_run.hash = explore_run.schedule = 0;
     explore_run.outcome = EXPLORE_FINISHED;
     explore_run.in_circle = -1;
-    explore_clock_begins(now, plan->limit);
+    explore_clock_begins(now, plan->end / 2);
     run.scheduler = s;
     run.plan = *plan;
     run.next = NULL;

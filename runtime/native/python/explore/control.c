@@ -170,19 +170,20 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
     return result;
 }
 
-/* (test, (strategy, seed, depth, odds, early, length, limit, end, patient, circles, after, until), deviations, note); until: on CLOCK_MONOTONIC,
- * in ns, or 0 */
+/* (test, (strategy, seed, depth, odds, early, length, limit, end, patience, circles, after, until), deviations, note); patience: in ns;
+ * until: on CLOCK_MONOTONIC, in ns, or 0 */
 static PyObject *explore_run_(PyObject *module, PyObject *args)
 {
     PyObject *test, *note;
     Py_buffer deviations;
     struct explore_plan plan = {0};
     const char *strategy;
-    long long until;
+    long long patience, until;
 
-    if (!PyArg_ParseTuple(args, "O(sKiiilllpppL)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
-                          &plan.length, &plan.limit, &plan.end, &plan.patient, &plan.circles, &plan.after, &until, &deviations, &note))
+    if (!PyArg_ParseTuple(args, "O(sKiiilllLppL)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
+                          &plan.length, &plan.limit, &plan.end, &patience, &plan.circles, &plan.after, &until, &deviations, &note))
         return NULL;
+    plan.patience = patience;
     plan.until = until ? until : PARK_FOREVER;
     atomic_store(&run_until, plan.until);
     plan.deviations = deviations.buf;

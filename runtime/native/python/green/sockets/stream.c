@@ -13,7 +13,7 @@ PyObject *socket_recv(PyObject *self, PyObject *const *args, Py_ssize_t count, P
     PyObject *way = socket_way(RECV, self, count > 1 ? args[1] : NULL, names, &t);
 
     if (way)
-        return socket_call(way, self, args, count, names);
+        return socket_go_way(way, self, args, count, names);
     int overflow = 0;
     long long size = count == 1 || count == 2 ? PyLong_CheckExact(args[0]) ? PyLong_AsLongLongAndOverflow(args[0], &overflow) : 0 : 0;
     if (size <= 0 || overflow)
@@ -37,7 +37,7 @@ PyObject *socket_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t cou
     Py_buffer buffer;
 
     if (way)
-        return socket_call(way, self, args, count, names);
+        return socket_go_way(way, self, args, count, names);
     int overflow = 0;
     long long size = 0;
     if (count > 1)
@@ -70,7 +70,7 @@ static PyObject *send_with(int method, PyObject *self, PyObject *const *args, Py
     Py_buffer buffer;
 
     if (way)
-        return socket_call(way, self, args, count, names);
+        return socket_go_way(way, self, args, count, names);
     if (count < 1 || count > 2 || PyUnicode_Check(args[0]) || PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0) {
         PyErr_Clear();
         return socket_call(socket_methods.stock[method], self, args, count, names);

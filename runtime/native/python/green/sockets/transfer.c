@@ -65,6 +65,22 @@ PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *name
     return NULL;
 }
 
+/* An explored thread that asks a socket without waiting, and has no answer, lets others go first.  Otherwise a loop of such calls would
+ * keep its turn for good, because there is no point in it. */
+PyObject *socket_go_way(PyObject *way, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *result = socket_call(way, self, args, count, names), *type, *value, *traceback;
+
+    if (result || !park_green || !park_green->explored || !PyErr_ExceptionMatches(PyExc_BlockingIOError))
+        return result;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_BEGIN_ALLOW_THREADS
+    green_yield();
+    Py_END_ALLOW_THREADS
+    PyErr_Restore(type, value, traceback);
+    return NULL;
+}
+
 int64_t transfer_deadline(int64_t timeout)
 {
     int64_t now = timeout > 0 ? park_now() : 0;

@@ -59,6 +59,9 @@ PyObject *socket_accept(PyObject *self, PyObject *unused);
 /* Calls a stock method. */
 PyObject *socket_call(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
 
+/* Calls the method that socket_way() has returned. */
+PyObject *socket_go_way(PyObject *way, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
 /* recv_into and recvfrom_into, which alone take keywords, for a call that has some. */
 PyObject *socket_by_position(int method, socket_method *call, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
 

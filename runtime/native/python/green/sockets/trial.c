@@ -78,7 +78,7 @@ PyObject *socket_accept(PyObject *self, PyObject *Py_UNUSED(unused))
     struct trial trial = {.method = ACCEPT};
     PyObject *way = socket_way(ACCEPT, self, NULL, NULL, &trial.t);
 
-    return way ? PyObject_CallOneArg(way, self) : run_trial(&trial);
+    return way ? socket_go_way(way, self, &self, 0, NULL) : run_trial(&trial);
 }
 
 /* Makes a sequence of what is iterated over more than once.  NULL without an exception: it can't be one, and the stock method raises
@@ -180,7 +180,7 @@ PyObject *socket_try(int method, PyObject *self, PyObject *const *args, Py_ssize
     PyObject *way = socket_way(method, self, flags, names, &trial.t);
 
     if (way)
-        return socket_call(way, self, args, count, names);
+        return socket_go_way(way, self, args, count, names);
     if (count < 1 || count > 4 || (method == SENDTO && (count < 2 || count > 3)))
         return socket_call(socket_methods.stock[method], self, args, count, NULL);
     trial.t.sends = forms[method].sends;
