@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import gc
@@ -15,7 +16,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from .. import native
-from ..observe.source import choosing, is_program
+from ..observe.source import Choice, choosing, is_program
 from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
 from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import LONGER, Session
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TO_TELL", "Exploration", "Failure", "Share"]
 
-_REPLAYS = 10
+_REPLAYS, _LOOKS = 10, 4
 _FULL_PATIENCE, _PATIENCE = 1.0, 0.05  # seconds; the first: FULL_PATIENCE of native/explore/run.c
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # files, memory, watches of inotify(7)
 _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
@@ -407,7 +408,7 @@ class Exploration:
 
         def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
             def tell(result: Result) -> str:
-                with choosing(self._session.choice):
+                with choosing(choice):
                     return how(story, result)
 
             return tell
@@ -422,10 +423,11 @@ class Exploration:
         recorded = self._explained(plan, failure, again)
         if recorded is None:
             return self._fails_no_more(failure)
-        last, story = recorded
+        last, story, choice = recorded
         if failure.ending == Ending.LIMIT and not story.has_cycle:
             return self._long()
-        error = _as_error(last, headline(story))
+        with choosing(choice):
+            error = _as_error(last, headline(story))
         result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
         result.name = name_of_find(story)
         result.token = make_token(plan, last)
@@ -440,18 +442,36 @@ class Exploration:
         result._page = told(page)
         return result
 
-    def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story] | None:
-        """The run once more, for its story; None: it does not fail again in that way.
+    def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, Choice] | None:
+        """The run once more, for its story, and what counts as the program's in that; None: it does not fail again.
 
-        A recorder that looks at data keeps objects alive a little longer. If that changes what the run does, the data
-        is not told.
+        If its data says nothing, that of the libraries that it led to may. At sync their code has no points either way.
+        """
+        recorded = self._told(plan, failure, again)
+        if recorded is None:
+            return None
+        run, story, libraries = recorded
+        if story.reasons or story.ring or not libraries or plan.granularity != "sync" or self.left < _TO_RECORD:
+            return run, story, self._session.choice
+        with contextlib.suppress(RuntimeError), self._session.including(libraries):
+            here = self._session.run(self._test, plan)
+            is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
+            if is_same and (told := self._told(plan, Failure(here), again)) and told[1].reasons:
+                return told[0], told[1], self._session.choice
+        return run, story, self._session.choice
+
+    def _told(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, set[str]] | None:
+        """The run, its story and files of libraries.
+
+        A recorder that looks at data keeps objects alive a little longer. If that changes what the run does each time,
+        the data is not told.
         """
         from .telling.recorder import Recorder
         from .telling.undoing import Trial, reasons
 
         is_livelock = failure.ending == Ending.LIMIT
         for number in range(_REPLAYS):
-            looks = number == 0 and bool(again) and not is_livelock
+            looks = number < _LOOKS and bool(again) and not is_livelock
             recorder = Recorder(looks, with_states=is_livelock)
             run = self._session.run(self._test, plan, recorder.note, recorder.look)
             if not run.failed or Failure(run) != failure or (looks and run.hash != again[-1].hash):
@@ -464,7 +484,7 @@ class Exploration:
                 seconds = min(_SEEK_REASONS, self.left / 2)
                 story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
                 self._session.run(self._test, plan)  # what the last run prints stands below the report
-            return run, story
+            return run, story, recorder.libraries
         return None
 
     def _look(self, failure: Failure, plan: Plan, gap: Gap | None) -> Trial:

@@ -132,16 +132,21 @@ def library_of(filename: str) -> str:
     """The name of the installed package, or of Python's module, that the file belongs to; "": it belongs to none."""
     if filename.startswith("<") or is_runtimes_own(filename):
         return ""
+    return _in_library(filename).partition("/")[0].removesuffix(".py")
+
+
+def _in_library(filename: str) -> str:
+    """The path in the folder of Python's modules or of installed packages; "": the file is in none."""
     path = os.path.realpath(filename)
     folder = next((folder for folder in (*_INSTALLED, *_libraries()) if folder in path), "")
-    return path.rpartition(folder)[2].partition("/")[0].removesuffix(".py") if folder else ""
+    return path.rpartition(folder)[2] if folder else ""
 
 
 @functools.lru_cache(maxsize=1024)
 def name_of_file(path: str) -> str:
-    """As one would type it from the current folder."""
+    """As one would type it from the current folder; a library's without the folder of libraries."""
     relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+    return relative if not relative.startswith("..") else _in_library(path) or path
 
 
 def short(site: str) -> str:

@@ -178,6 +178,48 @@ def test_at_sync_nothing_is_claimed_and_nothing_named(load: Callable[[str], Modu
     assert LEFT_OUT not in spent.report()
 
 
+LOCKED = """
+import threading
+
+class Account:
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._open = True
+
+    def close(self):
+        with self._lock:
+            self._open = False
+
+    def pay(self):
+        with self._lock:
+            is_open = self._open
+        with self._lock:
+            assert is_open == self._open, "closed meanwhile"
+"""
+
+
+def test_the_data_of_code_that_is_not_switched_is_told(site: Path, load: Callable[[str], ModuleType]) -> None:
+    (site / "counting.py").write_text(LOCKED)
+    module = load("counting")
+
+    def test() -> None:
+        account = module.Account()
+        thread = threading.Thread(target=account.close)
+        thread.start()
+        account.pay()
+        thread.join()
+
+    result = explore(test, granularity="sync", seed=1)
+    assert result.outcome is Outcome.FOUND
+    told = [(one["thread"], one["access"], one["name"], one["function"]) for one in result.why]
+    assert told[:2] == [
+        ("MainThread", "reads", "account._open", "pay()"),
+        ("Thread-1", "writes", "account._open", "close()"),
+    ]
+    assert "\n  counting.py:17" in result.report()  # of the traceback: where it is installed says nothing
+    assert not is_program(module.__file__ or "")
+
+
 def test_all_schedules_are_claimed_without_that_code(load: Callable[[str], ModuleType]) -> None:
     tried = explore(partial(count_twice, load("counting")), granularity="gil", strategy="dfs:1", runs=5000)
     assert tried.outcome is Outcome.EXHAUSTED

@@ -15,7 +15,7 @@ from typing import Any
 from ... import native
 from ...observe.source import Choice, is_excluded, is_program, library_of
 
-__all__ = ["Look", "Points"]
+__all__ = ["UNMENTIONED", "Look", "Points"]
 
 #: Told the running frame, its thread's number, the steps so far, and what is raised with its traceback, or None twice.
 #: True: the thread comes to a point there, and is looked at again after it.
@@ -28,7 +28,7 @@ _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 _places: dict[Choice, int] = {}
 
 #: Python's modules whose code is little else than operations of primitives, and what a thread's start calls.
-_UNMENTIONED = ("threading", "queue", "_weakrefset")
+UNMENTIONED = ("threading", "queue", "_weakrefset")
 
 _MATTERS, _AT_GIL, _LOOKED_AT = 1, 2, 4
 _WANTED = {"sync": 0, "gil": _AT_GIL, "opcode": _MATTERS | _AT_GIL}
@@ -107,7 +107,7 @@ class Points:
         if is_program(code.co_filename):
             return map_of(code)
         name = "" if is_excluded(code.co_filename) else library_of(code.co_filename)
-        return name if name and name not in _UNMENTIONED else None
+        return name if name and name not in UNMENTIONED else None
 
     def __enter__(self) -> Points:
         return self
@@ -119,6 +119,11 @@ class Points:
         if self._tool >= 0:
             _monitoring.free_tool_id(self._tool)
             self._tool = -1
+
+    def choose(self, choice: Choice) -> None:
+        """From the next be() on."""
+        self._choice = choice
+        self._set = "", None
 
     def be(self, granularity: str, look: Look | None = None) -> None:
         """sync: at no bytecode; gil: where CPython with a GIL may switch; opcode: where a switch can matter.

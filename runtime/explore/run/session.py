@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -86,6 +86,19 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._undo.close()
+
+    @contextmanager
+    def including(self, files: Iterable[str]) -> Iterator[None]:
+        """Meanwhile their code is the program's, too. RuntimeError: CPython has no place left for its maps."""
+        before = self.choice
+        self.choice = (*before, *((file, True) for file in sorted(files)))
+        self._points.choose(self.choice)
+        try:
+            with choosing(self.choice):
+                yield
+        finally:
+            self.choice = before
+            self._points.choose(before)
 
     @property
     def unswitched(self) -> set[str]:

@@ -11,7 +11,17 @@ from typing import Any
 
 from ... import native
 from ...observe.sites import note_makings
-from ...observe.source import Names, Place, kind_of, made_by, place_of, program_frames
+from ...observe.source import (
+    Names,
+    Place,
+    is_program,
+    kind_of,
+    library_of,
+    made_by,
+    place_of,
+    program_frames,
+)
+from ..run.granularity import UNMENTIONED
 from ..run.plans import Kind, Run, last_steps
 from .accesses import Accesses, stack_of
 from .events import Note, Thing
@@ -35,6 +45,7 @@ class Recorder:
         self.notes: defaultdict[int, list[Note]] = defaultdict(list)
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
+        self.libraries: set[str] = set()  #: files of code that is not the program's, which came to points
         self._test = 0  # the ident of the test's own thread
         self.accesses = Accesses(self._called, gap)
         self.look = self.accesses.look if looks else None
@@ -60,6 +71,7 @@ class Recorder:
         thing = None
         count = 1
         place = place_of(frame)
+        self.libraries |= _libraries_in(frame)
         if object is not None:
             thing = self._thing(object, place, _outermost_first(frame))
             count = _count(kind, object)
@@ -109,6 +121,16 @@ class Recorder:
         story = Story(run, self.notes, self.names, last_steps(), native.explore_final(), self.accesses.raised)
         self.notes = defaultdict(list)
         return story
+
+
+def _libraries_in(frame: FrameType | None) -> set[str]:
+    """Files of the calls that the program's innermost line led to, except those that do little but synchronise."""
+    found = set()
+    while frame is not None and not is_program(file := frame.f_code.co_filename):
+        if library_of(file) not in ("", *UNMENTIONED):
+            found.add(file)
+        frame = frame.f_back
+    return found
 
 
 def _outermost_first(frame: FrameType | None) -> list[FrameType]:
