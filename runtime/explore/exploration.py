@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
-import gc
 import itertools
 import math
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from .. import native
-from ..observe.source import Choice, choosing, is_program
+from ..observe.source import Choice, choosing, forget
+from .doubts import Doubts, Failure, lacks, waited, what_failed
 from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
 from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import LONGER, Session
@@ -33,12 +29,9 @@ if TYPE_CHECKING:
     from .telling.story import Story
     from .telling.undoing import Gap, Trial
 
-__all__ = ["TO_TELL", "Exploration", "Failure", "Share"]
+__all__ = ["TO_TELL", "Exploration", "Share"]
 
 _REPLAYS, _LOOKS = 10, 4
-_FULL_PATIENCE, _PATIENCE = 1.0, 0.05  # seconds; the first: FULL_PATIENCE of native/explore/run.c
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # files, memory, watches of inotify(7)
-_IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SHRINK_RACE = 0.3  # seconds, at most, for each
 _SEEK_REASONS = 2.0  # seconds, at most
@@ -50,41 +43,6 @@ _TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
 
 class Share(float):
     """Seconds after which no further run begins. Other seconds of explore() cut off a run, the first one too."""
-
-
-class Failure:
-    """In what way a run has failed. Two runs with equal failures count as the same find."""
-
-    def __init__(self, run: Run) -> None:
-        self.ending = run.ending
-        self.error = run.error
-        self._place = _place(run.error) if run.error is not None else None
-        self._name = f"{type(run.error).__module__}.{type(run.error).__qualname__}"  # a run may make its own class
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Failure):
-            return NotImplemented
-        return (self.ending, self._name, self._place) == (other.ending, other._name, other._place)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _what(failed: Run | Failure) -> str:
-    """What has failed, in a few words."""
-    from .telling.words import first_line
-
-    if (error := failed.error) is not None:
-        return ": ".join(filter(None, (type(error).__name__, first_line(str(error)))))
-    return {Ending.LEFT_BEHIND: "threads left behind", Ending.LIMIT: "no end"}.get(Ending(failed.ending), "deadlock")
-
-
-def _place(error: BaseException) -> tuple[str, int] | None:
-    """The program's line that raised."""
-    found = None
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if found is None or is_program(frame.f_code.co_filename):
-            found = (frame.f_code.co_filename, line)
-    return found
 
 
 class Exploration:
@@ -105,7 +63,7 @@ class Exploration:
         self._names: dict[int, str] = {}  # of finds without an exception, by what their runs did
         self._began = time.monotonic()
         self._seconds = seconds
-        session.circles = True
+        self.doubts = Doubts(session, test)
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried(session.unswitched)
         self.coarser = False  # whether a find between bytecodes may be replayed without points there
@@ -202,7 +160,7 @@ class Exploration:
         """The same schedule has passed, and fails when it is run again."""
         result = self.inconclusive(
             "the test passes when it is called first, and fails when it is called again in the same way "
-            f"({_what(run)}): it, or a fixture that is made once, keeps something from call to call",
+            f"({what_failed(run)}): it, or a fixture that is made once, keeps something from call to call",
             Changing,
         )
         assert result.error is not None
@@ -258,59 +216,6 @@ class Exploration:
         steps = last_steps()
         return Schedule(by_deviations(plan, steps), tuple(steps))
 
-    def _is_answered(self, plan: Plan, failure: Failure, by_file: bool) -> bool:
-        """Whether the failure goes away when files, and threads from before the run, are given time, because then no
-        thread waits in vain. They get a little in the runs to come, too.
-
-        by_file: one of its threads waited for a file.
-        """
-        others = set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident}
-        if not (others or by_file) or self.left < 0:
-            return False
-        before, self._session.patience = self._session.patience, _FULL_PATIENCE
-        run = self._session.run(self._test, plan)
-        is_answered = run.ending not in (*_IN_VAIN, Ending.OUT_OF_TIME) and Failure(run) != failure
-        self._session.patience = _PATIENCE if is_answered else before
-        return is_answered
-
-    def settled(self, plan: Plan, run: Run) -> Run:
-        """The run, if the threads that wait for each other in it wait for ever; otherwise the run without such an end.
-
-        A lock may be no mutex, but a signal that another thread gives.
-        """
-        if run.in_circle < 0 or not any(may for _, _, _, may in native.explore_final()):
-            return run
-        what = native.explore_final()[run.in_circle][1:3]
-        self._session.circles = False
-        longer = self._session.run(self._test, plan)
-        final = native.explore_final()
-        waits = run.in_circle < len(final) and State(final[run.in_circle][0]) is State.AT_POINT
-        if longer.ending != Ending.FAILED and waits and final[run.in_circle][1:3] == what:
-            self._session.circles = True
-            return self._session.run(self._test, plan)
-        return longer
-
-    def lengthened(self, plan: Plan, run: Run) -> Run:
-        """The run, or one that may have more steps, whose clock hurries later, if that comes to its end.
-
-        The runs to come may then have as many.
-        """
-        if self._session.longer == 1 and (run.ending == Ending.LIMIT or (run.hurried and not plan.early)):
-            self._session.longer = LONGER
-            run = self._session.run(self._test, plan)
-        if run.ending == Ending.LIMIT:
-            self._session.longer = 1  # a livelock is simplified in short runs
-            run = self._session.run(self._test, plan)
-        return run
-
-    def collected(self, plan: Plan, run: Run) -> Run:
-        """The run, or one that does not lack what the garbage collector has of the runs before."""
-        if _lacks(run) and not self._session.collects:
-            self._session.collects = True
-            gc.collect()
-            run = self._session.run(self._test, plan)
-        return run
-
     def _long(self) -> Result:
         steps = self._session.max_steps
         end = 2 * LONGER * steps
@@ -337,10 +242,10 @@ class Exploration:
             return self.stuck()
         self._give_to_tell()
         same = by_deviations(plan, last_steps())
-        run = self.collected(same, self.lengthened(same, self.settled(same, run)))
+        run = self.doubts.collected(same, self.doubts.lengthened(same, self.doubts.settled(same, run)))
         if run.ending == Ending.OUT_OF_TIME:
             return self.out_of_time()
-        if _lacks(run) and self.result.runs > 1:
+        if lacks(run) and self.result.runs > 1:
             return self.ends(f"each run keeps something, so the last one failed: {run.error}")
         if not run.failed or self.passes_as_known(same, run):  # it is long, or had closed a circle that is no deadlock
             return None
@@ -352,7 +257,7 @@ class Exploration:
         if run.hurried and run.ending != Ending.LIMIT and not plan.early:
             return self._late()
         by_file = any(step.kind == Kind.FILE and step.flags & TIMEOUT for step in steps)
-        if _waited(run, steps) and self._is_answered(same, failure, by_file):
+        if self.left > 0 and waited(run, steps) and self.doubts.is_answered(same, failure, by_file):
             if by_file:  # within a program data comes at once, except where the kernel has no time for that
                 return None
             return self.inconclusive(
@@ -380,7 +285,7 @@ class Exploration:
             )
         else:
             again = f"failed again {fails} only" if fails else "does not fail again"
-            what = _what(failure)
+            what = what_failed(failure)
             reason = f"a run failed ({what}), and the same schedule {again}: repeated, the test does something else"
         result = self.inconclusive(reason)
         assert result.error is not None
@@ -453,11 +358,17 @@ class Exploration:
         run, story, libraries = recorded
         if story.reasons or story.ring or not libraries or plan.granularity != "sync" or self.left < _TO_RECORD:
             return run, story, self._session.choice
-        with contextlib.suppress(RuntimeError), self._session.including(libraries):
-            here = self._session.run(self._test, plan)
-            is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
-            if is_same and (told := self._told(plan, Failure(here), again)) and told[1].reasons:
-                return told[0], told[1], self._session.choice
+        try:
+            with self._session.including(libraries):
+                here = self._session.run(self._test, plan)
+                is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
+                told = self._told(plan, Failure(here), again) if is_same else None
+                if told is not None and told[1].reasons:
+                    return told[0], told[1], self._session.choice
+        except RuntimeError:  # no place for the maps of that code
+            pass
+        finally:
+            forget()
         return run, story, self._session.choice
 
     def _told(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, set[str]] | None:
@@ -540,15 +451,6 @@ def _name_of(test: Callable[[], object]) -> str:
     while isinstance(test, functools.partial):
         test = test.func
     return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
-
-
-def _lacks(run: Run) -> bool:
-    return isinstance(run.error, OSError) and run.error.errno in _EXHAUSTED
-
-
-def _waited(run: Run, steps: list[Step]) -> bool:
-    """Whether it failed because something did not come, or not in time."""
-    return run.ending in _IN_VAIN or any(step.flags & TIMEOUT for step in steps)
 
 
 def _others() -> str:

@@ -11,7 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..observe.source import Choice
 from .choice import choice_for, names_of
-from .exploration import TO_TELL, Exploration, Failure, Share
+from .doubts import Failure
+from .exploration import TO_TELL, Exploration, Share
 from .results import Inconclusive, Progress, Result
 from .run.plans import GRANULARITIES, Ending, Plan, last_steps
 from .run.session import Session
@@ -253,8 +254,8 @@ def replay(
         session.run(test, Plan(granularity=wanted.plan.granularity))
         exploration = Exploration(session, test)
         for _ in range(_TRIES):  # if no other schedule runs before, the first run imports modules, and that takes steps
-            run = exploration.settled(wanted.plan, exploration.run(wanted.plan))
-            run = exploration.lengthened(wanted.plan, run)
+            run = exploration.doubts.settled(wanted.plan, exploration.run(wanted.plan))
+            run = exploration.doubts.lengthened(wanted.plan, run)
             if run.failed:
                 break
         if run.ending == Ending.STUCK:

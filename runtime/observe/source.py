@@ -33,6 +33,7 @@ __all__ = [
     "at",
     "choosing",
     "expression_at",
+    "forget",
     "instruction_at",
     "instruction_before",
     "is_excluded",
@@ -398,7 +399,14 @@ def _is_inner(frame: FrameType) -> bool:
 def _place(frame: FrameType, of_program: bool, library: FrameType | None) -> Place:
     code = frame.f_code
     via = library.f_code.co_qualname if library is not None else ""
-    return Place(code.co_filename, frame.f_lineno or 0, code.co_name, of_program, via, code, frame.f_lasti)
+    line = frame.f_lineno or _line_before(code, frame.f_lasti)
+    return Place(code.co_filename, line, code.co_name, of_program, via, code, frame.f_lasti)
+
+
+def _line_before(code: CodeType, offset: int) -> int:
+    """Of an instruction without a line, as those that clean up after a handler: the line that ended with it."""
+    lines = [line for begin, _, line in code.co_lines() if begin <= offset and line is not None]
+    return lines[-1] if lines else code.co_firstlineno
 
 
 # ---- where the holder of a lock took it ------------------------------------------------------------------------------
@@ -466,6 +474,12 @@ class _Entry(NamedTuple):
     start: int
     end: int
     target: int
+
+
+def forget() -> None:
+    """Gives back what is known of the instructions and the text of code: for large libraries that is tens of MiB."""
+    for known in (_instructions, _positions, _segment, _expressions, _tree):
+        known.cache_clear()
 
 
 @functools.lru_cache(maxsize=1024)

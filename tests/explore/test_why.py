@@ -179,7 +179,7 @@ def test_what_was_still_to_be_done() -> None:
     result = found(program, "gil")
     assert why(result)[:1] == [("server", "reads", "settings['port']", "absent")]
     assert ("loader", "writes", "settings['port']", "") in why(result)
-    assert "not yet" in result.report()
+    assert "only later" in result.report()
     assert claims(result) == ["with loader's write before server's read the test passes"]
 
 

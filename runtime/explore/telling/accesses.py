@@ -13,7 +13,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from ...observe.source import Place, instruction_at, is_program, place_of, program_frames
-from ...observe.stored import UNKNOWN, changed, class_name, is_shareable, keys_of, shown
+from ...observe.stored import ABSENT, UNKNOWN, changed, class_name, is_shareable, keys_of, shown
 from ..results import Unwound
 from .operands import DELETES, READS, WRITES, Data, Use, data_of, root_of, uses_of, value_of
 
@@ -89,6 +89,8 @@ class Access:
 
     @property
     def deed(self) -> str:
+        if self.verb == DELETES and self.before == shown(ABSENT):
+            return "would delete"
         return "calls" if self.call else self.verb
 
     @property

@@ -13,7 +13,7 @@ __all__ = ["BETWEEN", "Fact", "claims", "facts", "facts_as_dicts"]
 
 _DEEPEST = 5  # calls
 
-BETWEEN = "between these two"
+BETWEEN, LATE = "between these two", "only later"
 
 
 class Fact(NamedTuple):
@@ -36,7 +36,7 @@ def facts(story: Story) -> list[Fact]:
     for reason in story.reasons:
         for at, access in enumerate(reason.told):
             if access is reason.late:
-                late.append((access, "not yet"))
+                late.append((access, LATE))
             elif access.number not in told or (at == 1 and len(reason.told) == 3):
                 told[access.number] = access, BETWEEN if at == 1 and len(reason.told) == 3 else ""
     told |= {access.number: (access, "") for access in story.consequence}
@@ -45,7 +45,7 @@ def facts(story: Story) -> list[Fact]:
 
 
 def _fact(story: Story, access: Access, note: str) -> Fact:
-    value = "" if note == "not yet" else access.value
+    value = "" if note == LATE else access.value
     function, *callers = called(access.stack, depth=_DEEPEST) or [""]
     calls = " < ".join(callers) if access.writes and len(callers) > 1 else ""
     thread, place = story.short_name(access.thread), short(access.place)
@@ -56,13 +56,19 @@ def claims(story: Story) -> list[str]:
     """In which orders the test passes."""
     several = len({access.name for reason in story.reasons for access in reason.told}) > 1
     found = []
+    every = [access for reason in story.reasons for access in reason.told] + story.consequence
     for reason in story.reasons:
-        first, second = (
-            f"{story.short_name(access.thread)}'s {access.noun}" for access in (reason.first, reason.second)
-        )
+        first, second = (_named(story, access, every) for access in (reason.first, reason.second))
         of = f" of {reason.second.name}" if several and not reason.second.call else ""
         found.append(f"with {first} before {second}{of} the test passes")
     return list(dict.fromkeys(found))
+
+
+def _named(story: Story, access: Access, every: list[Access]) -> str:
+    """With its line, if the same thread does the like elsewhere."""
+    others = {short(one.place) for one in every if (one.thread, one.noun) == (access.thread, access.noun)}
+    at = f" at {short(access.place)}" if len(others) > 1 else ""
+    return f"{story.short_name(access.thread)}'s {access.noun}{at}"
 
 
 def facts_as_dicts(story: Story) -> list[dict[str, Any]]:
