@@ -34,9 +34,10 @@ __all__ = ["TO_TELL", "Exploration", "Share"]
 _REPLAYS, _LOOKS = 10, 4
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SHRINK_RACE = 0.3  # seconds, at most, for each
-_SEEK_REASONS = 2.0  # seconds, at most
+_SEEK_REASONS, _SEEK_IN_LIBRARIES = 2.0, 0.5  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
+_SLOW, _SLOWER = 10.0, 20  # a run is given up after so many seconds, and so many times the longest before
 _TO_RECORD = 0.5  # of these, for the run that is told
 _TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
 
@@ -63,6 +64,8 @@ class Exploration:
         self._names: dict[int, str] = {}  # of finds without an exception, by what their runs did
         self._began = time.monotonic()
         self._seconds = seconds
+        self._is_limited = not (seconds is None or isinstance(seconds, Share))  # runs are cut off when the time is up
+        self._longest = 0.0  # seconds, of a run
         self.doubts = Doubts(session, test)
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried(session.unswitched)
@@ -75,7 +78,12 @@ class Exploration:
             self._looked = Races(), Orders()
 
     def run(self, plan: Plan) -> Run:
+        began = time.monotonic()
+        if self.result.runs and not self._is_limited:
+            self._session.until = began + _SLOW + _SLOWER * self._longest
         run = self._session.run(self._test, plan) if self._looked is None else self._look_for_races(plan, *self._looked)
+        if run.ending != Ending.OUT_OF_TIME:
+            self._longest = max(self._longest, time.monotonic() - began)
         self.result.runs += 1
         if self.result.runs == 1:
             self.tried.kills = any(State(state) is not State.ENDED for state, *_ in native.explore_final())
@@ -98,6 +106,7 @@ class Exploration:
 
         recorder = Recorder(True, gap)
         run = self._session.run(self._test, plan, recorder.note, recorder.look)
+        recorder.accesses.end()
         return run, last_steps(), recorder
 
     def _list_races(self) -> None:
@@ -126,7 +135,7 @@ class Exploration:
 
     def give(self, seconds: float | None) -> None:
         """From now on runs are cut off so long after the begin."""
-        self._session.until = None if seconds is None or isinstance(self._seconds, Share) else self._began + seconds
+        self._session.until = self._began + seconds if self._is_limited and seconds is not None else None
 
     def _give_to_tell(self) -> None:
         """From now on there is time to simplify and replay what was found."""
@@ -244,7 +253,8 @@ class Exploration:
         same = by_deviations(plan, last_steps())
         run = self.doubts.collected(same, self.doubts.lengthened(same, self.doubts.settled(same, run)))
         if run.ending == Ending.OUT_OF_TIME:
-            return self.out_of_time()
+            long = "the last run took too long to be looked at again"
+            return self.ends(long) if self.result.runs > 1 else self.out_of_time()
         if lacks(run) and self.result.runs > 1:
             return self.ends(f"each run keeps something, so the last one failed: {run.error}")
         if not run.failed or self.passes_as_known(same, run):  # it is long, or had closed a circle that is no deadlock
@@ -352,7 +362,7 @@ class Exploration:
 
         If its data says nothing, that of the libraries that it led to may. At sync their code has no points either way.
         """
-        recorded = self._told(plan, failure, again)
+        recorded = self._told(plan, failure, again, _SEEK_REASONS)
         if recorded is None:
             return None
         run, story, libraries = recorded
@@ -362,7 +372,7 @@ class Exploration:
             with self._session.including(libraries):
                 here = self._session.run(self._test, plan)
                 is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
-                told = self._told(plan, Failure(here), again) if is_same else None
+                told = self._told(plan, Failure(here), again, _SEEK_IN_LIBRARIES) if is_same else None
                 if told is not None and told[1].reasons:
                     return told[0], told[1], self._session.choice
         except RuntimeError:  # no place for the maps of that code
@@ -371,7 +381,9 @@ class Exploration:
             forget()
         return run, story, self._session.choice
 
-    def _told(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, set[str]] | None:
+    def _told(
+        self, plan: Plan, failure: Failure, again: list[Run], seconds: float
+    ) -> tuple[Run, Story, set[str]] | None:
         """The run, its story and files of libraries.
 
         A recorder that looks at data keeps objects alive a little longer. If that changes what the run does each time,
@@ -392,7 +404,7 @@ class Exploration:
             if looks:
                 found = Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, True)
                 attempt = functools.partial(self._look, failure)
-                seconds = min(_SEEK_REASONS, self.left / 2)
+                seconds = min(seconds, self.left / 2)
                 story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
                 self._session.run(self._test, plan)  # what the last run prints stands below the report
             return run, story, recorder.libraries
@@ -402,15 +414,20 @@ class Exploration:
         from .telling.undoing import Trial
 
         run, steps, recorder = self._looked_at(plan, gap)
-        recorder.accesses.settle()
         fails = run.failed and Failure(run) == failure
         return Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, fails)
 
     # ---- what was not ------------------------------------------------------------------------------------------------
 
     def out_of_time(self) -> Result:
-        if self.result.runs > 1:
+        if self.result.runs > 1 and self._is_limited:
             return self.spent()
+        if self.result.runs > 1:
+            most = _SLOW + _SLOWER * self._longest
+            return self.inconclusive(
+                f"a run had not ended after {most:.0f} s, and those before took {self._longest:.1g} s at most: the "
+                "test, or a fixture that is made once, keeps something from call to call"
+            )
         return self.inconclusive(f"the first run had not ended after {self.seconds:.0f} s: give it more seconds")
 
     def ends(self, why: str) -> Result:

@@ -258,6 +258,7 @@ def replay(
             run = exploration.doubts.lengthened(wanted.plan, run)
             if run.failed:
                 break
+        exploration.give(None)
         if run.ending == Ending.STUCK:
             return exploration.stuck()
         if run.failed:

@@ -378,6 +378,40 @@ def test_threads_of_a_fixture_for_all_tests_are_made_anew_if_the_test_needs_them
     assert summary(found) == (2, 40)
 
 
+CHANGED = """
+class Kept:
+    calls = 0
+
+@pytest.fixture(scope="module")
+def kept():
+    return Kept
+
+def test_it(kept):
+    both()
+    kept.calls += 1
+    assert kept.calls == 1
+"""
+
+
+def test_new_fixtures_make_no_find_of_a_test_that_keeps_something(tmp_path: Path) -> None:
+    found = run(tmp_path, CHANGED, "--lwp-explore=20")
+    assert outcomes(found) == {"failed": 1}
+    assert "INCONCLUSIVE: the test passes when it is called first" in found.stdout
+
+
+def test_threads_may_raise_where_the_test_filters_that_warning(tmp_path: Path) -> None:
+    raises = """
+def test_raises():
+    thread = threading.Thread(target=int, args=("x",))
+    thread.start()
+    thread.join()
+"""
+    ignored = '\n@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")'
+    found = run(tmp_path, raises + ignored + raises.replace("raises", "may_raise"), "--lwp-explore=20")
+    assert outcomes(found) == {"failed": 1, "passed": 1}
+    assert "FAILED test_it.py::test_raises - ValueError" in found.stdout
+
+
 def test_a_limit_of_pytest_timeout_is_the_limit_of_the_exploration_and_not_of_all_its_runs(tmp_path: Path) -> None:
     sleeps = """
 @pytest.mark.timeout(1)

@@ -116,6 +116,21 @@ def test_a_loop_until_a_time_ends(poll: Callable[[], None]) -> None:
     passes(lambda: together(poll, poll), runs=20)
 
 
+def test_a_loop_that_sleeps_until_a_time_takes_that_time() -> None:
+    """A look at the clock takes longer than the one before only in a loop that does nothing else."""
+
+    def test() -> None:
+        def pace() -> None:
+            begin = time.monotonic()
+            while time.monotonic() < begin + 3:
+                time.sleep(0.1)
+            assert time.monotonic() < begin + 3.2
+
+        together(pace, pace)
+
+    passes(test, runs=20)
+
+
 def test_a_thread_that_polls_sees_what_others_do_meanwhile() -> None:
     def test() -> None:
         done: list[int] = []
@@ -266,6 +281,37 @@ def test_a_process_takes_time_in_earnest() -> None:
         together(run, run)
 
     passes(test, runs=5)
+
+
+def test_a_run_that_takes_much_longer_than_those_before_is_given_up() -> None:
+    """Otherwise a test that polls for a process would go on for hours: each of its sleeps lasts some time."""
+    child = subprocess.Popen(["/bin/sleep", "1000"])
+    calls = [0]
+
+    def test() -> None:
+        calls[0] += 1
+        together(int)
+        while calls[0] > 1 and child.poll() is None:
+            time.sleep(0.05)
+
+    try:
+        result = explore(test, runs=20, seed=1)
+    finally:
+        child.kill()
+        child.wait()
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "keeps something from call to call" in result.report()
+
+
+def test_a_process_has_the_same_time_as_the_test() -> None:
+    def test() -> None:
+        def ask() -> None:
+            done = subprocess.run(["/bin/sh", "-c", "sleep 0.3; date +%s.%N"], stdout=subprocess.PIPE, check=True)
+            assert abs(float(done.stdout) - time.time()) < 1
+
+        together(ask)
+
+    passes(test, runs=6)
 
 
 # ---- livelocks -------------------------------------------------------------------------------------------------------

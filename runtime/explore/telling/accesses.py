@@ -192,6 +192,13 @@ class Accesses:
         if keys is not None and (change := changed(keys, keys_of(left))):
             access.after += f": {change}"
 
+    def end(self) -> None:
+        """The run is over: what was only needed to look at it is given back, since the collector is off."""
+        self.settle()
+        self._naming = lambda thing, frame: ""  # its owner has this object
+        for known in (self._owners, self._uses, self._codes, self._loaded, self._raising, self._latest):
+            known.clear()
+
     # ---- data --------------------------------------------------------------------------------------------------------
 
     def _look(self, frame: FrameType, thread: int, step: int) -> None:

@@ -115,7 +115,7 @@ class Recorder:
 
     def finish(self, run: Run) -> Story:
         things = [thing for thing, _ in self._things.values()]
-        self.accesses.settle()
+        self.accesses.end()
         self._things.clear()
         _tell_apart(things)
         story = Story(run, self.notes, self.names, last_steps(), native.explore_final(), self.accesses.raised)

@@ -222,6 +222,8 @@ int explore_clock_hurries(int64_t deadline, int sleeps);
 
 /* The scheduler's threads are explored from now on.  The caller has attached itself to it.  0 or ENOMEM. */
 int explore_prepare(struct scheduler *scheduler, const struct explore_plan *plan, int64_t now);
+/* Whether the process has child processes. */
+int explore_has_children(void);
 /* Runs the threads; returns when all have ended or were abandoned. */
 void explore_go(void);
 

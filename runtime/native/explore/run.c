@@ -170,7 +170,7 @@ static enum outside { NOTHING, AN_LWP, A_FILE } wait_outside(void)
     return count ? A_FILE : lwps ? AN_LWP : NOTHING;
 }
 
-static int has_children(void)
+int explore_has_children(void)
 {
     siginfo_t info;
 
@@ -191,20 +191,24 @@ static int64_t last_of_these(int64_t earliest)
     return last;
 }
 
-/* No thread can go on before that deadline.  A child process takes time in earnest for what a thread waits for, so the clock goes with it
- * while a thread waits for a file; a sleep, with which a process is polled, lasts some time at least. */
-static void go_to_deadline(int64_t deadline, int64_t since, int waits_for_file)
+/* No thread can go on before that deadline.  With a child process a sleep, with which the process is polled, lasts some time at least. */
+static void go_to_deadline(int64_t deadline, int has_children)
 {
     int64_t left = deadline - explore_run.now;
 
-    if (!has_children()) {
-        explore_run.now = deadline;
-        return;
-    }
-    if (!waits_for_file)
+    if (has_children)
         sleep_in_earnest(NULL, 0, left < CHILDS_PATIENCE ? left : CHILDS_PATIENCE);
-    int64_t took = park_clock(CLOCK_MONOTONIC) - since;
-    explore_run.now = waits_for_file && took < left ? explore_run.now + took : deadline;
+    explore_run.now = deadline;
+}
+
+/* A child process takes time in earnest for what a thread waits for, and its own clock is the system's, so the clock goes with that while a
+ * thread waits for a file.  Returns whether it is so. */
+static int went_with_children(enum outside outside, int64_t since)
+{
+    if (outside != A_FILE || !explore_has_children())
+        return 0;
+    explore_run.now += park_clock(CLOCK_MONOTONIC) - since;
+    return 1;
 }
 
 void explore_stop(void)
@@ -234,6 +238,7 @@ static int wait_until_some_can(struct explore_set *can)
     while (!some && !run.failed) {
         int64_t before = park_clock(CLOCK_MONOTONIC);
         enum outside outside = wait_outside();
+        int went = went_with_children(outside, before);
         if (outside && (some = all_that_can(can, &first)))
             break;
         if (run.plan.until != PARK_FOREVER && before >= run.plan.until)
@@ -244,9 +249,9 @@ static int wait_until_some_can(struct explore_set *can)
             run.waited += park_clock(CLOCK_MONOTONIC) - before; /* on busy processors a sleep takes longer than asked */
             continue;
         }
-        if (first)
-            go_to_deadline(last_of_these(first->op.deadline), before, outside == A_FILE);
-        else if (!outside || run.waited >= FULL_PATIENCE || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE)
+        if (first && !went)
+            go_to_deadline(last_of_these(first->op.deadline), explore_has_children());
+        else if (!first && (!outside || run.waited >= FULL_PATIENCE || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE))
             break;
         some = all_that_can(can, &first);
     }
@@ -288,7 +293,7 @@ static struct explored *take_step(struct explore_set *can)
     explore_clock_steps(thread->op.kind);
     if (late && thread->op.deadline > explore_run.now)
         explore_run.now = thread->op.deadline;
-    if (late && thread->op.kind == EXPLORE_FILE && has_children())
+    if (late && thread->op.kind == EXPLORE_FILE && explore_has_children())
         sleep_in_earnest(NULL, 0, OUTSIDE_PATIENCE / 10); /* otherwise a loop of polls would be over before the process has begun */
     thread->result = late ? ETIMEDOUT : 0;
     thread->yields = late || thread->op.kind == EXPLORE_YIELD;
@@ -563,6 +568,7 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
     if (sleeps) {
         me->op = (struct explore_op){EXPLORE_WAKE, me->awake_for, me->awake, deadline};
         me->state = EXPLORED_ASLEEP;
+        me->looks = 0;
     }
     park_unlock(&run.scheduler->lock);
     if (sleeps) {

@@ -21,13 +21,15 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static PyObject *main_thread; /* thread 0 passes for it */
 static PyObject *error;       /* what failed, and in which thread */
 static int error_thread;
-static int64_t begun; /* every run's clock starts there */
+static int64_t begun; /* every run's clock starts there, unless ran_children() */
+static long faults_of_children;
 static _Atomic int64_t run_until; /* the plan's */
 
 /* ---- in explored threads ----------------------------------------------------------------------------------------- */
@@ -144,6 +146,19 @@ static void free_locks(void)
     Py_XDECREF(objects);
 }
 
+static long count_faults_of_children(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_CHILDREN, &usage) == 0 ? usage.ru_minflt : 0; /* of those that have been waited for */
+}
+
+/* Whether the test has run a child process, whose clock is the system's. */
+static int ran_children(void)
+{
+    return count_faults_of_children() != faults_of_children || explore_has_children();
+}
+
 /* The caller lends its LWP for the run only: outside of runs it sleeps and wakes as any thread with an LWP of its own. */
 static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObject *note)
 {
@@ -154,7 +169,7 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
         return -1;
     }
     int result = -1;
-    if (explore_prepare(s, plan, begun) != 0)
+    if (explore_prepare(s, plan, ran_children() ? park_now() : begun) != 0)
         PyErr_NoMemory();
     else if (start_test(test) == 0) {
         point_note = note == Py_None ? NULL : note;
@@ -408,6 +423,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     explore_let_others_run = let_others_run;
     explore_go_on = go_on;
     begun = park_now();
+    faults_of_children = count_faults_of_children();
     handle_escapes();
     Py_RETURN_NONE;
 }
