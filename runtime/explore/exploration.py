@@ -286,7 +286,8 @@ class Exploration:
     def _fails_no_more(self, failure: Failure, fails: str = "") -> Result:
         if self.left < 0:
             return self.inconclusive(
-                "a run failed, and the time was up before it could be run again: give it more seconds"
+                f"a run failed ({what_failed(failure)}), and the time was up before it could be run again: give it "
+                "more seconds"
             )
         if failure.ending == Ending.LEFT_BEHIND:
             reason = (
@@ -315,7 +316,6 @@ class Exploration:
         return next((schedule for schedule in found if schedule is not None), None)
 
     def conclude(self, plan: Plan, failure: Failure, found_by: str, needs_no_gil: bool) -> Result:
-        from .telling.naming import name_of_find
         from .telling.page import page
         from .telling.report import report
         from .telling.why import facts_as_dicts
@@ -338,13 +338,13 @@ class Exploration:
         recorded = self._explained(plan, failure, again)
         if recorded is None:
             return self._fails_no_more(failure)
-        last, story, choice = recorded
+        last, story, choice, name = recorded
         if failure.ending == Ending.LIMIT and not story.has_cycle:
             return self._long()
         with choosing(choice):
             error = _as_error(last, headline(story))
         result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
-        result.name = name_of_find(story)
+        result.name = name
         result.token = make_token(plan, last)
         result.replays = replays
         result.replayed = len(again)
@@ -357,29 +357,34 @@ class Exploration:
         result._page = told(page)
         return result
 
-    def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, Choice] | None:
-        """The run once more, for its story, and what counts as the program's in that; None: it does not fail again.
+    def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, Choice, str] | None:
+        """The run once more, for its story, what counts as the program's in that, and the find's name.
+
+        None: it does not fail again.
 
         If its data says nothing, that of the libraries that it led to may. At sync their code has no points either way.
         """
+        from .telling.naming import name_of_find
+
         recorded = self._told(plan, failure, again, _SEEK_REASONS)
         if recorded is None:
             return None
         run, story, libraries = recorded
+        name = name_of_find(story)
         if story.reasons or story.ring or not libraries or plan.granularity != "sync" or self.left < _TO_RECORD:
-            return run, story, self._session.choice
+            return run, story, self._session.choice, name
         try:
             with self._session.including(libraries):
                 here = self._session.run(self._test, plan)
                 is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
                 told = self._told(plan, Failure(here), again, _SEEK_IN_LIBRARIES) if is_same else None
                 if told is not None and told[1].reasons:
-                    return told[0], told[1], self._session.choice
+                    return told[0], told[1], self._session.choice, name
         except RuntimeError:  # no place for the maps of that code
             pass
         finally:
             forget()
-        return run, story, self._session.choice
+        return run, story, self._session.choice, name
 
     def _told(
         self, plan: Plan, failure: Failure, again: list[Run], seconds: float

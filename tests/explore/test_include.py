@@ -218,6 +218,7 @@ def test_the_data_of_code_that_is_not_switched_is_told(site: Path, load: Callabl
     ]
     assert "\n  counting.py:17" in result.report()  # of the traceback: where it is installed says nothing
     assert not is_program(module.__file__ or "")
+    assert explore(test, granularity="sync", seed=1, runs=50, known=[result.name or ""]).known[result.name or ""]
 
 
 def test_all_schedules_are_claimed_without_that_code(load: Callable[[str], ModuleType]) -> None:
