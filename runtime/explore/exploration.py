@@ -331,7 +331,10 @@ class Exploration:
         self._list_races()  # before the run whose output is shown
         again: list[Run] = []
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
-            again.append(self._session.run(self._test, plan))
+            run = self._session.run(self._test, plan)
+            if run.ending == Ending.OUT_OF_TIME:
+                break
+            again.append(run)
         replays = sum(run.failed and Failure(run) == failure for run in again)
         if replays * 2 < len(again):
             return self._fails_no_more(failure, f"in {replays} of {len(again)} runs")

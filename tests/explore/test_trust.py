@@ -131,6 +131,20 @@ def test_a_loop_that_sleeps_until_a_time_takes_that_time() -> None:
     passes(test, runs=20)
 
 
+def test_looks_at_the_clock_between_work_that_is_not_seen_take_little_time() -> None:
+    def test() -> None:
+        def stamps() -> None:
+            begin = time.monotonic()
+            for number in range(150):
+                name = f"{number}-{time.monotonic()}"
+                os.stat("/" if name else ".")
+            assert time.monotonic() < begin + 1
+
+        together(stamps, stamps)
+
+    passes(test, runs=20)
+
+
 def test_a_thread_that_polls_sees_what_others_do_meanwhile() -> None:
     def test() -> None:
         done: list[int] = []
@@ -162,6 +176,26 @@ def test_a_sleep_ends_beside_a_thread_that_polls() -> None:
         together(slow, poll)
 
     passes(test, runs=20)
+
+
+def test_a_sleep_lasts_beside_a_thread_that_sleeps_now_and_then() -> None:
+    def test() -> None:
+        lock, sent = threading.Lock(), []
+
+        def sends() -> None:
+            for number in range(100):
+                for _ in range(30):
+                    with lock:
+                        pass
+                sent.append(number)
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=sends, daemon=True)
+        thread.start()
+        time.sleep(2)
+        assert len(sent) == 100
+
+    passes(test, runs=10)
 
 
 def test_a_limit_of_time_holds_beside_a_heartbeat_and_work() -> None:

@@ -3,13 +3,13 @@
  * A clock that stood still while a thread can go on would never let `while monotonic() < end: pass` end, nor a sleep beside a thread that
  * polls.  A clock that goes as a real one would let the machine's speed decide what a run does.  So the clock goes by what threads do, which
  * is the same each time that a schedule is run: a step takes about as long as an operation of a lock, and each look at the clock takes
- * longer than the one before, because a thread that looks for the thousandth time waits for a time to come.
+ * longer than the thread's look before, because a thread that looks for the thousandth time waits for a time to come.
  *
  * It goes to the earliest deadline when no thread can go on, as if nothing else happened meanwhile.  Beside threads that go on it does so
- * too once a run is long: to the end of a sleep from a quarter of the limit on, because a thread that polls may wait for what comes after
- * the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would.  Past the limit looks take
- * ever longer, so that a loop until a time ends.  A run whose clock has hurried past what is a safety net is marked, because its failure may
- * only say that it is long. */
+ * too once a run is long: to the end of a sleep if all did not wait for a quarter of the limit, because a thread that polls may wait for
+ * what comes after the sleep; to a timeout, which is mostly a safety net, only shortly before the run ends as one that never would.  Past
+ * the limit looks take ever longer, so that a loop until a time ends.  A run whose clock has hurried past what is a safety net is marked,
+ * because its failure may only say that it is long. */
 #include "explore/explore.h"
 
 enum {
@@ -17,17 +17,19 @@ enum {
     CODE_TAKES = 100,
     LOOK_TAKES = 1000, /* ns */
     LOOKS = 8, /* a look takes LOOK_TAKES longer than the look so many looks ago: n looks take n^2 / 16 us in all */
-    LONGEST = 17, /* looks in a row double the length of the next one up to 2^17 */
+    IN_A_ROW = 128, /* looks with no operation between them: with files, say, a thread may do much meanwhile that is none */
+    DOUBLES = 8, /* after these so many looks double the length of the next ones, up to 2^LONGEST */
+    LONGEST = 17,
     HURRY = 50, /* steps from one deadline to the next, once the clock hurries */
 };
 
-static long looks, limit, hurried_at;
+static long limit, hurried_at, rested_at; /* steps; rested: no thread could go on */
 
 void explore_clock_begins(int64_t now, long limit_)
 {
     explore_run.now = now;
     limit = limit_;
-    looks = hurried_at = 0;
+    hurried_at = rested_at = 0;
     explore_run.hurried = 0;
 }
 
@@ -51,17 +53,24 @@ static int hurry_of_looks(void)
 int explore_clock_looks(struct explored *me)
 {
     int in_a_row = me->looks++;
-    int64_t takes = LOOK_TAKES + looks++ * LOOK_TAKES / LOOKS;
+    int64_t takes = LOOK_TAKES + me->looked++ * LOOK_TAKES / LOOKS;
     int hurry = hurry_of_looks();
 
     explore_run.hurried |= hurry > 0;
-    explore_run.now += takes << at_most(at_most(in_a_row) + at_most(hurry));
+    int doublings = in_a_row < IN_A_ROW ? 0 : (in_a_row - IN_A_ROW) / DOUBLES;
+    explore_run.now += takes << at_most(at_most(doublings) + at_most(hurry));
     return in_a_row >= 3 && (in_a_row & (in_a_row + 1)) == 0; /* 4, 8, 16, ... of them */
+}
+
+void explore_clock_rests(int64_t until)
+{
+    rested_at = explore_run.step;
+    explore_run.now = until;
 }
 
 int explore_clock_hurries(int64_t deadline, int sleeps)
 {
-    if (explore_run.step < (sleeps ? limit / 4 : limit + limit / 2) || explore_run.step < hurried_at + HURRY)
+    if (explore_run.step < (sleeps ? rested_at + limit / 4 : limit + limit / 2) || explore_run.step < hurried_at + HURRY)
         return 0;
     hurried_at = explore_run.step;
     explore_run.hurried |= !sleeps;

@@ -71,6 +71,7 @@ struct explored {
     int refused; /* it has seen held what it is about to take */
     int yields; /* its last operation failed, or gave its turn away */
     int looks; /* at the clock, since it did anything else */
+    long looked; /* the same, since it slept or waited */
     int sleeps; /* for a time, and for nothing else */
     int cancelled; /* operations that it came to while it was unwound */
     uint32_t drawn; /* random words, by the program */
@@ -214,6 +215,8 @@ void explore_clock_begins(int64_t now, long limit);
 void explore_clock_steps(enum explore_kind kind);
 /* The thread looks at the clock.  1: it has done nothing else for so long that others must have a turn. */
 int explore_clock_looks(struct explored *me);
+/* The clock goes to that time, because no thread can go on before. */
+void explore_clock_rests(int64_t until);
 /* Whether the clock has gone to that deadline, the earliest, though threads can go on.  sleeps: it is the end of a sleep, and not of a wait
  * for something that may yet come. */
 int explore_clock_hurries(int64_t deadline, int sleeps);

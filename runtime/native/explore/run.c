@@ -198,7 +198,7 @@ static void go_to_deadline(int64_t deadline, int has_children)
 
     if (has_children)
         sleep_in_earnest(NULL, 0, left < CHILDS_PATIENCE ? left : CHILDS_PATIENCE);
-    explore_run.now = deadline;
+    explore_clock_rests(deadline);
 }
 
 /* A child process takes time in earnest for what a thread waits for, and its own clock is the system's, so the clock goes with that while a
@@ -568,7 +568,7 @@ static int explored_wait(struct green *green, atomic_int *word, int expected, in
     if (sleeps) {
         me->op = (struct explore_op){EXPLORE_WAKE, me->awake_for, me->awake, deadline};
         me->state = EXPLORED_ASLEEP;
-        me->looks = 0;
+        me->looks = me->looked = 0;
     }
     park_unlock(&run.scheduler->lock);
     if (sleeps) {
