@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["TO_TELL", "Exploration", "Share"]
 
 _REPLAYS, _LOOKS = 10, 4
+_ENOUGH = 0.9  # of the replays: otherwise more than the order of threads decides
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SHRINK_RACE = 0.3  # seconds, at most, for each
 _SEEK_REASONS, _SEEK_IN_LIBRARIES = 2.0, 0.5  # seconds, at most
@@ -336,7 +337,7 @@ class Exploration:
                 break
             again.append(run)
         replays = sum(run.failed and Failure(run) == failure for run in again)
-        if replays * 2 < len(again):
+        if replays < _ENOUGH * len(again):
             return self._fails_no_more(failure, f"in {replays} of {len(again)} runs")
         recorded = self._explained(plan, failure, again)
         if recorded is None:
