@@ -334,7 +334,7 @@ def test_a_run_that_takes_much_longer_than_those_before_is_given_up() -> None:
         child.kill()
         child.wait()
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert "keeps something from call to call" in result.report()
+    assert "what an earlier call of the test has changed" in result.report()
 
 
 def test_a_process_has_the_same_time_as_the_test() -> None:
