@@ -434,8 +434,8 @@ class Exploration:
         if self.result.runs > 1:
             most = _SLOW + _SLOWER * self._longest
             return self.inconclusive(
-                f"a run had not ended after {most:.0f} s, and those before took {self._longest:.1g} s at most: it waits "
-                "for what is out of control, or for what an earlier call of the test has changed"
+                f"a run had not ended after {most:.0f} s, and those before took {self._longest:.1g} s at most: it "
+                "waits for what is out of control, or for what an earlier call of the test has changed"
             )
         return self.inconclusive(f"the first run had not ended after {self.seconds:.0f} s: give it more seconds")
 
