@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from .. import native
 from ..observe.source import is_program
-from .run.plans import TIMEOUT, Ending, Plan, Run, State, Step
+from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step
 from .run.session import LONGER, Session
 
-__all__ = ["Doubts", "Failure", "lacks", "waited", "what_failed"]
+__all__ = ["Doubts", "Failure", "lacks", "waited", "waited_for_file", "what_failed"]
 
 _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # files, memory, watches of inotify(7)
@@ -68,9 +68,9 @@ class Doubts:
         session.circles = True
 
     def settled(self, plan: Plan, run: Run) -> Run:
-        """The run, if the threads that wait for each other in it wait for ever; otherwise the run without such an end.
+        """The run, if its threads still wait for each other in a circle when others have gone on as far as they can.
 
-        A lock may be no mutex, but a signal that another thread gives.
+        Otherwise the run without an end at the circle: a lock may be no mutex, but a signal that another thread gives.
         """
         if run.in_circle < 0 or not any(may for _, _, _, may in native.explore_final()):
             return run
@@ -124,6 +124,11 @@ class Doubts:
 def waited(run: Run, steps: list[Step]) -> bool:
     """Whether it failed because something did not come, or not in time."""
     return run.ending in _IN_VAIN or any(step.flags & TIMEOUT for step in steps)
+
+
+def waited_for_file(steps: list[Step]) -> bool:
+    """Whether something did not come from a file in time."""
+    return any(step.kind == Kind.FILE and step.flags & TIMEOUT for step in steps)
 
 
 def lacks(run: Run) -> bool:

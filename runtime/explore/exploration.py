@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from .. import native
 from ..observe.source import Choice, choosing, forget
-from .doubts import Doubts, Failure, lacks, waited, what_failed
+from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
 from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
-from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step, by_deviations, last_steps
+from .run.plans import Ending, Plan, Run, State, Step, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .telling.story import Story
     from .telling.undoing import Gap, Trial
 
-__all__ = ["TO_TELL", "Exploration", "Share"]
+__all__ = ["TO_TELL", "TO_TELL_OF_SHARE", "Exploration", "Share"]
 
 _REPLAYS, _LOOKS = 10, 4
 _ENOUGH = 0.9  # of the replays: otherwise more than the order of threads decides
@@ -38,9 +38,9 @@ _SHRINK_RACE = 0.3  # seconds, at most, for each
 _SEEK_REASONS, _SEEK_IN_LIBRARIES = 2.0, 0.5  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
-_SLOW, _SLOWER = 10.0, 20  # a run is given up after so many seconds, and so many times the longest before
-_TO_RECORD = 0.5  # of these, for the run that is told
-_TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
+TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
+_TO_RECORD = 0.5  # of either, for the run that is told
+_SLOW, _SLOWER = 10.0, 20  # seconds, and times the longest run before: their sum is the most that a run may take
 
 
 class Share(float):
@@ -141,7 +141,7 @@ class Exploration:
     def _give_to_tell(self) -> None:
         """From now on there is time to simplify and replay what was found."""
         if isinstance(self._seconds, Share):
-            self._session.until = time.monotonic() + _TO_TELL_OF_SHARE
+            self._session.until = time.monotonic() + TO_TELL_OF_SHARE
         elif self._seconds is not None:
             self.give(self._seconds + TO_TELL)
 
@@ -267,7 +267,7 @@ class Exploration:
             return self._long()
         if run.hurried and run.ending != Ending.LIMIT and not plan.early:
             return self._late()
-        by_file = any(step.kind == Kind.FILE and step.flags & TIMEOUT for step in steps)
+        by_file = waited_for_file(steps)
         if self.left > 0 and waited(run, steps) and self.doubts.is_answered(same, failure, by_file):
             if by_file:  # within a program data comes at once, except where the kernel has no time for that
                 return None
@@ -370,12 +370,13 @@ class Exploration:
         """
         from .telling.naming import name_of_find
 
-        recorded = self._told(plan, failure, again, _SEEK_REASONS)
+        libraries: set[str] | None = set() if plan.granularity == "sync" else None
+        recorded = self._told(plan, failure, again, _SEEK_REASONS, libraries)
         if recorded is None:
             return None
-        run, story, libraries = recorded
+        run, story = recorded
         name = name_of_find(story)
-        if story.reasons or story.ring or not libraries or plan.granularity != "sync" or self.left < _TO_RECORD:
+        if story.reasons or story.ring or not libraries or self.left < _TO_RECORD:
             return run, story, self._session.choice, name
         try:
             with self._session.including(libraries):
@@ -383,7 +384,7 @@ class Exploration:
                 is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
                 told = self._told(plan, Failure(here), again, _SEEK_IN_LIBRARIES) if is_same else None
                 if told is not None and told[1].reasons:
-                    return told[0], told[1], self._session.choice, name
+                    return *told, self._session.choice, name
         except RuntimeError:  # no place for the maps of that code
             pass
         finally:
@@ -391,9 +392,9 @@ class Exploration:
         return run, story, self._session.choice, name
 
     def _told(
-        self, plan: Plan, failure: Failure, again: list[Run], seconds: float
-    ) -> tuple[Run, Story, set[str]] | None:
-        """The run, its story and files of libraries.
+        self, plan: Plan, failure: Failure, again: list[Run], seconds: float, libraries: set[str] | None = None
+    ) -> tuple[Run, Story] | None:
+        """The run and its story. libraries: of Recorder.
 
         A recorder that looks at data keeps objects alive a little longer. If that changes what the run does each time,
         the data is not told.
@@ -404,7 +405,7 @@ class Exploration:
         is_livelock = failure.ending == Ending.LIMIT
         for number in range(_REPLAYS):
             looks = number < _LOOKS and bool(again) and not is_livelock
-            recorder = Recorder(looks, with_states=is_livelock)
+            recorder = Recorder(looks, with_states=is_livelock, libraries=libraries)
             run = self._session.run(self._test, plan, recorder.note, recorder.look)
             if not run.failed or Failure(run) != failure or (looks and run.hash != again[-1].hash):
                 continue
@@ -416,7 +417,7 @@ class Exploration:
                 seconds = min(seconds, self.left / 2)
                 story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
                 self._session.run(self._test, plan)  # what the last run prints stands below the report
-            return run, story, recorder.libraries
+            return run, story
         return None
 
     def _look(self, failure: Failure, plan: Plan, gap: Gap | None) -> Trial:

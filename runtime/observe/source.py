@@ -476,12 +476,6 @@ class _Entry(NamedTuple):
     target: int
 
 
-def forget() -> None:
-    """Gives back what is known of the instructions and the text of code: for large libraries that is tens of MiB."""
-    for known in (_instructions, _positions, _segment, _expressions, _tree):
-        known.cache_clear()
-
-
 @functools.lru_cache(maxsize=1024)
 def _table(code: CodeType) -> list[_Entry]:
     """Reads the format of CPython's InternalDocs/exception_handling.md: numbers of six bits to a byte, marked if more
@@ -727,6 +721,12 @@ def made_by(thing: object) -> str:
 def made(site: str) -> str:
     """The same for the native module's "FILE:LINE in FUNCTION"."""
     return f"made at {short(site).partition(' in ')[0]}" if site else ""
+
+
+def forget() -> None:
+    """Gives back what is known of the instructions and the text of code: for large libraries that is tens of MiB."""
+    for known in (_instructions, _positions, _segment, _expressions, _tree):
+        known.cache_clear()
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..run.plans import THREAD, Kind, Step
-from .accesses import Access
+from .accesses import Access, conflict
 
 __all__ = ["Conflict", "conflicts"]
 
@@ -96,13 +96,8 @@ def conflicts(steps: list[Step], accesses: list[Access]) -> Iterator[Conflict]:
         if access.call:
             continue
         before = seen[access.owner]
-        for (key, thread, writes), (other, time) in before.items():
-            if (
-                thread != access.thread
-                and (writes or access.writes)
-                and (key == access.key or key is None or access.key is None)
-                and not forced.is_known(access.thread, thread, time)
-            ):
-                yield Conflict(other, access, not order.is_known(access.thread, thread, time))
+        for other, time in before.values():
+            if conflict(other, access) and not forced.is_known(access.thread, other.thread, time):
+                yield Conflict(other, access, not order.is_known(access.thread, other.thread, time))
         now = order.clocks[access.thread].get(access.thread, 0)
         before[access.key, access.thread, access.writes] = access, now - 1

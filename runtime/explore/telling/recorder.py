@@ -38,14 +38,21 @@ class Recorder:
 
     looks: whether it looks at data and exceptions, too; gap: of Accesses.
     with_states: and what its variables hold.
+    libraries: gets the files of code that is not the program's and that came to points.
     """
 
-    def __init__(self, looks: bool = False, gap: tuple[int, int] | None = None, with_states: bool = False) -> None:
+    def __init__(
+        self,
+        looks: bool = False,
+        gap: tuple[int, int] | None = None,
+        with_states: bool = False,
+        libraries: set[str] | None = None,
+    ) -> None:
         self._with_states = with_states
         self.notes: defaultdict[int, list[Note]] = defaultdict(list)
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
-        self.libraries: set[str] = set()  #: files of code that is not the program's, which came to points
+        self._libraries = libraries
         self._test = 0  # the ident of the test's own thread
         self.accesses = Accesses(self._called, gap)
         self.look = self.accesses.look if looks else None
@@ -71,7 +78,8 @@ class Recorder:
         thing = None
         count = 1
         place = place_of(frame)
-        self.libraries |= _libraries_in(frame)
+        if self._libraries is not None:
+            self._libraries |= _libraries_in(frame)
         if object is not None:
             thing = self._thing(object, place, _outermost_first(frame))
             count = _count(kind, object)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ..explorer import Share
+from ..exploration import TO_TELL_OF_SHARE, Share
 from ..results import Outcome, Result
 from ..run.plans import GRANULARITIES
 from ..search.strategies import check_strategy
@@ -40,12 +40,12 @@ from .pytest_items import (
 __all__ = ["Suite", "option"]
 
 _SEED = "lwp_explore_seed"  # of a worker's input
-_TO_TELL = 12  # seconds that a find may take after the test's time
+_TO_TELL = TO_TELL_OF_SHARE + 2  # seconds that a find may take after the test's time, with the run that it cuts off
 
 _result: pytest.StashKey[Result] = pytest.StashKey()  # of a test that fails by it
 _facts: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 _kills: pytest.StashKey[bool] = pytest.StashKey()  # whether the test's threads have ended with its runs
-_limit: pytest.StashKey[float] = pytest.StashKey()  # seconds, of pytest-timeout
+_own_limit: pytest.StashKey[float] = pytest.StashKey()  # seconds, of pytest-timeout
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -230,9 +230,9 @@ class Suite:
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> object:
         """pytest-timeout's: its limit is for one call of the test. The test is explored for so long, and then told."""
-        if _limit in item.stash or not self._is_meant(item) or reason_against(item) is not None:
+        if _own_limit in item.stash or not self._is_meant(item) or reason_against(item) is not None:
             return None
-        item.stash[_limit] = settings.timeout
+        item.stash[_own_limit] = settings.timeout
         longer = settings._replace(timeout=2 * settings.timeout + _TO_TELL)
         return item.config.hook.pytest_timeout_set_timer(item=item, settings=longer)
 
@@ -299,8 +299,8 @@ class Suite:
         return result
 
     def _limit(self, item: pytest.Item, options: dict[str, Any]) -> bool:
-        """Takes the test's share of the time for all tests; whether that was over."""
-        if (most := item.stash.get(_limit, None)) is not None and (options.get("seconds") or most) >= most:
+        """Takes the test's share of the time for all tests, and no more than its own limit; whether that was over."""
+        if (most := item.stash.get(_own_limit, None)) is not None and (options.get("seconds") or most) >= most:
             options["seconds"] = Share(most)
         share = self._time.share()
         if share is None or self._token is not None:

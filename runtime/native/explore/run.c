@@ -201,16 +201,6 @@ static void go_to_deadline(int64_t deadline, int has_children)
     explore_clock_rests(deadline);
 }
 
-/* A child process takes time in earnest for what a thread waits for, and its own clock is the system's, so the clock goes with that while a
- * thread waits for a file.  Returns whether it is so. */
-static int went_with_children(enum outside outside, int64_t since)
-{
-    if (outside != A_FILE || !explore_has_children())
-        return 0;
-    explore_run.now += park_clock(CLOCK_MONOTONIC) - since;
-    return 1;
-}
-
 void explore_stop(void)
 {
     atomic_store(&run.stopped, 1);
@@ -238,7 +228,11 @@ static int wait_until_some_can(struct explore_set *can)
     while (!some && !run.failed) {
         int64_t before = park_clock(CLOCK_MONOTONIC);
         enum outside outside = wait_outside();
-        int went = went_with_children(outside, before);
+        /* A child process takes time in earnest for what a thread waits for, and its own clock is the system's, so the clock goes with
+         * that while a thread waits for a file. */
+        int has_children = explore_has_children(), goes = has_children && outside == A_FILE;
+        if (goes)
+            explore_run.now += park_clock(CLOCK_MONOTONIC) - before;
         if (outside && (some = all_that_can(can, &first)))
             break;
         if (run.plan.until != PARK_FOREVER && before >= run.plan.until)
@@ -249,8 +243,8 @@ static int wait_until_some_can(struct explore_set *can)
             run.waited += park_clock(CLOCK_MONOTONIC) - before; /* on busy processors a sleep takes longer than asked */
             continue;
         }
-        if (first && !went)
-            go_to_deadline(last_of_these(first->op.deadline), explore_has_children());
+        if (first && !goes)
+            go_to_deadline(last_of_these(first->op.deadline), has_children);
         else if (!first && (!outside || run.waited >= FULL_PATIENCE || (waited += OUTSIDE_PATIENCE) > LWP_PATIENCE))
             break;
         some = all_that_can(can, &first);
