@@ -288,7 +288,9 @@ def test_a_signal_handler_runs_while_join_waits_and_may_end_it() -> None:
     def disturb() -> None:
         for _ in range(2):
             wait_until_parked(os.getpid())
-            os.kill(os.getpid(), signal.SIGUSR1)
+            # Not to the process: a thread that just begins, and unblocks its signals, could take the signal, and the
+            # kernel would restart main's futex call.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
             again.acquire()
 
     calls: list[int] = []

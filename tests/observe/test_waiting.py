@@ -1001,13 +1001,13 @@ def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -
         os.mkfifo(fifo)
     with Terminal(tmp_path, CONVERSATION) as terminal:
         for dots, fifo in fifos.items():
-            terminal.wait_until(lambda lines, dots=dots: lines[0] == dots and "1 thread" in lines)
+            terminal.wait_until(lambda lines, dots=dots: lines[:1] == [dots] and "1 thread" in lines)
             fifo.write_bytes(b"")
         terminal.wait_until(lambda lines: lines[:2] == ["... done", "name?"] and "1 thread" in lines)
         terminal.type("Ann")
-        terminal.wait_until(lambda lines: lines[1] == "name? Ann")
+        terminal.wait_until(lambda lines: lines[1:2] == ["name? Ann"])
         terminal.type("\n")
-        lines = terminal.wait_until(lambda lines: lines[2] == "hello Ann" and "1 thread" in lines)
+        lines = terminal.wait_until(lambda lines: lines[2:3] == ["hello Ann"] and "1 thread" in lines)
         assert [line.split()[:1] for line in lines[3:5]] == [[], ["thread"]]
         terminal.type("\x03")
         assert terminal.end() == -2
