@@ -38,7 +38,7 @@ _SHRINK_RACE = 0.3  # seconds, at most, for each
 _SEEK_REASONS, _SEEK_IN_LIBRARIES = 2.0, 0.5  # seconds, at most
 _SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
 TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
-TO_TELL_OF_SHARE = 10.0  # the same, if the seconds are a Share
+TO_TELL_OF_SHARE = 40.0  # the same, if the seconds are a Share: a run of a second is run again thirty times
 _TO_RECORD = 0.5  # of either, for the run that is told
 _SLOW, _SLOWER = 10.0, 20  # seconds, and times the longest run before: their sum is the most that a run may take
 

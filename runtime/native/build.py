@@ -181,6 +181,7 @@ SOURCES = [
     "python/explore/threads.c",
     "python/explore/chance.c",
     "python/explore/loops.c",
+    "python/explore/sqlite.c",
     "python/explore/control.c",
     "python/threads/placement.c",
     "python/observe/counts.c",

@@ -123,6 +123,8 @@ class Session:
         threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
         if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
             pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
+        if (sqlite := sys.modules.get("_sqlite3")) is not None:
+            native.explore_sqlite(sqlite)  # does nothing from the second time on
         settings = (
             plan.strategy,
             plan.seed & 0xFFFF_FFFF_FFFF_FFFF,

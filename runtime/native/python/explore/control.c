@@ -8,6 +8,7 @@
 #include "python/explore/locks.h"
 #include "python/explore/loops.h"
 #include "python/explore/point.h"
+#include "python/explore/sqlite.h"
 #include "python/explore/threads.h"
 #include "python/explore/waiters.h"
 #include "python/threads/lwp.h"
@@ -468,5 +469,7 @@ static PyMethodDef methods[] = {
 
 int python_add_explore(PyObject *module)
 {
-    return code_add(module) < 0 || point_add(module) < 0 || loops_add(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
+    return code_add(module) < 0 || point_add(module) < 0 || loops_add(module) < 0 || sqlite_add(module) < 0
+               ? -1
+               : PyModule_AddFunctions(module, methods);
 }
