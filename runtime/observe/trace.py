@@ -35,7 +35,7 @@ class State(Enum):
     RUNNING = "running Python"  #: it has the GIL: it said so, has not slept since, and no other thread had it meanwhile
     OUTSIDE = "not in one of our waits"  #: it had the GIL at first; it runs, is in a system call, or wants the GIL
     WANTS_GIL = "waiting for the GIL"  #: has asked for it, and not got it yet
-    BLOCKED = "blocked"  #: in one of the runtime's primitives, or in join()
+    BLOCKED = "blocked"  #: in one of the runtime's primitives, in join() or sleep(), or for a file in a green thread
     ENDING = "ending"  #: has left the interpreter
     SEEN = "seen"  #: when the sampler looked, it was in a system call that it has not recorded
 
@@ -47,7 +47,8 @@ class Span:
     state: State  #: what it did
     begin: int  #: ns
     end: int  #: ns
-    #: BLOCKED: "Lock ledger.lock", "Event made at FILE:LINE", "end of thread NAME"; SEEN: the system call, or the GIL
+    #: BLOCKED: "Lock ledger.lock", "Event made at FILE:LINE", "end of thread NAME", "sleep", "socket"; SEEN: the system
+    #: call, or the GIL
     what: str = ""
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
     site: str = ""  #: BLOCKED: where the program waits for it
@@ -473,7 +474,9 @@ class _Reader:
             span = wait.span
             if wait.why:
                 self.find_canceller(wait, *born.get(wait.track, (0, 0)))
-            if wait.kind == _Kind.BLOCKED:
+            if wait.kind == _Kind.BLOCKED and not wait.key:
+                cause, span.outcome = None, "ended" if span.outcome == "woken" else span.outcome
+            elif wait.kind == _Kind.BLOCKED:
                 span.what += f" {self.name_of(wait.key, span.begin) or f'at {wait.key - _OBJECT_HEAD:#x}'}"
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
             elif wait.kind == _Kind.JOINS:

@@ -223,6 +223,28 @@ def test_joins_and_timeouts(story: Trace) -> None:
     assert [span["args"]["waits at"] for span in late] == [place("threading.Event().wait", "<module>")]
 
 
+@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
+def test_sleeps_and_waits_for_files_say_what_they_are(options: tuple[str, ...], tmp_path: Path) -> None:
+    found = traced(
+        "import socket, threading\n"
+        "from runtime import scheduler\n"
+        "here, there = socket.socketpair()\n"
+        "receives = threading.Thread(target=here.recv, args=(1,), name='receives')\n"
+        "sleeps = threading.Thread(target=scheduler.sleep, args=(0.01,), name='sleeps')\n"
+        "receives.start(); sleeps.start(); sleeps.join()\n"
+        "there.send(b'x')\n"
+        "receives.join()\n",
+        tmp_path,
+        *options,
+    )
+    (sleep,) = [span for span in found.spans("sleeps") if span["name"].startswith("blocked")]
+    assert sleep["name"] == "blocked: sleep"
+    assert sleep["dur"] >= 10_000
+    assert sleep["args"]["outcome"] == "ended"
+    if options:
+        assert "blocked: socket" in [span["name"] for span in found.spans("receives")]
+
+
 def test_nothing_is_missing_of_a_short_program(story: Trace) -> None:
     assert story.about["program"] == "program.py"
     assert story.about["ended in order"] is True

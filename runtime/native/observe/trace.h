@@ -28,7 +28,8 @@ enum trace_kind {
     TRACE_BORN = 1, /* a: thread pointer */
     TRACE_WANTS_GIL, /* a: if it slept: 0 woken; otherwise ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     TRACE_RUNS, /* has the GIL */
-    TRACE_BLOCKED, /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site */
+    TRACE_BLOCKED, /* a: address of the lock or queue, b: ticket in the queue | where that was made << 32, what, site.  a, b: 0: the
+                    * thread sleeps for a time or a file */
     TRACE_JOINS, /* a: thread pointer of the thread that it joins, site */
     TRACE_AWAITS, /* a: thread pointer of the thread that it has started: it waits until that has begun; site */
     TRACE_LEAVES, /* releases the GIL at its end, and doesn't take it again */

@@ -213,7 +213,8 @@ PyObject *scheduler_sleep(PyObject *module, PyObject *seconds)
         return NULL;
     if (deadline == 0)
         return scheduler_yield(module, NULL);
-    return python_sleep_on(&(struct python_sleep){python_sleep_until, &deadline}, NULL) < 0 ? NULL : Py_NewRef(Py_None);
+    return python_sleep_on(&(struct python_sleep){python_sleep_until, &deadline, .what = "sleep"}, NULL) < 0 ? NULL
+                                                                                                             : Py_NewRef(Py_None);
 }
 
 struct fd_wait {
@@ -233,7 +234,7 @@ static int wait_fd_once(void *arg)
 int python_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
     struct fd_wait wait = {.fd = fd, .events = events, .closings = closings, .deadline = deadline};
-    int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait}, NULL);
+    int result = python_sleep_on(&(struct python_sleep){wait_fd_once, &wait, .what = "file"}, NULL);
 
     *found = wait.found;
     return result;
@@ -303,7 +304,7 @@ static PyObject *found_in(const struct fds_wait *w)
 
 static PyObject *wait_for_files(struct fds_wait *w, PyObject *events_of)
 {
-    int result = fill_files(w, events_of) < 0 ? -1 : python_sleep_on(&(struct python_sleep){wait_fds_once, w}, NULL);
+    int result = fill_files(w, events_of) < 0 ? -1 : python_sleep_on(&(struct python_sleep){wait_fds_once, w, .what = "files"}, NULL);
 
     if (result < 0)
         return NULL;

@@ -164,6 +164,15 @@ static void name_now(void)
     PyErr_Restore(type, value, traceback);
 }
 
+static void note_sleep(const char *what)
+{
+    struct quiet quiet = sites_quiet();
+    uint32_t site = text_of(site_current()), text = number_of(PyUnicode_FromString(what));
+
+    sites_go_on(&quiet);
+    trace_note(TRACE_BLOCKED, text < UINT16_MAX ? (uint16_t)text : 0, site, 0, 0);
+}
+
 static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
 {
     struct quiet quiet = sites_quiet();
@@ -254,6 +263,9 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         break;
     case EVENT_BLOCKED:
         note_wait((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
+        break;
+    case EVENT_SLEEPS:
+        note_sleep((const char *)(uintptr_t)a);
         break;
     case EVENT_AWAITS:
         note_thread(TRACE_AWAITS, a);

@@ -86,7 +86,8 @@ int python_sleep(const struct python_sleep *how)
     if (how->object) {
         EVENT(EVENT_BLOCKED, how->object, how->place);
         wait_begins(how->object, how->place, how->since, how->deadline);
-    }
+    } else if (how->what)
+        EVENT(EVENT_SLEEPS, how->what, 0);
     /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Its
      * waiters are woken afterwards, because they want the GIL too. */
     int whom = how->give_up ? sync_lock_free(how->give_up) : 0;

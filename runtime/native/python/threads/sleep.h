@@ -20,6 +20,7 @@ struct python_sleep {
     struct sync_place *place;  /* in the object's queue, or NULL */
     int64_t since, deadline;   /* as in kernel/base/park.h */
     struct sync_lock *give_up; /* released before the GIL is, unless NULL */
+    const char *what;          /* if `object` is NULL: what the thread waits for, as a trace tells it; NULL: it isn't told */
     int no_point;              /* the caller will sleep again whatever this sleep returns, so don't end it for a cancellation */
 };
 

@@ -99,7 +99,7 @@ static int wait_edge_once(void *arg)
 
 enum tried transfer_wait(void *transfer)
 {
-    return transfer_woken(transfer, python_sleep_on(&(struct python_sleep){wait_edge_once, transfer}, NULL));
+    return transfer_woken(transfer, python_sleep_on(&(struct python_sleep){wait_edge_once, transfer, .what = "socket"}, NULL));
 }
 
 enum tried transfer_wait_a_moment(struct transfer *t)
@@ -110,7 +110,7 @@ enum tried transfer_wait_a_moment(struct transfer *t)
         return transfer_woken(t, ETIMEDOUT);
     if (until > t->deadline)
         until = t->deadline;
-    return transfer_woken(t, python_sleep_on(&(struct python_sleep){python_sleep_until, &until}, NULL));
+    return transfer_woken(t, python_sleep_on(&(struct python_sleep){python_sleep_until, &until, .what = "socket"}, NULL));
 }
 
 enum tried transfer_woken(struct transfer *t, int result)
