@@ -20,7 +20,7 @@ from rich.text import Text
 
 from .. import native
 from ..observe.source import at
-from ..observe.waits import name_of, waiting
+from ..observe.waits import Wait, name_of, waiting
 from ..placement import different
 from ._output import table
 
@@ -28,22 +28,25 @@ __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
 
 _SHARE = 1 / 30  # the share of the time that drawing may take: 13 ms with a screenful of threads
 
+_SEPARATE = 3  # threads that wait alike, at most: more of them share a row
+
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thread, as it is just now."""
+    """One thread, as it is just now, or many that wait for the same at the same line and were started at the same."""
 
-    name: str  #: its Thread's name; without a Thread what the kernel calls it (ps, gdb)
-    tid: int | None  #: None: it is a green thread; so in the other figures that only an LWP has
+    name: str  #: its Thread's name, of many "30 x " and the name of one; without a Thread what the kernel calls it (ps)
+    tid: int | None  #: None: it is a green thread, or many; so in the other figures that only an LWP has
     state: str
     #: what it waits for, the holder, and the line of the program; if it is in none of our waits, only the line
     waits: str
-    cpu: float | None  #: seconds of user and system time
+    cpu: float | None  #: seconds of user and system time; of many their sum
     switches: int | None  #: by the kernel, wanted or not
     start: str  #: where its Thread was started; "" for the main thread and for threads made below Thread
-    placed: str = ""  #: "CPUs 0-1, nice 5"; "" if it is placed as the main thread is, or green
+    placed: str = ""  #: "CPUs 0-1, nice 5"; "" if it is placed as the main thread is, or green, or many
+    count: int = 1  #: of threads
 
 
 def note_starts(cls: Any) -> None:
@@ -100,49 +103,75 @@ def _threads() -> tuple[dict[int, Any], list[tuple[str, Any]]]:
     return by_tid, sorted(green, key=lambda one: ("running", "ready", "asleep").index(one[0]))
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A thread, before the kernel is asked about it."""
+
+    thread: Any  # its Thread, or None
+    tid: int | None
+    cpu: float | None
+    state: str  # of a green thread, or of a thread that lends its LWP; "" for others
+    waits: str
+    start: str
+
+    def row(self) -> Row:
+        """OSError: it has ended."""
+        if self.tid is None:
+            return Row(name_of(self.thread.ident), None, self.state, self.waits, None, None, self.start)
+        stat = _read(self.tid, "stat").rpartition(")")[2].split()[0]
+        name = _read(self.tid, "comm").strip() if self.thread is None else name_of(self.thread.ident, self.tid)
+        state = self.state or _STATES.get(stat, "ending")
+        return Row(name, self.tid, state, self.waits, self.cpu, _switches(self.tid), self.start, different(self.tid))
+
+
+def _row_of_many(alike: list[_Seen]) -> Row:
+    name = f"{len(alike):,} x {name_of(alike[0].thread.ident)}"
+    cpu = None if alike[0].cpu is None else sum(seen.cpu or 0 for seen in alike)
+    return Row(name, None, alike[0].state or "asleep", alike[0].waits, cpu, None, alike[0].start, count=len(alike))
+
+
 def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[list[Row], int]:
     """A Row for each of these LWPs, in their order, as busiest() gives them, then for each green thread; none for
-    threads that have ended.
+    threads that have ended.  More than three that wait alike are one Row.
 
     At most `most`, and how many green threads there are.
     """
     waits = {wait.ident: wait for wait in waiting().waits}
     threads, green = _threads()
     frames, states = sys._current_frames(), native.green_states()
+    alike: dict[object, list[_Seen]] = {}
 
-    def where(thread: Any) -> str:
-        frame = frames.get(thread.ident)
-        place = "" if frame is None else f"at {_place(frame)}"
-        if (wait := waits.get(thread.ident)) is None:
-            return place
-        # A narrow terminal shows the beginning.
-        holder = f"of {wait.holder_name}" if wait.holder_name else ""
-        return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))
+    def see(thread: Any, tid: int | None, cpu: float | None, state: str) -> None:
+        wait = None if thread is None else waits.get(thread.ident)
+        frame = None if thread is None else frames.get(thread.ident)
+        start = "" if thread is None else vars(thread).get("_lwp_start", "")
+        seen = _Seen(thread, tid, cpu, state, _where(wait, frame), start)
+        key = object() if wait is None else (wait.address, seen.waits, start, state, tid is None)
+        alike.setdefault(key, []).append(seen)
 
-    found: list[Row] = []
     for cpu, tid in which:
-        if len(found) == most:
-            break
         thread = threads.get(tid)
-        with suppress(OSError):
-            state = states.get(thread.ident, "") if thread is not None else ""
-            found.append(
-                Row(
-                    name=name_of(thread.ident, tid) if thread is not None else _read(tid, "comm").strip(),
-                    tid=tid,
-                    state=state or _STATES.get(_read(tid, "stat").rpartition(")")[2].split()[0], "ending"),
-                    waits=where(thread) if thread is not None else "",
-                    cpu=cpu,
-                    switches=_switches(tid),
-                    start=vars(thread).get("_lwp_start", "") if thread is not None else "",
-                    placed=different(tid),
-                )
-            )
-    found += [
-        Row(name_of(thread.ident), None, state, where(thread), None, None, vars(thread).get("_lwp_start", ""))
-        for state, thread in green[: most - len(found)]
-    ]
+        see(thread, tid, cpu, states.get(thread.ident, "") if thread is not None else "")
+    for state, thread in green:
+        see(thread, None, None, state)
+    found: list[Row] = []
+    for some in alike.values():
+        if len(some) > _SEPARATE and len(found) < most:
+            found.append(_row_of_many(some))
+            continue
+        for seen in some[: most - len(found)]:
+            with suppress(OSError):  # it has ended
+                found.append(seen.row())
     return found, len(green)
+
+
+def _where(wait: Wait | None, frame: FrameType | None) -> str:
+    place = "" if frame is None else f"at {_place(frame)}"
+    if wait is None:
+        return place
+    # A narrow terminal shows the beginning.
+    holder = f"of {wait.holder_name}" if wait.holder_name else ""
+    return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))
 
 
 def _draw(found: list[Row], threads: int, width: int) -> Table:
@@ -169,7 +198,7 @@ def _draw(found: list[Row], threads: int, width: int) -> Table:
         cells = [tid, row.state, row.waits, "" if row.cpu is None else f"{row.cpu:.2f} s"]
         cells += [row.placed, row.start, switches] if placed else [row.start, switches]
         drawn.add_row(name, *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
-    more = threads - len(found)
+    more = threads - sum(row.count for row in found)
     drawn.caption = f"{threads} thread{'s' if threads != 1 else ''}" + (f", {more} more than fit" if more > 0 else "")
     drawn.caption_justify = "left"
     return drawn

@@ -68,13 +68,21 @@ class Wait:
     cancelled: str = ""
 
     def __str__(self) -> str:
+        return f"{self.name!r}{self.about} waits for {self.thing}"
+
+    @property
+    def about(self) -> str:
+        """Its thread's group and cancellation, in words; "" if there are none."""
+        group = f" of {self.group}" if self.group and self.kind != "group" else ""
+        return group + (f" (cancelled: {self.cancelled})" if self.cancelled else "")
+
+    @property
+    def thing(self) -> str:
+        """What it waits for, and which thread holds that, in words."""
         ends = self.kind in ("join", "group")
         by = f" held by {self.holder_name!r}" if self.holder_name and not ends else ""
         taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
-        what = f"{'the end of' if ends else self.kind} {self.called or self.what}"
-        group = f" of {self.group}" if self.group and self.kind != "group" else ""
-        cancelled = f" (cancelled: {self.cancelled})" if self.cancelled else ""
-        return f"{self.name!r}{group}{cancelled} waits for {what}{by}{taken}"
+        return f"{'the end of' if ends else self.kind} {self.called or self.what}{by}{taken}"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import threading
 import time
 import tokenize  # noqa: F401  linecache imports it late, and in a standstill a thread may sleep in an import
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from types import FrameType
+from types import CodeType, FrameType
 
 from .. import native
 from ..placement import different
@@ -28,7 +28,7 @@ __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
 
 _NEVER = 1e9  # seconds
 
-_SHOWN = 8  # threads that wait for one lock
+_NAMED = 3  # threads of many that do the same
 
 #: Files whose frames are not the program's, nor are the frames below them.
 _BELOW = (
@@ -51,18 +51,45 @@ def _stack(frame: FrameType) -> str:
     return "".join(traceback.format_list(entries[below[-1] + 1 if below else 0 :]))
 
 
+_Calls = tuple[tuple[CodeType, int], ...]
+
+
+def _calls(frame: FrameType | None) -> _Calls:
+    """What tells one stack from another: of each frame the function and the line."""
+    found = []
+    while frame is not None:
+        found.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few, and how many there are besides."""
+    left = len(names) - _NAMED
+    return ", ".join(names) if left <= 0 else f"{', '.join(names[:_NAMED])} and {left:,} more"
+
+
 def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
     """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
-    who: dict[str, list[str]] = {}
-    for ident, frame in sys._current_frames().items():
+    alike: dict[_Calls, list[int]] = {}
+    frames = sys._current_frames()
+    for ident, frame in frames.items():
         if ident != threading.get_ident() and (only is None or ident in only):
-            name = repr(name_of(ident, tids.get(ident)))
-            if (tid := tids.get(ident)) is not None:
-                group, why = described(ident)
-                about = [str(tid), group and f"of {group}", why and f"cancelled: {why}", different(tid)]
-                name += f" (tid {', '.join(filter(None, about))})"
-            who.setdefault(_stack(frame), []).append(name)
-    return [f"Stack of {', '.join(names)}, most recent call last:\n{stack}" for stack, names in who.items()]
+            alike.setdefault(_calls(frame), []).append(ident)
+    return [
+        f"Stack of {_some([_with_tid(ident, tids.get(ident)) for ident in idents])}, most recent call last:\n"
+        + _stack(frames[idents[0]])
+        for idents in alike.values()
+    ]
+
+
+def _with_tid(ident: int, tid: int | None) -> str:
+    name = repr(name_of(ident, tid))
+    if tid is None:
+        return name
+    group, why = described(ident)
+    about = [str(tid), group and f"of {group}", why and f"cancelled: {why}", different(tid)]
+    return f"{name} (tid {', '.join(filter(None, about))})"
 
 
 def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
@@ -95,16 +122,39 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
     return frozenset((wait.ident, wait.address, wait.since) for wait in cycle)
 
 
-def _line(wait: Wait, now: float) -> str:
-    left = "" if wait.deadline is None else f", {wait.deadline - now:.1f} s to its timeout"
-    return f"  {wait}, for {now - wait.since:.1f} s{left}"
+def _lines(waits: Iterable[Wait], now: float) -> list[str]:
+    """A line for each wait; many threads that wait for the same at the same line share one."""
+    alike: dict[object, list[Wait]] = {}
+    frames = sys._current_frames()
+    for wait in waits:
+        where = _calls(frames.get(wait.ident))
+        alike.setdefault((where, wait.about, wait.thing, wait.address, wait.deadline is None), []).append(wait)
+    lines = []
+    for group in alike.values():
+        if len(group) > _NAMED:
+            lines.append(_line_of_many(group, now))
+        else:
+            lines += [f"  {wait}, for {now - wait.since:.1f} s{_left(wait.deadline, now)}" for wait in group]
+    return lines
+
+
+def _line_of_many(waits: list[Wait], now: float) -> str:
+    first = waits[0]
+    soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
+    names = _some([repr(wait.name) for wait in waits])
+    times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
+    return f"  {len(waits):,} threads{first.about} wait for {first.thing}, {times}: {names}"
+
+
+def _left(deadline: float | None, now: float) -> str:
+    return "" if deadline is None else f", {deadline - now:.1f} s to its timeout"
 
 
 def report(why: str, found: Waiting) -> str:
     """A report: why it is written, all waits and circles, and all Python stacks."""
     now = time.monotonic()
     deadlocks = _deadlocks(found)
-    lines = [f"lwp: {why}", *(_line(wait, now) for wait in found.waits)]
+    lines = [f"lwp: {why}", *_lines(found.waits, now)]
     for cycle in found.cycles:
         lines.append(f"{'deadlock' if cycle in deadlocks else 'circle, until a timeout'}: {describe_cycle(cycle)}")
     tids = {**_tids(), **{wait.ident: wait.tid for wait in found.waits}}
@@ -129,10 +179,8 @@ def _report_stuck(waits: list[Wait], seconds: float, busy_with: str, found: Wait
     now, holder = time.monotonic(), waits[0].holder
     threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
     lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
-    lines += [_line(wait, now) for wait in waits[:_SHOWN]]
-    if len(waits) > _SHOWN:
-        lines.append(f"  and {len(waits) - _SHOWN} more")
-    lines += [_line(wait, now) for wait in found.waits if wait.ident == holder and wait not in waits]
+    lines += _lines(waits, now)
+    lines += _lines([wait for wait in found.waits if wait.ident == holder and wait not in waits], now)
     stacks = _stacks(_tids(), set() if holder is None else {holder})
     return "\n".join(lines) + "\n" + "".join(stacks)
 

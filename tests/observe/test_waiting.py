@@ -527,6 +527,21 @@ def beat():
 WATCHED = ("-m", "runtime", "run", "--watchdog", "0.2")
 
 
+def test_watchdog_tells_threads_that_wait_alike_once(tmp_path: Path) -> None:
+    source = (
+        "import threading\nevent = threading.Event()\ndef leaks():\n    event.wait()\ndef other():\n    event.wait()\n"
+        "for target in 100 * [leaks] + [other]:\n    threading.Thread(target=target, daemon=True).start()\nleaks()\n"
+    )
+    said = told(tmp_path, source, "Stack of 'MainThread'", *WATCHED)
+    waits, _, stacks = said.partition("Stack of")
+    alike = r"  100 threads wait for event event, the first for .* s: 'Thread-1 \(leaks\)', .* and 97 more\n"
+    assert re.search(alike, waits)
+    assert len(re.findall(r"\n  ", waits)) == 3
+    assert re.search(
+        r"Stack of ('Thread-\d+ \(leaks\)' \(tid \d+\),? ){3}and 97 more, most recent", "Stack of" + stacks
+    )
+
+
 def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     source = DEADLOCK + (
         'a = threading.Thread(target=first_way, name="A"); b = threading.Thread(target=second_way, name="B")\n'
@@ -958,6 +973,29 @@ def test_live_at_80_columns(tmp_path: Path) -> None:
     assert re.search(r"\nwanter +\d+ +asleep +rlock rlock of holder-with-a-nam.*… +0.0\d s", shown)
 
 
+CROWD = """
+import sys, threading
+event = threading.Event()
+def leaks():
+    event.wait()
+def other():
+    event.wait()
+for target in 100 * [leaks] + [other]:
+    threading.Thread(target=target, daemon=True).start()
+while threading.active_count() < 102: pass
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
+def test_live_shows_threads_that_wait_alike_in_one_row(options: tuple[str, ...], tmp_path: Path) -> None:
+    with Terminal(tmp_path, CROWD, *options) as terminal:
+        alike = r"\n100 x Thread-1 \(leaks\) +asleep +event event at program.py:5 .*\n"
+        terminal.wait_until(lambda lines: re.search(alike, "\n".join(lines)))
+        assert sum("(leaks)" in line for line in terminal.lines) == 1
+        assert sum("(other)" in line for line in terminal.lines) == 1
+
+
 PLACED = """
 import sys
 from runtime import Thread
@@ -1095,8 +1133,8 @@ def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     draw, read_file = _live._draw, _live._read
     monkeypatch.setattr(_live, "_draw", lambda *args: drawn.append(clocks.now) or draw(*args))
     monkeypatch.setattr(_live, "_read", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
-    event = sync.Event()
-    threads = [Thread(target=event.wait) for _ in range(100)]
+    events = [sync.Event() for _ in range(100)]
+    threads = [Thread(target=event.wait) for event in events]
     for thread in threads:
         thread.start()
     with open(os.devnull, "w") as terminal:
@@ -1104,7 +1142,8 @@ def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
         for now in range(100):
             clocks.now = now
             view.refresh()
-    event.set()
+    for event in events:
+        event.set()
     for thread in threads:
         thread.join()
     assert drawn == [0, 30, 60, 90]
