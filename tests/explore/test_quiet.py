@@ -222,3 +222,24 @@ def test_loops_and_tasks_that_are_unwound(child: Child, program: Callable[[], No
     done = child(program)
     assert set(done.stdout.split()) == {"ends"}
     assert done.stderr == ""
+
+
+# ---- what the last run has left --------------------------------------------------------------------------------------
+
+
+def test_a_handler_that_a_run_leaves_in_the_root_logger_is_not_in_the_next_run(records: Records) -> None:
+    seen: list[list[logging.Handler]] = []
+
+    def test() -> None:
+        seen.append(list(logging.root.handlers))
+        logging.root.addHandler(logging.NullHandler())
+        thread = threading.Thread(target=logging.error, args=("said",))
+        thread.start()
+        thread.join()
+
+    before = list(logging.root.handlers)
+    result = explore(test, runs=10, seed=1)
+    logging.root.handlers[:] = before
+    assert len(seen) == result.runs > 1
+    assert all(handlers == before for handlers in seen)
+    assert records.said == ["said"] * result.runs

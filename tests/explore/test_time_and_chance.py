@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import random
 import secrets
@@ -9,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
@@ -289,6 +291,48 @@ def test_a_seed_of_the_program_is_kept() -> None:
         return drawn
 
     assert set(of_each_run(look)) == {random.Random(5).random()}
+
+
+@pytest.mark.parametrize("made", ["threads", "futures"])
+def test_a_set_has_the_same_order_in_each_run(made: str) -> None:
+    kept: list[object] = []  # so that no run's objects have the addresses of another's
+
+    def order() -> list[int]:
+        things = [threading.Thread() if made == "threads" else Future[None]() for _ in range(20)]
+        kept.extend(things)
+        numbers = {id(thing): number for number, thing in enumerate(things)}
+        return [numbers[id(thing)] for thing in set(things)]
+
+    first, *others = of_each_run(order)
+    assert all(other == first for other in others)
+
+
+def test_wait_takes_the_locks_of_its_futures_in_the_same_order_in_each_run() -> None:
+    kept: list[object] = []
+
+    def waits() -> list[int]:
+        class Noting:
+            def __init__(self, number: int) -> None:
+                self.number = number
+
+            def acquire(self) -> None:
+                order.append(self.number)
+
+            def release(self) -> None:
+                pass
+
+        order: list[int] = []
+        futures = [Future[None]() for _ in range(20)]
+        kept.extend(futures)
+        for number, future in enumerate(futures):
+            future.set_result(None)
+            future._condition = Noting(number)  # type: ignore[attr-defined]
+        concurrent.futures.wait(futures)
+        return order
+
+    first, *others = of_each_run(waits)
+    assert sorted(first) == list(range(20))
+    assert all(other == first for other in others)
 
 
 def test_the_state_of_random_is_as_before_afterwards() -> None:

@@ -33,12 +33,14 @@ class Quiet:
     """Within a `with` of the thread that explores."""
 
     def __init__(self) -> None:
+        self._log_handlers: list[logging.Handler] = []
         self.has_tasks = False  #: a loop of asyncio has run in an explored thread
         self._knows_asyncio = False
         self._undo = ExitStack()
 
     def __enter__(self) -> Quiet:
         self._explores = threading.get_ident()
+        self._log_handlers = list(logging.root.handlers)
         replace(self._undo, logging.Logger, "callHandlers", self._unless_unwound)
         replace(self._undo, warnings, "_warn_unawaited_coroutine", self._unless_over)
         replace(self._undo, warnings, "_showwarnmsg", self._unless_over)
@@ -51,7 +53,12 @@ class Quiet:
         self._undo.close()
 
     def before_run(self) -> None:
-        """Loops are known from the first run on before which asyncio is imported."""
+        """Takes back the handlers that the last run has left in the root logger, because each is a few steps more.
+
+        Loops are known from the first run on before which asyncio is imported.
+        """
+        if len(logging.root.handlers) != len(self._log_handlers):
+            logging.root.handlers[:] = self._log_handlers
         if self._knows_asyncio or "asyncio" not in sys.modules:
             return
         import asyncio

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _queue
 import _random
 import gc
-import itertools
 import os
 import posix
 import random
@@ -25,6 +24,7 @@ from ...scheduler import Scheduler, spawn
 from ..results import Unwound
 from .granularity import Look, Points
 from .handlers import Handlers
+from .numbers import Numbers
 from .plans import Plan, Run, packed
 from .quiet import Quiet, replace
 
@@ -57,6 +57,7 @@ class Session:
         self.watch = Watch(patience)
         self.quiet = Quiet()
         self._handlers = Handlers()
+        self._numbers = Numbers()
         self._runs = 0
 
     def __enter__(self) -> Session:
@@ -71,8 +72,7 @@ class Session:
             self.watch.begin()
             undo.callback(self.watch.end)
             replace(undo, threading, "excepthook", lambda before: _excepthook)
-            replace(undo, threading, "_counter", lambda before: None)
-            replace(undo, threading.Thread, "__hash__", lambda before: _hash_of_thread)
+            undo.enter_context(self._numbers)
             undo.enter_context(self.quiet)
             undo.enter_context(self._handlers)
             if gc.isenabled():
@@ -120,9 +120,7 @@ class Session:
         self._points.be(plan.granularity, look)
         self.quiet.before_run()
         self._handlers.before_run()
-        threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # names of threads
-        if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
-            pools.ThreadPoolExecutor._counter = itertools.count().__next__  # and of pools
+        self._numbers.before_run()
         if (sqlite := sys.modules.get("_sqlite3")) is not None:
             native.explore_sqlite(sqlite)  # does nothing from the second time on
         settings = (
@@ -159,11 +157,6 @@ def _says_something_else(error: BaseException) -> bool:
         (cls.__module__, cls.__name__) in {("unittest.case", "SkipTest"), ("_pytest.outcomes", "Skipped")}
         for cls in type(error).__mro__
     )
-
-
-def _hash_of_thread(thread: threading.Thread) -> int:
-    number: int | None = thread.__dict__.get("_explore_hash")  # in explored threads native.thread_make() sets it
-    return object.__hash__(thread) if number is None else number
 
 
 def _excepthook(args: Any, /) -> None:
