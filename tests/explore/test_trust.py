@@ -388,6 +388,31 @@ def test_a_find_at_the_end_of_a_long_test() -> None:
     assert replay(test, result.token, max_steps=500).outcome is Outcome.FOUND
 
 
+def test_turns_in_a_long_test_end_only_where_a_gil_could_switch() -> None:
+    """Neither the turns past the limit nor the end of a long turn before it are deviations of the plan."""
+
+    class Counter:
+        value = 0
+
+    for begun in (0, 300):
+
+        def test(begun: int = begun) -> None:
+            lock, counter = threading.Lock(), Counter()
+
+            def add() -> None:
+                for _ in range(begun):
+                    with lock:
+                        pass
+                for _ in range(3000):
+                    counter.value += 1
+
+            together(add, add)
+            assert counter.value == 6000
+
+        result = explore(test, runs=30, seed=1, granularity="opcode", strategy="pct:1", max_steps=500)
+        assert result.outcome in PASSED, result.report()
+
+
 def test_a_loop_that_counts_is_no_livelock() -> None:
     def test() -> None:
         lock = threading.Lock()

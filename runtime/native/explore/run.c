@@ -482,7 +482,7 @@ static int passes_alone(const struct explore_op *op)
  * ends. */
 static int passes_late(const struct explore_op *op)
 {
-    return op->kind == EXPLORE_CODE && explore_run.step >= run.plan.limit && ++run.late % LATE_POINTS != 0;
+    return op->kind == EXPLORE_CODE && explore_run.step >= run.plan.limit && (!op->at_gil || ++run.late % LATE_POINTS != 0);
 }
 
 int explore_passes(struct explored *me, const struct explore_op *op)

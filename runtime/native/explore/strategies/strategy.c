@@ -62,9 +62,14 @@ int strategy_by_chance(const struct explore_set *can)
     return strategy_nth(can, chance_of_turn(explore_run.step) % (uint64_t)explore_size(can));
 }
 
+/* A turn ends only where CPython with a GIL could switch: such an end is no deviation of the plan, by which a find says whether it needs
+ * another CPython. */
 int strategy_gives_way(int last)
 {
-    return explore_run.threads[last].yields || strategy_run.in_a_row >= longest_turn();
+    const struct explored *thread = &explore_run.threads[last];
+    int may_end = thread->op.kind != EXPLORE_CODE || thread->op.at_gil;
+
+    return thread->yields || (may_end && strategy_run.in_a_row >= longest_turn());
 }
 
 int strategy_highest(const struct explore_set *can)
