@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from ..observe.source import Choice, is_runtimes_own, library_of
+from ..observe.files import Choice, is_runtimes_own, library_of
 from .settings import Included, SettingsError, nearest_above, read_toml, table_in
 
 __all__ = ["choice_for", "names_of"]

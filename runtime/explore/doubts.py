@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 
 from .. import native
-from ..observe.source import is_program
+from ..observe.files import is_program
 from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step
 from .run.session import LONGER, Session
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from .. import native
-from ..observe.source import Choice, choosing, forget
+from ..observe.files import Choice, choosing
+from ..observe.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
 from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
 from .run.plans import Ending, Plan, Run, State, Step, by_deviations, last_steps

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from ..observe.source import Choice
+from ..observe.files import Choice
 from .choice import choice_for, names_of
 from .doubts import Failure
 from .exploration import TO_TELL, Exploration, Share

@@ -16,8 +16,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .. import native
+from .files import short
 from .sites import note_makings
-from .source import kind_of, made, named, short
+from .source import kind_of, made, named
 from .waits import name_of
 
 __all__ = ["LockOrder"]

@@ -12,44 +12,34 @@ import dis
 import functools
 import inspect
 import linecache
-import os
 import sys
-import sysconfig
 import threading
 import types
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from .. import native
+from .files import RUNTIME, is_program, short
 from .sites import SYNCHRONISING
 
 __all__ = [
-    "Choice",
     "Names",
     "Origin",
     "Place",
     "at",
-    "choosing",
     "expression_at",
     "forget",
     "instruction_at",
     "instruction_before",
-    "is_excluded",
-    "is_library",
-    "is_program",
-    "is_runtimes_own",
     "kind_of",
-    "library_of",
     "made",
     "made_at",
     "made_by",
-    "name_of_file",
     "named",
     "place_of",
     "program_frames",
-    "short",
     "taken_at",
     "variables",
 ]
@@ -57,107 +47,6 @@ __all__ = [
 T = TypeVar("T")
 
 _LONGEST_CALL = 30
-_RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-#: Real paths of files and folders, and whether their code counts as the program's. Of several that hold a file the
-#: longest decides, whatever the file is otherwise.
-Choice = tuple[tuple[str, bool], ...]
-
-_chosen: Choice = ()
-_INSTALLED = ("/site-packages/", "/dist-packages/")
-
-
-@contextlib.contextmanager
-def choosing(choice: Choice) -> Generator[None]:
-    """Has is_program() follow the choice, in all threads."""
-    global _chosen
-    before, _chosen = _chosen, choice
-    try:
-        yield
-    finally:
-        _chosen = before
-
-
-@functools.cache
-def _libraries() -> tuple[str, ...]:
-    """Folders of Python's own modules, then of installed packages."""
-    found = dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return tuple(os.path.join(os.path.realpath(path), "") for path in found if path)
-
-
-@functools.cache
-def _runtimes_own() -> tuple[str, ...]:
-    folder = os.path.realpath(_RUNTIME)
-    return os.path.join(folder, ""), os.path.join(os.path.dirname(folder), "lwp_")  # the plugin, in a source tree
-
-
-def is_runtimes_own(path: str) -> bool:
-    return os.path.join(os.path.realpath(path), "").startswith(_runtimes_own())
-
-
-@functools.lru_cache(maxsize=4096)
-def is_library(filename: str) -> bool:
-    """Whether the code in that file is Python's, an installed package's or the runtime's, whatever was chosen."""
-    if filename.startswith("<frozen") or any(folder in filename for folder in _INSTALLED):
-        return True
-    return is_runtimes_own(filename) or os.path.realpath(filename).startswith(_libraries())
-
-
-def is_program(filename: str) -> bool:
-    """Whether the code in that file is the program's own: no library's, unless choosing() says otherwise. The
-    runtime's never is."""
-    decided = _decided(filename, _chosen)
-    return not is_library(filename) if decided is None else decided
-
-
-def is_excluded(filename: str) -> bool:
-    """Whether choosing() says that the file's code is not the program's."""
-    return _decided(filename, _chosen) is False
-
-
-@functools.lru_cache(maxsize=4096)
-def _decided(filename: str, choice: Choice) -> bool | None:
-    if filename.startswith("<") or is_runtimes_own(filename):
-        return None
-    path = os.path.join(os.path.realpath(filename), "")
-    holding = [(len(chosen), counts) for chosen, counts in choice if path.startswith(os.path.join(chosen, ""))]
-    return max(holding)[1] if holding else None
-
-
-@functools.lru_cache(maxsize=4096)
-def library_of(filename: str) -> str:
-    """The name of the installed package, or of Python's module, that the file belongs to; "": it belongs to none."""
-    if filename.startswith("<") or is_runtimes_own(filename):
-        return ""
-    return _in_library(filename).partition("/")[0].removesuffix(".py")
-
-
-def _in_library(filename: str) -> str:
-    """The path in the folder of Python's modules or of installed packages; "": the file is in none."""
-    path = os.path.realpath(filename)
-    folder = next((folder for folder in (*_INSTALLED, *_libraries()) if folder in path), "")
-    return path.rpartition(folder)[2] if folder else ""
-
-
-@functools.lru_cache(maxsize=1024)
-def name_of_file(path: str) -> str:
-    """As one would type it from the current folder; a library's without the folder of libraries."""
-    relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else _in_library(path) or path
-
-
-def short(site: str) -> str:
-    """FILE:LINE in FUNCTION, or its beginning, without outer functions and folders, except the folder of an
-    __init__.py."""
-    folder, name = os.path.split(site)
-    place, within, function = name.partition(" in ")
-    if place.startswith("__init__.py"):
-        place = os.path.join(os.path.basename(folder), place)
-    return f"{place}{within}{function.rpartition('<locals>.')[2]}"
 
 
 # ---- places ----------------------------------------------------------------------------------------------------------
@@ -393,7 +282,7 @@ def place_of(frame: FrameType | None) -> Place | None:
 
 def _is_inner(frame: FrameType) -> bool:
     """Whether the frame is the runtime's."""
-    return frame.f_code.co_filename.startswith(_RUNTIME)
+    return frame.f_code.co_filename.startswith(RUNTIME)
 
 
 def _place(frame: FrameType, of_program: bool, library: FrameType | None) -> Place:

@@ -17,8 +17,8 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
+from .files import short
 from .recording import record, stop
-from .source import short
 
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
 

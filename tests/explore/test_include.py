@@ -19,7 +19,7 @@ from conftest import ROOT, lwp, python, refusal
 
 from runtime.explore import Outcome, Result, Target, explore, replay
 from runtime.explore.settings import SettingsError
-from runtime.observe.source import is_program
+from runtime.observe.files import is_program
 
 #: Loses an addition if threads are switched between the read and the write, at a call: `gil` stops there.
 COUNTER = """

@@ -20,7 +20,7 @@ from conftest import TREE
 
 import runtime
 from runtime.explore import Outcome, Result
-from runtime.observe.source import name_of_file
+from runtime.observe.files import name_of_file
 
 pytestmark = pytest.mark.loads
 

@@ -20,7 +20,7 @@ from runtime.explore.run.plans import Plan
 from runtime.explore.run.session import Session
 from runtime.explore.telling.recorder import Recorder
 from runtime.explore.tokens import read_token
-from runtime.observe.source import name_of_file
+from runtime.observe.files import name_of_file
 
 pytestmark = pytest.mark.loads
 

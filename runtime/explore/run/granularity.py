@@ -13,7 +13,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from ... import native
-from ...observe.source import Choice, is_excluded, is_program, library_of
+from ...observe.files import Choice, is_excluded, is_program, library_of
 
 __all__ = ["UNMENTIONED", "Look", "Points"]
 

@@ -18,7 +18,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ... import native
-from ...observe.source import Choice, choosing, program_frames
+from ...observe.files import Choice, choosing
+from ...observe.source import program_frames
 from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
-from ...observe.source import Place, instruction_at, is_program, place_of, program_frames
+from ...observe.files import is_program
+from ...observe.source import Place, instruction_at, place_of, program_frames
 from ...observe.stored import ABSENT, UNKNOWN, changed, class_name, is_shareable, keys_of, shown
 from ..results import Unwound
 from .operands import DELETES, READS, WRITES, Data, Use, data_of, root_of, uses_of, value_of

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ...observe.source import Origin, Place, is_program, made_at, name_of_file
+from ...observe.files import is_program, name_of_file
+from ...observe.source import Origin, Place, made_at
 from ..run.plans import TIMEOUT, Kind
 from .accesses import Access, Raised
 

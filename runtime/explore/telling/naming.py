@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from types import CodeType
 
-from ...observe.source import is_program, short
+from ...observe.files import is_program, short
 from ..run.plans import Ending
 from .story import Story
 

@@ -10,17 +10,9 @@ from types import FrameType
 from typing import Any
 
 from ... import native
+from ...observe.files import is_program, library_of
 from ...observe.sites import note_makings
-from ...observe.source import (
-    Names,
-    Place,
-    is_program,
-    kind_of,
-    library_of,
-    made_by,
-    place_of,
-    program_frames,
-)
+from ...observe.source import Names, Place, kind_of, made_by, place_of, program_frames
 from ..run.granularity import UNMENTIONED
 from ..run.plans import Kind, Run, last_steps
 from .accesses import Accesses, stack_of

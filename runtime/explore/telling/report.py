@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 
-from ...observe.source import name_of_file
+from ...observe.files import name_of_file
 from ..results import Outcome, Result
 from ..run.plans import Ending
 from .events import CAUGHT, DATA, RAISE, Event, Line, Thing

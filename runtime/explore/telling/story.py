@@ -10,7 +10,8 @@ from collections.abc import Hashable
 from functools import cached_property
 from typing import NamedTuple
 
-from ...observe.source import Place, is_program
+from ...observe.files import is_program
+from ...observe.source import Place
 from ...observe.waits import rings
 from ..run.plans import MOST_IN_SET, THREAD, Ending, Kind, Run, State, Step
 from .accesses import Access, Raised, conflict

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...observe.source import Place, name_of_file
+from ...observe.files import name_of_file
+from ...observe.source import Place
 from ..run.plans import Ending, Kind
 from .events import RAISE, Event, Thing, Wait
 from .story import Story, places_of

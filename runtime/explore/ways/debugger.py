@@ -19,7 +19,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ... import native
-from ...observe.source import is_program, program_frames
+from ...observe.files import is_program
+from ...observe.source import program_frames
 from ..choice import choice_for, names_of
 from ..run.plans import Ending, Plan, Run, State
 from ..run.session import LONGER, Session

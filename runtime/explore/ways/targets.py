@@ -23,7 +23,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from ... import native
-from ...observe.source import is_library, is_program
+from ...observe.files import is_library, is_program
 
 __all__ = ["Output", "Target", "TargetError", "options_of", "why_not"]
 
