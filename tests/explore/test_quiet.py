@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from child_programs import Child
 
+from runtime import native
 from runtime.explore import LeftBehind, Outcome, explore
 
 
@@ -243,3 +244,29 @@ def test_a_handler_that_a_run_leaves_in_the_root_logger_is_not_in_the_next_run(r
     assert len(seen) == result.runs > 1
     assert all(handlers == before for handlers in seen)
     assert records.said == ["said"] * result.runs
+
+
+def test_the_first_call_of_a_logger_has_the_steps_of_later_calls() -> None:
+    steps: list[int] = []
+    loggers: list[logging.Logger] = []
+
+    def test() -> None:
+        def log() -> None:
+            for _ in range(3):
+                before = native.explore_steps()
+                logger.debug("not said")
+                steps.append(len(native.explore_steps()) - len(before))
+
+        logger = logging.getLogger(f"never.asked.{len(loggers)}")
+        loggers.append(logger)
+        thread = threading.Thread(target=log)
+        thread.start()
+        thread.join()
+
+    assert explore(test, runs=5, seed=1, granularity="sync").outcome is not Outcome.FOUND
+    assert set(steps) == {0}
+    assert not any(logger.isEnabledFor(logging.DEBUG) for logger in loggers)
+    logger = logging.getLogger("never.asked.0")
+    assert logger.isEnabledFor(logging.ERROR)
+    logger.disabled = True
+    assert not logger.isEnabledFor(logging.ERROR)

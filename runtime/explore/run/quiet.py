@@ -42,6 +42,7 @@ class Quiet:
         self._explores = threading.get_ident()
         self._log_handlers = list(logging.root.handlers)
         replace(self._undo, logging.Logger, "callHandlers", self._unless_unwound)
+        replace(self._undo, logging.Logger, "isEnabledFor", lambda before: _is_enabled_for)
         replace(self._undo, warnings, "_warn_unawaited_coroutine", self._unless_over)
         replace(self._undo, warnings, "_showwarnmsg", self._unless_over)
         replace(self._undo, sys, "unraisablehook", self._unraisable)
@@ -136,3 +137,9 @@ def _close(coroutine: Any) -> None:
         except BaseException:
             return
         return
+
+
+def _is_enabled_for(logger: logging.Logger, level: int) -> bool:
+    """logging's own takes a lock when it is asked for the first time, and remembers the answer: the run in which a
+    line logs for the first time would have other steps than all later ones."""
+    return not logger.disabled and logger.manager.disable < level and level >= logger.getEffectiveLevel()
