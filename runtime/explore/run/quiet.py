@@ -58,7 +58,7 @@ class Quiet:
 
         Loops are known from the first run on before which asyncio is imported.
         """
-        if len(logging.root.handlers) != len(self._log_handlers):
+        if logging.root.handlers != self._log_handlers:
             logging.root.handlers[:] = self._log_handlers
         if self._knows_asyncio or "asyncio" not in sys.modules:
             return
