@@ -125,9 +125,10 @@ class _Seen:
 
 
 def _row_of_many(alike: list[_Seen]) -> Row:
-    name = f"{len(alike):,} x {name_of(alike[0].thread.ident)}"
-    cpu = None if alike[0].cpu is None else sum(seen.cpu or 0 for seen in alike)
-    return Row(name, None, alike[0].state or "asleep", alike[0].waits, cpu, None, alike[0].start, count=len(alike))
+    oldest = min(alike, key=lambda seen: seen.tid or 0)  # mostly: the order of the list changes with the CPU time
+    name = f"{len(alike):,} x {name_of(oldest.thread.ident)}"
+    cpu = None if oldest.cpu is None else sum(seen.cpu or 0 for seen in alike)
+    return Row(name, None, oldest.state or "asleep", oldest.waits, cpu, None, oldest.start, count=len(alike))
 
 
 def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[list[Row], int]:

@@ -232,7 +232,8 @@ def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
         for connection in connections:
             connection.close()
 
-    calls = counted(tmp_path, SERVER, [], talk)
+    # With a time slice a second LWP overtakes one that the kernel keeps from its processor, and is woken by a write.
+    calls = counted(tmp_path, SERVER, [], talk, "--time-slice", "0")
     assert calls["recvfrom"] <= many * rounds + 2  # the first and the last are around the marks
     assert calls["sendto"] <= many * rounds + 2
     assert calls["epoll_pwait2"] + calls["epoll_wait"] <= many * rounds + 2
