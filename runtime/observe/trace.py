@@ -475,7 +475,8 @@ class _Reader:
             if wait.why:
                 self.find_canceller(wait, *born.get(wait.track, (0, 0)))
             if wait.kind == _Kind.BLOCKED and not wait.key:
-                cause, span.outcome = None, "ended" if span.outcome == "woken" else span.outcome
+                cause = None
+                span.outcome = "ended" if span.outcome == "woken" else span.outcome
             elif wait.kind == _Kind.BLOCKED:
                 span.what += f" {self.name_of(wait.key, span.begin) or f'at {wait.key - _OBJECT_HEAD:#x}'}"
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)

@@ -29,7 +29,7 @@ class Numbers:
 
     def __enter__(self) -> Numbers:
         replace(self._undo, threading, "_counter", lambda before: None)
-        replace(self._undo, threading.Thread, "__hash__", lambda before: _hash_of_thread)
+        replace(self._undo, threading.Thread, "__hash__", lambda before: _hash)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +46,7 @@ class Numbers:
             return
         self._knows_futures = True
         replace(self._undo, futures.Future, "__init__", self._numbering)
-        replace(self._undo, futures.Future, "__hash__", lambda before: _hash_of_future)
+        replace(self._undo, futures.Future, "__hash__", lambda before: _hash)
         futures.id = _place  # wait() takes the locks of its futures in the order of their id()
         self._undo.callback(delattr, futures, "id")
 
@@ -54,27 +54,23 @@ class Numbers:
         def init(future: Any) -> None:
             before(future)
             if native.explore_index() >= 0:
-                future._lwp_number = next(self._next_future)
+                future._explore_hash = next(self._next_future)
 
         return init
 
 
-def _hash_of_thread(thread: threading.Thread) -> int:
-    number: int | None = thread.__dict__.get("_explore_hash")  # in explored threads native.thread_make() sets it
-    return object.__hash__(thread) if number is None else number
+def _number(thing: Any) -> int | None:
+    """Of a thread or a future that an explored thread has made; native.thread_make() sets a thread's."""
+    number: int | None = getattr(thing, "__dict__", {}).get("_explore_hash")
+    return number
 
 
-def _hash_of_future(future: Any) -> int:
-    number = _number(future)
-    return object.__hash__(future) if number is None else number
+def _hash(thing: object) -> int:
+    number = _number(thing)
+    return object.__hash__(thing) if number is None else number
 
 
-def _place(future: Any) -> int:
+def _place(future: object) -> int:
     """All futures of a run stand before all others, whose addresses are larger."""
     number = _number(future)
     return id(future) if number is None else number
-
-
-def _number(future: Any) -> int | None:
-    number: int | None = getattr(future, "__dict__", {}).get("_lwp_number")
-    return number

@@ -18,8 +18,8 @@ enum {
     LOOK_TAKES = 1000, /* ns */
     LOOKS = 8, /* a look takes LOOK_TAKES longer than the look so many looks ago: n looks take n^2 / 16 us in all */
     IN_A_ROW = 128, /* looks with no operation between them: with files, say, a thread may do much meanwhile that is none */
-    DOUBLES = 8, /* behind these the length of a look doubles with each so many looks, up to 2^LONGEST times */
-    LONGEST = 17,
+    DOUBLES = 8, /* after IN_A_ROW looks, each further DOUBLES looks in a row double the time that a look takes */
+    LONGEST = 17, /* doublings, at most */
     HURRY = 50, /* steps from one deadline to the next, once the clock hurries */
 };
 

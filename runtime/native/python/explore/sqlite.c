@@ -11,6 +11,7 @@
 
 #include "explore/explore.h"
 #include "green/replace.h"
+#include "python/rooms.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -31,11 +32,9 @@ static int (*stock_sleep)(struct vfs *vfs, int us);
 
 static void sleep_in_turn(int64_t ns)
 {
-    atomic_int word = 0;
     int64_t until = park_now() + ns;
 
-    while (park_wait(&word, 0, until, PARK_PRIVATE) == 0)
-        ;
+    python_sleep_until(&until);
 }
 
 static int vfs_sleep(struct vfs *vfs, int us)
@@ -54,12 +53,12 @@ static int lock_mutex(pthread_mutex_t *mutex)
         return pthread_mutex_lock(mutex);
     if ((error = pthread_mutex_trylock(mutex)) != EBUSY)
         return error;
-    PyThreadState *tstate = PyGILState_Check() ? PyEval_SaveThread() : NULL; /* as in sqlite3_errmsg(): its owner needs the GIL */
+    void *held = explore_let_others_run(); /* the GIL, with which sqlite3_errmsg() is called, and which the mutex's owner needs */
     do
         sleep_in_turn(PAUSE);
     while ((error = pthread_mutex_trylock(mutex)) == EBUSY);
-    if (tstate)
-        PyEval_RestoreThread(tstate);
+    if (held)
+        explore_go_on(held);
     return error;
 }
 

@@ -3,8 +3,9 @@
 
 #include "python/python.h"
 
-/* Adds explore_sqlite(module): the SQLite that the extension module _sqlite3 calls lets other explored threads go on while it waits.  For good: in all other threads it waits as before.  A SQLite that keeps its calls in another way than a shared library of the
- * system does stays as it is. */
+/* Adds explore_sqlite(module): the SQLite that the extension module _sqlite3 calls lets other explored threads go on while it waits.  This
+ * stays for good; in all other threads SQLite waits as before.  A SQLite whose call of pthread_mutex_lock() has no slot
+ * (green/replace.h) stays as it is. */
 int sqlite_add(PyObject *module);
 
 #endif

@@ -63,6 +63,13 @@ static uint32_t text_of(uint32_t number)
     return number ? number_of(Py_NewRef(site_text(number))) : 0;
 }
 
+/* TRACE_TEXTS / 8 is about as much as fits. */
+static uint16_t kind_named(const char *name)
+{
+    uint32_t text = number_of(PyUnicode_FromString(name));
+    return text < UINT16_MAX ? (uint16_t)text : 0;
+}
+
 static uint16_t kind_of(PyTypeObject *type)
 {
     struct type *known = &types[((uintptr_t)type >> 4) % TYPES];
@@ -71,9 +78,9 @@ static uint16_t kind_of(PyTypeObject *type)
         const char *dot = strrchr(type->tp_name, '.'), *name = dot ? dot + 1 : type->tp_name;
         if (type == &PyTuple_Type)
             name = "runtime.wait()"; /* its things */
-        uint32_t text = number_of(PyUnicode_FromString(strcmp(name, "lock") == 0 ? "Lock" : name));
+        uint16_t text = kind_named(strcmp(name, "lock") == 0 ? "Lock" : name);
         Py_XSETREF(known->type, (PyTypeObject *)Py_NewRef(type));
-        known->text = text < UINT16_MAX ? (uint16_t)text : 0; /* TRACE_TEXTS / 8 is about as much */
+        known->text = text;
     }
     return known->text;
 }
@@ -167,10 +174,11 @@ static void name_now(void)
 static void note_sleep(const char *what)
 {
     struct quiet quiet = sites_quiet();
-    uint32_t site = text_of(site_current()), text = number_of(PyUnicode_FromString(what));
+    uint32_t site = text_of(site_current());
+    uint16_t kind = kind_named(what);
 
     sites_go_on(&quiet);
-    trace_note(TRACE_BLOCKED, text < UINT16_MAX ? (uint16_t)text : 0, site, 0, 0);
+    trace_note(TRACE_BLOCKED, kind, site, 0, 0);
 }
 
 static void note_thread(enum trace_kind kind, uint64_t thread_pointer)
