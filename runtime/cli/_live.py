@@ -20,15 +20,13 @@ from rich.text import Text
 
 from .. import native
 from ..observe.source import at
-from ..observe.waits import Wait, name_of, waiting
+from ..observe.waits import FEW, Wait, name_of, waiting
 from ..placement import different
 from ._output import table
 
 __all__ = ["Row", "View", "busiest", "note_starts", "rows"]
 
 _SHARE = 1 / 30  # the share of the time that drawing may take: 13 ms with a screenful of threads
-
-_SEPARATE = 3  # threads that wait alike, at most: more of them share a row
 
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
@@ -143,10 +141,10 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     alike: dict[object, list[_Seen]] = {}
 
     def see(thread: Any, tid: int | None, cpu: float | None, state: str) -> None:
-        wait = None if thread is None else waits.get(thread.ident)
-        frame = None if thread is None else frames.get(thread.ident)
+        ident = 0 if thread is None else thread.ident
+        wait = waits.get(ident)
         start = "" if thread is None else vars(thread).get("_lwp_start", "")
-        seen = _Seen(thread, tid, cpu, state, _where(wait, frame), start)
+        seen = _Seen(thread, tid, cpu, state, _where(wait, frames.get(ident)), start)
         key = object() if wait is None else (wait.address, seen.waits, start, state, tid is None)
         alike.setdefault(key, []).append(seen)
 
@@ -157,7 +155,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
         see(thread, None, None, state)
     found: list[Row] = []
     for some in alike.values():
-        if len(some) > _SEPARATE and len(found) < most:
+        if len(some) > FEW and len(found) < most:
             found.append(_row_of_many(some))
             continue
         for seen in some[: most - len(found)]:

@@ -17,18 +17,19 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import CodeType, FrameType
+from typing import TypeVar
 
 from .. import native
 from ..placement import different
 from .groups import described
 from .sites import note_makings
-from .waits import Wait, Waiting, describe_cycle, name_of, waiting
+from .waits import FEW, Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
 
 _NEVER = 1e9  # seconds
 
-_NAMED = 3  # threads of many that do the same
+T = TypeVar("T")
 
 #: Files whose frames are not the program's, nor are the frames below them.
 _BELOW = (
@@ -54,32 +55,29 @@ def _stack(frame: FrameType) -> str:
 _Calls = tuple[tuple[CodeType, int], ...]
 
 
-def _calls(frame: FrameType | None) -> _Calls:
+def _calls(frame: FrameType) -> _Calls:
     """What tells one stack from another: of each frame the function and the line."""
-    found = []
-    while frame is not None:
-        found.append((frame.f_code, frame.f_lineno))
-        frame = frame.f_back
-    return tuple(found)
+    return tuple((each.f_code, line) for each, line in traceback.walk_stack(frame))
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few, and how many there are besides."""
-    left = len(names) - _NAMED
-    return ", ".join(names) if left <= 0 else f"{', '.join(names[:_NAMED])} and {left:,} more"
+def _some(things: Sequence[T], name: Callable[[T], str]) -> str:
+    """The names of the first few, and how many there are besides."""
+    left = len(things) - FEW
+    names = ", ".join(map(name, things[:FEW]))
+    return names if left <= 0 else f"{names} and {left:,} more"
 
 
 def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
     """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
-    alike: dict[_Calls, list[int]] = {}
-    frames = sys._current_frames()
-    for ident, frame in frames.items():
+    alike: dict[_Calls, tuple[str, list[int]]] = {}
+    for ident, frame in sys._current_frames().items():
         if ident != threading.get_ident() and (only is None or ident in only):
-            alike.setdefault(_calls(frame), []).append(ident)
+            if (calls := _calls(frame)) not in alike:
+                alike[calls] = _stack(frame), []
+            alike[calls][1].append(ident)
     return [
-        f"Stack of {_some([_with_tid(ident, tids.get(ident)) for ident in idents])}, most recent call last:\n"
-        + _stack(frames[idents[0]])
-        for idents in alike.values()
+        f"Stack of {_some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n{stack}"
+        for stack, idents in alike.values()
     ]
 
 
@@ -125,13 +123,13 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
 def _lines(waits: Iterable[Wait], now: float) -> list[str]:
     """A line for each wait; many threads that wait for the same at the same line share one."""
     alike: dict[object, list[Wait]] = {}
-    frames = sys._current_frames()
+    calls = {ident: _calls(frame) for ident, frame in sys._current_frames().items()}
     for wait in waits:
-        where = _calls(frames.get(wait.ident))
+        where = calls.get(wait.ident)
         alike.setdefault((where, wait.about, wait.thing, wait.address, wait.deadline is None), []).append(wait)
     lines = []
     for group in alike.values():
-        if len(group) > _NAMED:
+        if len(group) > FEW:
             lines.append(_line_of_many(group, now))
         else:
             lines += [f"  {wait}, for {now - wait.since:.1f} s{_left(wait.deadline, now)}" for wait in group]
@@ -141,7 +139,7 @@ def _lines(waits: Iterable[Wait], now: float) -> list[str]:
 def _line_of_many(waits: list[Wait], now: float) -> str:
     first = waits[0]
     soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
-    names = _some([repr(wait.name) for wait in waits])
+    names = _some(waits, lambda wait: repr(wait.name))
     times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
     return f"  {len(waits):,} threads{first.about} wait for {first.thing}, {times}: {names}"
 
