@@ -106,3 +106,11 @@ def time(ns: float) -> str:
     """Three digits and a unit."""
     value, unit = (ns / 1e6, "ms") if ns >= 1e6 else (ns / 1e3, "µs") if ns >= 1e3 else (ns, "ns")
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """For people: "3.1 s", "12 min", "5 h", "3 days"."""
+    for unit, factor in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:.0f} {unit}"
+    return f"{seconds:.1f} s"

@@ -130,7 +130,8 @@ def _watch(live: bool, patience: float | None, status: int | None, stuck: float 
     tell = teller(fd)
     tick = None
     if live:
-        from ._live import View, note_starts
+        from ..observe.rows import note_starts
+        from ._live import View
 
         view = View(fd)
         tick, tell = view.refresh, view.tell

@@ -130,7 +130,9 @@ SOURCES = [
     "observe/debug.c",
     "observe/inspect.c",
     "observe/measure.c",
+    "observe/calls.c",
     "observe/sampler.c",
+    "observe/listen.c",
     "demo/cost.c",
     "demo/tlsdemo.c",
     "python/threads/gil_state.c",
@@ -190,6 +192,8 @@ SOURCES = [
     "python/observe/lock_order.c",
     "python/observe/trace.c",
     "python/observe/watch.c",
+    "python/observe/frames.c",
+    "python/observe/asked.c",
     "python/module.c",
 ]
 

@@ -17,7 +17,6 @@ from .source import named, taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
-FEW = 3  # threads that wait alike and are told one by one; of more, so many are named
 _SHOWN = 3  # things that runtime.wait() waits for
 
 _KINDS: tuple[tuple[type[Any], str], ...] = (

@@ -14,22 +14,20 @@ import threading
 import time
 import tokenize  # noqa: F401  linecache imports it late, and in a standstill a thread may sleep in an import
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from types import CodeType, FrameType
-from typing import TypeVar
+from types import FrameType
 
 from .. import native
 from ..placement import different
+from .crowds import FEW, Calls, calls, some
 from .groups import described
 from .sites import note_makings
-from .waits import FEW, Wait, Waiting, describe_cycle, name_of, waiting
+from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
 
 _NEVER = 1e9  # seconds
-
-T = TypeVar("T")
 
 #: Files whose frames are not the program's, nor are the frames below them.
 _BELOW = (
@@ -52,31 +50,16 @@ def _stack(frame: FrameType) -> str:
     return "".join(traceback.format_list(entries[below[-1] + 1 if below else 0 :]))
 
 
-_Calls = tuple[tuple[CodeType, int], ...]
-
-
-def _calls(frame: FrameType) -> _Calls:
-    """What tells one stack from another: of each frame the function and the line."""
-    return tuple((each.f_code, line) for each, line in traceback.walk_stack(frame))
-
-
-def _some(things: Sequence[T], name: Callable[[T], str]) -> str:
-    """The names of the first few, and how many there are besides."""
-    left = len(things) - FEW
-    names = ", ".join(map(name, things[:FEW]))
-    return names if left <= 0 else f"{names} and {left:,} more"
-
-
 def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
     """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
-    alike: dict[_Calls, tuple[str, list[int]]] = {}
+    alike: dict[Calls, tuple[str, list[int]]] = {}
     for ident, frame in sys._current_frames().items():
         if ident != threading.get_ident() and (only is None or ident in only):
-            if (calls := _calls(frame)) not in alike:
-                alike[calls] = _stack(frame), []
-            alike[calls][1].append(ident)
+            if (where := calls(frame)) not in alike:
+                alike[where] = _stack(frame), []
+            alike[where][1].append(ident)
     return [
-        f"Stack of {_some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n{stack}"
+        f"Stack of {some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n{stack}"
         for stack, idents in alike.values()
     ]
 
@@ -123,9 +106,9 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
 def _lines(waits: Iterable[Wait], now: float) -> list[str]:
     """A line for each wait; many threads that wait for the same at the same line share one."""
     alike: dict[object, list[Wait]] = {}
-    calls = {ident: _calls(frame) for ident, frame in sys._current_frames().items()}
+    stacks = {ident: calls(frame) for ident, frame in sys._current_frames().items()}
     for wait in waits:
-        where = calls.get(wait.ident)
+        where = stacks.get(wait.ident)
         alike.setdefault((where, wait.about, wait.thing, wait.address, wait.deadline is None), []).append(wait)
     lines = []
     for group in alike.values():
@@ -139,7 +122,7 @@ def _lines(waits: Iterable[Wait], now: float) -> list[str]:
 def _line_of_many(waits: list[Wait], now: float) -> str:
     first = waits[0]
     soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
-    names = _some(waits, lambda wait: repr(wait.name))
+    names = some(waits, lambda wait: repr(wait.name))
     times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
     return f"  {len(waits):,} threads{first.about} wait for {first.thing}, {times}: {names}"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import lwp, native, sync, thread
 from ..bootstrap import define_as
-from ..observe import environment
+from ..observe import environment, listening
 from ..scheduler import TIME_SLICE, Scheduler
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
@@ -277,6 +277,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     if green:
         from . import blocking  # it imports much that other programs may not need; refuses before anything is replaced
     environment.begin()
+    listening.begin()
     on = Scheduler(lwps, time_slice) if green else None
     if on:
         on._lend()

@@ -26,6 +26,7 @@ from sync_helpers import PATIENCE
 import runtime
 from runtime import Thread, scheduler, sync
 from runtime.cli import _live
+from runtime.observe import rows
 from runtime.observe.watchdog import Watchdog
 from runtime.scheduler import Wait, Waiting
 
@@ -1130,9 +1131,9 @@ def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     clocks, drawn, read = Clocks(), [], []
     monkeypatch.setattr(_live, "time", clocks)
     monkeypatch.setenv("LINES", "24")  # 20 of them threads
-    draw, read_file = _live._draw, _live._read
-    monkeypatch.setattr(_live, "_draw", lambda *args: drawn.append(clocks.now) or draw(*args))
-    monkeypatch.setattr(_live, "_read", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
+    draw, read_file = _live.draw, rows._read
+    monkeypatch.setattr(_live, "draw", lambda *args: drawn.append(clocks.now) or draw(*args))
+    monkeypatch.setattr(rows, "_read", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
     events = [sync.Event() for _ in range(100)]
     threads = [Thread(target=event.wait) for event in events]
     for thread in threads:

@@ -79,8 +79,7 @@ static ssize_t read_file(void *into, uintptr_t from, size_t size)
     return n;
 }
 
-/* 0, or errno if any part can't be read. */
-static int copy_memory(void *into, uintptr_t from, size_t size)
+int inspect_copy_memory(void *into, uintptr_t from, size_t size)
 {
     struct iovec here = {into, size}, there = {(void *)from, size};
     ssize_t n = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
@@ -96,7 +95,7 @@ static int page_was_written(uintptr_t page, size_t size)
     unsigned long words[64];
 
     for (size_t done = 0; done < size; done += sizeof words) {
-        if (copy_memory(words, page + done, sizeof words) != 0)
+        if (inspect_copy_memory(words, page + done, sizeof words) != 0)
             return 0;
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
             if (words[i])
@@ -148,7 +147,7 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
     if (!is_listed(glibc.stack_used, ident) && !is_listed(glibc.stack_user, ident))
         return ESRCH;
     uintptr_t low = out->tp + (uintptr_t)places.block_low;
-    if ((error = copy_memory(block, low, (size_t)(places.block_high - places.block_low))) != 0)
+    if ((error = inspect_copy_memory(block, low, (size_t)(places.block_high - places.block_low))) != 0)
         return error;
 
     const char *pthread = block + (places.pthread - places.block_low);
@@ -167,16 +166,16 @@ static int copy_listed(uintptr_t ident, struct inspect_thread *out, char *block,
 
     /* The thread may move its DTV to a longer one while we read: then the old one is unmapped, or stale. */
     memcpy(&out->dtv, block + ((char *)arch_tcb_dtv((char *)out->tp) - (char *)low), sizeof out->dtv);
-    if ((error = copy_memory(&out->dtv_length, out->dtv - sizeof *dtv, sizeof out->dtv_length)) != 0)
+    if ((error = inspect_copy_memory(&out->dtv_length, out->dtv - sizeof *dtv, sizeof out->dtv_length)) != 0)
         return error;
     if (out->dtv_length + 2 > capacity)
         return EOVERFLOW;
-    if ((error = copy_memory(dtv, out->dtv - sizeof *dtv, (out->dtv_length + 2) * sizeof *dtv)) != 0)
+    if ((error = inspect_copy_memory(dtv, out->dtv - sizeof *dtv, (out->dtv_length + 2) * sizeof *dtv)) != 0)
         return error;
     for (size_t i = 0; i < count; i++) {
         struct inspect_block *b = &blocks[i];
         if (b->id <= out->dtv_length && dtv[b->id + 1].block.value != GLIBC_DTV_UNALLOCATED && dtv[b->id + 1].block.value)
-            b->copied = copy_memory(b->into, (uintptr_t)dtv[b->id + 1].block.value, b->size) == 0;
+            b->copied = inspect_copy_memory(b->into, (uintptr_t)dtv[b->id + 1].block.value, b->size) == 0;
     }
     return 0;
 }

@@ -55,6 +55,9 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 void inspect_await(void);
 int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
 
+/* Copies memory that may be unmapped at any time.  0, or errno if any part can't be read. */
+int inspect_copy_memory(void *into, uintptr_t from, size_t size);
+
 /* The stack_used of a stack.  Its thread must not be able to end meanwhile. */
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);
 

@@ -3,6 +3,7 @@
 #include "kernel/base/events.h"
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
+#include "observe/calls.h"
 #include "observe/trace.h"
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/registry.h"
@@ -19,42 +20,14 @@
 enum { PERIOD = 20000000, BUDGET = PERIOD / 300 }; /* ns: of a round, CPU time in it */
 enum { CLOSE_UNSHARED = 2 }; /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
 
-uintptr_t sampler_gil[2];
-
-/* System calls that may sleep. */
-static struct call {
-    long number;
-    const char *name;
-    uint32_t text;
-} calls[] = {
-#define CALL(name) {SYS_##name, #name, 0},
-    /* clang-format off */
-    CALL(futex) CALL(read) CALL(write) CALL(readv) CALL(writev) CALL(pread64) CALL(pwrite64) CALL(recvfrom) CALL(recvmsg) CALL(sendto)
-    CALL(sendmsg) CALL(accept) CALL(accept4) CALL(connect) CALL(ppoll) CALL(pselect6) CALL(epoll_pwait) CALL(clock_nanosleep)
-    CALL(nanosleep) CALL(wait4) CALL(waitid) CALL(fsync) CALL(fdatasync) CALL(flock) CALL(fcntl) CALL(openat) CALL(sendfile)
-    CALL(rt_sigtimedwait) CALL(semtimedop) CALL(msgrcv) CALL(mq_timedreceive) CALL(getrandom) CALL(munmap) CALL(mmap)
-#ifdef SYS_poll /* aarch64 has only the newer ones */
-    CALL(poll) CALL(select) CALL(epoll_wait) CALL(pause) CALL(open)
-#endif
-    /* clang-format on */
-};
-static uint32_t gil_text, other_text;
-
-static uint32_t text_once(uint32_t *text, const char *name)
+/* The number of the name's text in the trace. */
+static uint32_t call_text(int call)
 {
-    if (!*text)
-        *text = trace_text(name, strlen(name));
-    return *text;
-}
+    static uint32_t texts[CALLS_MOST];
 
-static uint32_t call_text(long number, uintptr_t argument)
-{
-    if (number == SYS_futex && argument >= sampler_gil[0] && argument < sampler_gil[1])
-        return text_once(&gil_text, "waiting for the GIL");
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (calls[i].number == number)
-            return text_once(&calls[i].text, calls[i].name);
-    return text_once(&other_text, "another system call");
+    if (call != CALLS_NONE && !texts[call])
+        texts[call] = trace_text(calls_name(call), strlen(calls_name(call)));
+    return texts[call];
 }
 
 /* Files of /proc stay open: to read one again takes a third of the time. */
@@ -87,19 +60,10 @@ static void read_again(struct open_file *file, int tid, const char *name, char *
 static void sample_thread(struct trace_watch *watch, struct open_file *file)
 {
     char line[256];
-    uint32_t call = 0;
 
     read_again(file, atomic_load(&watch->tid), "syscall", line, sizeof line);
-    if (!line[0])
-        return;
-    /* "running", or number and arguments, "0 0x7 ..."; number -1: it sleeps outside a system call, in a page fault. */
-    if (line[0] >= '0' && line[0] <= '9') {
-        const char *at = line;
-        long number = (long)number_read(&at, 10);
-        at += strncmp(at, " 0x", 3) ? 0 : 3;
-        call = call_text(number, number_read(&at, 16));
-    }
-    trace_note(TRACE_SEEN, 0, call, watch->track, PERIOD);
+    if (line[0])
+        trace_note(TRACE_SEEN, 0, call_text(calls_read(line)), watch->track, PERIOD);
 }
 
 /* Looks at one thread, and at more until the sampler has used that CPU time. */

@@ -4,12 +4,7 @@
 #ifndef RUNTIME_SAMPLER_H
 #define RUNTIME_SAMPLER_H
 
-#include <stdint.h>
-
 /* Starts the sampling thread, once in a process; it ends with the trace. */
 void sampler_begin(void);
-
-/* The GIL's address range: a thread that sleeps on a futex in it waits for the GIL. */
-extern uintptr_t sampler_gil[2];
 
 #endif

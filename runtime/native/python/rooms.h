@@ -32,6 +32,7 @@ int python_add_things(PyObject *module);
 int python_add_wait(PyObject *module);
 int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
+int python_add_asked(PyObject *module);
 int python_add_sites(PyObject *module);
 int python_add_lock_order(PyObject *module);
 int python_add_trace(PyObject *module);

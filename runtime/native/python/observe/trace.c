@@ -5,6 +5,7 @@
 #include "kernel/base/events.h"
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
+#include "observe/calls.h"
 #include "observe/sampler.h"
 #include "observe/trace.h"
 #include "python/observe/sites.h"
@@ -314,7 +315,7 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_XSETREF(namer, Py_NewRef(function));
-    gil_place(sampler_gil);
+    gil_place(calls_gil);
     int error;
     Py_BEGIN_ALLOW_THREADS
     error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));

@@ -1,0 +1,117 @@
+"""`dump`: what all threads of a running program do, asked from outside."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ._options import Json, json_option
+from ._output import duration
+
+__all__ = ["dump", "dump_facts", "dump_text"]
+
+#: The outermost frames of a thread, which are the same for all.
+_BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")
+
+
+def dump_facts(pid: int) -> dict[str, Any]:
+    """The dump of a process, also if its Python doesn't answer; Unanswered: it can't be asked."""
+    from ..observe.asking import age, ask, command
+    from ..observe.glimpse import dump_of
+
+    found = ask(pid, "dump")
+    if "without" in found:
+        found = dump_of(found, pid)
+    return {**found, "command": command(pid), "seconds": age(pid)}
+
+
+def _stack(stack: list[list[Any]]) -> Iterator[str]:
+    """As a traceback shows it, from the outermost call, without the frames that all threads have."""
+    shown = list(stack)
+    while shown and shown[-1][2] in _BOOTSTRAP:
+        shown.pop()
+    for file, line, function in reversed(shown):
+        yield f'  File "{file}", line {line}, in {function.rpartition(".")[2]}'
+        if text := linecache.getline(file, line).strip():
+            yield f"    {text}"
+
+
+def _waits(wait: dict[str, Any], now: float, many: bool) -> str:
+    left = "" if wait["deadline"] is None else f", {max(wait['deadline'] - now, 0):.1f} s to its timeout"
+    return f"wait{'' if many else 's'} for {wait['for']}, {'the first ' * many}for {now - wait['since']:.1f} s{left}"
+
+
+def _head(crowd: dict[str, Any], now: float) -> str:
+    from ..observe.crowds import FEW, some
+
+    threads = crowd["threads"]
+    many = len(threads) > 1
+    about = f" of {crowd['group']}" if crowd["group"] else ""
+    about += f" (cancelled: {crowd['cancelled']})" if crowd["cancelled"] else ""
+    does = _waits(crowd["wait"], now, many) if crowd["wait"] else crowd["state"]
+    if len(threads) > FEW:
+        return f"{len(threads):,} threads{about}: {does}: {some(threads, lambda one: repr(one['name']))}"
+    return ", ".join(_with_tid(one) for one in threads) + f"{about}: {does}"
+
+
+def _with_tid(thread: dict[str, Any]) -> str:
+    return repr(thread["name"]) + (f" (tid {thread['tid']})" if thread["tid"] else "")
+
+
+def _at_top(found: dict[str, Any]) -> str:
+    threads = f"{found['threads']:,} thread{'s' * (found['threads'] != 1)}"
+    threads += f", {found['green']:,} of them green" if found["green"] else ""
+    return f"process {found['pid']}, since {duration(found['seconds'])}: {threads}: {found['command']}"
+
+
+def dump_text(found: dict[str, Any]) -> Iterator[str]:
+    """The dump, in lines: circles first, then the threads, those of a circle and the largest crowds first."""
+    now = found["now"]
+    yield _at_top(found)
+    if "without" in found:
+        yield f"Python does not answer, because {found['without']}; this was read without it, so names are missing"
+    for circle in found["circles"]:
+        yield f"{'deadlock' if circle['deadlock'] else 'circle, until a timeout'}: {circle['text']}"
+    in_circles = {name for circle in found["circles"] for name in circle["threads"]}
+    crowds = sorted(found["crowds"], key=lambda crowd: crowd["threads"][0]["name"] not in in_circles)
+    for crowd in crowds:
+        yield ""
+        yield _head(crowd, now)
+        yield from _stack(crowd["stack"])
+    yield from _besides(found)
+
+
+def _besides(found: dict[str, Any]) -> Iterator[str]:
+    if any(found[name] for name in ("without_python", "schedulers", "cancellations")):
+        yield ""
+    for task in found["without_python"]:
+        yield f"no Python: {task['name']} (tid {task['tid']}), {task['state']}"
+    for one in found["schedulers"]:
+        yield f"scheduler on tid {one['tid']}: runs {one['runs']!r}, {one['ready']} ready, {one['switches']:,} switches"
+    for one in found["cancellations"]:
+        yield f"cancelled: {one['whom']}: {one['why']}"
+
+
+@click.command(short_help="What all threads of a running program do.")
+@click.argument("pid", type=click.IntRange(1))
+@json_option
+def dump(pid: int, json_to: Json | None) -> int:
+    """Show what each thread of process PID does: what it waits for, since when, which thread holds that and took it
+    where, and its stack.
+
+    Threads that do the same are told together. Circles of threads that wait for each other come first. The process must
+    be one that `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that Python can't answer, its stacks
+    and waits are read without Python.
+    """
+    from ..observe.asking import Unanswered
+
+    try:
+        found = dump_facts(pid)
+    except Unanswered as error:
+        raise click.ClickException(str(error)) from None
+    if not (json_to and json_to.take(found)):
+        click.echo("\n".join(dump_text(found)))
+    return 1 if any(circle["deadlock"] for circle in found["circles"]) else 0

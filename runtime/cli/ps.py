@@ -1,0 +1,73 @@
+"""`ps`: the running programs that can be asked."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from ._options import Json, json_option
+from ._output import console, duration, table
+
+__all__ = ["ps"]
+
+_LOOK = 0.2  # seconds in which a program that is not asleep does something
+
+
+def _activity(pid: int) -> dict[str, str]:
+    """How often each task has been switched to, as the kernel has it."""
+    found = {}
+    with suppress(OSError):
+        for tid in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{tid}/schedstat") as file:
+                found[tid] = file.read()
+    return found
+
+
+def _facts(pid: int) -> dict[str, Any]:
+    from ..observe.asking import Unanswered, age, ask, command
+
+    about = {"pid": pid, "command": command(pid), "seconds": age(pid), "threads": None}
+    try:
+        found = ask(pid, "who")
+    except Unanswered as error:
+        return {**about, "state": "stopped" if "stopped" in str(error) else "no answer", "why": str(error)}
+    if "without" in found:
+        return {**about, "threads": len(found["threads"]), "state": "stuck", "why": found["without"]}
+    if found["deadlocks"]:
+        return {**about, "threads": found["threads"], "state": "deadlock", "why": found["deadlocks"][0]}
+    return {**about, "threads": found["threads"], "state": "", "why": ""}
+
+
+@click.command(short_help="The running programs that can be asked.")
+@json_option
+def ps(json_to: Json | None) -> int:
+    """List your running programs under `lwp run`, runtime.install() or `pytest --lwp`, the oldest first.
+
+    The state is "runs", "asleep" (no thread had a turn for 0.2 s: it waits for the network, for input, or for ever),
+    "deadlock" (threads wait for each other in a circle), "stuck" (Python does not answer: C code keeps the GIL),
+    "stopped" (by a signal), or "no answer". `lwp dump PID` says more.
+    """
+    from ..observe.asking import programs
+
+    found = [_facts(pid) for pid in programs()]
+    quiet = [one for one in found if not one["state"]]
+    before = {one["pid"]: _activity(one["pid"]) for one in quiet}
+    if quiet:
+        time.sleep(_LOOK)
+    for one in quiet:
+        one["state"] = "asleep" if _activity(one["pid"]) == before[one["pid"]] else "runs"
+    if json_to and json_to.take(found):
+        return 0
+    if not found:
+        click.echo("lwp: no program of yours listens", err=True)
+        return 1
+    drawn = table("pid", "threads", "since", "state", "command", right=("pid", "threads", "since"), fixed=("state",))
+    for one in found:
+        threads = "" if one["threads"] is None else f"{one['threads']:,}"
+        drawn.add_row(str(one["pid"]), threads, duration(one["seconds"]), one["state"], one["command"])
+    console().print(drawn)
+    return 0

@@ -1,0 +1,87 @@
+"""`top`: the threads of a running program as a table, asked from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from ..observe.asking import Unanswered, ask
+from ..observe.rows import Row
+from ._live import draw
+from ._options import seconds
+from ._output import console
+
+__all__ = ["top"]
+
+#: By what rows are sorted: a key from a row and its share of a CPU.
+_BY: dict[str, Callable[[Row, float], Any]] = {
+    "cpu": lambda row, share: -share,
+    "time": lambda row, share: -(row.cpu or 0),
+    "name": lambda row, share: row.name,
+    "state": lambda row, share: row.state,
+    "threads": lambda row, share: -row.count,
+}
+
+
+class _Top:
+    """Asks, and knows from the time before what has changed."""
+
+    def __init__(self, pid: int, by: str) -> None:
+        self._pid = pid
+        self._by = _BY[by]
+        self._before: dict[object, float] = {}
+        self._when = 0.0
+
+    def look(self, width: int, most: int) -> Group:
+        """Unanswered: the process can't be asked."""
+        found = ask(self._pid, "rows")
+        if "without" in found:
+            raise Unanswered(f"process {self._pid}: {found['without']}; lwp dump {self._pid} shows what it does")
+        rows = [Row(**row) for row in found["rows"]]
+        both = sorted(zip(rows, self._shares(rows), strict=True), key=lambda one: self._by(*one))
+        head = f"process {self._pid}: {found['threads']:,} threads, {sum(share for _, share in both):.0%} of a CPU"
+        shown, shares = [row for row, _ in both[:most]], [share for _, share in both[:most]]
+        return Group(Text(head), draw(shown, found["threads"], width, shares))
+
+    def _shares(self, rows: list[Row]) -> list[float]:
+        """Of a CPU, since the look before."""
+        used: dict[object, float] = {(row.tid, row.tid is None and (row.name, row.waits)): row.cpu or 0 for row in rows}
+        passed = (now := time.monotonic()) - self._when
+        shares = [max(0.0, cpu - self._before.get(key, cpu)) / passed for key, cpu in used.items()]
+        self._before, self._when = used, now
+        return shares
+
+
+@click.command(short_help="The threads of a running program, as a table.")
+@click.argument("pid", type=click.IntRange(1))
+@click.option("--sort", type=click.Choice(list(_BY)), default="cpu", help="Which rows come first.", show_default=True)
+@click.option("--every", type=seconds(0.1), default="1", metavar="SECONDS", help="How often it looks (default 1).")
+@click.option("--once", is_flag=True, help="Print the table once, after one such time.")
+def top(pid: int, sort: str, every: float, once: bool) -> int:
+    """Show the threads of process PID: state, what each waits for and which thread holds that, and its share of a CPU.
+
+    More than three threads that wait for the same at the same line share a row. A narrow terminal leaves out columns.
+    The process must be one that `lwp ps` lists. Ctrl-C ends it.
+    """
+    screen = console()
+    view = _Top(pid, sort)
+    try:
+        view.look(screen.width, screen.height - 5)
+        time.sleep(every)
+        if once or not screen.is_terminal:
+            screen.print(view.look(screen.width, 1 << 20))
+            return 0
+        with Live(view.look(screen.width, screen.height - 5), console=screen, auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(every)
+                live.update(view.look(screen.width, screen.height - 5), refresh=True)
+    except Unanswered as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        return 0

@@ -1,0 +1,300 @@
+#include "observe/listen.h"
+
+#include "kernel/base/park.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { CLOSE_UNSHARED = 2 };                /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
+enum { LONGEST_QUESTION = 4096, QUEUED = 64 }; /* bytes; connections that wait for their turn */
+enum { GIL_SECONDS = 1, ANSWER_SECONDS = 60 };
+enum { QUESTION_SECONDS = 1, SEND_SECONDS = 5 }; /* that a client is given */
+
+static struct {
+    const struct listen_answers *answers;
+    struct sockaddr_un address;
+    uid_t owner; /* who has made the socket: the process may become another user */
+    pid_t pid;   /* of the process that listens; 0: none */
+    pthread_t listener, answerer;
+    atomic_int ready; /* 1: the socket is there; less than 0: -errno */
+    atomic_int ends;
+} listens;
+
+enum { FREE, ASKED, TAKEN, DONE, LATE, CLOSED };
+
+static struct {
+    atomic_int state;
+    char *question, *answer;
+} desk;
+
+/* ---- the answerer ------------------------------------------------------------------------------------------------ */
+
+static int change(int from, int to)
+{
+    return atomic_compare_exchange_strong(&desk.state, &from, to);
+}
+
+static void set(int state)
+{
+    atomic_store(&desk.state, state);
+    park_wake(&desk.state, 1, PARK_PRIVATE);
+}
+
+static int take(void)
+{
+    int taken = change(ASKED, TAKEN);
+
+    park_wake(&desk.state, 1, PARK_PRIVATE);
+    return taken;
+}
+
+static void answer_one(void)
+{
+    char *question = desk.question;
+    char *answer = listens.answers->told(question, take);
+
+    free(question);
+    desk.answer = answer;
+    if (change(TAKEN, DONE)) {
+        park_wake(&desk.state, 1, PARK_PRIVATE);
+        return;
+    }
+    free(answer);
+    set(FREE);
+}
+
+static void *answerer_main(void *unused)
+{
+    prctl(PR_SET_NAME, "lwp-answer");
+    for (int state; (state = atomic_load(&desk.state)) != CLOSED;)
+        if (state == ASKED)
+            answer_one();
+        else
+            park_wait(&desk.state, state, PARK_FOREVER, PARK_PRIVATE);
+    return NULL;
+}
+
+/* ---- the listener ------------------------------------------------------------------------------------------------ */
+
+/* Waits until the state is another one, or the time is up. */
+static void wait_while(int state, int64_t until)
+{
+    while (atomic_load(&desk.state) == state && park_wait(&desk.state, state, until, PARK_PRIVATE) != ETIMEDOUT)
+        ;
+}
+
+/* The answer of Python; NULL, and why there is none. */
+static char *ask_python(const char *question, const char **why)
+{
+    *why = "Python is still at work on an earlier question";
+    if (atomic_load(&desk.state) != FREE)
+        return NULL;
+    if (!(desk.question = strdup(question)))
+        return NULL;
+    set(ASKED);
+    wait_while(ASKED, park_now() + GIL_SECONDS * PARK_SECOND);
+    *why = "the GIL is not free";
+    if (change(ASKED, LATE))
+        return NULL;
+    wait_while(TAKEN, park_now() + ANSWER_SECONDS * PARK_SECOND);
+    *why = "Python does not answer";
+    if (change(TAKEN, LATE))
+        return NULL;
+    char *answer = desk.answer;
+    set(FREE);
+    return answer;
+}
+
+static int is_owner(int fd)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == listens.owner || who.uid == geteuid());
+}
+
+/* Reads a line, without its end; 0: none has come. */
+static int read_question(int fd, char *into, size_t capacity)
+{
+    size_t length = 0;
+    ssize_t n;
+
+    while (length < capacity - 1 && (n = recv(fd, into + length, capacity - 1 - length, 0)) > 0) {
+        length += (size_t)n;
+        char *end = memchr(into, '\n', length);
+        if (end) {
+            *end = 0;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void send_text(int fd, const char *text)
+{
+    ssize_t n;
+
+    for (size_t left = strlen(text); left && (n = send(fd, text, left, MSG_NOSIGNAL)) > 0; left -= (size_t)n)
+        text += n;
+}
+
+static void serve(int fd)
+{
+    struct timeval to_ask = {.tv_sec = QUESTION_SECONDS}, to_take = {.tv_sec = SEND_SECONDS};
+    char question[LONGEST_QUESTION];
+    const char *why;
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &to_ask, sizeof to_ask);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &to_take, sizeof to_take);
+    if (!is_owner(fd) || !read_question(fd, question, sizeof question))
+        return;
+    char *answer = ask_python(question, &why);
+    if (!answer)
+        answer = listens.answers->seen(why);
+    if (answer)
+        send_text(fd, answer);
+    free(answer);
+}
+
+/* Makes the socket.  -errno if that fails. */
+static int open_socket(void)
+{
+    /* Unshare and empty the descriptor table, or the socket would take the number that the program's next open() returns without us. */
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
+        return -errno;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    unlink(listens.address.sun_path); /* of an earlier process with this number */
+    if (bind(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 || listen(fd, QUEUED) != 0)
+        return -errno;
+    return fd;
+}
+
+static void *listener_main(void *unused)
+{
+    prctl(PR_SET_NAME, "lwp-listen");
+    int fd = open_socket();
+    atomic_store(&listens.ready, fd < 0 ? fd : 1);
+    park_wake(&listens.ready, 1, PARK_PRIVATE);
+    if (fd < 0)
+        return NULL;
+    while (!atomic_load(&listens.ends)) {
+        int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        if (client >= 0 && !atomic_load(&listens.ends))
+            serve(client);
+        if (client >= 0)
+            close(client);
+        else if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK)
+            break;
+    }
+    return NULL; /* the table of descriptors ends with its only thread */
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
+
+static void end_answerer(void)
+{
+    set(CLOSED);
+    pthread_join(listens.answerer, NULL);
+}
+
+/* 0 or errno. */
+static int make_both(void)
+{
+    sigset_t all, before;
+
+    atomic_store(&listens.ready, 0);
+    atomic_store(&listens.ends, 0);
+    atomic_store(&desk.state, FREE);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&listens.answerer, NULL, answerer_main, NULL);
+    if (!error && (error = pthread_create(&listens.listener, NULL, listener_main, NULL)) != 0)
+        end_answerer();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return error;
+    while (atomic_load(&listens.ready) == 0)
+        park_wait(&listens.ready, 0, PARK_FOREVER, PARK_PRIVATE);
+    if ((error = -atomic_load(&listens.ready)) > 0) {
+        pthread_join(listens.listener, NULL);
+        end_answerer();
+        return error;
+    }
+    listens.pid = getpid();
+    return 0;
+}
+
+int listen_begin(const char *path, const struct listen_answers *answers)
+{
+    if (listens.pid == getpid())
+        return EALREADY;
+    if (strlen(path) >= sizeof listens.address.sun_path)
+        return ENAMETOOLONG;
+    listens.answers = answers;
+    listens.owner = geteuid();
+    listens.address.sun_family = AF_UNIX;
+    strcpy(listens.address.sun_path, path);
+    return make_both();
+}
+
+void listen_end(void)
+{
+    if (listens.pid == getpid())
+        unlink(listens.address.sun_path);
+}
+
+/* Wakes the listener by a connection: it sleeps in accept(2), and closing its socket needs its own table of descriptors. */
+static int end_listener(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    atomic_store(&listens.ends, 1);
+    int error = fd < 0 ? errno : connect(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (error)
+        atomic_store(&listens.ends, 0);
+    else
+        pthread_join(listens.listener, NULL);
+    return error;
+}
+
+static int are_alone(void)
+{
+    struct stat tasks;
+
+    return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink - 2 == 3; /* the caller and our two */
+}
+
+/* If an answer is being made the program is not alone with a listener that sleeps: the answerer may hold or want the GIL. */
+int listen_pause(void)
+{
+    if (listens.pid != getpid() || !are_alone() || !change(FREE, CLOSED))
+        return 0;
+    if (end_listener() != 0) {
+        set(FREE);
+        return 0;
+    }
+    park_wake(&desk.state, 1, PARK_PRIVATE);
+    pthread_join(listens.answerer, NULL);
+    listens.pid = 0;
+    return 1;
+}
+
+void listen_go_on(void)
+{
+    if (listens.pid == 0)
+        make_both();
+}

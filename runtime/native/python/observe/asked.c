@@ -1,0 +1,217 @@
+/* What this process answers when it is asked from outside (observe/listen.h): what observe/asked.py tells, or, if Python doesn't answer, what
+ * can be read without the GIL.  The reader of the latter is observe/asking.py: change both. */
+#include "observe/calls.h"
+#include "observe/inspect.h"
+#include "observe/listen.h"
+#include "python/observe/frames.h"
+#include "python/rooms.h"
+#include "python/sync/lock.h"
+#include "python/threads/gil_state.h"
+#include "python/threads/sleep.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static PyObject *teller; /* answers a question, a str, with a str */
+
+/* ---- with the GIL ------------------------------------------------------------------------------------------------ */
+
+/* A text from malloc; NULL, with no exception set, if Python fails. */
+static char *tell(const char *question)
+{
+    PyObject *answer = PyObject_CallFunction(teller, "s", question);
+    const char *text = answer ? PyUnicode_AsUTF8(answer) : NULL;
+    char *copy = text ? strdup(text) : NULL;
+
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(teller);
+    Py_XDECREF(answer);
+    return copy;
+}
+
+static char *told(const char *question, int (*taken)(void))
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    char *answer = taken() ? tell(question) : NULL;
+
+    PyGILState_Release(state);
+    return answer;
+}
+
+/* ---- without the GIL --------------------------------------------------------------------------------------------- */
+
+/* The number of the system call that the task is in; CALLS_NONE also if the task is gone. */
+static int call_of(const char *tid)
+{
+    char path[300], line[256];
+
+    snprintf(path, sizeof path, "/proc/self/task/%s/syscall", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    if (fd >= 0)
+        close(fd);
+    line[length > 0 ? length : 0] = 0;
+    return calls_read(line);
+}
+
+static void write_tasks(FILE *out)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    const char *between = "";
+
+    /* cppcheck-suppress readdirCalled ; no other thread has this stream: glibc's readdir(3) is safe, readdir_r deprecated */
+    for (struct dirent *task; tasks && (task = readdir(tasks));)
+        if (task->d_name[0] != '.') {
+            fprintf(out, "%s\"%s\":\"%s\"", between, task->d_name, calls_name(call_of(task->d_name)));
+            between = ",";
+        }
+    if (tasks)
+        closedir(tasks);
+}
+
+struct writer {
+    FILE *out;
+    const char *between;
+};
+
+/* Under the lock of glibc's lists, so the thread doesn't end; what it waits for may be gone. */
+static void write_wait(uintptr_t ident, int tid, void *arg)
+{
+    struct writer *writer = arg;
+    struct wait wait;
+    LockObject lock;
+    unsigned long holder = 0;
+
+    if (inspect_copy_memory(&wait, ident + (uintptr_t)wait_offset, sizeof wait) != 0 || !wait.object)
+        return;
+    uintptr_t object = (uintptr_t)wait.object;
+    if (inspect_copy_memory(&lock, object, sizeof lock) == 0 && (Py_TYPE(&lock) == lock_type || Py_TYPE(&lock) == rlock_type))
+        holder = lock.owner;
+    fprintf(writer->out, "%s[%lu,%d,", writer->between, (unsigned long)ident, tid);
+    frames_write_type(writer->out, object);
+    fprintf(writer->out, ",%lu,%lu,%.6f,", (unsigned long)object, holder, (double)wait.since / PARK_SECOND);
+    if (wait.deadline == PARK_FOREVER)
+        fputs("null]", writer->out);
+    else
+        fprintf(writer->out, "%.6f]", (double)wait.deadline / PARK_SECOND);
+    writer->between = ",";
+}
+
+static void write_waits(FILE *out)
+{
+    struct writer writer = {out, ""};
+
+    for (int tries = 0; !inspect_each(write_wait, &writer) && tries < 100; tries++)
+        usleep(1000); /* a thread that starts or ends has the lock of glibc's lists; it may be one that never goes on */
+}
+
+static char *seen(const char *why)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return NULL;
+    fprintf(out, "{\"without\":\"%s\",\"holder\":%lu,\"tasks\":{", why, frames_gil_holder());
+    write_tasks(out);
+    fputs("},\"waits\":[", out);
+    write_waits(out);
+    fputs("],\"threads\":", out);
+    frames_write(out);
+    fputs("}\n", out);
+    fclose(out);
+    return text;
+}
+
+/* ---- the module -------------------------------------------------------------------------------------------------- */
+
+static const struct listen_answers answers = {told, seen};
+
+/* (path, teller) */
+static PyObject *begin_listening(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *path, *function;
+    int error;
+
+    if (!PyArg_ParseTuple(args, "O&O:listen_begin", PyUnicode_FSConverter, &path, &function))
+        return NULL;
+    Py_XSETREF(teller, Py_NewRef(function));
+    gil_place(calls_gil);
+    frames_begin();
+    Py_BEGIN_ALLOW_THREADS
+    error = listen_begin(PyBytes_AS_STRING(path), &answers);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(path);
+    if (error) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *end_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    listen_end();
+    Py_RETURN_NONE;
+}
+
+static PyObject *pause_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    int paused;
+
+    Py_BEGIN_ALLOW_THREADS
+    paused = listen_pause();
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(paused);
+}
+
+static int go_on_now(void *unused)
+{
+    Py_BEGIN_ALLOW_THREADS
+    listen_go_on();
+    Py_END_ALLOW_THREADS
+    return 0;
+}
+
+static PyObject *go_on_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(Py_AddPendingCall(go_on_now, NULL) == 0);
+}
+
+static PyObject *call_name(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    char tid[32];
+    long number = PyLong_AsLong(op);
+
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    snprintf(tid, sizeof tid, "%ld", number);
+    int call = call_of(tid);
+    return call == CALLS_NONE ? Py_NewRef(Py_None) : PyUnicode_FromString(calls_name(call));
+}
+
+static PyMethodDef functions[] = {
+    {"call_of", call_name, METH_O,
+     "call_of(tid): the system call that the task is in, or \"waiting for the GIL\"; None: in none, or the task is gone.  After\n"
+     "listen_begin()."},
+    {"listen_begin", begin_listening, METH_VARARGS,
+     "listen_begin(path, teller): serves a socket at that path.  teller(question) returns an answer, a str.  OSError: EALREADY: this\n"
+     "process does so already."},
+    {"listen_end", end_listening, METH_NOARGS, "Removes the socket's file."},
+    {"listen_pause", pause_listening, METH_NOARGS,
+     "Before a fork: ends the threads that listen, if no others except the caller are there.  Whether it has."},
+    {"listen_go_on", go_on_listening, METH_NOARGS,
+     "After the fork: has the main thread make them anew as soon as it runs Python again; os.fork() looks for threads until it returns."},
+    {0},
+};
+
+int python_add_asked(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,178 @@
+"""What this process answers when it is asked from outside; see asking.py, which asks.
+
+The answers are made by a thread that is not the program's, with the GIL.  They are plain data for JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from .. import native
+from .crowds import Calls, calls
+from .groups import described, latest
+from .rows import busiest, rows
+from .waits import Wait, Waiting, describe_cycle, name_of, waiting
+
+__all__ = ["answer", "dump"]
+
+_MOST_ROWS = 1000
+_OWN = ("lwp-listen", "lwp-answer")  # as the kernel calls the threads that serve a question
+
+
+def answer(question: str) -> str:
+    """The answer to a question, both as JSON."""
+    try:
+        asked = json.loads(question)
+        found = _ANSWERS[asked.pop("ask")](**asked)
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    return json.dumps(found)
+
+
+# ---- dump ------------------------------------------------------------------------------------------------------------
+
+
+def _of_wait(wait: Wait) -> dict[str, Any]:
+    """What many threads may have in common, and when the first began."""
+    return {
+        "kind": wait.kind,
+        "for": wait.thing,
+        "address": wait.address,
+        "holder": wait.holder_name,
+        "taken": wait.taken,
+        "since": wait.since,
+        "deadline": wait.deadline,
+    }
+
+
+def _state(green: str | None, tid: int | None) -> str:
+    """What a thread does that is in none of our waits."""
+    if green is not None:
+        return f"{green} (green)"
+    call = None if tid is None else native.call_of(tid)
+    if call is None:
+        return "runs"
+    # This look itself has the GIL, which the thread may have had just before.
+    return "runs Python, or wants the GIL" if call == "waiting for the GIL" else f"in {call}"
+
+
+def _crowds() -> list[dict[str, Any]]:
+    """The threads that run Python, those that do the same together; the largest crowds first."""
+    waits = {wait.ident: wait for wait in waiting().waits}
+    tids = {thread.ident: thread.native_id for thread in list(threading._active.values())}  # type: ignore[attr-defined]
+    green, me = native.green_states(), threading.get_ident()
+    found: dict[object, dict[str, Any]] = {}
+    stacks: dict[Calls, list[list[Any]]] = {}
+    for ident, frame in sys._current_frames().items():
+        if ident == me:
+            continue
+        wait, tid = waits.get(ident), tids.get(ident)
+        state = "waits" if wait else _state(green.get(ident) if ident in tids else None, tid)
+        group, cancelled = described(ident)
+        where = calls(frame)
+        if where not in stacks:
+            stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
+        alike = wait and (wait.thing, wait.address, wait.deadline is None)
+        crowd = found.setdefault(
+            (where, state, alike, group, cancelled),
+            {
+                "state": state,
+                "wait": wait and _of_wait(wait),
+                "group": group,
+                "cancelled": cancelled,
+                "stack": stacks[where],
+                "threads": [],
+            },
+        )
+        tid = None if ident in green and tid is not None and green[ident] != "running" else tid
+        crowd["threads"].append({"name": name_of(ident, tid), "tid": tid, "ident": ident})
+        if wait and wait.since < crowd["wait"]["since"]:
+            crowd["wait"]["since"] = wait.since
+    for crowd in found.values():
+        crowd["threads"].sort(key=lambda thread: thread["tid"] or 0)  # the oldest first, mostly
+    return sorted(found.values(), key=lambda crowd: -len(crowd["threads"]))
+
+
+def _comm(tid: int) -> str:
+    """What the kernel calls the task; "": it has ended."""
+    try:
+        with open(f"/proc/self/task/{tid}/comm", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The LWPs that run no Python: helpers, threads of C libraries."""
+    known = {thread["tid"] for crowd in crowds for thread in crowd["threads"]}
+    found = []
+    for tid in map(int, os.listdir("/proc/self/task")):
+        if tid in known:
+            continue
+        if (name := _comm(tid)) and name not in _OWN:
+            found.append({"tid": tid, "name": name, "state": _state(None, tid)})
+    return found
+
+
+def _schedulers() -> list[dict[str, Any]]:
+    return [
+        {"runs": name_of(ident), "tid": tid, "switches": switches, "ready": ready, "slices": sliced}
+        for ident, tid, switches, ready, sliced in native.green_runners()
+    ]
+
+
+def dump() -> dict[str, Any]:
+    """All threads, grouped by what they do, and what is known about circles, groups and schedulers."""
+    found = waiting()
+    crowds = _crowds()
+    return {
+        **who(),
+        "now": time.monotonic(),
+        "circles": [
+            {
+                "deadlock": all(wait.deadline is None for wait in cycle),
+                "text": describe_cycle(cycle),
+                "threads": [wait.name for wait in cycle],
+            }
+            for cycle in found.cycles
+        ],
+        "crowds": crowds,
+        "without_python": _without_python(crowds),
+        "schedulers": _schedulers(),
+        "cancellations": [{"whom": one.whom, "why": one.why} for one in latest],
+    }
+
+
+def who() -> dict[str, Any]:
+    """Of the process: its threads, counted, and whether some of them wait in a circle."""
+    idents = set(sys._current_frames()) - {threading.get_ident()}
+    return {
+        "pid": os.getpid(),
+        "python": sys.version.partition(" ")[0],
+        "threads": len(idents),
+        "green": len(set(native.green_states()) & idents),
+    }
+
+
+def _deadlocks(found: Waiting) -> list[str]:
+    return [describe_cycle(cycle) for cycle in found.cycles if all(wait.deadline is None for wait in cycle)]
+
+
+def _rows() -> dict[str, Any]:
+    """What `lwp run --live` shows, of the program's threads."""
+    shown, _ = rows([(cpu, tid) for cpu, tid in busiest() if _comm(tid) not in _OWN], _MOST_ROWS)
+    return {"rows": [asdict(row) for row in shown], "threads": who()["threads"]}
+
+
+_ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "dump": dump,
+    "who": lambda: {**who(), "deadlocks": _deadlocks(waiting())},
+    "rows": _rows,
+}

@@ -1,0 +1,89 @@
+"""What could be read of a process whose Python doesn't answer, made into the same data as asked.dump().
+
+The process has written it without the GIL: native/python/observe/asked.c.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Any
+
+from .waits import rings
+
+__all__ = ["dump_of"]
+
+
+def _any_code() -> None: ...
+
+
+@lru_cache(maxsize=4096)
+def _line(first: int, offset: int, table: str) -> int:
+    """The line of an instruction, from a code object's first line and its table of lines."""
+    try:
+        code = _any_code.__code__.replace(co_firstlineno=first, co_linetable=bytes.fromhex(table))
+        return next((line or first for begin, end, line in code.co_lines() if begin <= offset < end), first)
+    except (ValueError, OverflowError):  # the thread ran while it was read
+        return first
+
+
+def _stack(frames: list[list[Any]]) -> list[list[Any]]:
+    return [[file, _line(first, offset, table), function] for file, function, first, offset, table in frames]
+
+
+def _name(tid: int | None, ident: int, pid: int) -> str:
+    return "MainThread" if tid == pid else f"LWP {tid}" if tid else f"ident {ident}"
+
+
+def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
+    """The dump; its threads have no names, and their primitives only types."""
+    waits = {ident: (tid, *rest) for ident, tid, *rest in seen["waits"]}
+    tids = {ident: tid for ident, tid, _ in seen["threads"]} | {ident: tid for ident, (tid, *_) in waits.items()}
+    names = {ident: _name(tid, ident, pid) for ident, tid in tids.items()}
+
+    def thing(ident: int) -> str:
+        _, kind, address, holder, *_ = waits[ident]
+        by = f" held by {names.get(holder, f'ident {holder}')!r}" if holder else ""
+        return f"{kind} at {address:#x}{by}"
+
+    found: dict[object, dict[str, Any]] = {}
+    for ident, tid, frames in seen["threads"]:
+        call = seen["tasks"].get(str(tid), "no system call")
+        wait, stack = waits.get(ident), _stack(frames)
+        state = "waits" if wait else "runs" if call == "no system call" else call if " " in call else f"in {call}"
+        if tid == seen["holder"]:
+            state += ", has the GIL or had it last"
+        crowd = found.setdefault(
+            (state, str(stack), wait and thing(ident)),
+            {"state": state, "wait": None, "group": "", "cancelled": "", "stack": stack, "threads": []},
+        )
+        crowd["threads"].append({"name": names[ident], "tid": tid, "ident": ident})
+        if wait:
+            _, kind, address, holder, since, deadline = wait
+            if crowd["wait"] is None or since < crowd["wait"]["since"]:
+                crowd["wait"] = {
+                    "kind": kind,
+                    "for": thing(ident),
+                    "address": address,
+                    "holder": names.get(holder),
+                    "taken": "",
+                    "since": since,
+                    "deadline": deadline,
+                }
+    circles = []
+    for ring in rings({ident: holder for ident, (_, _, _, holder, _, _) in waits.items()}):
+        text = ", ".join(f"{names[ident]!r} waits for {thing(ident)}" for ident in ring)
+        certain = all(waits[ident][5] is None for ident in ring)
+        circles.append({"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring]})
+    return {
+        "pid": pid,
+        "without": seen["without"],
+        "threads": len(seen["threads"]),
+        "green": 0,
+        "now": time.monotonic(),
+        "circles": circles,
+        "crowds": sorted(found.values(), key=lambda crowd: -len(crowd["threads"])),
+        "without_python": [],
+        "schedulers": [],
+        "cancellations": [],
+    }
