@@ -39,20 +39,20 @@ static struct {
 
 /* ---- the answerer ------------------------------------------------------------------------------------------------ */
 
-static int change(int from, int to)
+static int move_desk(int from, int to)
 {
     return atomic_compare_exchange_strong(&desk.state, &from, to);
 }
 
-static void set(int state)
+static void set_desk(int state)
 {
     atomic_store(&desk.state, state);
     park_wake(&desk.state, 1, PARK_PRIVATE);
 }
 
-static int take(void)
+static int take_question(void)
 {
-    int taken = change(ASKED, TAKEN);
+    int taken = move_desk(ASKED, TAKEN);
 
     park_wake(&desk.state, 1, PARK_PRIVATE);
     return taken;
@@ -61,16 +61,16 @@ static int take(void)
 static void answer_one(void)
 {
     char *question = desk.question;
-    char *answer = listens.answers->told(question, take);
+    char *answer = listens.answers->told(question, take_question);
 
     free(question);
     desk.answer = answer;
-    if (change(TAKEN, DONE)) {
+    if (move_desk(TAKEN, DONE)) {
         park_wake(&desk.state, 1, PARK_PRIVATE);
         return;
     }
     free(answer);
-    set(FREE);
+    set_desk(FREE);
 }
 
 static void *answerer_main(void *unused)
@@ -101,17 +101,17 @@ static char *ask_python(const char *question, const char **why)
         return NULL;
     if (!(desk.question = strdup(question)))
         return NULL;
-    set(ASKED);
+    set_desk(ASKED);
     wait_while(ASKED, park_now() + GIL_SECONDS * PARK_SECOND);
     *why = "the GIL is not free";
-    if (change(ASKED, LATE))
+    if (move_desk(ASKED, LATE))
         return NULL;
     wait_while(TAKEN, park_now() + ANSWER_SECONDS * PARK_SECOND);
     *why = "Python does not answer";
-    if (change(TAKEN, LATE))
+    if (move_desk(TAKEN, LATE))
         return NULL;
     char *answer = desk.answer;
-    set(FREE);
+    set_desk(FREE);
     return answer;
 }
 
@@ -148,7 +148,7 @@ static void send_text(int fd, const char *text)
         text += n;
 }
 
-static void serve(int fd)
+static void serve_client(int fd)
 {
     struct timeval to_ask = {.tv_sec = QUESTION_SECONDS}, to_take = {.tv_sec = SEND_SECONDS};
     char question[LONGEST_QUESTION];
@@ -192,7 +192,7 @@ static void *listener_main(void *unused)
     while (!atomic_load(&listens.ends)) {
         int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client >= 0 && !atomic_load(&listens.ends))
-            serve(client);
+            serve_client(client);
         if (client >= 0)
             close(client);
         else if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK)
@@ -205,7 +205,7 @@ static void *listener_main(void *unused)
 
 static void end_answerer(void)
 {
-    set(CLOSED);
+    set_desk(CLOSED);
     pthread_join(listens.answerer, NULL);
 }
 
@@ -281,10 +281,10 @@ static int are_alone(void)
 /* If an answer is being made the program is not alone with a listener that sleeps: the answerer may hold or want the GIL. */
 int listen_pause(void)
 {
-    if (listens.pid != getpid() || !are_alone() || !change(FREE, CLOSED))
+    if (listens.pid != getpid() || !are_alone() || !move_desk(FREE, CLOSED))
         return 0;
     if (end_listener() != 0) {
-        set(FREE);
+        set_desk(FREE);
         return 0;
     }
     park_wake(&desk.state, 1, PARK_PRIVATE);

@@ -33,7 +33,7 @@ struct listen_answers {
 /* Serves the socket at that path; the caller doesn't hold the GIL, because pthread_create(3) may wait for glibc's locks.  0 or errno; EALREADY: this process listens already; ENAMETOOLONG. */
 int listen_begin(const char *path, const struct listen_answers *answers);
 
-/* Removes the socket's file; whoever is connected gets an answer. */
+/* Removes the socket's file.  The threads end with the process. */
 void listen_end(void);
 
 /* Around fork(2), in the parent; the caller doesn't hold the GIL.  listen_pause() returns whether listen_go_on() is to be called. */

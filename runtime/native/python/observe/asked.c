@@ -22,7 +22,7 @@ static PyObject *teller; /* answers a question, a str, with a str */
 /* ---- with the GIL ------------------------------------------------------------------------------------------------ */
 
 /* A text from malloc; NULL, with no exception set, if Python fails. */
-static char *tell(const char *question)
+static char *ask_teller(const char *question)
 {
     PyObject *answer = PyObject_CallFunction(teller, "s", question);
     const char *text = answer ? PyUnicode_AsUTF8(answer) : NULL;
@@ -34,10 +34,10 @@ static char *tell(const char *question)
     return copy;
 }
 
-static char *told(const char *question, int (*taken)(void))
+static char *tell_with_gil(const char *question, int (*taken)(void))
 {
     PyGILState_STATE state = PyGILState_Ensure();
-    char *answer = taken() ? tell(question) : NULL;
+    char *answer = taken() ? ask_teller(question) : NULL;
 
     PyGILState_Release(state);
     return answer;
@@ -110,7 +110,7 @@ static void write_waits(FILE *out)
         usleep(1000); /* a thread that starts or ends has the lock of glibc's lists; it may be one that never goes on */
 }
 
-static char *seen(const char *why)
+static char *tell_without_gil(const char *why)
 {
     char *text = NULL;
     size_t size;
@@ -131,7 +131,7 @@ static char *seen(const char *why)
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-static const struct listen_answers answers = {told, seen};
+static const struct listen_answers answers = {tell_with_gil, tell_without_gil};
 
 /* (path, teller) */
 static PyObject *begin_listening(PyObject *Py_UNUSED(module), PyObject *args)
