@@ -53,9 +53,9 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
 
 
 def _state(green: str | None, tid: int | None) -> str:
-    """What a thread does that is in none of our waits."""
-    if green is not None:
-        return f"{green} (green)"
+    """What a thread does that is in none of our waits; green: a green thread's state."""
+    if green in ("ready", "asleep"):
+        return f"{green}, green"
     call = None if tid is None else native.call_of(tid)
     if call is None:
         return "runs"
@@ -66,15 +66,15 @@ def _state(green: str | None, tid: int | None) -> str:
 def _crowds() -> list[dict[str, Any]]:
     """The threads that run Python, those that do the same together; the largest crowds first."""
     waits = {wait.ident: wait for wait in waiting().waits}
-    tids = {thread.ident: thread.native_id for thread in list(threading._active.values())}  # type: ignore[attr-defined]
-    green, me = native.green_states(), threading.get_ident()
+    tids, green, me = native.tids(), native.green_states(), threading.get_ident()
     found: dict[object, dict[str, Any]] = {}
     stacks: dict[Calls, list[list[Any]]] = {}
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in reversed(sys._current_frames().items()):  # the oldest thread first
         if ident == me:
             continue
-        wait, tid = waits.get(ident), tids.get(ident)
-        state = "waits" if wait else _state(green.get(ident) if ident in tids else None, tid)
+        wait = waits.get(ident)
+        tid = None if green.get(ident, "running") != "running" else tids.get(ident)
+        state = "waits" if wait else _state(green.get(ident), tid)
         group, cancelled = described(ident)
         where = calls(frame)
         if where not in stacks:
@@ -91,12 +91,9 @@ def _crowds() -> list[dict[str, Any]]:
                 "threads": [],
             },
         )
-        tid = None if ident in green and tid is not None and green[ident] != "running" else tid
         crowd["threads"].append({"name": name_of(ident, tid), "tid": tid, "ident": ident})
         if wait and wait.since < crowd["wait"]["since"]:
             crowd["wait"]["since"] = wait.since
-    for crowd in found.values():
-        crowd["threads"].sort(key=lambda thread: thread["tid"] or 0)  # the oldest first, mostly
     return sorted(found.values(), key=lambda crowd: -len(crowd["threads"]))
 
 

@@ -41,8 +41,12 @@ def _is_stopped(pid: int) -> bool:
 
 
 def command(pid: int) -> str:
-    """The command line of a process, in one line; "": it is gone."""
-    return " ".join(_read(pid, "cmdline").replace("\0", " ").split())
+    """The command line of a process, in one line, without the folders of Python and lwp; "": it is gone."""
+    words = _read(pid, "cmdline").split("\0")
+    words[:1] = [os.path.basename(words[0])]
+    if len(words) > 1 and os.path.basename(words[1]) == "lwp":
+        words[:2] = ["lwp"]
+    return " ".join(" ".join(words).split())
 
 
 def age(pid: int) -> float:

@@ -3,6 +3,7 @@ too."""
 
 from __future__ import annotations
 
+import _frozen_importlib
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,8 @@ __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
 _SHOWN = 3  # things that runtime.wait() waits for
 
+_IMPORT_LOCK: type[Any] = vars(_frozen_importlib)["_ModuleLock"]
+
 _KINDS: tuple[tuple[type[Any], str], ...] = (
     (native.lock, "lock"),
     (native.RLock, "rlock"),
@@ -30,8 +33,9 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (native.WorkQueue, "work"),
     (native.LWP, "join"),
     (tuple, "wait"),
+    (_IMPORT_LOCK, "import"),
 )
-_PRIMITIVES = tuple(cls for cls, kind in _KINDS if kind not in ("work", "join", "wait"))
+_PRIMITIVES = tuple(cls for cls, kind in _KINDS if kind not in ("work", "join", "wait", "import"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Wait:
     tid: int  #: its threading.get_native_id()
     name: str  #: its Thread's name; for a thread without a Thread "LWP" and the tid
     #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", "wait", "join",
-    #: or "group", whose block's end waits for its tasks
+    #: "import", while another thread imports the module, or "group", whose block's end waits for its tasks
     kind: str
     #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, the future, the queue
     #: of an executor without a call, or the thread that it joins; for runtime.wait(), those of the first few things,
@@ -122,6 +126,8 @@ def _described(thing: Any) -> str:
     if isinstance(thing, tuple):
         shown = ", ".join(_described(one) for one in thing[:_SHOWN])
         return shown if len(thing) <= _SHOWN else f"{shown}, and {len(thing) - _SHOWN} more"
+    if isinstance(thing, _IMPORT_LOCK):
+        return f"of module {thing.name!r}"
     try:
         return repr(thing)
     except Exception:  # of a derived class
@@ -143,13 +149,19 @@ def _kind(thing: Any) -> str:
 def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) -> tuple[Any, int]:
     """The object and its holder, as the program has them.
 
-    threading's own Condition.wait(), in Python, sleeps in a lock that the thread itself has taken before: no deadlock.
+    threading's own Condition.wait() and the lock of a module that is imported, both in Python, sleep in a lock that the
+    thread itself has taken before: no deadlock.
     """
     if holder != ident or frame is None:
         return thing, holder
     # Compared by name, because for a derived class the function's globals are a copy of threading's names.
     where = frame.f_globals.get("__name__"), frame.f_code.co_qualname
-    return (frame.f_locals.get("self", thing), 0) if where == ("threading", "Condition.wait") else (thing, holder)
+    if where == ("threading", "Condition.wait"):
+        return frame.f_locals.get("self", thing), 0
+    own = frame.f_locals.get("self")
+    if where[1] == "_ModuleLock.acquire" and isinstance(own, _IMPORT_LOCK):
+        return own, own.owner or 0
+    return thing, holder
 
 
 def rings(waits_for: Mapping[int, int | None]) -> Iterator[list[int]]:

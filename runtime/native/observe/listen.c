@@ -17,7 +17,7 @@
 
 enum { CLOSE_UNSHARED = 2 };                /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
 enum { LONGEST_QUESTION = 4096, QUEUED = 64 }; /* bytes; connections that wait for their turn */
-enum { GIL_SECONDS = 1, ANSWER_SECONDS = 60 };
+enum { GIL_SECONDS = 1, ANSWER_SECONDS = 10 };
 enum { QUESTION_SECONDS = 1, SEND_SECONDS = 5 }; /* that a client is given */
 
 static struct {
@@ -35,7 +35,8 @@ enum { FREE, ASKED, TAKEN, DONE, LATE, CLOSED };
 static struct {
     atomic_int state;
     char *question, *answer;
-} desk;
+    const char *why; /* no answer has come */
+} desk = {.why = "there is no memory"};
 
 /* ---- the answerer ------------------------------------------------------------------------------------------------ */
 
@@ -93,22 +94,24 @@ static void wait_while(int state, int64_t until)
         ;
 }
 
-/* The answer of Python; NULL, and why there is none. */
-static char *ask_python(const char *question, const char **why)
+/* Gives up if the state is still that one. */
+static int give_up(int state, const char *why)
 {
-    *why = "Python is still at work on an earlier question";
-    if (atomic_load(&desk.state) != FREE)
-        return NULL;
-    if (!(desk.question = strdup(question)))
+    desk.why = why;
+    return move_desk(state, LATE);
+}
+
+/* The answer of Python; NULL: there is none, and desk.why says why. */
+static char *ask_python(const char *question)
+{
+    if (atomic_load(&desk.state) != FREE || !(desk.question = strdup(question)))
         return NULL;
     set_desk(ASKED);
     wait_while(ASKED, park_now() + GIL_SECONDS * PARK_SECOND);
-    *why = "the GIL is not free";
-    if (move_desk(ASKED, LATE))
+    if (give_up(ASKED, "the GIL is not free"))
         return NULL;
     wait_while(TAKEN, park_now() + ANSWER_SECONDS * PARK_SECOND);
-    *why = "Python does not answer";
-    if (move_desk(TAKEN, LATE))
+    if (give_up(TAKEN, "the thread that answers with Python has come to no end"))
         return NULL;
     char *answer = desk.answer;
     set_desk(FREE);
@@ -152,15 +155,18 @@ static void serve_client(int fd)
 {
     struct timeval to_ask = {.tv_sec = QUESTION_SECONDS}, to_take = {.tv_sec = SEND_SECONDS};
     char question[LONGEST_QUESTION];
-    const char *why;
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &to_ask, sizeof to_ask);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &to_take, sizeof to_take);
-    if (!is_owner(fd) || !read_question(fd, question, sizeof question))
+    if (!read_question(fd, question, sizeof question)) /* before a refusal: what is left unread resets the connection */
         return;
-    char *answer = ask_python(question, &why);
+    if (!is_owner(fd)) {
+        send_text(fd, "{\"error\": \"only the user who runs this process may ask\"}\n");
+        return;
+    }
+    char *answer = ask_python(question);
     if (!answer)
-        answer = listens.answers->seen(why);
+        answer = listens.answers->seen(desk.why);
     if (answer)
         send_text(fd, answer);
     free(answer);

@@ -80,6 +80,11 @@ static void add_state(uintptr_t ident, int tid, void *arg)
         add_found(arg, (struct found){.ident = ident, .tid = tid, .state = state});
 }
 
+static void add_tid(uintptr_t ident, int tid, void *arg)
+{
+    add_found(arg, (struct found){.ident = ident, .tid = tid});
+}
+
 static int look_at_all(struct all *all, void (*add)(uintptr_t ident, int tid, void *all))
 {
     python_waits_read(1);
@@ -139,30 +144,53 @@ static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     return list;
 }
 
-/* ---- what green threads do --------------------------------------------------------------------------------------- */
+/* ---- what is known of each thread ------------------------------------------------------------------------------- */
 
-static PyObject *list_states(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+static PyObject *state_of(const struct found *found)
 {
     static const char *const names[] = {[GREEN_RUNS] = "running", [GREEN_QUEUED] = "ready", [GREEN_SLEEPS] = "asleep"};
+
+    return PyUnicode_FromString(names[found->state]);
+}
+
+static PyObject *tid_of(const struct found *found)
+{
+    return PyLong_FromLong(found->tid);
+}
+
+static PyObject *by_ident(void (*add)(uintptr_t ident, int tid, void *all), PyObject *(*value_of)(const struct found *found))
+{
     struct all all;
 
-    if (find_all(&all, add_state) < 0)
+    if (find_all(&all, add) < 0)
         return NULL;
     PyObject *dict = PyDict_New();
     for (size_t i = 0; dict && i < all.count; i++) {
-        PyObject *ident = PyLong_FromUnsignedLong(all.found[i].ident), *name = PyUnicode_FromString(names[all.found[i].state]);
-        if (!ident || !name || PyDict_SetItem(dict, ident, name) < 0)
+        PyObject *ident = PyLong_FromUnsignedLong(all.found[i].ident), *value = value_of(&all.found[i]);
+        if (!ident || !value || PyDict_SetItem(dict, ident, value) < 0)
             Py_CLEAR(dict);
         Py_XDECREF(ident);
-        Py_XDECREF(name);
+        Py_XDECREF(value);
     }
     PyMem_Free(all.found);
     return dict;
 }
 
+static PyObject *list_states(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return by_ident(add_state, state_of);
+}
+
+static PyObject *list_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return by_ident(add_tid, tid_of);
+}
+
 static PyMethodDef functions[] = {
     {"green_states", list_states, METH_NOARGS,
      "By its ident, what each green thread, and each that lends its LWP, does: \"running\", \"ready\" or \"asleep\"."},
+    {"tids", list_tids, METH_NOARGS,
+     "By its ident, the tid of each thread, also of pthreads; of a green thread that of an LWP that ran it."},
     {"waits", list_waits, METH_NOARGS,
      "Of each thread that sleeps for a primitive or a thread of the runtime: (ident, tid, object, ident of its holder or 0, since,\n"
      "deadline or None)."},

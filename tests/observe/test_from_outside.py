@@ -1,0 +1,366 @@
+"""Programs that run, asked from another process: `lwp ps`, `lwp dump`, `lwp top`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import environment, lwp, python
+
+DEADLOCK = """
+import threading
+first, second, done = threading.Lock(), threading.Lock(), threading.Event()
+both = threading.Barrier(2)
+def take(one, other):
+    with one:
+        both.wait()
+        with other:
+            pass
+for _ in range(40):
+    threading.Thread(target=done.wait, daemon=True).start()
+threading.Thread(target=take, args=(first, second), name="one", daemon=True).start()
+threading.Thread(target=take, args=(second, first), name="two", daemon=True).start()
+print("ready", flush=True)
+done.wait()
+"""
+
+
+class Program:
+    """A process that has said "ready", and its folder for the socket."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process, self.pid, self.folder = process, process.pid, folder
+
+    def ask(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        return lwp(*arguments, status=status, XDG_RUNTIME_DIR=str(self.folder))
+
+    def listed(self) -> Any:
+        """What `lwp ps` says of it."""
+        return next(one for one in json.loads(self.ask("ps", "--json").stdout) if one["pid"] == self.pid)
+
+    def dump(self, pid: int | None = None, status: int | None = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ask("dump", pid or self.pid, "--json", status=status).stdout)
+        return found
+
+    def dump_when(self, holds: Callable[[dict[str, Any]], object], pid: int | None = None) -> dict[str, Any]:
+        """The first dump of which that holds."""
+        while not holds(found := self.dump(pid, status=None)):
+            pass
+        return found
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a program under `lwp run` for the time of a `with`."""
+
+    @contextmanager
+    def running(source: str, *options: str, command: tuple[str, ...] = (), **variables: str) -> Iterator[Program]:
+        (tmp_path / "program.py").write_text(source)
+        with subprocess.Popen(
+            [sys.executable, *(command or ("-m", "runtime", "run", *options, "program.py"))],
+            cwd=tmp_path,
+            env=environment(XDG_RUNTIME_DIR=str(tmp_path), **variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                assert process.stdout.readline() == "ready\n"
+                yield Program(process, tmp_path)
+            finally:
+                process.kill()
+
+    return running
+
+
+def crowd(found: dict[str, Any], name: str) -> Any:
+    """The crowd that a thread of that name is in."""
+    return next(one for one in found["crowds"] if name in (thread["name"] for thread in one["threads"]))
+
+
+def lines(of: dict[str, Any]) -> list[str]:
+    return [f"{os.path.basename(file)}:{line} {function}" for file, line, function in of["stack"]]
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def both_wait(found: dict[str, Any]) -> bool:
+    return bool(found["circles"]) and found["threads"] == 43 and len(found["crowds"]) == 4
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)])
+def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, ...]) -> None:
+    with run(DEADLOCK, *options) as program:
+        found = program.dump_when(both_wait)
+        text = program.ask("dump", program.pid, status=1).stdout
+    (circle,) = found["circles"]
+    assert circle["deadlock"]
+    assert sorted(circle["threads"]) == ["one", "two"]
+    for name, lock, other in (("one", "second", "two"), ("two", "first", "one")):
+        assert f"{name!r} waits for lock {lock} held by {other!r} (taken at program.py:6 in take)" in circle["text"]
+    assert sorted(len(one["threads"]) for one in found["crowds"]) == [1, 1, 1, 40]
+    assert crowd(found, "one")["wait"]["holder"] == "two"
+    assert lines(crowd(found, "two"))[0] == "program.py:8 take"
+    first, second, *rest = text.splitlines()
+    assert first.startswith(f"process {program.pid}, since ")
+    assert "43 threads" in first
+    assert second == f"deadlock: {circle['text']}"
+    many = next(line for line in rest if line.startswith("40 threads"))
+    assert re.fullmatch(
+        r"40 threads: wait for event done, the first for [\d.]+ s: '.+', '.+', '.+' and 37 more", many
+    ), many
+    assert "    with other:" in rest
+
+
+def test_dump_ends_with_status_0_without_a_deadlock(run: Run) -> None:
+    with run("print('ready', flush=True)\nimport time\ntime.sleep(1000)") as program:
+        program.dump_when(lambda found: found["crowds"][0]["state"] == "in clock_nanosleep")
+        assert "'MainThread'" in program.ask("dump", program.pid).stdout
+
+
+def test_dump_of_an_import_that_waits_for_a_lock_whose_holder_imports(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("import __main__\n__main__.inside.set()\nwith __main__.lock: pass\n")
+    source = """
+import threading
+lock, inside = threading.Lock(), threading.Event()
+def holds():
+    with lock:
+        inside.wait()
+        import module
+def imports():
+    import module
+threading.Thread(target=holds, name="holds", daemon=True).start()
+while not lock.locked():
+    pass
+threading.Thread(target=imports, name="imports", daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    with run(source) as program:
+        found = program.dump_when(lambda found: found["circles"])
+    assert found["circles"][0]["deadlock"]
+    assert "'holds' waits for import of module 'module' held by 'imports'" in found["circles"][0]["text"]
+
+
+GIL = """
+import ctypes, threading
+lock = threading.Lock()
+def wants():
+    with lock:
+        pass
+def keeps():
+    ctypes.PyDLL(None).pause()
+lock.acquire()
+threads = [threading.Thread(target=wants, daemon=True) for _ in range(5)]
+for thread in threads:
+    thread.start()
+from runtime import scheduler
+while len(scheduler.waiting().waits) < 5:
+    pass
+print("ready", flush=True)
+keeps()
+"""
+
+
+def test_dump_where_the_gil_is_never_free(run: Run) -> None:
+    with run(GIL) as program:
+        found = program.dump_when(lambda found: "without" in found)
+        text = program.ask("dump", program.pid).stdout
+        listed = program.listed()
+    assert found["without"] == "the GIL is not free"
+    many = next(one for one in found["crowds"] if one["wait"])
+    assert len(many["threads"]) == 5
+    assert many["wait"]["holder"] == "MainThread"
+    assert lines(many)[0] == "program.py:5 wants"
+    main = crowd(found, "MainThread")
+    assert main["state"].endswith("has the GIL or had it last")
+    assert lines(main) == ["program.py:8 keeps", "program.py:17 <module>"]
+    assert "Python does not answer, because the GIL is not free" in text
+    assert listed["state"] == "stuck"
+
+
+def test_a_program_that_has_been_stopped(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.dump_when(both_wait)
+        os.kill(program.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
+        assert "is stopped by a signal" in program.ask("dump", program.pid, status=2).stderr
+        assert program.listed()["state"] == "stopped"
+        os.kill(program.pid, signal.SIGCONT)
+        assert program.dump(status=1)["circles"]
+
+
+def test_ps_lists_programs(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.dump_when(both_wait)
+        listed = program.listed()
+        text = program.ask("ps").stdout
+    assert (listed["pid"], listed["threads"], listed["state"]) == (program.pid, 43, "deadlock")
+    assert listed["command"].endswith("runtime run program.py")
+    assert re.search(rf"{program.pid} +43 .* deadlock +python", text), text
+
+
+def test_top_shows_rows_of_many(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.dump_when(both_wait)
+        text = program.ask("top", program.pid, "--once", "--every", "0.1", "--sort", "threads").stdout
+    head, columns, _, first, *_ = text.splitlines()
+    assert head.startswith(f"process {program.pid}: 43 threads")
+    assert columns.split() == ["thread", "tid", "state", "waits", "for", "CPU"]
+    assert first.startswith("40 x Thread-1 (wait)")
+
+
+# ---- who may ask -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_another_user_is_refused(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        path = program.folder / "lwp" / str(program.pid)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        for folder in list(path.parents)[:-2]:
+            os.chmod(folder, 0o755)  # only what the kernel says of the client is left
+        os.chmod(path, 0o777)
+        done = python(
+            "-c",
+            f"""
+import os, socket
+os.setuid(65534)
+client = socket.socket(socket.AF_UNIX)
+client.connect({str(path)!r})
+client.sendall(b'{{"ask": "who"}}\\n')
+print(client.recv(1000))
+""",
+        )
+        assert "only the user who runs this process may ask" in done.stdout
+
+
+@pytest.mark.root
+def test_the_program_of_another_user_is_named(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"], user=65534) as process:
+        try:
+            said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+        finally:
+            process.kill()
+    assert "belongs to user nobody" in said
+
+
+def test_a_process_that_is_not_ours_or_gone(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+        finally:
+            process.kill()
+    assert f"process {process.pid} (sleep 1000) does not run under `lwp run`" in said
+    assert f"py-spy dump --pid {process.pid}" in said
+    assert (
+        lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+        == f"lwp: there is no process {process.pid}\n"
+    )
+
+
+def test_a_program_that_is_not_to_be_asked(run: Run) -> None:
+    with run(DEADLOCK, LWP_LISTEN="0") as program:
+        assert not (program.folder / "lwp").exists()
+        assert "LWP_LISTEN=0" in program.ask("dump", program.pid, status=2).stderr
+
+
+def test_a_folder_that_others_can_write_is_not_used(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lwp").mkdir()
+    (tmp_path / "lwp").chmod(0o777)
+    with run(DEADLOCK) as program:
+        assert not list((tmp_path / "lwp").iterdir())
+        os.unlink(f"/tmp/lwp-{os.geteuid()}/{program.pid}")
+
+
+# ---- what a program notices ------------------------------------------------------------------------------------------
+
+
+def test_sockets_are_removed(run: Run) -> None:
+    folder = None
+    with run("print('ready', flush=True)\ninput()", PYTHONUNBUFFERED="1") as program:
+        folder = program.folder / "lwp"
+        assert [path.name for path in folder.iterdir()] == [str(program.pid)]
+        program.process.kill()
+        program.process.wait()
+    assert [path.name for path in folder.iterdir()] == [str(program.pid)]  # it could not
+    lwp("run", "-c", "pass", XDG_RUNTIME_DIR=str(folder.parent))
+    assert not list(folder.iterdir())
+
+
+def test_the_programs_descriptors_are_as_without(tmp_path: Path) -> None:
+    source = "import os; print(sorted(os.listdir('/proc/self/fd')), os.open('/dev/null', 0))"
+    on = lwp("run", "-c", source, XDG_RUNTIME_DIR=str(tmp_path)).stdout
+    assert on == lwp("run", "-c", source, LWP_LISTEN="0").stdout
+
+
+FORKS = """
+import os, threading, warnings
+warnings.simplefilter("error")
+def fork():
+    read, write = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.read(read, 1)
+        os._exit(0)
+    return pid
+print("ready", flush=True)
+pids = [fork() for _ in range(3)]
+print(*pids, flush=True)
+threading.Event().wait()
+"""
+
+
+def test_forks_of_a_program_with_one_thread(run: Run) -> None:
+    """CPython warns of a fork if other threads are there; the forked processes are asked as their parent."""
+    with run(FORKS) as program:
+        assert program.process.stdout is not None
+        pids = [int(pid) for pid in program.process.stdout.readline().split()]
+        assert len(pids) == 3
+        try:
+            for pid in pids:
+                found = program.dump_when(lambda found: found["crowds"][0]["state"] == "in read", pid)
+                (thread,) = found["crowds"][0]["threads"]
+                assert (thread["name"], thread["tid"]) == ("MainThread", pid)
+            assert program.dump_when(lambda found: found["crowds"][0]["wait"])["threads"] == 1
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_client_that_says_nothing_keeps_no_other_waiting_for_long(run: Run) -> None:
+    with run(DEADLOCK) as program, socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(program.folder / "lwp" / str(program.pid)))
+        assert program.dump_when(both_wait)
+
+
+def test_questions_that_are_none(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        for question in (b"\n", b"x\n", b'{"ask": "nothing"}\n', b'{"ask": "who", "more": 1}\n', b"x" * 10000):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(program.folder / "lwp" / str(program.pid)))
+                client.sendall(question)
+                client.shutdown(socket.SHUT_WR)
+                answer = b""
+                with_error = False
+                try:
+                    while part := client.recv(1 << 16):
+                        answer += part
+                except ConnectionResetError:  # it did not read all
+                    with_error = True
+                assert with_error or answer == b"" or b'"error"' in answer
+        assert program.dump_when(both_wait)
