@@ -38,6 +38,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Tests count the LWPs of this process, so it doesn't listen.  The programs that they run do, as everywhere: commands.py.
+os.environ["LWP_LISTEN"] = "0"
+
 #: What takes seconds to make: a test that needs it is slow.
 SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
 _left_out = pytest.StashKey[int]()  # how many slow tests

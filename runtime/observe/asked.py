@@ -23,7 +23,6 @@ from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 __all__ = ["answer", "dump"]
 
 _MOST_ROWS = 1000
-_OWN = ("lwp-listen", "lwp-answer")  # as the kernel calls the threads that serve a question
 
 
 def answer(question: str) -> str:
@@ -108,12 +107,12 @@ def _comm(tid: int) -> str:
 
 def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The LWPs that run no Python: helpers, threads of C libraries."""
-    known = {thread["tid"] for crowd in crowds for thread in crowd["threads"]}
+    known = {thread["tid"] for crowd in crowds for thread in crowd["threads"]}.union(native.listen_own())
     found = []
     for tid in map(int, os.listdir("/proc/self/task")):
         if tid in known:
             continue
-        if (name := _comm(tid)) and name not in _OWN:
+        if name := _comm(tid):
             found.append({"tid": tid, "name": name, "state": _state(None, tid)})
     return found
 
@@ -164,7 +163,7 @@ def _deadlocks(found: Waiting) -> list[str]:
 
 def _rows() -> dict[str, Any]:
     """What `lwp run --live` shows, of the program's threads."""
-    shown, _ = rows([(cpu, tid) for cpu, tid in busiest() if _comm(tid) not in _OWN], _MOST_ROWS)
+    shown, _ = rows(busiest(), _MOST_ROWS)
     return {"rows": [asdict(row) for row in shown], "threads": who()["threads"]}
 
 

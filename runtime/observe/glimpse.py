@@ -48,6 +48,8 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
 
     found: dict[object, dict[str, Any]] = {}
     for ident, tid, frames in seen["threads"]:
+        if tid == seen["own"]:  # it wants the GIL, to answer
+            continue
         call = seen["tasks"].get(str(tid), "no system call")
         wait, stack = waits.get(ident), _stack(frames)
         state = "waits" if wait else "runs" if call == "no system call" else call if " " in call else f"in {call}"
@@ -78,7 +80,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
     return {
         "pid": pid,
         "without": seen["without"],
-        "threads": len(seen["threads"]),
+        "threads": sum(len(crowd["threads"]) for crowd in found.values()),
         "green": 0,
         "now": time.monotonic(),
         "circles": circles,

@@ -18,8 +18,6 @@ __all__ = ["LISTEN", "begin", "folders", "is_private", "numbers"]
 
 LISTEN = "LWP_LISTEN"  #: 0: the process is not to be asked
 
-_paused = False
-
 
 # ---- where -----------------------------------------------------------------------------------------------------------
 
@@ -94,7 +92,7 @@ def begin() -> None:
     if os.environ.get(LISTEN) == "0" and not sys.flags.ignore_environment:
         return
     if _listen():
-        os.register_at_fork(before=_pause, after_in_parent=_go_on, after_in_child=_listen)
+        os.register_at_fork(before=native.listen_pause, after_in_parent=native.listen_go_on, after_in_child=_listen)
         atexit.register(native.listen_end)
 
 
@@ -105,13 +103,3 @@ def _listen() -> bool:
     except OSError:  # no more threads, no room, a path that is too long: then nobody can ask
         return False
     return path is not None
-
-
-def _pause() -> None:
-    global _paused
-    _paused = native.listen_pause()
-
-
-def _go_on() -> None:
-    if _paused:
-        native.listen_go_on()

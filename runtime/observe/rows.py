@@ -71,11 +71,11 @@ def _switches(tid: int) -> int:
 
 
 def busiest() -> list[tuple[float, int]]:
-    """CPU seconds and tid of each thread of the process except the calling one; the thread that has used most comes
-    first."""
-    found = []
+    """CPU seconds and tid of each thread of the process except the calling one and those that answer `lwp ps`; the
+    thread that has used most comes first."""
+    found, own = [], {threading.get_native_id(), *native.listen_own()}
     for tid in map(int, os.listdir("/proc/self/task")):
-        if tid != threading.get_native_id():
+        if tid not in own:
             with suppress(OSError):  # it has ended
                 found.append((_cpu(tid), tid))
     return sorted(found, reverse=True)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ static struct {
     pthread_t listener, answerer;
     atomic_int ready; /* 1: the socket is there; less than 0: -errno */
     atomic_int ends;
+    atomic_int tids[2];
 } listens;
 
 enum { FREE, ASKED, TAKEN, DONE, LATE, CLOSED };
@@ -77,6 +79,7 @@ static void answer_one(void)
 static void *answerer_main(void *unused)
 {
     prctl(PR_SET_NAME, "lwp-answer");
+    atomic_store(&listens.tids[0], gettid());
     for (int state; (state = atomic_load(&desk.state)) != CLOSED;)
         if (state == ASKED)
             answer_one();
@@ -94,7 +97,7 @@ static void wait_while(int state, int64_t until)
         ;
 }
 
-/* Gives up if the state is still that one. */
+/* Gives up, unless the state has changed. */
 static int give_up(int state, const char *why)
 {
     desk.why = why;
@@ -190,6 +193,7 @@ static int open_socket(void)
 static void *listener_main(void *unused)
 {
     prctl(PR_SET_NAME, "lwp-listen");
+    atomic_store(&listens.tids[1], gettid());
     int fd = open_socket();
     atomic_store(&listens.ready, fd < 0 ? fd : 1);
     park_wake(&listens.ready, 1, PARK_PRIVATE);
@@ -255,6 +259,11 @@ int listen_begin(const char *path, const struct listen_answers *answers)
     return make_both();
 }
 
+int listen_tid(int which)
+{
+    return listens.pid == getpid() ? atomic_load(&listens.tids[which]) : 0;
+}
+
 void listen_end(void)
 {
     if (listens.pid == getpid())
@@ -277,17 +286,17 @@ static int end_listener(void)
     return error;
 }
 
-static int are_alone(void)
+static int count_tasks(void)
 {
     struct stat tasks;
 
-    return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink - 2 == 3; /* the caller and our two */
+    return stat("/proc/self/task", &tasks) == 0 ? (int)tasks.st_nlink - 2 : -1;
 }
 
-/* If an answer is being made the program is not alone with a listener that sleeps: the answerer may hold or want the GIL. */
+/* Three tasks: the caller and the two.  While an answer is made the two stay: the answerer may have or want the GIL. */
 int listen_pause(void)
 {
-    if (listens.pid != getpid() || !are_alone() || !move_desk(FREE, CLOSED))
+    if (listens.pid != getpid() || count_tasks() != 3 || !move_desk(FREE, CLOSED))
         return 0;
     if (end_listener() != 0) {
         set_desk(FREE);
@@ -295,6 +304,8 @@ int listen_pause(void)
     }
     park_wake(&desk.state, 1, PARK_PRIVATE);
     pthread_join(listens.answerer, NULL);
+    for (int i = 0; i < 10000 && count_tasks() > 1; i++) /* the kernel counts a task for a while after the join */
+        sched_yield();
     listens.pid = 0;
     return 1;
 }

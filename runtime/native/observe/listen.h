@@ -33,6 +33,9 @@ struct listen_answers {
 /* Serves the socket at that path; the caller doesn't hold the GIL, because pthread_create(3) may wait for glibc's locks.  0 or errno; EALREADY: this process listens already; ENAMETOOLONG. */
 int listen_begin(const char *path, const struct listen_answers *answers);
 
+/* The tid of the answerer, 0, or of the listener, 1; 0: there is none. */
+int listen_tid(int which);
+
 /* Removes the socket's file.  The threads end with the process. */
 void listen_end(void);
 

@@ -118,7 +118,7 @@ static char *tell_without_gil(const char *why)
 
     if (!out)
         return NULL;
-    fprintf(out, "{\"without\":\"%s\",\"holder\":%lu,\"tasks\":{", why, frames_gil_holder());
+    fprintf(out, "{\"without\":\"%s\",\"holder\":%lu,\"own\":%d,\"tasks\":{", why, frames_gil_holder(), listen_tid(0));
     write_tasks(out);
     fputs("},\"waits\":[", out);
     write_waits(out);
@@ -161,6 +161,15 @@ static PyObject *end_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
     Py_RETURN_NONE;
 }
 
+/* How deep in Python the caller of os.fork() is; 0: nothing is paused. */
+static int forks_at;
+
+static int python_depth(void)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+    return COMPAT_LIMIT(tstate) - COMPAT_REMAINING(tstate);
+}
+
 static PyObject *pause_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     int paused;
@@ -168,11 +177,21 @@ static PyObject *pause_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
     Py_BEGIN_ALLOW_THREADS
     paused = listen_pause();
     Py_END_ALLOW_THREADS
-    return PyBool_FromLong(paused);
+    forks_at = paused ? python_depth() : 0;
+    Py_RETURN_NONE;
 }
 
-static int go_on_now(void *unused)
+/* os.fork() counts threads after the last function that it calls in the parent.  Such functions of the program, deeper in Python than the
+ * caller of os.fork(), are where a pending call may come first; then it asks to be called again. */
+static int go_on_later(void *unused)
 {
+    if (!forks_at)
+        return 0;
+    if (python_depth() > forks_at) {
+        Py_AddPendingCall(go_on_later, NULL);
+        return 0;
+    }
+    forks_at = 0;
     Py_BEGIN_ALLOW_THREADS
     listen_go_on();
     Py_END_ALLOW_THREADS
@@ -181,7 +200,9 @@ static int go_on_now(void *unused)
 
 static PyObject *go_on_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(Py_AddPendingCall(go_on_now, NULL) == 0);
+    if (forks_at)
+        Py_AddPendingCall(go_on_later, NULL); /* without it nobody can ask; the program goes on */
+    Py_RETURN_NONE;
 }
 
 static PyObject *call_name(PyObject *Py_UNUSED(module), PyObject *op)
@@ -196,6 +217,11 @@ static PyObject *call_name(PyObject *Py_UNUSED(module), PyObject *op)
     return call == CALLS_NONE ? Py_NewRef(Py_None) : PyUnicode_FromString(calls_name(call));
 }
 
+static PyObject *own_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return Py_BuildValue("(ii)", listen_tid(0), listen_tid(1));
+}
+
 static PyMethodDef functions[] = {
     {"call_of", call_name, METH_O,
      "call_of(tid): the system call that the task is in, or \"waiting for the GIL\"; None: in none, or the task is gone.  After\n"
@@ -203,11 +229,12 @@ static PyMethodDef functions[] = {
     {"listen_begin", begin_listening, METH_VARARGS,
      "listen_begin(path, teller): serves a socket at that path.  teller(question) returns an answer, a str.  OSError: EALREADY: this\n"
      "process does so already."},
+    {"listen_own", own_tids, METH_NOARGS, "The tids of the threads that listen and answer, which are not the program's; or zeros."},
     {"listen_end", end_listening, METH_NOARGS, "Removes the socket's file."},
     {"listen_pause", pause_listening, METH_NOARGS,
-     "Before a fork: ends the threads that listen, if no others except the caller are there.  Whether it has."},
+     "Before a fork: ends the threads that listen, if no others except the caller are there."},
     {"listen_go_on", go_on_listening, METH_NOARGS,
-     "After the fork: has the main thread make them anew as soon as it runs Python again; os.fork() looks for threads until it returns."},
+     "After the fork: has the main thread make them anew once os.fork(), which looks for threads, has returned."},
     {0},
 };
 
