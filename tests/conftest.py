@@ -38,7 +38,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Tests count the LWPs of this process, so it doesn't listen.  The programs that they run do, as everywhere: commands.py.
+# Tests count the LWPs of this process, so it doesn't listen.  The programs that they run do, see commands.py.
 os.environ["LWP_LISTEN"] = "0"
 
 #: What takes seconds to make: a test that needs it is slow.

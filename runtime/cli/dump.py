@@ -40,8 +40,11 @@ def _stack(stack: list[list[Any]]) -> Iterator[str]:
 
 
 def _waits(wait: dict[str, Any], now: float, many: bool) -> str:
+    others = wait["things"] - 1
+    alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
     left = "" if wait["deadline"] is None else f", {max(wait['deadline'] - now, 0):.1f} s to its timeout"
-    return f"wait{'' if many else 's'} for {wait['for']}, {'the first ' * many}for {now - wait['since']:.1f} s{left}"
+    times = f"{'the first ' * many}for {now - wait['since']:.1f} s{left}"
+    return f"wait{'' if many else 's'} for {wait['for']}{alike}, {times}"
 
 
 def _head(crowd: dict[str, Any], now: float) -> str:

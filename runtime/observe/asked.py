@@ -48,7 +48,18 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
         "taken": wait.taken,
         "since": wait.since,
         "deadline": wait.deadline,
+        "things": 1,
     }
+
+
+def _join(crowd: dict[str, Any], thread: dict[str, Any], wait: Wait | None) -> None:
+    """One more thread that does what the crowd does."""
+    crowd["threads"].append(thread)
+    if wait is not None:
+        crowd["wait"]["since"] = min(crowd["wait"]["since"], wait.since)
+        if wait.address not in crowd["addresses"]:
+            crowd["addresses"].add(wait.address)
+            crowd["wait"]["things"] = len(crowd["addresses"])
 
 
 def _state(green: str | None, tid: int | None) -> str:
@@ -68,9 +79,9 @@ def _crowds() -> list[dict[str, Any]]:
     tids, green, me = native.tids(), native.green_states(), threading.get_ident()
     found: dict[object, dict[str, Any]] = {}
     stacks: dict[Calls, list[list[Any]]] = {}
-    for ident, frame in reversed(sys._current_frames().items()):  # the oldest thread first
-        if ident == me:
-            continue
+    frames = sys._current_frames()
+    del frames[me]  # a frame that refers to itself would keep all that it knows
+    for ident, frame in reversed(frames.items()):  # the oldest thread first
         wait = waits.get(ident)
         tid = None if green.get(ident, "running") != "running" else tids.get(ident)
         state = "waits" if wait else _state(green.get(ident), tid)
@@ -78,7 +89,7 @@ def _crowds() -> list[dict[str, Any]]:
         where = calls(frame)
         if where not in stacks:
             stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
-        alike = wait and (wait.thing, wait.address, wait.deadline is None)
+        alike = wait and (wait.kind, wait.holder, wait.deadline is None)
         crowd = found.setdefault(
             (where, state, alike, group, cancelled),
             {
@@ -88,11 +99,12 @@ def _crowds() -> list[dict[str, Any]]:
                 "cancelled": cancelled,
                 "stack": stacks[where],
                 "threads": [],
+                "addresses": set(),
             },
         )
-        crowd["threads"].append({"name": name_of(ident, tid), "tid": tid, "ident": ident})
-        if wait and wait.since < crowd["wait"]["since"]:
-            crowd["wait"]["since"] = wait.since
+        _join(crowd, {"name": name_of(ident, tid), "tid": tid, "ident": ident}, wait)
+    for crowd in found.values():
+        del crowd["addresses"]
     return sorted(found.values(), key=lambda crowd: -len(crowd["threads"]))
 
 

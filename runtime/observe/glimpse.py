@@ -71,6 +71,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
                     "taken": "",
                     "since": since,
                     "deadline": deadline,
+                    "things": 1,
                 }
     circles = []
     for ring in rings({ident: holder for ident, (_, _, _, holder, _, _) in waits.items()}):

@@ -29,6 +29,7 @@ __all__ = [
     "Origin",
     "Place",
     "at",
+    "awaited_as",
     "expression_at",
     "forget",
     "instruction_at",
@@ -239,10 +240,14 @@ def _deed(opcode: str, what: str) -> str:
     return f"does {what}"
 
 
-def _object_text(segment: str) -> str:
+def _object(segment: str) -> ast.expr | None:
+    """Whose method is called, or what a `with` takes."""
     node = _expression(segment)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        node = node.func.value
+    return node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node
+
+
+def _object_text(segment: str) -> str:
+    node = _object(segment)
     return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else ""
 
 
@@ -431,6 +436,22 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
         if owner is not _UNKNOWN:
             return _attribute(owner, _mangled(expression.attr, frame))
     return _UNKNOWN
+
+
+def awaited_as(thing: object, frame: FrameType | None) -> str:
+    """What the line at which a thread waits calls the primitive, such as Desk.came for `self.came.wait()` there.
+
+    "": the line doesn't name it, because a library waits, or it is named in another way.
+    """
+    if (frame := passed_on(frame)) is None or not is_program(frame.f_code.co_filename):
+        return ""
+    place = _place(frame, True, None)
+    node = _object(place.segment)
+    with contextlib.suppress(Exception):  # it reads the program's own things
+        value: Any = _UNKNOWN if node is None else _value(node, frame)
+        if value is thing or _attribute(value, "_lock") is thing:  # a Condition's
+            return place.object_text
+    return ""
 
 
 def _mangled(name: str, frame: FrameType) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import native
 from .groups import described, end_awaited
-from .source import named, taken_at
+from .source import awaited_as, named, taken_at
 
 __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
@@ -195,7 +195,8 @@ def waiting() -> Waiting:
         return Waiting((), ())
     found = native.waits()
     tids = {ident: tid for ident, tid, *_ in found}
-    frames = sys._current_frames() if any(holder for _, _, _, holder, _, _ in found) else {}
+    frames = sys._current_frames() if found else {}
+    frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
     ends = {ident: end for ident, _, thing, *_ in found if (end := end_awaited(ident, thing))[0]}
     found = [
         (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
@@ -203,6 +204,10 @@ def waiting() -> Waiting:
     ]
     primitives = {id(thing): thing for _, _, thing, *_ in found if isinstance(thing, _PRIMITIVES)}
     called = dict(zip(primitives, named(primitives.values()), strict=True))
+    for ident, _, thing, *_ in found:
+        known = called.get(id(thing))
+        if known == "" or (known and known.startswith("made at ")):
+            called[id(thing)] = awaited_as(thing, frames.get(ident)) or known
     waits = [
         Wait(
             ident=ident,

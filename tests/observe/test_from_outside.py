@@ -157,6 +157,27 @@ threading.Event().wait()
     assert "'holds' waits for import of module 'module' held by 'imports'" in found["circles"][0]["text"]
 
 
+def test_threads_that_wait_each_for_its_own_are_told_together_by_the_lines_name(run: Run) -> None:
+    """What an object alone leads to has no name from variables: the line at which its thread waits names it."""
+    source = """
+import threading
+class Order:
+    def __init__(self):
+        self.packed = threading.Event()
+    def wait(self):
+        self.packed.wait()
+for _ in range(20):
+    threading.Thread(target=lambda: Order().wait(), daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    with run(source) as program:
+        found = program.dump_when(lambda found: len(found["crowds"]) == 2)
+        text = program.ask("dump", program.pid).stdout
+    assert len(found["crowds"][0]["threads"]) == found["crowds"][0]["wait"]["things"] == 20
+    assert "20 threads: wait for event Order.packed, and 19 others like it, the first for " in text
+
+
 GIL = """
 import ctypes, threading
 lock = threading.Lock()

@@ -1,0 +1,52 @@
+"""Visitors for shop.py: python visit.py PORT PAGE [SECONDS].
+
+PAGE: prices, pay, order, audit, follow, report, or all.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import sys
+import threading
+import time
+
+PAGES = {
+    "prices": lambda chance: f"/prices?item=tea{chance.randrange(20)}",
+    "pay": lambda chance: chance.choice(("/pay", "/refund")),
+    "order": lambda chance: "/order",
+    "audit": lambda chance: "/audit?who=visitor",
+    "follow": lambda chance: "/follow",
+    "report": lambda chance: "/report",
+}
+
+
+def visit(port: int, page: str, until: float, counts: list[int], at: int) -> None:
+    chance = random.Random(at)
+    while time.monotonic() < until:
+        name = chance.choice(list(PAGES)) if page == "all" else page
+        visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=max(0.1, until - time.monotonic()))
+        try:
+            visitor.request("GET", PAGES[name](chance))
+            visitor.getresponse().read()
+            counts[at] += 1
+        except OSError:  # no answer in time
+            pass
+        finally:
+            visitor.close()
+
+
+def main() -> None:
+    port, page = int(sys.argv[1]), sys.argv[2]
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10
+    counts, until = [0] * 16, time.monotonic() + seconds
+    visitors = [threading.Thread(target=visit, args=(port, page, until, counts, at)) for at in range(len(counts))]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    print(f"{page}: {sum(counts)} answers in {seconds:g} s, {counts.count(0)} of {len(counts)} visitors without one")
+
+
+if __name__ == "__main__":
+    main()
