@@ -131,6 +131,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     waits = {wait.ident: wait for wait in waiting().waits}
     threads, green = _threads()
     frames, states = sys._current_frames(), native.green_states()
+    frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
     alike: dict[object, list[_Seen]] = {}
 
     def see(thread: Any, tid: int | None, cpu: float | None, state: str) -> None:
