@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 # ---- prices: what suppliers say is kept for a while ------------------------------------------------------------------
@@ -203,6 +204,10 @@ class Visit(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *visit: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # the visitor has left
+            super().handle_error(*visit)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,8 +91,8 @@ def dump_text(found: dict[str, Any]) -> Iterator[str]:
 def _besides(found: dict[str, Any]) -> Iterator[str]:
     if any(found[name] for name in ("without_python", "schedulers", "cancellations")):
         yield ""
-    for task in found["without_python"]:
-        yield f"no Python: {task['name']} (tid {task['tid']}), {task['state']}"
+    for (name, state), count in Counter((one["name"], one["state"]) for one in found["without_python"]).items():
+        yield f"no Python: {f'{count:,} x ' * (count > 1)}{name}, {state}"
     for one in found["schedulers"]:
         yield f"scheduler on tid {one['tid']}: runs {one['runs']!r}, {one['ready']} ready, {one['switches']:,} switches"
     for one in found["cancellations"]:

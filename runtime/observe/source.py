@@ -441,10 +441,19 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
 def awaited_as(thing: object, frame: FrameType | None) -> str:
     """What the line at which a thread waits calls the primitive, such as Desk.came for `self.came.wait()` there.
 
-    "": the line doesn't name it, because a library waits, or it is named in another way.
+    The program's line, if that names it, otherwise that of the library by which it synchronises.  "": neither does.
     """
-    if (frame := passed_on(frame)) is None or not is_program(frame.f_code.co_filename):
-        return ""
+    last, found = passed_on(frame), ""
+    while frame is not None:
+        if not _is_inner(frame):
+            found = _named_by(frame, thing) or found
+        if frame is last:
+            break
+        frame = frame.f_back
+    return found
+
+
+def _named_by(frame: FrameType, thing: object) -> str:
     place = _place(frame, True, None)
     node = _object(place.segment)
     with contextlib.suppress(Exception):  # it reads the program's own things
