@@ -10,8 +10,9 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 
-PAGES = {
+PAGES: dict[str, Callable[[random.Random], str]] = {
     "prices": lambda chance: f"/prices?item=tea{chance.randrange(20)}",
     "pay": lambda chance: chance.choice(("/pay", "/refund")),
     "order": lambda chance: "/order",

@@ -82,6 +82,8 @@ def _crowds() -> list[dict[str, Any]]:
     frames = sys._current_frames()
     del frames[me]  # a frame that refers to itself would keep all that it knows
     for ident, frame in reversed(frames.items()):  # the oldest thread first
+        if ident not in tids:  # it has ended
+            continue
         wait = waits.get(ident)
         tid = None if green.get(ident, "running") != "running" else tids.get(ident)
         state = "waits" if wait else _state(green.get(ident), tid)
