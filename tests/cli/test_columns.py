@@ -49,13 +49,13 @@ def shown(command: list[str], columns: int) -> str:
 
 
 def words(text: str) -> set[str]:
-    """Those that are the same in each run: addresses, numbers and the lines of tables are not."""
+    """Those that are the same in each run: addresses, numbers, the units of times and the lines of tables are not."""
     found = set()
     for word in text.split():
         word = re.sub(r"/tmp/\S+", "/tmp/", word)
         word = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{6,}\b", "0x", word)
         found.add(re.sub(r"[0-9][0-9.,]*", "0", word))
-    return {word for word in found if not re.fullmatch("[─═]+", word)}
+    return {word for word in found if not re.fullmatch("[─═]+|[nµm]?s", word)}
 
 
 @pytest.mark.parametrize("command", [*([*of, "--help"] for of in HELP), *OUTPUTS], ids=" ".join)
