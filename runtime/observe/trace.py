@@ -22,9 +22,9 @@ from .recording import record, stop
 
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
 
-_HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 5, 4096, 4096
-_CHUNK = struct.Struct("=iIiIIIQ")
+_HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
+_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 6, 4096, 4096
+_CHUNK = struct.Struct("=IIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
 
@@ -156,6 +156,7 @@ class _Kind(IntEnum):
     GROUP = 16
     CANCELLED = 17
     NAMED = 18
+    THERE = 19
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
@@ -163,11 +164,13 @@ _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 _Effect = tuple[int, int, int]
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
+_FULL, _OPENS = 1 << 31, 1 << 30  # in a chunk's state
 _KINDS = frozenset(_Kind)
 _LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
 _HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
 _STATES = {
     _Kind.BORN: State.STARTING,
+    _Kind.THERE: State.OUTSIDE,
     _Kind.WANTS_GIL: State.WANTS_GIL,
     _Kind.RUNS: State.OUTSIDE,
     _Kind.BLOCKED: State.BLOCKED,
@@ -254,7 +257,7 @@ class _File:
             # read as one object, because joining the head and the rest would hold the whole twice
             self.data = file.read()
         _, _, self.chunk_size, _, self.texts, chunks, begin, unix, pid, finished, end, *rest = _HEADER.unpack_from(head)
-        _, _, _, overwritten, lost, texts_lost, arguments = rest
+        _, _, _, overwritten, lost, texts_lost, arguments, self.first_track = rest
         self.known_texts = {0: ""}
         running = not finished and _is_mapped(path, pid)
         self.timeline = Timeline(pid, "", begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running)
@@ -282,28 +285,29 @@ class _File:
             self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
         return self.known_texts[number]
 
-    def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
-        """Each thread with its records, in the order of their first records."""
-        parts: dict[int, list[tuple[int, int, int, int, str]]] = defaultdict(list)
+    def tracks(self) -> Iterator[tuple[Track, int, list[_Record]]]:
+        """Each thread with its thread pointer and its records, in the order of their first records."""
+        parts: dict[int, list[tuple[int, int, int, int, str, int]]] = defaultdict(list)
         most = (self.chunk_size - _CHUNK.size) // _RECORD.size
         for at in range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size):
-            _, used, tid, track, name, number, nth = _CHUNK.unpack_from(self.data, at)
+            state, used, tid, number, name, nth, pointer = _CHUNK.unpack_from(self.data, at)
+            track = state & ~_FULL
             if used > most:
                 self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {most}")
-            elif used:
+            elif used and not state & _OPENS and track >= self.first_track:
                 whole_name = _name(self.text(name), nth)
-                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name))
+                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name, pointer))
         for track, chunks in sorted(parts.items()):
             chunks.sort()
             records: list[_Record] = []
             whole = len(chunks) == chunks[-1][0] + 1
-            for _, at, size, _, _ in chunks:
+            for _, at, size, *_ in chunks:
                 added = list(_RECORD.iter_unpack(self.data[at : at + size]))
                 whole = self.are_sound(added, at, records[-1][0] if records else self.timeline.begin) and whole
                 records += added
             if records:
-                _, _, _, tid, name = chunks[-1]
-                yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), records
+                _, _, _, tid, name, pointer = chunks[-1]
+                yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), pointer, records
 
     def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""
@@ -326,34 +330,39 @@ class _Reader:
         self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
         self.gil: list[tuple[int, int]] = []  # when each track had the GIL
         self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # by track: when, at what, how often
-        #: Effects on other threads, by kind and by the address that they share.
+        self.tracks: dict[int, list[_Effect]] = defaultdict(list)  # by thread pointer: since when, and the track
         # by key: the name since when; "" from when it is another thing's key
         self.names: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        #: Effects on other threads, by kind and by the address that they share.
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
 
-    def read(self) -> Timeline:
+    def read(self, until: int) -> Timeline:
+        """until: a record that was not ended goes on to that time, if it is later than the last record."""
         timeline = self.timeline
         latest = timeline.begin
-        for track, records in self.file.tracks():
+        made_elsewhere = set()
+        for track, pointer, records in self.file.tracks():
             timeline.records += len(records)
             latest = max(latest, track.end)
             if any(record[1] == _Kind.COUNTS for record in records):
                 self.take_samples(records)
             else:
+                self.tracks[pointer].append((track.begin, track.number, 0))
+                if track.whole and records[0][1] not in (_Kind.BORN, _Kind.THERE):
+                    made_elsewhere.add(track.number)
                 self.follow(track, records)
                 timeline.tracks.append(track)
         if not timeline.finished:
-            timeline.end = latest
-        born = {track for births in self.effects[_Kind.BORN].values() for _, track, _ in births}
+            timeline.end = max(latest, until)
         for track in timeline.tracks:
-            if not track.ended and (track.number in born or not track.whole):
+            if not track.ended and track.number not in made_elsewhere:
                 # of a thread made by another library all we know is its last record
                 track.end = max(track.end, timeline.end)
             if track.spans and not track.spans[-1].end:
                 track.spans[-1].end = track.end
             self.place_looks(track)
         self.find_running()
-        for kinds in self.effects.values():
+        for kinds in (*self.effects.values(), self.tracks):
             for effects in kinds.values():
                 effects.sort()
         for names in self.names.values():
@@ -406,6 +415,8 @@ class _Reader:
                 track.placement = self.file.text(site)
             if kind != _Kind.ENDS and kind not in _STATES:
                 continue
+            if kind == _Kind.RUNS and track.spans and track.spans[-1].state is State.OUTSIDE:
+                continue  # the thread that has begun the recording: it ran before
             if track.spans and not track.ended:
                 last = track.spans[-1]
                 last.end = ns
@@ -417,6 +428,8 @@ class _Reader:
                 track.end, track.ended = ns, True
                 continue
             state = _STATES[_Kind(kind)]
+            if state is State.BLOCKED and track.spans and track.spans[-1].begin == ns:
+                track.spans.pop()  # what TRACE_THERE begins is this wait
             if state is not State.BLOCKED:
                 track.spans.append(Span(state, ns, 0))
             elif wait and wait.kind == kind and wait.key == a and self.goes_on(track.spans, wait.span):
@@ -456,7 +469,10 @@ class _Reader:
         return True
 
     def latest(self, kind: _Kind, key: int, since: int, until: int) -> _Effect | None:
-        effects = self.effects[kind].get(key, ())
+        return self.latest_of(self.effects[kind].get(key, []), since, until)
+
+    @staticmethod
+    def latest_of(effects: list[_Effect], since: int, until: int) -> _Effect | None:
         at = bisect_right(effects, until, key=_when)
         return effects[at - 1] if at and effects[at - 1][0] >= since else None
 
@@ -468,8 +484,7 @@ class _Reader:
 
     def find_causes(self) -> None:
         names = {track.number: track.name or str(track.tid) for track in self.timeline.tracks}
-        births = self.effects[_Kind.BORN].items()
-        born = {track: (pointer, ns) for pointer, effects in births for ns, track, _ in effects}
+        born = {track: (pointer, ns) for pointer, effects in self.tracks.items() for ns, track, _ in effects}
         for wait in self.waits:
             span = wait.span
             if wait.why:
@@ -478,14 +493,15 @@ class _Reader:
                 cause = None
                 span.outcome = "ended" if span.outcome == "woken" else span.outcome
             elif wait.kind == _Kind.BLOCKED:
-                span.what += f" {self.name_of(wait.key, span.begin) or f'at {wait.key - _OBJECT_HEAD:#x}'}"
+                made = f"made at {span.made.partition(' in ')[0]}" if span.made else f"at {wait.key - _OBJECT_HEAD:#x}"
+                span.what += f" {self.name_of(wait.key, span.begin) or made}"
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
             elif wait.kind == _Kind.JOINS:
                 cause = self.latest(_Kind.ENDS, wait.key, span.begin, span.end)
             else:
                 cause = self.latest(_Kind.BORN, wait.key, span.begin, span.end)
             if wait.kind != _Kind.BLOCKED:
-                which = self.latest(_Kind.BORN, wait.key, 0, span.end)
+                which = self.latest_of(self.tracks.get(wait.key, []), 0, span.end)
                 verb = "end" if wait.kind == _Kind.JOINS else "begin"
                 span.what = f"{verb} of thread {names[which[1]] if which else '?'}"
             if cause and span.outcome == "woken":
@@ -526,10 +542,37 @@ def _when(effect: tuple[Any, ...]) -> Any:
     return effect[0]
 
 
-def read(path: str | os.PathLike[str]) -> Timeline:
+def _cut(timeline: Timeline, since: int, until: int) -> None:
+    """Leaves what is between these times."""
+
+    def inside(spans: list[Span]) -> list[Span]:
+        found = [span for span in spans if span.begin <= until and span.end >= since]
+        for span in found:
+            span.begin, span.end = max(span.begin, since), min(span.end, until)
+        return found
+
+    for track in timeline.tracks:
+        track.spans, track.seen = inside(track.spans), inside(track.seen)
+        track.ended = track.ended and track.end <= until
+        track.begin, track.end = max(track.begin, since), min(track.end, until)
+    timeline.tracks = [track for track in timeline.tracks if track.begin <= track.end]
+    timeline.arrows = [arrow for arrow in timeline.arrows if since <= arrow.at and arrow.then <= until]
+    timeline.counts = [count for count in timeline.counts if since <= count.at <= until]
+    timeline.begin_unix += since - timeline.begin
+    timeline.begin, timeline.end = since, until
+
+
+def read(path: str | os.PathLike[str], since: int | None = None, until: int | None = None) -> Timeline:
     """The trace in a file of records.
 
+    since, until: only what is between these times, in ns on the monotonic clock; what began before or ends after is
+    cut.  None: from the begin, to the end.
     From a damaged or truncated file it makes what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
-    return _Reader(Path(path)).read()
+    timeline = _Reader(Path(path)).read(until or 0)
+    if since is not None or until is not None:
+        begin = max(timeline.begin, timeline.begin if since is None else since)
+        end = timeline.end if until is None else until
+        _cut(timeline, min(begin, end), end)
+    return timeline
