@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from .. import native
 
-__all__ = ["LISTEN", "begin", "folders", "is_private", "numbers"]
+__all__ = ["LISTEN", "begin", "folders", "is_private", "numbers", "own_folder"]
 
 LISTEN = "LWP_LISTEN"  #: 0: the process is not to be asked
 
@@ -45,14 +45,21 @@ def numbers(folder: str) -> list[int]:
     return []
 
 
-def _socket_path() -> str | None:
+def own_folder() -> str | None:
+    """The folder for this process's files, which it makes; None: there is none that is private."""
     for folder in folders():
         with suppress(OSError):  # it exists, or can't be made
             os.mkdir(folder, 0o700)
         if is_private(folder) and os.access(folder, os.W_OK):
-            _sweep(folder)
-            return os.path.join(folder, str(os.getpid()))
+            return folder
     return None
+
+
+def _socket_path() -> str | None:
+    if (folder := own_folder()) is None:
+        return None
+    _sweep(folder)
+    return os.path.join(folder, str(os.getpid()))
 
 
 def _sweep(folder: str) -> None:

@@ -67,8 +67,13 @@ def begin(
     size: int = DEFAULT_SIZE,
     arguments: Sequence[str] | None = None,
     until: int = FOREVER,
+    coarsely: bool = False,
 ) -> bool:
-    """The same until that time, in ns.  False: the process records already; then that ends at that time instead."""
+    """The same until that time, in ns.  False: the process records already; then that ends at that time instead.
+
+    coarsely: for a third of the cost.  A thread that runs for more than 20 us between two waits isn't known to be
+    awake.
+    """
     from .. import native
 
     note_makings()
@@ -85,7 +90,7 @@ def begin(
             atexit.register(stop)
     if _made.get(os.getpid()) != path:
         raise RuntimeError(f"this process has its records in {_made.get(os.getpid())}")
-    if not native.trace_begin(until, _names):
+    if not native.trace_begin(until, coarsely, _names):
         return False
     native.trace_there(list(_threads()))
     return True

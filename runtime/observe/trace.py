@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ class Timeline:
     pid: int  #: of the process
     program: str  #: its command line, at most 1000 letters
     begin: int  #: ns: when the recording began
-    end: int  #: ns: when it was ended, or of the last record
+    end: int  #: ns: when it was ended, now if it still runs, or of the last record
     begin_unix: int  #: `begin` on the wall's clock, in ns since 1970
     finished: bool  #: False: the program was killed, or ended by os._exit() or exec, or it still runs
     records: int  #: that the file holds
@@ -112,6 +113,27 @@ class Timeline:
     tracks: list[Track] = field(default_factory=list)  #: the threads
     arrows: list[Arrow] = field(default_factory=list)  #: from one of them to another
     counts: list[Count] = field(default_factory=list)  #: in the order of time
+
+    def cut(self, since: int, until: int) -> None:
+        """Leaves what is between these times, in ns.  What began before or ends after is cut, not lost."""
+
+        def inside(spans: list[Span]) -> list[Span]:
+            found = [span for span in spans if span.begin <= until and span.end >= since]
+            for span in found:
+                span.begin, span.end = max(span.begin, since), min(span.end, until)
+            return found
+
+        since = min(max(since, self.begin), self.end)
+        until = max(min(until, self.end), since)
+        for track in self.tracks:
+            track.spans, track.seen = inside(track.spans), inside(track.seen)
+            track.ended = track.ended and track.end <= until
+            track.begin, track.end = max(track.begin, since), min(track.end, until)
+        self.tracks = [track for track in self.tracks if track.begin <= track.end]
+        self.arrows = [arrow for arrow in self.arrows if since <= arrow.at and arrow.then <= until]
+        self.counts = [count for count in self.counts if since <= count.at <= until]
+        self.begin_unix += since - self.begin
+        self.begin, self.end = since, until
 
     def summary(self) -> str:
         """What the trace holds and what is missing, in a line."""
@@ -336,8 +358,7 @@ class _Reader:
         #: Effects on other threads, by kind and by the address that they share.
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
 
-    def read(self, until: int) -> Timeline:
-        """until: a record that was not ended goes on to that time, if it is later than the last record."""
+    def read(self) -> Timeline:
         timeline = self.timeline
         latest = timeline.begin
         made_elsewhere = set()
@@ -353,7 +374,7 @@ class _Reader:
                 self.follow(track, records)
                 timeline.tracks.append(track)
         if not timeline.finished:
-            timeline.end = max(latest, until)
+            timeline.end = max(latest, time.monotonic_ns()) if timeline.running else latest
         for track in timeline.tracks:
             if not track.ended and track.number not in made_elsewhere:
                 # of a thread made by another library all we know is its last record
@@ -542,37 +563,10 @@ def _when(effect: tuple[Any, ...]) -> Any:
     return effect[0]
 
 
-def _cut(timeline: Timeline, since: int, until: int) -> None:
-    """Leaves what is between these times."""
-
-    def inside(spans: list[Span]) -> list[Span]:
-        found = [span for span in spans if span.begin <= until and span.end >= since]
-        for span in found:
-            span.begin, span.end = max(span.begin, since), min(span.end, until)
-        return found
-
-    for track in timeline.tracks:
-        track.spans, track.seen = inside(track.spans), inside(track.seen)
-        track.ended = track.ended and track.end <= until
-        track.begin, track.end = max(track.begin, since), min(track.end, until)
-    timeline.tracks = [track for track in timeline.tracks if track.begin <= track.end]
-    timeline.arrows = [arrow for arrow in timeline.arrows if since <= arrow.at and arrow.then <= until]
-    timeline.counts = [count for count in timeline.counts if since <= count.at <= until]
-    timeline.begin_unix += since - timeline.begin
-    timeline.begin, timeline.end = since, until
-
-
-def read(path: str | os.PathLike[str], since: int | None = None, until: int | None = None) -> Timeline:
+def read(path: str | os.PathLike[str]) -> Timeline:
     """The trace in a file of records.
 
-    since, until: only what is between these times, in ns on the monotonic clock; what began before or ends after is
-    cut.  None: from the begin, to the end.
     From a damaged or truncated file it makes what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
-    timeline = _Reader(Path(path)).read(until or 0)
-    if since is not None or until is not None:
-        begin = max(timeline.begin, timeline.begin if since is None else since)
-        end = timeline.end if until is None else until
-        _cut(timeline, min(begin, end), end)
-    return timeline
+    return _Reader(Path(path)).read()

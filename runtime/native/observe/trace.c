@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum { TRIES = 256 };                     /* chunks that take_chunk() looks at before it gives up */
+enum { QUICK = 20000 }; /* ns: a thread that has run for less counts as awake in a coarse recording */
 enum { AHEAD = 64 * 1024 / TRACE_CHUNK }; /* chunks whose pages are made at once */
 
 static struct trace_file *file;
@@ -26,7 +27,7 @@ static __thread struct trace_chunk *_Atomic mine; /* NULL: it takes another for 
 static __thread uint32_t track, number;
 static __thread atomic_uint my_name, my_nth;
 static __thread int my_tid, runs; /* runs: its last record is TRACE_RUNS */
-static __thread long slept;       /* count_sleeps() at that record */
+static __thread int64_t at_run;   /* count_sleeps() at that record; in a coarse recording its time */
 static __thread struct trace_watch *watch;
 
 /* What trace_there() has given the thread: the chunk's place << 32 | track.  Or TOOK | track: it has taken that track itself. */
@@ -35,6 +36,7 @@ static __thread _Atomic uint64_t given;
 
 static atomic_uint first_track = 1; /* of the recording.  A thread whose track is below has recorded nothing in it */
 static int64_t record_until;         /* 0: nothing is recorded */
+static int coarse;                   /* trace_begin() */
 static atomic_int changing;          /* a lock; order: docs/architecture.md */
 
 struct trace_watch trace_watched[TRACE_WATCHED];
@@ -143,7 +145,7 @@ static struct trace_chunk *open_another(void)
 }
 
 /* How often the calling thread went to sleep.  A preemption doesn't count. */
-static long count_sleeps(void)
+static int64_t count_sleeps(void)
 {
     struct rusage used;
 
@@ -167,10 +169,13 @@ void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, 
         at = 0;
     }
     int64_t now = park_now();
-    unsigned awake = kind > TRACE_RUNS && kind <= TRACE_LEAVES && runs && count_sleeps() == slept ? TRACE_AWAKE : 0;
+    unsigned awake = 0;
     if (kind <= TRACE_LEAVES) {
+        if (runs)
+            awake = (coarse ? now - at_run < QUICK : count_sleeps() == at_run) ? TRACE_AWAKE : 0;
         runs = kind == TRACE_RUNS;
-        slept = runs ? count_sleeps() : 0;
+        if (runs)
+            at_run = coarse ? now : count_sleeps();
     }
     chunk->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
     atomic_store_explicit(&chunk->used, at + 1, memory_order_release); /* the file's reader takes `used` records for complete */
@@ -329,12 +334,13 @@ int trace_open(const char *path, size_t bytes, const char *arguments, size_t len
     return 0;
 }
 
-int trace_begin(int64_t until, void (*hear_python)(enum event event, uint64_t a, uint64_t b))
+int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b))
 {
     park_lock(&changing);
     int begins = record_until == 0;
     record_until = until;
     if (begins) {
+        coarse = coarsely;
         for (int i = 0; i < TRACE_WATCHED; i++) /* a thread that ended while nothing was recorded has left its place behind */
             atomic_store(&trace_watched[i].tid, 0);
         file->finished = 0;

@@ -126,9 +126,10 @@ uint32_t trace_text(const char *text, size_t length);
 int trace_open(const char *path, size_t bytes, const char *arguments, size_t length);
 int trace_is_open(void);
 
-/* Records from now on, until that time (kernel/base/park.h) or the end of the process.  hear_python: the reader of the events with the GIL.
+/* Records from now on, until that time (kernel/base/park.h) or the end of the process.  coarsely: without asking the kernel how often a
+ * thread has slept, which takes two thirds of the time of a wait's records.  hear_python: the reader of the events with the GIL.
  * Returns 1; 0: a recording is under way already, and now that time is its end. */
-int trace_begin(int64_t until, void (*hear_python)(enum event event, uint64_t a, uint64_t b));
+int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b));
 
 /* Ends the recording if it is that time; PARK_FOREVER: in any case.  The sampler calls it too. */
 void trace_end(int64_t now);

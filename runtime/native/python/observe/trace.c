@@ -456,19 +456,20 @@ static PyObject *open_trace(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* (until, namer) */
+/* (until, coarsely, namer) */
 static PyObject *begin_trace(PyObject *module, PyObject *args)
 {
     PyObject *function;
     long long until;
+    int coarsely;
 
-    if (!PyArg_ParseTuple(args, "LO:trace_begin", &until, &function))
+    if (!PyArg_ParseTuple(args, "LpO:trace_begin", &until, &coarsely, &function))
         return NULL;
     if (!unnamed && !(unnamed = PyList_New(0)))
         return NULL;
     Py_XSETREF(namer, Py_NewRef(function));
     gil_place(calls_gil);
-    if (!trace_begin(until, record_event))
+    if (!trace_begin(until, coarsely, record_event))
         Py_RETURN_FALSE;
     /* Objects may have gone meanwhile, and others have their addresses. */
     struct quiet quiet = sites_quiet();
@@ -510,7 +511,7 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"trace_open", open_trace, METH_VARARGS, "trace_open(path, bytes, arguments): makes the process's file for records."},
     {"trace_begin", begin_trace, METH_VARARGS,
-     "trace_begin(until, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
+     "trace_begin(until, coarsely, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
      "returns their names.  False: a recording is under way; now that is its end."},
     {"trace_there", tell_there, METH_O,
      "trace_there([(ident, name, frame or None)]): after trace_begin(), the threads that there are; the caller is one of them."},

@@ -1,0 +1,123 @@
+"""`run --recorder`: keeps the program's latest records, and makes timelines of them when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import native
+from ..observe import recording
+from ..observe.listening import own_folder
+from ._main import at_end
+from ._trace import run_trace
+
+__all__ = ["DEFAULT_SIZE", "PATIENCE", "REASONS", "begin", "note_deadlock"]
+
+REASONS = ("deadlock", "signal", "exception")
+DEFAULT_SIZE = 32 << 20  #: bytes
+PATIENCE = 10.0  #: seconds of a standstill, unless --watchdog says otherwise
+
+_LAST = 30  # seconds of a timeline
+_MOST = 10  # timelines that a program makes by itself
+_LEFT = 3  # records of programs that were killed, which stay in the folder of sockets
+
+
+class _Maker:
+    """Makes timelines of the last seconds."""
+
+    def __init__(self, records: Path, folder: Path) -> None:
+        self._records, self._folder = records, folder
+        self._pid = os.getpid()
+        self._making = threading.Lock()
+        self._made: list[float] = []  # when
+
+    def make(self, why: str) -> None:
+        """Makes lwp-PID-WHY.html, except when another has most of these seconds, and at most some in all."""
+        if os.getpid() != self._pid or not self._making.acquire(blocking=False):
+            return
+        try:
+            if len(self._made) < _MOST and (not self._made or time.monotonic() - self._made[-1] >= _LAST):
+                self._made.append(time.monotonic())
+                number = f"-{len(self._made)}" if len(self._made) > 1 else ""
+                native.trace_name_things()
+                run_trace("--last", str(_LAST), self._records, self._folder / f"lwp-{self._pid}-{why}{number}.html")
+        finally:
+            self._making.release()
+
+
+_maker: _Maker | None = None
+
+
+def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[str, ...]) -> None:
+    """Records from here on; what is left at the end in order is removed.
+
+    on: of REASONS.  folder: for what these make.  In case of a signal nothing can be made, so there the records are.
+    """
+    global _maker
+    where = folder if "signal" in on else own_folder()
+    name = f"lwp-{os.getpid()}.records" if "signal" in on else f"{os.getpid()}.records"
+    try:
+        if where is None:
+            raise OSError(None, "there is no private folder in $XDG_RUNTIME_DIR or /tmp")
+        records = Path(where, name)
+        if "signal" not in on:
+            _sweep(records.parent)
+        records.unlink(missing_ok=True)  # of a process that had this pid
+        recording.begin(records, size or DEFAULT_SIZE, arguments, coarsely=True)
+    except OSError as error:
+        print(f"lwp: can't record to {Path(where or '', name)}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    at_end(lambda: _end(records))
+    _maker = _Maker(records, folder)
+    if on & {"deadlock", "exception"}:
+        _load()
+    if "exception" in on:
+        _note_exceptions(_maker)
+
+
+def _end(records: Path) -> None:
+    recording.stop()
+    records.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what programs have left that were killed, except the latest."""
+    found = [path for path in folder.glob("*.records") if not os.path.exists(f"/proc/{path.stem}")]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime)[:-_LEFT]:
+        path.unlink(missing_ok=True)
+
+
+def _load() -> None:
+    """Loads what is needed later, because then a thread may sleep in an import."""
+    import subprocess  # noqa: F401
+
+    from ..observe import source  # noqa: F401
+
+
+def note_deadlock() -> None:
+    """Called after a report of the watchdog."""
+    if _maker is not None:
+        _maker.make("deadlock")
+
+
+def _note_exceptions(maker: _Maker) -> None:
+    """In the class, and not as threading.excepthook, which the program may set."""
+    from .. import thread
+
+    for cls in (threading.Thread, thread.Thread):
+        if "_invoke_excepthook" in vars(cls):
+            cls._invoke_excepthook = staticmethod(_noting(maker, cls._invoke_excepthook))  # type: ignore[attr-defined]
+
+
+def _noting(maker: _Maker, invoke: Any) -> Any:
+    def invoke_excepthook(thread: threading.Thread) -> None:
+        is_failure = not isinstance(sys.exception(), SystemExit)
+        invoke(thread)
+        if is_failure:
+            maker.make("exception")
+
+    return invoke_excepthook
