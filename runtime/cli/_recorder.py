@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import native
 from ..observe import recording
-from ..observe.listening import own_folder
 from ._main import at_end
 from ._trace import run_trace
 
@@ -23,7 +22,6 @@ PATIENCE = 10.0  #: seconds of a standstill, unless --watchdog says otherwise
 
 _LAST = 30  # seconds of a timeline
 _MOST = 10  # timelines that a program makes by itself
-_LEFT = 3  # records of programs that were killed, which stay in the folder of sockets
 
 
 class _Maker:
@@ -58,18 +56,14 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
     on: of REASONS.  folder: for what these make.  In case of a signal nothing can be made, so there the records are.
     """
     global _maker
-    where = folder if "signal" in on else own_folder()
-    name = f"lwp-{os.getpid()}.records" if "signal" in on else f"{os.getpid()}.records"
+    records = folder / f"lwp-{os.getpid()}.records"
     try:
-        if where is None:
-            raise OSError(None, "there is no private folder in $XDG_RUNTIME_DIR or /tmp")
-        records = Path(where, name)
         if "signal" not in on:
-            _sweep(records.parent)
+            records = recording.own_file()
         records.unlink(missing_ok=True)  # of a process that had this pid
-        recording.begin(records, size or DEFAULT_SIZE, arguments, coarsely=True)
+        recording.record(records, size or DEFAULT_SIZE, arguments, coarsely=True)
     except OSError as error:
-        print(f"lwp: can't record to {Path(where or '', name)}: {error.strerror}", file=sys.stderr)
+        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     at_end(lambda: _end(records))
     _maker = _Maker(records, folder)
@@ -82,13 +76,6 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
 def _end(records: Path) -> None:
     recording.stop()
     records.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what programs have left that were killed, except the latest."""
-    found = [path for path in folder.glob("*.records") if not os.path.exists(f"/proc/{path.stem}")]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime)[:-_LEFT]:
-        path.unlink(missing_ok=True)
 
 
 def _load() -> None:

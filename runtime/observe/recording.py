@@ -6,23 +6,44 @@ record.
 
 from __future__ import annotations
 
+import _thread
 import atexit
-import errno
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from .listening import own_folder
 from .sites import note_makings
 
-__all__ = ["DEFAULT_SIZE", "record", "stop"]
+__all__ = ["DEFAULT_SIZE", "LEFT", "borrow", "give_back", "look_back", "own_file", "record", "stop"]
 
 DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
-FOREVER = 2**63 - 1  #: ns on the monotonic clock: until stop(), or the end of the program
+LEFT = 3  #: files of killed programs that stay in the folder of sockets
 
-_made: dict[int, str] = {}  # the file, by the number of the process that has made it
+_FOREVER = 2**63 - 1  # ns on the monotonic clock
+_GRACE = 5.0  # seconds after which a recording ends whose borrower has gone
+_OWN = 0  # the program itself, among the borrowers
+
+_path: str | None = None  # the process's file
+_until: dict[int, int] = {}  # who wants the recording, and until when
+_borrowers = 0  # so far
+_changing = _thread.allocate_lock()
+
+
+def _forget() -> None:
+    """In a forked child, which has no file."""
+    global _path, _changing
+    _path, _changing = None, _thread.allocate_lock()
+    _until.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _names(things: list[object]) -> list[str]:
@@ -48,56 +69,116 @@ def _outermost(frame: FrameType) -> FrameType:
     return frame
 
 
-def record(path: str | os.PathLike[str], size: int = DEFAULT_SIZE, arguments: Sequence[str] | None = None) -> None:
+def _open(path: str, size: int, arguments: Sequence[str] | None) -> None:
+    global _path
+    from .. import native
+
+    if _path is None:
+        program = " ".join(sys.argv if arguments is None else arguments)[:1000].encode(errors="replace")
+        native.trace_open(path, size, program)
+        _path = path
+    elif _path != path:
+        raise RuntimeError(f"this process has its records in {_path}")
+
+
+def _go_on(coarsely: bool = False) -> None:
+    """Records as long as somebody wants it."""
+    from .. import native
+
+    now = time.monotonic_ns()
+    for borrower in [borrower for borrower, until in _until.items() if until <= now]:
+        del _until[borrower]
+    if not _until:
+        native.trace_end()
+    elif native.trace_begin(max(_until.values()), coarsely, _names):
+        native.trace_there(list(_threads()))
+
+
+def record(
+    path: str | os.PathLike[str],
+    size: int = DEFAULT_SIZE,
+    arguments: Sequence[str] | None = None,
+    *,
+    coarsely: bool = False,
+) -> None:
     """Has this process record from now on into a file that `lwp trace` makes a timeline of.
 
     A process has one file.  After stop() the recording can begin again, in the same file, which then has what comes
     from there on.
 
     size: bytes for records; the latest are kept.  arguments: the program's, for the timeline.
+    coarsely: for a third of the cost.  A thread that runs for more than 20 us between two waits isn't known to be
+    awake.
     OSError: the file can't be made, or the disk has no room for it.
     RuntimeError: the process records already, or has another file.
     """
-    if not begin(path, size, arguments):
-        raise RuntimeError("this process records already")
-
-
-def begin(
-    path: str | os.PathLike[str],
-    size: int = DEFAULT_SIZE,
-    arguments: Sequence[str] | None = None,
-    until: int = FOREVER,
-    coarsely: bool = False,
-) -> bool:
-    """The same until that time, in ns.  False: the process records already; then that ends at that time instead.
-
-    coarsely: for a third of the cost.  A thread that runs for more than 20 us between two waits isn't known to be
-    awake.
-    """
-    from .. import native
-
     note_makings()
-    path = os.path.abspath(path)
-    if os.getpid() not in _made:
-        program = " ".join(sys.argv if arguments is None else arguments)[:1000].encode(errors="replace")
-        try:
-            native.trace_open(path, size, program)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-        else:
-            _made[os.getpid()] = path
-            atexit.register(stop)
-    if _made.get(os.getpid()) != path:
-        raise RuntimeError(f"this process has its records in {_made.get(os.getpid())}")
-    if not native.trace_begin(until, coarsely, _names):
-        return False
-    native.trace_there(list(_threads()))
-    return True
+    with _changing:
+        _open(os.path.abspath(path), size, arguments)
+        if _OWN in _until:
+            raise RuntimeError("this process records already")
+        _until[_OWN] = _FOREVER
+        _go_on(coarsely)
+    atexit.register(stop)
 
 
 def stop() -> None:
-    """Ends the recording; so does the end of the program."""
+    """Ends the record; so does the end of the program."""
+    with _changing:
+        if _until.pop(_OWN, None):
+            _go_on()
+
+
+# ---- asked from outside ----------------------------------------------------------------------------------------------
+
+
+def own_file() -> Path:
+    """The file in the private folder that is this process's; what killed programs have left there goes, except the
+    latest.
+
+    OSError: there is no such folder.
+    """
+    if (folder := own_folder()) is None:
+        raise FileNotFoundError(None, "there is no private folder in $XDG_RUNTIME_DIR or /tmp")
+    left = [path for path in Path(folder).glob("*.records") if not os.path.exists(f"/proc/{path.stem}")]
+    for path in sorted(left, key=lambda path: path.stat().st_mtime)[:-LEFT]:
+        path.unlink(missing_ok=True)
+    return Path(folder, f"{os.getpid()}.records")
+
+
+def _remove(file: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        file.unlink(missing_ok=True)
+
+
+def borrow(seconds: float) -> dict[str, Any]:
+    """Records for so long, or until give_back(); the borrower's number, the file, and the time from which on."""
+    global _borrowers
+    note_makings()
+    with _changing:
+        if _path is None:
+            file = own_file()
+            file.unlink(missing_ok=True)  # of a process that had this pid
+            _open(str(file), DEFAULT_SIZE, None)
+            atexit.register(_remove, file, os.getpid())
+        _borrowers += 1
+        _until[_borrowers] = time.monotonic_ns() + round((seconds + _GRACE) * 1e9)
+        _go_on()
+        return {"borrower": _borrowers, "records": _path, "now": time.monotonic_ns()}
+
+
+def give_back(borrower: int) -> dict[str, Any]:
+    """Ends a borrower's recording, if nobody else wants it."""
+    found = look_back()
+    with _changing:
+        if _until.pop(borrower, None):
+            _go_on()
+    return found
+
+
+def look_back() -> dict[str, Any]:
+    """The file, to be read up to now; None: nothing is recorded."""
     from .. import native
 
-    native.trace_end()
+    native.trace_name_things()
+    return {"records": _path if _until else None, "now": time.monotonic_ns()}

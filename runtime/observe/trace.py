@@ -233,8 +233,9 @@ class _Wait:
 def _is_mapped(path: Path, pid: int) -> bool:
     """Whether this process has the file mapped, because another process may have the number now."""
     try:
+        inode = str(path.stat().st_ino)
         maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-        return any(line.endswith(f" {path.resolve()}") for line in maps.splitlines())
+        return any(line.split(maxsplit=5)[4] == inode for line in maps.splitlines())
     except OSError:  # there is no such process, or it is another user's
         return False
 
@@ -365,8 +366,11 @@ class _Reader:
         for track, pointer, records in self.file.tracks():
             timeline.records += len(records)
             latest = max(latest, track.end)
-            if any(record[1] == _Kind.COUNTS for record in records):
+            kinds = {record[1] & ~_AWAKE for record in records}
+            if kinds <= {_Kind.COUNTS, _Kind.SEEN}:
                 self.take_samples(records)
+            elif track.whole and kinds <= {_Kind.NAMED, _Kind.WANTS_GIL, _Kind.RUNS}:  # no thread of the program's
+                self.follow(track, records)
             else:
                 self.tracks[pointer].append((track.begin, track.number, 0))
                 if track.whole and records[0][1] not in (_Kind.BORN, _Kind.THERE):

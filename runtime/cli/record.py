@@ -1,0 +1,126 @@
+"""`record`: a timeline of a running program, asked for from outside."""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._options import check_timeline, seconds
+
+if TYPE_CHECKING:
+    from ..observe.trace import Timeline
+
+__all__ = ["record"]
+
+
+class _Recording:
+    """A file of records that is open, so that it can be read when its program has removed it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115
+
+    def read(self) -> Timeline:
+        from ..observe.trace import read
+
+        with self._file:
+            return read(f"/proc/self/fd/{self._file.fileno()}")
+
+
+def _wait(pid: int, timeout: float) -> None:
+    """Returns when the time is up, the process has ended, or Ctrl-C was pressed."""
+    with suppress(ProcessLookupError, KeyboardInterrupt):
+        process = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            poll.poll(timeout * 1000)
+        finally:
+            os.close(process)
+
+
+def _next(pid: int, length: float) -> Timeline:
+    """Of the next seconds."""
+    from ..observe.asking import Unanswered, ask
+
+    begun = ask(pid, "borrow", seconds=length)
+    if "without" in begun:
+        raise Unanswered(f"process {pid} can't begin to record, because {begun['without']}")
+    until: int | None = None
+    recording = None
+    try:
+        recording = _Recording(begun["records"])
+        _wait(pid, length)
+    finally:
+        with suppress(Unanswered):  # it has ended
+            until = ask(pid, "give_back", borrower=begun["borrower"]).get("now")
+    timeline = recording.read()
+    timeline.cut(begun["now"], timeline.end if until is None else until)
+    return timeline
+
+
+def _file_left(pid: int) -> str:
+    """What a process has in the folder of sockets, also if it has ended or doesn't answer; "": nothing."""
+    from ..observe.listening import folders, is_private
+
+    files = [os.path.join(folder, f"{pid}.records") for folder in folders() if is_private(folder)]
+    return next(filter(os.path.exists, files), "")
+
+
+def _latest(pid: int, length: float) -> Timeline:
+    """Of the last seconds."""
+    from ..observe.asking import Unanswered, ask
+
+    found: dict[str, Any] = {}
+    try:
+        found = ask(pid, "look_back")
+    except Unanswered:
+        if not _file_left(pid):
+            raise
+    records = found.get("records", _file_left(pid))
+    if not records:
+        raise Unanswered(f"process {pid} keeps no records: that begins with `lwp run --recorder`, or --seconds here")
+    timeline = _Recording(records).read()
+    until = found.get("now", timeline.end)
+    timeline.cut(until - round(length * 1e9), until)
+    return timeline
+
+
+def _file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    return value and check_timeline(value)
+
+
+@click.command(short_help="A timeline of a running program.")
+@click.argument("pid", type=click.IntRange(1))
+@click.option("--seconds", "length", type=seconds(0.1, 3600), metavar="N", help="Record the next N seconds.")
+@click.option("--last", type=seconds(0.1), metavar="N", help="The last N seconds, of what it has recorded.")
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_file,
+    metavar="FILE",
+    help="Where to (default lwp-PID.html): .html is a page, .svg a picture, .json for Perfetto.",
+)
+def record(pid: int, length: float | None, last: float | None, file: Path | None) -> int:
+    """Make a timeline of process PID, which must be one that `lwp ps` lists.
+
+    --seconds has it record for so long; Ctrl-C ends that earlier. --last is for a program under `lwp run --recorder` or
+    --trace, or one that records just now for another `lwp record`. It also reads what such a program has left that was
+    killed, or whose Python doesn't answer.
+    """
+    from ..observe.asking import Unanswered
+    from .trace import write_timeline
+
+    if (length is None) == (last is None):
+        raise click.UsageError("one of --seconds and --last is needed")
+    try:
+        timeline = _latest(pid, last) if last is not None else _next(pid, length or 0)
+        write_timeline(timeline, file or Path(f"lwp-{pid}.html"))
+    except (Unanswered, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    return 1 if timeline.damage else 0
