@@ -74,7 +74,7 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
 
 
 def _end(records: Path) -> None:
-    recording.stop()
+    recording.finish()
     records.unlink(missing_ok=True)
 
 

@@ -25,7 +25,7 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
 
 
 def _make_timeline(records: Path, file: Path) -> None:
-    recording.stop()
+    recording.finish()
     if run_trace(records, file) == 0:
         records.unlink()
     note_interrupt()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,31 +33,44 @@ class _Recording:
             return read(f"/proc/self/fd/{self._file.fileno()}")
 
 
-def _wait(pid: int, timeout: float) -> None:
-    """Returns when the time is up, the process has ended, or Ctrl-C was pressed."""
-    with suppress(ProcessLookupError, KeyboardInterrupt):
-        process = os.pidfd_open(pid)
-        try:
-            poll = select.poll()
-            poll.register(process, select.POLLIN)
-            poll.poll(timeout * 1000)
-        finally:
-            os.close(process)
+@contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor that can be read when Ctrl-C or SIGTERM has come; neither does anything else."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writer)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield reader
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def _wait(process: int, signals: int, timeout: float) -> None:
+    """Returns when the time is up, the process has ended, or a signal has come."""
+    poll = select.poll()
+    for file in process, signals:
+        poll.register(file, select.POLLIN)
+    poll.poll(timeout * 1000)
 
 
 def _next(pid: int, length: float) -> Timeline:
     """Of the next seconds."""
     from ..observe.asking import Unanswered, ask
 
-    begun = ask(pid, "borrow", seconds=length)
-    if "without" in begun:
-        raise Unanswered(f"process {pid} can't begin to record, because {begun['without']}")
     until: int | None = None
-    recording = None
-    try:
+    with _signals() as signals:
+        begun = ask(pid, "borrow", seconds=length)
+        if "without" in begun:
+            raise Unanswered(f"process {pid} can't begin to record, because {begun['without']}")
         recording = _Recording(begun["records"])
-        _wait(pid, length)
-    finally:
+        with suppress(ProcessLookupError):
+            process = os.pidfd_open(pid)
+            _wait(process, signals, length)
+            os.close(process)
         with suppress(Unanswered):  # it has ended
             until = ask(pid, "give_back", borrower=begun["borrower"]).get("now")
     timeline = recording.read()
@@ -65,7 +80,7 @@ def _next(pid: int, length: float) -> Timeline:
 
 def _file_left(pid: int) -> str:
     """What a process has in the folder of sockets, also if it has ended or doesn't answer; "": nothing."""
-    from ..observe.listening import folders, is_private
+    from ..observe.folders import folders, is_private
 
     files = [os.path.join(folder, f"{pid}.records") for folder in folders() if is_private(folder)]
     return next(filter(os.path.exists, files), "")

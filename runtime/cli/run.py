@@ -393,9 +393,9 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     on. It knows only what the runtime does; stock system calls are looked for every 20 ms. While the program runs, and
     after it was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
 
-    --recorder keeps as much of that as its size allows, and at a third of the cost. When the program has ended in order
-    nothing is left of it. --recorder-on makes lwp-PID-WHY.html of the last 30 s; after a signal that kills the program
-    lwp-PID.records is left, for `lwp trace`. "deadlock" is a report of --watchdog, with 10 s unless that says otherwise.
+    --recorder keeps as much of that as its size allows, at a third of the cost. When the program has ended in order
+    nothing is left of it. --recorder-on makes lwp-PID-WHY.html of the last 30 s; a signal that kills the program leaves
+    lwp-PID.records, for `lwp trace`. "deadlock" is a report of --watchdog, after 10 s unless that says otherwise.
 
     \b
     Examples:

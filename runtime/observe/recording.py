@@ -18,10 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .listening import own_folder
+from .folders import own_folder
 from .sites import note_makings
 
-__all__ = ["DEFAULT_SIZE", "LEFT", "borrow", "give_back", "look_back", "own_file", "record", "stop"]
+__all__ = ["DEFAULT_SIZE", "LEFT", "borrow", "finish", "give_back", "look_back", "own_file", "record", "stop"]
 
 DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
 LEFT = 3  #: files of killed programs that stay in the folder of sockets
@@ -77,6 +77,7 @@ def _open(path: str, size: int, arguments: Sequence[str] | None) -> None:
         program = " ".join(sys.argv if arguments is None else arguments)[:1000].encode(errors="replace")
         native.trace_open(path, size, program)
         _path = path
+        atexit.register(finish)
     elif _path != path:
         raise RuntimeError(f"this process has its records in {_path}")
 
@@ -119,13 +120,20 @@ def record(
             raise RuntimeError("this process records already")
         _until[_OWN] = _FOREVER
         _go_on(coarsely)
-    atexit.register(stop)
 
 
 def stop() -> None:
     """Ends the record; so does the end of the program."""
     with _changing:
         if _until.pop(_OWN, None):
+            _go_on()
+
+
+def finish() -> None:
+    """Ends it for everybody."""
+    with _changing:
+        _until.clear()
+        if _path is not None:
             _go_on()
 
 
@@ -148,6 +156,7 @@ def own_file() -> Path:
 
 def _remove(file: Path, pid: int) -> None:
     if os.getpid() == pid:
+        finish()
         file.unlink(missing_ok=True)
 
 

@@ -387,8 +387,8 @@ class _Reader:
                 track.spans[-1].end = track.end
             self.place_looks(track)
         self.find_running()
-        for kinds in (*self.effects.values(), self.tracks):
-            for effects in kinds.values():
+        for by_key in (*self.effects.values(), self.tracks):
+            for effects in by_key.values():
                 effects.sort()
         for names in self.names.values():
             names.sort()
