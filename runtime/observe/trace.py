@@ -369,7 +369,7 @@ class _Reader:
             kinds = {record[1] & ~_AWAKE for record in records}
             if kinds <= {_Kind.COUNTS, _Kind.SEEN}:
                 self.take_samples(records)
-            elif track.whole and kinds <= {_Kind.NAMED, _Kind.WANTS_GIL, _Kind.RUNS}:  # no thread of the program's
+            elif not track.name and kinds <= {_Kind.NAMED, _Kind.WANTS_GIL, _Kind.RUNS}:  # no thread of the program's
                 self.follow(track, records)
             else:
                 self.tracks[pointer].append((track.begin, track.number, 0))

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPES = 32, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50 };
+enum { TYPES = 32, SITES = 4096, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50 };
 
 static struct type {
     PyTypeObject *type;
@@ -33,8 +33,10 @@ static struct named {
 } named[1 << NAMED_BITS];
 static PyObject *unnamed, *namer; /* a list of such, and the function that returns their names */
 static _Atomic int64_t naming_due;
+static int ends_itself; /* the recording, if the sampler looks at its time */
 
 static PyObject *texts; /* text -> number */
+static uint32_t site_texts[SITES];
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
@@ -60,9 +62,14 @@ static uint32_t number_of(PyObject *text)
     return number;
 }
 
-static uint32_t text_of(uint32_t number)
+/* The text of a line, by the line's number (sites.h). */
+static uint32_t text_of(uint32_t site)
 {
-    return number ? number_of(Py_NewRef(site_text(number))) : 0;
+    if (site >= SITES)
+        return number_of(Py_NewRef(site_text(site)));
+    if (site && !site_texts[site])
+        site_texts[site] = number_of(Py_NewRef(site_text(site)));
+    return site_texts[site];
 }
 
 /* TRACE_TEXTS / 8 is about as much as fits. */
@@ -425,6 +432,7 @@ static int tell_all(PyObject *threads)
 static int forget_texts(void)
 {
     Py_XSETREF(texts, PyDict_New());
+    memset(site_texts, 0, sizeof site_texts);
     for (int i = 0; i < TYPES; i++)
         Py_CLEAR(types[i].type);
     sampler_forget_texts();
@@ -469,14 +477,16 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
         return NULL;
     Py_XSETREF(namer, Py_NewRef(function));
     gil_place(calls_gil);
-    if (!trace_begin(until, coarsely, record_event))
+    ends_itself = until != PARK_FOREVER;
+    if (!trace_begin(until, coarsely, record_event)) {
+        if (ends_itself)
+            begin_sampler();
         Py_RETURN_FALSE;
+    }
     /* Objects may have gone meanwhile, and others have their addresses. */
     struct quiet quiet = sites_quiet();
     memset(named, 0, sizeof named);
     sites_go_on(&quiet);
-    if (until != PARK_FOREVER)
-        begin_sampler();
     Py_RETURN_TRUE;
 }
 
@@ -486,10 +496,10 @@ static PyObject *tell_there(PyObject *module, PyObject *threads)
         PyErr_SetString(PyExc_TypeError, "a list is needed");
         return NULL;
     }
-    if (PyList_GET_SIZE(threads) > 1)
-        begin_sampler();
     if (tell_all(threads) < 0)
         return NULL;
+    if (PyList_GET_SIZE(threads) > 1 || ends_itself)
+        begin_sampler();
     Py_RETURN_NONE;
 }
 
