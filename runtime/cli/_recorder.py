@@ -74,8 +74,8 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
 
 
 def _end(records: Path) -> None:
-    recording.finish()
-    records.unlink(missing_ok=True)
+    if not recording.finish():
+        records.unlink(missing_ok=True)
 
 
 def _load() -> None:

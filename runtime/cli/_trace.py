@@ -25,8 +25,8 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
 
 
 def _make_timeline(records: Path, file: Path) -> None:
-    recording.finish()
-    if run_trace(records, file) == 0:
+    lent = recording.finish()
+    if run_trace(records, file) == 0 and not lent:
         records.unlink()
     note_interrupt()
 

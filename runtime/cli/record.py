@@ -20,19 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["record"]
 
 
-class _Recording:
-    """A file of records that is open, so that it can be read when its program has removed it."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115
-
-    def read(self) -> Timeline:
-        from ..observe.trace import read
-
-        with self._file:
-            return read(f"/proc/self/fd/{self._file.fileno()}")
-
-
 @contextmanager
 def _signals() -> Iterator[int]:
     """A descriptor that can be read when Ctrl-C or SIGTERM has come; neither does anything else."""
@@ -60,21 +47,24 @@ def _wait(process: int, signals: int, timeout: float) -> None:
 def _next(pid: int, length: float) -> Timeline:
     """Of the next seconds."""
     from ..observe.asking import Unanswered, ask
+    from ..observe.trace import read
 
-    until: int | None = None
+    ended = None
     with _signals() as signals:
         begun = ask(pid, "borrow", seconds=length)
         if "without" in begun:
             raise Unanswered(f"process {pid} can't begin to record, because {begun['without']}")
-        recording = _Recording(begun["records"])
         with suppress(ProcessLookupError):
             process = os.pidfd_open(pid)
             _wait(process, signals, length)
             os.close(process)
-        with suppress(Unanswered):  # it has ended
-            until = ask(pid, "give_back", borrower=begun["borrower"]).get("now")
-    timeline = recording.read()
-    timeline.cut(begun["now"], timeline.end if until is None else until)
+        with suppress(Unanswered):  # the process has ended
+            ended = ask(pid, "give_back", borrower=begun["borrower"])
+    timeline = read(begun["records"], begun["now"])
+    if ended:
+        timeline.cut(timeline.begin, ended["now"])
+    elif timeline.finished:
+        Path(begun["records"]).unlink(missing_ok=True)  # the process left it for this
     return timeline
 
 
@@ -89,6 +79,7 @@ def _file_left(pid: int) -> str:
 def _latest(pid: int, length: float) -> Timeline:
     """Of the last seconds."""
     from ..observe.asking import Unanswered, ask
+    from ..observe.trace import read
 
     found: dict[str, Any] = {}
     try:
@@ -99,10 +90,7 @@ def _latest(pid: int, length: float) -> Timeline:
     records = found.get("records", _file_left(pid))
     if not records:
         raise Unanswered(f"process {pid} keeps no records: that begins with `lwp run --recorder`, or --seconds here")
-    timeline = _Recording(records).read()
-    until = found.get("now", timeline.end)
-    timeline.cut(until - round(length * 1e9), until)
-    return timeline
+    return read(records, -round(length * 1e9))
 
 
 def _file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:

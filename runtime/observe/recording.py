@@ -129,12 +129,14 @@ def stop() -> None:
             _go_on()
 
 
-def finish() -> None:
-    """Ends it for everybody."""
+def finish() -> bool:
+    """Ends it for everybody.  Returns whether a borrower is about to read the file, and will remove it."""
     with _changing:
+        lent = bool(_until.keys() - {_OWN})
         _until.clear()
         if _path is not None:
             _go_on()
+    return lent
 
 
 # ---- asked from outside ----------------------------------------------------------------------------------------------
@@ -155,8 +157,7 @@ def own_file() -> Path:
 
 
 def _remove(file: Path, pid: int) -> None:
-    if os.getpid() == pid:
-        finish()
+    if os.getpid() == pid and not finish():
         file.unlink(missing_ok=True)
 
 

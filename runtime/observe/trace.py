@@ -7,6 +7,7 @@ written, also of one whose program was killed.  All times are nanoseconds on the
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 import time
@@ -186,6 +187,8 @@ _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 _Effect = tuple[int, int, int]
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
+#: What is of use long after it was recorded.
+_LASTING = {_Kind.BORN, _Kind.THERE, _Kind.NAMED, _Kind.GROUP, _Kind.PLACED}
 _FULL, _OPENS = 1 << 31, 1 << 30  # in a chunk's state
 _KINDS = frozenset(_Kind)
 _LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
@@ -308,9 +311,8 @@ class _File:
             self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
         return self.known_texts[number]
 
-    def tracks(self) -> Iterator[tuple[Track, int, list[_Record]]]:
-        """Each thread with its thread pointer and its records, in the order of their first records."""
-        parts: dict[int, list[tuple[int, int, int, int, str, int]]] = defaultdict(list)
+    def chunk_heads(self) -> Iterator[tuple[int, int, int, int, int, int, int, int]]:
+        """Where each chunk of this recording is, and its head: used, track, tid, number, name, nth, thread pointer."""
         most = (self.chunk_size - _CHUNK.size) // _RECORD.size
         for at in range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size):
             state, used, tid, number, name, nth, pointer = _CHUNK.unpack_from(self.data, at)
@@ -318,19 +320,46 @@ class _File:
             if used > most:
                 self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {most}")
             elif used and not state & _OPENS and track >= self.first_track:
-                whole_name = _name(self.text(name), nth)
-                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name, pointer))
+                yield at + _CHUNK.size, used, track, tid, number, name, nth, pointer
+
+    def time_of(self, at: int) -> int:
+        ns: int
+        (ns,) = struct.unpack_from("=q", self.data, at)
+        return ns
+
+    @functools.cached_property
+    def end_of_record(self) -> int:
+        """When it was ended, now if it still runs, or the time of the last record."""
+        if self.timeline.finished:
+            return self.timeline.end
+        if self.timeline.running:
+            return time.monotonic_ns()
+        heads = self.chunk_heads()
+        ends = (self.time_of(at + (used - 1) * _RECORD.size) for at, used, *_ in heads)
+        return max(ends, default=self.timeline.begin)
+
+    def tracks(self, since: int) -> Iterator[tuple[Track, int, list[_Record]]]:
+        """Each thread with its thread pointer and its records, in the order of their first records.
+
+        Before that time only what a later record may need.
+        """
+        parts: dict[int, list[tuple[int, int, int, int, str, int]]] = defaultdict(list)
+        for at, used, track, tid, number, name, nth, pointer in self.chunk_heads():
+            parts[track].append((number, at, used * _RECORD.size, tid, _name(self.text(name), nth), pointer))
         for track, chunks in sorted(parts.items()):
             chunks.sort()
             records: list[_Record] = []
             whole = len(chunks) == chunks[-1][0] + 1
-            for _, at, size, *_ in chunks:
+            early = max(bisect_right(chunks, since, key=lambda chunk: self.time_of(chunk[1])) - 1, 0)
+            for _, at, size, *_ in chunks[:early]:
+                records += (one for one in _RECORD.iter_unpack(self.data[at : at + size]) if one[1] in _LASTING)
+            for _, at, size, *_ in chunks[early:]:
                 added = list(_RECORD.iter_unpack(self.data[at : at + size]))
                 whole = self.are_sound(added, at, records[-1][0] if records else self.timeline.begin) and whole
                 records += added
             if records:
-                _, _, _, tid, name, pointer = chunks[-1]
-                yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), pointer, records
+                _, _, _, tid, called, pointer = chunks[-1]
+                yield Track(track, tid, called, records[0][0], records[-1][0], whole=whole), pointer, records
 
     def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""
@@ -346,9 +375,10 @@ class _File:
 class _Reader:
     """Puts the records together."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, since: int | None) -> None:
         self.file = _File(path)
         self.timeline = self.file.timeline
+        self.since = since if since is None or since >= 0 else self.file.end_of_record + since
         self.waits: list[_Wait] = []
         self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
         self.gil: list[tuple[int, int]] = []  # when each track had the GIL
@@ -361,11 +391,9 @@ class _Reader:
 
     def read(self) -> Timeline:
         timeline = self.timeline
-        latest = timeline.begin
         made_elsewhere = set()
-        for track, pointer, records in self.file.tracks():
+        for track, pointer, records in self.file.tracks(self.since or 0):
             timeline.records += len(records)
-            latest = max(latest, track.end)
             kinds = {record[1] & ~_AWAKE for record in records}
             if kinds <= {_Kind.COUNTS, _Kind.SEEN}:
                 self.take_samples(records)
@@ -378,7 +406,7 @@ class _Reader:
                 self.follow(track, records)
                 timeline.tracks.append(track)
         if not timeline.finished:
-            timeline.end = max(latest, time.monotonic_ns()) if timeline.running else latest
+            timeline.end = self.file.end_of_record
         for track in timeline.tracks:
             if not track.ended and track.number not in made_elsewhere:
                 # of a thread made by another library all we know is its last record
@@ -394,6 +422,8 @@ class _Reader:
             names.sort()
         self.find_starters()
         self.find_causes()
+        if self.since is not None:
+            timeline.cut(self.since, timeline.end)
         return timeline
 
     def take_samples(self, records: list[_Record]) -> None:
@@ -567,10 +597,12 @@ def _when(effect: tuple[Any, ...]) -> Any:
     return effect[0]
 
 
-def read(path: str | os.PathLike[str]) -> Timeline:
+def read(path: str | os.PathLike[str], since: int | None = None) -> Timeline:
     """The trace in a file of records.
 
+    since: only what comes from that time on, in ns on the monotonic clock, or, if negative, before the end; what began
+    earlier is cut.  None: all.
     From a damaged or truncated file it makes what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
-    return _Reader(Path(path)).read()
+    return _Reader(Path(path), since).read()

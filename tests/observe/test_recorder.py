@@ -121,7 +121,7 @@ def test_a_window_cuts_what_lasts_longer(child: Child, tmp_path: Path) -> None:
     wait = track(whole, "Thread-1 (wants)").spans[0]
     since, until = wait.begin + 1000, wait.end - 1000
     assert since < until
-    found = read(tmp_path / "second")
+    found = read(tmp_path / "second", since)
     found.cut(since, until)
     assert (found.begin, found.end) == (since, until)
     assert found.begin_unix - whole.begin_unix == since - whole.begin
@@ -137,9 +137,8 @@ def test_a_window_cuts_what_lasts_longer(child: Child, tmp_path: Path) -> None:
     assert inside.woken_by == wait.woken_by
     assert not [arrow for arrow in found.arrows if arrow.then > until or arrow.at < since]
     assert len(found.arrows) < len(whole.arrows)
-    later = read(tmp_path / "second")
-    later.cut(wait.end + 1, whole.end + 1000)
-    assert later.end == whole.end
+    later = read(tmp_path / "second", wait.end + 1 - whole.end)
+    assert (later.begin, later.end) == (wait.end + 1, whole.end)
     assert blocked(track(later, "Thread-1 (wants)")) == blocked(track(whole, "Thread-1 (wants)"))[1:]
 
 
@@ -430,8 +429,9 @@ def test_a_signal(tmp_path: Path, number: int) -> None:
     by_itself(
         tmp_path,
         "signal",
-        "thread = threading.Thread(target=threading.Event().wait, name='waits')\n"
-        f"thread.start()\nos.kill(os.getpid(), {number:d})\n",
+        "begun = threading.Event()\n"
+        "thread = threading.Thread(target=lambda: (begun.set(), threading.Event().wait()), name='waits')\n"
+        f"thread.start()\nbegun.wait()\nos.kill(os.getpid(), {number:d})\n",
         status=-number,
     )
     assert made(tmp_path) == ["lwp-PID.records"]

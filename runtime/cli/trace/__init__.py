@@ -50,9 +50,7 @@ def trace(records: Path, file: Path, last: float | None) -> int:
 
     check_timeline(file)
     try:
-        timeline = read(records)
-        if last is not None:
-            timeline.cut(timeline.end - round(last * 1e9), timeline.end)
+        timeline = read(records, None if last is None else -round(last * 1e9))
         write_timeline(timeline, file)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
